@@ -24,6 +24,7 @@ from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
 from tacho_runtime.supervisor.store import engine_failure_path, read_engine_failure
+from tests.engines.answers import assert_answers
 from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import run_to_status
 from tests.engines.serving import (
@@ -103,25 +104,7 @@ def figures(served: Served) -> EngineStartup:
 
 
 def test_it_answers_chat_and_completions_streamed_and_not(served: Served) -> None:
-    with served.client() as client:
-        asked: dict[str, Any] = {"model": "m", "temperature": 0, "max_tokens": 8}
-        whole = client.completions.create(prompt="The capital of France is", **asked)
-        assert "Paris" in whole.choices[0].text
-        assert whole.usage is not None
-        assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (5, 8)
-        options: Any = {"include_usage": True}
-        chunks = list(
-            client.completions.create(
-                prompt="The capital of France is", stream=True, stream_options=options, **asked
-            )
-        )
-        assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
-        assert chunks[-1].usage == whole.usage
-        messages: Any = [{"role": "user", "content": "Name the capital of France in one word."}]
-        chat = client.chat.completions.create(messages=messages, **asked)
-        pieces = client.chat.completions.create(messages=messages, stream=True, **asked)
-        said = "".join(piece.choices[0].delta.content or "" for piece in pieces)
-        assert said == chat.choices[0].message.content != ""
+    assert_answers(served, tokens=8)
 
 
 def test_the_weights_are_what_the_method_says(method: str, served: Served) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from tacho_cli.run.setup import LocalSetup
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.vllm.host import BLOCK_TOKENS
 from tacho_operator.core.planner.types import ModelPlan
+from tests.engines.answers import assert_answers
 from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import changed, planned, run_by_tacho
 from tests.engines.serving import Served
@@ -67,26 +67,7 @@ def served(runtime: Running, folder: Path) -> Served:
 
 
 def test_it_answers_chat_and_completions_streamed_and_not(served: Served) -> None:
-    with served.client() as client:
-        asked: dict[str, Any] = {"model": served.model, "temperature": 0, "max_tokens": 4}
-        whole = client.completions.create(prompt="The capital of France is", **asked)
-        assert "Paris" in whole.choices[0].text
-        assert whole.usage is not None
-        assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (5, 4)
-        options: Any = {"include_usage": True}
-        chunks = list(
-            client.completions.create(
-                prompt="The capital of France is", stream=True, stream_options=options, **asked
-            )
-        )
-        assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
-        assert chunks[-1].usage is not None
-        assert chunks[-1].usage.completion_tokens == 4
-        messages: Any = [{"role": "user", "content": "Name the capital of France in one word."}]
-        chat = client.chat.completions.create(messages=messages, **asked)
-        pieces = client.chat.completions.create(messages=messages, stream=True, **asked)
-        said = "".join(piece.choices[0].delta.content or "" for piece in pieces)
-        assert said == chat.choices[0].message.content != ""
+    assert_answers(served, tokens=4)
 
 
 def test_given_tokens_have_the_log_probabilities_that_transformers_computes(

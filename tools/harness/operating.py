@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tacho_contract.model import (
-    Architecture,
-    LayerGroup,
-    ModelFacts,
-    ModelFiles,
-    StoredQuantization,
-    TensorClass,
-)
+from tacho_contract.model import StoredQuantization
 from tacho_contract.uri import ClaimUri
 from tools.cluster.handle import Cluster
 from tools.harness.operator_process import ACCOUNT, NAMESPACE, PATIENCE_SECONDS, Kubelet, eventually
+from tools.mock.specs import smollm2
 
 MUTATING = {"create", "update", "patch", "delete", "deletecollection"}
 OPERATOR_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 NAME = "demo"
 
-FACTS = ModelFacts(
+_SMALL = smollm2()
+FACTS = replace(
+    _SMALL,
     uri=ClaimUri("models", "demo"),
-    files=ModelFiles(
+    files=replace(
+        _SMALL.files,
         commit="",
         digest="d" * 64,
         globs=("demo.gguf",),
-        file_count=1,
         total_bytes=100_000_000,
-        files_digest="f" * 64,
         model_file="demo.gguf",
     ),
-    format="gguf",
-    architecture=Architecture(
-        name="llama",
-        hidden_size=576,
-        layers=30,
-        attention_heads=9,
-        key_value_heads=3,
-        head_dim=64,
-        intermediate_size=1536,
-        vocabulary=49152,
-        max_positions=8192,
-        layer_groups=(
-            LayerGroup(kind="full", layers=30, key_value_heads=3, key_head_dim=64, value_head_dim=64),
-        ),
-    ),
     quantization=StoredQuantization(method="gguf", scheme="Q4_1"),
-    tensors=(
-        TensorClass(
-            kind="linear", dtype="Q4_1", tensors=210, parameters=106_168_320, stored_bytes=66_355_200
-        ),
-    ),
+    tensors=_SMALL.tensors[:1],
 )
 
 

@@ -182,7 +182,20 @@ class World:
                 return decision
         return decision
 
+    def first_pods(self) -> None:
+        """The model is inspected, and the pods of the first revision exist."""
+        self.reconcile()
+        self.inspected(facts())
+        self.reconcile(1)
+        self.deployment_controller()
+
     # --- the user
+    def roll_out(self) -> None:
+        """A changed context, and the pods of its revision beside the active ones."""
+        self.change(context={"maxModelLen": 1024, "concurrency": 2})
+        self.reconcile(1)
+        self.deployment_controller()
+
     def change(self, **fields: Any) -> None:
         self.raw["spec"] = changed(self.raw["spec"], **fields)
         self.raw["metadata"]["generation"] += 1

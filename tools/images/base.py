@@ -1,4 +1,4 @@
-"""The base of the images where no registry can be reached: Debian 12 with Python, made by debootstrap.
+"""The base of the images where no registry can be reached: Debian 12 with Python, made by mmdebstrap.
 
 It stands in for ``python:3.11-slim-bookworm``, which the Dockerfiles name, and the other way round:
 the same Debian release, the same minor version of Python.
@@ -8,42 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import stat
-import tarfile
+import tempfile
 from pathlib import Path
 
 from .. import cache
-from ..steps import StepError, run, step
-from . import machine, mounts
+from ..steps import run, step
+from . import machine
 
-RECIPE = "2"
-"""Raised when trimming or packing changes."""
 SUITE = "bookworm"
 PACKAGES = ("python3", "ca-certificates", "libgomp1", "libnuma1", "netbase", "tzdata")
-TRIMMED = (
-    "dev/*",
-    "etc/hostname",
-    "etc/resolv.conf",
-    "usr/share/doc/*/[!c]*",
-    "usr/share/info",
-    "usr/share/locale/*",
-    "usr/share/man",
-    "var/cache/apt/*",
-    "var/cache/debconf/*-old",
-    "var/lib/apt/lists/*",
-    "var/log/*",
+OPTIONS = (
+    "--mode=root",
+    "--variant=minbase",
+    f"--include={','.join(PACKAGES)}",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    "--skip=output/dev",
+    # What no layer needs; copyright files stay.
+    *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")),
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    '--customize-hook=cd "$1" && rm -f etc/hostname etc/resolv.conf etc/dpkg/dpkg.cfg.d/99mmdebstrap',
+    '--customize-hook=rm -f "$1"/var/cache/debconf/*-old',
+    # Nothing in these images changes its user.
+    '--customize-hook=find "$1" -xdev -type f -perm /6000 -exec chmod ug-s {} +',
 )
-"""Not wanted in a layer; copyright files stay."""
 NEEDED_BYTES = 2 * 10**9
 
 
 def recipe_key() -> str:
-    return hashlib.sha256("\0".join([RECIPE, SUITE, *PACKAGES, *TRIMMED]).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join([SUITE, *OPTIONS]).encode()).hexdigest()[:12]
 
 
 def archive() -> Path:
-    """The root file system as a tar, from the cache or made now (half a minute)."""
+    """The root file system as a tar, from the cache or made now."""
     place = cache.folder("base") / f"{SUITE}-{recipe_key()}.tar"
     if place.is_file():
         return place
@@ -51,51 +47,18 @@ def archive() -> Path:
     machine.install_programs()
     cache.require_space(place.parent, NEEDED_BYTES, "the base image")
     mirror = machine.debian_mirror()
-    with mounts.scratch(place.parent) as scratch:
-        root = scratch / "root"
-        title = f"making a base of Debian {SUITE} with Python from {mirror}"
-        with step(title), mounts.unmounted(root):
-            _debootstrap(root, mirror)
-        trim(root)
-        unfinished = scratch / "base.tar"
-        with tarfile.open(unfinished, "w") as tar:
-            tar.add(root, arcname=".")
+    with (
+        step(f"making a base of Debian {SUITE} with Python from {mirror}"),
+        tempfile.TemporaryDirectory(dir=place.parent) as scratch,
+    ):
+        unfinished = Path(scratch) / "base.tar"
+        run(
+            ["mmdebstrap", *OPTIONS, SUITE, str(unfinished), mirror],
+            failure_class="BaseFailed",
+            next_step=f"Check that {mirror} has Debian {SUITE} and can be reached, or set TACHO_IMAGE_BASE.",
+            # Its mounts are in a namespace of their own, and end with it.
+            environment={**machine.proxy_environment(), "TMPDIR": scratch},
+            family=True,  # it ends with what it runs
+        )
         os.replace(unfinished, place)
     return place
-
-
-def _debootstrap(root: Path, mirror: str) -> None:
-    command = [
-        "debootstrap",
-        "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
-        SUITE,
-        str(root),
-        mirror,
-    ]
-    try:
-        run(
-            command,
-            failure_class="DebootstrapFailed",
-            next_step=f"Check that {mirror} has Debian {SUITE} and can be reached, or set TACHO_IMAGE_BASE.",
-            environment=machine.proxy_environment(),
-            family=True,  # a shell that is asked to end waits for what it runs
-        )
-    except StepError as error:
-        log = root / "debootstrap" / "debootstrap.log"
-        tail = log.read_text(errors="replace").splitlines()[-10:] if log.is_file() else []
-        raise StepError("DebootstrapFailed", "\n".join([str(error), *tail])) from error
-
-
-def trim(root: Path) -> None:
-    """Remove what no image needs, and every set-user-ID bit: nothing in them changes its user."""
-    for pattern in TRIMMED:
-        for path in root.glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-    for path in root.rglob("*"):
-        mode = path.lstat().st_mode
-        if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
-            path.chmod(stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID))

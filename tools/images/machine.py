@@ -1,4 +1,4 @@
-"""What the machine must have to build images: root, Debian's archive, buildah and debootstrap."""
+"""What the machine must have to build images: root, Debian's archive, buildah and mmdebstrap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import cache
 from ..steps import StepError, run, step
 
-PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 """Program to Debian package."""
 MIRROR_LIST = "mirror+file:"
 
@@ -18,7 +18,7 @@ def require_root() -> None:
     if os.geteuid() != 0:
         raise StepError(
             "NotRoot",
-            "building images needs root: debootstrap and buildah make device nodes and chroots. "
+            "building images needs root: mmdebstrap and buildah mount and change roots. "
             "Run `sudo make images`; `tacho run` needs neither root nor images.",
         )
 
@@ -97,7 +97,7 @@ def first_address(mirror_list: str) -> str:
 
 
 def proxy_environment() -> dict[str, str]:
-    """debootstrap downloads with wget, which does not read apt's proxy."""
+    """The environment with apt's proxy, whose configuration is not read inside a new root."""
     settings = run(
         ["apt-config", "shell", "PROXY", "Acquire::http::Proxy"],
         failure_class="AptFailed",

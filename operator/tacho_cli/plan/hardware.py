@@ -9,7 +9,7 @@ from tacho_cli.inputs.kubectl import KubectlTarget
 from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.plan import cluster
 from tacho_cli.problems import CommandError
-from tacho_contract.units import gib
+from tacho_contract.units import counted, gib
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import rows_for
 from tacho_operator.api.base import quantity_bytes
@@ -58,7 +58,7 @@ def choose(spec: LLMDeploymentSpec, *, gpu: str, nodes_file: str, target: Kubect
         return Hardware(nodes=None, source="from the GPU catalog")
     if nodes_file:
         nodes = cluster.saved_nodes(nodes_file)
-        return Hardware(nodes=nodes, source=f"for {_counted(len(nodes))} in {nodes_file}")
+        return Hardware(nodes=nodes, source=f"for {counted(len(nodes), 'node')} in {nodes_file}")
     if target:
         return _of_cluster(target)
     count = spec.gpu.count if spec.gpu else None
@@ -77,13 +77,11 @@ def _of_cluster(target: KubectlTarget) -> Hardware:
     nodes, refused = cluster.read_nodes(target)
     history, unread = cluster.read_history(target)
     source = (
-        "from the GPU catalog" if nodes is None else f"for {_counted(len(nodes))} of {target.described()}"
+        "from the GPU catalog"
+        if nodes is None
+        else f"for {counted(len(nodes), 'node')} of {target.described()}"
     )
     return Hardware(nodes=nodes, history=history, source=source, notes=tuple(filter(None, (refused, unread))))
-
-
-def _counted(nodes: int) -> str:
-    return f"{nodes} node" if nodes == 1 else f"{nodes} nodes"
 
 
 def _described(machine: NodeFacts) -> str:

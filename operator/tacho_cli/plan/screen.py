@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tacho_cli.output import columns, console, encodes, plain_table
-from tacho_contract.units import GIB, gib
+from tacho_contract.units import GIB, counted, gib
 from tacho_operator.core.planner.messages import within
 from tacho_operator.core.planner.probe_budget import ProbeBudget
 from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
@@ -47,13 +47,12 @@ def _choice(plan: ModelPlan, probe: ProbeBudget | None) -> Table:
     gpu = f"{plan.gpu_count} x {plan.gpu_product}" if plan.gpu_count else "none (CPU)"
     if plan.tensor_parallel * plan.pipeline_parallel > 1:
         gpu += f", tensor {plan.tensor_parallel} x pipeline {plan.pipeline_parallel}"
-    files = "1 file" if plan.files.file_count == 1 else f"{plan.files.file_count} files"
     rows = {
         "engine": f"{plan.engine} {plan.engine_version}".strip(),
         "quantization": plan.quantization_method,
         "GPU": gpu,
         "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
-        "model": f"{files}, {gib(plan.files.total_bytes)}",
+        "model": f"{counted(plan.files.file_count, 'file')}, {gib(plan.files.total_bytes)}",
     }
     table = plain_table()
     table.show_header = False

@@ -9,7 +9,6 @@ from typing import Any
 from tacho_contract.measurement import Capacity
 from tests.unit.core.measured_world import measured_world
 from tools.harness.figures import point
-from tools.harness.resources import facts
 from tools.harness.world import World
 
 
@@ -102,10 +101,7 @@ def test_a_disturbed_check_is_no_alarm() -> None:
 
 def test_provisional_figures_are_no_baseline() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     world.serves(world.pods("server")[0], flags=("Throttled",))
     world.settle()
     assert "baselines" not in world.status

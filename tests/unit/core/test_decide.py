@@ -107,9 +107,7 @@ def test_an_identity_change_surges_and_the_old_one_drains() -> None:
     world = World()
     world.come_up()
     (old,) = world.names("Deployment")
-    world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.reconcile(1)
-    world.deployment_controller()
+    world.roll_out()
     new = next(name for name in world.names("Deployment") if name != old)
     assert world.selected() == old
     assert world.brief("Ready") == ("True", "Serving")
@@ -184,9 +182,7 @@ def test_three_replicas_take_over_pod_by_pod() -> None:
     world.settle(world.serve_all)
     assert world.sizes() == {old: 3}
     assert "PodDisruptionBudget" in {kind for kind, _ in world.objects}
-    world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.reconcile(1)
-    world.deployment_controller()
+    world.roll_out()
     (new,) = set(world.sizes()) - {old}
     assert world.sizes() == {old: 3, new: 1}
     ready = 3
@@ -232,10 +228,7 @@ def test_scaling_changes_the_deployment_alone() -> None:
 
 def test_a_first_revision_that_never_served_gives_way_at_once() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     (broken,) = world.names("Deployment")
     world.change(engine={**MOCK_SPEC["engine"], "image": "registry.example/mock:2"})
     world.reconcile(1)

@@ -86,10 +86,7 @@ def test_the_last_inspection_failure_is_shown_until_the_next_one_ends() -> None:
 
 def test_a_failure_is_an_event_once_however_many_conditions_show_it() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     insufficient(world.pods("server")[0])
     world.reconcile(1)
     world.reconcile(700)

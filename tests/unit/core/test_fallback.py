@@ -23,9 +23,7 @@ def let_in(replicas: int = 1) -> tuple[World, str, str]:
     world.come_up()
     world.settle(world.serve_all)
     (old,) = world.names("Deployment")
-    world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.reconcile(1)
-    world.deployment_controller()
+    world.roll_out()
     (new,) = world.names("Deployment") - {old}
     world.serve_all()
     world.reconcile(MIN_READY_SECONDS)

@@ -12,7 +12,7 @@ from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
 from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
 from tests.unit.core.pod_security import violations
 from tools.harness.figures import CAPACITY
-from tools.harness.resources import CLAIM_SPEC, changed, facts
+from tools.harness.resources import CLAIM_SPEC, changed
 from tools.harness.world import MOCK_SPEC, World
 
 
@@ -77,10 +77,7 @@ def test_while_another_revision_rolls_out_nothing_is_measured_aside_and_no_figur
 
 def test_figures_of_the_first_revision_are_current_before_it_serves() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     (pod,) = world.pods("server")
     world.serves(pod)
     pod["status"]["conditions"][-1]["status"] = "False"
@@ -91,10 +88,7 @@ def test_figures_of_the_first_revision_are_current_before_it_serves() -> None:
 
 def test_a_probe_that_got_nothing_is_said_and_not_repeated() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     (pod,) = world.pods("server")
     world.serves(pod, state="Failed", message="every request was refused", capacity=None, curve=())
     world.settle()
@@ -107,10 +101,7 @@ def test_a_probe_that_got_nothing_is_said_and_not_repeated() -> None:
 
 def test_a_cut_short_measurement_is_partial() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     flat = dataclasses.replace(CAPACITY, boundary="Plateau")
     world.serves(world.pods("server")[0], state="Partial", capacity=flat)
     world.settle()
@@ -120,10 +111,7 @@ def test_a_cut_short_measurement_is_partial() -> None:
 
 def test_disabled_measures_nothing() -> None:
     world = World(changed(MOCK_SPEC, probe={"policy": "Disabled"}))
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     world.serves(world.pods("server")[0], state="Skipped")
     decision = world.settle()
     assert world.brief("Measured") == ("False", "ProbeDisabled")

@@ -19,7 +19,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     write_neighbours,
 )
 from tacho_operator.core.pods.view import PodView
-from tools.harness.resources import NOW, at, facts
+from tools.harness.resources import NOW, at
 from tools.harness.world import World
 
 
@@ -171,10 +171,7 @@ def test_a_note_of_siblings_comes_back(seen: dict[str, str]) -> None:
 
 def test_a_twin_makes_figures_provisional_until_they_are_taken_alone() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     (mine,) = world.pods("server")
     world.runs(mine, "Probing")
     twin = pod("twin", scheduled=0, node="node-1")

@@ -38,10 +38,7 @@ def settled(**spec: object) -> World:
 def first_pod(**measurement: object) -> World:
     """Its first pod has come to ``measurement``."""
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     world.serves(world.pods("server")[0], **measurement)
     world.settle()
     return world
@@ -158,10 +155,7 @@ def test_the_way_of_a_revision_in_status() -> None:
 
 def test_a_first_revision_that_fails_is_a_candidate_with_its_reason() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     container_state(world.pods("server")[0], state={"waiting": {"reason": "ErrImagePull", "message": "no"}})
     world.reconcile(1)
     (found,) = world.status["revisions"]

@@ -98,9 +98,7 @@ def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:
     world = World()
     world.come_up()
     (old,) = world.names("Deployment")
-    world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.reconcile(1)
-    world.deployment_controller()
+    world.roll_out()
     (new,) = world.names("Deployment") - {old}
     (pod,) = world.pods("server", new)
     insufficient(pod)
@@ -122,9 +120,7 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
     world = World(changed(MOCK_SPEC, gpu={"count": 1}))
     world.come_up()
     (old,) = world.names("Deployment")
-    world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.reconcile(1)
-    world.deployment_controller()
+    world.roll_out()
     (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
     insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
     world.reconcile(700)
@@ -233,10 +229,7 @@ def test_a_claim_for_one_pod_holds_back_replicas_and_candidates() -> None:
 
 def test_the_engine_that_crashes_is_quoted() -> None:
     world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     (pod,) = world.pods("server")
     message = (
         '{"failureClass":"ModelInvalid","message":"The file is cut.","nextStep":"Upload it again.",'

@@ -27,7 +27,7 @@ from tacho_operator.core.measurement.resume import (
 from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
 from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
 from tools.harness.figures import point
-from tools.harness.resources import changed, facts
+from tools.harness.resources import changed
 from tools.harness.world import MOCK_SPEC, World
 
 SPEC = changed(MOCK_SPEC, slo={"tpotMilliseconds": 30})
@@ -84,10 +84,7 @@ def edge() -> dict[str, Any]:
 def unfinished_world() -> World:
     """A resource whose first pod ran out of its time."""
     world = World(SPEC)
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    world.deployment_controller()
+    world.first_pods()
     world.serves(world.pods("server")[0], **floor())
     world.reconcile(3)
     return world

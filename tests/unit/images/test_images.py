@@ -124,25 +124,6 @@ def test_the_default_base_is_the_release_and_python_of_the_one_made_here() -> No
     assert f"python:{wheels.PYTHON_VERSION}-slim-{base.SUITE}" in text
 
 
-def test_trimming_keeps_licences(tmp_path: Path) -> None:
-    for name in (
-        "usr/share/doc/zlib/copyright",
-        "usr/share/doc/zlib/changelog.gz",
-        "usr/share/doc/zlib/README",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "var/lib/apt/lists/partial").mkdir(parents=True)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "su").touch()
-    (tmp_path / "bin" / "su").chmod(0o4755)
-    base.trim(tmp_path)
-    assert (tmp_path / "usr/share/doc/zlib/copyright").exists()
-    assert not (tmp_path / "usr/share/doc/zlib/README").exists()
-    assert not list((tmp_path / "var/lib/apt/lists").iterdir())
-    assert (tmp_path / "bin" / "su").stat().st_mode & 0o7777 == 0o755
-
-
 def test_an_archive_carries_every_name(tmp_path: Path) -> None:
     manifest = {"digest": "sha256:1", "annotations": {buildah.REFERENCE_NAME: "x:1"}}
     (tmp_path / "index.json").write_text(json.dumps({"manifests": [manifest]}))

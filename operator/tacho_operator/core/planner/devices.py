@@ -12,10 +12,8 @@ from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_coun
 from tacho_operator.core.types import NodeFacts
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
-MEMORY_LABEL = "nvidia.com/gpu.memory"
 MAJOR_LABEL = "nvidia.com/gpu.compute.major"
 MINOR_LABEL = "nvidia.com/gpu.compute.minor"
-REPLICAS_LABEL = "nvidia.com/gpu.replicas"
 MIG_RESOURCE = "nvidia.com/mig-"
 MAX_GPUS = 8
 """Maximum GPUs of a replica whose product has no live node: the usual size of a large node."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_contract.units import gib
+from tacho_contract.units import counted, gib
 from tacho_engines.base import Context
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import is_shared, matches, rows_for
@@ -23,7 +23,7 @@ def described(attempt: Attempt) -> str:
 
 def requests(context: Context) -> str:
     """Number of requests as text, for example ``16 requests``."""
-    return f"{context.concurrency} requests" if context.concurrency > 1 else "1 request"
+    return counted(context.concurrency, "request")
 
 
 # --- of a plan ------------------------------------------------------------------------------------
@@ -31,10 +31,8 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
     """The chosen plan, its device and the reasons, as a message. ``products`` as the user named them."""
     account, context, facts = attempt.account, attempt.context, attempt.placement.facts
     if account is None or context is None:
-        count = facts.files.file_count
-        files = "1 file" if count == 1 else f"{count} files"
         return (
-            f"{attempt.engine.title}: the model is {files} of "
+            f"{attempt.engine.title}: the model is {counted(facts.files.file_count, 'file')} of "
             f"{gib(facts.files.total_bytes)}. The memory of this engine is not predicted."
         )
     unknown = f" Unknown about the model: {'; '.join(facts.unknown)}." if facts.unknown else ""

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from tacho_contract.failure import Escalation, FailureClass
 from tacho_contract.fetch import FetchProgress
+from tacho_contract.units import counted
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import FETCH_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.pods.disruption import disruption
@@ -153,8 +154,7 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
 
 
 def _where(pod: PodView, container: ContainerView) -> str:
-    times = "1 restart" if container.restarts == 1 else f"{container.restarts} restarts"
-    tries = f" ({times})" if container.restarts else ""
+    tries = f" ({counted(container.restarts, 'restart')})" if container.restarts else ""
     return f"{container.name} in pod {pod.name}{tries}"
 
 
