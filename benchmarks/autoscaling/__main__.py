@@ -111,12 +111,15 @@ def run(
             for group in groups
         ]
         tasks = list(dict.fromkeys((place, group, seeds) for _, place, group in asked))
-        results = dict(zip(tasks, pool.imap(ran, tasks), strict=True))
-    for name, place, group in asked:
-        for text, found in results[place, group, seeds].items():
-            policy, _, parameters = text.partition(":")
-            slo, hours, waits = zip(*found, strict=True)
-            yield Row(commit, name, policy, parameters, _rounded(slo), _rounded(hours), _rounded(waits))
+        done, results = zip(tasks, pool.imap(ran, tasks), strict=True), {}
+        for name, place, group in asked:
+            while (place, group, seeds) not in results:
+                task, found = next(done)
+                results[task] = found
+            for text, found in results[place, group, seeds].items():
+                policy, _, parameters = text.partition(":")
+                slo, hours, waits = map(_rounded, zip(*found, strict=True))
+                yield Row(commit, name, policy, parameters, slo, hours, waits)
 
 
 def _rounded(values: Iterable[float | None]) -> tuple[float, ...]:
@@ -147,15 +150,21 @@ def main() -> int:
     scenarios = listed(given.scenarios, SCENARIOS)
     policies = listed(given.policy or ("all" if judging else OWN), POLICIES)
     began = time.monotonic()
-    rows = list(run(commit, scenarios, policies, seeds, given.jobs))
-    if judging:
-        records.append(records.JUDGING, rows)
-    elif rivals := [row for row in rows if row.policy != OWN]:
-        records.replace(records.DEVELOPMENT, rivals)
-    former = records.latest(records.read(records.JUDGING)) if judging else records.read(records.DEVELOPMENT)
-    scores = records.scores((*former, *rows))
-    for row in rows:
-        print(f"{row.scenario:26} {row.policy:26} {row.score}  TTFT p90 {row.score.ttft_p90_seconds} s")
+    path = records.JUDGING if judging else records.DEVELOPMENT
+    rows = []
+    for row in run(commit, scenarios, policies, seeds, given.jobs):
+        rows.append(row)
+        if judging:
+            records.append(path, [row])
+        elif row.policy != OWN:
+            records.replace(path, [row])
+        waits = row.score.ttft_p90_seconds
+        print(
+            f"{row.scenario:26} {row.policy:26} {row.score}" + (f"  TTFT p90 {waits:.2f} s" if waits else ""),
+            flush=True,
+        )
+    former = records.read(path)
+    scores = records.scores((*(records.latest(former) if judging else former), *rows))
     found = list(goals({name: scores[name] for name in scenarios if OWN in scores[name]}))
     for goal in found:
         print(f"{'pass' if goal.passed else 'FAIL'}  {goal.scenario:26} {goal.reason}")
