@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.autoscaling.bounds import Allowed, starts, violations, write
+from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS
 from tests.e2e.conftest import INSECURE_HUB, Installed
 from tests.e2e.faults import hang, kill_operator, no_loads
 from tests.e2e.load import Arrivals, service_url
@@ -48,9 +49,6 @@ BEHAVIOR = {
 LITTLE, MUCH, SOME = 0.4, 2.5, 1.2
 """Offered, in full replicas: one, four and two of them keep the promise."""
 HANG_SECONDS = 60.0
-LOOKS = 3
-"""By which the need with headroom is asked for: a look tells the mean since the one before, so that the first
-may be over it by little. The headroom is for that: without it the need has one period."""
 
 
 def replica_requests_per_second() -> float:
@@ -60,8 +58,9 @@ def replica_requests_per_second() -> float:
 
 
 def fall_seconds() -> float:
-    """The window; before it the average over six tenths of it; one pace for each of two steps; two looks."""
-    return 1.6 * WINDOW_SECONDS + 2 * PACE_SECONDS + 2 * PERIOD_SECONDS
+    """The window, doubled for each of two reversals; before it that of the load; one pace for each of two
+    steps; two samples."""
+    return RATE_SECONDS + 4 * WINDOW_SECONDS + 2 * PACE_SECONDS + 2 * PERIOD_SECONDS
 
 
 @pytest.fixture
@@ -155,10 +154,12 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
     start_seconds = max(starts(watch.moments))
     assert start_seconds <= cold_start_seconds + PERIOD_SECONDS, "the scaler knows what a start takes"
     promised = Allowed(
-        rise_seconds=start_seconds + LOOKS * PERIOD_SECONDS, fall_seconds=fall_seconds(), at_once=FULL * SLOTS
+        rise_seconds=start_seconds + RATE_SECONDS + PERIOD_SECONDS,
+        fall_seconds=fall_seconds(),
+        at_once=FULL * SLOTS,
     )
     assert violations(watch.moments, plan.need, promised, watch.blind) == []
-    exact = dataclasses.replace(promised, rise_seconds=start_seconds + PERIOD_SECONDS, spare=MOST)
+    exact = dataclasses.replace(promised, rise_seconds=start_seconds + RATE_SECONDS / 2, spare=MOST)
     assert violations(watch.moments, plan.exact_need, exact, watch.blind) == []
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tacho_cli.problems import CommandError
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.autoscaling.algorithm import coldstart
+from tacho_operator.core.autoscaling.algorithm import behavior, tuning
 
 MAX_SECONDS = 86_400.0
 SPREAD = 10
@@ -59,7 +59,7 @@ def starts_of(observed: tuple[float, ...], resource: LLMDeployment | None) -> Co
         latest = max(1, latest - (startup.probe_seconds or 0))
     ends = [float(end) for end in (latest, known) if end]
     if not ends:
-        default = coldstart.UNKNOWN_SECONDS
+        default = tuning.UNKNOWN_START_SECONDS
         return ColdStarts(seconds=(default,), known_seconds=default, unknown=True)
     low, high = min(ends), max(ends)
     if low == high:
@@ -70,6 +70,4 @@ def starts_of(observed: tuple[float, ...], resource: LLMDeployment | None) -> Co
 
 def _drawn(observed: tuple[float, ...]) -> ColdStarts:
     numbered = tuple((str(at), seconds) for at, seconds in enumerate(observed))
-    return ColdStarts(
-        seconds=tuple(sorted(observed)), known_seconds=coldstart.cold_start_seconds(numbered, None)
-    )
+    return ColdStarts(seconds=tuple(sorted(observed)), known_seconds=behavior.cold_start(numbered, None))

@@ -19,7 +19,7 @@ from tacho_operator.api.defaults import CURRENCY, service_level, workload
 from tacho_operator.api.spec.service import AutoscalingSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
-from tacho_operator.core.autoscaling.algorithm.coldstart import UNKNOWN_SECONDS
+from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.autoscaling.target import Target, policy_of
 from tacho_operator.core.measurement.cost import price_of
@@ -30,7 +30,7 @@ from tacho_simulate.policies import tacho
 from tacho_simulate.policy import Factory, Setting
 
 DEFAULT_MAX_REPLICAS = 16
-UNKNOWN_START = f"the cold start is assumed to take {UNKNOWN_SECONDS:.0f} s; set --cold-start"
+UNKNOWN_START = f"the cold start is assumed to take {UNKNOWN_START_SECONDS:.0f} s; set --cold-start"
 NO_DATE = datetime.fromtimestamp(0, timezone.utc)
 
 

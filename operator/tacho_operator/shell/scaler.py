@@ -17,7 +17,7 @@ from typing import Protocol
 from tacho_contract.report import Load
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.algorithm.step import step, unread
-from tacho_operator.core.autoscaling.algorithm.types import Decision, PodLoad, Sample, Standing, State
+from tacho_operator.core.autoscaling.algorithm.types import Decision, PodLoad, Sample, ScalingInput, State
 from tacho_operator.core.autoscaling.status_view import scaled
 from tacho_operator.core.autoscaling.target import Target, policy_of, restored, target_of
 from tacho_operator.core.autoscaling.victims import victims
@@ -176,7 +176,7 @@ class Scaler:
         """Whether a reconcile has something to apply or to report."""
         target = known.target
         policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
-        standing = Standing(
+        at = ScalingInput(
             replicas=known.replicas,
             pods=tuple(self._read(known, answers, now)),
             capacity=target.capacity,
@@ -184,7 +184,7 @@ class Scaler:
             refused_above=target.refused_above,
             held=target.held,
         )
-        done = step(standing, known.state, now)
+        done = step(at, known.state, now)
         known.state, known.decision = done.state, done.decision
         before = known.replicas
         self._sink.decided(key, done.decision, before=before, scaled=target.autoscaling is not None)
@@ -193,7 +193,7 @@ class Scaler:
             return False
         known.replicas = done.decision.replicas
         if known.replicas != before:
-            logger.info("%s/%s: %s", *key, done.decision.sentence)
+            logger.info("%s/%s: %s", *key, done.decision.reason)
         former = known.shown
         known.shown = scaled(
             done.decision,

@@ -11,7 +11,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     PodLoad,
     Policy as ScalingPolicy,
     Sample,
-    Standing,
+    ScalingInput,
     State,
 )
 from tacho_operator.core.autoscaling.target import TargetPod
@@ -51,13 +51,13 @@ class Tacho:
 
     def decide(self, view: PolicyView) -> PolicyDecision:
         serving = [pod for pod in view.pods if pod.ready]
-        standing = Standing(
+        at = ScalingInput(
             replicas=view.replicas,
             pods=tuple(self._load(pod, view.now_seconds) for pod in serving),
             capacity=self._capacity,
             policy=self._policy_at(view.now_seconds),
         )
-        done = step(standing, self._state, view.now_seconds)
+        done = step(at, self._state, view.now_seconds)
         self._state = done.state
         self.demand = done.decision.figures.demand
         uids = {pod.uid for pod in serving}
@@ -65,7 +65,7 @@ class Tacho:
         targets = [TargetPod(uid=pod.uid, name=pod.uid, address="") for pod in serving]
         return PolicyDecision(
             replicas=done.decision.replicas,
-            reason=done.decision.sentence,
+            reason=done.decision.reason,
             victims=victims(targets, done.state.tracks, view.replicas - done.decision.replicas),
         )
 
@@ -91,7 +91,6 @@ def _sample(metrics: PodMetrics, now: float) -> Sample:
         generated_tokens=metrics.generation_tokens_total,
         computed_prompt_tokens=metrics.prompt_tokens_total,
         kv_cache_usage=metrics.kv_cache_usage,
-        preemptions=metrics.preemptions_total,
         first_token_seconds=metrics.first_token_seconds_sum,
         first_tokens=metrics.first_tokens_total,
     )

@@ -13,7 +13,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Policy,
     ReplicaCapacity,
     Sample,
-    Standing,
+    ScalingInput,
     State,
 )
 
@@ -102,7 +102,7 @@ class Fleet:
 
     def look(self, pods: Sequence[PodLoad] | None = None) -> Decision:
         """The law looks once, and its decision is carried out."""
-        at = Standing(
+        at = ScalingInput(
             replicas=self.wanted,
             pods=self.loads() if pods is None else tuple(pods),
             capacity=self.capacity,

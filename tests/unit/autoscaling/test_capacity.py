@@ -9,8 +9,8 @@ import pytest
 from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
-from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
-from tacho_operator.core.autoscaling.algorithm.demand import work_of
+from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of, cost_of, measured_mix
+from tacho_operator.core.autoscaling.algorithm.types import Mix
 
 ENTRY: dict[str, Any] = {
     "fingerprint": "f",
@@ -45,9 +45,35 @@ def test_a_clean_measurement_is_believed_to_the_lower_end_of_its_interval() -> N
 
 def test_the_measured_rate_of_the_measured_requests_is_one_replica() -> None:
     found = capacity_of(measured(), PLAN, WORKLOAD)
-    assert work_of(found, prompt_tokens=4 * 512, output_tokens=4 * 200) == pytest.approx(1.0)
-    longer = work_of(found, prompt_tokens=4 * 1024, output_tokens=4 * 200)
-    assert longer == pytest.approx((0.4 + 1.0) / (0.2 + 1.0))
+    cost = cost_of(found, measured_mix(found, 30))
+    assert cost is not None
+    assert cost.of(4 * 512, 4 * 200) == pytest.approx(1.0)
+    assert (cost.request_seconds, cost.concurrency) == (pytest.approx(0.25), 16)
+
+
+def test_other_lengths_cost_what_the_law_says() -> None:
+    """gap = 10 ms + 0.5 ms x 16 streams = 18 ms. A prompt of 512 tokens takes 50 ms, 0.25 ms for each of its
+    200 tokens; one of 1,024 adds as much again to beta: 0.75 ms, and the gap is kept by 10.67 streams."""
+    fit = {"alphaMilliseconds": "10", "betaMicroseconds": "500", "r2": "1"}
+    found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
+    cost = cost_of(found, Mix(30, 30 * 1024, 30 * 200))
+    assert cost is not None
+    assert cost.concurrency == pytest.approx(16 / 1.5)
+    measured_seconds, seconds = 0.05 + 200 * 0.018, 0.10 + 200 * 0.018
+    assert cost.request_seconds == pytest.approx(0.25 * 1.5 * seconds / measured_seconds)
+
+
+def test_an_answer_heavy_mix_at_most_doubles_the_concurrency() -> None:
+    fit = {"alphaMilliseconds": "10", "betaMicroseconds": "200", "r2": "1"}
+    found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
+    cost = cost_of(found, Mix(30, 30, 30 * 2000))
+    assert cost is not None
+    assert cost.concurrency == 32
+
+
+def test_without_a_clean_measurement_no_request_has_a_cost() -> None:
+    found = capacity_of([], PLAN, WORKLOAD)
+    assert cost_of(found, measured_mix(found, 30)) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +98,7 @@ def test_what_is_less_certain_is_counted_on_less(changes: dict[str, Any], trust:
         (measured(state="Stale"), "no current measurement"),
         (measured(confidence="Provisional", flags=["Contended"]), "provisional (Contended)"),
         (measured(capacity={"concurrency": 4}), "no throughput"),
-        (measured(capacity=ENTRY["capacity"] | {"boundary": "NeverMet"}), "misses the SLO"),
+        (measured(capacity=ENTRY["capacity"] | {"boundary": "NeverMet"}), "an idle replica misses the SLO"),
     ],
     ids=["none", "stale", "provisional", "no throughput", "never met"],
 )
@@ -87,31 +113,3 @@ def test_without_a_measurement_the_kv_cache_says_how_many_fit() -> None:
     assert capacity_of([], PLAN, WORKLOAD).concurrency == 10
     assert capacity_of([], Plan(), WORKLOAD).concurrency is None
     assert capacity_of([], None, WORKLOAD).kv_cache_tokens is None
-
-
-def curve(*levels: tuple[int, str, str]) -> list[dict[str, Any]]:
-    """Streams, tokens a second, milliseconds of a token."""
-    return [
-        {"concurrency": streams, "outputTokensPerSecond": speed, "tpotMillisecondsP50": tpot}
-        for streams, speed, tpot in levels
-    ]
-
-
-@pytest.mark.parametrize(
-    ("levels", "seconds"),
-    [
-        (curve((2, "150", "13"), (8, "400", "17"), (16, "800", "20")), 0.017),
-        (curve((16, "800", "20")), 0.0125),
-        ([], 0.0125),
-        ([{**curve((8, "400", "17"))[0], "steady": False}], 0.0125),
-    ],
-    ids=["half of 800", "one stream", "no curve", "not steady"],
-)
-def test_how_fast_tokens_come_with_half_of_the_load(levels: list[dict[str, Any]], seconds: float) -> None:
-    alone = {"prefillTokensPerSecond": "10240", "tpotMillisecondsP50": "12.5"}
-    found = capacity_of(measured(curve=levels, singleStream=alone), PLAN, WORKLOAD)
-    assert found.tpot_half_seconds == pytest.approx(seconds)
-
-
-def test_who_has_no_time_of_a_token_has_none_with_half_of_the_load() -> None:
-    assert capacity_of(measured(), PLAN, WORKLOAD).tpot_half_seconds is None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from benchmarks.autoscaling.bounds import need_of
-from tacho_operator.core.autoscaling.algorithm.need import UP
+from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS, TARGET_UTILIZATION
 from tacho_operator.core.autoscaling.algorithm.types import Bounds, Policy
 from tests.properties import examples
 from tests.unit.autoscaling.fleet import PERIOD_SECONDS, RATE, Fleet
@@ -19,7 +19,7 @@ GRID_SECONDS = 1.0
 """Needs are looked for at each of these."""
 WHOLE = 1.0 / (RATE * PERIOD_SECONDS)
 """Replicas that one request in a look fills: what waits is counted in whole ones."""
-SMOOTHED_SECONDS = 40.0
+SMOOTHED_SECONDS = RATE_SECONDS
 """After a window, in which what a fall leaves behind is forgotten."""
 WIDE = Policy(bounds=Bounds(least=1, most=200))
 
@@ -48,7 +48,7 @@ def latest(found: list[tuple[float, int]], demand: Callable[[float], float]) -> 
     fall."""
     longest = time = 0.0
     while time < found[-1][0] - 60:
-        need = need_of(demand(time), 1.0, UP)
+        need = need_of(demand(time), 1.0, TARGET_UTILIZATION)
         longest = max(longest, next(when for when, size in found if when >= time and size >= need) - time)
         time += GRID_SECONDS
     return longest
@@ -71,15 +71,13 @@ def even(replicas: int, start_seconds: float) -> Fleet:
 @example(-1.4155263336651185, 1.7237973974376408, 60.0)
 @example(-1.1534785119845337, 4.216983544767443, 30.0)
 @examples(0.12)
-def test_an_even_ramp_is_asked_for_three_looks_after_it_is_needed(
+def test_an_even_ramp_is_requested_within_the_window_of_the_load(
     power: float, bend: float, start: float
 ) -> None:
-    """From one replica more in half an hour to one in ten seconds: it is met a start and at most
-    three looks later. Most of it after one or two; but near a bend no count tells when it was, and while
-    more comes than replicas carry, what waits is counted in whole requests."""
+    """From one replica more in half an hour to one in ten seconds."""
     fleet = even(2, start)
     found = followed(fleet, ramp := lambda time: 1.0 + min(15.0, max(0.0, time - bend) * 10**power), 900)
-    assert latest(found, ramp) <= 3 * PERIOD_SECONDS
+    assert latest(found, ramp) <= RATE_SECONDS
 
 
 @pytest.mark.parametrize("start", [60.0, 300.0, 600.0])
@@ -96,36 +94,35 @@ def test_a_slow_ramp_is_met_before_a_start_would_have_met_it(start: float) -> No
 @given(st.floats(0, PERIOD_SECONDS), st.floats(0.1, 30.0))
 @example(0.0, 22.203125)
 @examples(0.12)
-def test_an_even_leap_is_asked_for_two_looks_after_it_and_a_great_one_three(at: float, leap: float) -> None:
-    """What one look shows in part the next one shows; more than four replicas, or a doubling, two must."""
+def test_an_even_step_is_requested_when_it_fills_the_window_of_the_load(at: float, step: float) -> None:
+    """The scaling policies add a period."""
     fleet = even(2, 90.0)
-    found = followed(fleet, rise := lambda time: 1.0 + (leap if time >= 130 + at else 0.0), 300)
-    assert latest(found, lambda time: rise(time) - WHOLE) <= (2 if leap <= 3.0 else 3) * PERIOD_SECONDS
+    found = followed(fleet, rise := lambda time: 1.0 + (step if time >= 130 + at else 0.0), 300)
+    assert latest(found, lambda time: rise(time) - WHOLE) <= RATE_SECONDS + PERIOD_SECONDS
 
 
 @pytest.mark.parametrize("power", [-2.4, -1.8, -1.2])
 @pytest.mark.parametrize("start", [30.0, 90.0, 600.0])
-def test_a_ramp_whose_running_requests_are_counted_is_asked_for_five_looks_later(
+def test_a_ramp_whose_running_requests_are_counted_is_requested_within_the_window(
     power: float, start: float
 ) -> None:
-    """Whole requests that run at a look are a scatter of their own."""
     fleet = Fleet(WIDE, replicas=2, start_seconds=start)
     followed(fleet, lambda _: 1.0, 600)
     found = followed(fleet, ramp := lambda time: 1.0 + min(15.0, time * 10**power), 600)
-    assert latest(found, ramp) <= 5 * PERIOD_SECONDS
+    assert latest(found, ramp) <= RATE_SECONDS
 
 
 @pytest.mark.parametrize("replicas", [4, 8, 16])
-def test_a_fall_is_followed_a_window_later_and_not_a_window_and_what_is_smoothed(replicas: int) -> None:
+def test_a_fall_is_followed_after_the_window_and_that_of_the_load(replicas: int) -> None:
     fleet = Fleet(WIDE, replicas=replicas)
     followed(fleet, lambda _: 0.7 * replicas, 900)
     kept = fleet.wanted
     found = followed(fleet, lambda _: 0.3, 300 + SMOOTHED_SECONDS)
-    assert found[-1][1] == kept - max(1, kept // 4), "a quarter in a window"
+    assert found[-1][1] == int(0.75 * kept), "a quarter in a window"
 
 
 @pytest.mark.parametrize(("full", "seed"), [(0.3, 0), (0.7, 0), (0.75, 1), (0.9, 0)])
-def test_requests_that_come_by_chance_move_one_replica_now_and_then(full: float, seed: int) -> None:
+def test_random_arrivals_of_a_constant_rate_move_two_replicas_at_most(full: float, seed: int) -> None:
     """Three hours of a constant demand."""
     rng = Random(seed)
     fleet = Fleet(WIDE, replicas=10)
@@ -134,6 +131,6 @@ def test_requests_that_come_by_chance_move_one_replica_now_and_then(full: float,
         fleet.serve(sum(1 for _ in itertools.takewhile(lambda end: end < 10.0, arrivals)) / 10.0)
         fleet.look()
     settled = fleet.sizes[360:]
-    assert max(settled) - min(settled) <= 1
+    assert max(settled) - min(settled) <= 2
     steps = [after - before for before, after in itertools.pairwise(settled) if after != before]
-    assert len(steps) <= 4, "in two hours"
+    assert len(steps) <= 8, "in two hours"

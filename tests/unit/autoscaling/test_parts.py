@@ -1,29 +1,35 @@
-"""The small sums: paces, windows, trends, starts."""
+"""The parts of the algorithm: windows, scaling policies, trend, level, attainment, cold starts."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
+from hypothesis import given, strategies as st
 
-from tacho_operator.core.autoscaling.algorithm.behavior import down_window, least, most, with_high, with_low
-from tacho_operator.core.autoscaling.algorithm.coldstart import (
-    UNKNOWN_SECONDS,
-    cold_start_seconds,
+from tacho_operator.core.autoscaling.algorithm import attainment, demand
+from tacho_operator.core.autoscaling.algorithm.behavior import (
+    cold_start,
+    down_window,
+    limit,
+    with_high,
+    with_low,
     with_starts,
 )
-from tacho_operator.core.autoscaling.algorithm.demand import read
-from tacho_operator.core.autoscaling.algorithm.trend import (
-    horizon_seconds,
-    looked_back_seconds,
-    remembered,
-    rise,
-)
+from tacho_operator.core.autoscaling.algorithm.capacity import cost_of, measured_mix
+from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import (
+    SCALE_DOWN,
+    Bounds,
     Change,
+    Correction,
+    Histogram,
+    Interval,
     Pace,
     PodLoad,
     Point,
+    Policy,
     Rules,
     Sample,
     Select,
@@ -35,6 +41,7 @@ TWO_AND_HALF = (
     Pace(kind="Pods", value=2, period_seconds=60),
     Pace(kind="Percent", value=50, period_seconds=60),
 )
+COST = cost_of(CAPACITY, measured_mix(CAPACITY, 30))
 
 
 @pytest.mark.parametrize(
@@ -42,57 +49,60 @@ TWO_AND_HALF = (
 )
 def test_which_of_several_paces_counts(select: Select, grown: int, shrunk: int) -> None:
     rules = Rules(select=select, paces=TWO_AND_HALF)
-    assert most(rules, 10, (), 0.0) == grown
-    assert least(rules, 10, (), 0.0, 300) == shrunk
+    assert limit(rules, 10, (), 0.0, upwards=True) == grown
+    assert limit(rules, 10, (), 0.0, upwards=False) == shrunk
 
 
-def test_what_changed_within_the_period_counts_towards_it() -> None:
+def test_changes_of_both_directions_within_the_period_count() -> None:
     rules = Rules(paces=(Pace(kind="Pods", value=4, period_seconds=60),))
     grew = (Change(time_seconds=0.0, before=6, after=9),)
-    assert most(rules, 9, grew, 59.0) == 10
-    assert most(rules, 9, grew, 60.0) == 13
+    assert limit(rules, 9, grew, 59.0, upwards=True) == 10
+    assert limit(rules, 9, grew, 60.0, upwards=True) == 13
     shrank = (Change(time_seconds=0.0, before=9, after=6),)
-    assert least(rules, 6, shrank, 59.0, 300) == 5
+    assert limit(rules, 6, shrank, 59.0, upwards=False) == 5
 
 
-def test_a_look_that_comes_milliseconds_early_is_not_too_early_for_the_pace() -> None:
+def test_a_decision_that_comes_milliseconds_early_is_not_too_early_for_the_pace() -> None:
     rules = Rules(paces=(Pace(kind="Pods", value=1, period_seconds=4),))
     fell, grew = Change(time_seconds=8.07, before=5, after=4), Change(time_seconds=8.07, before=4, after=5)
-    assert [least(rules, 4, (fell,), now, 300) for now in (10.05, 12.04)] == [4, 3]
-    assert [most(rules, 5, (grew,), now) for now in (10.05, 12.04)] == [5, 6]
+    assert [limit(rules, 4, (fell,), now, upwards=False) for now in (10.05, 12.04)] == [4, 3]
+    assert [limit(rules, 5, (grew,), now, upwards=True) for now in (10.05, 12.04)] == [5, 6]
 
 
-def test_what_was_given_up_too_early_is_kept_longer_the_next_time() -> None:
+def test_each_reversed_scale_down_doubles_the_window() -> None:
     up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
     once = (up, down)
-    assert down_window(Rules(), 60.0, (down, up), 1000.0) == 300, "first more, then fewer: nothing to regret"
-    assert down_window(Rules(), 60.0, once, 1000.0) == 600
-    assert down_window(Rules(), 60.0, once * 2, 1000.0) == 1200
-    assert down_window(Rules(), 60.0, once * 9, 1000.0) == 1800
-    assert down_window(Rules(), 1200.0, once, 1000.0) == 1200, "half a start, and as much again"
-    assert down_window(Rules(), 4000.0, once, 1000.0) == 2000, "half a start is not cut short"
-    assert down_window(Rules(), 60.0, once, 4600.0) == 300, "that is long ago"
-    assert down_window(Rules(window_seconds=60.0), 60.0, once, 1000.0) == 60, "a person said so"
+    assert down_window(SCALE_DOWN, (down, up), 1000.0) == 300, "first more, then fewer: no reversal"
+    assert down_window(SCALE_DOWN, once, 1000.0) == 600
+    assert down_window(SCALE_DOWN, once * 2, 1000.0) == 1200
+    assert down_window(SCALE_DOWN, once * 9, 1000.0) == 1800
+    assert down_window(SCALE_DOWN, once, 4600.0) == 300, "that is long ago"
+    assert down_window(Rules(window_seconds=60.0), once, 1000.0) == 120, "also of a window that is set"
+    assert down_window(Rules(window_seconds=3600.0), once, 1000.0) == 3600, "which is never shortened"
 
 
-def test_what_quota_or_bounds_moved_was_not_given_up_too_early() -> None:
+def test_a_change_by_quota_or_bounds_is_no_reversal() -> None:
     up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
     refused = dataclasses.replace(down, cause="Quota")
-    assert down_window(Rules(), 60.0, (up, refused) * 6, 1000.0) == 300
+    assert down_window(SCALE_DOWN, (up, refused) * 6, 1000.0) == 300
     scheduled = dataclasses.replace(up, cause="Bounds")
-    assert down_window(Rules(), 60.0, (scheduled, down) * 3, 1000.0) == 300
-    assert down_window(Rules(), 60.0, (up, refused, up, down), 1000.0) == 600
+    assert down_window(SCALE_DOWN, (scheduled, down) * 3, 1000.0) == 300
+    assert down_window(SCALE_DOWN, (up, refused, up, down), 1000.0) == 600
 
 
-def test_a_quarter_goes_in_a_window_or_one() -> None:
-    assert [least(Rules(), count, (), 0.0, 300) for count in (16, 9, 4, 3, 2)] == [12, 6, 3, 2, 1]
+def test_by_default_a_quarter_goes_in_a_window_or_one() -> None:
+    def fewest(count: int, changes: tuple[Change, ...] = (), now: float = 0.0) -> int:
+        return limit(SCALE_DOWN, count, changes, now, upwards=False)
+
+    assert [fewest(count) for count in (16, 9, 4, 3, 2)] == [12, 6, 3, 2, 1]
     went = (Change(time_seconds=0.0, before=16, after=12),)
-    assert least(Rules(), 12, went, 299.0, 300) == 12
-    assert least(Rules(), 12, went, 300.0, 300) == 9
+    assert fewest(12, went, 299.0) == 12
+    assert fewest(12, went, 300.0) == 9
 
 
 def test_windows_keep_what_decides_and_no_more() -> None:
-    low = high = ()
+    low: tuple[Point, ...] = ()
+    high: tuple[Point, ...] = ()
     for now, value in enumerate([3.0, 5.0, 4.0, 4.0, 2.0, 6.0, 1.0]):
         low = with_low(low, Point(now, value), 3)
         high = with_high(high, Point(now, value), 3)
@@ -100,87 +110,104 @@ def test_windows_keep_what_decides_and_no_more() -> None:
     assert high == (Point(5, 6.0), Point(6, 1.0))
 
 
-def test_a_rise_is_told_from_noise() -> None:
-    steady = rising = ()
-    for index in range(40):
-        wild = 3.0 if index % 7 == 3 else 1.0 + 0.1 * (index % 3)
-        steady = remembered(steady, Point(index * 10.0, wild), 180.0)
-        rising = remembered(rising, Point(index * 10.0, 1.0 + index * 0.1), 180.0)
-    assert rise(steady) <= 1e-3
-    assert rise(rising) == pytest.approx(0.01)
-    assert rise(rising[-3:]) == 0.0
+def intervals(*values: float) -> tuple[Interval, ...]:
+    """Newest first; the last value is the present one."""
+    return tuple(Interval(10.0 * at, 10.0, value) for at, value in reversed(list(enumerate(values, start=1))))
 
 
-def test_nine_starts_in_ten() -> None:
-    assert cold_start_seconds((), None) == UNKNOWN_SECONDS
-    assert cold_start_seconds((), 95.0) == 95.0
+def test_a_line_is_a_trend_and_a_step_is_none() -> None:
+    assert demand.slope(intervals(*(1 + 0.1 * at for at in range(9)))) == pytest.approx(0.01)
+    for at in range(1, 9):
+        assert demand.slope(intervals(*([1.0] * at + [4.0] * (9 - at)))) == 0
+    assert demand.slope(intervals(*(3 - 0.1 * at for at in range(9)))) == 0
+    assert demand.slope(intervals(1, 2, 3)) == 0, "too few"
+
+
+@given(st.floats(0.0, 50.0), st.floats(0.5, 100.0))
+def test_a_constant_load_is_its_own_level_and_no_trend(load: float, request_seconds: float) -> None:
+    offered = intervals(*([load] * 9))
+    assert demand.level(offered, request_seconds) == pytest.approx(load)
+    assert demand.slope(offered) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_burst_counts_before_the_window_is_full_less_two_deviations() -> None:
+    """40 requests of half a second in 10 s: 2 replicas, less twice the root of 40 requests."""
+    offered = intervals(0, 0, 0, 0, 0, 2.0)
+    assert demand.level(offered, 0.5) == pytest.approx((40 - 2 * math.sqrt(40)) * 0.5 / 10)
+
+
+def track(**fields: object) -> Track:
+    return Track(Sample(time_seconds=0.0, **fields))  # type: ignore[arg-type]
+
+
+def test_requests_in_the_pods_count_by_what_is_left_of_them() -> None:
+    """Ten at the same time were measured: two of twelve running ones wait."""
+    assert COST is not None
+    tracks = {"a": track(running=12, waiting=3), "b": track(running=4)}
+    assert demand.pending(tracks, COST) == 5
+    assert demand.in_progress(tracks, COST) == pytest.approx((5 + 14 / 2) / RATE)
+
+
+TARGETS = Policy(bounds=Bounds(least=1, most=9), ttft_seconds=3.0, tpot_seconds=0.012)
+NONE: Histogram = ((2.5, 0.0), (5.0, 0.0), (math.inf, 0.0))
+
+
+def test_a_target_between_two_edges_has_bounds() -> None:
+    after: Histogram = ((2.5, 80.0), (5.0, 90.0), (math.inf, 100.0))
+    assert attainment.within(NONE, after, 3.0) == (100, 80, 90)
+    assert attainment.within(NONE, after, 2.5) == (100, 80, 80)
+    assert attainment.within(after, after, 3.0) is None
+    assert attainment.within(NONE, after, None) is None
+    assert attainment.within(after, ((2.5, 4.0), (5.0, 4.0), (math.inf, 4.0)), 3.0) == (4, 4, 4), "restarted"
+
+
+def test_marginals_bound_the_joint_attainment() -> None:
+    before = track(ttft=NONE, tpot=((0.010, 0.0), (0.025, 0.0), (math.inf, 0.0)))
+    after = Track(
+        Sample(
+            time_seconds=10.0,
+            ttft=((2.5, 90.0), (5.0, 95.0), (math.inf, 100.0)),
+            tpot=((0.010, 80.0), (0.025, 99.0), (math.inf, 100.0)),
+        )
+    )
+    found = attainment.joint({"a": before}, {"a": after}, TARGETS)
+    assert found == (100, pytest.approx(0.9 + 0.8 - 1), pytest.approx(0.95))
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(290.0, 1.0), (310.0, 0.0)])
+def test_without_a_histogram_the_mean_ttft_decides(seconds: float, met: float) -> None:
+    before = track(first_tokens=0.0, first_token_seconds=0.0)
+    after = Track(Sample(time_seconds=10.0, first_tokens=100.0, first_token_seconds=seconds))
+    assert attainment.joint({"a": before}, {"a": after}, TARGETS) == (100, met, met)
+
+
+def correction(*shares: tuple[float, float, float], settled: bool = True, first: float = 1.0) -> float:
+    found = Correction(factor=first)
+    for seen in shares:
+        found = attainment.corrected(found, seen, TARGETS, settled=settled, seconds=10.0)
+    return found.factor
+
+
+def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
+    missed, unsure, met = (20.0, 0.8, 0.9), (20.0, 0.8, 1.0), (20.0, 0.97, 1.0)
+    assert correction(*[missed] * 5) == 1.0, "not for a minute yet"
+    assert correction(*[missed] * 6) == 0.9
+    assert correction(*[missed] * 6, settled=False) == 1.0, "replicas are missing"
+    assert correction(*[missed] * 500) == 0.5
+    assert correction(*[unsure] * 500) == 1.0, "the edges do not show it"
+    assert correction(*[met] * 29, first=0.9) == 0.9
+    assert correction(*[met] * 30, first=0.9) == 1.0
+    assert correction(*[met] * 500) == 1.0
+    assert correction(*[(0.1, 0.0, 0.0)] * 20) == 1.0, "too few requests"
+
+
+def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
+    assert cold_start((), None) == UNKNOWN_START_SECONDS
+    assert cold_start((), 95.0) == 95.0
     pods = [PodLoad(uid=str(index), start_seconds=float(index)) for index in range(1, 11)]
     starts = with_starts((), pods)
-    assert cold_start_seconds(starts, 95.0) == 10.0
+    assert cold_start(starts, 95.0) == 10.0
     assert with_starts(starts, pods) == starts
     assert (
         len(with_starts(starts, [PodLoad(uid=f"x{index}", start_seconds=1.0) for index in range(15)])) == 20
     )
-
-
-@pytest.mark.parametrize(("running", "waiting"), [(32, 0), (20, 12), (32, None)])
-def test_a_first_token_is_none_of_those_after_it(running: int, waiting: int | None) -> None:
-    """50 requests/s for ten seconds, each 0.6 s before its first token and four more of 10 ms."""
-    before = Sample(
-        time_seconds=0.0,
-        running=running,
-        waiting=waiting,
-        generated_tokens=0.0,
-        first_tokens=0.0,
-        first_token_seconds=0.0,
-    )
-    after = dataclasses.replace(
-        before, time_seconds=10.0, generated_tokens=2500.0, first_tokens=500.0, first_token_seconds=300.0
-    )
-    found = read({"a": Track(before)}, [PodLoad(uid="a", sample=after)], CAPACITY, 10.0)
-    assert found.tpot_seconds == pytest.approx(0.01)
-    assert found.ttft_seconds == pytest.approx(0.6)
-
-
-def test_answers_of_one_token_have_no_time_of_a_token() -> None:
-    before = Sample(
-        time_seconds=0.0, running=5, generated_tokens=0.0, first_tokens=0.0, first_token_seconds=0.0
-    )
-    after = dataclasses.replace(
-        before, time_seconds=10.0, generated_tokens=50.0, first_tokens=50.0, first_token_seconds=50.0
-    )
-    assert read({"a": Track(before)}, [PodLoad(uid="a", sample=after)], CAPACITY, 10.0).tpot_seconds is None
-
-
-def test_requests_that_began_are_counted_by_their_answers_and_crowded_ones_are_not() -> None:
-    """Ten at once were measured; a pod that is seen for the first time has begun nothing."""
-    before = {uid: Track(Sample(time_seconds=0.0, running=count)) for uid, count in (("a", 4), ("b", 9))}
-    after = {"a": 7, "b": 14, "c": 10}
-    pods = [PodLoad(uid=uid, sample=Sample(time_seconds=10.0, running=n)) for uid, n in after.items()]
-    found = read(before, pods, CAPACITY, 10.0)
-    assert (found.begun, found.crowded) == (pytest.approx((3 + 1) / RATE), 4)
-    gone = [PodLoad(uid="a", sample=Sample(time_seconds=10.0, running=1))]
-    assert read(before, gone, CAPACITY, 10.0).begun == pytest.approx(-3 / RATE)
-    unknown = [PodLoad(uid="a", sample=Sample(time_seconds=10.0, generated_tokens=1.0))]
-    assert read(before, unknown, CAPACITY, 10.0).begun == 0.0
-
-
-def test_what_runs_at_the_others_because_a_pod_has_gone_has_not_begun() -> None:
-    """One that does not answer is there all the same."""
-    before = {uid: Track(Sample(time_seconds=0.0, running=count)) for uid, count in (("a", 2), ("b", 3))}
-
-    def begun(running: int, *more: PodLoad) -> float:
-        sample = Sample(time_seconds=10.0, running=running)
-        return read(before, [PodLoad(uid="a", sample=sample), *more], CAPACITY, 10.0).begun * RATE
-
-    assert [round(begun(running), 6) for running in (1, 2, 5, 6)] == [-1, 0, 0, 1]
-    assert begun(5, PodLoad(uid="b", sample=None)) == pytest.approx(3)
-
-
-@pytest.mark.parametrize(
-    ("start", "ahead", "back"), [(20.0, 20, 180), (90.0, 90, 180), (400.0, 400, 400), (3600.0, 600, 600)]
-)
-def test_a_rise_is_followed_as_far_as_a_start_takes_and_looked_for_as_far_back(
-    start: float, ahead: float, back: float
-) -> None:
-    assert (horizon_seconds(start), looked_back_seconds(start)) == (ahead, back)

@@ -7,9 +7,16 @@ import random
 
 from hypothesis import example, given, strategies as st
 
-from tacho_operator.core.autoscaling.algorithm.demand import MOST_RATE
-from tacho_operator.core.autoscaling.algorithm.step import Standing, step
-from tacho_operator.core.autoscaling.algorithm.types import Bounds, PodLoad, Policy, Sample, State
+from tacho_operator.core.autoscaling.algorithm.step import step
+from tacho_operator.core.autoscaling.algorithm.tuning import MAX_POD_RATE
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Bounds,
+    PodLoad,
+    Policy,
+    Sample,
+    ScalingInput,
+    State,
+)
 from tests.properties import examples
 from tests.unit.autoscaling.fleet import CAPACITY, POLICY, RATE, Fleet
 
@@ -66,7 +73,7 @@ def test_it_never_shrinks_on_missing_data(demands: list[float], silent_from: int
             assert decision.replicas >= before
 
 
-@given(DEMANDS, st.floats(1.0, 0.97 * MOST_RATE))
+@given(DEMANDS, st.floats(1.0, 0.97 * MAX_POD_RATE))
 def test_more_demand_never_gets_fewer(demands: list[float], factor: float) -> None:
     """As long as no counter claims what no replica can do, which proves nothing."""
     fleet = seen(demands)
@@ -89,7 +96,7 @@ def test_more_demand_never_gets_fewer(demands: list[float], factor: float) -> No
                 ),
             )
         )
-    at = Standing(replicas=fleet.wanted, pods=pods, capacity=KV, policy=fleet.policy)
+    at = ScalingInput(replicas=fleet.wanted, pods=pods, capacity=KV, policy=fleet.policy)
     less = step(at, fleet.state, fleet.now).decision
     much = step(dataclasses.replace(at, pods=tuple(more)), fleet.state, fleet.now).decision
     assert much.replicas >= less.replicas
@@ -113,7 +120,7 @@ def test_the_order_of_pods_does_not_matter(demands: list[float], shuffled: rando
     pods = list(fleet.loads())
     other = pods[:]
     shuffled.shuffle(other)
-    at = Standing(replicas=fleet.wanted, pods=tuple(pods), capacity=KV, policy=fleet.policy)
+    at = ScalingInput(replicas=fleet.wanted, pods=tuple(pods), capacity=KV, policy=fleet.policy)
     assert step(at, fleet.state, fleet.now) == step(
         dataclasses.replace(at, pods=tuple(other)), fleet.state, fleet.now
     )
@@ -129,14 +136,14 @@ def test_whatever_pods_say_the_bounds_hold(pods: list[PodLoad], replicas: int, l
             for pod in pods
             if pod.sample
         )
-        done = step(Standing(replicas=replicas, pods=fresh, capacity=KV, policy=policy), state, now)
+        done = step(ScalingInput(replicas=replicas, pods=fresh, capacity=KV, policy=policy), state, now)
         state, replicas = done.state, done.decision.replicas
         assert least <= replicas <= least + span
 
 
 @given(st.lists(samples(known=False), max_size=8, unique_by=lambda pod: pod.uid), st.integers(1, 20))
 def test_a_pod_that_falls_silent_never_brings_fewer(pods: list[PodLoad], replicas: int) -> None:
-    at = Standing(replicas=replicas, pods=tuple(pods), capacity=KV, policy=POLICY)
+    at = ScalingInput(replicas=replicas, pods=tuple(pods), capacity=KV, policy=POLICY)
     decision = step(at, State(), 10.0).decision
     assert decision.replicas >= replicas
-    assert decision.sentence
+    assert decision.reason

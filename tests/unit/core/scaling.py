@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.core.autoscaling.algorithm.types import Bounds, Pace, Policy, Rules
+from tacho_operator.core.autoscaling.algorithm.types import SCALE_UP, Bounds, Pace, Policy
 from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.types import ChildRefusal, Scaled
 from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
@@ -46,12 +46,14 @@ def rising(policy: Policy = POLICY) -> Scaled:
 
 
 def more_than_paced() -> Scaled:
-    slow = Rules(paces=(Pace(kind="Pods", value=1, period_seconds=60),))
+    slow = dataclasses.replace(SCALE_UP, paces=(Pace(kind="Pods", value=1, period_seconds=60),))
     return rising(Policy(bounds=Bounds(least=1, most=9), up=slow))
 
 
 def asked_not_long_enough() -> Scaled:
-    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), up=Rules(window_seconds=300)))
+    fleet = Fleet(
+        Policy(bounds=Bounds(least=1, most=9), up=dataclasses.replace(SCALE_UP, window_seconds=300))
+    )
     fleet.run(lambda _: 1.0, 60)
     fleet.run(lambda _: 1.9, 100)
     return told(fleet)

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tacho_contract.units import format_time, parse_time
-from tacho_operator.core.autoscaling.algorithm.types import Point, Sample, State, Track
+from tacho_operator.core.autoscaling.algorithm.types import Correction, Point, Sample, State, Track
 from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.autoscaling.target import TargetPod, policy_of, restored, target_of
@@ -90,9 +90,21 @@ def test_what_was_decided_and_learned_outlives_a_process() -> None:
     former = world.observed().resource.status.autoscaling
     state = restored(former)
     assert [(item.before, item.after) for item in state.changes] == [(1, 5)]
-    assert state.learned.fingerprint == "f"
+    assert state.fingerprint == "f"
+    assert [item.cause for item in state.changes] == ["Work"]
     assert state.watched_since is None
     assert restored(None) == State()
+
+
+def test_a_refusal_and_the_correction_outlive_a_process() -> None:
+    refused, correction = Point(1_700_000_000.0, 3), Correction(factor=0.81)
+    fleet = idle()
+    state = dataclasses.replace(fleet.state, refused=refused, correction=correction)
+    written = shown(
+        fleet.decisions[-1], state, bounds=fleet.policy.bounds, problems=(), victims=(), former=None
+    )
+    found = restored(written.autoscaling)
+    assert (found.refused, found.correction, found.fingerprint) == (refused, correction, "f")
 
 
 def test_who_is_asked() -> None:
@@ -115,7 +127,7 @@ def test_bounds_and_paces_are_those_of_spec_and_the_hour() -> None:
     )
     policy, problems = policy_of(target_of(world.observed()), world.now)
     assert (policy.bounds.least, policy.bounds.most) == (3, 8)
-    assert (policy.up.window_seconds, policy.up.tolerance, policy.down.window_seconds) == (0, 0.1, None)
+    assert (policy.up.window_seconds, policy.up.tolerance, policy.down.window_seconds) == (0, 0.1, 300)
     assert len(problems) == 1
 
 

@@ -132,13 +132,13 @@ class ScalingRules(ApiModel):
     """How replicas may change in one direction, as in a HorizontalPodAutoscaler."""
 
     stabilization_window_seconds: Annotated[int, integer(0, 3600)] | None = None
-    """Seconds for which a recommendation must hold. Absent: 15 upwards; downwards 300, or twice the time that
-    a replica takes to start where that is longer. Example: 300."""
+    """Seconds for which a recommendation must hold. Absent: 0 upwards, 300 downwards. Example: 300."""
     select_policy: ScalingSelect | None = None
     """Which of several policies applies: Max the largest change, Min the smallest; Disabled forbids this
     direction. Absent: Max."""
     policies: Annotated[list[ScalingPolicy], items(8)] | None = None
-    """Scaling policies. Absent: upwards 100 percent in 15 seconds, downwards one pod in each window."""
+    """Scaling policies. Absent: upwards 100 percent or 4 pods in 15 seconds; downwards 25 percent or 1 pod in
+    300 seconds."""
     tolerance: Decimal | None = None
     """Share by which needed and current replicas may differ without a change. Absent: 0. Example: "0.05"."""
 
@@ -176,7 +176,7 @@ class AutoscalingSpec(ApiModel):
     max_replicas: Annotated[int, integer(1, 1000)]
     """Maximum replicas. Example: 8."""
     behavior: ScalingBehavior | None = None
-    """How fast replicas change, in the fields of a HorizontalPodAutoscaler. Absent: fast upwards, one by one
-    downwards."""
+    """How fast replicas change, in the fields of a HorizontalPodAutoscaler. Absent: the default of each
+    field."""
     schedules: Annotated[list[ScalingSchedule], items(16)] | None = None
     """Other bounds at certain times. Absent: none."""

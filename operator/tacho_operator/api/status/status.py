@@ -135,6 +135,8 @@ class ScalingDecision(StatusModel):
     """Replicas before the decision."""
     to_replicas: Count | None = None
     """Replicas after the decision."""
+    cause: Word | None = None
+    """Work, Concurrency or KVCache (the term that needed more replicas), LowDemand, Bounds or Quota."""
     reason: Annotated[str, Field(max_length=512)] | None = None
     """The calculation behind it."""
 
@@ -157,7 +159,7 @@ class AutoscalingStatus(StatusModel):
     """Capacity of one replica for scaling: the lower confidence bound, times the capacity correction. Absent:
     no clean measurement."""
     capacity_correction_percent: Count | None = None
-    """Capacity observed in service, in percent of the measured one; from 50 to 130."""
+    """Capacity in service by the SLO attainment, in percent of the measured one; from 50 to 100."""
     capacity_correction_fingerprint: Annotated[str, Field(max_length=64)] | None = None
     """Measurement that the correction applies to."""
     cold_start_seconds: Count | None = None
@@ -166,7 +168,11 @@ class AutoscalingStatus(StatusModel):
     """The calculation behind desiredReplicas."""
     last_scale_time: Timestamp | None = None
     """When the number of replicas last changed."""
-    decisions: Annotated[list[ScalingDecision], items(5)] = Field(default_factory=list)
+    refused_above: Count | None = None
+    """Server pods that quota or admission allowed at its last refusal, which holds for ten minutes."""
+    refused_time: Timestamp | None = None
+    """Time of that refusal."""
+    decisions: Annotated[list[ScalingDecision], items(10)] = Field(default_factory=list)
     """The latest changes, newest first."""
 
 

@@ -40,7 +40,6 @@ def scaled(
 def _status(decision: Decision, state: State, bounds: Bounds) -> AutoscalingStatus:
     figures = decision.figures
     latest = next(iter(state.changes), None)
-    learned = state.learned
     return AutoscalingStatus(
         desired_replicas=decision.replicas,
         min_replicas=bounds.least,
@@ -48,17 +47,20 @@ def _status(decision: Decision, state: State, bounds: Bounds) -> AutoscalingStat
         demand_replicas=decimal(None if figures.demand is None else round(figures.demand, 2)),
         utilization_percent=None if figures.utilization is None else round(100 * figures.utilization),
         requests_per_second_per_replica=decimal(figures.trusted_requests_per_second),
-        capacity_correction_percent=round(100 * learned.factor),
-        capacity_correction_fingerprint=learned.fingerprint or None,
+        capacity_correction_percent=round(100 * state.correction.factor),
+        capacity_correction_fingerprint=state.fingerprint or None,
         cold_start_seconds=seconds(figures.cold_start_seconds),
-        reason=clipped(decision.sentence, REASON_LIMIT_CHARS),
+        refused_above=None if state.refused is None else int(state.refused.value),
+        refused_time=None if state.refused is None else _time(state.refused.time_seconds),
+        reason=clipped(decision.reason, REASON_LIMIT_CHARS),
         last_scale_time=_time(latest.time_seconds) if latest else None,
         decisions=[
             ScalingDecision(
                 time=_time(item.time_seconds),
                 from_replicas=item.before,
                 to_replicas=item.after,
-                reason=clipped(item.sentence, REASON_LIMIT_CHARS),
+                cause=item.cause or None,
+                reason=clipped(item.reason, REASON_LIMIT_CHARS),
             )
             for item in state.changes[:CHANGES_KEPT]
         ],
@@ -92,6 +94,7 @@ def _changed(former: Scaled, status: AutoscalingStatus, conditions: tuple[Scalin
         "desired_replicas",
         "min_replicas",
         "max_replicas",
+        "refused_above",
         "capacity_correction_percent",
         "capacity_correction_fingerprint",
     )

@@ -15,10 +15,13 @@ from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
 from tacho_operator.core.autoscaling.algorithm.types import (
+    SCALE_DOWN,
+    SCALE_UP,
     Bounds,
     Change,
-    Learned,
+    Correction,
     Pace,
+    Point,
     Policy,
     ReplicaCapacity,
     Rules,
@@ -59,6 +62,8 @@ class Target:
     tpot_seconds: float | None
     replicas: int
     """The present number of desired replicas."""
+    percentile: float = 0.95
+    """Share of requests that the SLO promises both targets to."""
     held: str = ""
     claim: ClaimBound | None = None
     """A claim that bounds the replicas."""
@@ -85,6 +90,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         capacity=capacity_of(status.measurements, status.plan, workload(resource.spec)),
         ttft_seconds=_seconds(slo.ttft_milliseconds),
         tpot_seconds=_seconds(slo.tpot_milliseconds),
+        percentile=slo.percentile / 100,
         replicas=desired_replicas(observed),
         held="a revision is being rolled out" if len(found) > 1 else "",
         claim=claim_bound_of(observed),
@@ -120,17 +126,19 @@ def restored(former: AutoscalingStatus | None) -> State:
             time_seconds=at.timestamp(),
             before=item.from_replicas or 0,
             after=item.to_replicas or 0,
-            sentence=item.reason or "",
+            reason=item.reason or "",
+            cause=item.cause or "",
         )
         for item in former.decisions
         if (at := parse_time(item.time)) is not None
     ]
+    refused, when = former.refused_above, parse_time(former.refused_time)
     percent = former.capacity_correction_percent
     return State(
+        fingerprint=former.capacity_correction_fingerprint or "",
+        correction=Correction(factor=min(1.0, percent / 100) if percent else 1.0),
         changes=tuple(changes),
-        learned=Learned(
-            factor=percent / 100 if percent else 1.0, fingerprint=former.capacity_correction_fingerprint or ""
-        ),
+        refused=Point(when.timestamp(), refused) if refused is not None and when else None,
         cold_start_seconds=former.cold_start_seconds,
     )
 
@@ -162,30 +170,37 @@ def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
         )
     policy = Policy(
         bounds=bounds,
-        up=_rules(behavior.scale_up if behavior else None),
-        down=_rules(behavior.scale_down if behavior else None),
+        up=_rules(behavior.scale_up if behavior else None, SCALE_UP),
+        down=_rules(behavior.scale_down if behavior else None, SCALE_DOWN),
     )
     return _with_targets(policy, target), scheduled.problems
 
 
 def _with_targets(policy: Policy, target: Target) -> Policy:
-    return dataclasses.replace(policy, ttft_seconds=target.ttft_seconds, tpot_seconds=target.tpot_seconds)
+    return dataclasses.replace(
+        policy,
+        ttft_seconds=target.ttft_seconds,
+        tpot_seconds=target.tpot_seconds,
+        percentile=target.percentile,
+    )
 
 
 def _seconds(milliseconds: float | None) -> float | None:
     return milliseconds / 1000 if milliseconds else None
 
 
-def _rules(spec: ScalingRules | None) -> Rules:
+def _rules(spec: ScalingRules | None, default: Rules) -> Rules:
+    """``default`` with the fields that are set."""
     if spec is None:
-        return Rules()
-    paces = [
+        return default
+    paces = tuple(
         Pace(kind=item.type, value=item.value, period_seconds=item.period_seconds)
         for item in spec.policies or ()
-    ]
+    )
+    window = spec.stabilization_window_seconds
     return Rules(
-        window_seconds=spec.stabilization_window_seconds,
-        select=spec.select_policy or "Max",
-        paces=tuple(paces),
-        tolerance=float(spec.tolerance or 0),
+        window_seconds=default.window_seconds if window is None else window,
+        select=spec.select_policy or default.select,
+        paces=paces or default.paces,
+        tolerance=default.tolerance if spec.tolerance is None else float(spec.tolerance),
     )

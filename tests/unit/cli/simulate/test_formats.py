@@ -160,7 +160,7 @@ def test_a_promise_that_nothing_can_keep_is_told_as_broken(
         ({"confidence": "Provisional", "flags": ["Contended"]}, "provisional (Contended), and so are these"),
         (
             {"capacity": {**ENTRY["capacity"], "boundary": "NeverMet"}},
-            "a single request already misses the SLO",
+            "an idle replica misses the SLO",
         ),
     ],
 )

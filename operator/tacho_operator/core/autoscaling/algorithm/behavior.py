@@ -1,4 +1,4 @@
-"""How fast replicas may change, in the words and by the arithmetic of a HorizontalPodAutoscaler."""
+"""How fast replicas may change: rules of a HorizontalPodAutoscaler, flapping back-off, cold starts."""
 
 from __future__ import annotations
 
@@ -6,114 +6,84 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-from tacho_operator.core.autoscaling.algorithm.types import Change, Pace, Point, Rules
+from tacho_operator.core.autoscaling.algorithm.tuning import MAX_WINDOW_SECONDS, UNKNOWN_START_SECONDS
+from tacho_operator.core.autoscaling.algorithm.types import Change, PodLoad, Point, Rules
 
-UP_WINDOW_SECONDS = 15.0
-UP_PACES = (
-    Pace(kind="Percent", value=100, period_seconds=15),
-    Pace(kind="Pods", value=4, period_seconds=15),
-)
-"""Doubling at most, or four: what is asked for was computed from what too few replicas let through."""
-DOWN_PERCENT = 25
-"""That may go in a window, or one: what came once often comes again, and a start takes its time."""
-DOWN_WINDOW_SECONDS = 300.0
-OF_A_START = 0.5
-"""The window of what takes long to start: its trend is followed that far ahead already, and what was given up
-too early doubles the window."""
-MOST_DOWN_WINDOW_SECONDS, MOST_DOUBLINGS = 1800.0, 8
-REGRET_SECONDS = 3600.0
-"""So long it is remembered that replicas were given up too early."""
-BEAT_SECONDS = 0.25
-"""So much sooner than others a look may come. A period of two looks is over at the second one, which else
-would be missed by milliseconds, and a third of the pace with it."""
-UNREGRETTED = ("Quota", "Bounds")
-"""Causes of a change that is no choice of the law."""
+EARLY_SECONDS = 0.25
+"""Jitter of a decision: a period of two decisions is over at the second one, even if that is early."""
+CHOSEN = ("Work", "Concurrency", "KVCache", "LowDemand", "")
+"""Causes of changes that followed the load."""
+UNLIMITED = 10**6
+STARTS_KEPT = 20
+START_QUANTILE = 0.9
+
+Starts = tuple[tuple[str, float], ...]
 
 
-def up_window(rules: Rules) -> float:
-    return UP_WINDOW_SECONDS if rules.window_seconds is None else rules.window_seconds
-
-
-def down_window(
-    rules: Rules, cold_start_seconds: float, changes: Sequence[Change] = (), now: float = 0.0
-) -> float:
-    """A replica that was given up too early is back after a cold start only: what starts slowly is kept for
-    longer; and for twice as long for each time that replicas were given up and asked for again lately."""
-    if rules.window_seconds is not None:
-        return rules.window_seconds
-    window = max(DOWN_WINDOW_SECONDS, OF_A_START * cold_start_seconds)
-    longer: float = window * (1 << min(_regrets(changes, now), MOST_DOUBLINGS))
-    return max(window, min(MOST_DOWN_WINDOW_SECONDS, longer))
-
-
-def _regrets(changes: Sequence[Change], now: float) -> int:
-    """``changes``: the newest first."""
-    # Whom quota refused has never served: that it goes, and is asked for again, tells nothing of the load.
-    late = [
-        item for item in changes if now - item.time_seconds < REGRET_SECONDS and item.cause not in UNREGRETTED
+def down_window(rules: Rules, changes: Sequence[Change], now: float) -> float:
+    """The stabilization window, doubled for each recent scale-down that was reversed, up to
+    MAX_WINDOW_SECONDS. ``changes``: the newest first."""
+    chosen = [
+        item for item in changes if now - item.time_seconds < 2 * MAX_WINDOW_SECONDS and item.cause in CHOSEN
     ]
-    return sum(
-        newer.after > newer.before and older.after < older.before for newer, older in itertools.pairwise(late)
+    reversals = sum(
+        newer.after > newer.before and older.after < older.before
+        for newer, older in itertools.pairwise(chosen)
     )
+    return max(rules.window_seconds, min(MAX_WINDOW_SECONDS, rules.window_seconds * 2.0**reversals))
 
 
-def most(rules: Rules, replicas: int, changes: Iterable[Change], now: float) -> int:
-    """How many there may be now."""
+def limit(rules: Rules, replicas: int, changes: Sequence[Change], now: float, *, upwards: bool) -> int:
+    """The most replicas, or the fewest, that the scaling policies allow now."""
+    limits = []
+    for pace in rules.paces:
+        within = pace.period_seconds - EARLY_SECONDS
+        moved = sum(item.after - item.before for item in changes if now - item.time_seconds < within)
+        start = replicas - moved
+        sign = 1 if upwards else -1
+        if pace.kind == "Pods":
+            limits.append(start + sign * pace.value)
+        else:
+            share = start * (1 + sign * pace.value / 100)
+            limits.append(math.ceil(share) if upwards else math.floor(share))
     if rules.select == "Disabled":
         return replicas
-    limits = []
-    for pace in rules.paces or UP_PACES:
-        start = replicas - _moved(changes, pace.period_seconds, now)
-        grown = start + pace.value if pace.kind == "Pods" else math.ceil(start * (1 + pace.value / 100))
-        limits.append(grown)
-    return max(replicas, max(limits) if rules.select == "Max" else min(limits))
+    if not limits:
+        return UNLIMITED if upwards else 0
+    widest = (rules.select == "Max") == upwards
+    found = max(limits) if widest else min(limits)
+    return max(replicas, found) if upwards else min(replicas, found)
 
 
-def least(rules: Rules, replicas: int, changes: Iterable[Change], now: float, window: float) -> int:
-    """How few there may be now; without rules a quarter fewer in each window."""
-    if rules.select == "Disabled":
-        return replicas
-    limits = []
-    if not rules.paces:
-        # What a schedule or a peak brought within the window does not go all at once again.
-        changes = [item for item in changes if item.after < item.before]
-    for pace in rules.paces or _down_paces(window):
-        start = replicas - _moved(changes, pace.period_seconds, now)
-        fewer = start - pace.value if pace.kind == "Pods" else math.floor(start * (1 - pace.value / 100))
-        limits.append(fewer)
-    return min(replicas, min(limits) if rules.select == "Max" else max(limits))
-
-
-def _down_paces(window: float) -> tuple[Pace, ...]:
-    return (
-        Pace(kind="Percent", value=DOWN_PERCENT, period_seconds=window),
-        Pace(kind="Pods", value=1, period_seconds=window),
-    )
-
-
-def _moved(changes: Iterable[Change], period_seconds: float, now: float) -> int:
-    """By how much replicas changed within the period that ends now."""
-    within = period_seconds - BEAT_SECONDS
-    return sum(item.after - item.before for item in changes if now - item.time_seconds < within)
-
-
-def tolerated(rules: Rules, amount: float, replicas: int) -> bool:
-    """Whether need and replicas are near enough to each other."""
-    return replicas > 0 and abs(amount / replicas - 1) <= rules.tolerance
+def tolerated(rules: Rules, need: float, replicas: int) -> bool:
+    """Whether need and replicas differ by no more than the tolerance."""
+    return replicas > 0 and abs(need / replicas - 1) <= rules.tolerance
 
 
 def with_low(points: tuple[Point, ...], point: Point, window_seconds: float) -> tuple[Point, ...]:
-    """``points`` and one more, such that the first is the lowest of the window: what a later one undercuts is
-    of no use."""
-    kept = _young(points, point, window_seconds)
-    return (*(old for old in kept if old.value < point.value), point)
+    """``points`` and one more; the first is the lowest of the window."""
+    return (*(old for old in _young(points, point, window_seconds) if old.value < point.value), point)
 
 
 def with_high(points: tuple[Point, ...], point: Point, window_seconds: float) -> tuple[Point, ...]:
-    """The same, such that the first is the highest of the window."""
-    kept = _young(points, point, window_seconds)
-    return (*(old for old in kept if old.value > point.value), point)
+    """``points`` and one more; the first is the highest of the window."""
+    return (*(old for old in _young(points, point, window_seconds) if old.value > point.value), point)
 
 
 def _young(points: tuple[Point, ...], point: Point, window_seconds: float) -> Iterable[Point]:
     return (old for old in points if 0 <= point.time_seconds - old.time_seconds <= window_seconds)
+
+
+def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:
+    """``known`` and the cold starts of new pods: the latest, and those of all present pods."""
+    seen = {uid for uid, _ in known}
+    present = sorted((pod.uid, pod.start_seconds) for pod in pods if pod.start_seconds is not None)
+    return (*known, *(item for item in present if item[0] not in seen))[-max(STARTS_KEPT, len(present)) :]
+
+
+def cold_start(starts: Starts, remembered: float | None) -> float:
+    """90th percentile of the cold starts, in seconds."""
+    if not starts:
+        return UNKNOWN_START_SECONDS if remembered is None else remembered
+    ranked = sorted(seconds for _, seconds in starts)
+    return ranked[min(len(ranked) - 1, int(START_QUANTILE * len(ranked)))]

@@ -1,26 +1,29 @@
-"""What one replica is taken to carry: its measurement where that is clean, else what its memory admits."""
+"""Capacity of one replica: its clean measurement in the traffic's own lengths, else what its memory admits.
+
+The measurement has the law gap = alpha + beta x streams, which contains the prompts of the measured lengths:
+each stream adds its prompt's time, spread over its answer, to every gap. Another ratio of prompt to answer
+changes beta by that difference, and the streams that keep the measured gap with it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
-from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
+from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CROWDING, UNKNOWN_INTERVAL, UNVERIFIED_RATE
+from tacho_operator.core.autoscaling.algorithm.types import Mix, ReplicaCapacity
 from tacho_operator.core.measurement.states import clean, current
 
-UNKNOWN_INTERVAL = 0.10
-"""Half interval assumed for a measurement without one, as a share of its throughput."""
-OPEN_LOOP_STEP = 0.85
-"""What is left of a rate that requests with arrivals of their own did not keep."""
 NEVER_MET = "NeverMet"
 
 
 def capacity_of(
     measurements: Iterable[MeasurementEntry], plan: Plan | None, workload: Workload
 ) -> ReplicaCapacity:
-    """Of the service as it is. ``workload``: of a typical request, where nothing was measured."""
+    """Of the present configuration. ``workload``: lengths of a request where nothing was measured."""
     found = current(measurements)
     why = _doubt(found)
     if found is None or why:
@@ -32,14 +35,21 @@ def capacity_of(
     interval = measured.ci_percent if measured else None
     trust = 1 - (UNKNOWN_INTERVAL if interval is None else min(interval / 100, 0.5))
     if measured is not None and measured.verified is False:
-        trust *= OPEN_LOOP_STEP
+        trust *= UNVERIFIED_RATE
+    streams = measured.concurrency if measured else None
+    alpha = found.fit.alpha_milliseconds if found.fit else None
+    beta = found.fit.beta_microseconds if found.fit else None
+    law = None
+    if streams and alpha is not None and beta is not None and beta > 0:
+        law = alpha / 1000 + beta / 1e6 * streams, beta / 1e6
     return ReplicaCapacity(
         fingerprint=found.fingerprint,
         requests_per_second=rate or (speed / out if speed else None),
         prefill_tokens_per_second=alone.prefill_tokens_per_second if alone else None,
         output_tokens_per_second=speed,
-        concurrency=measured.concurrency if measured else None,
-        tpot_half_seconds=_tpot_half_seconds(found, speed),
+        concurrency=streams,
+        gap_seconds=law[0] if law else None,
+        gap_seconds_per_request=law[1] if law else None,
         kv_cache_tokens=_kv_cache_tokens(found, plan),
         input_tokens=(shape.input_tokens if shape else None) or workload.input_tokens,
         output_tokens=out,
@@ -48,7 +58,7 @@ def capacity_of(
 
 
 def _doubt(found: MeasurementEntry | None) -> str:
-    """Why a measurement is not scaled by, as a clause; "": it is."""
+    """Why a measurement is not used, as a clause; "": it is."""
     if found is None:
         return "there is no current measurement of the capacity"
     if not clean(found):
@@ -56,14 +66,14 @@ def _doubt(found: MeasurementEntry | None) -> str:
     if found.capacity is None or not found.capacity.output_tokens_per_second:
         return "the measurement has no throughput"
     if found.capacity.boundary == NEVER_MET:
-        return "a single request already misses the SLO"
+        return "an idle replica misses the SLO, which no number of replicas meets"
     return ""
 
 
 def _by_memory(
     found: MeasurementEntry | None, plan: Plan | None, workload: Workload, why: str
 ) -> ReplicaCapacity:
-    """As many requests at once as the engine was told to take and its KV cache holds."""
+    """As many concurrent requests as the engine is configured for and its KV cache holds."""
     tokens = _kv_cache_tokens(found, plan)
     size = workload.input_tokens + workload.output_tokens
     limits = [
@@ -78,21 +88,53 @@ def _by_memory(
     )
 
 
-def _tpot_half_seconds(found: MeasurementEntry, speed: float | None) -> float | None:
-    """At the most streams that bring no more than half of ``speed`` (tokens a second), or at one."""
-    levels = [
-        (point.concurrency, tpot)
-        for point in found.curve
-        if (tpot := point.tpot_milliseconds_p50) is not None
-        and point.steady
-        and 0 < (point.output_tokens_per_second or 0.0) <= (speed or 0.0) / 2
-    ]
-    alone = found.single_stream.tpot_milliseconds_p50 if found.single_stream else None
-    tpot = max(levels)[1] if levels else alone
-    return tpot / 1000 if tpot else None
-
-
 def _kv_cache_tokens(found: MeasurementEntry | None, plan: Plan | None) -> int | None:
     seen = found.kv_cache.capacity_tokens if found and found.kv_cache else None
     predicted = plan.predicted.kv_cache_tokens if plan and plan.predicted else None
     return seen or predicted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCost:
+    """What requests of the present lengths cost, in seconds of one replica."""
+
+    per_prompt_token: float
+    per_output_token: float
+    request_tokens: float
+    """Prompt and answer of a mean request."""
+    request_seconds: float
+    """A mean request."""
+    concurrency: float
+    """Requests at the same time that keep the measured gap. Infinite: not known."""
+
+    def of(self, prompt_tokens: float, output_tokens: float) -> float:
+        return prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
+
+
+def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
+    """Scaled such that the measured rate of the measured lengths is exactly 1; None without a clean
+    measurement."""
+    rate, speed = capacity.requests_per_second, capacity.output_tokens_per_second
+    if not rate or not speed or capacity.unverified:
+        return None
+    streams = capacity.concurrency
+    gap = capacity.gap_seconds or (streams or 1.0) / speed
+    beta = capacity.gap_seconds_per_request or gap / (streams or 1.0)
+    prompt_seconds = 1 / capacity.prefill_tokens_per_second if capacity.prefill_tokens_per_second else 0.0
+    prompt, output = mix.prompt_tokens / mix.requests, max(1.0, mix.output_tokens / mix.requests)
+    ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
+    crowding = max(MIN_CROWDING, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
+    unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding
+    per_prompt, per_output = prompt_seconds / unit, gap / unit
+    return RequestCost(
+        per_prompt_token=per_prompt,
+        per_output_token=per_output,
+        request_tokens=prompt + output,
+        request_seconds=prompt * per_prompt + output * per_output,
+        concurrency=streams / crowding if streams else float("inf"),
+    )
+
+
+def measured_mix(capacity: ReplicaCapacity, requests: float) -> Mix:
+    """That many requests of the measured lengths."""
+    return Mix(requests, requests * capacity.input_tokens, requests * capacity.output_tokens)

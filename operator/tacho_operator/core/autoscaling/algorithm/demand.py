@@ -1,22 +1,29 @@
-"""How much work arrives, from what pods counted: served work and what piles up, smoothed."""
+"""The offered load and its trend, from what the pods count."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tacho_operator.core.autoscaling.algorithm.types import PodLoad, ReplicaCapacity, Sample, Track
-
-STALE_SECONDS = 35.0
-"""A reading that is older says nothing of now: three looks, and a little."""
+from tacho_operator.core.autoscaling.algorithm.capacity import RequestCost
+from tacho_operator.core.autoscaling.algorithm.tuning import (
+    DEVIATIONS,
+    LEFT,
+    MAX_AGE_SECONDS,
+    MAX_HORIZON_SECONDS,
+    MAX_POD_RATE,
+    MIX_SECONDS,
+    RATE_SECONDS,
+)
+from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
 
 LATE_SECONDS = 1.0
-"""A reading that is older is not of this look: the pod did not answer."""
-
-MOST_RATE = 3.0
-"""Of one pod. What claims more is a counter that jumped, and would be told for an hour; a pod that does do
-more than three times what was measured asks for more replicas in any case."""
+"""A sample that is older is not of this decision: the pod did not answer."""
+TREND_SECONDS = 3 * RATE_SECONDS
+"""Shortest window of the trend: fewer samples follow noise."""
+TREND_POINTS = 16
+"""Resolution of the trend's window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,180 +31,168 @@ class Reading:
     """The loads of one moment, all pods together."""
 
     tracks: Mapping[str, Track]
-    """Of the pods that tell their load."""
+    """Of the pods with known load."""
     silent: int
-    """Pods that serve and do not, or hang: they run requests and have counted no token for long."""
+    """Serving pods without, or that hang: they run requests and count no token."""
     late: int
-    """Pods that are known by what they told at an earlier look."""
-    served: float | None
-    """Work that is done in a second; None: nothing counts tokens, or nothing has been read twice."""
+    """Pods known by an earlier sample only."""
+    counted: Mix | None
+    """Requests and tokens since the last reading. None: no pod counts tokens, or none was read twice."""
+    jumped: bool
+    """A counter claims what no pod can do."""
     running: int | None
     waiting: int
-    counting: bool
-    """Some pod counts tokens."""
-    crowded: float
-    """Running requests beyond those at the same time that were measured."""
-    stuck: float
-    """Waiting and crowded requests of hung pods, which make no progress."""
-    begun: float
-    """Work of the whole answers of requests that run and did not at the last look, in seconds of one replica,
-    crowded ones left out. Less than 0: fewer run."""
-    kv_tokens: float | None
-    """Tokens in the KV caches."""
-    preempting: bool
-    """Requests are thrown out of the KV cache."""
-    ttft_seconds: float | None
-    """Mean time to the first token since the last sample; None: no first token since, or no pod counts it."""
-    tpot_seconds: float | None
-    """Mean time of a token after the first since then: what the pods' requests took beyond their first
-    tokens, over the tokens they got. It is told by how many there were at both looks, so that of few it may
-    be 0 or less, as often as it is too large."""
+    kv_cache_usage: float | None
+    """Sum over the pods, each 0 to 1."""
 
 
 def read(
     former: Mapping[str, Track],
     pods: Iterable[PodLoad],
-    capacity: ReplicaCapacity,
+    cost: RequestCost | None,
     now: float,
-    elapsed_seconds: float = 0.0,
 ) -> Reading:
-    """The demand that the pods' samples show, compared with the former samples.
-
-    ``elapsed_seconds``: time since the former samples. The work of a pod that is sampled for the first time
-    counts from its start, but at most as the mean of the other pods: the time of its start is unknown.
-    """
-    pods = sorted(pods, key=lambda item: item.uid)
+    """The present load, and what was counted since the ``former`` samples."""
     tracks: dict[str, Track] = {}
     silent = 0
-    preempting = False
-    begun = stuck = 0.0
-    new: list[Sample] = []
-    ttft_sum = ttft_count = tokens = busy_seconds = 0.0
-    for pod in pods:
+    counted: list[tuple[float, float, float]] = []
+    jumped = False
+    for pod in sorted(pods, key=lambda item: item.uid):
         sample = pod.sample
-        if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= STALE_SECONDS:
+        if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= MAX_AGE_SECONDS:
             silent += 1
             continue
         before = former.get(pod.uid)
-        track = tracks[pod.uid] = _track(before, sample, capacity)
-        if track.stalled_since is not None and now - track.stalled_since > STALE_SECONDS:
+        track = tracks[pod.uid] = _track(before, sample)
+        if track.stalled_since is not None and now - track.stalled_since > MAX_AGE_SECONDS:
             silent += 1
-            stuck += (sample.waiting or 0) + _crowded(sample, capacity)
         if before is None:
-            new.append(sample)
-        else:
-            if before.sample.running is not None and sample.running is not None:
-                begun += _placed(sample, capacity) - _placed(before.sample, capacity)
-            preempting |= _grown(before.sample.preemptions, sample.preemptions) > 0
-            waited = _grown(before.sample.first_token_seconds, sample.first_token_seconds)
-            firsts = _grown(before.sample.first_tokens, sample.first_tokens)
-            ttft_sum += waited
-            ttft_count += firsts
-            elapsed = sample.time_seconds - before.sample.time_seconds
-            if before.sample.running is not None and sample.running is not None and elapsed > 0:
-                # A request is there while it waits for its first token, too, which is none of those after it.
-                tokens += _grown(before.sample.generated_tokens, sample.generated_tokens) - firsts
-                busy_seconds += elapsed * (_held(before.sample) + _held(sample)) / 2 - waited
-    # What would have come to a pod that has gone begins at the others, and is no more work than before.
-    gone = former.keys() - {pod.uid for pod in pods}
-    begun -= min(max(0.0, begun), math.fsum(_placed(former[uid].sample, capacity) for uid in sorted(gone)))
+            continue
+        seconds = sample.time_seconds - before.sample.time_seconds
+        if before.sample.generated_tokens is None or sample.generated_tokens is None or seconds <= 0:
+            continue
+        prompts = grown(before.sample.computed_prompt_tokens, sample.computed_prompt_tokens)
+        outputs = grown(before.sample.generated_tokens, sample.generated_tokens)
+        firsts = grown(before.sample.first_tokens, sample.first_tokens)
+        most = 1.0
+        if cost is not None and cost.of(prompts, outputs) > MAX_POD_RATE * seconds:
+            most, jumped = MAX_POD_RATE * seconds / cost.of(prompts, outputs), True
+        counted.append((firsts * most, prompts * most, outputs * most))
     samples = [track.sample for track in tracks.values()]
-    rates = [track.rate for track in tracks.values() if track.rate is not None]
-    if rates and elapsed_seconds:
-        usual = math.fsum(rates) / len(rates)
-        rates += [min(usual, _since_nothing(sample, capacity) / elapsed_seconds) for sample in new]
-        # What ends elsewhere and begins at a new pod is no less work than before.
-        begun += min(max(0.0, -begun), math.fsum(_placed(sample, capacity) for sample in new))
-    counted = [item.running for item in samples if item.running is not None]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
-    size = capacity.kv_cache_tokens
-    answer = work_of(capacity, prompt_tokens=0.0, output_tokens=capacity.output_tokens) or 0.0
+    running = [item.running for item in samples if item.running is not None]
     return Reading(
         tracks=tracks,
         silent=silent,
         late=sum(now - item.time_seconds > LATE_SECONDS for item in samples),
-        served=math.fsum(rates) if rates else None,
-        running=sum(counted) if counted else None,
-        counting=any(item.generated_tokens is not None for item in samples),
-        crowded=math.fsum(_crowded(item, capacity) for item in samples),
+        counted=Mix(*map(math.fsum, zip(*counted, strict=True))) if counted else None,
+        jumped=jumped,
+        running=sum(running) if running else None,
         waiting=sum(item.waiting or 0 for item in samples),
-        stuck=stuck,
-        begun=begun * answer,
-        kv_tokens=math.fsum(used) * size if used and size else None,
-        preempting=preempting,
-        ttft_seconds=ttft_sum / ttft_count if ttft_count > 0 else None,
-        tpot_seconds=busy_seconds / tokens if tokens > 0 else None,
+        kv_cache_usage=math.fsum(used) if used else None,
     )
 
 
-def _held(sample: Sample) -> int:
-    """Requests."""
-    return (sample.running or 0) + (sample.waiting or 0)
-
-
-def _placed(sample: Sample, capacity: ReplicaCapacity) -> float:
-    """Running requests, no more than were measured at the same time."""
-    return (sample.running or 0) - _crowded(sample, capacity)
-
-
-def _crowded(sample: Sample, capacity: ReplicaCapacity) -> float:
-    slots = capacity.concurrency
-    return max(0.0, (sample.running or 0) - slots) if slots else 0.0
-
-
-def _track(before: Track | None, sample: Sample, capacity: ReplicaCapacity) -> Track:
+def _track(before: Track | None, sample: Sample) -> Track:
     if before is None:
         return Track(sample)
-    elapsed = sample.time_seconds - before.sample.time_seconds
-    if elapsed <= 0:
+    if sample.time_seconds <= before.sample.time_seconds:
         return before
-    if before.sample.generated_tokens is None or sample.generated_tokens is None:
-        return Track(sample)
-    work = work_of(
-        capacity,
-        prompt_tokens=_grown(before.sample.computed_prompt_tokens, sample.computed_prompt_tokens),
-        output_tokens=_grown(before.sample.generated_tokens, sample.generated_tokens),
-    )
-    stalled = before.stalled_since or before.sample.time_seconds
     still = (
-        sample.generated_tokens == before.sample.generated_tokens and sample.running and before.sample.running
+        sample.generated_tokens is not None
+        and sample.generated_tokens == before.sample.generated_tokens
+        and sample.running
+        and before.sample.running
     )
-    return Track(sample, None if work is None else min(MOST_RATE, work / elapsed), stalled if still else None)
+    return Track(sample, (before.stalled_since or before.sample.time_seconds) if still else None)
 
 
-def _since_nothing(sample: Sample, capacity: ReplicaCapacity) -> float:
-    """Work of all that a pod ever did, in seconds of one replica."""
-    work = work_of(
-        capacity,
-        prompt_tokens=sample.computed_prompt_tokens or 0.0,
-        output_tokens=sample.generated_tokens or 0.0,
-    )
-    return work or 0.0
-
-
-def _grown(before: float | None, after: float | None) -> float:
-    """What a counter counted in between; one that is lower has started again from nothing."""
+def grown(before: float | None, after: float | None) -> float:
+    """Increase of a counter; a lower one has restarted from 0."""
     if before is None or after is None:
         return 0.0
     return after - before if after >= before else after
 
 
-def work_of(capacity: ReplicaCapacity, *, prompt_tokens: float, output_tokens: float) -> float | None:
-    """Seconds of one replica's whole capacity; None where that is not known.
-
-    Scaled so that the measured rate of the measured requests is exactly 1: other lengths of prompts and
-    answers weigh as they cost."""
-    rate, output = capacity.requests_per_second, capacity.output_tokens_per_second
-    if not rate or not output or capacity.unverified:
-        return None
-    prefill = capacity.prefill_tokens_per_second
-    seconds = output_tokens / output + (prompt_tokens / prefill if prefill else 0.0)
-    measured = capacity.output_tokens / output + (capacity.input_tokens / prefill if prefill else 0.0)
-    return seconds / (rate * measured)
+def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
+    """``mix`` with what was counted in the last ``seconds``. An engine that does not count requests has those
+    of the mean answer."""
+    kept = math.exp(-seconds / MIX_SECONDS)
+    requests = counted.requests or counted.output_tokens * mix.requests / max(1.0, mix.output_tokens)
+    return Mix(
+        kept * mix.requests + requests,
+        kept * mix.prompt_tokens + counted.prompt_tokens,
+        kept * mix.output_tokens + counted.output_tokens,
+    )
 
 
-def smoothed(former: float | None, value: float, *, elapsed_seconds: float, over_seconds: float) -> float:
-    """An exponentially weighted mean, whatever the pace of looks."""
-    if former is None or over_seconds <= 0:
-        return value
-    return former + (value - former) * -math.expm1(-elapsed_seconds / over_seconds)
+def pending(tracks: Mapping[str, Track], cost: RequestCost) -> float:
+    """Requests that wait: in a queue, or beyond those at the same time that a replica carries."""
+    samples = [track.sample for track in tracks.values()]
+    return math.fsum((item.waiting or 0) + _crowded(item, cost) for item in samples)
+
+
+def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
+    """Work of all requests in the pods, in seconds of one replica."""
+    running = math.fsum(
+        (track.sample.running or 0) - _crowded(track.sample, cost) for track in tracks.values()
+    )
+    return cost.request_seconds * (pending(tracks, cost) + LEFT * running)
+
+
+def _crowded(sample: Sample, cost: RequestCost) -> float:
+    return max(0.0, (sample.running or 0) - cost.concurrency)
+
+
+def kept(offered: Sequence[Interval], cold_start_seconds: float, now: float) -> tuple[Interval, ...]:
+    """The intervals that the load and its trend need."""
+    longest = max(TREND_SECONDS, min(cold_start_seconds, MAX_HORIZON_SECONDS))
+    return tuple(item for item in offered if 0 <= now - item.end_seconds < longest)
+
+
+def level(offered: Sequence[Interval], request_seconds: float) -> float:
+    """Offered load: the mean over RATE_SECONDS, or the lower bound of a shorter and higher one. Random
+    arrivals deviate by the root of their number."""
+    found = seconds = work = 0.0
+    for item in offered:
+        if seconds and seconds + item.seconds > RATE_SECONDS + LATE_SECONDS:
+            break
+        seconds += item.seconds
+        work += item.seconds * item.offered
+        deviation = math.sqrt(work * request_seconds)
+        found = max(found, (work - DEVIATIONS * deviation) / seconds)
+    return max(found, work / seconds) if seconds else 0.0
+
+
+def slope(offered: Sequence[Interval]) -> float:
+    """Replicas per second by which the load surely rises: the least-squares line, less its standard errors.
+    0 where one step fits at least as well: a finished step is no trend."""
+    points = _thinned(offered)
+    if len(points) < 4:
+        return 0.0
+    times, values = zip(*points, strict=True)
+    middle, mean = math.fsum(times) / len(times), math.fsum(values) / len(values)
+    spread = math.fsum((time - middle) ** 2 for time in times)
+    found = math.fsum((time - middle) * (value - mean) for time, value in points) / spread
+    line = math.fsum((value - mean - found * (time - middle)) ** 2 for time, value in points)
+    step = min(_scattered(values[:at]) + _scattered(values[at:]) for at in range(1, len(values)))
+    error = math.sqrt(line / (len(points) - 2) / spread)
+    return max(0.0, found - DEVIATIONS * error) if line < step else 0.0
+
+
+def _scattered(values: Sequence[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values)
+
+
+def _thinned(offered: Sequence[Interval]) -> list[tuple[float, float]]:
+    """(time, load) of equal groups of intervals."""
+    size = max(1, math.ceil(len(offered) / TREND_POINTS))
+    groups = [offered[at : at + size] for at in range(0, len(offered) - size + 1, size)]
+    return [
+        (
+            math.fsum(item.end_seconds - item.seconds / 2 for item in group) / size,
+            math.fsum(item.offered for item in group) / size,
+        )
+        for group in groups
+    ]

@@ -1,5 +1,5 @@
-"""The nouns of the scaling law. Times are seconds of one clock that is handed in; amounts of work are in
-replicas: 1 is what one replica carries at the service level, as it was measured."""
+"""Types of the scaling algorithm. Times are seconds of one clock that is passed in. Load is in replicas: 1 is
+what one replica was measured to carry within the SLO."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+Histogram = tuple[tuple[float, float], ...]
+"""(edge in seconds, requests up to it), ascending; the last edge is infinite. (): not known."""
 Select = Literal["Max", "Min", "Disabled"]
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+# --- policy -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """At most so many pods, or so many percent of them, within a period."""
@@ -22,39 +24,55 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How replicas may change in one direction, as a HorizontalPodAutoscaler's rules say it."""
+    """How replicas may change in one direction, as the rules of a HorizontalPodAutoscaler."""
 
-    window_seconds: float | None = None
-    """For so long a recommendation must hold. None: what the law finds fit."""
+    window_seconds: float = 0.0
+    """Stabilization window."""
     select: Select = "Max"
-    """Which of several paces counts; Disabled: no change in this direction."""
+    """Which of several paces applies; Disabled: no change in this direction."""
     paces: tuple[Pace, ...] = ()
-    """(): what the law finds fit."""
+    """Scaling policies."""
     tolerance: float = 0.0
-    """Where need and replicas differ by no more than this share, nothing changes."""
+    """Share by which need and replicas may differ without a change."""
+
+
+SCALE_UP = Rules(
+    paces=(Pace(kind="Percent", value=100, period_seconds=15), Pace(kind="Pods", value=4, period_seconds=15)),
+)
+SCALE_DOWN = Rules(
+    window_seconds=300.0,
+    paces=(
+        Pace(kind="Percent", value=25, period_seconds=300),
+        Pace(kind="Pods", value=1, period_seconds=300),
+    ),
+)
+"""Defaults of spec.autoscaling.behavior. They differ from a HorizontalPodAutoscaler's in the tolerance (0
+instead of 0.1) and in the scaling policies downwards (instead of 100 percent in 15 seconds)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Between how many replicas the law may choose."""
+    """Minimum and maximum replicas."""
 
     least: int
     most: int
     source: str = "spec.autoscaling"
-    """Who says so, as a person would write it."""
+    """Field or claim that sets them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What a person asked for."""
+    """The policy of spec at one time."""
 
     bounds: Bounds
-    up: Rules = Rules()
-    down: Rules = Rules()
+    up: Rules = SCALE_UP
+    down: Rules = SCALE_DOWN
     ttft_seconds: float | None = None
-    """The promise of the time to the first token. None: none was made."""
+    """TTFT of the SLO. None: no target."""
     tpot_seconds: float | None = None
-    """That of the time of each token after it."""
+    """TPOT of the SLO. None: no target."""
+    percentile: float = 0.95
+    """Share of requests that the SLO promises both targets to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,52 +80,55 @@ class ReplicaCapacity:
     """What one replica carries. None: not known."""
 
     fingerprint: str = ""
-    """Of the measurement; what was learned holds for it alone."""
+    """Of the measurement."""
     requests_per_second: float | None = None
     prefill_tokens_per_second: float | None = None
     output_tokens_per_second: float | None = None
     """Of all requests together."""
     concurrency: float | None = None
     """Requests at the same time."""
-    tpot_half_seconds: float | None = None
-    """Measured time of a token after the first with half of the rate, or less."""
+    gap_seconds: float | None = None
+    """Time between two tokens at that concurrency."""
+    gap_seconds_per_request: float | None = None
+    """What each concurrent request adds to it: beta of the scaling law."""
     kv_cache_tokens: int | None = None
     input_tokens: int = 512
-    """Of the requests that were measured, and of those that wait."""
+    """Lengths of the measured requests."""
     output_tokens: int = 200
     trust: float = 1.0
-    """The share of the measured rate that is counted on: the lower end of its interval."""
+    """Share of the measured rate that counts: the lower end of its interval."""
     unverified: str = ""
     """Why it is not a clean measurement of this configuration, as a clause; "": it is one."""
 
 
-# --- what was seen --------------------------------------------------------------------------------
+# --- input ------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One reading of a pod's engine. None is unknown, never zero; counters may start again."""
+    """One reading of a pod's engine. None is unknown, never zero; counters may restart."""
 
     time_seconds: float
     running: int | None = None
     waiting: int | None = None
     generated_tokens: float | None = None
     computed_prompt_tokens: float | None = None
-    """Without those that a prefix cache saved."""
+    """Without tokens that a prefix cache saved."""
     kv_cache_usage: float | None = None
     """0 to 1."""
-    preemptions: float | None = None
     first_token_seconds: float | None = None
     """Sum of the times to the first token."""
     first_tokens: float | None = None
+    ttft: Histogram = ()
+    tpot: Histogram = ()
 
     @property
     def known(self) -> bool:
-        """Whether it says anything of the load."""
+        """Whether it shows any load."""
         return self.running is not None or self.generated_tokens is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodLoad:
-    """A pod that requests reach. ``sample`` None: it has never told its load."""
+    """A pod that requests reach. ``sample`` None: it has never reported its load."""
 
     uid: str
     sample: Sample | None = None
@@ -115,16 +136,30 @@ class PodLoad:
     """From its creation to its readiness."""
 
 
-# --- what is remembered ---------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingInput:
+    """Input of one decision."""
+
+    replicas: int
+    """Desired until now, those that still start included."""
+    pods: tuple[PodLoad, ...]
+    """Those that requests reach."""
+    capacity: ReplicaCapacity
+    policy: Policy
+    refused_above: int | None = None
+    """Quota or admission has just refused a pod beyond so many. None: nothing was refused."""
+    held: str = ""
+    """Why replicas must not be removed now, as a clause; "": they may."""
+
+
+# --- state ------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A pod's last reading, and what it did between the one before and that."""
+    """A pod's last sample."""
 
     sample: Sample
-    rate: float | None = None
-    """Work in a second."""
     stalled_since: float | None = None
-    """Since when it has run requests and counted no token."""
+    """Since when it has run requests without a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,120 +171,103 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was offered between two looks."""
+class Interval:
+    """The load between two samples."""
 
+    end_seconds: float
     seconds: float
     offered: float
-    """Work in a second."""
+    """In replicas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Requests and tokens of the last minutes, exponentially weighted."""
+
+    requests: float
+    prompt_tokens: float
+    output_tokens: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Capacity in service, relative to the measured one, and its evidence since the last change."""
+
+    factor: float = 1.0
+    requests: float = 0.0
+    lower: float = 0.0
+    """Requests of these that met the SLO, at least."""
+    upper: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Replicas changed."""
+    """A change of the replicas."""
 
     time_seconds: float
     before: int
     after: int
-    sentence: str = ""
+    reason: str = ""
     cause: str = ""
-    """Of the outcome. "": as an earlier process made it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """How the replicas do against what was measured."""
-
-    factor: float = 1.0
-    """The measured rate is taken times this."""
-    fingerprint: str = ""
-    evidence_since: float | None = None
-    """Since when every reading has spoken for a change."""
-    upwards: bool = False
-    """Of that change."""
-    tpot_seconds: float | None = None
-    """The mean time of a token, smoothed. None: nothing was generated since the last look, or in an
-    overload."""
+    """Cause of the outcome. "": not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that the law remembers from one look to the next."""
+    """What is kept from one decision to the next."""
 
+    fingerprint: str = ""
+    """Measurement that the correction and the units of the load are of."""
     tracks: Mapping[str, Track] = field(default_factory=dict)
     read_seconds: float | None = None
-    """When loads were last known."""
-    fast: float | None = None
-    slow: float | None = None
-    """Offered work, smoothed over a short and a long time."""
-    prompt: float | None = None
-    """That of the last look, almost."""
-    backlog: float | None = None
-    """Work that waited. None: not known, or counted in replicas of another kind."""
-    recent: tuple[Point, ...] = ()
-    """Offered work of the last minutes, for its trend."""
-    lately: tuple[Look, ...] = ()
-    """What single looks counted, the newest first."""
+    """When load was last known."""
+    in_progress: float | None = None
+    """Work of all requests in the pods, in seconds of one replica. None: not known."""
+    mix: Mix | None = None
+    correction: Correction = Correction()
+    offered: tuple[Interval, ...] = ()
+    """Offered load, newest first."""
     watched_since: float | None = None
-    """Since when loads have been known without a gap."""
+    """Since when load has been known without a gap."""
     ups: tuple[Point, ...] = ()
-    """Needs with the headroom for growing: the lowest that is not older than the window decides."""
+    """Needed replicas of the scale-up window; the first is the lowest."""
     downs: tuple[Point, ...] = ()
-    """Needs with the headroom for shrinking: the highest decides."""
-    leaps: tuple[Point, ...] = ()
-    """Work that leapt in lately: the first is the most."""
+    """Needed replicas of the scale-down window; the first is the highest."""
     changes: tuple[Change, ...] = ()
     """The latest, newest first."""
     refused: Point | None = None
     """How many pods quota or admission let start, and when it refused one more."""
-    learned: Learned = Learned()
     starts: tuple[tuple[str, float], ...] = ()
-    """Seconds that pods took to start, by uid, the newest last."""
+    """Cold starts in seconds, by uid, the newest last."""
     cold_start_seconds: float | None = None
-    """As an earlier process knew it."""
+    """Cold start known to an earlier process."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What the law is asked about."""
-
-    replicas: int
-    """Wanted until now, those that still start included."""
-    pods: tuple[PodLoad, ...]
-    """Those that requests reach."""
-    capacity: ReplicaCapacity
-    policy: Policy
-    refused_above: int | None = None
-    """Quota or admission has just refused a pod beyond so many. None: nothing was refused."""
-    held: str = ""
-    """Why there must not be fewer replicas now, as a clause; "": there may."""
-
-
-# --- what is decided ------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What the loads come to. None: not known."""
+    """Values of the load. None: not known."""
 
     demand: float | None = None
-    """Replicas that the present load would fill to the measured capacity."""
+    """Replicas that the load would fill to the measured capacity."""
     utilization: float | None = None
-    """That, as a share of the pods that serve."""
+    """The same, as a share of the serving pods."""
     running: int | None = None
     waiting: int | None = None
     """Requests."""
     need: int | None = None
-    """Replicas that the load asks for, headroom and trend included."""
+    """Replicas needed, with headroom and trend."""
     trusted_requests_per_second: float | None = None
-    """What one replica is counted on to carry."""
-    learned: float = 1.0
+    """Rate that one replica is expected to carry."""
     cold_start_seconds: float = 0.0
     silent: int = 0
-    """Pods that serve and do not tell their load."""
+    """Serving pods without load metrics, or that hang."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A condition in the words of a HorizontalPodAutoscaler's."""
+    """A condition as of a HorizontalPodAutoscaler."""
 
     status: Literal["True", "False", "Unknown"]
     reason: str
@@ -258,13 +276,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """How many replicas, and why."""
+    """Number of replicas, and why."""
 
     replicas: int
     cause: str
-    """In one word, for counting."""
-    sentence: str
-    """The arithmetic."""
+    """One word, for counting."""
+    reason: str
+    """The calculation."""
     figures: Figures
     active: Judged
     able: Judged
@@ -273,18 +291,21 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a look, before it is told."""
+    """Result of one decision, before its messages."""
 
     replicas: int
-    asked: int
+    needed: int
     """By the load alone."""
     cause: str
-    """Work, Concurrency or KVCache (what asks for more), LowDemand, Bounds, Quota, Steady or Unknown."""
+    """Load, Concurrency or KVCache (the term that needs the most), LowDemand, Bounds, Quota, Steady or
+    Unknown."""
     able: str = ""
     """ScaleUpStabilized or ScaleDownStabilized: the change waits; "": it does not."""
     limited: str = ""
     """TooFewReplicas, TooManyReplicas, ScaleUpLimit, ScaleDownLimit or QuotaExceeded."""
     held: str = ""
     window: float = 0.0
-    """Seconds, of the direction that was looked at."""
+    """Seconds, of the scale-down window."""
+    highest: float = 0.0
+    """Highest need within that window."""
     blind: bool = False

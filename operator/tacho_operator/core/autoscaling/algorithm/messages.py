@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from tacho_operator.core.autoscaling.algorithm.learning import hopeless_tail
-from tacho_operator.core.autoscaling.algorithm.need import UP, Need, ServiceLoad
-from tacho_operator.core.autoscaling.algorithm.types import Figures, Judged, Outcome, Standing
+from tacho_operator.core.autoscaling.algorithm.need import Sum
+from tacho_operator.core.autoscaling.algorithm.tuning import TARGET_KV_CACHE, TARGET_UTILIZATION
+from tacho_operator.core.autoscaling.algorithm.types import Figures, Judged, Outcome, ScalingInput
 
 
-def arithmetic(
-    at: Standing, outcome: Outcome, *, load: ServiceLoad, up: Need, trusted: float, cold_start_seconds: float
-) -> str:
-    """The calculation behind the number of replicas."""
+def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> str:
+    """The sum that decided."""
     parts = []
-    if up.work is not None and load.work is not None:
-        work = f"load of {load.work:.2f} replicas"
-        if load.coming >= 0.005:
-            work += f" + {load.coming:.2f} growth within the cold start of {cold_start_seconds:.0f} s"
-        if load.backlog >= 0.005:
-            work += f" + {load.backlog / load.drain_seconds:.2f} for pending requests"
-        share = f"{UP:.2f} x {trusted:.2f}" if trusted != 1 else f"{UP:.2f}"
-        parts.append(f"{work}, over {share} = {up.work:.2f}")
-    if up.requests is not None:
-        parts.append(
-            f"{load.requests:.4g} concurrent requests over {UP:.2f} x {at.capacity.concurrency:.4g} "
-            f"= {up.requests:.2f}"
+    terms = found.terms
+    if found.offered is not None:
+        work = f"load of {found.offered:.2f} replicas"
+        if found.growth >= 0.005:
+            work += f" + {found.growth:.2f} growth within the cold start of {found.cold_start_seconds:.0f} s"
+        if found.drain >= 0.005:
+            work += f" + {found.drain:.2f} for pending requests"
+        share = (
+            f"{TARGET_UTILIZATION:.2f} x {found.trust:.2f}"
+            if found.trust != 1
+            else f"{TARGET_UTILIZATION:.2f}"
         )
-    if up.kv_cache is not None:
-        parts.append(f"KV cache {up.kv_cache:.2f}")
-    silent = f" {load.silent} serving pods report no load metrics and count as full." if load.silent else ""
-    return f"{_how_many(at, outcome)}: {'; '.join(parts)}.{_why(at, outcome)}{silent}"
+        parts.append(f"{work}, over {share} = {terms['Work']:.2f}")
+    if "Concurrency" in terms:
+        parts.append(
+            f"{found.requests} concurrent requests over {TARGET_UTILIZATION:.2f} x {found.concurrency:.4g} "
+            f"= {terms['Concurrency']:.2f}"
+        )
+    if found.kv_cache is not None:
+        parts.append(f"KV cache {found.kv_cache:.2f} over {TARGET_KV_CACHE:.2f} = {terms['KVCache']:.2f}")
+    highest = ""
+    if outcome.needed < at.replicas and not outcome.blind:
+        highest = f"highest need of {outcome.window:.0f} s {outcome.highest:.2f}; now "
+    count = f" {silent} serving pods report no load metrics and count as full." if silent else ""
+    return f"{_how_many(at, outcome)}: {highest}{'; '.join(parts)}.{_why(at, outcome)}{count}"
 
 
-def _how_many(at: Standing, outcome: Outcome) -> str:
+def _how_many(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.replicas == at.replicas:
         return _replicas(at.replicas)
     return f"{at.replicas} -> {_replicas(outcome.replicas)}"
 
 
-def _why(at: Standing, outcome: Outcome) -> str:
+def _why(at: ScalingInput, outcome: Outcome) -> str:
     """The reason for another number than the calculated one; "" without any."""
     if outcome.limited:
         return f" {_limit(at, outcome)}"
     if outcome.able == "ScaleUpStabilized":
-        return f" {_replicas(outcome.asked)} are needed, but not yet for the stabilization window."
+        return f" {_replicas(outcome.needed)} are needed, but not yet for the stabilization window."
     if outcome.held:
         return f" Fewer suffice; {outcome.held}."
     if outcome.able == "ScaleDownStabilized":
@@ -50,12 +56,12 @@ def _why(at: Standing, outcome: Outcome) -> str:
     return ""
 
 
-def _limit(at: Standing, outcome: Outcome) -> str:
+def _limit(at: ScalingInput, outcome: Outcome) -> str:
     bounds = at.policy.bounds
     return {
         "TooFewReplicas": f"{bounds.source} requires at least {bounds.least}.",
         "TooManyReplicas": f"{bounds.source} allows at most {bounds.most}.",
-        "ScaleUpLimit": f"{_replicas(outcome.asked)} are needed; a scale-up policy limits the step.",
+        "ScaleUpLimit": f"{_replicas(outcome.needed)} are needed; a scale-up policy limits the step.",
         "ScaleDownLimit": "Fewer suffice; a scale-down policy limits the step.",
         "QuotaExceeded": f"Quota or admission allows {outcome.replicas} replicas at most.",
     }[outcome.limited]
@@ -65,12 +71,12 @@ def _replicas(count: int) -> str:
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
-def judged(at: Standing, outcome: Outcome, figures: Figures) -> tuple[Judged, Judged, Judged]:
+def judged(at: ScalingInput, outcome: Outcome, figures: Figures) -> tuple[Judged, Judged, Judged]:
     """ScalingActive, AbleToScale and ScalingLimited."""
     return _active(at, outcome, figures), _able(at, outcome), _limited(at, outcome)
 
 
-def _active(at: Standing, outcome: Outcome, figures: Figures) -> Judged:
+def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
     if not at.pods:
         return Judged("False", "FailedGetPodsMetric", "No pod serves yet; the number of replicas stays.")
     if outcome.blind:
@@ -81,21 +87,10 @@ def _active(at: Standing, outcome: Outcome, figures: Figures) -> Judged:
         why = at.capacity.unverified[0].upper() + at.capacity.unverified[1:]
         message = f"{why}: replicas follow concurrent requests and the KV cache.{silent}"
         return Judged("True", "CapacityUnverified", message)
-    return Judged("True", "ValidMetricFound", f"Load metrics are available.{silent}{_tokens(at)}")
+    return Judged("True", "ValidMetricFound", f"Load metrics are available.{silent}")
 
 
-def _tokens(at: Standing) -> str:
-    """A TPOT target that fewer requests hardly help; "" for any other."""
-    measured, target = at.capacity.tpot_half_seconds, at.policy.tpot_seconds
-    if measured is None or target is None or not hopeless_tail(at.capacity, at.policy):
-        return ""
-    return (
-        f" TPOT is {1000 * measured:.3g} of {1000 * target:.4g} ms at half the load; "
-        "only a mean above the target lowers the capacity."
-    )
-
-
-def _able(at: Standing, outcome: Outcome) -> Judged:
+def _able(at: ScalingInput, outcome: Outcome) -> Judged:
     if outcome.replicas != at.replicas:
         return Judged("True", "SucceededRescale", f"The new size is {outcome.replicas}.")
     if outcome.able == "ScaleUpStabilized":
@@ -111,7 +106,7 @@ def _able(at: Standing, outcome: Outcome) -> Judged:
     return Judged("True", "ReadyForNewScale", "The recommended size matches the current size.")
 
 
-def _limited(at: Standing, outcome: Outcome) -> Judged:
+def _limited(at: ScalingInput, outcome: Outcome) -> Judged:
     if outcome.limited:
         return Judged("True", outcome.limited, _limit(at, outcome))
     return Judged("False", "DesiredWithinRange", "The desired count is within the acceptable range.")

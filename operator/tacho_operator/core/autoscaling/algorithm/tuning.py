@@ -1,0 +1,45 @@
+"""The algorithm's tuning constants, in one table; docs/design/scaling.md shows the same table.
+
+A HorizontalPodAutoscaler's defaults are in behavior.py.
+"""
+
+TARGET_UTILIZATION = 0.80
+"""Load of a replica, as a share of its capacity: the rest is for random arrivals within a cold start."""
+TARGET_KV_CACHE = 0.85
+"""Share of the KV cache in use: a full one preempts requests."""
+RATE_SECONDS = 60.0
+"""Window of the offered load. A shorter one follows noise, a longer one delays scaling up."""
+DEVIATIONS = 2.0
+"""Standard deviations of a shorter window, and of the trend, that do not count: chance causes them."""
+MAX_HORIZON_SECONDS = 600.0
+"""Longest time that a trend is extrapolated: a longer one rarely continues."""
+MIN_DRAIN_SECONDS = 15.0
+"""Shortest time in which a backlog is worked off: new replicas need two samples to show in the load."""
+MIX_SECONDS = 300.0
+"""Time constant of the mean request lengths: lengths change slower than rates, and rare long ones scatter."""
+MIX_REQUESTS = 30.0
+"""Weight of the measured lengths before traffic has shown its own, in requests."""
+UNKNOWN_INTERVAL = 0.10
+"""Confidence interval assumed for a measurement without one, as a share of its throughput."""
+UNVERIFIED_RATE = 0.85
+"""Share of a rate that counts where random arrivals at this share missed the SLO in the measurement."""
+MIN_CROWDING = 0.5
+"""Answer-heavy traffic raises the concurrency to twice the measured one at most: more was not measured."""
+LEFT = 0.5
+"""Share of a running request's answer that is still to come, on average."""
+CORRECTION_STEP = 0.90
+"""Step of the capacity correction: larger ones overshoot before the attainment shows them."""
+MIN_CORRECTION = 0.5
+"""Lowest correction: slower replicas need a new measurement."""
+MAX_WINDOW_SECONDS = 1800.0
+"""Longest window of the flapping back-off, which counts the reversals of twice that time."""
+
+# Limits of the guards against missing and wrong data.
+UNKNOWN_START_SECONDS = 60.0
+"""Cold start before one was observed."""
+MAX_AGE_SECONDS = 35.0
+"""Age from which a sample is unknown, and time without a token from which a pod hangs: three periods."""
+MAX_POD_RATE = 3.0
+"""Highest plausible load of one pod, in replicas: a counter that claims more has jumped."""
+RETRY_SECONDS = 600.0
+"""Time for which replicas that quota or admission refused are not requested again."""
