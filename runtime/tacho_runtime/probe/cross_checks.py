@@ -71,9 +71,9 @@ MISSING_SHARE, MISSING_STREAMS = 0.1, 2.0
 """Of a level's streams: more than both that the engine had no request of are more than chance."""
 
 
-def front_end_limit(trace: LoadTrace, tpot_milliseconds: float) -> str:
+def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = True) -> str:
     """Message that the engine's HTTP front end, and not the engine, limits a level. "": it does not, the
-    engine has no gauges, or the client itself was late.
+    engine has no gauges, or the client itself was late. Not ``near``: it may as well be the network.
 
     By its gauges the engine had fewer requests, running and waiting, than the client had open: the others'
     tokens, or the requests themselves, stood in the front end.
@@ -95,9 +95,10 @@ def front_end_limit(trace: LoadTrace, tpot_milliseconds: float) -> str:
         return ""
     own = engine_ttft_milliseconds(trace.readings)
     counted = f", and by its own count a first token takes {own:.0f} ms" if own is not None else ""
+    limits = "its HTTP front end limits it (vLLM: --api-server-count N starts more of them)"
     return (
         f"at {trace.concurrency} streams the engine had {trace.concurrency - missing:.0f} requests at a time"
-        f"{counted}: its HTTP front end limits it (vLLM: --api-server-count N starts more of them)"
+        f"{counted}: {limits if near else 'its HTTP front end or the network limits it'}"
     )
 
 

@@ -103,8 +103,11 @@ class LevelResult:
         return not INVALIDATING.intersection(self.point.flags)
 
 
-def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelResult | None:
+def evaluate(
+    trace: LoadTrace, workload: Workload, slo: ServiceLevel, *, near: bool = True
+) -> LevelResult | None:
     """The curve's point; None when too little came to say anything. It is founded only where it tells a rate.
+    ``near``: no network lies between, which could look like a slow front end.
 
     Requests per second are tokens per second over the mean output length: counting whole requests in a
     window of a few would round them.
@@ -116,14 +119,14 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
     kept = _coarse(trace)
     output_tokens = _per_request(trace, workload)
     received, interval = _received(kept, trace, output_tokens)
-    front_end = front_end_limit(trace, median(found.tpot))
+    front_end = front_end_limit(trace, median(found.tpot), near=near)
     checked = check_counters(trace, behind=bool(front_end))
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
     contradiction = inconsistency(trace, received, interval)
     steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
-    raised = {NOT_STEADY: not steady, FRONTEND_BOUND: bool(front_end)}
+    raised = {NOT_STEADY: not steady, FRONTEND_BOUND: near and bool(front_end)}
     return _result(
         found,
         slo,

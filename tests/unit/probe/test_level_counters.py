@@ -105,6 +105,9 @@ def test_what_a_front_end_is_known_to_hold_back_is_not_somebody_elses() -> None:
     assert without is not None
     assert result.point.flags == ("FrontendBound",)
     assert result.point.ci_percent == without.point.ci_percent
+    far = evaluate(replace(many, readings=tuple(ends)), WORKLOAD, NO_SLO, near=False)
+    assert far is not None
+    assert (far.point.flags, "or the network" in far.notes[-1]) == ((), True)
     assert result.point.output_tokens_per_second == without.point.output_tokens_per_second
 
 

@@ -161,6 +161,18 @@ async def test_what_an_event_holds_is_of_this_level() -> None:
         await engine.close()
 
 
+async def test_streams_that_are_counted_leave_last() -> None:
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+            now_ns = time.monotonic_ns()
+            await worker.turn([StreamSlot(now_ns, 400, counted=one % 4 == 0) for one in range(12)], 0)
+            await worker.turn([], 9)
+            staying = [one for one in worker._going().values() if not one.leaving]
+            await worker.hang_up()
+    assert [one.slot.counted for one in staying] == [True] * 3
+
+
 async def test_streams_are_added_no_closer_than_the_gap() -> None:
     """As where a prompt blocks all others: together they would wait for each other."""
     with mock_engine(**QUICK) as port:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_runtime.probe.load.streams import MOST_POINTS, StreamResult, thinned
+from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.load.token_stream import TokenStream
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"
@@ -245,6 +246,49 @@ def test_events_that_a_proxy_parts_are_whole() -> None:
         raw = HEAD + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
         stream = received((1, raw)).result(whole=True)
         assert (stream.output_tokens, stream.prompt_tokens, stream.finish_reason) == (2, 8, "length")
+
+
+ROLE = in_chunks(b'{"choices":[{"delta":{"role":"assistant","content":""}}]}')
+TOKEN = in_chunks(b'{"choices":[{"delta":{"content":"a"}}]}')
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        b": ping\n\n",
+        ROLE,
+        in_chunks(b'{"choices":[],"prompt_filter_results":[]}'),
+        in_chunks(b'{"choices":[],"prompt_filter_results":[]}') + ROLE,
+    ],
+)
+async def test_what_holds_no_token_begins_no_answer(silent: bytes) -> None:
+    stream = received((10, HEAD), (20, silent))
+    with pytest.raises(RequestFailed):
+        await stream.wait_started(0.0)
+    assert received((10, HEAD), (20, silent), (30, TOKEN)).first_token_ns == 30 * MS
+    stream = received((10, HEAD), (20, silent + TOKEN))
+    await stream.wait_started(0.0)
+    assert stream.first_token_ns == 20 * MS
+
+
+def test_a_role_that_comes_in_two_reads_is_no_token() -> None:
+    for edge in range(1, len(ROLE)):
+        stream = received((10, HEAD), (20, ROLE[:edge]), (30, ROLE[edge:]))
+        assert stream.first_token_ns is None
+        assert (
+            received((10, HEAD), (20, ROLE[:edge]), (30, ROLE[edge:]), (40, TOKEN)).first_token_ns == 40 * MS
+        )
+
+
+@pytest.mark.parametrize("size", [10, 3_000, 30_000])
+@pytest.mark.parametrize("step", [700, 100_000])
+def test_a_last_event_is_read_however_long_it_is(size: int, step: int) -> None:
+    usage = b'{"choices":[],"more":"%s","usage":{"prompt_tokens":8,"completion_tokens":31}}' % (b"x" * size)
+    end = b'{"choices":[{"text":"b","finish_reason":"length"}]}'
+    raw = HEAD + in_chunks(*[b'{"choices":[{"text":"a"}]}'] * 30, end, usage, DONE) + b"0\r\n\r\n"
+    reads = [(1 + at, raw[at : at + step]) for at in range(0, len(raw), step)]
+    found = received(*reads).result(whole=True)
+    assert (found.prompt_tokens, found.finish_reason, found.output_tokens) == (8, "length", 31)
 
 
 def test_no_read_is_kept_once_the_head_is_known() -> None:

@@ -112,14 +112,15 @@ class LoadWorker:
 
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
         """Begins a level: adds ``slots``, and does not renew the requests of ``leave`` streams picked at
-        random. Forgets the requests of the level before that have ended."""
+        random, those that are counted last. Forgets the requests of the level before that have ended."""
         self._watching = self._watching or asyncio.ensure_future(self._watch.run())
         self._former_tokens_per_event = self._tokens_per_event()
         self._later_tokens = self._later_events = 0.0
         self._ended.clear()
         self._failures.clear()
         staying = [stream for stream in self._going().values() if not stream.leaving]
-        for stream in self._rng.sample(staying, min(leave, len(staying))):
+        staying = self._rng.sample(staying, len(staying))
+        for stream in sorted(staying, key=lambda one: one.slot.counted)[:leave]:
             stream.leaving = True
         for slot in slots:
             stream = _Stream(slot)

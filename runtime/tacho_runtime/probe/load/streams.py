@@ -187,7 +187,7 @@ def _shared_out(
 
 
 def _ends(reads: CountedReads) -> _Ends:
-    found = _Ends(leading=leading_events(reads.opening))
+    found = _Ends(leading=leading_events(reads.opening)[0])
     behind = reads.whole
     for document in (*reversed(list(_documents(reads.closing))), *islice(_documents(reads.opening), 1)):
         if problem := document.get("error"):
@@ -203,11 +203,18 @@ def _ends(reads: CountedReads) -> _Ends:
     return found
 
 
-def leading_events(opening: bytes) -> int:
-    """How many events at the beginning of an answer hold no token: a chat's first says who speaks."""
-    first = next(_documents(opening), {})
-    choice = _choice(first) or {}
-    return int("role" in _object(choice.get("delta")) and not _has_text(choice))
+def leading_events(opening: bytes) -> tuple[int, bool]:
+    """(how many events at the beginning of an answer hold no token, whether one follows them that does): a
+    chat's first says who speaks, and one without choices and totals says nothing."""
+    leading = 0
+    for document in _documents(opening):
+        choice = _choice(document)
+        silent = choice is not None and "role" in _object(choice.get("delta")) and not _has_text(choice)
+        told = choice is not None or document.get("usage") or document.get("error")
+        if not silent and (told or not document):
+            return leading, True
+        leading += 1
+    return leading, False
 
 
 def _documents(data: bytes) -> Iterator[dict[str, Any]]:

@@ -135,7 +135,7 @@ class StreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._take(time.monotonic_ns(), data)
         self._raw_bytes += len(data)
-        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        self._tail = self._closing(self._tail + data)
         if self._raw_bytes > REPLY_LIMIT_BYTES:
             return self._finish(RequestFailed(f"the answer is larger than {REPLY_LIMIT_BYTES} bytes"))
         if self._head is None:
@@ -146,7 +146,7 @@ class StreamConnection(asyncio.Protocol):
         head = self._head
         if head is None:
             return None
-        if self._raw_bytes > head.head_end:
+        if self._raw_bytes > head.head_end and not self._begun.is_set() and self._has_begun():
             self._begun.set()
         whole = head.length is not None and self._raw_bytes - head.head_end >= head.length
         if whole or (head.chunked and self._tail.endswith(b"0\r\n\r\n")):
@@ -155,6 +155,14 @@ class StreamConnection(asyncio.Protocol):
 
     def _take(self, stamp_ns: int, data: bytes) -> None:
         self.reads.append((stamp_ns, data))
+
+    def _closing(self, data: bytes) -> bytes:
+        """What is kept of the last bytes."""
+        return data[-TAIL_BYTES:]
+
+    def _has_begun(self) -> bool:
+        """Whether what has come of the body answers."""
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:
@@ -171,7 +179,7 @@ class StreamConnection(asyncio.Protocol):
             self._ended.set()
 
     async def wait_started(self, timeout_seconds: float) -> None:
-        """Until something of the body has come. Raises RequestFailed."""
+        """Until something of the body has come that answers. Raises RequestFailed."""
         await self._until(self._begun, "no answer", timeout_seconds)
 
     async def wait(self, timeout_seconds: float) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from tacho_runtime.probe.load.streams import CountedReads, StreamResult, leading_events, reduce_stream
-from tacho_runtime.probe.load.timed_client import StreamConnection
+from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection
 
 _EVENT = b"\ndata:"
 """Begins every event: text inside of one is JSON, whose line ends are escaped."""
 _OVERLAP = len(_EVENT) - 1
 _OPENING_BYTES = 4096
+_CLOSING_BYTES = 64 * 1024
 _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
 _TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d+)')
 _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
@@ -41,14 +42,30 @@ class TokenStream(StreamConnection):
         if new or (self._marks and total != self._marks[-1][2]):
             self._marks.append((stamp_ns, before + new, total))
             self._empty_texts += len(_EMPTY_TEXT.findall(data))
-            if not before:
-                self._opening = joined[:_OPENING_BYTES]
+        if self._marks and self._leading is None and len(self._opening) < _OPENING_BYTES:
+            # With what came before, as a chunk of the transfer may begin between both.
+            former = self._opening or self._tail[-TAIL_BYTES // 2 :]
+            self._opening = (former + data)[:_OPENING_BYTES]
+
+    def _closing(self, data: bytes) -> bytes:
+        """From the event before the one that the last bytes lie in, however long both are."""
+        if len(data) <= 2 * TAIL_BYTES:
+            return data
+        at = data.rfind(_EVENT, 0, len(data) - TAIL_BYTES)
+        at = data.rfind(_EVENT, 0, max(0, at))
+        return data[at:][-_CLOSING_BYTES:] if at >= 0 else data[-_CLOSING_BYTES:]
+
+    def _has_begun(self) -> bool:
+        return self.first_token_ns is not None
 
     @property
     def first_token_ns(self) -> int | None:
         """None while none has come."""
         if self._leading is None and self._marks:
-            self._leading = leading_events(self._opening)
+            leading, told = leading_events(self._opening)
+            if not told and len(self._opening) < _OPENING_BYTES:
+                return None
+            self._leading = leading
         return next((mark[0] for mark in self._marks if mark[1] > (self._leading or 0)), None)
 
     @property

@@ -138,7 +138,7 @@ class _Levels:
         if trace.failures:
             failed = counted(len(trace.failures), "request")
             findings.notes.append(f"{failed} failed at {terms.streams} streams: {trace.failures[0]}")
-        result = None if trace.broken else evaluate(trace, workload, slo)
+        result = None if trace.broken else evaluate(trace, workload, slo, near=bench.near)
         around = bench.disturbed(before, f"{terms.streams} streams")
         if result is None:
             findings.flags.update(around.flags)
