@@ -18,6 +18,7 @@ from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.scaler import LISTENING_SECONDS, Scaler
 from tacho_operator.shell.workqueue import Key
+from tests.unit.core.measured_world import unfinished_world
 from tools.harness.world import MOCK_SPEC, World, changed, world_of
 
 KEY = Key("ml", "smol")
@@ -58,7 +59,7 @@ class Looking:
             pod["status"]["podIP"] = f"10.0.0.{7 + index}"
         self.world.scaling = None
         observed = self.scaler.observed(KEY, self.world.observed())
-        self.world.scaling = observed.scaling
+        self.world.scaling, self.world.traffic = observed.scaling, dict(observed.traffic)
         self.world.reconcile(1)
 
     async def look(self, **figures: Any) -> None:
@@ -90,6 +91,30 @@ async def test_a_busy_pod_brings_more_and_says_so(looking: Looking) -> None:
     assert looking.sample("desired_replicas") == autoscaling["desiredReplicas"]
     assert looking.sample("requests_waiting") == 200
     assert looking.sample("scaling_decisions_total", direction="up", reason="Work")
+
+
+async def test_traffic_beyond_a_lower_bound_is_called_for_and_reaches_status() -> None:
+    looking = Looking(unfinished_world(autoscaling={"maxReplicas": 1}))
+    looking.reconcile()
+    (entry,) = looking.world.status["measurements"]
+    shape = entry["workload"]
+    called = []
+    for number in range(8):
+        requests = 90 * number
+        await looking.look(
+            running=9,
+            waiting=0,
+            first_tokens_total=float(requests),
+            first_token_seconds_total=0.1 * requests,
+            prompt_tokens_total=float(requests * shape["inputTokens"]),
+            generation_tokens_total=float(requests * shape["outputTokens"]),
+        )
+        called.append(KEY in looking.called)
+        looking.reconcile()
+    (entry,) = looking.world.status["measurements"]
+    assert called[6], "a minute after the first look"
+    assert float(entry["traffic"]["outputTokensPerSecond"]) == 9 * shape["outputTokens"]
+    assert entry["capacity"]["boundary"] == "Floor"
 
 
 async def test_nobody_is_called_when_nothing_changes(looking: Looking) -> None:

@@ -13,6 +13,7 @@ from tacho_contract.measurement import Environment, Measurement
 from tacho_contract.model import InspectResult, ModelFacts
 from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.units import format_time
+from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
@@ -85,6 +86,7 @@ class World:
         self.nodes: tuple[NodeFacts, ...] | None = None
         self.neighbours: list[dict[str, Any]] = []
         """Pods of other resources."""
+        self.traffic: dict[tuple[str, str], SeenTraffic] = {}
         self.waiting: dict[str, HubWaiters] = {}
         self.events: list[tuple[str, str]] = []
         self.mutations = 0
@@ -105,6 +107,7 @@ class World:
             nodes=self.nodes,
             neighbours=tuple(copied(self.neighbours)),
             scaling=self.scaling,
+            traffic=dict(self.traffic),
             waiting=dict(self.waiting),
             **children,
         )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tacho_contract.report import Report
 from tacho_operator.api.defaults import CURRENCY
+from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import AutoscalingStatus, ConditionStatus, LLMDeploymentStatus
 from tacho_operator.api.types import LLMDeployment
 
@@ -122,6 +123,8 @@ class Observed:
     history: tuple[PastMeasurement, ...] = ()
     scaling: Scaled | None = None
     """The scaler's decision; None: no autoscaling, or no decision yet."""
+    traffic: Mapping[tuple[str, str], SeenTraffic] = field(default_factory=dict)
+    """What pods carried beyond a measured lower bound, by pod uid and that measurement's fingerprint."""
     waiting: Mapping[str, HubWaiters] = field(default_factory=dict)
     """Resources that wait for a hub, by the reason of their condition Ready."""
 

@@ -15,12 +15,14 @@ from datetime import datetime, timezone
 from typing import Protocol
 
 from tacho_contract.report import Load
+from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.algorithm.step import step, unread
 from tacho_operator.core.autoscaling.algorithm.types import Decision, PodLoad, Sample, ScalingInput, State
 from tacho_operator.core.autoscaling.status_view import scaled
 from tacho_operator.core.autoscaling.target import Target, policy_of, restored, target_of
 from tacho_operator.core.autoscaling.victims import victims
+from tacho_operator.core.measurement.traffic import TrafficWindow, look_at
 from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.workqueue import Key
@@ -57,6 +59,10 @@ class ScaledResource:
     """(time of the sample on the pod's clock, sample) by pod uid."""
     shown: Scaled | None = None
     decision: Decision | None = None
+    windows: dict[str, TrafficWindow] = dataclasses.field(default_factory=dict)
+    """The traffic of pods whose measured capacity is a lower bound, by pod uid."""
+    traffic: dict[tuple[str, str], SeenTraffic] = dataclasses.field(default_factory=dict)
+    """What they carried beyond it, by pod uid and the measurement's fingerprint."""
     phase: int = 0
     """Which of the samples include the resource, where not every sample does."""
     last_read: float = 0.0
@@ -106,7 +112,7 @@ class Scaler:
         known.target = target
         if target.autoscaling is None:
             known.replicas = target.replicas
-        return observed
+        return dataclasses.replace(observed, traffic=dict(known.traffic))
 
     def follow(self, key: Key, observed: Observed, status: LLMDeploymentStatus | None) -> None:
         """The status that a reconcile has made of ``observed``."""
@@ -150,7 +156,7 @@ class Scaler:
             if self._watched.get(key) is not known:
                 continue  # it was deleted while its pods were sampled, and its series with it
             try:
-                changed = self._decide(key, known, answers, now)
+                changed = self._decide(key, known, answers, now) | self._look(known, answers, now)
             except Exception:  # one resource's error must not stop the others' scaling
                 logger.exception("%s/%s: the scaler failed", *key)
                 continue
@@ -204,6 +210,16 @@ class Scaler:
             former=former,
         )
         return known.shown is not former
+
+    def _look(self, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
+        """Whether traffic raises a measured lower bound."""
+        target, place = known.target, known.target.measured.fingerprint if known.target.measured else ""
+        loads = {pod.uid: answers[pod.address] for pod in target.pods if pod.address in answers}
+        time_now = datetime.fromtimestamp(now, timezone.utc)
+        known.windows, seen = look_at(known.windows, loads, target.measured, target.slo, time_now)
+        kept = {key: one for key, one in known.traffic.items() if key[0] in loads and key[1] == place}
+        known.traffic = {**kept, **{(uid, place): one for uid, one in seen.items()}}
+        return bool(seen)
 
     def _read(self, known: ScaledResource, answers: dict[str, Load], now: float) -> list[PodLoad]:
         """The pods with the last sample of each. A repeated sample is as old as its first delivery."""

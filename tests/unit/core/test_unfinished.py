@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract import codec
-from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import Capacity, CurvePoint, SingleStream
+from tacho_contract.measurement import CurvePoint
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS, RETRY_SECONDS
@@ -25,82 +23,27 @@ from tacho_operator.core.measurement.resume import (
     write_resumed,
 )
 from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
-from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
-from tools.harness.figures import point
+from tests.unit.core.measured_world import (
+    CURVE,
+    NEW_WORKLOAD,
+    SPEC,
+    edge,
+    floor,
+    level,
+    live,
+    measured_world,
+    seconds_to_probe,
+    unfinished_world,
+)
 from tools.harness.resources import changed
 from tools.harness.world import MOCK_SPEC, World
 
-SPEC = changed(MOCK_SPEC, slo={"tpotMilliseconds": 30})
 NO_GPU = {
     "type": "PodScheduled",
     "status": "False",
     "reason": "Unschedulable",
     "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
 }
-
-
-def level(streams: int, tokens: float, ratio: float, **changes: Any) -> CurvePoint:
-    figures = {"ci_percent": 2.0, "tpot_slo_ratio": ratio, "slo_met": ratio <= 1, **changes}
-    return dataclasses.replace(point(streams, tokens), **figures)
-
-
-CURVE = (level(1, 120, 0.3), level(4, 400, 0.5), level(24, 1400, 1.4))
-SINGLE = SingleStream(
-    requests=20,
-    decode_tokens_per_second=137.4,
-    decode_ci_percent=1.0,
-    tpot_milliseconds_p50=7.28,
-    ttft_milliseconds_p50=101.0,
-)
-
-
-def floor(**changes: Any) -> dict[str, Any]:
-    """Figures of a probe that ran out of its time."""
-    return {
-        "state": "Partial",
-        "flags": ("BudgetExhausted",),
-        "message": "no time was left",
-        "single_stream": SINGLE,
-        "curve": CURVE,
-        "capacity": Capacity(
-            concurrency=4,
-            requests_per_second=6.2,
-            output_tokens_per_second=400.0,
-            total_tokens_per_second=1200.0,
-            ci_percent=2.0,
-            boundary="Floor",
-            basis="SLO",
-        ),
-        **changes,
-    }
-
-
-def edge() -> dict[str, Any]:
-    found = floor()["capacity"]
-    capacity = dataclasses.replace(found, concurrency=16, output_tokens_per_second=1100.0, boundary="Edge")
-    return floor(state="Complete", flags=(), message="", capacity=capacity)
-
-
-def unfinished_world() -> World:
-    """A resource whose first pod ran out of its time."""
-    world = World(SPEC)
-    world.first_pods()
-    world.serves(world.pods("server")[0], **floor())
-    world.reconcile(3)
-    return world
-
-
-def live(world: World) -> LiveConfig:
-    return codec.loads(LiveConfig, world.objects["ConfigMap", "smol-live"]["data"]["live.json"])
-
-
-def seconds_to_probe(world: World) -> float:
-    """How long the world goes on without a probe pod, in steps of 10 s."""
-    seconds = 0.0
-    while not world.pods("probe"):
-        world.reconcile(10)
-        seconds += 10
-    return seconds
 
 
 def never_probes(world: World) -> bool:

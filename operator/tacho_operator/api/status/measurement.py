@@ -134,6 +134,21 @@ class AgainstPlan(StatusModel):
     """Of the capacity, in percent. Absent: it is not known, or was not predicted."""
 
 
+class SeenTraffic(StatusModel):
+    """What a replica carried within the SLO for a minute: users' requests of the measured lengths."""
+
+    observed_time: Timestamp | None = None
+    """When that minute ended."""
+    concurrency: Count | None = None
+    """Mean number of requests at the same time."""
+    requests_per_second: float | None = None
+    """Requests per second."""
+    output_tokens_per_second: float | None = None
+    """Output tokens per second of all requests together."""
+    total_tokens_per_second: float | None = None
+    """Prompt and output tokens per second of all requests together."""
+
+
 class MeasuredEnvironment(StatusModel):
     """Properties that only the running pod reports; part of the fingerprint."""
 
@@ -236,6 +251,9 @@ class MeasurementEntry(StatusModel):
     """One request at a time."""
     capacity: Capacity | None = None
     """Maximum sustainable load of one replica."""
+    traffic: SeenTraffic | None = None
+    """A higher lower bound of the capacity, by live traffic; scaling counts on it. It raises a Floor, and
+    never makes an Edge of it. Absent: there is none."""
     latency: Latency | None = None
     """Latencies at the capacity: of requests that arrived at a rate of their own, where that was tried."""
     goodput: Goodput | None = None

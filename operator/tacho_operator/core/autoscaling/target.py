@@ -7,9 +7,11 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
+from tacho_contract.launch import ServiceLevel
 from tacho_contract.units import parse_time
 from tacho_operator.api.defaults import service_level, workload
 from tacho_operator.api.spec.service import AutoscalingSpec, ScalingRules
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
@@ -28,6 +30,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     State,
 )
 from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.claims import FINISHED, ClaimBound, claim_bound_of
 from tacho_operator.core.pods.diagnosis import creation_refused
 from tacho_operator.core.pods.view import PodView, deployment_sizes, views
@@ -60,6 +63,9 @@ class Target:
     capacity: ReplicaCapacity
     ttft_seconds: float | None
     tpot_seconds: float | None
+    slo: ServiceLevel = ServiceLevel()
+    measured: MeasurementEntry | None = None
+    """The current measurement."""
     replicas: int
     """The present number of desired replicas."""
     percentile: float = 0.95
@@ -91,6 +97,8 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         ttft_seconds=_seconds(slo.ttft_milliseconds),
         tpot_seconds=_seconds(slo.tpot_milliseconds),
         percentile=slo.percentile / 100,
+        slo=slo,
+        measured=current(status.measurements),
         replicas=desired_replicas(observed),
         held="a revision is being rolled out" if len(found) > 1 else "",
         claim=claim_bound_of(observed),

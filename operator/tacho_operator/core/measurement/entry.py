@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tacho_contract.measurement import (
@@ -25,7 +25,12 @@ from tacho_contract.measurement import (
 from tacho_contract.report import Report
 from tacho_contract.units import clipped, parse_time
 from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
-from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry, Roofline
+from tacho_operator.api.status.measurement import (
+    MeasuredEnvironment,
+    MeasurementEntry,
+    Roofline,
+    SeenTraffic,
+)
 from tacho_operator.core.measurement.against_plan import against_plan
 from tacho_operator.core.measurement.fingerprint import fingerprint
 from tacho_operator.core.measurement.roofline import Efficiency, efficiency
@@ -59,6 +64,8 @@ class PodReport:
     pod: str = ""
     """Name of the pod."""
     terminating: bool = False
+    traffic: Mapping[str, SeenTraffic] = field(default_factory=dict)
+    """What the pod carried beyond a measured lower bound, by that measurement's fingerprint."""
     requested: bool = False
     """The pod was measured on request: its measurement replaces an equally good earlier one."""
 

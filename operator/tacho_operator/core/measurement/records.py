@@ -13,6 +13,7 @@ from tacho_operator.core.measurement.cost import Price, cost_of
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.runs import is_check, summed_up, with_run
 from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL, STALE, clean, current
+from tacho_operator.core.measurement.traffic import carried, raised
 from tacho_operator.core.revisions.frozen import Revision
 
 KEPT = 4
@@ -42,8 +43,12 @@ def updated_measurements(
         always = item.requested or live.probe.policy == "Always"
         old = found.get(entry.fingerprint) if entry else None
         if entry and _replaces(entry, old, always=always):
-            kept = entry.model_copy(update={"history": old.history if old else None})
+            before = {"history": old.history, "traffic": old.traffic} if old else {}
+            kept = entry.model_copy(update=before)
             found[entry.fingerprint] = summed_up(kept)
+        own = item.fingerprint(live.measure_key)
+        if own in found:
+            found[own] = raised(found[own], [item.traffic[own]] if own in item.traffic else ())
         place = _place(item)
         if place in found and (entry or is_check(item)):
             found[place] = with_run(found[place], item)
@@ -88,7 +93,8 @@ def summary_of(
     found = current(measurements)
     if found is None:
         return None
-    speed = decimal(found.capacity.output_tokens_per_second if found.capacity else None)
+    capacity = carried(found)
+    speed = decimal(capacity.output_tokens_per_second if capacity else None)
     ttft = decimal(found.latency.ttft_milliseconds_p50 if found.latency else None)
     cost = cost_of(found, gpu_count, price)
     return Summary(

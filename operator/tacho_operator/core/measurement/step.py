@@ -10,7 +10,7 @@ from datetime import datetime
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
-from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry, SeenTraffic
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
 from tacho_operator.core.measurement.due import Cause
@@ -98,7 +98,11 @@ def plan_measurement(
     )
     measurements = updated_measurements(
         resource.status.measurements,
-        [pod_report(reports[pod.uid], pod) for pod in (*servers, *probes) if pod.uid in reports],
+        [
+            pod_report(reports[pod.uid], pod, observed.traffic)
+            for pod in (*servers, *probes)
+            if pod.uid in reports
+        ],
         live=live,
         subject=subject,
         known=revisions,
@@ -165,13 +169,16 @@ def plan_measurement(
     )
 
 
-def pod_report(report: Report, pod: PodView) -> PodReport:
+def pod_report(
+    report: Report, pod: PodView, traffic: Mapping[tuple[str, str], SeenTraffic] | None = None
+) -> PodReport:
     engine = pod.container(names.ENGINE_CONTAINER)
     return PodReport(
         report=report,
         image_id=engine.image_id if engine else "",
         pod=pod.name,
         terminating=pod.terminating,
+        traffic={place: seen for (uid, place), seen in (traffic or {}).items() if uid == pod.uid},
         requested=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),
     )
 

@@ -32,6 +32,7 @@ from tacho_operator.core.measurement.remeasure import RemeasurePlan
 from tacho_operator.core.measurement.resume import ATTEMPTS
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean
+from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.timing import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
@@ -224,7 +225,8 @@ def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
 def _measurement(entry: MeasurementEntry, measuring: MeasuringState, more_time: str) -> ConditionValue:
     """The condition of a resource with a current measurement."""
     deviating, remeasure = measuring.deviating, measuring.remeasure
-    speed = shown(decimal(entry.capacity.output_tokens_per_second), entry) if entry.capacity else None
+    capacity = carried(entry)
+    speed = shown(decimal(capacity.output_tokens_per_second), entry) if capacity else None
     text = f"{speed} output tokens per second" if speed else "Measured"
     if not clean(entry):
         flags = ", ".join(flag for flag in entry.flags if flag in INVALIDATING)

@@ -16,6 +16,7 @@ from tacho_operator.api.status.plan import Plan
 from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CROWDING, UNKNOWN_INTERVAL, UNVERIFIED_RATE
 from tacho_operator.core.autoscaling.algorithm.types import Mix, ReplicaCapacity
 from tacho_operator.core.measurement.states import clean, current
+from tacho_operator.core.measurement.traffic import carried
 
 NEVER_MET = "NeverMet"
 
@@ -28,7 +29,7 @@ def capacity_of(
     why = _doubt(found)
     if found is None or why:
         return _by_memory(found, plan, workload, why)
-    measured, shape, alone = found.capacity, found.workload, found.single_stream
+    measured, shape, alone = carried(found), found.workload, found.single_stream
     rate = measured.requests_per_second if measured else None
     speed = measured.output_tokens_per_second if measured else None
     out = (shape.output_tokens if shape else None) or workload.output_tokens

@@ -1,0 +1,196 @@
+"""What users' requests show of a lower bound: a replica that served more within the SLO carries more.
+
+Only a Floor is raised, and it stays one: traffic shows what is carried, never where the SLO breaks. Only
+requests of the measured lengths count. Engines tell sums, so means are compared with the SLO's percentile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Capacity
+from tacho_contract.report import Load
+from tacho_contract.units import format_time
+from tacho_operator.api.status.measurement import MeasurementEntry, SeenTraffic
+from tacho_operator.core.measurement.known_levels import FLOOR
+from tacho_operator.core.measurement.rounding import rounded
+from tacho_operator.core.measurement.states import clean
+
+WINDOW_SECONDS = 60.0
+"""Time over which a pod's traffic is counted."""
+GAP_SECONDS = 45.0
+"""Between two looks; what ran in a longer gap is not known."""
+FEWEST_REQUESTS = 59
+"""As many as a probe follows for a 95th percentile."""
+LENGTH_SHARE = 0.1
+"""Difference from the measured lengths, as a share, up to which requests are alike."""
+WAITING_SHARE = 0.1
+"""Of the running requests, that may wait at the end: what piles up is not carried."""
+LEAST_GAIN = 1.02
+"""Factor on the lower bound from which on it is raised."""
+
+Counters = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficWindow:
+    """One pod's requests since the window began."""
+
+    first: Load
+    last: Load
+    seconds: float = 0.0
+    at_seconds: float
+    """When it was last looked at, by the operator's clock."""
+    running_seconds: float = 0.0
+    """Sum over the requests of the time that they ran."""
+
+
+def _counters(load: Load) -> Counters | None:
+    """(requests that got a first token, their waits in seconds, prompt tokens, output tokens)"""
+    found = (
+        load.first_tokens_total,
+        load.first_token_seconds_total,
+        load.prompt_tokens_total,
+        load.generation_tokens_total,
+    )
+    requests, waits, prompts, outputs = found
+    if requests is None or waits is None or prompts is None or outputs is None:
+        return None
+    return requests, waits, prompts, outputs
+
+
+def _since(first: Load, last: Load) -> Counters | None:
+    """What was counted between two looks; None where something is unknown or was counted anew."""
+    before, after = _counters(first), _counters(last)
+    if before is None or after is None:
+        return None
+    requests, waits, prompts, outputs = (new - old for new, old in zip(after, before, strict=True))
+    found = (requests, waits, prompts, outputs)
+    return found if all(math.isfinite(one) and one >= 0 for one in found) else None
+
+
+def extended(window: TrafficWindow | None, load: Load, now: float) -> TrafficWindow:
+    """The window with one more look, begun anew where the last one is full, broken off, or of another run of
+    the engine."""
+    fresh = TrafficWindow(first=load, last=load, at_seconds=now)
+    if window is None or window.seconds >= WINDOW_SECONDS:
+        return fresh
+    if window.last.observed_time == load.observed_time:
+        return window  # the same look was delivered twice
+    passed = now - window.at_seconds
+    before, after = window.last.running, load.running
+    if not 0 <= passed <= GAP_SECONDS or before is None or after is None:
+        return fresh
+    if _since(window.last, load) is None:
+        return fresh
+    return dataclasses.replace(
+        window,
+        last=load,
+        seconds=window.seconds + passed,
+        at_seconds=now,
+        running_seconds=window.running_seconds + passed * (before + after) / 2,
+    )
+
+
+def look_at(
+    windows: Mapping[str, TrafficWindow],
+    loads: Mapping[str, Load],
+    entry: MeasurementEntry | None,
+    slo: ServiceLevel,
+    now: datetime,
+) -> tuple[dict[str, TrafficWindow], dict[str, SeenTraffic]]:
+    """(windows with one more look, what raises the lower bound of ``entry``), both by pod uid."""
+    if entry is None or not _may_be_raised(entry):
+        return {}, {}
+    found = {uid: extended(windows.get(uid), load, now.timestamp()) for uid, load in loads.items()}
+    seen = {uid: seen_traffic(window, entry, slo, now) for uid, window in found.items()}
+    return found, {uid: one for uid, one in seen.items() if one is not None}
+
+
+def seen_traffic(
+    window: TrafficWindow, entry: MeasurementEntry, slo: ServiceLevel, now: datetime
+) -> SeenTraffic | None:
+    """What the pod carried in a full window, where that raises the lower bound of ``entry``; None: it does
+    not."""
+    bound = carried(entry)
+    counted = _since(window.first, window.last)
+    if bound is None or not _may_be_raised(entry) or counted is None or window.seconds < WINDOW_SECONDS:
+        return None
+    requests, waits, prompts, outputs = counted
+    if (
+        requests < FEWEST_REQUESTS
+        or outputs <= 0
+        or not _alike(entry, prompts / requests, outputs / requests)
+    ):
+        return None
+    running = window.running_seconds / window.seconds
+    waiting = window.last.waiting
+    if waiting is None or waiting > WAITING_SHARE * running:
+        return None
+    if not _within(slo, 1000 * waits / requests, 1000 * window.running_seconds / outputs):
+        return None
+    rate = outputs / window.seconds
+    if rate < LEAST_GAIN * (bound.output_tokens_per_second or math.inf):
+        return None
+    return SeenTraffic(
+        observed_time=format_time(now),
+        concurrency=round(running),
+        requests_per_second=rounded(requests / window.seconds),
+        output_tokens_per_second=rounded(rate),
+        total_tokens_per_second=rounded(rate + prompts / window.seconds),
+    )
+
+
+def _may_be_raised(entry: MeasurementEntry) -> bool:
+    """Whether the capacity is a lower bound at a service level."""
+    capacity = entry.capacity
+    return capacity is not None and (capacity.boundary, capacity.basis) == (FLOOR, "SLO") and clean(entry)
+
+
+def _alike(entry: MeasurementEntry, input_tokens: float, output_tokens: float) -> bool:
+    shape = entry.workload
+    if shape is None:
+        return False
+    pairs = ((input_tokens, shape.input_tokens), (output_tokens, shape.output_tokens))
+    return all(abs(mean - own) <= LENGTH_SHARE * own for mean, own in pairs)
+
+
+def _within(slo: ServiceLevel, ttft_milliseconds: float, tpot_milliseconds: float) -> bool:
+    """Whether means leave room for the percentile: as much as waits that scatter as widely as their mean
+    (exponentially) need. Times of a token scatter half as much: requests of one batch share its steps."""
+    if not 0 < slo.percentile < 100:
+        return False
+    tail = -math.log(1 - slo.percentile / 100)
+    first = not slo.ttft_milliseconds or tail * ttft_milliseconds <= slo.ttft_milliseconds
+    further = not slo.tpot_milliseconds or max(1.0, tail / 2) * tpot_milliseconds <= slo.tpot_milliseconds
+    return bool(slo.ttft_milliseconds or slo.tpot_milliseconds) and first and further
+
+
+def carried(entry: MeasurementEntry) -> Capacity | None:
+    """The capacity, with a lower bound that traffic has raised; its boundary stays Floor."""
+    capacity, seen = entry.capacity, entry.traffic
+    if capacity is None or seen is None or not _may_be_raised(entry):
+        return capacity
+    if (seen.output_tokens_per_second or 0.0) <= (capacity.output_tokens_per_second or math.inf):
+        return capacity
+    return dataclasses.replace(
+        capacity,
+        concurrency=max(seen.concurrency or 0, capacity.concurrency or 0),
+        requests_per_second=seen.requests_per_second,
+        output_tokens_per_second=seen.output_tokens_per_second,
+        total_tokens_per_second=seen.total_tokens_per_second,
+    )
+
+
+def raised(entry: MeasurementEntry, seen: Iterable[SeenTraffic]) -> MeasurementEntry:
+    """``entry`` with the most that pods of its fingerprint carried; never less than it had."""
+    if not _may_be_raised(entry):
+        return entry if entry.traffic is None else entry.model_copy(update={"traffic": None})
+    known = [*([entry.traffic] if entry.traffic else []), *seen]
+    best = max(known, key=lambda item: item.output_tokens_per_second or 0.0, default=None)
+    return entry if best is entry.traffic else entry.model_copy(update={"traffic": best})
