@@ -22,7 +22,7 @@ from tacho_operator.core.autoscaling.algorithm.types import Decision, PodLoad, S
 from tacho_operator.core.autoscaling.status_view import scaled
 from tacho_operator.core.autoscaling.target import Target, policy_of, restored, target_of
 from tacho_operator.core.autoscaling.victims import victims
-from tacho_operator.core.measurement.traffic import TrafficWindow, look_at
+from tacho_operator.core.measurement.traffic import TrafficWindow, watch_traffic
 from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.workqueue import Key
@@ -156,7 +156,7 @@ class Scaler:
             if self._watched.get(key) is not known:
                 continue  # it was deleted while its pods were sampled, and its series with it
             try:
-                changed = self._decide(key, known, answers, now) | self._look(known, answers, now)
+                changed = self._decide(key, known, answers, now) | self._watch_traffic(known, answers, now)
             except Exception:  # one resource's error must not stop the others' scaling
                 logger.exception("%s/%s: the scaler failed", *key)
                 continue
@@ -211,12 +211,12 @@ class Scaler:
         )
         return known.shown is not former
 
-    def _look(self, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
+    def _watch_traffic(self, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
         """Whether traffic raises a measured lower bound."""
         target, place = known.target, known.target.measured.fingerprint if known.target.measured else ""
         loads = {pod.uid: answers[pod.address] for pod in target.pods if pod.address in answers}
         time_now = datetime.fromtimestamp(now, timezone.utc)
-        known.windows, seen = look_at(known.windows, loads, target.measured, target.slo, time_now)
+        known.windows, seen = watch_traffic(known.windows, loads, target.measured, target.slo, time_now)
         kept = {key: one for key, one in known.traffic.items() if key[0] in loads and key[1] == place}
         known.traffic = {**kept, **{(uid, place): one for uid, one in seen.items()}}
         return bool(seen)

@@ -18,9 +18,9 @@ from tacho_operator.core.measurement.traffic import (
     TrafficWindow,
     carried,
     extended,
-    look_at,
     raised,
     seen_traffic,
+    watch_traffic,
 )
 from tests.unit.core.measured_world import floor, live, seconds_to_probe, unfinished_world
 from tools.harness.resources import NOW
@@ -160,9 +160,9 @@ def test_whatever_pods_say_only_a_floor_is_raised_and_it_stays_one(
 
 def test_only_a_floor_is_watched() -> None:
     edge = ENTRY.model_copy(update={"capacity": dataclasses.replace(BOUND, boundary="Edge")})
-    assert look_at({"pod": window()}, {"pod": load(65.0)}, edge, SLO, NOW) == ({}, {})
-    assert look_at({}, {"pod": load(0.0)}, None, SLO, NOW) == ({}, {})
-    windows, seen = look_at({}, {"pod": load(0.0)}, ENTRY, SLO, NOW)
+    assert watch_traffic({"pod": window()}, {"pod": load(65.0)}, edge, SLO, NOW) == ({}, {})
+    assert watch_traffic({}, {"pod": load(0.0)}, None, SLO, NOW) == ({}, {})
+    windows, seen = watch_traffic({}, {"pod": load(0.0)}, ENTRY, SLO, NOW)
     assert (list(windows), seen) == (["pod"], {})
 
 

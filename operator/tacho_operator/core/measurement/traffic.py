@@ -24,7 +24,7 @@ from tacho_operator.core.measurement.states import clean
 WINDOW_SECONDS = 60.0
 """Time over which a pod's traffic is counted."""
 GAP_SECONDS = 45.0
-"""Between two looks; what ran in a longer gap is not known."""
+"""Between two samples; what ran in a longer gap is not known."""
 FEWEST_REQUESTS = 59
 """As many as a probe follows for a 95th percentile."""
 LENGTH_SHARE = 0.1
@@ -45,7 +45,7 @@ class TrafficWindow:
     last: Load
     seconds: float = 0.0
     at_seconds: float
-    """When it was last looked at, by the operator's clock."""
+    """When it was last sampled, by the operator's clock."""
     running_seconds: float = 0.0
     """Sum over the requests of the time that they ran."""
 
@@ -65,7 +65,7 @@ def _counters(load: Load) -> Counters | None:
 
 
 def _since(first: Load, last: Load) -> Counters | None:
-    """What was counted between two looks; None where something is unknown or was counted anew."""
+    """What was counted between two samples; None where something is unknown or was counted anew."""
     before, after = _counters(first), _counters(last)
     if before is None or after is None:
         return None
@@ -75,13 +75,13 @@ def _since(first: Load, last: Load) -> Counters | None:
 
 
 def extended(window: TrafficWindow | None, load: Load, now: float) -> TrafficWindow:
-    """The window with one more look, begun anew where the last one is full, broken off, or of another run of
+    """The window with one more sample, begun anew where the last one is full, broken off, or of another run of
     the engine."""
     fresh = TrafficWindow(first=load, last=load, at_seconds=now)
     if window is None or window.seconds >= WINDOW_SECONDS:
         return fresh
     if window.last.observed_time == load.observed_time:
-        return window  # the same look was delivered twice
+        return window  # the same sample was delivered twice
     passed = now - window.at_seconds
     before, after = window.last.running, load.running
     if not 0 <= passed <= GAP_SECONDS or before is None or after is None:
@@ -97,14 +97,14 @@ def extended(window: TrafficWindow | None, load: Load, now: float) -> TrafficWin
     )
 
 
-def look_at(
+def watch_traffic(
     windows: Mapping[str, TrafficWindow],
     loads: Mapping[str, Load],
     entry: MeasurementEntry | None,
     slo: ServiceLevel,
     now: datetime,
 ) -> tuple[dict[str, TrafficWindow], dict[str, SeenTraffic]]:
-    """(windows with one more look, what raises the lower bound of ``entry``), both by pod uid."""
+    """(windows with one more sample, what raises the lower bound of ``entry``), both by pod uid."""
     if entry is None or not _may_be_raised(entry):
         return {}, {}
     found = {uid: extended(windows.get(uid), load, now.timestamp()) for uid, load in loads.items()}
