@@ -75,7 +75,7 @@ def _since(first: Load, last: Load) -> Counters | None:
 
 
 def extended(window: TrafficWindow | None, load: Load, now: float) -> TrafficWindow:
-    """The window with one more sample, begun anew where the last one is full, broken off, or of another run of
+    """The window with one more sample; a new one where the last is full, broken off, or of another run of
     the engine."""
     fresh = TrafficWindow(first=load, last=load, at_seconds=now)
     if window is None or window.seconds >= WINDOW_SECONDS:
