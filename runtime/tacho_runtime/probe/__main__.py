@@ -13,7 +13,7 @@ import sys
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.launch import ENV_PROBE_KEY, ENV_PROBE_ORDER, ProbeLine, ProbeOrder
 from tacho_runtime.probe.sequence import run_probe
-from tacho_runtime.probe.target import BY_OPTIONS, ProbeTarget
+from tacho_runtime.probe.target import BY_OPTIONS, ProbeScope, ProbeTarget
 
 
 def main() -> int:
@@ -37,14 +37,14 @@ async def _measure(order: ProbeOrder, api_key: str) -> None:
         scores=False,
         slots=order.concurrency,
         api_key=api_key,
+        advice=BY_OPTIONS,
     )
     found = await run_probe(
         target,
         order.live,
         plan_key=order.plan_key,
         progress=lambda message: _emit(ProbeLine(progress=message)),
-        levels=order.levels,
-        advice=BY_OPTIONS,
+        scope=ProbeScope(levels=order.levels),
     )
     _emit(ProbeLine(measurement=found))
 

@@ -300,6 +300,29 @@ def _state(findings: ProbeFindings, *, single: bool, carries: bool) -> str:
     return "Partial" if cut or not single else "Complete"
 
 
+def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
+    """The message: why figures are missing, withdrawn or other than requested."""
+    why = (
+        findings.failure,
+        *(findings.shape.notes if findings.shape else ()),
+        findings.search_ended,
+        findings.stall_note,
+        unknown,
+        *findings.notes,
+        *findings.disturbances(),
+        own,
+    )
+    return in_clauses(why)[:MOST_NOTES_CHARACTERS]
+
+
+def _saturation(rated: Iterable[LevelResult]) -> Saturation | None:
+    found = saturation_level(rated)
+    if found is None:
+        return None
+    point = found.point
+    return Saturation(concurrency=point.concurrency, output_tokens_per_second=point.output_tokens_per_second)
+
+
 def assemble(
     findings: ProbeFindings,
     live: LiveConfig,
@@ -324,24 +347,13 @@ def assemble(
     flags = {*flags_of(findings, live.slo), *(flag for flag, raised in more.items() if raised)}
     level, _ = capacity_level(findings, live.slo)
     opened = findings.opened
-    saturated = saturation_level(rated.values())
-    why = (
-        findings.failure,
-        *(findings.shape.notes if findings.shape else ()),
-        findings.search_ended,
-        findings.stall_note,
-        unknown,
-        *findings.notes,
-        *findings.disturbances(),
-        own,
-    )
     return Measurement(
         plan_key=plan_key,
         measure_key=live.measure_key,
         observed_time=format_time(ended),
         kind=kind,
         state=_state(findings, single=single is not None, carries=capacity is not None),
-        message=in_clauses(why)[:MOST_NOTES_CHARACTERS],
+        message=_reasons(findings, unknown, own),
         probe_seconds=probe_seconds,
         workload=workload,
         output_spread_percent=100 * spread if len(findings.results) > 1 else 0.0,
@@ -350,12 +362,7 @@ def assemble(
         capacity=capacity,
         open_loop=opened.figures if opened else None,
         goodput=(opened.goodput if opened else None) or (level.goodput if level else None),
-        saturation=Saturation(
-            concurrency=saturated.point.concurrency,
-            output_tokens_per_second=saturated.point.output_tokens_per_second,
-        )
-        if saturated
-        else None,
+        saturation=_saturation(rated.values()),
         curve=tuple(_wider(rated[key].point, findings.drift_percent) for key in sorted(rated)),
         fit=fit_of(rated.values()),
         memory=MemoryActual(kv_cache_tokens=findings.before.kv_cache_tokens),

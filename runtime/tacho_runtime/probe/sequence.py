@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from random import Random
 
 from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import Baseline, KnownLevels, Measurement, Quality
+from tacho_contract.measurement import KnownLevels, Measurement, Quality
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
 from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine, timestamp_only
@@ -26,12 +26,13 @@ from tacho_runtime.probe.phases import (
 from tacho_runtime.probe.quality import BUDGET_SECONDS, score_text
 from tacho_runtime.probe.report import assemble, capacity_of, skipped
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
-from tacho_runtime.probe.target import IN_SPEC, Advice, ProbeTarget
+from tacho_runtime.probe.target import IN_SPEC, Advice, ProbeScope, ProbeTarget
 
 CLOSING_SHARE = 0.03
 """Share of the budget for reading the last streams and the engine's counters."""
 CHECK_SECONDS = 10.0
 QUALITY_SHARE = 0.1
+EVERYTHING = ProbeScope()
 
 Score = Callable[[float], Awaitable[Quality]]
 """Seconds it may take → how well the model foresees the reference text."""
@@ -140,80 +141,39 @@ async def run_probe(
     live: LiveConfig,
     *,
     plan_key: str,
-    now: Callable[[], datetime] = utc_now,
+    scope: ProbeScope = EVERYTHING,
     rng: Random | None = None,
     progress: Callable[[str], None] = lambda _: None,
     machine: MachineSampler = timestamp_only,
-    baseline: Baseline | None = None,
-    known: KnownLevels | None = None,
-    cpus: int = 1,
-    levels: tuple[int, ...] = (),
-    advice: Advice = IN_SPEC,
 ) -> Measurement:
-    """Measures ``target`` within ``live.probe.budget_seconds``; never later than ``timeout_seconds``.
+    """Measures ``target`` within ``live.probe.budget_seconds``, a check within CHECK_SECONDS. It always ends
+    within ``timeout_seconds``.
 
     Never raises but CancelledError (after which no requests left running): what goes wrong is the
     measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
-    ``progress`` gets a few words at each phase. ``baseline``: only a check, of one stream and of the level at
-    which that was measured, within CHECK_SECONDS. ``known``: levels that the search begins with. ``cpus``:
-    those the probe may use, with the engine where it runs beside it. ``levels``: measured instead of a
-    search.
+    ``progress`` gets a few words at each phase.
     """
     if live.probe.policy == "Disabled":
-        return skipped(live, plan_key=plan_key, ended=now(), message="probe.policy is Disabled")
+        return skipped(live, plan_key=plan_key, ended=utc_now(), message="probe.policy is Disabled")
     loop = asyncio.get_running_loop()
     began = loop.time()
-    findings = ProbeFindings()
-    budget_seconds = float(min(live.probe.budget_seconds, live.probe.timeout_seconds))
-    if baseline is not None:
-        budget_seconds = min(budget_seconds, CHECK_SECONDS)
-    clock = ProbeClock(
-        now=time.monotonic,
-        budget_ends=time.monotonic() + budget_seconds * (1 - CLOSING_SHARE),
-        timeout_ends=time.monotonic() + live.probe.timeout_seconds,
-    )
-    rng = rng or Random()  # noqa: S311 - prompts need to differ, not to be secret
+    findings, clock = ProbeFindings(), _clock(live, check=scope.baseline is not None)
+    prompts = rng or Random()  # noqa: S311 - prompts need to differ, not to be secret
 
     async def whole() -> None:
-        engine = await SocketEngine.open(target, rng, machine=machine, cpus=cpus)
+        engine = await SocketEngine.open(target, prompts, machine=machine, cpus=target.cpus)
         try:
-            await measure_engine(engine)
+            await _measure_target(engine, target, live, scope, findings, clock, progress)
         finally:
             findings.notes.extend(engine.notes)
             await engine.close()
-
-    async def measure_engine(engine: SocketEngine) -> None:
-        progress("detecting the engine's API")
-        first = await engine.first_request(clock.patience() / 2)
-        findings.same_tokens = engine.same_tokens
-
-        async def score(seconds: float) -> Quality:
-            budget = min(seconds, BUDGET_SECONDS)
-            return await score_text(engine.post, target.served_name, budget_seconds=budget)
-
-        findings.cold_first_request_milliseconds = first.ttft_milliseconds
-        question = MeasureOptions(
-            live=live,
-            max_model_len=engine.max_model_len,
-            streams=max(1, target.concurrency),
-            slots=target.slots,
-            level=baseline.concurrency if baseline else 0,
-            given=levels,
-            known=None if baseline else known,
-            score=score if target.scores else None,
-            advice=advice,
-            near=engine.near,
-        )
-        await measure(engine, question, findings, clock, progress)
 
     try:
         await asyncio.wait_for(whole(), timeout=live.probe.timeout_seconds)
     except asyncio.TimeoutError:
         findings.out_of_time = True
-        findings.failure = (
-            f"the probe was stopped after {live.probe.timeout_seconds} s ({advice.longer} if the engine is "
-            "that slow, else see its log)"
-        )
+        longer = f"{target.advice.longer} if the engine is that slow, else see its log"
+        findings.failure = f"the probe was stopped after {live.probe.timeout_seconds} s ({longer})"
     except RequestFailed as error:
         findings.failure = f"{error} (see the engine's log, then measure again)"
         findings.out_of_time = findings.out_of_time or clock.left() <= 0
@@ -223,8 +183,52 @@ async def run_probe(
         findings,
         live,
         plan_key=plan_key,
-        ended=now(),
+        ended=utc_now(),
         probe_seconds=loop.time() - began,
-        kind="Full" if baseline is None else "Check",
+        kind="Full" if scope.baseline is None else "Check",
         spread=SPREAD,
     )
+
+
+def _clock(live: LiveConfig, *, check: bool) -> ProbeClock:
+    budget_seconds = float(min(live.probe.budget_seconds, live.probe.timeout_seconds))
+    if check:
+        budget_seconds = min(budget_seconds, CHECK_SECONDS)
+    return ProbeClock(
+        now=time.monotonic,
+        budget_ends=time.monotonic() + budget_seconds * (1 - CLOSING_SHARE),
+        timeout_ends=time.monotonic() + live.probe.timeout_seconds,
+    )
+
+
+async def _measure_target(
+    engine: SocketEngine,
+    target: ProbeTarget,
+    live: LiveConfig,
+    scope: ProbeScope,
+    findings: ProbeFindings,
+    clock: ProbeClock,
+    progress: Callable[[str], None],
+) -> None:
+    progress("detecting the engine's API")
+    first = await engine.first_request(clock.patience() / 2)
+    findings.same_tokens = engine.same_tokens
+
+    async def score(seconds: float) -> Quality:
+        budget = min(seconds, BUDGET_SECONDS)
+        return await score_text(engine.post, target.served_name, budget_seconds=budget)
+
+    findings.cold_first_request_milliseconds = first.ttft_milliseconds
+    question = MeasureOptions(
+        live=live,
+        max_model_len=engine.max_model_len,
+        streams=max(1, target.concurrency),
+        slots=target.slots,
+        level=scope.baseline.concurrency if scope.baseline else 0,
+        given=scope.levels,
+        known=None if scope.baseline else scope.known,
+        score=score if target.scores else None,
+        advice=target.advice,
+        near=engine.near,
+    )
+    await measure(engine, question, findings, clock, progress)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tacho_contract.measurement import Baseline, KnownLevels
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
@@ -43,3 +45,18 @@ class ProbeTarget:
     """Whether a prompt may be a list of token ids. None: tried, with text as the way out."""
     vocabulary: int = 0
     """Token ids lie below this. 0: what the engine says, else a range nearly every model has."""
+    cpus: int = 1
+    """CPUs that the probe may use, with the engine where it runs beside it."""
+    advice: Advice = IN_SPEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeScope:
+    """What is measured: everything, unless a field says otherwise."""
+
+    baseline: Baseline | None = None
+    """Only a check: one stream and the level at which this was measured."""
+    known: KnownLevels | None = None
+    """Levels of an earlier probe that the search begins with."""
+    levels: tuple[int, ...] = ()
+    """Levels to measure instead of a search."""

@@ -126,8 +126,10 @@ Probe = Callable[[ProbeTarget, "Baseline | None"], Awaitable[Measurement]]
 """Measures an engine: in full, or to compare it with a baseline."""
 
 
-def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int) -> ProbeTarget:
-    """``slots``: the engine's limit of concurrent requests, 0 for none."""
+def target_of(
+    config: RuntimeConfig, base_url: str, api_key: str, *, slots: int, cpus: int = 1
+) -> ProbeTarget:
+    """``slots``: the engine's limit of concurrent requests, 0 for none. ``cpus``: those of the container."""
     return ProbeTarget(
         base_url=base_url,
         served_name=config.served_name,
@@ -137,6 +139,7 @@ def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int)
         slots=slots,
         scores=config.engine != "custom",
         api_key=api_key,
+        cpus=cpus,
     )
 
 

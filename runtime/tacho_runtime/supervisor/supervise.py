@@ -328,10 +328,12 @@ class Supervisor:
 
     async def _measure(self, pid: int) -> Measurement:
         from tacho_runtime.probe.sequence import run_probe
+        from tacho_runtime.probe.target import ProbeScope
         from tacho_runtime.supervisor.measuring import MeasurementRun, known_levels, target_of
 
         live, sampler = self._read_live(), observed_machine.machine_sampler(self._machine, pid)
         pod = this_pod(self.config, self._report.environment)
+        slots = self._engine().slots(self.config)
 
         def probe(target: ProbeTarget, baseline: Baseline | None) -> Awaitable[Measurement]:
             return run_probe(
@@ -340,15 +342,13 @@ class Supervisor:
                 plan_key=self.config.plan_key,
                 progress=self._set_message,
                 machine=sampler,
-                cpus=machine.cpu_count(),
-                baseline=baseline,
-                known=known_levels(live, pod)[0],
+                scope=ProbeScope(baseline=baseline, known=known_levels(live, pod)[0]),
             )
 
         measuring = MeasurementRun(
             pod=pod,
             live=live,
-            target=target_of(self.config, *self._engine_address(), slots=self._engine().slots(self.config)),
+            target=target_of(self.config, *self._engine_address(), slots=slots, cpus=machine.cpu_count()),
             probe=probe,
             say=self._set_message,
         )
