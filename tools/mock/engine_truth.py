@@ -64,7 +64,8 @@ def truth(
         best = max(throughput(quiet, workload, streams) for streams in _ladder(most))
         knee = _fewest(quiet, workload, KNEE_SHARE * best, most)
         capacity = _capacity(quiet, workload, knee, "Plateau" if knee < most else "Floor")
-    wanted, allowed = _flags(law, workload, most)
+    limited = slo.ttft_milliseconds or slo.tpot_milliseconds
+    wanted, allowed = _flags(law, workload, most, capacity.concurrency if limited else most)
     return Truth(
         decode_tokens_per_second=single_stream(quiet, workload),
         ttft_overhead_milliseconds=law.ttft_base_ms,
@@ -266,7 +267,11 @@ def _capacity(law: Law, workload: Workload, concurrency: int, boundary: str) -> 
     )
 
 
-def _flags(law: Law, workload: Workload, most: int) -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
+def _flags(
+    law: Law, workload: Workload, most: int, edge: int
+) -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
+    """``edge``: streams at which a service level breaks; a front end that costs nothing up to it need not be
+    seen."""
     wanted: list[frozenset[str]] = []
     allowed = {"BudgetExhausted", "ShortOutput"}
     if law.foreign_streams and law.foreign_seconds:
@@ -279,8 +284,11 @@ def _flags(law: Law, workload: Workload, most: int) -> tuple[tuple[frozenset[str
         wanted.append(frozenset({"CacheHit"}))
     if law.frontend_us:
         bare = dataclasses.replace(law, frontend_us=0.0)
-        lost = 1 - throughput(law, workload, most) / throughput(bare, workload, most)
-        if lost > 0.1:
+        lost, lost_at_edge = (
+            1 - throughput(law, workload, streams) / throughput(bare, workload, streams)
+            for streams in (most, edge)
+        )
+        if lost_at_edge > 0.1:
             wanted.append(frozenset({"FrontendBound"}))
         if lost > 0:
             allowed |= {"FrontendBound"}

@@ -47,6 +47,8 @@ WIDEST_PERCENT = 30.0
 CYCLES_SHARE = 0.5
 """Rate and confidence interval come from whole request cycles where that interval is below this share of the
 one from the bins, or the bins give none. Cycles are fewer than bins, and their interval is less certain."""
+FULL_CACHE, FILLING_SHARE = 0.85, 0.1
+"""Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up."""
 NEAR_ERRORS = 2.0
 """Standard errors between a level and the service level that tell them apart."""
 CONSISTENT_SHARE = 0.03
@@ -124,7 +126,7 @@ def evaluate(
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
-    contradiction = inconsistency(trace, received, interval)
+    contradiction = inconsistency(trace, received, interval) or filling_cache(trace)
     steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
     raised = {NOT_STEADY: not steady, FRONTEND_BOUND: near and bool(front_end)}
     return _result(
@@ -189,6 +191,18 @@ def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: 
     return (
         f"at {trace.concurrency} streams latencies and tokens per second are those of {streams:.0f}: "
         "that level was not steady"
+    )
+
+
+def filling_cache(trace: LoadTrace) -> str:
+    """That the window shows a KV cache which is still filling up; "": it does not. Once it is full, requests
+    wait or are preempted."""
+    told = [one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None]
+    if len(told) < 2 or told[-1] < FULL_CACHE or told[-1] - told[0] < FILLING_SHARE:
+        return ""
+    return (
+        f"at {trace.concurrency} streams the KV cache filled from {told[0]:.0%} to {told[-1]:.0%}: that "
+        "level was not steady"
     )
 
 

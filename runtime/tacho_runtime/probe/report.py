@@ -130,8 +130,10 @@ def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) 
         output_tokens_per_second=point.output_tokens_per_second,
         interval_percent=0.0 if limited else _knee_percent(findings, level),
     )
-    if boundary == "Edge" and low is not None and low.rated:
-        edge = edge_of(low, high)
+    if boundary == "Edge" and low is not None:
+        # Where the level at the edge tells no rate, that of the one below does.
+        apart = 100 * (low.concurrency / point.concurrency - 1)
+        edge = edge_of(low, high) if low.rated else replace(edge, interval_percent=apart)
     rate = edge.output_tokens_per_second
     requests = point.requests_per_second * rate / point.output_tokens_per_second
     own = point.ci_percent
@@ -167,8 +169,9 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
     told = [rated[level] for level in sorted(rated) if level <= low.concurrency]
     if not told:
         return None, ""
+    rated_to = told[-1].point.concurrency
     close = high is not None and high.concurrency - low.concurrency <= close_to(low.concurrency)
-    if close and told[-1].point.concurrency == low.concurrency:
+    if close and low.concurrency - rated_to <= close_to(rated_to):
         return told[-1], "Edge"
     if findings.boundary != "Plateau":
         return told[-1], "Floor"

@@ -88,6 +88,20 @@ def test_more_requests_than_were_sent_are_somebody_elses(
     assert result.point.ci_percent == pytest.approx((without.point.ci_percent or 0.0) + wider)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "steady"), [(0.5, 0.96, False), (0.96, 0.97, True), (0.2, 0.5, True)]
+)
+def test_a_cache_that_fills_up_is_no_steady_state(before: float, after: float, steady: bool) -> None:
+    plain = closed_loop(16)
+    ends = tuple(
+        CounterReading(stamp_ns=stamp, counters=EngineCounters(kv_cache_usage=usage))
+        for stamp, usage in ((plain.start_ns, before), (plain.end_ns, after))
+    )
+    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert result.point.steady is steady
+
+
 def test_what_a_front_end_is_known_to_hold_back_is_not_somebody_elses() -> None:
     """Of sixteen requests it shows the engine eight, which makes twice the tokens that arrive."""
     plain = closed_loop(16)

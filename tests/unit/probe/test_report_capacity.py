@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Capacity
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.open_loop import OpenLoopResult
 from tacho_runtime.probe.report import capacity_of, fit_of
@@ -125,6 +126,21 @@ def test_the_law_is_fitted_through_three_levels_or_not_at_all() -> None:
     assert (fit.alpha_milliseconds, fit.beta_microseconds) == (pytest.approx(10), pytest.approx(1000))
     assert fit.r2 == pytest.approx(1)
     assert fit_of(rows[:2]) is None
+
+
+def test_an_edge_without_a_rate_has_that_of_the_level_below() -> None:
+    def at_edge(rated_to: int) -> Capacity | None:
+        rows = (result(rated_to, 200, slo_ratio=0.9), result(51, 300, slo_ratio=0.99, ci_percent=99.0))
+        found = findings(results=levels(result(1, 70, slo_ratio=0.2), *rows, result(54, 310, slo_ratio=1.1)))
+        return capacity_of(found, WORKLOAD, SLO)
+
+    near, far = at_edge(49), at_edge(30)
+    assert near is not None
+    assert far is not None
+    assert (near.boundary, near.output_tokens_per_second, near.ci_percent) == (
+        "Edge", 200, pytest.approx(1.5 + 100 * 2 / 49),
+    )  # fmt: skip
+    assert far.boundary == "Floor"
 
 
 def test_no_level_is_no_capacity() -> None:
