@@ -261,7 +261,7 @@ def _short(findings: ProbeFindings) -> bool:
 def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
     """What a reader must know before trusting the figures, in alphabetical order: of the whole probe, of the
     single stream, and of the levels that the figures rest on: the capacity's, the highest, and the one that
-    was taken for too much."""
+    was taken for too much, which one that decides nothing is not."""
     flags = {*findings.flags, *(findings.single_flags or ())}
     flags.update(findings.opened.flags if findings.opened else ())
     if findings.out_of_time or (findings.shape is not None and findings.shape.time_was_short):
@@ -271,8 +271,8 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
     if _short(findings):
         flags.add("ShortOutput")
     capacity, _ = capacity_level(findings, slo)
-    broken = [one for one in findings.results.values() if one.broken]
-    first_broken = min(broken, key=lambda one: one.point.concurrency, default=None)
+    _, high = bracket(findings.tried())
+    first_broken = findings.result(high.concurrency) if high else None
     for level in (capacity, saturation_level(findings.rated.values()), first_broken):
         flags.update(level.point.flags if level else ())
     for level in _bounding(findings, slo, capacity):

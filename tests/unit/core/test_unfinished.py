@@ -12,8 +12,16 @@ from hypothesis import given, strategies as st
 from tacho_contract.measurement import CurvePoint
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
+from tacho_operator.core.manifests.helper_pods import NO_SCALE_UP
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS, RETRY_SECONDS
-from tacho_operator.core.measurement.known_levels import MAX_LEVELS, known_levels, unfinished
+from tacho_operator.core.measurement.known_levels import (
+    COHORT,
+    MAX_LEVELS,
+    PLAIN_RATIO,
+    WIDEST_PERCENT,
+    known_levels,
+    unfinished,
+)
 from tacho_operator.core.measurement.resume import (
     ATTEMPTS,
     KEPT_KEYS,
@@ -132,6 +140,19 @@ def test_without_a_free_gpu_nothing_waits_in_line_and_status_says_so() -> None:
     assert world.pods("probe")[0]["metadata"]["annotations"][names.RESUMES_ANNOTATION] == "1", "none ran"
 
 
+def test_a_probe_pod_that_crashes_twice_is_not_tried_again() -> None:
+    world = unfinished_world()
+    for _ in range(2):
+        seconds_to_probe(world)
+        (probe,) = world.pods("probe")
+        world.crash(probe)
+        probe["status"]["phase"] = "Failed"
+        world.reconcile(1)
+    assert never_probes(world)
+    assert world.brief("Measured") == ("True", "CannotResume")
+    assert "Free resources" not in world.condition("Measured")["message"]
+
+
 def test_a_serving_pod_that_waits_for_a_node_comes_first() -> None:
     world = unfinished_world()
     seconds_to_probe(world)
@@ -155,7 +176,9 @@ def test_a_probe_pod_that_goes_on_has_no_priority_over_others() -> None:
     world.serves(world.pods("probe")[0], **floor())
     world.reconcile(1)
     assert seconds_to_probe(world) < 2 * PROVISIONAL_RETRY_SECONDS
-    assert "priorityClassName" not in world.pods("probe")[0]["spec"]
+    (probe,) = world.pods("probe")
+    assert "priorityClassName" not in probe["spec"]
+    assert NO_SCALE_UP.items() <= probe["metadata"]["annotations"].items()
 
 
 def test_a_request_is_a_measurement_in_full() -> None:
@@ -211,11 +234,9 @@ def test_known_levels_are_few_clean_steady_and_hold_what_bounds_the_search(found
     assert len(numbers) <= MAX_LEVELS
     assert all(item in (CURVE[0], *found) and item.steady for item in known.levels)
     assert not {"NotSteady", "OtherTraffic"} & {flag for item in known.levels for flag in item.flags}
-    usable = [
-        item
-        for item in found
-        if item.steady and (item.ci_percent or 99) <= 10 and item.flags in ((), ("FrontendBound",))
-    ]
+    usable = [item for item in found if item.steady and (item.ci_percent or 99) <= WIDEST_PERCENT]
+    usable = [item for item in usable if item.flags in ((), ("FrontendBound",))]
+    usable = [item for item in usable if item.slo_met or (item.tpot_slo_ratio or 0) >= PLAIN_RATIO]
     missed = [item.concurrency for item in usable if not item.slo_met]
     assert not missed or min(missed) in numbers
     assert len(usable) >= MAX_LEVELS or set(numbers) == {1, *(item.concurrency for item in usable)}
@@ -237,6 +258,19 @@ def test_known_levels_are_few_clean_steady_and_hold_what_bounds_the_search(found
 )
 def test_nothing_is_known_where_nothing_is_to_be_resumed(changes: dict[str, Any]) -> None:
     assert known_levels(BOUND.model_copy(update=changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "requests", "passed_on"),
+    [(1.05, COHORT - 1, False), (1.05, COHORT, True), (1.3, 9, True), (0.95, 9, True)],
+)
+def test_a_level_that_may_miss_the_slo_by_chance_is_measured_again(
+    ratio: float, requests: int, passed_on: bool
+) -> None:
+    near = level(30, 1500, ratio, requests=requests)
+    known = known_levels(BOUND.model_copy(update={"curve": [*CURVE[:2], near]}))
+    assert known is not None
+    assert (near in known.levels) == passed_on
 
 
 def test_a_lower_bound_that_the_engine_sets_is_finished() -> None:

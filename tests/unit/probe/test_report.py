@@ -100,6 +100,17 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
         ({"opened": replace(opened(True), flags=("Throttled",))}, ("Throttled",)),
         ({"flags": {"FrontendBound"}}, ("FrontendBound",)),
         ({"results": levels(result(1, 70), result(4, 200, flags=("NotSteady",)))}, ("NotSteady",)),
+        (
+            {
+                "results": levels(
+                    result(1, 70, slo_ratio=0.5),
+                    result(4, 200, slo_ratio=0.8),
+                    result(9, 250, slo_ratio=1.2, flags=("NotSteady",)),
+                    result(12, 260, slo_ratio=1.4),
+                )
+            },
+            (),
+        ),
         # A neighbour may have broken the service level there, and the edge would be too low.
         (
             {

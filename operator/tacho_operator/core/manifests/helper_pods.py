@@ -58,6 +58,8 @@ def inspect_pod(
     return manifest
 
 
+NO_SCALE_UP = {"cluster-autoscaler.kubernetes.io/pod-scale-up-delay": "1h"}
+"""The cluster autoscaler starts no node for a pod that is deleted where no node has room for it."""
 GRACE_SECONDS = 30
 """No client requests have to finish."""
 
@@ -74,7 +76,7 @@ def probe_pod(
     """A pod of ``revision`` in the probe role: no Service selects it and no scaler counts it.
 
     ``attempt``: it goes on from known levels, for the so-many-th time; 0: it measures in full. One that goes
-    on improves a figure only: it has no priority over the pods of others.
+    on improves a figure only: it has no priority over the pods of others, and no node is started for it.
     """
     manifest = child(resource, "v1", "Pod", name, role=ROLE_PROBE, revision=revision)
     template = copy.deepcopy(pod_template)
@@ -83,7 +85,7 @@ def probe_pod(
     manifest["metadata"]["annotations"] = {
         **template["metadata"].get("annotations", {}),
         MEASURE_KEY_ANNOTATION: measure_key,
-        **({RESUMES_ANNOTATION: str(attempt)} if attempt else {}),
+        **({RESUMES_ANNOTATION: str(attempt), **NO_SCALE_UP} if attempt else {}),
     }
     left_out = {"priorityClassName"} if attempt else set()
     manifest["spec"] = {

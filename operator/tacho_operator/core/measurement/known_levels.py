@@ -19,6 +19,9 @@ MAX_LEVELS = 8
 """Levels that are passed on, so that those of the next probe find room in status beside them."""
 WIDEST_PERCENT = 10.0
 """Interval of a level that is passed on. A wider one had no time for its requests, and shows the ramp."""
+COHORT, PLAIN_RATIO = 59, 1.15
+"""Requests that tell a 95th percentile. A level of fewer that misses the SLO by less than this may do so by
+chance, and would keep the search below it."""
 
 
 def unfinished(entry: MeasurementEntry) -> bool:
@@ -60,6 +63,8 @@ def _usable(point: CurvePoint) -> bool:
     if not point.steady or not INVALIDATING.isdisjoint(point.flags):
         return False
     ratio = _slo_ratio(point)
+    if ratio is not None and 1 < ratio < PLAIN_RATIO and (point.requests or 0) < COHORT:
+        return False
     return point.slo_met == (None if ratio is None else ratio <= 1)
 
 

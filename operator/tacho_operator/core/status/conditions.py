@@ -258,13 +258,10 @@ def _lower_bound(text: str, remeasure: RemeasurePlan, more_time: str) -> Conditi
         return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
     if remeasure.outcome is not None:
         what = f"{text}: the time ran out, and no probe pod can go on."
-        return ConditionValue(
-            "True",
-            Reason.CANNOT_RESUME,
-            what,
-            "Free resources for one more pod.",
-            remeasure.outcome.message.replace(DETAILS, " "),
-        )
+        crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
+        next_step = "Free resources for one more pod." if crowded else more_time
+        quotation = remeasure.outcome.message.replace(DETAILS, " ")
+        return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
     follows = "goes on" if remeasure.running else "will go on"
     next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} from the known levels."
     return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: the time ran out.", next_step)
