@@ -9,7 +9,8 @@ import pytest
 from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
-from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of, cost_of, measured_mix
+from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import Mix
 
 ENTRY: dict[str, Any] = {

@@ -17,7 +17,7 @@ from tacho_operator.core.autoscaling.algorithm.behavior import (
     with_low,
     with_starts,
 )
-from tacho_operator.core.autoscaling.algorithm.capacity import cost_of, measured_mix
+from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,

@@ -7,18 +7,11 @@ two edges is met by the requests below the lower edge, and at most by those belo
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.demand import grown
-from tacho_operator.core.autoscaling.algorithm.tuning import (
-    CORRECTION_STEP,
-    MIN_CORRECTION,
-    MIX_REQUESTS,
-    MIX_SECONDS,
-    RATE_SECONDS,
-)
 from tacho_operator.core.autoscaling.algorithm.types import Correction, Histogram, Policy, Sample, Track
 
 Shares = tuple[float, float, float]
@@ -49,39 +42,32 @@ def _mean(before: Sample, after: Sample, target: float | None) -> Shares | None:
 def _share(found: Sequence[Shares | None]) -> Shares:
     """Requests, and the shares of them; all met the target where nothing was counted."""
     known = [item for item in found if item is not None]
-    total, lower, upper = (
-        (math.fsum(column) for column in zip(*known, strict=True)) if known else (0.0, 0.0, 0.0)
-    )
-    return (total, lower / total, upper / total) if total else (0.0, 1.0, 1.0)
+    if not known:
+        return 0.0, 1.0, 1.0
+    total, lower, upper = (math.fsum(column) for column in zip(*known, strict=True))
+    return total, lower / total, upper / total
 
 
 def joint(former: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy) -> Shares:
     """Requests since the ``former`` samples, and the bounds of the share that met both targets."""
-    pairs = [
-        (former[uid].sample, track.sample)
-        for uid, track in tracks.items()
-        if uid in former and track.sample.time_seconds > former[uid].sample.time_seconds
-    ]
-    first = _share(
-        [
-            within(before.ttft, after.ttft, policy.ttft_seconds)
-            if after.ttft
-            else _mean(before, after, policy.ttft_seconds)
-            for before, after in pairs
-        ]
-    )
-    further = _share([within(before.tpot, after.tpot, policy.tpot_seconds) for before, after in pairs])
+    firsts, others = [], []
+    for uid in former.keys() & tracks.keys():
+        before, after = former[uid].sample, tracks[uid].sample
+        counted = within(before.ttft, after.ttft, policy.ttft_seconds)
+        firsts.append(counted if after.ttft else _mean(before, after, policy.ttft_seconds))
+        others.append(within(before.tpot, after.tpot, policy.tpot_seconds))
+    first, further = _share(firsts), _share(others)
     return max(first[0], further[0]), max(0.0, first[1] + further[1] - 1), min(first[2], further[2])
 
 
 def corrected(
     former: Correction, seen: Shares, policy: Policy, *, settled: bool, seconds: float
 ) -> Correction:
-    """``former`` after ``seconds`` more. Only ``settled`` replicas count: a missing replica or a backlog says
-    nothing about the capacity of one."""
+    """``former`` after ``seconds`` more. Only ``settled`` replicas count: where some are missing, late
+    requests say nothing about the capacity of one."""
     if not settled or not (policy.ttft_seconds or policy.tpot_seconds):
         return Correction(factor=former.factor)
-    kept = math.exp(-seconds / MIX_SECONDS)
+    kept = math.exp(-seconds / tuning.MIX_SECONDS)
     requests = kept * former.requests + seen[0]
     now = Correction(
         factor=former.factor,
@@ -90,10 +76,10 @@ def corrected(
         upper=kept * former.upper + seen[0] * seen[2],
         seconds=former.seconds + seconds,
     )
-    if requests < MIX_REQUESTS:
+    if requests < tuning.MIX_REQUESTS:
         return now
-    if now.upper / requests < policy.percentile and now.seconds >= RATE_SECONDS:
-        return Correction(factor=max(MIN_CORRECTION, CORRECTION_STEP * former.factor))
-    if now.lower / requests >= policy.percentile and now.seconds >= MIX_SECONDS and former.factor < 1:
-        return Correction(factor=min(1.0, former.factor / CORRECTION_STEP))
-    return dataclasses.replace(now)
+    if now.upper / requests < policy.percentile and now.seconds >= tuning.RATE_SECONDS:
+        return Correction(factor=max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
+    if now.lower / requests >= policy.percentile and now.seconds >= tuning.MIX_SECONDS and former.factor < 1:
+        return Correction(factor=min(1.0, former.factor / tuning.CORRECTION_STEP))
+    return now

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-from tacho_operator.core.autoscaling.algorithm.tuning import MAX_WINDOW_SECONDS, UNKNOWN_START_SECONDS
+from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.types import Change, PodLoad, Point, Rules
 
 EARLY_SECONDS = 0.25
@@ -23,14 +23,13 @@ Starts = tuple[tuple[str, float], ...]
 def down_window(rules: Rules, changes: Sequence[Change], now: float) -> float:
     """The stabilization window, doubled for each recent scale-down that was reversed, up to
     MAX_WINDOW_SECONDS. ``changes``: the newest first."""
-    chosen = [
-        item for item in changes if now - item.time_seconds < 2 * MAX_WINDOW_SECONDS and item.cause in CHOSEN
-    ]
+    since = now - 2 * tuning.MAX_WINDOW_SECONDS
+    chosen = [item for item in changes if item.time_seconds > since and item.cause in CHOSEN]
     reversals = sum(
         newer.after > newer.before and older.after < older.before
         for newer, older in itertools.pairwise(chosen)
     )
-    return max(rules.window_seconds, min(MAX_WINDOW_SECONDS, rules.window_seconds * 2.0**reversals))
+    return max(rules.window_seconds, min(tuning.MAX_WINDOW_SECONDS, rules.window_seconds * 2.0**reversals))
 
 
 def limit(rules: Rules, replicas: int, changes: Sequence[Change], now: float, *, upwards: bool) -> int:
@@ -84,6 +83,6 @@ def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:
 def cold_start(starts: Starts, remembered: float | None) -> float:
     """90th percentile of the cold starts, in seconds."""
     if not starts:
-        return UNKNOWN_START_SECONDS if remembered is None else remembered
+        return tuning.UNKNOWN_START_SECONDS if remembered is None else remembered
     ranked = sorted(seconds for _, seconds in starts)
     return ranked[min(len(ranked) - 1, int(START_QUANTILE * len(ranked)))]

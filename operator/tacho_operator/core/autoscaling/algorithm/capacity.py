@@ -1,20 +1,14 @@
-"""Capacity of one replica: its clean measurement in the traffic's own lengths, else what its memory admits.
-
-The measurement has the law gap = alpha + beta x streams, which contains the prompts of the measured lengths:
-each stream adds its prompt's time, spread over its answer, to every gap. Another ratio of prompt to answer
-changes beta by that difference, and the streams that keep the measured gap with it.
-"""
+"""Capacity of one replica: its clean measurement, else what its memory admits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
-from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CROWDING, UNKNOWN_INTERVAL, UNVERIFIED_RATE
-from tacho_operator.core.autoscaling.algorithm.types import Mix, ReplicaCapacity
+from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.core.measurement.traffic import carried
 
@@ -34,9 +28,9 @@ def capacity_of(
     speed = measured.output_tokens_per_second if measured else None
     out = (shape.output_tokens if shape else None) or workload.output_tokens
     interval = measured.ci_percent if measured else None
-    trust = 1 - (UNKNOWN_INTERVAL if interval is None else min(interval / 100, 0.5))
+    trust = 1 - (tuning.UNKNOWN_INTERVAL if interval is None else min(interval / 100, 0.5))
     if measured is not None and measured.verified is False:
-        trust *= UNVERIFIED_RATE
+        trust *= tuning.UNVERIFIED_RATE
     streams = measured.concurrency if measured else None
     alpha = found.fit.alpha_milliseconds if found.fit else None
     beta = found.fit.beta_microseconds if found.fit else None
@@ -93,49 +87,3 @@ def _kv_cache_tokens(found: MeasurementEntry | None, plan: Plan | None) -> int |
     seen = found.kv_cache.capacity_tokens if found and found.kv_cache else None
     predicted = plan.predicted.kv_cache_tokens if plan and plan.predicted else None
     return seen or predicted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestCost:
-    """What requests of the present lengths cost, in seconds of one replica."""
-
-    per_prompt_token: float
-    per_output_token: float
-    request_tokens: float
-    """Prompt and answer of a mean request."""
-    request_seconds: float
-    """A mean request."""
-    concurrency: float
-    """Requests at the same time that keep the measured gap. Infinite: not known."""
-
-    def of(self, prompt_tokens: float, output_tokens: float) -> float:
-        return prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
-
-
-def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
-    """Scaled such that the measured rate of the measured lengths is exactly 1; None without a clean
-    measurement."""
-    rate, speed = capacity.requests_per_second, capacity.output_tokens_per_second
-    if not rate or not speed or capacity.unverified:
-        return None
-    streams = capacity.concurrency
-    gap = capacity.gap_seconds or (streams or 1.0) / speed
-    beta = capacity.gap_seconds_per_request or gap / (streams or 1.0)
-    prompt_seconds = 1 / capacity.prefill_tokens_per_second if capacity.prefill_tokens_per_second else 0.0
-    prompt, output = mix.prompt_tokens / mix.requests, max(1.0, mix.output_tokens / mix.requests)
-    ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
-    crowding = max(MIN_CROWDING, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
-    unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding
-    per_prompt, per_output = prompt_seconds / unit, gap / unit
-    return RequestCost(
-        per_prompt_token=per_prompt,
-        per_output_token=per_output,
-        request_tokens=prompt + output,
-        request_seconds=prompt * per_prompt + output * per_output,
-        concurrency=streams / crowding if streams else float("inf"),
-    )
-
-
-def measured_mix(capacity: ReplicaCapacity, requests: float) -> Mix:
-    """That many requests of the measured lengths."""
-    return Mix(requests, requests * capacity.input_tokens, requests * capacity.output_tokens)

@@ -5,24 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, linear_regression
 
-from tacho_operator.core.autoscaling.algorithm.capacity import RequestCost
-from tacho_operator.core.autoscaling.algorithm.tuning import (
-    DEVIATIONS,
-    LEFT,
-    MAX_AGE_SECONDS,
-    MAX_HORIZON_SECONDS,
-    MAX_POD_RATE,
-    MIX_SECONDS,
-    RATE_SECONDS,
-)
+from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
 
 LATE_SECONDS = 1.0
 """A sample that is older is not of this decision: the pod did not answer."""
-TREND_SECONDS = 3 * RATE_SECONDS
+TREND_SECONDS = 3 * tuning.RATE_SECONDS
 """Shortest window of the trend: fewer samples follow noise."""
-TREND_POINTS = 16
+MIN_POINTS, TREND_POINTS = 4, 16
 """Resolution of the trend's window."""
 
 
@@ -38,46 +31,34 @@ class Reading:
     """Pods known by an earlier sample only."""
     counted: Mix | None
     """Requests and tokens since the last reading. None: no pod counts tokens, or none was read twice."""
-    jumped: bool
-    """A counter claims what no pod can do."""
     running: int | None
     waiting: int
     kv_cache_usage: float | None
     """Sum over the pods, each 0 to 1."""
 
 
-def read(
-    former: Mapping[str, Track],
-    pods: Iterable[PodLoad],
-    cost: RequestCost | None,
-    now: float,
-) -> Reading:
+def read(former: Mapping[str, Track], pods: Iterable[PodLoad], now: float) -> Reading:
     """The present load, and what was counted since the ``former`` samples."""
     tracks: dict[str, Track] = {}
     silent = 0
     counted: list[tuple[float, float, float]] = []
-    jumped = False
     for pod in sorted(pods, key=lambda item: item.uid):
         sample = pod.sample
-        if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= MAX_AGE_SECONDS:
+        if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
             silent += 1
             continue
         before = former.get(pod.uid)
         track = tracks[pod.uid] = _track(before, sample)
-        if track.stalled_since is not None and now - track.stalled_since > MAX_AGE_SECONDS:
-            silent += 1
+        silent += track.stalled_since is not None and now - track.stalled_since > tuning.MAX_AGE_SECONDS
         if before is None:
             continue
         seconds = sample.time_seconds - before.sample.time_seconds
         if before.sample.generated_tokens is None or sample.generated_tokens is None or seconds <= 0:
             continue
+        firsts = grown(before.sample.first_tokens, sample.first_tokens)
         prompts = grown(before.sample.computed_prompt_tokens, sample.computed_prompt_tokens)
         outputs = grown(before.sample.generated_tokens, sample.generated_tokens)
-        firsts = grown(before.sample.first_tokens, sample.first_tokens)
-        most = 1.0
-        if cost is not None and cost.of(prompts, outputs) > MAX_POD_RATE * seconds:
-            most, jumped = MAX_POD_RATE * seconds / cost.of(prompts, outputs), True
-        counted.append((firsts * most, prompts * most, outputs * most))
+        counted.append((firsts, prompts, outputs))
     samples = [track.sample for track in tracks.values()]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     running = [item.running for item in samples if item.running is not None]
@@ -86,7 +67,6 @@ def read(
         silent=silent,
         late=sum(now - item.time_seconds > LATE_SECONDS for item in samples),
         counted=Mix(*map(math.fsum, zip(*counted, strict=True))) if counted else None,
-        jumped=jumped,
         running=sum(running) if running else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
@@ -98,12 +78,8 @@ def _track(before: Track | None, sample: Sample) -> Track:
         return Track(sample)
     if sample.time_seconds <= before.sample.time_seconds:
         return before
-    still = (
-        sample.generated_tokens is not None
-        and sample.generated_tokens == before.sample.generated_tokens
-        and sample.running
-        and before.sample.running
-    )
+    counted, busy = sample.generated_tokens, sample.running and before.sample.running
+    still = busy and counted is not None and counted == before.sample.generated_tokens
     return Track(sample, (before.stalled_since or before.sample.time_seconds) if still else None)
 
 
@@ -117,7 +93,7 @@ def grown(before: float | None, after: float | None) -> float:
 def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     """``mix`` with what was counted in the last ``seconds``. An engine that does not count requests has those
     of the mean answer."""
-    kept = math.exp(-seconds / MIX_SECONDS)
+    kept = math.exp(-seconds / tuning.MIX_SECONDS)
     requests = counted.requests or counted.output_tokens * mix.requests / max(1.0, mix.output_tokens)
     return Mix(
         kept * mix.requests + requests,
@@ -137,7 +113,7 @@ def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
     running = math.fsum(
         (track.sample.running or 0) - _crowded(track.sample, cost) for track in tracks.values()
     )
-    return cost.request_seconds * (pending(tracks, cost) + LEFT * running)
+    return cost.request_seconds * (pending(tracks, cost) + tuning.LEFT * running)
 
 
 def _crowded(sample: Sample, cost: RequestCost) -> float:
@@ -146,7 +122,7 @@ def _crowded(sample: Sample, cost: RequestCost) -> float:
 
 def kept(offered: Sequence[Interval], cold_start_seconds: float, now: float) -> tuple[Interval, ...]:
     """The intervals that the load and its trend need."""
-    longest = max(TREND_SECONDS, min(cold_start_seconds, MAX_HORIZON_SECONDS))
+    longest = max(TREND_SECONDS, min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS))
     return tuple(item for item in offered if 0 <= now - item.end_seconds < longest)
 
 
@@ -155,44 +131,42 @@ def level(offered: Sequence[Interval], request_seconds: float) -> float:
     arrivals deviate by the root of their number."""
     found = seconds = work = 0.0
     for item in offered:
-        if seconds and seconds + item.seconds > RATE_SECONDS + LATE_SECONDS:
+        if seconds and seconds + item.seconds > tuning.RATE_SECONDS + LATE_SECONDS:
             break
         seconds += item.seconds
         work += item.seconds * item.offered
         deviation = math.sqrt(work * request_seconds)
-        found = max(found, (work - DEVIATIONS * deviation) / seconds)
+        found = max(found, (work - tuning.DEVIATIONS * deviation) / seconds)
     return max(found, work / seconds) if seconds else 0.0
 
 
 def slope(offered: Sequence[Interval]) -> float:
     """Replicas per second by which the load surely rises: the least-squares line, less its standard errors.
     0 where one step fits at least as well: a finished step is no trend."""
-    points = _thinned(offered)
-    if len(points) < 4:
+    if len(offered) < MIN_POINTS:
         return 0.0
+    points = _thinned(offered, offered[0].end_seconds)
     times, values = zip(*points, strict=True)
-    middle, mean = math.fsum(times) / len(times), math.fsum(values) / len(values)
-    spread = math.fsum((time - middle) ** 2 for time in times)
-    found = math.fsum((time - middle) * (value - mean) for time, value in points) / spread
-    line = math.fsum((value - mean - found * (time - middle)) ** 2 for time, value in points)
+    found, base = linear_regression(times, values)
+    line = math.fsum((value - base - found * time) ** 2 for time, value in points)
     step = min(_scattered(values[:at]) + _scattered(values[at:]) for at in range(1, len(values)))
-    error = math.sqrt(line / (len(points) - 2) / spread)
-    return max(0.0, found - DEVIATIONS * error) if line < step else 0.0
+    error = math.sqrt(line / (len(points) - 2) / _scattered(times))
+    return max(0.0, found - tuning.DEVIATIONS * error) if line < step else 0.0
 
 
 def _scattered(values: Sequence[float]) -> float:
-    mean = math.fsum(values) / len(values)
+    mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values)
 
 
-def _thinned(offered: Sequence[Interval]) -> list[tuple[float, float]]:
+def _thinned(offered: Sequence[Interval], now: float) -> list[tuple[float, float]]:
     """(time, load) of equal groups of intervals."""
     size = max(1, math.ceil(len(offered) / TREND_POINTS))
     groups = [offered[at : at + size] for at in range(0, len(offered) - size + 1, size)]
     return [
         (
-            math.fsum(item.end_seconds - item.seconds / 2 for item in group) / size,
-            math.fsum(item.offered for item in group) / size,
+            fmean(item.end_seconds - item.seconds / 2 - now for item in group),
+            fmean(item.offered for item in group),
         )
         for group in groups
     ]

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from tacho_operator.core.autoscaling.algorithm.need import Sum
-from tacho_operator.core.autoscaling.algorithm.tuning import TARGET_KV_CACHE, TARGET_UTILIZATION
-from tacho_operator.core.autoscaling.algorithm.types import Figures, Judged, Outcome, ScalingInput
+from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.demand import Reading
+from tacho_operator.core.autoscaling.algorithm.need import Sum, whole
+from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures, Judged, Outcome, ScalingInput
 
 
 def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> str:
     """The sum that decided."""
     parts = []
-    terms = found.terms
+    terms, target = found.terms, f"{tuning.TARGET_UTILIZATION:.2f}"
     if found.offered is not None:
         work = f"load of {found.offered:.2f} replicas"
         if found.growth >= 0.005:
             work += f" + {found.growth:.2f} growth within the cold start of {found.cold_start_seconds:.0f} s"
         if found.drain >= 0.005:
             work += f" + {found.drain:.2f} for pending requests"
-        share = (
-            f"{TARGET_UTILIZATION:.2f} x {found.trust:.2f}"
-            if found.trust != 1
-            else f"{TARGET_UTILIZATION:.2f}"
-        )
+        share = f"{target} x {found.trust:.2f}" if found.trust != 1 else target
         parts.append(f"{work}, over {share} = {terms['Work']:.2f}")
     if "Concurrency" in terms:
         parts.append(
-            f"{found.requests} concurrent requests over {TARGET_UTILIZATION:.2f} x {found.concurrency:.4g} "
+            f"{found.requests} concurrent requests over {target} x {found.concurrency:.4g} "
             f"= {terms['Concurrency']:.2f}"
         )
     if found.kv_cache is not None:
-        parts.append(f"KV cache {found.kv_cache:.2f} over {TARGET_KV_CACHE:.2f} = {terms['KVCache']:.2f}")
+        parts.append(
+            f"KV cache {found.kv_cache:.2f} over {tuning.TARGET_KV_CACHE:.2f} = {terms['KVCache']:.2f}"
+        )
     highest = ""
     if outcome.needed < at.replicas and not outcome.blind:
         highest = f"highest need of {outcome.window:.0f} s {outcome.highest:.2f}; now "
@@ -71,9 +70,33 @@ def _replicas(count: int) -> str:
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
-def judged(at: ScalingInput, outcome: Outcome, figures: Figures) -> tuple[Judged, Judged, Judged]:
-    """ScalingActive, AbleToScale and ScalingLimited."""
-    return _active(at, outcome, figures), _able(at, outcome), _limited(at, outcome)
+def figures_of(at: ScalingInput, reading: Reading, found: Sum) -> Figures:
+    """Values for status and metrics."""
+    reporting = len(at.pods) - reading.silent
+    rate, filled = at.capacity.requests_per_second, max(found.loads.values(), default=None)
+    return Figures(
+        demand=filled,
+        utilization=filled / reporting if filled is not None and reporting else None,
+        running=reading.running,
+        waiting=reading.waiting,
+        need=whole(found.need),
+        trusted_requests_per_second=rate * found.trust if rate and not at.capacity.unverified else None,
+        cold_start_seconds=found.cold_start_seconds,
+        silent=reading.silent,
+    )
+
+
+def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -> Decision:
+    """The outcome with its conditions."""
+    return Decision(
+        replicas=outcome.replicas,
+        cause=outcome.cause,
+        reason=reason,
+        figures=figures,
+        active=_active(at, outcome, figures),
+        able=_able(at, outcome),
+        limited=_limited(at, outcome),
+    )
 
 
 def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:

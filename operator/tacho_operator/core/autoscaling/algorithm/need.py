@@ -5,15 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tacho_operator.core.autoscaling.algorithm import demand
-from tacho_operator.core.autoscaling.algorithm.capacity import RequestCost
+from tacho_operator.core.autoscaling.algorithm import demand, tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.tuning import (
-    MAX_HORIZON_SECONDS,
-    MIN_DRAIN_SECONDS,
-    TARGET_KV_CACHE,
-    TARGET_UTILIZATION,
-)
+from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Interval, ReplicaCapacity, ScalingInput
 
 
@@ -35,16 +29,26 @@ class Sum:
     cold_start_seconds: float = 0.0
 
     @property
-    def terms(self) -> dict[str, float]:
-        """Replicas by each known term."""
+    def loads(self) -> dict[str, float]:
+        """Replicas that each known term would fill without growth."""
         found: dict[str, float] = {}
         if self.offered is not None:
-            load = self.offered + self.growth + self.drain
-            found["Work"] = load / (TARGET_UTILIZATION * self.trust)
+            found["Work"] = (self.offered + self.drain) / self.trust
         if self.requests is not None and self.concurrency:
-            found["Concurrency"] = self.requests / (TARGET_UTILIZATION * self.concurrency)
+            found["Concurrency"] = self.requests / self.concurrency
         if self.kv_cache is not None:
-            found["KVCache"] = self.kv_cache / TARGET_KV_CACHE
+            found["KVCache"] = self.kv_cache
+        return found
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """Replicas that each known term needs."""
+        target = tuning.TARGET_UTILIZATION
+        found = {name: load / target for name, load in self.loads.items()}
+        if "Work" in found:
+            found["Work"] += self.growth / (target * self.trust)
+        if self.kv_cache is not None:
+            found["KVCache"] = self.kv_cache / tuning.TARGET_KV_CACHE
         return found
 
     @property
@@ -54,19 +58,7 @@ class Sum:
     @property
     def cause(self) -> str:
         """The term that needs the most."""
-        return max(self.terms, key=self.terms.__getitem__) if self.terms else "Unknown"
-
-    @property
-    def filled(self) -> float | None:
-        """Replicas that the present load would fill."""
-        loads = []
-        if self.offered is not None:
-            loads.append((self.offered + self.drain) / self.trust)
-        if self.requests is not None and self.concurrency:
-            loads.append(self.requests / self.concurrency)
-        if self.kv_cache is not None:
-            loads.append(self.kv_cache)
-        return max(loads, default=None)
+        return max(self.terms, key=self.terms.__getitem__)
 
 
 def sum_of(
@@ -78,23 +70,22 @@ def sum_of(
     trusted: float,
 ) -> Sum:
     """The sum of one moment. ``trusted``: share of the measured rate that counts."""
-    capacity = at.capacity
-    level = growth = drain = None
+    level, growth, drain = None, 0.0, 0.0
     if cost is not None and offered:
         level = demand.level(offered, cost.request_seconds)
-        growth = min(level, demand.slope(offered) * min(cold_start_seconds, MAX_HORIZON_SECONDS))
+        growth = min(level, demand.slope(offered) * min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS))
         # A replica that starts now helps after its start: a shorter drain time would only start too many.
-        seconds = max(MIN_DRAIN_SECONDS, at.policy.ttft_seconds or 0.0, cold_start_seconds)
+        seconds = max(tuning.MIN_DRAIN_SECONDS, at.policy.ttft_seconds or 0.0, cold_start_seconds)
         drain = demand.pending(reading.tracks, cost) * cost.request_seconds / seconds
     blind = level is None and reading.running is not None
     return Sum(
         offered=level,
-        growth=growth or 0.0,
-        drain=drain or 0.0,
+        growth=growth,
+        drain=drain,
         requests=(reading.running or 0) + reading.waiting if blind else None,
-        kv_cache=_kv_cache(reading, capacity, cost),
+        kv_cache=_kv_cache(reading, at.capacity, cost),
         trust=trusted,
-        concurrency=cost.concurrency if cost else capacity.concurrency,
+        concurrency=cost.concurrency if cost else at.capacity.concurrency,
         cold_start_seconds=cold_start_seconds,
     )
 

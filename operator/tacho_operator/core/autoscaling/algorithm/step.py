@@ -11,18 +11,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand
-from tacho_operator.core.autoscaling.algorithm.capacity import RequestCost, cost_of, measured_mix
+from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.messages import calculation, judged
+from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of, whole
-from tacho_operator.core.autoscaling.algorithm.tuning import (
-    MAX_AGE_SECONDS,
-    MAX_WINDOW_SECONDS,
-    MIX_REQUESTS,
-    RETRY_SECONDS,
-    TARGET_UTILIZATION,
-)
+from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import (
     Change,
     Correction,
@@ -35,7 +28,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     State,
 )
 
-MIN_WATCHED_SECONDS = 0.001
 CHANGES_KEPT = 10
 """In status. State keeps all of the longest period that a scaling policy or the back-off can have."""
 
@@ -56,7 +48,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     )
     cold_start = behavior.cold_start(state.starts, state.cold_start_seconds)
     cost = None if state.mix is None else cost_of(at.capacity, state.mix)
-    reading = demand.read(state.tracks, at.pods, cost, now)
+    reading = demand.read(state.tracks, at.pods, now)
     former, state = state, _with_load(state, reading, cost, cold_start, now)
     found = sum_of(at, reading, cost, state.offered, cold_start, at.capacity.trust * state.correction.factor)
     if not reading.tracks or not found.terms:
@@ -64,7 +56,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     state = _corrected(at, former, state, reading, found, now)
     window = behavior.down_window(at.policy.down, state.changes, now)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
-    lowest = found.need + reading.silent / TARGET_UTILIZATION
+    lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
     state = dataclasses.replace(
         state,
         ups=behavior.with_low(state.ups, Point(now, found.need), at.policy.up.window_seconds),
@@ -75,9 +67,8 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
         late = f"{reading.late} of {len(reading.tracks)} pods have no new load metrics"
         at = dataclasses.replace(at, held=at.held or late)
     outcome = _bounded(at, state, _stabilized(at, state, found, window, now))
-    figures = _figures(at, reading, found)
     reason = calculation(at, outcome, found, reading.silent)
-    return _done(at, state, outcome, figures, reason, now)
+    return _done(at, state, outcome, figures_of(at, reading, found), reason, now)
 
 
 def unread(state: State) -> State:
@@ -92,9 +83,8 @@ def _unwatched(state: State) -> State:
 
 def _not_ahead(state: State, now: float) -> State:
     """Without times in the future, after a clock was set back."""
-    if state.changes and state.changes[0].time_seconds > now:
-        past = (dataclasses.replace(item, time_seconds=min(item.time_seconds, now)) for item in state.changes)
-        state = dataclasses.replace(state, changes=tuple(past))
+    past = (dataclasses.replace(item, time_seconds=min(item.time_seconds, now)) for item in state.changes)
+    state = dataclasses.replace(state, changes=tuple(past))
     if state.read_seconds is None or state.read_seconds <= now:
         return state
     return dataclasses.replace(unread(state), refused=None)
@@ -102,15 +92,13 @@ def _not_ahead(state: State, now: float) -> State:
 
 def _in_present_units(state: State, at: ScalingInput) -> State:
     """Without load in replicas of another measurement."""
-    mix = state.mix or measured_mix(at.capacity, MIX_REQUESTS)
-    if state.fingerprint == at.capacity.fingerprint and not at.capacity.unverified:
-        return dataclasses.replace(state, mix=mix)
-    changed = dataclasses.replace(
-        state, mix=mix, fingerprint=at.capacity.fingerprint, in_progress=None, offered=()
-    )
-    if at.capacity.unverified:
-        return dataclasses.replace(changed, fingerprint=state.fingerprint)
-    return dataclasses.replace(_unwatched(changed), correction=Correction())
+    unverified, mix = at.capacity.unverified, state.mix or measured_mix(at.capacity, tuning.MIX_REQUESTS)
+    fingerprint = state.fingerprint if unverified else at.capacity.fingerprint
+    present = dataclasses.replace(state, mix=mix, fingerprint=fingerprint)
+    if fingerprint == state.fingerprint and not unverified:
+        return present
+    present = dataclasses.replace(present, in_progress=None, offered=())
+    return present if unverified else dataclasses.replace(_unwatched(present), correction=Correction())
 
 
 def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
@@ -118,7 +106,7 @@ def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
     if at.refused_above is not None:
         return Point(now, at.refused_above)
     former = state.refused
-    return former if former and now - former.time_seconds < RETRY_SECONDS else None
+    return former if former and now - former.time_seconds < tuning.RETRY_SECONDS else None
 
 
 def _with_load(
@@ -128,19 +116,19 @@ def _with_load(
     if not reading.tracks:
         return dataclasses.replace(state, tracks={})
     elapsed = 0.0 if state.read_seconds is None else now - state.read_seconds
-    unbroken = state.watched_since is not None and elapsed <= MAX_AGE_SECONDS
+    unbroken = state.watched_since is not None and elapsed <= tuning.MAX_AGE_SECONDS
     work = None if cost is None else demand.in_progress(reading.tracks, cost)
-    offered, mix = state.offered, state.mix
-    if cost is not None and work is not None and reading.counted is not None and mix and elapsed > 0:
-        counted = reading.counted
+    offered, mix, counted = state.offered, state.mix, reading.counted
+    if cost and work is not None and counted and mix and elapsed > 0:
         done = cost.of(counted.prompt_tokens, counted.output_tokens)
-        growth = 0.0 if state.in_progress is None else work - state.in_progress
-        interval = Interval(now, elapsed, max(0.0, done + growth) / elapsed)
+        most = tuning.MAX_POD_RATE * elapsed * len(reading.tracks)
+        if done <= most:
+            mix = demand.mixed(mix, counted, elapsed)
         # Without an earlier interval the replicas may carry far more than was measured.
-        offered = demand.kept(
-            offered if reading.jumped and offered else (interval, *offered), cold_start, now
-        )
-        mix = mix if reading.jumped else demand.mixed(mix, counted, elapsed)
+        if done <= most or not offered:
+            growth = 0.0 if state.in_progress is None else work - state.in_progress
+            offered = (Interval(now, elapsed, max(0.0, min(done, most) + growth) / elapsed), *offered)
+        offered = demand.kept(offered, cold_start, now)
     return dataclasses.replace(
         state,
         tracks=reading.tracks,
@@ -159,9 +147,8 @@ def _corrected(
     if at.capacity.unverified or former.read_seconds is None:
         return state
     seen = attainment.joint(former.tracks, state.tracks, at.policy)
-    settled = whole(found.need) <= len(reading.tracks) and found.drain == 0
-    seconds = now - former.read_seconds
-    correction = attainment.corrected(state.correction, seen, at.policy, settled=settled, seconds=seconds)
+    enough, seconds = whole(found.need) <= len(reading.tracks), now - former.read_seconds
+    correction = attainment.corrected(state.correction, seen, at.policy, settled=enough, seconds=seconds)
     return dataclasses.replace(state, correction=correction)
 
 
@@ -173,7 +160,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: 
     outcome = Outcome(replicas=have, needed=needed, cause="Steady", window=window, highest=highest)
     if needed > have and not behavior.tolerated(up, found.need, have):
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
-        steady = whole(state.ups[0].value) if watched >= max(up.window_seconds, MIN_WATCHED_SECONDS) else have
+        steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have
         if steady <= have:
             return dataclasses.replace(outcome, able="ScaleUpStabilized")
         allowed = min(steady, behavior.limit(up, have, state.changes, now, upwards=True))
@@ -210,21 +197,6 @@ def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _figures(at: ScalingInput, reading: Reading, found: Sum) -> Figures:
-    reporting = len(at.pods) - reading.silent
-    rate = at.capacity.requests_per_second
-    return Figures(
-        demand=found.filled,
-        utilization=found.filled / reporting if found.filled is not None and reporting else None,
-        running=reading.running,
-        waiting=reading.waiting,
-        need=whole(found.need),
-        trusted_requests_per_second=rate * found.trust if rate and not at.capacity.unverified else None,
-        cold_start_seconds=found.cold_start_seconds,
-        silent=reading.silent,
-    )
-
-
 def _blind(at: ScalingInput, state: State, cold_start: float, now: float) -> Step:
     """Without known load: replicas stay, within the bounds."""
     figures = Figures(cold_start_seconds=cold_start, silent=len(at.pods))
@@ -242,16 +214,6 @@ def _done(
         change = Change(
             time_seconds=now, before=at.replicas, after=outcome.replicas, reason=reason, cause=outcome.cause
         )
-        young = sum(now - item.time_seconds < 2 * MAX_WINDOW_SECONDS for item in changes)
+        young = sum(now - item.time_seconds < 2 * tuning.MAX_WINDOW_SECONDS for item in changes)
         changes = (change, *changes[: max(young, CHANGES_KEPT - 1)])
-    active, able, limited = judged(at, outcome, figures)
-    decision = Decision(
-        replicas=outcome.replicas,
-        cause=outcome.cause,
-        reason=reason,
-        figures=figures,
-        active=active,
-        able=able,
-        limited=limited,
-    )
-    return Step(decision, dataclasses.replace(state, changes=changes))
+    return Step(decided(at, outcome, figures, reason), dataclasses.replace(state, changes=changes))

@@ -1,0 +1,59 @@
+"""What requests cost in the traffic's own lengths.
+
+The measurement has the law gap = alpha + beta x streams, which contains the prompts of the measured lengths:
+each stream adds its prompt's time, spread over its answer, to every gap. Another ratio of prompt to answer
+changes beta by that difference, and the streams that keep the measured gap with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.types import Mix, ReplicaCapacity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCost:
+    """What requests of the present lengths cost, in seconds of one replica."""
+
+    per_prompt_token: float
+    per_output_token: float
+    request_tokens: float
+    """Prompt and answer of a mean request."""
+    request_seconds: float
+    """A mean request."""
+    concurrency: float
+    """Requests at the same time that keep the measured gap. Infinite: not known."""
+
+    def of(self, prompt_tokens: float, output_tokens: float) -> float:
+        return prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
+
+
+def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
+    """Scaled such that the measured rate of the measured lengths is exactly 1; None without a clean
+    measurement."""
+    rate, speed = capacity.requests_per_second, capacity.output_tokens_per_second
+    if not rate or not speed or capacity.unverified:
+        return None
+    streams = capacity.concurrency
+    gap = capacity.gap_seconds or (streams or 1.0) / speed
+    beta = capacity.gap_seconds_per_request or gap / (streams or 1.0)
+    prompt_seconds = 1 / capacity.prefill_tokens_per_second if capacity.prefill_tokens_per_second else 0.0
+    prompt, output = mix.prompt_tokens / mix.requests, max(1.0, mix.output_tokens / mix.requests)
+    ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
+    crowding = max(tuning.MIN_CROWDING, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
+    unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding
+    per_prompt, per_output = prompt_seconds / unit, gap / unit
+    return RequestCost(
+        per_prompt_token=per_prompt,
+        per_output_token=per_output,
+        request_tokens=prompt + output,
+        request_seconds=prompt * per_prompt + output * per_output,
+        concurrency=streams / crowding if streams else float("inf"),
+    )
+
+
+def measured_mix(capacity: ReplicaCapacity, requests: float) -> Mix:
+    """That many requests of the measured lengths."""
+    return Mix(requests, requests * capacity.input_tokens, requests * capacity.output_tokens)
