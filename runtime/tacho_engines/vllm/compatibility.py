@@ -188,7 +188,7 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
     if settings.utilization_given:
         beside -= before_bytes(settings.rules, settings.tensor * settings.pipeline)
     budget = int(settings.utilization * total)
-    if settings.kv_cache_bytes is None and budget > total - beside:
+    if settings.cache.fixed_bytes is None and budget > total - beside:
         return refused(
             FailureClass.INVALID_CONFIG,
             f"--gpu-memory-utilization asks for {gib(budget)} of the {gib(total)} of {gpu.product}, and "

@@ -55,14 +55,19 @@ def settings(placement: Placement, context: Context) -> VllmSettings:
     found = read_settings({**_batch(placement, context), **given}, placement, context.max_model_len)
     rules = replace(found.rules, runner="v1", sampler_bytes=SAMPLER_BYTES)
     block_tokens = integer(first_of(given, "block-size")) or BLOCK_TOKENS
-    return replace(found, rules=rules, block_tokens=block_tokens, graph_sizes=0)
+    return replace(
+        found,
+        rules=rules,
+        cache=replace(found.cache, block_tokens=block_tokens),
+        graphs=replace(found.graphs, sizes=0),
+    )
 
 
 def memory(placement: Placement, context: Context) -> HostMemory:
     """Memory that a server for ``context`` takes on the host."""
     resolved, architecture = settings(placement, context), placement.architecture
     pool = kv.pool(architecture, resolved)
-    in_flight = resolved.in_flight_steps * resolved.batched_tokens
+    in_flight = resolved.cache.in_flight_steps * resolved.batch.tokens
     table = weights.rotary_bytes(architecture, context.max_model_len)
     return HostMemory(
         weights_bytes=int(weights.parts(placement.facts).total) + table,

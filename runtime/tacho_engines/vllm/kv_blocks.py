@@ -58,15 +58,15 @@ def pool(architecture: Architecture, settings: VllmSettings) -> Pool:
     if not settings.rules.latent and any(g.kind == "mla" for g in groups):
         groups = list(_uncompressed(architecture))
     stage = [(g, ceil_div(g.layers, settings.pipeline)) for g in groups]
-    bits = settings.kv_element_bytes
+    bits = settings.cache.element_bytes
     per_token = [kv.group_bytes_per_token(architecture, g, bits, settings.tensor) / g.layers for g in groups]
     growing = [n for n, (g, _) in enumerate(stage) if g.kind in kv.PER_TOKEN_KINDS]
-    if (not settings.hybrid_windows or len(groups) == 1) and len(growing) == len(groups):
+    if (not settings.cache.hybrid_windows or len(groups) == 1) and len(growing) == len(groups):
         # One kind of layer only, or windows charged in full: every layer in one group.
         total = sum(per_token[n] * stage[n][1] for n in growing)
         return Pool(
-            block_bytes=int(total * settings.block_tokens),
-            block_tokens=settings.block_tokens,
+            block_bytes=int(total * settings.cache.block_tokens),
+            block_tokens=settings.cache.block_tokens,
             full_groups=1,
             window_groups=(),
             state_groups=0,
@@ -80,14 +80,16 @@ def _hybrid(
     counts = [count for _, count in stage]
     fewest, most = min(counts), max(counts)
     size = most if most < 1.5 * fewest else fewest
-    page = max((per_token[n] * settings.block_tokens for n in growing), default=0.0)
-    block_tokens = settings.block_tokens
+    page = max((per_token[n] * settings.cache.block_tokens for n in growing), default=0.0)
+    block_tokens = settings.cache.block_tokens
     states = [ceil_div(ceil_div(g.state_bytes, settings.tensor), g.layers) for g, _ in stage if g.state_bytes]
     if states:
         # The attention block grows until its page is as large as one layer's recurrent state.
         slowest = max((per_token[n] for n in growing), default=0.0)
         if slowest:
-            block_tokens = round_up(max(block_tokens, int(max(states) / slowest) + 1), settings.block_tokens)
+            block_tokens = round_up(
+                max(block_tokens, int(max(states) / slowest) + 1), settings.cache.block_tokens
+            )
         page = max(float(max(states)), slowest * block_tokens)
     full = windows = 0
     sliding: list[tuple[int, int]] = []
@@ -95,7 +97,7 @@ def _hybrid(
         groups = ceil_div(count, size)
         if number not in growing:
             windows += groups
-        elif group.kind in ("sliding", "chunked") and group.window_tokens and settings.hybrid_windows:
+        elif group.kind in ("sliding", "chunked") and group.window_tokens and settings.cache.hybrid_windows:
             sliding.append((groups, group.window_tokens))
         else:
             full += groups
@@ -123,7 +125,7 @@ class KvCapacity:
 
 def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> KvCapacity:
     """The cache that ``available_bytes`` on each GPU make."""
-    in_flight = settings.in_flight_steps * settings.batched_tokens
+    in_flight = settings.cache.in_flight_steps * settings.batch.tokens
     per_request = pool.blocks_per_request(settings.max_model_len, in_flight)
     blocks = max(0, available_bytes // pool.block_bytes) if pool.block_bytes else 0
     concurrency = blocks / per_request

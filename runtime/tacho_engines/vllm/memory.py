@@ -79,12 +79,12 @@ def activation_bytes(architecture: Architecture, settings: VllmSettings, *, fp8:
         # With the second runner they are gone when the MLP has its peak, but where both run side by side.
         heads = architecture.attention_heads + 2 * architecture.key_value_heads
         row += heads * architecture.head_dim // tensor
-    forward = 2 * settings.batched_tokens * row
+    forward = 2 * settings.batch.tokens * row
     if rules.runner == "v2" and settings.compiled:
         forward += TIMING_BYTES
     sampler = 0
-    if rules.runner != "v0" or not settings.chunked:
-        sampler = int(rules.sampler_bytes * settings.sequences * architecture.vocabulary)
+    if rules.runner != "v0" or not settings.batch.chunked:
+        sampler = int(rules.sampler_bytes * settings.batch.sequences * architecture.vocabulary)
         if rules.runner == "v1" and rules.v2_experts is not None:
             sampler += _sampling_bytes(architecture, settings)
     return max(forward, sampler, _compiling(architecture, settings, fp8=fp8))
@@ -102,8 +102,8 @@ def _sampling_bytes(architecture: Architecture, settings: VllmSettings) -> int:
         share = 1 if settings.expert_parallel else settings.tensor
         inner = (architecture.moe_intermediate_size or architecture.intermediate_size) // share
         elements += architecture.experts_per_token * (max(inner, hidden) + max(2 * inner, hidden))
-    rows = min(MULTIPROCESSORS, settings.sequences)
-    return 2 * settings.batched_tokens * elements + 4 * rows * architecture.vocabulary
+    rows = min(MULTIPROCESSORS, settings.batch.sequences)
+    return 2 * settings.batch.tokens * elements + 4 * rows * architecture.vocabulary
 
 
 def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool) -> int:
@@ -115,7 +115,7 @@ def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool)
         return 0
     table = architecture.vocabulary // settings.tensor
     states = 2.5 if fp8 else 2
-    return int(2 * architecture.hidden_size * (table + states * settings.batched_tokens)) + COMBINED_BYTES
+    return int(2 * architecture.hidden_size * (table + states * settings.batch.tokens)) + COMBINED_BYTES
 
 
 def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
@@ -140,15 +140,15 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     graphs = graph_bytes(
         architecture,
         settings.rules,
-        settings.graph_sizes,
+        settings.graphs.sizes,
         tensor=settings.tensor,
         pipeline=settings.pipeline,
-        piecewise=settings.piecewise,
+        piecewise=settings.graphs.piecewise,
     )
     budget = int(settings.utilization * total)
-    available = budget - loaded - activation - non_torch - (graphs if settings.graphs_inside else 0)
-    if settings.kv_cache_bytes is not None:
-        available = settings.kv_cache_bytes
+    available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
+    if settings.cache.fixed_bytes is not None:
+        available = settings.cache.fixed_bytes
     unit = kv.pool(architecture, settings)
     return VllmMemory(
         total_bytes=total,
@@ -157,7 +157,7 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
         activation_bytes=activation,
         non_torch_bytes=non_torch,
         graph_bytes=graphs,
-        graphs_inside=settings.graphs_inside,
+        graphs_inside=settings.graphs.inside,
         available_bytes=available,
         cache=kv.cache(unit, settings, max(0, available)),
     )
@@ -169,7 +169,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
     inside = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
     inside += found.graph_bytes if found.graphs_inside else 0
     budget = found.budget_bytes
-    if settings.kv_cache_bytes is not None:
+    if settings.cache.fixed_bytes is not None:
         budget = max(0, found.total_bytes - outside_budget(placement, settings))
     return Account(
         weights_bytes=found.weights_bytes,
@@ -184,8 +184,8 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         budget_bytes=budget,
         fixed_bytes=inside,
         request_bytes=found.cache.request_bytes,
-        sequences=settings.sequences,
-        cache_limit_bytes=settings.kv_cache_bytes,
+        sequences=settings.batch.sequences,
+        cache_limit_bytes=settings.cache.fixed_bytes,
         cache_limit_switch="--kv-cache-memory-bytes",
         offloaded_bytes=vllm_weights.offloaded_bytes(placement, settings),
         unread_bytes=vllm_weights.unread_bytes(placement, settings),

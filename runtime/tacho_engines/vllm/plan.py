@@ -28,8 +28,8 @@ class VllmPlan(DefaultPlan):
 
     def cache_element_bytes(self, placement: Placement) -> float:
         if placement.device.on_host:
-            return host.settings(placement, compatibility.SMALLEST).kv_element_bytes
-        return planned_settings(placement, compatibility.SMALLEST).kv_element_bytes
+            return host.settings(placement, compatibility.SMALLEST).cache.element_bytes
+        return planned_settings(placement, compatibility.SMALLEST).cache.element_bytes
 
     def account(self, placement: Placement, context: Context) -> Account:
         if placement.device.on_host:

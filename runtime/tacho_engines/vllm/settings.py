@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
@@ -33,6 +34,41 @@ FIRST_CHUNKING = (8, 0)
 """Compute capability from which old versions prefill long contexts in chunks by default."""
 
 
+class Batch(NamedTuple):
+    """What the scheduler runs in one step."""
+
+    tokens: int
+    """--max-num-batched-tokens."""
+    sequences: int
+    """--max-num-seqs."""
+    chunked: bool
+    """Long prompts are prefilled in chunks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """How the KV cache is kept."""
+
+    fixed_bytes: int | None
+    """--kv-cache-memory-bytes: the cache's size, whatever the utilization."""
+    element_bytes: float
+    block_tokens: int
+    hybrid_windows: bool
+    in_flight_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSettings:
+    """Which CUDA graphs are captured."""
+
+    sizes: int
+    """Number of batch sizes; 0: none is captured."""
+    inside: bool
+    """They count against the budget."""
+    piecewise: bool
+    """-O1: graphs between attentions, and none of whole steps."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmSettings:
     """Resolved settings of one server."""
@@ -42,26 +78,16 @@ class VllmSettings:
     pipeline: int
     utilization: float
     utilization_given: bool
-    kv_cache_bytes: int | None
-    """--kv-cache-memory-bytes: the cache's size, whatever the utilization."""
-    sequences: int
-    batched_tokens: int
-    chunked: bool
-    kv_element_bytes: float
-    block_tokens: int
+    batch: Batch
+    cache: CacheSettings
+    graphs: GraphSettings
     expert_parallel: bool
-    hybrid_windows: bool
-    in_flight_steps: int
     offload_bytes: int
     """--cpu-offload-gb: weights kept in host memory, for each GPU."""
     swap_bytes: int
     """Host memory for cache blocks, for each GPU: --swap-space of the first engine, --kv-offloading-size."""
     compiled: bool
     """Neither --enforce-eager nor -O0."""
-    piecewise: bool
-    """-O1: graphs between attentions, and none of whole steps."""
-    graph_sizes: int
-    graphs_inside: bool
     max_model_len: int
     added: Mapping[str, str] = field(default_factory=dict)
     """Switches that the plan adds to the user's, by name."""
@@ -114,10 +140,7 @@ def _is_large(gpu: Device, size: int) -> bool:
     return (gpu.memory_bytes or 0) >= size and "A100" not in gpu.product.upper()
 
 
-def _batch(
-    arguments: Mapping[str, str], rules: VllmRules, gpu: Device, max_model_len: int
-) -> tuple[int, int, bool]:
-    """(max_num_batched_tokens, max_num_seqs, whether long prompts are prefilled in chunks)."""
+def _batch(arguments: Mapping[str, str], rules: VllmRules, gpu: Device, max_model_len: int) -> Batch:
     large = _is_large(gpu, LARGE_GPU_BYTES)
     sequences = integer(first_of(arguments, "max-num-seqs")) or (
         rules.large_sequences if large else rules.sequences
@@ -134,9 +157,9 @@ def _batch(
     if large:
         default = rules.huge_tokens if _is_large(gpu, HUGE_GPU_BYTES) else rules.large_tokens
     if not chunked:
-        return max(tokens or 0, max_model_len, 2048, default), sequences, False
+        return Batch(max(tokens or 0, max_model_len, 2048, default), sequences, chunked=False)
     default = min(default, sequences * max_model_len)
-    return tokens or default, min(sequences, tokens or default), True
+    return Batch(tokens or default, min(sequences, tokens or default), chunked=True)
 
 
 def sequence_switches(
@@ -188,11 +211,11 @@ def outside_budget(placement: Placement, settings: VllmSettings) -> int:
     return outside_budget_bytes(
         placement.architecture,
         settings.rules,
-        settings.graph_sizes,
-        inside=settings.graphs_inside,
+        settings.graphs.sizes,
+        inside=settings.graphs.inside,
         tensor=settings.tensor,
         pipeline=settings.pipeline,
-        piecewise=settings.piecewise,
+        piecewise=settings.graphs.piecewise,
     )
 
 
@@ -203,7 +226,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     )  # fmt: skip
     rules = rules_of(placement.version, placement.architecture, options.env)
     given = decimal(first_of(arguments, "gpu-memory-utilization"))
-    tokens, sequences, chunked = _batch(arguments, rules, gpu, max_model_len)
+    batch = _batch(arguments, rules, gpu, max_model_len)
     dtype = kv_dtype(first_of(arguments, "kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
     level = _optimization_level(arguments) if rules.graph_law == "shape" else None
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
@@ -215,21 +238,23 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         pipeline=pipeline,
         utilization=given if given is not None else rules.utilization / gpu.sharers,
         utilization_given=given is not None,
-        kv_cache_bytes=integer(first_of(arguments, "kv-cache-memory-bytes", "kv-cache-memory")),
-        sequences=sequences,
-        batched_tokens=tokens,
-        chunked=chunked,
-        kv_element_bytes=KV_ELEMENT_BYTES.get(dtype, 2.0),
-        block_tokens=integer(first_of(arguments, "block-size")) or 16,
+        batch=batch,
+        cache=CacheSettings(
+            fixed_bytes=integer(first_of(arguments, "kv-cache-memory-bytes", "kv-cache-memory")),
+            element_bytes=KV_ELEMENT_BYTES.get(dtype, 2.0),
+            block_tokens=integer(first_of(arguments, "block-size")) or 16,
+            hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
+            in_flight_steps=rules.in_flight if asynchronous else max(1, pipeline),
+        ),
+        graphs=GraphSettings(
+            sizes=0 if eager else graph_sizes(rules, batch.sequences, arguments),
+            inside=rules.graphs == "inside" and estimated,
+            piecewise=level == 1,
+        ),
         expert_parallel="enable-expert-parallel" in arguments,
-        hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
-        in_flight_steps=rules.in_flight if asynchronous else max(1, pipeline),
         offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),
         swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
         compiled=not eager,
-        piecewise=level == 1,
-        graph_sizes=0 if eager else graph_sizes(rules, sequences, arguments),
-        graphs_inside=rules.graphs == "inside" and estimated,
         max_model_len=max_model_len,
     )
 

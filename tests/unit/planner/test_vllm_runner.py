@@ -100,7 +100,7 @@ def test_a_plan_leaves_room_for_them():
     two = placement("vllm", "llama-3.2-1b", "none", "T4", count=2, tensor=2, version="0.26.0")
     settings = planned_settings(two, context)
     total = two.device.memory_bytes or 0
-    graphs = graph_bytes(two.architecture, settings.rules, settings.graph_sizes, tensor=2)
+    graphs = graph_bytes(two.architecture, settings.rules, settings.graphs.sizes, tensor=2)
     assert (1 - settings.utilization) * total >= CONTEXT_BYTES + BEFORE_BYTES + graphs
 
 

@@ -97,17 +97,17 @@ def test_the_users_image_wins_over_the_operators_and_that_over_the_table():
 def test_defaults_by_gpu():
     """vLLM engine/arg_utils.py: large GPUs get larger batches, the A100 does not."""
     small, large, a100 = settings(gpu="L4"), settings(gpu="H200"), settings(gpu="A100-80GB")
-    assert (small.batched_tokens, small.sequences) == (2048, 256)
-    assert (large.batched_tokens, large.sequences) == (8192, 1024)
-    assert (a100.batched_tokens, a100.sequences) == (2048, 256)
+    assert (small.batch.tokens, small.batch.sequences) == (2048, 256)
+    assert (large.batch.tokens, large.batch.sequences) == (8192, 1024)
+    assert (a100.batch.tokens, a100.batch.sequences) == (2048, 256)
 
 
 def test_graph_sizes_are_what_was_captured():
     """Own measurement, H200, vLLM 0.26: 51 sizes by default."""
     assert graph_sizes(rules_for("0.26.0"), 1024, {}) == 51
     assert graph_sizes(rules_for("0.26.0"), 4, {}) == 4
-    assert settings("--enforce-eager").graph_sizes == 0
-    assert settings("--enforce-eager=false").graph_sizes > 0
+    assert settings("--enforce-eager").graphs.sizes == 0
+    assert settings("--enforce-eager=false").graphs.sizes > 0
 
 
 def test_a_switch_is_honoured():
@@ -142,12 +142,12 @@ def test_parallel_sizes_divide_weights_and_cache():
 
 def test_fp8_weights_do_not_imply_an_fp8_cache():
     model = facts("llama-3.1-8b-fp8")
-    assert settings(model=model).kv_element_bytes == 2.0
+    assert settings(model=model).cache.element_bytes == 2.0
     declared = dataclasses.replace(
         model, quantization=dataclasses.replace(model.quantization, kv_cache_dtype="fp8")
     )
-    assert settings(model=declared).kv_element_bytes == 1.0
-    assert settings(model=declared, kv_cache_dtype="bfloat16").kv_element_bytes == 2.0
+    assert settings(model=declared).cache.element_bytes == 1.0
+    assert settings(model=declared, kv_cache_dtype="bfloat16").cache.element_bytes == 2.0
 
 
 @pytest.mark.parametrize(
