@@ -31,8 +31,6 @@ WAITING_SHARE = 0.1
 """Of a level's streams: so many that wait, by TTFT, are a queue."""
 BEND = 0.25
 """Of a ratio, for each share of streams between two levels: how far a line between them may be from it."""
-MOST_REFINED = 6
-"""Levels near an edge, at most, where times per token vary so that two do not tell it."""
 KNEE_SHARE = 0.9
 """Share of the highest throughput: the lowest number of streams that reaches it is the knee."""
 KNEE_AIM = 0.92
@@ -90,8 +88,7 @@ class SearchLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchStep:
-    """``concurrency`` None: the search is over, with ``boundary``. Both: the boundary is known, and better
-    with one more level."""
+    """``concurrency`` None: the search is over, with ``boundary``."""
 
     concurrency: int | None
     reason: str
@@ -258,7 +255,7 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
         return SearchStep(concurrency=None, reason=reason, boundary="Plateau")
     if most - fewest <= apart:
         reason = f"{_keeping(fewest)}, {most} miss it"
-        return SearchStep(concurrency=_refining_level(tried, low, high), reason=reason, boundary="Edge")
+        return SearchStep(concurrency=None, reason=reason, boundary="Edge")
     inside = sum(fewest <= one.concurrency <= most or one.concurrency > most for one in tried) - 2
     guess = round(math.sqrt(fewest * most))
     if (high.ttft_ratio or 0.0) <= 1 and inside < 3:
@@ -271,19 +268,6 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
         concurrency=min(max(nearest, fewest + 1), most - 1),
         reason=f"between {counted(fewest, 'stream')}, which keep the SLO, and {most}, which miss it",
     )
-
-
-def _refining_level(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> int | None:
-    """A level next to the edge that was not tried, where the edge is uncertain by more than its share."""
-    edge = edge_between(low, high)
-    if _uncertain_streams(low, high) <= EDGE_SHARE * edge:
-        return None
-    near = 2 * EDGE_SHARE * edge
-    known = {one.concurrency for one in tried}
-    if sum(abs(one - edge) <= near for one in known) >= MOST_REFINED:
-        return None
-    others = [one for one in range(math.ceil(edge - near), math.floor(edge + near) + 1) if one not in known]
-    return min(others, key=lambda one: abs(one - edge), default=None)
 
 
 def _uncertain_streams(low: TriedLevel, high: TriedLevel) -> float:

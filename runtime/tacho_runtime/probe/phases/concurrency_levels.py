@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tacho_contract.units import counted
-from tacho_runtime.probe import level_search, open_loop, time_plan
+from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.cross_checks import CLIENT_BOUND, FRONTEND_BOUND, client_lateness
 from tacho_runtime.probe.early_end import cohort_size, plain_verdict
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, SteadyLoop
@@ -83,19 +83,6 @@ class _Levels:
             cohort=cohort_size(self.bench.slo),
             left_seconds=self.bench.clock.left(),
         )
-
-    def time_for(self, streams: int) -> bool:
-        """Whether one more level leaves the time for requests that arrive by themselves."""
-        terms, request_seconds = self._terms(streams), self._request_seconds(streams)
-        if terms is None or not request_seconds:
-            return False
-        took = terms.ramp_seconds + terms.window_seconds + terms.follow_seconds
-        left = self.bench.clock.left() - took
-        rate = open_loop.LOAD_SHARE * streams / request_seconds
-        kept = open_loop.seconds_for(
-            rate, request_seconds=request_seconds, left_seconds=left, slo=self.bench.slo
-        )
-        return kept > 0
 
     def affordable(self, streams: int) -> int:
         """As many of them as the time left allows to be added."""
@@ -178,7 +165,7 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
         for _ in range(time_plan.MAX_LEVELS + 1 - len(findings.results)):
             step = level_search.next_level(findings.tried(), limits)
             findings.boundary = step.boundary
-            if step.concurrency is None or (step.boundary and not levels.time_for(step.concurrency)):
+            if step.concurrency is None:
                 findings.search_ended = step.reason
                 return
             streams = step.concurrency
