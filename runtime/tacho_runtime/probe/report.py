@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -11,7 +10,6 @@ from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import (
     INVALIDATING,
     NOT_STEADY,
-    Capacity,
     CurvePoint,
     Fit,
     KvUse,
@@ -22,15 +20,9 @@ from tacho_contract.measurement import (
     Workload,
 )
 from tacho_contract.units import format_time
+from tacho_runtime.probe.capacity import capacity_level, capacity_of, saturation_level
 from tacho_runtime.probe.level_search import (
-    KNEE_CLOSE,
-    KNEE_SHARE,
-    PLATEAU_GAIN,
-    SearchedEdge,
     bracket,
-    close_to,
-    edge_of,
-    knee_of,
 )
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.load.counters import EngineCounters
@@ -113,119 +105,6 @@ def _unknown(single: SingleStream | None) -> str:
     if interval <= NO_FIGURE_PERCENT:
         return ""
     return f"one stream's steps differ so much that its rate is known only within {interval:.0f} %"
-
-
-def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
-    """What a replica carries, with as many streams all the time. Under a service level: at the edge between
-    the most streams that keep it, with all fewer ones keeping it too, and those that break it; without one:
-    at the knee. Requests that arrive by themselves come in bursts: whether they kept the service level is
-    told beside it."""
-    level, boundary = capacity_level(findings, slo)
-    if level is None:
-        return None
-    point, limited = level.point, bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
-    low, high = bracket(findings.tried())
-    edge = SearchedEdge(
-        concurrency=point.concurrency,
-        output_tokens_per_second=point.output_tokens_per_second,
-        interval_percent=0.0 if limited else _knee_percent(findings, level),
-    )
-    if boundary == "Edge" and low is not None:
-        # Where the level at the edge tells no rate, that of the one below does.
-        apart = 100 * (low.concurrency / point.concurrency - 1)
-        edge = edge_of(low, high) if low.rated else replace(edge, interval_percent=apart)
-    rate = edge.output_tokens_per_second
-    requests = point.requests_per_second * rate / point.output_tokens_per_second
-    own = point.ci_percent
-    opened = findings.opened
-    return Capacity(
-        concurrency=edge.concurrency,
-        requests_per_second=requests,
-        output_tokens_per_second=rate,
-        total_tokens_per_second=rate + requests * workload.input_tokens,
-        ci_percent=None if own is None else own + findings.drift_percent + edge.interval_percent,
-        boundary=boundary,
-        basis="SLO" if limited else "Knee",
-        verified=opened.passed if opened else None,
-    )
-
-
-def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
-    """(the level a replica carries at least, how it is bounded). Edge is claimed only where the search has
-    found a level that breaks the service level close by."""
-    rated = findings.rated
-    if not rated:
-        return None, ""
-    if not (slo.ttft_milliseconds or slo.tpot_milliseconds):
-        knee = knee_of(findings.tried())
-        if knee is None:
-            return None, ""
-        # Of a search that the time ended nobody knows whether more streams would have brought more.
-        above = max(rated) > knee.concurrency and not findings.out_of_time
-        return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
-    low, high = bracket(findings.tried())
-    if low is None:
-        return (rated.get(1), "NeverMet") if 1 in findings.results else (None, "")
-    told = [rated[level] for level in sorted(rated) if level <= low.concurrency]
-    if not told:
-        return None, ""
-    rated_to = told[-1].point.concurrency
-    close = high is not None and high.concurrency - low.concurrency <= close_to(low.concurrency)
-    if close and low.concurrency - rated_to <= close_to(rated_to):
-        return told[-1], "Edge"
-    if findings.boundary != "Plateau":
-        return told[-1], "Floor"
-    # Of all that bring as much the fewest streams: further ones only wait.
-    brought = told[-1].point.output_tokens_per_second
-    alike = (
-        one
-        for one in told
-        if brought / PLATEAU_GAIN <= one.point.output_tokens_per_second <= PLATEAU_GAIN * brought
-    )
-    return next(alike), "Plateau"
-
-
-def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:
-    """How far the knee may be from another probe's, in percent: as far below as it lies above nine tenths of
-    the highest throughput, and as far as a level beside it where intervals reach over these nine tenths, of
-    fewer streams from below or, of the knee itself, from above."""
-    highest = saturation_level(findings.rated.values())
-    if highest is None:
-        return 0.0
-    rate, most = level.point.output_tokens_per_second, highest.point.output_tokens_per_second
-    found = [0.0]
-    if level is not highest:
-        found.append(rate / most / KNEE_SHARE - 1)
-    streams = level.point.concurrency
-    fewer = [one for one in findings.rated.values() if one.point.concurrency < streams]
-    more = [one for one in findings.rated.values() if one.point.concurrency > streams]
-    for one in fewer:
-        reached = one.point.output_tokens_per_second / most
-        if reached * (1 + _uncertain(one, highest)) >= KNEE_SHARE:
-            found.append(abs(one.point.output_tokens_per_second / rate - 1))
-    following = min(more, key=lambda one: one.point.concurrency, default=None)
-    short = KNEE_SHARE / (rate / most * max(0.5, 1 - _uncertain(level, highest))) - 1
-    if following is not None and short > 0:
-        gap = abs(following.point.output_tokens_per_second / rate - 1)
-        # Where there are levels in between, another probe would find the knee among these.
-        beside = following.point.concurrency <= max(streams + 1, KNEE_CLOSE * streams)
-        found.append(gap if beside else min(gap, short))
-    return 100 * max(found)
-
-
-def _uncertain(one: LevelResult, other: LevelResult) -> float:
-    """Uncertainty of the ratio of two levels, as a share of the ratio."""
-    if one is other:
-        return 0.0
-    return math.hypot(one.point.ci_percent or 0.0, other.point.ci_percent or 0.0) / 100
-
-
-def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
-    """The level with the most output tokens per second: of the steady levels, where any has several streams.
-    One stream alone says nothing of what a batch reaches."""
-    every = list(results)
-    steady = [one for one in every if one.clean and one.point.concurrency > 1]
-    return max(steady or every, key=lambda one: one.point.output_tokens_per_second, default=None)
 
 
 def fit_of(results: Iterable[LevelResult]) -> Fit | None:

@@ -12,6 +12,7 @@ from random import Random
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import KnownLevels, Measurement, Quality
 from tacho_runtime.probe import level_search, time_plan
+from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
 from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine, timestamp_only
 from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
@@ -24,7 +25,7 @@ from tacho_runtime.probe.phases import (
     warm_up,
 )
 from tacho_runtime.probe.quality import BUDGET_SECONDS, score_text
-from tacho_runtime.probe.report import assemble, capacity_of, skipped
+from tacho_runtime.probe.report import assemble, skipped
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
 from tacho_runtime.probe.target import IN_SPEC, Advice, ProbeScope, ProbeTarget
 

@@ -6,9 +6,10 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Capacity
+from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.open_loop import OpenLoopResult
-from tacho_runtime.probe.report import capacity_of, fit_of
+from tacho_runtime.probe.report import fit_of
 from tacho_runtime.probe.session import ProbeFindings
 from tests.unit.probe.reporting import SLO, WORKLOAD, findings, levels, opened, report, result
 

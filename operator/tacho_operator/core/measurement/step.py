@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -90,12 +90,7 @@ def plan_measurement(
         now=now,
     )
     reports = flagged.reports
-    doubted = any(
-        found.reason == FailureClass.MODEL_CHANGED
-        for pod in servers
-        if subject and pod.revision == subject.name
-        if (found := diagnose(pod, lost_nodes=(), schedule_overdue=False))
-    )
+    doubted = subject is not None and _model_changed(servers, subject)
     measurements = updated_measurements(
         resource.status.measurements,
         [
@@ -111,59 +106,82 @@ def plan_measurement(
     serving = {pod.name for pod in servers if active and pod.revision == active.name and not pod.terminating}
     off = deviating(current(measurements), serving)
     live = dataclasses.replace(live, baselines=() if doubted else baselines(measurements))
-    refused = next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), "")
+    answered, resumed = (
+        notes[names.ANSWERED_ANNOTATION],
+        read_resumed(notes.get(names.RESUMED_ANNOTATION, "")),
+    )
+    found = MeasurementPlan(
+        live=live,
+        measurements=measurements,
+        remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
+        deviating=off,
+        neighbours=flagged.seen,
+        reprobe_note=notes.get(names.ASKED_ANNOTATION, ""),
+    )
     settled = not rollout.candidate and planning.desired_revision == rollout.active
-    resumed = read_resumed(notes.get(names.RESUMED_ANNOTATION, ""))
     if active is None or not settled:
-        answered = notes[names.ANSWERED_ANNOTATION]
-        kept = RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed)
-        return MeasurementPlan(
-            live=live,
-            measurements=measurements,
-            remeasure=kept,
-            deviating=off,
-            neighbours=flagged.seen,
-            reprobe_note=notes.get(names.ASKED_ANNOTATION, ""),
-        )
+        return found
     own = tuple(pod for pod in servers if pod.revision == active.name)
-    disabled = live.probe.policy == "Disabled"
+    return _with_probe_pods(found, observed, active, own, probes, reports, now)
+
+
+def _model_changed(servers: Iterable[PodView], subject: Revision) -> bool:
+    """Whether a pod of ``subject`` found other files than the planned ones."""
+    return any(
+        found.reason == FailureClass.MODEL_CHANGED
+        for pod in servers
+        if pod.revision == subject.name
+        if (found := diagnose(pod, lost_nodes=(), schedule_overdue=False))
+    )
+
+
+def _with_probe_pods(
+    known: MeasurementPlan,
+    observed: Observed,
+    active: Revision,
+    servers: tuple[PodView, ...],
+    probes: tuple[PodView, ...],
+    reports: Mapping[str, Report],
+    now: datetime,
+) -> MeasurementPlan:
+    """``known`` with the measurements that a settled revision still needs, by its pods or by probe pods."""
+    resource, notes = observed.resource, _notes(observed)
+    disabled = known.live.probe.policy == "Disabled"
     reprobe = plan_reprobe(
         "" if disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),
-        notes[names.ANSWERED_ANNOTATION],
-        servers=own,
+        known.remeasure.answered,
+        servers=servers,
         reports=reports,
         former=former_request(_live(observed)),
-        note=notes.get(names.ASKED_ANNOTATION, ""),
+        note=known.reprobe_note,
         now=now,
     )
-    live = dataclasses.replace(live, again=reprobe.again)
+    live = dataclasses.replace(known.live, again=reprobe.again)
     case = RemeasureInput(
         resource=resource,
         active=active,
         live=live,
-        measurements=measurements,
-        servers=own,
+        measurements=known.measurements,
+        servers=servers,
         probes=probes,
         reports=reports,
         note=notes.get(names.OUTCOME_ANNOTATION, ""),
         answered=reprobe.answered,
-        deviating=off,
-        resumed=resumed,
-        refused=refused,
+        deviating=known.deviating,
+        resumed=known.remeasure.resumed,
+        refused=next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), ""),
         lost=lost_nodes(observed.nodes),
         now=now,
     )
     step = remeasure(case)
-    entry = current(measurements)
+    entry = current(known.measurements)
     if entry is not None and step.cause == Cause.UNFINISHED and (step.apply or probes):
         live = dataclasses.replace(live, known=known_levels(entry))
     waits = [item for item in (step.requeue_after_seconds, reprobe.requeue_after_seconds) if item is not None]
-    return MeasurementPlan(
+    return dataclasses.replace(
+        known,
         live=live,
-        measurements=measurements,
         remeasure=dataclasses.replace(step, requeue_after_seconds=min(waits, default=None)),
-        deviating=off,
-        neighbours=flagged.seen,
         reprobe_note=reprobe.note,
         events=reprobe.events,
     )
