@@ -97,6 +97,8 @@ def write_hollow(folder: Path, name: str) -> None:
         write_checkpoint_of(folder, SHAPES[name])
     config_file = folder / "config.json"
     config = {**json.loads(config_file.read_text()), "bos_token_id": 0, "eos_token_id": 1}
+    family = "".join(part.capitalize() for part in config["model_type"].split("_"))
+    config.setdefault("architectures", [f"{family}ForCausalLM"])  # without it vLLM 0.26 serves embeddings
     if (form := name.rpartition("-")[2]) in FORMS:
         config["quantization_config"] = CONFIGS[form]  # what vLLM has read of such a checkpoint
     config_file.write_text(json.dumps(config, indent=1))

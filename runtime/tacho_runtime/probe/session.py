@@ -115,6 +115,7 @@ class ProbeFindings:
                 ttft_ratio=result.ttft_ratio,
                 tpot_ratio=result.tpot_ratio,
                 tpot_error=result.tpot_error,
+                rate_error=(result.point.ci_percent or 0.0) / 100,
             )
             for level, result in sorted(self.results.items())
             if level == 1 or result.point.steady or (result.ttft_ratio or 0.0) > 1

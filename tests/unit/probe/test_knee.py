@@ -281,3 +281,16 @@ def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> 
 def test_one_stream_and_several(tried: tuple[tuple[int, float, float | None], ...], reason: str) -> None:
     levels = [TriedLevel(concurrency=c, output_tokens_per_second=rate, tpot_ratio=s) for c, rate, s in tried]
     assert next_level(levels, SearchLimits(top=levels[-1].concurrency)).reason == reason
+
+
+def test_equal_rates_that_are_not_known_well_enough_are_no_plateau() -> None:
+    """Levels of vLLM on an H200, in which each rate's interval was wider than what long loops gained."""
+    recorded = ((1, 208.8, 0.2, 0.003), (48, 4300.0, 0.46, 0.17), (142, 7600.0, 0.74, 0.093))
+    kept = [
+        TriedLevel(concurrency=one, output_tokens_per_second=rate, tpot_ratio=ratio, rate_error=error)
+        for one, rate, ratio, error in recorded
+    ]
+    beyond = TriedLevel(concurrency=240, output_tokens_per_second=7600.0, tpot_ratio=1.1, rate_error=0.16)
+    assert 142 < (next_level([*kept, beyond], SearchLimits(top=999)).concurrency or 0) < 240
+    known = [replace(one, rate_error=0.01) for one in (*kept, beyond)]
+    assert next_level(known, SearchLimits(top=999)).boundary == "Plateau"
