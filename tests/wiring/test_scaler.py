@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,63 +14,11 @@ from prometheus_client import CollectorRegistry
 from tacho_contract.codec import dumps
 from tacho_contract.report import LOAD_LIMIT_BYTES, Load
 from tacho_operator.shell.loads import Loads, sample_of
-from tacho_operator.shell.resource_metrics import ScalingMetrics
-from tacho_operator.shell.scaler import LISTENING_SECONDS, Scaler
+from tacho_operator.shell.scaler import LISTENING_SECONDS
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.measured_world import unfinished_world
+from tests.wiring.sampled import KEY, Looking
 from tools.harness.world import MOCK_SPEC, World, changed, world_of
-
-KEY = Key("ml", "smol")
-ADDRESS = "10.0.0.7"
-
-
-class Pods:
-    """What /load of each address says now."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Load] = {}
-        self.asked: list[str] = []
-
-    async def read(self, addresses: Iterable[str]) -> dict[str, Load]:
-        self.asked = list(addresses)
-        return {address: self.answers[address] for address in self.asked if address in self.answers}
-
-
-class Looking:
-    """A scaler over one world, and what it called for."""
-
-    def __init__(self, world: World) -> None:
-        self.world, self.pods, self.called, self.now = world, Pods(), [], 1_000_000.0
-        self.registry = CollectorRegistry()
-        self.scaler = self.start()
-
-    def start(self) -> Scaler:
-        return Scaler(
-            cast("Loads", self.pods),
-            period_seconds=10,
-            call=self.called.append,
-            sink=ScalingMetrics(self.registry),
-            clock=lambda: self.now,
-        )
-
-    def reconcile(self) -> None:
-        for index, pod in enumerate(self.world.pods("server")):
-            pod["status"]["podIP"] = f"10.0.0.{7 + index}"
-        self.world.scaling = None
-        observed = self.scaler.observed(KEY, self.world.observed())
-        self.world.scaling, self.world.traffic = observed.scaling, dict(observed.traffic)
-        self.world.reconcile(1)
-
-    async def look(self, **figures: Any) -> None:
-        self.now += 10
-        if figures:
-            self.pods.answers[ADDRESS] = Load(observed_time=str(self.now), **figures)
-        self.called.clear()
-        await self.scaler.sample()
-
-    def sample(self, name: str, **labels: str) -> float | None:
-        where = {"namespace": "ml", "name": "smol", **labels}
-        return self.registry.get_sample_value(f"tacho_llmdeployment_{name}", where)
 
 
 @pytest.fixture
