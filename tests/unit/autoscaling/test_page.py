@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tacho_operator.api.spec.service import ScalingRules
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
+    SCALE_DOWN,
+    SCALE_UP,
     Interval,
     PodLoad,
     Point,
+    Rules,
     Sample,
     ScalingInput,
     State,
@@ -80,6 +84,32 @@ def test_each_decision_of_the_page_is_that_of_the_code(cells: list[str]) -> None
     assert decision.replicas == following
     results = re.findall(r"/ 0\.80 = (\d\.\d\d)", cells[4])
     assert f"= {results[-1]}." in decision.reason
+
+
+def described(field: str) -> str:
+    """Documentation of a field of ScalingRules, as `kubectl explain` shows it."""
+    return " ".join((ScalingRules.model_fields[field].description or "").split())
+
+
+def policies(rules: Rules) -> str:
+    return " or ".join(
+        f"{pace.value} {'percent' if pace.kind == 'Percent' else 'pod' + 's' * (pace.value > 1)}"
+        for pace in rules.paces
+    )
+
+
+def test_explain_and_the_page_show_the_defaults_of_the_code() -> None:
+    up, down = SCALE_UP, SCALE_DOWN
+    windows = f"Absent: {up.window_seconds:.0f} upwards, {down.window_seconds:.0f} downwards."
+    assert windows in described("stabilization_window_seconds")
+    upwards = f"upwards {policies(up)} in {up.paces[0].period_seconds:.0f} seconds"
+    downwards = f"downwards {policies(down)} in {down.paces[0].period_seconds:.0f} seconds"
+    assert f"Absent: {upwards}; {downwards}." in described("policies")
+    assert f"Absent: {up.tolerance:.0f}." in described("tolerance")
+    assert f"Absent: {up.select}." in described("select_policy")
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert f"{policies(up)} in {up.paces[0].period_seconds:.0f} s" in page
+    assert f"maximum need of {down.window_seconds:.0f} s" in page
 
 
 def constants() -> list[tuple[str, str, str]]:

@@ -215,15 +215,6 @@ def test_the_first_look_brings_nothing_that_a_rate_would_not() -> None:
     assert fleet.look().replicas == 3
 
 
-def test_each_documented_default_typed_is_the_default() -> None:
-    typed = Policy(
-        bounds=POLICY.bounds,
-        up=dataclasses.replace(SCALE_UP, window_seconds=0, select="Max", tolerance=0.0),
-        down=dataclasses.replace(SCALE_DOWN, window_seconds=300, select="Max", tolerance=0.0),
-    )
-    assert typed == POLICY
-
-
 def test_a_scale_down_shows_the_need_that_decided() -> None:
     fleet = Fleet(replicas=4)
     fleet.run(lambda _: 2.0, 320)

@@ -131,6 +131,37 @@ def test_bounds_and_paces_are_those_of_spec_and_the_hour() -> None:
     assert len(problems) == 1
 
 
+DEFAULTS = {
+    "scaleUp": {
+        "stabilizationWindowSeconds": 0,
+        "selectPolicy": "Max",
+        "tolerance": "0",
+        "policies": [
+            {"type": "Percent", "value": 100, "periodSeconds": 15},
+            {"type": "Pods", "value": 4, "periodSeconds": 15},
+        ],
+    },
+    "scaleDown": {
+        "stabilizationWindowSeconds": 300,
+        "selectPolicy": "Max",
+        "tolerance": "0",
+        "policies": [
+            {"type": "Percent", "value": 25, "periodSeconds": 300},
+            {"type": "Pods", "value": 1, "periodSeconds": 300},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("direction", "field"), [(direction, field) for direction, rules in DEFAULTS.items() for field in rules]
+)
+def test_each_documented_default_typed_changes_nothing(direction: str, field: str) -> None:
+    plain, _ = policy_of(target_of(world_of().observed()), world_of().now)
+    typed = world_of(behavior={direction: {field: DEFAULTS[direction][field]}})
+    assert policy_of(target_of(typed.observed()), typed.now) == (plain, ())
+
+
 def test_the_pod_with_the_least_to_finish_goes_and_one_that_is_silent_last() -> None:
     pods = [TargetPod(uid=uid, name=f"pod-{uid}", address="") for uid in "abcd"]
     tracks = {
