@@ -14,7 +14,8 @@ from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.load.counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.phases import stability
+from tacho_runtime.probe.phases import single_stream, stability
+from tacho_runtime.probe.phases.concurrency_levels import _Levels
 from tacho_runtime.probe.sequence import MeasureOptions, measure
 from tacho_runtime.probe.session import ProbeClock, ProbeFindings
 from tests.unit.probe.probing import LAW, WORKLOAD, bench_of, level_of, probed, rate_of
@@ -143,6 +144,16 @@ async def test_somebody_who_leaves_in_time_costs_a_second_look_and_no_flag() -> 
     assert single is not None
     assert single.decode_tokens_per_second == pytest.approx(1000 / (1000 * LAW.itl_seconds(1)), rel=0.02)
     assert "tokens for other clients" in measured.message
+
+
+async def test_a_halt_to_compile_is_no_prompt_time() -> None:
+    engine, findings = VirtualEngine(LAW.changed(cold_ms=500.0), Random(1)), ProbeFindings()
+    bench = bench_of(engine, findings, seconds=45)
+    await single_stream.one_stream(bench, ttft=0.05, tpot=0.01)
+    levels = _Levels(bench, await engine.steady_loop(WORKLOAD, spread=0.25))
+    await levels.time_prompts()
+    await levels.loop.close()
+    assert levels.prompt_seconds <= LAW.ttft_seconds(WORKLOAD.input_tokens, 0) + 1e-6
 
 
 async def test_slots_are_the_most_that_is_tried() -> None:

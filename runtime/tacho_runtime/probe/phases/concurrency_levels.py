@@ -49,7 +49,8 @@ class _Levels:
         if len(ttfts) < PROMPTS_AT_ONCE:
             self.prompt_seconds = alone  # they did not come in time: one is not faster than alone
             return
-        self.prompt_seconds = max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1)
+        # No prompt of several takes longer than one alone: what does is a halt, as to compile.
+        self.prompt_seconds = min(alone, max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1))
 
     async def measure(self, streams: int) -> bool:
         """A level into the findings; once more where it was disturbed, and to its full length where it was
