@@ -15,6 +15,7 @@ from benchmarks.autoscaling.__main__ import JUDGING_SEEDS, judging_seeds
 from benchmarks.autoscaling.drawing import picture
 from benchmarks.autoscaling.goals import BOUND, NEAR, OWN, REFERENCE, STATIC, Score, goals
 from benchmarks.autoscaling.records import Row
+from benchmarks.autoscaling.scenarios import SCENARIOS as ALL
 from tacho_simulate.tuning import TRIED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,8 +26,9 @@ HEAD = """# Scaling policies on the same traffic
 same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judging.csv).
 `python -m benchmarks.autoscaling.page` writes this page from it.
 
-- **Seeds**: {count}, drawn from the hash of the last commit that changed code, `{commit}`: {seeds}.
-  Values are means over the seeds.
+- **Seeds**: {count}, drawn from the hash of the last commit that changed code, `{commit}`:
+  {seeds}. Values are means over the seeds.
+- **Scenarios**: {scenarios}.
 - **Traffic**: drawn from the seed, and an hour of
   [public production traffic](../../../benchmarks/autoscaling/traces/README.md). Requests go to a random pod,
   as by a Service. "least-loaded": to the pod with the fewest requests, as by a gateway.
@@ -77,6 +79,16 @@ RUNS = """
 """
 
 
+def whole(rows: Iterable[Row]) -> dict[str, dict[str, Score]]:
+    """Scores of the scenarios that ran to their last policies, the static counts."""
+    found = records.scores(rows)
+    return {name: scores for name, scores in found.items() if any(map(_is_static, scores))}
+
+
+def _is_static(policy: str) -> bool:
+    return policy.startswith(STATIC)
+
+
 def cell(score: Score | None) -> str:
     return f"{100 * score.attainment:.1f} · {score.gpu_hours:.1f}" if score else ""
 
@@ -96,7 +108,7 @@ def static(found: Mapping[str, Score]) -> str:
     enough = {
         name: score
         for name, score in found.items()
-        if name.startswith(STATIC) and score.attainment >= found[OWN].attainment - NEAR
+        if _is_static(name) and score.attainment >= found[OWN].attainment - NEAR
     }
     if not enough:
         return "none"
@@ -125,7 +137,7 @@ def means(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Score]:
 
 def runs(rows: Sequence[Row]) -> Iterator[str]:
     for commit in dict.fromkeys(row.commit for row in rows):
-        scores = records.scores(row for row in rows if row.commit == commit)
+        scores = whole(row for row in rows if row.commit == commit)
         found, mean = list(goals(scores)), means(scores)
         kept = f"{sum(goal.passed for goal in found)} of {len(found)}"
         yield f"| {commit} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
@@ -134,12 +146,14 @@ def runs(rows: Sequence[Row]) -> Iterator[str]:
 def pages(rows: Sequence[Row]) -> dict[str, str]:
     """Texts by file name."""
     latest = records.latest(rows)
-    scores, commit = records.scores(latest), latest[-1].commit
-    found = list(goals(scores))
+    scores, commit = whole(latest), latest[-1].commit
+    found, missing = list(goals(scores)), [name for name in ALL if name not in scores]
     head = HEAD.format(
         count=JUDGING_SEEDS,
         commit=commit,
         seeds=", ".join(map(str, judging_seeds(commit))),
+        scenarios=f"{len(scores)} of {len(ALL)}"
+        + (f"; cut off before {', '.join(missing)}" if missing else ""),
         passed=sum(goal.passed for goal in found),
         goals=len(found),
     )
@@ -155,8 +169,7 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    rows = records.read(records.JUDGING)
-    written = {FOLDER / name: text for name, text in pages(rows).items()} if rows else {}
+    written = {FOLDER / name: text for name, text in pages(records.read(records.JUDGING)).items()}
     drifted = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in drifted:
