@@ -15,9 +15,11 @@ from benchmarks.gpu.pages import (
     articles,
     charts,
     held,
+    later_pods,
     matrix,
     outstanding,
     pods,
+    probe,
     recorded,
     switches,
 )
@@ -88,6 +90,18 @@ def test_several_streams_are_doubted_for_more_than_one(
     assert held.doubts(measurement(**whole), level(1, **one)) == []
 
 
+def test_a_loop_that_began_in_its_steady_mix_may_be_shorter_than_its_requests() -> None:
+    short = level(64, windowSeconds="1.9")
+    assert held.doubts(measurement(), short, began_mixed=True) == []
+    wrong = level(64, windowSeconds="1.9", requestsPerSecond="66.6")
+    assert held.doubts(measurement(), wrong, began_mixed=True) == ["rate x latency is 1.04 of the streams"]
+
+
+def test_without_a_time_to_the_last_token_the_latency_is_that_of_its_tokens() -> None:
+    found = level(4, endToEndMillisecondsP50=None, ttftMillisecondsP50="801", tpotMillisecondsP50="1")
+    assert held.littles_share(measurement(workload={"outputTokens": 200}), found) == pytest.approx(1)
+
+
 @given(st.integers(1, 1000), st.floats(0.01, 100), st.floats(0.5, 2))
 def test_a_loop_balances_by_littles_law_alone(streams: int, latency: float, share: float) -> None:
     rate = share * streams / latency
@@ -95,12 +109,14 @@ def test_a_loop_balances_by_littles_law_alone(streams: int, latency: float, shar
 
 
 def test_what_the_pages_show_holds_and_what_does_not_is_withdrawn() -> None:
-    shown = "".join([*matrix.one_stream(), *matrix.under_load()])
+    shown = "".join([*matrix.one_stream(), *matrix.under_load(), *later_pods.shown()])
     every = [*matrix.levels(), *pods.levels()]
     kept = [place for place, _, doubts in every if not doubts]
     assert shown.count("\n") == len(kept)
     assert all(
-        f"| {place} |" in shown for place, each, doubts in every if not doubts and each["concurrency"] == 1
+        f"| {place.removeprefix('pods/')} |" in shown
+        for place, each, doubts in every
+        if not doubts and each["concurrency"] == 1
     )
     withdrawn = dict(outstanding.withdrawn())
     assert set(withdrawn) == {place for place, _, doubts in every if doubts}
@@ -120,6 +136,40 @@ def test_every_withdrawn_cell_is_measured_again_by_a_cell_of_the_next_session() 
     cells = {document["metadata"]["name"] for document in models.cells(outstanding.NEXT)}
     named = {cell for _, names in articles.outstanding() for cell in names.split(", ")}
     assert named <= cells
+
+
+def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
+    done = {name for name in recorded.LATER_PODS if later_pods.whole(name)}
+    assert done == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16"}
+    still, again = outstanding.page().split("## Measured again")
+    assert "| more/llama-8b-awq |" in again
+    assert "| more/llama-8b-awq |" not in still
+    assert "| more/llama-8b-gptq |" in still
+
+
+def test_figures_of_the_probe_are_judged_by_their_goals() -> None:
+    assert probe.cell(103, 100, 3, 0) == "103 / 100 (+3.00 %)"
+    assert probe.cell(96, 100, 3, 0) == "**96 / 100 (-4.00 %)**"
+
+
+def test_percentiles_from_the_stamps_are_those_that_the_loop_said() -> None:
+    for name in ("8b-bf16", "8b-bf16-again", "8b-fp8"):
+        said = {each["streams"]: each for each in recorded.read(f"probe/{name}.json")["levels"]}
+        for each in probe.truth(name):
+            assert each.tpot50 == pytest.approx(said[each.streams]["tpot_ms"]["p50"], rel=1e-3)
+            assert each.tpot95 == pytest.approx(said[each.streams]["tpot_ms"]["p95"], rel=1e-3)
+            assert each.ttft95 == pytest.approx(said[each.streams]["ttft_ms"]["p95"], rel=1e-3)
+
+
+@given(st.floats(10, 30), st.floats(100, 500))
+def test_an_edge_lies_between_its_levels_and_the_first_bound_decides(tpot: float, ttft: float) -> None:
+    low = probe.Level(64, 6000.0, 9.0, 10.0, 100.0)
+    high = probe.Level(256, 8000.0, 29.0, 30.1, 500.1)
+    alone = [probe.edge([low, high], bounds) for bounds in ({"tpot": tpot}, {"ttft": ttft})]
+    assert probe.edge([low, high], {"tpot": tpot, "ttft": ttft}) == min(alone)
+    for streams, rate in alone:
+        assert 64 <= streams <= 256
+        assert 6000 - 1e-6 <= rate <= 8000 + 1e-6
 
 
 def test_loops_of_truth_hold_by_the_stamps_of_their_requests() -> None:
@@ -160,6 +210,17 @@ def test_two_gpus_are_set_against_one() -> None:
 def test_a_single_stream_that_does_not_hold_is_in_no_sentence() -> None:
     with pytest.raises(KeyError, match="does not hold"):
         matrix.single("more/transformers-nf4")
+
+
+def test_the_readme_quotes_a_pod_whose_capacity_is_a_level_that_holds() -> None:
+    name = "llama-8b-w4a16"
+    readme = (recorded.ROOT / "README.md").read_text()
+    told = (recorded.RESULTS / f"h200/{name}/get.txt").read_text().splitlines()[1:]
+    assert all(line[:17] + line[51:142].rstrip() in readme for line in told)
+    capacity = recorded.pod(name)["capacity"]
+    rate, streams = int(capacity["outputTokensPerSecond"]), capacity["concurrency"]
+    assert f"{rate:,} output tokens per second ± {capacity['ciPercent']} % at {streams} streams" in readme
+    assert streams in [each["concurrency"] for _, each, doubts in pods.levels([name]) if not doubts]
 
 
 def test_seconds_of_pods_are_those_of_their_timelines() -> None:

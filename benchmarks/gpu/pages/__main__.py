@@ -11,14 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu.pages import articles, matrix, outstanding, pods
+from benchmarks.gpu.pages import articles, later_pods, matrix, outstanding, pods, probe
 from benchmarks.gpu.pages.recorded import RESULTS, ROOT
 
 
 def wanted() -> dict[Path, str]:
     """Every page and picture, by its place."""
     pages = {
-        RESULTS / "h200/README.md": pods.page(),
+        RESULTS / "h200/README.md": pods.page(later_pods.section()),
+        RESULTS / "h200/probe.md": probe.page(),
         RESULTS / "h200/matrix.md": matrix.page(),
         RESULTS / "h200/outstanding.md": outstanding.page(),
         RESULTS / "articles/README.md": articles.page(),

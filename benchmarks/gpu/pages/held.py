@@ -42,12 +42,18 @@ def load_holds(load: Mapping[str, Any]) -> bool:
     return balanced(load["concurrency"], load["output_tok_s"] / load["out"], load["e2e_p50_s"])
 
 
-def doubts(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
-    """Why a level of a status does not hold; empty where it does."""
+def doubts(
+    measurement: Mapping[str, Any], level: Mapping[str, Any], *, began_mixed: bool = False
+) -> list[str]:
+    """Why a level of a status does not hold; empty where it does.
+
+    A loop that ``began_mixed`` started in its steady mix of prompts and answers, and followed the requests
+    of its window to their ends: its window may be shorter than they are.
+    """
     found = [f"flag {flag}" for flag in level.get("flags") or ()]
     found += [f"flag {flag}" for flag in sorted(DISTURBED & set(measurement.get("flags") or ()))]
     if level["concurrency"] > 1:
-        found += _doubts_under_load(measurement, level)
+        found += _doubts_under_load(measurement, level, began_mixed=began_mixed)
     if level["requests"] < LEAST_REQUESTS:
         found.append(f"{level['requests']} requests")
     interval = level.get("ciPercent")
@@ -57,13 +63,21 @@ def doubts(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> list[str
         found.append(f"± {float(interval):.1f} %" if float(interval) <= 100 else "± over 100 %")
     if "requestsPerSecond" not in level:
         return [*dict.fromkeys(found), "no rate"]
-    rate, latency = float(level["requestsPerSecond"]), _latency_seconds(level)
-    if not balanced(level["concurrency"], rate, latency):
-        found.append(f"rate x latency is {rate * latency / level['concurrency']:.2f} of the streams")
+    share = littles_share(measurement, level)
+    if abs(share - 1) > TOLERANCE:
+        found.append(f"rate x latency is {share:.2f} of the streams")
     return list(dict.fromkeys(found))
 
 
-def _doubts_under_load(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
+def littles_share(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> float:
+    """Rate x latency over the streams of a level of a status."""
+    rate = float(level["requestsPerSecond"])
+    return rate * _latency_seconds(measurement, level) / float(level["concurrency"])
+
+
+def _doubts_under_load(
+    measurement: Mapping[str, Any], level: Mapping[str, Any], *, began_mixed: bool
+) -> list[str]:
     found = []
     if measurement["state"] != "Complete":
         found.append(str(measurement["state"]).lower())
@@ -71,11 +85,15 @@ def _doubts_under_load(measurement: Mapping[str, Any], level: Mapping[str, Any])
         found.append(str(measurement.get("confidence", "no confidence")).lower())
     if not level.get("steady"):
         found.append("not steady")
-    window = float(level["windowSeconds"]) / _latency_seconds(level)
-    if window < LEAST_WINDOW_REQUESTS:
+    window = float(level["windowSeconds"]) / _latency_seconds(measurement, level)
+    if window < LEAST_WINDOW_REQUESTS and not began_mixed:
         found.append(f"window of {window:.2f} requests")
     return found
 
 
-def _latency_seconds(level: Mapping[str, Any]) -> float:
-    return float(level["endToEndMillisecondsP50"]) / 1000
+def _latency_seconds(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> float:
+    """Of the median request; without a median to the last token, of its first token and its gaps."""
+    if "endToEndMillisecondsP50" in level:
+        return float(level["endToEndMillisecondsP50"]) / 1000
+    gaps = float(level["tpotMillisecondsP50"]) * (measurement["workload"]["outputTokens"] - 1)
+    return (float(level["ttftMillisecondsP50"]) + gaps) / 1000

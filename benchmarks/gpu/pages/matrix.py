@@ -59,7 +59,8 @@ sum(latencies) / sum(tokens), over the streams; 3 % are allowed.
 | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 UNDER_LOAD = """
-Of the product's own levels under load these hold, of `more/small` (0.6B, one front end):
+Of the product's own levels of an 8B under load, [pods](README.md#the-8b-on-a-second-host) have those that
+hold. By `tacho run` these hold, of `more/small` (0.6B, one front end):
 
 | streams | tok/s | TTFT p50 ms | TPOT p50 ms | requests |
 | --- | --- | --- | --- | --- |
@@ -270,11 +271,9 @@ def beside() -> str:
     mine = float(own["outputTokensPerSecond"])
     return paragraph(
         f"One stream on the same server, one after the other: {number(bench, 1)} tok/s by the benchmark, "
-        f"{number(mine, 1)} by the probe ({share(mine, bench)}). Under load the two are outstanding. The "
-        f"probe's "
-        "levels do not hold. The benchmark's with mixed lengths count the ends of the run, where fewer "
-        "streams "
-        "are busy."
+        f"{number(mine, 1)} by the probe ({share(mine, bench)}). Under load this probe's "
+        "levels do not hold; [a later probe](probe.md) stands beside long loops. The benchmark's levels with "
+        "mixed lengths count the ends of the run, where fewer streams are busy."
     )
 
 

@@ -6,17 +6,34 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.gpu.pages import held
-from benchmarks.gpu.pages.recorded import PODS, number, paragraph, pod, read, row, share
+from benchmarks.gpu.pages.recorded import (
+    LATER_PODS,
+    PODS,
+    RESULTS,
+    number,
+    paragraph,
+    pod,
+    read,
+    resource,
+    row,
+    share,
+)
 
-HEAD = """# tacho on one NVIDIA H200
+TITLE = """# tacho on one NVIDIA H200
 
-Written by `python -m benchmarks.gpu.pages`. A Kubernetes 1.36.3 node (containerd 1.6.20, runc 1.1.5) on a
+Written by `python -m benchmarks.gpu.pages`. How: [benchmarks/gpu](../../../benchmarks/gpu). The probe
+beside long loops: [probe.md](probe.md).
+"""
+HEAD = """
+## Small models, on the first host
+
+A Kubernetes 1.36.3 node (containerd 1.6.20, runc 1.1.5) on a
 bare host: Ubuntu 24.04, kernel 6.18, 16 virtual cores, cgroup v2, driver 580.159.04, torch 2.11.0 (CUDA
 13.0), Python 3.12. The chart is as `helm template` renders it. A device plugin
 (`tools/cluster/go-tools/device-plugin`) offers the GPU. The namespace enforces Pod Security `restricted`.
 vLLM 0.26.0, Transformers 5.19.0 and bitsandbytes 0.50.2 are wheels in images whose lower layer is the
 host's root. Models are random weights in the shapes of Llama 3.2 1B and Qwen3 0.6B. One run of each, on
-2026-11-21. How: [benchmarks/gpu](../../../benchmarks/gpu).
+2026-11-21.
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -32,9 +49,9 @@ the operator, pods and every change of a condition in seconds:
 
 """
 WITHDRAWN = """**Withdrawn.** None of the {levels} levels that these pods measured is shown: see
-[outstanding](outstanding.md). The 8B, two GPUs and long steady loops are in [the matrix](matrix.md).
+[outstanding](outstanding.md). Two GPUs and long steady loops are in [the matrix](matrix.md).
 
-## Predicted before the start, and what the engine then said
+### Predicted before the start, and what the engine then said
 
 Predicted / found, GiB beside tokens:
 
@@ -46,7 +63,7 @@ This was predicted at the time. The last two ran later that day, with graphs fit
 Transformers is planned for full contexts, and its requests held a fraction of them.
 [Planner](../planner.md#memory) has what was learned since.
 
-## What tacho adds to a start
+### What tacho adds to a start
 
 """
 NOTES = """Most of a start is importing on these cores. Nothing compiled was kept, as no `spec.cache` was
@@ -56,28 +73,37 @@ TIMELINES = (*PODS, "vllm-w4a16-first", "small-4-api-servers", "refused")
 """Recorded changes of conditions, of all that were placed."""
 
 
-def levels() -> list[tuple[str, dict[str, Any], list[str]]]:
+def levels(names: Iterable[str] = (*PODS, *LATER_PODS)) -> list[tuple[str, dict[str, Any], list[str]]]:
     """(cell, level, doubts) of every level that a pod measured."""
     found = []
-    for name in PODS:
+    for name in names:
         measurement = pod(name)
         for level in measurement["curve"]:
-            found.append((f"pods/{name}", level, held.doubts(measurement, level)))
+            doubts = held.doubts(measurement, level, began_mixed=name in LATER_PODS)
+            found.append((f"pods/{name}", level, doubts))
     return found
 
 
-def served() -> Iterable[str]:
-    for name in PODS:
+def spec(name: str) -> dict[str, Any]:
+    """Of the resource."""
+    found: dict[str, Any] = resource(RESULTS / f"h200/{name}/resource.yaml")["spec"]
+    return found
+
+
+def served(names: Iterable[str] = PODS) -> Iterable[str]:
+    for name in names:
         found = pod(name)
         phases = [found["startup"].get(f"{phase}Seconds") for phase in ("load", "compile", "graph", "probe")]
         provisional = found["confidence"] == "Provisional"
         state = "provisional" if provisional else found["state"].lower()
+        if found.get("flags"):
+            state += f" ({', '.join(found['flags'])})"
         start = " + ".join(str(each) for each in phases if each is not None)
         yield row(f"[{name}]({name})", f"Ready; measurement {state}", start)
 
 
-def fits() -> Iterable[str]:
-    for name in PODS:
+def fits(names: Iterable[str] = PODS) -> Iterable[str]:
+    for name in names:
         memory = pod(name)["memory"]
         yield row(
             name,
@@ -132,8 +158,9 @@ def starts() -> str:
     )
 
 
-def page() -> str:
-    every = levels()
+def page(later: Iterable[str]) -> str:
+    """``later``: the part about the second host."""
+    every = levels(PODS)
     shown = [name for name, _, doubts in every if not doubts]
     if shown:
         raise ValueError(f"levels of {shown} hold: the page has no place for them")
@@ -141,5 +168,13 @@ def page() -> str:
         event["seconds"] for event in read("refused/timeline.json") if event["reason"] == "InvalidConfig"
     )
     after = failed - seconds_of("refused")["loading"]
-    parts = [HEAD, *served(), ENDED.format(refused=after), WITHDRAWN.format(levels=len(every)), *fits()]
+    parts = [
+        TITLE,
+        *later,
+        HEAD,
+        *served(),
+        ENDED.format(refused=after),
+        WITHDRAWN.format(levels=len(every)),
+        *fits(),
+    ]
     return "".join([*parts, FITTED, starts(), "\n", NOTES])

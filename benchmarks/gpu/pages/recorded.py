@@ -21,6 +21,11 @@ PODS = (
     *("front-ends", "one-front-end"),
 )
 """Cells that served as pods, in their order."""
+LATER_PODS = (
+    *("llama-8b-bf16-cold", "llama-8b-fp8", "llama-8b-awq", "llama-8b-gptq", "llama-8b-w4a16"),
+    *("llama-8b-bnb-nf4", "transformers-nf4"),
+)
+"""The same on a second host; its probe begins each level in the steady mix."""
 
 
 @functools.cache
