@@ -212,9 +212,10 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 "True",
                 _R.CANNOT_RESUME,
                 "As CapacityFloor, but the probe pod that would go on did not run: no free GPU, no quota, or "
-                "a serving pod that waits for a node. It has no priority over other pods. It is retried with "
-                "growing pauses.",
-                "Free resources for one more pod. To have the time in one probe, raise probe.budgetSeconds.",
+                "a serving pod that waits for a node or for quota. It has no priority over other pods. It is "
+                "retried with growing pauses. Or it crashed; after the second crash it is not retried.",
+                "Free resources for one more pod; after a crash see its log. To have the time "
+                "in one probe, raise probe.budgetSeconds.",
             ),
             ReasonDoc(
                 "Unknown",

@@ -13,6 +13,7 @@ from tacho_contract.measurement import Capacity
 from tacho_contract.report import Load
 from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry, SeenTraffic
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_operator.core.measurement.cost import Price, cost_of
 from tacho_operator.core.measurement.traffic import (
     WINDOW_SECONDS,
     TrafficWindow,
@@ -156,6 +157,21 @@ def test_whatever_pods_say_only_a_floor_is_raised_and_it_stays_one(
         assert capacity.boundary == boundary
         assert boundary == "Floor" or capacity == entry.capacity
         assert (capacity.output_tokens_per_second or 0) >= (former.output_tokens_per_second or 0)
+
+
+def test_what_a_higher_measured_bound_has_passed_is_shown_no_more() -> None:
+    seen = SeenTraffic(concurrency=10, requests_per_second=5.0, output_tokens_per_second=1000.0)
+    entry = raised(ENTRY, [seen])
+    assert entry.traffic == seen
+    higher = dataclasses.replace(BOUND, output_tokens_per_second=1000.0)
+    assert raised(entry.model_copy(update={"capacity": higher}), ()).traffic is None
+
+
+def test_the_cost_is_of_the_tokens_that_the_summary_shows() -> None:
+    seen = SeenTraffic(concurrency=10, requests_per_second=5.0, output_tokens_per_second=1000.0)
+    price = Price(per_gpu_hour=3.6)
+    found = [cost_of(item, 1, price) for item in (ENTRY, raised(ENTRY, [seen]))]
+    assert [item and item.per_million_output_tokens for item in found] == ["2.5", "1"]
 
 
 def test_only_a_floor_is_watched() -> None:

@@ -168,6 +168,45 @@ def test_a_serving_pod_that_waits_for_a_node_comes_first() -> None:
     assert never_probes(world)
 
 
+def test_quota_that_refuses_a_serving_pod_is_not_held_by_a_probe_pod() -> None:
+    world = unfinished_world()
+    seconds_to_probe(world)
+    world.change(replicas=2)
+    world.reconcile(1)
+    (deployment,) = [item for (kind, _), item in world.objects.items() if kind == "Deployment"]
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "pods are forbidden: exceeded quota"}
+    deployment["status"] = {"conditions": [refused]}
+    world.reconcile(1)
+    assert not world.pods("probe")
+    assert world.brief("Measured") == ("True", "CannotResume")
+    message = world.condition("Measured")["message"]
+    assert "A serving pod is refused: pods are forbidden: exceeded quota" in message
+    assert never_probes(world)
+    (deployment,) = [item for (kind, _), item in world.objects.items() if kind == "Deployment"]
+    del deployment["status"]
+    world.reconcile(1)
+    assert world.pods("probe"), "the quota was raised"
+
+
+@pytest.mark.parametrize(
+    ("probe", "advice"),
+    [
+        ({"budgetSeconds": 60, "timeoutSeconds": 90}, "Raise probe.budgetSeconds above 60."),
+        ({"timeoutSeconds": 45}, "Raise probe.budgetSeconds and timeoutSeconds above 45."),
+        ({"budgetSeconds": 3600}, ""),
+    ],
+    ids=str,
+)
+def test_the_advice_after_three_is_one_that_the_api_takes(probe: dict[str, int], advice: str) -> None:
+    world = unfinished_world(probe=probe)
+    for _ in range(ATTEMPTS):
+        seconds_to_probe(world)
+        world.serves(world.pods("probe")[0], **floor())
+        world.reconcile(1)
+    message = world.condition("Measured")["message"]
+    assert message.endswith(f"did not reach the end of the search.{' ' if advice else ''}{advice}")
+
+
 def test_a_probe_pod_that_goes_on_has_no_priority_over_others() -> None:
     world = measured_world(changed(SPEC, podTemplate={"spec": {"priorityClassName": "high"}}))
     world.change(workload=NEW_WORKLOAD)

@@ -42,13 +42,16 @@ class SloSpec(ApiModel):
     """Share of requests that must meet the targets, in percent. Absent: 95. Example: 95."""
 
 
+MAX_BUDGET_SECONDS = 3600
+
+
 class ProbeSpec(ApiModel):
     """How a replica is measured while it warms up."""
 
     policy: ProbePolicy | None = None
     """Auto measures each configuration once and checks later pods against it; Always measures every pod in
     full; Disabled measures nothing. Absent: Auto."""
-    budget_seconds: Annotated[int, integer(5, 3600)] | None = None
+    budget_seconds: Annotated[int, integer(5, MAX_BUDGET_SECONDS)] | None = None
     """Target duration of a full measurement, in seconds. Absent: 45, 90 or 120 by the plan's expected speed,
     see status.plan.probeBudgetSeconds. Example: 60."""
     timeout_seconds: Annotated[int, integer(5, 7200)] | None = None

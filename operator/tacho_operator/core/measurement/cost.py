@@ -12,6 +12,7 @@ from tacho_operator.api.defaults import CURRENCY
 from tacho_operator.api.spec.service import CostSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.measurement.rounding import rounded
+from tacho_operator.core.measurement.traffic import carried
 
 SLO, SATURATION = "SLO", "Saturation"
 """The throughput that a cost is based on: the highest that meets the SLO, or the highest that is steady."""
@@ -74,7 +75,7 @@ def cost_of(measurement: MeasurementEntry, gpu_count: int, price: Price | None) 
 
 def _throughput(measurement: MeasurementEntry) -> tuple[float | None, float | None, str]:
     """(tokens per second, half the 95 % interval in percent, SLO or Saturation)"""
-    capacity, highest = measurement.capacity, measurement.saturation
+    capacity, highest = carried(measurement), measurement.saturation
     if capacity and capacity.basis == SLO and capacity.boundary != NEVER_MET:
         return capacity.output_tokens_per_second, capacity.ci_percent, SLO
     if highest:

@@ -99,6 +99,8 @@ class RemeasureInput:
     """The probe pods that went on from known levels."""
     refused: str
     """The API server's message where it refused the probe pod in this reconcile pass; "": not refused."""
+    quota: str = ""
+    """The message of quota or admission where it refuses serving pods; "": it refuses none."""
     lost: Collection[str] = ()
     """Names of nodes that do not answer."""
     now: datetime
@@ -147,10 +149,12 @@ class RemeasureInput:
         return len(self.resumed.get(self.key, ()))
 
     @property
-    def crowded(self) -> bool:
-        """A serving pod waits for a node."""
+    def crowded(self) -> str:
+        """Why a serving pod may need the place of a probe pod; "": none does."""
+        if self.quota:
+            return f"A serving pod is refused: {self.quota}"
         waiting = (pod for pod in self.servers if pod.condition("PodScheduled").status == "False")
-        return any(not pod.terminating for pod in waiting)
+        return "A serving pod waits for a node." if any(not pod.terminating for pod in waiting) else ""
 
     @property
     def server_reports(self) -> tuple[Report, ...]:
@@ -185,7 +189,7 @@ def _next_step(case: RemeasureInput) -> RemeasurePlan:
                 delete=references(case.probes), cause=why, outcome=failed, answered=case.answered
             )
     if why == Cause.UNFINISHED and (case.crowded or case.attempts >= ATTEMPTS):
-        crowded = ProbeFailure(reason=Reason.CANNOT_JUDGE, message="A serving pod waits for a node.")
+        crowded = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(case.crowded))
         outcome = None if case.attempts >= ATTEMPTS else crowded
         return RemeasurePlan(
             delete=references(case.probes), cause=why, outcome=outcome, answered=case.answered

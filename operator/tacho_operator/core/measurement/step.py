@@ -27,7 +27,7 @@ from tacho_operator.core.measurement.reprobe import former_request, plan_reprobe
 from tacho_operator.core.measurement.resume import read_resumed, write_resumed
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
-from tacho_operator.core.pods.diagnosis import diagnose
+from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.identity import live_config
@@ -157,6 +157,7 @@ def _with_probe_pods(
         now=now,
     )
     live = dataclasses.replace(known.live, again=reprobe.again)
+    quota = creation_refused(observed.deployments, observed.replica_sets, active.name)
     case = RemeasureInput(
         resource=resource,
         active=active,
@@ -170,6 +171,7 @@ def _with_probe_pods(
         deviating=known.deviating,
         resumed=known.remeasure.resumed,
         refused=next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), ""),
+        quota=(quota.quotation or quota.what) if quota else "",
         lost=lost_nodes(observed.nodes),
         now=now,
     )

@@ -188,9 +188,10 @@ def carried(entry: MeasurementEntry) -> Capacity | None:
 
 
 def raised(entry: MeasurementEntry, seen: Iterable[SeenTraffic]) -> MeasurementEntry:
-    """``entry`` with the most that pods of its fingerprint carried; never less than it had."""
-    if not _may_be_raised(entry):
-        return entry if entry.traffic is None else entry.model_copy(update={"traffic": None})
+    """``entry`` with the most that pods of its fingerprint carried beyond its lower bound; none where
+    no pod did."""
+    bound = entry.capacity.output_tokens_per_second if entry.capacity and _may_be_raised(entry) else None
     known = [*([entry.traffic] if entry.traffic else []), *seen]
-    best = max(known, key=lambda item: item.output_tokens_per_second or 0.0, default=None)
+    beyond = [item for item in known if (item.output_tokens_per_second or 0.0) > (bound or math.inf)]
+    best = max(beyond, key=lambda item: item.output_tokens_per_second or 0.0, default=None)
     return entry if best is entry.traffic else entry.model_copy(update={"traffic": best})

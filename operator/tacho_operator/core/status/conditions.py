@@ -24,6 +24,7 @@ from tacho_operator.api.conditions import (
     remove_condition,
     set_condition,
 )
+from tacho_operator.api.spec.service import MAX_BUDGET_SECONDS
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import Condition, ConditionStatus
 from tacho_operator.core.measurement.due import Cause
@@ -217,9 +218,11 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
 def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
     """The next step where a larger budget would have told more; "" where it would not."""
     budget = probe_budget(snapshot.resource.spec, snapshot.subject.plan) if snapshot.subject else None
-    if budget is None or "BudgetExhausted" not in entry.flags:
+    if budget is None or "BudgetExhausted" not in entry.flags or budget.seconds >= MAX_BUDGET_SECONDS:
         return ""
-    return f"Raise probe.budgetSeconds above {budget.seconds}."
+    probe = snapshot.resource.spec.probe
+    held = probe is not None and (probe.timeout_seconds or budget.seconds + 1) <= budget.seconds
+    return f"Raise probe.budgetSeconds{' and timeoutSeconds' if held else ''} above {budget.seconds}."
 
 
 def _measurement(entry: MeasurementEntry, measuring: MeasuringState, more_time: str) -> ConditionValue:
