@@ -100,6 +100,17 @@ def test_what_waits_at_a_pod_that_hangs_keeps_no_other() -> None:
     assert decision.figures.silent == 1
 
 
+@pytest.mark.parametrize(("late", "samples"), [(1, 2), (4, 1), (4, 3)])
+def test_what_a_late_pod_counted_meanwhile_is_no_burst(late: int, samples: int) -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda _: 5.6, 600)
+    former = fleet.loads()[:late]
+    for _ in range(samples):
+        fleet.serve(5.6)
+        fleet.look((*former, *fleet.loads()[late:]))
+    assert set(fleet.run(lambda _: 5.6, 120)) == {4}
+
+
 def test_one_that_only_reads_a_long_prompt_does_not_hang() -> None:
     fleet = Fleet(replicas=2)
     for number in range(120):

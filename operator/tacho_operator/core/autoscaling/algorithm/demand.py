@@ -30,7 +30,8 @@ class Reading:
     late: int
     """Pods known by an earlier sample only."""
     counted: Mix | None
-    """Requests and tokens since the last reading. None: no pod counts tokens, or none was read twice."""
+    """Requests and tokens per second, of each pod since its last sample. None: no pod counts tokens, or none
+    was read twice."""
     running: int | None
     waiting: int
     kv_cache_usage: float | None
@@ -58,7 +59,8 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], now: float) -> Re
         firsts = grown(before.sample.first_tokens, sample.first_tokens)
         prompts = grown(before.sample.computed_prompt_tokens, sample.computed_prompt_tokens)
         outputs = grown(before.sample.generated_tokens, sample.generated_tokens)
-        counted.append((firsts, prompts, outputs))
+        # A pod that was late has counted for longer than this interval.
+        counted.append((firsts / seconds, prompts / seconds, outputs / seconds))
     samples = [track.sample for track in tracks.values()]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     running = [item.running for item in samples if item.running is not None]
@@ -91,14 +93,14 @@ def grown(before: float | None, after: float | None) -> float:
 
 
 def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
-    """``mix`` with what was counted in the last ``seconds``. An engine that does not count requests has those
-    of the mean answer."""
+    """``mix`` with what was ``counted`` per second in the last ``seconds``. An engine that does not count
+    requests has those of the mean answer."""
     kept = math.exp(-seconds / tuning.MIX_SECONDS)
     requests = counted.requests or counted.output_tokens * mix.requests / max(1.0, mix.output_tokens)
     return Mix(
-        kept * mix.requests + requests,
-        kept * mix.prompt_tokens + counted.prompt_tokens,
-        kept * mix.output_tokens + counted.output_tokens,
+        kept * mix.requests + seconds * requests,
+        kept * mix.prompt_tokens + seconds * counted.prompt_tokens,
+        kept * mix.output_tokens + seconds * counted.output_tokens,
     )
 
 

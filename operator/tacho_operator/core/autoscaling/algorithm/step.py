@@ -121,13 +121,13 @@ def _with_load(
     offered, mix, counted = state.offered, state.mix, reading.counted
     if cost and work is not None and counted and mix and elapsed > 0:
         done = cost.of(counted.prompt_tokens, counted.output_tokens)
-        most = tuning.MAX_POD_RATE * elapsed * len(reading.tracks)
+        most = tuning.MAX_POD_RATE * len(reading.tracks)
         if done <= most:
             mix = demand.mixed(mix, counted, elapsed)
         # Without an earlier interval the replicas may carry far more than was measured.
         if done <= most or not offered:
             growth = 0.0 if state.in_progress is None else work - state.in_progress
-            offered = (Interval(now, elapsed, max(0.0, min(done, most) + growth) / elapsed), *offered)
+            offered = (Interval(now, elapsed, max(0.0, min(done, most) + growth / elapsed)), *offered)
         offered = demand.kept(offered, cold_start, now)
     return dataclasses.replace(
         state,
