@@ -31,6 +31,8 @@ WAITING_SHARE = 0.1
 """Of a level's streams: so many that wait, by TTFT, are a queue."""
 BEND = 0.25
 """Of a ratio, for each share of streams between two levels: how far a line between them may be from it."""
+PLAIN_ERRORS = 3.0
+"""Standard errors between a level and the service level from which on no neighbour tells otherwise."""
 PLATEAU_ERROR = 0.1
 """Sum of both rates' errors above which equal rates are no plateau where a service level shows an edge: on an
 H200 142 and 210 streams gave 7,600 tokens/s with errors of 9 and 23 %, and long loops 7,700 and 8,430."""
@@ -139,7 +141,8 @@ def pooled(tried: Sequence[TriedLevel]) -> tuple[TriedLevel, ...]:
     """``tried`` with times per token as their neighbours tell them, where a level's own is not certain.
 
     Local linear regression: each level weighs by its own error and by how far the line may bend up to it, so
-    that a level that is certain stays what it is. More streams make no step shorter."""
+    that a level that is certain stays what it is. More streams make no step shorter. Where a full cache makes
+    steps leap, a line from below would say otherwise: what a level shows plainly stays."""
     return tuple(
         _pooled(one, tried) if one.tpot_ratio is not None and one.tpot_error > LEAST_ERROR else one
         for one in tried
@@ -159,7 +162,9 @@ def _pooled(here: TriedLevel, tried: Sequence[TriedLevel]) -> TriedLevel:
     slope = math.fsum(w * (x - at) * y for x, y, w in rows) / spread if spread > 0 else 0.0
     slope = max(0.0, slope)
     variance = 1 / weight + (at * at / spread if slope > 0 else 0.0)
-    ratio = mean - slope * at
+    ratio, own = mean - slope * at, here.tpot_ratio or 0.0
+    if abs(own - 1) > PLAIN_ERRORS * here.tpot_error * own and (own > 1) != (ratio > 1):
+        return here
     return replace(here, tpot_ratio=ratio, tpot_error=math.sqrt(variance) / ratio)
 
 

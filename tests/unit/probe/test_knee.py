@@ -216,6 +216,19 @@ def test_a_level_that_is_not_certain_is_what_its_neighbours_tell() -> None:
     assert second.tpot_ratio == pytest.approx(0.95, abs=0.015)
 
 
+@pytest.mark.parametrize(
+    "beyond",
+    [(noisy(104, 1.4, 0.06),), (noisy(128, 1.5, 0.1),), (noisy(100, 1.3, 0.03), noisy(104, 1.35, 0.03))],
+)
+def test_steps_that_leap_break_the_service_level_whatever_lies_below(beyond: tuple[TriedLevel, ...]) -> None:
+    """A full KV cache: the line of the levels below says nothing of what is beyond."""
+    below = [noisy(1, 0.3, 0.0), noisy(8, 0.32, 0.003), noisy(48, 0.5, 0.003), noisy(96, 0.7, 0.003)]
+    low, high = bracket(pooled([*below, *beyond]))
+    assert low is not None
+    assert high is not None
+    assert (low.concurrency, high.concurrency) == (96, beyond[0].concurrency)
+
+
 def test_an_edge_that_noise_hides_is_known_no_better() -> None:
     low, high = noisy(100, 0.99, 0.001), noisy(104, 1.01, 0.001)
     uncertain = edge_of(*(replace(one, tpot_error=0.05) for one in (low, high)))
