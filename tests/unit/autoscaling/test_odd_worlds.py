@@ -51,6 +51,15 @@ def test_a_counter_that_jumps_brings_no_fleet(by: float) -> None:
     assert max(fleet.run(lambda _: 2.0, 900)) <= 3
 
 
+def test_a_counter_that_jumped_says_nothing_of_lengths() -> None:
+    fleet = Fleet()
+    fleet.run(lambda _: 0.6, 900)
+    former = fleet.state.mix
+    fleet.replicas[0].generated += 1e7
+    fleet.run(lambda _: 0.6, 10)
+    assert fleet.state.mix == former
+
+
 def test_a_counter_that_jumped_is_kept_for_no_longer_than_a_window() -> None:
     fleet = Fleet(tells_running=False)
     fleet.run(lambda _: 0.6, 900)

@@ -17,6 +17,7 @@ from tacho_operator.core.autoscaling.algorithm.behavior import (
     with_low,
     with_starts,
 )
+from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import (
@@ -32,6 +33,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Policy,
     Rules,
     Sample,
+    ScalingInput,
     Select,
     Track,
 )
@@ -152,12 +154,43 @@ TARGETS = Policy(bounds=Bounds(least=1, most=9), ttft_seconds=3.0, tpot_seconds=
 NONE: Histogram = ((2.5, 0.0), (5.0, 0.0), (math.inf, 0.0))
 
 
+def summed(
+    offered: tuple[Interval, ...], cold_start_seconds: float, ttft_seconds: float | None = None
+) -> Sum:
+    """Of a pod with half of its KV cache of 1,000 tokens in use, and four waiting requests."""
+    sample = Sample(time_seconds=0.0, running=0, waiting=4, generated_tokens=0.0, kv_cache_usage=0.5)
+    pods = (PodLoad(uid="a", sample=sample),)
+    policy = dataclasses.replace(TARGETS, ttft_seconds=ttft_seconds)
+    capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000)
+    at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=policy)
+    return sum_of(at, demand.read({}, pods, 0.0), COST, offered, cold_start_seconds, 1.0)
+
+
+@pytest.mark.parametrize(("cold_start", "ttft", "seconds"), [(60, None, 60), (5, None, 15), (5, 100, 100)])
+def test_a_backlog_drains_in_the_longest_of_three_times(
+    cold_start: float, ttft: float | None, seconds: float
+) -> None:
+    assert summed(intervals(1.0), cold_start, ttft).drain == pytest.approx(4 / RATE / seconds)
+
+
+def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
+    assert summed(intervals(1.0), 60).kv_cache == pytest.approx(0.5 + 4 * 100 / 1000)
+
+
+def test_growth_at_most_doubles_the_load_and_ends_at_the_horizon() -> None:
+    steep = summed(intervals(*(0.1 * at for at in range(9))), 600)
+    assert steep.growth == steep.offered
+    flat = summed(intervals(*(2 + 0.001 * at for at in range(9))), 1200)
+    assert flat.growth == pytest.approx(0.0001 * 600)
+
+
 def test_a_target_between_two_edges_has_bounds() -> None:
     after: Histogram = ((2.5, 80.0), (5.0, 90.0), (math.inf, 100.0))
     assert attainment.within(NONE, after, 3.0) == (100, 80, 90)
     assert attainment.within(NONE, after, 2.5) == (100, 80, 80)
     assert attainment.within(after, after, 3.0) is None
     assert attainment.within(NONE, after, None) is None
+    assert attainment.within((), after, 3.0) is None, "counted at an unknown time"
     assert attainment.within(after, ((2.5, 4.0), (5.0, 4.0), (math.inf, 4.0)), 3.0) == (4, 4, 4), "restarted"
 
 

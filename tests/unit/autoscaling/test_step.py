@@ -306,3 +306,29 @@ def test_of_pods_of_which_one_did_not_answer_none_is_given_up_at_that_look() -> 
     assert "Fewer suffice; 1 of 3 pods" in decision.reason
     fleet.serve(1.0 * RATE)
     assert fleet.look().replicas == 2
+
+
+@pytest.mark.parametrize(
+    ("waiting", "unverified", "lowered"), [(0, "", True), (100, "", False), (0, "nobody measured it", False)]
+)
+def test_late_first_tokens_lower_the_capacity_where_replicas_suffice(
+    waiting: int, unverified: str, lowered: bool
+) -> None:
+    """Four requests in 10 s, each after 5 s where 1 s was promised."""
+    capacity = dataclasses.replace(CAPACITY, unverified=unverified)
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=1), ttft_seconds=1.0), capacity)
+    for number in range(30):
+        fleet.serve(0.4)
+        pods = [
+            dataclasses.replace(
+                pod,
+                sample=dataclasses.replace(
+                    pod.sample, waiting=waiting, first_tokens=4.0 * number, first_token_seconds=20.0 * number
+                ),
+            )
+            for pod in fleet.loads()
+            if pod.sample
+        ]
+        decision = fleet.look(pods)
+    assert (fleet.state.correction.factor < 1) == lowered
+    assert ("over 0.80 x 0." in decision.reason) == lowered

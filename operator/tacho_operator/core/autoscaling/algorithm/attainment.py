@@ -20,7 +20,7 @@ Shares = tuple[float, float, float]
 
 def within(before: Histogram, after: Histogram, target: float | None) -> Shares | None:
     """What was counted between two readings of a histogram; None: nothing, or without a target."""
-    if target is None or not after:
+    if target is None or not before or not after:
         return None
     former = dict(before)
     counts = [(edge, grown(former.get(edge, 0.0), count)) for edge, count in after]
