@@ -72,6 +72,13 @@ def test_an_answer_heavy_mix_at_most_doubles_the_concurrency() -> None:
     assert cost.concurrency == 32
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [("10", "0"), ("20", "-500"), ("-20", "500")])
+def test_a_law_without_a_positive_gap_is_not_used(alpha: str, beta: str) -> None:
+    fit = {"alphaMilliseconds": alpha, "betaMicroseconds": beta, "r2": "1"}
+    found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
+    assert found == capacity_of(measured(), PLAN, WORKLOAD)
+
+
 def test_without_a_clean_measurement_no_request_has_a_cost() -> None:
     found = capacity_of([], PLAN, WORKLOAD)
     assert cost_of(found, measured_mix(found, 30)) is None

@@ -228,6 +228,7 @@ def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
     assert correction(*[missed] * 6, settled=False) == 1.0, "replicas are missing"
     assert correction(*[missed] * 500) == 0.5
     assert correction(*[unsure] * 500) == 1.0, "the edges do not show it"
+    assert correction(*[unsure] * 500, first=0.9) == 0.9
     assert correction(*[met] * 29, first=0.9) == 0.9
     assert correction(*[met] * 30, first=0.9) == 1.0
     assert correction(*[met] * 500) == 1.0

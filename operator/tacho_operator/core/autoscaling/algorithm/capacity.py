@@ -36,7 +36,8 @@ def capacity_of(
     beta = found.fit.beta_microseconds if found.fit else None
     law = None
     if streams and alpha is not None and beta is not None and beta > 0:
-        law = alpha / 1000 + beta / 1e6 * streams, beta / 1e6
+        gap = alpha / 1000 + beta / 1e6 * streams
+        law = (gap, beta / 1e6) if gap > 0 else None
     return ReplicaCapacity(
         fingerprint=found.fingerprint,
         requests_per_second=rate or (speed / out if speed else None),
