@@ -84,6 +84,8 @@ def test_a_lower_bound_is_called_one_and_a_probe_pod_goes_on_from_its_levels() -
     assert known.environment.cpu_model == "EPYC"
     (probe,) = world.pods("probe")
     assert probe["metadata"]["annotations"][names.RESUMES_ANNOTATION] == "1"
+    world.reconcile(1)
+    assert live(world).known == known, "while the pod starts"
     world.serves(probe, **edge())
     world.settle()
     assert world.brief("Measured") == ("True", "MeasurementComplete")
@@ -310,6 +312,14 @@ def test_a_level_that_may_miss_the_slo_by_chance_is_measured_again(
     known = known_levels(BOUND.model_copy(update={"curve": [*CURVE[:2], near]}))
     assert known is not None
     assert (near in known.levels) == passed_on
+
+
+def test_of_many_levels_those_next_to_the_capacity_are_passed_on() -> None:
+    capacity = dataclasses.replace(floor()["capacity"], concurrency=400)
+    many = [level(streams, 10.0 * streams, 0.5) for streams in range(50, 550, 50)]
+    known = known_levels(BOUND.model_copy(update={"curve": [CURVE[0], *many], "capacity": capacity}))
+    assert known is not None
+    assert [item.concurrency for item in known.levels] == [1, 200, 250, 300, 350, 400, 450, 500]
 
 
 def test_a_lower_bound_that_the_engine_sets_is_finished() -> None:
