@@ -42,7 +42,7 @@ def given_levels(text: str) -> tuple[int, ...]:
     """The numbers of streams of --levels. Raises CommandError."""
     if not text:
         return ()
-    found = [int(part) for part in text.split(",") if part.strip().isdigit()]
+    found = [int(part) for part in text.split(",") if part.strip().isdecimal()]
     if len(found) != text.count(",") + 1 or not all(1 <= one <= MAX_CONCURRENCY for one in found):
         raise _usage("--levels", text, f"numbers of streams from 1 to {MAX_CONCURRENCY}, e.g. 16,64,128")
     if len(found) > MAX_LEVELS:

@@ -258,7 +258,7 @@ def test_given_levels_are_measured_instead_of_a_search(
     assert {1, 3, 6} >= {point["concurrency"] for point in json.loads(told.out)["curve"]} > {1}
 
 
-@pytest.mark.parametrize("text", ["a", "0", "4,", "5000", ",".join(map(str, range(1, 18)))])
+@pytest.mark.parametrize("text", ["a", "²", "0", "4,", "5000", ",".join(map(str, range(1, 18)))])
 def test_levels_that_are_no_numbers_of_streams_are_refused(
     capsys: pytest.CaptureFixture[str], engine: str, text: str
 ) -> None:
