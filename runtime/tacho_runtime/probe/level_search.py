@@ -155,6 +155,8 @@ def _pooled(here: TriedLevel, tried: Sequence[TriedLevel]) -> TriedLevel:
         for one in tried
         if one.tpot_ratio is not None and (weight := _weight(one, here)) > 0
     ]
+    if not rows:
+        return here
     weight = math.fsum(w for _, _, w in rows)
     at = math.fsum(w * x for x, _, w in rows) / weight
     mean = math.fsum(w * y for _, y, w in rows) / weight
@@ -163,6 +165,8 @@ def _pooled(here: TriedLevel, tried: Sequence[TriedLevel]) -> TriedLevel:
     slope = max(0.0, slope)
     variance = 1 / weight + (at * at / spread if slope > 0 else 0.0)
     ratio, own = mean - slope * at, here.tpot_ratio or 0.0
+    if ratio <= 0:
+        return here
     if abs(own - 1) > PLAIN_ERRORS * here.tpot_error * own and (own > 1) != (ratio > 1):
         return here
     return replace(here, tpot_ratio=ratio, tpot_error=math.sqrt(variance) / ratio)

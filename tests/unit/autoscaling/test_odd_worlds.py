@@ -67,6 +67,16 @@ def test_a_counter_that_jumped_is_kept_for_no_longer_than_a_window() -> None:
     assert fleet.run(lambda _: 0.6, 400)[-1] == 1
 
 
+def test_replicas_that_carry_far_more_than_was_measured_still_count() -> None:
+    """Measured at an eighth of what they serve: the load is no counter that jumped."""
+    low = dataclasses.replace(CAPACITY, requests_per_second=0.25, output_tokens_per_second=25.0)
+    fleet = Fleet(capacity=low, replicas=1, tells_running=False)
+    fleet.policy = Policy(bounds=Bounds(least=1, most=1))
+    fleet.run(lambda _: 0.2, 300)
+    fleet.run(lambda _: 1.8, 300)
+    assert min(decision.figures.need or 0 for decision in fleet.decisions[-24:]) >= 3
+
+
 @pytest.mark.parametrize("fingerprint", ["", "f", "other"])
 def test_what_waited_before_a_measurement_has_not_all_come_in_one_look(fingerprint: str) -> None:
     unmeasured = dataclasses.replace(

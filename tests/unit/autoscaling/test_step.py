@@ -176,6 +176,29 @@ def test_without_a_clean_measurement_requests_at_once_decide() -> None:
     assert fleet.wanted > 1
 
 
+def test_pods_that_report_load_are_not_said_to_report_none() -> None:
+    unknown = dataclasses.replace(
+        CAPACITY, requests_per_second=None, concurrency=None, unverified="it is new"
+    )
+    fleet = Fleet(capacity=unknown, replicas=2)
+    fleet.run(lambda _: 3.0, 100)
+    active = fleet.decisions[-1].active
+    assert (active.status, active.reason) == ("False", "FailedGetPodsMetric")
+    assert "Neither the capacity nor the concurrency" in active.message
+
+
+def test_the_first_sample_after_a_restart_names_no_window_that_is_not_there() -> None:
+    fleet = Fleet(replicas=3)
+    fleet.queue = 90.0
+    fleet.run(lambda _: 6.0, 30)
+    fleet.state = State(cold_start_seconds=60)
+    fleet.wanted = 3
+    decision = fleet.look()
+    assert decision.able.reason == "ScaleUpStabilized"
+    assert "window" not in decision.able.message + decision.reason
+    assert "one sample shows no rate" in decision.able.message
+
+
 def test_the_lower_end_of_the_interval_is_counted_on() -> None:
     sure, unsure = Fleet(), Fleet(capacity=dataclasses.replace(CAPACITY, trust=0.5, concurrency=None))
     sure.run(lambda _: 6.0, 900)

@@ -307,3 +307,9 @@ def test_equal_rates_that_are_not_known_well_enough_are_no_plateau() -> None:
     assert 142 < (next_level([*kept, beyond], SearchLimits(top=999)).concurrency or 0) < 240
     known = [replace(one, rate_error=0.01) for one in (*kept, beyond)]
     assert next_level(known, SearchLimits(top=999)).boundary == "Plateau"
+
+
+def test_levels_that_tell_no_line_pool_to_nothing_below_zero() -> None:
+    falling = [noisy(1, 2.0, 0.01), noisy(10, 0.1, 0.2), noisy(11, 0.05, 0.2)]
+    assert all((one.tpot_ratio or 0.0) > 0 and one.tpot_error >= 0 for one in pooled(falling))
+    assert pooled([noisy(2, 0.0, 0.2), noisy(3, 0.0, 0.1)])[0].tpot_ratio == 0

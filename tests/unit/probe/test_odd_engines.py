@@ -17,11 +17,11 @@ SILENT = {"no_continuous_usage": True, "counters": "none"}
 """Tokens are counted by nobody but in the last event of an answer."""
 
 
-async def probed(**engine: object) -> Measurement:
+async def probed(*, budget: int = 8, **engine: object) -> Measurement:
     with mock_engine(**LAW, **engine) as port:
         return await run_probe(
             target(port, concurrency=STREAMS, slots=STREAMS),
-            live(inputs=32, outputs=OUTPUT_TOKENS, budget=8),
+            live(inputs=32, outputs=OUTPUT_TOKENS, budget=budget),
             plan_key="plan",
             rng=Random(1),
         )
@@ -64,7 +64,7 @@ async def test_answers_that_fail_now_and_then_are_told_and_nothing_of_them_is_cl
 )
 async def test_one_request_that_fails_is_sent_again_and_ends_nothing(fail: str, said: str) -> None:
     """The first, one of the warm-up, and one of the single stream's or its prompts'."""
-    measured = await probed(fail=fail)
+    measured = await probed(fail=fail, budget=14)
     assert measured.single_stream is not None
     assert max(point.concurrency for point in measured.curve) == STREAMS
     assert "1 request was retried after a failure" in measured.message

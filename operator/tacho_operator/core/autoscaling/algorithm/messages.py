@@ -47,7 +47,7 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.limited:
         return f" {_limit(at, outcome)}"
     if outcome.able == "ScaleUpStabilized":
-        return f" {_replicas(outcome.needed)} are needed, but not yet for the stabilization window."
+        return f" {_replicas(outcome.needed)} are needed, but not yet: {_waits_up(at)}."
     if outcome.held:
         return f" Fewer suffice; {outcome.held}."
     if outcome.able == "ScaleDownStabilized":
@@ -103,8 +103,8 @@ def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
     if not at.pods:
         return Judged("False", "FailedGetPodsMetric", "No pod serves yet; the number of replicas stays.")
     if outcome.blind:
-        message = f"None of {len(at.pods)} serving pods reports load metrics; the number of replicas stays."
-        return Judged("False", "FailedGetPodsMetric", message)
+        message = f"{outcome.blind}; the number of replicas stays."
+        return Judged("False", "FailedGetPodsMetric", message[0].upper() + message[1:])
     silent = f" {figures.silent} of {len(at.pods)} pods report none." if figures.silent else ""
     if at.capacity.unverified:
         why = at.capacity.unverified[0].upper() + at.capacity.unverified[1:]
@@ -117,9 +117,7 @@ def _able(at: ScalingInput, outcome: Outcome) -> Judged:
     if outcome.replicas != at.replicas:
         return Judged("True", "SucceededRescale", f"The new size is {outcome.replicas}.")
     if outcome.able == "ScaleUpStabilized":
-        return Judged(
-            "True", outcome.able, "More replicas are needed, but not yet for the stabilization window."
-        )
+        return Judged("True", outcome.able, f"More replicas are needed, but not yet: {_waits_up(at)}.")
     if outcome.able == "ScaleDownStabilized":
         why = (
             outcome.held
@@ -127,6 +125,11 @@ def _able(at: ScalingInput, outcome: Outcome) -> Judged:
         )
         return Judged("True", outcome.able, f"Fewer suffice; {why}.")
     return Judged("True", "ReadyForNewScale", "The recommended size matches the current size.")
+
+
+def _waits_up(at: ScalingInput) -> str:
+    seconds = at.policy.up.window_seconds
+    return f"less was needed within {seconds:.0f} s" if seconds else "one sample shows no rate"
 
 
 def _limited(at: ScalingInput, outcome: Outcome) -> Judged:

@@ -52,7 +52,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     former, state = state, _with_load(state, reading, cost, cold_start, now)
     found = sum_of(at, reading, cost, state.offered, cold_start, at.capacity.trust * state.correction.factor)
     if not reading.tracks or not found.terms:
-        return _blind(at, _unwatched(state), cold_start, now)
+        return _blind(at, _unwatched(state), reading, cold_start, now)
     state = _corrected(at, former, state, reading, found, now)
     window = behavior.down_window(at.policy.down, state.changes, now)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
@@ -124,8 +124,9 @@ def _with_load(
         most = tuning.MAX_POD_RATE * len(reading.tracks)
         if done <= most:
             mix = demand.mixed(mix, counted, elapsed)
-        # Without an earlier interval the replicas may carry far more than was measured.
-        if done <= most or not offered:
+        # Without an earlier interval, or twice in a row, the replicas carry far more than was measured.
+        again = bool(offered) and offered[0].end_seconds < (state.read_seconds or 0.0)
+        if done <= most or not offered or again:
             growth = 0.0 if state.in_progress is None else work - state.in_progress
             offered = (Interval(now, elapsed, max(0.0, min(done, most) + growth / elapsed)), *offered)
         offered = demand.kept(offered, cold_start, now)
@@ -197,13 +198,16 @@ def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _blind(at: ScalingInput, state: State, cold_start: float, now: float) -> Step:
+def _blind(at: ScalingInput, state: State, reading: Reading, cold_start: float, now: float) -> Step:
     """Without known load: replicas stay, within the bounds."""
+    why = f"none of {len(at.pods)} serving pods reports load metrics"
+    if reading.tracks:
+        why = "neither the capacity nor the concurrency of a replica is known"
     figures = Figures(cold_start_seconds=cold_start, silent=len(at.pods))
-    blind = Outcome(replicas=at.replicas, needed=at.replicas, cause="Unknown", blind=True)
+    blind = Outcome(replicas=at.replicas, needed=at.replicas, cause="Unknown", blind=why)
     outcome = _bounded(at, state, blind)
-    why = "no pod serves yet" if not at.pods else f"none of {len(at.pods)} serving pods reports load metrics"
-    return _done(at, state, outcome, figures, f"Held at {outcome.replicas}: {why}.", now)
+    said = why if at.pods else "no pod serves yet"
+    return _done(at, state, outcome, figures, f"Held at {outcome.replicas}: {said}.", now)
 
 
 def _done(

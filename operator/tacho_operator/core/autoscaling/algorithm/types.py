@@ -308,4 +308,5 @@ class Outcome:
     """Seconds, of the scale-down window."""
     highest: float = 0.0
     """Highest need within that window."""
-    blind: bool = False
+    blind: str = ""
+    """Why the load is not known; "": it is."""
