@@ -87,7 +87,7 @@ def test_who_may_not_list_nodes_plans_from_the_catalog(
 ) -> None:
     told = ask(api.service_account_kubeconfig(namespace, "default"))
     assert told.code == 0, told
-    assert "you may not list nodes" in told.err
+    assert "no permission to list nodes" in told.err
     assert "earlier measurements are not used: Error from server (Forbidden)" in told.err
     assert json.loads(told.out)["gpu"]["product"] == "NVIDIA-L4"
 
