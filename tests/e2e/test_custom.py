@@ -15,7 +15,7 @@ from tests.e2e.resource import Llmd
 
 pytestmark = pytest.mark.timeout(900)
 
-TTFT_BASE_MS, TTFT_PER_TOKEN_MS, ITL_BASE_MS, ITL_PER_SEQUENCE_MS = 200.0, 1.0, 100.0, 20.0
+TTFT_BASE_MS, TTFT_PER_TOKEN_MS, ITL_BASE_MS, ITL_PER_SEQUENCE_MS = 100.0, 0.5, 50.0, 10.0
 """Slow enough that what a busy machine adds is little beside it."""
 LAW = (
     f"--ttft-base-ms={TTFT_BASE_MS}", f"--ttft-per-token-ms={TTFT_PER_TOKEN_MS}",
@@ -48,7 +48,7 @@ def near(what: str, measured: str, expected: float) -> None:
 @pytest.mark.alone
 @pytest.mark.usefixtures("model")
 def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None:
-    llmd.apply(mock(tacho, *LAW))
+    llmd.apply(mock(tacho, *LAW, probe={"budgetSeconds": 90, "timeoutSeconds": 180}))
     llmd.await_clean_figures()
     llmd.await_condition("Ready", "True", "Serving")
     asked = law_of(llmd)

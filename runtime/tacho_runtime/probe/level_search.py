@@ -63,6 +63,8 @@ class TriedLevel:
     """Standard error of ``tpot_ratio``, as a share of it."""
     rate_error: float = 0.0
     """Half the interval of the rate, as a share of it."""
+    waiting_share: float = 0.0
+    """Of its streams, those that wait for their first token longer than one alone does: by Little's law."""
 
     @property
     def rated(self) -> bool:
@@ -238,11 +240,13 @@ def _climb(kept: Sequence[TriedLevel], limits: SearchLimits, edge: float) -> Sea
         return None
     if low < FIRST_STREAMS:
         return SearchStep(concurrency=min(FIRST_STREAMS, limits.top), reason="several streams")
-    # A little beyond the edge: with a level below, that shows it.
-    desired = min(MOST_TIMES * low, math.ceil((1 + EDGE_SHARE / 2) * edge) if edge < math.inf else math.inf)
+    # A little beyond the edge: with a level below, that shows it. Beside a queue, more streams only wait.
+    queue = edge == math.inf and max(kept, key=lambda one: one.concurrency).waiting_share >= WAITING_SHARE
+    times = PLATEAU_STREAMS if queue else MOST_TIMES
+    desired = min(times * low, math.ceil((1 + EDGE_SHARE / 2) * edge) if edge < math.inf else math.inf)
     nearest = low + close_to(low)
     most = f"{limits.top} streams is the maximum" if desired >= limits.top else f"more than {low} streams"
-    return SearchStep(concurrency=min(limits.top, max(nearest, int(desired))), reason=most)
+    return SearchStep(concurrency=min(limits.top, max(nearest, math.ceil(desired))), reason=most)
 
 
 def _boundary(kept: Sequence[TriedLevel]) -> str:

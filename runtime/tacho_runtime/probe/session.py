@@ -116,11 +116,19 @@ class ProbeFindings:
                 tpot_ratio=result.tpot_ratio,
                 tpot_error=result.tpot_error,
                 rate_error=(result.point.ci_percent or 0.0) / 100,
+                waiting_share=self._waiting_share(result),
             )
             for level, result in sorted(self.results.items())
             if level == 1 or result.point.steady or (result.ttft_ratio or 0.0) > 1
         )
         return pooled(levels)
+
+    def _waiting_share(self, result: LevelResult) -> float:
+        one, point = self.results.get(1), result.point
+        if one is None or not (result.has_rate and point.requests_per_second):
+            return 0.0
+        waited = point.ttft_milliseconds_p50 - one.point.ttft_milliseconds_p50
+        return max(0.0, waited / 1000 * point.requests_per_second / point.concurrency)
 
     def add_trace(self, trace: LoadTrace) -> None:
         """What a loop's streams and readings tell beside its figures."""

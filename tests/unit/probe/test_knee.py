@@ -313,3 +313,12 @@ def test_levels_that_tell_no_line_pool_to_nothing_below_zero() -> None:
     falling = [noisy(1, 2.0, 0.01), noisy(10, 0.1, 0.2), noisy(11, 0.05, 0.2)]
     assert all((one.tpot_ratio or 0.0) > 0 and one.tpot_error >= 0 for one in pooled(falling))
     assert pooled([noisy(2, 0.0, 0.2), noisy(3, 0.0, 0.1)])[0].tpot_ratio == 0
+
+
+def test_beside_a_queue_the_next_level_is_only_as_far_as_a_plateau_needs() -> None:
+    """Three requests at a time: five of eight streams wait, and six times as many would wait for minutes."""
+    one = TriedLevel(concurrency=1, output_tokens_per_second=7.5)
+    eight = TriedLevel(concurrency=8, output_tokens_per_second=18.0, waiting_share=0.6)
+    assert next_level([one, eight], SearchLimits(top=256)).concurrency == 10
+    quick = replace(eight, output_tokens_per_second=60.0, waiting_share=0.05)
+    assert next_level([one, quick], SearchLimits(top=256)).concurrency == 48
