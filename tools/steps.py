@@ -55,16 +55,19 @@ def run(
     Raises StepError with its last lines when it fails.
     """
     shown = [str(part) for part in command]
-    with subprocess.Popen(
-        shown,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=environment,
-        cwd=folder,
-        start_new_session=family,
-    ) as process:
+    with (
+        subprocess.Popen(
+            shown,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+            cwd=folder,
+            start_new_session=family,
+        ) as process,
+        _ending(process, family=family),
+    ):
         output: list[str] = []
         errors: list[str] = []
         readers = [
@@ -73,8 +76,7 @@ def run(
         ]
         for reader in readers:
             reader.start()
-        with _ending(process, family=family):
-            _wait(process, output, errors)
+        _wait(process, output, errors)
         for reader in readers:
             reader.join()
     if process.returncode != 0:

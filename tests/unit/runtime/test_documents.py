@@ -155,8 +155,9 @@ def test_where_the_engine_is_reached(host: str, url: str) -> None:
 
 
 def test_files_are_replaced_whole(tmp_path: Path) -> None:
-    store.write_report(str(tmp_path), report())
-    assert store.read_report(str(tmp_path)) == report()
+    written = report()
+    store.write_report(str(tmp_path), written)
+    assert store.read_report(str(tmp_path)) == written
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
