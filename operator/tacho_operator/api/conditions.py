@@ -294,7 +294,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "True",
                 _R.SCALE_UP_STABILIZED,
-                "The load needs more replicas, but not yet for the stabilization window.",
+                "More replicas are needed; less was within the window, or one sample shows no rate.",
                 _WAIT,
             ),
             ReasonDoc(

@@ -70,7 +70,7 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         knee = knee_of(findings.tried())
         if knee is None:
             return None, ""
-        # Of a search that the time ended nobody knows whether more streams would have brought more.
+        # Out of time, the search did not measure whether more streams bring more throughput.
         above = max(rated) > knee.concurrency and not findings.out_of_time
         return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
     low, high = bracket(findings.tried())

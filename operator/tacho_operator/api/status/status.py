@@ -159,7 +159,7 @@ class AutoscalingStatus(StatusModel):
     """Capacity of one replica for scaling: the lower confidence bound, times the capacity correction. Absent:
     no clean measurement."""
     capacity_correction_percent: Count | None = None
-    """Capacity in service by the SLO attainment, in percent of the measured one; from 50 to 100."""
+    """Capacity in service by the mean TTFT against the SLO, in percent of the measured one; 50 to 100."""
     capacity_correction_fingerprint: Annotated[str, Field(max_length=64)] | None = None
     """Measurement that the correction applies to."""
     cold_start_seconds: Count | None = None
