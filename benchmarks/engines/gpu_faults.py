@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from benchmarks.gpu.cell import heed_interrupts
 from tacho_contract.codec import dumps
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_engines.registry import engine_profile
+from tools.cluster.ports import free_port
 
 HOOKS = Path(__file__).with_name("gpu_hook")
 READY_SECONDS = 120
@@ -88,11 +88,6 @@ def manifest(engine: str) -> dict[str, Any]:
             "probe": {"policy": "Disabled"},
         },
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def asked(port: int, words: int, wait_seconds: float = 30.0) -> str:

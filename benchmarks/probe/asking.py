@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.machine.sampling import sampler
 from tacho_runtime.probe.sequence import run_probe
 from tacho_runtime.probe.target import ProbeTarget
+from tools.cluster.ports import free_port
 from tools.engines import gguf_model
 from tools.mock.engine_law import Law
 
@@ -85,13 +85,6 @@ def served(command: list[str], port: int, **environment: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def probe(

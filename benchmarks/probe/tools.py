@@ -25,9 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.probe.asking import SMOLLM2, SMOLLM2_CONTEXT_TOKENS, free_port, llamacpp, probe, served
+from benchmarks.probe.asking import SMOLLM2, SMOLLM2_CONTEXT_TOKENS, llamacpp, probe, served
 from benchmarks.probe.results import FOLDER, Cells, table, version_there
 from tacho_contract.measurement import CurvePoint, Measurement, Workload
+from tools.cluster.ports import free_port
 
 WORKLOAD = Workload(input_tokens=128, output_tokens=64)
 STREAMS = 4

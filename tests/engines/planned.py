@@ -20,8 +20,9 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
-from tests.engines.serving import ROOT, free_port
+from tests.engines.serving import ROOT
 from tests.unit.runtime.running import Running
+from tools.cluster.ports import free_port
 
 
 def planned(

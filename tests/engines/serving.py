@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import httpx
 import openai
+
+from tools.cluster.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 KIB = 1024
@@ -29,13 +30,6 @@ def transformers_command(python: Path, model: Path, *words: str) -> list[str | P
     """tacho's own server over Transformers, but for its port."""
     sized = ["--max-model-len", str(TRANSFORMERS_LENGTH), "--max-batch", str(TRANSFORMERS_BATCH)]
     return [python, "-m", "tacho_transformers", "--model", model, "--served-model-name", "m", *sized, *words]
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)

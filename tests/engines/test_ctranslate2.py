@@ -23,8 +23,9 @@ from tacho_runtime.supervisor.store import engine_failure_path, read_engine_fail
 from tests.engines.answers import assert_answers
 from tests.engines.given import difference, scores
 from tests.engines.planned import run_to_status
-from tests.engines.serving import ROOT, Served, free_port, serving
+from tests.engines.serving import ROOT, Served, serving
 from tests.figures import throughput
+from tools.cluster.ports import free_port
 
 LENGTH, BATCH = 512, 2
 MEAN_DIFFERENCE_NATS = 0.4

@@ -32,11 +32,11 @@ from tests.engines.serving import (
     TRANSFORMERS_BATCH,
     TRANSFORMERS_LENGTH,
     Served,
-    free_port,
     serving,
     transformers_command,
 )
 from tests.figures import throughput
+from tools.cluster.ports import free_port
 
 LENGTH, BATCH = TRANSFORMERS_LENGTH, TRANSFORMERS_BATCH
 LINEAR = 106_168_320

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import socket
 import sys
 import urllib.request
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from benchmarks.gpu import beside
 from tests.unit.test_gpu_matrix import BENCHMARKS
+from tools.cluster.ports import free_port
 
 
 def asked(**more: object) -> argparse.Namespace:
@@ -68,12 +68,6 @@ class Healthy(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", port), Healthy).serve_forever()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def answers(url: str) -> bool:

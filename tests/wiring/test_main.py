@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import urllib.request
 from pathlib import Path
@@ -13,17 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.wiring.api_double import ApiDouble, deployment, serving
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
+from tools.cluster.ports import free_ports
 
 
 def live(port: int) -> bool:

@@ -21,6 +21,21 @@ def free_ports(count: int) -> list[int]:
             listener.close()
 
 
+_handed_out: set[int] = set()
+
+
+def free_port() -> int:
+    """Finds a port on which no process listens and that this process has not handed out before.
+
+    The kernel may name a released port again at the next question; two settings would then share it.
+    """
+    while True:
+        (port,) = free_ports(1)
+        if port not in _handed_out:
+            _handed_out.add(port)
+            return port
+
+
 def must_be_free(port: int, wanted_by: str) -> None:
     """Raises PortInUseError when `port` is taken.
 

@@ -11,7 +11,6 @@ import http.server
 import json
 import os
 import re
-import socket
 import socketserver
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Report
 from tools.cluster import binaries
 from tools.cluster.handle import Cluster
+from tools.cluster.ports import free_port
 from tools.harness.helm import Helm
 from tools.harness.scaled_pods import Pods
 
@@ -41,13 +41,6 @@ PATIENCE_SECONDS = 100.0
 """For a machine that is busy with other things; nothing waits this long where all is well."""
 NETWORK = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """Addresses of pods begin 127.NETWORK: two processes of tests have pods at the same time."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def install_rights(cluster: Cluster) -> Path:

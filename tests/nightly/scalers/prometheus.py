@@ -17,7 +17,7 @@ import yaml
 
 from tools.cluster import state
 from tools.cluster.handle import Cluster
-from tools.cluster.ports import free_ports
+from tools.cluster.ports import free_port
 from tools.cluster.processes import Processes, dying_with_parent
 
 TOOLS = {"prometheus": "prometheus"}
@@ -53,7 +53,7 @@ def running(cluster: Cluster, folder: Path) -> Iterator[Prometheus]:
     """A server with an empty store, reachable from this machine and as a Service from pods."""
     known = state.read(cluster.name)
     assert known is not None
-    address, port = known.network.host_address, free_ports(1)[0]
+    address, port = known.network.host_address, free_port()
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration(folder)))
     discovery = Discovery(cluster, folder)
     discovery.look()

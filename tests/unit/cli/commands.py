@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,6 @@ def manifest(folder: Path, name: str = "llmd.yaml", **spec: Any) -> str:
     path = folder / name
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return str(path)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass(frozen=True)

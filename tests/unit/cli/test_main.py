@@ -12,7 +12,8 @@ import pytest
 
 from tacho_cli import main as front
 from tacho_contract import __version__
-from tests.unit.cli.commands import Told, call, free_port, manifest
+from tests.unit.cli.commands import Told, call, manifest
+from tools.cluster.ports import free_port
 from tools.mock.ggufs import llama
 
 HEAVY = (

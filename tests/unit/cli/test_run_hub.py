@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.commands import free_port, manifest
+from tests.unit.cli.commands import manifest
 from tests.unit.cli.processes import model_folder, started, until
 from tests.unit.hub.conftest import RunningHub
+from tools.cluster.ports import free_port
 
 REPOSITORY = "acme/smollm2"
 TOKEN = "hf_of-the-caller"

