@@ -9,8 +9,8 @@ from typing import Any
 
 from tacho_operator.api.base import decimal
 
-MIN_DIGITS = 2
-DIGITS_WITHOUT_INTERVAL = 3
+MIN_DIGITS = 3
+"""With two, a cost or a scale-up computed from the status could be 5 % off by rounding alone."""
 LAST_PLACE = -3
 """A Decimal has three places at most."""
 MAX_CI_PERCENT = 100.0
@@ -20,8 +20,8 @@ MAX_CI_PERCENT = 100.0
 def rounded(value: float | None, ci_percent: float | None = None) -> float | None:
     """``value`` rounded to the digit of half its interval, ``ci_percent`` of it.
 
-    At least two significant digits; three where the interval is unknown. None for a value that is unknown,
-    negative, not finite, or whose interval is wider than MAX_CI_PERCENT.
+    At least three significant digits. None for a value that is unknown, negative, not finite, or whose
+    interval is wider than MAX_CI_PERCENT.
     """
     exact = placed(value)
     if value is None or exact is None or value <= 0:
@@ -73,9 +73,8 @@ def fields_of(
 
 def _place(value: float, ci_percent: float | None) -> int:
     """Power of ten of the last digit that is kept."""
-    leading = math.floor(math.log10(value))
-    place = leading - DIGITS_WITHOUT_INTERVAL + 1
+    place = least = math.floor(math.log10(value)) - MIN_DIGITS + 1
     if ci_percent is not None and math.isfinite(ci_percent) and ci_percent >= 0:
         half = value * ci_percent / 100
         place = math.floor(math.log10(half)) if half > 0 else LAST_PLACE
-    return max(LAST_PLACE, min(place, leading - MIN_DIGITS + 1))
+    return max(LAST_PLACE, min(place, least))
