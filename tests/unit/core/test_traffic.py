@@ -114,6 +114,23 @@ def test_what_proves_nothing_raises_nothing(
     assert seen_traffic(found, entry, slo, NOW) is None
 
 
+@pytest.mark.parametrize(
+    ("limits", "raises"),
+    [
+        # Means of 100 ms and 10 ms: a 95th percentile needs three times the first, half of that the second.
+        ({"ttft_milliseconds": 300}, True),
+        ({"ttft_milliseconds": 299}, False),
+        ({"tpot_milliseconds": 15}, True),
+        ({"tpot_milliseconds": 14.9}, False),
+        ({"tpot_milliseconds": 10, "percentile": 60}, True),
+        ({"tpot_milliseconds": 9.9, "percentile": 60}, False),
+    ],
+)
+def test_means_leave_room_for_the_percentile(limits: dict[str, float], raises: bool) -> None:
+    slo = ServiceLevel(**{"percentile": 95, **limits})  # type: ignore[arg-type]
+    assert (seen_traffic(window(), ENTRY, slo, NOW) is not None) == raises
+
+
 def test_a_restarted_engine_and_a_repeated_look_begin_nothing_wrong() -> None:
     before = window(40.0)
     again = extended(before, load(0.0, observed_time="anew"), 45.0)

@@ -98,6 +98,15 @@ def test_the_formula_counts_as_the_probe_does() -> None:
     assert probe_time(times).arrivals == pytest.approx(waits)
 
 
+def test_prompts_of_many_lengths_take_no_more_than_their_share_of_the_time() -> None:
+    times = request_times(expected(0.04, 0.05), SHAPE, LEVEL)
+    assert times is not None
+    slow, slower = (
+        probe_time(dataclasses.replace(times, prompt_seconds=seconds)).one_stream for seconds in (1.0, 2.0)
+    )
+    assert slower - slow == pytest.approx(formula.FIRST_PROMPTS)
+
+
 @pytest.mark.parametrize("found", [Prediction(), Prediction(expected_decode_tokens_per_second=9.0)])
 def test_without_an_expected_speed_it_is_the_least_and_says_so(found: Prediction) -> None:
     assert budget(found).seconds == 45

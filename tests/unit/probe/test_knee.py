@@ -237,6 +237,7 @@ def test_an_edge_that_noise_hides_is_known_no_better() -> None:
 
 def test_nothing_tried_is_no_search() -> None:
     assert next_level((), SearchLimits(top=9)).concurrency is None
+    assert next_level((), SearchLimits(top=1, full=True)).boundary == "Floor"
     one = (TriedLevel(concurrency=1, output_tokens_per_second=5.0),)
     assert next_level(one, SearchLimits(top=1)).boundary == "Floor"
 

@@ -37,6 +37,13 @@ def test_without_a_service_level_capacity_is_the_knee(
     assert saturation.output_tokens_per_second == max(rates.values())
 
 
+def test_a_knee_of_a_search_out_of_time_is_a_floor() -> None:
+    found = findings(results=levels(result(1, 70), result(8, 190), result(16, 200)), out_of_time=True)
+    capacity = capacity_of(found, WORKLOAD, ServiceLevel())
+    assert capacity is not None
+    assert (capacity.concurrency, capacity.boundary) == (8, "Floor")
+
+
 @pytest.mark.parametrize(
     ("slo_ratios", "best", "boundary"),
     [

@@ -13,6 +13,8 @@ from tacho_contract.report import Report
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.known_levels import known_levels
 from tacho_operator.core.measurement.resume import ATTEMPTS
+from tacho_runtime.probe.phases.known_levels import disagreement
+from tacho_runtime.probe.rates import DecodeRate
 from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.sequence import MeasureOptions, measure
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
@@ -113,6 +115,34 @@ async def test_known_levels_of_a_faster_or_slower_pod_are_dropped_and_that_is_sa
     assert measured.single_stream.decode_tokens_per_second == pytest.approx(
         fresh.single_stream.decode_tokens_per_second, rel=0.02
     )
+
+
+async def test_dropped_levels_leave_the_workload_as_it_was() -> None:
+    known = passed_on(await probed(SLOW, 1))
+    assert known is not None
+    shorter = replace(known.workload, output_tokens=known.workload.output_tokens // 2)
+    other = replace(SLOW, itl_base_ms=SLOW.itl_base_ms * 1.1)
+    dropped = await probed(other, 1, known=replace(known, workload=shorter))
+    assert dropped.workload == (await probed(other, 1)).workload
+
+
+async def test_a_difference_of_over_a_tenth_is_within_no_interval() -> None:
+    known = passed_on(await probed(SLOW, 1))
+    assert known is not None
+    single = replace(known.single_stream, decode_tokens_per_second=100.0, decode_ci_percent=30.0)
+    rates = (
+        DecodeRate(
+            tokens_per_second=rate,
+            ci_percent=1.0,
+            stalls=0,
+            stalled_percent=0.0,
+            itl_milliseconds_p50=None,
+            itl_milliseconds_p95=None,
+        )
+        for rate in (109.0, 111.0)
+    )
+    found = [disagreement(replace(known, single_stream=single), rate, 512.0) for rate in rates]
+    assert [bool(why) for why in found] == [False, True]
 
 
 async def test_a_small_difference_of_the_pods_widens_the_intervals() -> None:
