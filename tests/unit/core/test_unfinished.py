@@ -152,7 +152,22 @@ def test_a_probe_pod_that_crashes_twice_is_not_tried_again() -> None:
         world.reconcile(1)
     assert never_probes(world)
     assert world.brief("Measured") == ("True", "CannotResume")
-    assert "Free resources" not in world.condition("Measured")["message"]
+    message = world.condition("Measured")["message"]
+    assert "Mend that, then probe it again (tacho probe)." in message
+    assert "Free resources" not in message
+
+
+def test_scaled_to_zero_no_probe_pod_goes_on() -> None:
+    world = unfinished_world()
+    seconds_to_probe(world)
+    assert world.pods("probe")
+    world.change(replicas=0)
+    world.reconcile(1)
+    world.deployment_controller()
+    world.reconcile(1)
+    assert not world.pods("server")
+    assert not world.pods("probe")
+    assert never_probes(world)
 
 
 def test_a_serving_pod_that_waits_for_a_node_comes_first() -> None:

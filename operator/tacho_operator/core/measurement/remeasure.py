@@ -194,6 +194,9 @@ def _next_step(case: RemeasureInput) -> RemeasurePlan:
         return RemeasurePlan(
             delete=references(case.probes), cause=why, outcome=outcome, answered=case.answered
         )
+    if why == Cause.UNFINISHED and all(pod.terminating for pod in case.servers):
+        # Scaled to zero: nothing serves by the figure that the probe pod would improve.
+        return RemeasurePlan(delete=references(case.probes), cause=why, answered=case.answered)
     probe = case.probe
     if probe is not None and why != Cause.UNFINISHED and _resumes(probe):
         probe = None  # it does not measure in full

@@ -262,7 +262,9 @@ def _lower_bound(text: str, remeasure: RemeasurePlan, more_time: str) -> Conditi
     if remeasure.outcome is not None:
         what = f"{text}: the time ran out, and no probe pod can go on."
         crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
-        next_step = "Free resources for one more pod." if crowded else more_time
+        next_step = (
+            "Free resources for one more pod." if crowded else "Mend that, then probe it again (tacho probe)."
+        )
         quotation = remeasure.outcome.message.replace(DETAILS, " ")
         return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
     follows = "goes on" if remeasure.running else "will go on"
