@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from tacho_contract.text import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +55,7 @@ def print_document(document: dict[str, Any], output: Format) -> None:
         import yaml
 
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        if not encodes(sys.stdout.encoding or "utf-8", text):
+        if visible(text, "\n") != text or not encodes(sys.stdout.encoding or "utf-8", text):
             text = yaml.safe_dump(document, sort_keys=False)  # which escapes: a document is never changed
         print(text, end="")
     sys.stdout.flush()
@@ -61,7 +63,7 @@ def print_document(document: dict[str, Any], output: Format) -> None:
 
 def say(line: str) -> None:
     """Progress and notes, on stderr, so that stdout stays a document."""
-    print(f"tacho: {line}", file=sys.stderr, flush=True)
+    print(f"tacho: {visible(line)}", file=sys.stderr, flush=True)
 
 
 LETTERS = {
@@ -127,7 +129,7 @@ def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None
     )
     with Progress(*parts, console=screen, transient=True) as display:
         task = display.add_task("starting", total=None)
-        yield lambda message: display.update(task, description=message)
+        yield lambda message: display.update(task, description=visible(message))
 
 
 PIPE_WIDTH = 120
@@ -135,12 +137,23 @@ PIPE_WIDTH = 120
 
 
 def console() -> Console:
-    """Stdout: coloured on a terminal unless NO_COLOR is set, plain and wide elsewhere."""
-    from rich.console import Console
+    """Stdout: coloured on a terminal unless NO_COLOR is set, plain and wide elsewhere.
 
-    found = Console()
+    No text is markup, and every character of it shows.
+    """
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class VisibleConsole(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else visible(text, "\n"), style, control)
+
+    found = VisibleConsole(markup=False, emoji=False)
     if not found.is_terminal and not os.environ.get("COLUMNS"):
-        found = Console(width=PIPE_WIDTH)
+        found.width = PIPE_WIDTH
     return found
 
 

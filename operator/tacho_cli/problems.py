@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.text import LINES, visible
 
 EXIT_FITS = 0
 EXIT_BAD_INPUT = 1
@@ -26,7 +27,7 @@ class CommandError(Exception):
     """Ends the command with its message on stderr."""
 
     def __init__(self, *lines: str, code: int = EXIT_BAD_INPUT, failure: Failure | None = None) -> None:
-        super().__init__("\n".join(lines))
+        super().__init__(visible("\n".join(lines), LINES))
         self.code = code
         self.failure = failure
         """The classified failure behind it, for documents; None where nothing was classified."""
@@ -35,7 +36,7 @@ class CommandError(Exception):
 def describe(failure: Failure) -> list[str]:
     """A failure as text: class and message, the next step, the engine's last lines."""
     lines = [f"{failure.failure_class}: {failure.message}", f"  -> {failure.next_step}"]
-    return lines + [f"  | {line}" for line in failure.log_tail]
+    return [visible(line) for line in (*lines, *(f"  | {line}" for line in failure.log_tail))]
 
 
 def failed(failure: Failure, code: int) -> CommandError:

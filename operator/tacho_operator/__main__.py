@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from pythonjsonlogger.json import JsonFormatter
 
 from tacho_contract import __version__
+from tacho_contract.text import LINES, VisibleFormatter, visible
 from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.shell.fleet import (
     ChangeRouter,
@@ -141,13 +142,14 @@ class LogFormatter(JsonFormatter):
         moment: datetime = log_data["timestamp"]
         log_data["timestamp"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         log_data["severity"] = log_data["severity"].lower()
-        return {key: log_data[key] for key in JSON_FIELDS if key in log_data}
+        kept = {"exc_info": LINES}
+        return {key: visible(log_data[key], kept.get(key, "")) for key in JSON_FIELDS if key in log_data}
 
 
 def configure_logging(level: str, *, as_json: bool) -> None:
     """Everything to stderr, a line a record; chatty libraries from WARNING on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(LogFormatter() if as_json else logging.Formatter(TEXT_FORMAT))
+    handler.setFormatter(LogFormatter() if as_json else VisibleFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in CHATTY_LOGGERS:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -20,6 +20,7 @@ from tacho_contract import __version__
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.pod import TERMINATION_LOG
+from tacho_contract.text import VisibleFormatter, visible
 from tacho_runtime.files import configuration, write_termination
 
 LOG_FORMAT = "tacho-runtime %(levelname)s %(message)s"
@@ -27,13 +28,16 @@ LOG_FORMAT = "tacho-runtime %(levelname)s %(message)s"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the runtime and returns its exit code."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     try:
         config = _from_file(arguments.config) if arguments.command else _from_environment(os.environ)
     except FailedError as failed:
-        print(f"tacho-runtime: {failed.failure.failure_class}: {failed.failure.message}", file=sys.stderr)
+        message = f"{failed.failure.failure_class}: {failed.failure.message}"
+        print(f"tacho-runtime: {visible(message)}", file=sys.stderr)
         if not arguments.command and os.path.exists(TERMINATION_LOG):
             write_termination(TERMINATION_LOG, failed.failure)
         return 1

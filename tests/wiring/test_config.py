@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tacho_contract.text import LINES
 from tacho_operator.__main__ import configure_logging
 from tacho_operator.config import SettingsError, load_settings
+from tests.unit.contract.test_text import hidden
 
 
 def test_defaults_need_only_the_image() -> None:
@@ -124,3 +126,15 @@ def test_a_json_log_line_of_an_error_has_its_traceback_too(capsys: pytest.Captur
     assert found["exc_info"].startswith("Traceback (most recent call last):\n")
     assert found["exc_info"].endswith("\nValueError: bad")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found["timestamp"])
+
+
+def test_a_json_log_line_hides_no_character(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "a\n\x1b[31m\x9b\u202e\u200b"
+    with json_logs():
+        try:
+            raise ValueError(text)
+        except ValueError:
+            logging.getLogger("tacho_operator.shell").exception("it %s", text)
+    found = logged(capsys)
+    assert found["message"] == "it a \ufffd[31m\ufffd\ufffd\ufffd"
+    assert not hidden(found["exc_info"], LINES)

@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.api.crd.definition import resource_schema
-from tacho_operator.core.types import Observed
+from tacho_operator.core.types import Observed, ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
+from tacho_operator.shell.execute import post_events
 from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
@@ -271,3 +272,16 @@ async def test_a_refused_child_has_not_vanished_at_the_next_reconcile(
         for place in [place for place in world.objects if place[0] in absent]:
             del world.objects[place]
     assert server.gets == 0
+
+
+async def test_an_event_hides_no_character() -> None:
+    posted: list[dict[str, Any]] = []
+
+    class Posting:
+        async def create(self, manifest: dict[str, Any]) -> None:
+            posted.append(manifest)
+
+    event = ResourceEvent(type="Warning", reason="Failed", message="a\n\x1b[31m\x9b\u202e\u200b")
+    decision = ReconcileDecision(status=None, now=NOW, reason="", events=(event,))
+    await post_events(cast(Kube, Posting()), World(resourceVersion="1").observed(), decision)
+    assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"

@@ -14,6 +14,7 @@ from tacho_cli.figures.table import show_figures
 from tacho_cli.output import FigureFormat, Format, columns, console, encodes, plain_table, print_document
 from tacho_contract.codec import from_dict
 from tacho_contract.launch import ServiceLevel
+from tacho_contract.text import visible_document
 from tacho_operator.core.measurement.states import STALE
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted
     ``whole``: with every condition and the probe's budget; Planned has the plan. ``plotted``: with the
     charts.
     """
-    screen = console()
+    screen, status = console(), visible_document(status)
     screen.print(_row(raw["metadata"]["name"], status))
     if whole:
         screen.print()

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from tacho_contract.text import visible
+
 
 class ApiModel(BaseModel):
     """A frozen object of the API: snake_case in Python, camelCase in YAML."""
@@ -39,7 +41,8 @@ class ApiModel(BaseModel):
 
 
 class StatusModel(ApiModel):
-    """A frozen object of status. Unknown and empty values are omitted on the wire, and a float is a Decimal.
+    """A frozen object of status. Unknown and empty values are omitted on the wire, a float is a Decimal, and
+    every character of a text shows.
 
     Its parts may be dataclasses of the contract, which then have this model's names.
     """
@@ -56,6 +59,8 @@ class StatusModel(ApiModel):
 def _stored(value: Any) -> Any:
     if isinstance(value, float):
         return decimal(value)
+    if isinstance(value, str):
+        return visible(value)
     if isinstance(value, list):
         return [_stored(item) for item in value]
     if not isinstance(value, dict):

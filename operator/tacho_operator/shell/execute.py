@@ -6,6 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 
+from tacho_contract.text import visible
 from tacho_contract.units import format_time
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
@@ -297,7 +298,7 @@ def _event(raw: Manifest, event: ResourceEvent, decision: ReconcileDecision) -> 
         },
         "type": event.type,
         "reason": event.reason,
-        "message": event.message[:1024],
+        "message": visible(event.message[:1024]),
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,
         "firstTimestamp": now,

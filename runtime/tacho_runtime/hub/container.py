@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from tacho_contract.failure import Failure
 from tacho_contract.pod import TERMINATION_LOG
+from tacho_contract.text import visible
 from tacho_runtime.hub.failures import unreachable
 
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
@@ -26,7 +27,8 @@ def termination_log() -> str:
 
 
 def print_failure(failure: Failure) -> None:
-    sys.stderr.write(f"{failure.failure_class}: {failure.message} {failure.next_step}\n")
+    text = f"{failure.failure_class}: {failure.message} {failure.next_step}"
+    print(visible(text), file=sys.stderr)
 
 
 def end_on_sigterm() -> None:

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
+from hypothesis import given
 from pydantic import BaseModel
 
 from tacho_operator.api.crd.definition import COLUMNS
 from tacho_operator.api.crd.schema import structural
 from tacho_operator.api.status import measurement, status
-from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.api.status.status import Condition, LLMDeploymentStatus
+from tests.unit.contract.test_text import foreign, hidden
 
 
 def models(model: type) -> Iterator[type]:
@@ -50,3 +52,13 @@ def test_every_model_of_the_status_hangs_on_it() -> None:
     for module in (measurement, status):
         own = {v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__}
         assert own <= reached, module.__name__
+
+
+@given(foreign)
+def test_no_text_of_the_status_hides_a_character_or_forges_a_line(text: str) -> None:
+    time = "2026-01-01T00:00:00Z"
+    condition = Condition(
+        type="Ready", status="False", reason="Failed", message=text[:512], last_transition_time=time
+    )
+    wire = LLMDeploymentStatus(conditions=[condition]).to_wire()
+    assert not hidden(wire["conditions"][0].get("message", ""))

@@ -20,6 +20,7 @@ from tests.unit.cli.commands import manifest
 from tests.unit.cli.figures.measurements import SLO, entry
 from tests.unit.cli.simulate.test_command import written
 from tests.unit.cli.test_status import RESOURCE, cluster
+from tests.unit.contract.test_text import hidden
 from tools.mock.ggufs import llama
 
 __all__ = ["cluster"]
@@ -78,6 +79,16 @@ def test_a_document_is_escaped_and_not_changed(encoding: str) -> None:
         never_fail()
         print_document(document, Format.yaml)
     assert yaml.safe_load(taken.getvalue().decode(encoding)) == document
+
+
+@pytest.mark.parametrize("output", [Format.yaml, Format.json])
+def test_a_document_hides_no_character(output: Format) -> None:
+    document = {"message": "a\x1b[2J\x85\u202e\u200bz"}
+    with stdout_in("utf-8") as taken:
+        print_document(document, output)
+    text = taken.getvalue().decode()
+    assert yaml.safe_load(text) == document
+    assert not hidden(text, "\n")
 
 
 @everywhere

@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.cli.commands import call
 from tests.unit.cli.figures.measurements import entry
+from tests.unit.contract.test_text import hidden
 
 RESOURCE: dict[str, Any] = {
     "apiVersion": "tacho.dev/v1alpha1",
@@ -176,3 +177,25 @@ def test_a_person_sees_why_there_are_so_many_replicas(
     for said in ("2 of 3", "1 to 8", "2.21", "110", "3.9", "over 0.80 = 2.76", "2026-11-20T08:49:21Z"):
         assert said in told
     assert "[work] of" in told
+
+
+def test_a_forged_status_forges_no_line(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
+    resource = json.loads(json.dumps(RESOURCE))
+    forged = "gone\nReady True Serving\r\x1b[2J\x9b31m\u202e[/bold]\u200b"
+    for item in resource["status"]["conditions"]:
+        item.update(status="False", reason=item["reason"] + forged, message=item["message"] + forged)
+    resource["status"]["plan"]["engine"]["name"] = forged
+    resource["status"]["autoscaling"] = {"reason": forged, "decisions": [{"reason": forged, "time": forged}]}
+    resource["status"]["measurements"][0]["message"] = forged
+    (cluster / "resource").write_text(json.dumps(resource))
+    told = call(capsys, "status", "mistral")
+    assert told.code == 0, told
+    assert not hidden(told.out, "\n")
+    assert not any(line.startswith("Ready True") for line in told.out.splitlines())
+
+
+def test_an_error_of_kubectl_shows_every_character(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
+    (cluster / "kubectl").write_text("#!/bin/sh\nprintf 'no \\033[2J\\302\\233' >&2\nexit 1\n")
+    told = call(capsys, "status", "mistral")
+    assert told.code == 1
+    assert not hidden(told.err, "\n")
