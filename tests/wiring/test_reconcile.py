@@ -13,7 +13,7 @@ from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.core.types import Observed, ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.execute import post_events
-from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Kube
+from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Invalid, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.reconcile import Reconciler
@@ -36,6 +36,7 @@ class Server:
         self.status: dict[str, Any] = {}
         self.refuses = True
         self.forbids = ""
+        self.error: ApiError = Forbidden(403, "exceeded quota: q")
         self.live: list[bool] = []
         """Of each turn: whether it was read live."""
         self.deleted: list[str] = []
@@ -57,7 +58,7 @@ class Server:
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         if manifest["kind"] == self.forbids:
-            raise Forbidden(403, "exceeded quota: q")
+            raise self.error
         self.created.append(manifest["kind"])
         return written(manifest)
 
@@ -285,3 +286,53 @@ async def test_an_event_hides_no_character() -> None:
     decision = ReconcileDecision(status=None, now=NOW, reason="", events=(event,))
     await post_events(cast(Kube, Posting()), World(resourceVersion="1").observed(), decision)
     assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"
+
+
+def inspected_world() -> World:
+    world = World(resourceVersion="1")
+    world.reconcile()
+    world.inspected(facts())
+    return world
+
+
+def conditions(server: Server) -> dict[str, tuple[str, str, str]]:
+    found = server.status["conditions"]
+    return {item["type"]: (item["status"], item["reason"], item["message"]) for item in found}
+
+
+@pytest.mark.parametrize(
+    "kind", ["ConfigMap", "ControllerRevision", "NetworkPolicy", "Service", "Deployment"]
+)
+async def test_a_child_that_is_refused_reaches_the_status_at_once_and_holds_up_no_other(kind: str) -> None:
+    server = Server(inspected_world())
+    server.refuses, server.forbids = False, kind
+    server.error = Invalid(422, f'{kind} "x" is invalid: spec.a: Invalid value')
+    delay = await reconciler(server)(KEY)
+    assert delay is not None, "no event tells that a policy was changed"
+    assert delay <= module.REFUSED_RETRY_SECONDS
+    assert conditions(server)["Stalled"][:2] == ("True", "InvalidConfig")
+    assert "spec.a" in conditions(server)["Stalled"][2]
+    assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
+    assert server.created[-1] != "NetworkPolicy", "the children after it are made"
+
+
+async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() -> None:
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.reconcile()
+    del world.objects["Service", "smol"]
+    server = Server(world)
+    server.refuses, server.forbids = False, "Service"
+    server.error = ApiError(503, "overloaded", retry_after_seconds=7.0)
+    reconcile = reconciler(server)
+    for attempt in range(1, 5):
+        with pytest.raises(ApiError) as raised:
+            await reconcile(KEY)
+        assert raised.value.retry_after_seconds == 7.0, "the queue waits for as long as was asked"
+        told = bool(server.status) and conditions(server)["Reconciling"][1] == "Retrying"
+        assert told is (attempt >= module.UNANSWERED_TRIES)
+    assert conditions(server)["Ready"][0] == "True"
+    assert "overloaded" in conditions(server)["Reconciling"][2]
+    server.forbids, world.raw["status"] = "", server.status
+    await reconcile(KEY)
+    assert conditions(server)["Reconciling"][1] != "Retrying"

@@ -82,6 +82,7 @@ class World:
         self.reports: dict[str, Report] = {}
         self.claims: dict[str, dict[str, Any] | None] = {}
         self.refusals: tuple[ChildRefusal, ...] = ()
+        self.unanswered: ChildRefusal | None = None
         self.scaling: Scaled | None = None
         self.nodes: tuple[NodeFacts, ...] | None = None
         self.neighbours: list[dict[str, Any]] = []
@@ -103,6 +104,7 @@ class World:
             raw=held("LLMDeployment", self.raw),
             reports=dict(self.reports),
             refusals=self.refusals,
+            unanswered=self.unanswered,
             claims=dict(self.claims),
             nodes=self.nodes,
             neighbours=tuple(copied(self.neighbours)),

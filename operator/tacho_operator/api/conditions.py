@@ -39,6 +39,7 @@ class Reason(StrEnum):
     MEASURING = "Measuring"
     ROLLING_OUT = "RollingOut"
     SCALING = "Scaling"
+    RETRYING = "Retrying"
     SETTLED = "Settled"
     FAILED = "Failed"
     PROGRESSING = "Progressing"
@@ -162,6 +163,12 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc("True", _R.ROLLING_OUT, "A new revision starts, is judged or takes over.", _WAIT),
             ReasonDoc("True", _R.SCALING, "Replicas are added or removed.", _WAIT),
             ReasonDoc("True", _R.MEASURING, "The service is measured.", _WAIT),
+            ReasonDoc(
+                "True",
+                _R.RETRYING,
+                "The API server did not take a change in three tries: overload, silence, a failing webhook.",
+                "Nothing at first; wait. If it lasts, read the message.",
+            ),
             ReasonDoc("False", _R.SETTLED, "The cluster matches spec.", _NOTHING),
             ReasonDoc("False", _R.FAILED, "User action is required.", "See Stalled."),
         ),

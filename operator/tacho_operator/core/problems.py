@@ -26,6 +26,9 @@ DETAILS = " Details: "
 """Separates own words from a quotation."""
 _NO_FAILURES = frozenset(map(str, Reason))
 _NO_PERMISSION = re.compile(r"cannot \w+ resource")
+_DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
+_INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]*\): \.?([^:]{1,200}):")
+"""The API server's words about a wrong field, and of a server-side apply about a repeated list item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ def _word(failure_class: str) -> str:
 def refused_child(refusal: ChildRefusal) -> Problem:
     """Why the API server refused a child."""
     if not refusal.taken:
-        return refusal_problem(f"{refusal.kind}/{refusal.name}: {refusal.message}")
+        return refusal_problem(f"{refusal.kind}/{refusal.name}: {refusal.message}", invalid=refusal.invalid)
     return Problem(
         reason=FailureClass.NAME_CONFLICT,
         what=f"{refusal.kind} {refusal.name} exists in this namespace and has another owner.",
@@ -125,18 +128,26 @@ def refused_child(refusal: ChildRefusal) -> Problem:
     )
 
 
-def refusal_problem(text: str) -> Problem:
+def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
     """The problem behind the API server's refusal of a child.
 
-    Only the text of the refusal distinguishes quota, admission policy and missing permission.
+    Only the text of the refusal distinguishes quota, admission policy, missing permission and a wrong field.
+    ``invalid``: by its HTTP status the object is wrong, which webhooks say of what they deny too.
     """
     lowered = text.lower()
     reason = FailureClass.ADMISSION_DENIED
-    if "exceeded quota" in lowered or "must specify" in lowered:
+    field = _INVALID.search(text)
+    if "exceeded quota" in lowered or ("must specify" in lowered and field is None):
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
     elif _NO_PERMISSION.search(lowered):
         what, next_step = "The operator lacks a permission.", "Install the roles of its chart again."
+    elif (invalid or field) and not _DENIED.search(text):
+        reason = FailureClass.INVALID_CONFIG
+        what, next_step = "The API server refuses an object as invalid.", "Change spec as its words say."
+        if field is not None:
+            what = f"The API server refuses a field: {field[1] or field[2]}."
+            next_step = "Correct that field in spec."
     else:
         what = "The cluster's admission refuses an object."
         next_step = "Change spec or the namespace's policy."

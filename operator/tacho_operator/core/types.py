@@ -56,9 +56,11 @@ class ChildRefusal:
     role: str = ""
     """Role of the refused pod: server, inspect or probe; "" for other kinds."""
     message: str = ""
-    """The message of quota or admission (HTTP 403); "" where the name is taken."""
+    """The API server's words; "" where the name is taken."""
     taken: bool = False
     """An object of that name exists with another owner."""
+    invalid: bool = False
+    """The object itself is wrong or too large (HTTP 400, 413, 422), whatever quota and admission say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,10 @@ class Observed:
     neighbours: tuple[Manifest, ...] = ()
     """Pods of all resources, while a pod of this resource is being measured."""
     refusals: tuple[ChildRefusal, ...] = ()
-    """Children that could not be created in this reconcile pass."""
+    """Children that the API server refused in this reconcile pass."""
+    unanswered: ChildRefusal | None = None
+    """A child that it has neither taken nor refused in several tries: an overload, a silence, a webhook that
+    fails."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
     """PersistentVolumeClaims that spec names, by name; None: it does not exist."""
     nodes: tuple[NodeFacts, ...] | None = None

@@ -1,4 +1,8 @@
-"""Carries a decision out: children, then the status, then events. Sends nothing when nothing differs."""
+"""Carries a decision out: children, then the status, then events. Sends nothing when nothing differs.
+
+A child that the API server refuses is reported, and the others are written. An error that may pass (408, 429,
+5xx, silence) ends the children of this reconcile: its status is still written, and the queue tries again.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from tacho_operator.shell.kube import (
     ApiError,
     Conflict,
     Forbidden,
+    Invalid,
     Kube,
     Missing,
 )
@@ -31,13 +36,17 @@ CHANGED_MEANWHILE_TRIES = 3
 DEFAULTED = frozenset({"Deployment", "Service"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ExecuteResult:
     """Result of carrying out a decision: refused children, and the number of writes."""
 
     refusals: tuple[ChildRefusal, ...] = ()
     """Children that could not be had."""
     writes: int = 0
+    error: ApiError | None = None
+    """The error that may pass and has ended this."""
+    unanswered: ChildRefusal | None = None
+    """The child that the error concerns."""
 
 
 def children(observed: Observed) -> tuple[Manifest, ...]:
@@ -59,7 +68,8 @@ def child_name(child: Manifest) -> str:
 
 
 async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -> ExecuteResult:
-    """Applies the children in their order, then deletes. Refusals are collected, other errors raise."""
+    """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
+    it."""
     refusals: list[ChildRefusal] = []
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     writes = await _mark_victims(kube, live, decision)
@@ -71,16 +81,22 @@ async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -
             continue  # what its pods are made from could not be kept
         try:
             writes += await _ensure(kube, live.get((kind, name)), desired)
-        except Conflict as error:
+        except (Conflict, Forbidden, Invalid) as error:
             logger.info("%s/%s: %s", kind, name, error.message)
-            refusals.append(_refusal(desired, taken=True))
-        except Forbidden as error:
-            refusals.append(_refusal(desired, message=error.message))
+            refusals.append(_refusal(desired, error))
+        except ApiError as error:
+            return ExecuteResult(tuple(refusals), writes, error, _refusal(desired, error))
     for reference in decision.delete:
         namespace = observed.raw["metadata"]["namespace"]
-        await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
-        writes += 1
-    return ExecuteResult(refusals=tuple(refusals), writes=writes)
+        try:
+            await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
+            writes += 1
+        except (Forbidden, Invalid) as error:
+            refusals.append(ChildRefusal(kind=reference.kind, name=reference.name, message=error.message))
+        except ApiError as error:
+            unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
+            return ExecuteResult(tuple(refusals), writes, error, unanswered)
+    return ExecuteResult(tuple(refusals), writes)
 
 
 async def _mark_victims(
@@ -101,10 +117,17 @@ async def _mark_victims(
     return writes
 
 
-def _refusal(desired: Manifest, *, message: str = "", taken: bool = False) -> ChildRefusal:
+def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:
     metadata = desired["metadata"]
-    role = (metadata.get("labels") or {}).get(ROLE_LABEL, "")
-    return ChildRefusal(kind=desired["kind"], name=metadata["name"], role=role, message=message, taken=taken)
+    taken = isinstance(error, Conflict)
+    return ChildRefusal(
+        kind=desired["kind"],
+        name=metadata["name"],
+        role=(metadata.get("labels") or {}).get(ROLE_LABEL, ""),
+        message="" if taken else error.message,
+        taken=taken,
+        invalid=isinstance(error, Invalid),
+    )
 
 
 async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:

@@ -75,6 +75,10 @@ class Forbidden(ApiError):
     """Refused by authorization, quota or admission (HTTP 403)."""
 
 
+class Invalid(ApiError):
+    """The API server cannot take the object as it is: a field of it is wrong, or it is too large."""
+
+
 class Missing(ApiError):
     """The object does not exist (HTTP 404)."""
 
@@ -83,8 +87,13 @@ class Expired(ApiError):
     """The resourceVersion is too old to continue from (HTTP 410)."""
 
 
-ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired}
+ERRORS: dict[int, type[ApiError]] = {
+    400: Invalid, 403: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired, 413: Invalid, 422: Invalid,
+}  # fmt: skip
 """Errors of their own, by HTTP status."""
+NOT_TYPED = "failed to create typed patch object"
+"""Words of the 500 that answers a server-side apply of a list with two items of one key."""
+LONGEST_MESSAGE_CHARS = 4096
 
 
 class Page(NamedTuple):
@@ -115,11 +124,12 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
 
 def _api_error(error: DynamicApiError) -> ApiError:
     try:
-        message = json.loads(error.body or "")["message"]
-    except (TypeError, ValueError, KeyError):
+        message = str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError, RecursionError):
         message = str(error.reason)
     status = int(error.status or 0)
-    return ERRORS.get(status, ApiError)(status, message, retry_after_seconds=_wait_seconds(error))
+    kind = Invalid if NOT_TYPED in message else ERRORS.get(status, ApiError)
+    return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
 
 
 async def response_error(response: aiohttp.ClientResponse) -> ApiError:

@@ -28,7 +28,9 @@ from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
-CONFLICT_RETRY_SECONDS = 30.0
+REFUSED_RETRY_SECONDS = 30.0
+UNANSWERED_TRIES = 3
+"""Tries in a row that the API server has not answered before status says so."""
 SEEN_SECONDS = 10.0
 """Time for the store to show the writes of a reconcile; then the next one reads live instead."""
 STALE_RETRY_SECONDS = 1.0
@@ -64,6 +66,8 @@ class Reconciler:
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
         """Kind and name of each desired child that was live or was applied in the last reconcile."""
+        self._unanswered: dict[Key, int] = {}
+        """Reconciles in a row that an error of the API server ended."""
 
     async def __call__(self, key: Key) -> float | None:
         """Returns after how many seconds to reconcile again, None for "when something changes"."""
@@ -87,6 +91,7 @@ class Reconciler:
             self._logged_reasons.pop(key, None)
             self._expectations.pop(key, None)
             self._children.pop(key, None)
+            self._unanswered.pop(key, None)
             return None
         observed = self._scaler.observed(key, observed)
         decision = decide(observed, self._config, self._clock())
@@ -103,8 +108,7 @@ class Reconciler:
         kube, desired = RecordingClient(self._kube), decision.apply
         try:
             outcome = await execute(kube, observed, decision)
-            if outcome.refusals:
-                decision = self._decide_again(observed, outcome)
+            decision = self._with_refusals(key, observed, decision, outcome)
             changed = await write_status(kube, observed, decision.status)
             await post_events(kube, observed, decision)
         finally:
@@ -118,9 +122,11 @@ class Reconciler:
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
             self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
+        if outcome.error is not None:
+            raise outcome.error  # the queue tries again, after the pause that the API server requests
         delay = decision.requeue_after_seconds
         if outcome.refusals:
-            delay = min(delay or CONFLICT_RETRY_SECONDS, CONFLICT_RETRY_SECONDS)
+            delay = min(delay or REFUSED_RETRY_SECONDS, REFUSED_RETRY_SECONDS)
         if withheld:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
@@ -144,10 +150,18 @@ class Reconciler:
         self._store.remove("LLMDeployment", key.namespace, key.name, uid=uid)
         return True
 
-    def _decide_again(self, observed: Observed, outcome: ExecuteResult) -> ReconcileDecision:
-        """Decides again with the refused children known; only the status and the events of that decision are
-        used."""
-        knowing = dataclasses.replace(observed, refusals=outcome.refusals)
+    def _with_refusals(
+        self, key: Key, observed: Observed, decision: ReconcileDecision, outcome: ExecuteResult
+    ) -> ReconcileDecision:
+        """The decision with refused children known, of which status and events are used. Ready is by the pods
+        then, too."""
+        tries = self._unanswered.pop(key, 0) + 1
+        if outcome.error is not None:
+            self._unanswered[key] = tries
+        unanswered = outcome.unanswered if tries >= UNANSWERED_TRIES else None
+        if not outcome.refusals and unanswered is None:
+            return decision
+        knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
         return decide(knowing, self._config, self._clock())
 
 

@@ -294,6 +294,10 @@ def test_every_class_diagnosis_gives_is_in_the_contract() -> None:
             "AdmissionDenied",
         ),
         ('admission webhook "policy.example" denied the request: no', "AdmissionDenied"),
+        (
+            'Pod "x" is invalid: spec.volumes[1]: Required value: must specify a volume type',
+            "InvalidConfig",
+        ),
     ],
 )
 def test_who_refused(text: str, reason: str) -> None:

@@ -125,6 +125,13 @@ def without_its_claim() -> World:
     return world
 
 
+def without_an_answer() -> World:
+    world = serving()
+    world.unanswered = ChildRefusal(kind="Service", name="smol", message="failed calling webhook")
+    world.reconcile(1)
+    return world
+
+
 def fallen_candidate() -> World:
     world = after(serving(), context=SMALLER)
     world.deployment_controller()
@@ -153,6 +160,7 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.RECONCILING, "True", _R.ROLLING_OUT): lambda: after(serving(), context=SMALLER),
     (_C.RECONCILING, "True", _R.SCALING): lambda: after(serving(), replicas=2),
     (_C.RECONCILING, "True", _R.MEASURING): lambda: after(serving(), workload=NEW_WORKLOAD),
+    (_C.RECONCILING, "True", _R.RETRYING): without_an_answer,
     (_C.RECONCILING, "False", _R.SETTLED): serving,
     (_C.RECONCILING, "False", _R.FAILED): without_its_claim,
     (_C.STALLED, "False", _R.PROGRESSING): serving,

@@ -248,3 +248,63 @@ def test_the_engine_that_crashes_is_quoted() -> None:
     assert "Upload it again." in said
     assert "bad magic" in said
     assert world.events[-1] == ("Warning", "ModelInvalid")
+
+
+INVALID = (
+    'Deployment.apps "x" is invalid: spec.template.labels: Invalid value: "a b": name part must consist of'
+)
+REPEATED = (
+    "failed to create typed patch object (ml/x; apps/v1, Kind=Deployment): "
+    '.spec.template.spec.topologySpreadConstraints: duplicate entries for key [topologyKey="zone"]'
+)
+DENIED = 'admission webhook "policy.example" denied the request: no'
+TOO_LARGE = "Request entity too large: limit is 3145728"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "field"),
+    [
+        (INVALID, "InvalidConfig", "spec.template.labels"),
+        (REPEATED, "InvalidConfig", "spec.template.spec.topologySpreadConstraints"),
+        (TOO_LARGE, "InvalidConfig", "Request entity too large"),
+        (DENIED, "AdmissionDenied", ""),
+    ],
+)
+def test_a_refused_candidate_is_told_beside_the_revision_that_serves(
+    said: str, reason: str, field: str
+) -> None:
+    world = World(MOCK_SPEC)
+    world.come_up()
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    (candidate,) = {name for name in _applied(world, "Deployment") if name not in world.sizes()}
+    world.refusals = (ChildRefusal(kind="Deployment", name=candidate, message=said, invalid=True),)
+    world.reconcile(1)
+    world.reconcile(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Stalled") == ("True", reason)
+    assert world.brief("Reconciling") == ("False", "Failed")
+    assert world.brief("RolloutAccepted") == ("False", reason)
+    message = world.condition("Stalled")["message"]
+    assert field in message
+    assert said[:200] in message
+
+
+def test_ready_follows_the_pods_while_a_child_is_refused_or_unanswered() -> None:
+    world = World()
+    world.come_up()
+    said = ChildRefusal(kind="Deployment", name="smol-x", message=INVALID, invalid=True)
+    (pod,) = world.pods("server")
+    for refusals, unanswered in (((said,), None), ((), said)):
+        world.refusals, world.unanswered = refusals, unanswered
+        world.serves(pod)
+        world.reconcile(1)
+        assert world.brief("Ready") == ("True", "Serving")
+        world.crash(pod)
+        world.reconcile(1)
+        assert world.brief("Ready")[0] == "False"
+        assert world.brief("Reconciling") != ("False", "Settled")
+
+
+def _applied(world: World, kind: str) -> set[str]:
+    decision = decide(world.observed(), world.config, world.now)
+    return {item["metadata"]["name"] for item in decision.apply if item["kind"] == kind}

@@ -149,6 +149,9 @@ def reconciling(snapshot: Snapshot) -> ConditionValue:
         return ConditionValue("False", Reason.FAILED, "User action is required.", "See Stalled.")
     if snapshot.work is None:
         return ConditionValue("False", Reason.SETTLED, "The cluster matches spec.")
+    if (found := snapshot.unanswered) is not None:
+        what = f"The API server does not take {found.kind} {found.name}."
+        return ConditionValue("True", Reason.RETRYING, what, "It is tried again.", found.message)
     return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot))
 
 

@@ -100,6 +100,8 @@ class Snapshot:
     """The scaler's decision; None: no scaler, or no decision yet."""
     scale_refused: str = ""
     """The API server's words where it refused a change of a Deployment."""
+    unanswered: ChildRefusal | None = None
+    """A child that the API server has neither taken nor refused in several tries."""
     token_note: str = ""
     """Consequence of a changed tokenSecretRef; "" without a change."""
     pods: ServerPods
@@ -156,6 +158,8 @@ class Snapshot:
         first."""
         if self.stalling_problem is not None:
             return None
+        if self.unanswered is not None:
+            return Reason.RETRYING
         if self.inspecting:
             return Reason.INSPECTING
         if not self.rollout.active and self.replicas:
@@ -192,6 +196,7 @@ def take_snapshot(
         replicas=reconcile_plan.desired_replicas,
         scaling=observed.scaling,
         scale_refused=next((item.message for item in observed.refusals if item.kind == "Deployment"), ""),
+        unanswered=observed.unanswered,
         token_note=_token_note(resource, subject),
         pods=ServerPods(
             count=len(live_pods(servers)),
@@ -250,14 +255,16 @@ def _problems(
     lost = lost_nodes(observed.nodes)
 
     def problem(revision: str) -> Problem | None:
+        if not revision:
+            return None
         size = rollout.replicas.get(revision, 0)
         return revision_problem(observed, revision, pods=servers, desired=size, lost=lost, now=now)
 
-    candidate = problem(rollout.candidate) if rollout.candidate else None
+    candidate = problem(rollout.candidate) or _refused_revision(observed, rollout.candidate)
     return ProblemSet(
         service=_service_problem(observed),
         blocking=(*_refused_children(observed), *reconcile_plan.blocking),
-        subject=problem(described) if described else None,
+        subject=problem(described),
         candidate=without_spare_gpu(observed.resource, candidate),
     )
 
@@ -285,6 +292,12 @@ def _refused_children(observed: Observed) -> list[Problem]:
         for item in sorted(observed.refusals, key=lambda item: not item.taken)
         if item.role != names.ROLE_PROBE and not (item.taken and _is_service(observed, item))
     ]
+
+
+def _refused_revision(observed: Observed, revision: str) -> Problem | None:
+    """Why the API server refuses the record or the Deployment of a revision: both have its name."""
+    found = (item for item in observed.refusals if item.name == revision)
+    return next(map(refused_child, found), None)
 
 
 def _token_note(resource: LLMDeployment, subject: Revision | None) -> str:

@@ -1,0 +1,60 @@
+"""What the rules let in and the API server refuses: told with its words, and Ready follows the pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tools.cluster.handle import Cluster
+from tools.harness.operating import FACTS, resource
+from tools.harness.operator_process import Kubelet, eventually
+
+ENGINE = {"name": "llamacpp", "resources": {"limits": {"memory": "2Gi"}}}
+ZONE = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
+    "label": ({"podTemplate": {"metadata": {"labels": {"a b": "c"}}}}, "labels"),
+    "mount": (
+        {
+            "engine": {**ENGINE, "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}]},
+            "podTemplate": {"spec": {"volumes": [{"name": "scratch", "emptyDir": {}}]}},
+        },
+        "volumeMounts",
+    ),
+    "requests": (
+        {"engine": {**ENGINE, "resources": {"limits": {"memory": "2Gi"}, "requests": {"memory": "4Gi"}}}},
+        "requests",
+    ),
+    "spread": (
+        {"podTemplate": {"spec": {"topologySpreadConstraints": [ZONE, ZONE]}}},
+        "topologySpreadConstraints",
+    ),
+}
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_what_the_api_server_refuses_is_a_condition_with_its_words(
+    api: Cluster, namespace: str, kubelet: Kubelet
+) -> None:
+    for name, (spec, _) in INVALID.items():
+        document = resource(namespace, **spec)
+        document["metadata"]["name"] = name
+        api.apply(document)
+    for _ in INVALID:
+        kubelet.finish_inspection(FACTS)
+
+    def conditions(name: str) -> dict[str, dict[str, Any]]:
+        status = api.get("llmd", name, "-n", namespace).get("status") or {}
+        return {item["type"]: item for item in status.get("conditions") or ()}
+
+    for name, (_, field) in INVALID.items():
+
+        def refused(name: str = name) -> dict[str, Any] | None:
+            found = conditions(name)
+            return found if found.get("Stalled", {}).get("status") == "True" else None
+
+        found = eventually(f"{name} is refused", refused, 30)
+        assert found["Stalled"]["reason"] == "InvalidConfig", found
+        assert field in found["Stalled"]["message"]
+        assert (found["Ready"]["status"], found["Reconciling"]["status"]) == ("False", "False")
+        assert any(word in found["Stalled"]["message"] for word in ("duplicate entries", "Invalid value"))
