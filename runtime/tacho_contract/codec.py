@@ -18,7 +18,7 @@ from tacho_contract.uri import ModelUri, parse_uri
 
 T = TypeVar("T")
 
-_FLAT = "flat"
+_FLAT, _LIMIT = "flat", "limit"
 
 WHOLE_NUMBER_LIMIT = 2**63
 """Limit of whole numbers: the API server's 64-bit integers. No number of a document comes near it."""
@@ -42,6 +42,11 @@ def flat(**renamed: str) -> dict[str, Any]:
     the declared type are written, so a value of a subclass may be passed.
     """
     return {_FLAT: renamed}
+
+
+def at_most(items: int) -> dict[str, Any]:
+    """Metadata of a list: with more items it is no document of the contract."""
+    return {_LIMIT: items}
 
 
 def to_dict(document: Any) -> Any:
@@ -77,12 +82,14 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 @functools.cache
-def _table(cls: type) -> tuple[tuple[str, str, Any, Mapping[str, str] | None], ...]:
-    """Of every field its name, its key, its type, and where its keys stand among its owner's their names.
+def _table(cls: type) -> tuple[tuple[str, str, Any, Mapping[str, str] | None, float], ...]:
+    """Of every field its name, its key, its type, where its keys stand among its owner's their names, and
+    its limit of items.
     Thousands of pods are read every few seconds: to find out anew each time took most of it."""
     hints = _hints(cls)
     return tuple(
-        (f.name, _camel(f.name), hints[f.name], f.metadata.get(_FLAT)) for f in dataclasses.fields(cls)
+        (f.name, _camel(f.name), hints[f.name], f.metadata.get(_FLAT), f.metadata.get(_LIMIT, math.inf))
+        for f in dataclasses.fields(cls)
     )
 
 
@@ -174,11 +181,13 @@ def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) 
     if not isinstance(data, dict):
         raise DocumentError(f"{path}: expected an object, got {type(data).__name__}")
     values: dict[str, Any] = {}
-    for name, usual, hint, flat_names in _table(kind):
+    for name, usual, hint, flat_names, limit in _table(kind):
         key = renamed.get(name, usual)
         if flat_names is not None:
             values[name] = _decode_object(hint, data, path, flat_names)
         elif key in data:
+            if limit < math.inf and isinstance(data[key], list) and len(data[key]) > limit:
+                raise DocumentError(f"{path}.{key}: {len(data[key])} items, more than {limit}")
             values[name] = _decode(hint, data[key], f"{path}.{key}")
     try:
         return kind(**values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tacho_contract import SCHEMA
-from tacho_contract.codec import flat
+from tacho_contract.codec import at_most, flat
 from tacho_contract.failure import Failure
 from tacho_contract.pod import MODEL_DIR
 from tacho_contract.uri import ModelUri
@@ -13,6 +13,12 @@ from tacho_contract.uri import ModelUri
 ENV_INSPECT_CONFIG = "TACHO_INSPECT_CONFIG"
 DEFAULT_REVISION = "main"
 """The hub's own default branch."""
+
+OTHER = "other"
+"""Kind of a tensor that no pattern names, and dtype of one whose type is unknown: it counts by its bytes."""
+CLASS_LIMIT = 64
+"""Tensor classes of a model. Published models have 20 at most."""
+LAYER_GROUP_LIMIT = 256
 
 HEADERS = "Headers"
 FULL = "Full"
@@ -29,7 +35,8 @@ class TensorClass:
     ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx).
     ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless requested."""
     dtype: str
-    """Data type of the tensor as stored: BF16, F16, F32, F8_E4M3, I32, U8, …, or a GGML type such as Q4_K."""
+    """Data type of the tensor as stored: BF16, F16, F32, F8_E4M3, I32, U8, …, a GGML type such as Q4_K, or
+    ``other``."""
     tensors: int
     parameters: int
     """Elements as stored (a packed int32 holding eight 4-bit weights counts as one)."""
@@ -79,7 +86,7 @@ class Architecture:
     multimodal: bool = False
     dtype: str = ""
     """bfloat16 | float16 | float32: what 16-bit engines compute in."""
-    layer_groups: tuple[LayerGroup, ...] = ()
+    layer_groups: tuple[LayerGroup, ...] = field(default=(), metadata=at_most(LAYER_GROUP_LIMIT))
     needs_remote_code: bool = False
     """The repository brings Python code that loading would run (auto_map). Inspection never runs it."""
 
@@ -139,7 +146,7 @@ class ModelFacts:
     """safetensors | gguf | ct2 | pytorch | custom."""
     architecture: Architecture | None = None
     quantization: StoredQuantization = StoredQuantization()
-    tensors: tuple[TensorClass, ...] = ()
+    tensors: tuple[TensorClass, ...] = field(default=(), metadata=at_most(CLASS_LIMIT))
     tokenizer: bool | None = None
     """Whether the model's files hold a tokenizer; None: not checked."""
     chat_template: bool | None = None

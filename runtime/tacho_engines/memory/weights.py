@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tacho_contract.model import Architecture, ModelFacts, TensorClass
+from tacho_contract.model import OTHER, Architecture, ModelFacts, TensorClass
 from tacho_engines.memory.rounding import ceil_div, round_up
 
 NF4_BITS = 4 + 32 / 64
@@ -59,12 +59,13 @@ def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: b
     (vLLM: these are not LinearBase, or are in the method's own skip list).
     """
     quantized = ("linear", "expert") if experts_too else ("linear",)
+    scales = "experts" if parameters(facts, "expert") else "split"
     sums = {"split": 0.0, "experts": 0.0, "embedding": 0.0, "head": 0.0, "replicated": 0.0}
     for tensor in facts.tensors:
         if tensor.kind in NEVER_LOADED:
             continue
         bits = linear_bits if tensor.kind in quantized and tensor.dtype in SIXTEEN_BIT else None
-        sums[_part(tensor, facts)] += tensor.parameters * bits / 8 if bits else _resident(tensor)
+        sums[_part(tensor.kind, scales)] += tensor.parameters * bits / 8 if bits else _resident(tensor)
     return Parts(**sums)
 
 
@@ -75,16 +76,13 @@ def _resident(tensor: TensorClass) -> float:
     return float(tensor.stored_bytes)
 
 
-def _part(tensor: TensorClass, facts: ModelFacts) -> str:
-    if tensor.kind == "embedding":
-        return "embedding"
-    if tensor.kind == "lm_head":
-        return "head"
-    if tensor.kind == "expert":
-        return "experts"
-    if tensor.kind == "scale":
-        return "experts" if parameters(facts, "expert") else "split"
-    return "replicated" if tensor.kind in ("norm", "router", "bias", "other") else "split"
+def _part(kind: str, scales: str) -> str:
+    """The part of a kind of tensors. ``scales``: the part whose weights the scales belong to."""
+    if kind == "scale":
+        return scales
+    if kind in ("norm", "router", "bias", OTHER):
+        return "replicated"
+    return {"embedding": "embedding", "lm_head": "head", "expert": "experts"}.get(kind, "split")
 
 
 def per_gpu(parts: Parts, architecture: Architecture, *, tensor: int, pipeline: int) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.run_parts import GGUF, UNPARSED
 from tacho_runtime.headers.architecture import read_architecture
-from tacho_runtime.headers.gguf import GGUFHeader
+from tacho_runtime.headers.gguf import GGML_TYPES, GGUFHeader
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
 from tacho_runtime.headers.json_values import read_json
 from tacho_runtime.headers.quantization import stored_quantization
+from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tacho_runtime.headers.source import FileEntry, ModelSource
 from tacho_runtime.headers.tensors import StoredTensor, aggregate, largest
 
@@ -45,6 +46,7 @@ def _has_template(source: ModelSource, files: tuple[FileEntry, ...], names: set[
     return bool(settings and settings.get("chat_template"))
 
 
+KNOWN_DTYPES = frozenset(DTYPE_BITS).union(name for name, _, _ in GGML_TYPES.values())
 STORED_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
@@ -61,7 +63,7 @@ def facts_from_config_and_tensors(
         base,
         architecture=architecture,
         quantization=stored_quantization(config, stored),
-        tensors=aggregate(stored, architecture.layers),
+        tensors=aggregate(stored, architecture.layers, KNOWN_DTYPES),
         unknown=(*base.unknown, *unknown),
     )
 
@@ -78,7 +80,7 @@ def facts_from_gguf(headers: list[GGUFHeader], base: ModelFacts) -> ModelFacts:
         base,
         architecture=architecture,
         quantization=gguf_quantization(metadata, tensors),
-        tensors=aggregate(tensors, architecture.layers),
+        tensors=aggregate(tensors, architecture.layers, KNOWN_DTYPES),
         tokenizer="tokenizer.ggml.model" in metadata,
         chat_template=bool(metadata.get("tokenizer.chat_template")),
         unknown=(*base.unknown, *unknown),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import prod
 from typing import NamedTuple
 
-from tacho_contract.model import TensorClass
+from tacho_contract.model import OTHER, TensorClass
 
 
 class StoredTensor(NamedTuple):
@@ -76,9 +76,7 @@ def _kind_of_pattern(name: str, dimensions: int) -> str:
     for kind, pattern in PATTERNS.items():
         if pattern.search(name):
             return kind
-    return (
-        "linear" if dimensions == 2 or name.endswith((".qweight", ".weight_packed", ".weight")) else "other"
-    )
+    return "linear" if dimensions == 2 or name.endswith((".qweight", ".weight_packed", ".weight")) else OTHER
 
 
 def largest(amounts: Iterable[tuple[str, int]]) -> str:
@@ -89,11 +87,15 @@ def largest(amounts: Iterable[tuple[str, int]]) -> str:
     return max(sums, key=lambda name: sums[name], default="")
 
 
-def aggregate(tensors: Iterable[StoredTensor], layers: int = 0) -> tuple[TensorClass, ...]:
-    """Tensors added up by kind and storage type, largest first."""
+def aggregate(
+    tensors: Iterable[StoredTensor], layers: int, known_dtypes: Collection[str]
+) -> tuple[TensorClass, ...]:
+    """Tensors added up by kind and storage type, largest first. The header's author chooses the names of
+    types, so those not in ``known_dtypes`` count as one."""
     sums: dict[tuple[str, str], list[int]] = {}
     for tensor in tensors:
-        entry = sums.setdefault((kind_of(tensor.name, tensor.shape, layers), tensor.dtype), [0, 0, 0])
+        dtype = tensor.dtype if tensor.dtype in known_dtypes else OTHER
+        entry = sums.setdefault((kind_of(tensor.name, tensor.shape, layers), dtype), [0, 0, 0])
         entry[0] += 1
         entry[1] += tensor.elements
         entry[2] += tensor.stored_bytes

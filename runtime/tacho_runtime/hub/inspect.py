@@ -14,7 +14,15 @@ from pathlib import Path
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError, Failure, FailureClass
-from tacho_contract.model import ENV_INSPECT_CONFIG, InspectConfig, InspectResult, ModelFacts, TensorClass
+from tacho_contract.model import (
+    CLASS_LIMIT,
+    ENV_INSPECT_CONFIG,
+    OTHER,
+    InspectConfig,
+    InspectResult,
+    ModelFacts,
+    TensorClass,
+)
 from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_runtime.files import configuration
@@ -25,7 +33,7 @@ from tacho_runtime.hub.remote import HubSource
 
 LIMIT_BYTES = 4096
 """The kubelet keeps 4 KiB of a container's message, and cuts the rest without a warning."""
-KEPT_CLASSES = (24, 16, 10, 6)
+KEPT_CLASSES = (CLASS_LIMIT - 1, 24, 16, 10, 6)
 UNKNOWN_LIMIT = 12
 UNKNOWN_TEXT_LIMIT = 160
 
@@ -35,7 +43,7 @@ def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -
     if result.failure:
         result = InspectResult(failure=_short_failure(result.failure))
     packed = codec.pack(result)
-    if result.facts and len(packed) > limit_bytes:
+    if result.facts and (len(packed) > limit_bytes or len(result.facts.tensors) > CLASS_LIMIT):
         for kept in KEPT_CLASSES:
             packed = codec.pack(InspectResult(facts=_shortened(result.facts, kept)))
             if len(packed) <= limit_bytes:
@@ -52,27 +60,20 @@ def _short_failure(failure: Failure) -> Failure:
 
 
 def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:
-    """``facts`` with only the ``kept`` largest tensor classes of their own, the rest added up by dtype."""
-    rest: dict[str, TensorClass] = {}
-    for small in facts.tensors[kept:]:
-        sum_so_far = rest.get(small.dtype) or TensorClass(
-            kind="other", dtype=small.dtype, tensors=0, parameters=0, stored_bytes=0
-        )
-        rest[small.dtype] = replace(
-            sum_so_far,
-            tensors=sum_so_far.tensors + small.tensors,
-            parameters=sum_so_far.parameters + small.parameters,
-            stored_bytes=sum_so_far.stored_bytes + small.stored_bytes,
-        )
+    """``facts`` with only the ``kept`` largest tensor classes of their own, the rest added up as one."""
+    rest = facts.tensors[kept:]
     unknown = tuple(clipped(text, UNKNOWN_TEXT_LIMIT) for text in facts.unknown[:UNKNOWN_LIMIT])
-    note = (
-        f"the kinds of the {len(facts.tensors) - kept} smallest tensor classes (they did not fit the message)"
+    if not rest:
+        return replace(facts, unknown=unknown)
+    added_up = TensorClass(
+        kind=OTHER,
+        dtype=OTHER,
+        tensors=sum(small.tensors for small in rest),
+        parameters=sum(small.parameters for small in rest),
+        stored_bytes=sum(small.stored_bytes for small in rest),
     )
-    return replace(
-        facts,
-        tensors=facts.tensors[:kept] + tuple(rest[dtype] for dtype in sorted(rest)[:16]),
-        unknown=(*unknown, note) if len(facts.tensors) > kept else unknown,
-    )
+    note = f"the kinds of the {len(rest)} smallest tensor classes (they did not fit the message)"
+    return replace(facts, tensors=(*facts.tensors[:kept], added_up), unknown=(*unknown, note))
 
 
 def _too_many_files(facts: ModelFacts) -> Failure:

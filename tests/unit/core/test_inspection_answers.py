@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tacho_contract import codec
 from tacho_contract.failure import Failure
+from tacho_contract.model import ModelFacts, TensorClass
 from tacho_operator.core.revisions.inspection import (
     facts_key,
 )
@@ -148,6 +151,28 @@ def test_a_cut_answer_is_no_answer() -> None:
     ended = world.pods("inspect")[0]["status"]["containerStatuses"][0]["state"]["terminated"]
     ended["message"] = ended["message"][:40]
     assert look(world).facts is None
+
+
+def too_many() -> ModelFacts:
+    scales = TensorClass(kind="scale", dtype="F16", tensors=1, parameters=1, stored_bytes=2)
+    return replace(hub_facts(), tensors=(scales,) * 800)
+
+
+def test_an_answer_with_too_many_tensor_classes_is_a_failure_that_says_so() -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(too_many())
+    found = look(world)
+    assert found.problem is not None
+    assert (found.facts, found.problem.reason) == (None, "ModelInvalid")
+    assert "800 items, more than 64" in found.problem.message
+
+
+def test_stored_facts_with_too_many_tensor_classes_are_inspected_again() -> None:
+    world = hub_world()
+    packed = {facts_key(world.observed().resource): codec.pack(too_many())}
+    world.objects["ConfigMap", "smol-facts"] = {"metadata": {"name": "smol-facts"}, "data": packed}
+    assert step(world).apply != ()
 
 
 def test_a_stored_answer_that_cannot_be_read_is_asked_for_again() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.model import InspectResult, TensorClass
+from tacho_contract.model import CLASS_LIMIT, InspectResult, TensorClass
 from tacho_runtime.hub.inspect import LIMIT_BYTES, packed_within_limit
 from tools.mock.checkpoints import NAMES, facts_for
 
@@ -35,6 +35,16 @@ def test_too_many_classes_are_added_up_and_said() -> None:
     assert sent is not None
     assert sum(c.stored_bytes for c in sent.tensors) == sum(c.stored_bytes for c in classes)
     assert any("did not fit" in line for line in sent.unknown)
+
+
+def test_classes_that_would_fit_the_message_are_bounded_too() -> None:
+    classes = tuple(
+        TensorClass(kind=f"k{n}", dtype="F16", tensors=1, parameters=1, stored_bytes=1) for n in range(200)
+    )
+    facts = replace(facts_for("small"), tensors=classes)
+    sent = codec.unpack(InspectResult, packed_within_limit(InspectResult(facts=facts))).facts
+    assert sent is not None
+    assert (len(sent.tensors), sum(item.tensors for item in sent.tensors)) == (CLASS_LIMIT, 200)
 
 
 def test_too_many_patterns_are_a_failure() -> None:

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.model import OTHER
 from tacho_runtime.headers import safetensors
+from tacho_runtime.headers.facts import facts_from_config_and_tensors
+from tacho_runtime.headers.tensors import StoredTensor
 from tests.properties import examples
-from tools.mock.checkpoints import write_safetensors
+from tools.mock.checkpoints import listed, write_safetensors
 
 
 def parse(data: bytes, size: int | None = None) -> tuple[Any, ...]:
@@ -55,6 +58,17 @@ def test_reads_eight_bytes_then_exactly_the_header(tmp_path: Path) -> None:
 def test_any_dtype_by_its_offsets(dtype: str, shape: tuple[int, ...], size: int) -> None:
     (tensor,) = parse(file_of({"t": entry(dtype, list(shape), [0, size])}, size))
     assert (tensor.dtype, tensor.stored_bytes) == (dtype, size)
+
+
+def test_types_that_nobody_knows_are_one_type_of_their_stored_bytes() -> None:
+    """The header's author chooses the names; each of its own, they would be hundreds of tensor classes."""
+    rows = [StoredTensor(f"layers.{n}.norm.weight", f"Q{n:015}", (7,), n) for n in range(800)]
+    rows.append(StoredTensor("layers.0.norm.weight", "BF16", (7,), 14))
+    facts = facts_from_config_and_tensors({}, rows, listed("x", rows, ""))
+    assert [(item.dtype, item.tensors, item.stored_bytes) for item in facts.tensors] == [
+        (OTHER, 800, sum(range(800))),
+        ("BF16", 1, 14),
+    ]
 
 
 def test_metadata_is_not_a_tensor() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
+from tacho_contract.model import TensorClass
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.ctranslate2 import memory as ctranslate2
@@ -91,6 +93,21 @@ def test_quantization_in_flight_leaves_embedding_and_head_alone():
     dense, packed = weights.parts(found), weights.parts(found, linear_bits=4.5)
     assert (packed.embedding, packed.head) == (dense.embedding, dense.head)
     assert packed.split == pytest.approx(dense.split * 4.5 / 16)
+
+
+def test_each_tensor_class_is_read_a_fixed_number_of_times():
+    """Hundreds of classes of scales took time by their square."""
+    reads = 0
+
+    class Counted(tuple):
+        def __iter__(self):
+            nonlocal reads
+            reads += 1
+            return super().__iter__()
+
+    scales = (TensorClass(kind="scale", dtype="F16", tensors=1, parameters=1, stored_bytes=2),) * 500
+    found = weights.parts(dataclasses.replace(facts("llama-2-7b"), tensors=Counted(scales)))
+    assert (found.split, reads) == (1000.0, 2)
 
 
 def test_ctranslate2_quantizes_embeddings_too():

@@ -222,14 +222,22 @@ def result(pod: PodView) -> InspectResult:
     text = end.message if end else ""
     try:
         return codec.unpack(InspectResult, text.strip())
-    except codec.DocumentError:
-        pass
+    except codec.DocumentError as error:
+        unusable = str(error)
     if (failure := problem.parse_failure(text)) is not None:
         return InspectResult(failure=failure)
     if (cause := disruption(pod)) is not None:
         return InspectResult(
             failure=Failure(
                 failure_class=cause.reason, message=cause.message, next_step="The inspection is retried."
+            )
+        )
+    if end is not None and end.exit_code == 0:
+        return InspectResult(
+            failure=Failure(
+                failure_class=FailureClass.MODEL_INVALID,
+                message=f"Pod {pod.name} read the model, and its result cannot be used: {unusable}.",
+                next_step="Check that the model's files are sound; the inspection is retried.",
             )
         )
     if pod.reason == "DeadlineExceeded" and end is not None and end.started is None:
