@@ -215,7 +215,7 @@ class PodSpecSubset(ApiModel):
     topology_spread_constraints: Annotated[list[TopologySpreadConstraint], items(8)] = Field(
         default_factory=list
     )
-    """How the pods are spread over zones and nodes."""
+    """How the pods are spread over zones and nodes. Absent: over both, as far as there is room."""
     image_pull_secrets: Annotated[list[LocalObjectReference], items(8, key="name")] = Field(
         default_factory=list
     )

@@ -47,6 +47,19 @@ def template_spec(resource: LLMDeployment) -> Manifest:
     return found
 
 
+def _spread(name: str) -> list[Manifest]:
+    """Replicas on different nodes and in different zones, as far as there is room: one loss leaves others."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": server_selector(name)},
+        }
+        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    ]
+
+
 def inspect_spec(resource: LLMDeployment) -> Manifest:
     """The part of the pod template that decides where an inspect pod may run: the same nodes, without GPUs or
     volumes."""
@@ -190,5 +203,6 @@ def pod_template(
             *user.get("volumes", []),
         ],
     }
+    spec.setdefault("topologySpreadConstraints", _spread(resource.metadata.name))
     _select_product(spec, resource, plan)
     return {"metadata": metadata, "spec": spec}
