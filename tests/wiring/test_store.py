@@ -6,7 +6,9 @@ import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from tacho_operator.core.names import DEPLOYMENT_LABEL
+import pytest
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL, REVISION_LABEL
 from tacho_operator.core.types import HubWaiters
 from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
@@ -41,12 +43,49 @@ def test_children_are_found_by_their_owner_and_forgotten_when_they_go() -> None:
     store.put("Pod", pod("a"))
     store.put("Pod", pod("c", owner="other", node="n1"))
     assert [found["metadata"]["name"] for found in store.children("Pod", KEY)] == ["a", "b"]
-    assert [found["metadata"]["name"] for found in store.pods_on({"n1"})] == ["b", "c"]
     assert store.owners_on("n1") == {KEY, Key("ml", "other")}
     store.remove("Pod", "ml", "b")
     assert [found["metadata"]["name"] for found in store.children("Pod", KEY)] == ["a"]
     assert store.owners_on("n1") == {Key("ml", "other")}
     assert [change.owner for change in changes] == ["smol", "smol", "other", "smol"]
+
+
+def owned_by(kind: str, name: str, uid: str = "") -> dict[str, Any]:
+    reference = {"kind": kind, "name": name, "uid": uid or f"uid-{name}", "controller": True}
+    return {"ownerReferences": [reference]}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        (owned_by("ReplicaSet", "set"), 2400.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": {REVISION_LABEL: "smol-1"}}, 2400.0),
+        (owned_by("LLMDeployment", "smol"), 1800.0),
+        ({}, None),
+        (owned_by("ReplicaSet", "set", "forged"), None),
+        (owned_by("ReplicaSet", "another"), None),
+        (owned_by("ReplicaSet", "lone"), None),
+        (owned_by("LLMDeployment", "smol", "forged"), None),
+        (owned_by("LLMDeployment", "gone"), None),
+        (owned_by("Deployment", "smol-1"), None),
+        (owned_by("ReplicaSet", "set") | {"namespace": "others"}, None),
+        (owned_by("LLMDeployment", "smol") | {"namespace": "others"}, None),
+    ],
+    ids=str,
+)
+def test_a_neighbour_has_owners_that_end_at_a_held_resource(
+    metadata: dict[str, Any], seconds: float | None
+) -> None:
+    store, _ = told()
+    spec = {"progressDeadlineSeconds": 2400}
+    store.put("LLMDeployment", thing("smol", owner=""))
+    store.put("Deployment", thing("smol-1", spec=spec, metadata=owned_by("LLMDeployment", "smol")))
+    store.put("ReplicaSet", thing("set", metadata=owned_by("Deployment", "smol-1")))
+    store.put("Deployment", thing("own", spec=spec, metadata=owned_by("LLMDeployment", "smol", "forged")))
+    store.put("ReplicaSet", thing("lone", metadata=owned_by("Deployment", "own")))
+    store.put("Pod", pod("a", node="n1", metadata=metadata))
+    assert [item.start_seconds for item in store.neighbours_on({"n1"})] == ([seconds] if seconds else [])
+    assert store.neighbours_on({"n2"}) == []
 
 
 def test_an_object_that_changes_hands_concerns_both() -> None:

@@ -23,6 +23,7 @@ from tacho_operator.core.types import (
     ChildRefusal,
     Config,
     HubWaiters,
+    Neighbour,
     NodeFacts,
     Observed,
     ReconcileDecision,
@@ -85,7 +86,7 @@ class World:
         self.unanswered: ChildRefusal | None = None
         self.scaling: Scaled | None = None
         self.nodes: tuple[NodeFacts, ...] | None = None
-        self.neighbours: list[dict[str, Any]] = []
+        self.neighbours: list[Neighbour] = []
         """Pods of other resources."""
         self.traffic: dict[tuple[str, str], SeenTraffic] = {}
         self.waiting: dict[str, HubWaiters] = {}
@@ -107,7 +108,7 @@ class World:
             unanswered=self.unanswered,
             claims=dict(self.claims),
             nodes=self.nodes,
-            neighbours=tuple(copied(self.neighbours)),
+            neighbours=tuple(self.neighbours),
             scaling=self.scaling,
             traffic=dict(self.traffic),
             waiting=dict(self.waiting),

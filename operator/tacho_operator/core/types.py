@@ -94,6 +94,15 @@ class HubWaiters:
     """When a waiting resource last succeeded, to about a minute."""
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A pod that some LLMDeployment of the cluster owns, not only by its labels."""
+
+    pod: Manifest
+    start_seconds: float
+    """Maximum time from its creation to its measurement, by its Deployment."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything that one decision depends on, read just before it."""
@@ -114,7 +123,7 @@ class Observed:
     """ReplicaSets, read for the condition FailedCreate (quota, admission), which no other object reports."""
     reports: Mapping[str, Report] = field(default_factory=dict)
     """Reports by pod uid; a pod that did not answer is absent."""
-    neighbours: tuple[Manifest, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
     """Pods of all resources, while a pod of this resource is being measured."""
     refusals: tuple[ChildRefusal, ...] = ()
     """Children that the API server refused in this reconcile pass."""

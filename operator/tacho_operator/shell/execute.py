@@ -14,6 +14,7 @@ from tacho_contract.text import visible
 from tacho_contract.units import format_time
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
+from tacho_operator.core.pods.owners import controller, owner_uid
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import (
@@ -26,7 +27,6 @@ from tacho_operator.shell.kube import (
     Kube,
     Missing,
 )
-from tacho_operator.shell.observe import controller, owner_uid
 
 logger = logging.getLogger(__name__)
 

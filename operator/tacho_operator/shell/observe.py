@@ -13,6 +13,7 @@ from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.names import DEPLOYMENT_LABEL, live_config_name
 from tacho_operator.core.pods.claims import claim_names
+from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import named
 from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.types import Manifest, Observed
@@ -51,18 +52,6 @@ def read_resource(raw: Manifest) -> LLMDeployment:
         place = ".".join(str(part) for part in first["loc"])
         raise UnreadableResource(f"{place}: {first['msg']}") from None
     return resource.model_copy(update={"status": stored_status(raw)})
-
-
-def controller(manifest: Manifest) -> Manifest | None:
-    """Reference to the controlling owner."""
-    owners = manifest["metadata"].get("ownerReferences") or ()
-    return next((owner for owner in owners if owner.get("controller")), None)
-
-
-def owner_uid(manifest: Manifest) -> str | None:
-    """Uid of the controlling owner."""
-    found = controller(manifest)
-    return str(found["uid"]) if found else None
 
 
 def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]:
@@ -121,7 +110,7 @@ class Observer:
             pods=pods,
             replica_sets=replica_sets,
             reports=reports,
-            neighbours=tuple(self._store.pods_on(nodes)) if measuring else (),
+            neighbours=tuple(self._store.neighbours_on(nodes)) if measuring else (),
             claims=self._claims(key.namespace, claim_names(resource.spec)),
             nodes=self._store.nodes(),
             history=self._store.history(key.namespace) if planning else (),

@@ -19,6 +19,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     write_neighbours,
 )
 from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.types import Neighbour
 from tools.harness.resources import NOW, at
 from tools.harness.world import World
 
@@ -79,12 +80,16 @@ def report(phase: str = "Serving", **measured: Any) -> Report:
 
 def contended(*neighbours: dict[str, Any], seen: dict[str, str] | None = None, **measured: Any) -> bool:
     found = flag_noisy_neighbours(
-        [MINE], {"mine": report(**measured)}, neighbours, seen=seen or {}, recorded=(), now=NOW
+        [MINE], {"mine": report(**measured)}, beside(*neighbours), seen=seen or {}, recorded=(), now=NOW
     ).reports["mine"]
     assert found.measurement is not None
     flagged = "Contended" in found.measurement.flags
-    assert not flagged or "other/" in found.measurement.message
+    assert not flagged or "pod" in found.measurement.message
     return flagged
+
+
+def beside(*pods: dict[str, Any]) -> list[Neighbour]:
+    return [Neighbour(pod, start_seconds=1e6) for pod in pods]
 
 
 @pytest.mark.parametrize(
@@ -122,13 +127,42 @@ def test_who_starts_loads_or_measures_on_the_same_node_meanwhile(
 
 def test_who_came_and_went_while_it_was_measured_is_remembered() -> None:
     probing = {"mine": report("Probing")}
-    first = flag_noisy_neighbours([MINE], probing, [pod("a")], seen={}, recorded=(), now=NOW)
-    assert first.seen == {"mine": "other/a"}
+    first = flag_noisy_neighbours([MINE], probing, beside(pod("a")), seen={}, recorded=(), now=NOW)
+    assert first.seen == {"mine": "pod a"}
     gone = flag_noisy_neighbours([MINE], probing, [], seen=first.seen, recorded=(), now=NOW)
     assert gone.seen == first.seen
     assert contended(seen=dict(gone.seen))
     stranger = flag_noisy_neighbours([], {}, [], seen=first.seen, recorded=(), now=NOW)
     assert stranger.seen == {}, "the pod is gone"
+
+
+@pytest.mark.parametrize(("seconds", "is_contended"), [(59, False), (60, False), (61, True)])
+def test_a_start_that_never_ends_counts_for_its_limit(seconds: float, is_contended: bool) -> None:
+    endless = Neighbour(pod("a", scheduled=-100), start_seconds=seconds)
+    found = flag_noisy_neighbours([MINE], {"mine": report()}, [endless], seen={}, recorded=(), now=NOW)
+    measured = found.reports["mine"].measurement
+    assert measured is not None
+    assert ("Contended" in measured.flags) == is_contended
+
+
+@given(st.sampled_from(["other", "secret-project"]), st.sampled_from(["a", "customer-x"]))
+def test_no_other_namespace_is_named(namespace: str, name: str) -> None:
+    stranger = pod(name)
+    stranger["metadata"]["namespace"] = namespace
+    found = flag_noisy_neighbours(
+        [MINE], {"mine": report()}, beside(stranger), seen={}, recorded=(), now=NOW
+    ).reports["mine"]
+    assert found.measurement is not None
+    shown = f"pod {name} was" if namespace == MINE.namespace else "a pod of another namespace was"
+    assert found.measurement.message.startswith(shown)
+
+
+def test_a_neighbour_that_an_earlier_version_noted_is_not_named() -> None:
+    found = flag_noisy_neighbours(
+        [MINE], {"mine": report()}, [], seen={"mine": "secret/x"}, recorded=(), now=NOW
+    ).reports["mine"]
+    assert found.measurement is not None
+    assert found.measurement.message.startswith("another pod was started")
 
 
 @pytest.mark.parametrize("state", ["Failed", "Skipped", "?"])
@@ -156,7 +190,7 @@ def test_neighbours_are_asked_for_only_while_they_matter() -> None:
 def test_no_time_is_too_strange(probe_seconds: float, observed_time: str, moment: datetime) -> None:
     now = moment.replace(tzinfo=NOW.tzinfo)
     reports = {"mine": report(probe_seconds=probe_seconds, observed_time=observed_time)}
-    flag_noisy_neighbours([MINE], reports, [pod("a")], seen={}, recorded=(), now=now)
+    flag_noisy_neighbours([MINE], reports, beside(pod("a")), seen={}, recorded=(), now=now)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "[" * 10**5])
@@ -175,7 +209,7 @@ def test_a_twin_makes_figures_provisional_until_they_are_taken_alone() -> None:
     (mine,) = world.pods("server")
     world.runs(mine, "Probing")
     twin = pod("twin", scheduled=0, node="node-1")
-    world.neighbours = [twin]
+    world.neighbours = beside(twin)
     world.reconcile(5)
     assert "measured-beside" in str(world.objects["ConfigMap", "smol-live"])
     world.neighbours = []
@@ -183,7 +217,9 @@ def test_a_twin_makes_figures_provisional_until_they_are_taken_alone() -> None:
     world.serves(mine)
     world.reconcile(5)
     assert world.brief("Measured") == ("Unknown", "MeasurementProvisional")
-    assert "other/twin" in world.condition("Measured")["message"]
+    message = world.condition("Measured")["message"]
+    assert "a pod of another namespace" in message
+    assert "twin" not in message
     assert world.status["summary"]["outputTokensPerSecondShown"].startswith("~")
     world.settle()
     assert "measured-beside" not in str(world.objects["ConfigMap", "smol-live"]), "it is recorded"
@@ -204,7 +240,7 @@ def test_a_throwaway_pod_that_was_disturbed_is_thrown_away_and_tried_later() -> 
     (probe,) = world.pods("probe")
     probe["spec"]["nodeName"] = "node-1"
     world.now += timedelta(seconds=60)
-    world.neighbours = [pod("twin", scheduled=30, node="node-1")]
+    world.neighbours = beside(pod("twin", scheduled=30, node="node-1"))
     world.serves(probe)
     world.reconcile(1)
     assert world.brief("Measured") == ("Unknown", "MeasurementProvisional")

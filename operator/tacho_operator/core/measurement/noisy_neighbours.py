@@ -17,7 +17,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.measurement.states import USABLE
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.types import Manifest, Neighbour
 
 CONTENDED = "Contended"
 NEW_SECONDS = 3600.0
@@ -31,25 +31,36 @@ class NeighbourActivity:
     """One pod that starts or is probed: it uses more of its node than one that serves."""
 
     uid: str
+    namespace: str
     name: str
-    """Namespace and name of the pod."""
     node: str
     since: datetime
     until: datetime | None
     """When the pod stopped using the node for its start; None: it still does."""
+    limit: timedelta
+    """Maximum duration of a start: a pod that never becomes ready does not count for ever."""
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
         least = timedelta(seconds=SHORTEST_SECONDS)
-        return self.since + least <= end and (self.until is None or start + least <= self.until)
+        over = start + least - self.since > self.limit or (
+            self.until is not None and start + least > self.until
+        )
+        return self.since + least <= end and not over
+
+    def seen_from(self, namespace: str) -> str:
+        """The pod in the words of a status in ``namespace``: no other namespace is named there."""
+        return f"pod {self.name}" if namespace == self.namespace else "a pod of another namespace"
 
 
-def neighbour_activities(pods: Iterable[Manifest]) -> tuple[NeighbourActivity, ...]:
+def neighbour_activities(neighbours: Iterable[Neighbour]) -> tuple[NeighbourActivity, ...]:
     """The activity of all tacho pods that run engines, in a stable order."""
-    found = (_neighbour_activity(PodView(pod)) for pod in pods)
-    return tuple(sorted((item for item in found if item), key=lambda item: (item.since, item.name)))
+    found = (_neighbour_activity(PodView(item.pod), item.start_seconds) for item in neighbours)
+    return tuple(
+        sorted((item for item in found if item), key=lambda item: (item.since, item.namespace, item.name))
+    )
 
 
-def _neighbour_activity(pod: PodView) -> NeighbourActivity | None:
+def _neighbour_activity(pod: PodView, start_seconds: float) -> NeighbourActivity | None:
     engine = pod.container(names.ENGINE_CONTAINER)
     since = pod.condition_time("PodScheduled") or pod.created
     if engine is not None and engine.restarts and engine.running_since is not None:
@@ -62,14 +73,21 @@ def _neighbour_activity(pod: PodView) -> NeighbourActivity | None:
     until = (ended or since) if over else pod.condition_time("Ready")
     if until is None and pod.terminating and pod.role == names.ROLE_SERVER:
         return None  # it drains
-    name = f"{pod.namespace}/{pod.name}"
-    return NeighbourActivity(uid=pod.uid, name=name, node=pod.node, since=since, until=until)
+    return NeighbourActivity(
+        uid=pod.uid,
+        namespace=pod.namespace,
+        name=pod.name,
+        node=pod.node,
+        since=since,
+        until=until,
+        limit=timedelta(seconds=start_seconds),
+    )
 
 
 def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[NeighbourActivity]) -> str:
-    """The name of the first neighbour active on the pod's node in that time; "": none."""
+    """The first neighbour active on the pod's node in that time, in words; "": none."""
     others = (item for item in found if item.node == pod.node and item.uid != pod.uid)
-    return next((item.name for item in others if item.overlaps(start, end)), "")
+    return next((item.seen_from(pod.namespace) for item in others if item.overlaps(start, end)), "")
 
 
 def probe_interval(measured: Measurement) -> tuple[datetime, datetime] | None:
@@ -90,13 +108,13 @@ class FlaggedReports:
     reports: Mapping[str, Report]
     """Reports of own pods, flagged Contended where the pod had a noisy neighbour."""
     seen: Mapping[str, str]
-    """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
+    """The noisy neighbour, in words, of each pod whose measurement is not recorded yet, by pod uid."""
 
 
 def flag_noisy_neighbours(
     pods: Iterable[PodView],
     reports: Mapping[str, Report],
-    neighbours: Iterable[Manifest],
+    neighbours: Iterable[Neighbour],
     *,
     seen: Mapping[str, str],
     recorded: Iterable[MeasurementEntry],
@@ -128,7 +146,9 @@ def _runs(recorded: Iterable[MeasurementEntry]) -> set[tuple[str, str]]:
 
 
 def _contended(measured: Measurement, neighbour: str, node: str) -> Measurement:
-    cause = f"pod {neighbour} was started, loaded or measured on node {node} meanwhile"
+    # An earlier version wrote the namespace and the name of the neighbour.
+    who = "another pod" if "/" in neighbour else neighbour
+    cause = f"{who} was started, loaded or measured on node {node} meanwhile"
     # First: what comes last in a long message is cut.
     message = f"{cause}; {measured.message}" if measured.message else cause
     flags = tuple(sorted({*measured.flags, CONTENDED}))

@@ -5,7 +5,7 @@ How to read it::
     store.resources()              every LLMDeployment's Key, or those of one namespace
     store.resource(key)            the LLMDeployment itself; None where it does not exist
     store.children("Pod", key)     its pods, by label; also Deployment, Service, ConfigMap, …
-    store.pods_on({"node-1"})      tacho's pods on these nodes, of all resources
+    store.neighbours_on({"n"})     pods on these nodes that LLMDeployments own, of all resources
     store.claim(namespace, name)   a PersistentVolumeClaim
     store.nodes(), store.history(namespace)
     store.stale()                  watches that are interrupted; empty: all are in sync
@@ -26,8 +26,9 @@ from sys import intern
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
+from tacho_operator.core.pods.owners import neighbour_of
 from tacho_operator.core.revisions.hub_backoff import SHARED_REASONS, ended_wait, notice_due
-from tacho_operator.core.types import HubWaiters, Manifest, NodeFacts, PastMeasurement
+from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.trimming import Packing, trimmed
 from tacho_operator.shell.workqueue import Key
@@ -178,10 +179,15 @@ class Store:
         found = {(name[0], pods[name].owner) for name in self._on_node.get(node, ())}
         return {Key(*owner) for owner in found if owner[1]}
 
-    def pods_on(self, nodes: Iterable[str]) -> list[Manifest]:
-        """tacho's pods on these nodes."""
+    def neighbours_on(self, nodes: Iterable[str]) -> list[Neighbour]:
+        """Pods on these nodes whose owners end at a held LLMDeployment."""
         names = sorted(name for node in set(nodes) for name in self._on_node.get(node, ()))
-        return [found for name in names if (found := self._read("Pod", name)) is not None]
+        pods = ((name[0], self._read("Pod", name)) for name in names)
+        found = (neighbour_of(pod, self._reader(namespace)) for namespace, pod in pods if pod is not None)
+        return [item for item in found if item is not None]
+
+    def _reader(self, namespace: str) -> Callable[[str, str], Manifest | None]:
+        return lambda kind, name: self._read(kind, (namespace, name))
 
     def claim(self, namespace: str, name: str) -> Manifest | None:
         """A PersistentVolumeClaim; None where it does not exist."""

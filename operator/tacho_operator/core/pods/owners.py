@@ -1,0 +1,51 @@
+"""Who controls an object, by uid: labels can be forged, and no owner is in another namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tacho_contract.launch import BASE_STARTUP_SECONDS
+from tacho_operator.core import names
+from tacho_operator.core.types import Manifest, Neighbour
+
+Read = Callable[[str, str], Manifest | None]
+"""The held object of a kind and a name, in the namespace of the pod."""
+
+
+def controller(manifest: Manifest) -> Manifest | None:
+    """Reference to the controlling owner."""
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def owner_uid(manifest: Manifest) -> str | None:
+    """Uid of the controlling owner."""
+    found = controller(manifest)
+    return str(found["uid"]) if found else None
+
+
+def controlling(manifest: Manifest, kind: str, read: Read) -> Manifest | None:
+    """The held object of that kind that controls ``manifest``; None where another controls it, or none."""
+    reference = controller(manifest) or {}
+    held = read(kind, str(reference.get("name", ""))) if reference.get("kind") == kind else None
+    return held if held is not None and held["metadata"]["uid"] == reference.get("uid") else None
+
+
+def neighbour_of(pod: Manifest, read: Read) -> Neighbour | None:
+    """The pod with the limit of its start; None unless its owners end at a held LLMDeployment.
+
+    A server pod belongs to a ReplicaSet of a revision's Deployment, a probe pod to the LLMDeployment itself.
+    """
+    revision = (pod["metadata"].get("labels") or {}).get(names.REVISION_LABEL, "")
+    deployment = read("Deployment", revision)
+    if (replica_set := controlling(pod, "ReplicaSet", read)) is not None:
+        deployment = controlling(replica_set, "Deployment", read)
+        resource = controlling(deployment, "LLMDeployment", read) if deployment else None
+    else:
+        resource = controlling(pod, "LLMDeployment", read)
+        if deployment is not None and controlling(deployment, "LLMDeployment", read) != resource:
+            deployment = None
+    if resource is None:
+        return None
+    limit = ((deployment or {}).get("spec") or {}).get("progressDeadlineSeconds", BASE_STARTUP_SECONDS)
+    return Neighbour(pod, float(limit))
