@@ -54,6 +54,8 @@ class FailureClass(str, Enum):
     PORT_IN_USE = "PortInUse"
     QUANTIZATION_NOT_APPLIED = "QuantizationNotApplied"
     INVALID_CONFIG = "InvalidConfig"
+    UNREADABLE_SPEC = "UnreadableSpec"
+    INTERNAL_ERROR = "InternalError"
 
     def __str__(self) -> str:
         return str(self.value)
@@ -239,8 +241,16 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         tries_again=False,
     ),
     _F.INVALID_CONFIG: FailureKind(
-        meaning="The engine or runtime refuses a setting, or a referenced object is missing.",
-        next_step="Correct engine.extraArgs, engine.env, engine.custom or that object.",
+        meaning="The API server, engine or runtime refuses a setting, or an object is missing.",
+        next_step="Correct that field, engine.extraArgs, engine.env, engine.custom or the object.",
+    ),
+    _F.UNREADABLE_SPEC: FailureKind(
+        meaning="This version of the operator cannot read spec; another version accepted it.",
+        next_step="Apply a valid spec, or upgrade the operator.",
+    ),
+    _F.INTERNAL_ERROR: FailureKind(
+        meaning="The operator failed to decide on this resource: a defect of the operator.",
+        next_step="Revert the last change of spec; report the error with the operator's log.",
     ),
 }
 

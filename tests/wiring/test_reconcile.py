@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.api.crd.definition import resource_schema
-from tacho_operator.core.types import Observed, ReconcileDecision, ResourceEvent
+from tacho_operator.core.types import Observed, ResourceEvent
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.execute import post_events
 from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Invalid, Kube
@@ -283,8 +283,7 @@ async def test_an_event_hides_no_character() -> None:
             posted.append(manifest)
 
     event = ResourceEvent(type="Warning", reason="Failed", message="a\n\x1b[31m\x9b\u202e\u200b")
-    decision = ReconcileDecision(status=None, now=NOW, reason="", events=(event,))
-    await post_events(cast(Kube, Posting()), World(resourceVersion="1").observed(), decision)
+    await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (event,), NOW)
     assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from tacho_contract.text import visible
 from tacho_contract.units import format_time
@@ -273,15 +275,15 @@ def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
     return bool(ours) and all(ours[key] == theirs.get(key) for key in ("apiVersion", "kind", "name"))
 
 
-async def write_status(kube: Kube, observed: Observed, status: LLMDeploymentStatus | None) -> bool:
+async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
     """Server-side apply of the whole status; no request when it is stored already, or stays as it is."""
     wire = status.to_wire() if status else None
-    if wire is None or observed.raw.get("status") == wire:
+    if wire is None or raw.get("status") == wire:
         return False
-    metadata = observed.raw["metadata"]
+    metadata = raw["metadata"]
     body = {
-        "apiVersion": observed.raw["apiVersion"],
-        "kind": observed.raw["kind"],
+        "apiVersion": raw["apiVersion"],
+        "kind": raw["kind"],
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
         "status": wire,
     }
@@ -292,18 +294,17 @@ async def write_status(kube: Kube, observed: Observed, status: LLMDeploymentStat
     return True
 
 
-async def post_events(kube: Kube, observed: Observed, decision: ReconcileDecision) -> None:
+async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
     """Posts events; a refused event is logged and never holds up the work it reports."""
-    for event in decision.events:
+    for event in events:
         try:
-            await kube.create(_event(observed.raw, event, decision))
+            await kube.create(_event(raw, event, now))
         except ApiError as error:
             logger.warning("event %s: %s", event.reason, error)
 
 
-def _event(raw: Manifest, event: ResourceEvent, decision: ReconcileDecision) -> Manifest:
-    metadata = raw["metadata"]
-    now = format_time(decision.now)
+def _event(raw: Manifest, event: ResourceEvent, now: datetime) -> Manifest:
+    metadata, moment = raw["metadata"], format_time(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -324,7 +325,7 @@ def _event(raw: Manifest, event: ResourceEvent, decision: ReconcileDecision) -> 
         "message": visible(event.message[:1024]),
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
         "count": 1,
     }

@@ -60,6 +60,11 @@ class Metrics:
             "tacho_operator_live_reads_total",
             "Reconciles that read from the API server, as the store did not show their own writes in time.",
         )
+        self.undecided = counter(
+            "tacho_operator_undecided_total",
+            "Reconciles that ended without a decision, by reason: InternalError or UnreadableSpec.",
+            ["reason"],
+        )
         self.writes_avoided = counter(
             "tacho_operator_writes_avoided_total",
             "Objects that a reconcile looked at and left as they were.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 from pydantic import ValidationError
@@ -16,8 +16,9 @@ from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import named
 from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.status.undecided import StoredResource, internal_error, unreadable_spec
 from tacho_operator.core.types import Manifest, Observed
-from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.kube import ApiError, Kube
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
@@ -37,6 +38,16 @@ CHILDREN = (
 
 class UnreadableResource(Exception):
     """A stored resource that the types refuse: an old CRD let it in."""
+
+
+class UndecidedResource(Exception):
+    """A stored resource without a decision. Its cause is an UnreadableResource, or a defect."""
+
+    def __init__(self, found: StoredResource, cause: Exception) -> None:
+        readable = not isinstance(cause, UnreadableResource)
+        self.found = found
+        self.problem = internal_error(cause) if readable else unreadable_spec(str(cause))
+        super().__init__(self.problem.message)
 
 
 def read_resource(raw: Manifest) -> LLMDeployment:
@@ -73,7 +84,7 @@ class Observer:
         self._kube, self._store, self._reports = kube, store, reports
 
     async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
-        """The resource and everything around it; None when it was deleted. Raises UnreadableResource.
+        """The resource and everything around it; None when it was deleted. Raises UndecidedResource.
 
         ``live``: the resource and its children come from the API server, as the store is not yet current.
         """
@@ -81,7 +92,6 @@ class Observer:
         if raw is None:
             self._reports.forget(key)
             return None
-        resource = read_resource(raw)
         selector = f"{DEPLOYMENT_LABEL}={key.name}"
         found = {
             kind: await self._kube.list_all(kind, key.namespace, selector)
@@ -93,6 +103,26 @@ class Observer:
         mine = {kind: owned(items, uid) for kind, items in found.items()}
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
         pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
+        try:
+            return await self._complete(key, raw, mine, replica_sets, pods)
+        except ApiError:
+            raise
+        except Exception as error:
+            stored = StoredResource(
+                raw=raw, pods=pods, deployments=mine["Deployment"], services=mine["Service"]
+            )
+            raise UndecidedResource(stored, error) from error
+
+    async def _complete(
+        self,
+        key: Key,
+        raw: Manifest,
+        mine: Mapping[str, tuple[Manifest, ...]],
+        replica_sets: tuple[Manifest, ...],
+        pods: tuple[Manifest, ...],
+    ) -> Observed:
+        """What the children's content tells, and what is around the resource."""
+        resource = read_resource(raw)
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
         planning = not recorded or desired_revision_name(resource) not in recorded
         reports = await self._reports.collect(key, pods, _live_config_text(mine["ConfigMap"], key.name))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.status.events import transition_events
+from tacho_operator.core.status.undecided import StoredResource, undecided_status
 from tacho_operator.core.types import Config, Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.execute import (
     ExecuteResult,
@@ -20,7 +24,7 @@ from tacho_operator.shell.execute import (
 )
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.observe import Observer, UnreadableResource
+from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
@@ -72,7 +76,11 @@ class Reconciler:
     async def __call__(self, key: Key) -> float | None:
         """Returns after how many seconds to reconcile again, None for "when something changes"."""
         with self._metrics.reconcile():
-            return await self._reconcile(key)
+            try:
+                return await self._reconcile(key)
+            except UndecidedResource as undecided:
+                await self._report_undecided(key, undecided)
+                raise  # the queue tries again, after a pause that doubles
 
     async def _reconcile(self, key: Key) -> float | None:
         unseen = self._expectations.get(key, ())
@@ -80,11 +88,7 @@ class Reconciler:
         if live:
             logger.warning("%s/%s: its own writes are not seen yet: it is read live", *key)
             self._metrics.live_reads.inc()
-        try:
-            observed = await self._observer.observe(key, live=live)
-        except UnreadableResource as error:
-            logger.error("%s/%s cannot be read: %s; re-apply it with a valid spec", *key, error)
-            return None
+        observed = await self._observer.observe(key, live=live)
         if observed is None:
             self._metrics.forget(key)
             self._scaler.forget(key)
@@ -93,9 +97,10 @@ class Reconciler:
             self._children.pop(key, None)
             self._unanswered.pop(key, None)
             return None
-        observed = self._scaler.observed(key, observed)
-        decision = decide(observed, self._config, self._clock())
-        self._scaler.follow(key, observed, decision.status)
+        with _deciding(observed):
+            observed = self._scaler.observed(key, observed)
+            decision = decide(observed, self._config, self._clock())
+            self._scaler.follow(key, observed, decision.status)
         if not is_reported(observed.raw) and decision.status is not None:
             # Of thousands applied at once each has its first status soon. That status's event wakes it for
             # the rest, with the priority of those that have a status.
@@ -109,12 +114,10 @@ class Reconciler:
         try:
             outcome = await execute(kube, observed, decision)
             decision = self._with_refusals(key, observed, decision, outcome)
-            changed = await write_status(kube, observed, decision.status)
-            await post_events(kube, observed, decision)
+            changed = await write_status(kube, observed.raw, decision.status)
+            await post_events(kube, observed.raw, decision.events, decision.now)
         finally:
-            # What is not seen stays expected: a live reconcile without a write makes the store no newer.
-            late = {item.place: item for item in unseen if not item.seen(self._store)}
-            self._expectations[key] = tuple({**late, **kube.written}.values())
+            self._expect(key, kube)
             self._children[key] = _existing(observed, desired, kube.applied)
         self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
         status = decision.status or observed.resource.status
@@ -162,7 +165,43 @@ class Reconciler:
         if not outcome.refusals and unanswered is None:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
-        return decide(knowing, self._config, self._clock())
+        with _deciding(knowing):
+            return decide(knowing, self._config, self._clock())
+
+    async def _report_undecided(self, key: Key, undecided: UndecidedResource) -> None:
+        """The status and the event of a resource without a decision; its children stay as they are."""
+        found, now = undecided.found, self._clock()
+        self._metrics.undecided.labels(undecided.problem.reason).inc()
+        status = undecided_status(found, undecided.problem, now)
+        kube = RecordingClient(self._kube)
+        try:
+            if await write_status(kube, found.raw, status):
+                logger.error("%s/%s: %s", *key, undecided, exc_info=undecided.__cause__)
+                await post_events(kube, found.raw, transition_events(stored_status(found.raw), status), now)
+        finally:
+            self._expect(key, kube)
+        self._metrics.observe(key, status, desired_replicas=found.desired_replicas)
+
+    def _expect(self, key: Key, kube: RecordingClient) -> None:
+        """Expects what was written, and what is not seen yet: a live reconcile without a write makes no store
+        newer."""
+        late = {item.place: item for item in self._expectations.get(key, ()) if not item.seen(self._store)}
+        self._expectations[key] = tuple({**late, **kube.written}.values())
+
+
+@contextmanager
+def _deciding(observed: Observed) -> Iterator[None]:
+    """Raises UndecidedResource from any error: one resource's must not stop the others, nor hide its pods."""
+    try:
+        yield
+    except Exception as error:
+        found = StoredResource(
+            raw=observed.raw,
+            pods=observed.pods,
+            deployments=observed.deployments,
+            services=observed.services,
+        )
+        raise UndecidedResource(found, error) from error
 
 
 def _existing(

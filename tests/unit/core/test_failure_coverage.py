@@ -108,7 +108,12 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.IMPORT_FAILED: (
         "unit/engines/test_import_failures.py::test_the_runtime_reports_it_and_no_retry_is_expected",
     ),
-    F.INVALID_CONFIG: ("unit/runtime/test_real_engine.py::test_argument_the_engine_does_not_know",),
+    F.INVALID_CONFIG: (
+        "api/test_operator_invalid.py::test_what_the_api_server_refuses_is_a_condition_with_its_words",
+        "unit/runtime/test_real_engine.py::test_argument_the_engine_does_not_know",
+    ),
+    F.UNREADABLE_SPEC: ("wiring/test_undecided.py::test_a_spec_that_cannot_be_read_is_its_own_condition",),
+    F.INTERNAL_ERROR: ("wiring/test_undecided.py::test_a_defect_is_a_condition_of_that_resource_alone",),
 }
 
 

@@ -99,23 +99,33 @@ def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
         if value is None:
             found = remove_condition(found, kind)
         else:
-            judged = Condition(
-                type=str(kind),
-                status=value.status,
-                reason=str(value.reason),
-                message=value.message,
-                last_transition_time=format_time(now),
-                observed_generation=snapshot.resource.metadata.generation,
-            )
-            found = set_condition(found, judged)
+            generation = snapshot.resource.metadata.generation
+            found = set_condition(found, condition_of(kind, value, generation, now))
     return found
+
+
+def condition_of(kind: ConditionType, value: ConditionValue, generation: int, now: datetime) -> Condition:
+    """The condition as status stores it."""
+    return Condition(
+        type=str(kind),
+        status=value.status,
+        reason=str(value.reason),
+        message=value.message,
+        last_transition_time=format_time(now),
+        observed_generation=generation,
+    )
+
+
+def serving_message(reached: int, desired: int) -> str:
+    """How many of the desired replicas serve."""
+    return f"{min(reached, desired)} of {desired} replicas serve."
 
 
 def ready(snapshot: Snapshot) -> ConditionValue:
     """Whether a request now gets an answer."""
     if snapshot.serves:
         reached, desired = snapshot.pods.reached, snapshot.replicas
-        count = f"{min(reached, desired)} of {desired} replicas serve."
+        count = serving_message(reached, desired)
         if reached >= desired:
             return ConditionValue("True", Reason.SERVING, count)
         problem = next(
