@@ -112,14 +112,15 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
+INSECURE_HUB = "TACHO_INSECURE_HUB"
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 """Only inspecting and fetching may see them: the engine runs the model's code."""
 
 
 def hub_environment(model: ModelSpec) -> dict[str, str]:
-    """Environment variables to inspect and fetch the model, added to the caller's own. Raises
-    CommandError."""
-    return _values("spec.model.hub.env", model.hub.env if model.hub else ())
+    """Environment variables to inspect and fetch the model, added to the caller's own, whose HF_ENDPOINT is
+    their choice. Raises CommandError."""
+    return {**_values("spec.model.hub.env", model.hub.env if model.hub else ()), INSECURE_HUB: "1"}
 
 
 def engine_environment(resource: LLMDeployment, caller: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from tacho_contract.failure import Failure
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.pod import TERMINATION_LOG
 from tacho_contract.text import visible
 from tacho_runtime.hub.failures import unreachable
@@ -17,7 +17,22 @@ ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 """Where the termination message goes instead of the kubelet's file."""
 
 
-def hub_token() -> str:
+ENV_INSECURE_HUB = "TACHO_INSECURE_HUB"
+"""Set where the caller's own HF_ENDPOINT may be without encryption; no resource can set it."""
+
+
+def hub_token(endpoint: str) -> str:
+    """The token for the hub that is asked: ``endpoint``, which the operator has checked, else the variable's.
+
+    Raises FailedError, before it reads the token, for a variable that names a hub without encryption.
+    """
+    named = os.environ.get("HF_ENDPOINT", "")
+    if not endpoint and named and not named.startswith("https://") and not os.environ.get(ENV_INSECURE_HUB):
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"HF_ENDPOINT {named} is not encrypted.",
+            "Use https://, or name it in model.hub.endpoint.",
+        )
     return os.environ.get("HF_TOKEN", "").strip()
 
 

@@ -273,10 +273,11 @@ def main() -> int:
     os.umask(0o022)  # the engine runs as any user id
     try:
         config = configuration(FetchConfig, text, ENV_FETCH_CONFIG)
+        token = container.hub_token(config.endpoint)
     except FailedError as refusal:
         return _fail(refusal.failure)
     os.environ.setdefault("HF_HOME", f"{config.state_dir}/client")
-    result = fetch(config, container.hub_token())
+    result = fetch(config, token)
     if isinstance(result, Failure):
         return _fail(result)
     sys.stdout.write(f"{config.repository}@{config.files.commit} is complete in {result}\n")

@@ -127,11 +127,12 @@ def main(arguments: list[str]) -> int:
     container.end_on_sigterm()
     try:
         config = configuration(InspectConfig, os.environ.get(ENV_INSPECT_CONFIG, ""), ENV_INSPECT_CONFIG)
+        token = container.hub_token(config.endpoint)
     except FailedError as refusal:
         result = InspectResult(failure=refusal.failure)
     else:
         _end_after(config.timeout_seconds)
-        result = inspect(config, container.hub_token(), _end_after)
+        result = inspect(config, token, _end_after)
         container.end_limit()
     message = packed_within_limit(result)
     Path(container.termination_log()).write_text(message)

@@ -30,6 +30,10 @@ def _env(**variable: Any) -> list[dict[str, Any]]:
     return [{"name": "X", **variable}]
 
 
+def _proxy(**variable: Any) -> list[dict[str, Any]]:
+    return [{"name": "https_proxy", **variable}]
+
+
 def _volume(**volume: Any) -> dict[str, Any]:
     return {"podTemplate__spec__volumes": [{"name": "v", **volume}]}
 
@@ -66,12 +70,22 @@ MODEL = (
     _refused("every byte of a hub's model", "verification-of-claim", base=HUB, model__verification="Full"),
     _malformed("a way of comparing that there is not", "spec.model.verification", model__verification="All"),
     _refused("a token for a claim", "hub-of-hub", model__tokenSecretRef={"name": "hf"}),
-    _refused("the token as a variable", "hub-env-refused", base=HUB,
+    _refused("the token as a variable", "hub-env-known", base=HUB,
              model__hub={"env": [{"name": "HF_TOKEN", "value": "hf_x"}]}),
+    _refused("a hub variable that is not known", "hub-env-known", base=HUB,
+             model__hub={"env": [{"name": "HF_HUB_DOWNLOAD_TIMEOUT", "value": "1"}, *_env(value="1")]}),
+    _refused("code for the hub's client", "hub-env-known", base=HUB,
+             model__hub={"env": [{"name": "OPENSSL_CONF", "value": "/x"}]}),
+    _accepted("an encrypted mirror as a variable", HUB,
+              model__hub={"env": [{"name": "HF_ENDPOINT", "value": "https://hub.example"}]}),
+    _refused("a mirror without encryption as a variable", "hub-env-endpoint", base=HUB,
+             model__hub={"env": [{"name": "HF_ENDPOINT", "value": "http://hub.example"}]}),
+    _refused("a mirror from a secret", "hub-env-endpoint", base=HUB,
+             model__hub={"env": [{"name": "HF_ENDPOINT", "valueFrom": SECRET_VALUE}]}),
     _refused("hub variable with two values", "hub-env-one-value", base=HUB,
-             model__hub={"env": _env(value="1", valueFrom=SECRET_VALUE)}),
+             model__hub={"env": _proxy(value="1", valueFrom=SECRET_VALUE)}),
     _refused("hub variable from nowhere", "hub-env-one-source", base=HUB,
-             model__hub={"env": _env(valueFrom={})}),
+             model__hub={"env": _proxy(valueFrom={})}),
     _malformed("nine globs", "spec.model.files", model__files=["*"] * 9),
     _malformed("no uri", "spec.model.uri", model={}),
     _malformed("an endpoint without a scheme", "spec.model.hub.endpoint", base=HUB,

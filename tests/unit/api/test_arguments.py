@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_operator.api.rules.deny_list import (
+    HUB_VARIABLES,
     LONG_SWITCHES,
+    PROXIES,
     SHORT_SWITCHES,
     VARIABLES,
     arguments_pattern,
+    hub_variables_pattern,
     refused_arguments,
+    refused_hub_variables,
     refused_variables,
     switch_name,
     variables_pattern,
@@ -84,15 +88,31 @@ def test_variables_are_not_expanded_in_arguments() -> None:
     assert [refusal.name for refusal in refused_arguments(["$(HIDDEN)"])] == ["$("]
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "VLLM_SERVER_DEV_MODE", "TACHO_X", "hf_token"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("LD_PRELOAD", "LD_DEBUG", "ld_bind_now", "PYTHONPATH", "PYTHONINSPECT", "PYTHONPYCACHEPREFIX"),
+        *("VLLM_SERVER_DEV_MODE", "TACHO_X", "hf_token", "GCONV_PATH", "OPENSSL_CONF", "OPENSSL_MODULES"),
+        *("GLIBC_TUNABLES", "PYTHONWARNINGS", "PYTHON_PRESITE"),
+    ],
+)
 def test_a_refused_variable_is_found(name: str) -> None:
     (refusal,) = refused_variables(["OMP_NUM_THREADS", name])
     assert (refusal.index, refusal.name) == (1, name)
     assert "refused" in refusal.message
+    assert re.search(variables_pattern(), name)
 
 
 @pytest.mark.parametrize(
-    "name", ["OMP_NUM_THREADS", "VLLM_LOGGING_LEVEL", "HF_HUB_DOWNLOAD_TIMEOUT", "XTACHO_X"]
+    "name",
+    [
+        "OMP_NUM_THREADS",
+        "PYTHONUNBUFFERED",
+        "OLD_X",
+        "VLLM_LOGGING_LEVEL",
+        "HF_HUB_DOWNLOAD_TIMEOUT",
+        "XTACHO_X",
+    ],
 )
 def test_other_variables_are_let_through(name: str) -> None:
     assert refused_variables([name]) == ()
@@ -128,3 +148,20 @@ def test_numbers_and_words_are_no_switches() -> None:
 
 def test_every_refused_variable_is_seen_by_cel() -> None:
     assert all(re.search(variables_pattern(), name) for name in VARIABLES)
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "HF_HUB_ETAG_TIMEOUT"])
+def test_what_the_hub_is_reached_by_may_be_set(name: str) -> None:
+    assert refused_hub_variables([(name, "x")]) == ()
+    assert re.search(hub_variables_pattern(), name)
+
+
+@given(st.text(max_size=30))
+def test_any_other_variable_of_the_hub_is_refused(name: str) -> None:
+    known = name in HUB_VARIABLES or name.upper() in PROXIES
+    assert bool(refused_hub_variables([(name, "https://x")])) != known
+
+
+@given(st.text(max_size=30) | st.text(max_size=20).map(lambda rest: f"https://{rest}"))
+def test_the_hub_as_a_variable_is_encrypted(value: str) -> None:
+    assert bool(refused_hub_variables([("HF_ENDPOINT", value)])) != value.startswith("https://")

@@ -30,6 +30,16 @@ def with_engine(**engine: Any) -> dict[str, Any]:
             },
             "model.hub.env[0]: PYTHONPATH",
         ),
+        (
+            changed(
+                HUB_SPEC,
+                model={
+                    **HUB_SPEC["model"],
+                    "hub": {"env": [{"name": "HF_ENDPOINT", "value": "http://hub.example"}]},
+                },
+            ),
+            "model.hub.env[0]: HF_ENDPOINT is refused: its value must begin with https://",
+        ),
     ],
 )
 def test_refused_spellings_stall_and_start_nothing(spec: dict[str, Any], names: str) -> None:

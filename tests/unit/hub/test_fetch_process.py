@@ -182,3 +182,13 @@ def test_broken_configuration(log: Path, tmp_path: Path) -> None:
     sidecar.process.communicate(timeout=60)
     assert sidecar.process.returncode == 1
     assert codec.loads(Failure, log.read_text()).failure_class == FailureClass.INVALID_CONFIG
+
+
+def test_a_hub_without_encryption_as_a_variable_gets_no_token(config: FetchConfig, log: Path) -> None:
+    sidecar = Sidecar(replace(config, endpoint=""), log, HF_ENDPOINT="http://hub.example", HF_TOKEN=TOKEN)
+    output = "".join(sidecar.process.communicate(timeout=60))
+    assert sidecar.process.returncode == 1
+    failure = codec.loads(Failure, log.read_text())
+    assert failure.failure_class == FailureClass.INVALID_CONFIG
+    assert "not encrypted" in failure.message
+    assert TOKEN not in output + log.read_text()

@@ -91,3 +91,22 @@ def test_process_goes_through_a_proxy(hub: RunningHub, published: InspectConfig,
     code, result, _ = run(config, tmp_path, HTTP_PROXY=hub.url, NO_PROXY="", no_proxy="")
     assert code == 0, result.failure
     assert {entry["host"] for entry in hub.fake.log} == {"hub.example"}
+
+
+@pytest.mark.parametrize("endpoint", ["http://hub.example", " http://hub.example", "HTTP://hub.example"])
+def test_a_hub_without_encryption_as_a_variable_gets_no_token(endpoint: str, tmp_path: Path) -> None:
+    """Whatever rules let it through: the pod looks at what it will ask, before it reads the token."""
+    config = InspectConfig(uri=HubUri("acme/llama"))
+    code, result, errors = run(config, tmp_path, HF_ENDPOINT=endpoint, HF_TOKEN="hf_secret_value")
+    assert code == 1
+    assert result.failure is not None
+    assert result.failure.failure_class == FailureClass.INVALID_CONFIG
+    assert "not encrypted" in result.failure.message
+    assert "hf_secret_value" not in errors
+
+
+def test_the_endpoint_that_the_operator_has_checked_is_the_one_that_is_asked(
+    hub: RunningHub, published: InspectConfig, tmp_path: Path
+) -> None:
+    assert published.endpoint.startswith("http://")
+    assert run(published, tmp_path, HF_ENDPOINT="http://127.0.0.1:1")[0] == 0

@@ -1,4 +1,4 @@
-"""Which engine arguments and variables a user may not set, and why.
+"""Which engine arguments and variables a user may not set, and which of the hub's they may.
 
 Pure, for the operator and for offline checks. CEL sees one spelling at a time and can be bypassed; this
 normalises first: `_` and `-`, `--name=value`, upper and lower case, abbreviations an engine's parser would
@@ -25,6 +25,16 @@ engines."""
 SHORT_SWITCHES: Mapping[str, str] = dict(sorted(_REFUSED.short.items()))
 VARIABLES: Mapping[str, tuple[str, str]] = dict(sorted(_REFUSED.variables.items()))
 VARIABLE_PREFIXES: Mapping[str, tuple[str, str]] = dict(sorted(_REFUSED.variable_prefixes.items()))
+
+PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+"""Upper or lower case."""
+ENDPOINT = "HF_ENDPOINT"
+HUB_VARIABLES = (
+    *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+    *(ENDPOINT, "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DISABLE_XET"),
+    *("HF_HUB_VERBOSITY", "HF_XET_HIGH_PERFORMANCE", "HF_XET_NUM_CONCURRENT_RANGE_GETS"),
+)
+"""What model.hub.env may set besides proxies: certificates, the endpoint, time limits and transfers."""
 
 _ABBREVIATION_MIN_CHARACTERS = 3
 """Shortest refused abbreviation of a switch with one dash; after two dashes one letter may be enough for
@@ -116,6 +126,20 @@ def refused_variables(names: Iterable[str]) -> tuple[RefusedSetting, ...]:
     return tuple(found)
 
 
+def refused_hub_variables(variables: Iterable[tuple[str, str]]) -> tuple[RefusedSetting, ...]:
+    """The variables of `model.hub.env`, as (name, value), that are refused, in order."""
+    found = []
+    for index, (name, value) in enumerate(variables):
+        why = ""
+        if not re.fullmatch(hub_variables_pattern(), name):
+            why = f"known are {', '.join((*PROXIES, *HUB_VARIABLES))}"
+        elif name == ENDPOINT and not value.startswith("https://"):
+            why = "its value must begin with https://; use model.hub.endpoint"
+        if why:
+            found.append(RefusedSetting(index, name, f"{name} is refused: {why}"))
+    return tuple(found)
+
+
 def arguments_pattern() -> str:
     """A regular expression for CEL that finds the plain spellings of refused switches."""
     names = "|".join(n.replace("-", "[-_]") for n in LONG_SWITCHES)
@@ -126,3 +150,8 @@ def arguments_pattern() -> str:
 def variables_pattern() -> str:
     """A regular expression for CEL that finds refused variables."""
     return f"^(?i:{'|'.join(VARIABLES)}|({'|'.join(VARIABLE_PREFIXES)}).*)$"
+
+
+def hub_variables_pattern() -> str:
+    """A regular expression for CEL that finds the variables that `model.hub.env` may set."""
+    return f"^(?:(?i:{'|'.join(PROXIES)})|{'|'.join(HUB_VARIABLES)})$"

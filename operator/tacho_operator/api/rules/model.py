@@ -10,7 +10,7 @@ from tacho_contract.uri import (
     HUB_SCHEME,
     PARENT_PATTERN,
 )
-from tacho_operator.api.rules.deny_list import arguments_pattern, variables_pattern
+from tacho_operator.api.rules.deny_list import arguments_pattern, hub_variables_pattern, variables_pattern
 from tacho_operator.api.rules.engines import custom_rules, engine_rules
 from tacho_operator.api.rules.rule import Rule, exactly_one
 
@@ -148,15 +148,25 @@ _ENGINE = (
         "self.all(a, !a.contains('$('))",
         "variables are not expanded in extraArgs; write the value",
     ),
-    *(
-        Rule(
-            f"{name}-env-refused",
-            path,
-            f"self.all(e, !e.name.matches('{variables_pattern()}'))",
-            "env must not load code, open administrative endpoints or repeat a field of spec; remove the"
-            " variable, or use the field (model.tokenSecretRef, gpu.count, engine.extraArgs, ...)",
-        )
-        for name, path in (("engine", "spec.engine.env"), ("hub", "spec.model.hub.env"))
+    Rule(
+        "engine-env-refused",
+        "spec.engine.env",
+        f"self.all(e, !e.name.matches('{variables_pattern()}'))",
+        "env must not load code, open administrative endpoints or repeat a field of spec; remove the"
+        " variable, or use the field (model.tokenSecretRef, gpu.count, engine.extraArgs, ...)",
+    ),
+    Rule(
+        "hub-env-known",
+        "spec.model.hub.env",
+        f"self.all(e, e.name.matches('{hub_variables_pattern()}'))",
+        "hub.env sets proxies, certificates, HF_ENDPOINT, time limits and transfers of the hub's client only;"
+        " remove the variable, or use the field (model.tokenSecretRef, hub.endpoint, ...)",
+    ),
+    Rule(
+        "hub-env-endpoint",
+        "spec.model.hub.env",
+        "self.all(e, e.name != 'HF_ENDPOINT' || has(e.value) && e.value.startsWith('https://'))",
+        "HF_ENDPOINT in hub.env must begin with https://; another endpoint is named in hub.endpoint",
     ),
     *(
         Rule(

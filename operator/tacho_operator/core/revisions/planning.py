@@ -10,7 +10,7 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import clipped
 from tacho_contract.uri import FileUri
-from tacho_operator.api.rules.deny_list import refused_arguments, refused_variables
+from tacho_operator.api.rules.deny_list import refused_arguments, refused_hub_variables, refused_variables
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.planner.plan import launchable, plan_model
@@ -167,7 +167,10 @@ def screen(spec: LLMDeploymentSpec) -> Problem | None:
     lists = (
         ("engine.extraArgs", refused_arguments(engine.extra_args if engine else ())),
         ("engine.env", refused_variables(item.name for item in (engine.env if engine else ()))),
-        ("model.hub.env", refused_variables(item.name for item in (hub.env if hub else ()))),
+        (
+            "model.hub.env",
+            refused_hub_variables((item.name, item.value or "") for item in (hub.env if hub else ())),
+        ),
     )
     refused = [f"{path}[{item.index}]: {item.message}" for path, refusals in lists for item in refusals]
     if not refused:
