@@ -53,7 +53,7 @@ class Looking:
         self.world.scaling = None
         observed = self.scaler.observed(KEY, self.world.observed())
         self.world.scaling, self.world.traffic = observed.scaling, dict(observed.traffic)
-        self.world.reconcile(1)
+        self.scaler.follow(KEY, observed, self.world.reconcile(1).status)
 
     async def look(self, **figures: Any) -> None:
         self.now += 10

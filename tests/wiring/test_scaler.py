@@ -18,6 +18,7 @@ from tacho_operator.shell.scaler import LISTENING_SECONDS
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.measured_world import unfinished_world
 from tests.wiring.sampled import KEY, Looking
+from tools.harness.figures import CAPACITY
 from tools.harness.world import MOCK_SPEC, World, changed, world_of
 
 
@@ -62,6 +63,28 @@ async def test_traffic_beyond_a_lower_bound_is_called_for_and_reaches_status() -
     assert called[6], "a minute after the first look"
     assert float(entry["traffic"]["outputTokensPerSecond"]) == 9 * shape["outputTokens"]
     assert entry["capacity"]["boundary"] == "Floor"
+
+
+@pytest.mark.parametrize("mode", ["Enforce", "Recommend"])
+async def test_an_slo_that_an_idle_replica_misses_is_said_before_any_traffic(mode: str) -> None:
+    autoscaling = {"maxReplicas": 4, "mode": mode}
+    looking = Looking(unfinished_world(replicas=1, autoscaling=autoscaling))
+    looking.reconcile()
+    await looking.look(running=0, waiting=0, generation_tokens_total=0.0)
+    looking.reconcile()
+    (pod,) = looking.world.pods("server")
+    never = dataclasses.replace(CAPACITY, concurrency=1, basis="SLO", boundary="NeverMet")
+    looking.world.serves(pod, capacity=never)
+    pod["status"]["podIP"] = "10.0.0.7"
+    looking.reconcile()
+    assert "an idle replica misses" in looking.world.condition("Measured")["message"]
+    await looking.look(running=0, waiting=0, generation_tokens_total=0.0)
+    assert looking.called == [KEY]
+    looking.reconcile()
+    assert looking.world.brief("ScalingActive") == ("False", "SLOUnattainable")
+    assert "no number of replicas meets" in looking.world.condition("ScalingActive")["message"]
+    assert "no number of replicas meets" in looking.world.status["autoscaling"]["reason"]
+    assert ("Warning", "SLOUnattainable") in looking.world.events
 
 
 async def test_nobody_is_called_when_nothing_changes(looking: Looking) -> None:

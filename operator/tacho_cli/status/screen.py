@@ -139,8 +139,9 @@ def show_scaling(screen: Console, status: Manifest) -> None:
 
 
 def _now(status: Manifest, found: Manifest) -> Table:
+    ready, desired = status.get("readyReplicas", 0), found.get("desiredReplicas", "")
     row = {
-        "REPLICAS": f"{status.get('readyReplicas', 0)} of {found.get('desiredReplicas', '')}",
+        "REPLICAS": f"{ready}; {desired} recommended" if found.get("mode") else f"{ready} of {desired}",
         "BOUNDS": f"{found.get('minReplicas', '')} to {found.get('maxReplicas', '')}",
         "DEMAND": str(found.get("demandReplicas", "unknown")),
         "USE %": str(found.get("utilizationPercent", "unknown")),
@@ -159,7 +160,8 @@ def _changes(decisions: list[Manifest]) -> Table:
     columns(table, ("CHANGED", "FROM", "TO", "WHY"), wrap=("WHY",))
     for item in decisions:
         replicas = (str(item.get(key, 0)) for key in ("fromReplicas", "toReplicas"))
-        table.add_row(item.get("time", ""), *replicas, Text(item.get("reason", "")))
+        why = f"{'Recommended: ' if item.get('mode') else ''}{item.get('reason', '')}"
+        table.add_row(item.get("time", ""), *replicas, Text(why))
     return table
 
 

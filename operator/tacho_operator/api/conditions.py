@@ -62,11 +62,14 @@ class Reason(StrEnum):
     ROLLED_BACK = "RolledBack"
     READY_FOR_NEW_SCALE = "ReadyForNewScale"
     SUCCEEDED_RESCALE = "SucceededRescale"
+    RESCALE_RECOMMENDED = "RescaleRecommended"
     SCALE_UP_STABILIZED = "ScaleUpStabilized"
     SCALE_DOWN_STABILIZED = "ScaleDownStabilized"
     FAILED_UPDATE_SCALE = "FailedUpdateScale"
     VALID_METRIC_FOUND = "ValidMetricFound"
     CAPACITY_UNVERIFIED = "CapacityUnverified"
+    RECOMMEND_ONLY = "RecommendOnly"
+    SLO_UNATTAINABLE = "SLOUnattainable"
     FAILED_GET_PODS_METRIC = "FailedGetPodsMetric"
     DESIRED_WITHIN_RANGE = "DesiredWithinRange"
     TOO_FEW_REPLICAS = "TooFewReplicas"
@@ -298,6 +301,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
         (
             ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "The recommended size is the current size.", _NOTHING),
             ReasonDoc("True", _R.SUCCEEDED_RESCALE, "The number has just been changed.", _NOTHING),
+            ReasonDoc("True", _R.RESCALE_RECOMMENDED, "Another number is recommended.", "Compare the load."),
             ReasonDoc(
                 "True",
                 _R.SCALE_UP_STABILIZED,
@@ -316,7 +320,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
     ),
     ConditionDoc(
         _C.SCALING_ACTIVE,
-        "Whether the load is known well enough to scale by it.",
+        "Whether replicas follow the load: it is known, and autoscaling.mode enforces it.",
         "The scaler, with the reasons of a HorizontalPodAutoscaler.",
         _UNSCALED,
         (
@@ -327,6 +331,19 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 "There is no clean measurement of a replica's capacity: replicas follow the concurrent "
                 "requests and the KV cache.",
                 "See Measured.",
+            ),
+            ReasonDoc(
+                "False",
+                _R.SLO_UNATTAINABLE,
+                "An idle replica misses spec.slo: no number of replicas meets it. Replicas follow the "
+                "concurrent requests and the KV cache.",
+                "Relax spec.slo, or choose a faster GPU, a smaller model or another quantization method.",
+            ),
+            ReasonDoc(
+                "False",
+                _R.RECOMMEND_ONLY,
+                "autoscaling.mode is Recommend: the load is known, and replicas are not changed.",
+                "Compare status.autoscaling with the replicas; set the mode to Enforce to apply it.",
             ),
             ReasonDoc(
                 "False",

@@ -12,6 +12,7 @@ from tacho_contract.measurement import Workload
 from tacho_contract.model import DEFAULT_REVISION, HEADERS
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH
 from tacho_operator.api.base import ApiModel
+from tacho_operator.api.spec.service import ScalingMode
 from tacho_operator.api.types import LLMDeploymentSpec
 
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -45,6 +46,11 @@ def service_level(spec: LLMDeploymentSpec) -> ServiceLevel:
 def probe_settings(spec: LLMDeploymentSpec) -> ProbeSettings:
     """The settings of the probe that measures a replica."""
     return ProbeSettings(**_set_fields(spec.probe))
+
+
+def scaling_mode(spec: LLMDeploymentSpec) -> ScalingMode | None:
+    """What the scaler does with its decisions; None: there is no autoscaling."""
+    return (spec.autoscaling.mode or "Enforce") if spec.autoscaling else None
 
 
 def gpu_resource(spec: LLMDeploymentSpec) -> str:

@@ -67,8 +67,8 @@ class LLMDeploymentSpec(ApiModel):
     slo: SloSpec | None = None
     """Latency targets. Absent: none; the knee of the throughput curve is the capacity."""
     replicas: Annotated[int, integer(0, 1000)] = 1
-    """Pods that serve. Owned by the writer of /scale (kubectl, HPA, KEDA) unless autoscaling is present.
-    Example: 1."""
+    """Pods that serve. Owned by the writer of /scale (kubectl, HPA, KEDA) unless autoscaling enforces
+    another number. Example: 1."""
     autoscaling: AutoscalingSpec | None = None
     """Scaling by measured capacity. Absent: replicas applies."""
     probe: ProbeSpec | None = None

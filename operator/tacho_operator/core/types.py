@@ -82,6 +82,8 @@ class Scaled:
     conditions: tuple[ScalingCondition, ...] = ()
     victims: tuple[str, ...] = ()
     """Pods to delete first."""
+    time_seconds: float = 0.0
+    """Time of a recommendation."""
 
 
 # --- what was observed ----------------------------------------------------------------------------

@@ -260,7 +260,7 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
         "Seconds that nine in ten starts of a pod took at most.",
         lambda item: item.figures.cold_start_seconds,
     ),
-    ("desired_replicas", "Replicas that the scaler wants.", lambda item: item.desired),
+    ("desired_replicas", "Replicas that the scaler requests or recommends.", lambda item: item.desired),
 )
 """Name, help, and the figure; None has no series: 0 would be taken for idle."""
 
@@ -278,11 +278,12 @@ class ScalingMetrics:
         )
         self._counted: dict[Key, set[tuple[str, str]]] = {}
 
-    def decided(self, key: Key, decision: Decision, *, before: int, scaled: bool) -> None:
-        """One decision about a resource; ``scaled``: its replicas are the scaler's."""
+    def decided(self, key: Key, decision: Decision, *, before: int, after: int, scaled: bool) -> None:
+        """One decision about a resource. ``scaled``: it has autoscaling; ``before`` and ``after``: replicas,
+        which mode Recommend leaves equal."""
         self._shown.known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None)
-        if scaled and decision.replicas != before:
-            kind = ("up" if decision.replicas > before else "down", decision.cause)
+        if after != before:
+            kind = ("up" if after > before else "down", decision.cause)
             self._counted.setdefault(key, set()).add(kind)
             self._decisions.labels(*key, *kind).inc()
 

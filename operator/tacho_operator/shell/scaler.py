@@ -15,12 +15,27 @@ from datetime import datetime, timezone
 from typing import Protocol
 
 from tacho_contract.report import Load
+from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.algorithm.step import step, unread
-from tacho_operator.core.autoscaling.algorithm.types import Decision, PodLoad, Sample, ScalingInput, State
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Change,
+    Decision,
+    PodLoad,
+    Sample,
+    ScalingInput,
+    State,
+)
+from tacho_operator.core.autoscaling.recommendation import recommended
 from tacho_operator.core.autoscaling.status_view import scaled
-from tacho_operator.core.autoscaling.target import Target, policy_of, restored, target_of
+from tacho_operator.core.autoscaling.target import (
+    Target,
+    policy_of,
+    restored,
+    restored_recommendations,
+    target_of,
+)
 from tacho_operator.core.autoscaling.victims import victims
 from tacho_operator.core.measurement.traffic import TrafficWindow, watch_traffic
 from tacho_operator.core.types import Observed, Scaled
@@ -40,7 +55,7 @@ five minutes may be late, or miss one time, and still finds metrics."""
 class DecisionSink(Protocol):
     """Receives each decision: the metrics."""
 
-    def decided(self, key: Key, decision: Decision, *, before: int, scaled: bool) -> None: ...
+    def decided(self, key: Key, decision: Decision, *, before: int, after: int, scaled: bool) -> None: ...
 
     def unknown(self, key: Key) -> None: ...
 
@@ -57,6 +72,8 @@ class ScaledResource:
     replicas: int
     samples: dict[str, tuple[str, Sample]] = dataclasses.field(default_factory=dict)
     """(time of the sample on the pod's clock, sample) by pod uid."""
+    recommendations: tuple[Change, ...] = ()
+    """Those of mode Recommend that status lists, the newest first."""
     shown: Scaled | None = None
     decision: Decision | None = None
     windows: dict[str, TrafficWindow] = dataclasses.field(default_factory=dict)
@@ -94,24 +111,27 @@ class Scaler:
         known, uid = self._watched.get(key), observed.raw["metadata"]["uid"]
         if known is not None and known.uid != uid:
             known = None  # deleted and made anew with the same name
-        if known is not None and known.shown is not None and known.target.autoscaling is not None:
-            observed = dataclasses.replace(observed, scaling=known.shown)
+        mode = scaling_mode(observed.resource.spec)
+        same_mode = known is not None and known.target.mode == mode
+        shown = known.shown if known is not None and same_mode and mode is not None else None
+        observed = dataclasses.replace(observed, scaling=shown)
         target = target_of(observed)
-        if known is None or (known.target.autoscaling is None) != (target.autoscaling is None):
-            observed = dataclasses.replace(observed, scaling=None)
-            target = target_of(observed)
+        if known is None or (known.target.mode is None) != (mode is None):
             known = ScaledResource(
                 uid=uid,
                 target=target,
                 state=restored(target.former),
                 replicas=target.replicas,
+                recommendations=restored_recommendations(target.former),
                 phase=self._made,
             )
             self._made += 1
             self._watched[key] = known
         known.target = target
-        if target.autoscaling is None:
+        if mode != "Enforce" or not same_mode:
             known.replicas = target.replicas
+        if not same_mode:
+            known.shown = None  # a decision of the other mode: it is neither applied nor shown again
         return dataclasses.replace(observed, traffic=dict(known.traffic))
 
     def follow(self, key: Key, observed: Observed, status: LLMDeploymentStatus | None) -> None:
@@ -191,23 +211,28 @@ class Scaler:
             held=target.held,
         )
         done = step(at, known.state, now)
-        known.state, known.decision = done.state, done.decision
-        before = known.replicas
-        self._sink.decided(key, done.decision, before=before, scaled=target.autoscaling is not None)
-        if target.autoscaling is None:
-            known.state = dataclasses.replace(done.state, changes=())
+        known.decision, before, recommendation = done.decision, known.replicas, None
+        if target.mode == "Enforce":
+            known.state, known.replicas = done.state, done.decision.replicas
+        else:
+            known.state, recommendation = recommended(done, known.state, known.recommendations, before, now)
+        scaled_here = target.mode is not None
+        self._sink.decided(key, done.decision, before=before, after=known.replicas, scaled=scaled_here)
+        if target.mode is None:
             return False
-        known.replicas = done.decision.replicas
+        if recommendation is not None:
+            known.recommendations = recommendation.made
         if known.replicas != before:
             logger.info("%s/%s: %s", *key, done.decision.reason)
         former = known.shown
         known.shown = scaled(
             done.decision,
-            done.state,
+            known.state,
             bounds=policy.bounds,
             problems=problems,
-            victims=victims(target.pods, done.state.tracks, before - known.replicas),
+            victims=victims(target.pods, known.state.tracks, before - known.replicas),
             former=former,
+            recommendation=recommendation,
         )
         return known.shown is not former
 

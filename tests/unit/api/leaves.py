@@ -105,6 +105,7 @@ SERVICE = {
     "slo.tpotMilliseconds": 3_600_001,
     "slo.percentile": 49,
     "replicas": -1,
+    "autoscaling.mode": "Observe",
     "autoscaling.minReplicas": 1001,
     "autoscaling.maxReplicas": 0,
     **_below("autoscaling.behavior.scaleUp", SCALING),

@@ -248,6 +248,7 @@ SERVICE = (
     _refused("an empty promise", "slo-has-target", slo={"percentile": 95}),
     _accepted("autoscaling", autoscaling={"minReplicas": 1, "maxReplicas": 8}),
     _accepted("autoscaling with all it has", autoscaling={
+        "mode": "Recommend",
         "maxReplicas": 8,
         "behavior": {
             "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Min", "tolerance": "0.1",

@@ -19,6 +19,7 @@ DESCRIBED = {
     ("workload", "inputTokens"): Workload().input_tokens,
     ("workload", "outputTokens"): Workload().output_tokens,
     ("slo", "percentile"): ServiceLevel().percentile,
+    ("autoscaling", "mode"): "Enforce",
     ("probe", "policy"): ProbeSettings().policy,
     ("probe", "budgetSeconds"): ProbeSettings().budget_seconds,
     ("probe", "timeoutSeconds"): f"twice the budget, at least {ProbeSettings().timeout_seconds}",
@@ -52,3 +53,6 @@ def test_what_is_said_is_taken_and_the_rest_is_the_contracts() -> None:
         defaults.gpu_resource(spec(gpu={"resourceName": "nvidia.com/gpu.shared"})) == "nvidia.com/gpu.shared"
     )
     assert defaults.grace_seconds(spec()) == 120
+    assert defaults.scaling_mode(spec()) is None
+    assert defaults.scaling_mode(spec(autoscaling={"maxReplicas": 2})) == "Enforce"
+    assert defaults.scaling_mode(spec(autoscaling={"maxReplicas": 2, "mode": "Recommend"})) == "Recommend"

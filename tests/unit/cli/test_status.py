@@ -177,6 +177,13 @@ def test_a_person_sees_why_there_are_so_many_replicas(
     for said in ("2 of 3", "1 to 8", "2.21", "110", "3.9", "over 0.80 = 2.76", "2026-11-20T08:49:21Z"):
         assert said in told
     assert "[work] of" in told
+    assert "ecommended" not in told
+    for part in (scaled["status"]["autoscaling"], scaled["status"]["autoscaling"]["decisions"][0]):
+        part["mode"] = "Recommend"
+    (cluster / "resource").write_text(json.dumps(scaled))
+    told = call(capsys, "status", "mistral", "-n", "ml").out
+    assert "2; 3 recommended" in told
+    assert "Recommended: 2 -> 3 replicas" in told
 
 
 def test_a_forged_status_forges_no_line(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:

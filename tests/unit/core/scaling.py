@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Callable
 
 from tacho_operator.api.conditions import ConditionType, Reason
+from tacho_operator.core.autoscaling.algorithm.capacity import UNATTAINABLE
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_UP, Bounds, Pace, Policy
+from tacho_operator.core.autoscaling.recommendation import Recommendation
 from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.types import ChildRefusal, Scaled
 from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
@@ -16,7 +18,12 @@ _C, _R = ConditionType, Reason
 Met = tuple[ConditionType, str, Reason]
 
 
-def told(fleet: Fleet, problems: tuple[str, ...] = (), former: Scaled | None = None) -> Scaled:
+def told(
+    fleet: Fleet,
+    problems: tuple[str, ...] = (),
+    former: Scaled | None = None,
+    recommendation: Recommendation | None = None,
+) -> Scaled:
     """The fleet's last decision."""
     return shown(
         fleet.decisions[-1],
@@ -25,6 +32,7 @@ def told(fleet: Fleet, problems: tuple[str, ...] = (), former: Scaled | None = N
         problems=problems,
         victims=(),
         former=former,
+        recommendation=recommendation,
     )
 
 
@@ -67,6 +75,20 @@ def unverified() -> Scaled:
     return told(fleet)
 
 
+def unattainable() -> Scaled:
+    capacity = dataclasses.replace(CAPACITY, unverified=UNATTAINABLE, unattainable=True)
+    fleet = Fleet(capacity=capacity)
+    fleet.look(())
+    return told(fleet)
+
+
+def recommending() -> Scaled:
+    fleet = idle()
+    advised = dataclasses.replace(fleet.decisions[-1], replicas=2)
+    fleet.decisions.append(advised)
+    return told(fleet, recommendation=Recommendation(time_seconds=fleet.now, before=1, made=()))
+
+
 def silent() -> Scaled:
     fleet = Fleet()
     fleet.replicas[0].silent = True
@@ -102,6 +124,11 @@ SCALED: dict[Callable[[], Scaled], tuple[Met, ...]] = {
     more_than_paced: ((_C.SCALING_LIMITED, "True", _R.SCALE_UP_LIMIT),),
     asked_not_long_enough: ((_C.ABLE_TO_SCALE, "True", _R.SCALE_UP_STABILIZED),),
     lambda: told(idle(2, 100)): ((_C.ABLE_TO_SCALE, "True", _R.SCALE_DOWN_STABILIZED),),
+    unattainable: ((_C.SCALING_ACTIVE, "False", _R.SLO_UNATTAINABLE),),
+    recommending: (
+        (_C.SCALING_ACTIVE, "False", _R.RECOMMEND_ONLY),
+        (_C.ABLE_TO_SCALE, "True", _R.RESCALE_RECOMMENDED),
+    ),
     unverified: ((_C.SCALING_ACTIVE, "True", _R.CAPACITY_UNVERIFIED),),
     silent: ((_C.SCALING_ACTIVE, "False", _R.FAILED_GET_PODS_METRIC),),
     too_few: ((_C.SCALING_LIMITED, "True", _R.TOO_FEW_REPLICAS),),

@@ -53,6 +53,13 @@ COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
         1,
         "Cost of a million output tokens, with its currency; ~ before a provisional value.",
     ),
+    (
+        "Desired",
+        "integer",
+        ".status.autoscaling.desiredReplicas",
+        1,
+        "Replicas that the scaler requests or recommends.",
+    ),
     ("Age", "date", ".metadata.creationTimestamp", 0, "Time since creation."),
     ("Revision", "string", ".status.plan.revision", 1, "Revision the plan belongs to."),
 )

@@ -19,7 +19,7 @@ class LabelSelectorRequirement(ApiModel):
     """One condition on a label."""
 
     key: LabelKey
-    """Key of the label that nodes or pods are selected by."""
+    """Key of a label of nodes or pods."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How the label relates to the values."""
     values: Values = Field(default_factory=list)
@@ -30,7 +30,7 @@ class LabelSelector(ApiModel):
     """Objects by their labels; all conditions must hold."""
 
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(default_factory=dict)
-    """Labels and the values they must have."""
+    """Required labels and values."""
     match_expressions: Annotated[list[LabelSelectorRequirement], items(16)] = Field(default_factory=list)
     """Conditions on labels."""
 

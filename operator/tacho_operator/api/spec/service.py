@@ -20,6 +20,7 @@ Milliseconds = Annotated[int, integer(1, 3_600_000)]
 Replicas = Annotated[int, integer(0, 1000)]
 ScalingSelect = Literal["Max", "Min", "Disabled"]
 ScalingPolicyType = Literal["Pods", "Percent"]
+ScalingMode = Literal["Enforce", "Recommend"]
 
 
 class WorkloadSpec(ApiModel):
@@ -172,7 +173,10 @@ class ScalingSchedule(ApiModel):
 
 
 class AutoscalingSpec(ApiModel):
-    """Scaling between two bounds by measured capacity; `replicas` is ignored."""
+    """Scaling between two bounds by measured capacity. With mode Enforce, `replicas` is ignored."""
+
+    mode: ScalingMode | None = None
+    """Enforce changes the replicas; Recommend only reports, and `replicas` applies. Absent: Enforce."""
 
     min_replicas: Replicas | None = None
     """Minimum replicas, at least 1. Absent: 1. Example: 1."""

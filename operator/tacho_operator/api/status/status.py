@@ -127,10 +127,12 @@ class RevisionStatus(StatusModel):
 
 
 class ScalingDecision(StatusModel):
-    """One change of the number of replicas."""
+    """One change of the number of replicas, or the recommendation of one."""
 
     time: Timestamp
     """Time of the decision."""
+    mode: Word | None = None
+    """Recommend: it was not applied. Absent: it was."""
     from_replicas: Count | None = None
     """Replicas before the decision."""
     to_replicas: Count | None = None
@@ -145,8 +147,10 @@ class AutoscalingStatus(StatusModel):
     """State of the scaler, where spec.autoscaling is present. Values change in steps: a small change of
     the load is not written."""
 
+    mode: Word | None = None
+    """Recommend: the decisions are not applied. Absent: they are."""
     desired_replicas: Count | None = None
-    """Replicas that the scaler requests."""
+    """Replicas that the scaler requests or, with mode Recommend, would request."""
     min_replicas: Count | None = None
     """Minimum replicas at present, from spec.autoscaling or one of its schedules."""
     max_replicas: Count | None = None
@@ -173,7 +177,7 @@ class AutoscalingStatus(StatusModel):
     refused_time: Timestamp | None = None
     """Time of that refusal."""
     decisions: Annotated[list[ScalingDecision], items(10)] = Field(default_factory=list)
-    """The latest changes, newest first."""
+    """The latest changes and recommendations, newest first."""
 
 
 class LLMDeploymentStatus(StatusModel):

@@ -9,12 +9,17 @@ from tacho_operator.api.base import decimal, seconds
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.api.status.status import AutoscalingStatus, ScalingDecision
 from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT
-from tacho_operator.core.autoscaling.algorithm.types import Bounds, Decision, Judged, State
+from tacho_operator.core.autoscaling.algorithm.types import Bounds, Change, Decision, Judged, State
+from tacho_operator.core.autoscaling.recommendation import OTHER_SECONDS, RECOMMEND, Recommendation
 from tacho_operator.core.types import Scaled, ScalingCondition
 
 REASON_LIMIT_CHARS = 512
 STEP_PERCENT = 10
 """Change of the utilization that is written: every write wakes the resource's watchers."""
+_RECOMMENDED = frozenset({"desired_replicas", str(ConditionType.ABLE_TO_SCALE)})
+"""What alternates with recommendations."""
+_ORDINARY = frozenset({str(Reason.VALID_METRIC_FOUND), str(Reason.CAPACITY_UNVERIFIED)})
+"""Reasons of ScalingActive with which Enforce would scale."""
 STEP_SHARE = 0.25
 """Change of the cold start that is written, as a share of it."""
 
@@ -27,20 +32,41 @@ def scaled(
     problems: tuple[str, ...],
     victims: tuple[str, ...],
     former: Scaled | None,
+    recommendation: Recommendation | None = None,
 ) -> Scaled:
-    """The status to write: ``former`` itself without a relevant change."""
-    status = _status(decision, state, bounds)
-    conditions = _conditions(decision, problems)
-    if former is not None and not _changed(former, status, conditions):
-        return former
+    """The status to write: ``former`` itself without a relevant change.
+
+    ``recommendation``: the decision is not applied. Near a threshold recommendations alternate: they alone
+    are written once a minute at most.
+    """
+    status = _status(decision, state, bounds, recommendation)
+    conditions = _conditions(decision, problems, recommendation)
+    now = recommendation.time_seconds if recommendation else 0.0
+    if former is not None:
+        soon = recommendation is not None and 0 <= now - former.time_seconds < OTHER_SECONDS
+        if not _changed(former, status, conditions, ignored=_RECOMMENDED if soon else frozenset()):
+            return former
     kept = victims or (former.victims if former and former.replicas == decision.replicas else ())
-    return Scaled(replicas=decision.replicas, autoscaling=status, conditions=conditions, victims=kept)
+    return Scaled(
+        replicas=decision.replicas,
+        autoscaling=status,
+        conditions=conditions,
+        victims=kept,
+        time_seconds=now,
+    )
 
 
-def _status(decision: Decision, state: State, bounds: Bounds) -> AutoscalingStatus:
+def _status(
+    decision: Decision, state: State, bounds: Bounds, recommendation: Recommendation | None
+) -> AutoscalingStatus:
     figures = decision.figures
     latest = next(iter(state.changes), None)
+    changes = [(item, None) for item in state.changes[:CHANGES_KEPT]]
+    made = [(item, RECOMMEND) for item in recommendation.made] if recommendation else []
+    listed = sorted([*made, *changes], key=lambda item: -item[0].time_seconds)
+    # A restart restores the changes: recommendations leave their half of the list to them.
     return AutoscalingStatus(
+        mode=RECOMMEND if recommendation else None,
         desired_replicas=decision.replicas,
         min_replicas=bounds.least,
         max_replicas=bounds.most,
@@ -54,16 +80,18 @@ def _status(decision: Decision, state: State, bounds: Bounds) -> AutoscalingStat
         refused_time=None if state.refused is None else _time(state.refused.time_seconds),
         reason=clipped(decision.reason, REASON_LIMIT_CHARS),
         last_scale_time=_time(latest.time_seconds) if latest else None,
-        decisions=[
-            ScalingDecision(
-                time=_time(item.time_seconds),
-                from_replicas=item.before,
-                to_replicas=item.after,
-                cause=item.cause or None,
-                reason=clipped(item.reason, REASON_LIMIT_CHARS),
-            )
-            for item in state.changes[:CHANGES_KEPT]
-        ],
+        decisions=[_listed(item, mode) for item, mode in listed[:CHANGES_KEPT]],
+    )
+
+
+def _listed(change: Change, mode: str | None) -> ScalingDecision:
+    return ScalingDecision(
+        time=_time(change.time_seconds),
+        mode=mode,
+        from_replicas=change.before,
+        to_replicas=change.after,
+        cause=change.cause or None,
+        reason=clipped(change.reason, REASON_LIMIT_CHARS),
     )
 
 
@@ -71,15 +99,30 @@ def _time(time_seconds: float) -> str:
     return format_time(datetime.fromtimestamp(time_seconds, timezone.utc))
 
 
-def _conditions(decision: Decision, problems: tuple[str, ...]) -> tuple[ScalingCondition, ...]:
-    limited = decision.limited
+def _conditions(
+    decision: Decision, problems: tuple[str, ...], recommendation: Recommendation | None
+) -> tuple[ScalingCondition, ...]:
+    able, active, limited = decision.able, decision.active, decision.limited
+    if recommendation:
+        able, active = _recommending(decision, recommendation.before)
     if problems:
         limited = Judged("True", Reason.INVALID_SCHEDULE, " ".join(problems))
     return (
-        _condition(ConditionType.ABLE_TO_SCALE, decision.able),
-        _condition(ConditionType.SCALING_ACTIVE, decision.active),
+        _condition(ConditionType.ABLE_TO_SCALE, able),
+        _condition(ConditionType.SCALING_ACTIVE, active),
         _condition(ConditionType.SCALING_LIMITED, limited),
     )
+
+
+def _recommending(decision: Decision, before: int) -> tuple[Judged, Judged]:
+    """AbleToScale and ScalingActive of a decision that is not applied."""
+    able, active = decision.able, decision.active
+    if decision.replicas != before:
+        message = f"{decision.replicas} replicas are recommended, {before} are set."
+        able = Judged("True", Reason.RESCALE_RECOMMENDED, message)
+    reason = Reason.RECOMMEND_ONLY if active.reason in _ORDINARY else active.reason
+    message = f"autoscaling.mode is Recommend: replicas are not changed. {active.message}"
+    return able, Judged("False", reason, message)
 
 
 def _condition(kind: ConditionType, judged: Judged) -> ScalingCondition:
@@ -88,7 +131,14 @@ def _condition(kind: ConditionType, judged: Judged) -> ScalingCondition:
     )
 
 
-def _changed(former: Scaled, status: AutoscalingStatus, conditions: tuple[ScalingCondition, ...]) -> bool:
+def _changed(
+    former: Scaled,
+    status: AutoscalingStatus,
+    conditions: tuple[ScalingCondition, ...],
+    *,
+    ignored: frozenset[str],
+) -> bool:
+    """``ignored``: fields and conditions that do not count."""
     old = former.autoscaling
     plain = (
         "desired_replicas",
@@ -98,16 +148,20 @@ def _changed(former: Scaled, status: AutoscalingStatus, conditions: tuple[Scalin
         "capacity_correction_percent",
         "capacity_correction_fingerprint",
     )
-    if any(getattr(old, name) != getattr(status, name) for name in plain):
+    if any(getattr(old, name) != getattr(status, name) for name in plain if name not in ignored):
         return True
-    if [(item.type, item.status, item.reason) for item in former.conditions] != [
-        (item.type, item.status, item.reason) for item in conditions
-    ]:
+    if _briefly(former.conditions, ignored) != _briefly(conditions, ignored):
+        return True
+    if (old.requests_per_second_per_replica is None) != (status.requests_per_second_per_replica is None):
         return True
     if _differs(old.utilization_percent, status.utilization_percent, STEP_PERCENT):
         return True
     start = old.cold_start_seconds or 0
     return _differs(start, status.cold_start_seconds, max(1.0, STEP_SHARE * start))
+
+
+def _briefly(conditions: tuple[ScalingCondition, ...], ignored: frozenset[str]) -> list[tuple[str, str, str]]:
+    return [(item.type, item.status, item.reason) for item in conditions if item.type not in ignored]
 
 
 def _differs(old: int | None, new: int | None, step: float) -> bool:

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.units import parse_time
-from tacho_operator.api.defaults import service_level, workload
-from tacho_operator.api.spec.service import AutoscalingSpec, ScalingRules
+from tacho_operator.api.defaults import scaling_mode, service_level, workload
+from tacho_operator.api.spec.service import AutoscalingSpec, ScalingMode, ScalingRules
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
@@ -29,6 +29,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Rules,
     State,
 )
+from tacho_operator.core.autoscaling.recommendation import RECOMMEND
 from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.claims import FINISHED, ClaimBound, claim_bound_of
@@ -59,6 +60,8 @@ class Target:
 
     autoscaling: AutoscalingSpec | None
     """Autoscaling settings. None: /scale is written by other clients."""
+    mode: ScalingMode | None = None
+    """What is done with a decision; None without autoscaling."""
     pods: tuple[TargetPod, ...]
     capacity: ReplicaCapacity
     ttft_seconds: float | None
@@ -92,6 +95,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
     longest = _longest_start(observed, serving.active)
     return Target(
         autoscaling=resource.spec.autoscaling,
+        mode=scaling_mode(resource.spec),
         pods=tuple(_pod(pod, longest) for pod in reached if pod.address),
         capacity=capacity_of(status.measurements, status.plan, workload(resource.spec)),
         ttft_seconds=_seconds(slo.ttft_milliseconds),
@@ -129,7 +133,24 @@ def restored(former: AutoscalingStatus | None) -> State:
     """The state of an earlier process, without its samples."""
     if former is None:
         return State()
-    changes = [
+    refused, when = former.refused_above, parse_time(former.refused_time)
+    percent = former.capacity_correction_percent
+    return State(
+        fingerprint=former.capacity_correction_fingerprint or "",
+        correction=Correction(factor=min(1.0, percent / 100) if percent else 1.0),
+        changes=_decided(former, None),
+        refused=Point(when.timestamp(), refused) if refused is not None and when else None,
+        cold_start_seconds=former.cold_start_seconds,
+    )
+
+
+def restored_recommendations(former: AutoscalingStatus | None) -> tuple[Change, ...]:
+    """The recommendations of an earlier process, newest first."""
+    return _decided(former, RECOMMEND) if former else ()
+
+
+def _decided(former: AutoscalingStatus, mode: str | None) -> tuple[Change, ...]:
+    return tuple(
         Change(
             time_seconds=at.timestamp(),
             before=item.from_replicas or 0,
@@ -138,16 +159,7 @@ def restored(former: AutoscalingStatus | None) -> State:
             cause=item.cause or "",
         )
         for item in former.decisions
-        if (at := parse_time(item.time)) is not None
-    ]
-    refused, when = former.refused_above, parse_time(former.refused_time)
-    percent = former.capacity_correction_percent
-    return State(
-        fingerprint=former.capacity_correction_fingerprint or "",
-        correction=Correction(factor=min(1.0, percent / 100) if percent else 1.0),
-        changes=tuple(changes),
-        refused=Point(when.timestamp(), refused) if refused is not None and when else None,
-        cold_start_seconds=former.cold_start_seconds,
+        if item.mode == mode and (at := parse_time(item.time)) is not None
     )
 
 

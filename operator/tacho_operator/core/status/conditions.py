@@ -24,9 +24,11 @@ from tacho_operator.api.conditions import (
     remove_condition,
     set_condition,
 )
+from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.spec.service import MAX_BUDGET_SECONDS
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import Condition, ConditionStatus
+from tacho_operator.core.measurement.cost import NEVER_MET
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.records import shown
 from tacho_operator.core.measurement.remeasure import RemeasurePlan
@@ -169,7 +171,8 @@ def _scaling(snapshot: Snapshot) -> str:
     reached, desired, pods = snapshot.pods.reached, snapshot.replicas, snapshot.pods.count
     if reached < desired:
         return f"{reached} of {desired} replicas are ready. {snapshot.pods.progress.message}"
-    source = "The scaler requests" if snapshot.scaling else "spec.replicas is"
+    enforced = snapshot.scaling and scaling_mode(snapshot.resource.spec) == "Enforce"
+    source = "The scaler requests" if enforced else "spec.replicas is"
     return f"{source} {desired}; {pods} {'pod exists' if pods == 1 else 'pods exist'}."
 
 
@@ -263,6 +266,8 @@ def _measurement(entry: MeasurementEntry, measuring: MeasuringState, more_time: 
         why = entry.message or "the time ran out after some levels"
         what = f"{text}, but not every level: {why}."
         return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, what, more_time)
+    if entry.capacity is not None and entry.capacity.boundary == NEVER_MET:
+        text += "; an idle replica misses spec.slo, which no number of replicas meets"
     return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
 
 

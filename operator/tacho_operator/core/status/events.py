@@ -5,6 +5,7 @@ from __future__ import annotations
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason, find_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.core.autoscaling.recommendation import RECOMMEND
 from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.types import Observed, ResourceEvent
 
@@ -28,6 +29,7 @@ _EVENT_REASONS = {
     ),
     ConditionType.ROLLOUT_ACCEPTED: frozenset({Reason.ACCEPTED, Reason.JUDGING, Reason.ROLLED_BACK}),
     ConditionType.STALLED: frozenset[str](),
+    ConditionType.SCALING_ACTIVE: frozenset({Reason.SLO_UNATTAINABLE}),
 }
 """Reasons that become an event when they begin, by condition. Failure classes and the end of serving become
 events too."""
@@ -38,6 +40,7 @@ _WARNINGS = frozenset(
         Reason.REPORT_UNREACHABLE,
         Reason.DEVIATES_FROM_BASELINE,
         Reason.ROLLED_BACK,
+        Reason.SLO_UNATTAINABLE,
     }
 )
 
@@ -68,9 +71,12 @@ def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) 
 def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> ResourceEvent | None:
     """The event of a changed replica count, worded as by a HorizontalPodAutoscaler."""
     was, now = former.autoscaling, status.autoscaling
-    if now is None or not now.decisions or (was is not None and was.decisions == now.decisions):
+    if now is None or not now.decisions or (was is not None and now.decisions[0] in was.decisions):
         return None
     latest = now.decisions[0]
+    if latest.mode == RECOMMEND:
+        message = f"Recommended size: {latest.to_replicas}; reason: {latest.reason}"
+        return ResourceEvent(type="Normal", reason=Reason.RESCALE_RECOMMENDED, message=message)
     message = f"New size: {latest.to_replicas}; reason: {latest.reason}"
     return ResourceEvent(type="Normal", reason="SuccessfulRescale", message=message)
 

@@ -9,10 +9,11 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
+from tacho_operator.core.measurement.cost import NEVER_MET
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.core.measurement.traffic import carried
 
-NEVER_MET = "NeverMet"
+UNATTAINABLE = "an idle replica misses the SLO, which no number of replicas meets"
 
 
 def capacity_of(
@@ -62,7 +63,7 @@ def _doubt(found: MeasurementEntry | None) -> str:
     if found.capacity is None or not found.capacity.output_tokens_per_second:
         return "the measurement has no throughput"
     if found.capacity.boundary == NEVER_MET:
-        return "an idle replica misses the SLO, which no number of replicas meets"
+        return UNATTAINABLE
     return ""
 
 
@@ -81,6 +82,7 @@ def _by_memory(
         input_tokens=workload.input_tokens,
         output_tokens=workload.output_tokens,
         unverified=why,
+        unattainable=why == UNATTAINABLE,
     )
 
 

@@ -88,6 +88,8 @@ def figures_of(at: ScalingInput, reading: Reading, found: Sum) -> Figures:
 
 def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -> Decision:
     """The outcome with its conditions."""
+    if at.capacity.unattainable:
+        reason = f"{reason} {_clause(at.capacity.unverified)}."
     return Decision(
         replicas=outcome.replicas,
         cause=outcome.cause,
@@ -100,14 +102,29 @@ def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -
 
 
 def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
+    known = _known(at, outcome, figures)
+    if not at.capacity.unattainable:
+        return known
+    why = _clause(at.capacity.unverified)
+    message = known.message if known.message.startswith(why) else f"{why}. {known.message}"
+    return Judged("False", "SLOUnattainable", message)
+
+
+def _clause(text: str) -> str:
+    """As the beginning of a sentence."""
+    return text[0].upper() + text[1:]
+
+
+def _known(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
+    """Whether the load is known."""
     if not at.pods:
         return Judged("False", "FailedGetPodsMetric", "No pod serves yet; the number of replicas stays.")
     if outcome.blind:
-        message = f"{outcome.blind}; the number of replicas stays."
-        return Judged("False", "FailedGetPodsMetric", message[0].upper() + message[1:])
+        message = f"{_clause(outcome.blind)}; the number of replicas stays."
+        return Judged("False", "FailedGetPodsMetric", message)
     silent = f" {figures.silent} of {len(at.pods)} pods report none." if figures.silent else ""
     if at.capacity.unverified:
-        why = at.capacity.unverified[0].upper() + at.capacity.unverified[1:]
+        why = _clause(at.capacity.unverified)
         message = f"{why}: replicas follow concurrent requests and the KV cache.{silent}"
         return Judged("True", "CapacityUnverified", message)
     return Judged("True", "ValidMetricFound", f"Load metrics are available.{silent}")

@@ -99,6 +99,8 @@ class ReplicaCapacity:
     """Share of the measured rate that counts: the lower end of its interval."""
     unverified: str = ""
     """Why it is not a clean measurement of this configuration, as a clause; "": it is one."""
+    unattainable: bool = False
+    """An idle replica misses the SLO: no number of replicas meets it."""
 
 
 # --- input ------------------------------------------------------------------------------------------
