@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Coroutine, Mapping
 from datetime import datetime, timezone
 from functools import partial
@@ -18,12 +19,13 @@ from pythonjsonlogger.json import JsonFormatter
 from tacho_contract import __version__
 from tacho_contract.text import LINES, VisibleFormatter, visible
 from tacho_operator.config import Settings, SettingsError, load_settings
+from tacho_operator.core.election import Candidate
 from tacho_operator.shell.fleet import (
     ChangeRouter,
     Sizes,
     Stream,
     hanging,
-    in_sync,
+    led_and_in_sync,
     priority,
     reflectors,
     resync,
@@ -31,7 +33,8 @@ from tacho_operator.shell.fleet import (
 )
 from tacho_operator.shell.handlers import KopfRunner, supervised
 from tacho_operator.shell.http_server import Answers, http_server
-from tacho_operator.shell.kube import connect, requested_pause_seconds
+from tacho_operator.shell.kube import Kube, connect, requested_pause_seconds
+from tacho_operator.shell.lease import Elector, LeasePlace
 from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
@@ -84,11 +87,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             clock=lambda: datetime.now(timezone.utc),
             scaler=scaler,
         )
+        elector = lease_elector(settings, kube)
+        metrics.leader.set_function(elector.leads)
         queue = WorkQueue(
             where_in_sync(store, reconciler),
             workers=settings.workers,
             priority=lambda key: priority(store, key),
-            gate=lambda: in_sync(store, settings.watch_namespaces),
+            gate=partial(led_and_in_sync, elector, store, settings.watch_namespaces),
             requested_pause_seconds=requested_pause_seconds,
         )
         router.connect(store, queue)
@@ -98,7 +103,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             *reflectors(kube, store, settings.watch_namespaces, metrics.reconnect),
         )
         metrics.registry.register(Sizes(store, queue, streams))
-        hangs = partial(hanging, store, queue, settings.watch_namespaces)
+        hangs = partial(hanging, elector, store, queue, settings.watch_namespaces)
         answers = Answers(
             registry=registry,
             latest=scaler.latest,
@@ -108,11 +113,31 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         async with http_server(answers, (settings.metrics_port, settings.readiness_port)):
             parts = {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
+            parts["leader election"] = elector.run()
             parts["liveness"] = supervised(lambda: runner.liveness(settings.health_port, hangs))
             parts["workers"] = queue.run()
             parts["scaler"] = scaler.run()
             parts["resync"] = resync(store, queue, settings.resync_seconds)
             await _run_together(parts, stop)
+
+
+def lease_elector(settings: Settings, kube: Kube) -> Elector:
+    """The election that this process takes part in. Outside a pod its identity is new at each start."""
+    namespace = settings.decisions.operator_namespace
+    host = f"[{settings.pod_address}]" if ":" in settings.pod_address else settings.pod_address
+    return Elector(
+        kube,
+        Candidate(
+            identity=settings.pod_name or f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}",
+            address=f"{host}:{settings.metrics_port}" if host else "",
+        ),
+        LeasePlace(
+            namespace=namespace,
+            name=settings.lease_name,
+            trial_namespace=(*settings.watch_namespaces, namespace)[0],
+        ),
+        clock=lambda: datetime.now(timezone.utc),
+    )
 
 
 async def _run_together(parts: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:

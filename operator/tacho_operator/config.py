@@ -31,6 +31,10 @@ class Settings:
     """Every resource is reconciled at least this often."""
     scaling_period_seconds: float
     """Sample interval of the pods' load."""
+    lease_name: str
+    pod_name: str
+    """The pod's name, by which the Lease names its holder; empty outside a pod."""
+    pod_address: str
     metrics_port: int
     health_port: int
     """Liveness."""
@@ -125,6 +129,9 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         workers=_integer(environment, "TACHO_WORKERS", 16, 1, 64),
         resync_seconds=_integer(environment, "TACHO_RESYNC_SECONDS", 3600, 5, 86400),
         scaling_period_seconds=_integer(environment, "TACHO_SCALING_PERIOD_SECONDS", 10, 1, 30),
+        lease_name=environment.get("TACHO_LEASE_NAME", "") or "tacho",
+        pod_name=environment.get("TACHO_POD_NAME", ""),
+        pod_address=environment.get("TACHO_POD_ADDRESS", ""),
         metrics_port=_integer(environment, "TACHO_METRICS_PORT", 9401, 0, 65535),
         health_port=_integer(environment, "TACHO_HEALTH_PORT", 9402, 1, 65535),
         readiness_port=_integer(environment, "TACHO_READINESS_PORT", 9403, 1, 65535),

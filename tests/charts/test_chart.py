@@ -25,6 +25,13 @@ def rules(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def operator_environment(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """The variables of the operator's container that have a value."""
+    (deployment,) = kinds(manifests, "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    return {item["name"]: item["value"] for item in variables if "value" in item}
+
+
 def test_it_lints(helm: Helm) -> None:
     assert "0 chart(s) failed" in helm.run("lint", str(CHART), "--strict", stdin=yaml.safe_dump(REQUIRED))
 
@@ -64,11 +71,22 @@ def test_only_what_the_operator_ever_deletes_may_be_deleted(helm: Helm) -> None:
     assert not any("deletecollection" in rule["verbs"] for rule in rules(helm.template()))
 
 
+def test_the_rights_to_leases_end_at_the_operators_own(helm: Helm) -> None:
+    (role,) = kinds(helm.template(), "Role")
+    assert role["metadata"]["namespace"] == "tacho-system"
+    named, making = role["rules"]
+    assert (named["resourceNames"], named["verbs"]) == (["tacho"], ["get", "update"])
+    assert making["verbs"] == ["create"]
+    variables = operator_environment(helm.template())
+    assert variables["TACHO_LEASE_NAME"] == "tacho"
+
+
 def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) -> None:
     manifests = helm.template({"watchNamespaces": ["ml", "team-b"]})
     assert not kinds(manifests, "ClusterRole")
     assert not kinds(manifests, "ClusterRoleBinding")
-    assert sorted(item["metadata"]["namespace"] for item in kinds(manifests, "Role")) == ["ml", "team-b"]
+    roles = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in kinds(manifests, "Role")}
+    assert roles == {("ml", "tacho"), ("team-b", "tacho"), ("tacho-system", "tacho-leader")}
     assert not any("nodes" in rule["resources"] for rule in rules(manifests))
     (deployment,) = kinds(manifests, "Deployment")
     variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -128,25 +146,19 @@ def test_wrong_values_are_refused_with_their_name(helm: Helm, values: dict[str, 
 
 def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:
     given = {row.name: f"mirror.example/{row.name}:1" for row in engine_profiles() if row.image.reference}
-    (deployment,) = kinds(helm.template({"engineImages": {**given, "vllm": ""}}), "Deployment")
-    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    settings = load_settings({item["name"]: item["value"] for item in variables})
+    settings = load_settings(operator_environment(helm.template({"engineImages": {**given, "vllm": ""}})))
     assert settings.decisions.engine_images == {name: given[name] for name in given if name != "vllm"}
 
 
 def test_prices_reach_the_operator_as_they_are_written(helm: Helm) -> None:
     prices = {"NVIDIA-H200": "3.50", "NVIDIA-L4": "0.6", "Tesla-T4": "10"}
-    (deployment,) = kinds(helm.template({"prices": prices, "currency": "EUR"}), "Deployment")
-    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    settings = load_settings({item["name"]: item["value"] for item in variables})
+    settings = load_settings(operator_environment(helm.template({"prices": prices, "currency": "EUR"})))
     assert (settings.decisions.gpu_prices, settings.decisions.currency) == (prices, "EUR")
 
 
 def test_an_engines_image_is_pinned_by_digest(helm: Helm) -> None:
     pinned = f"mirror.example/vllm:v0.32.0@sha256:{'0' * 64}"
-    (deployment,) = kinds(helm.template({"engineImages": {"vllm": pinned}}), "Deployment")
-    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    settings = load_settings({item["name"]: item["value"] for item in variables})
+    settings = load_settings(operator_environment(helm.template({"engineImages": {"vllm": pinned}})))
     assert settings.decisions.engine_images == {"vllm": pinned}
 
 

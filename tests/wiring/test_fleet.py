@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -57,7 +58,22 @@ def test_an_interrupted_stream_of_everything_concerns_every_namespace() -> None:
     assert fleet.blocked(store, ())
 
 
-@pytest.mark.parametrize("cut", ["", "one", "all"])
+class Leadership:
+    """An election that ``leading`` decides."""
+
+    def __init__(self, *, leading: bool) -> None:
+        self.leading = asyncio.Event()
+        if leading:
+            self.leading.set()
+
+    def leads(self) -> bool:
+        return self.leading.is_set()
+
+    async def led(self) -> None:
+        await self.leading.wait()
+
+
+@pytest.mark.parametrize("cut", ["", "one", "all", "standby"])
 async def test_workers_hang_only_where_they_could_work(cut: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "STUCK_SECONDS", 0.01)
 
@@ -65,12 +81,34 @@ async def test_workers_hang_only_where_they_could_work(cut: str, monkeypatch: py
         raise AssertionError(key)
 
     store = Store(lambda change: None)
-    for space in {"": (), "one": SPACES[1:], "all": SPACES}[cut]:
+    for space in {"one": SPACES[1:], "all": SPACES}.get(cut, ()):
         store.lost("Pod", space, "403")
     queue = WorkQueue(process, workers=1)
     queue.add(HERE)
     await asyncio.sleep(0.02)
-    assert bool(fleet.hanging(store, queue, SPACES)) == (cut != "all")
+    leadership = Leadership(leading=cut != "standby")
+    assert bool(fleet.hanging(leadership, store, queue, SPACES)) == (cut not in ("all", "standby"))
+
+
+async def test_a_standby_begins_nothing_until_it_leads() -> None:
+    done: list[Key] = []
+
+    async def process(key: Key) -> None:
+        done.append(key)
+
+    store, leadership = Store(lambda change: None), Leadership(leading=False)
+    gate = partial(fleet.led_and_in_sync, leadership, store, SPACES)
+    queue = WorkQueue(process, workers=1, gate=gate)
+    queue.add(HERE)
+    task = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.05)
+    assert done == []
+    leadership.leading.set()
+    async with asyncio.timeout(5):
+        while not done:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def test_a_kind_that_may_not_be_read_has_no_age() -> None:

@@ -140,12 +140,16 @@ class Cluster:
         else:
             self.kubectl("delete", "namespace", name, "--wait=false")
 
-    def service_account_kubeconfig(self, namespace: str, name: str, duration_seconds: int = 8 * 3600) -> Path:
-        """A kubeconfig that speaks as an existing ServiceAccount (TokenRequest)."""
+    def service_account_kubeconfig(
+        self, namespace: str, name: str, duration_seconds: int = 8 * 3600, *, pod: str = ""
+    ) -> Path:
+        """A kubeconfig that speaks as an existing ServiceAccount (TokenRequest), in that pod if one is given:
+        the API server then knows the pod's name."""
+        bound = ("--bound-object-kind=Pod", f"--bound-object-name={pod}") if pod else ()
         token = self.kubectl(
-            "create", "token", name, "-n", namespace, f"--duration={duration_seconds}s"
+            "create", "token", name, "-n", namespace, f"--duration={duration_seconds}s", *bound
         ).strip()
-        path = self.directory / f"{namespace}.{name}.kubeconfig"
+        path = self.directory / f"{namespace}.{pod or name}.kubeconfig"
         return kubeconfigs.with_token(path, self._server(), token, namespace)
 
     def audit_events(self) -> list[dict[str, Any]]:

@@ -36,6 +36,14 @@ from tools.harness.scaled_pods import Pods
 
 NAMESPACE = "tacho-system"
 ACCOUNT = "tacho"
+POD = "tacho-0"
+RIGHTS = frozenset(
+    {
+        *("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
+        *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
+    }
+)
+"""Kinds of the chart's manifests that say what the operator may do."""
 IMAGE = "example/tacho:test"
 PATIENCE_SECONDS = 100.0
 """For a machine that is busy with other things; nothing waits this long where all is well."""
@@ -44,12 +52,25 @@ NETWORK = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"
 
 
 def install_rights(cluster: Cluster) -> Path:
-    """What the chart gives the operator, and a kubeconfig that speaks as its ServiceAccount."""
+    """What the chart gives the operator, and a kubeconfig that speaks as its ServiceAccount in ``POD``."""
     cluster.create_namespace(NAMESPACE)
     manifests = Helm(binaries.helm(print)).template()
-    wanted = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding"}
-    cluster.apply(*(manifest for manifest in manifests if manifest["kind"] in wanted))
-    return cluster.service_account_kubeconfig(NAMESPACE, ACCOUNT)
+    cluster.apply(*(manifest for manifest in manifests if manifest["kind"] in RIGHTS))
+    return pod_kubeconfig(cluster, POD)
+
+
+def pod_kubeconfig(cluster: Cluster, name: str) -> Path:
+    """A kubeconfig that speaks as the operator's ServiceAccount in a pod of that name, which never runs."""
+    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    spec = {
+        "serviceAccountName": ACCOUNT,
+        "schedulerName": "none",
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "operator", "image": IMAGE, "securityContext": confined}],
+    }
+    metadata = {"name": name, "namespace": NAMESPACE}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    return cluster.service_account_kubeconfig(NAMESPACE, ACCOUNT, pod=name)
 
 
 class Operator:
@@ -60,6 +81,7 @@ class Operator:
             **{key: value for key, value in os.environ.items() if not key.startswith("TACHO_")},
             "KUBECONFIG": str(kubeconfig),
             "TACHO_IMAGE": IMAGE,
+            "TACHO_POD_NAME": POD,
             "TACHO_ENGINE_IMAGE_LLAMACPP": "example/llamacpp:test",
             "TACHO_RESYNC_SECONDS": "5",
             "TACHO_METRICS_PORT": str(free_port()),

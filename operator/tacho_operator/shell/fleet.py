@@ -37,6 +37,14 @@ class Stream(Protocol):
     async def run(self) -> None: ...
 
 
+class Leadership(Protocol):
+    """Whether this process may act: the elector of lease.py."""
+
+    def leads(self) -> bool: ...
+
+    async def led(self) -> None: ...
+
+
 def reflectors(
     kube: Kube, store: Store, namespaces: tuple[str, ...], on_reconnect: Callable[[str, str], None]
 ) -> tuple[Reflector, ...]:
@@ -82,6 +90,13 @@ async def in_sync(store: Store, namespaces: tuple[str, ...]) -> None:
         await store.changed()
 
 
+async def led_and_in_sync(leadership: Leadership, store: Store, namespaces: tuple[str, ...]) -> None:
+    """Waits until this process leads and the streams of some namespace all run."""
+    while not leadership.leads() or blocked(store, namespaces):
+        await leadership.led()
+        await in_sync(store, namespaces)
+
+
 def where_in_sync(store: Store, process: Process) -> Process:
     """Wraps ``process``: it runs only while every watch it reads from is in sync, else later. Stale objects
     decide nothing."""
@@ -92,11 +107,11 @@ def where_in_sync(store: Store, process: Process) -> Process:
     return process_in_sync
 
 
-def hanging(store: Store, queue: WorkQueue, namespaces: tuple[str, ...]) -> str:
+def hanging(leadership: Leadership, store: Store, queue: WorkQueue, namespaces: tuple[str, ...]) -> str:
     """Why the operator should be restarted: resources are due and no worker makes progress. "": no reason. An
-    unreachable API server is none."""
+    unreachable API server is none, nor that another process leads."""
     stuck = queue.stuck_seconds()
-    if stuck > STUCK_SECONDS and not blocked(store, namespaces):
+    if stuck > STUCK_SECONDS and leadership.leads() and not blocked(store, namespaces):
         return f"resources are due, and no reconcile began or ended for {stuck:.0f} s: the workers hang"
     return ""
 

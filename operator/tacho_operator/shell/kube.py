@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "Node": ("v1", "nodes"),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
 }
 APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
 """Children that change."""
@@ -79,6 +80,10 @@ class Invalid(ApiError):
     """The API server cannot take the object as it is: a field of it is wrong, or it is too large."""
 
 
+class Fenced(ApiError):
+    """Refused by the chart's admission policy, as another operator holds the Lease (HTTP 403)."""
+
+
 class Missing(ApiError):
     """The object does not exist (HTTP 404)."""
 
@@ -93,6 +98,8 @@ ERRORS: dict[int, type[ApiError]] = {
 """Errors of their own, by HTTP status."""
 NOT_TYPED = "failed to create typed patch object"
 """Words of the 500 that answers a server-side apply of a list with two items of one key."""
+FENCED = "this operator does not hold the Lease"
+"""Words of the chart's admission policy."""
 LONGEST_MESSAGE_CHARS = 4096
 
 
@@ -128,7 +135,8 @@ def _api_error(error: DynamicApiError) -> ApiError:
     except (TypeError, ValueError, KeyError, RecursionError):
         message = str(error.reason)
     status = int(error.status or 0)
-    kind = Invalid if NOT_TYPED in message else ERRORS.get(status, ApiError)
+    by_words = {NOT_TYPED: Invalid, FENCED: Fenced}
+    kind = next((kind for words, kind in by_words.items() if words in message), ERRORS.get(status, ApiError))
     return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
 
 
@@ -168,7 +176,8 @@ async def _events(response: Any) -> AsyncIterator[Event]:
 
 
 _METHODS = {
-    "get": "get", "list": "get", "watch": "get", "create": "post", "patch": "patch", "delete": "delete",
+    "get": "get", "list": "get", "watch": "get", "create": "post", "update": "put", "patch": "patch",
+    "delete": "delete",
 }  # fmt: skip
 """HTTP methods of the API's verbs."""
 
@@ -297,6 +306,17 @@ class Kube:
             return await self._request("create", kind, path, manifest, field_manager=FIELD_MANAGER)
         only_new = {**manifest, "metadata": {**metadata, "resourceVersion": NO_VERSION}}
         return await self._apply(only_new)
+
+    async def try_create(self, manifest: Manifest) -> None:
+        """A create on trial (dry run): raises what a create would raise, and makes nothing."""
+        kind, path = manifest["kind"], _path(manifest["kind"], manifest["metadata"]["namespace"])
+        await self._request("create", kind, path, manifest, field_manager=FIELD_MANAGER, dry_run="All")
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Replaces the object as it was read. Raises Conflict when it was changed since."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        path = _path(kind, metadata["namespace"], metadata["name"])
+        return await self._request("update", kind, path, manifest, field_manager=FIELD_MANAGER)
 
     async def apply(
         self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER

@@ -46,6 +46,11 @@ class Metrics:
         self.registry = registry
         build = Gauge("tacho_operator_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
+        self.leader = Gauge(
+            "tacho_operator_leader",
+            "1 while this process holds the Lease, 0 in a standby.",
+            registry=registry,
+        )
         counter = partial(Counter, registry=registry)
         self.reconciles = counter("tacho_operator_reconcile_total", "Reconciles by result.", ["result"])
         self.duration = Histogram(

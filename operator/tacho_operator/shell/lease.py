@@ -1,0 +1,165 @@
+"""Holds the Lease, or waits for it: the loop around core/election.py.
+
+kubernetes.aio's own election is not used: it compares wall clocks, lets a TimeoutError escape while the led
+task works on, waits 300 s for an answer and releases nothing. A pure function is as short and can be proved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+
+from tacho_operator.core.election import (
+    RENEW_DEADLINE_SECONDS,
+    RETRY_SECONDS,
+    Candidate,
+    address_of,
+    holder_of,
+    new_lease,
+    released,
+    turn,
+)
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.kube import ApiError, Fenced, Kube
+
+logger = logging.getLogger(__name__)
+
+REQUESTS_SECONDS = 5.0
+"""Of reading and writing the Lease once: a leader can try twice before its time is over."""
+RELEASE_SECONDS = 2.0
+TRIAL_PERIOD_SECONDS = 0.1
+
+
+class LeaseLost(RuntimeError):
+    """Another process leads, or the API server takes no writes of this one. The process has to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasePlace:
+    """Where the Lease is, and where the fence is tried."""
+
+    namespace: str
+    name: str
+    trial_namespace: str
+    """A namespace in which the operator may create ConfigMaps: a new leader creates one on trial."""
+
+
+class Elector:
+    """One candidate, from the start of its process to the end."""
+
+    def __init__(
+        self, kube: Kube, candidate: Candidate, place: LeasePlace, clock: Callable[[], datetime]
+    ) -> None:
+        self._kube, self._candidate, self._place, self._clock = kube, candidate, place, clock
+        self._lease: Manifest | None = None
+        self._held_since: float | None = None
+        """When this process first held the Lease."""
+        self._admitted = False
+        """Whether the API server has taken a write of this process since."""
+        self._renewed = asyncio.Event()
+        self._last_line = ""
+
+    def leads(self) -> bool:
+        """Whether this process may begin to act. False too when the API server has been silent for too long;
+        true again once it answers that nothing else has led."""
+        return self._admitted and self._candidate.leads(monotonic())
+
+    async def led(self) -> None:
+        """Waits until this process leads."""
+        while not self.leads():
+            self._renewed.clear()
+            await self._renewed.wait()
+
+    def leader_address(self) -> str:
+        """Where the leader answers while another process leads; "" where this one does, or none is known."""
+        return "" if holder_of(self._lease) == self._candidate.identity else address_of(self._lease)
+
+    async def run(self) -> None:
+        """Until cancelled; the Lease is released then. Raises LeaseLost."""
+        delay = 0.0
+        try:
+            while True:
+                await asyncio.sleep(delay)
+                delay = await self._turn()
+        finally:
+            await self._release()
+
+    async def _turn(self) -> float:
+        """One reading of the Lease, and the write that follows; returns the seconds until the next."""
+        left = self._candidate.leads_until - monotonic()
+        try:
+            async with asyncio.timeout(min(REQUESTS_SECONDS, left) if left > 0 else REQUESTS_SECONDS):
+                wait_seconds = await self._read_and_write()
+                if self._candidate.leads(monotonic()):
+                    await self._try_fence()
+        except (ApiError, TimeoutError) as error:
+            self._say(f"no turn with the Lease: {type(error).__name__} {error}", logging.WARNING)
+            return RETRY_SECONDS
+        return wait_seconds
+
+    async def _read_and_write(self) -> float:
+        began, place = monotonic(), self._place
+        found = await self._kube.get("Lease", place.namespace, place.name)
+        self._lease = found or new_lease(place.namespace, place.name)
+        step = turn(self._candidate, self._lease, monotonic(), self._clock())
+        self._candidate = step.candidate
+        if step.write is None:
+            if self._held_since is not None:
+                raise LeaseLost(f"{holder_of(self._lease)} holds the Lease that this process held")
+            self._say(f"{holder_of(self._lease)} leads; this process watches and waits")
+            return step.wait_seconds
+        self._lease = await (self._kube.replace(step.write) if found else self._kube.create(step.write))
+        self._candidate = self._candidate.renewed(began)
+        self._held_since = self._held_since or began
+        return step.wait_seconds
+
+    async def _try_fence(self) -> None:
+        """Waits, for as long as a renewal may, until the API server takes writes of the new holder.
+
+        It sees a change of the Lease a moment late. Raises LeaseLost where it goes on to refuse.
+        """
+        assert self._held_since is not None
+        trial_until = monotonic() + RETRY_SECONDS
+        while not self._admitted and monotonic() < trial_until:
+            try:
+                await self._kube.try_create(self._trial())
+            except Fenced as error:
+                if monotonic() - self._held_since > RENEW_DEADLINE_SECONDS:
+                    raise LeaseLost(f"this process holds the Lease, and yet {error.message}") from None
+                await asyncio.sleep(TRIAL_PERIOD_SECONDS)
+            except ApiError as error:
+                self._admitted = error.status in range(
+                    400, 500
+                )  # refused for another reason: not by the fence
+                if not self._admitted:
+                    raise
+            else:
+                self._admitted = True
+        if self._admitted:
+            self._say(f"{self._candidate.identity} leads")
+            self._renewed.set()
+
+    def _trial(self) -> Manifest:
+        metadata = {"name": "tacho-leader-trial", "namespace": self._place.trial_namespace}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+    async def _release(self) -> None:
+        """Lets another process lead at once; where that fails, it leads when the Lease has expired."""
+        self._admitted = False
+        if self._lease is None or not self._candidate.leads(monotonic()):
+            return
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._kube.replace(released(self._lease, self._clock()))
+        except (ApiError, TimeoutError) as error:
+            logger.warning("the Lease was not released: %s %s", type(error).__name__, error)
+
+    def _say(self, line: str, level: int = logging.INFO) -> None:
+        """Once, until there is something else to say."""
+        if line != self._last_line:
+            self._last_line = line
+            logger.log(level, "%s", line)

@@ -1,0 +1,180 @@
+"""The elector's loop: it takes, keeps, loses and releases a Lease, whatever the API server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, cast
+
+import pytest
+
+from tacho_operator.core.election import Candidate, holder_of
+from tacho_operator.shell import lease as module
+from tacho_operator.shell.kube import ApiError, Conflict, Fenced, Forbidden, Kube
+from tacho_operator.shell.lease import Elector, LeaseLost, LeasePlace
+
+PLACE = LeasePlace(namespace="tacho-system", name="tacho", trial_namespace="ml")
+
+
+@dataclass
+class LeaseServer:
+    """An API server of one Lease, with what may go wrong."""
+
+    lease: dict[str, Any] | None = None
+    version: int = 0
+    fails: Exception | None = None
+    silent: bool = False
+    trials: list[ApiError] = field(default_factory=list)
+    """What the next trials meet, the first one first."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        assert (kind, namespace, name) == ("Lease", PLACE.namespace, PLACE.name)
+        await self._answer()
+        return copy.deepcopy(self.lease)
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        assert self.lease is None
+        return await self._store(manifest)
+
+    async def replace(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        if manifest["metadata"]["resourceVersion"] != str(self.version):
+            raise Conflict(409, "the object has been modified")
+        return await self._store(manifest)
+
+    async def try_create(self, manifest: dict[str, Any]) -> None:
+        assert manifest["metadata"]["namespace"] == PLACE.trial_namespace
+        await self._answer()
+        if self.trials:
+            raise self.trials.pop(0)
+
+    async def _store(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        await self._answer()
+        self.version += 1
+        metadata = {**manifest["metadata"], "resourceVersion": str(self.version)}
+        self.lease = {**copy.deepcopy(manifest), "metadata": metadata}
+        return copy.deepcopy(self.lease)
+
+    async def _answer(self) -> None:
+        if self.silent:
+            await asyncio.Event().wait()
+        if self.fails is not None:
+            raise self.fails
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred times as fast as in a cluster."""
+    for name in ("REQUESTS_SECONDS", "RELEASE_SECONDS", "TRIAL_PERIOD_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(module, name, getattr(module, name) / 100)
+    monkeypatch.setattr(module, "RENEW_DEADLINE_SECONDS", 0.1)
+    monkeypatch.setattr("tacho_operator.core.election.RENEW_DEADLINE_SECONDS", 0.1)
+    monkeypatch.setattr("tacho_operator.core.election.LEASE_SECONDS", 0.15)
+    monkeypatch.setattr("tacho_operator.core.election.RETRY_SECONDS", 0.02)
+
+
+def elector(server: LeaseServer, identity: str) -> Elector:
+    candidate = Candidate(identity=identity, address=f"{identity}:9401")
+    return Elector(cast(Kube, server), candidate, PLACE, lambda: datetime.now(timezone.utc))
+
+
+async def running(one: Elector, then: Callable[[asyncio.Task[None]], Awaitable[None]]) -> None:
+    task = asyncio.create_task(one.run())
+    try:
+        async with asyncio.timeout(10):
+            await then(task)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(seen: Callable[[], bool]) -> None:
+    while not seen():
+        await asyncio.sleep(0.005)
+
+
+async def test_it_leads_after_the_api_server_took_a_write_and_releases_at_its_end() -> None:
+    server = LeaseServer(trials=[Fenced(403, "late"), Fenced(403, "late"), Forbidden(403, "another policy")])
+    one = elector(server, "a")
+
+    async def leads(task: asyncio.Task[None]) -> None:
+        assert not one.leads()
+        await one.led()
+        assert (server.trials, holder_of(server.lease), one.leader_address()) == ([], "a", "")
+
+    await running(one, leads)
+    assert holder_of(server.lease) == ""
+    assert not one.leads()
+
+
+async def test_a_standby_knows_the_leader_and_follows_a_released_or_an_expired_lease() -> None:
+    server = LeaseServer()
+    one, two, three = (elector(server, name) for name in "abc")
+
+    async def third(task: asyncio.Task[None]) -> None:
+        await two.led()
+        server.fails = ApiError(0, "its node is cut off")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert holder_of(server.lease) == "b"
+        server.fails = None
+        await running(three, lambda task: three.led())
+
+    async def first(task: asyncio.Task[None]) -> None:
+        await one.led()
+        standby = asyncio.create_task(two.run())
+        await until(lambda: two.leader_address() == "a:9401")
+        assert not two.leads()
+        standby.cancel()
+        task.cancel()
+        await asyncio.gather(task, standby, return_exceptions=True)
+        await running(two, third)
+
+    await running(one, first)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_leader_without_an_api_server_begins_nothing_and_leads_on_when_nothing_else_has(
+    silent: bool,
+) -> None:
+    server = LeaseServer()
+    one = elector(server, "a")
+
+    async def leads(task: asyncio.Task[None]) -> None:
+        await one.led()
+        server.silent, server.fails = silent, None if silent else ApiError(0, "no answer")
+        await until(lambda: not one.leads())
+        assert not task.done(), "a restart mends no API server"
+        server.silent, server.fails = False, None
+        await one.led()
+
+    await running(one, leads)
+
+
+async def test_a_leader_that_reads_of_another_ends_and_leaves_the_lease_alone() -> None:
+    server = LeaseServer()
+    one = elector(server, "a")
+
+    async def leads(task: asyncio.Task[None]) -> None:
+        await one.led()
+        assert server.lease is not None
+        server.lease["spec"]["holderIdentity"] = "b"
+        with pytest.raises(LeaseLost, match="b holds the Lease"):
+            await task
+        assert not one.leads()
+
+    await running(one, leads)
+    assert holder_of(server.lease) == "b"
+
+
+async def test_a_leader_whose_writes_are_refused_for_ever_ends_and_says_why() -> None:
+    server = LeaseServer(trials=[Fenced(403, "policy: no pod name")] * 10_000)
+    one = elector(server, "a")
+
+    async def refused(task: asyncio.Task[None]) -> None:
+        with pytest.raises(LeaseLost, match="policy: no pod name"):
+            await task
+
+    await running(one, refused)
