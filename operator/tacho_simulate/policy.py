@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.performance_model import PerformanceModel
 
@@ -25,6 +26,8 @@ class PodMetrics:
     """Completed requests since the pod's start."""
     first_token_seconds_sum: float
     first_tokens_total: float
+    ttft: LatencyHistogram
+    tpot: LatencyHistogram
     preemptions_total: float
 
 

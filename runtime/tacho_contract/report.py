@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
+from operator import le, lt
 
 from tacho_contract import SCHEMA
 from tacho_contract.failure import Failure
@@ -63,7 +66,50 @@ class Report:
     observed_time: str
 
 
-LOAD_LIMIT_BYTES = 4 * 1024
+LOAD_LIMIT_BYTES = 8 * 1024
+MAX_EDGES = 256
+"""Of one histogram."""
+MAX_COUNT = 10**15
+"""Highest plausible number of requests."""
+LATENCY_EDGES_SECONDS = tuple(
+    edge
+    for decade in range(6)
+    for step in (*range(100, 200, 10), *range(200, 500, 25), *range(500, 1000, 50))
+    if (edge := step * 10**decade / 100_000) <= 600
+)
+"""Edges of the histograms that tacho chooses: 1 ms to 10 min in steps of 5 to 12 %. Targets are typed as
+round numbers, which are edges: the requests that meet them are then counted exactly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyHistogram:
+    """Requests by their latency since the engine's start. Raises ValueError where it is none."""
+
+    edges_seconds: tuple[float, ...] = ()
+    """Ascending. Edges between two empty buckets are left out: they tell nothing."""
+    counts: tuple[int, ...] = ()
+    """Requests up to each edge."""
+    total: int
+
+    def __post_init__(self) -> None:
+        edges, steps = self.edges_seconds, (0, *self.counts, self.total, MAX_COUNT)
+        if len(edges) != len(self.counts) or len(edges) > MAX_EDGES:
+            raise ValueError(f"{len(edges)} edges and {len(self.counts)} counts; at most {MAX_EDGES} of each")
+        if not all(map(lt, (0.0, *edges), (*edges, inf))):
+            raise ValueError("the edges are not finite, positive and ascending")
+        if not all(map(le, steps, steps[1:])):
+            raise ValueError(f"the counts do not ascend from 0 to the total, or beyond {MAX_COUNT}")
+
+
+def latency_histogram(edges: Sequence[float], counts: Sequence[int], total: int) -> LatencyHistogram:
+    """Without the edges between two empty buckets. Raises ValueError where it is no histogram."""
+    found = (0, *counts, total)
+    kept = [at for at in range(len(edges)) if not found[at] == found[at + 1] == found[at + 2]]
+    return LatencyHistogram(
+        edges_seconds=tuple(edges[at] for at in kept),
+        counts=tuple(counts[at] for at in kept),
+        total=total,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,4 +128,7 @@ class Load:
     """Sum of the times to the first token of all requests that got one."""
     first_tokens_total: float | None = None
     """Number of requests that got a first token."""
+    ttft: LatencyHistogram | None = None
+    tpot: LatencyHistogram | None = None
+    """Requests by their mean time per further token."""
     observed_time: str

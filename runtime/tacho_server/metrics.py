@@ -6,7 +6,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tacho_server.backend import Backend
 
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+LATENCY_SECONDS = tuple(
+    edge
+    for decade in range(6)
+    for step in (*range(100, 200, 10), *range(200, 500, 25), *range(500, 1000, 50))
+    if (edge := step * 10**decade / 100_000) <= 600
+)
+"""Buckets of TTFT and TPOT: round numbers from 1 ms to 10 min, as targets are. tacho reads attainment from
+them."""
+DURATION_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class ServerMetrics:
@@ -29,9 +37,16 @@ class ServerMetrics:
             registry=self.registry,
         )
         self.first_token = self._histogram(
-            "time_to_first_token_seconds", "From admission to the first token."
+            "time_to_first_token_seconds", "From admission to the first token.", LATENCY_SECONDS
         )
-        self.duration = self._histogram("request_duration_seconds", "From admission to the last token.")
+        self.output_token = self._histogram(
+            "time_per_output_token_seconds",
+            "Mean time per token after the first one, of each sequence.",
+            LATENCY_SECONDS,
+        )
+        self.duration = self._histogram(
+            "request_duration_seconds", "From admission to the last token.", DURATION_SECONDS
+        )
 
     def loaded(self) -> None:
         """The KV cache's figure is there only where the backend has it: unknown is absent, not zero."""
@@ -45,5 +60,5 @@ class ServerMetrics:
     def _counter(self, name: str, description: str) -> Counter:
         return Counter(f"tacho_server_{name}", description, registry=self.registry)
 
-    def _histogram(self, name: str, description: str) -> Histogram:
-        return Histogram(f"tacho_server_{name}", description, buckets=SECONDS, registry=self.registry)
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"tacho_server_{name}", description, buckets=buckets, registry=self.registry)

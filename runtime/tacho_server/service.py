@@ -190,16 +190,19 @@ class Service:
 
     async def _counted(self, job: GenerationJob, usage: Usage) -> AsyncGenerator[Piece, None]:
         """The job's pieces, counted in ``usage`` and the metrics while they pass."""
-        begin, first, outcome, last = time.monotonic(), True, "cancelled", None
+        begin, outcome, last = time.monotonic(), "cancelled", None
+        arrivals: dict[int, tuple[float, float, int]] = {}
         try:
             async with contextlib.aclosing(self._pieces(job)) as run:
                 async for piece in run:
                     if piece.token is not None:
                         usage.generated += 1
                         self._metrics.generated_tokens.inc()
-                        if first:
-                            self._metrics.first_token.observe(time.monotonic() - begin)
-                        first = False
+                        now = time.monotonic()
+                        if not arrivals:
+                            self._metrics.first_token.observe(now - begin)
+                        first, _, count = arrivals.get(piece.index, (now, now, 0))
+                        arrivals[piece.index] = first, now, count + 1
                     last = piece.finish
                     yield piece
             outcome = last or "length"
@@ -209,6 +212,9 @@ class Service:
         finally:
             self._metrics.requests.labels(outcome).inc()
             self._metrics.duration.observe(time.monotonic() - begin)
+            for first, latest, count in arrivals.values():
+                if count > 1:
+                    self._metrics.output_token.observe((latest - first) / (count - 1))
 
     async def _pieces(self, job: GenerationJob) -> AsyncGenerator[Piece, None]:
         if job.echo:

@@ -12,14 +12,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_contract.codec import dumps
-from tacho_contract.report import LOAD_LIMIT_BYTES, Load
+from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
 from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.scaler import LISTENING_SECONDS
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.measured_world import unfinished_world
 from tests.wiring.sampled import KEY, Looking
 from tools.harness.figures import CAPACITY
-from tools.harness.world import MOCK_SPEC, World, changed, world_of
+from tools.harness.world import AUTOSCALING, MOCK_SPEC, World, changed, world_of
 
 
 @pytest.fixture
@@ -39,6 +39,18 @@ async def test_a_busy_pod_brings_more_and_says_so(looking: Looking) -> None:
     assert looking.sample("desired_replicas") == autoscaling["desiredReplicas"]
     assert looking.sample("requests_waiting") == 200
     assert looking.sample("scaling_decisions_total", direction="up", reason="Work")
+
+
+async def test_missed_histograms_of_a_pod_lower_its_capacity() -> None:
+    world = World(changed(MOCK_SPEC, slo={"tpotMilliseconds": 30}, autoscaling=AUTOSCALING))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    for number in range(12):
+        late = LatencyHistogram(edges_seconds=(600.0,), counts=(0,), total=100 * number)
+        await looking.look(running=1, waiting=0, generation_tokens_total=10.0 * number, tpot=late)
+        looking.reconcile()
+    assert world.status["autoscaling"]["capacityCorrectionPercent"] == 90
 
 
 async def test_traffic_beyond_a_lower_bound_is_called_for_and_reaches_status() -> None:

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from tools.mock.engine_law import Law
-from tools.mock.engine_scheduler import BLOCK_TOKENS, TTFT_BUCKETS, Scheduler
+from tools.mock.engine_scheduler import BLOCK_TOKENS, TPOT_BUCKETS, TTFT_BUCKETS, Scheduler
 
-_FIXED = 14
-WIDTH = _FIXED + len(TTFT_BUCKETS) + 1
+_FIXED = 15
+_TTFT = _FIXED + len(TTFT_BUCKETS) + 1
+WIDTH = _TTFT + len(TPOT_BUCKETS) + 1
 _ROW = struct.Struct(f"{WIDTH}d")
 
 
@@ -35,7 +36,9 @@ class Figures:
     ttft_seconds: float
     gaps: float
     gaps_seconds: float
+    tpot_seconds: float
     ttft_below: tuple[float, ...]
+    tpot_below: tuple[float, ...]
 
     @classmethod
     def of(cls, scheduler: Scheduler) -> Figures:
@@ -55,7 +58,9 @@ class Figures:
             ttft_seconds=totals.ttft_seconds,
             gaps=totals.gaps,
             gaps_seconds=totals.gaps_seconds,
+            tpot_seconds=totals.tpot_seconds,
             ttft_below=tuple(totals.ttft_below),
+            tpot_below=tuple(totals.tpot_below),
         )
 
 
@@ -68,12 +73,12 @@ class Board:
         self._memory = mmap.mmap(-1, ranks * _ROW.size)
 
     def show(self, rank: int, figures: Figures) -> None:
-        *fixed, below = astuple(figures)
-        _ROW.pack_into(self._memory, rank * _ROW.size, *fixed, *below)
+        *fixed, ttft, tpot = astuple(figures)
+        _ROW.pack_into(self._memory, rank * _ROW.size, *fixed, *ttft, *tpot)
 
     def all(self) -> list[Figures]:
         rows = (_ROW.unpack_from(self._memory, rank * _ROW.size) for rank in range(self.ranks))
-        return [Figures(*row[:_FIXED], ttft_below=row[_FIXED:]) for row in rows]
+        return [Figures(*row[:_FIXED], ttft_below=row[_FIXED:_TTFT], tpot_below=row[_TTFT:]) for row in rows]
 
 
 class _Text:
@@ -123,14 +128,27 @@ def by_step(ranks: Sequence[Figures], law: Law, name: str) -> str:
             ("stop", rank.stopped), ("length", rank.lengthened), ("abort", rank.aborted),
         )),
     )  # fmt: skip
-    bounds = [*map(str, TTFT_BUCKETS), "+Inf"]
-    text.family(
-        "time_to_first_token_seconds", "histogram",
-        *(sample for own, rank in both for sample in (
-            *(("_bucket", own | {"le": le}, sum(rank.ttft_below[: at + 1])) for at, le in enumerate(bounds)),
-            ("_count", own, sum(rank.ttft_below)), ("_sum", own, rank.ttft_seconds),
-        )),
-    )  # fmt: skip
+
+    def histogram(
+        metric: str, bounds: Sequence[float], values: Sequence[tuple[Sequence[float], float]]
+    ) -> None:
+        text.family(
+            metric, "histogram",
+            *(sample for own, (below, seconds) in zip(labels, values, strict=True) for sample in (
+                *(("_bucket", own | {"le": le}, sum(below[: at + 1]))
+                  for at, le in enumerate((*map(str, bounds), "+Inf"))),
+                ("_count", own, sum(below)), ("_sum", own, seconds),
+            )),
+        )  # fmt: skip
+
+    histogram(
+        "time_to_first_token_seconds", TTFT_BUCKETS, [(rank.ttft_below, rank.ttft_seconds) for rank in ranks]
+    )
+    histogram(
+        "request_time_per_output_token_seconds",
+        TPOT_BUCKETS,
+        [(rank.tpot_below, rank.tpot_seconds) for rank in ranks],
+    )
     text.family(
         "inter_token_latency_seconds", "histogram",
         *(sample for own, rank in both

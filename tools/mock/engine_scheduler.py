@@ -33,6 +33,10 @@ TTFT_BUCKETS = (
     80.0, 160.0, 640.0, 2560.0,
 )  # fmt: skip
 """Upper bounds, seconds: vLLM's."""
+TPOT_BUCKETS = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+)  # fmt: skip
+"""Of the mean time per further token of each request: vLLM's."""
 
 Sink = Callable[[float, int, bool, "Sequence"], None]
 """(when on the clock, tokens in the chunk, whether it is the last, whose)."""
@@ -73,6 +77,8 @@ class Totals:
     ttft_seconds: float = 0.0
     ttft_below: list[int] = field(default_factory=lambda: [0] * (len(TTFT_BUCKETS) + 1))
     """How many first tokens fell into each of ``TTFT_BUCKETS``, and above them."""
+    tpot_below: list[int] = field(default_factory=lambda: [0] * (len(TPOT_BUCKETS) + 1))
+    tpot_seconds: float = 0.0
     late_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
     """How long after its due time each token was handled: a busy machine keeps no law."""
     gaps_seconds: float = 0.0
@@ -226,6 +232,10 @@ class Scheduler:
         sequence.last_token = when
         last = sequence.generated >= sequence.output_tokens
         if last:
+            further = max(1, sequence.generated - 1)
+            tpot = (when - sequence.first_token) / further
+            totals.tpot_seconds += tpot
+            totals.tpot_below[bisect.bisect_left(TPOT_BUCKETS, tpot)] += 1
             self._end(sequence, sequence.finish_reason, due)
         else:
             self._push(due + law.itl_seconds(len(self.running)), sequence)

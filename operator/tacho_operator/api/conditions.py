@@ -328,8 +328,8 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "True",
                 _R.CAPACITY_UNVERIFIED,
-                "There is no clean measurement of a replica's capacity: replicas follow the concurrent "
-                "requests and the KV cache.",
+                "There is no clean measurement of a replica's capacity, or no pod counts tokens: replicas "
+                "follow the concurrent requests and the KV cache.",
                 "See Measured.",
             ),
             ReasonDoc(

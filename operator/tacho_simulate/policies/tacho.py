@@ -93,6 +93,8 @@ def _sample(metrics: PodMetrics, now: float) -> Sample:
         kv_cache_usage=metrics.kv_cache_usage,
         first_token_seconds=metrics.first_token_seconds_sum,
         first_tokens=metrics.first_tokens_total,
+        ttft=metrics.ttft,
+        tpot=metrics.tpot,
     )
 
 

@@ -10,10 +10,13 @@ import dataclasses
 import heapq
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+from tacho_contract.report import LATENCY_EDGES_SECONDS, LatencyHistogram, latency_histogram
 from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS, PerformanceModel
 from tacho_simulate.policy import PodMetrics
 
@@ -93,6 +96,9 @@ class Replica(ABC):
         """Tokens that each preempted request has already received, by request."""
         self._prompt_tokens = self._generated = self._first_token_seconds = 0.0
         self._answered = self._first_tokens = 0
+        self._ttft = [0] * (len(LATENCY_EDGES_SECONDS) + 1)
+        """Requests by TTFT, in the buckets of a real replica, and above them."""
+        self._tpot = [0] * (len(LATENCY_EDGES_SECONDS) + 1)
         self.preemptions = 0
 
     @abstractmethod
@@ -133,6 +139,8 @@ class Replica(ABC):
             requests_total=float(self._answered),
             first_token_seconds_sum=self._first_token_seconds,
             first_tokens_total=float(self._first_tokens),
+            ttft=_histogram(self._ttft),
+            tpot=_histogram(self._tpot),
             preemptions_total=float(self.preemptions),
         )
 
@@ -167,7 +175,9 @@ class Replica(ABC):
         had = self._kept.pop(request, 0) if self._kept else 0
         if ledger.first[request] == NOT_YET:
             ledger.first[request] = when
-            self._first_token_seconds += when - ledger.arrived[request]
+            waited = when - ledger.arrived[request]
+            self._first_token_seconds += waited
+            self._ttft[bisect_left(LATENCY_EDGES_SECONDS, waited)] += 1
             self._first_tokens += 1
             self._prompt_tokens += ledger.input_tokens[request]
         self._generated += 1
@@ -189,6 +199,9 @@ class Replica(ABC):
         if not self._running:
             self._kv_tokens = 0.0  # what rounding left
         ledger.last[request] = when
+        if (further := ledger.output_tokens[request] - 1) > 0:
+            gap = (when - ledger.first[request]) / further
+            self._tpot[bisect_left(LATENCY_EDGES_SECONDS, gap)] += 1
         ledger.ended += 1
         self._answered += 1
         if self.after is not None:
@@ -218,6 +231,11 @@ class Replica(ABC):
         if self._model.reserves or len(self._running) < 2:
             return float(UNKNOWN_KV_TOKENS)
         return self._model.kv_cache_tokens - self._kv_tokens
+
+
+def _histogram(buckets: Sequence[int]) -> LatencyHistogram:
+    *counts, total = accumulate(buckets)
+    return latency_histogram(LATENCY_EDGES_SECONDS, counts, total)
 
 
 def steps_within(seconds: float, step_seconds: float, growth_seconds: float) -> float:

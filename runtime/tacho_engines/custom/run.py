@@ -35,6 +35,7 @@ METRICS = MetricNames(
     kv_cache_usage=(*VLLM_FAMILY.kv_cache_usage, "sglang:token_usage"),
     preemptions=VLLM_FAMILY.preemptions,
     first_token_seconds=(*VLLM_FAMILY.first_token_seconds, "sglang:time_to_first_token_seconds"),
+    output_token_seconds=VLLM_FAMILY.output_token_seconds,
     cache_config=VLLM_FAMILY.cache_config,
 )
 """Names of vLLM, which its family uses, and of the presets' servers. TensorRT-LLM answers in JSON, and

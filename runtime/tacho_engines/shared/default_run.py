@@ -87,6 +87,7 @@ TACHO_SERVER_METRICS = MetricNames(
     prompt_tokens=("tacho_server_prompt_tokens_total",),
     by_step=frozenset({"tacho_server_generation_tokens_total"}),
     first_token_seconds=("tacho_server_time_to_first_token_seconds",),
+    output_token_seconds=("tacho_server_time_per_output_token_seconds",),
     kv_cache_usage=("tacho_server_kv_cache_usage_ratio",),
 )
 """See ``tacho_server/metrics.py``."""

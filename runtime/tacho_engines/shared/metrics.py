@@ -27,6 +27,9 @@ class MetricNames:
     preemptions: tuple[str, ...] = ()
     first_token_seconds: tuple[str, ...] = ()
     """Summaries or histograms of times to first tokens: each has a ``_sum`` and a ``_count``."""
+    output_token_seconds: tuple[str, ...] = ()
+    """Histograms of the mean time per further token of each request. One of single tokens says nothing about
+    requests."""
     cache_config: str = ""
     """A metric whose labels size the KV cache, see ``kv_cache_tokens``."""
 
@@ -41,6 +44,7 @@ VLLM_FAMILY = MetricNames(
     kv_cache_usage=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
     preemptions=("vllm:num_preemptions_total",),
     first_token_seconds=("vllm:time_to_first_token_seconds",),
+    output_token_seconds=("vllm:request_time_per_output_token_seconds",),
     cache_config="vllm:cache_config_info",
 )
 """vLLM's names, which forks of it and servers in front of it keep."""

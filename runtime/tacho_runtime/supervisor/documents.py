@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 from tacho_contract import __version__, codec
 from tacho_contract.launch import RuntimeConfig
-from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report
+from tacho_contract.report import LOAD_LIMIT_BYTES, REPORT_LIMIT_BYTES, Load, Report
 from tacho_contract.units import format_time
 from tacho_runtime.http.server import JSON, HttpAnswer, Route
 from tacho_runtime.probe.load.counters import EngineCounters
@@ -60,6 +60,16 @@ def encode(report: Report, limit_bytes: int = REPORT_LIMIT_BYTES) -> str:
     return codec.dumps(dataclasses.replace(report, measurement=measurement))
 
 
+def encode_load(load: Load) -> str:
+    """The load as JSON of at most LOAD_LIMIT_BYTES: larger histograms, of a custom engine, are left out."""
+    text = codec.dumps(load)
+    return (
+        text
+        if len(text) <= LOAD_LIMIT_BYTES
+        else codec.dumps(dataclasses.replace(load, ttft=None, tpot=None))
+    )
+
+
 def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
     """GET /load. All values are None where the engine did not answer."""
     return Load(
@@ -71,6 +81,8 @@ def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
         preemptions_total=counted.preemptions,
         first_token_seconds_total=counted.ttft_seconds_sum,
         first_tokens_total=counted.ttft_seconds_count,
+        ttft=counted.ttft,
+        tpot=counted.tpot,
         observed_time=observed_time,
     )
 
@@ -99,7 +111,7 @@ def make_routes(
         return HttpAnswer(body=encode(report()).encode(), content_type=JSON)
 
     async def answer_load() -> HttpAnswer:
-        return HttpAnswer(body=codec.dumps(await load()).encode(), content_type=JSON)
+        return HttpAnswer(body=encode_load(await load()).encode(), content_type=JSON)
 
     async def metrics() -> HttpAnswer:
         from tacho_runtime.http.metrics import CONTENT_TYPE_LATEST, render

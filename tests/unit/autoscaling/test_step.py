@@ -16,6 +16,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
     Correction,
     Pace,
+    Point,
     Policy,
     Sample,
     ScalingInput,
@@ -160,6 +161,46 @@ def test_a_refusal_by_quota_is_remembered_for_a_while() -> None:
     second = step(again, first.state, fleet.now + 10)
     assert (second.decision.replicas, second.decision.limited.reason) == (3, "QuotaExceeded")
     assert step(again, first.state, fleet.now + 601).decision.limited.reason != "QuotaExceeded"
+
+
+def test_a_refusal_below_the_minimum_backs_off_and_is_tried_again() -> None:
+    """The first may be a webhook that is away for a moment."""
+    policy = dataclasses.replace(POLICY, bounds=Bounds(least=5, most=9))
+    at = ScalingInput(replicas=5, pods=(), capacity=CAPACITY, policy=policy)
+    refused = dataclasses.replace(at, refused_above=2)
+    first = step(refused, State(), 0.0)
+    assert first.decision.replicas == 5
+    assert step(at, first.state, 10.0).decision.replicas == 5, "it was away for a moment"
+    second = step(refused, first.state, 10.0)
+    assert (second.decision.replicas, second.decision.limited.reason) == (2, "QuotaExceeded")
+    fewer = dataclasses.replace(at, replicas=2)
+    assert step(fewer, second.state, 600.0).decision.replicas == 2
+    third = step(fewer, second.state, 611.0)
+    assert (third.decision.replicas, third.decision.limited.reason) == (5, "TooFewReplicas")
+
+
+def test_a_refusal_from_before_the_clock_was_set_back_has_ended() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 9.0, 60)
+    refused = Point(fleet.now + 1000, 2)
+    for state in (fleet.state, dataclasses.replace(fleet.state, read_seconds=None)):
+        at = ScalingInput(replicas=2, pods=fleet.loads(), capacity=CAPACITY, policy=POLICY)
+        found = step(at, dataclasses.replace(state, refused=refused), fleet.now)
+        assert found.state.refused is None
+        assert found.decision.limited.reason != "QuotaExceeded"
+
+
+def test_a_verified_capacity_without_token_counters_is_said_to_be_of_no_use() -> None:
+    fleet = Fleet()
+    fleet.serve(1.0)
+    (pod,) = fleet.loads()
+    assert pod.sample
+    sample = dataclasses.replace(pod.sample, generated_tokens=None)
+    active = fleet.look([dataclasses.replace(pod, sample=sample)]).active
+    assert (active.status, active.reason) == ("True", "CapacityUnverified")
+    assert active.message.startswith("No pod counts tokens: replicas follow concurrent requests")
+    fleet.serve(1.0)
+    assert fleet.look().active.reason == "ValidMetricFound"
 
 
 def test_without_a_clean_measurement_requests_at_once_decide() -> None:

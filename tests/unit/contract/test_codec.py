@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.model import FileSet, InspectConfig, ModelFacts, ModelFiles
-from tacho_contract.report import Load
+from tacho_contract.report import MAX_EDGES, LatencyHistogram, Load
 from tacho_contract.uri import HubUri, parse_uri
 from tacho_operator.core.planner.types import ModelPlan
 
@@ -185,3 +185,40 @@ def test_a_models_uri_travels_as_text(text: str) -> None:
 def test_what_is_no_models_uri_is_named(data: object) -> None:
     with pytest.raises(codec.DocumentError, match=r"^InspectConfig\.uri: (?!InspectConfig)"):
         codec.from_dict(InspectConfig, {"uri": data})
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts", "total", "why"),
+    [
+        ("[0.1,0.2]", "[1]", "1", "2 edges and 1 counts"),
+        ("[0.2,0.1]", "[1,1]", "1", "ascending"),
+        ("[0.1,0.1]", "[1,1]", "1", "ascending"),
+        ("[0.0]", "[1]", "1", "positive"),
+        ("[1e999]", "[1]", "1", "finite"),
+        ("[NaN]", "[1]", "1", "finite"),
+        ("[0.1]", "[1.5]", "2", "expected int, got float"),
+        ('["0.1"]', "[1]", "1", "expected float, got str"),
+        ("[true]", "[1]", "1", "expected float, got bool"),
+        ("[1" + "0" * 400 + "]", "[1]", "1", "more than 63 bits"),
+        ("[0.1,0.2]", "[2,1]", "2", "do not ascend"),
+        ("[0.1]", "[-1]", "2", "do not ascend"),
+        ("[0.1]", "[2]", "1", "do not ascend"),
+        ("[0.1]", "[2]", "9" * 17, "beyond"),
+        (str([at / 10 + 1 for at in range(MAX_EDGES + 1)]), str([1] * (MAX_EDGES + 1)), "1", "at most"),
+    ],
+)
+def test_what_is_no_histogram_is_refused_with_the_reason(
+    edges: str, counts: str, total: str, why: str
+) -> None:
+    text = f'{{"observedTime":"t","ttft":{{"edgesSeconds":{edges},"counts":{counts},"total":{total}}}}}'
+    with pytest.raises(codec.DocumentError, match=why) as caught:
+        codec.loads(Load, text)
+    assert str(caught.value).startswith("Load.ttft")
+
+
+def test_a_histogram_travels_and_an_old_runtime_has_none() -> None:
+    whole = LatencyHistogram(edges_seconds=(0.01, 2.0), counts=(3, 5), total=6)
+    load = Load(observed_time="t", ttft=whole, tpot=LatencyHistogram(total=0))
+    assert codec.loads(Load, codec.dumps(load)) == load
+    assert codec.loads(Load, '{"observedTime":"t","ttft":{"edgesSeconds":[1],"counts":[1],"total":1}}').ttft
+    assert codec.loads(Load, '{"observedTime":"t","running":1}') == Load(observed_time="t", running=1)

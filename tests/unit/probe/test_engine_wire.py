@@ -87,9 +87,10 @@ def test_metrics_have_the_recorded_names_and_labels(port: int) -> None:
     assert read_by_others <= ours.keys()
 
 
-def test_histogram_buckets_are_vllms(port: int) -> None:
+@pytest.mark.parametrize("name", ["time_to_first_token_seconds", "request_time_per_output_token_seconds"])
+def test_histogram_buckets_are_vllms(port: int, name: str) -> None:
     def bounds(text: str) -> list[str]:
-        return re.findall(r'time_to_first_token_seconds_bucket\{.*?le="([^"]+)"', text)
+        return re.findall(rf'{name}_bucket\{{.*?le="([^"]+)"', text)
 
     assert bounds(ask(port, "/metrics")[1]) == bounds((RECORDED / "metrics.txt").read_text())
 

@@ -14,11 +14,19 @@ from tacho_contract.failure import FailedError
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import RuntimeConfig, local_url
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
-from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
+from tacho_contract.report import (
+    LOAD_LIMIT_BYTES,
+    MAX_EDGES,
+    REPORT_LIMIT_BYTES,
+    LatencyHistogram,
+    Load,
+    Report,
+    StartupSeconds,
+)
 from tacho_runtime.http.metrics import render
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle, store
-from tacho_runtime.supervisor.documents import encode, make_load, make_report, run_of
+from tacho_runtime.supervisor.documents import encode, encode_load, make_load, make_report, run_of
 
 CONFIG = RuntimeConfig(
     revision="demo-1",
@@ -137,6 +145,16 @@ def test_load_keeps_unknown_apart_from_zero() -> None:
     unknown = make_load(EngineCounters(), observed_time="t")
     assert unknown == Load(observed_time="t")
     assert make_load(EngineCounters(running=0.0), observed_time="t").running == 0
+
+
+def test_a_load_keeps_its_limit_without_its_histograms() -> None:
+    small = LatencyHistogram(edges_seconds=(1.0,), counts=(1,), total=1)
+    edges = tuple(1 + at / 7 for at in range(MAX_EDGES))
+    large = LatencyHistogram(edges_seconds=edges, counts=(10**14,) * MAX_EDGES, total=10**14)
+    fits, exceeds = (Load(running=1, ttft=one, tpot=one, observed_time="t") for one in (small, large))
+    assert codec.loads(Load, encode_load(fits)) == fits
+    assert len(encode_load(exceeds)) < LOAD_LIMIT_BYTES
+    assert codec.loads(Load, encode_load(exceeds)) == Load(running=1, observed_time="t")
 
 
 @pytest.mark.parametrize(

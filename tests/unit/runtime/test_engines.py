@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 import tacho_engines
 from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_contract.report import Load
+from tacho_contract.report import LatencyHistogram, Load
 from tacho_engines import registry, run_parts
 from tacho_engines.base import Exit
 from tacho_engines.custom.run import Custom, expand
@@ -182,6 +182,37 @@ def test_times_to_first_tokens_come_with_their_number() -> None:
     )
     assert (found.first_token_seconds_total, found.first_tokens_total) == (3.5, 7.0)
     assert found.preemptions_total == 1.0
+
+
+BUCKETS = """
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.02"} 0.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.04"} 0.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.06"} 3.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf"} 4.0
+vllm:time_to_first_token_seconds_bucket{engine="1",le="0.02"} 0.0
+vllm:time_to_first_token_seconds_bucket{engine="1",le="0.04"} 0.0
+vllm:time_to_first_token_seconds_bucket{engine="1",le="0.06"} 1.0
+vllm:time_to_first_token_seconds_bucket{engine="1",le="+Inf"} 1.0
+vllm:request_time_per_output_token_seconds_bucket{engine="0",le="0.01"} 2.0
+vllm:request_time_per_output_token_seconds_bucket{engine="0",le="+Inf"} 2.0
+vllm:inter_token_latency_seconds_bucket{engine="0",le="0.01"} 50.0
+vllm:inter_token_latency_seconds_bucket{engine="0",le="+Inf"} 50.0
+"""
+
+
+def test_histograms_of_all_ranks_without_edges_that_tell_nothing() -> None:
+    found = make_load(parse_counters(BUCKETS, run_parts.metric_names()), observed_time="t")
+    assert found.ttft == LatencyHistogram(edges_seconds=(0.04, 0.06), counts=(0, 4), total=5)
+    assert found.tpot == LatencyHistogram(edges_seconds=(0.01,), counts=(2,), total=2), "of requests"
+
+
+@pytest.mark.parametrize(
+    "changed", [('le="0.06"} 3.0', 'le="0.06"} 9.0'), ('le="+Inf"', 'le="99"'), ('le="0.06"', 'le="-4"')]
+)
+def test_a_broken_histogram_is_unknown_and_spoils_nothing_else(changed: tuple[str, str]) -> None:
+    text = "vllm:num_requests_running 1\n" + BUCKETS.replace(*changed)
+    found = make_load(parse_counters(text, run_parts.metric_names()), observed_time="t")
+    assert (found.running, found.ttft) == (1, None)
 
 
 @pytest.mark.parametrize("text", ["", "<html>not metrics</html> {", "vllm:num_requests_running NaN"])

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tacho_contract.report import LATENCY_EDGES_SECONDS
+from tacho_server import metrics
 from tests.unit.server.scripted import END, Letters, Scripted, client_of
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -232,6 +234,21 @@ async def test_figures() -> None:
         "tacho_server_kv_cache_usage_ratio 0.25",
         'tacho_server_requests_total{outcome="stop"} 1.0',
         "tacho_server_time_to_first_token_seconds_count 1.0",
+        "tacho_server_time_per_output_token_seconds_count 1.0",
     ):
         assert line in text.splitlines()
     assert END == 0
+
+
+async def test_each_sequence_of_several_tokens_has_a_time_per_output_token() -> None:
+    async with client_of(Scripted("abc")) as client:
+        await client.post(COMPLETIONS, json={"prompt": "xy", "n": 3})
+        await client.post(COMPLETIONS, json={"prompt": "xy", "max_tokens": 1})
+        lines = (await client.get("/metrics")).text.splitlines()
+    assert "tacho_server_time_to_first_token_seconds_count 2.0" in lines
+    assert "tacho_server_time_per_output_token_seconds_count 3.0" in lines
+
+
+def test_latencies_are_counted_at_the_edges_that_the_runtime_knows() -> None:
+    assert metrics.LATENCY_SECONDS == LATENCY_EDGES_SECONDS
+    assert {0.012, 0.025, 0.2, 2.0, 600.0} < set(LATENCY_EDGES_SECONDS)

@@ -9,7 +9,8 @@ from statistics import mean
 import pytest
 
 from tacho_contract.measurement import Workload
-from tacho_simulate.closed_loop import closed_loop
+from tacho_contract.report import LATENCY_EDGES_SECONDS
+from tacho_simulate.closed_loop import Streams, closed_loop
 from tacho_simulate.performance_model import PerformanceModel
 from tools.mock.engine_law import Law
 from tools.mock.engine_simulated import quantile, simulated
@@ -58,3 +59,21 @@ def test_latency_curve_within_five_percent(name: str, level: int) -> None:
     assert 1000 * found.mean_ttft_seconds == pytest.approx(mean(truth.ttft_milliseconds), rel=0.05)
     assert 1000 * found.tpot_seconds.p95 == pytest.approx(quantile(truth.tpot_milliseconds, 0.95), rel=0.05)
     assert bool(found.preemptions) == bool(truth.preemptions)
+
+
+def test_a_replica_counts_latencies_as_a_pod_does() -> None:
+    """Of the requests that have ended by then; ten times the first bucket is between two edges."""
+    streams = Streams(performance_model(PLAIN), 300, 80, 4, 0, 0.0)
+    streams.until(50)
+    ledger, found = streams.ledger, streams.replica.metrics(streams.replica.now)
+    ttft = [first - at for first, at in zip(ledger.first, ledger.arrived, strict=True) if first >= 0]
+    tpot = [
+        (last - first) / (tokens - 1)
+        for first, last, tokens in zip(ledger.first, ledger.last, ledger.output_tokens, strict=True)
+        if last >= 0 and tokens > 1
+    ]
+    for histogram, latencies in ((found.ttft, ttft), (found.tpot, tpot)):
+        assert histogram.total == len(latencies) > 40
+        for edge, count in zip(histogram.edges_seconds, histogram.counts, strict=True):
+            assert count == sum(one <= edge for one in latencies)
+        assert set(histogram.edges_seconds) <= set(LATENCY_EDGES_SECONDS)

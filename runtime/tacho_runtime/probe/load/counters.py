@@ -6,15 +6,18 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_engines import run_parts
 from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_tokens
 from tacho_engines.shared.openai import METRICS
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
+_BUCKET = "_bucket"
+_EDGE = re.compile(r'\ble="([^"]*)"')
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -33,6 +36,9 @@ class EngineCounters:
     waiting: float | None = None
     ttft_seconds_sum: float | None = None
     ttft_seconds_count: float | None = None
+    ttft: LatencyHistogram | None = None
+    tpot: LatencyHistogram | None = None
+    """Requests by their mean time per further token."""
     by_step: bool = False
     """Whether ``generated_tokens`` advances with every step, and not only when a request ends."""
 
@@ -42,6 +48,7 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
     cache's use, of which the fullest counts."""
     configs = {names.cache_config for names in families if names.cache_config}
     samples: dict[str, list[float]] = {}
+    buckets: dict[str, dict[float, float]] = {}
     cache_tokens: int | None = None
     for line in text.splitlines():
         match = _SAMPLE.match(line)
@@ -52,8 +59,13 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
             cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
         with contextlib.suppress(ValueError):
             number = float(value)
-            if math.isfinite(number):
+            if not math.isfinite(number):
+                continue
+            if not name.endswith(_BUCKET):
                 samples.setdefault(name, []).append(number)
+            elif edge := _EDGE.search(labels or ""):
+                counts, le = buckets.setdefault(name, {}), float(edge[1])
+                counts[le] = counts.get(le, 0.0) + number
     sums = {name: sum(values) for name, values in samples.items()}
     most = {name: max(values) for name, values in samples.items()}
 
@@ -78,8 +90,23 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         waiting=total("waiting"),
         ttft_seconds_sum=total("first_token_seconds", "_sum"),
         ttft_seconds_count=total("first_token_seconds", "_count"),
+        ttft=_histogram(_names(families, "first_token_seconds", _BUCKET), buckets),
+        tpot=_histogram(_names(families, "output_token_seconds", _BUCKET), buckets),
         by_step=any(generated in names.by_step for names in families),
     )
+
+
+def _histogram(names: Sequence[str], buckets: Mapping[str, Mapping[float, float]]) -> LatencyHistogram | None:
+    """Of the first of ``names`` that is there. None: there is none, or it is broken."""
+    counts = dict(next((buckets[name] for name in names if name in buckets), {}))
+    total = counts.pop(math.inf, None)
+    if total is None or not counts:
+        return None
+    edges = sorted(counts)
+    try:
+        return latency_histogram(edges, [int(counts[edge]) for edge in edges], int(total))
+    except ValueError:
+        return None
 
 
 def _names(families: Sequence[MetricNames], field: str, suffix: str = "") -> tuple[str, ...]:

@@ -8,26 +8,44 @@ two edges is met by the requests below the lower edge, and at most by those belo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 
+from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.demand import grown
-from tacho_operator.core.autoscaling.algorithm.types import Correction, Histogram, Policy, Sample, Track
+from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Attainment,
+    Correction,
+    Policy,
+    Sample,
+    Source,
+    Track,
+)
 
 Shares = tuple[float, float, float]
 """Requests, and how many of them met a target at least and at most."""
 
 
-def within(before: Histogram, after: Histogram, target: float | None) -> Shares | None:
+def _up_to(histogram: LatencyHistogram, target: float) -> Shares:
+    """The edges that a histogram leaves out are between empty buckets: they move no bound."""
+    counts, edges, total = histogram.counts, histogram.edges_seconds, histogram.total
+    below, above = bisect_right(edges, target), bisect_left(edges, target)
+    return total, counts[below - 1] if below else 0, counts[above] if above < len(edges) else total
+
+
+def within(
+    before: LatencyHistogram | None, after: LatencyHistogram | None, target: float | None
+) -> Shares | None:
     """What was counted between two readings of a histogram; None: nothing, or without a target."""
-    if target is None or not before or not after:
+    if target is None or before is None or after is None:
         return None
-    former = dict(before)
-    counts = [(edge, grown(former.get(edge, 0.0), count)) for edge, count in after]
-    total = counts[-1][1]
-    lower = max((count for edge, count in counts if edge <= target), default=0.0)
-    upper = min((count for edge, count in counts if edge >= target), default=total)
-    return (total, lower, upper) if total > 0 else None
+    old, new = _up_to(before, target), _up_to(after, target)
+    if any(later < former for former, later in zip(old, new, strict=True)):
+        old = (0, 0, 0)  # the engine has restarted
+    total, lower, upper = (later - former for former, later in zip(old, new, strict=True))
+    return (total, min(total, lower), min(total, upper)) if total > 0 else None
 
 
 def _mean(before: Sample, after: Sample, target: float | None) -> Shares | None:
@@ -48,24 +66,70 @@ def _share(found: Sequence[Shares | None]) -> Shares:
     return total, lower / total, upper / total
 
 
-def joint(former: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy) -> Shares:
-    """Requests since the ``former`` samples, and the bounds of the share that met both targets."""
+def joint(
+    former: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy, cost: RequestCost | None = None
+) -> Shares:
+    """Requests since the ``former`` samples, and the bounds of the share that met both targets.
+
+    A pod whose counters claim more than MAX_POD_RATE replicas' work does not count: one that has jumped would
+    outvote all others.
+    """
     firsts, others = [], []
     for uid in former.keys() & tracks.keys():
         before, after = former[uid].sample, tracks[uid].sample
+        most = _most(cost, after.time_seconds - before.time_seconds)
         counted = within(before.ttft, after.ttft, policy.ttft_seconds)
-        firsts.append(counted if after.ttft else _mean(before, after, policy.ttft_seconds))
-        others.append(within(before.tpot, after.tpot, policy.tpot_seconds))
-    first, further = _share(firsts), _share(others)
-    return max(first[0], further[0]), max(0.0, first[1] + further[1] - 1), min(first[2], further[2])
+        first = counted if after.ttft else _mean(before, after, policy.ttft_seconds)
+        other = within(before.tpot, after.tpot, policy.tpot_seconds)
+        if all(item is None or item[0] <= most for item in (first, other)):
+            firsts.append(first)
+            others.append(other)
+    first_share, other_share = _share(firsts), _share(others)
+    lower = max(0.0, first_share[1] + other_share[1] - 1)
+    return max(first_share[0], other_share[0]), lower, min(first_share[2], other_share[2])
+
+
+def _most(cost: RequestCost | None, seconds: float) -> float:
+    """Plausible requests of one pod: those of the time, and those that it admits at once."""
+    if cost is None:
+        return math.inf
+    return tuning.MAX_POD_RATE * (seconds / cost.request_seconds + cost.concurrency)
+
+
+def recent(
+    former: Attainment, seen: Shares, tracks: Iterable[Track], policy: Policy, seconds: float
+) -> Attainment:
+    """The attainment of the last minutes, ``seconds`` after ``former``."""
+    samples = [track.sample for track in tracks]
+    means: Source = "Mean" if any(item.first_tokens is not None for item in samples) else "None"
+    kept = math.exp(-seconds / tuning.MIX_SECONDS)
+    ttft: Source = "Histogram" if any(item.ttft for item in samples) else means
+    tpot: Source = "Histogram" if any(item.tpot for item in samples) else "None"
+    return Attainment(
+        requests=kept * former.requests + seen[0],
+        lower=kept * former.lower + seen[0] * seen[1],
+        upper=kept * former.upper + seen[0] * seen[2],
+        ttft=ttft if policy.ttft_seconds else None,
+        tpot=tpot if policy.tpot_seconds else None,
+    )
 
 
 def corrected(
-    former: Correction, seen: Shares, policy: Policy, *, settled: bool, seconds: float
+    former: Correction,
+    seen: Shares,
+    policy: Policy,
+    *,
+    settled: bool,
+    seconds: float,
+    judged: bool = True,
 ) -> Correction:
     """``former`` after ``seconds`` more. Only ``settled`` replicas count: where some are missing, late
-    requests say nothing about the capacity of one."""
-    if not settled or not (policy.ttft_seconds or policy.tpot_seconds):
+    requests say nothing about the capacity of one.
+
+    What was lowered is tried again where the bounds do not decide for MAX_WINDOW_SECONDS, or where nothing is
+    ``judged``: wide edges, or an SLO without a figure, would keep it for ever.
+    """
+    if not settled:
         return Correction(factor=former.factor)
     kept = math.exp(-seconds / tuning.MIX_SECONDS)
     requests = kept * former.requests + seen[0]
@@ -76,10 +140,11 @@ def corrected(
         upper=kept * former.upper + seen[0] * seen[2],
         seconds=former.seconds + seconds,
     )
-    if requests < tuning.MIX_REQUESTS:
-        return now
-    if now.upper / requests < policy.percentile and now.seconds >= tuning.RATE_SECONDS:
+    enough = requests >= tuning.MIX_REQUESTS
+    if enough and now.upper / requests < policy.percentile and now.seconds >= tuning.RATE_SECONDS:
         return Correction(factor=max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
-    if now.lower / requests >= policy.percentile and now.seconds >= tuning.MIX_SECONDS and former.factor < 1:
+    met = enough and now.lower / requests >= policy.percentile and now.seconds >= tuning.MIX_SECONDS
+    unsure = (enough or not judged) and now.seconds >= tuning.MAX_WINDOW_SECONDS
+    if former.factor < 1 and (met or unsure):
         return Correction(factor=min(1.0, former.factor / tuning.CORRECTION_STEP))
     return now

@@ -5,7 +5,14 @@ from __future__ import annotations
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.need import Sum, whole
-from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures, Judged, Outcome, ScalingInput
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Attainment,
+    Decision,
+    Figures,
+    Judged,
+    Outcome,
+    ScalingInput,
+)
 
 
 def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> str:
@@ -70,7 +77,7 @@ def _replicas(count: int) -> str:
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
-def figures_of(at: ScalingInput, reading: Reading, found: Sum) -> Figures:
+def figures_of(at: ScalingInput, reading: Reading, found: Sum, attainment: Attainment) -> Figures:
     """Values for status and metrics."""
     reporting = len(at.pods) - reading.silent
     rate, filled = at.capacity.requests_per_second, max(found.loads.values(), default=None)
@@ -83,6 +90,8 @@ def figures_of(at: ScalingInput, reading: Reading, found: Sum) -> Figures:
         trusted_requests_per_second=rate * found.trust if rate and not at.capacity.unverified else None,
         cold_start_seconds=found.cold_start_seconds,
         silent=reading.silent,
+        attainment=attainment,
+        counts_tokens=any(item.sample.generated_tokens is not None for item in reading.tracks.values()),
     )
 
 
@@ -123,8 +132,9 @@ def _known(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
         message = f"{_clause(outcome.blind)}; the number of replicas stays."
         return Judged("False", "FailedGetPodsMetric", message)
     silent = f" {figures.silent} of {len(at.pods)} pods report none." if figures.silent else ""
-    if at.capacity.unverified:
-        why = _clause(at.capacity.unverified)
+    why = at.capacity.unverified or ("" if figures.counts_tokens else "no pod counts tokens")
+    if why:
+        why = _clause(why)
         message = f"{why}: replicas follow concurrent requests and the KV cache.{silent}"
         return Judged("True", "CapacityUnverified", message)
     return Judged("True", "ValidMetricFound", f"Load metrics are available.{silent}")

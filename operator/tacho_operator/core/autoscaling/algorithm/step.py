@@ -53,7 +53,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     found = sum_of(at, reading, cost, state.offered, cold_start, at.capacity.trust * state.correction.factor)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
-    state = _corrected(at, former, state, reading, found, now)
+    state = _corrected(at, former, state, found, cost, now)
     window = behavior.down_window(at.policy.down, state.changes, now)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
@@ -68,7 +68,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
         at = dataclasses.replace(at, held=at.held or late)
     outcome = _bounded(at, state, _stabilized(at, state, found, window, now))
     reason = calculation(at, outcome, found, reading.silent)
-    return _done(at, state, outcome, figures_of(at, reading, found), reason, now)
+    return _done(at, state, outcome, figures_of(at, reading, found, state.attainment), reason, now)
 
 
 def unread(state: State) -> State:
@@ -87,7 +87,7 @@ def _not_ahead(state: State, now: float) -> State:
     state = dataclasses.replace(state, changes=tuple(past))
     if state.read_seconds is None or state.read_seconds <= now:
         return state
-    return dataclasses.replace(unread(state), refused=None)
+    return unread(state)
 
 
 def _in_present_units(state: State, at: ScalingInput) -> State:
@@ -102,11 +102,12 @@ def _in_present_units(state: State, at: ScalingInput) -> State:
 
 
 def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
-    """Replicas that the cluster lets start, until a retry."""
-    if at.refused_above is not None:
-        return Point(now, at.refused_above)
+    """Replicas that the cluster lets start, until a retry. Fewer than the minimum count from the second
+    refusal on: a webhook that is away for a moment must not cost replicas."""
     former = state.refused
-    return former if former and now - former.time_seconds < tuning.RETRY_SECONDS else None
+    if at.refused_above is not None:
+        return Point(now, at.refused_above if former else max(at.refused_above, at.policy.bounds.least))
+    return former if former and 0 <= now - former.time_seconds < tuning.RETRY_SECONDS else None
 
 
 def _with_load(
@@ -142,15 +143,20 @@ def _with_load(
 
 
 def _corrected(
-    at: ScalingInput, former: State, state: State, reading: Reading, found: Sum, now: float
+    at: ScalingInput, former: State, state: State, found: Sum, cost: RequestCost | None, now: float
 ) -> State:
     """With the SLO attainment since the ``former`` samples."""
-    if at.capacity.unverified or former.read_seconds is None:
+    if former.read_seconds is None:
         return state
-    seen = attainment.joint(former.tracks, state.tracks, at.policy)
-    enough, seconds = whole(found.need) <= len(reading.tracks), now - former.read_seconds
-    correction = attainment.corrected(state.correction, seen, at.policy, settled=enough, seconds=seconds)
-    return dataclasses.replace(state, correction=correction)
+    seconds, correction = now - former.read_seconds, state.correction
+    seen = attainment.joint(former.tracks, state.tracks, at.policy, cost)
+    recent = attainment.recent(state.attainment, seen, state.tracks.values(), at.policy, seconds)
+    if not at.capacity.unverified:
+        enough = whole(found.need) <= len(state.tracks)
+        correction = attainment.corrected(
+            correction, seen, at.policy, settled=enough, seconds=seconds, judged=recent.judged
+        )
+    return dataclasses.replace(state, correction=correction, attainment=recent)
 
 
 def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: float) -> Outcome:
@@ -184,16 +190,16 @@ def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
     """Between the bounds, and no more than the cluster lets start."""
     bounds = at.policy.bounds
     if outcome.replicas < bounds.least:
-        return dataclasses.replace(outcome, replicas=bounds.least, cause="Bounds", limited="TooFewReplicas")
+        outcome = dataclasses.replace(
+            outcome, replicas=bounds.least, cause="Bounds", limited="TooFewReplicas"
+        )
     if outcome.replicas > bounds.most:
         bounded = dataclasses.replace(outcome, replicas=bounds.most, limited="TooManyReplicas")
         return dataclasses.replace(bounded, cause="Bounds") if bounds.most < at.replicas else bounded
-    if state.refused is not None:
-        quota = max(int(state.refused.value), bounds.least)
-        if outcome.replicas > quota:
-            cause = outcome.cause if quota >= at.replicas else "Quota"
-            return dataclasses.replace(outcome, replicas=quota, cause=cause, limited="QuotaExceeded")
-    if outcome.needed > bounds.most:
+    if state.refused is not None and outcome.replicas > (quota := int(state.refused.value)):
+        cause = outcome.cause if quota >= at.replicas else "Quota"
+        return dataclasses.replace(outcome, replicas=quota, cause=cause, limited="QuotaExceeded")
+    if outcome.needed > bounds.most and outcome.limited != "TooFewReplicas":
         return dataclasses.replace(outcome, limited="TooManyReplicas")
     return outcome
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Histogram = tuple[tuple[float, float], ...]
-"""(edge in seconds, requests up to it), ascending; the last edge is infinite. (): not known."""
+from tacho_contract.report import LatencyHistogram
+
+Source = Literal["Histogram", "Mean", "None"]
+"""What latencies are judged by."""
 Select = Literal["Max", "Min", "Disabled"]
 
 
@@ -119,8 +121,8 @@ class Sample:
     first_token_seconds: float | None = None
     """Sum of the times to the first token."""
     first_tokens: float | None = None
-    ttft: Histogram = ()
-    tpot: Histogram = ()
+    ttft: LatencyHistogram | None = None
+    tpot: LatencyHistogram | None = None
 
     @property
     def known(self) -> bool:
@@ -204,6 +206,23 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attainment:
+    """SLO attainment of the last minutes, exponentially weighted by MIX_SECONDS."""
+
+    requests: float = 0.0
+    lower: float = 0.0
+    """Requests of these that met the SLO, at least."""
+    upper: float = 0.0
+    ttft: Source | None = None
+    """What judges the TTFT. None: no target."""
+    tpot: Source | None = None
+
+    @property
+    def judged(self) -> bool:
+        return bool({self.ttft, self.tpot} & {"Histogram", "Mean"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A change of the replicas."""
 
@@ -228,6 +247,7 @@ class State:
     """Work of all requests in the pods, in seconds of one replica. None: not known."""
     mix: Mix | None = None
     correction: Correction = Correction()
+    attainment: Attainment = Attainment()
     offered: tuple[Interval, ...] = ()
     """Offered load, newest first."""
     watched_since: float | None = None
@@ -265,6 +285,9 @@ class Figures:
     cold_start_seconds: float = 0.0
     silent: int = 0
     """Serving pods without load metrics, or that hang."""
+    attainment: Attainment = Attainment()
+    counts_tokens: bool = True
+    """Whether a pod counts tokens: without, the load has no rate."""
 
 
 @dataclass(frozen=True, slots=True)
