@@ -25,6 +25,7 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         {"engine": {**ENGINE, "resources": {"limits": {"memory": "2Gi"}, "requests": {"memory": "4Gi"}}}},
         "requests",
     ),
+    "limit": ({"engine": {**ENGINE, "resources": {"limits": {"memory": "4Gi"}}}}, "maximum memory usage"),
     "spread": (
         {"podTemplate": {"spec": {"topologySpreadConstraints": [ZONE, ZONE]}}},
         "topologySpreadConstraints",
@@ -36,6 +37,9 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_the_api_server_refuses_is_a_condition_with_its_words(
     api: Cluster, namespace: str, kubelet: Kubelet
 ) -> None:
+    limits = {"type": "Container", "max": {"memory": "3Gi"}}
+    small = {"kind": "LimitRange", "metadata": {"name": "small", "namespace": namespace}}
+    api.apply({"apiVersion": "v1", **small, "spec": {"limits": [limits]}})
     for name, (spec, _) in INVALID.items():
         document = resource(namespace, **spec)
         document["metadata"]["name"] = name
@@ -54,7 +58,8 @@ def test_what_the_api_server_refuses_is_a_condition_with_its_words(
             return found if found.get("Stalled", {}).get("status") == "True" else None
 
         found = eventually(f"{name} is refused", refused, 30)
-        assert found["Stalled"]["reason"] == "InvalidConfig", found
+        assert found["Stalled"]["reason"] in ("InvalidConfig", "AdmissionDenied"), found
         assert field in found["Stalled"]["message"]
         assert (found["Ready"]["status"], found["Reconciling"]["status"]) == ("False", "False")
-        assert any(word in found["Stalled"]["message"] for word in ("duplicate entries", "Invalid value"))
+    for kind in ("controllerrevisions", "deployments"):
+        assert api.get(kind, "-n", namespace)["items"] == [], "nothing is downloaded for what cannot start"

@@ -37,6 +37,8 @@ class Server:
         self.refuses = True
         self.forbids = ""
         self.error: ApiError = Forbidden(403, "exceeded quota: q")
+        self.tried: list[str] = []
+        self.refuses_trial_of = ""
         self.live: list[bool] = []
         """Of each turn: whether it was read live."""
         self.deleted: list[str] = []
@@ -61,6 +63,11 @@ class Server:
             raise self.error
         self.created.append(manifest["kind"])
         return written(manifest)
+
+    async def try_create(self, manifest: dict[str, Any]) -> None:
+        self.tried.append(manifest["kind"])
+        if manifest["kind"] == self.refuses_trial_of:
+            raise self.error
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         assert kind == "Pod", "nothing but the inspect pod has had its time"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tacho_contract import codec
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import (
+    child,
     deployment,
     disruption_budget,
     facts_config_map,
@@ -53,6 +54,20 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
     found += reconcile_plan.measuring.remeasure.apply
     taken = {(refusal.kind, refusal.name) for refusal in observed.refusals if refusal.taken}
     return tuple(item for item in found if (item["kind"], _name(item)) not in taken)
+
+
+def to_try(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Manifest, ...]:
+    """Deployment and pod of a revision that is about to be made. The pod is like those that the Deployment's
+    controller will create."""
+    resource, planning = observed.resource, reconcile_plan.planning
+    revision = planning.revision
+    if revision is None or not planning.apply or not reconcile_plan.rollout.replicas:
+        return ()
+    name, template = revision.name, revision.pod_template
+    made = deployment(resource, revision.plan, revision=name, pod_template=template, replicas=1)
+    pod = child(resource, "v1", "Pod", f"{name}-trial", spec=template["spec"])
+    pod["metadata"] |= template["metadata"]
+    return made, pod
 
 
 def _facts(observed: Observed, reconcile_plan: ReconcilePlan) -> dict[str, str]:

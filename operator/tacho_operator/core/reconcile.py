@@ -15,7 +15,7 @@ from datetime import datetime
 
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.replicas import desired_replicas
-from tacho_operator.core.children import deletion_costs, to_apply, to_delete
+from tacho_operator.core.children import deletion_costs, to_apply, to_delete, to_try
 from tacho_operator.core.measurement.step import plan_measurement
 from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.view import deployment_sizes, views
@@ -47,6 +47,7 @@ def decide(observed: Observed, config: Config, now: datetime) -> ReconcileDecisi
     status = build_status(snapshot, now)
     return ReconcileDecision(
         apply=to_apply(observed, config, reconcile_plan),
+        trial=to_try(observed, reconcile_plan),
         delete=to_delete(observed, reconcile_plan),
         deletion_costs=deletion_costs(observed),
         status=status,

@@ -190,6 +190,8 @@ class ReconcileDecision:
 
     apply: tuple[Manifest, ...] = ()
     """Complete desired children, in order of creation."""
+    trial: tuple[Manifest, ...] = ()
+    """Deployment and pod of a revision that is about to be made, to be tried before it is."""
     delete: tuple[Reference, ...] = ()
     deletion_costs: Mapping[str, str] = field(default_factory=dict)
     """Deletion-cost annotation by pod name, set before any object is applied."""

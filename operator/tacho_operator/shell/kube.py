@@ -294,18 +294,26 @@ class Kube:
             finally:
                 response.close()
 
+    async def try_create(self, manifest: Manifest) -> None:
+        """A server-side dry run of ``create``: raises what it would raise, and makes nothing."""
+        await self._create(manifest, dry_run="All")
+
     async def create(self, manifest: Manifest) -> Manifest:
         """Creates the object. Raises Conflict when the name is taken.
 
         An object that is applied later is applied from the start: a POST owns its fields as Update, and to
         turn them into Apply would cost one more request at the first change.
         """
+        return await self._create(manifest)
+
+    async def _create(self, manifest: Manifest, **parameters: str) -> Manifest:
         kind, metadata = manifest["kind"], manifest["metadata"]
         if kind not in APPLIED:
             path = _path(kind, metadata.get("namespace"))
-            return await self._request("create", kind, path, manifest, field_manager=FIELD_MANAGER)
+            owner = {"field_manager": FIELD_MANAGER}
+            return await self._request("create", kind, path, manifest, **owner, **parameters)
         only_new = {**manifest, "metadata": {**metadata, "resourceVersion": NO_VERSION}}
-        return await self._apply(only_new)
+        return await self._apply(only_new, **parameters)
 
     async def try_create(self, manifest: Manifest) -> None:
         """A create on trial (dry run): raises what a create would raise, and makes nothing."""
@@ -326,11 +334,10 @@ class Kube:
         return await self._apply(named, subresource, manager)
 
     async def _apply(
-        self, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+        self, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER, **parameters: str
     ) -> Manifest:
-        return await self._patch(
-            manifest, "apply-patch+yaml", manifest, subresource, field_manager=manager, force_conflicts=True
-        )
+        owner = {"field_manager": manager, "force_conflicts": True}
+        return await self._patch(manifest, "apply-patch+yaml", manifest, subresource, **owner, **parameters)
 
     async def patch_json(self, live: Manifest, operations: list[dict[str, Any]]) -> Manifest:
         """JSON patch of an object as it was read."""

@@ -13,7 +13,7 @@ from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.undecided import StoredResource, undecided_status
-from tacho_operator.core.types import Config, Manifest, Observed, ReconcileDecision
+from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.execute import (
     ExecuteResult,
     child_name,
@@ -22,17 +22,20 @@ from tacho_operator.shell.execute import (
     post_events,
     write_status,
 )
-from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.kube import ApiError, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
+from tacho_operator.shell.trial import RevisionTrials
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
 REFUSED_RETRY_SECONDS = 30.0
+REVISION_KINDS = frozenset({"ControllerRevision", "Deployment"})
+"""Children that have the name of their revision."""
 UNANSWERED_TRIES = 3
 """Tries in a row that the API server has not answered before status says so."""
 SEEN_SECONDS = 10.0
@@ -70,6 +73,7 @@ class Reconciler:
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
         """Kind and name of each desired child that was live or was applied in the last reconcile."""
+        self._trials = RevisionTrials(kube)
         self._unanswered: dict[Key, int] = {}
         """Reconciles in a row that an error of the API server ended."""
 
@@ -96,6 +100,7 @@ class Reconciler:
             self._expectations.pop(key, None)
             self._children.pop(key, None)
             self._unanswered.pop(key, None)
+            self._trials.forget(key)
             return None
         with _deciding(observed):
             observed = self._scaler.observed(key, observed)
@@ -112,7 +117,7 @@ class Reconciler:
             decision = dataclasses.replace(decision, delete=())
         kube, desired = RecordingClient(self._kube), decision.apply
         try:
-            outcome = await execute(kube, observed, decision)
+            outcome = await self._execute(key, kube, observed, decision)
             decision = self._with_refusals(key, observed, decision, outcome)
             changed = await write_status(kube, observed.raw, decision.status)
             await post_events(kube, observed.raw, decision.events, decision.now)
@@ -152,6 +157,38 @@ class Reconciler:
         logger.info("%s/%s was deleted: %s are not made anew", *key, ", ".join(vanished))
         self._store.remove("LLMDeployment", key.namespace, key.name, uid=uid)
         return True
+
+    async def _execute(
+        self, key: Key, kube: Kube, observed: Observed, decision: ReconcileDecision
+    ) -> ExecuteResult:
+        """Carries the decision out. A revision that the API server refuses is not made, and no Deployment is
+        deleted for it."""
+        if not decision.trial or not decision.apply:
+            return await execute(kube, observed, decision)
+        revision = decision.trial[0]["metadata"]["name"]
+        refusal, error = None, None
+        try:
+            refusal = await self._trials(key, revision, decision.trial)
+        except ApiError as failed:
+            error = failed
+        if refusal is None and error is None:
+            return await execute(kube, observed, decision)
+        without = dataclasses.replace(
+            decision,
+            apply=tuple(
+                item
+                for item in decision.apply
+                if item["metadata"]["name"] != revision or item["kind"] not in REVISION_KINDS
+            ),
+            delete=tuple(item for item in decision.delete if item.kind != "Deployment"),
+        )
+        outcome = await execute(kube, observed, without)
+        if refusal is not None:
+            return dataclasses.replace(outcome, refusals=(refusal, *outcome.refusals))
+        if outcome.error is not None or error is None:
+            return outcome
+        unanswered = ChildRefusal(kind="Deployment", name=revision, message=error.message)
+        return dataclasses.replace(outcome, error=error, unanswered=unanswered)
 
     def _with_refusals(
         self, key: Key, observed: Observed, decision: ReconcileDecision, outcome: ExecuteResult

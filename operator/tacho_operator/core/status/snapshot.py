@@ -17,7 +17,7 @@ from tacho_operator.core.measurement.remeasure import RemeasurePlan
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.names import FETCH_CONTAINER
 from tacho_operator.core.pods.timing import deadline_seconds, reports_progress, unreachable
-from tacho_operator.core.pods.view import PodView, named, views
+from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.frozen import Revision
@@ -195,7 +195,7 @@ def take_snapshot(
         ),
         replicas=reconcile_plan.desired_replicas,
         scaling=observed.scaling,
-        scale_refused=next((item.message for item in observed.refusals if item.kind == "Deployment"), ""),
+        scale_refused=_scale_refused(observed),
         unanswered=observed.unanswered,
         token_note=_token_note(resource, subject),
         pods=ServerPods(
@@ -292,6 +292,13 @@ def _refused_children(observed: Observed) -> list[Problem]:
         for item in sorted(observed.refusals, key=lambda item: not item.taken)
         if item.role != names.ROLE_PROBE and not (item.taken and _is_service(observed, item))
     ]
+
+
+def _scale_refused(observed: Observed) -> str:
+    """The API server's words about a change of a Deployment that exists."""
+    sizes = deployment_sizes(observed.deployments)
+    changes = (item for item in observed.refusals if item.kind == "Deployment" and item.name in sizes)
+    return next((item.message for item in changes), "")
 
 
 def _refused_revision(observed: Observed, revision: str) -> Problem | None:
