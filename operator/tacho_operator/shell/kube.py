@@ -315,11 +315,6 @@ class Kube:
         only_new = {**manifest, "metadata": {**metadata, "resourceVersion": NO_VERSION}}
         return await self._apply(only_new, **parameters)
 
-    async def try_create(self, manifest: Manifest) -> None:
-        """A create on trial (dry run): raises what a create would raise, and makes nothing."""
-        kind, path = manifest["kind"], _path(manifest["kind"], manifest["metadata"]["namespace"])
-        await self._request("create", kind, path, manifest, field_manager=FIELD_MANAGER, dry_run="All")
-
     async def replace(self, manifest: Manifest) -> Manifest:
         """Replaces the object as it was read. Raises Conflict when it was changed since."""
         kind, metadata = manifest["kind"], manifest["metadata"]
