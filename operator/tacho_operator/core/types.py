@@ -92,8 +92,11 @@ class HubWaiters:
     """Resources that wait for the same hub, and when the hub last worked."""
 
     count: int = 0
+    """Those of the resource's namespace."""
     recovered: datetime | None = None
     """When a waiting resource last succeeded, to about a minute."""
+    elsewhere: int = 0
+    """Those of all other namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class Observed:
     traffic: Mapping[tuple[str, str], SeenTraffic] = field(default_factory=dict)
     """What pods carried beyond a measured lower bound, by pod uid and that measurement's fingerprint."""
     waiting: Mapping[str, HubWaiters] = field(default_factory=dict)
-    """Resources that wait for a hub, by the reason of their condition Ready."""
+    """Resources that wait for this one's hub, by the reason of their condition Ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,7 @@ class Observer:
             claims=self._claims(key.namespace, claim_names(resource.spec)),
             nodes=self._store.nodes(),
             history=self._store.history(key.namespace) if planning else (),
-            waiting=self._store.waiting(),
+            waiting=self._store.waiting(key),
         )
 
     def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:

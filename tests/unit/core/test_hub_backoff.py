@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FailureClass, failure_kind
 from tacho_operator.core.revisions.hub_backoff import (
     NOTICE_INTERVAL,
+    OTHERS_LIMIT_SECONDS,
     SHARED_REASONS,
     ended_wait,
+    hub_endpoint,
     notice_due,
     retry_delay_seconds,
 )
@@ -59,3 +63,28 @@ def test_a_pause_is_that_of_all_until_one_has_got_through(freed: timedelta | Non
 
 def test_where_few_wait_the_pause_is_that_of_one_alone() -> None:
     assert retry_delay_seconds(300.0, HubWaiters(100), FAILED, apart=0.9) == 300.0
+
+
+@given(st.floats(0, 300), st.integers(0, 5000), st.integers(0, 10**6), st.floats(0, 1, exclude_max=True))
+def test_nobody_waits_for_long_because_of_another_namespace(
+    alone: float, count: int, elsewhere: int, apart: float
+) -> None:
+    by_itself = retry_delay_seconds(alone, HubWaiters(count), FAILED, apart=apart)
+    delay = retry_delay_seconds(alone, HubWaiters(count, elsewhere=elsewhere), FAILED, apart=apart)
+    assert by_itself <= delay <= max(by_itself, OTHERS_LIMIT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("hub", "endpoint"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"endpoint": "https://Hub.example/"}, "https://hub.example"),
+        ({"env": [{"name": "HF_ENDPOINT", "value": "https://x/"}]}, "https://x"),
+        ({"endpoint": "https://a", "env": [{"name": "HF_ENDPOINT", "value": "https://x"}]}, "https://a"),
+        ({"env": [{"name": "NO_PROXY", "value": "x"}, {"name": "HF_ENDPOINT"}]}, ""),
+    ],
+)
+def test_a_hub_is_known_by_its_endpoint(hub: dict[str, Any] | None, endpoint: str) -> None:
+    assert hub_endpoint({"model": {"hub": hub}}) == endpoint
+    assert hub_endpoint({}) == ""

@@ -8,8 +8,8 @@ from tacho_contract.launch import BASE_STARTUP_SECONDS
 from tacho_operator.core import names
 from tacho_operator.core.types import Manifest, Neighbour
 
-Read = Callable[[str, str], Manifest | None]
-"""The held object of a kind and a name, in the namespace of the pod."""
+Read = Callable[[str, tuple[str, str]], Manifest | None]
+"""The held object of a kind, a namespace and a name."""
 
 
 def controller(manifest: Manifest) -> Manifest | None:
@@ -25,9 +25,10 @@ def owner_uid(manifest: Manifest) -> str | None:
 
 
 def controlling(manifest: Manifest, kind: str, read: Read) -> Manifest | None:
-    """The held object of that kind that controls ``manifest``; None where another controls it, or none."""
+    """The held object that controls ``manifest``, in its namespace; None where that is of another kind."""
     reference = controller(manifest) or {}
-    held = read(kind, str(reference.get("name", ""))) if reference.get("kind") == kind else None
+    name = (manifest["metadata"]["namespace"], str(reference.get("name", "")))
+    held = read(kind, name) if reference.get("kind") == kind else None
     return held if held is not None and held["metadata"]["uid"] == reference.get("uid") else None
 
 
@@ -37,7 +38,7 @@ def neighbour_of(pod: Manifest, read: Read) -> Neighbour | None:
     A server pod belongs to a ReplicaSet of a revision's Deployment, a probe pod to the LLMDeployment itself.
     """
     revision = (pod["metadata"].get("labels") or {}).get(names.REVISION_LABEL, "")
-    deployment = read("Deployment", revision)
+    deployment = read("Deployment", (pod["metadata"]["namespace"], revision))
     if (replica_set := controlling(pod, "ReplicaSet", read)) is not None:
         deployment = controlling(replica_set, "Deployment", read)
         resource = controlling(deployment, "LLMDeployment", read) if deployment else None

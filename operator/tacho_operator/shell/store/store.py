@@ -17,7 +17,7 @@ Objects are stored as compressed JSON. The store sends no request.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -27,10 +27,11 @@ from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.pods.owners import neighbour_of
-from tacho_operator.core.revisions.hub_backoff import SHARED_REASONS, ended_wait, notice_due
+from tacho_operator.core.revisions.hub_backoff import hub_endpoint
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.trimming import Packing, trimmed
+from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
 
 Name = tuple[str, str]
@@ -57,8 +58,14 @@ class StoreState:
     ready: bool = False
     why: str = ""
     """The reason of its condition Ready, while that is not True."""
+    hub: str = ""
+    """Endpoint of its hub."""
     serves: bool = False
     """Some replica is ready."""
+
+    @property
+    def wait(self) -> Wait:
+        return Wait(self.why, self.hub)
 
 
 @dataclass(slots=True)
@@ -84,9 +91,8 @@ class StoreChange:
     name: str
     owner: str
     """The resource of its label as it is now, or was before its deletion."""
-    freed: str = ""
-    """The reason for which the resource waited until now; other resources that wait for the same reason may
-    continue too."""
+    freed: Wait | None = None
+    """What the resource waited for until now; other resources that wait for the same may continue too."""
 
 
 def later(version: str, than: str) -> bool:
@@ -116,6 +122,7 @@ def _state(resource: Manifest) -> StoreState:
         status_is_current=status.get("observedGeneration") == resource["metadata"].get("generation"),
         ready=is_ready,
         why="" if is_ready else intern(str(ready.get("reason", ""))),
+        hub=intern(hub_endpoint(resource.get("spec") or {})),
         serves=bool(status.get("readyReplicas")),
     )
 
@@ -135,10 +142,7 @@ class Store:
         self._waiting: set[asyncio.Future[None]] = set()
         self._unknown: set[tuple[str, str]] = set()
         """Kinds and namespaces ("" for all) that may not be read."""
-        self._clock = clock
-        self._unready: Counter[str] = Counter()
-        """Resources that are not ready, by the reason that Ready gives."""
-        self._freed: dict[str, datetime] = {}
+        self._waits = Waits(clock)
         self.streams: dict[tuple[str, str], str] = {}
         """Latest resourceVersion that a kind's stream of a namespace ("" for all) has delivered."""
         self._stale: dict[tuple[str, str], str] = {}
@@ -151,13 +155,13 @@ class Store:
         found = tuple(self._objects["LLMDeployment"])
         return (Key(*name) for name in found if namespace in ("", name[0]))
 
-    def waiting(self) -> dict[str, HubWaiters]:
-        """Resources that wait for a shared cause, such as a hub, by the reason of their Ready condition."""
-        return {why: HubWaiters(self._unready[why], self._freed.get(why)) for why in SHARED_REASONS}
+    def waiting(self, key: Key) -> dict[str, HubWaiters]:
+        """Resources that wait for the resource's hub, by the reason of their Ready condition."""
+        return self._waits.of(key.namespace, self.state(key).hub)
 
-    def waiting_for(self, why: str) -> Iterator[Key]:
-        """Whose Ready gives that reason."""
-        return (key for key in self.resources() if self.state(key).why == why)
+    def waiting_for(self, wait: Wait) -> Iterator[Key]:
+        """Whose Ready gives that reason, for that hub."""
+        return (key for key in self.resources() if wait == self.state(key).wait)
 
     def resource(self, key: Key) -> Manifest | None:
         """The resource as it was last delivered."""
@@ -182,12 +186,8 @@ class Store:
     def neighbours_on(self, nodes: Iterable[str]) -> list[Neighbour]:
         """Pods on these nodes whose owners end at a held LLMDeployment."""
         names = sorted(name for node in set(nodes) for name in self._on_node.get(node, ()))
-        pods = ((name[0], self._read("Pod", name)) for name in names)
-        found = (neighbour_of(pod, self._reader(namespace)) for namespace, pod in pods if pod is not None)
-        return [item for item in found if item is not None]
-
-    def _reader(self, namespace: str) -> Callable[[str, str], Manifest | None]:
-        return lambda kind, name: self._read(kind, (namespace, name))
+        pods = (pod for name in names if (pod := self._read("Pod", name)) is not None)
+        return [found for pod in pods if (found := neighbour_of(pod, self._read)) is not None]
 
     def claim(self, namespace: str, name: str) -> Manifest | None:
         """A PersistentVolumeClaim; None where it does not exist."""
@@ -296,24 +296,16 @@ class Store:
                 history=None if (kept.get("status") or {}).get("measurements") else (),
             )
             self._objects[kind][name] = entry
-            if kind == "LLMDeployment" and not entry.state.ready:
-                self._unready[entry.state.why] += 1
+            if kind == "LLMDeployment":
+                self._waits.add(name[0], entry.state.wait)
             if entry.owner:
                 owner = (name[0], entry.owner)
                 self._owned[kind][owner] = (*self._owned[kind].get(owner, ()), name)
             if entry.node:
                 self._on_node[entry.node].add(name)
-            self._notify(kind, name, former, entry, self._ceased(former, entry))
+            was = (former.state if former else StoreState()).wait
+            self._notify(kind, name, former, entry, self._waits.ended(was, entry.state.why))
         self._wake()
-
-    def _ceased(self, former: StoredObject | None, entry: StoredObject) -> str:
-        """The reason for which it waited and waits no longer; "" where that is known already."""
-        why = ended_wait(former.state.why if former else "", entry.state.why)
-        now = self._clock()
-        if not why or not notice_due(self._freed.get(why), now):
-            return ""
-        self._freed[why] = now
-        return why
 
     def remove(self, kind: str, namespace: str, name: str, *, uid: str = "") -> None:
         """Removes a deleted object; with ``uid``, only the object of that uid, not its successor of the same
@@ -375,8 +367,8 @@ class Store:
         former = self._objects[kind].pop(name, None)
         if former is None:
             return None
-        if kind == "LLMDeployment" and not former.state.ready:
-            self._unready[former.state.why] -= 1
+        if kind == "LLMDeployment":
+            self._waits.drop(name[0], former.state.wait)
         if former.owner:
             owner = (name[0], former.owner)
             others = tuple(item for item in self._owned[kind].pop(owner) if item != name)
@@ -389,7 +381,12 @@ class Store:
         return former
 
     def _notify(
-        self, kind: str, name: Name, former: StoredObject | None, entry: StoredObject | None, freed: str = ""
+        self,
+        kind: str,
+        name: Name,
+        former: StoredObject | None,
+        entry: StoredObject | None,
+        freed: Wait | None = None,
     ) -> None:
         if kind == "Node":
             self._nodes = None

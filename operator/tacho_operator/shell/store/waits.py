@@ -1,0 +1,72 @@
+"""Counts the resources that wait for each hub, and notes when a hub last worked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from tacho_operator.core.revisions.hub_backoff import SHARED_REASONS, ended_wait, notice_due
+from tacho_operator.core.types import HubWaiters
+
+
+class Wait(NamedTuple):
+    """What a resource waits for."""
+
+    why: str
+    """The reason of its condition Ready, while that is not True."""
+    hub: str
+    """Endpoint of its hub."""
+
+
+WORKED_LIMIT = 10_000
+"""Hubs of which it is remembered when they worked."""
+
+
+class Waits:
+    """Resources that are not ready, by what they wait for and by namespace."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._counts: Counter[Wait] = Counter()
+        self._inside: Counter[tuple[str, Wait]] = Counter()
+        self._worked: dict[Wait, datetime] = {}
+
+    def of(self, namespace: str, hub: str) -> dict[str, HubWaiters]:
+        """Those that wait for that hub, by reason, as a resource of ``namespace`` sees them."""
+        found = {}
+        for wait in (Wait(why, hub) for why in SHARED_REASONS):
+            inside = self._inside[namespace, wait]
+            elsewhere = self._counts[wait] - inside
+            found[wait.why] = HubWaiters(inside, self._worked.get(wait), elsewhere)
+        return found
+
+    def add(self, namespace: str, wait: Wait) -> None:
+        """A resource of ``namespace`` waits. Only shared reasons are counted."""
+        self._count(namespace, wait, 1)
+
+    def drop(self, namespace: str, wait: Wait) -> None:
+        """It waits no longer, or is gone. What nobody waits for is forgotten."""
+        self._count(namespace, wait, -1)
+
+    def _count(self, namespace: str, wait: Wait, change: int) -> None:
+        if wait.why not in SHARED_REASONS:
+            return
+        self._counts[wait] += change
+        self._inside[namespace, wait] += change
+        if not self._inside[namespace, wait]:
+            del self._inside[namespace, wait]
+        if not self._counts[wait]:
+            del self._counts[wait]
+
+    def ended(self, was: Wait, now_why: str) -> Wait | None:
+        """What a resource waited for and waits for no longer; None where that is known already."""
+        now = self._clock()
+        if not ended_wait(was.why, now_why) or not notice_due(self._worked.get(was), now):
+            return None
+        self._worked.pop(was, None)
+        self._worked[was] = now
+        if len(self._worked) > WORKED_LIMIT:
+            del self._worked[next(iter(self._worked))]
+        return was
