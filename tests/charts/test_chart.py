@@ -11,7 +11,7 @@ import yaml
 
 from tacho_engines.registry import engine_profiles
 from tacho_operator.config import load_settings
-from tacho_operator.shell.kube import KINDS
+from tacho_operator.shell.kube import FENCED, KINDS
 from tacho_operator.shell.observe import CHILDREN
 from tools.harness.helm import CHART, REQUIRED, ChartRefused, Helm, kinds
 
@@ -79,6 +79,36 @@ def test_the_rights_to_leases_end_at_the_operators_own(helm: Helm) -> None:
     assert making["verbs"] == ["create"]
     variables = operator_environment(helm.template())
     assert variables["TACHO_LEASE_NAME"] == "tacho"
+
+
+def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(helm: Helm) -> None:
+    manifests = helm.template()
+    (policy,) = kinds(manifests, "ValidatingAdmissionPolicy")
+    fenced = {
+        (name, operation)
+        for rule in policy["spec"]["matchConstraints"]["resourceRules"]
+        for name in rule["resources"]
+        for operation in rule["operations"]
+    }
+    operations = {"create": "CREATE", "patch": "UPDATE", "update": "UPDATE", "delete": "DELETE"}
+    written = {
+        (name, operations[verb])
+        for rule in rules(manifests)
+        for name in rule["resources"]
+        for verb in rule["verbs"]
+        if verb in operations
+    }
+    free = {"leases", "events", "llmdeployments/finalizers"}
+    assert {item for item in written if item[0] not in free} <= fenced
+    assert not {name for name, _ in fenced} & free
+    assert FENCED in policy["spec"]["validations"][0]["message"]
+    (binding,) = kinds(manifests, "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert binding["spec"]["paramRef"]["name"] == operator_environment(manifests)["TACHO_LEASE_NAME"]
+    without = helm.template({"admissionPolicy": {"create": False}})
+    assert not kinds(without, "ValidatingAdmissionPolicy") + kinds(
+        without, "ValidatingAdmissionPolicyBinding"
+    )
 
 
 def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) -> None:

@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import socketserver
 import subprocess
 import sys
@@ -139,13 +140,31 @@ class Operator:
             self._process.wait()
             self._process = None
 
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
+    def send(self, number: signal.Signals) -> None:
         assert self._process
-        self._process.terminate()
+        self._process.send_signal(number)
+
+    def ended(self) -> int:
+        """Waits for its end; the exit code."""
+        assert self._process
         code = self._process.wait(timeout=20)
         self._process = None
         return code
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.send(signal.SIGTERM)
+        return self.ended()
+
+    def ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.readiness_url}/readyz", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def leads(self) -> bool:
+        return self._metric("tacho_operator_leader", "") == 1.0
 
 
 T = TypeVar("T")
