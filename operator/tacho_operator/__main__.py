@@ -38,6 +38,7 @@ from tacho_operator.shell.lease import Elector, LeasePlace
 from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.plans import PlanProcess, Plans
 from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.reports import Reports, report_client
 from tacho_operator.shell.resource_metrics import ScalingMetrics
@@ -78,6 +79,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             sink=ScalingMetrics(metrics.registry),
         )
         reports = Reports(client, late=lambda key: queue.add(key), counted=metrics.report)
+        plans = Plans(PlanProcess(), late=lambda key: queue.add(key), metrics=metrics)
         reconciler = Reconciler(
             kube=kube,
             observer=Observer(kube, store, reports),
@@ -86,6 +88,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             clock=lambda: datetime.now(timezone.utc),
             scaler=scaler,
+            plans=plans,
         )
         elector = lease_elector(settings, kube)
         metrics.leader.set_function(elector.leads)
@@ -117,6 +120,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             parts["liveness"] = supervised(lambda: runner.liveness(settings.health_port, hangs))
             parts["workers"] = queue.run()
             parts["scaler"] = scaler.run()
+            parts["plans"] = plans.run()
             parts["resync"] = resync(store, queue, settings.resync_seconds)
             await _run_together(parts, stop)
 

@@ -56,6 +56,7 @@ class FailureClass(str, Enum):
     INVALID_CONFIG = "InvalidConfig"
     UNREADABLE_SPEC = "UnreadableSpec"
     INTERNAL_ERROR = "InternalError"
+    PLANNING_FAILED = "PlanningFailed"
 
     def __str__(self) -> str:
         return str(self.value)
@@ -251,6 +252,11 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.INTERNAL_ERROR: FailureKind(
         meaning="The operator failed to decide on this resource: a defect of the operator.",
         next_step="Revert the last change of spec; report the error with the operator's log.",
+    ),
+    _F.PLANNING_FAILED: FailureKind(
+        meaning="The planner ended with an error on this model and spec, or took too long.",
+        next_step="Change model or spec, or set the annotation tacho.dev/replan to a new value.",
+        tries_again=False,
     ),
 }
 

@@ -10,12 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.api.crd.definition import resource_schema
-from tacho_operator.core.types import Observed, ResourceEvent
+from tacho_operator.core.planner.plan import plan_of
+from tacho_operator.core.planner.types import PlanResult
+from tacho_operator.core.types import Observed, PlanInputs, ResourceEvent
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.execute import post_events
 from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Invalid, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.store import Store
@@ -108,7 +111,18 @@ class Unscaled:
     def forget(self, key: Key) -> None: ...
 
 
-def reconciler(server: Server, store: Store | None = None) -> Reconciler:
+class PlansAtOnce:
+    """Every plan is there; or none is, while it is ``slow``."""
+
+    slow = False
+
+    def answer(self, key: Key, inputs: PlanInputs) -> PlanResult | None:
+        return None if self.slow else plan_of(inputs)
+
+    def forget(self, key: Key) -> None: ...
+
+
+def reconciler(server: Server, store: Store | None = None, plans: PlansAtOnce | None = None) -> Reconciler:
     return Reconciler(
         kube=cast(Kube, server),
         observer=cast(Observer, server),
@@ -117,6 +131,7 @@ def reconciler(server: Server, store: Store | None = None) -> Reconciler:
         metrics=Metrics(CollectorRegistry()),
         clock=lambda: NOW,
         scaler=cast(Scaler, Unscaled()),
+        plans=cast(Plans, plans or PlansAtOnce()),
     )
 
 
@@ -342,3 +357,31 @@ async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() ->
     server.forbids, world.raw["status"] = "", server.status
     await reconcile(KEY)
     assert conditions(server)["Reconciling"][1] != "Retrying"
+
+
+async def test_a_resource_whose_plan_is_being_made_says_so_and_waits_for_it() -> None:
+    world = World(resourceVersion="1")
+    world.reconcile()
+    world.inspected(facts())
+    server, plans = Server(world), PlansAtOnce()
+    server.refuses, plans.slow = False, True
+    reconcile = reconciler(server, plans=plans)
+    await reconcile(KEY)
+    planned = next(item for item in server.status["conditions"] if item["type"] == "Planned")
+    assert (planned["status"], planned["reason"]) == ("Unknown", "Inspecting")
+    assert "its plan is being made" in planned["message"]
+    assert "ControllerRevision" not in server.created
+    plans.slow = False
+    await reconcile(KEY)
+    assert "ControllerRevision" in server.created
+
+
+async def test_each_decision_is_timed(monkeypatch: Any, caplog: Any) -> None:
+    monkeypatch.setattr(module, "SLOW_DECISION_SECONDS", -1.0)
+    server = Server(World(resourceVersion="1"))
+    server.refuses = False
+    reconcile = reconciler(server)
+    await reconcile(KEY)
+    registry = reconcile._metrics.registry
+    assert registry.get_sample_value("tacho_operator_decision_duration_seconds_count") == 1
+    assert "ml/smol: the decision took" in caplog.text

@@ -16,6 +16,8 @@ from tacho_contract.units import format_time
 from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
+from tacho_operator.core.planner.plan import plan_of
+from tacho_operator.core.planner.types import PlanResult
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.identity import live_config
@@ -26,6 +28,7 @@ from tacho_operator.core.types import (
     Neighbour,
     NodeFacts,
     Observed,
+    PlanInputs,
     ReconcileDecision,
     Scaled,
 )
@@ -86,6 +89,7 @@ class World:
         self.unanswered: ChildRefusal | None = None
         self.scaling: Scaled | None = None
         self.nodes: tuple[NodeFacts, ...] | None = None
+        self.planner: Callable[[PlanInputs], PlanResult] = plan_of
         self.neighbours: list[Neighbour] = []
         """Pods of other resources."""
         self.traffic: dict[tuple[str, str], SeenTraffic] = {}
@@ -118,7 +122,7 @@ class World:
     def reconcile(self, seconds: float = 0.0) -> ReconcileDecision:
         """Time passes, the operator decides, and what it decided is done."""
         self.now += timedelta(seconds=seconds)
-        decision = decide(self.observed(), self.config, self.now)
+        decision = self.decision()
         status = self.written(decision)
         assert_status_is_valid(status)
         for item in decision.apply:
@@ -131,6 +135,14 @@ class World:
             self.raw["status"] = status
         self.events += [(event.type, event.reason) for event in decision.events]
         return decision
+
+    def decision(self) -> ReconcileDecision:
+        """What the operator decides now, with the plan that it asks for."""
+        observed = self.observed()
+        asking = decide(observed, self.config, self.now)
+        if asking.asks is None:
+            return asking
+        return decide(observed, self.config, self.now, self.planner(asking.asks))
 
     def written(self, decision: ReconcileDecision) -> dict[str, Any]:
         """status as it is after this decision."""

@@ -6,6 +6,7 @@ Everything is frozen: a decision takes a resource and returns a new one.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from fractions import Fraction
@@ -164,6 +165,7 @@ _FACTOR: dict[str, Fraction] = {
 }
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Fraction:
     """The value of a quantity such as ``500m``, ``8Gi``, ``-1.5`` or ``1e3``.
 

@@ -106,7 +106,7 @@ _WAIT = "Nothing; wait."
 _NOTHING = "Nothing."
 _UNSCALED = "Without spec.autoscaling."
 _UNTIL_FIRST = "Until the first reconcile."
-_INSPECTED = "The model's files and headers are being read."
+_INSPECTED = "The model's files and headers are being read, or its plan is being made."
 _C, _R = ConditionType, Reason
 
 CONDITIONS: tuple[ConditionDoc, ...] = (

@@ -17,11 +17,12 @@ from tacho_operator.core import names
 from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.children import deletion_costs, to_apply, to_delete, to_try
 from tacho_operator.core.measurement.step import plan_measurement
+from tacho_operator.core.planner.types import PlanResult
 from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.view import deployment_sizes, views
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions import frozen
-from tacho_operator.core.revisions.planning import plan_step
+from tacho_operator.core.revisions.planning import PLAN_PENDING, plan_step
 from tacho_operator.core.rollout.decision import RolloutInput, next_step
 from tacho_operator.core.rollout.reading import (
     lost_nodes,
@@ -37,12 +38,17 @@ from tacho_operator.core.status.snapshot import take_snapshot
 from tacho_operator.core.types import Config, Observed, ReconcileDecision
 
 
-def decide(observed: Observed, config: Config, now: datetime) -> ReconcileDecision:
-    """Everything to do for one resource now. Pure: the same arguments give the same decision."""
+def decide(
+    observed: Observed, config: Config, now: datetime, planned: PlanResult | None = None
+) -> ReconcileDecision:
+    """Everything to do for one resource now. Pure: the same arguments give the same decision.
+
+    ``planned``: the plan that the decision without it ``asks`` for; None: it has not been made.
+    """
     if observed.resource.metadata.deletion_timestamp:
         why = "It is being deleted: garbage collection deletes the children."
         return ReconcileDecision(status=None, now=now, reason=why)
-    reconcile_plan = plan_reconcile(observed, config, now)
+    reconcile_plan = plan_reconcile(observed, config, now, planned)
     snapshot = take_snapshot(observed, config, reconcile_plan, now)
     status = build_status(snapshot, now)
     return ReconcileDecision(
@@ -57,15 +63,18 @@ def decide(observed: Observed, config: Config, now: datetime) -> ReconcileDecisi
             *reconcile_plan.measuring.events,
         ),
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
+        asks=reconcile_plan.planning.asks,
         now=now,
         reason=_reason(reconcile_plan),
     )
 
 
-def plan_reconcile(observed: Observed, config: Config, now: datetime) -> ReconcilePlan:
+def plan_reconcile(
+    observed: Observed, config: Config, now: datetime, planned: PlanResult | None
+) -> ReconcilePlan:
     """The next step of each package, in this order: later steps depend on earlier ones."""
     revisions = frozen.read_all(observed.revisions)
-    planning = plan_step(observed, config, revisions, now)
+    planning = plan_step(observed, config, revisions, now, planned)
     if planning.revision is not None:
         revisions.setdefault(planning.revision.name, planning.revision)
     serving = read_serving(observed)
@@ -110,6 +119,8 @@ def _reason(reconcile_plan: ReconcilePlan) -> str:
     """The reason of the decision, for the log."""
     planning = reconcile_plan.planning
     parts = [planning.inspection.reason] if planning.inspection and planning.inspection.facts is None else []
+    if planning.asks:
+        parts.append(PLAN_PENDING)
     if planning.problem:
         parts.append(f"{planning.problem.reason}: {planning.problem.message}")
     parts.append(reconcile_plan.rollout.reason)

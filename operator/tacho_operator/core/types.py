@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from tacho_contract.model import ModelFacts
 from tacho_contract.report import Report
 from tacho_operator.api.defaults import CURRENCY
 from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import AutoscalingStatus, ConditionStatus, LLMDeploymentStatus
-from tacho_operator.api.types import LLMDeployment
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 
 Manifest = dict[str, Any]
 
@@ -169,6 +170,20 @@ class Config:
     """Currency of gpu_prices, as an ISO 4217 code."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanInputs:
+    """Everything that one plan depends on."""
+
+    spec: LLMDeploymentSpec
+    facts: ModelFacts
+    nodes: tuple[NodeFacts, ...] | None
+    """Only nodes and facts of nodes that the plan reads. None: the operator may not read nodes."""
+    history: tuple[PastMeasurement, ...]
+    config: Config
+    replan: str
+    """The user's annotation; a new value asks for another try."""
+
+
 # --- what is to be done ---------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
@@ -203,6 +218,8 @@ class ReconcileDecision:
     unchanged."""
     events: tuple[ResourceEvent, ...] = ()
     requeue_after_seconds: float | None = None
+    asks: PlanInputs | None = None
+    """The plan that the decision lacks. It counts until a decision is made with that plan."""
     now: datetime
     reason: str
     """The decision and its reason, for the log."""

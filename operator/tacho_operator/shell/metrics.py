@@ -56,6 +56,16 @@ class Metrics:
         self.duration = Histogram(
             "tacho_operator_reconcile_duration_seconds", "How long one reconcile takes.", registry=registry
         )
+        self.decision_duration = Histogram(
+            "tacho_operator_decision_duration_seconds",
+            "How long one decision takes, during which the operator does nothing else.",
+            registry=registry,
+        )
+        self.plan_duration = Histogram(
+            "tacho_operator_plan_duration_seconds",
+            "How long one plan takes, in a process of its own.",
+            registry=registry,
+        )
         self.last_success = Gauge(
             "tacho_operator_last_success_timestamp_seconds",
             "When a reconcile last ended without an error.",

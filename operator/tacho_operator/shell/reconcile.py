@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,6 +26,7 @@ from tacho_operator.shell.execute import (
 from tacho_operator.shell.kube import ApiError, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource
+from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
@@ -40,6 +42,8 @@ UNANSWERED_TRIES = 3
 """Tries in a row that the API server has not answered before status says so."""
 SEEN_SECONDS = 10.0
 """Time for the store to show the writes of a reconcile; then the next one reads live instead."""
+SLOW_DECISION_SECONDS = 1.0
+"""A decision takes milliseconds. A longer one is logged: the event loop stands still meanwhile."""
 STALE_RETRY_SECONDS = 1.0
 """Delay before a deletion that an interrupted watch prevented is decided again."""
 
@@ -61,6 +65,7 @@ class Reconciler:
         metrics: Metrics,
         clock: Callable[[], datetime],
         scaler: Scaler,
+        plans: Plans,
     ) -> None:
         self._kube = kube
         self._observer = observer
@@ -69,6 +74,7 @@ class Reconciler:
         self._metrics = metrics
         self._clock = clock
         self._scaler = scaler
+        self._plans = plans
         self._logged_reasons: dict[Key, str] = {}
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
@@ -96,6 +102,7 @@ class Reconciler:
         if observed is None:
             self._metrics.forget(key)
             self._scaler.forget(key)
+            self._plans.forget(key)
             self._logged_reasons.pop(key, None)
             self._expectations.pop(key, None)
             self._children.pop(key, None)
@@ -104,7 +111,7 @@ class Reconciler:
             return None
         with _deciding(observed):
             observed = self._scaler.observed(key, observed)
-            decision = decide(observed, self._config, self._clock())
+            decision = self._decide(key, observed)
             self._scaler.follow(key, observed, decision.status)
         if not is_reported(observed.raw) and decision.status is not None:
             # Of thousands applied at once each has its first status soon. That status's event wakes it for
@@ -203,7 +210,20 @@ class Reconciler:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
         with _deciding(knowing):
-            return decide(knowing, self._config, self._clock())
+            return self._decide(key, knowing)
+
+    def _decide(self, key: Key, observed: Observed) -> ReconcileDecision:
+        """The decision, with the plan that it asks for where that has been made."""
+        now, began = self._clock(), time.perf_counter()
+        try:
+            decision = decide(observed, self._config, now)
+            planned = self._plans.answer(key, decision.asks) if decision.asks else None
+            return decision if planned is None else decide(observed, self._config, now, planned)
+        finally:
+            seconds = time.perf_counter() - began
+            self._metrics.decision_duration.observe(seconds)
+            if seconds > SLOW_DECISION_SECONDS:
+                logger.warning("%s/%s: the decision took %.1f s; nothing else ran meanwhile", *key, seconds)
 
     async def _report_undecided(self, key: Key, undecided: UndecidedResource) -> None:
         """The status and the event of a resource without a decision; its children stay as they are."""

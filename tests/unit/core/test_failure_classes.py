@@ -25,6 +25,7 @@ from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.reading import without_spare_gpu
 from tacho_operator.core.status.undecided import internal_error, unreadable_spec
 from tacho_operator.core.types import ChildRefusal, NodeFacts
+from tacho_operator.shell.plan_process import planning_failed
 from tacho_runtime.headers.source import changed as changed_files
 from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.supervisor import lifecycle, preflight
@@ -216,6 +217,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.NODE_LOST: of_pod(node="gone"),
     F.EVICTED: of_pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
     F.PORT_IN_USE: port_taken,
+    F.PLANNING_FAILED: lambda: planning_failed("It took too long.").failure.failure_class,
     F.INVALID_CONFIG: of_waiting("CreateContainerConfigError", "engine", 'secret "k" not found'),
     F.UNREADABLE_SPEC: lambda: unreadable_spec("spec.replicas: no number").reason,
     F.INTERNAL_ERROR: lambda: internal_error(ZeroDivisionError("division by zero")).reason,

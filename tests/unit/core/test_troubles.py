@@ -306,5 +306,5 @@ def test_ready_follows_the_pods_while_a_child_is_refused_or_unanswered() -> None
 
 
 def _applied(world: World, kind: str) -> set[str]:
-    decision = decide(world.observed(), world.config, world.now)
+    decision = world.decision()
     return {item["metadata"]["name"] for item in decision.apply if item["kind"] == kind}

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import labelled_gpu, matches, named_gpu, normalise
+from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.planner.request import PlanRequest
 from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
 from tacho_operator.core.types import NodeFacts
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
+GPU_FACTS = ("product", "memory", "replicas")
 MAJOR_LABEL = "nvidia.com/gpu.compute.major"
 MINOR_LABEL = "nvidia.com/gpu.compute.minor"
 MIG_RESOURCE = "nvidia.com/mig-"
@@ -52,9 +54,15 @@ def sliced(product: str, resource: str) -> str:
     return f"{product}-MIG-{resource.removeprefix(MIG_RESOURCE)}"
 
 
+def gpu_labels(resource: str) -> tuple[str, ...]:
+    """Labels of a node that ``node_gpu`` reads."""
+    described = (f"{prefix}.{what}" for prefix in {GPU_RESOURCE, resource} for what in GPU_FACTS)
+    return (MAJOR_LABEL, MINOR_LABEL, *sorted(described))
+
+
 def node_gpu(node: NodeFacts, resource: str) -> Device | None:
     """The GPU a node's labels describe; for a MIG resource, the slice. None: no label does."""
-    labels, prefix = node.labels, "nvidia.com/gpu"
+    labels, prefix = node.labels, GPU_RESOURCE
     if resource.startswith(MIG_RESOURCE):
         prefix = resource
     label = labels.get(f"{prefix}.product") or labels.get(PRODUCT_LABEL, "")

@@ -28,8 +28,8 @@ from tacho_operator.core.planner.no_plan import (
 from tacho_operator.core.planner.probe_budget import short_timeout
 from tacho_operator.core.planner.request import PlanRequest, request_of
 from tacho_operator.core.planner.search import Search, expected_quality
-from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.types import Config, NodeFacts, PastMeasurement
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
+from tacho_operator.core.types import Config, NodeFacts, PastMeasurement, PlanInputs
 
 
 def plan_model(
@@ -39,7 +39,7 @@ def plan_model(
     nodes: tuple[NodeFacts, ...] | None,
     history: tuple[PastMeasurement, ...],
     config: Config,
-) -> ModelPlan | PlanFailure:
+) -> PlanResult:
     """Plans ``spec`` from the model's facts, the nodes and earlier measurements. ``nodes`` None: no
     permission to read nodes; plans then come from the GPU table. Pure and deterministic."""
     request = request_of(spec, in_pods=config.in_pods)
@@ -75,6 +75,13 @@ def plan_model(
         )
     return nothing_fits(
         FitAdvisor(search=search, device_options=device_options, nodes=nodes, nearest=nearest)
+    )
+
+
+def plan_of(inputs: PlanInputs) -> PlanResult:
+    """The plan that ``inputs`` ask for."""
+    return plan_model(
+        inputs.spec, inputs.facts, nodes=inputs.nodes, history=inputs.history, config=inputs.config
     )
 
 

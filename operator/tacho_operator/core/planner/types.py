@@ -111,3 +111,6 @@ class PlanFailure:
     max_model_len: int = 0
     predicted: Prediction = Prediction()
     alternatives: tuple[PlanAlternative, ...] = ()
+
+
+PlanResult = ModelPlan | PlanFailure

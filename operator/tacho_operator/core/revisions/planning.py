@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.model import ModelFacts
 from tacho_contract.units import clipped
 from tacho_contract.uri import FileUri
 from tacho_operator.api.rules.deny_list import refused_arguments, refused_hub_variables, refused_variables
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.planner.plan import launchable, plan_model
-from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tacho_operator.core.planner.inputs import plan_inputs
+from tacho_operator.core.planner.plan import launchable
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.pods.claims import missing_claim
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.problems import Problem
@@ -23,7 +23,9 @@ from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.identity import identity_hash
 from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
 from tacho_operator.core.revisions.refit import failures_of, length_that_fits, refitted_name, shortened
-from tacho_operator.core.types import Config, Manifest, Observed
+from tacho_operator.core.types import Config, Manifest, Observed, PlanInputs
+
+PLAN_PENDING = "The model is known; its plan is being made."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class Planning:
     """Why planning failed, or why the plan cannot be launched."""
     inspection: Inspection | None = None
     """The inspection of the model; None: no inspection was needed."""
+    asks: PlanInputs | None = None
+    """The plan that is still to be made; None: none is."""
     apply: tuple[Manifest, ...] = ()
 
     @property
@@ -64,12 +68,6 @@ def _unreadable_record(observed: Observed, own: str) -> Problem | None:
         what=f"This version of the operator cannot read ControllerRevision {name}.",
         next_step="Upgrade the operator, or delete that ControllerRevision to plan again.",
     )
-
-
-def _plan(
-    spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, config: Config
-) -> ModelPlan | PlanFailure:
-    return plan_model(spec, facts, nodes=observed.nodes, history=observed.history, config=config)
 
 
 def _freeze(
@@ -101,17 +99,19 @@ def _refit(
     revisions: Mapping[str, Revision],
     known: Revision,
     length: int,
-    now: datetime,
+    inspection: Inspection,
+    planned: PlanResult | None,
 ) -> Planning:
     """Plans the same spec again with the context length that the engine reported; the plan ``known`` stays
     where that fails."""
     resource = observed.resource
     unchanged = Planning(revision=known, plan=known.plan)
-    inspection = inspect(observed, config, now)
     if inspection.facts is None:
         return replace(unchanged, inspection=inspection)
-    spec = shortened(resource.spec, known.plan, length)
-    planned = _plan(spec, inspection.facts, observed, config)
+    if planned is None:
+        spec = shortened(resource.spec, known.plan, length)
+        asks = plan_inputs(spec, inspection.facts, observed, config)
+        return replace(unchanged, inspection=inspection, asks=asks)
     if isinstance(planned, PlanFailure) or launchable(planned) is not None:
         return unchanged
     planned_tokens = known.plan.max_model_len
@@ -121,10 +121,17 @@ def _refit(
 
 
 def plan_step(
-    observed: Observed, config: Config, revisions: Mapping[str, Revision], now: datetime
+    observed: Observed,
+    config: Config,
+    revisions: Mapping[str, Revision],
+    now: datetime,
+    planned: PlanResult | None,
 ) -> Planning:
     """A frozen revision is never planned again, even if operator, catalog or history change. The exception:
-    its own engine reports less memory than was planned (refit.py)."""
+    its own engine reports less memory than was planned (refit.py).
+
+    ``planned``: the plan that the same step asked for; None: it has not been made.
+    """
     resource = observed.resource
     own = desired_revision_name(resource)
     if (refitted := revisions.get(refitted_name(own))) is not None:
@@ -132,7 +139,8 @@ def plan_step(
     if (known := revisions.get(own)) is not None:
         failures = failures_of(views(observed.pods, names.ROLE_SERVER), own)
         if (length := length_that_fits(resource.spec, known.plan, failures)) is not None:
-            return _refit(observed, config, revisions, known, length, now)
+            inspection = inspect(observed, config, now)
+            return _refit(observed, config, revisions, known, length, inspection, planned)
         return Planning(revision=known, plan=known.plan)
     if (unreadable := _unreadable_record(observed, own)) is not None:
         return Planning(problem=unreadable)
@@ -143,7 +151,9 @@ def plan_step(
     inspection = inspect(observed, config, now)
     if inspection.facts is None:
         return Planning(inspection=inspection)
-    planned = _plan(resource.spec, inspection.facts, observed, config)
+    if planned is None:
+        asks = plan_inputs(resource.spec, inspection.facts, observed, config)
+        return Planning(inspection=inspection, asks=asks)
     if isinstance(planned, PlanFailure):
         failed = problem.from_failure(planned.failure)
         return Planning(failure=planned, problem=failed, inspection=inspection)

@@ -39,6 +39,7 @@ from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.timing import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
+from tacho_operator.core.revisions.planning import PLAN_PENDING
 from tacho_operator.core.status.snapshot import MeasuringState, Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
@@ -344,6 +345,8 @@ def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | Non
 
 def _inspection_message(snapshot: Snapshot) -> str:
     inspection = snapshot.planning.inspection
+    if snapshot.planning.asks is not None:
+        return PLAN_PENDING
     if inspection is None:
         return "The model's files and headers are being read."
     return inspection.problem.message if inspection.problem else inspection.reason

@@ -122,8 +122,10 @@ class Snapshot:
 
     @property
     def inspecting(self) -> bool:
-        """A pod reads the model's files and headers, or is about to."""
+        """A pod reads the model's files and headers, or is about to; or the plan is being made."""
         inspection = self.planning.inspection
+        if self.planning.asks is not None:
+            return True
         return inspection is not None and inspection.running and inspection.facts is None
 
     def all_problems(self) -> Iterable[Problem]:

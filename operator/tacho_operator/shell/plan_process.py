@@ -1,0 +1,79 @@
+"""The process that makes plans: inputs on standard input, results on standard output, until the input ends.
+
+A plan of hostile facts may take any time and memory. Here it costs other resources neither.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import sys
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from tacho_contract import codec
+from tacho_contract.failure import FailureClass, failure_kind
+from tacho_operator.core.planner.no_plan import failure
+from tacho_operator.core.planner.plan import plan_of
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
+from tacho_operator.core.types import PlanInputs
+
+LENGTH_BYTES = 4
+"""Each message begins with its length in so many bytes."""
+READY = "ready"
+"""The first message: everything is imported."""
+MEMORY_LIMIT_BYTES = 512 * 1024**2
+"""Address space of the process, libraries included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    """The result as it is stored in revisions and status."""
+
+    plan: ModelPlan | None = None
+    failure: PlanFailure | None = None
+
+
+def planning_failed(why: str) -> PlanFailure:
+    """The result where the planner itself fails."""
+    kind = FailureClass.PLANNING_FAILED
+    return failure(kind, why, failure_kind(kind).next_step)
+
+
+def result_of(inputs: PlanInputs) -> PlanResult:
+    """The plan, or its failure; any error of the planner is a failure too."""
+    try:
+        found = plan_of(inputs)
+        stored = _Document(failure=found) if isinstance(found, PlanFailure) else _Document(plan=found)
+        codec.loads(_Document, codec.dumps(stored))
+    except Exception as error:  # noqa: BLE001 - the inputs are a model's author's and a user's
+        return planning_failed(f"The planner failed: {type(error).__name__}: {str(error)[:200]}.")
+    return found
+
+
+def main() -> int:
+    """Answers until its input ends. What it prints otherwise goes to the log."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    requests, results = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _send(results, READY)
+    while length := requests.read(LENGTH_BYTES):
+        inputs = pickle.loads(requests.read(int.from_bytes(length)))  # noqa: S301 - from the operator
+        _send(results, result_of(inputs))
+    return 0
+
+
+def _send(results: BinaryIO, message: object) -> None:
+    results.write(framed(message))
+    results.flush()
+
+
+def framed(message: object) -> bytes:
+    """``message`` with its length before it."""
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return len(data).to_bytes(LENGTH_BYTES) + data
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Plans, made one by one in a process of their own, namespace by namespace, and kept by their inputs.
+
+The event loop never waits for a plan: a resource whose plan is not made yet is reconciled again once it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
+from tacho_operator.core.planner.types import PlanFailure, PlanResult
+from tacho_operator.core.types import PlanInputs
+from tacho_operator.shell.metrics import Metrics
+from tacho_operator.shell.plan_process import LENGTH_BYTES, READY, framed, planning_failed
+from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
+
+logger = logging.getLogger(__name__)
+
+DEADLINE_SECONDS = 10.0
+"""A plan takes about 0.05 s, up to some tenths with many kinds of GPU."""
+START_SECONDS = 60.0
+"""Time for the process to start: it has nothing to do with what is to be planned."""
+IDLE_SECONDS = 60.0
+"""The process ends after so long without a plan to make, and its memory is free."""
+RETRY_SECONDS = 5.0
+RESULT_LIMIT_BYTES = 1024**2
+"""A revision could not hold more."""
+KEPT_PLANS = 1000
+COMMAND = (sys.executable, "-m", "tacho_operator.shell.plan_process")
+
+
+class PlanProcess:
+    """The process, started when it is needed. It is killed where a plan exceeds its time, and starts anew."""
+
+    def __init__(self, command: Sequence[str] = COMMAND, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._command = command
+        self._deadline_seconds = deadline_seconds
+        self._process: Process | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
+    async def plan(self, inputs: PlanInputs) -> PlanResult:
+        """The plan, or why there is none. Raises OSError or TimeoutError where the process does not start."""
+        process = self._process or await self._start()
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                assert process.stdin is not None
+                process.stdin.write(framed(inputs))
+                found: PlanResult = await _message(process)
+                return found
+        except TimeoutError:
+            failed = planning_failed(f"The planner took longer than {self._deadline_seconds:.0f} s.")
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+            failed = planning_failed("The planner's process ended without a result.")
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        await self.stop()
+        return failed
+
+    async def _start(self) -> Process:
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                if await _message(self._process) != READY:
+                    raise OSError("the process that makes plans does not answer")
+        except BaseException as error:
+            await self.stop()
+            if isinstance(error, asyncio.IncompleteReadError):
+                raise OSError("the process that makes plans ended at its start") from None
+            raise
+        return self._process
+
+    async def stop(self) -> None:
+        """Ends the process, at once."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _message(process: Process) -> Any:
+    """The next message of the process. Raises IncompleteReadError where it has ended."""
+    assert process.stdout is not None
+    length = int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES))
+    if length > RESULT_LIMIT_BYTES:
+        raise ValueError(f"a plan of {length} bytes")
+    return pickle.loads(await process.stdout.readexactly(length))  # noqa: S301 - from the own process
+
+
+class _Question(NamedTuple):
+    """A plan to be made."""
+
+    subject: str
+    hash: str
+    inputs: PlanInputs
+
+
+class Plans:
+    """The plans that were made lately, and those still to be made."""
+
+    def __init__(self, process: PlanProcess, *, late: Callable[[Key], None], metrics: Metrics) -> None:
+        """``late`` is called for each resource whose plan was not there when it asked, once it is."""
+        self._process = process
+        self._late = late
+        self._metrics = metrics
+        self._made: OrderedDict[str, PlanResult] = OrderedDict()
+        """Plans and failures by the hash of their inputs; the least recently used goes first."""
+        self._failed: dict[Key, tuple[str, PlanFailure]] = {}
+        """Each resource's last failure, with the hash of its subject."""
+        self._asked: dict[Key, _Question] = {}
+        self._lines: PriorityLines[Key] = PriorityLines()
+        self._making: tuple[Key, str] | None = None
+        self._changed = asyncio.Event()
+
+    def answer(self, key: Key, inputs: PlanInputs) -> PlanResult | None:
+        """The plan; None: it is being made, and ``late`` is called once it is there.
+
+        A failure counts until its successor is there, so that a new node changes no status in between.
+        """
+        subject = subject_hash(inputs)
+        question = _Question(subject, inputs_hash(inputs, subject), inputs)
+        found = self._made.get(question.hash)
+        if found is None:
+            self._ask(key, question)
+            failed_subject, failure = self._failed.get(key, ("", None))
+            return failure if failed_subject == subject else None
+        self._made.move_to_end(question.hash)
+        self._asked.pop(key, None)
+        self._failed.pop(key, None)
+        if isinstance(found, PlanFailure):
+            self._failed[key] = (subject, found)
+        return found
+
+    def forget(self, key: Key) -> None:
+        """The resource was deleted."""
+        self._asked.pop(key, None)
+        self._failed.pop(key, None)
+
+    def _ask(self, key: Key, question: _Question) -> None:
+        """Puts the question in line; a resource has one, the latest."""
+        if self._making == (key, question.hash):
+            return
+        self._asked[key] = question
+        self._lines.add(key, key.namespace, Priority.WAITS)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Makes plans until cancelled."""
+        try:
+            while True:
+                key = self._lines.take()
+                if key is None:
+                    await self._wait()
+                elif (question := self._asked.pop(key, None)) is not None:
+                    await self._make(key, question)
+        finally:
+            await self._process.stop()
+
+    async def _wait(self) -> None:
+        """Until a plan is asked for. After a while the process ends."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(IDLE_SECONDS if self._process.runs else None):
+                await self._changed.wait()
+        except TimeoutError:
+            await self._process.stop()
+
+    async def _make(self, key: Key, question: _Question) -> None:
+        if question.hash not in self._made:
+            self._making = (key, question.hash)
+            try:
+                with self._metrics.plan_duration.time():
+                    found = await self._process.plan(question.inputs)
+            except (OSError, TimeoutError) as error:
+                logger.warning("plans wait %.0f s: their process does not start: %s", RETRY_SECONDS, error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._making = None
+                self._ask(key, self._asked.get(key, question))
+                return
+            finally:
+                self._making = None
+            self._made[question.hash] = found
+            if len(self._made) > KEPT_PLANS:
+                self._made.popitem(last=False)
+        self._late(key)

@@ -1,0 +1,180 @@
+"""Plans in a process of their own: whatever one does there, it fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
+from tacho_operator.core.planner.plan import plan_of
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
+from tacho_operator.core.types import NodeFacts, PlanInputs
+from tacho_operator.shell import plan_process
+from tacho_operator.shell.metrics import Metrics
+from tacho_operator.shell.plans import PlanProcess, Plans
+from tacho_operator.shell.workqueue import Key
+from tools.harness.resources import CONFIG, HUB_SPEC, changed, resource
+from tools.mock.specs import smollm2
+
+A, B = Key("a", "smol"), Key("b", "smol")
+
+
+def inputs(nodes: tuple[NodeFacts, ...] | None = None, **fields: Any) -> PlanInputs:
+    spec = resource(changed(HUB_SPEC, **fields)).spec
+    return PlanInputs(spec=spec, facts=smollm2(), nodes=nodes, history=(), config=CONFIG, replan="")
+
+
+def node(name: str) -> NodeFacts:
+    return NodeFacts(name=name, labels={}, allocatable={"memory": "64Gi"})
+
+
+class Calls:
+    """Pickled, it is a call that the process makes where it expects inputs."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self._call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self._call
+
+
+@pytest.fixture
+async def process() -> AsyncIterator[PlanProcess]:
+    found = PlanProcess(deadline_seconds=20.0)
+    yield found
+    await found.stop()
+
+
+async def test_the_process_plans_as_the_planner_does(process: PlanProcess) -> None:
+    fits, does_not = inputs(), inputs((), gpu={"count": 1})
+    assert isinstance(plan_of(fits), ModelPlan)
+    assert isinstance(plan_of(does_not), PlanFailure)
+    assert [await process.plan(item) for item in (fits, does_not)] == [plan_of(fits), plan_of(does_not)]
+
+
+async def test_a_plan_past_its_deadline_is_killed_and_the_next_one_is_made() -> None:
+    process = PlanProcess(deadline_seconds=0.2)
+    killed = await process.plan(cast(PlanInputs, Calls(time.sleep, 1000)))
+    assert isinstance(killed, PlanFailure)
+    assert (killed.failure.failure_class, process.runs) == ("PlanningFailed", False)
+    assert "took longer than" in killed.failure.message
+    assert "tacho.dev/replan" in killed.failure.next_step
+    process._deadline_seconds = 20.0
+    assert await process.plan(inputs()) == plan_of(inputs())
+    await process.stop()
+
+
+async def test_a_plan_that_ends_the_process_fails_alone(process: PlanProcess) -> None:
+    for call in (Calls(os._exit, 1), Calls(bytearray, 1 << 40)):
+        found = await process.plan(cast(PlanInputs, call))
+        assert isinstance(found, PlanFailure)
+        assert "ended without a result" in found.failure.message
+    assert isinstance(await process.plan(inputs()), ModelPlan)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (lambda _: 1 // 0, "ZeroDivisionError"),
+        (lambda _: PlanFailure(failure=cast(Any, None)), "Error"),
+    ],
+)
+def test_an_error_of_the_planner_is_a_failure(monkeypatch: Any, broken: Any, words: str) -> None:
+    monkeypatch.setattr(plan_process, "plan_of", broken)
+    found = plan_process.result_of(inputs())
+    assert isinstance(found, PlanFailure)
+    assert words in found.failure.message
+
+
+class Gate:
+    """A process that makes a plan when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[PlanInputs] = asyncio.Queue()
+        self.results: asyncio.Queue[PlanResult | Exception] = asyncio.Queue()
+        self.runs = False
+
+    async def plan(self, asked: PlanInputs) -> PlanResult:
+        self.begun.put_nowait(asked)
+        found = await self.results.get()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def stop(self) -> None: ...
+
+
+@asynccontextmanager
+async def running(gate: Gate) -> AsyncIterator[tuple[Plans, asyncio.Queue[Key]]]:
+    late: asyncio.Queue[Key] = asyncio.Queue()
+    plans = Plans(cast(PlanProcess, gate), late=late.put_nowait, metrics=Metrics(CollectorRegistry()))
+    task = asyncio.create_task(plans.run())
+    yield plans, late
+    task.cancel()
+
+
+FAILED = plan_process.planning_failed("No.")
+
+
+async def test_a_failure_is_made_once_and_kept_until_the_inputs_change() -> None:
+    gate = Gate()
+    async with running(gate) as (plans, late):
+        assert plans.answer(A, inputs()) is None
+        gate.results.put_nowait(FAILED)
+        assert await late.get() == A
+        assert plans.answer(A, inputs()) == FAILED
+        assert plans.answer(B, inputs()) == FAILED, "the same inputs"
+        assert gate.begun.qsize() == 1
+        assert plans.answer(A, inputs((node("new"),))) == FAILED, "until its successor is there"
+        gate.results.put_nowait(plan_of(inputs()))
+        assert await late.get() == A
+        assert plans.answer(A, inputs((node("new"),))) == plan_of(inputs())
+        assert plans.answer(A, inputs(replicas=3)) is None, "another spec"
+
+
+async def test_namespaces_take_turns_and_a_resource_has_one_question() -> None:
+    gate = Gate()
+    async with running(gate) as (plans, late):
+        for replicas in range(1, 4):
+            for name in ("x", "y", "z"):
+                plans.answer(Key("crowd", name), inputs(replicas=replicas))
+        plans.answer(A, inputs(replicas=9))
+        gone = Key("crowd", "y")
+        plans.forget(gone)
+        for _ in range(3):
+            gate.results.put_nowait(FAILED)
+        assert [await late.get() for _ in range(3)] == [Key("crowd", "x"), A, Key("crowd", "z")]
+        assert [gate.begun.get_nowait().spec.replicas for _ in range(gate.begun.qsize())] == [3, 9]
+
+
+async def test_plans_wait_while_the_process_does_not_start(monkeypatch: Any) -> None:
+    monkeypatch.setattr("tacho_operator.shell.plans.RETRY_SECONDS", 0.0)
+    gate = Gate()
+    async with running(gate) as (plans, late):
+        plans.answer(A, inputs())
+        for result in (OSError("no memory"), FAILED):
+            gate.results.put_nowait(result)
+        assert await late.get() == A
+        assert gate.begun.qsize() == 2
+
+
+async def test_a_process_that_cannot_start_says_so() -> None:
+    with pytest.raises(OSError, match="ended at its start"):
+        await PlanProcess(("true",)).plan(inputs())
+
+
+def hashed(found: PlanInputs) -> str:
+    return inputs_hash(found, subject_hash(found))
+
+
+def test_the_hash_is_that_of_what_a_plan_reads() -> None:
+    assert hashed(inputs()) == hashed(inputs())
+    others = [inputs((node("a"),)), inputs(()), inputs(replicas=2), inputs((node("b"),))]
+    assert len({hashed(inputs()), *map(hashed, others)}) == 5
