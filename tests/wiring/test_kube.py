@@ -13,7 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tacho_operator.shell.kube import (
+    FIELD_MANAGER,
     LONGEST_RETRY_AFTER_SECONDS,
+    SIZE_MANAGER,
     ApiError,
     Expired,
     Kube,
@@ -116,7 +118,16 @@ async def test_requests_are_counted_by_verb_kind_and_answer() -> None:
         pass
     with pytest.raises(ApiError):
         await Kube(Broken(aiohttp.ClientOSError("reset")), count).list_all("Node")
-    assert counted == [("watch", "Pod", 200), ("list", "Node", 0)]
+    sized = {"kind": "Deployment", "metadata": {"namespace": "ml", "name": "d"}, "spec": {"replicas": 3}}
+    for manager in (FIELD_MANAGER, SIZE_MANAGER):
+        with pytest.raises(ApiError):
+            await Kube(Broken(aiohttp.ClientOSError("reset")), count).apply(sized, uid="u", manager=manager)
+    assert counted == [
+        ("watch", "Pod", 200),
+        ("list", "Node", 0),
+        ("patch", "Deployment", 0),
+        ("patch", "Deployment/replicas", 0),
+    ]
 
 
 def kubeconfig(folder: Path, url: str) -> str:

@@ -14,6 +14,7 @@ from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Sum
 from tacho_operator.shell.fleet import Sizes, reflectors
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
+from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
@@ -135,6 +136,7 @@ def test_the_page_on_operating_names_each_of_the_operators_own() -> None:
         return
 
     metrics = Metrics(CollectorRegistry())
+    ScalingMetrics(metrics.registry)
     store = Store(lambda change: None)
     queue = WorkQueue(process, workers=1)
     metrics.registry.register(Sizes(store, queue, reflectors(cast(Kube, None), store, (), metrics.reconnect)))

@@ -240,13 +240,36 @@ async def test_whoever_scales_one_resource_makes_no_other_pods_asked() -> None:
     assert looking.pods.asked == []
 
 
+def series_of_resources(looking: Looking) -> list[str]:
+    found = (sample for family in looking.registry.collect() for sample in family.samples)
+    return [sample.name for sample in found if "name" in sample.labels]
+
+
+async def test_its_cost_is_counted(looking: Looking) -> None:
+    def counted(name: str, **labels: str) -> float | None:
+        return looking.registry.get_sample_value(f"tacho_operator_{name}", labels)
+
+    await looking.look(running=50, waiting=200, generation_tokens_total=0.0)
+    called = len(looking.called)
+    await looking.look(running=50, waiting=200, generation_tokens_total=1e4)
+    called += len(looking.called)
+    looking.pods.answers.clear()
+    await looking.look()
+    called += len(looking.called)
+    assert called
+    assert counted("load_requests_total", result="answered") == 2
+    assert counted("load_requests_total", result="silent") == 1
+    assert counted("scaling_reconciles_total") == called
+    assert counted("scaling_sample_duration_seconds_count") == 3
+
+
 async def test_a_resource_that_is_gone_leaves_no_series(looking: Looking) -> None:
     for number in range(4):
         await looking.look(running=50, waiting=200, generation_tokens_total=1e4 * number)
     looking.scaler.forget(KEY)
     await looking.look()
     assert looking.pods.asked == []
-    assert not [sample for family in looking.registry.collect() for sample in family.samples]
+    assert series_of_resources(looking) == []
 
 
 async def test_a_resource_that_goes_while_its_pods_are_asked_leaves_no_series(
@@ -258,7 +281,7 @@ async def test_a_resource_that_goes_while_its_pods_are_asked_leaves_no_series(
 
     monkeypatch.setattr(looking.pods, "read", read)
     await looking.look()
-    assert not [sample for family in looking.registry.collect() for sample in family.samples]
+    assert series_of_resources(looking) == []
 
 
 async def test_a_resource_made_anew_with_the_same_name_begins_anew(looking: Looking) -> None:

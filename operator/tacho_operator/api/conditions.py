@@ -301,7 +301,9 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
         (
             ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "The recommended size is the current size.", _NOTHING),
             ReasonDoc("True", _R.SUCCEEDED_RESCALE, "The number has just been changed.", _NOTHING),
-            ReasonDoc("True", _R.RESCALE_RECOMMENDED, "Another number is recommended.", "Compare the load."),
+            ReasonDoc(
+                "True", _R.RESCALE_RECOMMENDED, "Another number is recommended.", "Set replicas, or enforce."
+            ),
             ReasonDoc(
                 "True",
                 _R.SCALE_UP_STABILIZED,

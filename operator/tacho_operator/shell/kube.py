@@ -348,7 +348,8 @@ class Kube:
     ) -> Manifest:
         kind, metadata = target["kind"], target["metadata"]
         path = _path(kind, metadata.get("namespace"), metadata["name"], subresource)
-        counted_kind = f"{kind}/{subresource}" if subresource else kind
+        part = "replicas" if parameters.get("field_manager") == SIZE_MANAGER else subresource
+        counted_kind = f"{kind}/{part}" if part else kind
         content_type = f"application/{patch_type}"
         return await self._request("patch", counted_kind, path, body, content_type=content_type, **parameters)
 

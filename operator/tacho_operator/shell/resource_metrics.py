@@ -16,7 +16,7 @@ from functools import partial
 from sys import intern
 from typing import Generic, NamedTuple, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -265,6 +265,10 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
 """Name, help, and the figure; None has no series: 0 would be taken for idle."""
 
 
+SAMPLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
+"""Seconds; the default period of the samples is 10."""
+
+
 class ScalingMetrics:
     """All series, on the registry passed in."""
 
@@ -277,6 +281,30 @@ class ScalingMetrics:
             registry=registry,
         )
         self._counted: dict[Key, set[tuple[str, str]]] = {}
+        self._requests = Counter(
+            "tacho_operator_load_requests",
+            "Requests for the load of pods by result: answered, or silent.",
+            ["result"],
+            registry=registry,
+        )
+        self._reconciles = Counter(
+            "tacho_operator_scaling_reconciles",
+            "Reconciles that a scaling decision requested: each writes status, and may write replicas.",
+            registry=registry,
+        )
+        self._sample_seconds = Histogram(
+            "tacho_operator_scaling_sample_duration_seconds",
+            "How long it takes to sample all pods once and to decide.",
+            buckets=SAMPLE_BUCKETS,
+            registry=registry,
+        )
+
+    def sampled(self, *, requests: int, answered: int, reconciles: int, seconds: float) -> None:
+        """One sample of all pods that were due."""
+        self._requests.labels("answered").inc(answered)
+        self._requests.labels("silent").inc(requests - answered)
+        self._reconciles.inc(reconciles)
+        self._sample_seconds.observe(seconds)
 
     def decided(self, key: Key, decision: Decision, *, before: int, after: int, scaled: bool) -> None:
         """One decision about a resource. ``scaled``: it has autoscaling; ``before`` and ``after``: replicas,

@@ -53,7 +53,9 @@ five minutes may be late, or miss one time, and still finds metrics."""
 
 
 class DecisionSink(Protocol):
-    """Receives each decision: the metrics."""
+    """Receives each sample and each decision: the metrics."""
+
+    def sampled(self, *, requests: int, answered: int, reconciles: int, seconds: float) -> None: ...
 
     def decided(self, key: Key, decision: Decision, *, before: int, after: int, scaled: bool) -> None: ...
 
@@ -167,6 +169,7 @@ class Scaler:
 
     async def sample(self) -> None:
         """Samples and decides everything that is due."""
+        started, reconciles = time.perf_counter(), 0
         watched = {key: known for key, known in self._watched.items() if self._due(key, known)}
         self._samples += 1
         addresses = [pod.address for known in watched.values() for pod in known.target.pods]
@@ -181,9 +184,16 @@ class Scaler:
                 logger.exception("%s/%s: the scaler failed", *key)
                 continue
             if changed:
+                reconciles += 1
                 self._call(key)
             if index % 50 == 49:
                 await asyncio.sleep(0)  # thousands of decisions in one go would delay every other task
+        self._sink.sampled(
+            requests=len(addresses),
+            answered=len(answers),
+            reconciles=reconciles,
+            seconds=time.perf_counter() - started,
+        )
 
     def _due(self, key: Key, known: ScaledResource) -> bool:
         """Whether this sample includes it."""
