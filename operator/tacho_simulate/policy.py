@@ -26,9 +26,9 @@ class PodMetrics:
     """Completed requests since the pod's start."""
     first_token_seconds_sum: float
     first_tokens_total: float
-    ttft: LatencyHistogram
-    tpot: LatencyHistogram
     preemptions_total: float
+    ttft: LatencyHistogram | None = None
+    tpot: LatencyHistogram | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

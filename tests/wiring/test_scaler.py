@@ -50,7 +50,35 @@ async def test_missed_histograms_of_a_pod_lower_its_capacity() -> None:
         late = LatencyHistogram(edges_seconds=(600.0,), counts=(0,), total=100 * number)
         await looking.look(running=1, waiting=0, generation_tokens_total=10.0 * number, tpot=late)
         looking.reconcile()
-    assert world.status["autoscaling"]["capacityCorrectionPercent"] == 90
+    found = world.status["autoscaling"]
+    assert found["capacityCorrectionPercent"] == 90
+    assert found["attainment"]["requests"] > 100
+    del found["attainment"]["requests"]
+    assert found["attainment"] == {"percent": 0, "tpotSource": "Histogram"}
+    assert looking.sample("slo_attainment_ratio") == looking.sample("slo_attainment_upper_ratio") == 0
+
+
+async def test_attainment_is_written_in_steps_and_says_what_judges_it() -> None:
+    world = World(changed(MOCK_SPEC, slo={"tpotMilliseconds": 30}, autoscaling=AUTOSCALING))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    await looking.look(running=1, waiting=0, generation_tokens_total=0.0)
+    await looking.look(running=1, waiting=0, generation_tokens_total=10.0)
+    looking.reconcile()
+    assert world.status["autoscaling"]["attainment"] == {"requests": 0, "tpotSource": "None"}
+    assert looking.sample("slo_attainment_ratio") is None
+    met, total, shown = 0, 0, []
+    for share in (1.0, 1.0, 0.98, 0.96, 0.5):
+        met, total = met + round(100 * share), total + 100
+        wide = LatencyHistogram(edges_seconds=(0.02, 0.04), counts=(met, total), total=total)
+        await looking.look(running=1, waiting=0, generation_tokens_total=10.0 + total, tpot=wide)
+        looking.reconcile()
+        shown.append(world.status["autoscaling"]["attainment"])
+    assert shown[1] == {"percent": 100, "requests": 100, "tpotSource": "Histogram"}
+    assert shown[3]["percent"] == 100, "98 after three: no step yet"
+    assert shown[4]["percent"] == 85
+    assert looking.sample("slo_attainment_upper_ratio") == 1
 
 
 async def test_traffic_beyond_a_lower_bound_is_called_for_and_reaches_status() -> None:

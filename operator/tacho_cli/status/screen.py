@@ -147,12 +147,21 @@ def _now(status: Manifest, found: Manifest) -> Table:
         "USE %": str(found.get("utilizationPercent", "unknown")),
         "REQ/S EACH": str(found.get("requestsPerSecondPerReplica", "not measured")),
         "CORRECTION %": str(found.get("capacityCorrectionPercent", "")),
+        "SLO MET %": _attained(found.get("attainment") or {}),
         "START S": str(found.get("coldStartSeconds", "")),
     }
     table = plain_table()
     columns(table, row)
     table.add_row(*row.values())
     return table
+
+
+def _attained(found: Manifest) -> str:
+    """The lower bound, and what it is by."""
+    sources = {found[key] for key in ("ttftSource", "tpotSource") if key in found} - {"None"}
+    if not sources or "percent" not in found:
+        return "unknown"
+    return f"{found['percent']} ({', '.join(sorted(sources))})"
 
 
 def _changes(decisions: list[Manifest]) -> Table:

@@ -232,6 +232,11 @@ class ShownLoad(NamedTuple):
     """Number of desired replicas; None: the resource is not autoscaled."""
 
 
+def _share(figures: Figures, bound: int) -> float | None:
+    shares = figures.attainment.shares
+    return shares[bound] if shares else None
+
+
 LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = (
     (
         "demand_replicas",
@@ -247,6 +252,16 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
         "capacity_requests_per_second",
         "Requests per second that one replica is counted on to carry.",
         lambda item: item.figures.trusted_requests_per_second,
+    ),
+    (
+        "slo_attainment_ratio",
+        "Part of the last minutes' requests that met the SLO, at least.",
+        lambda item: _share(item.figures, 0),
+    ),
+    (
+        "slo_attainment_upper_ratio",
+        "Part of the last minutes' requests that met the SLO, at most.",
+        lambda item: _share(item.figures, 1),
     ),
     ("requests_running", "Requests that pods are answering.", lambda item: item.figures.running),
     ("requests_waiting", "Requests that wait in pods.", lambda item: item.figures.waiting),

@@ -206,3 +206,22 @@ def test_an_error_of_kubectl_shows_every_character(capsys: pytest.CaptureFixture
     told = call(capsys, "status", "mistral")
     assert told.code == 1
     assert not hidden(told.err, "\n")
+
+
+@pytest.mark.parametrize(
+    ("attainment", "shown"),
+    [
+        ({"percent": 94, "requests": 80, "ttftSource": "Mean", "tpotSource": "None"}, "94 (Mean)"),
+        ({"percent": 94, "ttftSource": "Histogram", "tpotSource": "Histogram"}, "94 (Histogram)"),
+        ({"percent": 100, "requests": 9, "tpotSource": "None"}, "unknown"),
+        ({"requests": 0, "tpotSource": "Histogram"}, "unknown"),
+    ],
+)
+def test_the_attainment_is_shown_with_its_source(
+    cluster: Path, capsys: pytest.CaptureFixture[str], attainment: dict[str, Any], shown: str
+) -> None:
+    scaled = {**RESOURCE["status"], "autoscaling": {"desiredReplicas": 2, "attainment": attainment}}
+    (cluster / "resource").write_text(json.dumps({**RESOURCE, "status": scaled}))
+    lines = call(capsys, "status", "mistral").out.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if "SLO MET %" in line)
+    assert lines[at + 1][lines[at].index("SLO MET %") :].startswith(shown)

@@ -73,6 +73,7 @@ def test_a_replica_counts_latencies_as_a_pod_does() -> None:
         if last >= 0 and tokens > 1
     ]
     for histogram, latencies in ((found.ttft, ttft), (found.tpot, tpot)):
+        assert histogram is not None
         assert histogram.total == len(latencies) > 40
         for edge, count in zip(histogram.edges_seconds, histogram.counts, strict=True):
             assert count == sum(one <= edge for one in latencies)

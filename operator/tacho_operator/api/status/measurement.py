@@ -86,9 +86,8 @@ class MeasuredMemory(StatusModel):
     peak_bytes: Bytes | None = None
     """The most that was seen in use, from the engine's start to the end of the measurement, in bytes."""
     source: Word | None = None
-    """Where the two figures are from: Process (what the driver counts for the engine's processes), Device
-    (the whole GPU, less what was in use before the engine's start) or Host (resident memory of the engine's
-    processes)."""
+    """Where the two figures are from: Process (the engine's processes, by the driver), Device (the whole GPU,
+    less what was in use before) or Host (resident memory)."""
     predicted_weights_bytes: Bytes | None = None
     """Weights the plan predicted, in bytes."""
     actual_weights_bytes: Bytes | None = None
@@ -108,8 +107,8 @@ class MeasuredMemory(StatusModel):
     host_actual_bytes: Bytes | None = None
     """Host memory of the engine's processes after the measurement, in bytes; shared pages count once."""
     host_peak_bytes: Bytes | None = None
-    """Maximum host memory of the engine's processes during the measurement, in bytes; shared pages count once
-    (proportional set size). Unlike the container's peak, it excludes the page cache."""
+    """Maximum host memory of the engine's processes during the measurement, in bytes, without the page cache;
+    shared pages count once."""
     devices: Annotated[list[DeviceMemory], items(16)] = Field(default_factory=list)
     """Each GPU of the replica."""
 
@@ -201,8 +200,7 @@ class MeasurementHistory(StatusModel):
     """How many runs were clean, that is undisturbed. All other values of the history are of the clean runs.
     """
     agreeing_runs: Count | None = None
-    """How many of the clean runs agree with the measurement: their throughputs differ by at most 5 %, or by
-    the combined 95 % intervals of both where that is more."""
+    """Clean runs whose throughput differs by at most 5 %, or by both intervals where that is more."""
     last_clean_time: Timestamp | None = None
     """When the last clean run ended."""
     output_tokens_per_second_mean: float | None = None
@@ -227,8 +225,7 @@ class MeasurementEntry(StatusModel):
     """Complete, Partial (the time ran out after some levels), or Stale: workload, slo, probe or the hardware
     changed since, so it is history."""
     confidence: Word | None = None
-    """Clean, or Provisional: a flag says that something other than the engine moved the figures. They are
-    measured again, and give way to the next clean measurement of the same fingerprint."""
+    """Clean, or Provisional: something other than the engine moved the figures. They are measured again."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this state, in a sentence. Absent: nothing to say."""
     plan_key: Key | None = None
@@ -279,13 +276,8 @@ class MeasurementEntry(StatusModel):
     cold_first_request_milliseconds: float | None = None
     """Time of the very first request, in milliseconds."""
     fallbacks: Annotated[list[ShortText], items(8)] = Field(default_factory=list)
-    """What the engine did otherwise than asked or than is fastest, as its log says: weight-only kernels where
-    the GPU lacks a type, eager mode, another attention backend. Empty: it said nothing."""
+    """What the engine did otherwise than asked, or than is fastest, by its log."""
     flags: Annotated[list[Word], items(16, unique=True)] = Field(default_factory=list)
-    """What happened. It invalidates: AboveRoofline (faster than the GPU's memory), CacheHit, ClientBound (the
-    client was the limit), Contended (something else used the CPU or the GPU), NotSteady, OtherTraffic,
-    Throttled (power or heat lowered the clocks); any of them makes the figures provisional. It limits what
-    they mean: BudgetExhausted (shortened to fit the budget), FrontendBound (the engine's HTTP server was the
-    limit), Incomplete (levels are missing), LowEfficiency (one stream uses less than 40 % of the memory's
-    bandwidth, and is slower than such a plan was timed), SharedGPU (another process had memory of the GPU
-    when the engine started), ShortOutput. Empty: nothing known."""
+    """What happened; see docs/design/measurement.md. These make the figures provisional: AboveRoofline,
+    CacheHit, ClientBound, Contended, NotSteady, OtherTraffic, Throttled. These limit what they mean:
+    BudgetExhausted, FrontendBound, Incomplete, LowEfficiency, SharedGPU, ShortOutput."""

@@ -143,6 +143,19 @@ class ScalingDecision(StatusModel):
     """The calculation behind it."""
 
 
+class SLOAttainment(StatusModel):
+    """SLO attainment of the last minutes, exponentially weighted with five minutes."""
+
+    percent: Count | None = None
+    """Of requests that met the SLO, at least."""
+    requests: Count | None = None
+    """At the last change of the others."""
+    ttft_source: Word | None = None
+    """Histogram, Mean (all or none met it) or None (not counted)."""
+    tpot_source: Word | None = None
+    """Histogram or None."""
+
+
 class AutoscalingStatus(StatusModel):
     """State of the scaler, where spec.autoscaling is present. Values change in steps: a small change of
     the load is not written."""
@@ -163,9 +176,11 @@ class AutoscalingStatus(StatusModel):
     """Capacity of one replica for scaling: the lower confidence bound, times the capacity correction. Absent:
     no clean measurement."""
     capacity_correction_percent: Count | None = None
-    """Capacity in service by the mean TTFT against the SLO, in percent of the measured one; 50 to 100."""
+    """Capacity in service by the attainment of the SLO, in percent of the measured one."""
     capacity_correction_fingerprint: Annotated[str, Field(max_length=64)] | None = None
     """Measurement that the correction applies to."""
+    attainment: SLOAttainment | None = None
+    """Absent: spec.slo has no target."""
     cold_start_seconds: Count | None = None
     """90th percentile of the time from a pod's creation to its readiness, in seconds."""
     reason: Annotated[str, Field(max_length=512)] | None = None

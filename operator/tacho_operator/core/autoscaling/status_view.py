@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 
 from tacho_contract.units import clipped, format_time
 from tacho_operator.api.base import decimal, seconds
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.api.status.status import AutoscalingStatus, ScalingDecision
+from tacho_operator.api.status.status import AutoscalingStatus, ScalingDecision, SLOAttainment
 from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT
-from tacho_operator.core.autoscaling.algorithm.types import Bounds, Change, Decision, Judged, State
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Attainment,
+    Bounds,
+    Change,
+    Decision,
+    Judged,
+    State,
+)
 from tacho_operator.core.autoscaling.recommendation import OTHER_SECONDS, RECOMMEND, Recommendation
 from tacho_operator.core.types import Scaled, ScalingCondition
 
@@ -20,6 +28,9 @@ _RECOMMENDED = frozenset({"desired_replicas", str(ConditionType.ABLE_TO_SCALE)})
 """What alternates with recommendations."""
 _ORDINARY = frozenset({str(Reason.VALID_METRIC_FOUND), str(Reason.CAPACITY_UNVERIFIED)})
 """Reasons of ScalingActive with which Enforce would scale."""
+ATTAINMENT_STEP_PERCENT = 5
+"""The same of the SLO attainment."""
+ROUNDING_PERCENT = 1e-6
 STEP_SHARE = 0.25
 """Change of the cold start that is written, as a share of it."""
 
@@ -75,6 +86,7 @@ def _status(
         requests_per_second_per_replica=decimal(figures.trusted_requests_per_second),
         capacity_correction_percent=round(100 * state.correction.factor),
         capacity_correction_fingerprint=state.fingerprint or None,
+        attainment=_attainment(state.attainment),
         cold_start_seconds=seconds(figures.cold_start_seconds),
         refused_above=None if state.refused is None else int(state.refused.value),
         refused_time=None if state.refused is None else _time(state.refused.time_seconds),
@@ -92,6 +104,18 @@ def _listed(change: Change, mode: str | None) -> ScalingDecision:
         to_replicas=change.after,
         cause=change.cause or None,
         reason=clipped(change.reason, REASON_LIMIT_CHARS),
+    )
+
+
+def _attainment(found: Attainment) -> SLOAttainment | None:
+    if found.ttft is None and found.tpot is None:
+        return None
+    shares = found.shares
+    return SLOAttainment(
+        percent=None if shares is None else math.floor(100 * shares[0] + ROUNDING_PERCENT),
+        requests=round(found.requests),
+        ttft_source=found.ttft,
+        tpot_source=found.tpot,
     )
 
 
@@ -156,12 +180,20 @@ def _changed(
         return True
     if _differs(old.utilization_percent, status.utilization_percent, STEP_PERCENT):
         return True
+    if _attainment_changed(old.attainment or SLOAttainment(), status.attainment or SLOAttainment()):
+        return True
     start = old.cold_start_seconds or 0
     return _differs(start, status.cold_start_seconds, max(1.0, STEP_SHARE * start))
 
 
 def _briefly(conditions: tuple[ScalingCondition, ...], ignored: frozenset[str]) -> list[tuple[str, str, str]]:
     return [(item.type, item.status, item.reason) for item in conditions if item.type not in ignored]
+
+
+def _attainment_changed(old: SLOAttainment, new: SLOAttainment) -> bool:
+    if (old.ttft_source, old.tpot_source) != (new.ttft_source, new.tpot_source):
+        return True
+    return _differs(old.percent, new.percent, ATTAINMENT_STEP_PERCENT)
 
 
 def _differs(old: int | None, new: int | None, step: float) -> bool:

@@ -221,6 +221,13 @@ class Attainment:
     def judged(self) -> bool:
         return bool({self.ttft, self.tpot} & {"Histogram", "Mean"})
 
+    @property
+    def shares(self) -> tuple[float, float] | None:
+        """Of the requests, at least and at most. None: not known."""
+        if self.requests < 1 or not self.judged:
+            return None
+        return self.lower / self.requests, self.upper / self.requests
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
