@@ -39,6 +39,7 @@ from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.plans import PlanProcess, Plans
+from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.reports import Reports, report_client
 from tacho_operator.shell.resource_metrics import ScalingMetrics
@@ -89,6 +90,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             clock=lambda: datetime.now(timezone.utc),
             scaler=scaler,
             plans=plans,
+            probe_turns=ProbeTurns(settings.max_probe_pods, call=lambda key: queue.add(key)),
         )
         elector = lease_elector(settings, kube)
         metrics.leader.set_function(elector.leads)

@@ -35,6 +35,8 @@ class Settings:
     pod_name: str
     """The pod's name, by which the Lease names its holder; empty outside a pod."""
     pod_address: str
+    max_probe_pods: int
+    """Maximum number of probe pods in the cluster."""
     metrics_port: int
     health_port: int
     """Liveness."""
@@ -132,6 +134,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         lease_name=environment.get("TACHO_LEASE_NAME", "") or "tacho",
         pod_name=environment.get("TACHO_POD_NAME", ""),
         pod_address=environment.get("TACHO_POD_ADDRESS", ""),
+        max_probe_pods=_integer(environment, "TACHO_MAX_PROBE_PODS", 8, 1, 10_000),
         metrics_port=_integer(environment, "TACHO_METRICS_PORT", 9401, 0, 65535),
         health_port=_integer(environment, "TACHO_HEALTH_PORT", 9402, 1, 65535),
         readiness_port=_integer(environment, "TACHO_READINESS_PORT", 9403, 1, 65535),

@@ -19,6 +19,7 @@ from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Invalid, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.plans import Plans
+from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.store import Store
@@ -122,7 +123,11 @@ class PlansAtOnce:
     def forget(self, key: Key) -> None: ...
 
 
-def reconciler(server: Server, store: Store | None = None, plans: PlansAtOnce | None = None) -> Reconciler:
+def reconciler(
+    server: Server,
+    store: Store | None = None,
+    plans: PlansAtOnce | None = None,
+) -> Reconciler:
     return Reconciler(
         kube=cast(Kube, server),
         observer=cast(Observer, server),
@@ -132,6 +137,7 @@ def reconciler(server: Server, store: Store | None = None, plans: PlansAtOnce | 
         clock=lambda: NOW,
         scaler=cast(Scaler, Unscaled()),
         plans=cast(Plans, plans or PlansAtOnce()),
+        probe_turns=ProbeTurns(8, call=lambda key: None),
     )
 
 

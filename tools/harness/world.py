@@ -91,6 +91,7 @@ class World:
         self.nodes: tuple[NodeFacts, ...] | None = None
         self.planner: Callable[[PlanInputs], PlanResult] = plan_of
         self.neighbours: list[Neighbour] = []
+        self.probe_turn = True
         """Pods of other resources."""
         self.traffic: dict[tuple[str, str], SeenTraffic] = {}
         self.waiting: dict[str, HubWaiters] = {}
@@ -113,6 +114,7 @@ class World:
             claims=dict(self.claims),
             nodes=self.nodes,
             neighbours=tuple(self.neighbours),
+            probe_turn=self.probe_turn,
             scaling=self.scaling,
             traffic=dict(self.traffic),
             waiting=dict(self.waiting),

@@ -64,6 +64,7 @@ def decide(
         ),
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
         asks=reconcile_plan.planning.asks,
+        awaits_probe_turn=reconcile_plan.measuring.remeasure.queued,
         now=now,
         reason=_reason(reconcile_plan),
     )

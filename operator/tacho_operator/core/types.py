@@ -131,6 +131,8 @@ class Observed:
     """Reports by pod uid; a pod that did not answer is absent."""
     neighbours: tuple[Neighbour, ...] = ()
     """Pods of all resources, while a pod of this resource is being measured."""
+    probe_turn: bool = True
+    """Whether a probe pod may start now: their number in the cluster is bounded."""
     refusals: tuple[ChildRefusal, ...] = ()
     """Children that the API server refused in this reconcile pass."""
     unanswered: ChildRefusal | None = None
@@ -220,6 +222,8 @@ class ReconcileDecision:
     requeue_after_seconds: float | None = None
     asks: PlanInputs | None = None
     """The plan that the decision lacks. It counts until a decision is made with that plan."""
+    awaits_probe_turn: bool = False
+    """A probe pod is due and may not start yet."""
     now: datetime
     reason: str
     """The decision and its reason, for the log."""

@@ -27,6 +27,7 @@ from tacho_operator.shell.kube import ApiError, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.plans import Plans
+from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
@@ -66,6 +67,7 @@ class Reconciler:
         clock: Callable[[], datetime],
         scaler: Scaler,
         plans: Plans,
+        probe_turns: ProbeTurns,
     ) -> None:
         self._kube = kube
         self._observer = observer
@@ -75,6 +77,7 @@ class Reconciler:
         self._clock = clock
         self._scaler = scaler
         self._plans = plans
+        self._probe_turns = probe_turns
         self._logged_reasons: dict[Key, str] = {}
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
@@ -89,6 +92,7 @@ class Reconciler:
             try:
                 return await self._reconcile(key)
             except UndecidedResource as undecided:
+                self._probe_turns.leave(key)
                 await self._report_undecided(key, undecided)
                 raise  # the queue tries again, after a pause that doubles
 
@@ -103,6 +107,7 @@ class Reconciler:
             self._metrics.forget(key)
             self._scaler.forget(key)
             self._plans.forget(key)
+            self._probe_turns.forget(key)
             self._logged_reasons.pop(key, None)
             self._expectations.pop(key, None)
             self._children.pop(key, None)
@@ -110,9 +115,10 @@ class Reconciler:
             self._trials.forget(key)
             return None
         with _deciding(observed):
-            observed = self._scaler.observed(key, observed)
+            observed = self._probe_turns.observed(key, self._scaler.observed(key, observed))
             decision = self._decide(key, observed)
             self._scaler.follow(key, observed, decision.status)
+            self._probe_turns.follow(key, observed, decision)
         if not is_reported(observed.raw) and decision.status is not None:
             # Of thousands applied at once each has its first status soon. That status's event wakes it for
             # the rest, with the priority of those that have a status.
@@ -210,7 +216,9 @@ class Reconciler:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
         with _deciding(knowing):
-            return self._decide(key, knowing)
+            again = self._decide(key, knowing)
+        self._probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
+        return again
 
     def _decide(self, key: Key, observed: Observed) -> ReconcileDecision:
         """The decision, with the plan that it asks for where that has been made."""

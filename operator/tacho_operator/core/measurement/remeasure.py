@@ -44,6 +44,9 @@ _TRIED_AGAIN = frozenset({FailureClass.UNSCHEDULABLE, FailureClass.IMAGE_PULL_ER
 """Failures that scheduler and kubelet retry for a while. The image was pulled for the serving pods, so a
 failed pull is caused by the node or the registry."""
 
+TURN_SECONDS = 300.0
+"""Interval at which a resource in the line is looked at, besides when its turn comes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeFailure:
@@ -62,6 +65,8 @@ class RemeasurePlan:
     delete: tuple[Reference, ...] = ()
     running: bool = False
     """A probe pod runs, or is being created."""
+    queued: bool = False
+    """A probe pod is due and waits for its turn."""
     cause: Cause | None = None
     """Why a probe pod measures, or should; None: no measurement is due."""
     outcome: ProbeFailure | None = None
@@ -103,6 +108,8 @@ class RemeasureInput:
     """The message of quota or admission where it refuses serving pods; "": it refuses none."""
     lost: Collection[str] = ()
     """Names of nodes that do not answer."""
+    turn: bool = True
+    """Whether a probe pod may start now."""
     now: datetime
 
     @property
@@ -229,6 +236,8 @@ def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> R
     if case.refused:
         refused = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(case.refused))
         return replace(kept, outcome=refused)
+    if not case.turn:
+        return replace(kept, queued=True, requeue_after_seconds=TURN_SECONDS)
     key, before = case.live.measure_key, case.before
     tries = before.tries if before else 0
     attempt = case.attempts + 1 if why == Cause.UNFINISHED else 0

@@ -173,6 +173,7 @@ def _with_probe_pods(
         refused=next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), ""),
         quota=(quota.quotation or quota.what) if quota else "",
         lost=lost_nodes(observed.nodes),
+        turn=observed.probe_turn,
         now=now,
     )
     step = remeasure(case)

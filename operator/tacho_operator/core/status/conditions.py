@@ -193,8 +193,20 @@ def planned(snapshot: Snapshot) -> ConditionValue:
     return ConditionValue("Unknown", Reason.INSPECTING, _inspection_message(snapshot))
 
 
+QUEUED = "A probe pod waits for its turn (maxProbePods of the chart)."
+
+
 def measured(snapshot: Snapshot) -> ConditionValue | None:
     """Whether status.measurements describes the service as it is."""
+    value = _measured(snapshot)
+    if value is None or not snapshot.measuring.remeasure.queued:
+        return value
+    if value.reason == Reason.NOT_MEASURED_YET:
+        return dataclasses.replace(value, what=QUEUED)
+    return dataclasses.replace(value, next_step=QUEUED)
+
+
+def _measured(snapshot: Snapshot) -> ConditionValue | None:
     if snapshot.subject is None:
         return None
     measuring = snapshot.measuring

@@ -1,0 +1,54 @@
+"""Probe pods are bounded in the cluster, and no namespace's line holds up another."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, strategies as st
+
+from tacho_operator.core.measurement.turns import Place, next_turns
+from tools.harness.world import World
+
+places = st.tuples(st.sampled_from("abcd"), st.integers(0, 9).map(str))
+
+
+@given(st.lists(places, unique=True), st.sets(places, max_size=8), st.integers(1, 6))
+def test_no_more_than_the_limit_and_the_emptiest_namespace_first(
+    waiting: list[Place], measuring: set[Place], limit: int
+) -> None:
+    waiting = [place for place in waiting if place not in measuring]
+    found = next_turns(waiting, measuring, limit)
+    assert len(found) == min(len(waiting), max(0, limit - len(measuring)))
+    assert set(found) <= set(waiting)
+    busy = Counter(namespace for namespace, _ in (*measuring, *found))
+    left = [place for place in waiting if place not in found]
+    for namespace, _ in left if found else ():
+        assert busy[namespace] >= busy[found[-1][0]] - 1, "no other got a turn that was this one's"
+    for namespace in "abcd":
+        mine = [place for place in waiting if place[0] == namespace]
+        granted = [place for place in found if place[0] == namespace]
+        assert granted == mine[: len(granted)], "first come, first served"
+
+
+def test_a_restored_backup_of_one_namespace_holds_up_no_other() -> None:
+    many = [("many", str(number)) for number in range(1500)]
+    waiting, measuring = [*many[8:], ("honest", "own")], set(many[:8])
+    assert next_turns(waiting, measuring, 8) == ()
+    measuring.pop()
+    assert next_turns(waiting, measuring, 8) == (("honest", "own"),)
+
+
+def test_who_waits_for_a_turn_says_so_and_starts_nothing() -> None:
+    world = World()
+    world.come_up()
+    world.probe_turn = False
+    world.change(workload={"inputTokens": 900, "outputTokens": 10})
+    decision = world.reconcile(1)
+    assert decision.awaits_probe_turn
+    assert not world.pods("probe")
+    assert world.brief("Measured") == ("False", "MeasurementStale")
+    assert "A probe pod waits for its turn" in world.condition("Measured")["message"]
+    world.probe_turn = True
+    assert not world.reconcile(1).awaits_probe_turn
+    assert world.pods("probe")
+    assert "waits for its turn" not in world.condition("Measured")["message"]

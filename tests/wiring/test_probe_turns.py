@@ -1,0 +1,106 @@
+"""The line before probe pods: how many start at once, who is next, and what gives a turn back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tacho_operator.core import names
+from tacho_operator.core.types import Observed, ReconcileDecision
+from tacho_operator.shell.probe_turns import ProbeTurns
+from tacho_operator.shell.workqueue import Key
+from tools.harness.resources import NOW
+from tools.harness.world import World
+
+OBSERVED = World().observed()
+PROBE = {"metadata": {"name": "p", "uid": "p", "labels": {names.ROLE_LABEL: names.ROLE_PROBE}}, "kind": "Pod"}
+
+
+class Line:
+    """Resources that all want a probe pod, as the reconciler treats them."""
+
+    def __init__(self, limit: int) -> None:
+        self.called: list[str] = []
+        self.now = 0.0
+        self.turns = ProbeTurns(limit, lambda key: self.called.append(key.name), lambda: self.now)
+
+    def reconcile(self, name: str, namespace: str = "ml", *, pod: str = "", wants: bool = True) -> bool:
+        """Whether a probe pod starts; ``pod``: phase of the one there is."""
+        key, pods = Key(namespace, name), ({**PROBE, "status": {"phase": pod}},) if pod else ()
+        observed = self.turns.observed(key, dataclasses.replace(OBSERVED, pods=pods))
+        starts = wants and not pod and observed.probe_turn
+        decision = decided(apply=(PROBE,) if starts else (), awaits=wants and not pod and not starts)
+        self.turns.follow(key, observed, decision)
+        return starts
+
+    def refuse(self, name: str) -> None:
+        self.turns.follow(Key("ml", name), OBSERVED, decided())
+
+
+def decided(apply: tuple[dict[str, Any], ...] = (), awaits: bool = False) -> ReconcileDecision:
+    return ReconcileDecision(apply=apply, awaits_probe_turn=awaits, status=None, now=NOW, reason="")
+
+
+def test_so_many_start_at_once_and_the_first_in_line_is_called_when_one_ends() -> None:
+    line = Line(2)
+    assert [line.reconcile(name) for name in "abcd"] == [True, True, False, False]
+    assert not line.reconcile("d"), "asking again is no way to the front"
+    assert line.called == []
+    line.reconcile("a", pod="Succeeded", wants=False)
+    assert line.called == ["c"]
+    assert not line.reconcile("d"), "it is another's turn"
+    assert line.reconcile("c")
+    assert not line.reconcile("d")
+
+
+def test_another_namespace_comes_first() -> None:
+    line = Line(1)
+    assert line.reconcile("a", "many")
+    assert not any(line.reconcile(name, "many") for name in "bcde")
+    assert not line.reconcile("own", "honest")
+    line.turns.forget(Key("many", "a"))
+    assert line.called[-1] == "b", "no namespace has a probe pod, and it waits longest"
+    assert line.reconcile("b", "many")
+    line = Line(2)
+    assert [line.reconcile("a", "many"), line.reconcile("b", "many")] == [True, True]
+    assert not any([line.reconcile("c", "many"), line.reconcile("own", "honest")])
+    line.turns.forget(Key("many", "a"))
+    assert line.called[-1] == "own"
+
+
+def test_a_refused_pod_and_a_resource_that_wants_none_any_longer_give_the_turn_back() -> None:
+    line = Line(1)
+    assert line.reconcile("a")
+    assert not line.reconcile("b")
+    line.refuse("a")
+    assert line.called == ["b"]
+    line.reconcile("b", wants=False)
+    assert line.reconcile("c")
+
+
+def test_a_pod_that_runs_keeps_its_turn_over_a_restart_of_the_operator() -> None:
+    line = Line(1)
+    line.reconcile("a", pod="Running")
+    assert not line.reconcile("b")
+    assert line.turns.observed(Key("ml", "a"), _with_pod("Pending")).probe_turn
+
+
+def test_who_cannot_come_holds_up_nobody_and_is_not_called_again() -> None:
+    line = Line(1)
+    assert line.reconcile("a")
+    assert not any([line.reconcile("undecided"), line.reconcile("absent"), line.reconcile("b")])
+    line.reconcile("a", wants=False)
+    line.reconcile("a", wants=False)
+    assert line.called == ["undecided"], "once: its back-off goes on"
+    line.turns.leave(Key("ml", "undecided"))
+    assert line.called == ["undecided", "absent"]
+    line.now += 301.0
+    assert not line.reconcile("b")
+    line.now += 301.0
+    line.reconcile("a", wants=False)
+    assert line.called[-1] == "b"
+    assert line.reconcile("b")
+
+
+def _with_pod(phase: str) -> Observed:
+    return dataclasses.replace(OBSERVED, pods=({**PROBE, "status": {"phase": phase}},))
