@@ -18,9 +18,15 @@ from tools.harness.helm import CHART, REQUIRED, ChartRefused, Helm, kinds
 GOLDEN = Path(__file__).parent / "golden" / "default.yaml"
 
 
+TENANTS = "rbac.authorization.k8s.io/aggregate-to-"
+"""Begins a label of roles that are people's, not the operator's."""
+
+
 def rules(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the operator."""
     roles = kinds(manifests, "ClusterRole") + kinds(manifests, "Role")
-    found = [rule for role in roles for rule in role["rules"]]
+    own = [role for role in roles if not any(name.startswith(TENANTS) for name in role["metadata"]["labels"])]
+    found = [rule for role in own for rule in role["rules"]]
     assert found, "no right at all: nothing is proved"
     return found
 
@@ -52,6 +58,19 @@ def test_rights_are_few_and_spelled_out(helm: Helm) -> None:
         for resource in rule["resources"]:
             assert resource not in ("secrets", "pods/exec", "pods/proxy", "pods/log"), rule
             assert not resource.startswith(("clusterrole", "role")), rule
+
+
+def test_tenants_may_edit_resources_and_never_their_status(helm: Helm) -> None:
+    roles = {role["metadata"]["name"]: role for role in kinds(helm.template(), "ClusterRole")}
+    reads, writes = (roles[name]["rules"] for name in ("tacho-view", "tacho-edit"))
+    for rule in (*reads, *writes):
+        assert (rule["apiGroups"], rule["resources"]) == (
+            ["tacho.dev"],
+            ["llmdeployments", "llmdeployments/scale"],
+        )
+    assert f"{TENANTS}view" not in roles["tacho-edit"]["metadata"]["labels"]
+    without = helm.template({"rbac": {"aggregate": False}})
+    assert [role["metadata"]["name"] for role in kinds(without, "ClusterRole")] == ["tacho"]
 
 
 def test_what_is_read_is_watched_and_nothing_else_is(helm: Helm) -> None:
@@ -112,7 +131,7 @@ def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(he
 
 
 def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) -> None:
-    manifests = helm.template({"watchNamespaces": ["ml", "team-b"]})
+    manifests = helm.template({"watchNamespaces": ["ml", "team-b"], "crds": {"install": False}})
     assert not kinds(manifests, "ClusterRole")
     assert not kinds(manifests, "ClusterRoleBinding")
     roles = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in kinds(manifests, "Role")}
