@@ -32,6 +32,7 @@ from tacho_operator.core.types import (
     ReconcileDecision,
     Scaled,
 )
+from tacho_operator.shell.observe import read_resource
 from tacho_operator.shell.store.trimming import trimmed
 from tools.harness.figures import measured
 from tools.harness.pod_states import container_state, running
@@ -106,7 +107,7 @@ class World:
             for name, field in KIND_FIELDS.items()
         }
         return Observed(
-            resource=LLMDeployment.read(self.raw),
+            resource=read_resource(self.raw),
             raw=held("LLMDeployment", self.raw),
             reports=dict(self.reports),
             refusals=self.refusals,

@@ -79,7 +79,7 @@ AUTUMN, SPRING = "2026-10-24T22:30:00", "2026-03-28T22:30:00"
 def test_when_clocks_are_set_what_has_begun_stays_begun(cron: str, begin: str) -> None:
     schedule = Schedule(cron=cron, time_zone="Europe/Berlin")
     moments = [at(begin) + timedelta(minutes=5 * step) for step in range(60)]
-    found = [last_time(schedule, now) for now in moments]
+    found = [last_time(schedule.cron, schedule.time_zone, now) for now in moments]
     assert all(since is not None and since <= now for since, now in zip(found, moments, strict=True))
     assert found == sorted(filter(None, found))
 
