@@ -115,6 +115,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             scraped=scaler.scraped,
             hanging=hangs,
             stale=store.stale,
+            leader_address=elector.leader_address,
+            client=client,
         )
         async with http_server(answers, (settings.metrics_port, settings.readiness_port)):
             parts = {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}

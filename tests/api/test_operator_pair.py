@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,16 @@ def of_pod(items: list[dict[str, Any]], pod: str) -> list[dict[str, Any]]:
     return [item for item in items if item["user"]["extra"][POD_NAME] == [pod]]
 
 
+def scaling_status(one: Operator) -> int:
+    try:
+        with urllib.request.urlopen(
+            one.metrics_url.replace("/metrics", "/scaling/ml/x"), timeout=10
+        ) as found:
+            return int(found.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
 @pytest.mark.usefixtures("claim")
 def test_a_paused_leader_is_refused_and_its_work_is_done_once(
     api: Cluster, namespace: str, pair: tuple[Operator, Operator]
@@ -65,12 +77,15 @@ def test_a_paused_leader_is_refused_and_its_work_is_done_once(
     many = [resource(namespace) for _ in range(RESOURCES)]
     for number, one in enumerate(many):
         one["metadata"] = {**one["metadata"], "name": f"{NAME}-{number}"}
+    leader.send(signal.SIGSTOP)  # for a moment, so that it meets all of them at once
     api.apply(*many)
+    leader.send(signal.SIGCONT)
     eventually("a part is done", lambda: len(names(api, namespace)) >= 5 or None)
     leader.send(signal.SIGSTOP)
     stopped = time.monotonic()
     assert len(names(api, namespace)) < RESOURCES, "all was done: nothing is proved"
     assert standby.reconciles() == 0
+    assert scaling_status(standby) == 503, "it asks the leader, which is paused"
     eventually("the second leads", lambda: standby.leads() or None)
     assert time.monotonic() - stopped < 20
     taken = time.time()
@@ -87,3 +102,20 @@ def test_a_paused_leader_is_refused_and_its_work_is_done_once(
     )
     assert len(created) >= RESOURCES
     assert set(created.values()) == {1}
+
+
+@pytest.mark.usefixtures("claim")
+def test_a_lease_is_handed_over_at_once_and_follows_a_killed_leader(
+    api: Cluster, namespace: str, pair: tuple[Operator, Operator]
+) -> None:
+    first, second = pair
+    assert scaling_status(second) == 404, "what the leader answers"
+    assert first.stop() == 0
+    eventually("the second leads before the Lease could expire", lambda: second.leads() or None, seconds=10)
+    first.start()
+    eventually("the first is ready", lambda: first.ready() or None)
+    assert not first.leads()
+    second.kill()
+    eventually("the first leads", lambda: first.leads() or None, seconds=20)
+    api.apply(resource(namespace))
+    eventually("it acts", lambda: NAME in names(api, namespace) or None)

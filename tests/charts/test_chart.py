@@ -11,6 +11,7 @@ import yaml
 
 from tacho_engines.registry import engine_profiles
 from tacho_operator.config import load_settings
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import FENCED, KINDS
 from tacho_operator.shell.observe import CHILDREN
 from tools.harness.helm import CHART, REQUIRED, ChartRefused, Helm, kinds
@@ -102,9 +103,10 @@ def test_the_rights_to_leases_end_at_the_operators_own(helm: Helm) -> None:
 
 def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(helm: Helm) -> None:
     manifests = helm.template()
-    (policy,) = kinds(manifests, "ValidatingAdmissionPolicy")
+    policies = {item["metadata"]["name"]: item for item in kinds(manifests, "ValidatingAdmissionPolicy")}
     fenced = {
         (name, operation)
+        for policy in policies.values()
         for rule in policy["spec"]["matchConstraints"]["resourceRules"]
         for name in rule["resources"]
         for operation in rule["operations"]
@@ -120,10 +122,13 @@ def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(he
     free = {"leases", "events", "llmdeployments/finalizers"}
     assert {item for item in written if item[0] not in free} <= fenced
     assert not {name for name, _ in fenced} & free
-    assert FENCED in policy["spec"]["validations"][0]["message"]
-    (binding,) = kinds(manifests, "ValidatingAdmissionPolicyBinding")
-    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
-    assert binding["spec"]["paramRef"]["name"] == operator_environment(manifests)["TACHO_LEASE_NAME"]
+    for policy in policies.values():
+        assert FENCED in policy["spec"]["validations"][0]["message"]
+    bindings = kinds(manifests, "ValidatingAdmissionPolicyBinding")
+    assert {item["spec"]["policyName"] for item in bindings} == set(policies)
+    for binding in bindings:
+        assert binding["spec"]["paramRef"]["name"] == operator_environment(manifests)["TACHO_LEASE_NAME"]
+        assert binding["spec"]["paramRef"]["parameterNotFoundAction"] == "Allow"
     without = helm.template({"admissionPolicy": {"create": False}})
     assert not kinds(without, "ValidatingAdmissionPolicy") + kinds(
         without, "ValidatingAdmissionPolicyBinding"
@@ -140,6 +145,32 @@ def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) 
     (deployment,) = kinds(manifests, "Deployment")
     variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": "TACHO_WATCH_NAMESPACES", "value": "ml,team-b"} in variables
+
+
+def test_no_policy_can_stop_pods_that_are_not_tachos(helm: Helm) -> None:
+    """Where its Lease cannot be read, a policy refuses whatever its rules and selectors match."""
+    for policy in kinds(helm.template(), "ValidatingAdmissionPolicy"):
+        matched = policy["spec"]["matchConstraints"]
+        own = all(rule["apiGroups"] == ["tacho.dev"] for rule in matched["resourceRules"])
+        chosen = {item["key"] for item in matched.get("objectSelector", {}).get("matchExpressions", ())}
+        assert own or chosen == {DEPLOYMENT_LABEL}
+
+
+def test_two_replicas_are_parted_and_evicted_one_by_one(helm: Helm) -> None:
+    (alone,) = kinds(helm.template(), "Deployment")
+    assert (alone["spec"]["replicas"], alone["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    assert not kinds(helm.template(), "PodDisruptionBudget")
+    manifests = helm.template({"replicas": 2})
+    (deployment,), (budget,) = kinds(manifests, "Deployment"), kinds(manifests, "PodDisruptionBudget")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["strategy"]["type"] == "RollingUpdate"
+    affinity = deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
+    (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    for selector in (budget["spec"]["selector"], preferred["podAffinityTerm"]["labelSelector"]):
+        assert selector["matchLabels"].items() <= labels.items()
+    assert budget["spec"]["maxUnavailable"] == 1
+    (given,) = kinds(helm.template({"replicas": 2, "affinity": {"nodeAffinity": {}}}), "Deployment")
+    assert given["spec"]["template"]["spec"]["affinity"] == {"nodeAffinity": {}}
 
 
 def test_the_operator_pod_is_restricted(helm: Helm) -> None:
@@ -177,6 +208,7 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
         ({}, "image.repository is not set: build the images"),
         ({**REQUIRED, "imagePullPolicy": "Never"}, "imagePullPolicy"),
         ({**REQUIRED, "workers": 0}, "workers"),
+        ({**REQUIRED, "replicas": 0}, "replicas"),
         ({**REQUIRED, "logLevel": "LOUD"}, "logLevel"),
         ({**REQUIRED, "prices": {"NVIDIA-H200": 3.5}}, "prices"),
         ({**REQUIRED, "prices": {"NVIDIA-H200": "0.00"}}, "pattern"),

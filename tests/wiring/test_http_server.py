@@ -7,9 +7,10 @@ import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -27,6 +28,17 @@ SERIES = [(("ml", "x"), 1.0), (("ml", "y"), 0.0), (("ml", "z"), 1234567.25), (("
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
+EMPTY = Answers(
+    registry=CollectorRegistry(),
+    latest=lambda key: None,
+    scraped=lambda: None,
+    hanging=lambda: "",
+    stale=lambda: (),
+    leader_address=lambda: "",
+    client=httpx.AsyncClient(),
+)
+
+
 @dataclass
 class Served:
     """A server, and what was asked of it."""
@@ -35,6 +47,7 @@ class Served:
     scrapes: list[str] = field(default_factory=list)
     hanging: str = ""
     stale: list[str] = field(default_factory=list)
+    leader_address: str = ""
 
     async def read(self, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
         url = f"http://127.0.0.1:{self.port}{path}"
@@ -67,15 +80,28 @@ async def served(decisions: dict[Key, Decision]) -> AsyncIterator[Served]:
     ResourceGauge(registry, "none", "Of no resource.", ("namespace",), list)
     latest = {key: (decision, 2) for key, decision in decisions.items()}
     found = Served()
-    answers = Answers(
-        registry=registry,
-        latest=latest.get,
-        scraped=lambda: found.scrapes.append(""),
-        hanging=lambda: found.hanging,
-        stale=lambda: found.stale,
-    )
-    async with http_server(answers, (0,)) as (found.port,):
-        yield found
+    async with httpx.AsyncClient() as client:
+        answers = Answers(
+            registry=registry,
+            latest=latest.get,
+            scraped=lambda: found.scrapes.append(""),
+            hanging=lambda: found.hanging,
+            stale=lambda: found.stale,
+            leader_address=lambda: found.leader_address,
+            client=client,
+        )
+        async with http_server(answers, (0,)) as (found.port,):
+            yield found
+
+
+@pytest.fixture
+async def standby(served: Served) -> AsyncIterator[Served]:
+    """A server without any load of its own, which takes ``served`` for the leader."""
+    found = Served(leader_address=f"127.0.0.1:{served.port}")
+    async with httpx.AsyncClient() as client:
+        answers = replace(EMPTY, leader_address=lambda: found.leader_address, client=client)
+        async with http_server(answers, (0,)) as (found.port,):
+            yield found
 
 
 async def test_prometheus_gets_its_text_and_is_heard(served: Served) -> None:
@@ -138,6 +164,25 @@ async def test_what_is_not_known_is_no_number(served: Served, path: str) -> None
     assert b"Replicas" not in body
 
 
+@pytest.mark.parametrize("path", ["ml/busy", "ml/silent", "ml/%2e%2e%2fmetrics"])
+async def test_a_standby_gives_the_leaders_answer(served: Served, standby: Served, path: str) -> None:
+    status, body, _ = await served.read(f"/scaling/{path}")
+    assert (await standby.read(f"/scaling/{path}"))[:2] == (status, body)
+
+
+async def test_a_standby_says_that_the_leader_does_not_answer(standby: Served) -> None:
+    standby.leader_address = "127.0.0.1:9"
+    status, body, _ = await standby.read("/scaling/ml/busy")
+    assert status == 503
+    assert b"Replicas" not in body
+
+
+async def test_what_was_forwarded_is_not_forwarded_again(standby: Served) -> None:
+    """Two that take each other for the leader, as the Lease changes hands."""
+    standby.leader_address = f"127.0.0.1:{standby.port}"
+    assert (await standby.read("/scaling/ml/busy"))[0] == 404
+
+
 async def test_readiness_names_what_hangs_and_what_is_interrupted(served: Served) -> None:
     assert await served.text("/readyz") == "ok\n"
     served.hanging, served.stale = "the workers hang", ["Pod: reconnecting"]
@@ -185,15 +230,8 @@ async def test_every_connection_serves_one_request(served: Served) -> None:
 
 
 async def test_a_silent_connection_does_not_hold_up_the_end() -> None:
-    answers = Answers(
-        registry=CollectorRegistry(),
-        latest=lambda key: None,
-        scraped=lambda: None,
-        hanging=lambda: "",
-        stale=lambda: (),
-    )
     started = asyncio.get_running_loop().time()
-    async with http_server(answers, (0, 0)) as ports:
+    async with http_server(EMPTY, (0, 0)) as ports:
         assert len(set(ports)) == 2
         _, writer = await asyncio.open_connection("127.0.0.1", ports[1])
     assert asyncio.get_running_loop().time() - started < 3

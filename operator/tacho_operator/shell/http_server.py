@@ -3,7 +3,7 @@
     GET /scaling/NAMESPACE/NAME   {"desiredReplicas": 3, "demandReplicas": 2.4, …}
 
 What is not known is left out, and the answer is 404 where nothing is: a scaler without a number holds, and
-one that reads 0 removes every replica.
+one that reads 0 removes every replica. A standby passes /scaling on to the leader.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gzip
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import httpx
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
@@ -30,6 +31,7 @@ CONNECTIONS_LIMIT = 256
 CONNECTION_SECONDS = 30.0
 """Each connection serves one request and ends after this time at the latest, whatever its client does."""
 SHUTDOWN_SECONDS = 1.0
+FORWARDED_HEADER = "Tacho-Forwarded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,10 @@ class Answers:
     """Why the workers hang; "" while the workers make progress."""
     stale: Callable[[], Sequence[str]]
     """The watches that are interrupted, a line each."""
+    leader_address: Callable[[], str]
+    """Where the leader answers, in a standby; "" where this process leads, or no leader is known."""
+    client: httpx.AsyncClient
+    """Sends the requests to the leader."""
 
 
 class _Refused(asyncio.Protocol):
@@ -102,6 +108,9 @@ def _application(answers: Answers) -> web.Application:
         return web.Response(body=body, headers=headers)
 
     async def scaling(request: web.Request) -> web.Response:
+        address = answers.leader_address()
+        if address and FORWARDED_HEADER not in request.headers:
+            return await _forwarded(answers.client, address, request)
         key = Key(request.match_info["namespace"], request.match_info["name"])
         found = scaling_document(answers.latest(key))
         return web.json_response(
@@ -129,6 +138,21 @@ def _application(answers: Answers) -> web.Application:
         ]
     )
     return application
+
+
+async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Request) -> web.Response:
+    """The leader's answer; 503 where it gives none. A standby never passes on what was forwarded to it."""
+    headers = {FORWARDED_HEADER: "1"}
+    try:
+        found = await client.get(f"http://{address}{request.rel_url.raw_path}", headers=headers)
+    except httpx.HTTPError:
+        return web.json_response({"error": "the leader does not answer"}, status=503)
+    return web.Response(
+        body=found.content,
+        status=found.status_code,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
 
 
 def only_operator_metrics(names: Sequence[str]) -> bool:

@@ -23,6 +23,7 @@ from tacho_operator.core.election import (
     released,
     turn,
 )
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.kube import ApiError, Fenced, Kube
 
@@ -132,11 +133,9 @@ class Elector:
                     raise LeaseLost(f"this process holds the Lease, and yet {error.message}") from None
                 await asyncio.sleep(TRIAL_PERIOD_SECONDS)
             except ApiError as error:
-                self._admitted = error.status in range(
-                    400, 500
-                )  # refused for another reason: not by the fence
-                if not self._admitted:
+                if error.status not in range(400, 500):
                     raise
+                self._admitted = True  # refused for another reason than the Lease
             else:
                 self._admitted = True
         if self._admitted:
@@ -144,7 +143,11 @@ class Elector:
             self._renewed.set()
 
     def _trial(self) -> Manifest:
-        metadata = {"name": "tacho-leader-trial", "namespace": self._place.trial_namespace}
+        metadata = {
+            "name": "tacho-leader-trial",
+            "namespace": self._place.trial_namespace,
+            "labels": {DEPLOYMENT_LABEL: "trial"},  # the policy is of objects with this label
+        }
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
     async def _release(self) -> None:
