@@ -10,9 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.api.crd.definition import resource_schema
+from tacho_operator.core.names import ROLE_LABEL, ROLE_PROBE
 from tacho_operator.core.planner.plan import plan_of
 from tacho_operator.core.planner.types import PlanResult
-from tacho_operator.core.types import Observed, PlanInputs, ResourceEvent
+from tacho_operator.core.types import Observed, PlanInputs, ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.execute import post_events
 from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Invalid, Kube
@@ -127,6 +128,7 @@ def reconciler(
     server: Server,
     store: Store | None = None,
     plans: PlansAtOnce | None = None,
+    turns: ProbeTurns | None = None,
 ) -> Reconciler:
     return Reconciler(
         kube=cast(Kube, server),
@@ -137,7 +139,7 @@ def reconciler(
         clock=lambda: NOW,
         scaler=cast(Scaler, Unscaled()),
         plans=cast(Plans, plans or PlansAtOnce()),
-        probe_turns=ProbeTurns(8, call=lambda key: None),
+        probe_turns=turns or ProbeTurns(8, call=lambda key: None),
     )
 
 
@@ -391,3 +393,30 @@ async def test_each_decision_is_timed(monkeypatch: Any, caplog: Any) -> None:
     registry = reconcile._metrics.registry
     assert registry.get_sample_value("tacho_operator_decision_duration_seconds_count") == 1
     assert "ml/smol: the decision took" in caplog.text
+
+
+async def test_a_probe_pod_waits_until_another_resource_has_none() -> None:
+    """A refused one gives its turn back."""
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.change(workload={"inputTokens": 900, "outputTokens": 10})
+    server = Server(world)
+    server.refuses = False
+    turns = ProbeTurns(1, call=lambda key: None)
+    reconcile = reconciler(server, turns=turns)
+    other, observed = Key("ml", "other"), world.observed()
+    probe = {"kind": "Pod", "metadata": {"labels": {ROLE_LABEL: ROLE_PROBE}}}
+    begins = ReconcileDecision(apply=(probe,), status=None, now=NOW, reason="")
+    turns.follow(other, observed, begins)
+    await reconcile(KEY)
+    assert "Pod" not in server.created
+    assert "waits for its turn" in str(server.status["conditions"])
+    turns.forget(other)
+    server.forbids = "Pod"
+    await reconcile(KEY)
+    assert "Pod" not in server.created
+    assert turns.observed(other, observed).probe_turn, "quota refused the probe pod"
+    server.forbids = ""
+    await reconcile(KEY)
+    assert "Pod" in server.created
+    assert not turns.observed(other, observed).probe_turn

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.core.names import DEPLOYMENT_LABEL, REVISION_LABEL
+from tacho_operator.core.names import DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.types import HubWaiters
 from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
@@ -52,6 +52,9 @@ def test_children_are_found_by_their_owner_and_forgotten_when_they_go() -> None:
     assert [change.owner for change in changes] == ["smol", "smol", "other", "smol"]
 
 
+PROBE = {ROLE_LABEL: ROLE_PROBE}
+
+
 def owned_by(kind: str, name: str, uid: str = "") -> dict[str, Any]:
     reference = {"kind": kind, "name": name, "uid": uid or f"uid-{name}", "controller": True}
     return {"ownerReferences": [reference]}
@@ -61,17 +64,18 @@ def owned_by(kind: str, name: str, uid: str = "") -> dict[str, Any]:
     ("metadata", "seconds"),
     [
         (owned_by("ReplicaSet", "set"), 2400.0),
-        (owned_by("LLMDeployment", "smol") | {"labels": {REVISION_LABEL: "smol-1"}}, 2400.0),
-        (owned_by("LLMDeployment", "smol"), 1800.0),
-        ({}, None),
+        (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "smol-1"}}, 2400.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": PROBE}, 1800.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": {ROLE_LABEL: ROLE_SERVER}}, None),
+        ({"labels": PROBE}, None),
         (owned_by("ReplicaSet", "set", "forged"), None),
         (owned_by("ReplicaSet", "another"), None),
         (owned_by("ReplicaSet", "lone"), None),
-        (owned_by("LLMDeployment", "smol", "forged"), None),
-        (owned_by("LLMDeployment", "gone"), None),
+        (owned_by("LLMDeployment", "smol", "forged") | {"labels": PROBE}, None),
+        (owned_by("LLMDeployment", "gone") | {"labels": PROBE}, None),
         (owned_by("Deployment", "smol-1"), None),
         (owned_by("ReplicaSet", "set") | {"namespace": "others"}, None),
-        (owned_by("LLMDeployment", "smol") | {"namespace": "others"}, None),
+        (owned_by("LLMDeployment", "smol") | {"labels": PROBE, "namespace": "others"}, None),
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.pod import TERMINATION_LOG
-from tacho_contract.text import visible
+from tacho_contract.text import VisibleFormatter, visible
 from tacho_runtime.hub.failures import unreachable
 
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
@@ -44,6 +45,13 @@ def termination_log() -> str:
 def print_failure(failure: Failure) -> None:
     text = f"{failure.failure_class}: {failure.message} {failure.next_step}"
     print(visible(text), file=sys.stderr)
+
+
+def log_visibly() -> None:
+    """Logs name a model's files, whose author may have put any character into them."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def end_on_sigterm() -> None:

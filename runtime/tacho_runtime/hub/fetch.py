@@ -269,6 +269,7 @@ def main() -> int:
     text = os.environ.get(ENV_FETCH_CONFIG, "")
     if Path(_state_dir(text), COMPLETE_FILE).exists():
         become_sleeper()
+    container.log_visibly()
     container.end_on_sigterm()  # what is on disk is continued next time
     os.umask(0o022)  # the engine runs as any user id
     try:

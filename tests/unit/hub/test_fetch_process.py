@@ -21,6 +21,7 @@ from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub import fetch as fetch_module
 from tacho_runtime.hub.container import ENV_TERMINATION_LOG
 from tacho_runtime.hub.fetch import fetch
+from tests.unit.contract.test_text import hidden
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, TOKEN, check_whole, progress
 
@@ -192,3 +193,23 @@ def test_a_hub_without_encryption_as_a_variable_gets_no_token(config: FetchConfi
     assert failure.failure_class == FailureClass.INVALID_CONFIG
     assert "not encrypted" in failure.message
     assert TOKEN not in output + log.read_text()
+
+
+LOGGING = r"""
+import logging
+from tacho_contract.failure import Failure
+from tacho_runtime.hub import fetch
+def log(config, token):
+    logging.getLogger("hub").warning("%s is removed", "a\x1b[2J\n\u202eb.gguf")
+    return Failure(failure_class="ModelInvalid", message="of a\x9bb", next_step="None.")
+fetch.fetch = log
+fetch.main()
+"""
+
+
+def test_what_it_prints_hides_no_character_of_a_file_name(config: FetchConfig, log: Path) -> None:
+    environment = {"TACHO_FETCH_CONFIG": codec.dumps(config), ENV_TERMINATION_LOG: str(log)}
+    command = [sys.executable, "-c", LOGGING]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert not hidden(done.stdout + done.stderr, "\n")
+    assert done.stderr.splitlines()[0] == "a\ufffd[2J \ufffdb.gguf is removed"

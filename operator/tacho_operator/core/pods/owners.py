@@ -37,13 +37,15 @@ def neighbour_of(pod: Manifest, read: Read) -> Neighbour | None:
 
     A server pod belongs to a ReplicaSet of a revision's Deployment, a probe pod to the LLMDeployment itself.
     """
-    revision = (pod["metadata"].get("labels") or {}).get(names.REVISION_LABEL, "")
+    labels = pod["metadata"].get("labels") or {}
+    revision = labels.get(names.REVISION_LABEL, "")
     deployment = read("Deployment", (pod["metadata"]["namespace"], revision))
     if (replica_set := controlling(pod, "ReplicaSet", read)) is not None:
         deployment = controlling(replica_set, "Deployment", read)
         resource = controlling(deployment, "LLMDeployment", read) if deployment else None
     else:
-        resource = controlling(pod, "LLMDeployment", read)
+        own = labels.get(names.ROLE_LABEL) == names.ROLE_PROBE
+        resource = controlling(pod, "LLMDeployment", read) if own else None
         if deployment is not None and controlling(deployment, "LLMDeployment", read) != resource:
             deployment = None
     if resource is None:
