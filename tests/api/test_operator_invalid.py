@@ -10,27 +10,21 @@ from tools.cluster.handle import Cluster
 from tools.harness.operating import FACTS, resource
 from tools.harness.operator_process import Kubelet, eventually
 
-ENGINE = {"name": "llamacpp", "resources": {"limits": {"memory": "2Gi"}}}
-ZONE = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
-INVALID: dict[str, tuple[dict[str, Any], str]] = {
-    "label": ({"podTemplate": {"metadata": {"labels": {"a b": "c"}}}}, "labels"),
-    "mount": (
-        {
-            "engine": {**ENGINE, "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}]},
-            "podTemplate": {"spec": {"volumes": [{"name": "scratch", "emptyDir": {}}]}},
-        },
-        "volumeMounts",
+
+def _resources(limits: dict[str, str], **requests: str) -> dict[str, Any]:
+    return {"engine": {"name": "llamacpp", "resources": {"limits": limits, "requests": requests}}}
+
+
+INVALID = {
+    "requests": (_resources({"memory": "2Gi"}, memory="4Gi"), "InvalidConfig", "resources.requests"),
+    "pages": (
+        _resources({"memory": "2Gi", "hugepages-2Mi": "1Mi"}),
+        "InvalidConfig",
+        "limits[hugepages-2Mi]",
     ),
-    "requests": (
-        {"engine": {**ENGINE, "resources": {"limits": {"memory": "2Gi"}, "requests": {"memory": "4Gi"}}}},
-        "requests",
-    ),
-    "limit": ({"engine": {**ENGINE, "resources": {"limits": {"memory": "4Gi"}}}}, "maximum memory usage"),
-    "spread": (
-        {"podTemplate": {"spec": {"topologySpreadConstraints": [ZONE, ZONE]}}},
-        "topologySpreadConstraints",
-    ),
+    "limit": (_resources({"memory": "4Gi"}), "AdmissionDenied", "maximum memory usage per Container is 3Gi"),
 }
+"""spec, the reason, and the API server's words. A LimitRange acts on the pod alone."""
 
 
 @pytest.mark.usefixtures("operator", "claim")
@@ -40,7 +34,7 @@ def test_what_the_api_server_refuses_is_a_condition_with_its_words(
     limits = {"type": "Container", "max": {"memory": "3Gi"}}
     small = {"kind": "LimitRange", "metadata": {"name": "small", "namespace": namespace}}
     api.apply({"apiVersion": "v1", **small, "spec": {"limits": [limits]}})
-    for name, (spec, _) in INVALID.items():
+    for name, (spec, _, _) in INVALID.items():
         document = resource(namespace, **spec)
         document["metadata"]["name"] = name
         api.apply(document)
@@ -51,15 +45,15 @@ def test_what_the_api_server_refuses_is_a_condition_with_its_words(
         status = api.get("llmd", name, "-n", namespace).get("status") or {}
         return {item["type"]: item for item in status.get("conditions") or ()}
 
-    for name, (_, field) in INVALID.items():
+    for name, (_, reason, words) in INVALID.items():
 
         def refused(name: str = name) -> dict[str, Any] | None:
             found = conditions(name)
             return found if found.get("Stalled", {}).get("status") == "True" else None
 
         found = eventually(f"{name} is refused", refused, 30)
-        assert found["Stalled"]["reason"] in ("InvalidConfig", "AdmissionDenied"), found
-        assert field in found["Stalled"]["message"]
+        assert found["Stalled"]["reason"] == reason, found
+        assert words in found["Stalled"]["message"]
         assert (found["Ready"]["status"], found["Reconciling"]["status"]) == ("False", "False")
     for kind in ("controllerrevisions", "deployments"):
         assert api.get(kind, "-n", namespace)["items"] == [], "nothing is downloaded for what cannot start"

@@ -290,6 +290,7 @@ SERVICE = (
     _malformed("a percentile of 100", "spec.slo.percentile", slo={"ttftMilliseconds": 1, "percentile": 100}),
 )  # fmt: skip
 
+ZONES = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
 POD_TEMPLATE = (
     _accepted("placement", podTemplate={
         "metadata": {"labels": {"team": "search"}, "annotations": {"example.com/x": "y"}},
@@ -329,6 +330,43 @@ POD_TEMPLATE = (
     _refused("a taint that exists with a value", "toleration-value",
              podTemplate__spec__tolerations=[{"key": "k", "operator": "Exists", "value": "v"}]),
     _refused("a taint without a key", "toleration-key", podTemplate__spec__tolerations=[{"value": "v"}]),
+    _refused("a label key with a blank", "labels-form", podTemplate={"metadata": {"labels": {"a b": "c"}}}),
+    _refused("an annotation of two prefixes", "annotations-form",
+             podTemplate={"metadata": {"annotations": {"a/b/c": "d"}}}),
+    _accepted("an annotation in capitals", podTemplate={"metadata": {"annotations": {"Example.com/X": "y"}}}),
+    _refused("a node's label of 64 letters", "node-selector-form",
+             podTemplate__spec__nodeSelector={"x" * 64: "a"}),
+    _refused("a taint that is no key", "toleration-form",
+             podTemplate__spec__tolerations=[{"key": "a b", "operator": "Exists"}]),
+    _refused("seconds until no eviction", "toleration-seconds", podTemplate__spec__tolerations=[
+        {"key": "k", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 30}]),
+    _refused("a spread twice", "spread-distinct",
+             podTemplate__spec__topologySpreadConstraints=[ZONES, ZONES]),
+    _refused("fewest domains of a wish", "spread-domains", podTemplate__spec__topologySpreadConstraints=[
+        {**ZONES, "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2}]),
+    _refused("no time after the last request", "grace-after-pre-stop",
+             podTemplate__spec__terminationGracePeriodSeconds=5),
+    _refused("a file beside its ConfigMap", "config-map-paths-inside",
+             **_volume(configMap={"name": "c", "items": [{"key": "k", "path": "../k"}]})),
+    _refused("a file beside its Secret", "secret-paths-inside",
+             **_volume(secret={"secretName": "s", "items": [{"key": "k", "path": "/k"}]})),
+    _refused("a projected file beside its ConfigMap", "projected-config-map-paths-inside",
+             **_volume(projected={"sources": [{"configMap": {"name": "c", "items": [
+                 {"key": "k", "path": "a/../k"}]}}]})),
+    _refused("a projected file beside its Secret", "projected-secret-paths-inside",
+             **_volume(projected={"sources": [{"secret": {"name": "s", "items": [
+                 {"key": "k", "path": "..k"}]}}]})),
+    _refused("a token beside its volume", "token-path-inside",
+             **_volume(projected={"sources": [{"serviceAccountToken": {"path": "/token"}}]})),
+    _refused("a mount over the pod's /tmp", "mounts-free",
+             engine__volumeMounts=[{"name": "v", "mountPath": "/tmp/"}], **_volume(emptyDir={})),
+    _refused("two mounts at one path", "mounts-distinct",
+             engine__volumeMounts=2 * [{"name": "v", "mountPath": "/data"}], **_volume(emptyDir={})),
+    _refused("a mount beside its volume", "mounts-sub-path-relative",
+             engine__volumeMounts=[{"name": "v", "mountPath": "/data", "subPath": "../a"}],
+             **_volume(emptyDir={})),
+    _refused("huge pages of no size", "resources-limits-names",
+             engine__resources={"limits": {"hugepages-": "2Mi"}}),
     _malformed("a host path", "spec.podTemplate.spec.volumes[0].hostPath", **_volume(hostPath={"path": "/"})),
     _malformed("containers of one's own", "spec.podTemplate.spec.containers",
                podTemplate={"spec": {"containers": []}}),

@@ -190,7 +190,8 @@ _ENGINE = (
         Rule(
             f"resources-{which}-names",
             f"spec.engine.resources.{which}",
-            "self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'] || k.startsWith('hugepages-'))",
+            "self.all(k, k in ['cpu', 'memory', 'ephemeral-storage']"
+            " || k.matches('^hugepages-[1-9][0-9]*(Ki|Mi|Gi)$'))",
             f"engine.resources.{which} takes cpu, memory, ephemeral-storage and hugepages-*;"
             " GPUs are requested in spec.gpu",
         )
@@ -200,9 +201,21 @@ _ENGINE = (
         "mounts-free",
         "spec.engine.volumeMounts",
         "self.all(m, !m.mountPath.matches('^/(tacho|models|etc/tacho|dev|proc|sys)(/|$)')"
-        " && !m.mountPath.matches('/[.][.](/|$)'))",
-        "/tacho, /models, /etc/tacho, /dev, /proc and /sys are reserved, and '..' is refused; choose another"
-        " mountPath",
+        " && !m.mountPath.matches('^/tmp/*$') && !m.mountPath.matches('/[.][.](/|$)'))",
+        "/tacho, /models, /etc/tacho, /dev, /proc, /sys and /tmp itself are reserved, and '..' is refused;"
+        " choose another mountPath",
+    ),
+    Rule(
+        "mounts-distinct",
+        "spec.engine.volumeMounts",
+        "self.all(a, self.exists_one(b, b.mountPath == a.mountPath))",
+        "two volumeMounts have the same mountPath; remove one",
+    ),
+    Rule(
+        "mounts-sub-path-relative",
+        "spec.engine.volumeMounts[]",
+        f"!has(self.subPath) || ({_RELATIVE.format('subPath')})",
+        "subPath is inside the volume; remove the leading '/' and any '..'",
     ),
     Rule(
         "mounts-declared",

@@ -1,4 +1,4 @@
-"""The rules between the fields of GPU, workload, autoscaling, rollout and pod template.
+"""The rules between the fields of GPU, workload, autoscaling and rollout.
 
 Fields that exist, but have no implementation yet, are refused (GATES). To release one is to remove its entry.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tacho_contract.launch import ProbeSettings
-from tacho_operator.api.rules.rule import Rule, exactly_one
+from tacho_operator.api.rules.rule import Rule
 
 _PROBE = ProbeSettings()
-_PREFIXED = "startsWith('tacho.dev/')"
 
 _GPU = (
     Rule(
@@ -78,56 +77,6 @@ _SERVICE = (
     ),
 )
 
-_POD_TEMPLATE = (
-    Rule(
-        "labels-free",
-        "spec.podTemplate.metadata.labels",
-        f"self.all(k, !k.{_PREFIXED} && !k.startsWith('app.kubernetes.io/'))",
-        "labels under tacho.dev/ and app.kubernetes.io/ are reserved for tacho; choose another key",
-    ),
-    Rule(
-        "annotations-free",
-        "spec.podTemplate.metadata.annotations",
-        f"self.all(k, !k.{_PREFIXED})",
-        "annotations under tacho.dev/ are reserved for tacho; choose another key",
-    ),
-    Rule(
-        "volume-one-source",
-        "spec.podTemplate.spec.volumes[]",
-        exactly_one("configMap", "secret", "emptyDir", "persistentVolumeClaim", "projected"),
-        "a volume needs exactly one of configMap, secret, emptyDir, persistentVolumeClaim and projected",
-    ),
-    Rule(
-        "volume-name-free",
-        "spec.podTemplate.spec.volumes[]",
-        "!self.name.startsWith('tacho-')",
-        "volume names that begin with tacho- are reserved for tacho; choose another name",
-    ),
-    Rule(
-        "projected-one-source",
-        "spec.podTemplate.spec.volumes[].projected.sources[]",
-        exactly_one("configMap", "secret", "serviceAccountToken"),
-        "a projected source needs exactly one of configMap, secret and serviceAccountToken",
-    ),
-    Rule(
-        "claim-one-source",
-        "spec.podTemplate.spec.resourceClaims[]",
-        exactly_one("resourceClaimName", "resourceClaimTemplateName"),
-        "a resource claim needs exactly one of resourceClaimName and resourceClaimTemplateName",
-    ),
-    Rule(
-        "toleration-value",
-        "spec.podTemplate.spec.tolerations[]",
-        "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
-        "a toleration with operator Exists has no value; remove it",
-    ),
-    Rule(
-        "toleration-key",
-        "spec.podTemplate.spec.tolerations[]",
-        "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
-        "a toleration without a key needs operator Exists; set one of them",
-    ),
-)
 _PATHS = (
     ("autoscaling", "spec.autoscaling", "autoscaling"),
     ("schedule", "spec.autoscaling.schedules[]", "autoscaling.schedules"),
@@ -174,4 +123,4 @@ GATES: tuple[Rule, ...] = tuple(
     )
 )
 
-SERVICE_RULES: tuple[Rule, ...] = (*_GPU, *_SERVICE, *autoscaling_rules(), *_POD_TEMPLATE)
+SERVICE_RULES: tuple[Rule, ...] = (*_GPU, *_SERVICE, *autoscaling_rules())

@@ -20,6 +20,7 @@ from tacho_contract.pod import (
 from tacho_contract.units import MIB
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.defaults import gpu_resource
+from tacho_operator.api.rules.pod_template import PRE_STOP_SECONDS
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests import volumes
 from tacho_operator.core.manifests.environment import ca_volume, engine_variables, hub_variables
@@ -105,9 +106,6 @@ def engine_resources(resource: LLMDeployment, plan: ModelPlan) -> Manifest:
         found["claims"] = [claim.model_dump(by_alias=True, exclude_none=True) for claim in own.claims]
     return found
 
-
-PRE_STOP_SECONDS = 5
-"""How long a stopping pod still accepts requests, until every node has dropped it from the Service."""
 
 _COPY = (
     "import os, shutil\n"

@@ -11,6 +11,7 @@ from tacho_contract.uri import HubUri
 from tacho_engines.registry import engine_profile, presets
 from tacho_engines.shared.compatibility import least_capability
 from tacho_operator.api.defaults import grace_seconds
+from tacho_operator.api.rules.pod_template import PRE_STOP_SECONDS
 from tacho_operator.api.spec.engine import CustomEngineSpec
 from tacho_operator.api.spec.podtemplate import PodSpecSubset
 from tacho_operator.api.types import LLMDeployment
@@ -100,7 +101,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
     custom = engine.custom if engine else None
     # Which files a custom command reads is not known.
     parsed = engine_profile(plan.engine).predicted
-    drain = grace_seconds(resource.spec) - containers.PRE_STOP_SECONDS - DRAIN_MARGIN_SECONDS
+    drain = grace_seconds(resource.spec) - PRE_STOP_SECONDS - DRAIN_MARGIN_SECONDS
     return RuntimeConfig(
         revision=revision,
         plan_key=plan_key,
