@@ -14,10 +14,13 @@ from aiohttp.test_utils import TestServer
 
 from tacho_operator.shell.kube import (
     FIELD_MANAGER,
+    LONGEST_MESSAGE_CHARS,
     LONGEST_RETRY_AFTER_SECONDS,
     SIZE_MANAGER,
     ApiError,
     Expired,
+    Forbidden,
+    Invalid,
     Kube,
     connect,
     environment_proxy,
@@ -241,3 +244,32 @@ async def test_a_kind_counts_as_served_where_discovery_may_not_be_read(
         double.forbidden.clear()
         double.has_crd = False
         assert not await kube.is_served("LLMDeployment")
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        (400, "strict decoding error", Invalid),
+        (413, "Request entity too large", Invalid),
+        (422, "spec.a: Invalid value", Invalid),
+        (500, "failed to create typed patch object: .a: duplicate entries", Invalid),
+        (500, "failed calling webhook", ApiError),
+        (403, "is forbidden", Forbidden),
+    ],
+)
+async def test_a_refusal_is_told_from_what_may_pass(
+    tmp_path: Path, status: int, words: str, kind: type[ApiError]
+) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.json_response({"message": words + "!" * 99_999}, status=status)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", refuse)
+    async with (
+        TestServer(application) as server,
+        connect(kubeconfig(tmp_path, str(server.make_url("/")))) as kube,
+    ):
+        with pytest.raises(ApiError, match=words) as refused:
+            await kube.try_create({"kind": "Pod", "metadata": {"namespace": "ml", "name": "a"}})
+    assert type(refused.value) is kind
+    assert len(refused.value.message) == LONGEST_MESSAGE_CHARS
