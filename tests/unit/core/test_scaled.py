@@ -15,7 +15,7 @@ from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.autoscaling.target import TargetPod, policy_of, restored, target_of
 from tacho_operator.core.autoscaling.victims import victims
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, REVISION_LABEL
-from tacho_operator.core.types import NodeFacts
+from tacho_operator.core.types import NodeFacts, Scaled
 from tests.unit.core.scaling import idle, rising, scaled, settled, told
 from tools.harness.world import World, world_of
 
@@ -105,6 +105,20 @@ def test_a_refusal_and_the_correction_outlive_a_process() -> None:
     )
     found = restored(written.autoscaling)
     assert (found.refused, found.correction, found.fingerprint) == (refused, correction, "f")
+
+
+def test_a_later_refusal_of_as_many_replicas_outlives_a_process() -> None:
+    fleet = idle()
+
+    def written(refused_seconds: float, former: Scaled | None) -> Scaled:
+        state = dataclasses.replace(fleet.state, refused=Point(refused_seconds, 3))
+        bounds = fleet.policy.bounds
+        return shown(fleet.decisions[-1], state, bounds=bounds, problems=(), victims=(), former=former)
+
+    first = written(1_700_000_000.0, None)
+    assert written(1_700_000_010.0, first) is first, "the same refusal, a sample later"
+    again = restored(written(1_700_000_700.0, first).autoscaling)
+    assert again.refused == Point(1_700_000_700.0, 3)
 
 
 def test_who_is_asked() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
-from tacho_contract.units import clipped, format_time
+from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.api.base import decimal, seconds
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.api.status.status import AutoscalingStatus, ScalingDecision, SLOAttainment
+from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
@@ -30,6 +31,7 @@ _ORDINARY = frozenset({str(Reason.VALID_METRIC_FOUND), str(Reason.CAPACITY_UNVER
 """Reasons of ScalingActive with which Enforce would scale."""
 ATTAINMENT_STEP_PERCENT = 5
 """The same of the SLO attainment."""
+REFUSAL_STEP = timedelta(seconds=tuning.RETRY_SECONDS / 2)
 ROUNDING_PERCENT = 1e-6
 STEP_SHARE = 0.25
 """Change of the cold start that is written, as a share of it."""
@@ -180,6 +182,8 @@ def _changed(
         return True
     if _differs(old.utilization_percent, status.utilization_percent, STEP_PERCENT):
         return True
+    if _refused_again(old.refused_time, status.refused_time):
+        return True
     if _attainment_changed(old.attainment or SLOAttainment(), status.attainment or SLOAttainment()):
         return True
     start = old.cold_start_seconds or 0
@@ -188,6 +192,12 @@ def _changed(
 
 def _briefly(conditions: tuple[ScalingCondition, ...], ignored: frozenset[str]) -> list[tuple[str, str, str]]:
     return [(item.type, item.status, item.reason) for item in conditions if item.type not in ignored]
+
+
+def _refused_again(old: str | None, new: str | None) -> bool:
+    """Whether a restart would forget a later refusal of as many replicas. Samples repeat one while it lasts."""
+    before, after = parse_time(old), parse_time(new)
+    return before is not None and after is not None and abs(after - before) >= REFUSAL_STEP
 
 
 def _attainment_changed(old: SLOAttainment, new: SLOAttainment) -> bool:
