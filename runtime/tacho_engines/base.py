@@ -186,6 +186,14 @@ class PackageNeed:
     """What the package is needed for, as a noun."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewSwitch:
+    """Words of the command line that older versions of the engine refuse."""
+
+    since: str
+    words: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What an engine's image must have for one configuration. The default is not known."""
@@ -194,6 +202,8 @@ class Needs:
     """Distributions that carry the engine itself. If none is found, the engine was installed in an unknown
     way, and the other distributions are not checked."""
     packages: tuple[PackageNeed, ...] = ()
+    switches: tuple[NewSwitch, ...] = ()
+    """Added to the command where the engine's version is known to take them."""
     cache_bytes: int = 0
     """What the engine writes below ``RuntimeConfig.cache_dir``, where it is much: a converted model."""
     cache_folder: str = ""

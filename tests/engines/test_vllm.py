@@ -10,7 +10,10 @@ import pytest
 from tacho_cli.run.setup import LocalSetup
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.vllm.host import BLOCK_TOKENS
+from tacho_engines.vllm.run import METRICS
 from tacho_operator.core.planner.types import ModelPlan
+from tacho_runtime.probe.load.counters import parse_counters
+from tacho_runtime.supervisor.documents import make_load
 from tests.engines.answers import assert_answers
 from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import changed, planned, run_by_tacho
@@ -98,6 +101,16 @@ def test_the_report_says_what_was_measured_and_how_it_runs(runtime: Running) -> 
     measured = report["measurement"]
     assert measured["state"] in ("Complete", "Partial"), measured
     print(f"{decode_rate(measured)} output tokens per second of a single stream")
+
+
+def test_latencies_are_counted_where_targets_are(served: Served) -> None:
+    """vLLM's own edges have none between 10 and 25 ms."""
+    assert served.post("/v1/completions", {"model": served.model, "prompt": "a", "max_tokens": 3}).is_success
+    load = make_load(parse_counters(served.get("/metrics").text, (METRICS,)), observed_time="t")
+    assert load.ttft
+    assert load.tpot
+    assert load.ttft.total >= load.tpot.total > 0
+    assert 'request_time_per_output_token_seconds_bucket{engine="0",le="0.012"' in served.get("/metrics").text
 
 
 def test_memory_is_what_was_planned(runtime: Running, made: tuple[LocalSetup, ModelPlan]) -> None:

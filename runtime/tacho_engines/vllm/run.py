@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import Exit, Needs, PackageNeed, RunHalf
+from tacho_contract.report import LATENCY_EDGES_SECONDS
+from tacho_engines.base import Exit, Needs, NewSwitch, PackageNeed, RunHalf
 from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY
@@ -21,12 +23,58 @@ PLUGINS_SINCE = "0.28"
 """Source: wheels of vLLM 0.26 (carries both kinds of loaders, over their libraries) and 0.28 (neither), and
 of vllm-bnb-plugin 0.0.3 and vllm-gguf-plugin 0.0.5."""
 
+BUCKETS = "--custom-histogram-buckets"
+BUCKETS_SINCE = "0.32"
+"""The first version that is known to have the switch: 0.26 has none. Source: tests/fixtures/vllm."""
+VLLM_TTFT_EDGES = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0, 2560.0,
+)  # fmt: skip
+VLLM_TPOT_EDGES = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+)  # fmt: skip
+TPOT_MILLISECONDS = (
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    18,
+    20,
+    25,
+    30,
+    35,
+    40,
+    45,
+    50,
+    60,
+    70,
+    80,
+    90,
+)
+"""vLLM's own edges stay, for dashboards. Source: vLLM 0.32 v1/metrics/buckets.py."""
+
 METRICS = VLLM_FAMILY
 FILES = LoadableFiles(formats=(SAFETENSORS, GGUF, PYTORCH), absent="There are no weights that vllm loads.")
 """GGUF by a plugin since 0.28."""
 
 DIALECT = replace(COMMON, name="vllm", owner="vllm", salt="cache_salt")
 """The salt is hashed into the first block of the prefix cache: no other request can share it. Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server."""
+
+
+def dense_buckets() -> str:
+    """Edges where targets are, besides vLLM's. It looks for each token's bucket edge by edge, and a front end
+    sees thousands a second: TPOTs have few more."""
+    ttft = {*VLLM_TTFT_EDGES, *(edge for edge in LATENCY_EDGES_SECONDS if 0.02 <= edge <= 10)}
+    tpot = {*VLLM_TPOT_EDGES, *(edge / 1000 for edge in TPOT_MILLISECONDS)}
+    return json.dumps({"time_to_first_token": sorted(ttft), "inter_token_latency": sorted(tpot)})
 
 
 class Vllm(DefaultRun):
@@ -74,7 +122,8 @@ class Vllm(DefaultRun):
         return {**found, **vllm_caches(config)}
 
     def needs(self, config: RuntimeConfig) -> Needs:
-        """The libraries that the method computes with, and the plugin that carries it where vLLM does not."""
+        """The libraries that the method computes with, the plugin that carries it where vLLM does not, and
+        edges that tell a target from its neighbours."""
         method = config.quantization_method
         plugin, library = {"gguf": ("vllm-gguf-plugin", "gguf")}.get(method, ("", ""))
         if method.startswith("bnb-"):
@@ -83,7 +132,13 @@ class Vllm(DefaultRun):
             PackageNeed(name=plugin, since=PLUGINS_SINCE, what=method),
             PackageNeed(name=library, what=method),
         )
-        return Needs(engine=DISTRIBUTIONS, packages=packages if plugin else ())
+        set_by_user = any(word.replace("_", "-").startswith(BUCKETS) for word in config.extra_args)
+        dense = NewSwitch(BUCKETS_SINCE, (BUCKETS, dense_buckets()))
+        return Needs(
+            engine=DISTRIBUTIONS,
+            packages=packages if plugin else (),
+            switches=() if set_by_user else (dense,),
+        )
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         return with_phase(super().classify(end, lines), lines)

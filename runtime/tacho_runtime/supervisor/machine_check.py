@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import file_size, gib, listed
-from tacho_engines.base import Needs, PackageNeed
+from tacho_engines.base import Needs
 from tacho_runtime.machine.gpus import Gpu, Gpus
 from tacho_runtime.machine.packages import normalised
 
@@ -87,14 +87,11 @@ def _full(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iter
 
 # --- packages -------------------------------------------------------------------------------------
 def _packages(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
-    found = machine.packages
-    if found is None:
-        return
-    version = next((found[name] for name in map(normalised, needs.engine) if name in found), None)
+    found, version = machine.packages or {}, _engine_version(machine, needs)
     if version is None:
         return
     for need in needs.packages:
-        if normalised(need.name) not in found and _is_needed(need, version):
+        if normalised(need.name) not in found and _is_since(need.since, version):
             yield Failure(
                 failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
                 message=f"{config.engine} {version} needs the package {need.name} for {need.what}, which "
@@ -104,8 +101,22 @@ def _packages(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> 
             )
 
 
-def _is_needed(need: PackageNeed, version: str) -> bool:
-    return not need.since or _numbers(version) >= _numbers(need.since)
+def switches(machine: ObservedMachine, needs: Needs) -> tuple[str, ...]:
+    """Words for the command line of the engine that is installed here."""
+    version = _engine_version(machine, needs)
+    if version is None:
+        return ()
+    return tuple(word for item in needs.switches if _is_since(item.since, version) for word in item.words)
+
+
+def _engine_version(machine: ObservedMachine, needs: Needs) -> str | None:
+    """None: not known."""
+    found = machine.packages or {}
+    return next((found[name] for name in map(normalised, needs.engine) if name in found), None)
+
+
+def _is_since(since: str, version: str) -> bool:
+    return not since or _numbers(version) >= _numbers(since)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

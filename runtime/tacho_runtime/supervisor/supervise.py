@@ -41,7 +41,7 @@ from tacho_runtime.supervisor import engine_memory, lifecycle, model_files, obse
 from tacho_runtime.supervisor.documents import make_load, make_report, now_text, run_of
 from tacho_runtime.supervisor.draining import wait_until_idle
 from tacho_runtime.supervisor.engine_memory import MemoryWatch
-from tacho_runtime.supervisor.machine_check import ObservedMachine
+from tacho_runtime.supervisor.machine_check import ObservedMachine, switches
 from tacho_runtime.supervisor.measuring import pending_request, this_pod
 from tacho_runtime.supervisor.process import EngineProcess, Reaper, exit_of
 
@@ -154,6 +154,7 @@ class Supervisor:
         await self._check_machine()
         self._remember_last_run()
         command = self._engine().command(self.config, await self._wait_for_model())
+        command += switches(self._machine, self._engine().needs(self.config))
         kills_before = machine.out_of_memory_kills()
         child = self._start(reaper, command)
         await self._while_running(child, self._serve(child.pid), kills_before)

