@@ -188,10 +188,10 @@ class PackageNeed:
 
 @dataclass(frozen=True, slots=True)
 class NewSwitch:
-    """Words of the command line that older versions of the engine refuse."""
+    """Arguments that older versions of the engine refuse."""
 
     since: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,11 +102,11 @@ def _packages(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> 
 
 
 def switches(machine: ObservedMachine, needs: Needs) -> tuple[str, ...]:
-    """Words for the command line of the engine that is installed here."""
+    """Further arguments of the engine that is installed here."""
     version = _engine_version(machine, needs)
     if version is None:
         return ()
-    return tuple(word for item in needs.switches if _is_since(item.since, version) for word in item.words)
+    return tuple(one for item in needs.switches if _is_since(item.since, version) for one in item.arguments)
 
 
 def _engine_version(machine: ObservedMachine, needs: Needs) -> str | None:
