@@ -30,6 +30,7 @@ from prometheus_client import CollectorRegistry
 from benchmarks.fleet.lab import cpu_seconds
 from benchmarks.fleet.played import idle_load
 from tacho_contract.codec import dumps
+from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.resource_metrics import ScalingMetrics
@@ -39,6 +40,9 @@ from tools.harness.world import AUTOSCALING, MOCK_SPEC, World, changed
 
 RESULTS = Path(__file__).with_name("results")
 PERIOD_SECONDS = 10.0
+EDGES = tuple(0.001 * 1.5**number for number in range(20))
+COUNTS = tuple(100 * number for number in range(1, 21))
+"""Of a latency histogram: about as many buckets as requests of a real engine fill."""
 
 
 def address_of(number: int) -> str:
@@ -57,7 +61,12 @@ class Pod(asyncio.Protocol):
     def data_received(self, _: bytes) -> None:
         now = time.time()
         load = dataclasses.replace(
-            idle_load(f"{now:.6f}"), running=3, generation_tokens_total=150.0 * now, first_tokens_total=now
+            idle_load(f"{now:.6f}"),
+            running=3,
+            generation_tokens_total=150.0 * now,
+            first_tokens_total=now,
+            ttft=LatencyHistogram(edges_seconds=EDGES, counts=COUNTS, total=COUNTS[-1] + int(now)),
+            tpot=LatencyHistogram(edges_seconds=EDGES, counts=COUNTS, total=COUNTS[-1] + int(now)),
         )
         body = dumps(load).encode()
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)

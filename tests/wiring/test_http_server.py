@@ -21,7 +21,7 @@ from tacho_operator.shell import http_server as module
 from tacho_operator.shell.http_server import Answers, http_server
 from tacho_operator.shell.resource_metrics import ResourceGauge
 from tacho_operator.shell.workqueue import Key
-from tests.unit.autoscaling.fleet import Fleet
+from tests.unit.autoscaling.fleet import CAPACITY, Fleet
 
 HOSTILE = 'a"b\\c\nd'
 SERIES = [(("ml", "x"), 1.0), (("ml", "y"), 0.0), (("ml", "z"), 1234567.25), (("ml", HOSTILE), -0.5)]
@@ -154,6 +154,9 @@ async def test_a_scaler_gets_numbers(served: Served) -> None:
     assert found["demandReplicas"] == pytest.approx(1.5)
     assert found["utilizationRatio"] == pytest.approx(0.75)
     assert (found["servingReplicas"], found["desiredReplicas"]) == (2, 2)
+    rate = found["requestsPerSecondPerReplica"]
+    assert found["outputTokensPerSecondPerReplica"] == pytest.approx(rate * CAPACITY.output_tokens)
+    assert found["prefillTokensPerSecondPerReplica"] == pytest.approx(rate * CAPACITY.input_tokens)
     assert served.scrapes == [], "a scaler of one resource has not read the others"
 
 

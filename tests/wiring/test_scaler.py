@@ -38,6 +38,12 @@ async def test_a_busy_pod_brings_more_and_says_so(looking: Looking) -> None:
     assert looking.world.brief("ScalingActive") == ("True", "ValidMetricFound")
     assert looking.sample("desired_replicas") == autoscaling["desiredReplicas"]
     assert looking.sample("requests_waiting") == 200
+    (entry,) = looking.world.status["measurements"]
+    rate = looking.sample("capacity_requests_per_second")
+    for name, lengths in (("prefill", "inputTokens"), ("output", "outputTokens")):
+        tokens = looking.sample(f"capacity_{name}_tokens_per_second")
+        assert rate is not None
+        assert tokens == pytest.approx(rate * entry["workload"][lengths])
     assert looking.sample("scaling_decisions_total", direction="up", reason="Work")
 
 
@@ -148,7 +154,8 @@ async def test_a_pod_that_does_not_answer_or_repeats_itself_is_unknown_in_time(l
     assert looking.world.brief("ScalingActive") == ("False", "FailedGetPodsMetric")
     looking.pods.answers.clear()
     await looking.look()
-    assert looking.sample("demand_replicas") is None, "unknown is not zero"
+    for name in ("demand_replicas", "utilization_ratio", "capacity_output_tokens_per_second"):
+        assert looking.sample(name) is None, "unknown is not zero"
     assert looking.sample("pods_silent") == 1
 
 

@@ -174,5 +174,7 @@ def scaling_document(latest: tuple[Decision, int] | None) -> Mapping[str, float]
         "requestsRunning": figures.running,
         "requestsWaiting": figures.waiting,
         "requestsPerSecondPerReplica": figures.trusted_requests_per_second,
+        "prefillTokensPerSecondPerReplica": figures.trusted_prefill_tokens_per_second,
+        "outputTokensPerSecondPerReplica": figures.trusted_output_tokens_per_second,
     }
     return {name: value for name, value in known.items() if value is not None}

@@ -245,13 +245,23 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
     ),
     (
         "utilization_ratio",
-        "Load as a part of what the serving pods were measured to carry.",
+        "Load over the capacity of the serving pods; target 0.8.",
         lambda item: item.figures.utilization,
     ),
     (
         "capacity_requests_per_second",
-        "Requests per second that one replica is counted on to carry.",
+        "Requests per second that one replica is counted on to carry within the SLO.",
         lambda item: item.figures.trusted_requests_per_second,
+    ),
+    (
+        "capacity_prefill_tokens_per_second",
+        "Prompt tokens of these requests per second.",
+        lambda item: item.figures.trusted_prefill_tokens_per_second,
+    ),
+    (
+        "capacity_output_tokens_per_second",
+        "Output tokens of these requests per second.",
+        lambda item: item.figures.trusted_output_tokens_per_second,
     ),
     (
         "slo_attainment_ratio",

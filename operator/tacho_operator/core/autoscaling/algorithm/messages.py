@@ -80,14 +80,18 @@ def _replicas(count: int) -> str:
 def figures_of(at: ScalingInput, reading: Reading, found: Sum, attainment: Attainment) -> Figures:
     """Values for status and metrics."""
     reporting = len(at.pods) - reading.silent
-    rate, filled = at.capacity.requests_per_second, max(found.loads.values(), default=None)
+    filled = max(found.loads.values(), default=None)
+    measured = None if at.capacity.unverified else at.capacity.requests_per_second
+    rate = measured * found.trust if measured else None
     return Figures(
         demand=filled,
         utilization=filled / reporting if filled is not None and reporting else None,
         running=reading.running,
         waiting=reading.waiting,
         need=whole(found.need),
-        trusted_requests_per_second=rate * found.trust if rate and not at.capacity.unverified else None,
+        trusted_requests_per_second=rate,
+        trusted_prefill_tokens_per_second=rate * at.capacity.input_tokens if rate else None,
+        trusted_output_tokens_per_second=rate * at.capacity.output_tokens if rate else None,
         cold_start_seconds=found.cold_start_seconds,
         silent=reading.silent,
         attainment=attainment,

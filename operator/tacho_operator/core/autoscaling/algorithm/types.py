@@ -288,7 +288,10 @@ class Figures:
     need: int | None = None
     """Replicas needed, with headroom and trend."""
     trusted_requests_per_second: float | None = None
-    """Rate that one replica is expected to carry."""
+    """Rate that one replica is expected to carry within the SLO, in requests of the measured lengths."""
+    trusted_prefill_tokens_per_second: float | None = None
+    trusted_output_tokens_per_second: float | None = None
+    """The tokens of these requests."""
     cold_start_seconds: float = 0.0
     silent: int = 0
     """Serving pods without load metrics, or that hang."""
