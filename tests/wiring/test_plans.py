@@ -18,7 +18,7 @@ from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.types import NodeFacts, PlanInputs
 from tacho_operator.shell import plan_process
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.plans import PlanProcess, Plans
+from tacho_operator.shell.plans import COMMAND, PlanProcess, Plans
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import CONFIG, HUB_SPEC, changed, resource
 from tools.mock.specs import smollm2
@@ -69,6 +69,14 @@ async def test_a_plan_past_its_deadline_is_killed_and_the_next_one_is_made() -> 
     process._deadline_seconds = 20.0
     assert await process.plan(inputs()) == plan_of(inputs())
     await process.stop()
+
+
+async def test_cpu_time_is_bounded_whatever_the_deadline() -> None:
+    """A busy node lengthens an honest plan, and no hostile one's CPU time."""
+    process = PlanProcess((*COMMAND[:-1], "1"), deadline_seconds=100.0)
+    found = await process.plan(cast(PlanInputs, Calls(sum, range(1 << 40))))
+    assert isinstance(found, PlanFailure)
+    assert (found.failure.message, process.runs) == ("The planner took longer than its CPU time.", False)
 
 
 async def test_a_plan_that_ends_the_process_fails_alone(process: PlanProcess) -> None:

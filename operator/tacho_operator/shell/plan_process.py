@@ -9,6 +9,7 @@ import os
 import pickle
 import resource
 import sys
+import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -52,13 +53,20 @@ def result_of(inputs: PlanInputs) -> PlanResult:
     return found
 
 
-def main() -> int:
-    """Answers until its input ends. What it prints otherwise goes to the log."""
+def main(cpu_seconds: int) -> int:
+    """Answers until its input ends. What it prints otherwise goes to the log.
+
+    The kernel ends it (SIGXCPU) where one plan takes more than ``cpu_seconds`` of CPU time, which a busy node
+    does not lengthen.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     requests, results = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     _send(results, READY)
     while length := requests.read(LENGTH_BYTES):
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_seconds, hard))
         inputs = pickle.loads(requests.read(int.from_bytes(length)))  # noqa: S301 - from the operator
         _send(results, result_of(inputs))
     return 0
@@ -76,4 +84,4 @@ def framed(message: object) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(int(sys.argv[1])))
