@@ -147,6 +147,27 @@ def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) 
     assert {"name": "TACHO_WATCH_NAMESPACES", "value": "ml,team-b"} in variables
 
 
+def test_who_may_read_metrics_and_scaling(helm: Helm) -> None:
+    """docs/how-to/autoscale.md says so."""
+    keda = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    own = {"podSelector": {}}
+    for values, peers in (
+        ({}, [own]),
+        ({"monitoringNamespace": "monitoring", "networkPolicy": {"from": [keda]}}, [own, monitoring, keda]),
+    ):
+        manifests = helm.template(values)
+        (policy,), (deployment,) = kinds(manifests, "NetworkPolicy"), kinds(manifests, "Deployment")
+        pod = deployment["spec"]["template"]
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        (rule,) = policy["spec"]["ingress"]
+        assert rule["from"] == peers
+        ports = {item["name"]: item["containerPort"] for item in pod["spec"]["containers"][0]["ports"]}
+        assert [ports[item["port"]] for item in rule["ports"]] == [9401]
+    assert not kinds(helm.template({"networkPolicy": {"create": False}}), "NetworkPolicy")
+
+
 def test_no_policy_can_stop_pods_that_are_not_tachos(helm: Helm) -> None:
     """Where its Lease cannot be read, a policy refuses whatever its rules and selectors match."""
     for policy in kinds(helm.template(), "ValidatingAdmissionPolicy"):
@@ -209,6 +230,7 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
         ({**REQUIRED, "imagePullPolicy": "Never"}, "imagePullPolicy"),
         ({**REQUIRED, "workers": 0}, "workers"),
         ({**REQUIRED, "replicas": 0}, "replicas"),
+        ({**REQUIRED, "networkPolicy": {"from": [{}]}}, "from"),
         ({**REQUIRED, "logLevel": "LOUD"}, "logLevel"),
         ({**REQUIRED, "prices": {"NVIDIA-H200": 3.5}}, "prices"),
         ({**REQUIRED, "prices": {"NVIDIA-H200": "0.00"}}, "pattern"),

@@ -214,16 +214,75 @@ async def test_a_silent_connection_stops_nothing_and_is_ended(
     await ended(writer)
 
 
-async def test_connections_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECTIONS_LIMIT", 3)
+@pytest.mark.parametrize("limit", ["CONNECTIONS_LIMIT", "CONNECTIONS_PER_ADDRESS"])
+async def test_connections_are_bounded_and_another_port_stays_free(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, limit, 3)
     monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.5)
-    silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(3)]
-    await asyncio.sleep(0.05)
-    with pytest.raises(aiohttp.ClientError):
-        await served.text("/readyz")
-    await asyncio.sleep(0.6)
+    async with http_server(EMPTY, (0, 0)) as (port, other):
+        flooded, readiness = Served(port=port), Served(port=other)
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(aiohttp.ClientError):
+            await flooded.text("/readyz")
+        assert await readiness.text("/readyz") == "ok\n", "the kubelet's"
+        await asyncio.sleep(0.6)
+        assert await flooded.text("/readyz") == "ok\n"
+        for _, writer in silent:
+            await ended(writer)
+
+
+async def test_one_clients_connections_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS_PER_ADDRESS", 3)
+    async with http_server(EMPTY, (0,)) as (port,):
+        silent = [
+            await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0)) for _ in range(5)
+        ]
+        assert await Served(port=port).text("/readyz") == "ok\n"
+        for _, writer in silent:
+            await ended(writer)
+
+
+@pytest.mark.parametrize(
+    "line", [b"X: " + b"a" * 1000 + b"\r\n", b"X: " + b"a" * 1_000_000], ids=["many", "long"]
+)
+async def test_endless_headers_are_cut_off(served: Served, line: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(10):
+            while not reader.at_eof() and not writer.is_closing():
+                writer.write(line)
+                await writer.drain()
+                await asyncio.sleep(0)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.001):
+                        await reader.read(4096)
+    assert "up_and_running" in await served.text("/metrics")
+    await ended(writer)
+
+
+async def test_slow_readers_hold_a_few_bodies_and_are_ended(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SCRAPE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "SCRAPES_PER_ADDRESS", 2)
+    monkeypatch.setattr(
+        module, "choose_encoder", lambda _accept: (lambda _registry: b"a" * 2**25, "text/plain")
+    )
+    slow = []
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.append((reader, writer))
+    await asyncio.sleep(0.2)
+    assert (await served.read("/metrics"))[0] == 429
     assert await served.text("/readyz") == "ok\n"
-    for _, writer in silent:
+    await asyncio.sleep(0.5)
+    status, body, _ = await served.read("/metrics")
+    assert (status, len(body)) == (200, 2**25)
+    for _, writer in slow:
         await ended(writer)
 
 

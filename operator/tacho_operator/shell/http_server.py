@@ -13,6 +13,7 @@ import contextlib
 import gzip
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 from aiohttp import web
@@ -27,7 +28,13 @@ OWN_PREFIX = "tacho_operator_"
 GZIP_LEVEL = 1
 """Series are nearly all alike: more takes longer than it saves."""
 RENDERS_AT_ONCE = 2
-CONNECTIONS_LIMIT = 256
+SCRAPES_LIMIT, SCRAPES_PER_ADDRESS = 8, 3
+"""Scrapes at once: a client that reads slowly holds a body of megabytes."""
+SCRAPE_SECONDS = 15.0
+"""A scrape is rendered and sent within this time, or ended."""
+CHUNK_BYTES = 65536
+CONNECTIONS_LIMIT, CONNECTIONS_PER_ADDRESS = 256, 32
+"""Open connections of a port, and of one client there: one pod cannot shut out Prometheus or the kubelet."""
 CONNECTION_SECONDS = 30.0
 """Each connection serves one request and ends after this time at the latest, whatever its client does."""
 SHUTDOWN_SECONDS = 1.0
@@ -53,12 +60,30 @@ class Answers:
     """Sends the requests to the leader."""
 
 
-class _Refused(asyncio.Protocol):
-    """One connection too many."""
+class _Entrance(asyncio.Protocol):
+    """Hands a connection over to aiohttp, or ends it where there are too many."""
+
+    def __init__(self, handlers: web.Server) -> None:
+        self._handlers = handlers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        port, address = _ends(transport)
+        opened = [_ends(item.transport) for item in self._handlers.connections if item.transport is not None]
+        addresses = [other for to, other in opened if to == port]
+        if len(addresses) >= CONNECTIONS_LIMIT or addresses.count(address) >= CONNECTIONS_PER_ADDRESS:
+            transport.abort()
+            return
+        connection = self._handlers()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        asyncio.get_running_loop().call_later(CONNECTION_SECONDS, connection.force_close)
+
+
+def _ends(transport: asyncio.BaseTransport) -> tuple[int, str]:
+    """The server's port and the client's address."""
+    server, client = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+    return (server[1] if server else 0), (client[0] if client else "")
 
 
 @contextlib.asynccontextmanager
@@ -69,18 +94,11 @@ async def http_server(answers: Answers, ports: Sequence[int]) -> AsyncIterator[l
     assert runner.server is not None
     handlers, loop = runner.server, asyncio.get_running_loop()
 
-    def connect() -> asyncio.Protocol:
-        if len(handlers.connections) >= CONNECTIONS_LIMIT:
-            return _Refused()
-        connection = handlers()
-        loop.call_later(CONNECTION_SECONDS, connection.force_close)
-        return connection
-
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
         found = []
         for port in ports:
-            server = await loop.create_server(connect, port=port)
+            server = await loop.create_server(partial(_Entrance, handlers), port=port)
             stack.callback(server.close)
             ipv4_first = sorted(server.sockets, key=lambda item: item.family)
             found.append(ipv4_first[0].getsockname()[1])
@@ -89,8 +107,20 @@ async def http_server(answers: Answers, ports: Sequence[int]) -> AsyncIterator[l
 
 def _application(answers: Answers) -> web.Application:
     renders = asyncio.Semaphore(RENDERS_AT_ONCE)
+    scrapes: list[str] = []
 
-    async def metrics(request: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        address = request.remote or ""
+        if len(scrapes) >= SCRAPES_LIMIT or scrapes.count(address) >= SCRAPES_PER_ADDRESS:
+            return web.Response(status=429, text="too many scrapes at once\n")
+        scrapes.append(address)
+        try:
+            async with asyncio.timeout(SCRAPE_SECONDS):
+                return await scrape(request)
+        finally:
+            scrapes.remove(address)
+
+    async def scrape(request: web.Request) -> web.StreamResponse:
         names = request.query.getall("name[]", [])
         if not only_operator_metrics(names):
             answers.scraped()
@@ -105,7 +135,7 @@ def _application(answers: Answers) -> web.Application:
         async with renders:
             body = await asyncio.to_thread(render)
         headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if zipped else {})}
-        return web.Response(body=body, headers=headers)
+        return await _sent(request, body, headers)
 
     async def scaling(request: web.Request) -> web.Response:
         address = answers.leader_address()
@@ -138,6 +168,18 @@ def _application(answers: Answers) -> web.Application:
         ]
     )
     return application
+
+
+async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Sends piece by piece: written as a whole, a body is copied into the buffer of each connection."""
+    response = web.StreamResponse(headers={**headers, "Content-Length": str(len(body))})
+    response.force_close()
+    await response.prepare(request)
+    if request.method != "HEAD":
+        for start in range(0, len(body), CHUNK_BYTES):
+            await response.write(body[start : start + CHUNK_BYTES])
+    await response.write_eof()
+    return response
 
 
 async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Request) -> web.Response:
