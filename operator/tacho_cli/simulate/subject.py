@@ -194,4 +194,8 @@ def _remarks(
         found.append(f"tacho scales by {basis}: {capacity.unverified}")
     if spec and spec.schedules:
         found.append("spec.autoscaling.schedules are ignored: a trace has no date")
+    if spec and spec.mode == "Recommend":
+        found.append(
+            "spec.autoscaling.mode is Recommend: the simulation applies each decision, as Enforce does"
+        )
     return tuple(found)

@@ -138,12 +138,14 @@ def test_the_behavior_of_the_manifest_binds_the_operators_decision(
     document["spec"]["autoscaling"] |= {
         "behavior": {"scaleUp": {"selectPolicy": "Disabled"}},
         "schedules": [{"schedule": "0 8 * * *", "minReplicas": 4}],
+        "mode": "Recommend",
     }
     path.write_text(yaml.safe_dump(document))
     told = call(capsys, "simulate", "--trace", trace, "-f", str(path), "--policy", "tacho", "-o", "json")
     (run,) = json.loads(told.out)["runs"]
     assert run["decisions"] == []
     assert "schedules are ignored" in told.err
+    assert "the simulation applies each decision" in told.err
 
 
 def test_a_provisional_measurement_is_said_to_be_one(
