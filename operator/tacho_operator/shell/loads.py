@@ -1,7 +1,7 @@
 """Reads the load of thousands of pods at once, in a thread.
 
 Measured for 4,000 pods on a busy machine: 1.5 to 1.8 s and 0.25 s of CPU. One aiohttp session took 6.0 to
-8.7 s and 2.1 to 2.7 s of CPU.
+8.7 s and 2.1 to 2.7 s of CPU. Histograms of 70 and 26 edges make 1,340 bytes of 244, and add 0.43 s of CPU.
 
 A pod is untrusted: small responses, no redirects, nothing inflated, short timeouts. Every connection serves
 one request: thousands that were kept open would cost memory on both sides.
