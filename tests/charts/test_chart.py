@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +102,32 @@ def test_the_rights_to_leases_end_at_the_operators_own(helm: Helm) -> None:
     assert variables["TACHO_LEASE_NAME"] == "tacho"
 
 
-def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(helm: Helm) -> None:
-    manifests = helm.template()
-    policies = {item["metadata"]["name"]: item for item in kinds(manifests, "ValidatingAdmissionPolicy")}
-    fenced = {
+def leader_policies(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those that ask the Lease, by name."""
+    found = kinds(manifests, "ValidatingAdmissionPolicy")
+    return {item["metadata"]["name"]: item for item in found if "paramKind" in item["spec"]}
+
+
+def covered(policies: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Resources and operations that the policies judge."""
+    return {
         (name, operation)
-        for policy in policies.values()
+        for policy in policies
         for rule in policy["spec"]["matchConstraints"]["resourceRules"]
         for name in rule["resources"]
         for operation in rule["operations"]
     }
+
+
+def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(helm: Helm) -> None:
+    manifests = helm.template()
+    policies = leader_policies(manifests)
+    fenced = covered(policies.values())
+    (children,) = [
+        item
+        for item in kinds(manifests, "ValidatingAdmissionPolicy")
+        if item["metadata"]["name"] not in policies
+    ]
     operations = {"create": "CREATE", "patch": "UPDATE", "update": "UPDATE", "delete": "DELETE"}
     written = {
         (name, operations[verb])
@@ -122,11 +139,15 @@ def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(he
     free = {"leases", "events", "llmdeployments/finalizers"}
     assert {item for item in written if item[0] not in free} <= fenced
     assert not {name for name, _ in fenced} & free
+    by_name = {"leases", "llmdeployments/status", "llmdeployments/finalizers"}
+    assert {item for item in written if item[0] not in by_name} <= covered([children])
     for policy in policies.values():
         assert FENCED in policy["spec"]["validations"][0]["message"]
-    bindings = kinds(manifests, "ValidatingAdmissionPolicyBinding")
-    assert {item["spec"]["policyName"] for item in bindings} == set(policies)
-    for binding in bindings:
+    bindings = {
+        item["spec"]["policyName"]: item for item in kinds(manifests, "ValidatingAdmissionPolicyBinding")
+    }
+    assert set(bindings) == {*policies, children["metadata"]["name"]}
+    for binding in (bindings[name] for name in policies):
         assert binding["spec"]["paramRef"]["name"] == operator_environment(manifests)["TACHO_LEASE_NAME"]
         assert binding["spec"]["paramRef"]["parameterNotFoundAction"] == "Allow"
     without = helm.template({"admissionPolicy": {"create": False}})
@@ -170,7 +191,7 @@ def test_who_may_read_metrics_and_scaling(helm: Helm) -> None:
 
 def test_no_policy_can_stop_pods_that_are_not_tachos(helm: Helm) -> None:
     """Where its Lease cannot be read, a policy refuses whatever its rules and selectors match."""
-    for policy in kinds(helm.template(), "ValidatingAdmissionPolicy"):
+    for policy in leader_policies(helm.template()).values():
         matched = policy["spec"]["matchConstraints"]
         own = all(rule["apiGroups"] == ["tacho.dev"] for rule in matched["resourceRules"])
         chosen = {item["key"] for item in matched.get("objectSelector", {}).get("matchExpressions", ())}

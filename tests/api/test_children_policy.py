@@ -1,0 +1,119 @@
+"""What the operator's ServiceAccount may write, judged by a real API server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.cluster.handle import Cluster
+from tools.harness.operating import resource
+from tools.harness.operator_process import ACCOUNT, NAMESPACE, POD, eventually
+
+CHILD = "an LLMDeployment controls"
+COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+@pytest.fixture
+def operator_account(api: Cluster, account: Path) -> Iterator[Cluster]:
+    """The cluster as the operator sees it while it leads."""
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    api.apply(
+        {**lease, "metadata": {"name": ACCOUNT, "namespace": NAMESPACE}, "spec": {"holderIdentity": POD}}
+    )
+    yield dataclasses.replace(api, kubeconfig=account)
+    api.kubectl("delete", "lease", ACCOUNT, "-n", NAMESPACE)
+
+
+def refusal(account: Cluster, *arguments: str, document: dict[str, Any] | None = None) -> str:
+    """What the API server says against it; "" where it takes it."""
+    try:
+        account.kubectl(*arguments, stdin=json.dumps(document) if document else None)
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr)
+    return ""
+
+
+def owned_by(owner: dict[str, Any], name: str, namespace: str, **fields: Any) -> dict[str, Any]:
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
+    metadata = {"name": name, "namespace": namespace, "ownerReferences": [reference]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **fields}
+
+
+APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+
+
+def test_only_what_an_llmdeployment_controls_is_written(
+    api: Cluster, operator_account: Cluster, namespace: str
+) -> None:
+    api.apply(resource(namespace))
+    owner = api.get("llmd", resource(namespace)["metadata"]["name"], "-n", namespace)
+    own = owned_by(owner, "own", namespace, data={"a": "b"})
+    assert refusal(operator_account, *APPLY, document=own) == ""
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "foreign", "namespace": namespace},
+    }
+    assert CHILD in refusal(operator_account, *APPLY, document=foreign)
+    api.apply(foreign)
+    assert CHILD in refusal(operator_account, *APPLY, document=owned_by(owner, "foreign", namespace))
+    freed = {**own, "metadata": {**own["metadata"], "ownerReferences": []}}
+    assert CHILD in refusal(operator_account, *APPLY, document=freed)
+    other = {**owner, "apiVersion": "apps/v1", "kind": "Deployment"}
+    assert CHILD in refusal(operator_account, *APPLY, document=owned_by(other, "others", namespace))
+    system = owned_by(owner, "own", "kube-system")
+    assert "the cluster's own namespaces" in refusal(operator_account, *APPLY, document=system)
+
+
+def test_of_a_server_pod_the_deletion_cost_alone_is_written(
+    api: Cluster, operator_account: Cluster, namespace: str
+) -> None:
+    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    template = {
+        "metadata": {"labels": {"tacho.dev/deployment": "smol"}},
+        "spec": {
+            "schedulerName": "none",
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "c", "image": "example/c", "securityContext": confined}],
+        },
+    }
+    metadata = {"name": "smol", "namespace": namespace}
+    selector = {"matchLabels": template["metadata"]["labels"]}
+    replicas = {"replicas": 1, "selector": selector, "template": template}
+    api.apply({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": replicas})
+    (pod,) = eventually("the pod exists", lambda: api.get("pods", "-n", namespace)["items"] or None)
+    name = pod["metadata"]["name"]
+
+    def patched(patch: dict[str, Any]) -> str:
+        return refusal(
+            operator_account, "patch", "pod", name, "-n", namespace, "--type=merge", "-p", json.dumps(patch)
+        )
+
+    assert patched({"metadata": {"annotations": {COST: "-7"}}}) == ""
+    assert patched({"metadata": {"annotations": {COST: None}}}) == ""
+    for change in (
+        {"metadata": {"annotations": {"other": "x"}}},
+        {"metadata": {"labels": {"other": "x"}}},
+        {"spec": {"activeDeadlineSeconds": 60}},
+    ):
+        assert CHILD in patched(change), change
+    assert CHILD in refusal(operator_account, "delete", "pod", name, "-n", namespace)
+    another = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        **template,
+        "metadata": {"name": "another", "namespace": namespace},
+    }
+    assert CHILD in refusal(operator_account, *APPLY, document=another)
