@@ -20,6 +20,7 @@ from tacho_simulate.policies import static
 from tacho_simulate.policy import Routing, Setting
 from tacho_simulate.run import NO_FAULTS, Faults, simulate
 from tacho_simulate.trace import Trace
+from tacho_simulate.tuning import ATTAINMENT
 
 MODEL = PerformanceModel(
     steps=((1, 0.040), (16, 0.055), (32, 0.075), (64, 0.120)),
@@ -173,6 +174,7 @@ class Scenario:
             model=MODEL,
             initial_replicas=min(MOST, max(LEAST, initial)),
             routing=self.routing,
+            slo_percentile=ATTAINMENT,
         )
 
 

@@ -137,6 +137,8 @@ class Setting:
     first_decision_seconds: float | None = None
     """Time of the first decision. None: after one period."""
     routing: Routing = "random"
+    slo_percentile: float = 0.95
+    """Share of requests that have to meet the SLO."""
 
     def bounded(self, replicas: int) -> int:
         """``replicas`` within the minimum and the maximum."""

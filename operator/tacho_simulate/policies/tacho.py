@@ -103,6 +103,7 @@ def make(setting: Setting) -> Tacho:
         bounds=Bounds(least=setting.min_replicas, most=setting.max_replicas),
         ttft_seconds=setting.slo_ttft_seconds,
         tpot_seconds=setting.slo_tpot_seconds,
+        percentile=setting.slo_percentile,
     )
     return Tacho(setting, lambda _: policy)
 

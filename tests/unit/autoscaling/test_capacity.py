@@ -57,7 +57,7 @@ def test_other_lengths_cost_what_the_law_says() -> None:
     200 tokens; one of 1,024 adds as much again to beta: 0.75 ms, and the gap is kept by 10.67 streams."""
     fit = {"alphaMilliseconds": "10", "betaMicroseconds": "500", "r2": "1"}
     found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
-    cost = cost_of(found, Mix(30, 30 * 1024, 30 * 200))
+    cost = cost_of(found, Mix(30, 30 * 1024, 30 * 200, 30 * 200))
     assert cost is not None
     assert cost.concurrency == pytest.approx(16 / 1.5)
     measured_seconds, seconds = 0.05 + 200 * 0.018, 0.10 + 200 * 0.018
@@ -67,7 +67,7 @@ def test_other_lengths_cost_what_the_law_says() -> None:
 def test_an_answer_heavy_mix_at_most_doubles_the_concurrency() -> None:
     fit = {"alphaMilliseconds": "10", "betaMicroseconds": "200", "r2": "1"}
     found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
-    cost = cost_of(found, Mix(30, 30, 30 * 2000))
+    cost = cost_of(found, Mix(30, 30, 30 * 2000, 30 * 2000))
     assert cost is not None
     assert cost.concurrency == 32
 
@@ -88,7 +88,7 @@ def test_without_a_clean_measurement_no_request_has_a_cost() -> None:
     ("changes", "trust"),
     [
         ({"ciPercent": None}, 0.90),
-        ({"verified": False}, 0.95 * 0.85),
+        ({"verified": False}, 0.95 * 0.9),
         ({"verified": None}, 0.95),
         ({"ciPercent": "80"}, 0.5),
     ],

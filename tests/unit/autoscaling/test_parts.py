@@ -14,6 +14,8 @@ from tacho_operator.core.autoscaling.algorithm.behavior import (
     cold_start,
     down_window,
     limit,
+    recurring,
+    with_bursts,
     with_high,
     with_low,
     with_starts,
@@ -74,7 +76,7 @@ def test_a_decision_that_comes_milliseconds_early_is_not_too_early_for_the_pace(
 
 
 def test_each_reversed_scale_down_doubles_the_window() -> None:
-    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
+    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 4), (600.0, 4, 3)))
     once = (up, down)
     assert down_window(SCALE_DOWN, (down, up), 1000.0) == 300, "first more, then fewer: no reversal"
     assert down_window(SCALE_DOWN, once, 1000.0) == 600
@@ -86,7 +88,7 @@ def test_each_reversed_scale_down_doubles_the_window() -> None:
 
 
 def test_a_change_by_quota_or_bounds_is_no_reversal() -> None:
-    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
+    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 4), (600.0, 4, 3)))
     refused = dataclasses.replace(down, cause="Quota")
     assert down_window(SCALE_DOWN, (up, refused) * 6, 1000.0) == 300
     scheduled = dataclasses.replace(up, cause="Bounds")
@@ -94,14 +96,39 @@ def test_a_change_by_quota_or_bounds_is_no_reversal() -> None:
     assert down_window(SCALE_DOWN, (up, refused, up, down), 1000.0) == 600
 
 
-def test_by_default_a_quarter_goes_in_a_window_or_one() -> None:
-    def fewest(count: int, changes: tuple[Change, ...] = (), now: float = 0.0) -> int:
-        return limit(SCALE_DOWN, count, changes, now, upwards=False)
+def test_by_default_all_that_the_window_allows_goes_at_once() -> None:
+    assert limit(SCALE_DOWN, 16, (), 0.0, upwards=False) == 0
 
-    assert [fewest(count) for count in (16, 9, 4, 3, 2)] == [12, 6, 3, 2, 1]
-    went = (Change(time_seconds=0.0, before=16, after=12),)
-    assert fewest(12, went, 299.0) == 12
-    assert fewest(12, went, 300.0) == 9
+
+def needs(*values: float, seconds: float = 300.0) -> float:
+    """What recurs in needs that are so many seconds apart."""
+    bursts: tuple[Point, ...] = ()
+    low: float | None = None
+    for number, value in enumerate(values):
+        bursts, low = with_bursts(bursts, low, Point(number * seconds, value))
+    return recurring(bursts)
+
+
+def test_what_two_bursts_have_reached_recurs_for_half_an_hour() -> None:
+    assert needs(2, 8, 9, 2, 2) == 0, "one burst may be the only one"
+    assert needs(2, 8, 9, 2, 2, 6) == 6
+    assert needs(2, 8, 2, 9, 2, 4) == 8, "the next one begins, and may rise"
+    assert needs(2, 8, 2, 9, *[2] * 6) == 8
+    assert needs(2, 8, 2, 9, *[2] * 7) == 0, "too long ago"
+    assert needs(2, 8, *[2] * 7, 8, 2) == 0, "starting replicas anew costs less"
+    assert needs(2, 3, 2, 3, 2) == 0, "noise"
+    assert needs(0.1, 0.9, 0.1, 0.9, 0.1) == 0, "of less than one replica"
+    assert needs(2, 8, 2, 8, 2, 2, seconds=-60.0) == 0, "a clock that was set back"
+
+
+@given(st.lists(st.floats(0, 100), max_size=60))
+def test_no_more_recurs_than_the_second_highest_need(values: list[float]) -> None:
+    assert needs(*values, seconds=10.0) <= sorted([0.0, 0.0, *values])[-2]
+
+
+def test_the_back_off_is_for_single_replicas() -> None:
+    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
+    assert down_window(SCALE_DOWN, (up, down), 1000.0) == 300
 
 
 def test_windows_keep_what_decides_and_no_more() -> None:
@@ -149,7 +176,6 @@ def test_requests_in_the_pods_count_by_what_is_left_of_them() -> None:
     """Ten at the same time were measured: two of twelve running ones wait."""
     assert COST is not None
     tracks = {"a": track(running=12, waiting=3), "b": track(running=4)}
-    assert demand.pending(tracks, COST) == 5
     assert demand.in_progress(tracks, COST) == pytest.approx((5 + 14 / 2) / RATE)
 
 
@@ -183,13 +209,6 @@ def summed(
     capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000)
     at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=policy)
     return sum_of(at, demand.read({}, pods, 0.0), COST, offered, cold_start_seconds, 1.0)
-
-
-@pytest.mark.parametrize(("cold_start", "ttft", "seconds"), [(60, None, 60), (5, None, 15), (5, 100, 100)])
-def test_a_backlog_drains_in_the_longest_of_three_times(
-    cold_start: float, ttft: float | None, seconds: float
-) -> None:
-    assert summed(intervals(1.0), cold_start, ttft).drain == pytest.approx(4 / RATE / seconds)
 
 
 def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
@@ -273,6 +292,11 @@ def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
     assert correction(*[missed] * 6) == 0.9
     assert correction(*[missed] * 6, settled=False) == 1.0, "replicas are missing"
     assert correction(*[missed] * 500) == 0.5
+    waited = attainment.corrected(Correction(), missed, TARGETS, settled=False, seconds=10.0)
+    for at in range(36):
+        assert waited.factor == 1.0, f"requests that waited for replicas, {at}"
+        waited = attainment.corrected(waited, missed, TARGETS, settled=True, seconds=10.0)
+    assert waited.factor == 0.9
     assert correction(*[unsure] * 500) == 1.0, "the edges do not show it"
     assert correction(*[met] * 29, first=0.9) == 0.9
     assert correction(*[met] * 30, first=0.9) == 1.0

@@ -160,8 +160,7 @@ DEFAULTS = {
         "selectPolicy": "Max",
         "tolerance": "0",
         "policies": [
-            {"type": "Percent", "value": 25, "periodSeconds": 300},
-            {"type": "Pods", "value": 1, "periodSeconds": 300},
+            {"type": "Percent", "value": 100, "periodSeconds": 15},
         ],
     },
 }

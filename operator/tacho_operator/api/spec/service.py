@@ -141,8 +141,8 @@ class ScalingRules(ApiModel):
     """Which of several policies applies: Max the largest change, Min the smallest; Disabled forbids this
     direction. Absent: Max."""
     policies: Annotated[list[ScalingPolicy], items(8)] | None = None
-    """Scaling policies. Absent: upwards 100 percent or 4 pods in 15 seconds; downwards 25 percent or 1 pod in
-    300 seconds."""
+    """Scaling policies. Absent: upwards 100 percent or 4 pods in 15 seconds; downwards 100 percent in 15
+    seconds."""
     tolerance: Decimal | None = None
     """Share by which needed and current replicas may differ without a change. Absent: 0. Example: "0.05"."""
 

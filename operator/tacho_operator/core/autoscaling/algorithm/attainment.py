@@ -130,7 +130,10 @@ def corrected(
     ``judged``: wide edges, or an SLO without a figure, would keep it for ever.
     """
     if not settled:
-        return Correction(factor=former.factor)
+        return Correction(factor=former.factor, seconds=-tuning.MIX_SECONDS)
+    if former.seconds < 0:
+        # Requests that waited for replicas say nothing about them, either.
+        return Correction(factor=former.factor, seconds=min(0.0, former.seconds + seconds))
     kept = math.exp(-seconds / tuning.MIX_SECONDS)
     requests = kept * former.requests + seen[0]
     now = Correction(

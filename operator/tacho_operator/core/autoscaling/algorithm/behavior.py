@@ -1,4 +1,4 @@
-"""How fast replicas may change: rules of a HorizontalPodAutoscaler, flapping back-off, cold starts."""
+"""How fast replicas may change: rules of a HorizontalPodAutoscaler, recurring bursts, cold starts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ EARLY_SECONDS = 0.25
 CHOSEN = ("Work", "Concurrency", "KVCache", "LowDemand", "")
 """Causes of changes that followed the load."""
 UNLIMITED = 10**6
+BURSTS_KEPT = 3
 STARTS_KEPT = 20
 START_QUANTILE = 0.9
 
@@ -21,12 +22,12 @@ Starts = tuple[tuple[str, float], ...]
 
 
 def down_window(rules: Rules, changes: Sequence[Change], now: float) -> float:
-    """The stabilization window, doubled for each recent scale-down that was reversed, up to
-    MAX_WINDOW_SECONDS. ``changes``: the newest first."""
+    """The stabilization window, doubled for each scale-down by one replica that was reversed within two
+    MAX_WINDOW_SECONDS, up to one. ``changes``: the newest first."""
     since = now - 2 * tuning.MAX_WINDOW_SECONDS
     chosen = [item for item in changes if item.time_seconds > since and item.cause in CHOSEN]
     reversals = sum(
-        newer.after > newer.before and older.after < older.before
+        newer.after - newer.before == older.before - older.after == 1
         for newer, older in itertools.pairwise(chosen)
     )
     return max(rules.window_seconds, min(tuning.MAX_WINDOW_SECONDS, rules.window_seconds * 2.0**reversals))
@@ -71,6 +72,29 @@ def with_high(points: tuple[Point, ...], point: Point, window_seconds: float) ->
 
 def _young(points: tuple[Point, ...], point: Point, window_seconds: float) -> Iterable[Point]:
     return (old for old in points if 0 <= point.time_seconds - old.time_seconds <= window_seconds)
+
+
+def with_bursts(
+    bursts: tuple[Point, ...], low: float | None, point: Point
+) -> tuple[tuple[Point, ...], float | None]:
+    """``bursts`` and ``low`` of State with one more need. A burst begins where the need has grown BURST
+    times, from one replica at least, and ends where it has fallen by as much."""
+    newest = bursts[0] if bursts else None
+    if newest and not 0 <= point.time_seconds - newest.time_seconds <= tuning.MAX_WINDOW_SECONDS:
+        bursts = ()
+    if low is None and newest:
+        if point.value >= newest.value:
+            return (point, *bursts[1:]), None
+        return bursts, point.value if tuning.BURST * point.value <= newest.value else None
+    low = point.value if low is None else min(low, point.value)
+    if point.value >= tuning.BURST * max(1.0, low):
+        return (point, *bursts[: BURSTS_KEPT - 1]), None
+    return bursts, low
+
+
+def recurring(bursts: Sequence[Point]) -> float:
+    """The need that two successive bursts have reached; 0: none has recurred. The newest may still rise."""
+    return max((min(one.value, next_.value) for one, next_ in itertools.pairwise(bursts)), default=0.0)
 
 
 def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:

@@ -47,6 +47,7 @@ def capacity_of(
         concurrency=streams,
         gap_seconds=law[0] if law else None,
         gap_seconds_per_request=law[1] if law else None,
+        gap_r2=(found.fit.r2 if law and found.fit else None) or 0.0,
         kv_cache_tokens=_kv_cache_tokens(found, plan),
         input_tokens=(shape.input_tokens if shape else None) or workload.input_tokens,
         output_tokens=out,

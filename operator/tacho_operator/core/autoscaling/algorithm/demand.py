@@ -38,11 +38,13 @@ class Reading:
     """Sum over the pods, each 0 to 1."""
 
 
-def read(former: Mapping[str, Track], pods: Iterable[PodLoad], now: float) -> Reading:
+def read(
+    former: Mapping[str, Track], pods: Iterable[PodLoad], now: float, cost: RequestCost | None = None
+) -> Reading:
     """The present load, and what was counted since the ``former`` samples."""
     tracks: dict[str, Track] = {}
     silent = 0
-    counted: list[tuple[float, float, float]] = []
+    counted: list[tuple[float, float, float, float]] = []
     for pod in sorted(pods, key=lambda item: item.uid):
         sample = pod.sample
         if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
@@ -60,16 +62,18 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], now: float) -> Re
         prompts = grown(before.sample.computed_prompt_tokens, sample.computed_prompt_tokens)
         outputs = grown(before.sample.generated_tokens, sample.generated_tokens)
         # A pod that was late has counted for longer than this interval.
-        counted.append((firsts / seconds, prompts / seconds, outputs / seconds))
+        running = ((before.sample.running or 0) + (sample.running or 0)) / 2
+        expected = cost.expected_tokens(running, 1.0) if cost and outputs else 0.0
+        counted.append((firsts / seconds, prompts / seconds, outputs / seconds, expected))
     samples = [track.sample for track in tracks.values()]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
-    running = [item.running for item in samples if item.running is not None]
+    present = [item.running for item in samples if item.running is not None]
     return Reading(
         tracks=tracks,
         silent=silent,
         late=sum(now - item.time_seconds > LATE_SECONDS for item in samples),
         counted=Mix(*map(math.fsum, zip(*counted, strict=True))) if counted else None,
-        running=sum(running) if running else None,
+        running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
     )
@@ -101,25 +105,17 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
         kept * mix.requests + seconds * requests,
         kept * mix.prompt_tokens + seconds * counted.prompt_tokens,
         kept * mix.output_tokens + seconds * counted.output_tokens,
+        kept * mix.expected_tokens + seconds * counted.expected_tokens,
     )
-
-
-def pending(tracks: Mapping[str, Track], cost: RequestCost) -> float:
-    """Requests that wait: in a queue, or beyond those at the same time that a replica carries."""
-    samples = [track.sample for track in tracks.values()]
-    return math.fsum((item.waiting or 0) + _crowded(item, cost) for item in samples)
 
 
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
-    """Work of all requests in the pods, in seconds of one replica."""
-    running = math.fsum(
-        (track.sample.running or 0) - _crowded(track.sample, cost) for track in tracks.values()
-    )
-    return cost.request_seconds * (pending(tracks, cost) + tuning.LEFT * running)
-
-
-def _crowded(sample: Sample, cost: RequestCost) -> float:
-    return max(0.0, (sample.running or 0) - cost.concurrency)
+    """Work of all requests in the pods, in seconds of one replica. Those beyond the concurrency have most
+    of their answer to come."""
+    samples = [track.sample for track in tracks.values()]
+    crowded = math.fsum(max(0.0, (item.running or 0) - cost.concurrency) for item in samples)
+    running, waiting = sum(item.running or 0 for item in samples), sum(item.waiting or 0 for item in samples)
+    return cost.request_seconds * (waiting + crowded + tuning.LEFT * (running - crowded))
 
 
 def kept(offered: Sequence[Interval], cold_start_seconds: float, now: float) -> tuple[Interval, ...]:

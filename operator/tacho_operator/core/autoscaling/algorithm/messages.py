@@ -23,8 +23,6 @@ def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> 
         work = f"load of {found.offered:.2f} replicas"
         if found.growth >= 0.005:
             work += f" + {found.growth:.2f} growth within the cold start of {found.cold_start_seconds:.0f} s"
-        if found.drain >= 0.005:
-            work += f" + {found.drain:.2f} for pending requests"
         share = f"{target} x {found.trust:.2f}" if found.trust != 1 else target
         parts.append(f"{work}, over {share} = {terms['Work']:.2f}")
     if "Concurrency" in terms:
@@ -38,7 +36,8 @@ def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> 
         )
     highest = ""
     if outcome.needed < at.replicas and not outcome.blind:
-        highest = f"highest need of {outcome.window:.0f} s {outcome.highest:.2f}; now "
+        of = "recurring bursts" if outcome.recurring else f"{outcome.window:.0f} s"
+        highest = f"highest need of {of} {outcome.highest:.2f}; now "
     count = f" {silent} serving pods report no load metrics and count as full." if silent else ""
     return f"{_how_many(at, outcome)}: {highest}{'; '.join(parts)}.{_why(at, outcome)}{count}"
 

@@ -18,8 +18,6 @@ class Sum:
     offered: float | None = None
     growth: float = 0.0
     """What the trend adds until a new replica could be ready."""
-    drain: float = 0.0
-    """What works the backlog off in the drain time."""
     requests: int | None = None
     """At the same time; counted where work is not known."""
     kv_cache: float | None = None
@@ -33,7 +31,7 @@ class Sum:
         """Replicas that each known term would fill without growth."""
         found: dict[str, float] = {}
         if self.offered is not None:
-            found["Work"] = (self.offered + self.drain) / self.trust
+            found["Work"] = self.offered / self.trust
         if self.requests is not None and self.concurrency:
             found["Concurrency"] = self.requests / self.concurrency
         if self.kv_cache is not None:
@@ -70,18 +68,14 @@ def sum_of(
     trusted: float,
 ) -> Sum:
     """The sum of one moment. ``trusted``: share of the measured rate that counts."""
-    level, growth, drain = None, 0.0, 0.0
+    level, growth = None, 0.0
     if cost is not None and offered:
         level = demand.level(offered, cost.request_seconds)
         growth = min(level, demand.slope(offered) * min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS))
-        # A replica that starts now helps after its start: a shorter drain time would only start too many.
-        seconds = max(tuning.MIN_DRAIN_SECONDS, at.policy.ttft_seconds or 0.0, cold_start_seconds)
-        drain = demand.pending(reading.tracks, cost) * cost.request_seconds / seconds
     blind = level is None and reading.running is not None
     return Sum(
         offered=level,
         growth=growth,
-        drain=drain,
         requests=(reading.running or 0) + reading.waiting if blind else None,
         kv_cache=_kv_cache(reading, at.capacity, cost),
         trust=trusted,

@@ -25,6 +25,13 @@ class RequestCost:
     """A mean request."""
     concurrency: float
     """Requests at the same time that keep the measured gap. Infinite: not known."""
+    gap_seconds: float
+    gap_seconds_per_request: float
+
+    def expected_tokens(self, running: float, seconds: float) -> float:
+        """Output tokens of so many requests at the same time, by the measured law."""
+        gap = self.gap_seconds + self.gap_seconds_per_request * (running - self.concurrency)
+        return seconds * running / gap if gap > 0 else 0.0
 
     def of(self, prompt_tokens: float, output_tokens: float) -> float:
         return prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
@@ -51,9 +58,12 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
         request_tokens=prompt + output,
         request_seconds=prompt * per_prompt + output * per_output,
         concurrency=streams / crowding if streams else float("inf"),
+        gap_seconds=gap,
+        gap_seconds_per_request=beta * crowding,
     )
 
 
 def measured_mix(capacity: ReplicaCapacity, requests: float) -> Mix:
     """That many requests of the measured lengths."""
-    return Mix(requests, requests * capacity.input_tokens, requests * capacity.output_tokens)
+    tokens = requests * capacity.output_tokens
+    return Mix(requests, requests * capacity.input_tokens, tokens, tokens)

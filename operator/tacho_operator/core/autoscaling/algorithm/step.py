@@ -1,6 +1,6 @@
 """One decision: how many replicas, and why. The same arguments give the same decision.
 
-    samples -> offered load, trend, backlog, KV cache -> need -> windows -> scaling policies -> bounds
+    samples -> offered load, trend, KV cache -> need -> windows -> scaling policies -> bounds
 
 ``replicas`` includes those that still start, and the need is absolute: nothing is requested twice. Unknown is
 never zero: without load, replicas stay.
@@ -48,17 +48,23 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     )
     cold_start = behavior.cold_start(state.starts, state.cold_start_seconds)
     cost = None if state.mix is None else cost_of(at.capacity, state.mix)
-    reading = demand.read(state.tracks, at.pods, now)
+    reading = demand.read(state.tracks, at.pods, now, cost)
     former, state = state, _with_load(state, reading, cost, cold_start, now)
-    found = sum_of(at, reading, cost, state.offered, cold_start, at.capacity.trust * state.correction.factor)
+    trust = at.capacity.trust * state.correction.factor
+    if state.mix and at.capacity.gap_r2 >= tuning.MIN_R2:
+        trust *= min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, state.mix.speed))
+    found = sum_of(at, reading, cost, state.offered, cold_start, trust)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
     state = _corrected(at, former, state, found, cost, now)
     window = behavior.down_window(at.policy.down, state.changes, now)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
+    bursts, low = behavior.with_bursts(state.bursts, state.low, Point(now, found.need))
     state = dataclasses.replace(
         state,
+        bursts=bursts,
+        low=low,
         ups=behavior.with_low(state.ups, Point(now, found.need), at.policy.up.window_seconds),
         downs=behavior.with_high(state.downs, Point(now, lowest), window),
     )
@@ -152,7 +158,9 @@ def _corrected(
     seen = attainment.joint(former.tracks, state.tracks, at.policy, cost)
     recent = attainment.recent(state.attainment, seen, state.tracks.values(), at.policy, seconds)
     if not at.capacity.unverified:
-        enough = whole(found.need) <= len(state.tracks)
+        waiting = sum(track.sample.waiting or 0 for track in state.tracks.values())
+        backlog = waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
+        enough = whole(found.need + backlog) <= len(state.tracks)
         correction = attainment.corrected(
             correction, seen, at.policy, settled=enough, seconds=seconds, judged=recent.judged
         )
@@ -163,8 +171,18 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: 
     """Replicas by the need of both windows and the scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
-    highest, needed = state.downs[0].value, whole(found.need)
-    outcome = Outcome(replicas=have, needed=needed, cause="Steady", window=window, highest=highest)
+    recurring, needed = behavior.recurring(state.bursts), whole(found.need)
+    # The back-off is for noise, which moves one replica: it keeps no more than one.
+    recent = max(item.value for item in state.downs if now - item.time_seconds <= down.window_seconds)
+    highest = max(min(state.downs[0].value, recent + 1), recurring)
+    outcome = Outcome(
+        replicas=have,
+        needed=needed,
+        cause="Steady",
+        window=window,
+        highest=highest,
+        recurring=highest == recurring,
+    )
     if needed > have and not behavior.tolerated(up, found.need, have):
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
         steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have

@@ -13,16 +13,16 @@ DEVIATIONS = 2.0
 """Standard deviations of a shorter window, and of the trend, that do not count: chance causes them."""
 MAX_HORIZON_SECONDS = 600.0
 """Longest time that a trend is extrapolated: a longer one rarely continues."""
-MIN_DRAIN_SECONDS = 15.0
-"""Shortest time in which a backlog is worked off: new replicas need two samples to show in the load."""
+BURST = 2.0
+"""Ratio by which the need grows in a burst and falls after it: less is noise, or a trend."""
 MIX_SECONDS = 300.0
 """Time constant of the mean request lengths: lengths change slower than rates, and rare long ones scatter."""
 MIX_REQUESTS = 30.0
 """Weight of the measured lengths before traffic has shown its own, in requests."""
 UNKNOWN_INTERVAL = 0.10
 """Confidence interval assumed for a measurement without one, as a share of its throughput."""
-UNVERIFIED_RATE = 0.85
-"""Share of a rate that counts where random arrivals at this share missed the SLO in the measurement."""
+UNVERIFIED_RATE = 0.9
+"""Share of a rate that counts where random arrivals missed the SLO in the measurement."""
 MIN_CROWDING = 0.5
 """Answer-heavy traffic raises the concurrency to twice the measured one at most: more was not measured."""
 LEFT = 0.5
@@ -30,11 +30,13 @@ LEFT = 0.5
 CORRECTION_STEP = 0.90
 """Step of the capacity correction: larger ones overshoot before the attainment shows them."""
 MIN_CORRECTION = 0.5
-"""Lowest correction: slower replicas need a new measurement."""
+"""Lowest correction, and inverse of the highest speed: other replicas need a new measurement."""
 MAX_WINDOW_SECONDS = 1800.0
-"""Longest window of the flapping back-off, which counts the reversals of twice that time."""
+"""Longest time between two bursts that recur, and longest window of the flapping back-off."""
 
 # Limits of the guards against missing and wrong data.
+MIN_R2 = 0.95
+"""Fit of the scaling law from which the speed in service counts."""
 UNKNOWN_START_SECONDS = 60.0
 """Cold start before one was observed."""
 MAX_AGE_SECONDS = 35.0

@@ -43,13 +43,10 @@ SCALE_UP = Rules(
 )
 SCALE_DOWN = Rules(
     window_seconds=300.0,
-    paces=(
-        Pace(kind="Percent", value=25, period_seconds=300),
-        Pace(kind="Pods", value=1, period_seconds=300),
-    ),
+    paces=(Pace(kind="Percent", value=100, period_seconds=15),),
 )
-"""Defaults of spec.autoscaling.behavior. They differ from a HorizontalPodAutoscaler's in the tolerance (0
-instead of 0.1) and in the scaling policies downwards (instead of 100 percent in 15 seconds)."""
+"""Defaults of spec.autoscaling.behavior. They differ from a HorizontalPodAutoscaler's in the tolerance alone
+(0 instead of 0.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +90,8 @@ class ReplicaCapacity:
     """Time between two tokens at that concurrency."""
     gap_seconds_per_request: float | None = None
     """What each concurrent request adds to it: beta of the scaling law."""
+    gap_r2: float = 0.0
+    """How well that law fits, 0 to 1."""
     kv_cache_tokens: int | None = None
     input_tokens: int = 512
     """Lengths of the measured requests."""
@@ -191,6 +190,13 @@ class Mix:
     requests: float
     prompt_tokens: float
     output_tokens: float
+    expected_tokens: float
+    """Output tokens that the measured speed gives for as many requests at the same time."""
+
+    @property
+    def speed(self) -> float:
+        """Speed in service, relative to the measured one."""
+        return self.output_tokens / self.expected_tokens if self.expected_tokens > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +269,10 @@ class State:
     """Needed replicas of the scale-up window; the first is the lowest."""
     downs: tuple[Point, ...] = ()
     """Needed replicas of the scale-down window; the first is the highest."""
+    bursts: tuple[Point, ...] = ()
+    """Peaks of the need between falls to half, the newest first: when each was last reached."""
+    low: float | None = None
+    """Lowest need since the last of them. None: it has not fallen to half yet."""
     changes: tuple[Change, ...] = ()
     """The latest, newest first."""
     refused: Point | None = None
@@ -342,6 +352,8 @@ class Outcome:
     window: float = 0.0
     """Seconds, of the scale-down window."""
     highest: float = 0.0
-    """Highest need within that window."""
+    """Highest need within that window, or of recurring bursts."""
+    recurring: bool = False
+    """Whether it is that of recurring bursts."""
     blind: str = ""
     """Why the load is not known; "": it is."""
