@@ -11,7 +11,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
-from tacho_operator.core.autoscaling.algorithm.types import Mix
+from tacho_operator.core.autoscaling.algorithm.types import Mix, ReplicaCapacity
 
 ENTRY: dict[str, Any] = {
     "fingerprint": "f",
@@ -121,3 +121,23 @@ def test_without_a_measurement_the_kv_cache_says_how_many_fit() -> None:
     assert capacity_of([], PLAN, WORKLOAD).concurrency == 10
     assert capacity_of([], Plan(), WORKLOAD).concurrency is None
     assert capacity_of([], None, WORKLOAD).kv_cache_tokens is None
+
+
+def test_the_speed_in_service_is_that_of_the_law_for_as_many_requests() -> None:
+    """A gap of 1 / 2 s at ten requests, of which each adds 1 / 40 s."""
+    law = ReplicaCapacity(
+        requests_per_second=1.0,
+        output_tokens_per_second=20.0,
+        concurrency=10.0,
+        gap_seconds=0.5,
+        gap_seconds_per_request=0.025,
+        input_tokens=1,
+        output_tokens=20,
+    )
+    cost = cost_of(law, measured_mix(law, 30))
+    assert cost is not None
+    assert cost.expected_tokens(10, 3.0) == pytest.approx(60)
+    assert cost.expected_tokens(20, 3.0) == pytest.approx(80)
+    assert cost.expected_tokens(0, 3.0) == 0
+    assert Mix(1, 1, 30, 60).speed == 0.5
+    assert measured_mix(law, 30).speed == 1

@@ -192,7 +192,7 @@ NONE = histogram({2.5: 0, 5.0: 0}, 0)
 
 def test_a_request_has_at_least_one_answer_token() -> None:
     """Embeddings and refused answers have none: their cost is of their prompts and one step."""
-    one, none = (cost_of(CAPACITY, Mix(30.0, 300.0, tokens)) for tokens in (30.0, 0.0))
+    one, none = (cost_of(CAPACITY, Mix(30.0, 300.0, tokens, tokens)) for tokens in (30.0, 0.0))
     assert one == none
     assert one is not None
     silent = demand.mixed(Mix(30.0, 300.0, 0.0), Mix(0.0, 0.0, 2.0), 10.0)
