@@ -195,7 +195,7 @@ def test_a_request_has_at_least_one_answer_token() -> None:
     one, none = (cost_of(CAPACITY, Mix(30.0, 300.0, tokens, tokens)) for tokens in (30.0, 0.0))
     assert one == none
     assert one is not None
-    silent = demand.mixed(Mix(30.0, 300.0, 0.0), Mix(0.0, 0.0, 2.0), 10.0)
+    silent = demand.mixed(Mix(30.0, 300.0, 0.0, 0.0), Mix(0.0, 0.0, 2.0, 2.0), 10.0)
     assert silent.requests == pytest.approx(30 * math.exp(-10 / 300) + 10 * 2 * 30), "no division by zero"
 
 
