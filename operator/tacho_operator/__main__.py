@@ -68,7 +68,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     router = ChangeRouter()
-    store = Store(router)
+    store = Store(router, on_unreadable=metrics.unreadable)
     async with (
         connect(settings.kubeconfig, metrics.request) as kube,
         report_client() as client,

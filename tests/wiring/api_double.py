@@ -15,8 +15,12 @@ from aiohttp import web
 from tacho_operator.shell.kube import Kube, connect
 
 BASE = "/apis/tacho.dev/v1alpha1"
-DEEP = 3000
-"""Objects within objects: more than Python's parser reads."""
+UNREADABLE = {
+    "deep": '{"f:a":' * 3000 + "{}" + "}" * 3000,
+    "long": '"' + "\\u003c" * 700_000 + '"',
+    "digits": "1" * 5000,
+}
+"""Values that Python's parser refuses, or that are longer than the operator reads."""
 
 
 def deployment(name: str, uid: str = "", *, namespace: str = "ml", **spec: Any) -> dict[str, Any]:
@@ -41,8 +45,8 @@ class ApiDouble:
         """No watch delivers an event of this version or later; 0: every event."""
         self.expired_below = 0
         """A watch from an earlier version is refused with 410."""
-        self.deep: set[str] = set()
-        """Names whose managedFields are nested too deep."""
+        self.unreadable: dict[str, str] = {}
+        """By name: what makes the object unreadable, of UNREADABLE."""
         self.lists = self.metadata_lists = self.watches = 0
         self.writes: list[str] = []
         self._changed = asyncio.Condition()
@@ -76,11 +80,10 @@ class ApiDouble:
             self.events.append((self.version, manifest["metadata"]["namespace"], line))
             self._changed.notify_all()
 
-    def _text(self, manifest: dict[str, Any]) -> str:
-        text = json.dumps(manifest)
-        if manifest["metadata"]["name"] in self.deep:
-            fields = '{"f:a":' * DEEP + "{}" + "}" * DEEP
-            return text.replace('"generation"', f'"managedFields": [{{"fieldsV1": {fields}}}], "generation"')
+    def _text(self, manifest: dict[str, Any], *, metadata_only: bool = False) -> str:
+        text = json.dumps({"metadata": manifest["metadata"]} if metadata_only else manifest)
+        if (how := self.unreadable.get(manifest["metadata"]["name"])) and not metadata_only:
+            return text.replace('"spec":', f'"extra": {UNREADABLE[how]}, "spec":')
         return text
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -120,7 +123,9 @@ class ApiDouble:
             self.metadata_lists += metadata_only
         names = sorted(place for place in self.objects if namespace in ("", place[0]))
         end = start + int(request.query.get("limit", "100000"))
-        items = ",".join(self._text(self.objects[place]) for place in names[start:end])
+        items = ",".join(
+            self._text(self.objects[place], metadata_only=metadata_only) for place in names[start:end]
+        )
         more = str(end) if end < len(names) else ""
         metadata = json.dumps({"resourceVersion": str(self.version), "continue": more})
         text = f'{{"kind": "LLMDeploymentList", "metadata": {metadata}, "items": [{items}]}}'

@@ -64,7 +64,7 @@ class Lines:
         self.closed = False
         self._lines = list(lines)
 
-    async def readline(self) -> bytes:
+    async def readany(self) -> bytes:
         return self._lines.pop(0) if self._lines else b""
 
     def close(self) -> None:
@@ -93,7 +93,8 @@ async def watched(*lines: bytes) -> list[str]:
 
 
 async def test_a_watch_tells_events_until_its_end() -> None:
-    assert await watched(b'{"type":"ADDED","object":{}}\n', b'{"type":"BOOKMARK","object":{}}\n') == [
+    added = {"type": "ADDED", "object": {"metadata": {"name": "a", "uid": "u", "resourceVersion": "8"}}}
+    assert await watched(json.dumps(added).encode() + b"\n", b'{"type":"BOOKMARK","object":{}}\n') == [
         "ADDED",
         "BOOKMARK",
     ]

@@ -12,7 +12,13 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.types import Observed, PastMeasurement
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.observe import Observer, UnreadableResource, read_resource
+from tacho_operator.shell.observe import (
+    Observer,
+    UndecidedResource,
+    UnreadableResource,
+    read_resource,
+)
+from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
@@ -140,3 +146,19 @@ def test_a_spec_that_cannot_be_read_says_where() -> None:
     raw = raw_resource({**CLAIM_SPEC, "replicas": "many"})
     with pytest.raises(UnreadableResource, match=r"spec\.replicas"):
         read_resource(raw)
+
+
+async def test_an_own_child_that_cannot_be_read_is_named_with_what_to_do() -> None:
+    store, live, raw = held()
+    child = owned_by(raw["metadata"]["uid"], "smol-live", data={"a": "1"})
+    store.put("ConfigMap", {**child, METADATA_ONLY: "it is too long"})
+    live.raw = {**child, METADATA_ONLY: "it is too long"}
+    with pytest.raises(UndecidedResource) as undecided:
+        await observe(store, live)
+    assert undecided.value.problem.reason == "InvalidConfig"
+    assert "ConfigMap smol-live cannot be read: it is too long. Remove" in undecided.value.problem.message
+    live.raw = child
+    assert [item["data"] for item in (await observe(store, live)).config_maps] == [{"a": "1"}]
+    live.asked.clear()
+    await observe(store, live)
+    assert live.asked == [], "what was read by itself is held"

@@ -60,6 +60,11 @@ def owned_by(kind: str, name: str, uid: str = "") -> dict[str, Any]:
     return {"ownerReferences": [reference]}
 
 
+def own_config_map(version: str = "1", *, uid: str = "", **rest: Any) -> dict[str, Any]:
+    metadata = {**owned_by("LLMDeployment", "smol"), **rest.pop("metadata", {})}
+    return thing("live", version, uid=uid, metadata=metadata, **rest)
+
+
 @pytest.mark.parametrize(
     ("metadata", "seconds"),
     [
@@ -119,25 +124,28 @@ def test_our_own_field_ownership_keeps_its_place_among_the_others() -> None:
     store, _ = told()
     own = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:data": {}}}
     size = {"manager": SIZE_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    store.put("LLMDeployment", thing("smol", owner=""))
     entries = [{"manager": "kubectl"}, own, size, {"manager": FIELD_MANAGER, "subresource": "status"}]
-    store.put("ConfigMap", thing("live", metadata={"managedFields": entries}, data={"a": "1"}))
+    store.put("ConfigMap", own_config_map(metadata={"managedFields": entries}, data={"a": "1"}))
     (found,) = store.children("ConfigMap", KEY)
     assert found["metadata"]["managedFields"] == [{}, own, size]
 
 
 def test_what_is_read_may_be_changed_by_its_reader() -> None:
     store, _ = told()
-    store.put("ConfigMap", thing("live", data={"a": "1"}))
+    store.put("LLMDeployment", thing("smol", owner=""))
+    store.put("ConfigMap", own_config_map(data={"a": "1"}))
     store.children("ConfigMap", KEY)[0]["data"]["a"] = "2"
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "1"}
 
 
 def test_an_older_page_of_a_list_never_takes_the_place_of_what_was_seen() -> None:
     store, _ = told()
-    store.put("ConfigMap", thing("live", "10", data={"a": "new"}))
-    store.put("ConfigMap", thing("live", "9", data={"a": "old"}))
+    store.put("LLMDeployment", thing("smol", owner=""))
+    store.put("ConfigMap", own_config_map("10", data={"a": "new"}))
+    store.put("ConfigMap", own_config_map("9", data={"a": "old"}))
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "new"}
-    store.put("ConfigMap", thing("live", "9", uid="another", data={"a": "replaced"}))
+    store.put("ConfigMap", own_config_map("9", uid="another", data={"a": "replaced"}))
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "replaced"}
 
 

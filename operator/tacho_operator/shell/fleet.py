@@ -62,6 +62,7 @@ def reflectors(
                 namespace,
                 selector=DEPLOYMENT_LABEL if kind in CHILDREN else "",
                 optional=kind == "PersistentVolumeClaim",
+                after="LLMDeployment" if kind in CHILDREN else "",
             ),
             lists=lists,
             on_reconnect=on_reconnect,

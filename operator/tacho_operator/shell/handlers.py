@@ -19,7 +19,7 @@ import aiohttp
 import kopf
 
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.kube import KINDS, environment_proxy
+from tacho_operator.shell.kube import KINDS, PAGE, environment_proxy
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ LOGIN_EXPIRES = datetime.timedelta(minutes=10)
 IDLE_WORKER_SECONDS = 0.1
 """Seconds that kopf keeps a task for an object after its last change. Its default of 5 s means thousands of
 tasks at start."""
-LIST_PAGE = 100
 INACTIVITY_SECONDS = 150.0
 """The API server sends a bookmark about every minute: a watch without any for longer is dead."""
 WATCH_BACKOFFS_SECONDS = (0.5, 1.0, 2.0)
@@ -48,7 +47,7 @@ def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) 
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = IDLE_WORKER_SECONDS
-    settings.watching.chunk_size = LIST_PAGE
+    settings.watching.chunk_size = PAGE
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.connect_timeout = REQUEST_TIMEOUT_SECONDS
     settings.networking.request_timeout = REQUEST_TIMEOUT_SECONDS
@@ -158,7 +157,8 @@ class KopfRunner:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()
+                if not task.cancelled():  # whose error would cancel the process
+                    task.result()
             raise RuntimeError("kopf ended without an error")
         finally:
             for task in tasks:

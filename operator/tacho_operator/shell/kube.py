@@ -6,30 +6,51 @@ table is needed.
 
 from __future__ import annotations
 
-import json
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
 from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.exceptions import DynamicApiError, api_exception
-from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
+from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from tacho_operator.core.types import Manifest
+from tacho_operator.shell.api_errors import (
+    EXPIRED as EXPIRED,
+    LONGEST_MESSAGE_CHARS as LONGEST_MESSAGE_CHARS,
+    LONGEST_RETRY_AFTER_SECONDS as LONGEST_RETRY_AFTER_SECONDS,
+    ApiError as ApiError,
+    Conflict as Conflict,
+    Expired as Expired,
+    Fenced as Fenced,
+    Forbidden as Forbidden,
+    Invalid as Invalid,
+    Missing as Missing,
+    api_error,
+    requested_pause_seconds as requested_pause_seconds,
+    response_error as response_error,
+)
+from tacho_operator.shell.reading import (
+    IN_OBJECT,
+    Text,
+    Unreadable,
+    body,
+    lines,
+    metadata_only,
+    metadata_part,
+    parsed,
+    readable_event,
+)
 
-EXPIRED = 410
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
 """Owns the replicas of Deployments, and nothing else."""
-PAGE = 500
+PAGE = 50
+"""Objects in one page of a list; fewer where they are long (reading.LONGEST_BYTES)."""
 REQUEST_TIMEOUT_SECONDS = 30
-LONGEST_RETRY_AFTER_SECONDS = 120.0
-"""Maximum Retry-After that is honoured, equal to the longest pause of the operator's own. A proxy's
-request to wait a day is not honoured."""
 WATCH_SILENCE_SECONDS = 150
 """The API server sends a bookmark about every minute: a watch without any for longer has failed."""
 
@@ -56,53 +77,6 @@ NO_VERSION = "1"
 object and is refused where the object exists."""
 
 
-class ApiError(Exception):
-    """A request the API server refused, as one line; status 0 where it gave no answer."""
-
-    def __init__(self, status: int, message: str, *, retry_after_seconds: float = 0.0) -> None:
-        super().__init__(f"{status}: {message}")
-        self.status = status
-        self.message = message
-        self.retry_after_seconds = retry_after_seconds
-        """Seconds to wait before the request is repeated, by the API server's header (Retry-After of 429 and
-        5xx)."""
-
-
-class Conflict(ApiError):
-    """The object was changed, or is owned, by another client (HTTP 409)."""
-
-
-class Forbidden(ApiError):
-    """Refused by authorization, quota or admission (HTTP 403)."""
-
-
-class Invalid(ApiError):
-    """The API server cannot take the object as it is: a field of it is wrong, or it is too large."""
-
-
-class Fenced(ApiError):
-    """Refused by the chart's admission policy, as another operator holds the Lease (HTTP 403)."""
-
-
-class Missing(ApiError):
-    """The object does not exist (HTTP 404)."""
-
-
-class Expired(ApiError):
-    """The resourceVersion is too old to continue from (HTTP 410)."""
-
-
-ERRORS: dict[int, type[ApiError]] = {
-    400: Invalid, 403: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired, 413: Invalid, 422: Invalid,
-}  # fmt: skip
-"""Errors of their own, by HTTP status."""
-NOT_TYPED = "failed to create typed patch object"
-"""Words of the 500 that answers a server-side apply of a list with two items of one key."""
-FENCED = "this operator does not hold the Lease"
-"""Words of the chart's admission policy."""
-LONGEST_MESSAGE_CHARS = 4096
-
-
 class Page(NamedTuple):
     """One page of a list."""
 
@@ -110,6 +84,8 @@ class Page(NamedTuple):
     """The objects, with kind and apiVersion, which lists leave out."""
     version: str
     """The list's resourceVersion: a watch continues there."""
+    token: str | None = None
+    """Where the next page begins; none after the last one."""
 
 
 Event = tuple[str, Manifest]
@@ -129,50 +105,31 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
     return "/".join(filter(None, (f"{base}{scope}/{plural}", name, subresource)))
 
 
-def _api_error(error: DynamicApiError) -> ApiError:
-    try:
-        message = str(json.loads(error.body or "")["message"])
-    except (TypeError, ValueError, KeyError, RecursionError):
-        message = str(error.reason)
-    status = int(error.status or 0)
-    by_words = {NOT_TYPED: Invalid, FENCED: Fenced}
-    kind = next((kind for words, kind in by_words.items() if words in message), ERRORS.get(status, ApiError))
-    return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
-
-
-async def response_error(response: aiohttp.ClientResponse) -> ApiError:
-    """The error of a request that another client sent and that was refused. The response stays readable."""
-    body = await response.text(errors="replace")
-    error = aio.ApiException(status=response.status, reason=response.reason, body=body)
-    error.headers = response.headers
-    return _api_error(api_exception(error))
-
-
-def _wait_seconds(error: DynamicApiError) -> float:
-    try:
-        requested = retry_after_seconds(error) if is_retry_after_response(error) else None
-    except (OverflowError, ValueError):  # more digits than a number has here
-        return LONGEST_RETRY_AFTER_SECONDS
-    return min(requested or 0.0, LONGEST_RETRY_AFTER_SECONDS)
-
-
-def requested_pause_seconds(error: Exception) -> float:
-    """The pause that a failed request's Retry-After requests; 0 without one."""
-    return error.retry_after_seconds if isinstance(error, ApiError) else 0.0
-
-
 async def _events(response: Any) -> AsyncIterator[Event]:
     """Events of a watch, one a line."""
-    while line := await response.content.readline():
+    async for line in lines(response.content):
+        if not line.ended:
+            raise ApiError(0, "the watch was cut in the middle of an event")
         try:
-            event = json.loads(line)
-        except ValueError:
-            raise ApiError(0, "the watch was cut in the middle of an event") from None
+            event = await readable_event(line)
+        except Unreadable as error:
+            raise Expired(EXPIRED, f"{error}; everything is listed anew") from None
         if event["type"] == "ERROR":
             status = event["object"]
             code, message = int(status.get("code", 0)), str(status.get("message", ""))
             raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
         yield event["type"], event["object"]
+
+
+def _items(kind: str, page: Manifest, *, whole: bool) -> list[Manifest]:
+    """A page's objects, with the kind that lists leave out; metadata alone where they are not ``whole``."""
+    version, found = KINDS[kind][0], []
+    for item in page.get("items") or ():
+        with suppress(Unreadable):  # without a name: nothing of it can be kept
+            found.append(
+                {**(item if whole else metadata_only(item, "")), "apiVersion": version, "kind": kind}
+            )
+    return found
 
 
 _METHODS = {
@@ -192,9 +149,23 @@ class Kube:
     async def _request(
         self, verb: str, kind: str, path: str, body: Any = None, **parameters: Any
     ) -> Manifest:
-        async with self._answer(verb, kind, path, body, REQUEST_TIMEOUT_SECONDS, **parameters) as response:
-            document: Manifest = await response.json()
+        """The answer; only its metadata (METADATA_ONLY) where the rest cannot be read."""
+        text = await self._text(verb, kind, path, body, **parameters)
+        try:
+            document: Manifest = parsed(text)
+        except Unreadable as error:
+            try:
+                return metadata_only(await metadata_part(text, until=IN_OBJECT), str(error))
+            except Unreadable as unknown:
+                raise ApiError(0, f"{kind}: {unknown}") from None
         return document
+
+    async def _text(self, verb: str, kind: str, path: str, sent: Any = None, **parameters: Any) -> Text:
+        async with self._answer(verb, kind, path, sent, REQUEST_TIMEOUT_SECONDS, **parameters) as response:
+            text = await body(response.content)
+            if text.is_cut:
+                response.close()
+        return text
 
     @asynccontextmanager
     async def _answer(
@@ -209,12 +180,10 @@ class Kube:
             yield response
         except DynamicApiError as error:
             self._counted(verb, kind, int(error.status or 0))
-            raise _api_error(error) from None
+            raise api_error(error) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             self._counted(verb, kind, 0)
             raise ApiError(0, f"no answer from the API server: {type(error).__name__} {error}") from None
-        except RecursionError:
-            raise ApiError(0, f"{kind}: an object is nested too deep to be read") from None
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
         """The object; None where it does not exist."""
@@ -239,33 +208,60 @@ class Kube:
         return any(item.get("name") == plural for item in found.get("resources") or ())
 
     async def pages(
-        self, kind: str, namespace: str | None = None, selector: str = "", *, metadata_only: bool = False
+        self,
+        kind: str,
+        namespace: str | None = None,
+        selector: str = "",
+        *,
+        metadata_only: bool = False,
+        token: str | None = None,
     ) -> AsyncIterator[Page]:
-        """A list, page by page, for lists too large for memory."""
-        token: str | None = None
-        headers = {"header_params": {"Accept": ONLY_METADATA}} if metadata_only else {}
+        """A list, page by page, from ``token`` on.
+
+        A page that is too long, or that no parser takes, is read as metadata alone: then its objects have
+        METADATA_ONLY. Pages grow again after it.
+        """
+        limit, alone = PAGE, metadata_only
         while True:
-            page = await self._request(
-                "list",
-                kind,
-                _path(kind, namespace),
-                label_selector=selector or None,
-                limit=PAGE,
-                _continue=token,
-                **headers,
-            )
-            version, metadata = KINDS[kind][0], page.get("metadata", {})
-            items = [{**item, "apiVersion": version, "kind": kind} for item in page.get("items") or ()]
-            yield Page(items, str(metadata.get("resourceVersion", "")))
+            text = await self._page_text(kind, namespace, selector, limit, token, metadata_only=alone)
+            try:
+                page, readable = parsed(text), True
+            except Unreadable:
+                if not alone:
+                    alone = True
+                    continue
+                if text.is_cut and limit > 1:
+                    limit, alone = limit // 2, metadata_only
+                    continue
+                page, readable = await metadata_part(text), False
+            metadata = page.get("metadata") or {}
             token = metadata.get("continue")
+            items = _items(kind, page, whole=readable and alone == metadata_only)
+            yield Page(items, str(metadata.get("resourceVersion", "")), token)
             if not token:
                 return
+            limit, alone = min(PAGE, 2 * limit), metadata_only
+
+    async def _page_text(
+        self,
+        kind: str,
+        namespace: str | None,
+        selector: str,
+        limit: int,
+        token: str | None = None,
+        *,
+        metadata_only: bool,
+    ) -> Text:
+        headers = {"header_params": {"Accept": ONLY_METADATA}} if metadata_only else {}
+        path = _path(kind, namespace)
+        return await self._text(
+            "list", kind, path, label_selector=selector or None, limit=limit, _continue=token, **headers
+        )
 
     async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
         """The resourceVersion that a list would have now. Never older than any that was returned before."""
-        path = _path(kind, namespace)
-        page = await self._request("list", kind, path, label_selector=selector or None, limit=1)
-        return str(page.get("metadata", {}).get("resourceVersion", ""))
+        page = await metadata_part(await self._page_text(kind, namespace, selector, 1, metadata_only=True))
+        return str((page.get("metadata") or {}).get("resourceVersion", ""))
 
     @asynccontextmanager
     async def watch(

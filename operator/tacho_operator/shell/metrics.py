@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from tacho_operator.shell.resource_metrics import (
 )
 from tacho_operator.shell.workqueue import Key
 
+logger = logging.getLogger(__name__)
+
+LOGGED_LIMIT = 1000
+"""Unreadable objects whose log line is not repeated."""
 CONDITION_STATUSES = ("True", "False", "Unknown")
 REPLICA_STATES = ("desired", "current", "ready")
 
@@ -99,6 +104,12 @@ class Metrics:
             "Watches that ended: by the API server's clock (ended), too old (expired), or broken.",
             ["kind", "why"],
         )
+        self.unreadable_objects = counter(
+            "tacho_operator_unreadable_objects_total",
+            "Objects that were too long, nested too deep or no JSON, so that only their metadata is known.",
+            ["kind"],
+        )
+        self._logged: dict[tuple[str, str, str], None] = {}
         self._register_status_gauges(registry)
         self.measured = MeasuredMetrics(registry)
 
@@ -138,6 +149,16 @@ class Metrics:
     def report(self, result: str) -> None:
         """Counts a pod's report."""
         self.reports.labels(result).inc()
+
+    def unreadable(self, kind: str, namespace: str, name: str, why: str) -> None:
+        """Counts an object that cannot be read, and logs the first time."""
+        self.unreadable_objects.labels(kind).inc()
+        place = (kind, namespace, name)
+        if place not in self._logged:
+            logger.warning("%s %s/%s cannot be read: %s; its metadata alone is kept", *place, why)
+            self._logged[place] = None
+            if len(self._logged) > LOGGED_LIMIT:
+                del self._logged[next(iter(self._logged))]
 
     def reconnect(self, kind: str, why: str) -> None:
         """Counts a watch that ended."""

@@ -16,9 +16,15 @@ from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import named
 from tacho_operator.core.revisions.planning import desired_revision_name
-from tacho_operator.core.status.undecided import StoredResource, internal_error, unreadable_spec
+from tacho_operator.core.status.undecided import (
+    StoredResource,
+    internal_error,
+    unreadable_child,
+    unreadable_spec,
+)
 from tacho_operator.core.types import Manifest, Observed
 from tacho_operator.shell.kube import ApiError, Kube
+from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
@@ -40,13 +46,22 @@ class UnreadableResource(Exception):
     """A stored resource that the types refuse: an old CRD let it in."""
 
 
+class UnreadableChild(Exception):
+    """A child that others made too long or too deep: its kind and name, and why."""
+
+
 class UndecidedResource(Exception):
-    """A stored resource without a decision. Its cause is an UnreadableResource, or a defect."""
+    """A stored resource without a decision. Its cause is an UnreadableResource or UnreadableChild, or a
+    defect."""
 
     def __init__(self, found: StoredResource, cause: Exception) -> None:
-        readable = not isinstance(cause, UnreadableResource)
         self.found = found
-        self.problem = internal_error(cause) if readable else unreadable_spec(str(cause))
+        if isinstance(cause, UnreadableResource):
+            self.problem = unreadable_spec(str(cause))
+        elif isinstance(cause, UnreadableChild):
+            self.problem = unreadable_child(str(cause))
+        else:
+            self.problem = internal_error(cause)
         super().__init__(self.problem.message)
 
 
@@ -104,6 +119,13 @@ class Observer:
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
         pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
         try:
+            if METADATA_ONLY in raw:
+                raw = await self._whole("LLMDeployment", raw) or raw
+            if METADATA_ONLY in raw:
+                raise UnreadableResource(raw[METADATA_ONLY])
+            mine = {kind: await self._all_whole(kind, items) for kind, items in mine.items()}
+            replica_sets = await self._all_whole("ReplicaSet", replica_sets)
+            pods = await self._all_whole("Pod", pods)
             return await self._complete(key, raw, mine, replica_sets, pods)
         except ApiError:
             raise
@@ -112,6 +134,29 @@ class Observer:
                 raw=raw, pods=pods, deployments=mine["Deployment"], services=mine["Service"]
             )
             raise UndecidedResource(stored, error) from error
+
+    async def _all_whole(self, kind: str, items: Iterable[Manifest]) -> tuple[Manifest, ...]:
+        """The objects with what they contain, without those that were deleted. Raises UnreadableChild."""
+        found = []
+        for item in items:
+            whole = await self._whole(kind, item) if METADATA_ONLY in item else item
+            if whole is not None and METADATA_ONLY in whole:
+                raise UnreadableChild(
+                    f"{kind} {item['metadata']['name']} cannot be read: {whole[METADATA_ONLY]}"
+                )
+            found += [whole] if whole is not None else []
+        return tuple(found)
+
+    async def _whole(self, kind: str, item: Manifest) -> Manifest | None:
+        """An object of which the store has metadata alone, read by itself; None where it was deleted."""
+        metadata = item["metadata"]
+        found = await self._kube.get(kind, metadata["namespace"], metadata["name"])
+        if found is None or found["metadata"]["uid"] != metadata["uid"]:
+            return None
+        if METADATA_ONLY not in found and is_deep(found):
+            return {**found, METADATA_ONLY: NESTED}
+        self._store.put(kind, found)
+        return found
 
     async def _complete(
         self,

@@ -12,17 +12,20 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import aiohttp
 
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.handlers import INACTIVITY_SECONDS, Middlewares, OnEvent
+from tacho_operator.shell.kopf_content import ReadableContent
 from tacho_operator.shell.kube import (
     KINDS,
     ApiError,
     Counted,
     Kube,
+    Page,
     requested_pause_seconds,
     response_error,
 )
@@ -200,7 +203,14 @@ class ResourceWatch:
             self._watch_begins()
         elif "continue" not in request.url.query:
             self._kopf_listed.set()
+        if error is None:
+            token = request.url.query.get("continue")
+            content: Any = ReadableContent(response.content, partial(self._metadata_page, token))
+            response.content = content
         return response
+
+    async def _metadata_page(self, token: str | None) -> Page:
+        return await anext(self._kube.pages(KIND, self.namespace or None, metadata_only=True, token=token))
 
     def _refused(self, error: ApiError) -> None:
         """Ends the running kopf, which would try again without saying why."""

@@ -42,6 +42,15 @@ def unreadable_spec(text: str) -> Problem:
     )
 
 
+def unreadable_child(text: str) -> Problem:
+    """``text``: the object and why it cannot be read."""
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        what=f"{text}.",
+        next_step="Remove from it what others added, or delete it: the operator makes it again.",
+    )
+
+
 def internal_error(error: BaseException) -> Problem:
     """A defect of the operator, with the place where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -66,6 +66,8 @@ class WatchScope(NamedTuple):
     """Label selector of the objects; "" for all objects."""
     optional: bool = False
     """The operator works without the right to read them."""
+    after: str = ""
+    """Kind of the owners, which is listed before: only of owned objects is the content kept."""
 
 
 class Reflector:
@@ -82,7 +84,7 @@ class Reflector:
     ) -> None:
         self._kube, self._store = kube, store
         self.kind, self.namespace = scope.kind, scope.namespace
-        self._selector, self._optional = scope.selector, scope.optional
+        self._selector, self._optional, self._after = scope.selector, scope.optional, scope.after
         self._lists = lists
         self._on_reconnect = on_reconnect
         self._version = ""
@@ -147,6 +149,7 @@ class Reflector:
     async def _list(self) -> None:
         """Page by page, a few kinds at a time: neither side ever holds a whole cluster at once."""
         names: set[Name] = set()
+        await self._store.in_sync(self._after, self.namespace)
         async with self._lists:
             async for page in self._kube.pages(self.kind, self.namespace or None, self._selector):
                 version = page.version

@@ -27,10 +27,11 @@ from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.pods.owners import neighbour_of
-from tacho_operator.core.revisions.hub_backoff import hub_endpoint
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.store.trimming import Packing, trimmed
+from tacho_operator.shell.reading import METADATA_ONLY
+from tacho_operator.shell.store.state import StoreState as StoreState, is_reported as is_reported, state_of
+from tacho_operator.shell.store.trimming import Packing, kept_part
 from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
 
@@ -44,28 +45,6 @@ REMOVED_LIMIT = 10_000
 
 def utc_now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreState:
-    """The state of a resource that its queue priority depends on."""
-
-    reported: bool = True
-    """The operator has written a status, for any version of the spec. True for a deleted resource, which
-    needs no status."""
-    status_is_current: bool = False
-    """The status speaks of the spec as it is."""
-    ready: bool = False
-    why: str = ""
-    """The reason of its condition Ready, while that is not True."""
-    hub: str = ""
-    """Endpoint of its hub."""
-    serves: bool = False
-    """Some replica is ready."""
-
-    @property
-    def wait(self) -> Wait:
-        return Wait(self.why, self.hub)
 
 
 @dataclass(slots=True)
@@ -106,34 +85,17 @@ def later(version: str, than: str) -> bool:
     return version == than
 
 
-def is_reported(resource: Manifest) -> bool:
-    """Whether the operator has written its status: the API server gives each a first status of its own,
-    without observedGeneration."""
-    return bool((resource.get("status") or {}).get("observedGeneration"))
-
-
-def _state(resource: Manifest) -> StoreState:
-    status = resource.get("status") or {}
-    conditions = status.get("conditions") or ()
-    ready: Manifest = next((item for item in conditions if item.get("type") == "Ready"), {})
-    is_ready = ready.get("status") == "True"
-    return StoreState(
-        reported=is_reported(resource),
-        status_is_current=status.get("observedGeneration") == resource["metadata"].get("generation"),
-        ready=is_ready,
-        why="" if is_ready else intern(str(ready.get("reason", ""))),
-        hub=intern(hub_endpoint(resource.get("spec") or {})),
-        serves=bool(status.get("readyReplicas")),
-    )
-
-
 class Store:
     """Filled by reflectors; calls ``on_change`` for every change of a field that decisions read."""
 
     def __init__(
-        self, on_change: Callable[[StoreChange], None], clock: Callable[[], datetime] = utc_now
+        self,
+        on_change: Callable[[StoreChange], None],
+        clock: Callable[[], datetime] = utc_now,
+        on_unreadable: Callable[[str, str, str, str], None] = lambda *_: None,
     ) -> None:
-        self._on_change = on_change
+        """``on_unreadable`` is called with kind, namespace, name and the reason."""
+        self._on_change, self._on_unreadable = on_change, on_unreadable
         self._objects: dict[str, dict[Name, StoredObject]] = {kind: {} for kind in KINDS}
         self._packing = {kind: Packing() for kind in KINDS}
         self._owned: dict[str, dict[Name, tuple[Name, ...]]] = {kind: {} for kind in KINDS}
@@ -256,6 +218,11 @@ class Store:
         found = self._read(kind, (namespace, name))
         return found is not None and bool(found["metadata"].get("deletionTimestamp"))
 
+    async def in_sync(self, kind: str, namespace: str) -> None:
+        """Waits until that stream is up to date."""
+        while (kind, namespace) in self._stale:
+            await self.changed()
+
     async def changed(self) -> None:
         """Waits for the next event of any stream."""
         future = asyncio.get_running_loop().create_future()
@@ -268,17 +235,21 @@ class Store:
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest) -> None:
         """An object as it is now."""
-        kept = trimmed(kind, manifest)
+        kept = kept_part(kind, manifest, self.find)
         metadata = kept["metadata"]
         version = str(metadata.pop("resourceVersion", ""))
         # Children repeat their resource's names: each is kept once.
         name = (intern(metadata.get("namespace", "")), intern(metadata["name"]))
+        if why := kept.get(METADATA_ONLY):
+            self._on_unreadable(kind, *name, why)
         former = self._objects[kind].get(name)
         # A list that is read page by page may be older than what was watched meanwhile. kopf's events of two
         # uids of one name, moreover, may arrive in either order; a reflector's stream is in order.
         may_be_older = former is not None and (former.uid == metadata["uid"] or kind == "LLMDeployment")
         if former is not None and may_be_older and not later(version, former.version):
             return
+        if former is not None and METADATA_ONLY in kept and version == former.version:
+            return  # the held one may be whole
         text = self._packing[kind].packed(kept, former.text if former else b"")
         if former is not None and former.text is text:
             former.version = version
@@ -290,9 +261,9 @@ class Store:
                 uid=metadata["uid"],
                 version=version,
                 owner=intern((metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")),
-                node=intern(kept["spec"].get("nodeName", "")) if kind == "Pod" else "",
+                node=intern((kept.get("spec") or {}).get("nodeName", "")) if kind == "Pod" else "",
                 text=text,
-                state=_state(kept) if kind == "LLMDeployment" else StoreState(),
+                state=state_of(kept) if kind == "LLMDeployment" else StoreState(),
                 history=None if (kept.get("status") or {}).get("measurements") else (),
             )
             self._objects[kind][name] = entry

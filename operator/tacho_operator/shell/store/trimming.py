@@ -12,8 +12,19 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tacho_operator.core.names import (
+    ATTEMPT_ANNOTATION,
+    DELETION_COST_ANNOTATION,
+    DEPLOYMENT_LABEL,
+    MEASURE_KEY_ANNOTATION,
+    RESUMES_ANNOTATION,
+    REVISION_LABEL,
+    ROLE_LABEL,
+)
+from tacho_operator.core.pods.owners import controller
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
+from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 
 OWN = (FIELD_MANAGER, SIZE_MANAGER)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -24,9 +35,63 @@ CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
 POD_STATUS = ("phase", "reason", "message", "podIP")
 
 
+READ_LABELS = (DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL)
+POD_ANNOTATIONS = (ATTEMPT_ANNOTATION, DELETION_COST_ANNOTATION, MEASURE_KEY_ANNOTATION, RESUMES_ANNOTATION)
+LONGEST_POD_ANNOTATION = 1024
+"""Characters. Own ones are numbers and hashes; anyone's may have 256 KiB."""
+IDENTITY = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
+)  # fmt: skip
+
+
+CONTROLLED = frozenset(
+    {"ConfigMap", "ControllerRevision", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}
+)
+"""Children that the LLMDeployment itself controls, and whose content decisions read."""
+Find = Callable[[str, str, str], tuple[str, str] | None]
+"""Uid and version of a held object, by kind, namespace and name."""
+
+
+def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
+    """The fields that decisions read; of what cannot be read and of objects of another owner the metadata.
+
+    An object whose owner is held only later is read whole for the owner's first decision.
+    """
+    why = manifest.get(METADATA_ONLY)
+    if why is None and kind in CONTROLLED and not _has_held_owner(manifest, find):
+        why = ""
+    if why is not None:
+        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: why}
+    kept = trimmed(kind, manifest)
+    if is_deep(kept):
+        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: NESTED}
+    return kept
+
+
+def _has_held_owner(manifest: Manifest, find: Find) -> bool:
+    owner = controller(manifest) or {}
+    found = find("LLMDeployment", manifest["metadata"].get("namespace", ""), str(owner.get("name")))
+    return found is not None and found[0] == owner.get("uid")
+
+
 def trimmed(kind: str, manifest: Manifest) -> Manifest:
     """The part of ``manifest`` that the store keeps."""
     return {"metadata": _metadata(manifest["metadata"]), **_BODIES[kind](manifest)}
+
+
+def _identity(full: Manifest) -> Manifest:
+    kept = _some(full, IDENTITY)
+    if labels := _some(full.get("labels"), READ_LABELS):
+        kept["labels"] = labels
+    if (owner := controller({"metadata": full})) is not None:
+        kept["ownerReferences"] = [owner]
+    return kept
+
+
+def _pod_metadata(full: Manifest) -> Manifest:
+    found = _some(full.get("annotations"), POD_ANNOTATIONS)
+    kept = {key: value for key, value in found.items() if len(value) <= LONGEST_POD_ANNOTATION}
+    return {**_identity(full), **({"annotations": kept} if kept else {})}
 
 
 def _metadata(full: Manifest) -> Manifest:
@@ -66,7 +131,7 @@ def _deployment(manifest: Manifest) -> Manifest:
 
 
 def _replica_set(manifest: Manifest) -> Manifest:
-    return {"status": _replica_failure(manifest)}
+    return {"metadata": _identity(manifest["metadata"]), "status": _replica_failure(manifest)}
 
 
 def _replica_failure(manifest: Manifest) -> Manifest:
@@ -85,11 +150,18 @@ def _pod(manifest: Manifest) -> Manifest:
     status["conditions"] = [_some(item, CONDITION) for item in full.get("conditions") or ()]
     for key in ("initContainerStatuses", "containerStatuses"):
         status[key] = [_some(item, CONTAINER_STATUS) for item in full.get(key) or ()]
-    return {"spec": _some(manifest.get("spec"), ("nodeName",)), "status": status}
+    return {
+        "metadata": _pod_metadata(manifest["metadata"]),
+        "spec": _some(manifest.get("spec"), ("nodeName",)),
+        "status": status,
+    }
 
 
 def _claim(manifest: Manifest) -> Manifest:
-    return {"spec": _some(manifest.get("spec"), ("accessModes",))}
+    return {
+        "metadata": _identity(manifest["metadata"]),
+        "spec": _some(manifest.get("spec"), ("accessModes",)),
+    }
 
 
 def _node(manifest: Manifest) -> Manifest:

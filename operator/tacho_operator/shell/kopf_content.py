@@ -1,0 +1,78 @@
+"""What kopf reads of the API server's answers, made readable before.
+
+kopf holds a line of any length and parses it with a bare json.loads. It ends at the first object that is
+nested too deep or has an integer of too many digits, and the watch of every LLMDeployment ends with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from tacho_operator.shell.kube import EXPIRED, Page
+from tacho_operator.shell.reading import (
+    METADATA_ONLY,
+    NESTED,
+    Text,
+    Unreadable,
+    body,
+    is_deep,
+    lines,
+    metadata_only,
+    metadata_part,
+    parsed,
+    readable_event,
+)
+
+LIST_ANEW = {"type": "ERROR", "object": {"kind": "Status", "code": EXPIRED}}
+MetadataPage = Callable[[], Awaitable[Page]]
+"""Reads the page of the same request as metadata alone."""
+
+
+class ReadableContent:
+    """Stands in for a response's content: what kopf reads of it, it can parse."""
+
+    def __init__(self, content: Any, metadata_page: MetadataPage) -> None:
+        self._content, self._metadata_page = content, metadata_page
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
+        """A watch, one event a chunk. A line that was cut is left out: kopf watches again from before it."""
+        async for line in lines(self._content):
+            if line.ended:
+                yield await readable_line(line) + b"\n"
+
+    async def read(self) -> bytes:
+        """A page of a list."""
+        text = await body(self._content)
+        try:
+            if not is_deep(parsed(text)):
+                return text.start
+        except Unreadable:
+            pass
+        if not text.is_cut:
+            return _dumped(await metadata_part(text), "")
+        page = await self._metadata_page()
+        metadata = {"resourceVersion": page.version, "continue": page.token or ""}
+        return _dumped({"metadata": metadata, "items": page.items}, "")
+
+
+async def readable_line(line: Text) -> bytes:
+    """The line, or an event that kopf can parse in its place."""
+    try:
+        event = await readable_event(line)
+    except Unreadable:
+        return json.dumps(LIST_ANEW).encode()
+    if METADATA_ONLY in event["object"]:
+        return json.dumps(event).encode()
+    if is_deep(event):
+        return json.dumps({**event, "object": metadata_only(event["object"], NESTED)}).encode()
+    return line.start
+
+
+def _dumped(page: dict[str, Any], why: str) -> bytes:
+    items = [metadata_only(item, why) for item in page.get("items") or ()]
+    return json.dumps({**page, "items": items}).encode()

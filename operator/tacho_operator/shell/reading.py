@@ -1,0 +1,187 @@
+"""Reads the API server's answers within bounds: whatever cannot be read leaves its metadata.
+
+An object of another tenant may be as long as etcd accepts, six times that as JSON, and nested as deep as the
+API server accepts. Of a line or a body at most ``LONGEST_BYTES`` are held; the rest is dropped as it arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple, Protocol
+
+LONGEST_BYTES = 4 << 20
+"""Of one object, or of one page of a list. etcd takes 1.5 MiB; an LLMDeployment is stored as it is sent."""
+DEEPEST = 100
+"""Containers within containers. Own objects have about 20; Python's parser and its callers end near 900."""
+METADATA_ONLY = "tacho.dev/metadata-only"
+"""Key beside ``metadata`` of an object of which nothing else was kept. Its value: why the object cannot be
+read; "" where it may be readable by itself."""
+
+NESTED = "it is nested too deep"
+_METADATA_DEEPEST = 6
+"""A list's items' owner references."""
+IN_OBJECT, _IN_EVENT = 2, 3
+"""How deep the metadata lies."""
+_STEP = re.compile(rb'(?:[^"{}\[\],]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\],])', re.DOTALL)
+"""Up to the next bracket or comma outside strings."""
+_METADATA_BEGINS = (b'"metadata":{', b'"metadata": {')
+_CLOSERS = {b"{": b"}", b"[": b"]"}
+
+
+class Chunks(Protocol):
+    """The body of a response."""
+
+    async def readany(self) -> bytes: ...
+
+
+class Text(NamedTuple):
+    """A line or a body."""
+
+    start: bytes
+    """All of it, or its first LONGEST_BYTES."""
+    length: int
+    """Bytes before the newline or the end."""
+    ended: bool = True
+    """False: the stream ended in the middle of the line."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was too long to be held."""
+        return self.length > len(self.start)
+
+
+class Unreadable(ValueError):
+    """JSON that is too long, nested too deep, or none."""
+
+
+async def lines(content: Chunks) -> AsyncIterator[Text]:
+    """Lines that are not empty."""
+    held, length = bytearray(), 0
+    while chunk := await content.readany():
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            held += chunk[start : min(end, start + LONGEST_BYTES - len(held))]
+            if length + end - start:
+                yield Text(bytes(held), length + end - start)
+            held, length, start = bytearray(), 0, end + 1
+        held += chunk[start : start + LONGEST_BYTES - len(held)]
+        length += len(chunk) - start
+    if length:
+        yield Text(bytes(held), length, ended=False)
+
+
+async def body(content: Chunks) -> Text:
+    """The whole body, or as much of it as may be held: then the rest is still to come."""
+    held = bytearray()
+    while chunk := await content.readany():
+        held += chunk
+        if len(held) > LONGEST_BYTES:
+            return Text(bytes(held[:LONGEST_BYTES]), len(held))
+    return Text(bytes(held), len(held))
+
+
+def parsed(text: Text) -> Any:
+    """The document. Raises Unreadable."""
+    if text.is_cut:
+        raise Unreadable(f"it is longer than {LONGEST_BYTES >> 20} MiB as JSON")
+    try:
+        return json.loads(text.start)
+    except RecursionError:
+        raise Unreadable(NESTED) from None
+    except ValueError as error:  # an integer of thousands of digits too
+        raise Unreadable(f"it is no JSON that Python reads: {error}") from None
+
+
+def is_deep(document: Any) -> bool:
+    """Whether containers are nested deeper than DEEPEST."""
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+async def metadata_part(text: Text, until: int = 0) -> dict[str, Any]:
+    """What is left of a text that cannot be read, without deep containers and what follows a cut; {} where
+    nothing is.
+
+    ``until``: how deep the one ``metadata`` lies, after which the rest is left out. A long text takes seconds
+    without it, so the work is a thread's.
+    """
+    return await asyncio.to_thread(_metadata_part, text.start, until)
+
+
+def _metadata_part(text: bytes, until: int) -> dict[str, Any]:
+    kept, closers, depth, position, is_metadata = bytearray(), bytearray(), 0, 0, False
+    cut, cut_closers = 0, b""
+    while step := _STEP.match(text, position):
+        token, shallow = step[1], depth <= _METADATA_DEEPEST
+        if token in _CLOSERS:
+            depth += 1
+            if depth == until:
+                is_metadata = step[0].endswith(_METADATA_BEGINS)
+            if depth <= _METADATA_DEEPEST:
+                kept += step[0]
+                closers += _CLOSERS[token]
+            elif shallow:
+                kept += text[position : step.start(1)] + b"null"
+        elif token == b",":
+            if shallow:
+                kept += text[position : step.start(1)]
+                cut, cut_closers = len(kept), bytes(closers)
+                kept += token
+        else:
+            if shallow:
+                kept += step[0]
+                closers = closers[:-1]
+            depth -= 1
+            if is_metadata and depth == until - 1:
+                cut, cut_closers = len(kept), bytes(closers)
+                break
+        position = step.end()
+    if closers:
+        kept = kept[:cut] + cut_closers[::-1]
+    try:
+        found = json.loads(kept, parse_int=str)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def metadata_only(manifest: Any, why: str) -> dict[str, Any]:
+    """Of an object its metadata and its kind. Raises Unreadable where it has no name or version."""
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+    if not isinstance(metadata, dict) or not {"name", "uid", "resourceVersion"} <= metadata.keys():
+        raise Unreadable(f"an object without a name that can be read: {why}")
+    kept = {key: value for key, value in metadata.items() if key != "managedFields" and value is not None}
+    kinds = {key: manifest[key] for key in ("apiVersion", "kind") if key in manifest}
+    return {**kinds, "metadata": kept, METADATA_ONLY: why}
+
+
+async def readable_event(text: Text) -> dict[str, Any]:
+    """An event of a watch, with its object as far as it can be read. Raises Unreadable where its object is
+    unknown."""
+    try:
+        event = parsed(text)
+        what, manifest = event["type"], event["object"]
+        if what in ("ERROR", "BOOKMARK"):
+            return {
+                "type": str(what),
+                "object": {**manifest, "metadata": {**(manifest.get("metadata") or {})}},
+            }
+        metadata_only(manifest, "")
+    except Unreadable as error:
+        event = await metadata_part(text, until=_IN_EVENT)
+        return {"type": event.get("type"), "object": metadata_only(event.get("object"), str(error))}
+    except (TypeError, KeyError, AttributeError):
+        raise Unreadable("an event without an object") from None
+    return {"type": str(what), "object": manifest}

@@ -1,0 +1,212 @@
+"""Whatever the API server sends is read within bounds: as it is, as its metadata, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given, strategies as st
+
+from tacho_operator.shell import kube as kube_module, reading
+from tacho_operator.shell.kube import Expired, Kube, connect
+from tacho_operator.shell.reading import METADATA_ONLY, Text, Unreadable, lines, metadata_part, readable_event
+from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.workqueue import Key
+from tests.wiring.api_double import UNREADABLE
+from tests.wiring.test_kube import Watching, kubeconfig
+
+LONG = 300
+"""LONGEST_BYTES in these tests."""
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Drawn:
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._chunks = list(chunks)
+
+    async def readany(self) -> bytes:
+        return self._chunks.pop(0) if self._chunks else b""
+
+
+@given(st.lists(st.binary(min_size=1, max_size=2 * LONG) | st.sampled_from([b"\n", b"{}\n", b"x" * LONG])))
+def test_lines_are_the_same_in_any_chunks_and_none_is_held_beyond_the_limit(chunks: list[bytes]) -> None:
+    async def read() -> list[Text]:
+        return [line async for line in lines(Drawn(chunks))]
+
+    with patch.object(reading, "LONGEST_BYTES", LONG):
+        found = asyncio.run(read())
+    *ended, rest = b"".join(chunks).split(b"\n")
+    expected = [(line[:LONG], len(line), True) for line in ended if line]
+    assert found == expected + ([(rest[:LONG], len(rest), False)] if rest else [])
+
+
+VALUES = st.one_of(
+    st.integers(0, 4000).map(lambda depth: "[" * depth + "]" * depth if depth else "0"),
+    st.integers(0, 4000).map(lambda depth: '{"a":' * depth + "1" + "}" * depth),
+    st.integers(1, 6000).map(lambda digits: "1" * digits),
+    st.text(max_size=2 * LONG).map(json.dumps),
+    st.recursive(
+        st.none() | st.text(max_size=9),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner),
+    ).map(json.dumps),
+)
+METADATA = {"name": "a", "namespace": "ml", "uid": "u", "resourceVersion": "8"}
+
+
+@given(st.sampled_from(["ADDED", "MODIFIED", "DELETED"]), VALUES, st.integers(0, 4 * LONG))
+def test_an_event_is_read_whole_or_by_its_metadata(what: str, value: str, length: int) -> None:
+    metadata = f'{json.dumps(METADATA)[:-1]}, "managedFields": [{value}]}}'
+    text = (
+        f'{{"type":"{what}","object":{{"kind":"ConfigMap","metadata":{metadata},"data":{value}}}}}'.encode()
+    )
+    line = Text(text[: max(length, LONG)], len(text))
+    event = asyncio.run(readable_event(line))
+    found = event["object"]["metadata"]
+    assert event["type"] == what
+    assert {key: found[key] for key in METADATA} == METADATA
+    if METADATA_ONLY in event["object"]:
+        assert event["object"].keys() == {"kind", "metadata", METADATA_ONLY}
+    else:
+        assert event == json.loads(text)
+
+
+@given(st.binary(max_size=LONG) | VALUES.map(str.encode), st.integers(0, LONG), st.booleans())
+def test_what_is_no_event_is_unreadable_and_nothing_else(text: bytes, cut: int, is_event: bool) -> None:
+    if is_event:
+        text = b'{"type":"ADDED","object":' + text + b"}"
+    with contextlib.suppress(Unreadable):
+        event = asyncio.run(readable_event(Text(text[: len(text) - cut], len(text))))
+        assert event["type"] in ("ERROR", "BOOKMARK") or event["object"]["metadata"]["name"]
+
+
+async def test_the_metadata_of_a_custom_resource_is_found_behind_its_deep_fields() -> None:
+    deep = '{"f:a":' * 3000 + "1" + "}" * 3000
+    text = f'{{"metadata":{{"managedFields":[{{"fieldsV1":{deep}}}],"name":"a"}},"spec":{{}}}}'.encode()
+    found = await metadata_part(Text(text, len(text)))
+    assert found["metadata"]["name"] == "a"
+
+
+async def test_an_event_of_an_unknown_object_means_a_new_list_and_no_end() -> None:
+    kube = Kube(Watching(b'{"type":"ADDED","object":' + b"[" * 5000 + b"\n"))
+    async with kube.watch("Pod", "ml", "a", "7") as events:
+        with pytest.raises(Expired):
+            await anext(events)
+
+
+class Lists:
+    """An API server of ConfigMaps, some of which cannot be read."""
+
+    def __init__(self, count: int, unreadable: dict[int, str]) -> None:
+        self.objects = [self._object(number, unreadable.get(number, "0")) for number in range(count)]
+        self.asked: list[tuple[int, bool]] = []
+
+    def _object(self, number: int, value: str) -> tuple[str, str]:
+        metadata = json.dumps({**METADATA, "name": f"c{number:03}", "uid": f"u{number}"})
+        return f'{{"metadata":{metadata},"data":{{"a":{value}}}}}', f'{{"metadata":{metadata}}}'
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await asyncio.sleep(600)
+        alone = "PartialObjectMetadata" in request.headers["Accept"]
+        start, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
+        self.asked.append((limit, alone))
+        end = start + limit
+        token = f',"continue":"{end}"' if end < len(self.objects) else ""
+        texts = (texts[alone] for texts in self.objects[start:end])
+        body = f'{{"metadata":{{"resourceVersion":"9"{token}}},"items":[{",".join(texts)}]}}'
+        return web.Response(text=body, content_type="application/json")
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        application = web.Application()
+        application.router.add_route("GET", "/{path:.*}", self.answer)
+        async with TestServer(application) as server:
+            yield str(server.make_url("/"))
+
+
+@pytest.mark.parametrize("how", UNREADABLE)
+async def test_a_page_that_cannot_be_read_is_read_as_metadata(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube_module, "PAGE", 8)
+    lists = Lists(20, {9: UNREADABLE[how]})
+    async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
+        found = await kube.list_all("ConfigMap")
+    assert [item["metadata"]["name"] for item in found] == [f"c{number:03}" for number in range(20)]
+    assert [METADATA_ONLY in item for item in found] == [False] * 8 + [True] * 8 + [False] * 4
+    assert lists.asked == [(8, False), (8, False), (8, True), (8, False)]
+
+
+PEAK = """
+import asyncio, re, sys
+from pathlib import Path
+from tacho_operator.shell.kube import connect
+from tacho_operator.shell.store.reflector import Reflector, WatchScope
+from tacho_operator.shell.store.store import Store
+
+async def main():
+    store = Store(lambda change: None)
+    async with connect(sys.argv[1]) as kube:
+        scope = WatchScope("ConfigMap")
+        stream = Reflector(kube, store, scope, lists=asyncio.Semaphore(1), on_reconnect=lambda *_: None)
+        task = asyncio.create_task(stream.run())
+        while store.stale():
+            await asyncio.sleep(0.05)
+        task.cancel()
+    peak_kib = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+    print(store.size("ConfigMap"), int(peak_kib) // 1024)
+
+asyncio.run(main())
+"""
+
+
+async def test_thirty_objects_of_a_megabyte_of_escapes_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """Whole, in one page of today's JSON, they took more than 500 MiB."""
+    lists = Lists(30, dict.fromkeys(range(30), '"' + "\\u003c" * 1_000_000 + '"'))
+    async with lists.serving() as url:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PEAK, kubeconfig(tmp_path, url),
+            stdout=subprocess.PIPE, cwd=REPOSITORY,
+        )  # fmt: skip
+        told, _ = await process.communicate()
+    count, peak_mib = map(int, told.split())
+    assert count == 30
+    assert peak_mib < 150
+
+
+def test_what_is_held_of_anothers_objects_is_whose_they_are() -> None:
+    store = Store(lambda change: None)
+    owner = {"kind": "LLMDeployment", "name": "smol", "uid": "u-smol", "controller": True}
+    metadata: dict[str, Any] = {
+        **METADATA,
+        "labels": {"tacho.dev/deployment": "smol", "mine": "x" * 63},
+        "annotations": {"note": "x" * 200_000},
+        "managedFields": [{"manager": "me"}],
+        "ownerReferences": [owner],
+    }
+    manifest = {"metadata": metadata, "data": {"a": "x" * 1000}}
+    key = Key("ml", "smol")
+    store.put("ConfigMap", manifest)
+    (found,) = store.children("ConfigMap", key)
+    assert "data" not in found
+    assert found["metadata"].keys() == {*METADATA, "labels", "ownerReferences"}
+    assert found["metadata"]["labels"] == {"tacho.dev/deployment": "smol"}
+    store.put("LLMDeployment", {"metadata": {**METADATA, "name": "smol", "uid": "u-smol"}, "spec": {}})
+    store.put("ConfigMap", manifest)
+    (found,) = store.children("ConfigMap", key)
+    assert found["data"] == manifest["data"], "its owner is held"
+    store.put("Pod", {**manifest, "spec": {}, "status": {}})
+    (found,) = store.children("Pod", key)
+    assert "annotations" not in found["metadata"]
