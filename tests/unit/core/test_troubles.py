@@ -16,7 +16,7 @@ from tacho_operator.core.status.requeue import STALLED_SECONDS
 from tacho_operator.core.types import ChildRefusal
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import CLAIM_SPEC, changed, facts
-from tools.harness.world import MOCK_SPEC, World
+from tools.harness.world import MOCK_SPEC, World, world_of
 from tools.mock.specs import cpu_node, smollm2
 
 
@@ -303,6 +303,19 @@ def test_ready_follows_the_pods_while_a_child_is_refused_or_unanswered() -> None
         world.reconcile(1)
         assert world.brief("Ready")[0] == "False"
         assert world.brief("Reconciling") != ("False", "Settled")
+
+
+def test_a_refused_candidate_is_no_refused_change_of_the_size() -> None:
+    world = world_of()
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    (candidate,) = {name for name in _applied(world, "Deployment") if name not in world.sizes()}
+    world.refusals = (ChildRefusal(kind="Deployment", name=candidate, message=INVALID, invalid=True),)
+    world.reconcile(1)
+    assert world.brief("AbleToScale")[1] != "FailedUpdateScale"
+    (active,) = world.sizes().keys() - {candidate}
+    world.refusals = (ChildRefusal(kind="Deployment", name=active, message=INVALID, invalid=True),)
+    world.reconcile(1)
+    assert world.brief("AbleToScale") == ("False", "FailedUpdateScale")
 
 
 def _applied(world: World, kind: str) -> set[str]:
