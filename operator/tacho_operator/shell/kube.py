@@ -50,6 +50,8 @@ SIZE_MANAGER = "tacho-scaler"
 """Owns the replicas of Deployments, and nothing else."""
 PAGE = 50
 """Objects in one page of a list; fewer where they are long (reading.LONGEST_BYTES)."""
+METADATA_PAGE = 500
+"""The same, of metadata alone."""
 REQUEST_TIMEOUT_SECONDS = 30
 WATCH_SILENCE_SECONDS = 150
 """The API server sends a bookmark about every minute: a watch without any for longer has failed."""
@@ -221,7 +223,8 @@ class Kube:
         A page that is too long, or that no parser takes, is read as metadata alone: then its objects have
         METADATA_ONLY. Pages grow again after it.
         """
-        limit, alone = PAGE, metadata_only
+        limit = largest = METADATA_PAGE if metadata_only else PAGE
+        alone = metadata_only
         while True:
             text = await self._page_text(kind, namespace, selector, limit, token, metadata_only=alone)
             try:
@@ -240,7 +243,7 @@ class Kube:
             yield Page(items, str(metadata.get("resourceVersion", "")), token)
             if not token:
                 return
-            limit, alone = min(PAGE, 2 * limit), metadata_only
+            limit, alone = min(largest, 2 * limit), metadata_only
 
     async def _page_text(
         self,
