@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from tacho_operator.core.election import Candidate, holder_of
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import lease as module
 from tacho_operator.shell.kube import ApiError, Conflict, Fenced, Forbidden, Kube
 from tacho_operator.shell.lease import Elector, LeaseLost, LeasePlace
@@ -45,7 +46,10 @@ class LeaseServer:
         return await self._store(manifest)
 
     async def try_create(self, manifest: dict[str, Any]) -> None:
-        assert manifest["metadata"]["namespace"] == PLACE.trial_namespace
+        metadata = manifest["metadata"]
+        assert metadata["namespace"] == PLACE.trial_namespace
+        assert DEPLOYMENT_LABEL in metadata["labels"], "else the policy does not match it"
+        assert [item["kind"] for item in metadata["ownerReferences"]] == ["LLMDeployment"]
         await self._answer()
         if self.trials:
             raise self.trials.pop(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +26,7 @@ from tacho_operator.core.election import (
 )
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.kube import ApiError, Fenced, Kube
+from tacho_operator.shell.kube import KINDS, ApiError, Fenced, Kube
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,17 @@ class Elector:
         metadata = {
             "name": "tacho-leader-trial",
             "namespace": self._place.trial_namespace,
-            "labels": {DEPLOYMENT_LABEL: "trial"},  # the policy is of objects with this label
+            # The chart's policies are of objects with this label and owner.
+            "labels": {DEPLOYMENT_LABEL: "trial"},
+            "ownerReferences": [
+                {
+                    "apiVersion": KINDS["LLMDeployment"][0],
+                    "kind": "LLMDeployment",
+                    "name": "trial",
+                    "uid": str(uuid.UUID(int=0)),
+                    "controller": True,
+                }
+            ],
         }
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
