@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.core.autoscaling.algorithm.capacity import UNATTAINABLE
-from tacho_operator.core.autoscaling.algorithm.types import SCALE_UP, Bounds, Pace, Policy
+from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, SCALE_UP, Bounds, Pace, Policy
 from tacho_operator.core.autoscaling.recommendation import Recommendation
 from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.types import ChildRefusal, Scaled
@@ -107,7 +107,8 @@ def too_many() -> Scaled:
 
 
 def fewer_than_paced() -> Scaled:
-    return told(idle(5, 310))
+    slow = dataclasses.replace(SCALE_DOWN, paces=(Pace(kind="Pods", value=1, period_seconds=300),))
+    return told(idle(5, 310, Policy(bounds=Bounds(least=1, most=9), down=slow)))
 
 
 def unreadable() -> Scaled:
