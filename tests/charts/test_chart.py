@@ -13,7 +13,8 @@ import yaml
 from tacho_engines.registry import engine_profiles
 from tacho_operator.config import load_settings
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.shell.kube import FENCED, KINDS
+from tacho_operator.shell.api_errors import FENCED
+from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.observe import CHILDREN
 from tools.harness.helm import CHART, REQUIRED, ChartRefused, Helm, kinds
 

@@ -176,6 +176,8 @@ def _changed(
     )
     if any(getattr(old, name) != getattr(status, name) for name in plain if name not in ignored):
         return True
+    if [item.time for item in old.decisions[:1]] != [item.time for item in status.decisions[:1]]:
+        return True  # as many are recommended, from another number of replicas
     if _briefly(former.conditions, ignored) != _briefly(conditions, ignored):
         return True
     if (old.requests_per_second_per_replica is None) != (status.requests_per_second_per_replica is None):

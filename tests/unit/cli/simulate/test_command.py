@@ -53,7 +53,7 @@ def resource(folder: Path, **status: Any) -> str:
         manifest(
             folder,
             slo={"ttftMilliseconds": 500, "tpotMilliseconds": 40},
-            autoscaling={"minReplicas": 2, "maxReplicas": 5},
+            autoscaling={"minReplicas": 1, "maxReplicas": 5},
             cost={"pricePerGPUHour": "3"},
         )
     )
@@ -87,7 +87,7 @@ def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
     told = call(capsys, "simulate", "--trace", trace, "-f", resource(tmp_path), "-o", "json")
     document = json.loads(told.out)
     assert document["setting"] == {
-        "minReplicas": 2,
+        "minReplicas": 1,
         "maxReplicas": 5,
         "coldStartSeconds": 40.0,
         "startSeconds": [40.0],
@@ -106,7 +106,7 @@ def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
     own, best = document["runs"]
     assert (own["policy"], best["policy"]) == ("tacho", "greedy")
     assert own["cost"] == pytest.approx(3 * own["gpuHours"], abs=1e-4)
-    assert own["replicas"][0] == {"timeSeconds": 0.0, "desired": 2, "ready": 2}
+    assert own["replicas"][0] == {"timeSeconds": 0.0, "desired": 1, "ready": 1}
     assert own["requests"] == 4200
     assert own["failed"] == 0
     assert own["decisions"][0]["timeSeconds"] > 600
