@@ -82,6 +82,7 @@ def test_what_is_read_is_watched_and_nothing_else_is(helm: Helm) -> None:
     kinds_read = ("LLMDeployment", *CHILDREN, "PersistentVolumeClaim", "Node")
     assert watched == {KINDS[kind][1] for kind in kinds_read}
     assert watched == {name for name, verbs in found if "list" in verbs}
+    assert {KINDS[kind][1] for kind in CHILDREN} <= {name for name, verbs in found if "get" in verbs}
 
 
 def test_only_what_the_operator_ever_deletes_may_be_deleted(helm: Helm) -> None:

@@ -11,7 +11,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.types import Observed, PastMeasurement
-from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.observe import (
     Observer,
     UndecidedResource,
@@ -162,3 +162,18 @@ async def test_an_own_child_that_cannot_be_read_is_named_with_what_to_do() -> No
     live.asked.clear()
     await observe(store, live)
     assert live.asked == [], "what was read by itself is held"
+
+
+async def test_a_child_that_may_not_be_read_by_itself_is_a_condition_and_no_endless_error() -> None:
+    class Refusing(LiveCluster):
+        async def get(self, kind: str, *_: Any) -> dict[str, Any]:
+            raise Forbidden(403, 'replicasets "smol-1-a" is forbidden: User "tacho" cannot get resource')
+
+    store, _, raw = held()
+    store.put("Deployment", owned_by(raw["metadata"]["uid"], "smol-1", spec={"replicas": 1}))
+    store.put("ReplicaSet", {**owned_by("uid-smol-1", "smol-1-a"), METADATA_ONLY: ""})
+    with pytest.raises(UndecidedResource) as undecided:
+        await observe(store, Refusing())
+    assert undecided.value.problem.reason == "AdmissionDenied"
+    assert "The operator lacks a permission." in undecided.value.problem.message
+    assert "ReplicaSet smol-1-a cannot be read: 403" in undecided.value.problem.message

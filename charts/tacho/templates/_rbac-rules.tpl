@@ -17,7 +17,7 @@
   verbs: [get, list, watch, create, delete]
 - apiGroups: [apps]
   resources: [replicasets]
-  verbs: [list, watch]
+  verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch]

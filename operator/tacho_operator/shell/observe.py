@@ -15,6 +15,7 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL, live_config_name
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import named
+from tacho_operator.core.problems import refusal_problem
 from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.status.undecided import (
     StoredResource,
@@ -23,7 +24,7 @@ from tacho_operator.core.status.undecided import (
     unreadable_spec,
 )
 from tacho_operator.core.types import Manifest, Observed
-from tacho_operator.shell.kube import ApiError, Kube
+from tacho_operator.shell.kube import ApiError, Forbidden, Kube
 from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store
@@ -50,6 +51,10 @@ class UnreadableChild(Exception):
     """A child that others made too long or too deep: its kind and name, and why."""
 
 
+class ForbiddenChild(UnreadableChild):
+    """A child that the operator may list but not get."""
+
+
 class UndecidedResource(Exception):
     """A stored resource without a decision. Its cause is an UnreadableResource or UnreadableChild, or a
     defect."""
@@ -58,6 +63,8 @@ class UndecidedResource(Exception):
         self.found = found
         if isinstance(cause, UnreadableResource):
             self.problem = unreadable_spec(str(cause))
+        elif isinstance(cause, ForbiddenChild):
+            self.problem = refusal_problem(str(cause))
         elif isinstance(cause, UnreadableChild):
             self.problem = unreadable_child(str(cause))
         else:
@@ -139,11 +146,13 @@ class Observer:
         """The objects with what they contain, without those that were deleted. Raises UnreadableChild."""
         found = []
         for item in items:
-            whole = await self._whole(kind, item) if METADATA_ONLY in item else item
+            text = f"{kind} {item['metadata']['name']} cannot be read"
+            try:
+                whole = await self._whole(kind, item) if METADATA_ONLY in item else item
+            except Forbidden as error:
+                raise ForbiddenChild(f"{text}: {error}") from None
             if whole is not None and METADATA_ONLY in whole:
-                raise UnreadableChild(
-                    f"{kind} {item['metadata']['name']} cannot be read: {whole[METADATA_ONLY]}"
-                )
+                raise UnreadableChild(f"{text}: {whole[METADATA_ONLY]}")
             found += [whole] if whole is not None else []
         return tuple(found)
 
