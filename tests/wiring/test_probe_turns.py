@@ -9,11 +9,19 @@ from tacho_operator.core import names
 from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.workqueue import Key
-from tools.harness.resources import NOW
+from tools.harness.resources import NOW, at
 from tools.harness.world import World
 
 OBSERVED = World().observed()
-PROBE = {"metadata": {"name": "p", "uid": "p", "labels": {names.ROLE_LABEL: names.ROLE_PROBE}}, "kind": "Pod"}
+PROBE: dict[str, Any] = {
+    "metadata": {
+        "name": "p",
+        "uid": "p",
+        "labels": {names.ROLE_LABEL: names.ROLE_PROBE},
+        "creationTimestamp": at(0),
+    },
+    "kind": "Pod",
+}
 
 
 class Line:
@@ -21,13 +29,15 @@ class Line:
 
     def __init__(self, limit: int) -> None:
         self.called: list[str] = []
-        self.now = 0.0
+        self.now = NOW.timestamp()
         self.turns = ProbeTurns(limit, lambda key: self.called.append(key.name), lambda: self.now)
 
-    def reconcile(self, name: str, namespace: str = "ml", *, pod: str = "", wants: bool = True) -> bool:
-        """Whether a probe pod starts; ``pod``: phase of the one there is."""
-        key, pods = Key(namespace, name), ({**PROBE, "status": {"phase": pod}},) if pod else ()
-        observed = self.turns.observed(key, dataclasses.replace(OBSERVED, pods=pods))
+    def reconcile(
+        self, name: str, namespace: str = "ml", *, pod: str = "", wants: bool = True, **metadata: Any
+    ) -> bool:
+        """Whether a probe pod starts; ``pod``: phase of the one there is, ``metadata``: more of it."""
+        key, seen = Key(namespace, name), _with_pod(pod, **metadata)
+        observed = self.turns.observed(key, seen if pod else dataclasses.replace(OBSERVED, pods=()))
         starts = wants and not pod and observed.probe_turn
         decision = decided(apply=(PROBE,) if starts else (), awaits=wants and not pod and not starts)
         self.turns.follow(key, observed, decision)
@@ -102,5 +112,36 @@ def test_who_cannot_come_holds_up_nobody_and_is_not_called_again() -> None:
     assert line.reconcile("b")
 
 
-def _with_pod(phase: str) -> Observed:
-    return dataclasses.replace(OBSERVED, pods=({**PROBE, "status": {"phase": phase}},))
+def test_a_turn_ends_with_the_pods_deadline_or_its_deletions_grace() -> None:
+    """A finalizer keeps the pod's object for ever."""
+    revision = {"labels": PROBE["metadata"]["labels"] | {names.REVISION_LABEL: "smol-1"}}
+    for metadata, seconds in (({}, 6 * 3600.0), (revision, 2400.0), ({"deletionTimestamp": at(30)}, 30.0)):
+        line = Line(1)
+        assert line.reconcile("a")
+        line.reconcile("a", pod="Running", **metadata)
+        line.now += seconds - 1.0
+        line.reconcile("a", pod="Running", **metadata)
+        assert not line.reconcile("b")
+        line.now += 1.0
+        assert not line.reconcile("b")
+        assert line.called == ["b"]
+        line.reconcile("a", pod="Running", **metadata)
+        assert line.reconcile("b")
+
+
+def test_a_forged_probe_pod_neither_takes_nor_prolongs_a_turn() -> None:
+    line = Line(1)
+    assert line.reconcile("a")
+    line.now += 3600.0
+    line.reconcile("forged", "evil", pod="Running", creationTimestamp=at(3599))
+    line.reconcile("a", pod="Running", creationTimestamp=at(3599))
+    assert not line.reconcile("b")
+    line.now += 5 * 3600.0
+    line.reconcile("a", pod="Running", creationTimestamp=at(6 * 3600 - 1))
+    assert line.reconcile("b")
+
+
+def _with_pod(phase: str, **metadata: Any) -> Observed:
+    pod = {**PROBE, "metadata": PROBE["metadata"] | metadata, "status": {"phase": phase}}
+    deployment = {"metadata": {"name": "smol-1"}, "spec": {"progressDeadlineSeconds": 2400}}
+    return dataclasses.replace(OBSERVED, pods=(pod,), deployments=(deployment,))

@@ -7,9 +7,11 @@ reconciled once, more probe pods may run than the limit.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
+from tacho_contract.units import parse_time
 from tacho_operator.core import names
 from tacho_operator.core.measurement.remeasure import TURN_SECONDS
 from tacho_operator.core.measurement.turns import next_turns
@@ -19,21 +21,24 @@ from tacho_operator.shell.workqueue import Key
 
 ABSENT_SECONDS = 2 * TURN_SECONDS
 """A resource in the line that is not reconciled for so long loses its place: its namespace cannot be read."""
-SILENT_SECONDS = 7200.0
-"""The same for a resource with a probe pod, whose reconciles are rarer while nothing changes."""
+LONGEST_TURN_SECONDS = 6 * 3600.0
+"""Maximum duration of a turn: a resource's startupTimeoutSeconds may be a week."""
 
 
 class ProbeTurns:
     """Grants turns to start a probe pod; ``call`` reconciles a resource whose turn has come."""
 
     def __init__(
-        self, limit: int, call: Callable[[Key], None], clock: Callable[[], float] = time.monotonic
+        self, limit: int, call: Callable[[Key], None], clock: Callable[[], float] = time.time
     ) -> None:
+        """``clock``: Unix time, which the times of pods are compared with."""
         self._limit = limit
         self._call = call
         self._clock = clock
         self._measuring: dict[Key, float] = {}
-        """Resources with a probe pod, or with one that is being created, and when they were last seen."""
+        """Resources with a probe pod, or with one that is being created, and when their turn ends."""
+        self._began: float | None = None
+        """Time of the first reconcile. A later probe pod without a turn is not the operator's own."""
         self._waiting: dict[Key, float] = {}
         """Those that wait, in the order of their arrival, and when they were last seen."""
         self._called: set[Key] = set()
@@ -41,7 +46,7 @@ class ProbeTurns:
 
     def observed(self, key: Key, observed: Observed) -> Observed:
         """``observed``, which knows whether the resource may start a probe pod now."""
-        self._note(key, measuring=_measures(observed))
+        self._note(key, observed)
         turn = key in self._measuring or key in self._next({**self._waiting, key: 0.0})
         return dataclasses.replace(observed, probe_turn=turn)
 
@@ -52,7 +57,7 @@ class ProbeTurns:
             item["kind"] == "Pod" and item["metadata"]["labels"][names.ROLE_LABEL] == names.ROLE_PROBE
             for item in decision.apply
         )
-        self._note(key, measuring=begins or _measures(observed))
+        self._note(key, observed, begins=begins)
         if decision.awaits_probe_turn:
             self._waiting[key] = self._clock()
         else:
@@ -71,27 +76,46 @@ class ProbeTurns:
         self._measuring.pop(key, None)
         self.leave(key)
 
-    def _note(self, key: Key, *, measuring: bool) -> None:
-        if measuring:
-            self._measuring[key] = self._clock()
-        else:
-            self._measuring.pop(key, None)
+    def _note(self, key: Key, observed: Observed, *, begins: bool = False) -> None:
+        """Sets when the turn of a resource ends. Later probe pods never prolong it: anyone can forge them."""
+        now = self._clock()
+        self._began = now if self._began is None else self._began
+        ends = [now + LONGEST_TURN_SECONDS] if begins else []
+        for created, end in _turns(observed):
+            if begins or key in self._measuring or created <= self._began:
+                ends.append(end)
+        end = min(max(ends, default=now), self._measuring.pop(key, math.inf))
+        if end > now:
+            self._measuring[key] = end
 
     def _next(self, waiting: Iterable[Key]) -> tuple[tuple[str, str], ...]:
         return next_turns(waiting, self._measuring, self._limit)
 
     def _call_next(self) -> None:
         now = self._clock()
-        for found, seconds in ((self._waiting, ABSENT_SECONDS), (self._measuring, SILENT_SECONDS)):
-            for key in [key for key, seen in found.items() if now - seen > seconds]:
-                del found[key]
+        for key in [key for key, seen in self._waiting.items() if now - seen > ABSENT_SECONDS]:
+            del self._waiting[key]
+        for key in [key for key, end in self._measuring.items() if end <= now]:
+            del self._measuring[key]
         for key in (Key(*place) for place in self._next(self._waiting)):
             if key not in self._called:
                 self._called.add(key)
                 self._call(key)
 
 
-def _measures(observed: Observed) -> bool:
-    """Whether a probe pod of the resource may hold a GPU."""
-    probes = views(observed.pods, names.ROLE_PROBE)
-    return any(pod.phase not in ("Failed", "Succeeded") for pod in probes)
+def _turns(observed: Observed) -> Iterator[tuple[float, float]]:
+    """Creation of each probe pod that may hold a GPU, and until when: its deadline, or its deletion's grace.
+
+    A finalizer, or a node that is lost, may keep the object for ever.
+    """
+    limits = {
+        item["metadata"]["name"]: (item.get("spec") or {}).get("progressDeadlineSeconds")
+        for item in observed.deployments
+    }
+    for pod in views(observed.pods, names.ROLE_PROBE):
+        if pod.phase in ("Failed", "Succeeded") or pod.created is None:
+            continue
+        created = pod.created.timestamp()
+        end = created + min(LONGEST_TURN_SECONDS, limits.get(pod.revision) or LONGEST_TURN_SECONDS)
+        deleted = parse_time(pod.raw["metadata"].get("deletionTimestamp"))
+        yield created, min(end, deleted.timestamp()) if deleted else end
