@@ -220,8 +220,8 @@ class Kube:
     ) -> AsyncIterator[Page]:
         """A list, page by page, from ``token`` on.
 
-        A page that is too long, or that no parser takes, is read as metadata alone: then its objects have
-        METADATA_ONLY. Pages grow again after it.
+        A page that is too long, or that no parser takes, is halved down to the one object, which is read as
+        metadata alone: then it has METADATA_ONLY. Pages grow again after one that can be read.
         """
         limit = largest = METADATA_PAGE if metadata_only else PAGE
         alone = metadata_only
@@ -230,20 +230,21 @@ class Kube:
             try:
                 page, readable = parsed(text), True
             except Unreadable:
+                if limit > 1 and (text.is_cut or not alone):
+                    limit //= 2
+                    continue
                 if not alone:
                     alone = True
-                    continue
-                if text.is_cut and limit > 1:
-                    limit, alone = limit // 2, metadata_only
                     continue
                 page, readable = await metadata_part(text), False
             metadata = page.get("metadata") or {}
             token = metadata.get("continue")
-            items = _items(kind, page, whole=readable and alone == metadata_only)
+            whole = readable and alone == metadata_only
+            items = _items(kind, page, whole=whole)
             yield Page(items, str(metadata.get("resourceVersion", "")), token)
             if not token:
                 return
-            limit, alone = min(largest, 2 * limit), metadata_only
+            limit, alone = min(largest, 2 * limit) if whole else limit, metadata_only
 
     async def _page_text(
         self,
