@@ -6,8 +6,19 @@ import dataclasses
 
 import pytest
 
+from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import with_starts
-from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, Bounds, Pace, PodLoad, Policy
+from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
+from tacho_operator.core.autoscaling.algorithm.types import (
+    SCALE_DOWN,
+    Bounds,
+    Mix,
+    Pace,
+    PodLoad,
+    Point,
+    Policy,
+    Sample,
+)
 from tests.unit.autoscaling.fleet import CAPACITY, Fleet
 
 
@@ -162,3 +173,60 @@ def test_a_pace_counts_every_change_of_its_period() -> None:
     assert fleet.run(lambda _: 0.1, 1200)[-1] == 22
     fleet.run(lambda _: 0.1, 36_000)
     assert len(fleet.state.changes) <= 20
+
+
+def test_speed_and_bursts_of_another_measurement_do_not_apply() -> None:
+    """A replica was measured twice as fast as it is. The right one counts from its first sample on."""
+    law = {"gap_seconds": 0.05, "gap_seconds_per_request": 1e-9, "gap_r2": 1.0}
+    right = dataclasses.replace(CAPACITY, **law)
+    wrong = dataclasses.replace(
+        right,
+        fingerprint="other",
+        requests_per_second=4.0,
+        output_tokens_per_second=400.0,
+        gap_seconds=0.025,
+    )
+    fleet = Fleet(capacity=wrong, replicas=8)
+    fleet.run(lambda _: 12.0, 1500)
+    assert fleet.state.mix
+    assert fleet.state.mix.speed < 0.6
+    bursts = (Point(fleet.now, 40.0), Point(fleet.now - 600, 40.0))
+    fleet.state, fleet.capacity = dataclasses.replace(fleet.state, bursts=bursts, low=1.0), right
+    assert set(fleet.run(lambda _: 12.0, 60)) == {8}
+    assert fleet.run(lambda _: 12.0, 600)[-1] == 8
+    assert (fleet.decisions[-1].figures.need, fleet.state.bursts) == (8, ())
+
+
+@pytest.mark.parametrize("gap", [10.0, 4 * 86_400.0])
+def test_lengths_outlast_days_without_a_request(gap: float) -> None:
+    """Idle, or suspended. An engine that counts no requests has those of the mean answer."""
+    mix = Mix(30.0, 0.0, 3000.0, 3000.0)
+    for _ in range(round(4 * 86_400 / gap)):
+        mix = demand.mixed(mix, Mix(0.0, 0.0, 0.0, 0.0), gap)
+    assert mix.output_tokens / mix.requests == pytest.approx(100)
+    assert mix.requests == pytest.approx(1)
+    after = demand.mixed(mix, Mix(0.0, 0.0, 10.0, 10.0), 10.0)
+    assert after.output_tokens / after.requests == pytest.approx(100)
+
+
+def test_an_idle_fleet_outlasts_a_clock_that_jumps_ahead() -> None:
+    fleet = Fleet()
+    fleet.run(lambda _: 0.0, 30)
+    fleet.serve(0.0, 4 * 86_400.0)
+    fleet.look()
+    assert fleet.run(lambda _: 1.0, 60)[-1] == 1
+
+
+@pytest.mark.parametrize(("still", "expected"), [(0, 2000), (6, 14_000), (360, 2000)])
+def test_an_answer_that_is_counted_at_its_end_has_taken_its_whole_time(still: int, expected: float) -> None:
+    """The measured law gives 200 tokens a second for ten requests. A pod without any for an hour hung."""
+    cost, tracks = cost_of(CAPACITY, measured_mix(CAPACITY, 30)), {}
+    for number in range(still + 2):
+        sample = Sample(time_seconds=10.0 * number, running=10, generated_tokens=number // (still + 1) * 9.0)
+        found = demand.read(tracks, (PodLoad(uid="a", sample=sample),), 10.0 * number, cost)
+        tracks = dict(found.tracks)
+        if found.counted and number <= still:
+            assert found.counted.expected_tokens == 0
+    assert found.counted
+    assert 10 * found.counted.expected_tokens == pytest.approx(expected)
+    assert tracks["a"].expected_tokens == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,8 +64,14 @@ def read(
         outputs = grown(before.sample.generated_tokens, sample.generated_tokens)
         # A pod that was late has counted for longer than this interval.
         running = ((before.sample.running or 0) + (sample.running or 0)) / 2
-        expected = cost.expected_tokens(running, 1.0) if cost and outputs else 0.0
-        counted.append((firsts / seconds, prompts / seconds, outputs / seconds, expected))
+        expected = before.expected_tokens + (cost.expected_tokens(running, seconds) if cost else 0.0)
+        counted.append(
+            (firsts / seconds, prompts / seconds, outputs / seconds, expected / seconds if outputs else 0.0)
+        )
+        # Engines may count an answer at its end. A pod that hangs expects no more.
+        since = track.stalled_since
+        if not outputs and (since is None or now - since <= tuning.MIX_SECONDS):
+            tracks[pod.uid] = dataclasses.replace(track, expected_tokens=expected)
     samples = [track.sample for track in tracks.values()]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     present = [item.running for item in samples if item.running is not None]
@@ -98,8 +105,9 @@ def grown(before: float | None, after: float | None) -> float:
 
 def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     """``mix`` with what was ``counted`` per second in the last ``seconds``. An engine that does not count
-    requests has those of the mean answer."""
-    kept = math.exp(-seconds / tuning.MIX_SECONDS)
+    requests has those of the mean answer. The last request weighs 1 until the next: without traffic, lengths
+    stay."""
+    kept = max(math.exp(-seconds / tuning.MIX_SECONDS), min(1.0, 1 / mix.requests))
     requests = counted.requests or counted.output_tokens * mix.requests / max(1.0, mix.output_tokens)
     return Mix(
         kept * mix.requests + seconds * requests,

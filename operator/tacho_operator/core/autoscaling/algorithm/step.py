@@ -97,14 +97,17 @@ def _not_ahead(state: State, now: float) -> State:
 
 
 def _in_present_units(state: State, at: ScalingInput) -> State:
-    """Without load in replicas of another measurement."""
+    """Without load, speed and bursts in replicas of another measurement."""
     unverified, mix = at.capacity.unverified, state.mix or measured_mix(at.capacity, tuning.MIX_REQUESTS)
     fingerprint = state.fingerprint if unverified else at.capacity.fingerprint
     present = dataclasses.replace(state, mix=mix, fingerprint=fingerprint)
     if fingerprint == state.fingerprint and not unverified:
         return present
     present = dataclasses.replace(present, in_progress=None, offered=())
-    return present if unverified else dataclasses.replace(_unwatched(present), correction=Correction())
+    if unverified:
+        return present
+    mix = dataclasses.replace(mix, expected_tokens=mix.output_tokens)
+    return dataclasses.replace(_unwatched(present), mix=mix, correction=Correction(), bursts=(), low=None)
 
 
 def _refused(at: ScalingInput, state: State, now: float) -> Point | None:

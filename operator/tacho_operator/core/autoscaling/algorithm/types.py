@@ -163,6 +163,8 @@ class Track:
     sample: Sample
     stalled_since: float | None = None
     """Since when it has run requests without a token."""
+    expected_tokens: float = 0.0
+    """By the measured speed, since its last token."""
 
 
 @dataclass(frozen=True, slots=True)
