@@ -177,3 +177,33 @@ async def test_a_child_that_may_not_be_read_by_itself_is_a_condition_and_no_endl
     assert undecided.value.problem.reason == "AdmissionDenied"
     assert "The operator lacks a permission." in undecided.value.problem.message
     assert "ReplicaSet smol-1-a cannot be read: 403" in undecided.value.problem.message
+
+
+async def test_every_child_is_read_before_one_that_cannot_be_is_told() -> None:
+    class Whole(LiveCluster):
+        """All can be read but the ConfigMap, and the Service where it is ``short`` of one."""
+
+        short = False
+
+        async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+            why = {METADATA_ONLY: "it is too long"}
+            return {**children[kind], **(why if kind == "ConfigMap" or self.short else {})}
+
+    store, _, raw = held()
+    uid, cluster = raw["metadata"]["uid"], Whole()
+    children = {
+        "Deployment": owned_by(uid, "smol-1", spec={"replicas": 2}),
+        "ConfigMap": owned_by(uid, "smol-live"),
+        "Service": owned_by(uid, "smol", spec={"selector": {}}),
+        "Pod": owned_by(uid, "smol-x", status={"phase": "Running"}),
+    }
+    for is_whole in (False, True):
+        cluster.short = not is_whole
+        for kind, child in children.items():
+            store.put(kind, {**child, METADATA_ONLY: ""})
+        with pytest.raises(UndecidedResource, match="cannot be read: it is too long") as undecided:
+            await observe(store, cluster)
+        found = undecided.value.found
+        assert found.is_whole == is_whole
+    assert found.desired_replicas == 2
+    assert (found.pods[0]["status"], found.services[0]["spec"]) == ({"phase": "Running"}, {"selector": {}})

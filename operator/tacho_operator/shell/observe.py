@@ -128,31 +128,46 @@ class Observer:
         try:
             if METADATA_ONLY in raw:
                 raw = await self._whole("LLMDeployment", raw) or raw
+            unread: list[UnreadableChild] = []
+            mine = {kind: await self._all_whole(kind, items, unread) for kind, items in mine.items()}
+            replica_sets = await self._all_whole("ReplicaSet", replica_sets, unread)
+            pods = await self._all_whole("Pod", pods, unread)
             if METADATA_ONLY in raw:
                 raise UnreadableResource(raw[METADATA_ONLY])
-            mine = {kind: await self._all_whole(kind, items) for kind, items in mine.items()}
-            replica_sets = await self._all_whole("ReplicaSet", replica_sets)
-            pods = await self._all_whole("Pod", pods)
+            if unread:
+                raise unread[0]
             return await self._complete(key, raw, mine, replica_sets, pods)
         except ApiError:
             raise
         except Exception as error:
+            serving = (*pods, *mine["Deployment"], *mine["Service"])
             stored = StoredResource(
-                raw=raw, pods=pods, deployments=mine["Deployment"], services=mine["Service"]
+                raw=raw,
+                pods=pods,
+                deployments=mine["Deployment"],
+                services=mine["Service"],
+                is_whole=not any(METADATA_ONLY in item for item in serving),
             )
             raise UndecidedResource(stored, error) from error
 
-    async def _all_whole(self, kind: str, items: Iterable[Manifest]) -> tuple[Manifest, ...]:
-        """The objects with what they contain, without those that were deleted. Raises UnreadableChild."""
+    async def _all_whole(
+        self, kind: str, items: Iterable[Manifest], unread: list[UnreadableChild]
+    ) -> tuple[Manifest, ...]:
+        """The objects with what they contain, without those that were deleted.
+
+        Those that cannot be read keep METADATA_ONLY; ``unread`` gets the reason of each.
+        """
         found = []
         for item in items:
+            whole: Manifest | None = item
             text = f"{kind} {item['metadata']['name']} cannot be read"
             try:
-                whole = await self._whole(kind, item) if METADATA_ONLY in item else item
+                if METADATA_ONLY in item:
+                    whole = await self._whole(kind, item)
+                if whole is not None and METADATA_ONLY in whole:
+                    unread.append(UnreadableChild(f"{text}: {whole[METADATA_ONLY]}"))
             except Forbidden as error:
-                raise ForbiddenChild(f"{text}: {error}") from None
-            if whole is not None and METADATA_ONLY in whole:
-                raise UnreadableChild(f"{text}: {whole[METADATA_ONLY]}")
+                unread.append(ForbiddenChild(f"{text}: {error}"))
             found += [whole] if whole is not None else []
         return tuple(found)
 

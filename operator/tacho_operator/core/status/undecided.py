@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from tacho_contract.failure import FailureClass
-from tacho_operator.api.conditions import ConditionType, Reason, set_condition
+from tacho_operator.api.conditions import ConditionType, Reason, find_condition, set_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.measurement.history import stored_status
-from tacho_operator.core.pods.view import deployment_sizes, named, views
+from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods
 from tacho_operator.core.status.conditions import ConditionValue, condition_of, serving_message
@@ -26,6 +28,8 @@ class StoredResource:
     pods: tuple[Manifest, ...] = ()
     deployments: tuple[Manifest, ...] = ()
     services: tuple[Manifest, ...] = ()
+    is_whole: bool = True
+    """Whether the content of all these children was read; without it none tells whether it serves."""
 
     @property
     def desired_replicas(self) -> int:
@@ -63,35 +67,44 @@ def internal_error(error: BaseException) -> Problem:
     )
 
 
-def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:
-    """The former status with what is still known: which pods serve, and the problem."""
-    former, metadata = stored_status(found.raw), found.raw["metadata"]
-    servers = views(found.pods, names.ROLE_SERVER)
-    service = named(found.services, names.service_name(metadata["name"])) or {}
+def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) -> ConditionValue:
+    """Whether pods that the Service reaches are ready."""
+    service = named(found.services, names.service_name(found.raw["metadata"]["name"])) or {}
     selected = ((service.get("spec") or {}).get("selector") or {}).get(names.REVISION_LABEL, "")
     reached = sum(bool(service) and pod.ready and selected in ("", pod.revision) for pod in servers)
-    if reached:
-        complete = reached >= found.desired_replicas
-        reason = Reason.SERVING if complete else Reason.PARTLY_SERVING
-        ready = ConditionValue("True", reason, serving_message(reached, found.desired_replicas or reached))
-    else:
-        ready = ConditionValue.of("False", problem)
+    if not reached:
+        return ConditionValue.of("False", problem)
+    complete = reached >= found.desired_replicas
+    reason = Reason.SERVING if complete else Reason.PARTLY_SERVING
+    return ConditionValue("True", reason, serving_message(reached, found.desired_replicas or reached))
+
+
+def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:
+    """The former status with what is still known: which pods serve, and the problem.
+
+    Ready and the counts stay as they were where the children that tell them could not be read.
+    """
+    former, metadata = stored_status(found.raw), found.raw["metadata"]
     values = {
-        ConditionType.READY: ready,
         ConditionType.RECONCILING: ConditionValue(
             "False", Reason.FAILED, "User action is required.", "See Stalled."
         ),
         ConditionType.STALLED: ConditionValue.of("True", problem),
     }
+    changed: dict[str, Any] = {}
+    if found.is_whole:
+        servers = views(found.pods, names.ROLE_SERVER)
+        values = {ConditionType.READY: _ready(found, servers, problem), **values}
+        ready = sum(pod.ready for pod in servers)
+        changed = {"replicas": len(live_pods(servers)), "ready_replicas": ready}
+    elif find_condition(former.conditions, ConditionType.READY) is None:
+        unknown = ConditionValue(
+            "Unknown", Reason.WAITING_FOR_OPERATOR, "Its children cannot be read.", "See Stalled."
+        )
+        values = {ConditionType.READY: unknown, **values}
     generation = int(metadata.get("generation") or 0)
     conditions = former.conditions
     for kind, value in values.items():
         conditions = set_condition(conditions, condition_of(kind, value, generation, now))
-    return former.model_copy(
-        update={
-            "observed_generation": generation,
-            "replicas": len(live_pods(servers)),
-            "ready_replicas": sum(pod.ready for pod in servers),
-            "conditions": conditions,
-        }
-    )
+    changed |= {"observed_generation": generation, "conditions": conditions}
+    return former.model_copy(update=changed)

@@ -1,0 +1,55 @@
+"""Ready of a resource without a decision: only what was read tells whether it serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_operator.core import names
+from tacho_operator.core.status.undecided import StoredResource, undecided_status, unreadable_child
+from tools.harness.resources import NOW
+
+PROBLEM = unreadable_child("ConfigMap smol-live cannot be read")
+FORMER = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "Serving",
+    "message": "3 of 3 replicas serve.",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+
+
+def ready(*, former: bool = False, is_whole: bool = True, selected: str = "r1") -> tuple[str, str, Any]:
+    """Status and reason of Ready, and the ready pods, with one ready pod of revision r1."""
+    metadata = {"name": "smol", "namespace": "ml", "uid": "u", "generation": 2}
+    status = {"readyReplicas": 3, "conditions": [FORMER]} if former else {}
+    labels = {names.ROLE_LABEL: names.ROLE_SERVER, names.REVISION_LABEL: "r1"}
+    pod = {
+        "metadata": {"name": "p", "namespace": "ml", "uid": "p", "labels": labels},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    service = {
+        "metadata": {"name": names.service_name("smol")},
+        "spec": {"selector": {names.REVISION_LABEL: selected}},
+    }
+    found = StoredResource(
+        raw={"metadata": metadata, "status": status}, pods=(pod,), services=(service,), is_whole=is_whole
+    )
+    told = undecided_status(found, PROBLEM, NOW)
+    (condition,) = [item for item in told.conditions if item.type == "Ready"]
+    return condition.status, condition.reason, told.ready_replicas
+
+
+@pytest.mark.parametrize(
+    ("selected", "expected"),
+    [("r1", ("True", "Serving", 1)), ("r2", ("False", "InvalidConfig", 1)), ("", ("True", "Serving", 1))],
+)
+def test_a_pod_that_the_service_does_not_select_serves_nobody(selected: str, expected: Any) -> None:
+    assert ready(selected=selected) == expected
+
+
+def test_children_that_were_not_read_say_nothing_new() -> None:
+    assert ready(former=True, is_whole=False) == ("True", "Serving", 3)
+    assert ready(former=True, selected="r2")[:2] == ("False", "InvalidConfig")
+    assert ready(is_whole=False)[:2] == ("Unknown", "WaitingForOperator")
