@@ -87,6 +87,14 @@ async def test_a_plan_that_ends_the_process_fails_alone(process: PlanProcess) ->
     assert isinstance(await process.plan(inputs()), ModelPlan)
 
 
+async def test_a_process_killed_while_idle_is_no_failure_of_the_next_plan(process: PlanProcess) -> None:
+    await process.plan(inputs())
+    assert process._process is not None
+    process._process.kill()
+    await process._process.wait()
+    assert await process.plan(inputs()) == plan_of(inputs())
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [

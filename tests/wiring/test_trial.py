@@ -57,6 +57,7 @@ async def test_a_refused_revision_is_tried_again_after_a_pause_that_doubles() ->
     "error",
     [
         Conflict(409, "pods x already exists"),
+        Invalid(400, "admission webhook hooks.example.com does not support dry run"),
         Forbidden(403, 'pods "x" is forbidden: exceeded quota: few, requested: pods=1'),
         Forbidden(403, 'pods "x" is forbidden: failed quota: few: must specify limits.cpu'),
     ],

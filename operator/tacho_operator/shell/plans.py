@@ -52,7 +52,17 @@ class PlanProcess:
         return self._process is not None
 
     async def plan(self, inputs: PlanInputs) -> PlanResult:
-        """The plan, or why there is none. Raises OSError or TimeoutError where the process does not start."""
+        """The plan, or why there is none. Raises OSError or TimeoutError where the process does not start.
+
+        A process that ended without a result may have been killed while it was idle, so another one tries.
+        """
+        for _ in range(2):
+            if (found := await self._answer(inputs)) is not None:
+                return found
+        return planning_failed("The planner's process ended without a result.")
+
+    async def _answer(self, inputs: PlanInputs) -> PlanResult | None:
+        """As ``plan``; None where the process ended, and no limit of its time explains that."""
         process = self._process or await self._start()
         try:
             async with asyncio.timeout(self._deadline_seconds):
@@ -61,16 +71,16 @@ class PlanProcess:
                 found: PlanResult = await _message(process)
                 return found
         except TimeoutError:
-            why = f"The planner took longer than {self._deadline_seconds:.0f} s."
+            await self.stop()
+            return planning_failed(f"The planner took longer than {self._deadline_seconds:.0f} s.")
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
-            why = "The planner's process ended without a result."
+            await self.stop()
         except asyncio.CancelledError:
             await self.stop()
             raise
-        await self.stop()
         if process.returncode == -signal.SIGXCPU:
-            why = "The planner took longer than its CPU time."
-        return planning_failed(why)
+            return planning_failed("The planner took longer than its CPU time.")
+        return None
 
     async def _start(self) -> Process:
         self._process = await asyncio.create_subprocess_exec(

@@ -21,6 +21,8 @@ from tacho_operator.shell.workqueue import Key
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 30.0
+NO_DRY_RUN = "does not support dry run"
+"""Words of the API server where a webhook with side effects has to be asked: nothing was tried."""
 LONGEST_PAUSE_SECONDS = 300.0
 """A policy, a LimitRange or a missing ServiceAccount may change without an event that tells of it."""
 
@@ -71,6 +73,8 @@ class RevisionTrials:
             except Conflict:
                 continue  # the write itself will tell whose it is
             except (Forbidden, Invalid) as error:
+                if NO_DRY_RUN in error.message:
+                    continue
                 refusal = ChildRefusal(
                     kind=manifest["kind"],
                     name=revision,

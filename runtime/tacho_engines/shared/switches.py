@@ -109,8 +109,14 @@ COMMON = DeniedOptions(
         "PYTHON_PRESITE": (CODE, "leave it out"),
         "BASH_ENV": (CODE, "leave it out"),
         "GCONV_PATH": (CODE, "leave it out"),
-        "OPENSSL_CONF": (CODE, "build it into an image and set engine.image"),
-        "OPENSSL_MODULES": (CODE, "build it into an image and set engine.image"),
+        **dict.fromkeys(
+            (
+                *("CUDA_INJECTION64_PATH", "NVTX_INJECTION64_PATH", "NCCL_NET_PLUGIN", "NCCL_TUNER_PLUGIN"),
+                *("NCCL_PROFILER_PLUGIN", "NCCL_CONF_FILE", "VLLM_NCCL_SO_PATH", "VLLM_CUDART_SO_PATH"),
+                *("GGML_BACKEND_PATH", "TRITON_LIBCUDA_PATH", "LOCPATH", "CC"),
+            ),
+            ("it names a library or a program to load", "build it into an image and set engine.image"),
+        ),
         "GLIBC_TUNABLES": ("it changes how the C library allocates and loads", "leave it out"),
         "NVIDIA_VISIBLE_DEVICES": ("it reaches GPUs the pod was not given", "set gpu.count"),
         "HF_TOKEN": ("the token stays out of the engine's container", "use model.tokenSecretRef"),
@@ -121,6 +127,7 @@ COMMON = DeniedOptions(
     },
     variable_prefixes={
         "TACHO_": (OWN, "leave it out"),
+        "OPENSSL_": (CODE, "build it into an image and set engine.image"),
         "LD_": ("it changes what the dynamic linker loads", "build it into an image and set engine.image"),
     },
 )

@@ -93,6 +93,7 @@ def test_variables_are_not_expanded_in_arguments() -> None:
     [
         *("LD_PRELOAD", "LD_DEBUG", "ld_bind_now", "PYTHONPATH", "PYTHONINSPECT", "PYTHONPYCACHEPREFIX"),
         *("VLLM_SERVER_DEV_MODE", "TACHO_X", "hf_token", "GCONV_PATH", "OPENSSL_CONF", "OPENSSL_MODULES"),
+        *("OPENSSL_ENGINES", "CUDA_INJECTION64_PATH", "NCCL_NET_PLUGIN", "VLLM_NCCL_SO_PATH", "CC"),
         *("GLIBC_TUNABLES", "PYTHONWARNINGS", "PYTHON_PRESITE"),
     ],
 )

@@ -201,9 +201,9 @@ _ENGINE = (
         "mounts-free",
         "spec.engine.volumeMounts",
         "self.all(m, !m.mountPath.matches('^/(tacho|models|etc/tacho|dev|proc|sys)(/|$)')"
-        " && !m.mountPath.matches('^/tmp/*$') && !m.mountPath.matches('/[.][.](/|$)'))",
-        "/tacho, /models, /etc/tacho, /dev, /proc, /sys and /tmp itself are reserved, and '..' is refused;"
-        " choose another mountPath",
+        " && !m.mountPath.matches('^/tmp/*$') && !m.mountPath.matches('//|/[.][.]?(/|$)'))",
+        "/tacho, /models, /etc/tacho, /dev, /proc, /sys and /tmp itself are reserved, and '//', '.' and '..'"
+        " are refused; choose another mountPath",
     ),
     Rule(
         "mounts-distinct",
