@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -229,13 +228,25 @@ def test_a_neighbour_that_starts_on_the_same_node_makes_figures_provisional(
     api: Cluster, namespace: str, kubelet: Kubelet
 ) -> None:
     confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    other = f"{namespace}-other"
+    api.create_namespace(other)
+    api.apply(resource(other))
+    owner = api.get("llmd", NAME, "-n", other)
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": NAME,
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
     neighbour = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": "neighbour",
-            "namespace": namespace,
-            "labels": {"tacho.dev/deployment": "other", "tacho.dev/role": "server"},
+            "namespace": other,
+            "labels": {"tacho.dev/deployment": NAME, "tacho.dev/role": "probe"},
+            "ownerReferences": [reference],
         },
         "spec": {
             "nodeName": "node-1",
@@ -246,12 +257,7 @@ def test_a_neighbour_that_starts_on_the_same_node_makes_figures_provisional(
     api.apply(neighbour)
     api.apply(resource(namespace))
     kubelet.finish_inspection(FACTS)
-
-    def own_pod() -> dict[str, Any] | None:
-        pods = kubelet.pods("server")
-        return next((pod for pod in pods if pod["metadata"]["name"] != "neighbour"), None)
-
-    pod = eventually("a pod beside the neighbour", own_pod)["metadata"]
+    pod = kubelet.await_pod("server")["metadata"]
     name, revision = pod["name"], pod["labels"]["tacho.dev/revision"]
     target = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
@@ -259,10 +265,12 @@ def test_a_neighbour_that_starts_on_the_same_node_makes_figures_provisional(
     api.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
     kubelet.serve(revision=revision, tokens_per_second=123.4)
     found = await_condition(api, namespace, "Measured", "Unknown", "MeasurementProvisional")
-    assert f"{namespace}/neighbour" in found["message"]
+    assert "a pod of another namespace was started" in found["message"]
+    assert other not in found["message"]
     (entry,) = api.get("llmd", NAME, "-n", namespace)["status"]["measurements"]
     assert (entry["confidence"], entry["flags"]) == ("Provisional", ["Contended"])
     assert "~123.4" in api.kubectl("get", "llmd", NAME, "-n", namespace, "--no-headers").split()
+    api.begin_deletion(other)
 
 
 @pytest.mark.usefixtures("operator", "claim")
