@@ -21,6 +21,7 @@ from tacho_operator.shell.observe import (
 from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.store.trimming import Packing
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import CLAIM_SPEC, raw_resource
 
@@ -91,6 +92,23 @@ async def test_a_turn_asks_the_api_server_nothing() -> None:
     assert found.services == (), "labels can be forged"
     assert found.raw.get("status") == raw.get("status")
     assert found.raw["metadata"] == raw["metadata"]
+
+
+async def test_what_others_control_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, cluster, raw = held()
+    store.put("Pod", owned_by(raw["metadata"]["uid"], "own"))
+    for number in range(100):
+        store.put("Pod", owned_by("forged", f"pod-{number}"))
+    unpack, count = Packing.unpacked, 0
+
+    def unpacked(packing: Packing, text: bytes) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        return unpack(packing, text)
+
+    monkeypatch.setattr(Packing, "unpacked", unpacked)
+    assert len((await observe(store, cluster)).pods) == 1
+    assert count <= 5
 
 
 async def test_a_resource_that_is_gone_is_nothing() -> None:

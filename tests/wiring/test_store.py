@@ -15,6 +15,7 @@ from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 from tacho_operator.shell.store.expectations import Expectation, seen
 from tacho_operator.shell.store.store import Store, StoreChange, StoreState, later
+from tacho_operator.shell.store.trimming import Packing
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 from tools.harness.resources import NOW
 
@@ -50,6 +51,22 @@ def test_children_are_found_by_their_owner_and_forgotten_when_they_go() -> None:
     assert [found["metadata"]["name"] for found in store.children("Pod", KEY)] == ["a"]
     assert store.owners_on("n1") == {Key("ml", "other")}
     assert [change.owner for change in changes] == ["smol", "smol", "other", "smol"]
+
+
+def test_what_another_made_under_the_label_is_not_even_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can make very many. An object is added and removed alike among few and many."""
+    store, _ = told()
+    store.put("LLMDeployment", thing("smol", owner=""))
+    store.put("ConfigMap", own_config_map(data={"a": "1"}))
+    for number in range(100):
+        store.put(
+            "ConfigMap", thing(f"forged-{number}", metadata=owned_by("LLMDeployment", "smol", "forged"))
+        )
+        store.put("ConfigMap", thing(f"bare-{number}"))
+    unpacked: list[bytes] = []
+    monkeypatch.setattr(Packing, "unpacked", lambda _, text: unpacked.append(text) or {"metadata": {}})
+    assert len(store.children("ConfigMap", KEY, {"uid-smol"})) == len(unpacked) == 1
+    assert isinstance(store._owned["ConfigMap"]["ml", "smol"], dict)
 
 
 PROBE = {ROLE_LABEL: ROLE_PROBE}

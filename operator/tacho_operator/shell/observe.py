@@ -114,41 +114,43 @@ class Observer:
         if raw is None:
             self._reports.forget(key)
             return None
-        selector = f"{DEPLOYMENT_LABEL}={key.name}"
-        found = {
-            kind: await self._kube.list_all(kind, key.namespace, selector)
-            if live
-            else self._store.children(kind, key)
-            for kind in CHILDREN
-        }
-        uid = {raw["metadata"]["uid"]}
-        mine = {kind: owned(items, uid) for kind, items in found.items()}
-        replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
-        pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
+        mine = await self._children(key, raw["metadata"]["uid"], live=live)
         try:
             if METADATA_ONLY in raw:
                 raw = await self._whole("LLMDeployment", raw) or raw
             unread: list[UnreadableChild] = []
             mine = {kind: await self._all_whole(kind, items, unread) for kind, items in mine.items()}
-            replica_sets = await self._all_whole("ReplicaSet", replica_sets, unread)
-            pods = await self._all_whole("Pod", pods, unread)
             if METADATA_ONLY in raw:
                 raise UnreadableResource(raw[METADATA_ONLY])
             if unread:
                 raise unread[0]
-            return await self._complete(key, raw, mine, replica_sets, pods)
+            return await self._complete(key, raw, mine)
         except ApiError:
             raise
         except Exception as error:
-            serving = (*pods, *mine["Deployment"], *mine["Service"])
+            serving = (*mine["Pod"], *mine["Deployment"], *mine["Service"])
             stored = StoredResource(
                 raw=raw,
-                pods=pods,
+                pods=mine["Pod"],
                 deployments=mine["Deployment"],
                 services=mine["Service"],
                 is_whole=not any(METADATA_ONLY in item for item in serving),
             )
             raise UndecidedResource(stored, error) from error
+
+    async def _children(self, key: Key, uid: str, *, live: bool) -> dict[str, tuple[Manifest, ...]]:
+        """Objects by kind whose owners end at the resource of that uid."""
+        found: dict[str, tuple[Manifest, ...]] = {}
+        for kind in CHILDREN:
+            between = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}.get(kind)
+            owners = {item["metadata"]["uid"] for item in found[between]} if between else set()
+            owners |= {uid} if kind != "ReplicaSet" else set()
+            if live:
+                items = await self._kube.list_all(kind, key.namespace, f"{DEPLOYMENT_LABEL}={key.name}")
+            else:
+                items = self._store.children(kind, key, owners)
+            found[kind] = owned(items, owners)
+        return found
 
     async def _all_whole(
         self, kind: str, items: Iterable[Manifest], unread: list[UnreadableChild]
@@ -187,11 +189,9 @@ class Observer:
         key: Key,
         raw: Manifest,
         mine: Mapping[str, tuple[Manifest, ...]],
-        replica_sets: tuple[Manifest, ...],
-        pods: tuple[Manifest, ...],
     ) -> Observed:
         """What the children's content tells, and what is around the resource."""
-        resource = read_resource(raw)
+        resource, pods = read_resource(raw), mine["Pod"]
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
         planning = not recorded or desired_revision_name(resource) not in recorded
         reports = await self._reports.collect(key, pods, _live_config_text(mine["ConfigMap"], key.name))
@@ -207,7 +207,7 @@ class Observer:
             network_policies=mine["NetworkPolicy"],
             disruption_budgets=mine["PodDisruptionBudget"],
             pods=pods,
-            replica_sets=replica_sets,
+            replica_sets=mine["ReplicaSet"],
             reports=reports,
             neighbours=tuple(self._store.neighbours_on(nodes)) if measuring else (),
             claims=self._claims(key.namespace, claim_names(resource.spec)),

@@ -26,7 +26,7 @@ from sys import intern
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
-from tacho_operator.core.pods.owners import neighbour_of
+from tacho_operator.core.pods.owners import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.reading import METADATA_ONLY
@@ -55,6 +55,8 @@ class StoredObject:
     version: str
     owner: str
     """The LLMDeployment its label names; "" where it has none."""
+    owner_uid: str
+    """Uid of its controller, which cannot be guessed as a label can be forged."""
     node: str
     text: bytes
     state: StoreState = StoreState()
@@ -98,7 +100,7 @@ class Store:
         self._on_change, self._on_unreadable = on_change, on_unreadable
         self._objects: dict[str, dict[Name, StoredObject]] = {kind: {} for kind in KINDS}
         self._packing = {kind: Packing() for kind in KINDS}
-        self._owned: dict[str, dict[Name, tuple[Name, ...]]] = {kind: {} for kind in KINDS}
+        self._owned: dict[str, dict[Name, dict[Name, None]]] = {kind: {} for kind in KINDS}
         self._on_node: dict[str, set[Name]] = defaultdict(set)
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -129,9 +131,12 @@ class Store:
         """The resource as it was last delivered."""
         return self._read("LLMDeployment", (key.namespace, key.name))
 
-    def children(self, kind: str, key: Key) -> list[Manifest]:
-        """Every object of that kind with the resource's label, by name."""
-        names = sorted(self._owned[kind].get((key.namespace, key.name), ()))
+    def children(self, kind: str, key: Key, owners: Collection[str] | None = None) -> list[Manifest]:
+        """Every object of that kind with the resource's label, by name; only those that one of ``owners``, by
+        uid, controls. None: whoever does. The others are not unpacked: anyone can make very many."""
+        held = self._objects[kind]
+        labelled = self._owned[kind].get((key.namespace, key.name), ())
+        names = sorted(name for name in labelled if owners is None or held[name].owner_uid in owners)
         return [found for name in names if (found := self._read(kind, name)) is not None]
 
     def state(self, key: Key) -> StoreState:
@@ -261,6 +266,7 @@ class Store:
                 uid=metadata["uid"],
                 version=version,
                 owner=intern((metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")),
+                owner_uid=intern(owner_uid(kept) or ""),
                 node=intern((kept.get("spec") or {}).get("nodeName", "")) if kind == "Pod" else "",
                 text=text,
                 state=state_of(kept) if kind == "LLMDeployment" else StoreState(),
@@ -270,8 +276,7 @@ class Store:
             if kind == "LLMDeployment":
                 self._waits.add(name[0], entry.state.wait)
             if entry.owner:
-                owner = (name[0], entry.owner)
-                self._owned[kind][owner] = (*self._owned[kind].get(owner, ()), name)
+                self._owned[kind].setdefault((name[0], entry.owner), {})[name] = None
             if entry.node:
                 self._on_node[entry.node].add(name)
             was = (former.state if former else StoreState()).wait
@@ -342,9 +347,9 @@ class Store:
             self._waits.drop(name[0], former.state.wait)
         if former.owner:
             owner = (name[0], former.owner)
-            others = tuple(item for item in self._owned[kind].pop(owner) if item != name)
-            if others:
-                self._owned[kind][owner] = others
+            del self._owned[kind][owner][name]
+            if not self._owned[kind][owner]:
+                del self._owned[kind][owner]
         if former.node:
             self._on_node[former.node].discard(name)
             if not self._on_node[former.node]:
