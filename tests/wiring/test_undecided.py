@@ -10,6 +10,7 @@ from tacho_operator.core.types import Config, Observed
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.kube import ApiError
 from tacho_operator.shell.observe import Observer, UndecidedResource
+from tacho_operator.shell.reading import metadata_only
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.test_observe import LiveCluster, held, nobody, observe, owned_by
 from tests.wiring.test_reconcile import KEY, Server, conditions, reconciler
@@ -119,6 +120,28 @@ async def test_a_spec_that_cannot_be_read_is_its_own_condition() -> None:
     assert "Apply a valid spec" in found["Stalled"][2]
     assert found["Ready"] == ("True", "PartlyServing", "1 of 2 replicas serve.")
     assert server.status["conditions"][0]["lastTransitionTime"] == NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def test_a_resource_known_by_its_metadata_alone_keeps_its_stored_status() -> None:
+    """An apply by the same manager removes every field that it does not repeat."""
+    store, live, raw = held()
+    live.raw = metadata_only(raw, "it is nested too deep")
+    store.put("LLMDeployment", {**live.raw, "metadata": {**raw["metadata"], "resourceVersion": "10"}})
+    with pytest.raises(UndecidedResource, match="nested too deep") as raised:
+        await observe(store, live)
+
+    class Unread(Server):
+        async def observe(self, key: Key, *, live: bool = False) -> Observed:
+            raise raised.value
+
+    server = Unread(World(resourceVersion="1"))
+    server.refuses = False
+    reconcile = reconciler(server)
+    for _ in range(2):
+        with pytest.raises(UndecidedResource):
+            await reconcile(KEY)
+    assert server.applied == []
+    assert server.created == ["Event"], "it is told once"
 
 
 async def test_an_api_server_that_does_not_answer_is_no_defect() -> None:

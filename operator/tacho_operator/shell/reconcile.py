@@ -14,7 +14,14 @@ from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.undecided import StoredResource, undecided_status
-from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, ReconcileDecision
+from tacho_operator.core.types import (
+    ChildRefusal,
+    Config,
+    Manifest,
+    Observed,
+    ReconcileDecision,
+    ResourceEvent,
+)
 from tacho_operator.shell.execute import (
     ExecuteResult,
     child_name,
@@ -237,6 +244,9 @@ class Reconciler:
         """The status and the event of a resource without a decision; its children stay as they are."""
         found, now = undecided.found, self._clock()
         self._metrics.undecided.labels(undecided.problem.reason).inc()
+        if "spec" not in found.raw:  # nor is its status: an apply would remove all that is stored there
+            await self._report_unread(key, undecided)
+            return
         status = undecided_status(found, undecided.problem, now)
         kube = RecordingClient(self._kube)
         try:
@@ -246,6 +256,17 @@ class Reconciler:
         finally:
             self._expect(key, kube)
         self._metrics.observe(key, status, desired_replicas=found.desired_replicas)
+
+    async def _report_unread(self, key: Key, undecided: UndecidedResource) -> None:
+        """The event of a resource of which only metadata could be read, once for each version of it."""
+        raw, problem = undecided.found.raw, undecided.problem
+        told = f"{raw['metadata']['resourceVersion']}: {problem.message}"
+        if self._logged_reasons.get(key) == told:
+            return
+        self._logged_reasons[key] = told
+        logger.error("%s/%s: %s", *key, undecided)
+        event = ResourceEvent(type="Warning", reason=problem.reason, message=problem.message)
+        await post_events(self._kube, raw, [event], self._clock())
 
     def _expect(self, key: Key, kube: RecordingClient) -> None:
         """Expects what was written, and what is not seen yet: a live reconcile without a write makes no store
