@@ -287,7 +287,7 @@ def correction(
 
 
 def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
-    missed, unsure, met = (20.0, 0.8, 0.9), (20.0, 0.8, 1.0), (20.0, 0.97, 1.0)
+    missed, unsure, met = (20.0, 0.7, 0.8), (20.0, 0.8, 1.0), (20.0, 0.97, 1.0)
     assert correction(*[missed] * 5) == 1.0, "not for a minute yet"
     assert correction(*[missed] * 6) == 0.9
     assert correction(*[missed] * 6, settled=False) == 1.0, "replicas are missing"
@@ -302,6 +302,15 @@ def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
     assert correction(*[met] * 30, first=0.9) == 1.0
     assert correction(*[met] * 500) == 1.0
     assert correction(*[(0.1, 0.0, 0.0)] * 20) == 1.0, "too few requests"
+
+
+def test_misses_within_two_deviations_are_chance() -> None:
+    """95 of 100 are to meet it: 92 and two deviations of 2.7 are 97.4, 85 and two of 3.6 are 92.1."""
+    chance, miss = (100.0, 0.92, 0.92), (100.0, 0.85, 0.85)
+    assert correction(*[chance] * 6) == 0.9, "540 requests show it"
+    few = attainment.corrected(Correction(seconds=60.0), chance, TARGETS, settled=True, seconds=10.0)
+    many = attainment.corrected(Correction(seconds=60.0), miss, TARGETS, settled=True, seconds=10.0)
+    assert (few.factor, many.factor) == (1.0, 0.9)
 
 
 def test_what_no_figure_decides_is_tried_again_after_half_an_hour() -> None:

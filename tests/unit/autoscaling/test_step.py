@@ -14,6 +14,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     SCALE_UP,
     Bounds,
+    Change,
     Correction,
     Pace,
     Point,
@@ -396,3 +397,50 @@ def test_late_first_tokens_lower_the_capacity_where_replicas_suffice(
         decision = fleet.look(pods)
     assert (fleet.state.correction.factor < 1) == lowered
     assert ("over 0.80 x 0." in decision.reason) == lowered
+
+
+def test_an_idle_service_without_bursts_names_none() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 0.0, 100)
+    assert "highest need of 300 s 0.00; now" in fleet.decisions[-1].reason
+    assert "not yet for 300 s" in fleet.decisions[-1].reason
+
+
+def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda now: 6.0 if now % 900 < 120 else 0.5, 2500)
+    decision = fleet.decisions[-1]
+    assert decision.replicas > 1
+    assert "highest need of recurring bursts" in decision.reason
+    assert decision.reason.endswith("Fewer suffice; recurring bursts need them.")
+    assert decision.able.message == "Fewer suffice; recurring bursts need them."
+
+
+def test_the_back_off_shows_the_window_and_the_replica_that_it_adds() -> None:
+    fleet = Fleet(replicas=9)
+    fleet.run(lambda _: 0.8, 620)
+    fleet.wanted = 9
+    turns = [Change(time_seconds=float(at), before=3 - at % 2, after=2 + at % 2) for at in (4, 3, 2, 1)]
+    high = (Point(fleet.now - 400, 7.5), *fleet.state.downs)
+    fleet.state = dataclasses.replace(fleet.state, changes=tuple(turns), downs=high, watched_since=-9000.0)
+    fleet.serve(0.8)
+    assert "highest need of 300 s 0.50 + 1 by the flapping back-off; now load" in fleet.look().reason
+
+
+def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.policy = dataclasses.replace(POLICY, up=dataclasses.replace(SCALE_UP, window_seconds=60))
+    fleet.run(lambda now: 2.0 + now / 40, 300)
+    fleet.state = dataclasses.replace(fleet.state, ups=(Point(fleet.now - 30, 4.5),))
+    fleet.wanted = 2
+    fleet.serve(16.0)
+    decision = fleet.look()
+    assert decision.reason.startswith("2 -> 5 replicas: lowest need of 60 s 4.50; now load of")
+
+
+def test_a_minimum_that_moves_replicas_without_load_is_named() -> None:
+    policy = dataclasses.replace(POLICY, bounds=Bounds(least=5, most=9))
+    at = ScalingInput(replicas=2, pods=(), capacity=CAPACITY, policy=policy)
+    said = "2 -> 5 replicas: no pod serves yet. spec.autoscaling requires at least 5."
+    assert step(at, State(), 0.0).decision.reason == said
+    assert step(dataclasses.replace(at, replicas=5), State(), 0.0).decision.reason.startswith("Held at 5:")

@@ -34,12 +34,29 @@ def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> 
         parts.append(
             f"KV cache {found.kv_cache:.2f} over {tuning.TARGET_KV_CACHE:.2f} = {terms['KVCache']:.2f}"
         )
-    highest = ""
-    if outcome.needed < at.replicas and not outcome.blind:
-        of = "recurring bursts" if outcome.recurring else f"{outcome.window:.0f} s"
-        highest = f"highest need of {of} {outcome.highest:.2f}; now "
+    before = _before(at, outcome)
     count = f" {silent} serving pods report no load metrics and count as full." if silent else ""
-    return f"{_how_many(at, outcome)}: {highest}{'; '.join(parts)}.{_why(at, outcome)}{count}"
+    return f"{_how_many(at, outcome)}: {before}{'; '.join(parts)}.{_why(at, outcome)}{count}"
+
+
+def unknown(at: ScalingInput, outcome: Outcome) -> str:
+    """Without known load."""
+    stays = outcome.replicas == at.replicas
+    size = f"Held at {at.replicas}" if stays else _how_many(at, outcome)
+    return f"{size}: {outcome.blind if at.pods else 'no pod serves yet'}.{_why(at, outcome)}"
+
+
+def _before(at: ScalingInput, outcome: Outcome) -> str:
+    """The earlier need that decided; "" without any."""
+    if outcome.lowest is not None:
+        return f"lowest need of {at.policy.up.window_seconds:.0f} s {outcome.lowest:.2f}; now "
+    if outcome.needed >= at.replicas:
+        return ""
+    if outcome.highest_of == "BackOff":
+        usual = f"{at.policy.down.window_seconds:.0f} s {outcome.highest - 1:.2f}"
+        return f"highest need of {usual} + 1 by the flapping back-off; now "
+    of = "recurring bursts" if outcome.highest_of == "Bursts" else f"{outcome.window:.0f} s"
+    return f"highest need of {of} {outcome.highest:.2f}; now "
 
 
 def _how_many(at: ScalingInput, outcome: Outcome) -> str:
@@ -54,11 +71,18 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
         return f" {_limit(at, outcome)}"
     if outcome.able == "ScaleUpStabilized":
         return f" {_replicas(outcome.needed)} are needed, but not yet: {_waits_up(at)}."
-    if outcome.held:
-        return f" Fewer suffice; {outcome.held}."
+    if outcome.able == "ScaleDownStabilized" and (kept := _kept(at, outcome)):
+        return f" Fewer suffice; {kept}."
     if outcome.able == "ScaleDownStabilized":
         return f" Fewer suffice, but not yet for {outcome.window:.0f} s."
     return ""
+
+
+def _kept(at: ScalingInput, outcome: Outcome) -> str:
+    """What else than the window keeps replicas, as a clause; "" without any."""
+    if outcome.highest_of == "Bursts" and whole(outcome.highest) >= at.replicas:
+        return outcome.held or "recurring bursts need them"
+    return outcome.held
 
 
 def _limit(at: ScalingInput, outcome: Outcome) -> str:
@@ -150,7 +174,7 @@ def _able(at: ScalingInput, outcome: Outcome) -> Judged:
         return Judged("True", outcome.able, f"More replicas are needed, but not yet: {_waits_up(at)}.")
     if outcome.able == "ScaleDownStabilized":
         why = (
-            outcome.held
+            _kept(at, outcome)
             or f"more were needed within {outcome.window:.0f} s, or the window is not yet observed"
         )
         return Judged("True", outcome.able, f"Fewer suffice; {why}.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of
+from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of, whole
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import (
@@ -21,6 +21,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Correction,
     Decision,
     Figures,
+    HighestOf,
     Interval,
     Outcome,
     Point,
@@ -177,20 +178,24 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: 
     recurring, needed = behavior.recurring(state.bursts), whole(found.need)
     # The back-off is for noise, which moves one replica: it keeps no more than one.
     recent = max(item.value for item in state.downs if now - item.time_seconds <= down.window_seconds)
-    highest = max(min(state.downs[0].value, recent + 1), recurring)
+    windowed = min(state.downs[0].value, recent + 1)
+    highest = max(windowed, recurring)
+    highest_of: HighestOf = "Window" if windowed == state.downs[0].value else "BackOff"
     outcome = Outcome(
         replicas=have,
         needed=needed,
         cause="Steady",
         window=window,
         highest=highest,
-        recurring=highest == recurring,
+        highest_of="Bursts" if recurring > windowed else highest_of,
     )
     if needed > have and not behavior.tolerated(up, found.need, have):
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
         steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have
         if steady <= have:
             return dataclasses.replace(outcome, able="ScaleUpStabilized")
+        if steady < needed:
+            outcome = dataclasses.replace(outcome, lowest=state.ups[0].value)
         allowed = min(steady, behavior.limit(up, have, state.changes, now, upwards=True))
         limited = "ScaleUpLimit" if allowed < steady else ""
         return dataclasses.replace(outcome, replicas=allowed, cause=found.cause, limited=limited)
@@ -233,8 +238,7 @@ def _blind(at: ScalingInput, state: State, reading: Reading, cold_start: float, 
     figures = Figures(cold_start_seconds=cold_start, silent=len(at.pods))
     blind = Outcome(replicas=at.replicas, needed=at.replicas, cause="Unknown", blind=why)
     outcome = _bounded(at, state, blind)
-    said = why if at.pods else "no pod serves yet"
-    return _done(at, state, outcome, figures, f"Held at {outcome.replicas}: {said}.", now)
+    return _done(at, state, outcome, figures, unknown(at, outcome), now)
 
 
 def _done(

@@ -12,6 +12,8 @@ from tacho_contract.report import LatencyHistogram
 Source = Literal["Histogram", "Mean", "None"]
 """What latencies are judged by."""
 Select = Literal["Max", "Min", "Disabled"]
+HighestOf = Literal["Window", "BackOff", "Bursts"]
+"""The scale-down window; its part without back-off, and one replica more; or recurring bursts."""
 
 
 # --- policy -----------------------------------------------------------------------------------------
@@ -354,8 +356,9 @@ class Outcome:
     window: float = 0.0
     """Seconds, of the scale-down window."""
     highest: float = 0.0
-    """Highest need within that window, or of recurring bursts."""
-    recurring: bool = False
-    """Whether it is that of recurring bursts."""
+    """Highest need that counts when scaling down."""
+    highest_of: HighestOf = "Window"
+    lowest: float | None = None
+    """Lowest need of the scale-up window. None: it did not decide."""
     blind: str = ""
     """Why the load is not known; "": it is."""
