@@ -209,6 +209,15 @@ def test_what_is_held_of_anothers_objects_is_whose_they_are() -> None:
     store.put("ConfigMap", manifest)
     (found,) = store.children("ConfigMap", key)
     assert found["data"] == manifest["data"], "its owner is held"
+    forged = {
+        **metadata,
+        "uid": "u2",
+        "resourceVersion": "2",
+        "ownerReferences": [{**owner, "uid": "u-former"}],
+    }
+    store.put("ConfigMap", {**manifest, "metadata": forged})
+    (found,) = store.children("ConfigMap", key)
+    assert "data" not in found, "an owner of that name is held, of another uid"
     store.put("Pod", {**manifest, "spec": {}, "status": {}})
     (found,) = store.children("Pod", key)
     assert "annotations" not in found["metadata"]

@@ -88,6 +88,7 @@ def own_config_map(version: str = "1", *, uid: str = "", **rest: Any) -> dict[st
         (owned_by("ReplicaSet", "set"), 2400.0),
         (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "smol-1"}}, 2400.0),
         (owned_by("LLMDeployment", "smol") | {"labels": PROBE}, 1800.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "other-1"}}, 1800.0),
         (owned_by("LLMDeployment", "smol") | {"labels": {ROLE_LABEL: ROLE_SERVER}}, None),
         ({"labels": PROBE}, None),
         (owned_by("ReplicaSet", "set", "forged"), None),
@@ -108,6 +109,8 @@ def test_a_neighbour_has_owners_that_end_at_a_held_resource(
     spec = {"progressDeadlineSeconds": 2400}
     store.put("LLMDeployment", thing("smol", owner=""))
     store.put("Deployment", thing("smol-1", spec=spec, metadata=owned_by("LLMDeployment", "smol")))
+    store.put("LLMDeployment", thing("other", owner=""))
+    store.put("Deployment", thing("other-1", spec=spec, metadata=owned_by("LLMDeployment", "other")))
     store.put("ReplicaSet", thing("set", metadata=owned_by("Deployment", "smol-1")))
     store.put("Deployment", thing("own", spec=spec, metadata=owned_by("LLMDeployment", "smol", "forged")))
     store.put("ReplicaSet", thing("lone", metadata=owned_by("Deployment", "own")))

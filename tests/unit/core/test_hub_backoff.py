@@ -65,6 +65,10 @@ def test_where_few_wait_the_pause_is_that_of_one_alone() -> None:
     assert retry_delay_seconds(300.0, HubWaiters(100), FAILED, apart=0.9) == 300.0
 
 
+def test_the_hub_gets_the_retries_of_all_namespaces_together() -> None:
+    assert retry_delay_seconds(5.0, HubWaiters(100, elsewhere=50), FAILED, apart=0.5) == 150.0
+
+
 @given(st.floats(0, 300), st.integers(0, 5000), st.integers(0, 10**6), st.floats(0, 1, exclude_max=True))
 def test_nobody_waits_for_long_because_of_another_namespace(
     alone: float, count: int, elsewhere: int, apart: float
