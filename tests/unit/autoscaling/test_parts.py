@@ -121,6 +121,16 @@ def test_what_two_bursts_have_reached_recurs_for_half_an_hour() -> None:
     assert needs(2, 8, 2, 8, 2, 2, seconds=-60.0) == 0, "a clock that was set back"
 
 
+def test_bursts_recur_from_the_end_of_one_to_the_beginning_of_the_next() -> None:
+    """Four minutes every 31, of which the highest need comes first."""
+    assert needs(2, *([6, *[5.8] * 3, *[2] * 27] * 2), seconds=60.0) == 6
+    big, small = [2, *[10] * 5, *[2] * 5, *[10] * 4], [*[0.5] * 25, 2.1]
+    assert needs(*big, *small, seconds=60.0) == 10, "they ended less than 30 minutes ago"
+    assert needs(*big, *small, *[0.5] * 5, seconds=60.0) == 2.1, "and now more"
+    assert needs(2, 10, 2, 10, *[6] * 10) == 10
+    assert needs(2, 10, 2, 10, *[6] * 11) == 0, "a burst that does not end is a new level"
+
+
 @given(st.lists(st.floats(0, 100), max_size=60))
 def test_no_more_recurs_than_the_second_highest_need(values: list[float]) -> None:
     assert needs(*values, seconds=10.0) <= sorted([0.0, 0.0, *values])[-2]
@@ -302,6 +312,23 @@ def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
     assert correction(*[met] * 30, first=0.9) == 1.0
     assert correction(*[met] * 500) == 1.0
     assert correction(*[(0.1, 0.0, 0.0)] * 20) == 1.0, "too few requests"
+
+
+def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:
+    capacity = dataclasses.replace(CAPACITY, concurrency=None)
+    pods = (PodLoad(uid="a", sample=Sample(time_seconds=0.0, running=900, waiting=45)),)
+    at = ScalingInput(replicas=9, pods=pods, capacity=capacity, policy=TARGETS)
+    cost = cost_of(capacity, measured_mix(capacity, 30))
+    assert sum_of(at, demand.read({}, pods, 0.0), cost, (), 60, 1.0).terms == {}
+
+
+def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
+    law = dataclasses.replace(CAPACITY, gap_seconds=0.05, gap_seconds_per_request=1e-9)
+    pods = (PodLoad(uid="a", sample=Sample(time_seconds=10.0, running=8, generated_tokens=9.0)),)
+    former = {"a": track(running=4, generated_tokens=0.0)}
+    found = demand.read(former, pods, 10.0, cost_of(law, measured_mix(law, 30))).counted
+    assert found
+    assert found.expected_tokens == pytest.approx(6 / 0.05)
 
 
 def test_misses_within_two_deviations_are_chance() -> None:

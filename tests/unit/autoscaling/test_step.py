@@ -444,3 +444,14 @@ def test_a_minimum_that_moves_replicas_without_load_is_named() -> None:
     said = "2 -> 5 replicas: no pod serves yet. spec.autoscaling requires at least 5."
     assert step(at, State(), 0.0).decision.reason == said
     assert step(dataclasses.replace(at, replicas=5), State(), 0.0).decision.reason.startswith("Held at 5:")
+
+
+@pytest.mark.parametrize(("expected", "trust"), [(0.05, "2.00"), (20, "0.50")])
+def test_the_speed_in_service_counts_half_to_twice(expected: float, trust: str) -> None:
+    fleet = Fleet(replicas=2, capacity=dataclasses.replace(CAPACITY, gap_r2=1.0))
+    fleet.run(lambda _: 2.0, 100)
+    assert fleet.state.mix
+    mix = dataclasses.replace(fleet.state.mix, expected_tokens=expected * fleet.state.mix.output_tokens)
+    fleet.state = dataclasses.replace(fleet.state, mix=mix)
+    fleet.serve(2.0)
+    assert f"over 0.80 x {trust} =" in fleet.look().reason

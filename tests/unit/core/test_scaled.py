@@ -9,6 +9,8 @@ from datetime import timedelta
 import pytest
 
 from tacho_contract.units import format_time, parse_time
+from tacho_operator.api.status.status import AutoscalingStatus
+from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CORRECTION
 from tacho_operator.core.autoscaling.algorithm.types import Correction, Point, Sample, State, Track
 from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.autoscaling.status_view import scaled as shown
@@ -94,6 +96,8 @@ def test_what_was_decided_and_learned_outlives_a_process() -> None:
     assert [item.cause for item in state.changes] == ["Work"]
     assert state.watched_since is None
     assert restored(None) == State()
+    jumped = AutoscalingStatus.model_validate({"capacityCorrectionPercent": 1})
+    assert restored(jumped).correction.factor == MIN_CORRECTION
 
 
 def test_a_refusal_and_the_correction_outlive_a_process() -> None:

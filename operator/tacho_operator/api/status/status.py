@@ -173,7 +173,7 @@ class AutoscalingStatus(StatusModel):
     utilization_percent: Count | None = None
     """Load in percent of the measured capacity of the serving pods."""
     requests_per_second_per_replica: Decimal | None = None
-    """Capacity of one replica for scaling: the lower confidence bound, times the capacity correction. Absent:
+    """Capacity of one replica for scaling: lower confidence bound x speed in service x correction. Absent:
     no clean measurement."""
     capacity_correction_percent: Count | None = None
     """Capacity in service by the attainment of the SLO, in percent of the measured one."""

@@ -16,6 +16,7 @@ from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentSta
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
+from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CORRECTION
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     SCALE_UP,
@@ -137,7 +138,7 @@ def restored(former: AutoscalingStatus | None) -> State:
     percent = former.capacity_correction_percent
     return State(
         fingerprint=former.capacity_correction_fingerprint or "",
-        correction=Correction(factor=min(1.0, percent / 100) if percent else 1.0),
+        correction=Correction(factor=min(1.0, max(MIN_CORRECTION, percent / 100)) if percent else 1.0),
         changes=_decided(former, None),
         refused=Point(when.timestamp(), refused) if refused is not None and when else None,
         cold_start_seconds=former.cold_start_seconds,

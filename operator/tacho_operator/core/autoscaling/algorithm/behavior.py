@@ -78,14 +78,19 @@ def with_bursts(
     bursts: tuple[Point, ...], low: float | None, point: Point
 ) -> tuple[tuple[Point, ...], float | None]:
     """``bursts`` and ``low`` of State with one more need. A burst begins where the need has grown BURST
-    times, from one replica at least, and ends where it has fallen by as much."""
-    newest = bursts[0] if bursts else None
-    if newest and not 0 <= point.time_seconds - newest.time_seconds <= tuning.MAX_WINDOW_SECONDS:
-        bursts = ()
-    if low is None and newest:
-        if point.value >= newest.value:
-            return (point, *bursts[1:]), None
-        return bursts, point.value if tuning.BURST * point.value <= newest.value else None
+    times, from one replica at least, and ends where it has fallen by as much. It is kept for
+    MAX_WINDOW_SECONDS after its end, and for as long beside the next one."""
+    if bursts and bursts[0].time_seconds > point.time_seconds:
+        bursts = ()  # a clock was set back
+    young = sum(1 for _ in _young(bursts, point, tuning.MAX_WINDOW_SECONDS))
+    bursts = bursts[: young + 1] if young else ()
+    if low is None and bursts:
+        highest = max(point.value, bursts[0].value)
+        if tuning.BURST * point.value <= highest:
+            return bursts, point.value
+        # One that does not end is a new level: it keeps no former burst for ever.
+        former = _young(bursts[1:], point, 2 * tuning.MAX_WINDOW_SECONDS)
+        return (Point(point.time_seconds, highest), *former), None
     low = point.value if low is None else min(low, point.value)
     if point.value >= tuning.BURST * max(1.0, low):
         return (point, *bursts[: BURSTS_KEPT - 1]), None

@@ -32,7 +32,7 @@ class Sum:
         found: dict[str, float] = {}
         if self.offered is not None:
             found["Work"] = self.offered / self.trust
-        if self.requests is not None and self.concurrency:
+        if self.requests is not None and self.concurrency and math.isfinite(self.concurrency):
             found["Concurrency"] = self.requests / self.concurrency
         if self.kv_cache is not None:
             found["KVCache"] = self.kv_cache
