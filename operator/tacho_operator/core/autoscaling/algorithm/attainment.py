@@ -126,7 +126,7 @@ def corrected(
     """``former`` after ``seconds`` more. Only ``settled`` replicas count: where some are missing, late
     requests say nothing about the capacity of one.
 
-    Misses within two standard deviations are chance. What was lowered is tried again where the bounds do not
+    Misses within one standard deviation are chance. What was lowered is tried again where the bounds do not
     decide for MAX_WINDOW_SECONDS, or where nothing is ``judged``: wide edges, or an SLO without a figure,
     would keep it for ever.
     """
@@ -146,7 +146,7 @@ def corrected(
     )
     enough = requests >= tuning.MIX_REQUESTS
     share = min(1.0, now.upper / requests) if enough else 1.0
-    surely = share + tuning.DEVIATIONS * math.sqrt(share * (1 - share) / max(1.0, requests))
+    surely = share + math.sqrt(share * (1 - share) / max(1.0, requests))
     if surely < policy.percentile and now.seconds >= tuning.RATE_SECONDS:
         return Correction(factor=max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
     met = enough and now.lower / requests >= policy.percentile and now.seconds >= tuning.MIX_SECONDS

@@ -10,7 +10,7 @@ TARGET_KV_CACHE = 0.85
 RATE_SECONDS = 60.0
 """Window of the offered load. A shorter one follows noise, a longer one delays scaling up."""
 DEVIATIONS = 2.0
-"""Standard deviations of a shorter window, the trend and the SLO attainment that count as chance."""
+"""Standard deviations of a shorter window, and of the trend, that do not count: chance causes them."""
 MAX_HORIZON_SECONDS = 600.0
 """Longest time that a trend is extrapolated: a longer one rarely continues."""
 BURST = 2.0
