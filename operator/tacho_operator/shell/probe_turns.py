@@ -66,7 +66,7 @@ class ProbeTurns:
         self._call_next()
 
     def leave(self, key: Key) -> None:
-        """Nothing can be decided for the resource: it holds up nobody."""
+        """The resource leaves the queue, as no decision about it is possible."""
         self._waiting.pop(key, None)
         self._called.discard(key)
         self._call_next()

@@ -1,7 +1,7 @@
 """Retries while a model hub is down, shared by all resources that wait for it.
 
 Resources that failed together retry spread out, so that a hub that recovers is not flooded. The first that
-succeeds ends the shared delay for all. A hub is known by its endpoint. Other namespaces delay nobody long.
+succeeds ends the shared delay for all. A hub is known by its endpoint. Other namespaces add 300 s at most.
 """
 
 from __future__ import annotations

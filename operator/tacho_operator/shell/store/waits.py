@@ -47,7 +47,7 @@ class Waits:
         self._count(namespace, wait, 1)
 
     def drop(self, namespace: str, wait: Wait) -> None:
-        """It waits no longer, or is gone. What nobody waits for is forgotten."""
+        """A resource of ``namespace`` stops waiting, or was deleted."""
         self._count(namespace, wait, -1)
 
     def _count(self, namespace: str, wait: Wait, change: int) -> None:
