@@ -8,7 +8,6 @@ from pathlib import Path
 from tacho_contract.failure import FAILURE_KINDS, Escalation, FailureClass, failure_kind
 from tacho_contract.units import format_time
 from tacho_operator.api.conditions import (
-    CONDITIONS,
     ConditionType,
     Reason,
     find_condition,
@@ -16,8 +15,9 @@ from tacho_operator.api.conditions import (
     set_condition,
 )
 from tacho_operator.api.crd.definition import WAITING
-from tacho_operator.api.crd.pages import conditions_page
+from tacho_operator.api.crd.pages import failures_page
 from tacho_operator.api.status.status import Condition
+from tests.unit.api.documented import ANY_FAILURE, documented
 
 REPOSITORY = Path(__file__).parents[3]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -65,12 +65,11 @@ def test_conditions_are_found_and_removed() -> None:
     assert remove_condition(conditions, READY) == []
 
 
-def test_the_contract_names_every_type_and_every_reason() -> None:
-    assert [doc.type for doc in CONDITIONS] == list(ConditionType)
-    assert {str(reason.reason) for doc in CONDITIONS for reason in doc.reasons} == set(Reason)
-    for doc in CONDITIONS:
-        pairs = [(reason.status, reason.reason) for reason in doc.reasons]
-        assert len(set(pairs)) == len(pairs), doc.type
+def test_the_page_names_every_type_and_every_reason() -> None:
+    rows = documented()
+    assert list(dict.fromkeys(kind for kind, _, _ in rows)) == list(ConditionType)
+    assert {reason for _, _, reason in rows} == {*map(str, Reason), ANY_FAILURE}
+    assert len(set(rows)) == len(rows)
 
 
 def test_every_class_has_a_row_and_a_next_step() -> None:
@@ -85,7 +84,7 @@ def test_an_unknown_class_still_gets_advice() -> None:
 
 
 def test_the_page_has_every_class_that_can_occur_with_both_properties() -> None:
-    page = conditions_page()
+    page = failures_page()
     for name, kind in FAILURE_KINDS.items():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
         again, person = row.strip("| ").split(" | ")[-2:]

@@ -8,17 +8,18 @@ from typing import Any
 from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FAILURE_KINDS, Failure
-from tacho_operator.api.conditions import CONDITIONS
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.types import ChildRefusal
 from tests.properties import examples
+from tests.unit.api.documented import ANY_FAILURE, documented
 from tools.harness.figures import point
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import facts
 from tools.harness.world import World
 
+DOCUMENTED = frozenset(documented())
 FAILURE = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
 ACTS = ("serve", "probing", "crash", "stuck", "lose", "disturbed", "checked", "evicted", "silent")
 OPERATIONS = st.one_of(
@@ -106,7 +107,8 @@ def check(world: World) -> None:
     if conditions["Ready"]["status"] == "False":
         assert conditions["Ready"]["message"]
     for kind, item in conditions.items():
-        assert documented(kind, item["status"], item["reason"]), (kind, item)
+        reason = ANY_FAILURE if item["reason"] in FAILURE_KINDS else item["reason"]
+        assert (kind, item["status"], reason) in DOCUMENTED, item
     if (summary := world.status.get("summary")) and "outputTokensPerSecond" in summary:
         tilde = summary["outputTokensPerSecondShown"].startswith("~")
         assert tilde == (summary["confidence"] == "Provisional")
@@ -117,14 +119,6 @@ def check(world: World) -> None:
         assert key == live.measure_key
     assert len(world.status.get("measurements", ())) <= 4
     assert len(world.status.get("revisions", ())) <= 5
-
-
-def documented(kind: str, status: str, reason: str) -> bool:
-    """Whether the contract of conditions knows this answer."""
-    (doc,) = [doc for doc in CONDITIONS if doc.type == kind]
-    if reason in FAILURE_KINDS:
-        return doc.failures == status
-    return any((known.status, known.reason) == (status, reason) for known in doc.reasons)
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tacho_operator.api import GROUP, PLURAL
 from tacho_operator.api.crd.definition import render
-from tacho_operator.api.crd.pages import conditions_page, presets_page
+from tacho_operator.api.crd.pages import failures_page, presets_page
 
 FILES = {
     f"crds/{GROUP}_{PLURAL}.yaml": render,
-    "docs/reference/conditions.md": conditions_page,
+    "docs/reference/failures.md": failures_page,
     "docs/reference/presets.md": presets_page,
 }
 

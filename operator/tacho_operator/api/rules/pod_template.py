@@ -1,6 +1,6 @@
 """The rules of the pod template: what is tacho's own, and what the API server would refuse in a pod.
 
-The rest of what it refuses is found by the trial of a revision (docs/reference/conditions.md, InvalidConfig);
+The rest of what it refuses is found by the trial of a revision (docs/reference/failures.md, InvalidConfig);
 tests/api/test_pod_templates.py holds the list.
 """
 
