@@ -23,7 +23,8 @@ from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Load
 from tacho_contract.units import format_time
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
-from tacho_operator.shell.kube import ApiError, Kube, connect
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.kube import Kube, connect
 from tools.harness.operating import FACTS
 from tools.harness.operator_process import report
 

@@ -36,7 +36,8 @@ from benchmarks.fleet.lab import (
     scrape,
 )
 from benchmarks.fleet.watching import Watching, is_so, looked_at
-from tacho_operator.shell.kube import ApiError, Kube, connect
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.kube import Kube, connect
 from tools.cluster import binaries
 from tools.cluster.handle import Cluster
 from tools.harness.definition import install_definition

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tacho_operator.shell.kube import ApiError, Kube
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.kube import Kube
 
 Resource = dict[str, Any]
 

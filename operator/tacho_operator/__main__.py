@@ -20,6 +20,7 @@ from tacho_contract import __version__
 from tacho_contract.text import LINES, VisibleFormatter, visible
 from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.core.election import Candidate
+from tacho_operator.shell.api_errors import requested_pause_seconds
 from tacho_operator.shell.fleet import (
     ChangeRouter,
     Sizes,
@@ -33,7 +34,7 @@ from tacho_operator.shell.fleet import (
 )
 from tacho_operator.shell.handlers import KopfRunner, supervised
 from tacho_operator.shell.http_server import Answers, http_server
-from tacho_operator.shell.kube import Kube, connect, requested_pause_seconds
+from tacho_operator.shell.kube import Kube, connect
 from tacho_operator.shell.lease import Elector, LeasePlace
 from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.metrics import Metrics

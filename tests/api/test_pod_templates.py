@@ -15,7 +15,8 @@ from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.objects import deployment
 from tacho_operator.core.manifests.pod_template import pod_template
-from tacho_operator.shell.kube import Forbidden, Invalid, connect
+from tacho_operator.shell.api_errors import Forbidden, Invalid
+from tacho_operator.shell.kube import connect
 from tests.api.pod_templates import specs
 from tests.properties import examples
 from tools.cluster.handle import Cluster

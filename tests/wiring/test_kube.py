@@ -12,20 +12,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tacho_operator.shell.kube import (
-    FIELD_MANAGER,
+from tacho_operator.shell.api_errors import (
     LONGEST_MESSAGE_CHARS,
     LONGEST_RETRY_AFTER_SECONDS,
-    SIZE_MANAGER,
     ApiError,
     Expired,
     Forbidden,
     Invalid,
-    Kube,
-    connect,
-    environment_proxy,
     requested_pause_seconds,
 )
+from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, connect, environment_proxy
 from tests.wiring.api_double import BASE, ApiDouble, serving
 
 

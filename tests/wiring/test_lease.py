@@ -14,7 +14,8 @@ import pytest
 from tacho_operator.core.election import Candidate, holder_of
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import lease as module
-from tacho_operator.shell.kube import ApiError, Conflict, Fenced, Forbidden, Kube
+from tacho_operator.shell.api_errors import ApiError, Conflict, Fenced, Forbidden
+from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.lease import Elector, LeaseLost, LeasePlace
 
 PLACE = LeasePlace(namespace="tacho-system", name="tacho", trial_namespace="ml")

@@ -18,7 +18,8 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given, strategies as st
 
 from tacho_operator.shell import kube as kube_module, reading
-from tacho_operator.shell.kube import Expired, Kube, connect
+from tacho_operator.shell.api_errors import Expired
+from tacho_operator.shell.kube import Kube, connect
 from tacho_operator.shell.reading import METADATA_ONLY, Text, Unreadable, lines, metadata_part, readable_event
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key

@@ -15,8 +15,9 @@ from tacho_operator.core.planner.plan import plan_of
 from tacho_operator.core.planner.types import PlanResult
 from tacho_operator.core.types import Observed, PlanInputs, ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
+from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.execute import post_events
-from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Invalid, Kube
+from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.plans import Plans

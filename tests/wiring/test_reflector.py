@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from tacho_operator.shell.kube import ApiError, Event, Expired, Forbidden, Kube, Missing, Page
+from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing
+from tacho_operator.shell.kube import Event, Kube, Page
 from tacho_operator.shell.store import reflector as module
 from tacho_operator.shell.store.reflector import EtcdRestored, Reflector, WatchScope
 from tacho_operator.shell.store.store import Store

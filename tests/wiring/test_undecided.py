@@ -8,7 +8,7 @@ import pytest
 
 from tacho_operator.core.types import Config, Observed
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.kube import ApiError
+from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.reading import metadata_only
 from tacho_operator.shell.workqueue import Key

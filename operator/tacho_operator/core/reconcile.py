@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tacho_operator.core import names
-from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.children import deletion_costs, to_apply, to_delete, to_try
 from tacho_operator.core.measurement.step import plan_measurement
 from tacho_operator.core.planner.types import PlanResult

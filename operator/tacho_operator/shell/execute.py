@@ -18,17 +18,9 @@ from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
+from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
-from tacho_operator.shell.kube import (
-    FIELD_MANAGER,
-    SIZE_MANAGER,
-    ApiError,
-    Conflict,
-    Forbidden,
-    Invalid,
-    Kube,
-    Missing,
-)
+from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 
 logger = logging.getLogger(__name__)
 

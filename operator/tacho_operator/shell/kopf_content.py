@@ -10,7 +10,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from tacho_operator.shell.kube import EXPIRED, Page
+from tacho_operator.shell.api_errors import EXPIRED
+from tacho_operator.shell.kube import Page
 from tacho_operator.shell.reading import (
     METADATA_ONLY,
     NESTED,

@@ -19,19 +19,13 @@ from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.api_errors import (
-    EXPIRED as EXPIRED,
-    LONGEST_MESSAGE_CHARS as LONGEST_MESSAGE_CHARS,
-    LONGEST_RETRY_AFTER_SECONDS as LONGEST_RETRY_AFTER_SECONDS,
-    ApiError as ApiError,
-    Conflict as Conflict,
-    Expired as Expired,
-    Fenced as Fenced,
-    Forbidden as Forbidden,
-    Invalid as Invalid,
-    Missing as Missing,
+    EXPIRED,
+    ApiError,
+    Conflict,
+    Expired,
+    Forbidden,
+    Missing,
     api_error,
-    requested_pause_seconds as requested_pause_seconds,
-    response_error as response_error,
 )
 from tacho_operator.shell.reading import (
     IN_OBJECT,

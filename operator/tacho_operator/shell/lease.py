@@ -26,7 +26,8 @@ from tacho_operator.core.election import (
 )
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.kube import KINDS, ApiError, Fenced, Kube
+from tacho_operator.shell.api_errors import ApiError, Fenced
+from tacho_operator.shell.kube import KINDS, Kube
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from tacho_operator.core.status.undecided import (
     unreadable_spec,
 )
 from tacho_operator.core.types import Manifest, Observed
-from tacho_operator.shell.kube import ApiError, Forbidden, Kube
+from tacho_operator.shell.api_errors import ApiError, Forbidden
+from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
+from tacho_operator.core.measurement.due import next_turns
 from tacho_operator.core.measurement.remeasure import TURN_SECONDS
-from tacho_operator.core.measurement.turns import next_turns
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.workqueue import Key

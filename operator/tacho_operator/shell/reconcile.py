@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
@@ -22,6 +22,7 @@ from tacho_operator.core.types import (
     ReconcileDecision,
     ResourceEvent,
 )
+from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.execute import (
     ExecuteResult,
     child_name,
@@ -30,7 +31,7 @@ from tacho_operator.shell.execute import (
     post_events,
     write_status,
 )
-from tacho_operator.shell.kube import ApiError, Kube
+from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.plans import Plans

@@ -18,17 +18,10 @@ from typing import Any, Protocol
 import aiohttp
 
 from tacho_operator.core.types import Manifest
+from tacho_operator.shell.api_errors import ApiError, requested_pause_seconds, response_error
 from tacho_operator.shell.handlers import INACTIVITY_SECONDS, Middlewares, OnEvent
 from tacho_operator.shell.kopf_content import ReadableContent
-from tacho_operator.shell.kube import (
-    KINDS,
-    ApiError,
-    Counted,
-    Kube,
-    Page,
-    requested_pause_seconds,
-    response_error,
-)
+from tacho_operator.shell.kube import KINDS, Counted, Kube, Page
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.store.reflector import (
     SETTLE_SECONDS,

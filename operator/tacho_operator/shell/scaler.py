@@ -35,8 +35,8 @@ from tacho_operator.core.autoscaling.target import (
     restored,
     restored_recommendations,
     target_of,
+    victims,
 )
-from tacho_operator.core.autoscaling.victims import victims
 from tacho_operator.core.measurement.traffic import TrafficWindow, watch_traffic
 from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of

@@ -15,7 +15,8 @@ from tacho_contract.failure import FailureClass
 from tacho_operator.core.names import ROLE_SERVER
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Manifest
-from tacho_operator.shell.kube import Conflict, Forbidden, Invalid, Kube
+from tacho_operator.shell.api_errors import Conflict, Forbidden, Invalid
+from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)

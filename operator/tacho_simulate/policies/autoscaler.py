@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from tacho_operator.core.autoscaling.algorithm.types import Change, Pace, Point, Rules
+from tacho_operator.core.autoscaling.algorithm.behavior import limit
+from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, SCALE_UP, Change, Point, Rules
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting
 
 SOURCE = (
@@ -19,16 +21,7 @@ SOURCE = (
 )
 SYNC_SECONDS = 15.0
 TOLERANCE = 0.1
-UP = Rules(
-    window_seconds=0.0,
-    paces=(Pace(kind="Percent", value=100, period_seconds=15), Pace(kind="Pods", value=4, period_seconds=15)),
-    tolerance=TOLERANCE,
-)
-DOWN = Rules(
-    window_seconds=300.0,
-    paces=(Pace(kind="Percent", value=100, period_seconds=15),),
-    tolerance=TOLERANCE,
-)
+UP, DOWN = (replace(rules, tolerance=TOLERANCE) for rules in (SCALE_UP, SCALE_DOWN))
 
 
 def by_pods(
@@ -100,9 +93,9 @@ class Autoscaler:
         desired = max(found)
         steady = self._stabilized(self._bounded(desired), have, now)
         if steady > have:
-            steady = min(steady, max(have, self._furthest(self._up, have, now, upwards=True)))
+            steady = min(steady, limit(self._up, have, self._changes, now, upwards=True))
         elif steady < have:
-            steady = max(steady, min(have, self._furthest(self._down, have, now, upwards=False)))
+            steady = max(steady, limit(self._down, have, self._changes, now, upwards=False))
         steady = self._bounded(steady)
         if steady != have:
             longest = max(pace.period_seconds for rules in (self._up, self._down) for pace in rules.paces)
@@ -127,24 +120,6 @@ class Autoscaler:
             lowest = min(lowest, int(item.value)) if age < windows[0] else lowest
             highest = max(highest, int(item.value)) if age < windows[1] else highest
         return min(max(have, lowest), highest)
-
-    def _furthest(self, rules: Rules, have: int, now: float, *, upwards: bool) -> int:
-        """The widest limit of the scaling policies."""
-        limits = []
-        for pace in rules.paces:
-            moved = sum(
-                item.after - item.before
-                for item in self._changes
-                if now - item.time_seconds < pace.period_seconds
-            )
-            start = have - moved
-            if pace.kind == "Pods":
-                limits.append(start + pace.value if upwards else start - pace.value)
-            elif upwards:
-                limits.append(math.ceil(start * (1 + pace.value / 100)))
-            else:
-                limits.append(int(start * (1 - pace.value / 100)))
-        return max(limits) if upwards else min(limits)
 
 
 def ready_metrics(view: PolicyView) -> tuple[list[PodMetrics], int, int]:

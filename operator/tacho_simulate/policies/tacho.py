@@ -14,8 +14,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ScalingInput,
     State,
 )
-from tacho_operator.core.autoscaling.target import TargetPod
-from tacho_operator.core.autoscaling.victims import victims
+from tacho_operator.core.autoscaling.target import TargetPod, victims
 from tacho_simulate.policy import (
     PodMetrics,
     PolicyDecision,

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.measurement import Capacity, CurvePoint
 from tacho_operator.api.status.measurement import AgainstPlan
-from tacho_operator.core.measurement.against_plan import against_plan, rate_at
+from tacho_operator.core.measurement.efficiency import against_plan, rate_at
 from tacho_operator.core.revisions.frozen import new_revision, read
 from tacho_operator.core.revisions.identity import live_config
 from tests.unit.core.test_roofline import measured, planned, revision

@@ -46,7 +46,15 @@ def test_pauses_grow_and_end_somewhere(reason: Reason, tries: int) -> None:
 def test_no_note_waits_for_longer_than_its_pause(
     reason: Reason, message: str, tries: int, crashes: int, passed: float
 ) -> None:
-    found = AttemptNote(reason=reason, message=message, time=at(0), tries=tries, crashes=crashes)
+    found = AttemptNote(
+        revision="r",
+        measure_key="k",
+        reason=reason,
+        message=message,
+        time=at(0),
+        tries=tries,
+        crashes=crashes,
+    )
     assert read_note(write_note(found, "r", "k"), "r", "k") == found
     assert read_note(write_note(found, "r", "k"), "r", "k", "asked") is None
     wait = wait_seconds(found, NOW + timedelta(seconds=passed))

@@ -157,14 +157,6 @@ def test_no_other_namespace_is_named(namespace: str, name: str) -> None:
     assert found.measurement.message.startswith(shown)
 
 
-def test_a_neighbour_that_an_earlier_version_noted_is_not_named() -> None:
-    found = flag_noisy_neighbours(
-        [MINE], {"mine": report()}, [], seen={"mine": "secret/x"}, recorded=(), now=NOW
-    ).reports["mine"]
-    assert found.measurement is not None
-    assert found.measurement.message.startswith("another pod was started")
-
-
 @pytest.mark.parametrize("state", ["Failed", "Skipped", "?"])
 def test_what_has_no_figures_is_not_disturbed(state: str) -> None:
     assert not contended(pod("a"), state=state)

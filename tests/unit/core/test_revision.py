@@ -10,7 +10,7 @@ import pytest
 
 from tacho_contract.measurement import Environment
 from tacho_operator.core import names
-from tacho_operator.core.measurement.fingerprint import fingerprint
+from tacho_operator.core.measurement.entry import fingerprint
 from tacho_operator.core.revisions.identity import (
     CLASSES,
     FieldClass,

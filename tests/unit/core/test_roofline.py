@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.planner.models import facts
 from tacho_contract.measurement import INVALIDATING, LIMITING, Measurement, SingleStream, Workload
-from tacho_operator.core.measurement.roofline import (
+from tacho_operator.core.measurement.efficiency import (
     ABOVE_ROOFLINE,
     LOW_EFFICIENCY,
     Efficiency,
@@ -97,15 +97,6 @@ def test_one_stream_on_an_h200(model: str, decode: float, percent: float, flags:
     assert found.decode is not None
     assert 100 * found.decode == pytest.approx(percent, rel=0.02)
     assert list(found.flags()) == flags
-
-
-def test_an_expected_speed_without_a_band_is_one_of_an_earlier_operator() -> None:
-    plan = planned("llama-3.1-8b-awq")
-    older = dataclasses.replace(
-        plan.predicted, expected_output_tokens_per_second=None, decode_within_percent=None
-    )
-    found = efficiency(measured(253), revision(dataclasses.replace(plan, predicted=older)))
-    assert list(found.flags()) == []
 
 
 def test_the_cache_that_is_read_is_that_of_half_the_answer() -> None:

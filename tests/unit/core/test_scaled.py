@@ -12,10 +12,15 @@ from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.status.status import AutoscalingStatus
 from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CORRECTION
 from tacho_operator.core.autoscaling.algorithm.types import Correction, Point, Sample, State, Track
-from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.autoscaling.status_view import scaled as shown
-from tacho_operator.core.autoscaling.target import TargetPod, policy_of, restored, target_of
-from tacho_operator.core.autoscaling.victims import victims
+from tacho_operator.core.autoscaling.target import (
+    TargetPod,
+    desired_replicas,
+    policy_of,
+    restored,
+    target_of,
+    victims,
+)
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, REVISION_LABEL
 from tacho_operator.core.types import NodeFacts, Scaled
 from tests.unit.core.scaling import idle, rising, scaled, settled, told

@@ -6,7 +6,7 @@ from collections import Counter
 
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.measurement.turns import Place, next_turns
+from tacho_operator.core.measurement.due import Place, next_turns
 from tools.harness.world import World
 
 places = st.tuples(st.sampled_from("abcd"), st.integers(0, 9).map(str))

@@ -13,7 +13,16 @@ from tacho_contract.measurement import CurvePoint
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import NO_SCALE_UP
-from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS, RETRY_SECONDS
+from tacho_operator.core.measurement.attempts import (
+    ATTEMPTS,
+    KEPT_KEYS,
+    PROVISIONAL_RETRY_SECONDS,
+    RETRY_SECONDS,
+    read_resumed,
+    resume_key,
+    with_attempt,
+    write_resumed,
+)
 from tacho_operator.core.measurement.known_levels import (
     COHORT,
     MAX_LEVELS,
@@ -21,14 +30,6 @@ from tacho_operator.core.measurement.known_levels import (
     WIDEST_PERCENT,
     known_levels,
     unfinished,
-)
-from tacho_operator.core.measurement.resume import (
-    ATTEMPTS,
-    KEPT_KEYS,
-    read_resumed,
-    resume_key,
-    with_attempt,
-    write_resumed,
 )
 from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
 from tests.unit.core.measured_world import (

@@ -12,7 +12,7 @@ from tacho_contract.model import FULL, ModelFacts
 from tacho_engines.registry import run_half, startable
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.manifests.pod_template import pod_template, runtime_config
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.planner.plan import plan_model

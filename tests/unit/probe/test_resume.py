@@ -10,9 +10,9 @@ import pytest
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import KnownLevels, Measurement
 from tacho_contract.report import Report
+from tacho_operator.core.measurement.attempts import ATTEMPTS
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.known_levels import known_levels
-from tacho_operator.core.measurement.resume import ATTEMPTS
 from tacho_runtime.probe.phases.known_levels import disagreement
 from tacho_runtime.probe.rates import DecodeRate
 from tacho_runtime.probe.report import assemble

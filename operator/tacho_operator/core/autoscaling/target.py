@@ -1,9 +1,10 @@
-"""The inputs of the scaler for one resource: its pods, capacity, latency targets and policy."""
+"""What the scaler reads of one resource: pods, capacity, targets, policy, replicas, and its victims."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,9 +30,9 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ReplicaCapacity,
     Rules,
     State,
+    Track,
 )
 from tacho_operator.core.autoscaling.recommendation import RECOMMEND
-from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.claims import FINISHED, ClaimBound, claim_bound_of
 from tacho_operator.core.pods.diagnosis import creation_refused
@@ -225,3 +226,35 @@ def _rules(spec: ScalingRules | None, default: Rules) -> Rules:
         paces=paces or default.paces,
         tolerance=default.tolerance if spec.tolerance is None else float(spec.tolerance),
     )
+
+
+def desired_replicas(observed: Observed) -> int:
+    """``spec.replicas``; where autoscaling is enforced, the scaler's decision.
+
+    Before its first decision, and so after every restart of the operator, the existing ones: the Deployment
+    may be newer than status.
+    """
+    spec = observed.resource.spec
+    if spec.autoscaling is None or scaling_mode(spec) == "Recommend":
+        return spec.replicas
+    if observed.scaling is not None:
+        return observed.scaling.replicas
+    found = deployment_sizes(observed.deployments)
+    active = read_serving(observed).active
+    if active and set(found) == {active}:
+        return max(1, found[active])
+    former = observed.resource.status.autoscaling
+    requested = former.desired_replicas if former and former.mode is None else None
+    return max(requested or spec.autoscaling.min_replicas or 1, *found.values(), 1)
+
+
+def victims(pods: Sequence[TargetPod], tracks: Mapping[str, Track], fewer: int) -> tuple[str, ...]:
+    """Names of ``fewer`` pods. One without load metrics may be busy: it is last."""
+
+    def load_of(pod: TargetPod) -> tuple[bool, int, str]:
+        track = tracks.get(pod.uid)
+        sample = track.sample if track else None
+        requests = (sample.running or 0) + (sample.waiting or 0) if sample else 0
+        return (sample is None or sample.running is None, requests, pod.name)
+
+    return tuple(pod.name for pod in sorted(pods, key=load_of)[: max(0, fewer)])

@@ -1,16 +1,19 @@
-"""Failed measurement attempts: the note about the last one, and when the next one starts.
+"""Attempts to measure: the note about the last one, when the next one starts, and which went on.
 
-The note is an annotation of the live ConfigMap: it survives a restart of the operator.
+Notes are annotations of the live ConfigMap. A restart of the operator neither loses nor repeats an attempt.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from tacho_contract import codec
 from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.conditions import Reason
+from tacho_operator.core.names import digest
 
 RETRY_SECONDS = 600.0
 """Delay before the second attempt; doubled before each further one. The cause (no free GPU, a noisy
@@ -27,9 +30,11 @@ DISRUPT = "disrupt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptNote:
-    """The last attempt to measure one revision with one workload."""
+    """The last attempt to measure one revision with one workload. Raises ValueError for an unknown reason."""
 
-    reason: Reason
+    revision: str = ""
+    measure_key: str = ""
+    reason: str
     """Reason of the last attempt: CannotJudge (the cluster prevented it), ReportUnreachable,
     MeasurementProvisional (something disturbed it) or MeasurementFailed (it is not tried again)."""
     message: str
@@ -41,40 +46,22 @@ class AttemptNote:
     crashes: int = 0
     """How many of the tries ended because a container of the pod crashed."""
 
+    def __post_init__(self) -> None:
+        Reason(self.reason)
+
 
 def read_note(text: str, revision: str, measure_key: str, request: str = "") -> AttemptNote | None:
     """The note in ``text``; None where it is unreadable or about another revision, workload or request."""
     try:
-        data = json.loads(text) if text else {}
-        about = (data["revision"], data["measureKey"], data.get("request", ""))
-        if about != (revision, measure_key, request):
-            return None
-        return AttemptNote(
-            reason=Reason(data["reason"]),
-            message=str(data["message"]),
-            time=str(data["time"]),
-            request=request,
-            tries=max(1, int(data.get("tries", 1))),
-            crashes=max(0, int(data.get("crashes", 0))),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        note = codec.loads(AttemptNote, text)
+    except codec.DocumentError:
         return None
+    about = (note.revision, note.measure_key, note.request)
+    return note if about == (revision, measure_key, request) else None
 
 
 def write_note(note: AttemptNote, revision: str, measure_key: str) -> str:
-    return json.dumps(
-        {
-            "revision": revision,
-            "measureKey": measure_key,
-            "reason": str(note.reason),
-            "message": note.message,
-            "time": note.time,
-            "request": note.request,
-            "tries": note.tries,
-            "crashes": note.crashes,
-        },
-        sort_keys=True,
-    )
+    return codec.dumps(replace(note, revision=revision, measure_key=measure_key))
 
 
 def next_note(
@@ -100,7 +87,7 @@ def next_note(
     )
 
 
-def backoff_seconds(reason: Reason, tries: int) -> float:
+def backoff_seconds(reason: str, tries: int) -> float:
     """Delay before the next attempt, after ``tries`` attempts, the last of which ended for ``reason``."""
     doublings = min(max(0, tries - 1), 32)
     first = PROVISIONAL_RETRY_SECONDS if reason == Reason.MEASUREMENT_PROVISIONAL else RETRY_SECONDS
@@ -115,3 +102,39 @@ def wait_seconds(note: AttemptNote, now: datetime) -> float | None:
     # A clock that was set back is no reason to wait for longer than a whole pause.
     limit = backoff_seconds(note.reason, note.tries)
     return min(limit, max(0.0, limit - (now - since).total_seconds()))
+
+
+ATTEMPTS = 3
+"""Probe pods that go on from known levels for one plan and workload; then the lower bound stays."""
+KEPT_KEYS = 4
+"""Plans and workloads that are remembered, the latest: as many as there are measurements."""
+
+Resumed = Mapping[str, tuple[str, ...]]
+"""Names of the probe pods that came to an end, by ``resume_key``; the latest key last."""
+
+
+def resume_key(plan_key: str, measure_key: str) -> str:
+    return digest([plan_key, measure_key])
+
+
+def with_attempt(resumed: Resumed, key: str, pod: str) -> Resumed:
+    """``resumed`` with the end of ``pod``; the same pod counts once."""
+    pods = resumed.get(key, ())
+    pods = pods if pod in pods else (*pods, pod)[:ATTEMPTS]
+    others = [item for item in resumed.items() if item[0] != key]
+    return dict([*others, (key, pods)][-KEPT_KEYS:])
+
+
+def read_resumed(text: str) -> Resumed:
+    """The record that ``write_resumed`` wrote; empty for an unreadable text."""
+    try:
+        data = json.loads(text) if text else []
+        found = {str(key): tuple(map(str, pods))[:ATTEMPTS] for key, pods in data if isinstance(pods, list)}
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return dict(list(found.items())[-KEPT_KEYS:])
+
+
+def write_resumed(resumed: Resumed) -> str:
+    """As a list of pairs, which keeps the order; "" for none."""
+    return json.dumps([[key, list(pods)] for key, pods in resumed.items()]) if resumed else ""

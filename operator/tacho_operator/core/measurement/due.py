@@ -1,8 +1,9 @@
-"""When a model is measured again: the reasons for a full measurement, in the order of their urgency."""
+"""When a model is measured again: the reasons, the most urgent first, and whose probe pod starts next."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from tacho_contract.launch import LiveConfig
@@ -58,3 +59,27 @@ def due_cause(
     if entry is not None and known_levels(entry) is not None:
         return Cause.UNFINISHED
     return None
+
+
+Place = tuple[str, str]
+"""Namespace and name of a resource."""
+
+
+def next_turns(waiting: Iterable[Place], measuring: Collection[Place], limit: int) -> tuple[Place, ...]:
+    """Those of ``waiting``, in the order of their arrival, that may start a probe pod now.
+
+    The namespace with the fewest probe pods goes first, of several the one that waits longest. ``measuring``:
+    resources with a probe pod. ``limit``: maximum of these in the cluster.
+    """
+    lines: dict[str, deque[tuple[int, Place]]] = {}
+    for arrival, place in enumerate(waiting):
+        lines.setdefault(place[0], deque()).append((arrival, place))
+    busy = Counter(namespace for namespace, _ in measuring)
+    found: list[Place] = []
+    while lines and len(measuring) + len(found) < limit:
+        namespace = min(lines, key=lambda name: (busy[name], lines[name][0]))
+        found.append(lines[namespace].popleft()[1])
+        busy[namespace] += 1
+        if not lines[namespace]:
+            del lines[namespace]
+    return tuple(found)

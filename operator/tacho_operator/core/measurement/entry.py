@@ -16,6 +16,7 @@ from tacho_contract.measurement import (
     NOT_STEADY,
     WORD,
     CurvePoint,
+    Environment,
     Measurement,
     MemoryActual,
     OpenLoop,
@@ -31,9 +32,8 @@ from tacho_operator.api.status.measurement import (
     Roofline,
     SeenTraffic,
 )
-from tacho_operator.core.measurement.against_plan import against_plan
-from tacho_operator.core.measurement.fingerprint import fingerprint
-from tacho_operator.core.measurement.roofline import Efficiency, efficiency
+from tacho_operator.core import names
+from tacho_operator.core.measurement.efficiency import Efficiency, against_plan, efficiency
 from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
 from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
 from tacho_operator.core.planner.types import Prediction
@@ -271,3 +271,17 @@ def _memory(actual: MemoryActual, revision: Revision | None) -> dict[str, Any]:
         host_peak_bytes=actual.host_peak_bytes,
         devices=[dataclasses.asdict(item) for item in actual.gpu_devices[:_MAX_DEVICES]],
     )
+
+
+def fingerprint(plan_key: str, measure_key: str, image_id: str, environment: Environment) -> str:
+    """Identifies one measurement: both keys, and image and hardware of the running pod."""
+    observed = [
+        image_id,
+        environment.gpu_product,
+        environment.gpu_count,
+        environment.driver_version,
+        environment.cpu_model,
+        environment.cpu_count,
+        environment.cpu_limit_millis,
+    ]
+    return names.digest([plan_key, measure_key, observed], 16)

@@ -146,9 +146,7 @@ def _runs(recorded: Iterable[MeasurementEntry]) -> set[tuple[str, str]]:
 
 
 def _contended(measured: Measurement, neighbour: str, node: str) -> Measurement:
-    # An earlier version wrote the namespace and the name of the neighbour.
-    who = "another pod" if "/" in neighbour else neighbour
-    cause = f"{who} was started, loaded or measured on node {node} meanwhile"
+    cause = f"{neighbour} was started, loaded or measured on node {node} meanwhile"
     # First: what comes last in a long message is cut.
     message = f"{cause}; {measured.message}" if measured.message else cause
     flags = tuple(sorted({*measured.flags, CONTENDED}))

@@ -21,17 +21,20 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import probe_pod
 from tacho_operator.core.manifests.objects import ready_deadline_seconds
 from tacho_operator.core.measurement.attempts import (
+    ATTEMPTS,
     DISRUPT,
     PROVISIONAL_RETRY_SECONDS,
     AttemptNote,
+    Resumed,
     next_note,
     read_note,
+    resume_key,
     wait_seconds,
+    with_attempt,
     write_note,
 )
 from tacho_operator.core.measurement.due import Cause, due_cause
 from tacho_operator.core.measurement.entry import flags_of
-from tacho_operator.core.measurement.resume import ATTEMPTS, Resumed, resume_key, with_attempt
 from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confidence_of, current
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.timing import time_left, unreachable, unreachable_message
@@ -221,7 +224,7 @@ def _kept(case: RemeasureInput, why: Cause) -> RemeasurePlan:
 def _failure_of(note: AttemptNote | None) -> ProbeFailure | None:
     if note is None or note.reason == Reason.MEASUREMENT_PROVISIONAL:
         return None
-    return ProbeFailure(reason=note.reason, message=note.message)
+    return ProbeFailure(reason=Reason(note.reason), message=note.message)
 
 
 def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> RemeasurePlan:

@@ -13,6 +13,7 @@ from tacho_contract.report import Report
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry, SeenTraffic
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
+from tacho_operator.core.measurement.attempts import read_resumed, write_resumed
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.known_levels import known_levels
@@ -24,7 +25,6 @@ from tacho_operator.core.measurement.noisy_neighbours import (
 from tacho_operator.core.measurement.records import updated_measurements
 from tacho_operator.core.measurement.remeasure import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.measurement.reprobe import former_request, plan_reprobe
-from tacho_operator.core.measurement.resume import read_resumed, write_resumed
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose

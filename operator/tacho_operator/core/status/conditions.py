@@ -28,11 +28,11 @@ from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.spec.service import MAX_BUDGET_SECONDS
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import Condition, ConditionStatus
+from tacho_operator.core.measurement.attempts import ATTEMPTS
 from tacho_operator.core.measurement.cost import NEVER_MET
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.records import shown
 from tacho_operator.core.measurement.remeasure import RemeasurePlan
-from tacho_operator.core.measurement.resume import ATTEMPTS
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean
 from tacho_operator.core.measurement.traffic import carried

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tacho_operator.shell.kube import ApiError, Expired, Forbidden, Kube, Missing, requested_pause_seconds
+from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing, requested_pause_seconds
+from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.store.store import Name, Store
 
 logger = logging.getLogger(__name__)
