@@ -7,26 +7,42 @@ the direction of reading.
 from __future__ import annotations
 
 import logging
+import re
 import textwrap
+import unicodedata
 from typing import Any
 
 REPLACEMENT = "\ufffd"
 LINES = "\n\t"
 """Characters that stay where a text of several lines is meant."""
+MARKS = 4
+"""Combining marks on one character; the rest is a heap over the lines above and below. Vietnamese, Hebrew and
+Tibetan need two to four."""
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U00013441\U00013442\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+)
+"""Letters, marks and symbols that leave nothing or a gap: Unicode's Default_Ignorable_Code_Point where the
+category does not tell, and the blanks of Braille, Khitan, musical notes and hieroglyphs."""
 
 
 def visible(text: str, kept: str = "") -> str:
     """``text`` as one line in which every character shows, as long as before, so that a limit still holds.
 
-    White space of any kind becomes a space. Other controls, directions, characters without width and halves
-    of a pair become U+FFFD. ``kept``: characters that stay as they are.
+    White space of any kind becomes a space. Other controls, directions, characters without width or ink,
+    halves of a pair, and more than MARKS combining marks in a row become U+FFFD. ``kept``: characters that
+    stay as they are.
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        sign if sign.isprintable() or sign in kept else " " if sign.isspace() else REPLACEMENT
-        for sign in text
-    )
+    shown, marks = [], 0
+    for sign in text:
+        marks = marks + 1 if unicodedata.category(sign).startswith("M") else 0
+        if sign in kept or (sign.isprintable() and marks <= MARKS and not _BLANK.match(sign)):
+            shown.append(sign)
+        else:
+            shown.append(" " if sign.isspace() else REPLACEMENT)
+    return "".join(shown)
 
 
 def visible_document(document: Any) -> Any:
