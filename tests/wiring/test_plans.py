@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.types import NodeFacts, PlanInputs
 from tacho_operator.shell import plan_process
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.plans import COMMAND, PlanProcess, Plans
+from tacho_operator.shell.plans import COMMAND, DeadlinePassed, PlanProcess, Plans
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import CONFIG, HUB_SPEC, changed, resource
 from tools.mock.specs import smollm2
@@ -61,11 +61,9 @@ async def test_the_process_plans_as_the_planner_does(process: PlanProcess) -> No
 
 async def test_a_plan_past_its_deadline_is_killed_and_the_next_one_is_made() -> None:
     process = PlanProcess(deadline_seconds=0.2)
-    killed = await process.plan(cast(PlanInputs, Calls(time.sleep, 1000)))
-    assert isinstance(killed, PlanFailure)
-    assert (killed.failure.failure_class, process.runs) == ("PlanningFailed", False)
-    assert "took longer than" in killed.failure.message
-    assert "tacho.dev/replan" in killed.failure.next_step
+    with pytest.raises(DeadlinePassed, match="took longer than"):
+        await process.plan(cast(PlanInputs, Calls(time.sleep, 1000)))
+    assert not process.runs
     process._deadline_seconds = 20.0
     assert await process.plan(inputs()) == plan_of(inputs())
     await process.stop()
@@ -179,6 +177,33 @@ async def test_plans_wait_while_the_process_does_not_start(monkeypatch: Any) -> 
             gate.results.put_nowait(result)
         assert await late.get() == A
         assert gate.begun.qsize() == 2
+
+
+async def test_a_deadline_that_passed_is_no_verdict_on_the_inputs(monkeypatch: Any) -> None:
+    """The wall clock is the node's matter: the failure is shown, and the plan is tried again with a pause."""
+    gate, pauses = Gate(), asyncio.Queue[tuple[float, Callable[[], None]]]()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", lambda delay, call: pauses.put_nowait((delay, call)))
+    async with running(gate) as (plans, late):
+        plans.answer(A, inputs())
+        for seconds in (120, 240, 480, 960, 1920, 3600, 3600):
+            gate.results.put_nowait(DeadlinePassed("It took too long."))
+            assert await late.get() == A
+            shown = plans.answer(A, inputs())
+            assert isinstance(shown, PlanFailure)
+            assert shown.failure.message == "It took too long. It is tried again."
+            pause, again = pauses.get_nowait()
+            assert pause == seconds
+            again()
+            assert await late.get() == A
+            assert plans.answer(A, inputs()) == shown, "until the next try has ended"
+        gate.results.put_nowait(plan_of(inputs()))
+        assert await late.get() == A
+        assert plans.answer(A, inputs()) == plan_of(inputs())
+        plans.answer(A, inputs(replicas=2))
+        gate.results.put_nowait(DeadlinePassed("It took too long."))
+        assert await late.get() == A
+        assert pauses.get_nowait()[0] == 120, "another plan was made since"
 
 
 async def test_a_process_that_cannot_start_says_so() -> None:

@@ -33,10 +33,17 @@ START_SECONDS = 60.0
 IDLE_SECONDS = 60.0
 """The process ends after so long without a plan to make, and its memory is free."""
 RETRY_SECONDS = 5.0
+LATE_RETRY_SECONDS = 120.0
+"""Pause before a plan whose deadline has passed is tried again: the node was busy. It doubles each time."""
+LONGEST_LATE_RETRY_SECONDS = 3600.0
 RESULT_LIMIT_BYTES = 1024**2
 """A revision could not hold more."""
 KEPT_PLANS = 1000
 COMMAND = (sys.executable, "-m", "tacho_operator.shell.plan_process", str(CPU_SECONDS))
+
+
+class DeadlinePassed(Exception):
+    """A plan took too long, and did not use up its CPU time: on another day it may be made."""
 
 
 class PlanProcess:
@@ -52,7 +59,8 @@ class PlanProcess:
         return self._process is not None
 
     async def plan(self, inputs: PlanInputs) -> PlanResult:
-        """The plan, or why there is none. Raises OSError or TimeoutError where the process does not start.
+        """The plan, or why there is none. Raises DeadlinePassed, and where the process does not start OSError
+        or TimeoutError.
 
         A process that ended without a result may have been killed while it was idle, so another one tries.
         """
@@ -72,7 +80,7 @@ class PlanProcess:
                 return found
         except TimeoutError:
             await self.stop()
-            return planning_failed(f"The planner took longer than {self._deadline_seconds:.0f} s.")
+            raise DeadlinePassed(f"The planner took longer than {self._deadline_seconds:.0f} s.") from None
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             await self.stop()
         except asyncio.CancelledError:
@@ -134,6 +142,8 @@ class Plans:
         """Plans and failures by the hash of their inputs; the least recently used goes first."""
         self._failed: dict[Key, tuple[str, PlanFailure]] = {}
         """Each resource's last failure, with the hash of its subject."""
+        self._deadlines: dict[Key, int] = {}
+        """How many deadlines of each resource's plans have passed in a row."""
         self._asked: dict[Key, _Question] = {}
         self._lines: PriorityLines[Key] = PriorityLines()
         self._making: tuple[Key, str] | None = None
@@ -162,6 +172,7 @@ class Plans:
         """The resource was deleted."""
         self._asked.pop(key, None)
         self._failed.pop(key, None)
+        self._deadlines.pop(key, None)
 
     def _ask(self, key: Key, question: _Question) -> None:
         """Puts the question in line; a resource has one, the latest."""
@@ -198,6 +209,9 @@ class Plans:
             try:
                 with self._metrics.plan_duration.time():
                     found = await self._process.plan(question.inputs)
+                self._deadlines.pop(key, None)
+            except DeadlinePassed as error:
+                found = self._again_later(key, question.hash, str(error))
             except (OSError, TimeoutError) as error:
                 logger.warning("plans wait %.0f s: their process does not start: %s", RETRY_SECONDS, error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -210,3 +224,16 @@ class Plans:
             if len(self._made) > KEPT_PLANS:
                 self._made.popitem(last=False)
         self._late(key)
+
+    def _again_later(self, key: Key, inputs: str, why: str) -> PlanFailure:
+        """The failure until the plan is tried again, as it says nothing about the inputs."""
+        passed = self._deadlines[key] = self._deadlines.get(key, 0) + 1
+        delay = min(LATE_RETRY_SECONDS * 2.0 ** (passed - 1), LONGEST_LATE_RETRY_SECONDS)
+
+        def again() -> None:
+            self._made.pop(inputs, None)
+            self._late(key)
+
+        asyncio.get_running_loop().call_later(delay, again)
+        logger.warning("%s/%s: %s It is tried again in %.0f s.", *key, why, delay)
+        return planning_failed(f"{why} It is tried again.")
