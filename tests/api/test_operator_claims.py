@@ -71,7 +71,7 @@ def test_a_new_revision_cannot_start_beside_the_pod_that_holds_it(
     other = {"context": {"maxModelLen": 512, "concurrency": 1}}
     api.apply(resource(namespace, **other))
     held_back(api, namespace, "Claim models is ReadWriteOncePod", "active revision")
-    assert condition(api, namespace, "RolloutAccepted")["reason"] == "CacheNotShareable"
+    await_condition(api, namespace, "RolloutAccepted", "False", "CacheNotShareable")  # once its plan is made
     assert condition(api, namespace, "Ready")["status"] == "True", "the active revision serves on"
     assert sizes(api, namespace) == [1], "nothing is started that could not mount it"
 

@@ -1,5 +1,6 @@
 """Ports of this machine: free ones, and a clear word about taken ones."""
 
+import functools
 import socket
 
 from tools.cluster.errors import PortInUseError
@@ -51,3 +52,27 @@ def must_be_free(port: int, wanted_by: str) -> None:
                 f"port in use: {LOOPBACK}:{port}, which {wanted_by} needs, is taken",
                 f"Find who listens (`ss -ltnp 'sport = :{port}'`) and stop it, or choose another port",
             ) from taken
+
+
+_claims: list[socket.socket] = []
+
+
+@functools.cache
+def free_network(port: int) -> str:
+    """The beginning of loopback addresses, as 127.7, at which no other process that asks has `port`.
+
+    For servers whose port is fixed. The network stays this process's own until it ends.
+    """
+    for number in range(1, 255):
+        claim = socket.socket()
+        try:
+            claim.bind((f"127.{number}.255.254", port))
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return f"127.{number}"
+    raise PortInUseError(
+        f"port in use: {port} is taken on every loopback network",
+        f"Find who listens (`ss -ltnp 'sport = :{port}'`) and stop it",
+    )

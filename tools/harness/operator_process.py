@@ -31,7 +31,7 @@ from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Report
 from tools.cluster import binaries
 from tools.cluster.handle import Cluster
-from tools.cluster.ports import free_port
+from tools.cluster.ports import free_network, free_port
 from tools.harness.helm import Helm
 from tools.harness.scaled_pods import Pods
 
@@ -48,8 +48,6 @@ RIGHTS = frozenset(
 IMAGE = "example/tacho:test"
 PATIENCE_SECONDS = 100.0
 """For a machine that is busy with other things; nothing waits this long where all is well."""
-NETWORK = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-"""Addresses of pods begin 127.NETWORK: two processes of tests have pods at the same time."""
 
 
 def install_rights(cluster: Cluster) -> Path:
@@ -187,7 +185,8 @@ class Kubelet:
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster, self._namespace = cluster, namespace
         self._reports: dict[str, Report] = {}
-        self._addresses = (f"127.{NETWORK}.{block}.{host}" for block in range(256) for host in range(2, 202))
+        network = free_network(RUNTIME_PORT)
+        self._addresses = (f"{network}.{block}.{host}" for block in range(255) for host in range(2, 202))
         self._servers = contextlib.ExitStack()
         self.loads = Pods()
 

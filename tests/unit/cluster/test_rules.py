@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +124,15 @@ def test_one_port_is_never_handed_out_twice(monkeypatch: pytest.MonkeyPatch) -> 
     named_by_kernel = iter([[40001], [40001], [40002]])
     monkeypatch.setattr(ports, "free_ports", lambda count: next(named_by_kernel))
     assert [ports.free_port(), ports.free_port()] == [40001, 40002]
+
+
+def test_a_network_is_of_one_process_alone() -> None:
+    port = ports.free_port()
+    mine = ports.free_network(port)
+    assert ports.free_network(port) == mine, "until the process ends"
+    asks = f"from tools.cluster.ports import free_network; print(free_network({port}))"
+    other = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True).stdout
+    assert other.strip() not in ("", mine)
 
 
 def test_all_that_is_missing_for_a_node_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
