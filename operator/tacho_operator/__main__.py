@@ -91,7 +91,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             clock=lambda: datetime.now(timezone.utc),
             scaler=scaler,
             plans=plans,
-            probe_turns=ProbeTurns(settings.max_probe_pods, call=lambda key: queue.add(key)),
+            probe_turns=ProbeTurns(settings.max_probe_pods, store, call=lambda key: queue.add(key)),
         )
         elector = lease_elector(settings, kube)
         metrics.leader.set_function(elector.leads)

@@ -8,6 +8,7 @@ from typing import Any
 from tacho_operator.core import names
 from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.probe_turns import ProbeTurns
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import NOW, at
 from tools.harness.world import World
@@ -30,7 +31,8 @@ class Line:
     def __init__(self, limit: int) -> None:
         self.called: list[str] = []
         self.now = NOW.timestamp()
-        self.turns = ProbeTurns(limit, lambda key: self.called.append(key.name), lambda: self.now)
+        self.store = Store(lambda _: None)
+        self.turns = ProbeTurns(limit, self.store, lambda key: self.called.append(key.name), lambda: self.now)
 
     def reconcile(
         self, name: str, namespace: str = "ml", *, pod: str = "", wants: bool = True, **metadata: Any
@@ -93,6 +95,32 @@ def test_a_pod_that_runs_keeps_its_turn_over_a_restart_of_the_operator() -> None
     line.reconcile("a", pod="Running")
     assert not line.reconcile("b")
     assert line.turns.observed(Key("ml", "a"), _with_pod("Pending")).probe_turn
+
+
+def stored(line: Line, name: str, namespace: str, **metadata: Any) -> None:
+    """A resource of the store and its probe pod, which was not reconciled yet."""
+    owner = {"kind": "LLMDeployment", "name": name, "uid": f"uid-{name}", "controller": True}
+    place = {"namespace": namespace, "resourceVersion": "1"}
+    labels = PROBE["metadata"]["labels"] | {names.DEPLOYMENT_LABEL: name}
+    pod = PROBE["metadata"] | place | {"labels": labels, "ownerReferences": [owner]} | metadata
+    line.store.put("LLMDeployment", {"metadata": place | {"name": name, "uid": f"uid-{name}"}})
+    line.store.put("Pod", {"metadata": pod, "status": {"phase": "Running"}})
+
+
+def test_probe_pods_are_counted_before_the_first_turn_after_a_restart() -> None:
+    line = Line(2)
+    stored(line, "a", "ml")
+    assert line.reconcile("b"), "one is left"
+    assert not line.reconcile("c"), "though nobody has reconciled a yet"
+    line.now += 6 * 3600.0
+    line.reconcile("c")
+    assert line.called == ["c"], "and its turn ends like any other"
+
+    line = Line(2)
+    line.store.lost("Pod", "late", "not listed yet")
+    assert line.reconcile("b")
+    stored(line, "a", "late", creationTimestamp=at(-60))
+    assert not line.reconcile("c"), "its namespace was listed later"
 
 
 def test_who_cannot_come_holds_up_nobody_and_is_not_called_again() -> None:

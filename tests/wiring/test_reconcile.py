@@ -140,7 +140,7 @@ def reconciler(
         clock=lambda: NOW,
         scaler=cast(Scaler, Unscaled()),
         plans=cast(Plans, plans or PlansAtOnce()),
-        probe_turns=turns or ProbeTurns(8, call=lambda key: None),
+        probe_turns=turns or ProbeTurns(8, Store(lambda _: None), call=lambda key: None),
     )
 
 
@@ -403,7 +403,7 @@ async def test_a_probe_pod_waits_until_another_resource_has_none() -> None:
     world.change(workload={"inputTokens": 900, "outputTokens": 10})
     server = Server(world)
     server.refuses = False
-    turns = ProbeTurns(1, call=lambda key: None)
+    turns = ProbeTurns(1, Store(lambda _: None), call=lambda key: None)
     reconcile = reconciler(server, turns=turns)
     other, observed = Key("ml", "other"), world.observed()
     probe = {"kind": "Pod", "metadata": {"labels": {ROLE_LABEL: ROLE_PROBE}}}

@@ -1,7 +1,7 @@
 """The line of resources that wait to start a probe pod.
 
-It is kept in memory: after a restart of the operator it forms anew, and for moments, until every resource was
-reconciled once, more probe pods may run than the limit.
+It is kept in memory: after a restart of the operator it forms anew. The probe pods that run then are counted
+from the store before the first turn is granted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tacho_operator.core import names
 from tacho_operator.core.measurement.due import next_turns
 from tacho_operator.core.measurement.remeasure import TURN_SECONDS
 from tacho_operator.core.pods.view import views
-from tacho_operator.core.types import Observed, ReconcileDecision
+from tacho_operator.core.types import Manifest, Observed, ReconcileDecision
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 
 ABSENT_SECONDS = 2 * TURN_SECONDS
@@ -29,9 +30,12 @@ class ProbeTurns:
     """Grants turns to start a probe pod; ``call`` reconciles a resource whose turn has come."""
 
     def __init__(
-        self, limit: int, call: Callable[[Key], None], clock: Callable[[], float] = time.time
+        self, limit: int, store: Store, call: Callable[[Key], None], clock: Callable[[], float] = time.time
     ) -> None:
         """``clock``: Unix time, which the times of pods are compared with."""
+        self._store = store
+        self._all_counted = False
+        """Whether every stream was up to date when the store's probe pods were counted."""
         self._limit = limit
         self._call = call
         self._clock = clock
@@ -46,7 +50,10 @@ class ProbeTurns:
 
     def observed(self, key: Key, observed: Observed) -> Observed:
         """``observed``, which knows whether the resource may start a probe pod now."""
-        self._note(key, observed)
+        self._note(key, observed.pods, observed.deployments)
+        if not self._all_counted:
+            self._all_counted = not self._store.stale()
+            self._count_stored()
         turn = key in self._measuring or key in self._next({**self._waiting, key: 0.0})
         return dataclasses.replace(observed, probe_turn=turn)
 
@@ -57,7 +64,7 @@ class ProbeTurns:
             item["kind"] == "Pod" and item["metadata"]["labels"][names.ROLE_LABEL] == names.ROLE_PROBE
             for item in decision.apply
         )
-        self._note(key, observed, begins=begins)
+        self._note(key, observed.pods, observed.deployments, begins=begins)
         if decision.awaits_probe_turn:
             self._waiting[key] = self._clock()
         else:
@@ -76,12 +83,23 @@ class ProbeTurns:
         self._measuring.pop(key, None)
         self.leave(key)
 
-    def _note(self, key: Key, observed: Observed, *, begins: bool = False) -> None:
+    def _count_stored(self) -> None:
+        """Probe pods of resources that were not reconciled yet."""
+        for key in self._store.resources():
+            found = self._store.find("LLMDeployment", *key)
+            if found is None or key in self._measuring:
+                continue
+            if pods := self._store.children("Pod", key, {found[0]}):
+                self._note(key, pods, self._store.children("Deployment", key, {found[0]}))
+
+    def _note(
+        self, key: Key, pods: Iterable[Manifest], deployments: Iterable[Manifest], *, begins: bool = False
+    ) -> None:
         """Sets when the turn of a resource ends. Later probe pods never prolong it: anyone can forge them."""
         now = self._clock()
         self._began = now if self._began is None else self._began
         ends = [now + LONGEST_TURN_SECONDS] if begins else []
-        for created, end in _turns(observed):
+        for created, end in _turns(pods, deployments):
             if begins or key in self._measuring or created <= self._began:
                 ends.append(end)
         end = min(max(ends, default=now), self._measuring.pop(key, math.inf))
@@ -103,16 +121,16 @@ class ProbeTurns:
                 self._call(key)
 
 
-def _turns(observed: Observed) -> Iterator[tuple[float, float]]:
+def _turns(pods: Iterable[Manifest], deployments: Iterable[Manifest]) -> Iterator[tuple[float, float]]:
     """Creation of each probe pod that may hold a GPU, and until when: its deadline, or its deletion's grace.
 
     A finalizer, or a node that is lost, may keep the object for ever.
     """
     limits = {
         item["metadata"]["name"]: (item.get("spec") or {}).get("progressDeadlineSeconds")
-        for item in observed.deployments
+        for item in deployments
     }
-    for pod in views(observed.pods, names.ROLE_PROBE):
+    for pod in views(pods, names.ROLE_PROBE):
         if pod.phase in ("Failed", "Succeeded") or pod.created is None:
             continue
         created = pod.created.timestamp()
