@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import pytest
 
-from tacho_operator.shell.loads import HEAD_LIMIT_BYTES, ReadLimits, body_of, read_many, request_bytes
+from tacho_contract.codec import dumps
+from tacho_contract.report import LOAD_LIMIT_BYTES, Load
+from tacho_operator.shell.loads import (
+    HEAD_LIMIT_BYTES,
+    Loads,
+    ReadLimits,
+    body_of,
+    read_many,
+    request_bytes,
+    sample_of,
+)
 
 LIMIT = 100
 LIMITS = ReadLimits(at_once=2, each_seconds=3.0, all_seconds=5.0, limit_bytes=LIMIT)
@@ -120,3 +132,117 @@ def test_nothing_more_is_asked_when_nobody_wants_to_know() -> None:
 def test_the_limit_is_the_bodys_alone() -> None:
     head = OK + b"X: " + b"x" * 5000 + b"\r\nContent-Length: 100\r\n\r\n"
     assert body_of(head + b" " * 100, LIMIT) == b" " * 100
+
+
+# --- answers of pods --------------------------------------------------------------------------------
+OTHER = "127.0.0.2"
+GOOD = dumps(Load(running=2, observed_time="t"))
+
+
+def said(text: str, head: str = "HTTP/1.1 200 OK") -> bytes:
+    return f"{head}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
+
+
+@contextlib.asynccontextmanager
+async def pods_saying(first: bytes | None, seen: list[str] | None = None) -> AsyncIterator[Loads]:
+    """Two pods: the first says that (None: nothing at all), the other all that it should."""
+    hung = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host = writer.get_extra_info("sockname")[0]
+        head = await reader.readuntil(b"\r\n\r\n")
+        if seen is not None:
+            seen.append(f"{host} {head.split()[1].decode()}")
+        if host != OTHER and first is None:
+            await hung.wait()
+        with contextlib.suppress(ConnectionError):
+            writer.write(said(GOOD) if host == OTHER or first is None else first)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "0.0.0.0", 0)
+    async with server:
+        yield Loads(server.sockets[0].getsockname()[1])
+        hung.set()
+        await asyncio.sleep(0.05)
+
+
+async def test_each_pod_is_asked_once_at_its_address() -> None:
+    seen: list[str] = []
+    async with pods_saying(said(GOOD), seen) as loads:
+        found = await loads.read(["127.0.0.1", "127.0.0.1", OTHER])
+    assert found == dict.fromkeys(("127.0.0.1", OTHER), Load(running=2, observed_time="t"))
+    assert sorted(seen) == ["127.0.0.1 /load", "127.0.0.2 /load"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        said(GOOD, "HTTP/1.1 503 Service Unavailable"),
+        said("{"),
+        said(json.dumps({"running": "many", "observedTime": "t"})),
+        said(" " * (LOAD_LIMIT_BYTES + 1)),
+        said("", "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2/load"),
+        b"not HTTP at all\r\n\r\n",
+        b"",
+    ],
+    ids=["refused", "cut", "of another type", "endless", "elsewhere", "another protocol", "nothing"],
+)
+async def test_an_answer_that_is_none_is_unknown(answer: bytes) -> None:
+    async with pods_saying(answer) as loads:
+        assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
+
+
+async def test_a_pod_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 1.0)
+    async with pods_saying(None) as loads:
+        assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
+
+
+async def test_pods_that_hang_do_not_use_up_the_time_of_those_that_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One place at a time, and time for two that hang: whoever answers is asked before those."""
+    monkeypatch.setattr("tacho_operator.shell.loads.AT_ONCE", 1)
+    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr("tacho_operator.shell.loads.SAMPLE_SECONDS", 1.0)
+    hanging = [f"127.0.1.{number}" for number in range(1, 5)]
+    asked: list[str] = []
+    async with pods_saying(None, asked) as loads:
+        assert OTHER not in await loads.read([*hanging, OTHER]), "nobody has been asked in vain yet"
+        answered = [OTHER in await loads.read([*hanging, OTHER]) for _ in range(4)]
+    assert answered[1:] == [True] * 3, "one more look until those that hang are known"
+    assert {line.partition(" ")[0] for line in asked} >= {*hanging}, "and each has its turn again"
+
+
+async def test_pods_that_hang_are_known_though_another_look_asked_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What others scale takes turns: each look asks for a part of it."""
+    monkeypatch.setattr("tacho_operator.shell.loads.AT_ONCE", 1)
+    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 1.0)
+    asked: list[str] = []
+    async with pods_saying(None, asked) as loads:
+        await loads.read(["127.0.1.1"])
+        await loads.read([OTHER])
+        asked.clear()
+        await loads.read(["127.0.1.1", OTHER])
+    assert [line.partition(" ")[0] for line in asked] == [OTHER, "127.0.1.1"]
+
+
+def test_figures_that_no_engine_has_are_unknown() -> None:
+    wild = Load(
+        running=-1,
+        waiting=10**9,
+        generation_tokens_total=float("nan"),
+        kv_cache_usage=7.0,
+        observed_time="t",
+    )
+    found = sample_of(wild, 5.0)
+    assert (found.running, found.waiting, found.generated_tokens, found.kv_cache_usage) == (
+        None,
+        None,
+        None,
+        1.0,
+    )
+    assert replace(found, kv_cache_usage=None).known is False

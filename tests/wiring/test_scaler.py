@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
-import json
-from collections.abc import AsyncIterator, Iterable
+import math
+from collections.abc import Iterable
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tacho_contract.codec import dumps
-from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
-from tacho_operator.shell.loads import Loads, sample_of
+from tacho_contract.report import LatencyHistogram, Load
 from tacho_operator.shell.scaler import LISTENING_SECONDS
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.measured_world import unfinished_world
@@ -175,6 +171,25 @@ async def test_another_process_goes_on_where_the_first_was_killed(looking: Looki
     assert looking.world.brief("AbleToScale") == ("True", "ScaleDownStabilized")
 
 
+async def test_another_process_predicts_the_next_burst(looking: Looking) -> None:
+    """A burst of a minute every ten: the first process ends in the second one."""
+    tokens = 0.0
+    for number in range(195):  # the window since the third one is over
+        busy = 30 <= number % 60 < 36
+        tokens += 5e3 if busy else 10.0
+        await looking.look(running=20 if busy else 1, waiting=0, generation_tokens_total=tokens)
+        if looking.called:
+            looking.reconcile()
+        if number == 92:
+            assert len(looking.world.status["autoscaling"]["bursts"]) == 2
+            looking.registry = CollectorRegistry()
+            looking.scaler = looking.start()
+            looking.reconcile()
+    status = looking.world.status["autoscaling"]
+    assert len(status["bursts"]) == 3
+    assert status["desiredReplicas"] == math.ceil(float(status["bursts"][1]["replicas"])) > 1
+
+
 async def test_a_resource_that_somebody_else_scales_is_measured_and_left_alone() -> None:
     world = World(changed(MOCK_SPEC, replicas=1))
     world.come_up()
@@ -327,117 +342,3 @@ async def test_a_resource_made_anew_with_the_same_name_begins_anew(looking: Look
     assert looking.scaler.observed(KEY, observed).scaling is not None
     raw = {**observed.raw, "metadata": {**observed.raw["metadata"], "uid": "another"}}
     assert looking.scaler.observed(KEY, dataclasses.replace(observed, raw=raw)).scaling is None
-
-
-# --- asking pods ------------------------------------------------------------------------------------
-OTHER = "127.0.0.2"
-GOOD = dumps(Load(running=2, observed_time="t"))
-
-
-def said(text: str, head: str = "HTTP/1.1 200 OK") -> bytes:
-    return f"{head}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
-
-
-@contextlib.asynccontextmanager
-async def pods_saying(first: bytes | None, seen: list[str] | None = None) -> AsyncIterator[Loads]:
-    """Two pods: the first says that (None: nothing at all), the other all that it should."""
-    hung = asyncio.Event()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host = writer.get_extra_info("sockname")[0]
-        head = await reader.readuntil(b"\r\n\r\n")
-        if seen is not None:
-            seen.append(f"{host} {head.split()[1].decode()}")
-        if host != OTHER and first is None:
-            await hung.wait()
-        with contextlib.suppress(ConnectionError):
-            writer.write(said(GOOD) if host == OTHER or first is None else first)
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "0.0.0.0", 0)
-    async with server:
-        yield Loads(server.sockets[0].getsockname()[1])
-        hung.set()
-        await asyncio.sleep(0.05)
-
-
-async def test_each_pod_is_asked_once_at_its_address() -> None:
-    seen: list[str] = []
-    async with pods_saying(said(GOOD), seen) as loads:
-        found = await loads.read(["127.0.0.1", "127.0.0.1", OTHER])
-    assert found == dict.fromkeys(("127.0.0.1", OTHER), Load(running=2, observed_time="t"))
-    assert sorted(seen) == ["127.0.0.1 /load", "127.0.0.2 /load"]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        said(GOOD, "HTTP/1.1 503 Service Unavailable"),
-        said("{"),
-        said(json.dumps({"running": "many", "observedTime": "t"})),
-        said(" " * (LOAD_LIMIT_BYTES + 1)),
-        said("", "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2/load"),
-        b"not HTTP at all\r\n\r\n",
-        b"",
-    ],
-    ids=["refused", "cut", "of another type", "endless", "elsewhere", "another protocol", "nothing"],
-)
-async def test_an_answer_that_is_none_is_unknown(answer: bytes) -> None:
-    async with pods_saying(answer) as loads:
-        assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
-
-
-async def test_a_pod_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 1.0)
-    async with pods_saying(None) as loads:
-        assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
-
-
-async def test_pods_that_hang_do_not_use_up_the_time_of_those_that_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One place at a time, and time for two that hang: whoever answers is asked before those."""
-    monkeypatch.setattr("tacho_operator.shell.loads.AT_ONCE", 1)
-    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr("tacho_operator.shell.loads.SAMPLE_SECONDS", 1.0)
-    hanging = [f"127.0.1.{number}" for number in range(1, 5)]
-    asked: list[str] = []
-    async with pods_saying(None, asked) as loads:
-        assert OTHER not in await loads.read([*hanging, OTHER]), "nobody has been asked in vain yet"
-        answered = [OTHER in await loads.read([*hanging, OTHER]) for _ in range(4)]
-    assert answered[1:] == [True] * 3, "one more look until those that hang are known"
-    assert {line.partition(" ")[0] for line in asked} >= {*hanging}, "and each has its turn again"
-
-
-async def test_pods_that_hang_are_known_though_another_look_asked_for_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What others scale takes turns: each look asks for a part of it."""
-    monkeypatch.setattr("tacho_operator.shell.loads.AT_ONCE", 1)
-    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 1.0)
-    asked: list[str] = []
-    async with pods_saying(None, asked) as loads:
-        await loads.read(["127.0.1.1"])
-        await loads.read([OTHER])
-        asked.clear()
-        await loads.read(["127.0.1.1", OTHER])
-    assert [line.partition(" ")[0] for line in asked] == [OTHER, "127.0.1.1"]
-
-
-def test_figures_that_no_engine_has_are_unknown() -> None:
-    wild = Load(
-        running=-1,
-        waiting=10**9,
-        generation_tokens_total=float("nan"),
-        kv_cache_usage=7.0,
-        observed_time="t",
-    )
-    found = sample_of(wild, 5.0)
-    assert (found.running, found.waiting, found.generated_tokens, found.kv_cache_usage) == (
-        None,
-        None,
-        None,
-        1.0,
-    )
-    assert dataclasses.replace(found, kv_cache_usage=None).known is False

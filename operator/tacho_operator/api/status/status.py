@@ -156,6 +156,15 @@ class SLOAttainment(StatusModel):
     """Histogram or None."""
 
 
+class ScalingBurst(StatusModel):
+    """A burst of the needed replicas."""
+
+    end_time: Timestamp
+    """When more than half of them were last needed."""
+    replicas: float
+    """Replicas needed at its peak."""
+
+
 class AutoscalingStatus(StatusModel):
     """State of the scaler, where spec.autoscaling is present. Values change in steps: a small change of
     the load is not written."""
@@ -181,6 +190,16 @@ class AutoscalingStatus(StatusModel):
     """Measurement that the correction applies to."""
     attainment: SLOAttainment | None = None
     """Absent: spec.slo has no target."""
+    speed_percent: Count | None = None
+    """Tokens per second in service, in percent of the measured law's."""
+    input_tokens: float | None = None
+    """Mean prompt length in service."""
+    output_tokens: float | None = None
+    """Mean answer length in service."""
+    bursts: Annotated[list[ScalingBurst], items(3)] = Field(default_factory=list)
+    """The latest, newest first."""
+    low_replicas: float | None = None
+    """Fewest replicas needed since the latest burst. Absent: it lasts."""
     cold_start_seconds: Count | None = None
     """90th percentile of the time from a pod's creation to its readiness, in seconds."""
     reason: Annotated[str, Field(max_length=512)] | None = None

@@ -8,8 +8,14 @@ from datetime import datetime, timedelta, timezone
 from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.api.base import decimal, seconds
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.api.status.status import AutoscalingStatus, ScalingDecision, SLOAttainment
-from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.api.status.status import (
+    AutoscalingStatus,
+    ScalingBurst,
+    ScalingDecision,
+    SLOAttainment,
+)
+from tacho_operator.core.autoscaling.algorithm import demand, tuning
+from tacho_operator.core.autoscaling.algorithm.need import whole
 from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
@@ -72,7 +78,7 @@ def scaled(
 def _status(
     decision: Decision, state: State, bounds: Bounds, recommendation: Recommendation | None
 ) -> AutoscalingStatus:
-    figures = decision.figures
+    figures, mix = decision.figures, state.mix
     latest = next(iter(state.changes), None)
     changes = [(item, None) for item in state.changes[:CHANGES_KEPT]]
     made = [(item, RECOMMEND) for item in recommendation.made] if recommendation else []
@@ -89,6 +95,14 @@ def _status(
         capacity_correction_percent=round(100 * state.correction.factor),
         capacity_correction_fingerprint=state.fingerprint or None,
         attainment=_attainment(state.attainment),
+        # A speed that matters changes the utilization, which is written in steps.
+        speed_percent=round(100 * demand.speed(mix)) if mix else None,
+        input_tokens=mix.prompt_tokens / mix.requests if mix else None,
+        output_tokens=mix.output_tokens / mix.requests if mix else None,
+        bursts=[
+            ScalingBurst(end_time=_time(item.time_seconds), replicas=item.value) for item in state.bursts
+        ],
+        low_replicas=state.low,
         cold_start_seconds=seconds(figures.cold_start_seconds),
         refused_above=None if state.refused is None else int(state.refused.value),
         refused_time=None if state.refused is None else _time(state.refused.time_seconds),
@@ -184,6 +198,8 @@ def _changed(
         return True
     if _differs(old.utilization_percent, status.utilization_percent, STEP_PERCENT):
         return True
+    if _peaks(old) != _peaks(status):
+        return True
     if _refused_again(old.refused_time, status.refused_time):
         return True
     if _attainment_changed(old.attainment or SLOAttainment(), status.attainment or SLOAttainment()):
@@ -206,6 +222,12 @@ def _attainment_changed(old: SLOAttainment, new: SLOAttainment) -> bool:
     if (old.ttft_source, old.tpot_source) != (new.ttft_source, new.tpot_source):
         return True
     return _differs(old.percent, new.percent, ATTAINMENT_STEP_PERCENT)
+
+
+def _peaks(status: AutoscalingStatus) -> tuple[int | None, ...]:
+    """The lowest need and the bursts, in whole replicas. The end of one that lasts moves with each sample."""
+    low = status.low_replicas
+    return (None if low is None else whole(low), *(whole(item.replicas) for item in status.bursts))
 
 
 def _differs(old: int | None, new: int | None, step: float) -> bool:

@@ -17,13 +17,18 @@ from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentSta
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
-from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CORRECTION
+from tacho_operator.core.autoscaling.algorithm.tuning import (
+    MAX_WINDOW_SECONDS,
+    MIN_CORRECTION,
+    MIX_REQUESTS,
+)
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     SCALE_UP,
     Bounds,
     Change,
     Correction,
+    Mix,
     Pace,
     Point,
     Policy,
@@ -42,6 +47,8 @@ from tacho_operator.core.types import Observed
 
 UNBOUNDED = Bounds(least=0, most=10**6)
 """Replica bounds of a resource without autoscaling: only its load is reported."""
+TOKENS_LIMIT = 1e7
+"""Longest plausible prompt or answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +139,8 @@ def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
 
 
 def restored(former: AutoscalingStatus | None) -> State:
-    """The state of an earlier process, without its samples."""
+    """The state of an earlier process, without its samples. Users may edit status: what no scaler writes is
+    bounded or left out. A burst expires by its time; lengths and speed by the requests that come."""
     if former is None:
         return State()
     refused, when = former.refused_above, parse_time(former.refused_time)
@@ -140,10 +148,34 @@ def restored(former: AutoscalingStatus | None) -> State:
     return State(
         fingerprint=former.capacity_correction_fingerprint or "",
         correction=Correction(factor=min(1.0, max(MIN_CORRECTION, percent / 100)) if percent else 1.0),
+        mix=_mix(former),
+        bursts=_bursts(former),
+        low=former.low_replicas,
         changes=_decided(former, None),
         refused=Point(when.timestamp(), refused) if refused is not None and when else None,
         cold_start_seconds=former.cold_start_seconds,
     )
+
+
+def _mix(former: AutoscalingStatus) -> Mix | None:
+    prompt, output, percent = former.input_tokens, former.output_tokens, former.speed_percent
+    if prompt is None or not output or not percent:
+        return None
+    speed = min(1 / MIN_CORRECTION, max(MIN_CORRECTION, percent / 100))
+    prompt, output = (MIX_REQUESTS * min(TOKENS_LIMIT, length) for length in (prompt, output))
+    return Mix(MIX_REQUESTS, prompt, output, output / speed)
+
+
+def _bursts(former: AutoscalingStatus) -> tuple[Point, ...]:
+    """Each is kept for the longest time from its end to that of the next one."""
+    dated = ((parse_time(item.end_time), item.replicas) for item in former.bursts)
+    points = (Point(at.timestamp(), min(value, UNBOUNDED.most)) for at, value in dated if at and value > 0)
+    found: list[Point] = []
+    for point in sorted(points, key=lambda item: -item.time_seconds):
+        if found and found[-1].time_seconds - point.time_seconds > 2 * MAX_WINDOW_SECONDS:
+            break
+        found.append(point)
+    return tuple(found)
 
 
 def restored_recommendations(former: AutoscalingStatus | None) -> tuple[Change, ...]:

@@ -117,6 +117,11 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     )
 
 
+def speed(mix: Mix) -> float:
+    """Speed in service that counts, relative to the measured one: half to twice."""
+    return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, mix.speed))
+
+
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
     """Work of all requests in the pods, in seconds of one replica. Those beyond the concurrency have most
     of their answer to come."""

@@ -53,7 +53,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     former, state = state, _with_load(state, reading, cost, cold_start, now)
     trust = at.capacity.trust * state.correction.factor
     if state.mix and at.capacity.gap_r2 >= tuning.MIN_R2:
-        trust *= min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, state.mix.speed))
+        trust *= demand.speed(state.mix)
     found = sum_of(at, reading, cost, state.offered, cold_start, trust)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
@@ -61,7 +61,9 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     window = behavior.down_window(at.policy.down, state.changes, now)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
-    bursts, low = behavior.with_bursts(state.bursts, state.low, Point(now, found.need))
+    bursts, low = state.bursts, state.low
+    if not bursts or state.watched_since != now:  # the first sample after a gap shows no rate yet
+        bursts, low = behavior.with_bursts(bursts, low, Point(now, found.need))
     state = dataclasses.replace(
         state,
         bursts=bursts,
