@@ -16,6 +16,18 @@ REPORT_LIMIT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutRequests:
+    """The termination message of an engine that was stopped with unfinished requests."""
+
+    drain_seconds: int
+    """How long the runtime waited for them."""
+    cut_requests: int | None = None
+    """None: the engine did not answer in time."""
+    are_connections: bool = False
+    """The engine does not count requests: the number of connections to it, which is an upper bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartupSeconds:
     """Durations that the runtime measures; the operator adds scheduling and image pull.
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tacho_contract import __version__
-from tacho_contract.failure import FailedError, FailureClass
+from tacho_contract.failure import FailedError, FailureClass, termination_message
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.pod import TERMINATION_LOG
 from tacho_contract.text import VisibleFormatter, visible
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{failed.failure.failure_class}: {failed.failure.message}"
         print(f"tacho-runtime: {visible(message)}", file=sys.stderr)
         if not arguments.command and os.path.exists(TERMINATION_LOG):
-            write_termination(TERMINATION_LOG, failed.failure)
+            write_termination(TERMINATION_LOG, termination_message(failed.failure))
         return 1
     return asyncio.run(serve(config))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tacho_contract import codec
-from tacho_contract.failure import FailedError, Failure, FailureClass, termination_message
+from tacho_contract.failure import FailedError, FailureClass
 
 T = TypeVar("T")
 
@@ -40,12 +40,11 @@ def configuration(cls: type[T], text: str, name: str) -> T:
         ) from None
 
 
-def write_termination(path: str, failure: Failure) -> None:
+def write_termination(path: str, text: str) -> None:
     """Writes the termination message to ``path``; where that is not possible, prints it on stderr.
 
     In one write over the old content: the kubelet mounts this very file, so it cannot be replaced.
     """
-    text = termination_message(failure)
     try:
         with open(path, "wb", buffering=0) as file:
             file.write(text.encode())

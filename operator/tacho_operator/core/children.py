@@ -34,7 +34,8 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
     if planning.inspection:
         found += planning.inspection.apply
     if rollout.replicas:
-        found.append(live_config_map(resource, reconcile_plan.measuring.live, reconcile_plan.measuring.notes))
+        notes = {**reconcile_plan.measuring.notes, names.CUT_ANNOTATION: reconcile_plan.cut.note}
+        found.append(live_config_map(resource, reconcile_plan.measuring.live, notes))
         found += planning.apply
         found.append(network_policy(resource, config))
         found.append(service(resource, rollout.serving))

@@ -4,6 +4,7 @@ revisions/    is this spec a known revision; else its model is inspected, planne
 pods/claims   what the claims allow
 scaling/      how many replicas
 rollout/      which revision serves now, and how many pods each revision has
+pods/cut_requests  what drains have cut
 measurement/  which figures are current, and whether to measure again
 status/       all of that as one snapshot; from it the status, its events, and the time of the next reconcile
 children      what to apply and what to delete
@@ -11,19 +12,22 @@ children      what to apply and what to delete
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.children import deletion_costs, to_apply, to_delete, to_try
-from tacho_operator.core.measurement.step import plan_measurement
+from tacho_operator.core.measurement.step import plan_measurement, stored_notes
 from tacho_operator.core.planner.types import PlanResult
 from tacho_operator.core.pods.claims import claim_limits
-from tacho_operator.core.pods.view import deployment_sizes, views
+from tacho_operator.core.pods.cut_requests import CutReport, report_cut_requests
+from tacho_operator.core.pods.view import PodView, deployment_sizes, views
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.planning import PLAN_PENDING, plan_step
-from tacho_operator.core.rollout.decision import RolloutInput, next_step
+from tacho_operator.core.rollout.decision import Rollout, RolloutInput, next_step
 from tacho_operator.core.rollout.reading import (
     lost_nodes,
     pod_counts,
@@ -61,7 +65,9 @@ def decide(
             *transition_events(snapshot.former, status),
             *revision_events(observed, reconcile_plan.planning),
             *reconcile_plan.measuring.events,
+            *reconcile_plan.cut.events,
         ),
+        cut_requests=reconcile_plan.cut.requests,
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
         asks=reconcile_plan.planning.asks,
         awaits_probe_turn=reconcile_plan.measuring.remeasure.queued,
@@ -112,8 +118,17 @@ def plan_reconcile(
         measuring=plan_measurement(observed, planning, rollout, revisions, now),
         desired_replicas=desired,
         replicas=replicas,
+        cut=_cut_report(observed, servers, rollout),
         blocking=limits.problems,
     )
+
+
+def _cut_report(observed: Observed, servers: Sequence[PodView], rollout: Rollout) -> CutReport:
+    """Cut requests are reported where the note of it can be stored: with Deployments."""
+    if not rollout.replicas:
+        return CutReport()
+    note = stored_notes(observed).get(names.CUT_ANNOTATION, "")
+    return report_cut_requests(servers, note, grace_seconds(observed.resource.spec))
 
 
 def _reason(reconcile_plan: ReconcilePlan) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tacho_operator.core.measurement.step import MeasurementPlan
+from tacho_operator.core.pods.cut_requests import CutReport
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.planning import Planning
@@ -25,6 +26,7 @@ class ReconcilePlan:
     """Replicas that the user or the scaler requests."""
     replicas: int
     """Replicas to run: desired_replicas, or fewer where a volume claim does not let all of them start."""
+    cut: CutReport
     blocking: tuple[Problem, ...] = ()
     """Problems of the resource as a whole: names, quota, claims."""
 

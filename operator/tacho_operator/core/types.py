@@ -219,6 +219,8 @@ class ReconcileDecision:
     """The complete desired status; a status equal to the observed one is not written. None: the status stays
     unchanged."""
     events: tuple[ResourceEvent, ...] = ()
+    cut_requests: int = 0
+    """Requests that pods have cut, as its events say."""
     requeue_after_seconds: float | None = None
     asks: PlanInputs | None = None
     """The plan that the decision lacks. It counts until a decision is made with that plan."""

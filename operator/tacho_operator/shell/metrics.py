@@ -94,6 +94,10 @@ class Metrics:
             "Requests to the API server; code 0: no answer came.",
             ["verb", "kind", "code"],
         )
+        self.cut_requests = counter(
+            "tacho_operator_cut_requests_total",
+            "Requests that were unfinished when the time to drain their pod was over.",
+        )
         self.reports = counter(
             "tacho_operator_reports_total",
             "Reports of pods by result: answered, silent, or held, as the last one says all there is to say.",

@@ -142,6 +142,7 @@ class Reconciler:
             decision = self._with_refusals(key, observed, decision, outcome)
             changed = await write_status(kube, observed.raw, decision.status)
             await post_events(kube, observed.raw, decision.events, decision.now)
+            self._metrics.cut_requests.inc(decision.cut_requests)
         finally:
             self._expect(key, kube)
             self._children[key] = _existing(observed, desired, kube.applied)

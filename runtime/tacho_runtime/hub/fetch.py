@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tacho_contract import codec
-from tacho_contract.failure import FailedError, Failure
+from tacho_contract.failure import FailedError, Failure, termination_message
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, PROGRESS_FILE, FetchConfig, FetchProgress
 from tacho_contract.pod import FETCH_DIR
 from tacho_contract.units import file_size
@@ -248,7 +248,7 @@ def _state_dir(text: str) -> str:
 
 def _fail(failure: Failure) -> int:
     container.print_failure(failure)
-    write_termination(container.termination_log(), failure)
+    write_termination(container.termination_log(), termination_message(failure))
     return 1
 
 

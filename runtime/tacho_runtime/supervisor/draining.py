@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tacho_contract.report import Load
+from tacho_contract.report import CutRequests, Load
 from tacho_contract.units import counted
 from tacho_runtime.machine import processes
 from tacho_runtime.supervisor.lifecycle import Verdict
@@ -60,39 +60,47 @@ AskLoad = Callable[[], Awaitable[Load]]
 """Asks the engine for its load."""
 
 
-async def _requests_left(ask: AskLoad, engine_port: int, limit_seconds: float) -> int | None:
+async def _requests_left(ask: AskLoad, engine_port: int, limit_seconds: float) -> tuple[int | None, bool]:
     """Requests in the engine; for an engine that does not count requests, the number of connections to it,
-    which is an upper bound."""
+    which is an upper bound, and True."""
     try:
         load = await asyncio.wait_for(ask(), max(POLL_SECONDS, limit_seconds))
     except (asyncio.TimeoutError, TimeoutError):
-        return None  # the time to stop the engine in is not this answer's to spend
+        return None, False  # the time to stop the engine in is not this answer's to spend
     if load.running is None:
-        return processes.connections(engine_port)
-    return load.running + (load.waiting or 0)
+        return processes.connections(engine_port), True
+    return load.running + (load.waiting or 0), False
 
 
 async def wait_until_idle(
     ask: AskLoad,
     engine_port: int,
     *,
-    seconds: float,
+    seconds: int,
     say: Callable[[str], None],
     stop_now: asyncio.Event | None = None,
     ended: Callable[[], bool] = _no,
     wedged: Callable[[], bool] = _no,
-) -> None:
-    """Returns when no requests are left, after ``seconds``, or once ``stop_now`` or ``ended`` is true."""
+) -> CutRequests | None:
+    """Returns when no requests are left, after ``seconds``, or once ``stop_now`` or ``ended`` is true.
+
+    The requests that are left after ``seconds``; None where none are.
+    """
     stop_now = stop_now or asyncio.Event()
     drain = DrainState(deadline_seconds=time.monotonic() + seconds)
     while not stop_now.is_set() and not ended():
         silent = wedged()
         left_seconds = drain.deadline_seconds - time.monotonic()
-        count = None if silent else await _requests_left(ask, engine_port, left_seconds)
+        count, connections = None, False
+        if not silent:
+            count, connections = await _requests_left(ask, engine_port, left_seconds)
         drain, verdict = drain_step(drain, running=count, wedged=silent, now=time.monotonic())
         say(verdict.reason)
         if verdict.ok:
             log.info("draining ended: %s", verdict.reason)
-            return
+            if silent or count == 0:
+                return None
+            return CutRequests(drain_seconds=seconds, cut_requests=count, are_connections=connections)
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
             await asyncio.wait_for(stop_now.wait(), POLL_SECONDS)
+    return None

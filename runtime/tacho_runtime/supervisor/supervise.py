@@ -16,7 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract import codec
+from tacho_contract.failure import FailedError, Failure, FailureClass, termination_message
 from tacho_contract.fetch import ENV_FETCH_CONFIG, FetchProgress
 from tacho_contract.launch import (
     ENV_ENGINE_FAILURE,
@@ -29,7 +30,7 @@ from tacho_contract.launch import (
 )
 from tacho_contract.measurement import Baseline, Measurement
 from tacho_contract.model import ENV_INSPECT_CONFIG
-from tacho_contract.report import Load, Report
+from tacho_contract.report import CutRequests, Load, Report
 from tacho_engines.base import EngineStartup, RunHalf
 from tacho_engines.registry import run_half
 from tacho_engines.run_parts import loadable_files, metric_names
@@ -137,7 +138,7 @@ class Supervisor:
         """Writes the failure to the log and the termination message. The exit code."""
         self.state = lifecycle.fail(self.state, failure, now=time.monotonic())
         log.error("%s: %s; %s", failure.failure_class, failure.message, failure.next_step)
-        write_termination(self.config.termination_log, failure)
+        write_termination(self.config.termination_log, termination_message(failure))
         return 1
 
     async def _shut_down(self) -> None:
@@ -384,7 +385,7 @@ class Supervisor:
         # A drain may take longer than an engine may be silent: its health is still watched.
         health = asyncio.ensure_future(self._watch_health(client, self._engine().health_path(self.config)))
         try:
-            await self._wait_until_idle(
+            cut = await self._wait_until_idle(
                 wedged=lambda: lifecycle.is_wedged(self.state, now=time.monotonic()),
                 stop_now=self._stop_now,
                 ended=child.exit_status.done,
@@ -394,7 +395,10 @@ class Supervisor:
             await asyncio.wait({health})
         if lifecycle.is_wedged(self.state, now=time.monotonic()):
             raise FailedError(lifecycle.wedged_failure(self.state, now=time.monotonic()))
+        if cut is not None:
+            write_termination(self.config.termination_log, codec.dumps(cut))
 
-    async def _wait_until_idle(self, **until: Any) -> None:
+    async def _wait_until_idle(self, **until: Any) -> CutRequests | None:
         seconds, port = self.config.drain_seconds, self.config.engine_port
-        await wait_until_idle(self._read_load, port, seconds=seconds, say=self._set_message, **until)
+        say = self._set_message
+        return await wait_until_idle(self._read_load, port, seconds=seconds, say=say, **until)

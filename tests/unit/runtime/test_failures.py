@@ -54,10 +54,10 @@ def test_an_older_longer_message_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "termination"
     path.write_text("x" * 5000)
     failure = Failure(failure_class="C", message="m", next_step="n")
-    write_termination(str(path), failure)
+    write_termination(str(path), termination_message(failure))
     assert codec.loads(Failure, path.read_bytes()) == failure
 
 
 def test_a_message_that_cannot_be_written_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    write_termination("/nowhere/termination", Failure(failure_class="C", message="lost?", next_step="n"))
+    write_termination("/nowhere/termination", "lost?")
     assert "lost?" in capsys.readouterr().err

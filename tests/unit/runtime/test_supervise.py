@@ -19,7 +19,7 @@ from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import Again, CustomEngine, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
-from tacho_contract.report import Report
+from tacho_contract.report import CutRequests, Report
 from tacho_runtime.files import replace_file
 from tacho_runtime.machine import processes
 from tacho_runtime.supervisor import store
@@ -101,6 +101,7 @@ def test_waits_for_running_requests_with_readiness_off(tmp_path: Path) -> None:
         count.write_text("0")
         assert runtime.ended() == 0
     assert "no requests left" in runtime.log()
+    assert not Path(runtime.config.termination_log).exists(), "nothing was cut"
 
 
 def test_counts_connections_where_the_engine_counts_nothing(tmp_path: Path) -> None:
@@ -121,6 +122,8 @@ def test_drain_ends_with_its_time(tmp_path: Path) -> None:
         runtime.until_ready()
         assert runtime.stop() == 0
     assert "the drain time is over with 1 request left" in runtime.log()
+    cut = codec.loads(CutRequests, Path(config.termination_log).read_text())
+    assert cut == CutRequests(drain_seconds=1, cut_requests=1)
 
 
 def test_second_signal_does_not_wait_for_requests(tmp_path: Path) -> None:

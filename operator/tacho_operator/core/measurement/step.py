@@ -74,7 +74,7 @@ def plan_measurement(
     now: datetime,
 ) -> MeasurementPlan:
     """Measurements of the active revision, or of the desired one until it serves."""
-    resource, notes = observed.resource, _notes(observed)
+    resource, notes = observed.resource, stored_notes(observed)
     active = revisions.get(rollout.active)
     subject = active or planning.revision
     # A candidate's pods are measured in full, the active revision's only checked.
@@ -145,7 +145,7 @@ def _with_probe_pods(
     now: datetime,
 ) -> MeasurementPlan:
     """``known`` with the measurements that a settled revision still needs, by its pods or by probe pods."""
-    resource, notes = observed.resource, _notes(observed)
+    resource, notes = observed.resource, stored_notes(observed)
     disabled = known.live.probe.policy == "Disabled"
     reprobe = plan_reprobe(
         "" if disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),
@@ -213,7 +213,7 @@ def _live(observed: Observed) -> str:
     return str(((_live_config_map(observed) or {}).get("data") or {}).get(LIVE_KEY, ""))
 
 
-def _notes(observed: Observed) -> dict[str, str]:
+def stored_notes(observed: Observed) -> dict[str, str]:
     """The operator's notes on the live ConfigMap.
 
     A request made before the first pod existed is answered by that pod's own measurement.

@@ -1,0 +1,75 @@
+"""Requests that a drain has cut: one event for each engine that ended with unfinished requests.
+
+The runtime counts them in its termination message. A note on the live ConfigMap names the ends that were
+reported, so that neither a later reconcile nor another process reports them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tacho_contract import codec
+from tacho_contract.report import CutRequests
+from tacho_contract.units import counted, format_time
+from tacho_operator.core import names
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.types import ResourceEvent
+
+EVENT = "RequestsCut"
+MAX_REPORTED = 1000
+"""Ends that the note names: with 11 bytes each it stays far below the 256 KiB of all annotations."""
+
+MAX_CUT = 10**6
+"""Highest plausible number of requests in one engine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutReport:
+    """What is reported of cut requests."""
+
+    events: tuple[ResourceEvent, ...] = ()
+    requests: int = 0
+    """How many were cut, as far as they are counted, for the metric."""
+    note: str = ""
+    """The note to store on the live ConfigMap."""
+
+
+def report_cut_requests(servers: Iterable[PodView], note: str, grace_seconds: int) -> CutReport:
+    """``note``: the ends that were reported. ``grace_seconds``: the present limit of spec."""
+    reported, requests = frozenset(note.split()), 0
+    present: list[str] = []
+    events: list[ResourceEvent] = []
+    for pod in servers:
+        engine = pod.container(names.ENGINE_CONTAINER)
+        end = engine.terminated if engine else None
+        cut = _cut_requests(end.message) if end is not None and end.exit_code == 0 else None
+        if end is None or cut is None or len(present) == MAX_REPORTED:
+            continue
+        present.append(names.digest([pod.uid, end.finished and format_time(end.finished)]))
+        if present[-1] not in reported:
+            events.append(_event(pod, cut, grace_seconds))
+            requests += 0 if cut.are_connections else cut.cut_requests or 0
+    return CutReport(events=tuple(events), requests=requests, note=" ".join(sorted(present)))
+
+
+def _cut_requests(message: str) -> CutRequests | None:
+    """The document in a termination message; None where it is something else."""
+    try:
+        found = codec.loads(CutRequests, message)
+    except codec.DocumentError:
+        return None
+    return found if found.cut_requests is None or 0 < found.cut_requests <= MAX_CUT else None
+
+
+def _event(pod: PodView, cut: CutRequests, grace_seconds: int) -> ResourceEvent:
+    number = "an unknown number of requests"
+    if cut.cut_requests is not None:
+        number = counted(cut.cut_requests, "connection" if cut.are_connections else "request")
+    return ResourceEvent(
+        type="Warning",
+        reason=EVENT,
+        message=f"Pod {pod.name} ended with {number} unfinished, {cut.drain_seconds} s after it was stopped. "
+        "For longer requests, raise spec.podTemplate.spec.terminationGracePeriodSeconds "
+        f"above {grace_seconds}.",
+    )
