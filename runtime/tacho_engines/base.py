@@ -7,12 +7,12 @@ metrics mean, and which failure its last lines stand for. Requests to it are the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from tacho_contract.failure import Failure
-from tacho_contract.launch import RuntimeConfig
+from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.hardware.device import Device
 from tacho_engines.memory.account import Account
@@ -191,7 +191,7 @@ class NewSwitch:
     """Arguments that older versions of the engine refuse."""
 
     since: str
-    arguments: tuple[str, ...]
+    arguments: Callable[[ServiceLevel], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

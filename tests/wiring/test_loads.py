@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from tacho_contract.codec import dumps
-from tacho_contract.report import LOAD_LIMIT_BYTES, Load
+from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
 from tacho_operator.shell.loads import (
     HEAD_LIMIT_BYTES,
     Loads,
@@ -191,6 +191,21 @@ async def test_each_pod_is_asked_once_at_its_address() -> None:
 async def test_an_answer_that_is_none_is_unknown(answer: bytes) -> None:
     async with pods_saying(answer) as loads:
         assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
+
+
+@pytest.mark.parametrize("broken", [{"total": -1}, {"total": "many"}, {"counts": [1], "total": 2}, [], 5])
+async def test_a_histogram_that_is_none_costs_no_other_figure_and_is_said_once(
+    broken: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    tpot = {"edgesSeconds": [0.1], "counts": [3], "total": 4}
+    figures = {"running": 2, "observedTime": "t", "ttft": broken, "tpot": tpot}
+    async with pods_saying(said(json.dumps(figures))) as loads:
+        found = [(await loads.read(["127.0.0.1"]))["127.0.0.1"] for _ in range(2)]
+    for load in found:
+        assert (load.running, load.ttft) == (2, None)
+        assert load.tpot == LatencyHistogram(edges_seconds=(0.1,), counts=(3,), total=4)
+    (said_once,) = caplog.messages
+    assert said_once.startswith("127.0.0.1: latencies are left out: ttft")
 
 
 async def test_a_pod_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

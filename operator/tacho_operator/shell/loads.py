@@ -13,6 +13,7 @@ import asyncio
 import errno
 import http.client
 import io
+import json
 import logging
 import selectors
 import socket
@@ -22,9 +23,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tacho_contract.codec import DocumentError, loads
+from tacho_contract.codec import DocumentError, from_dict, loads
 from tacho_contract.pod import RUNTIME_PORT
-from tacho_contract.report import LOAD_LIMIT_BYTES, Load
+from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
 from tacho_operator.core.autoscaling.algorithm.types import Sample
 
 HEAD_LIMIT_BYTES = 8192
@@ -230,6 +231,7 @@ AT_ONCE = 64
 """Requests under way, so that a thousand pods do not open a thousand sockets."""
 MAX_SILENT = 10_000
 """Addresses without an answer that are remembered, of deleted pods too."""
+HISTOGRAMS = ("ttft", "tpot")
 MAX_COUNTER = 1e15
 """Highest plausible value of a counter."""
 
@@ -241,6 +243,8 @@ class Loads:
         self._port = port
         self._silent: dict[str, None] = {}
         """Addresses without an answer to the last request, the one requested longest ago first."""
+        self._broken: dict[str, None] = {}
+        """Addresses whose histograms were left out, which is logged once."""
 
     async def read(self, addresses: Iterable[str]) -> dict[str, Load]:
         """Load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
@@ -265,6 +269,13 @@ class Loads:
             logger.warning("%d of %d pods reported their load in time", len(answers), len(ordered))
         return answers
 
+    def _load_of(self, address: str, body: bytes | None) -> Load | None:
+        load, broken = load_of(body)
+        if broken and address not in self._broken:
+            logger.warning("%s: latencies are left out: %s", address, "; ".join(broken))
+            self._broken = dict.fromkeys([*list(self._broken)[-MAX_SILENT:], address])
+        return load
+
     async def _read_in_thread(self, addresses: list[str]) -> dict[str, Load | None]:
         """Load by address. None: the pod gave no valid answer; a pod that was not reached in time is
         absent."""
@@ -283,7 +294,7 @@ class Loads:
                 ),
                 is_needed=lambda: not leaving.is_set(),
             )
-            return {address: load_of(body) for address, body in bodies.items()}
+            return {address: self._load_of(address, body) for address, body in bodies.items()}
 
         try:
             return await asyncio.to_thread(ask)
@@ -291,13 +302,29 @@ class Loads:
             leaving.set()  # a thread cannot be cancelled
 
 
-def load_of(body: bytes | None) -> Load | None:
-    """The load in a pod's response; None where the response is missing or invalid."""
+def load_of(body: bytes | None) -> tuple[Load | None, tuple[str, ...]]:
+    """The load in a pod's response; None where the response is missing or invalid. Why histograms were left
+    out, a clause each: without one that is none, the other figures count."""
+    if body is None:
+        return None, ()
     try:
-        return None if body is None else loads(Load, body)
+        return loads(Load, body), ()
     except DocumentError as error:
-        logger.debug("no load: %s", error)
-        return None
+        reason = error
+    try:
+        data, broken = json.loads(body), []
+        for name in HISTOGRAMS:
+            try:
+                from_dict(LatencyHistogram, data[name], name)
+            except KeyError:
+                continue
+            except DocumentError as error:
+                broken.append(str(error))
+                del data[name]
+        return from_dict(Load, data), tuple(broken)
+    except (DocumentError, ValueError, TypeError, RecursionError):
+        logger.debug("no load: %s", reason)
+        return None, ()
 
 
 def sample_of(load: Load, now: float) -> Sample:

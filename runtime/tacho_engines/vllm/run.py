@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tacho_contract.failure import Failure
-from tacho_contract.launch import RuntimeConfig
+from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.report import LATENCY_EDGES_SECONDS
 from tacho_engines.base import Exit, Needs, NewSwitch, PackageNeed, RunHalf
 from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
@@ -69,12 +69,27 @@ DIALECT = replace(COMMON, name="vllm", owner="vllm", salt="cache_salt")
 """The salt is hashed into the first block of the prefix cache: no other request can share it. Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server."""
 
 
-def dense_buckets() -> str:
-    """Edges where targets are, besides vLLM's. It looks for each token's bucket edge by edge, and a front end
-    sees thousands a second: TPOTs have few more."""
-    ttft = {*VLLM_TTFT_EDGES, *(edge for edge in LATENCY_EDGES_SECONDS if 0.02 <= edge <= 10)}
-    tpot = {*VLLM_TPOT_EDGES, *(edge / 1000 for edge in TPOT_MILLISECONDS)}
-    return json.dumps({"time_to_first_token": sorted(ttft), "inter_token_latency": sorted(tpot)})
+def dense_buckets(slo: ServiceLevel) -> tuple[str, ...]:
+    """Edges at the targets of ``slo`` and where targets usually are, besides vLLM's. vLLM looks for each
+    token's bucket edge by edge, and a front end sees thousands a second: TPOTs have few more."""
+    usual = (edge for edge in LATENCY_EDGES_SECONDS if 0.02 <= edge <= 10)
+    ttft = {*VLLM_TTFT_EDGES, *usual, *_around(slo.ttft_milliseconds)}
+    tpot = {
+        *VLLM_TPOT_EDGES,
+        *(edge / 1000 for edge in TPOT_MILLISECONDS),
+        *_around(slo.tpot_milliseconds),
+    }
+    edges = {"time_to_first_token": sorted(ttft), "inter_token_latency": sorted(tpot)}
+    return BUCKETS, json.dumps(edges)
+
+
+def _around(milliseconds: float | None) -> tuple[float, ...]:
+    """A target in seconds, and the same 10 % lower and higher: one that is edited then lies between near
+    edges."""
+    if not milliseconds:
+        return ()
+    lower, higher = (round(share * milliseconds / 1000, 9) for share in (0.9, 1.1))
+    return lower, milliseconds / 1000, higher
 
 
 class Vllm(DefaultRun):
@@ -133,7 +148,7 @@ class Vllm(DefaultRun):
             PackageNeed(name=library, what=method),
         )
         set_by_user = any(word.replace("_", "-").startswith(BUCKETS) for word in config.extra_args)
-        dense = NewSwitch(BUCKETS_SINCE, (BUCKETS, dense_buckets()))
+        dense = NewSwitch(BUCKETS_SINCE, dense_buckets)
         return Needs(
             engine=DISTRIBUTIONS,
             packages=packages if plugin else (),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.launch import RuntimeConfig
+from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.units import file_size, gib, listed
 from tacho_engines.base import Needs
 from tacho_runtime.machine.gpus import Gpu, Gpus
@@ -101,12 +101,13 @@ def _packages(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> 
             )
 
 
-def switches(machine: ObservedMachine, needs: Needs) -> tuple[str, ...]:
+def switches(machine: ObservedMachine, needs: Needs, slo: ServiceLevel) -> tuple[str, ...]:
     """Further arguments of the engine that is installed here."""
     version = _engine_version(machine, needs)
     if version is None:
         return ()
-    return tuple(one for item in needs.switches if _is_since(item.since, version) for one in item.arguments)
+    known = (item for item in needs.switches if _is_since(item.since, version))
+    return tuple(argument for item in known for argument in item.arguments(slo))
 
 
 def _engine_version(machine: ObservedMachine, needs: Needs) -> str | None:

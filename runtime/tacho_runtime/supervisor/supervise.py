@@ -150,11 +150,11 @@ class Supervisor:
     async def _run_phases(self, reaper: Reaper) -> None:
         """All phases from the first check; ends only by FailedError or cancellation."""
         preflight.check(self.config, self._engine(), self._environment)
-        self._live = store.read_live(self.config.live_file)
+        self._live = live = store.read_live(self.config.live_file)
         await self._check_machine()
         self._remember_last_run()
         command = self._engine().command(self.config, await self._wait_for_model())
-        command += switches(self._machine, self._engine().needs(self.config))
+        command += switches(self._machine, self._engine().needs(self.config), live.slo)
         kills_before = machine.out_of_memory_kills()
         child = self._start(reaper, command)
         await self._while_running(child, self._serve(child.pid), kills_before)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.launch import RuntimeConfig
-from tacho_contract.report import MAX_EDGES
+from tacho_contract.launch import RuntimeConfig, ServiceLevel
+from tacho_contract.report import MAX_EDGES, latency_histogram
 from tacho_contract.units import GIB
 from tacho_engines.base import Needs, PackageNeed
-from tacho_engines.vllm.run import Vllm
+from tacho_engines.vllm.run import VLLM_TPOT_EDGES, VLLM_TTFT_EDGES, Vllm
+from tacho_operator.core.autoscaling.algorithm.attainment import within
 from tacho_runtime.machine.gpus import Gpu, GpuProcess, Gpus
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure, shared_gpu, switches
 
@@ -71,7 +72,7 @@ def having(**changes: Any) -> ObservedMachine:
 def test_only_a_version_that_is_known_to_take_a_switch_gets_it(
     packages: dict[str, str] | None, added: bool
 ) -> None:
-    found = switches(dataclasses.replace(GOOD, packages=packages), Vllm().needs(PLAN))
+    found = switches(dataclasses.replace(GOOD, packages=packages), Vllm().needs(PLAN), ServiceLevel())
     assert bool(found) is added
     if found:
         name, text = found
@@ -86,7 +87,35 @@ def test_only_a_version_that_is_known_to_take_a_switch_gets_it(
 def test_edges_that_the_user_has_set_stay() -> None:
     for words in (("--custom-histogram-buckets", "{}"), ("--custom_histogram_buckets={}",)):
         plan = dataclasses.replace(PLAN, extra_args=words)
-        assert switches(GOOD, Vllm().needs(plan)) == ()
+        assert switches(GOOD, Vllm().needs(plan), ServiceLevel()) == ()
+
+
+TARGETS = st.floats(0.5, 600_000) | st.integers(1, 600_000).map(float)
+
+
+@given(TARGETS, TARGETS, st.floats(0.3, 3), st.lists(st.floats(0.0001, 700), min_size=1, max_size=50))
+def test_a_declared_target_is_an_edge_and_without_the_switch_there_are_bounds(
+    ttft: float, tpot: float, near: float, latencies: list[float]
+) -> None:
+    latencies = [*latencies, near * ttft / 1000, ttft / 1000, near * tpot / 1000]
+    level = ServiceLevel(ttft_milliseconds=ttft, tpot_milliseconds=tpot)
+    machine = dataclasses.replace(GOOD, packages={"vllm": "0.32.0"})
+    _, text = switches(machine, Vllm().needs(PLAN), level)
+    dense = json.loads(text)
+    for key, target, usual in (
+        ("time_to_first_token", ttft / 1000, VLLM_TTFT_EDGES),
+        ("inter_token_latency", tpot / 1000, VLLM_TPOT_EDGES),
+    ):
+        assert len(dense[key]) <= MAX_EDGES
+        met = sum(latency <= target for latency in latencies)
+        for edges, exact in ((dense[key], True), (usual, False)):
+            counts = [sum(latency <= edge for latency in latencies) for edge in edges]
+            histogram = latency_histogram(edges, counts, len(latencies))
+            found = within(latency_histogram((), (), 0), histogram, target)
+            assert found is not None
+            _, lower, upper = found
+            assert lower <= met <= upper
+            assert not exact or lower == upper
 
 
 def test_the_machine_that_was_planned_for_is_good() -> None:

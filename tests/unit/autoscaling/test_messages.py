@@ -1,0 +1,113 @@
+"""What a decision says: its sum, its conditions, and what keeps replicas."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tacho_operator.core.autoscaling.algorithm.step import step
+from tacho_operator.core.autoscaling.algorithm.types import (
+    SCALE_UP,
+    Bounds,
+    Change,
+    Point,
+    ScalingInput,
+    State,
+)
+from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
+
+
+def test_a_verified_capacity_without_token_counters_is_said_to_be_of_no_use() -> None:
+    fleet = Fleet()
+    fleet.serve(1.0)
+    (pod,) = fleet.loads()
+    assert pod.sample
+    sample = dataclasses.replace(pod.sample, generated_tokens=None)
+    active = fleet.look([dataclasses.replace(pod, sample=sample)]).active
+    assert (active.status, active.reason) == ("True", "CapacityUnverified")
+    assert active.message.startswith("No pod counts tokens: replicas follow concurrent requests")
+    fleet.serve(1.0)
+    assert fleet.look().active.reason == "ValidMetricFound"
+
+
+def test_pods_that_report_load_are_not_said_to_report_none() -> None:
+    unknown = dataclasses.replace(
+        CAPACITY, requests_per_second=None, concurrency=None, unverified="it is new"
+    )
+    fleet = Fleet(capacity=unknown, replicas=2)
+    fleet.run(lambda _: 3.0, 100)
+    active = fleet.decisions[-1].active
+    assert (active.status, active.reason) == ("False", "FailedGetPodsMetric")
+    assert "Neither the capacity nor the concurrency" in active.message
+
+
+def test_the_first_sample_after_a_restart_names_no_window_that_is_not_there() -> None:
+    fleet = Fleet(replicas=3)
+    fleet.queue = 90.0
+    fleet.run(lambda _: 6.0, 30)
+    fleet.state = State(cold_start_seconds=60)
+    fleet.wanted = 3
+    decision = fleet.look()
+    assert decision.able.reason == "ScaleUpStabilized"
+    assert "window" not in decision.able.message + decision.reason
+    assert "one sample shows no rate" in decision.able.message
+
+
+def test_a_scale_down_shows_the_need_that_decided() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda _: 2.0, 320)
+    (change,) = fleet.state.changes
+    assert change.reason.startswith("4 -> 2 replicas: highest need of 300 s 1.25; now load of 1.00 replicas")
+
+
+def test_the_sentence_is_the_sum() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda _: 6.0, 600)
+    sentence = fleet.decisions[-1].reason
+    assert sentence == "4 replicas: load of 3.00 replicas, over 0.80 = 3.75."
+
+
+def test_an_idle_service_without_bursts_names_none() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 0.0, 100)
+    assert "highest need of 300 s 0.00; now" in fleet.decisions[-1].reason
+    assert "not yet for 300 s" in fleet.decisions[-1].reason
+
+
+def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda now: 6.0 if now % 900 < 120 else 0.5, 2500)
+    decision = fleet.decisions[-1]
+    assert decision.replicas > 1
+    assert "highest need of recurring bursts" in decision.reason
+    assert decision.reason.endswith("Fewer suffice; recurring bursts need them.")
+    assert decision.able.message == "Fewer suffice; recurring bursts need them."
+
+
+def test_the_back_off_shows_the_window_and_the_replica_that_it_adds() -> None:
+    fleet = Fleet(replicas=9)
+    fleet.run(lambda _: 0.8, 620)
+    fleet.wanted = 9
+    turns = [Change(time_seconds=float(at), before=3 - at % 2, after=2 + at % 2) for at in (4, 3, 2, 1)]
+    high = (Point(fleet.now - 400, 7.5), *fleet.state.downs)
+    fleet.state = dataclasses.replace(fleet.state, changes=tuple(turns), downs=high, watched_since=-9000.0)
+    fleet.serve(0.8)
+    assert "highest need of 300 s 0.50 + 1 by the flapping back-off; now load" in fleet.look().reason
+
+
+def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.policy = dataclasses.replace(POLICY, up=dataclasses.replace(SCALE_UP, window_seconds=60))
+    fleet.run(lambda now: 2.0 + now / 40, 300)
+    fleet.state = dataclasses.replace(fleet.state, ups=(Point(fleet.now - 30, 4.5),))
+    fleet.wanted = 2
+    fleet.serve(16.0)
+    decision = fleet.look()
+    assert decision.reason.startswith("2 -> 5 replicas: lowest need of 60 s 4.50; now load of")
+
+
+def test_a_minimum_that_moves_replicas_without_load_is_named() -> None:
+    policy = dataclasses.replace(POLICY, bounds=Bounds(least=5, most=9))
+    at = ScalingInput(replicas=2, pods=(), capacity=CAPACITY, policy=policy)
+    said = "2 -> 5 replicas: no pod serves yet. spec.autoscaling requires at least 5."
+    assert step(at, State(), 0.0).decision.reason == said
+    assert step(dataclasses.replace(at, replicas=5), State(), 0.0).decision.reason.startswith("Held at 5:")
