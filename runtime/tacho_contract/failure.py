@@ -52,6 +52,7 @@ class FailureClass(str, Enum):
     NODE_LOST = "NodeLost"
     EVICTED = "Evicted"
     PORT_IN_USE = "PortInUse"
+    RUNTIME_CHANGED = "RuntimeChanged"
     QUANTIZATION_NOT_APPLIED = "QuantizationNotApplied"
     INVALID_CONFIG = "InvalidConfig"
     UNREADABLE_SPEC = "UnreadableSpec"
@@ -235,6 +236,10 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         meaning="A port of the engine or the runtime is in use.",
         next_step="Choose another engine.custom.port, or stop the process that listens there.",
         escalates=(Escalation.RESTARTS,),
+    ),
+    _F.RUNTIME_CHANGED: FailureKind(
+        meaning="The operator's image no longer has the runtime that the revision froze.",
+        next_step="Set the annotation tacho.dev/replan anew; name that image by digest.",
     ),
     _F.QUANTIZATION_NOT_APPLIED: FailureKind(
         meaning="The loaded weights are far larger than the quantization predicts.",

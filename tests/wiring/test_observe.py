@@ -9,7 +9,7 @@ import pytest
 
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.types import Observed, PastMeasurement
 from tacho_operator.shell.api_errors import Forbidden
 from tacho_operator.shell.kube import Kube

@@ -262,18 +262,20 @@ class World:
         del self.objects["Pod", pod["metadata"]["name"]]
         self.reports.pop(pod["metadata"]["uid"], None)
 
-    def inspected(self, found: ModelFacts | Failure) -> None:
-        """The running inspect pod ends with this."""
-        result = InspectResult(failure=found) if isinstance(found, Failure) else InspectResult(facts=found)
+    def inspected(self, found: ModelFacts | Failure | None, image_id: str = "", sha256: str = "") -> None:
+        """The running inspect pod ends with this, and shows its image."""
+        failure = found if isinstance(found, Failure) else None
+        facts = None if isinstance(found, Failure) else found
+        result = InspectResult(facts=facts, failure=failure, runtime_sha256=sha256 or None)
         pod = self.pods("inspect")[-1]
         ended = {
-            "exitCode": 0 if result.facts else 1,
+            "exitCode": 1 if failure else 0,
             "message": codec.pack(result),
             "finishedAt": format_time(self.now),
         }
         pod["status"] = {
-            "phase": "Succeeded" if result.facts else "Failed",
-            "containerStatuses": [{"name": "inspect", "state": {"terminated": ended}}],
+            "phase": "Failed" if failure else "Succeeded",
+            "containerStatuses": [{"name": "inspect", "imageID": image_id, "state": {"terminated": ended}}],
         }
 
     def runs(self, pod: dict[str, Any], phase: str, *, ready: bool = False, **report: Any) -> None:

@@ -16,7 +16,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.status.build import failure_status, plan_status
 from tacho_operator.core.types import Config, Manifest
 

@@ -20,8 +20,7 @@ from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.pod_template import fetch_config, runtime_config
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.revisions.identity import live_config, plan_key
-from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.revisions.identity import desired_revision_name, live_config, plan_key
 from tacho_operator.core.types import Config
 
 

@@ -36,6 +36,8 @@ ROLLBACK_ANNOTATION = f"{GROUP}/rollback"
 """On the Service: the candidate that was rolled back, how often, when and why (JSON)."""
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On an inspect pod: the number of the attempt, from 1."""
+RUNTIME_ANNOTATION = f"{GROUP}/runtime"
+"""On the facts ConfigMap: the runtime that an inspect pod found for the newest revision (JSON)."""
 MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
 """On a probe pod: the key of the workload that it measures."""
 

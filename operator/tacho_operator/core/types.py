@@ -173,6 +173,16 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeImage:
+    """The runtime that the pods of a revision are injected with."""
+
+    image: str
+    """By digest where one is known."""
+    sha256: str = ""
+    """Hash of the runtime's file, which each pod compares. "": the image has a digest, or none is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInputs:
     """Everything that one plan depends on."""
 

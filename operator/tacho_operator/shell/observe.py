@@ -16,7 +16,7 @@ from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import named
 from tacho_operator.core.problems import refusal_problem
-from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.status.undecided import (
     StoredResource,
     internal_error,

@@ -1,11 +1,13 @@
 """Reads what a plan needs of a model, without its weights, and packs it into the termination message.
 
 ``python -m tacho_runtime.hub.inspect`` reads InspectConfig from TACHO_INSPECT_CONFIG, and writes
-InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a failure.
+InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a failure. With ``--runtime`` it
+reads no model: the result has the hash of the image's runtime alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from tacho_contract.model import (
     ModelFacts,
     TensorClass,
 )
+from tacho_contract.pod import ZIPAPP_IN_IMAGE
 from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_runtime.files import configuration
@@ -41,15 +44,15 @@ UNKNOWN_TEXT_LIMIT = 160
 def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -> str:
     """``result`` packed; what does not fit is left out, least important first, and ``unknown`` says so."""
     if result.failure:
-        result = InspectResult(failure=_short_failure(result.failure))
+        result = replace(result, failure=_short_failure(result.failure))
     packed = codec.pack(result)
     if result.facts and (len(packed) > limit_bytes or len(result.facts.tensors) > CLASS_LIMIT):
         for kept in KEPT_CLASSES:
-            packed = codec.pack(InspectResult(facts=_shortened(result.facts, kept)))
+            packed = codec.pack(replace(result, facts=_shortened(result.facts, kept)))
             if len(packed) <= limit_bytes:
                 break
         else:
-            packed = codec.pack(InspectResult(failure=_too_many_files(result.facts)))
+            packed = codec.pack(replace(result, facts=None, failure=_too_many_files(result.facts)))
     if len(packed) > limit_bytes:
         raise AssertionError(f"a result of {len(packed)} bytes does not fit {limit_bytes}")
     return packed
@@ -109,6 +112,12 @@ def inspect(
         return InspectResult(failure=_unexpected(f"{type(error).__name__}: {error}"[:300]))
 
 
+def runtime_sha256() -> str | None:
+    """Hash of the runtime that this image injects; None: it has none."""
+    path = Path(ZIPAPP_IN_IMAGE)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def _unexpected(what: str) -> Failure:
     return Failure(
         failure_class=FailureClass.MODEL_INVALID,
@@ -125,22 +134,27 @@ def _end_after(seconds: int) -> None:
 def main(arguments: list[str]) -> int:
     """Exit code 0 with facts, 1 with a failure."""
     container.end_on_sigterm()
-    try:
-        config = configuration(InspectConfig, os.environ.get(ENV_INSPECT_CONFIG, ""), ENV_INSPECT_CONFIG)
-        token = container.hub_token(config.endpoint)
-    except FailedError as refusal:
-        result = InspectResult(failure=refusal.failure)
-    else:
-        _end_after(config.timeout_seconds)
-        result = inspect(config, token, _end_after)
-        container.end_limit()
-    message = packed_within_limit(result)
+    result = InspectResult() if "--runtime" in arguments else _model()
+    message = packed_within_limit(replace(result, runtime_sha256=runtime_sha256()))
     Path(container.termination_log()).write_text(message)
     if "--print" in arguments:
         sys.stdout.write(message + "\n")
     if result.failure:
         container.print_failure(result.failure)
     return 1 if result.failure else 0
+
+
+def _model() -> InspectResult:
+    """The model that the configuration names."""
+    try:
+        config = configuration(InspectConfig, os.environ.get(ENV_INSPECT_CONFIG, ""), ENV_INSPECT_CONFIG)
+        token = container.hub_token(config.endpoint)
+    except FailedError as refusal:
+        return InspectResult(failure=refusal.failure)
+    _end_after(config.timeout_seconds)
+    result = inspect(config, token, _end_after)
+    container.end_limit()
+    return result
 
 
 if __name__ == "__main__":

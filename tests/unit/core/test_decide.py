@@ -9,7 +9,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.uri import ClaimUri
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.revisions.identity import desired_revision_name
 from tools.harness.resources import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, hub_facts
 from tools.harness.world import MOCK_SPEC, World
 from tools.mock.specs import smollm2

@@ -17,14 +17,15 @@ from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import EngineStartup, Exit
 from tacho_engines.registry import run_half
+from tacho_operator.core.manifests.containers import inject
 from tacho_operator.core.pods.claims import claim_bound, not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import Problem, from_failure, refused_child
+from tacho_operator.core.problems import Problem, from_failure, parse_failure, refused_child
 from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.reading import without_spare_gpu
 from tacho_operator.core.status.undecided import internal_error, unreadable_spec
-from tacho_operator.core.types import ChildRefusal, NodeFacts
+from tacho_operator.core.types import ChildRefusal, NodeFacts, RuntimeImage
 from tacho_operator.shell.plan_process import planning_failed
 from tacho_runtime.headers.source import changed as changed_files
 from tacho_runtime.hub.failures import unreachable
@@ -178,6 +179,13 @@ def inspected_without_a_word() -> str:
     return failure.failure_class
 
 
+def refused_runtime() -> str:
+    text = inject(RuntimeImage(image="tacho:1", sha256="0" * 64), "Always")["command"][-1]
+    failure = parse_failure(text)
+    assert failure is not None
+    return failure.failure_class
+
+
 UNQUANTIZED = {
     "engine": {"name": "vllm"},
     "quantization": {"method": "none"},
@@ -217,6 +225,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.NODE_LOST: of_pod(node="gone"),
     F.EVICTED: of_pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
     F.PORT_IN_USE: port_taken,
+    F.RUNTIME_CHANGED: refused_runtime,
     F.PLANNING_FAILED: lambda: planning_failed("It took too long.").failure.failure_class,
     F.INVALID_CONFIG: of_waiting("CreateContainerConfigError", "engine", 'secret "k" not found'),
     F.UNREADABLE_SPEC: lambda: unreadable_spec("spec.replicas: no number").reason,

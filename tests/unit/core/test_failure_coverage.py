@@ -108,6 +108,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.IMPORT_FAILED: (
         "unit/engines/test_import_failures.py::test_the_runtime_reports_it_and_no_retry_is_expected",
     ),
+    F.RUNTIME_CHANGED: ("unit/core/test_runtime_image.py::test_another_runtime_is_refused_and_not_injected",),
     F.INVALID_CONFIG: (
         "api/test_operator_invalid.py::test_what_the_api_server_refuses_is_a_condition_with_its_words",
         "unit/runtime/test_real_engine.py::test_argument_the_engine_does_not_know",

@@ -124,6 +124,9 @@ class RevisionStatus(StatusModel):
     """Accepted once it has served. Absent: not yet."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this phase, in a sentence."""
+    runtime: Annotated[str, Field(max_length=512)] | None = None
+    """Image that injects tacho's runtime into its pods. Without a digest the hash of the runtime's file
+    follows, which each pod compares. Absent: an earlier operator wrote this status."""
 
 
 class ScalingDecision(StatusModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract import codec
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.fetch import ENV_FETCH_CONFIG, FetchConfig
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import ENV_INSPECT_CONFIG, InspectConfig
@@ -26,7 +27,7 @@ from tacho_operator.core.manifests import volumes
 from tacho_operator.core.manifests.environment import ca_volume, engine_variables, hub_variables
 from tacho_operator.core.names import ENGINE_CONTAINER, FETCH_CONTAINER, INJECT_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.types import Manifest, RuntimeImage
 
 USER_ID = 10001
 """Any uid works: every written folder is an emptyDir or a claim with this fsGroup."""
@@ -115,15 +116,37 @@ _COPY = (
     f"os.replace({ZIPAPP + '.new'!r}, {ZIPAPP!r})\n"
 )
 
+_CHECKED_COPY = (
+    "import hashlib, os, sys\n"
+    "wanted, refusal = sys.argv[1:]\n"
+    "def is_wanted(path):\n"
+    "    with open(path, 'rb') as file:\n"
+    "        return hashlib.sha256(file.read()).hexdigest() == wanted\n"
+    # A pod that starts again on its node keeps its runtime.
+    f"if os.path.exists({ZIPAPP!r}) and is_wanted({ZIPAPP!r}):\n"
+    "    sys.exit()\n"
+    f"if not is_wanted({ZIPAPP_IN_IMAGE!r}):\n"
+    "    sys.exit(refusal)\n"
+    f"{_COPY}"
+)
+
 _MESSAGE = {"terminationMessagePath": TERMINATION_LOG, "terminationMessagePolicy": "FallbackToLogsOnError"}
 
 
-def inject(tacho_image: str, pull_policy: str) -> Manifest:
+def inject(runtime: RuntimeImage, pull_policy: str) -> Manifest:
+    """Copies the runtime into the pod; one of another hash ends the container with RuntimeChanged."""
+    copy = [_COPY]
+    if runtime.sha256:
+        failure = FailedError.of(
+            FailureClass.RUNTIME_CHANGED,
+            f"Image {runtime.image} no longer has the runtime that this revision froze.",
+        ).failure
+        copy = [_CHECKED_COPY, runtime.sha256, codec.dumps(failure)]
     return {
         "name": INJECT_CONTAINER,
-        "image": tacho_image,
+        "image": runtime.image,
         "imagePullPolicy": pull_policy,
-        "command": ["python3", "-I", "-S", "-c", _COPY],
+        "command": ["python3", "-I", "-S", "-c", *copy],
         "resources": HELPER,
         "securityContext": container_security(),
         "volumeMounts": [{"name": volumes.TACHO_VOLUME, "mountPath": TACHO_DIR}],

@@ -58,6 +58,20 @@ def inspect_pod(
     return manifest
 
 
+def runtime_pod(resource: LLMDeployment, config: Config, *, name: str) -> Manifest:
+    """An inspect pod that reads no model: it shows which runtime the image has."""
+    no_question = InspectConfig(uri=resource.spec.model.source)
+    manifest = inspect_pod(resource, config, no_question, name=name, attempt=1)
+    spec = manifest["spec"]
+    (inspecting,) = spec["containers"]
+    own = volumes.TMP_VOLUME
+    inspecting["command"] = [*inspecting["command"], "--runtime"]
+    inspecting["volumeMounts"] = [item for item in inspecting["volumeMounts"] if item["name"] == own]
+    spec["volumes"] = [item for item in spec["volumes"] if item["name"] == own]
+    del inspecting["env"]
+    return manifest
+
+
 NO_SCALE_UP = {"cluster-autoscaler.kubernetes.io/pod-scale-up-delay": "1h"}
 """The cluster autoscaler starts no node for a pod that is deleted where no node has room for it."""
 GRACE_SECONDS = 30

@@ -16,6 +16,7 @@ from tacho_operator.core.names import (
     ROLE_LABEL,
     ROLE_PROBE,
     ROLE_SERVER,
+    RUNTIME_ANNOTATION,
     facts_config_name,
     labels,
     live_config_name,
@@ -79,10 +80,11 @@ def live_config_map(
     return child(resource, "v1", "ConfigMap", name, annotations=kept or None, data=data)
 
 
-def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str]) -> Manifest:
-    """Inspection results (zlib + base64) by the key of the inspection."""
+def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str], runtime: str = "") -> Manifest:
+    """Inspection results (zlib + base64) by the key of the inspection. ``runtime``: its record."""
     name = facts_config_name(resource.metadata.name)
-    return child(resource, "v1", "ConfigMap", name, data=dict(sorted(packed.items())))
+    notes = {RUNTIME_ANNOTATION: runtime} if runtime else None
+    return child(resource, "v1", "ConfigMap", name, annotations=notes, data=dict(sorted(packed.items())))
 
 
 def service(resource: LLMDeployment, serving: Serving) -> Manifest:

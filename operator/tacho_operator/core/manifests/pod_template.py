@@ -22,7 +22,7 @@ from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.names import ROLE_SERVER, labels, server_selector
 from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.types import Config, Manifest
+from tacho_operator.core.types import Config, Manifest, RuntimeImage
 
 _INSPECT_FIELDS = (
     "nodeSelector",
@@ -174,8 +174,11 @@ def pod_template(
     revision: str,
     plan_key: str,
     config: Config,
+    tacho: RuntimeImage | None = None,
 ) -> Manifest:
-    """The server pods of ``revision``: metadata and spec, complete."""
+    """The server pods of ``revision``: metadata and spec, complete. ``tacho``: the runtime to inject,
+    where it is not the configured image."""
+    tacho = tacho or RuntimeImage(image=config.tacho_image)
     source = resource.spec.model.source
     own = labels(resource.metadata.name, ROLE_SERVER, revision)
     metadata: Manifest = {"labels": {**template_labels(resource), **own}}
@@ -186,9 +189,9 @@ def pod_template(
     metadata["annotations"] = annotations
     user = template_spec(resource)
     ca_volumes, _ = ca_volume(resource.spec.model) if isinstance(source, HubUri) else ([], [])
-    init = [containers.inject(config.tacho_image, config.image_pull_policy)]
+    init = [containers.inject(tacho, config.image_pull_policy)]
     if (fetching := fetch_config(resource, plan)) is not None:
-        init.append(containers.fetch(resource, fetching, config.tacho_image, config.image_pull_policy))
+        init.append(containers.fetch(resource, fetching, tacho.image, config.image_pull_policy))
     runtime = runtime_config(resource, plan, revision, plan_key)
     spec: Manifest = {
         **user,

@@ -16,7 +16,7 @@ from tacho_operator.core.manifests.objects import child
 from tacho_operator.core.manifests.pod_template import pod_template
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.identity import identity, live_config, plan_key
-from tacho_operator.core.types import Config, Manifest
+from tacho_operator.core.types import Config, Manifest, RuntimeImage
 
 DATA_SCHEMA = 1
 
@@ -33,6 +33,8 @@ class Revision:
     facts_key: str
     pod_template: Manifest
     tacho_image: str
+    runtime_sha256: str = ""
+    """Hash of the runtime that ``tacho_image`` had; "" where it has a digest, and of earlier operators."""
     measure_key: str | None = None
     """Key of the workload, service level and probe that the plan was made with. None: frozen by
     an earlier operator."""
@@ -46,9 +48,12 @@ def new_revision(
     facts_key: str,
     number: int,
     config: Config,
+    runtime: RuntimeImage | None = None,
     name: str = "",
 ) -> Manifest:
-    """The ControllerRevision of the resource's present spec; ``name`` where it is not the spec's own."""
+    """The ControllerRevision of the resource's present spec; ``name`` where it is not the spec's own.
+    ``runtime``: what its pods are injected with, where it is not the configured image."""
+    tacho = runtime or RuntimeImage(image=config.tacho_image)
     meta = resource.metadata
     document = identity(resource.spec, meta.name, meta.annotations)
     name = name or names.revision_name(meta.name, names.digest(document))
@@ -69,9 +74,11 @@ def new_revision(
         "plan": codec.to_dict(plan),
         "planKey": key,
         "measureKey": live_config(resource.spec).measure_key,
-        "podTemplate": pod_template(resource, plan, revision=name, plan_key=key, config=config),
-        "tachoImage": config.tacho_image,
+        "podTemplate": pod_template(resource, plan, revision=name, plan_key=key, config=config, tacho=tacho),
+        "tachoImage": tacho.image,
     }
+    if tacho.sha256:
+        manifest["data"]["runtimeSha256"] = tacho.sha256
     return manifest
 
 
@@ -90,6 +97,7 @@ def read(manifest: Manifest) -> Revision | None:
             facts_key=str(data["factsKey"]),
             pod_template=dict(data["podTemplate"]),
             tacho_image=str(data["tachoImage"]),
+            runtime_sha256=str(data.get("runtimeSha256", "")),
             measure_key=data.get("measureKey"),
         )
     except (KeyError, TypeError, ValueError):

@@ -14,7 +14,7 @@ from tacho_contract import codec
 from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.defaults import MEANT, probe_settings, service_level, workload
-from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.planner.probe_budget import planned_probe
 from tacho_operator.core.planner.types import ModelPlan
@@ -113,6 +113,12 @@ def identity(
 def identity_hash(spec: LLMDeploymentSpec, name: str, annotations: Mapping[str, str] | None = None) -> str:
     """Ten hex digits that name the revision of this spec."""
     return names.digest(identity(spec, name, annotations))
+
+
+def desired_revision_name(resource: LLMDeployment) -> str:
+    """The name of the present spec's revision."""
+    meta = resource.metadata
+    return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
 
 
 PROBE_SCHEMA = 3

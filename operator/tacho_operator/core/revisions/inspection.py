@@ -17,7 +17,7 @@ from tacho_contract.uri import ClaimUri, HubUri
 from tacho_engines.registry import engine_profile
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.manifests.helper_pods import inspect_pod
+from tacho_operator.core.manifests.helper_pods import inspect_pod, runtime_pod
 from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption
@@ -25,7 +25,9 @@ from tacho_operator.core.pods.timing import schedule_deadline
 from tacho_operator.core.pods.view import PodView, named, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
-from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference
+from tacho_operator.core.revisions.identity import desired_revision_name
+from tacho_operator.core.revisions.runtime_image import known_runtime, shown
+from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference, RuntimeImage
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
@@ -42,6 +44,10 @@ class Inspection:
     """The state of a model's inspection, and the next step."""
 
     facts: ModelFacts | None = None
+    runtime: RuntimeImage | None = None
+    """What a new revision is injected with; set with ``facts``."""
+    record: str = ""
+    """The same as it is stored; "": the stored one is unchanged."""
     problem: Problem | None = None
     running: bool = False
     apply: tuple[Manifest, ...] = ()
@@ -111,7 +117,10 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     resource = observed.resource
     pods = views(observed.pods, names.ROLE_INSPECT)
     if (facts := known_facts(observed)) is not None:
-        return Inspection(facts=facts, delete=references(pods), reason="The model is known.")
+        runtime = known_runtime(observed, config, desired_revision_name(resource))
+        if runtime is None:
+            return _inspect_runtime(resource, config, facts, pods, now)
+        return Inspection(facts=facts, runtime=runtime, delete=references(pods), reason="The model is known.")
     if (refused := _insecure_hub(resource, config)) is not None:
         return Inspection(problem=refused, delete=references(pods), reason=refused.message)
     current = request_hash(resource, config)
@@ -129,6 +138,48 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     if not _has_ended(last):
         return _under_way(resource, last, earlier, others, now)
     return _ended(observed, config, last, (*references(earlier), *others), now)
+
+
+def _inspect_runtime(
+    resource: LLMDeployment, config: Config, facts: ModelFacts, pods: tuple[PodView, ...], now: datetime
+) -> Inspection:
+    """The model is known; a pod shows which runtime the image has now. One that never ran is made again."""
+    wanted = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])
+    name = names.inspect_pod_name(resource.metadata.name, wanted, 1)
+    others = references(pod for pod in pods if pod.name != name)
+    last = next((pod for pod in pods if pod.name == name), None)
+    if last is None:
+        pod = runtime_pod(resource, config, name=name)
+        why = f"Starts pod {name} to read which runtime image {config.tacho_image} has."
+        return Inspection(running=True, apply=(pod,), delete=others, reason=why)
+    if not _has_ended(last):
+        return _under_way(resource, last, [], others, now)
+    container = last.container(names.INSPECT_CONTAINER)
+    end = container.terminated if container else None
+    if end is None or (end.started is None and end.exit_code != 0):
+        found = problem.from_failure(result(last).failure or _UNEXPLAINED)
+        delete = (*references([last]), *others)
+        return Inspection(problem=found, running=True, delete=delete, reason=f"Pod {name} never ran.")
+    return _known(resource, config, last, facts, (*references([last]), *others))
+
+
+def _known(
+    resource: LLMDeployment,
+    config: Config,
+    last: PodView,
+    facts: ModelFacts,
+    delete: tuple[Reference, ...],
+) -> Inspection:
+    """The model's facts, with the runtime that the ended pod shows."""
+    container = last.container(names.INSPECT_CONTAINER)
+    record = shown(container, result(last), desired_revision_name(resource), config.tacho_image)
+    return Inspection(
+        facts=facts,
+        runtime=record.runtime,
+        record=codec.dumps(record),
+        delete=delete,
+        reason=f"Pod {last.name} has read the model.",
+    )
 
 
 def _has_ended(pod: PodView) -> bool:
@@ -176,7 +227,7 @@ def _ended(
     resource = observed.resource
     outcome = result(last)
     if outcome.facts is not None:
-        return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
+        return _known(resource, config, last, outcome.facts, delete)
     failure = outcome.failure or _UNEXPLAINED
     attempt = _attempt(last)
     found = problem.from_failure(failure)

@@ -20,7 +20,7 @@ from tacho_operator.core.pods.view import views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.revisions.identity import identity_hash
+from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
 from tacho_operator.core.revisions.refit import failures_of, length_that_fits, refitted_name, shortened
 from tacho_operator.core.types import Config, Manifest, Observed, PlanInputs
@@ -49,12 +49,6 @@ class Planning:
     def desired_revision(self) -> str:
         """The revision of the present spec; "" while it has no plan."""
         return self.revision.name if self.revision else ""
-
-
-def desired_revision_name(resource: LLMDeployment) -> str:
-    """The name of the present spec's revision."""
-    meta = resource.metadata
-    return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
 
 
 def _unreadable_record(observed: Observed, own: str) -> Problem | None:
@@ -88,6 +82,7 @@ def _freeze(
         facts_key=facts_key(resource),
         number=1 + max((item.number for item in revisions.values()), default=0),
         config=config,
+        runtime=inspection.runtime,
         name=name,
     )
     return Planning(revision=frozen.read(manifest), plan=plan, inspection=inspection, apply=(manifest,))

@@ -93,8 +93,14 @@ def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
 def _revision_status(
     revision: Revision, phase: str, reason: str, message: str, *, outcome: str | None = None
 ) -> RevisionStatus:
+    hashed = f"sha256:{revision.runtime_sha256}" if revision.runtime_sha256 else ""
     return RevisionStatus(
-        name=revision.name, phase=phase, reason=str(reason), outcome=outcome, message=clipped(message, 1024)
+        name=revision.name,
+        phase=phase,
+        reason=str(reason),
+        outcome=outcome,
+        message=clipped(message, 1024),
+        runtime=clipped(" ".join(filter(None, (revision.tacho_image, hashed))), 512),
     )
 
 

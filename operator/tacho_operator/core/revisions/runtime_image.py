@@ -1,0 +1,92 @@
+"""Which runtime a new revision freezes: the operator's image by digest, else with a hash of its runtime.
+
+A tag may be pushed again. So pods of one revision, also those of later scaling, run what an inspect pod had
+when the revision was made. An image without a digest (imported on nodes) is known by the hash of its file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tacho_contract import codec
+from tacho_contract.model import InspectResult
+from tacho_operator.core import names
+from tacho_operator.core.pods.view import ContainerView, named
+from tacho_operator.core.types import Config, Observed, RuntimeImage
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HUB = "docker.io"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeRecord:
+    """What an inspect pod showed; an annotation of the facts ConfigMap."""
+
+    revision: str
+    """The revision that was about to be made."""
+    image: str
+    """The operator's image, as configured."""
+    digest: str = ""
+    sha256: str = ""
+
+    @property
+    def runtime(self) -> RuntimeImage:
+        if self.digest:
+            return RuntimeImage(image=f"{repository(self.image)}@{self.digest}")
+        return RuntimeImage(image=self.image, sha256=self.sha256)
+
+
+def repository(image: str) -> str:
+    """``image`` without tag and digest."""
+    path, slash, last = image.partition("@")[0].rpartition("/")
+    return f"{path}{slash}{last.partition(':')[0]}"
+
+
+def _qualified(image: str) -> str:
+    """The repository with its registry, as container runtimes name it."""
+    first, slash, rest = repository(image).partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        registry, path = first.removeprefix("index."), rest
+    else:
+        registry, path = _HUB, f"{first}{slash}{rest}"
+    official = registry == _HUB and "/" not in path
+    return f"{registry}/library/{path}" if official else f"{registry}/{path}"
+
+
+def digest_of(image_id: str, image: str) -> str:
+    """The digest in a container's imageID; "": it has none, or of another repository than ``image``."""
+    name, _, digest = image_id.rpartition("://")[2].partition("@")
+    return digest if _DIGEST.fullmatch(digest) and _qualified(name) == _qualified(image) else ""
+
+
+def shown(container: ContainerView | None, result: InspectResult, revision: str, image: str) -> RuntimeRecord:
+    """The runtime that an ended inspect container of ``image`` shows."""
+    digest = digest_of(container.image_id, image) if container else ""
+    sha256 = result.runtime_sha256 or ""
+    hashed = sha256 if not digest and _SHA256.fullmatch(sha256) else ""
+    return RuntimeRecord(revision=revision, image=image, digest=digest, sha256=hashed)
+
+
+def recorded(observed: Observed) -> str:
+    """The stored record; "": there is none."""
+    found = named(observed.config_maps, names.facts_config_name(observed.resource.metadata.name))
+    annotations = (found or {}).get("metadata", {}).get("annotations") or {}
+    return str(annotations.get(names.RUNTIME_ANNOTATION, ""))
+
+
+def known_runtime(observed: Observed, config: Config, revision: str) -> RuntimeImage | None:
+    """The runtime of ``revision``, which is about to be made; None: an inspect pod is to show it."""
+    configured = RuntimeImage(image=config.tacho_image)
+    if "@" in config.tacho_image:
+        return configured
+    try:
+        record = codec.loads(RuntimeRecord, recorded(observed))
+    except codec.DocumentError:
+        return None
+    if not record.digest and not record.sha256:  # the nodes show neither
+        return configured
+    sound = _DIGEST.fullmatch(record.digest) if record.digest else _SHA256.fullmatch(record.sha256)
+    current = (record.revision, record.image) == (revision, config.tacho_image)
+    return record.runtime if sound and current else None
