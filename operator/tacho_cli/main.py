@@ -1,4 +1,4 @@
-"""The ``tacho`` command, also installed as ``kubectl-tacho``. A verb imports its work when it is called."""
+"""The ``tacho`` command, also installed as ``kubectl-tacho``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from tacho_cli import commands
 from tacho_cli.output import never_fail
-from tacho_cli.plan import verb as plan
-from tacho_cli.probe import verb as probe
 from tacho_cli.problems import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_PROBE_USAGE, CommandError
-from tacho_cli.run import verb as run
-from tacho_cli.simulate import verb as simulate
-from tacho_cli.status import verb as status
 from tacho_contract import __version__
 
 app = typer.Typer(
@@ -25,11 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, as kubectl prints it, in half the time
 )
-app.command("plan")(plan.plan)
-app.command("run")(run.run)
-app.command("probe")(probe.probe)
-app.command("status")(status.status)
-app.command("simulate")(simulate.simulate)
+for command in (commands.plan, commands.run, commands.probe, commands.status, commands.simulate):
+    app.command()(command)
 
 USAGE_CODES = {"probe": EXIT_PROBE_USAGE}
 """Exit code of a usage error, for commands whose exit code 1 is a result."""

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
 
+from tacho_contract.measurement import COUNT, SIZE
 from tacho_operator.api.base import (
     Bytes,
     Count,
@@ -73,42 +75,43 @@ class PlanParallelism(StatusModel):
     """Groups of GPUs the layers are divided among."""
 
 
-class Predicted(StatusModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
     """The prediction of the memory model, for the most loaded GPU."""
 
-    weights_bytes: Bytes | None = None
+    weights_bytes: int | None = field(default=None, metadata=SIZE)
     """Memory of the loaded weights in the engine, in bytes."""
-    kv_cache_bytes: Bytes | None = None
+    kv_cache_bytes: int | None = field(default=None, metadata=SIZE)
     """Memory left for the KV cache, in bytes."""
-    kv_cache_tokens: Tokens | None = None
+    kv_cache_tokens: int | None = field(default=None, metadata=SIZE)
     """Tokens the KV cache of the whole replica holds."""
-    max_concurrency: Decimal | None = None
+    max_concurrency: float | None = None
     """Requests of the full context length the KV cache holds at once."""
-    activation_bytes: Bytes | None = None
+    activation_bytes: int | None = field(default=None, metadata=SIZE)
     """Peak of activations and the sampler, in bytes."""
-    graph_bytes: Bytes | None = None
+    graph_bytes: int | None = field(default=None, metadata=SIZE)
     """CUDA graphs, in bytes."""
-    total_bytes: Bytes | None = None
+    total_bytes: int | None = field(default=None, metadata=SIZE)
     """Total expected use, in bytes, including memory outside the engine's budget: the CUDA context and, in
     some versions, the graphs."""
-    budget_bytes: Bytes | None = None
+    budget_bytes: int | None = field(default=None, metadata=SIZE)
     """Memory that the engine may use, in bytes."""
-    decode_tokens_per_second: Decimal | None = None
+    decode_tokens_per_second: float | None = None
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
-    expected_decode_tokens_per_second: Decimal | None = None
+    expected_decode_tokens_per_second: float | None = None
     """Expected output tokens per second of a single request. Absent, as the next ones: unknown."""
-    expected_output_tokens_per_second: Decimal | None = None
+    expected_output_tokens_per_second: float | None = None
     """Expected output tokens per second of the planned concurrency."""
-    expected_capacity_tokens_per_second: Decimal | None = None
+    expected_capacity_tokens_per_second: float | None = None
     """Expected output tokens per second within the service level that the plan was made for; without one,
     where more streams add little."""
-    expected_capacity_concurrency: Count | None = None
+    expected_capacity_concurrency: int | None = field(default=None, metadata=COUNT)
     """Streams of that capacity; 0: not even one keeps the service level."""
-    decode_within_percent: Decimal | None = None
+    decode_within_percent: float | None = None
     """How far a single request is off in nine of ten measurements at most, in percent up or down: 100 is a
     factor of two."""
-    output_within_percent: Decimal | None = None
+    output_within_percent: float | None = None
     """The same of several requests."""
 
 

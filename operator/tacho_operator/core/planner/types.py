@@ -8,43 +8,19 @@ from tacho_contract.codec import flat
 from tacho_contract.failure import Failure
 from tacho_contract.model import ModelFiles
 from tacho_operator.api.defaults import PYTHON
+from tacho_operator.api.status.plan import Predicted
 
 
 # --- the plan -------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """Predicted memory and speed of a plan.
+class Prediction(Predicted):
+    """Predicted memory and speed of a plan, with what status does not show.
 
     Bytes are those of the most loaded GPU (the whole host process for CPU plans). None: unknown.
     """
 
-    weights_bytes: int | None = None
-    kv_cache_bytes: int | None = None
-    kv_cache_tokens: int | None = None
-    """Tokens that the KV cache of the whole replica holds, as the engine itself counts them."""
-    max_concurrency: float | None = None
-    """Requests of max_model_len tokens that the KV cache holds at once."""
-    activation_bytes: int | None = None
-    graph_bytes: int | None = None
-    total_bytes: int | None = None
-    budget_bytes: int | None = None
     start_bytes: int | None = None
     """Host memory before anything is served, where a start takes some that is gone later. None: none."""
-    decode_tokens_per_second: float | None = None
-    """Roofline bound of one stream's output tokens per second; a prediction, never shown as measured."""
-    expected_decode_tokens_per_second: float | None = None
-    """Expected output tokens per second of one stream. None, as of the next ones: the GPU's bandwidth is
-    unknown."""
-    expected_output_tokens_per_second: float | None = None
-    """Of the planned concurrency, with the workload's lengths."""
-    expected_capacity_tokens_per_second: float | None = None
-    """Of ``expected_capacity_concurrency``: the most streams within the service level, or without one where
-    more streams add little."""
-    expected_capacity_concurrency: int | None = None
-    decode_within_percent: float | None = None
-    """How far one stream is off in 9 of 10 measurements at most; 100 is a factor of two, up or down."""
-    output_within_percent: float | None = None
-    """The same of several streams."""
     step_weights_bytes: int | None = None
     """Weights that one stream's decoding step reads, over all GPUs, in bytes; the bound
     decode_tokens_per_second follows from it."""

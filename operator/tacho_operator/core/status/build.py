@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
 
 from tacho_contract.units import clipped
-from tacho_operator.api.base import StatusModel, decimal, exact
+from tacho_operator.api.base import decimal, exact
 from tacho_operator.api.status import plan as api
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
 from tacho_operator.api.types import LLMDeploymentSpec
@@ -146,7 +146,9 @@ def failure_status(failure: PlanFailure) -> api.Plan:
 
 
 def _predicted(found: Prediction) -> api.Predicted:
-    return api.Predicted(**_numbers(found, api.Predicted))
+    """What status shows of a prediction; a number that JSON does not keep exact is left out."""
+    shown = ((item.name, getattr(found, item.name)) for item in fields(api.Predicted))
+    return api.Predicted(**{name: exact(value) if isinstance(value, int) else value for name, value in shown})
 
 
 def _alternatives(found: Iterable[PlanAlternative]) -> list[api.Alternative]:
@@ -158,25 +160,8 @@ def _alternatives(found: Iterable[PlanAlternative]) -> list[api.Alternative]:
             fits=item.fits,
             reason=str(item.reason),
             message=clipped(item.message, 1024),
-            **_numbers(item, api.Alternative),
+            decode_tokens_per_second=decimal(item.decode_tokens_per_second),
+            expected_decode_tokens_per_second=decimal(item.expected_decode_tokens_per_second),
         )
         for item in list(found)[:ALTERNATIVES_LIMIT]
     ]
-
-
-def _numbers(found: Prediction | PlanAlternative, shape: type[StatusModel]) -> dict[str, Any]:
-    """Figures of the plan under the names that status gives them: whole bytes and tokens, other decimals."""
-    kinds = {
-        "_bytes": exact,
-        "_tokens": exact,
-        "_concurrency": decimal,
-        "_capacity_concurrency": exact,
-        "_per_second": decimal,
-        "_percent": decimal,
-    }
-    return {
-        name: convert(getattr(found, name))
-        for name in shape.model_fields
-        for ending, convert in kinds.items()
-        if name.endswith(ending)
-    }

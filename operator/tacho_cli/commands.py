@@ -1,0 +1,344 @@
+"""The commands and their options. A command imports its work when it is called."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tacho_cli.output import FigureFormat, Format, TraceFormat
+from tacho_cli.problems import refuse_given
+from tacho_contract.pod import RUNTIME_PORT
+
+File = Annotated[str, typer.Option("--file", "-f", help="Manifest with the LLMDeployment; - is stdin.")]
+Name = Annotated[str, typer.Option(help="Name of the LLMDeployment if the file holds several.")]
+Claims = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CLAIM=DIR", help="Local folder in place of a claim. Repeatable."),
+]
+Output = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
+FigureOutput = Annotated[FigureFormat, typer.Option("--output", "-o", help="Output format.")]
+Texts = list[str] | None
+"""Of an option that may be repeated; None: it is not given."""
+
+
+def plan(
+    file: File,
+    pvc: Claims = None,
+    gpu: Annotated[
+        str,
+        typer.Option(
+            metavar="PRODUCT[:COUNT]", help="Plan for this GPU of the catalog instead of the manifest's."
+        ),
+    ] = "",
+    nodes: Annotated[
+        str, typer.Option(metavar="FILE", help="Plan for the nodes saved by: kubectl get nodes -o json")
+    ] = "",
+    context: Annotated[str, typer.Option(help="Plan against this context's cluster.")] = "",
+    kubeconfig: Annotated[
+        str, typer.Option(metavar="FILE", help="Plan against this kubeconfig's cluster.")
+    ] = "",
+    namespace: Annotated[
+        str,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="Plan against the current cluster, learning from what this namespace has measured.",
+        ),
+    ] = "",
+    output: Output = Format.table,
+    name: Name = "",
+) -> int:
+    """Plan an LLMDeployment: what fits, which quantization and why, without downloading weights.
+
+    Reads only the headers and the configuration of the model. Without --gpu, --nodes or a cluster it plans
+    for the manifest's GPUs from the catalog, else for this machine. Exit code: 0 fits, 2 does not fit, 1 bad
+    input.
+    """
+    from tacho_cli.plan.answer import PlanOptions, answer
+
+    return answer(
+        PlanOptions(
+            file=file,
+            name=name,
+            claims=tuple(pvc or ()),
+            gpu=gpu,
+            nodes_file=nodes,
+            context=context,
+            kubeconfig=kubeconfig,
+            namespace=namespace,
+            output=output,
+        )
+    )
+
+
+def run(
+    file: File,
+    pvc: Claims = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the status and exit. Without it, serve until Ctrl-C.")
+    ] = False,
+    output: Output = Format.table,
+    name: Name = "",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the OpenAI API, 8000 by default.")
+    ] = None,
+    report_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of /report, /load and /metrics.")
+    ] = RUNTIME_PORT,
+    log: Annotated[
+        str, typer.Option(metavar="FILE", help="Append what the engine and the runtime print to this file.")
+    ] = "",
+) -> int:
+    """Serve and measure a model on this machine, from the same manifest a cluster takes.
+
+    Prints the measured status, then serves until Ctrl-C. Exit code: 0 served, 1 bad input, 2 it does not
+    fit on this machine, 3 it failed.
+    """
+    from tacho_cli.run.serve import RunOptions, execute
+
+    return execute(
+        RunOptions(
+            file=file,
+            name=name,
+            claims=tuple(pvc or ()),
+            once=once,
+            output=output,
+            host=host,
+            port=port,
+            report_port=report_port,
+            log=log,
+        )
+    )
+
+
+def probe(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|NAME", help="An OpenAI-compatible server (http://host:8000), or an LLMDeployment."
+        ),
+    ],
+    workload: Annotated[
+        str,
+        typer.Option(metavar="INPUT:OUTPUT", help="URL: tokens of prompt and answer; 512:200 by default."),
+    ] = "",
+    slo: Annotated[
+        str,
+        typer.Option(
+            metavar="ttft=500ms,tpot=50ms[,p=95]",
+            help="URL: service level objective; the probe searches the capacity that meets it.",
+        ),
+    ] = "",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="URL: time limit; 45s by default.")] = "",
+    model: Annotated[str, typer.Option(help="URL: model name, if the server has several.")] = "",
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="URL: maximum concurrent requests; 64 by default.")
+    ] = None,
+    levels: Annotated[
+        str,
+        typer.Option(metavar="N,N", help="URL: measure these numbers of streams instead of a search."),
+    ] = "",
+    api_key_env: Annotated[
+        str, typer.Option(metavar="VARIABLE", help="URL: variable that holds the server's API key.")
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="NAME: its namespace; the context's by default.")
+    ] = "",
+    context: Annotated[str, typer.Option(help="NAME: context of the kubeconfig.")] = "",
+    kubeconfig: Annotated[str, typer.Option(metavar="FILE", help="NAME: kubeconfig file.")] = "",
+    disrupt: Annotated[
+        bool,
+        typer.Option("--disrupt", help="NAME: measure a serving pod, which leaves the Service meanwhile."),
+    ] = False,
+    output: FigureOutput = FigureFormat.table,
+) -> int:
+    """Measure an OpenAI-compatible server, or re-probe an LLMDeployment.
+
+    A server at a URL receives load from this machine until it is saturated. The operator measures a
+    deployment in a probe pod. The output is one entry of status.measurements.
+
+    Exit code: 0 measured, and the SLO is met if one was given; 1 SLO not met; 2 wrong usage; 3 not measured,
+    or the SLO could not be judged; 4 the measurement is provisional.
+    """
+    if "://" in target:
+        from tacho_cli.probe import measure
+
+        refuse_given(
+            "a deployment",
+            {"-n": namespace, "--context": context, "--kubeconfig": kubeconfig, "--disrupt": disrupt},
+        )
+        return measure.execute(
+            measure.ProbeOptions(
+                url=target,
+                workload=workload,
+                slo=slo,
+                budget=budget,
+                model=model,
+                concurrency=concurrency,
+                levels=levels,
+                api_key_env=api_key_env,
+                output=output,
+            )
+        )
+    refuse_given(
+        "a URL; a deployment is measured as its spec says",
+        {
+            "--workload": workload,
+            "--slo": slo,
+            "--budget": budget,
+            "--model": model,
+            "--concurrency": concurrency,
+            "--levels": levels,
+            "--api-key-env": api_key_env,
+        },
+    )
+    from tacho_cli.inputs.kubectl import KubectlTarget
+    from tacho_cli.probe import reprobe
+
+    return reprobe.execute(
+        reprobe.ReprobeRequest(
+            name=target,
+            target=KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace),
+            disrupt=disrupt,
+            output=output,
+        )
+    )
+
+
+def status(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the LLMDeployment.")],
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Its namespace; the context's by default.")
+    ] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+    kubeconfig: Annotated[str, typer.Option(metavar="FILE", help="Kubeconfig file.")] = "",
+    plot: Annotated[bool, typer.Option("--plot", help="Plot latency over throughput.")] = False,
+    output: FigureOutput = FigureFormat.table,
+) -> int:
+    """Show conditions, plan and measurements of an LLMDeployment.
+
+    Reads the cluster with kubectl and your own rights. Exit code: 0 shown; 1 not readable.
+    """
+    from tacho_cli.inputs.kubectl import KubectlTarget, deployment
+
+    resource = deployment(KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace), name)
+    from tacho_cli.status.screen import show  # with the API's types
+
+    show(resource, output, plotted=plot)
+    return 0
+
+
+def simulate(
+    trace: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Requests as CSV or gzipped CSV: time_s,input_tokens,output_tokens, or Azure's columns.",
+        ),
+    ],
+    file: Annotated[
+        Texts,
+        typer.Option(
+            "--file",
+            "-f",
+            help="LLMDeployment with its status (kubectl get -o yaml). Repeat to compare several.",
+        ),
+    ] = None,
+    name: Name = "",
+    measurement: Annotated[
+        Texts,
+        typer.Option(
+            metavar="FILE",
+            help="Measurement of one replica (tacho probe -o json). Repeat to compare several.",
+        ),
+    ] = None,
+    what_if: Annotated[
+        Texts,
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="Compare settings: minReplicas, maxReplicas, slo.ttft, slo.tpot, quantization (as "
+            "measured). Repeatable.",
+        ),
+    ] = None,
+    policy: Annotated[
+        Texts,
+        typer.Option(
+            metavar="NAME[:PARAMETER=VALUE]",
+            help="Scaling policies separated by commas, or all; static-N: N replicas; with parameters: "
+            "hpa-concurrency:target=12. Repeatable.",
+        ),
+    ] = None,
+    tune: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Trace on which each policy without parameters gets the cheapest with 99 % SLO attainment.",
+        ),
+    ] = "",
+    slo: Annotated[str, typer.Option(metavar="ttft=500ms,tpot=50ms", help="Service level objective.")] = "",
+    min_replicas: Annotated[
+        int | None, typer.Option("--min-replicas", min=1, max=1000, help="Minimum replicas.")
+    ] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option("--max-replicas", min=1, max=1000, help="Maximum replicas.")
+    ] = None,
+    cold_start: Annotated[
+        str,
+        typer.Option(
+            metavar="SECONDS",
+            help="Seconds from pod creation to readiness. Of several (comma-separated) each pod draws one.",
+        ),
+    ] = "",
+    fault: Annotated[
+        Texts,
+        typer.Option(
+            metavar="KIND",
+            help="Injected fault: crash@600, hang@600, metrics@600-900, scaler@600-900, slow=1.5. "
+            "Repeatable.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    price_per_gpu_hour: Annotated[
+        float | None,
+        typer.Option(min=0, max=1_000_000, help="Also print the cost of the GPU-hours."),
+    ] = None,
+    decisions: Annotated[
+        bool,
+        typer.Option("--decisions", help="Table and CSV: also list every replica change with its reason."),
+    ] = False,
+    output: Annotated[TraceFormat, typer.Option("--output", "-o", help="Output format.")] = TraceFormat.table,
+) -> int:
+    """Replay a trace of requests against scaling policies.
+
+    Replicas are simulated from a measurement: batches, prompts, KV cache, queues, cold starts. The tacho
+    policy is the operator's own code. The same seed gives the same results.
+    Exit code: 0 simulated, 1 bad input.
+    """
+    from tacho_cli.simulate.execute import SimulationOptions, execute
+    from tacho_cli.simulate.starts import parse_starts
+    from tacho_cli.simulate.subject import SubjectOptions
+
+    return execute(
+        SimulationOptions(
+            trace=trace,
+            given=SubjectOptions(
+                name=name,
+                slo=slo,
+                min_replicas=min_replicas,
+                max_replicas=max_replicas,
+                cold_start_seconds=parse_starts(cold_start) if cold_start else (),
+                price_per_gpu_hour=price_per_gpu_hour,
+            ),
+            policies=tuple(policy or ()),
+            seed=seed,
+            output=output,
+            files=tuple(file or ()),
+            measurements=tuple(measurement or ()),
+            what_if=tuple(what_if or ()),
+            faults=tuple(fault or ()),
+            tune=tune,
+            decided=decisions,
+        )
+    )
