@@ -7,141 +7,26 @@ import copy
 from typing import Any, cast
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.core.names import ROLE_LABEL, ROLE_PROBE
-from tacho_operator.core.planner.plan import plan_of
-from tacho_operator.core.planner.types import PlanResult
-from tacho_operator.core.types import Observed, PlanInputs, ReconcileDecision, ResourceEvent
+from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
+from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.execute import post_events
 from tacho_operator.shell.kube import KINDS, Kube
-from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.observe import Observer
-from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.reconcile import Reconciler
-from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
-from tools.harness.resources import CONFIG, NOW, facts
+from tests.wiring.reconciling import (
+    KEY,
+    PlansAtOnce,
+    Server,
+    reconciler,
+    store_at,
+)
+from tools.harness.resources import NOW, facts
 from tools.harness.world import World
-
-KEY = Key("ml", "smol")
-
-
-class Server:
-    """Takes everything but the status, while it is told to refuse it."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.created: list[str] = []
-        self.applied: list[str] = []
-        self.status: dict[str, Any] = {}
-        self.refuses = True
-        self.forbids = ""
-        self.error: ApiError = Forbidden(403, "exceeded quota: q")
-        self.tried: list[str] = []
-        self.refuses_trial_of = ""
-        self.live: list[bool] = []
-        """Of each turn: whether it was read live."""
-        self.deleted: list[str] = []
-        self.fails = False
-        """Whether it can be read."""
-        self.gets = 0
-        self.owner_deleted = False
-
-    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        assert kind == "LLMDeployment"
-        self.gets += 1
-        return None if self.owner_deleted else self._world.raw
-
-    async def observe(self, key: Key, *, live: bool = False) -> Observed:
-        self.live.append(live)
-        if self.fails:
-            raise ApiError(0, "no answer")
-        return self._world.observed()
-
-    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        if manifest["kind"] == self.forbids:
-            raise self.error
-        self.created.append(manifest["kind"])
-        return written(manifest)
-
-    async def try_create(self, manifest: dict[str, Any]) -> None:
-        self.tried.append(manifest["kind"])
-        if manifest["kind"] == self.refuses_trial_of:
-            raise self.error
-
-    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        assert kind == "Pod", "nothing but the inspect pod has had its time"
-        self.deleted.append(name)
-
-    async def apply(
-        self, manifest: dict[str, Any], *, uid: str, subresource: str = "", manager: str = ""
-    ) -> dict[str, Any]:
-        assert uid
-        if subresource == "status" and self.refuses:
-            raise ApiError(422, "status.x: Invalid value")
-        self.applied.append(manifest["kind"])
-        self.status = manifest.get("status", self.status)
-        return written(manifest)
-
-
-def written(manifest: dict[str, Any]) -> dict[str, Any]:
-    """As the API server answers."""
-    return {**manifest, "metadata": {"uid": "u", **manifest["metadata"], "resourceVersion": "7"}}
-
-
-def store_at(version: str) -> Store:
-    """Whose streams have all brought that version."""
-    store = Store(lambda change: None)
-    for kind in KINDS:
-        store.at(kind, "", version)
-    return store
-
-
-class Unscaled:
-    """Nothing is scaled by tacho."""
-
-    def observed(self, key: Key, observed: Observed) -> Observed:
-        return observed
-
-    def follow(self, key: Key, observed: Observed, status: object) -> None: ...
-
-    def forget(self, key: Key) -> None: ...
-
-
-class PlansAtOnce:
-    """Every plan is there; or none is, while it is ``slow``."""
-
-    slow = False
-
-    def answer(self, key: Key, inputs: PlanInputs) -> PlanResult | None:
-        return None if self.slow else plan_of(inputs)
-
-    def forget(self, key: Key) -> None: ...
-
-
-def reconciler(
-    server: Server,
-    store: Store | None = None,
-    plans: PlansAtOnce | None = None,
-    turns: ProbeTurns | None = None,
-) -> Reconciler:
-    return Reconciler(
-        kube=cast(Kube, server),
-        observer=cast(Observer, server),
-        store=store or store_at("7"),
-        config=CONFIG,
-        metrics=Metrics(CollectorRegistry()),
-        clock=lambda: NOW,
-        scaler=cast(Scaler, Unscaled()),
-        plans=cast(Plans, plans or PlansAtOnce()),
-        probe_turns=turns or ProbeTurns(8, Store(lambda _: None), call=lambda key: None),
-    )
 
 
 async def test_no_pods_are_made_of_a_revision_that_could_not_be_recorded() -> None:
@@ -316,56 +201,6 @@ async def test_an_event_hides_no_character() -> None:
     event = ResourceEvent(type="Warning", reason="Failed", message="a\n\x1b[31m\x9b\u202e\u200b")
     await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (event,), NOW)
     assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"
-
-
-def inspected_world() -> World:
-    world = World(resourceVersion="1")
-    world.reconcile()
-    world.inspected(facts())
-    return world
-
-
-def conditions(server: Server) -> dict[str, tuple[str, str, str]]:
-    found = server.status["conditions"]
-    return {item["type"]: (item["status"], item["reason"], item["message"]) for item in found}
-
-
-@pytest.mark.parametrize(
-    "kind", ["ConfigMap", "ControllerRevision", "NetworkPolicy", "Service", "Deployment"]
-)
-async def test_a_child_that_is_refused_reaches_the_status_at_once_and_holds_up_no_other(kind: str) -> None:
-    server = Server(inspected_world())
-    server.refuses, server.forbids = False, kind
-    server.error = Invalid(422, f'{kind} "x" is invalid: spec.a: Invalid value')
-    delay = await reconciler(server)(KEY)
-    assert delay is not None, "no event tells that a policy was changed"
-    assert delay <= module.REFUSED_RETRY_SECONDS
-    assert conditions(server)["Stalled"][:2] == ("True", "InvalidConfig")
-    assert "spec.a" in conditions(server)["Stalled"][2]
-    assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
-    assert server.created[-1] != "NetworkPolicy", "the children after it are made"
-
-
-async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() -> None:
-    world = World(resourceVersion="1")
-    world.come_up()
-    world.reconcile()
-    del world.objects["Service", "smol"]
-    server = Server(world)
-    server.refuses, server.forbids = False, "Service"
-    server.error = ApiError(503, "overloaded", retry_after_seconds=7.0)
-    reconcile = reconciler(server)
-    for attempt in range(1, 5):
-        with pytest.raises(ApiError) as raised:
-            await reconcile(KEY)
-        assert raised.value.retry_after_seconds == 7.0, "the queue waits for as long as was asked"
-        told = bool(server.status) and conditions(server)["Reconciling"][1] == "Retrying"
-        assert told is (attempt >= module.UNANSWERED_TRIES)
-    assert conditions(server)["Ready"][0] == "True"
-    assert "overloaded" in conditions(server)["Reconciling"][2]
-    server.forbids, world.raw["status"] = "", server.status
-    await reconcile(KEY)
-    assert conditions(server)["Reconciling"][1] != "Retrying"
 
 
 async def test_a_resource_whose_plan_is_being_made_says_so_and_waits_for_it() -> None:

@@ -11,7 +11,7 @@ from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.trial import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, RevisionTrials
-from tests.wiring.test_reconcile import KEY, Server, conditions, inspected_world, reconciler
+from tests.wiring.reconciling import KEY, Server, conditions, inspected_world, reconciler
 from tools.harness.resources import CONFIG, NOW, facts
 from tools.harness.world import MOCK_SPEC, World
 

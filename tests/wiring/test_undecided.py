@@ -12,8 +12,8 @@ from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.reading import metadata_only
 from tacho_operator.shell.workqueue import Key
+from tests.wiring.reconciling import KEY, Server, conditions, reconciler
 from tests.wiring.test_observe import LiveCluster, held, nobody, observe, owned_by
-from tests.wiring.test_reconcile import KEY, Server, conditions, reconciler
 from tools.harness.resources import NOW, facts
 from tools.harness.world import World
 

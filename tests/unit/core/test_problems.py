@@ -1,0 +1,104 @@
+"""Problems from others' words: what admission refused, and what a container said when it ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_contract.failure import FAILURE_KINDS, Failure, FailureClass
+from tacho_operator.core.pods.diagnosis import creation_refused
+from tacho_operator.core.problems import from_failure, parse_failure, refusal_problem
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('pods "x" is forbidden: exceeded quota: compute, requested: pods=1', "QuotaExceeded"),
+        ("pods is forbidden: failed quota: q: must specify limits.cpu", "QuotaExceeded"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:latest": …', "AdmissionDenied"),
+        (
+            'services is forbidden: User "system:serviceaccount:tacho-system:tacho" cannot create resource '
+            '"services" in API group "" in the namespace "ml"',
+            "AdmissionDenied",
+        ),
+        ('admission webhook "policy.example" denied the request: no', "AdmissionDenied"),
+        (
+            'Pod "x" is invalid: spec.volumes[1]: Required value: must specify a volume type',
+            "InvalidConfig",
+        ),
+    ],
+)
+def test_who_refused(text: str, reason: str) -> None:
+    found = refusal_problem(text)
+    assert found.reason == reason
+    assert text in found.message
+    assert ("roles of its chart" in found.message) == ("cannot create" in text)
+
+
+def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
+    failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    owner = {
+        "metadata": {"name": "a-1", "labels": {"tacho.dev/revision": "a"}},
+        "status": {"conditions": [failed]},
+    }
+    assert creation_refused((), (owner,), "a") is not None
+    assert creation_refused((owner,), (), "a") is not None
+    assert creation_refused((), (owner,), "b") is None
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "ReplicaFailure", "status": "False", "message": "exceeded quota"},
+        {"type": "Progressing", "status": "True", "message": "exceeded quota"},
+    ],
+)
+def test_a_condition_that_refuses_nothing_is_no_refusal(condition: dict[str, str]) -> None:
+    silent = {"metadata": {"name": "a-0", "labels": {"tacho.dev/revision": "a"}}}
+    owner = {**silent, "status": {"conditions": [condition]}}
+    assert creation_refused((silent,), (owner, {"metadata": {"name": "b-1"}}), "a") is None
+
+
+def test_a_refusal_behind_other_conditions_and_owners_is_found() -> None:
+    labels = {"tacho.dev/revision": "a"}
+    progressing = {"type": "Progressing", "status": "True"}
+    failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: compute"}
+    sets = (
+        {"metadata": {"name": "b-1"}, "status": {"conditions": [failed]}},
+        {"metadata": {"name": "a-0", "labels": labels}, "status": {"conditions": [progressing]}},
+        {"metadata": {"name": "a-1", "labels": labels}, "status": {"conditions": [progressing, failed]}},
+    )
+    found = creation_refused((), sets, "a")
+    assert found is not None
+    assert (found.reason, "exceeded quota: compute" in found.message) == ("QuotaExceeded", True)
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"failureClass":1}', "null", "[" * 5000])
+def test_a_termination_message_that_is_no_failure_is_none(text: str) -> None:
+    assert parse_failure(text) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "next_step", "read"),
+    [
+        ("it broke", "look at it", "It: it broke. Look at it."),
+        ("It broke.", "Look at it!", "It: It broke. Look at it!"),
+        ("It broke…", "Look.", "It: It broke… Look."),
+    ],
+)
+def test_what_happened_and_what_to_do_are_sentences_of_their_own(
+    message: str, next_step: str, read: str
+) -> None:
+    failure = Failure(failure_class="EngineCrashed", message=message, next_step=next_step)
+    assert from_failure(failure, "It").message == read
+
+
+def test_a_failure_that_says_nothing_is_told_by_its_class() -> None:
+    kind = FAILURE_KINDS[FailureClass.GPU_FAULT]
+    found = from_failure(Failure(failure_class="GPUFault", message="", next_step=" "), "It")
+    assert found.message == f"It: {kind.meaning} {kind.next_step}"
+
+
+@pytest.mark.parametrize("word", ["Serving", "Settled", "", "lower", "{}"])
+def test_no_failure_is_called_by_a_word_that_says_all_is_well(word: str) -> None:
+    found = from_failure(Failure(failure_class=word, message="It broke.", next_step="Look."))
+    assert found.reason == "EngineCrashed"

@@ -1,0 +1,54 @@
+"""What the API server refuses, or does not answer, reaches the status."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_operator.shell import reconcile as module
+from tacho_operator.shell.api_errors import ApiError, Invalid
+from tests.wiring.reconciling import (
+    KEY,
+    Server,
+    conditions,
+    inspected_world,
+    reconciler,
+)
+from tools.harness.world import World
+
+
+@pytest.mark.parametrize(
+    "kind", ["ConfigMap", "ControllerRevision", "NetworkPolicy", "Service", "Deployment"]
+)
+async def test_a_child_that_is_refused_reaches_the_status_at_once_and_holds_up_no_other(kind: str) -> None:
+    server = Server(inspected_world())
+    server.refuses, server.forbids = False, kind
+    server.error = Invalid(422, f'{kind} "x" is invalid: spec.a: Invalid value')
+    delay = await reconciler(server)(KEY)
+    assert delay is not None, "no event tells that a policy was changed"
+    assert delay <= module.REFUSED_RETRY_SECONDS
+    assert conditions(server)["Stalled"][:2] == ("True", "InvalidConfig")
+    assert "spec.a" in conditions(server)["Stalled"][2]
+    assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
+    assert server.created[-1] != "NetworkPolicy", "the children after it are made"
+
+
+async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() -> None:
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.reconcile()
+    del world.objects["Service", "smol"]
+    server = Server(world)
+    server.refuses, server.forbids = False, "Service"
+    server.error = ApiError(503, "overloaded", retry_after_seconds=7.0)
+    reconcile = reconciler(server)
+    for attempt in range(1, 5):
+        with pytest.raises(ApiError) as raised:
+            await reconcile(KEY)
+        assert raised.value.retry_after_seconds == 7.0, "the queue waits for as long as was asked"
+        told = bool(server.status) and conditions(server)["Reconciling"][1] == "Retrying"
+        assert told is (attempt >= module.UNANSWERED_TRIES)
+    assert conditions(server)["Ready"][0] == "True"
+    assert "overloaded" in conditions(server)["Reconciling"][2]
+    server.forbids, world.raw["status"] = "", server.status
+    await reconcile(KEY)
+    assert conditions(server)["Reconciling"][1] != "Retrying"
