@@ -8,17 +8,11 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_engines.base import PlanHalf, RunHalf
 from tacho_engines.profile import EngineProfile, Preset
 
-ENGINES: tuple[str, ...] = (
-    "vllm",
-    "transformers",
-    "llamacpp",
-    "ctranslate2",
-    "custom",
-)
+ENGINES: tuple[str, ...] = ("vllm", "transformers", "llamacpp", "ctranslate2", "custom")
 """Names of the engines, in the order in which tacho offers engines."""
 
 
@@ -68,10 +62,8 @@ def run_half(name: str) -> RunHalf:
     if name in known:
         half: RunHalf = import_module(f"tacho_engines.{name}.run").RUN
         return half
-    raise FailedError(
-        Failure(
-            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-            message=f"this runtime cannot start the engine {name!r}",
-            next_step=f"set spec.engine.name to one of: {', '.join(known)}",
-        )
+    raise FailedError.of(
+        FailureClass.ENGINE_NOT_SUPPORTED,
+        f"this runtime cannot start the engine {name!r}",
+        f"set spec.engine.name to one of: {', '.join(known)}",
     )

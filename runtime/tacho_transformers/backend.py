@@ -11,14 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tacho_server.backend import (
-    Abilities,
-    Generation,
-    GenerationError,
-    Occupancy,
-    Token,
-    TokenLogprob,
-)
+from tacho_server.backend import Abilities, Generation, GenerationError, Occupancy, Token, TokenLogprob
 from tacho_server.text import HuggingFaceTokenizer
 from tacho_server.threads import Mailbox
 from tacho_transformers.loading import (

@@ -13,7 +13,7 @@ from random import Random
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
+from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace, RequestProgress
 from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.job import OutputLengths, poisson_times, residual_lives
 from tacho_runtime.probe.load.streams import StreamResult
@@ -278,12 +278,17 @@ class VirtualLoop:
     @staticmethod
     def _cohort(requests: Row[_Request], seconds: float) -> Cohort:
         return Cohort(
-            seconds=seconds,
-            sent_ns=tuple(round(one.sent * NS) for one in requests),
-            first_token_ns=tuple(one.tokens[0][0] if one.tokens else None for one in requests),
-            tokens=tuple(float(one.generated) for one in requests),
-            last_token_ns=tuple(one.tokens[-1][0] if one.tokens else None for one in requests),
-            ended=tuple(one.ended for one in requests),
+            seconds,
+            tuple(
+                RequestProgress(
+                    round(one.sent * NS),
+                    one.tokens[0][0] if one.tokens else None,
+                    float(one.generated),
+                    one.tokens[-1][0] if one.tokens else None,
+                    one.ended,
+                )
+                for one in requests
+            ),
         )
 
     async def close(self) -> None:

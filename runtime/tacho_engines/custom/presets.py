@@ -127,10 +127,7 @@ TRTLLM = Preset(
     profile=server(
         "TensorRT-LLM",
         "1.2.1",
-        (
-            *("trtllm-serve", "serve", "$(TACHO_MODEL_PATH)"),
-            *LISTENS,
-        ),
+        (*("trtllm-serve", "serve", "$(TACHO_MODEL_PATH)"), *LISTENS),
         image="nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
     ),
     health_path="/health",
@@ -153,11 +150,7 @@ MLC = Preset(
     profile=server(
         "MLC LLM",
         "0.26.dev0",
-        (
-            *("mlc_llm", "serve", "$(TACHO_MODEL_PATH)"),
-            *("--mode", "server"),
-            *LISTENS,
-        ),
+        (*("mlc_llm", "serve", "$(TACHO_MODEL_PATH)"), *("--mode", "server"), *LISTENS),
     ),
     # It has no path for its health, and listens only once the engine is there.
     health_path="/v1/models",
@@ -205,10 +198,4 @@ TEXTGEN = Preset(
 )
 
 
-PRESETS: tuple[Preset, ...] = (
-    SGLANG,
-    TGI,
-    TRTLLM,
-    MLC,
-    TEXTGEN,
-)
+PRESETS: tuple[Preset, ...] = (SGLANG, TGI, TRTLLM, MLC, TEXTGEN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import RunHalf
@@ -60,12 +60,10 @@ def expand(text: str, values: Mapping[str, str]) -> str:
         if name in values:
             return values[name]
         if name.startswith("TACHO_"):
-            raise FailedError(
-                Failure(
-                    failure_class=FailureClass.INVALID_CONFIG,
-                    message=f"spec.engine.custom.command holds $({name}), which does not exist",
-                    next_step=f"use one of {', '.join(f'$({known})' for known in values)}, or $$ for a $",
-                )
+            raise FailedError.of(
+                FailureClass.INVALID_CONFIG,
+                f"spec.engine.custom.command holds $({name}), which does not exist",
+                f"use one of {', '.join(f'$({known})' for known in values)}, or $$ for a $",
             )
         return match.group(0)
 
@@ -92,12 +90,10 @@ class Custom(DefaultRun):
         """The argument vector. Raises FailedError(InvalidConfig)."""
         written = (*config.entrypoint, *(config.custom.command if config.custom else ()))
         if not written:
-            raise FailedError(
-                Failure(
-                    failure_class=FailureClass.INVALID_CONFIG,
-                    message="engine custom has no command",
-                    next_step="set spec.engine.custom.command or preset",
-                )
+            raise FailedError.of(
+                FailureClass.INVALID_CONFIG,
+                "engine custom has no command",
+                "set spec.engine.custom.command or preset",
             )
         values = {
             "TACHO_MODEL_PATH": model_path,

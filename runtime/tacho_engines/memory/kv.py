@@ -43,10 +43,10 @@ def group_bytes_per_token(
     return group.layers * heads * (group.key_head_dim + group.value_head_dim) * element_bytes
 
 
-def bytes_per_token(architecture: Architecture, element_bytes: float, tensor_parallel: int = 1) -> float:
-    """Bytes one token keeps over all layers on one GPU, every layer charged in full."""
+def bytes_per_token(architecture: Architecture, element_bytes: float) -> float:
+    """Bytes one token keeps over all layers of one GPU, every layer charged in full."""
     groups = layer_groups(architecture)
-    return sum(group_bytes_per_token(architecture, g, element_bytes, tensor_parallel) for g in groups)
+    return sum(group_bytes_per_token(architecture, group, element_bytes) for group in groups)
 
 
 def missing(architecture: Architecture) -> str:
@@ -61,6 +61,6 @@ def missing(architecture: Architecture) -> str:
     return ", ".join(absent)
 
 
-def state_bytes(architecture: Architecture, tensor_parallel: int = 1) -> int:
+def state_bytes(architecture: Architecture) -> int:
     """Constant state of one request (Mamba, linear attention) on one GPU."""
-    return sum(ceil_div(g.state_bytes, tensor_parallel) for g in layer_groups(architecture))
+    return sum(group.state_bytes for group in layer_groups(architecture))

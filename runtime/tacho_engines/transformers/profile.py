@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.profile import (
-    EngineImage,
-    EngineProfile,
-    EngineSpeed,
-    LocalPackage,
-    MethodSupport,
-)
+from tacho_engines.profile import EngineImage, EngineProfile, EngineSpeed, LocalPackage, MethodSupport
 
 EFFICIENCY = 0.08
 """Part of the bandwidth that one stream reaches: 38 ms a token of an 8B in 16 bits on an H200, 3.1 of which

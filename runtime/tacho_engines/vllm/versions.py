@@ -73,11 +73,7 @@ FIRST = VllmRules(
     source="worker/worker.py profile_num_available_blocks; before 0.5 cached blocks counted as used",
 )
 CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    (
-        "0.5",
-        "worker/worker.py determine_num_available_blocks",
-        {"reserve": 0.0},
-    ),
+    ("0.5", "worker/worker.py determine_num_available_blocks", {"reserve": 0.0}),
     (
         "0.5.4",
         "engine/arg_utils.py: chunked prefill by default above 32k (vllm#6666)",
@@ -88,11 +84,7 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         "config.py _DEFAULT_MAX_NUM_BATCHED_TOKENS (vllm#10544)",
         {"chunk_tokens": 2048, "large_tokens": 2048, "huge_tokens": 2048},
     ),
-    (
-        "0.7.1",
-        "attention/backends/mla (vllm#12601)",
-        {"latent": True},
-    ),
+    ("0.7.1", "attention/backends/mla (vllm#12601)", {"latent": True}),
     (
         "0.8",
         "v1/worker/gpu_worker.py; engine/arg_utils.py _set_default_args_v1; vllm#15228",
@@ -105,16 +97,8 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "nf4_bits": 4.5,
         },
     ),
-    (
-        "0.10",
-        "v1/core/kv_cache_utils.py, hybrid KV cache manager",
-        {"windows": "window"},
-    ),
-    (
-        "0.12",
-        "layers/quantization/mxfp4.py get_mxfp4_backend",
-        {"mxfp4_hopper": "triton"},
-    ),
+    ("0.10", "v1/core/kv_cache_utils.py, hybrid KV cache manager", {"windows": "window"}),
+    ("0.12", "layers/quantization/mxfp4.py get_mxfp4_backend", {"mxfp4_hopper": "triton"}),
     (
         "0.20",
         "wheel 0.20.0: config/cache.py, envs.py VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS (0.19.0: 0.9, off)",

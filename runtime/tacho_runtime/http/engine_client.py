@@ -50,7 +50,11 @@ class EngineClient:
 
     async def metrics(self) -> str | None:
         """The engine's Prometheus text at /metrics; None when it serves none."""
-        return await self._text("/metrics")
+        try:
+            answer = await self._client.get("/metrics")
+        except httpx.HTTPError:
+            return None
+        return answer.text if answer.is_success and len(answer.content) <= BODY_LIMIT_BYTES else None
 
     async def json(self, path: str) -> object | None:
         """The JSON document that the engine serves at ``path``; None when it serves none."""
@@ -59,12 +63,3 @@ class EngineClient:
             return answer.json() if answer.is_success else None
         except (httpx.HTTPError, ValueError):
             return None
-
-    async def _text(self, path: str) -> str | None:
-        try:
-            answer = await self._client.get(path)
-        except httpx.HTTPError:
-            return None
-        if not answer.is_success or len(answer.content) > BODY_LIMIT_BYTES:
-            return None
-        return answer.text

@@ -7,10 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import (
-    Capacity,
-    Workload,
-)
+from tacho_contract.measurement import Capacity, Workload
 from tacho_runtime.probe.level_search import (
     KNEE_CLOSE,
     KNEE_SHARE,

@@ -93,10 +93,7 @@ def detect_contention(before: MachineSample, after: MachineSample, first: Machin
 def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
     other = _others(before, after)
     if other is not None and other >= OTHER_SHARE:
-        yield (
-            CONTENDED,
-            f"other processes used {other:.0%} of the {after.node_cpus} CPUs and none was idle",
-        )
+        yield (CONTENDED, f"other processes used {other:.0%} of the {after.node_cpus} CPUs and none was idle")
     elif (held := _held(before, after, CROWDED_SHARE)) >= LOST_SHARE:
         yield (
             CONTENDED,
@@ -108,36 +105,41 @@ def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str
 def _others(before: MachineSample, after: MachineSample) -> float | None:
     """Others' share of the CPUs' time, where the engine had no idle CPU to go to; None where it had, or where
     that cannot be told."""
+    shares = _cpu_shares(before, after)
+    if shares is None:
+        return None
+    other, idle = shares
+    waited = _grown(before.pressure_microseconds, after.pressure_microseconds)
+    none_waited = waited is not None and waited < WAITING_SHARE * _seconds(before, after) * 1e6
+    return other if idle < SCARCE_IDLE_SHARE and not none_waited else None
+
+
+def _cpu_shares(before: MachineSample, after: MachineSample) -> tuple[float, float] | None:
+    """(share of the CPUs' time that others used, idle share); None where that cannot be told."""
     seconds = _seconds(before, after)
     node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
     own = _grown(before.own_busy_microseconds, after.own_busy_microseconds)
     if seconds < SHORTEST_SECONDS or node is None or own is None or not after.node_cpus:
         return None
     whole = seconds * 1e6 * after.node_cpus
-    other, idle = max(0.0, node - own) / whole, max(0.0, 1 - node / whole)
-    waited = _grown(before.pressure_microseconds, after.pressure_microseconds)
-    none_waited = waited is not None and waited < WAITING_SHARE * seconds * 1e6
-    return other if idle < SCARCE_IDLE_SHARE and not none_waited else None
+    return max(0.0, node - own) / whole, max(0.0, 1 - node / whole)
 
 
 def _held(before: MachineSample, after: MachineSample, least: float) -> float:
     """The share of time in which others may have held a thread, and with it all that meet it at the end of
     each step: their CPUs idle or spin meanwhile, so that idle time is no sign of room. 0 where others use
     less than the share ``least`` of the CPUs' time, or where that cannot be told."""
-    seconds = _seconds(before, after)
-    node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
-    own = _grown(before.own_busy_microseconds, after.own_busy_microseconds)
+    shares = _cpu_shares(before, after)
     waited = _grown(before.pressure_microseconds, after.pressure_microseconds)
-    if seconds < SHORTEST_SECONDS or node is None or own is None or waited is None or not after.node_cpus:
+    if shares is None or waited is None:
         return 0.0
-    whole = seconds * 1e6 * after.node_cpus
-    other, idle = max(0.0, node - own) / whole, max(0.0, 1 - node / whole)
+    other, idle = shares
     # A task that its own limit holds waits as well, but not for other programs.
     limited = _grown(before.throttled_microseconds, after.throttled_microseconds) or 0
-    waiting = min(1.0, max(0, waited - limited) / (seconds * 1e6))
+    waiting = min(1.0, max(0, waited - limited) / (_seconds(before, after) * 1e6))
     if other < least or idle >= SCARCE_IDLE_SHARE + waiting:
         return 0.0
-    return min(waiting, other * after.node_cpus)
+    return min(waiting, other * (after.node_cpus or 0))
 
 
 def _speed(before: MachineSample, after: MachineSample, first: MachineSample) -> Iterator[tuple[str, str]]:

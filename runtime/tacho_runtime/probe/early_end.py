@@ -37,7 +37,7 @@ def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool
     pairs = [(ttfts, slo.ttft_milliseconds), (tpots, slo.tpot_milliseconds)]
     known = max(FEWEST_INDEPENDENT, round(2 * cohort.seconds / _request_seconds(ttfts, tpots, output_tokens)))
     limited = [(values, float(limit)) for values, limit in pairs if limit]
-    allowed = most_over(max(cohort_size(slo), len(cohort.sent_ns)), slo.percentile)
+    allowed = most_over(max(cohort_size(slo), len(cohort.requests)), slo.percentile)
     late = sum(wait > slo.ttft_milliseconds for wait in waits) if slo.ttft_milliseconds else 0
     for values, limit in limited:
         over = sum(value > limit for value in values) + (late if values is ttfts else 0)
@@ -50,19 +50,20 @@ def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool
 
 def _first_tokens(cohort: Cohort) -> tuple[list[float], list[float]]:
     """(times to the first token, waits of those that have none yet), in milliseconds."""
-    stamps = [at for at in (*cohort.first_token_ns, *cohort.last_token_ns, *cohort.sent_ns) if at is not None]
-    now = max(stamps, default=0)
-    pairs = list(zip(cohort.sent_ns, cohort.first_token_ns, strict=True))
-    ttfts = [(first - sent) / NS_PER_MS for sent, first in pairs if first is not None]
-    return ttfts, [(now - sent) / NS_PER_MS for sent, first in pairs if first is None]
+    requests = cohort.requests
+    now = max((one.last_token_ns or one.first_token_ns or one.sent_ns for one in requests), default=0)
+    ttfts = [
+        (one.first_token_ns - one.sent_ns) / NS_PER_MS for one in requests if one.first_token_ns is not None
+    ]
+    return ttfts, [(now - one.sent_ns) / NS_PER_MS for one in requests if one.first_token_ns is None]
 
 
 def _tpots(cohort: Cohort, fewest_tokens: float) -> list[float]:
-    rows = zip(cohort.first_token_ns, cohort.last_token_ns, cohort.tokens, cohort.ended, strict=True)
     return [
-        (last - first) / NS_PER_MS / (tokens - 1)
-        for first, last, tokens, ended in rows
-        if first is not None and last is not None and tokens > 1 and (ended or tokens >= fewest_tokens)
+        (one.last_token_ns - one.first_token_ns) / NS_PER_MS / (one.tokens - 1)
+        for one in cohort.requests
+        if one.first_token_ns is not None and one.last_token_ns is not None
+        if one.tokens > 1 and (one.ended or one.tokens >= fewest_tokens)
     ]
 
 

@@ -118,20 +118,25 @@ class LevelTerms:
         return min(most, max(sent_ns[self.cohort - 1], fitting))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cohort:
-    """What is known so far of the requests sent inside a level's window, in the order of their sending.
+@dataclass(frozen=True, slots=True)
+class RequestProgress:
+    """One request so far; monotonic nanoseconds, None while it has not come."""
 
-    Monotonic nanoseconds, None while it has not come."""
+    sent_ns: int
+    first_token_ns: int | None
+    tokens: float
+    last_token_ns: int | None
+    """Of the latest token so far."""
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """What is known so far of the requests sent inside a level's window, in the order of their sending."""
 
     seconds: float
     """Since the window opened."""
-    sent_ns: tuple[int, ...]
-    first_token_ns: tuple[int | None, ...]
-    tokens: tuple[float, ...]
-    last_token_ns: tuple[int | None, ...]
-    """Of the latest token so far."""
-    ended: tuple[bool, ...]
+    requests: tuple[RequestProgress, ...]
 
 
 class SteadyLoop(Protocol):

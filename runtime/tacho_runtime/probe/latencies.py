@@ -12,7 +12,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Goodput, Workload
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.statistics import mean_error, percentile, wilson
+from tacho_runtime.probe.statistics import mean_error, percentile, wilson_lower
 
 SHORTEST_SHARE = 0.75
 """Shortest answer that the probe requests where it draws lengths, as a share of the workload's length."""
@@ -169,5 +169,5 @@ def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) 
     return Goodput(
         requests_per_second=requests_per_second * share,
         compliance_percent=100 * share,
-        compliance_percent_lower95=100 * wilson(good, len(found.both)),
+        compliance_percent_lower95=100 * wilson_lower(good, len(found.both)),
     )

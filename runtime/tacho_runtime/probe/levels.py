@@ -70,14 +70,8 @@ class MeasuredLevel(CurvePoint):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelResult:
     point: MeasuredLevel
-    slo_ratio: float | None = None
-    """The service level's percentile of latency over its limit, the worse of TTFT and TPOT; above 1 it is
-    broken. None: no service level."""
-    ttft_ratio: float | None = None
-    """The same of TTFT alone."""
-    tpot_ratio: float | None = None
     tpot_error: float = 0.0
-    """Standard error of ``tpot_ratio``, as a share of it."""
+    """Standard error of the point's ``tpot_slo_ratio``, as a share of it."""
     goodput: Goodput | None = None
     notes: tuple[str, ...] = ()
 
@@ -91,14 +85,13 @@ class LevelResult:
     @property
     def broken(self) -> bool:
         """Whether it breaks the service level."""
-        return (self.slo_ratio or 0.0) > 1
+        return max(self.point.ttft_slo_ratio or 0.0, self.point.tpot_slo_ratio or 0.0) > 1
 
     @property
     def near_limit(self) -> bool:
         """Whether its time per token decides, and varies by more than lies between it and its limit."""
-        return (self.ttft_ratio or 0.0) <= 1 and abs(
-            (self.tpot_ratio or 0.0) - 1
-        ) < NEAR_ERRORS * self.tpot_error
+        apart = abs((self.point.tpot_slo_ratio or 0.0) - 1)
+        return (self.point.ttft_slo_ratio or 0.0) <= 1 and apart < NEAR_ERRORS * self.tpot_error
 
     @property
     def clean(self) -> bool:
@@ -151,7 +144,7 @@ def _result(
 ) -> LevelResult:
     """With what ``found`` tells, beside the point's own ``figures``."""
     ratios = ttft_ratio, tpot_ratio = slo_ratios(found, slo)
-    slo_ratio = max((one for one in ratios if one is not None), default=None)
+    limited = [one for one in ratios if one is not None]
     point = MeasuredLevel(
         ttft_milliseconds_p50=median(found.ttft),
         ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
@@ -159,16 +152,13 @@ def _result(
         tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
         end_to_end_milliseconds_p50=median(found.end_to_end) if found.end_to_end else None,
         end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
-        slo_met=None if slo_ratio is None else slo_ratio <= 1,
+        slo_met=max(limited) <= 1 if limited else None,
         ttft_slo_ratio=ttft_ratio,
         tpot_slo_ratio=tpot_ratio,
         **figures,
     )
     return LevelResult(
         point=point,
-        slo_ratio=slo_ratio,
-        ttft_ratio=ttft_ratio,
-        tpot_ratio=tpot_ratio,
         tpot_error=found.tpot_error,
         goodput=goodput_of(found, slo, point.requests_per_second),
         notes=notes,

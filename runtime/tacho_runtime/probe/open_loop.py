@@ -12,7 +12,7 @@ from tacho_contract.units import counted
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import PARTIAL_TOKENS, Latencies, first_token_milliseconds, latencies
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.statistics import founded_percentile, median, most_over, percentile, wilson
+from tacho_runtime.probe.statistics import founded_percentile, median, most_over, percentile, wilson_lower
 
 LOAD_SHARE = 0.85
 """Share of the capacity at which requests are sent; nearer to the capacity, queues grow with the square of
@@ -178,5 +178,5 @@ def _goodput(found: OpenLoopOutcomes, offered: float) -> Goodput | None:
     return Goodput(
         requests_per_second=offered * share,
         compliance_percent=100 * share,
-        compliance_percent_lower95=100 * wilson(found.kept, found.requests),
+        compliance_percent_lower95=100 * wilson_lower(found.kept, found.requests),
     )

@@ -9,7 +9,6 @@ So throughput is measured over whole cycles, from one request's first token to a
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,11 +121,7 @@ def _dependence(sums: Sequence[tuple[float, float]]) -> float:
     autocorrelation."""
     ratio = math.fsum(a for a, _ in sums) / math.fsum(b for _, b in sums)
     off = [a - ratio * b for a, b in sums]
-    squares = math.fsum(one * one for one in off)
-    if squares <= 0:
-        return 1.0
-    lag = math.fsum(a * b for a, b in itertools.pairwise(off)) / squares
-    lag = min(max(lag, 0.0), 0.9)
+    lag = min(max(lag_one(off), 0.0), 0.9)
     fewer = max(2.0, len(sums) * (1 - lag) / (1 + lag))
     return math.sqrt(len(sums) / fewer) * t_975(fewer - 1) / t_975(len(sums) - 1)
 

@@ -21,9 +21,7 @@ from tacho_contract.measurement import (
 )
 from tacho_contract.units import format_time
 from tacho_runtime.probe.capacity import capacity_level, capacity_of, saturation_level
-from tacho_runtime.probe.level_search import (
-    bracket,
-)
+from tacho_runtime.probe.level_search import bracket
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult

@@ -112,14 +112,14 @@ class ProbeFindings:
                 output_tokens_per_second=result.point.output_tokens_per_second
                 if result.has_rate
                 else math.nan,
-                ttft_ratio=result.ttft_ratio,
-                tpot_ratio=result.tpot_ratio,
+                ttft_ratio=result.point.ttft_slo_ratio,
+                tpot_ratio=result.point.tpot_slo_ratio,
                 tpot_error=result.tpot_error,
                 rate_error=(result.point.ci_percent or 0.0) / 100,
                 waiting_share=self._waiting_share(result),
             )
             for level, result in sorted(self.results.items())
-            if level == 1 or result.point.steady or (result.ttft_ratio or 0.0) > 1
+            if level == 1 or result.point.steady or (result.point.ttft_slo_ratio or 0.0) > 1
         )
         return pooled(levels)
 
@@ -132,7 +132,8 @@ class ProbeFindings:
 
     def add_trace(self, trace: LoadTrace) -> None:
         """What a loop's streams and readings tell beside its figures."""
-        self.note_streams(trace.streams)
+        self.short = self.short or any(one.finish_reason not in ("", "length") for one in trace.streams)
+        self.note_prompts(trace.streams)
         usages = [
             one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None
         ]
@@ -140,10 +141,6 @@ class ProbeFindings:
             self.highest_kv_usage = max(
                 usages if self.highest_kv_usage is None else (self.highest_kv_usage, *usages)
             )
-
-    def note_streams(self, streams: Sequence[StreamResult]) -> None:
-        self.short = self.short or any(one.finish_reason not in ("", "length") for one in streams)
-        self.note_prompts(streams)
 
     def note_prompts(self, streams: Sequence[StreamResult]) -> None:
         """Adds the streams' prompt tokens that a prefix cache already held."""

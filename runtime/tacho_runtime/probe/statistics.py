@@ -11,6 +11,7 @@ from tacho_contract.measurement import samples_for
 
 ONE_SIDED_95 = 1.6448536269514722
 FEWEST_BATCHES = 8
+DRIFT_SHARE, DRIFT_ERRORS = 0.05, 3.0
 _T_975 = (
     12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11,
     2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06, 2.06, 2.05, 2.05, 2.05, 2.04,
@@ -59,16 +60,15 @@ def t_975(freedom: float) -> float:
     return _T_975[place - 1] if place <= len(_T_975) else NORMAL_975 + 2.4 / place
 
 
-def wilson(good: int, of: int, *, upper: bool = False) -> float:
-    """Wilson's one-sided 95 % bound of a share, 0 to 1. ValueError without a trial."""
+def wilson_lower(good: int, of: int) -> float:
+    """Wilson's one-sided lower 95 % bound of a share, 0 to 1. ValueError without a trial."""
     if of <= 0:
         raise ValueError("no share of nothing")
     z = ONE_SIDED_95
     share = good / of
     middle = share + z * z / (2 * of)
     spread = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    bound = (middle + spread if upper else middle - spread) / (1 + z * z / of)
-    return min(1.0, max(0.0, bound))
+    return max(0.0, (middle - spread) / (1 + z * z / of))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +150,14 @@ def batch_means_percent(values: Sequence[float]) -> float | None:
     return None if known is None else 100 * t_975(known[1] - 1) * known[0]
 
 
-def drifts(bins: Sequence[float], *, tolerance: float = 0.05, errors: float = 3.0) -> bool:
-    """Whether a rate, in equal bins of time, moved over the window: by more than ``tolerance`` of its mean
-    and by more than ``errors`` standard errors, more of them where few bins tell how large these are, so
-    that a short noisy window is not called a drift."""
+def drifts(bins: Sequence[float]) -> bool:
+    """Whether a rate, in equal bins of time, moved over the window: by more than DRIFT_SHARE of its mean and
+    by more than DRIFT_ERRORS standard errors, more of them where few bins tell how large these are, so that a
+    short noisy window is not called a drift."""
     line = least_squares([(float(index), value) for index, value in enumerate(bins)])
     mean = math.fsum(bins) / len(bins) if bins else 0.0
     if line is None or mean <= 0:
         return False
     moved = abs(line.slope) * len(bins)
-    certain = errors * t_975(len(bins) - 2) / NORMAL_975
-    return moved > tolerance * mean and abs(line.slope) > certain * line.slope_error
+    certain = DRIFT_ERRORS * t_975(len(bins) - 2) / NORMAL_975
+    return moved > DRIFT_SHARE * mean and abs(line.slope) > certain * line.slope_error

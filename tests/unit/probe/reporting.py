@@ -49,10 +49,11 @@ def result(
         ttft_milliseconds_p50=50,
         tpot_milliseconds_p50=10 + concurrency,
         end_to_end_milliseconds_p50=140,
+        tpot_slo_ratio=slo_ratio,
         steady="NotSteady" not in flags,
         flags=flags,
     )
-    return LevelResult(point=point, slo_ratio=slo_ratio, tpot_ratio=slo_ratio)
+    return LevelResult(point=point)
 
 
 def levels(*found: LevelResult) -> dict[int, LevelResult]:

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.launch import ServiceLevel
 from tacho_runtime.probe.early_end import cohort_size, plain_verdict, tolerance_factor
-from tacho_runtime.probe.engine_under_test import Cohort
+from tacho_runtime.probe.engine_under_test import Cohort, RequestProgress
 
 SLO = ServiceLevel(ttft_milliseconds=100, tpot_milliseconds=20)
 TOKENS = 100
@@ -25,15 +25,10 @@ def cohort(
     sent = [1000 * index * MS for index in range(count + waiting)]
     firsts = [at + round(ttft * MS) for at in sent[:count]]
     lasts = [first + round((tokens - 1) * each * MS) for first, each in zip(firsts, tpots, strict=True)]
-    none: tuple[None, ...] = (None,) * waiting
-    return Cohort(
-        seconds=seconds,
-        sent_ns=tuple(sent),
-        first_token_ns=(*firsts, *none),
-        tokens=(*(float(tokens) for _ in firsts), *(0.0 for _ in none)),
-        last_token_ns=(*lasts, *none),
-        ended=(*(tokens == TOKENS for _ in firsts), *(False for _ in none)),
-    )
+    answered = zip(sent[:count], firsts, lasts, strict=True)
+    found = [RequestProgress(at, first, tokens, last, tokens == TOKENS) for at, first, last in answered]
+    silent = [RequestProgress(at, None, 0.0, None, False) for at in sent[count:]]
+    return Cohort(seconds, (*found, *silent))
 
 
 @pytest.mark.parametrize(
@@ -63,10 +58,8 @@ def test_three_verdicts(found: Cohort, verdict: bool | None) -> None:
 
 def test_what_is_allowed_over_a_limit_grows_with_the_cohort() -> None:
     over, most = cohort(count=4, tpot=21.0), cohort(count=76)
-    fields = ("sent_ns", "first_token_ns", "tokens", "last_token_ns", "ended")
-    joined = {name: getattr(over, name) + getattr(most, name) for name in fields}
     assert plain_verdict(over, SLO, TOKENS) is False
-    assert plain_verdict(Cohort(seconds=5.0, **joined), SLO, TOKENS) is not False
+    assert plain_verdict(Cohort(5.0, over.requests + most.requests), SLO, TOKENS) is not False
 
 
 def test_a_level_without_a_limit_is_kept_at_once() -> None:

@@ -189,6 +189,6 @@ def test_what_a_cache_knows_of_every_prompt_is_no_hit() -> None:
     found.note_prompts([stream(cached_tokens=14), stream(cached_tokens=3)])
     assert (found.cached_tokens, found.requests) == (0, 2)
     assert report(found).flags == ()
-    found.note_streams([stream(cached_tokens=15)])
+    found.note_prompts([stream(cached_tokens=15)])
     assert found.cached_tokens == 1
     assert report(found).flags == ("CacheHit",)

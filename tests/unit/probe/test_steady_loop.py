@@ -189,22 +189,21 @@ async def test_a_level_ends_early_where_enough_is_known() -> None:
 
     def enough(cohort: Cohort) -> bool:
         seen.append(cohort)
-        return sum(cohort.ended) >= 3
+        return sum(one.ended for one in cohort.requests) >= 3
 
     with mock_engine(**QUICK) as port:
         async with looping(port) as loop:
             trace = await loop.level(terms(4, cohort=10_000), enough)
     last = seen[-1]
     assert [cohort.seconds for cohort in seen] == sorted(cohort.seconds for cohort in seen)
-    assert list(last.sent_ns) == sorted(last.sent_ns)
-    assert min(last.sent_ns) >= trace.start_ns
+    sent_ns = [one.sent_ns for one in last.requests]
+    assert sent_ns == sorted(sent_ns)
+    assert min(sent_ns) >= trace.start_ns
     by_sent = {stream.sent_ns: stream for stream in trace.cohort}
-    for sent, first, tokens, ended in zip(
-        last.sent_ns, last.first_token_ns, last.tokens, last.ended, strict=True
-    ):
-        if ended:
-            assert by_sent[sent].tokens[0][0] == first
-            assert by_sent[sent].output_tokens == tokens
+    for one in last.requests:
+        if one.ended:
+            assert by_sent[one.sent_ns].tokens[0][0] == one.first_token_ns
+            assert by_sent[one.sent_ns].output_tokens == one.tokens
 
 
 async def test_a_level_waits_no_longer_than_it_may() -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from tacho_runtime.probe.engine_under_test import ClientHealth
+from tacho_runtime.probe.engine_under_test import ClientHealth, RequestProgress
 from tacho_runtime.probe.load.streams import StreamResult
 
 NS = 10**9
@@ -40,17 +40,6 @@ class LoadJob:
     seed: int
     request_seconds: float
     """How long any request may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestProgress:
-    """One request so far; monotonic nanoseconds, None while it has not come."""
-
-    sent_ns: int
-    first_token_ns: int | None
-    tokens: float
-    last_token_ns: int | None
-    ended: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from tacho_runtime.probe.engine_under_test import ClientHealth
+from tacho_runtime.probe.engine_under_test import ClientHealth, RequestProgress
 from tacho_runtime.probe.load.job import (
     BIN_NS,
     MAX_FAILURES,
@@ -18,7 +18,6 @@ from tacho_runtime.probe.load.job import (
     LoadProgress,
     LoadResult,
     OutputLengths,
-    RequestProgress,
     StreamSample,
     StreamSlot,
 )

@@ -14,7 +14,6 @@ from tacho_runtime.probe.load.job import (
     NS,
     LoadProgress,
     OutputLengths,
-    RequestProgress,
     StreamSlot,
     poisson_times,
     residual_lives,
@@ -140,9 +139,9 @@ class SocketLoop:
             now = await self._group.progress(start_ns)
             stamp_ns = time.monotonic_ns()
             closes_ns = terms.closes_ns(start_ns, [one.sent_ns for one in now.requests])
-            sent = [one for one in now.requests if one.sent_ns <= closes_ns]
+            sent = tuple(one for one in now.requests if one.sent_ns <= closes_ns)
             seconds = (stamp_ns - start_ns) / NS
-            if now.broken or enough(_cohort(sent, seconds)):
+            if now.broken or enough(Cohort(seconds, sent)):
                 break
             late = stamp_ns >= closes_ns + int(terms.follow_seconds * NS)
             over = stamp_ns >= closes_ns and (late or all(one.ended for one in sent))
@@ -161,17 +160,6 @@ class SocketLoop:
             broken=now.broken,
             readings=_answered(readings),
         )
-
-
-def _cohort(sent: Sequence[RequestProgress], seconds: float) -> Cohort:
-    return Cohort(
-        seconds=seconds,
-        sent_ns=tuple(one.sent_ns for one in sent),
-        first_token_ns=tuple(one.first_token_ns for one in sent),
-        tokens=tuple(one.tokens for one in sent),
-        last_token_ns=tuple(one.last_token_ns for one in sent),
-        ended=tuple(one.ended for one in sent),
-    )
 
 
 def _answered(readings: Sequence[CounterReading]) -> tuple[CounterReading, ...]:

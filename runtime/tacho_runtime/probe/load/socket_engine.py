@@ -177,12 +177,6 @@ class SocketEngine:
         self.pace.learn(1, [stream])
         return stream
 
-    async def burst(
-        self, requests: int, input_tokens: int, output_tokens: int, timeout_seconds: float
-    ) -> None:
-        asks = [self._once(input_tokens, output_tokens, timeout_seconds) for _ in range(requests)]
-        await asyncio.gather(*asks, return_exceptions=True)
-
     async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
         return loops.SocketLoop(self._group(workload, spread), self._setting)
 

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -140,16 +140,7 @@ def thinned(stream: StreamResult) -> StreamResult:
     each = -(-len(later) // (MOST_POINTS - 1))
     groups = [later[at : at + each] for at in range(0, len(later), each)]
     kept = tuple((group[-1][0], math.fsum(count for _, count in group)) for group in groups)
-    return StreamResult(
-        sent_ns=stream.sent_ns,
-        tokens=(first, *kept),
-        exact=stream.exact,
-        finish_reason=stream.finish_reason,
-        prompt_tokens=stream.prompt_tokens,
-        cached_tokens=stream.cached_tokens,
-        events=stream.events,
-        textless=stream.textless,
-    )
+    return replace(stream, tokens=(first, *kept))
 
 
 def _counted(marks: Sequence[tuple[int, int, int]], at_end: int | None) -> tuple[tuple[int, float], ...]:

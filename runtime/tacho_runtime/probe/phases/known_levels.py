@@ -89,10 +89,4 @@ def result_of(point: CurvePoint) -> LevelResult | None:
     latencies = ("ttft_milliseconds_p50", "tpot_milliseconds_p50")
     if any(getattr(point, name) is None for name in (*needed, *latencies)):
         return None
-    ratios = ttft_ratio, tpot_ratio = point.ttft_slo_ratio, point.tpot_slo_ratio
-    return LevelResult(
-        point=MeasuredLevel(**asdict(point)),
-        slo_ratio=max((one for one in ratios if one is not None), default=None),
-        ttft_ratio=ttft_ratio,
-        tpot_ratio=tpot_ratio,
-    )
+    return LevelResult(point=MeasuredLevel(**asdict(point)))
