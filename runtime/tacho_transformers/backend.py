@@ -22,9 +22,9 @@ from tacho_transformers.loading import (
     load_model,
     weights_bytes,
 )
-from tacho_transformers.options import PROGRAM, cache_blocks
 from tacho_transformers.sampling import Row, Sampler, make_runner
 
+PROGRAM = "transformers-server"
 TOP_LOGPROBS = 20
 SCORE_BYTES = 64 * 1024**2
 """Maximum bytes of the logits of one pass while given tokens are scored."""
@@ -224,3 +224,8 @@ def _mask_bytes(processor: Any) -> int:
 
 def _say(message: str) -> None:
     print(f"{PROGRAM}: {message}", flush=True)
+
+
+def cache_blocks(max_model_len: int, max_batch: int, page_tokens: int) -> int:
+    """Blocks that hold ``max_batch`` requests of ``max_model_len`` tokens, so that none is ever put out."""
+    return -(-max_model_len // page_tokens) * max_batch

@@ -114,13 +114,9 @@ class Downloader:
             return False
         try:
             self._link(target)
-        except OSError as error:
-            if error.errno:
+        except Exception as error:  # the native client raises its own kinds
+            if isinstance(error, OSError) and error.errno:
                 raise
-            LOG.warning(
-                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, _first_line(error)
-            )
-        except Exception as error:  # noqa: BLE001 - the native client raises its own kinds
             LOG.warning(
                 "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, _first_line(error)
             )

@@ -22,7 +22,6 @@ from tacho_runtime.probe.phases import (
     known_levels,
     single_stream,
     stability,
-    warm_up,
 )
 from tacho_runtime.probe.quality import BUDGET_SECONDS, score_text
 from tacho_runtime.probe.report import assemble, skipped
@@ -95,7 +94,7 @@ async def measure(
         near=question.near,
     )
     progress("warming up")
-    ttft, tpot = await warm_up.warm_up(bench)
+    ttft, tpot = await single_stream.warm_up(bench)
     bench.shape = findings.shape = time_plan.affordable_shape(
         bench.shape,
         ttft_seconds=ttft,

@@ -14,7 +14,8 @@ from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes
 from tacho_server.errors import LoadError
-from tacho_transformers import options as launcher
+from tacho_transformers import __main__ as launcher
+from tacho_transformers.backend import cache_blocks
 from tacho_transformers.loading import check_model
 from tools.mock.checkpoints import facts_of
 
@@ -62,7 +63,7 @@ def test_the_cache_that_is_planned_is_the_one_that_is_asked_for(length, batch, p
     asked = of(arguments=("--page-tokens", str(page)))
     account = PLAN.account(asked, Context(length, batch))
     assert account is not None
-    assert account.cache_tokens == launcher.cache_blocks(length, batch, page) * page >= length * batch
+    assert account.cache_tokens == cache_blocks(length, batch, page) * page >= length * batch
 
 
 def test_a_t4_computes_in_half_precision():
