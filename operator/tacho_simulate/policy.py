@@ -26,7 +26,6 @@ class PodMetrics:
     """Completed requests since the pod's start."""
     first_token_seconds_sum: float
     first_tokens_total: float
-    preemptions_total: float
     ttft: LatencyHistogram | None = None
     tpot: LatencyHistogram | None = None
 

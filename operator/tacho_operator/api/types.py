@@ -33,14 +33,10 @@ class ObjectMeta(ApiModel):
     """Unique identifier for the object's lifetime; empty without an API server."""
     generation: int = 0
     """Counts the changes of spec."""
-    resource_version: str = ""
-    """Version of the stored object."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Labels of the object."""
     annotations: dict[str, str] = Field(default_factory=dict)
     """Annotations of the object."""
-    creation_timestamp: str | None = None
-    """When the object was created, RFC 3339."""
     deletion_timestamp: str | None = None
     """When deletion was requested, RFC 3339. Absent: it was not."""
 

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.lease import Elector
 from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.store.reflector import Reflector, WatchScope
 from tacho_operator.shell.store.store import Store, StoreChange
@@ -35,14 +36,6 @@ class Stream(Protocol):
     def silent_seconds(self) -> float: ...
 
     async def run(self) -> None: ...
-
-
-class Leadership(Protocol):
-    """Whether this process may act: the elector of lease.py."""
-
-    def leads(self) -> bool: ...
-
-    async def led(self) -> None: ...
 
 
 def reflectors(
@@ -91,7 +84,7 @@ async def in_sync(store: Store, namespaces: tuple[str, ...]) -> None:
         await store.changed()
 
 
-async def led_and_in_sync(leadership: Leadership, store: Store, namespaces: tuple[str, ...]) -> None:
+async def led_and_in_sync(leadership: Elector, store: Store, namespaces: tuple[str, ...]) -> None:
     """Waits until this process leads and the streams of some namespace all run."""
     while not leadership.leads() or blocked(store, namespaces):
         await leadership.led()
@@ -108,7 +101,7 @@ def where_in_sync(store: Store, process: Process) -> Process:
     return process_in_sync
 
 
-def hanging(leadership: Leadership, store: Store, queue: WorkQueue, namespaces: tuple[str, ...]) -> str:
+def hanging(leadership: Elector, store: Store, queue: WorkQueue, namespaces: tuple[str, ...]) -> str:
     """Why the operator should be restarted: resources are due and no worker makes progress. "": no reason. An
     unreachable API server is none, nor that another process leads."""
     stuck = queue.stuck_seconds()

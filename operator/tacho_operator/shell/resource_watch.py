@@ -13,13 +13,13 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.api_errors import ApiError, requested_pause_seconds, response_error
-from tacho_operator.shell.handlers import INACTIVITY_SECONDS, Middlewares, OnEvent
+from tacho_operator.shell.handlers import INACTIVITY_SECONDS, KopfRunner
 from tacho_operator.shell.kopf_content import ReadableContent
 from tacho_operator.shell.kube import KINDS, Counted, Kube, Page
 from tacho_operator.shell.metrics import Metrics
@@ -47,12 +47,6 @@ class WatchIncomplete(RuntimeError):
     """kopf has not delivered every object that the API server has."""
 
 
-class WatchRunner(Protocol):
-    """Runs kopf (KopfRunner, or a test's double)."""
-
-    async def watch(self, namespace: str, on_event: OnEvent, middlewares: Middlewares) -> None: ...
-
-
 class ResourceWatch:
     """LLMDeployments of one namespace, or of all ("")."""
 
@@ -62,7 +56,7 @@ class ResourceWatch:
         self,
         kube: Kube,
         store: Store,
-        runner: WatchRunner,
+        runner: KopfRunner,
         *,
         namespace: str = "",
         on_reconnect: Callable[[str, str], None],
@@ -302,7 +296,7 @@ class ResourceWatch:
 
 
 def resource_watches(
-    kube: Kube, store: Store, runner: WatchRunner, namespaces: tuple[str, ...], metrics: Metrics
+    kube: Kube, store: Store, runner: KopfRunner, namespaces: tuple[str, ...], metrics: Metrics
 ) -> tuple[ResourceWatch, ...]:
     """One for each of ``namespaces``, or one for all."""
     return tuple(

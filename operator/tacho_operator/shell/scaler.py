@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Protocol
 
 from tacho_contract.report import Load
 from tacho_operator.api.defaults import scaling_mode
@@ -40,6 +39,7 @@ from tacho_operator.core.autoscaling.target import (
 from tacho_operator.core.measurement.traffic import TrafficWindow, watch_traffic
 from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
+from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -50,18 +50,6 @@ sample is the largest cost of a resource that has settled, and most of a large f
 LISTENING_SECONDS = 660.0
 """Resources that tacho does not scale are sampled for so long after their metrics were read. A reader every
 five minutes may be late, or miss one time, and still finds metrics."""
-
-
-class DecisionSink(Protocol):
-    """Receives each sample and each decision: the metrics."""
-
-    def sampled(self, *, requests: int, answered: int, reconciles: int, seconds: float) -> None: ...
-
-    def decided(self, key: Key, decision: Decision, *, before: int, after: int, scaled: bool) -> None: ...
-
-    def unknown(self, key: Key) -> None: ...
-
-    def forget(self, key: Key) -> None: ...
 
 
 @dataclasses.dataclass(slots=True)
@@ -97,7 +85,7 @@ class Scaler:
         *,
         period_seconds: float,
         call: Callable[[Key], None],
-        sink: DecisionSink,
+        sink: ScalingMetrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._loads, self._call, self._sink = loads, call, sink

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tacho_operator.core.autoscaling.algorithm.behavior import limit
+from tacho_operator.core.autoscaling.algorithm.behavior import EARLY_SECONDS, limit, with_high, with_low
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, SCALE_UP, Change, Point, Rules
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting
 
@@ -79,7 +79,8 @@ class Autoscaler:
     def __init__(self, setting: Setting, *, up: Rules = UP, down: Rules = DOWN) -> None:
         self._bounded = setting.bounded
         self._up, self._down = up, down
-        self._recommended: list[Point] = []
+        self._lows: tuple[Point, ...] = ()
+        self._highs: tuple[Point, ...] = ()
         self._changes: list[Change] = []
 
     def settle(self, view: PolicyView, proposals: Iterable[int | None], reason: str) -> PolicyDecision:
@@ -107,19 +108,10 @@ class Autoscaler:
 
     def _stabilized(self, desired: int, have: int, now: float) -> int:
         """Up to the lowest, down to the highest recommendation of the direction's window."""
-        self._recommended.append(Point(now, desired))
-        windows = (self._up.window_seconds or 0.0, self._down.window_seconds or 0.0)
-        self._recommended = [
-            item
-            for item in self._recommended
-            if item is self._recommended[-1] or now - item.time_seconds < max(windows)
-        ]
-        lowest, highest = desired, desired
-        for item in self._recommended:
-            age = now - item.time_seconds
-            lowest = min(lowest, int(item.value)) if age < windows[0] else lowest
-            highest = max(highest, int(item.value)) if age < windows[1] else highest
-        return min(max(have, lowest), highest)
+        point = Point(now, desired)
+        self._lows = with_low(self._lows, point, self._up.window_seconds - EARLY_SECONDS)
+        self._highs = with_high(self._highs, point, self._down.window_seconds - EARLY_SECONDS)
+        return min(max(have, int(self._lows[0].value)), int(self._highs[0].value))
 
 
 def ready_metrics(view: PolicyView) -> tuple[list[PodMetrics], int, int]:

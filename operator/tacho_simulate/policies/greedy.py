@@ -9,6 +9,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from tacho_operator.core.autoscaling.algorithm.behavior import with_high
+from tacho_operator.core.autoscaling.algorithm.types import Point
 from tacho_simulate.capacity import open_rate
 from tacho_simulate.policy import Arrived, PolicyDecision, PolicyView, Setting
 
@@ -44,8 +46,8 @@ class GreedyReference:
         self._setting = setting
         self._seen: deque[ArrivalTotals] = deque([ArrivalTotals(0.0, 0, 0, 0)])
         self._hold = min(MAX_HOLD_SECONDS, max(MIN_HOLD_SECONDS, setting.cold_start_seconds))
-        self._needs: deque[tuple[float, int]] = deque()
-        """(time, replicas), descending: the first is the maximum within the hold time."""
+        self._needs: tuple[Point, ...] = ()
+        """Replicas, descending: the first is the maximum within the hold time."""
         self._rates: dict[tuple[int, int], float] = {}
 
     def decide(self, view: PolicyView) -> PolicyDecision:
@@ -62,12 +64,7 @@ class GreedyReference:
         drain = max(WINDOWS_SECONDS[0], self._setting.cold_start_seconds)
         amount = (arriving + waiting / drain) / carried
         need = max(1, math.ceil(amount))
-        while self._needs and self._needs[-1][1] <= need:
-            self._needs.pop()
-        self._needs.append((now, need))
-        while self._needs[0][0] < now - self._hold:
-            self._needs.popleft()
-        desired = self._needs[0][1]
+        self._needs = with_high(self._needs, Point(now, need), self._hold)
         loads = {
             pod.uid: pod.metrics.running + pod.metrics.waiting if pod.metrics else 0 for pod in view.pods
         }
@@ -76,7 +73,7 @@ class GreedyReference:
         load = f"{arriving:.2f} requests/s and {waiting} pending requests"
         reason = f"{load} at {carried:.2f} requests/s per replica: {amount:.2f}"
         return PolicyDecision(
-            replicas=desired,
+            replicas=int(self._needs[0].value),
             reason=reason,
             victims=(*starting, *(pod.uid for pod in idle)),
         )

@@ -141,7 +141,6 @@ class Replica(ABC):
             first_tokens_total=float(self._first_tokens),
             ttft=_histogram(self._ttft),
             tpot=_histogram(self._tpot),
-            preemptions_total=float(self.preemptions),
         )
 
     # --- for the subclasses ---------------------------------------------------------

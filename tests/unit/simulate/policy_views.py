@@ -40,7 +40,6 @@ def metrics(
         requests_total=requests,
         first_token_seconds_sum=0.0,
         first_tokens_total=0.0,
-        preemptions_total=0.0,
     )
 
 

@@ -19,31 +19,28 @@ def engine_rules() -> Iterator[Rule]:
     rows = tuple(engine_profiles())
     for row in sorted(rows, key=lambda row: row.name):
         if row.rules.method:
-            yield Rule(
-                name=f"method-of-{row.name}",
-                path="spec",
-                cel=f"{_METHOD} || {_ENGINE} || {row.rules.method.cel}",
-                message=row.rules.method.message,
+            yield _spec(
+                f"method-of-{row.name}",
+                f"{_METHOD} || {_ENGINE} || {row.rules.method.cel}",
+                row.rules.method.message,
             )
     yield from _caches(rows)
     without_code = sorted(row.name for row in rows if not row.executes_model_code)
     if without_code:
-        yield Rule(
-            name="trust-remote-code-of-engine",
-            path="spec",
-            cel="!has(self.model.trustRemoteCode) || !self.model.trustRemoteCode"
+        yield _spec(
+            "trust-remote-code-of-engine",
+            "!has(self.model.trustRemoteCode) || !self.model.trustRemoteCode"
             f" || {_ENGINE} || !(self.engine.name in {without_code})",
-            message=f"model.trustRemoteCode has no effect with {' and '.join(without_code)}, which execute no"
+            f"model.trustRemoteCode has no effect with {' and '.join(without_code)}, which execute no"
             " code of a model's repository; remove it",
         )
     owners = tuple(row for row in rows if row.rules.cache_types)
     if len(owners) > 1:
         clauses = (_others_types(row, owners) for row in sorted(owners, key=lambda row: row.name))
-        yield Rule(
-            name="kv-cache-dtype-of-engine",
-            path="spec",
-            cel=f"{_CACHE_TYPE} || {_ENGINE} || ({' && '.join(clauses)})",
-            message=f"kvCacheDtype {' and '.join(map(_owned, owners))}; choose one of the engine",
+        yield _spec(
+            "kv-cache-dtype-of-engine",
+            f"{_CACHE_TYPE} || {_ENGINE} || ({' && '.join(clauses)})",
+            f"kvCacheDtype {' and '.join(map(_owned, owners))}; choose one of the engine",
         )
 
 
@@ -53,18 +50,16 @@ def _caches(rows: tuple[EngineProfile, ...]) -> Iterator[Rule]:
     with_claim = f"!has(self.cache) || !self.model.uri.startsWith('{CLAIM_SCHEME}')"
     for row in sorted(rows, key=lambda row: row.name):
         if not row.keeps:
-            yield Rule(
-                name=f"cache-of-{row.name}",
-                path="spec",
-                cel=f"{with_claim} || {_ENGINE} || self.engine.name != '{row.name}'",
-                message=f"{row.name} loads a model on a claim as it is and compiles nothing; remove cache",
+            yield _spec(
+                f"cache-of-{row.name}",
+                f"{with_claim} || {_ENGINE} || self.engine.name != '{row.name}'",
+                f"{row.name} loads a model on a claim as it is and compiles nothing; remove cache",
             )
-    yield Rule(
-        name="cache-of-claim-writable",
-        path="spec",
-        cel=f"{with_claim} || !has(self.cache.persistentVolumeClaim) || "
+    yield _spec(
+        "cache-of-claim-writable",
+        f"{with_claim} || !has(self.cache.persistentVolumeClaim) || "
         "!has(self.cache.persistentVolumeClaim.readOnly) || !self.cache.persistentVolumeClaim.readOnly",
-        message="with a model on a claim, cache is for compiled and converted artifacts and must be "
+        "with a model on a claim, cache is for compiled and converted artifacts and must be "
         "writable; remove cache.persistentVolumeClaim.readOnly, or cache",
     )
 
@@ -196,7 +191,7 @@ def _refused_unless_preset_in(path: str, harmless: str, able: tuple[Preset, ...]
 
 
 def _spec(name: str, cel: str, message: str) -> Rule:
-    return Rule(name=name, path="spec", cel=cel, message=message)
+    return Rule(name, "spec", cel, message)
 
 
 def _unset(path: str) -> str:

@@ -5,8 +5,6 @@ Fields that exist, but have no implementation yet, are refused (GATES). To relea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tacho_contract.launch import ProbeSettings
 from tacho_operator.api.rules.rule import Rule
 
@@ -77,42 +75,42 @@ _SERVICE = (
     ),
 )
 
-_PATHS = (
-    ("autoscaling", "spec.autoscaling", "autoscaling"),
-    ("schedule", "spec.autoscaling.schedules[]", "autoscaling.schedules"),
-)
-
-
-def autoscaling_rules() -> Iterator[Rule]:
-    """Rules between minimum and maximum replicas, in spec.autoscaling and in each of its schedules."""
-    for name, path, field in _PATHS:
-        yield Rule(
-            name=f"{name}-zero",
-            path=path,
-            cel="!has(self.minReplicas) || self.minReplicas >= 1",
-            message=f"{field}: minReplicas is 0, but without a pod no component counts or queues requests; "
+_SCHEDULES = "spec.autoscaling.schedules[]"
+_AUTOSCALING = (
+    *(
+        Rule(
+            f"{name}-zero",
+            path,
+            "!has(self.minReplicas) || self.minReplicas >= 1",
+            f"{field}: minReplicas is 0, but without a pod no component counts or queues requests; "
             "set it to 1. To scale to zero, remove autoscaling and queue requests in front of the service: "
             "KEDA's HTTP add-on, or a gateway's queue",
         )
-    yield Rule(
-        name="autoscaling-bounds",
-        path="spec.autoscaling",
-        cel="(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas",
-        message="autoscaling.minReplicas exceeds maxReplicas; lower it or raise maxReplicas",
-    )
-    yield Rule(
-        name="schedule-bounds",
-        path="spec.autoscaling.schedules[]",
-        cel="!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
-        message="a schedule's minReplicas exceeds its maxReplicas; lower it or raise maxReplicas",
-    )
-    yield Rule(
-        name="schedule-has-bound",
-        path="spec.autoscaling.schedules[]",
-        cel="(has(self.minReplicas) || has(self.maxReplicas)) && "
+        for name, path, field in (
+            ("autoscaling", "spec.autoscaling", "autoscaling"),
+            ("schedule", _SCHEDULES, "autoscaling.schedules"),
+        )
+    ),
+    Rule(
+        "autoscaling-bounds",
+        "spec.autoscaling",
+        "(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas",
+        "autoscaling.minReplicas exceeds maxReplicas; lower it or raise maxReplicas",
+    ),
+    Rule(
+        "schedule-bounds",
+        _SCHEDULES,
+        "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+        "a schedule's minReplicas exceeds its maxReplicas; lower it or raise maxReplicas",
+    ),
+    Rule(
+        "schedule-has-bound",
+        _SCHEDULES,
+        "(has(self.minReplicas) || has(self.maxReplicas)) && "
         "(!has(self.maxReplicas) || self.maxReplicas >= 1)",
-        message="a schedule needs minReplicas, or a maxReplicas of at least 1; set one of them",
-    )
+        "a schedule needs minReplicas, or a maxReplicas of at least 1; set one of them",
+    ),
+)
 
 
 GATES: tuple[Rule, ...] = tuple(
@@ -123,4 +121,4 @@ GATES: tuple[Rule, ...] = tuple(
     )
 )
 
-SERVICE_RULES: tuple[Rule, ...] = (*_GPU, *_SERVICE, *autoscaling_rules())
+SERVICE_RULES: tuple[Rule, ...] = (*_GPU, *_SERVICE, *_AUTOSCALING)

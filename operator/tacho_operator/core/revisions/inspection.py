@@ -277,39 +277,28 @@ def result(pod: PodView) -> InspectResult:
         unusable = str(error)
     if (failure := problem.parse_failure(text)) is not None:
         return InspectResult(failure=failure)
+    failure_class, message = _UNEXPLAINED.failure_class, ""
+    next_step = "It is retried. Check that the source can be reached from the namespace."
     if (cause := disruption(pod)) is not None:
-        return InspectResult(
-            failure=Failure(
-                failure_class=cause.reason, message=cause.message, next_step="The inspection is retried."
-            )
-        )
-    if end is not None and end.exit_code == 0:
-        return InspectResult(
-            failure=Failure(
-                failure_class=FailureClass.MODEL_INVALID,
-                message=f"Pod {pod.name} read the model, and its result cannot be used: {unusable}.",
-                next_step="Check that the model's files are sound; the inspection is retried.",
-            )
-        )
-    if pod.reason == "DeadlineExceeded" and end is not None and end.started is None:
-        why = (
+        failure_class, message, next_step = cause.reason, cause.message, "The inspection is retried."
+    elif end is not None and end.exit_code == 0:
+        failure_class = FailureClass.MODEL_INVALID
+        message = f"Pod {pod.name} read the model, and its result cannot be used: {unusable}."
+        next_step = "Check that the model's files are sound; the inspection is retried."
+    elif pod.reason == "DeadlineExceeded" and end is not None and end.started is None:
+        message = (
             f"Pod {pod.name} exceeded its deadline before its container started: the image, a Secret or a "
             f"volume was missing. See kubectl describe pod {pod.name}."
         )
     elif pod.reason == "DeadlineExceeded":
-        why = f"Pod {pod.name} exceeded its deadline: the model's source did not answer."
+        message = f"Pod {pod.name} exceeded its deadline: the model's source did not answer."
     elif end is not None and end.reason == "OOMKilled":
-        why = f"Pod {pod.name} ran out of memory while reading the model's headers."
+        message = f"Pod {pod.name} ran out of memory while reading the model's headers."
     else:
         tail = " | ".join(text.strip().splitlines()[-3:]) or pod.message or "no message"
-        why = f"Pod {pod.name} ended with exit code {end.exit_code if end else 'unknown'}: {tail}."
-    return InspectResult(
-        failure=Failure(
-            failure_class=_UNEXPLAINED.failure_class,
-            message=why,
-            next_step="It is retried. Check that the source can be reached from the namespace.",
-        )
-    )
+        message = f"Pod {pod.name} ended with exit code {end.exit_code if end else 'unknown'}: {tail}."
+    failure = Failure(failure_class=failure_class, message=message, next_step=next_step)
+    return InspectResult(failure=failure)
 
 
 def _insecure_hub(resource: LLMDeployment, config: Config) -> Problem | None:

@@ -25,6 +25,15 @@ _ORDER = (
 )
 
 
+_PHASES = {
+    "Preflight": (Reason.STARTING, ": the runtime checks the container and the machine."),
+    "Starting": (Reason.LOADING, ": the engine loads the model."),
+    "Probing": (Reason.MEASURING, " is measured before it receives requests."),
+    "Serving": (Reason.STARTING, ": the engine serves, but the readiness check fails."),
+}
+"""Reason and words about a pod, by the phase that its runtime reports."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodProgress:
     """Reason and message of Ready before the pod serves."""
@@ -58,19 +67,8 @@ def _of(pod: PodView, report: Report | None) -> PodProgress:
 def _reported(pod: PodView, report: Report) -> PodProgress:
     if report.phase == "WaitingForModel":
         return PodProgress(Reason.DOWNLOADING, f"Pod {pod.name}: {downloading(report.fetch)}.")
-    if report.phase == "Preflight":
-        return PodProgress(
-            Reason.STARTING, f"Pod {pod.name}: the runtime checks the container and the machine."
-        )
-    if report.phase == "Starting":
-        return PodProgress(Reason.LOADING, f"Pod {pod.name}: the engine loads the model.")
-    if report.phase == "Probing":
-        return PodProgress(Reason.MEASURING, f"Pod {pod.name} is measured before it receives requests.")
-    if report.phase == "Serving":
-        return PodProgress(
-            Reason.STARTING, f"Pod {pod.name}: the engine serves, but the readiness check fails."
-        )
-    return PodProgress(Reason.STARTING, f"Pod {pod.name} is in phase {report.phase}.")
+    reason, text = _PHASES.get(report.phase, (Reason.STARTING, f" is in phase {report.phase}."))
+    return PodProgress(reason, f"Pod {pod.name}{text}")
 
 
 def downloading(fetch: FetchProgress | None) -> str:
