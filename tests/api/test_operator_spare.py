@@ -1,14 +1,18 @@
-"""One GPU for two revisions, told by the real scheduler: the second waits beside the one that serves."""
+"""What the real scheduler does: a second revision waits for a GPU, and pods avoid the node of a GPU fault."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tacho_contract.codec import dumps
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.units import format_time
 from tools import lab
 from tools.cluster.binaries import Binaries
 from tools.cluster.controlplane import ControlPlane
@@ -42,11 +46,14 @@ def served(scheduled: Cluster, tmp_path: Path) -> Iterator[Cluster]:
     print(operator.log.read_text()[-20000:])
 
 
-def advertise(cluster: Cluster, node: str, gpus: int) -> None:
+def advertise(
+    cluster: Cluster, node: str, gpus: int, *, resource_name: str = RESOURCE, cpu: str = "8"
+) -> None:
     """A node that answers just now, with so many GPUs."""
-    cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}})
+    labels = {"kubernetes.io/hostname": node}  # as kubelets set
+    cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}})
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
-    room = {"cpu": "8", "memory": "16Gi", "pods": "20", RESOURCE: str(gpus)}
+    room = {"cpu": cpu, "memory": "16Gi", "pods": "20", resource_name: str(gpus)}
     patch = json.dumps({"status": {"conditions": [ready], "capacity": room, "allocatable": room}})
     cluster.kubectl("patch", "node", node, "--subresource=status", "--type=merge", "-p", patch)
     # Its controller has not seen it yet, and says so by a taint.
@@ -54,17 +61,17 @@ def advertise(cluster: Cluster, node: str, gpus: int) -> None:
     cluster.kubectl("patch", "node", node, "--type=merge", "-p", taints)
 
 
-def on_a_gpu(**spec: object) -> dict[str, object]:
+def on_a_gpu(namespace: str = NAMESPACE, resource_name: str = RESOURCE, **spec: object) -> dict[str, object]:
     engine = {
         "name": "custom",
         "image": "example/engine:test",
         "custom": {"command": ["serve"], "port": 8010, "healthPath": "/health"},
     }
     return resource(
-        NAMESPACE,
+        namespace,
         engine=engine,
         quantization={"method": "none"},
-        gpu={"count": 1, "resourceName": RESOURCE},
+        gpu={"count": 1, "resourceName": resource_name},
         **spec,
     )
 
@@ -87,10 +94,10 @@ def candidate(cluster: Cluster, reason: str) -> dict[str, Any]:
 
 def placed(cluster: Cluster, pod: dict[str, Any]) -> str:
     """The node that the scheduler gives it."""
-    name = pod["metadata"]["name"]
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
 
     def look() -> str | None:
-        return cluster.get("pod", name, "-n", NAMESPACE)["spec"].get("nodeName") or None
+        return cluster.get("pod", name, "-n", namespace)["spec"].get("nodeName") or None
 
     return eventually(f"the scheduler places {name}", look)
 
@@ -120,3 +127,55 @@ def test_a_new_revision_waits_for_a_gpu_beside_the_active_one(served: Cluster) -
         kubelet.serve(revision=waits["metadata"]["labels"]["tacho.dev/revision"])
         # Ten seconds ready, and thirty beside the old one.
         await_condition(served, NAMESPACE, "RolloutAccepted", "True", seconds=90)
+
+
+def crash(cluster: Cluster, pod: dict[str, Any]) -> None:
+    """The engine ends with a GPU fault; its kubelet is about to start it again."""
+    message = dumps(Failure(failure_class=FailureClass.GPU_FAULT, message="Xid 79", next_step="Reset it."))
+    ended = {"exitCode": 1, "message": message, "finishedAt": format_time(datetime.now(UTC))}
+    engine = {"name": "engine", "image": "i", "imageID": "", "ready": False, "restartCount": 1}
+    engine |= {"state": {"waiting": {}}, "lastState": {"terminated": ended}}
+    status = {
+        "phase": "Running",
+        "containerStatuses": [engine],
+        "conditions": [{"type": "Ready", "status": "False"}],
+    }
+    cluster.patch_status("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"], status)
+
+
+def replaced(cluster: Cluster, kubelet: Kubelet, pod: dict[str, Any]) -> dict[str, Any]:
+    """The pod that its ReplicaSet creates in place of a deleted one."""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    cluster.kubectl("delete", "pod", name, "-n", namespace, "--grace-period=0", "--force", "--wait=false")
+    return kubelet.await_pod("server")
+
+
+def test_pods_prefer_another_node_after_a_gpu_fault_and_nothing_is_restarted(served: Cluster) -> None:
+    namespace, gpu = "faulty", "tests.tacho.dev/faulty-gpu"
+    served.create_namespace(namespace)
+    served.apply(*lab.claim_of_node(namespace, "models", Path("/nowhere")))
+    kubelet = Kubelet(served, namespace)
+    with kubelet.answering():
+        served.apply(on_a_gpu(namespace, gpu))
+        kubelet.finish_inspection(FACTS)
+        advertise(served, "large", 1, resource_name=gpu, cpu="64")
+        advertise(served, "small", 1, resource_name=gpu, cpu="2")
+        first = kubelet.await_pod("server")
+        assert placed(served, first) == "large", "it has more room"
+        kubelet.serve()
+        await_condition(served, namespace, "Ready", "True")
+        second = replaced(served, kubelet, first)
+        assert placed(served, second) == "large", "as long as it has no fault"
+
+        crash(served, second)
+        (marker,) = eventually("the marker", lambda: kubelet.pods("avoid") or None)
+        assert marker["spec"]["nodeName"] == "large"
+        events = served.get("events", "-n", namespace, "--field-selector=reason=NodeAvoided")["items"]
+        assert len(events) == 1
+        assert "on node large" in events[0]["message"]
+        third = replaced(served, kubelet, second)
+        assert placed(served, third) == "small"
+        assert len(served.get("replicasets", "-n", namespace)["items"]) == 1, "the template is the same"
+
+        advertise(served, "small", 0, resource_name=gpu, cpu="2")
+        assert placed(served, replaced(served, kubelet, third)) == "large", "preferred, not required"

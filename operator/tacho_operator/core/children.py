@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from tacho_contract import codec
 from tacho_operator.core import names
+from tacho_operator.core.manifests.helper_pods import marker_pod
 from tacho_operator.core.manifests.objects import (
     child,
     deployment,
@@ -54,6 +55,7 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
             )
         )
     found += reconcile_plan.measuring.remeasure.apply
+    found += (marker_pod(resource, config, node) for node in reconcile_plan.markers.nodes)
     taken = {(refusal.kind, refusal.name) for refusal in observed.refusals if refusal.taken}
     return tuple(item for item in found if (item["kind"], _name(item)) not in taken)
 
@@ -94,6 +96,7 @@ def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Refere
     unused: list[Reference] = []
     unused += inspection.delete if inspection else references(views(observed.pods, names.ROLE_INSPECT))
     unused += reconcile_plan.measuring.remeasure.delete
+    unused += reconcile_plan.markers.expired
     drop = set(reconcile_plan.rollout.drop)
     unused += _references("Deployment", (item for item in observed.deployments if _name(item) in drop))
     if reconcile_plan.replicas < 2:

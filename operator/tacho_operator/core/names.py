@@ -18,6 +18,8 @@ ROLE_LABEL = f"{GROUP}/role"
 ROLE_SERVER = "server"
 ROLE_INSPECT = "inspect"
 ROLE_PROBE = "probe"
+ROLE_AVOID = "avoid"
+"""Of a marker pod: new pods of the resource avoid its node."""
 
 INJECT_CONTAINER = "inject"
 FETCH_CONTAINER = "fetch"
@@ -99,6 +101,10 @@ def inspect_pod_name(name: str, request_hash: str, attempt: int) -> str:
 
 def probe_pod_name(name: str, request_hash: str) -> str:
     return f"{name}-probe-{request_hash}"
+
+
+def marker_pod_name(name: str, node: str) -> str:
+    return f"{name}-avoid-{digest(node)}"
 
 
 def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:

@@ -4,7 +4,7 @@ revisions/    is this spec a known revision; else its model is inspected, planne
 pods/claims   what the claims allow
 scaling/      how many replicas
 rollout/      which revision serves now, and how many pods each revision has
-pods/cut_requests  what drains have cut
+pods/         what drains have cut (cut_requests), which nodes new pods avoid (avoided_nodes)
 measurement/  which figures are current, and whether to measure again
 status/       all of that as one snapshot; from it the status, its events, and the time of the next reconcile
 children      what to apply and what to delete
@@ -12,7 +12,7 @@ children      what to apply and what to delete
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from tacho_operator.api.defaults import grace_seconds
@@ -21,6 +21,7 @@ from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.children import deletion_costs, to_apply, to_delete, to_try
 from tacho_operator.core.measurement.step import plan_measurement, stored_notes
 from tacho_operator.core.planner.types import PlanResult
+from tacho_operator.core.pods.avoided_nodes import NodeMarkers, heeds_markers, mark_nodes
 from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.cut_requests import CutReport, report_cut_requests
 from tacho_operator.core.pods.view import PodView, deployment_sizes, views
@@ -66,6 +67,7 @@ def decide(
             *revision_events(observed, reconcile_plan.planning),
             *reconcile_plan.measuring.events,
             *reconcile_plan.cut.events,
+            *reconcile_plan.markers.events,
         ),
         cut_requests=reconcile_plan.cut.requests,
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
@@ -119,6 +121,7 @@ def plan_reconcile(
         desired_replicas=desired,
         replicas=replicas,
         cut=_cut_report(observed, servers, rollout),
+        markers=_node_markers(observed, servers, rollout, revisions, now),
         blocking=limits.problems,
     )
 
@@ -129,6 +132,28 @@ def _cut_report(observed: Observed, servers: Sequence[PodView], rollout: Rollout
         return CutReport()
     note = stored_notes(observed).get(names.CUT_ANNOTATION, "")
     return report_cut_requests(servers, note, grace_seconds(observed.resource.spec))
+
+
+def _node_markers(
+    observed: Observed,
+    servers: Sequence[PodView],
+    rollout: Rollout,
+    revisions: Mapping[str, frozen.Revision],
+    now: datetime,
+) -> NodeMarkers:
+    """Nodes are marked where pods of some revision would heed it."""
+    name = observed.resource.metadata.name
+    heeded = any(
+        heeds_markers(revisions[item].pod_template, name) for item, size in rollout.replicas.items() if size
+    )
+    return mark_nodes(
+        name,
+        (*servers, *views(observed.pods, names.ROLE_PROBE)) if heeded else (),
+        views(observed.pods, names.ROLE_AVOID),
+        observed.nodes,
+        refused={item.name for item in observed.refusals if item.role == names.ROLE_AVOID},
+        now=now,
+    )
 
 
 def _reason(reconcile_plan: ReconcilePlan) -> str:

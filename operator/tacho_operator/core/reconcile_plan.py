@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tacho_operator.core.measurement.step import MeasurementPlan
+from tacho_operator.core.pods.avoided_nodes import NodeMarkers
 from tacho_operator.core.pods.cut_requests import CutReport
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.frozen import Revision
@@ -27,6 +28,7 @@ class ReconcilePlan:
     replicas: int
     """Replicas to run: desired_replicas, or fewer where a volume claim does not let all of them start."""
     cut: CutReport
+    markers: NodeMarkers
     blocking: tuple[Problem, ...] = ()
     """Problems of the resource as a whole: names, quota, claims."""
 

@@ -11,10 +11,10 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.objects import LIVE_KEY
 from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
-from tacho_operator.core.names import DEPLOYMENT_LABEL, live_config_name
+from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_PROBE, ROLE_SERVER, live_config_name
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
-from tacho_operator.core.pods.view import named
+from tacho_operator.core.pods.view import PodView, named
 from tacho_operator.core.problems import refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.status.undecided import (
@@ -195,7 +195,8 @@ class Observer:
         resource, pods = read_resource(raw), mine["Pod"]
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
         planning = not recorded or desired_revision_name(resource) not in recorded
-        reports = await self._reports.collect(key, pods, _live_config_text(mine["ConfigMap"], key.name))
+        engines = [pod for pod in pods if PodView(pod).role in (ROLE_PROBE, ROLE_SERVER)]
+        reports = await self._reports.collect(key, engines, _live_config_text(mine["ConfigMap"], key.name))
         measuring = needs_neighbours(pods, reports, resource.status.measurements, datetime.now(timezone.utc))
         nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}
         return Observed(

@@ -154,6 +154,21 @@ def inject(runtime: RuntimeImage, pull_policy: str) -> Manifest:
     }
 
 
+MARKER = {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"memory": "32Mi"}}
+
+
+def marker(tacho_image: str, pull_policy: str) -> Manifest:
+    """It does nothing: the scheduler counts pods that have not ended."""
+    return {
+        "name": "marker",
+        "image": tacho_image,
+        "imagePullPolicy": pull_policy,
+        "command": ["sleep", "infinity"],
+        "resources": MARKER,
+        "securityContext": container_security(),
+    }
+
+
 def fetch(resource: LLMDeployment, config: FetchConfig, tacho_image: str, pull_policy: str) -> Manifest:
     """A native sidecar: it downloads while the engine's image is pulled, then sleeps."""
     _, ca_mounts = ca_volume(resource.spec.model)

@@ -1,4 +1,5 @@
-"""Short-lived pods: the inspect pod reads a model's headers, the probe pod measures a revision."""
+"""Short-lived pods: the inspect pod reads a model's headers, the probe pod measures a revision, the marker
+pod makes new pods avoid a node."""
 
 from __future__ import annotations
 
@@ -12,16 +13,20 @@ from tacho_operator.core.manifests import containers, volumes
 from tacho_operator.core.manifests.containers import pod_security
 from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.manifests.objects import child
-from tacho_operator.core.manifests.pod_template import inspect_spec
+from tacho_operator.core.manifests.pod_template import inspect_spec, template_spec
 from tacho_operator.core.names import (
     ATTEMPT_ANNOTATION,
     ENGINE_CONTAINER,
     MEASURE_KEY_ANNOTATION,
     RESUMES_ANNOTATION,
+    ROLE_AVOID,
     ROLE_INSPECT,
     ROLE_PROBE,
     labels,
+    marker_pod_name,
 )
+from tacho_operator.core.pods.avoided_nodes import AVOID_SECONDS
+from tacho_operator.core.pods.nodes import GPU_TAINT
 from tacho_operator.core.types import Config, Manifest
 
 FULL_READ_SECONDS = 6 * 3600
@@ -108,6 +113,33 @@ def probe_pod(
         # A failed measurement stays failed; its ended pod holds no resources and shows the reason.
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
+    }
+    return manifest
+
+
+def marker_pod(resource: LLMDeployment, config: Config, node: str) -> Manifest:
+    """Makes new pods of the resource avoid ``node``, for AVOID_SECONDS by the kubelet's clock.
+
+    It is bound to the node without the scheduler, which knows of no reason to choose that node.
+    """
+    annotations = {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
+        "sidecar.istio.io/inject": "false",
+    }
+    name = marker_pod_name(resource.metadata.name, node)
+    manifest = child(resource, "v1", "Pod", name, role=ROLE_AVOID, annotations=annotations)
+    user = template_spec(resource)
+    copied = {key: user[key] for key in ("imagePullSecrets", "serviceAccountName") if key in user}
+    manifest["spec"] = {
+        **copied,
+        "nodeName": node,
+        "tolerations": [*user.get("tolerations", ()), {"key": GPU_TAINT, "operator": "Exists"}],
+        "activeDeadlineSeconds": AVOID_SECONDS,
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "containers": [containers.marker(config.tacho_image, config.image_pull_policy)],
     }
     return manifest
 

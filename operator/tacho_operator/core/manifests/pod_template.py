@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 from tacho_contract.fetch import FetchConfig
@@ -22,6 +23,7 @@ from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.names import ROLE_SERVER, labels, server_selector
 from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
 from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.pods.avoided_nodes import avoiding
 from tacho_operator.core.types import Config, Manifest, RuntimeImage
 
 _INSPECT_FIELDS = (
@@ -48,14 +50,21 @@ def template_spec(resource: LLMDeployment) -> Manifest:
     return found
 
 
-def _spread(name: str) -> list[Manifest]:
-    """Replicas on different nodes and in different zones, as far as there is room: one loss leaves others."""
+def _spread(name: str, *, gpu: bool) -> list[Manifest]:
+    """Replicas on different nodes and in different zones, as far as there is room: one loss leaves others.
+
+    With GPUs, a marker pod counts as a replica: else an avoided node would attract pods as the emptiest one.
+    """
+    selector: Manifest = {"matchLabels": server_selector(name)}
+    if gpu:
+        roles = {"key": names.ROLE_LABEL, "operator": "In", "values": [names.ROLE_AVOID, ROLE_SERVER]}
+        selector = {"matchLabels": {names.DEPLOYMENT_LABEL: name}, "matchExpressions": [roles]}
     return [
         {
             "maxSkew": 1,
             "topologyKey": key,
             "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": server_selector(name)},
+            "labelSelector": copy.deepcopy(selector),
         }
         for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
     ]
@@ -207,6 +216,9 @@ def pod_template(
             *user.get("volumes", []),
         ],
     }
-    spec.setdefault("topologySpreadConstraints", _spread(resource.metadata.name))
+    name, gpu = resource.metadata.name, plan.gpu_count > 0
+    spec.setdefault("topologySpreadConstraints", _spread(name, gpu=gpu))
+    if gpu:
+        spec["affinity"] = avoiding(user.get("affinity", {}), name)
     _select_product(spec, resource, plan)
     return {"metadata": metadata, "spec": spec}

@@ -287,12 +287,13 @@ def _service_problem(observed: Observed) -> Problem | None:
 
 
 def _refused_children(observed: Observed) -> list[Problem]:
-    """Names that are in use, and children that quota or admission refused. Probe pods do not count: their
-    failure concerns the measurement, not the service."""
+    """Names that are in use, and children that quota or admission refused. Probe and marker pods do not
+    count: their failure does not concern the service."""
     return [
         refused_child(item)
         for item in sorted(observed.refusals, key=lambda item: not item.taken)
-        if item.role != names.ROLE_PROBE and not (item.taken and _is_service(observed, item))
+        if item.role not in (names.ROLE_PROBE, names.ROLE_AVOID)
+        and not (item.taken and _is_service(observed, item))
     ]
 
 

@@ -1,0 +1,113 @@
+"""Which nodes new pods avoid after a GPU fault, for how long, and by which means.
+
+A changed pod template would restart every pod, and the operator has no right to label or cordon nodes. So
+each template has a term that never changes: its pods prefer nodes without a marker pod of their resource. A
+marker is bound to the node of the fault and ends by itself. The term is preferred, not required: with markers
+on all nodes, pods run as without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tacho_contract.failure import FailureClass
+from tacho_operator.core import names
+from tacho_operator.core.pods.view import PodView, references
+from tacho_operator.core.problems import parse_failure
+from tacho_operator.core.types import Manifest, NodeFacts, Reference, ResourceEvent
+
+AVOID_SECONDS = 1800
+"""Enough to see whether the fault recurs elsewhere, and for a device plugin to withdraw the GPU. A fault that
+recurs marks the node again."""
+EVENT = "NodeAvoided"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def avoiding(affinity: Manifest, name: str) -> Manifest:
+    """``affinity`` of a pod template, with the preference for nodes without a marker pod."""
+    anti = affinity.get("podAntiAffinity", {})
+    return {
+        **affinity,
+        "podAntiAffinity": {**anti, _PREFERRED: [*anti.get(_PREFERRED, ()), _preference(name)]},
+    }
+
+
+def _preference(name: str) -> Manifest:
+    selector = {names.DEPLOYMENT_LABEL: name, names.ROLE_LABEL: names.ROLE_AVOID}
+    term = {"labelSelector": {"matchLabels": selector}, "topologyKey": "kubernetes.io/hostname"}
+    return {"weight": 100, "podAffinityTerm": term}
+
+
+def heeds_markers(pod_template: Manifest, name: str) -> bool:
+    """Whether pods of this template avoid marked nodes: those of earlier versions do not."""
+    anti = (pod_template["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
+    return _preference(name) in (anti.get(_PREFERRED) or ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMarkers:
+    """Which markers to create and to delete."""
+
+    nodes: tuple[str, ...] = ()
+    """Nodes that get a marker now."""
+    expired: tuple[Reference, ...] = ()
+    events: tuple[ResourceEvent, ...] = ()
+
+
+def mark_nodes(
+    name: str,
+    engines: Iterable[PodView],
+    markers: Sequence[PodView],
+    nodes: Iterable[NodeFacts] | None,
+    *,
+    refused: Collection[str] = (),
+    now: datetime,
+) -> NodeMarkers:
+    """A marker for each node with a GPU fault of the last AVOID_SECONDS.
+
+    ``engines``: server and probe pods. ``refused``: names of markers that the API server refused.
+    """
+    marked = {pod.name for pod in markers}
+    usable = None if nodes is None else {item.name for item in nodes if item.ready and not item.unschedulable}
+    faulty: dict[str, PodView] = {}
+    for pod in engines:
+        if _has_fault(pod, now) and (usable is None or pod.node in usable):
+            faulty.setdefault(pod.node, pod)
+    new = {
+        node: pod
+        for node, pod in faulty.items()
+        if names.marker_pod_name(name, node) not in (*marked, *refused)
+    }
+    return NodeMarkers(
+        nodes=tuple(new),
+        expired=references(pod for pod in markers if _is_over(pod, now)),
+        events=tuple(_event(pod) for pod in new.values()),
+    )
+
+
+def _has_fault(pod: PodView, now: datetime) -> bool:
+    engine = pod.container(names.ENGINE_CONTAINER)
+    end = engine.terminated if engine else None
+    if end is None or end.finished is None or not pod.node:
+        return False
+    failure = parse_failure(end.message)
+    # A node's clock that is ahead marks the node for no longer than one that is right.
+    recent = abs((now - end.finished).total_seconds()) < AVOID_SECONDS
+    return recent and failure is not None and failure.failure_class == FailureClass.GPU_FAULT
+
+
+def _is_over(marker: PodView, now: datetime) -> bool:
+    if marker.phase in ("Failed", "Succeeded") or marker.created is None:
+        return True
+    return abs((now - marker.created).total_seconds()) > AVOID_SECONDS
+
+
+def _event(pod: PodView) -> ResourceEvent:
+    return ResourceEvent(
+        type="Warning",
+        reason=EVENT,
+        message=f"Pod {pod.name} had a GPU fault on node {pod.node}: for {AVOID_SECONDS // 60} minutes, "
+        "new pods prefer other nodes. That pod stays; to move it, delete it.",
+    )
