@@ -30,7 +30,15 @@ import yaml
 
 from benchmarks.gpu.cell import heed_interrupts
 from tacho_contract.codec import dumps
-from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.launch import (
+    ENV_RUNTIME_CONFIG,
+    LiveConfig,
+    PlannedGpus,
+    PlannedModel,
+    ProbeSettings,
+    RuntimeConfig,
+    RuntimePaths,
+)
 from tacho_engines.registry import engine_profile
 from tools.cluster.ports import free_port
 
@@ -180,17 +188,19 @@ def planned_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, A
         plan_key="broken",
         engine=engine,
         entrypoint=(sys.executable, *engine_profile(engine).local.entrypoint),
-        model_path=str(model.resolve()),
+        model=PlannedModel(path=str(model.resolve())),
         served_name="m",
         max_model_len=4096,
         concurrency=8,
         engine_port=free_port(),
         runtime_port=free_port(),
         bind_host="127.0.0.1",
-        state_dir=str(out / f"{cell.name}.state"),
-        live_file=str(live),
-        termination_log=str(out / f"{cell.name}.said"),
-        **planned,
+        paths=RuntimePaths(
+            state_dir=str(out / f"{cell.name}.state"),
+            live_file=str(live),
+            termination_log=str(out / f"{cell.name}.said"),
+        ),
+        gpus=PlannedGpus(**{name.removeprefix("gpu_"): value for name, value in planned.items()}),
     )
     environment = {**os.environ, ENV_RUNTIME_CONFIG: dumps(config)}
     began = time.monotonic()
@@ -203,7 +213,7 @@ def planned_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, A
             timeout=READY_SECONDS,
             check=False,
         )
-    said = Path(config.termination_log)
+    said = Path(config.paths.termination_log)
     return {
         "cell": cell.name,
         "planned": planned,

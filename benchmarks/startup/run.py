@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from tacho_contract import codec
-from tacho_contract.launch import CustomEngine, LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.launch import (
+    CustomEngine,
+    LiveConfig,
+    PlannedModel,
+    ProbeSettings,
+    RuntimeConfig,
+    RuntimePaths,
+)
 from tools import engines
 
 ENGINE_PORT, RUNTIME_PORT = 8240, 8241
@@ -43,17 +50,19 @@ def config(python: Path, model: Path, folder: Path, cache: Path) -> RuntimeConfi
         engine="custom",
         custom=CustomEngine(command=(*serve, *where, "--max-model-len", "512", "--max-num-seqs", "2")),
         image="local",
-        model_path=str(model),
+        model=PlannedModel(path=str(model)),
         served_name="smollm2",
         max_model_len=512,
         concurrency=2,
         engine_port=ENGINE_PORT,
         runtime_port=RUNTIME_PORT,
         bind_host="127.0.0.1",
-        cache_dir=str(cache),
-        state_dir=str(folder / "state"),
-        live_file=str(folder / "live.json"),
-        termination_log=str(folder / "termination"),
+        paths=RuntimePaths(
+            cache_dir=str(cache),
+            state_dir=str(folder / "state"),
+            live_file=str(folder / "live.json"),
+            termination_log=str(folder / "termination"),
+        ),
         drain_seconds=1,
     )
 
@@ -62,7 +71,7 @@ def start(config: RuntimeConfig, folder: Path) -> dict[str, Any]:
     """One start, from the process to readiness. The runtime's own phases."""
     folder.mkdir()
     live = LiveConfig(measure_key="none", probe=ProbeSettings(policy="Disabled"))
-    Path(config.live_file).write_text(codec.dumps(live))
+    Path(config.paths.live_file).write_text(codec.dumps(live))
     document = folder / "config.json"
     document.write_text(codec.dumps(config))
     command = [sys.executable, "-m", "tacho_runtime", "run", "--config", str(document)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tacho_contract import SCHEMA
+from tacho_contract.codec import flat
 from tacho_contract.measurement import Baseline, KnownLevels, Measurement, Workload
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
 from tacho_contract.units import GIB
@@ -54,6 +55,55 @@ class CustomEngine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedModel:
+    """The model's files as the plan was made with them."""
+
+    path: str
+    """Folder or file. For hf:// the folder is known only from fetch's marker and this is ""."""
+    globs: tuple[str, ...] = ()
+    file: str = ""
+    """Path of the file that the engine's command line names; "": the folder."""
+    files_digest: str = ""
+    """sha256 over sorted (path, size) of the files of ``globs``."""
+    headers_digest: str = ""
+    """sha256 as ``files_digest``, with the bytes of the files' headers. "": another process compares the
+    files (fetch)."""
+    content_digest: str = ""
+    """sha256 over sorted (path, sha256 of every byte) of the model's files. "": only ``files_digest`` and
+    ``headers_digest`` are compared."""
+    weights_bytes: int = 0
+    """Size of the weights from which the startup budget is computed, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedGpus:
+    """The GPUs that the plan counts with."""
+
+    count: int = 0
+    product: str = ""
+    """GPU product as node labels name it; "": any product."""
+    least_capability: str = ""
+    """Minimum CUDA compute capability that engine and quantization method run on, such as "8.0"; "":
+    unknown."""
+    needed_bytes: int = 0
+    """Memory that must be free on each GPU when the engine starts, in bytes; 0: unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimePaths:
+    """Folders and files of the runtime."""
+
+    cache_dir: str = ""
+    """Where what the engine converts and compiles is kept, in a folder for each kind of machine and image,
+    which is what an engine gets in its place. "": no longer than the pod."""
+    fetch_dir: str = ""
+    """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
+    state_dir: str = STATE_DIR
+    live_file: str = LIVE_FILE
+    termination_log: str = TERMINATION_LOG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
     """Frozen when the revision is created. Environment TACHO_RUNTIME_CONFIG."""
 
@@ -64,31 +114,23 @@ class RuntimeConfig:
     """Name of the engine, which is its folder in ``tacho_engines``."""
     entrypoint: tuple[str, ...] = ()
     """What starts the engine in this image, by its profile, e.g. ("llama-server",)."""
-    model_path: str
-    """Folder or file. For hf:// the folder is known only from fetch's marker and this is ""."""
-    files: tuple[str, ...] = ()
-    model_file: str = ""
-    files_digest: str = ""
-    """sha256 over sorted (path, size) of ``files``: what the plan was made with."""
-    model_digest: str = ""
-    """sha256 as ``files_digest``, with the bytes of the files' headers. "": another process compares the
-    files (fetch)."""
-    content_digest: str = ""
-    """sha256 over sorted (path, sha256 of every byte) of the model's files. "": only ``files_digest`` and
-    ``model_digest`` are compared."""
+    model: PlannedModel = field(
+        metadata=flat(path="modelPath", globs="files", file="modelFile", headers_digest="modelDigest")
+    )
     served_name: str
     max_model_len: int
     concurrency: int
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
-    gpu_count: int = 0
-    gpu_product: str = ""
-    """GPU product as node labels name it; "": any product."""
-    gpu_least_capability: str = ""
-    """Minimum CUDA compute capability that engine and quantization method run on, such as "8.0"; "":
-    unknown."""
-    gpu_needed_bytes: int = 0
-    """Memory that must be free on each GPU when the engine starts, in bytes; 0: unknown."""
+    gpus: PlannedGpus = field(
+        default=PlannedGpus(),
+        metadata=flat(
+            count="gpuCount",
+            product="gpuProduct",
+            least_capability="gpuLeastCapability",
+            needed_bytes="gpuNeededBytes",
+        ),
+    )
     quantization_method: str = "none"
     kv_cache_dtype: str = ""
     extra_args: tuple[str, ...] = ()
@@ -96,21 +138,12 @@ class RuntimeConfig:
     engine_port: int = ENGINE_PORT
     runtime_port: int = RUNTIME_PORT
     bind_host: str = "0.0.0.0"  # noqa: S104 - a pod's ports are what its NetworkPolicy says
-    weights_bytes: int = 0
-    """Size of the weights from which the startup budget is computed, in bytes."""
     predicted_weights_bytes: int = 0
     """Predicted resident size of the weights, in bytes; an engine that loads far more fails with
     QuantizationNotApplied."""
     image: str = ""
     """Image as the plan names it; part of the key under which compiled code is cached."""
-    cache_dir: str = ""
-    """Where what the engine converts and compiles is kept, in a folder for each kind of machine and image,
-    which is what an engine gets in its place. "": no longer than the pod."""
-    fetch_dir: str = ""
-    """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
-    state_dir: str = STATE_DIR
-    live_file: str = LIVE_FILE
-    termination_log: str = TERMINATION_LOG
+    paths: RuntimePaths = field(default=RuntimePaths(), metadata=flat())
     drain_seconds: int = 100
     """How long running requests may take after SIGTERM before the engine is stopped."""
 

@@ -66,7 +66,7 @@ def test_weights_that_were_not_quantized_end_the_start(
     assert int(told.details["loadedBytes"]) == pytest.approx(STORED_BYTES, rel=0.001)
     assert "bnb-nf4 should leave" in told.message
     assert "spec.engine.image" in told.next_step
-    ready = in_the_status(Path(setup.runtime.termination_log).read_text())
+    ready = in_the_status(Path(setup.runtime.paths.termination_log).read_text())
     print(ready["message"])
     assert (ready["status"], ready["reason"]) == ("False", "QuantizationNotApplied")
     assert told.message in ready["message"]

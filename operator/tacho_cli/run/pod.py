@@ -70,7 +70,7 @@ class LocalPod:
         environment = {**engine_environment(self._setup.resource, os.environ), **variables}
         async with child.running(["-m", "tacho_runtime"], environment, self._log) as process:
             code = await process.wait()
-        failure = _read_failure(Path(self._setup.runtime.termination_log))
+        failure = _read_failure(Path(self._setup.runtime.paths.termination_log))
         if failure is None:
             return CommandError(f"the runtime ended with code {code}", *_tail(self._log), code=EXIT_FAILED)
         return failed(for_this_machine(failure), EXIT_FAILED)

@@ -14,7 +14,7 @@ from tacho_cli.inputs.model import cluster_form, model_directory
 from tacho_cli.problems import EXIT_FAILED, failed
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import FetchConfig
-from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.launch import LiveConfig, RuntimeConfig, RuntimePaths
 from tacho_contract.pod import CACHE_FOLDER
 from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.api.types import LLMDeployment
@@ -142,6 +142,7 @@ def local_setup(
         fetch = dataclasses.replace(
             fetch, cache_dir=str(cache_directory(resource, claims)), state_dir=str(here.scratch / "fetch")
         )
+    keeps = engine_profile(plan.engine).keeps
     return LocalSetup(
         resource=shared,
         revision=revision,
@@ -150,16 +151,18 @@ def local_setup(
         fetch=fetch,
         runtime=dataclasses.replace(
             inside,
-            model_path=str(folder) if folder else "",
-            cache_dir=str(compiled_directory(resource, claims)) if engine_profile(plan.engine).keeps else "",
+            model=dataclasses.replace(inside.model, path=str(folder) if folder else ""),
             entrypoint=local_entrypoint(plan.engine, inside.entrypoint),
             bind_host=here.host,
             engine_port=here.engine_port or inside.engine_port,
             runtime_port=here.runtime_port,
-            fetch_dir=fetch.state_dir if fetch else "",
-            state_dir=str(here.scratch / "state"),
-            live_file=str(here.scratch / "live.json"),
-            termination_log=str(here.scratch / "termination"),
+            paths=RuntimePaths(
+                cache_dir=str(compiled_directory(resource, claims)) if keeps else "",
+                fetch_dir=fetch.state_dir if fetch else "",
+                state_dir=str(here.scratch / "state"),
+                live_file=str(here.scratch / "live.json"),
+                termination_log=str(here.scratch / "termination"),
+            ),
             drain_seconds=here.drain_seconds,
         ),
     )

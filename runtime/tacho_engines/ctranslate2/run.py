@@ -54,7 +54,7 @@ class CTranslate2(TachoServerRun):
     startup = server_startup(PROGRAM)
 
     def own_switches(self, config: RuntimeConfig) -> tuple[str, ...]:
-        return ("--cache-dir", config.cache_dir) if config.cache_dir else ()
+        return ("--cache-dir", config.paths.cache_dir) if config.paths.cache_dir else ()
 
     def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
         return RETURNS_MEMORY

@@ -111,7 +111,7 @@ class Custom(DefaultRun):
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         """Cache variables of the engine's process, as most servers on PyTorch read them."""
-        return vllm_caches(config)
+        return vllm_caches(config.paths.cache_dir)
 
 
 RUN: RunHalf = Custom()

@@ -13,21 +13,21 @@ from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns, c
 from tacho_engines.shared.metrics import MetricNames
 
 
-def compile_caches(config: RuntimeConfig) -> dict[str, str]:
+def compile_caches(cache_dir: str) -> dict[str, str]:
     """Variables of TorchInductor, Triton and the CUDA driver's own compiler. Empty without a place."""
-    if not config.cache_dir:
+    if not cache_dir:
         return {}
     return {
-        "TORCHINDUCTOR_CACHE_DIR": f"{config.cache_dir}/inductor",
-        "TRITON_CACHE_DIR": f"{config.cache_dir}/triton",
-        "CUDA_CACHE_PATH": f"{config.cache_dir}/cuda",
+        "TORCHINDUCTOR_CACHE_DIR": f"{cache_dir}/inductor",
+        "TRITON_CACHE_DIR": f"{cache_dir}/triton",
+        "CUDA_CACHE_PATH": f"{cache_dir}/cuda",
     }
 
 
-def vllm_caches(config: RuntimeConfig) -> dict[str, str]:
+def vllm_caches(cache_dir: str) -> dict[str, str]:
     """Cache variables of ``compile_caches``, and vLLM's own, which holds its compiled graphs."""
-    found = compile_caches(config)
-    return {**found, "VLLM_CACHE_ROOT": f"{config.cache_dir}/vllm"} if found else {}
+    found = compile_caches(cache_dir)
+    return {**found, "VLLM_CACHE_ROOT": f"{cache_dir}/vllm"} if found else {}
 
 
 class DefaultRun:

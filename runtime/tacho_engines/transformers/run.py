@@ -55,7 +55,7 @@ class Transformers(TachoServerRun):
     startup = server_startup(PROGRAM)
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
-        return compile_caches(config)
+        return compile_caches(config.paths.cache_dir)
 
     def needs(self, config: RuntimeConfig) -> Needs:
         packages: tuple[PackageNeed, ...] = (PackageNeed(name="torch", what="Transformers"),)

@@ -101,7 +101,7 @@ class Vllm(DefaultRun):
         threads to the machine's first cores but one, which every pod of the node would share whatever its
         limit."""
         found = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
-        if not config.gpu_count:
+        if not config.gpus.count:
             found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
             # Spinning threads take the core from the thread they wait for as soon as another program uses it.
             # With two busy programs on two cores: 2 to 4 tok/s, asleep 9 to 12; alone no difference was seen.
@@ -109,7 +109,7 @@ class Vllm(DefaultRun):
             # Eager mode leaves some functions of the sampler compiled: the first request for
             # log-probabilities would start a C++ compiler, which the image does not have, and end the engine.
             found["TORCH_COMPILE_DISABLE"] = "1"
-        return {**found, **vllm_caches(config)}
+        return {**found, **vllm_caches(config.paths.cache_dir)}
 
     def needs(self, config: RuntimeConfig) -> Needs:
         """The libraries that the method computes with, the plugin that carries it where vLLM does not, and

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.launch import RuntimeConfig, ServiceLevel
+from tacho_contract.launch import PlannedGpus, RuntimeConfig, ServiceLevel
 from tacho_contract.units import file_size, gib, listed
 from tacho_engines.base import Needs
 from tacho_runtime.machine.gpus import Gpu, Gpus
@@ -63,7 +63,7 @@ def shared_gpu(machine: ObservedMachine) -> bool:
 
 def _failures(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
     yield from _packages(machine, config, needs)
-    if config.gpu_count:
+    if config.gpus.count:
         yield from _gpus(machine, config)
     yield from _full(machine, config, needs)
 
@@ -78,7 +78,7 @@ def _full(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iter
     if free + largest < needs.cache_bytes:
         yield Failure(
             failure_class=FailureClass.DISK_FULL,
-            message=f"{config.engine} converts the model into {config.cache_dir}, which takes "
+            message=f"{config.engine} converts the model into {config.paths.cache_dir}, which takes "
             f"{file_size(needs.cache_bytes)}; {file_size(free)} are free there",
             next_step="enlarge the claim in spec.cache, or delete what is not used any more; without "
             "spec.cache, give the pod more ephemeral storage",
@@ -126,7 +126,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 # --- GPUs -----------------------------------------------------------------------------------------
 def _gpus(machine: ObservedMachine, config: RuntimeConfig) -> Iterator[Failure]:
-    planned = f"{config.gpu_count} x {config.gpu_product or 'GPU'}"
+    planned = f"{config.gpus.count} x {config.gpus.product or 'GPU'}"
     gpus = machine.gpus
     if gpus is None:
         if not machine.device_nodes:
@@ -136,7 +136,7 @@ def _gpus(machine: ObservedMachine, config: RuntimeConfig) -> Iterator[Failure]:
                 "to 0",
             )
         return
-    used = gpus.devices[: config.gpu_count]
+    used = gpus.devices[: config.gpus.count]
     broken = [f"GPU {gpu.index}: {gpu.fault}" for gpu in used if gpu.fault]
     if broken:
         yield Failure(
@@ -145,15 +145,15 @@ def _gpus(machine: ObservedMachine, config: RuntimeConfig) -> Iterator[Failure]:
             next_step="check the node's kernel log for Xid messages; drain the node and reset the GPU",
         )
     # Several slices of one GPU are one device to NVML.
-    if len(used) < config.gpu_count and not any(gpu.sliced for gpu in used):
+    if len(used) < config.gpus.count and not any(gpu.sliced for gpu in used):
         yield _unsupported(
             f"the plan is for {planned}, but this container has {len(gpus.devices)}",
             "give the pod that many GPUs (spec.gpu.count; CUDA_VISIBLE_DEVICES), or plan for fewer",
         )
-    yield from _other_products(used, config)
+    yield from _other_products(used, config.gpus)
     yield from _too_old(used, config)
     yield from _old_driver(gpus, machine)
-    yield from _insufficient_memory(used, config)
+    yield from _insufficient_memory(used, config.gpus)
 
 
 def _unsupported(message: str, next_step: str) -> Failure:
@@ -165,24 +165,24 @@ def _whole(product: str) -> str:
     return _SLICE.split(product.strip().replace(" ", "-"))[0].upper()
 
 
-def _other_products(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
-    wanted = _whole(config.gpu_product)
+def _other_products(gpus: tuple[Gpu, ...], planned: PlannedGpus) -> Iterator[Failure]:
+    wanted = _whole(planned.product)
     others = sorted({gpu.product for gpu in gpus if gpu.product and _whole(gpu.product) != wanted})
     if wanted and others:
         yield _unsupported(
-            f"the plan is for {config.gpu_product}, but this container has {listed(others)}",
+            f"the plan is for {planned.product}, but this container has {listed(others)}",
             "name that product in spec.gpu.products, or keep the pod from such nodes (spec.podTemplate)",
         )
 
 
 def _too_old(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
-    least = _numbers(config.gpu_least_capability)
+    least = _numbers(config.gpus.least_capability)
     for gpu in gpus:
         if least and gpu.capability and gpu.capability < least:
             has = ".".join(map(str, gpu.capability))
             yield _unsupported(
                 f"{config.engine} runs {config.quantization_method} from compute capability "
-                f"{config.gpu_least_capability} on; {gpu.product} has {has}",
+                f"{config.gpus.least_capability} on; {gpu.product} has {has}",
                 "name a newer product in spec.gpu.products, or another spec.quantization.method",
             )
 
@@ -200,15 +200,15 @@ def _old_driver(gpus: Gpus, machine: ObservedMachine) -> Iterator[Failure]:
     )
 
 
-def _insufficient_memory(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
+def _insufficient_memory(gpus: tuple[Gpu, ...], planned: PlannedGpus) -> Iterator[Failure]:
     for gpu in gpus:
-        if gpu.sliced or gpu.free_bytes is None or gpu.free_bytes >= config.gpu_needed_bytes:
+        if gpu.sliced or gpu.free_bytes is None or gpu.free_bytes >= planned.needed_bytes:
             continue
         total = f" of {gib(gpu.total_bytes)}" if gpu.total_bytes else ""
         yield Failure(
             failure_class=FailureClass.GPU_OUT_OF_MEMORY,
             message=f"GPU {gpu.index} ({gpu.product}) has {gib(gpu.free_bytes)}{total} free, and the plan "
-            f"needs {gib(config.gpu_needed_bytes)}; {_gpu_users(gpu)}",
+            f"needs {gib(planned.needed_bytes)}; {_gpu_users(gpu)}",
             next_step="stop the other processes on this GPU, give the pod a GPU of its own, or "
             "reduce spec.context",
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import RuntimeConfig
+from tacho_contract.launch import PlannedModel
 from tacho_contract.units import listed, part_of
 from tacho_engines.run_parts import LoadableFiles
 from tacho_runtime.headers.digests import HashProgress, files_digest, full_digest, loaded, model_digest
@@ -28,7 +28,7 @@ SCAN_LIMIT = 10_000
 _SHARD = re.compile(r"-\d{5}-of-(?P<count>\d{5})\.gguf$")
 
 
-def engine_path(config: RuntimeConfig, desired: LoadableFiles, root: str) -> str:
+def engine_path(model: PlannedModel, desired: LoadableFiles, root: str) -> str:
     """What stands for the model on the engine's command line.
 
     ``root`` is the folder or file the model is in; ``desired`` what the engine loads of it.
@@ -36,12 +36,12 @@ def engine_path(config: RuntimeConfig, desired: LoadableFiles, root: str) -> str
     """
     path = Path(root)
     _check_exists(path)
-    if not desired.one_file and not config.model_file:
-        if config.files and path.is_dir():
-            _check_matching(path, config.files)
+    if not desired.one_file and not model.file:
+        if model.globs and path.is_dir():
+            _check_matching(path, model.globs)
         return str(path)
     if path.is_dir():
-        path = path / config.model_file
+        path = path / model.file
     _check_exists(path)
     for shard in _shards(path):
         _check_gguf(shard)
@@ -122,38 +122,36 @@ def _contents(folder: Path) -> str:
 NAMES_SHOWN = 6
 
 
-def check_content(config: RuntimeConfig, root: str, reading: HashProgress | None = None) -> None:
+def check_content(model: PlannedModel, root: str, reading: HashProgress | None = None) -> None:
     """Raises FailedError(ModelChanged | ModelNotFound | ModelInvalid).
 
-    Without ``config.content_digest`` headers only are read, however large the files are: a file whose weights
+    Without ``model.content_digest`` headers only are read, however large the files are: a file whose weights
     alone were replaced, with the same size and header, passes. A ``reading`` that is stopped passes too.
     """
-    if not config.model_digest and not config.content_digest:
+    if not model.headers_digest and not model.content_digest:
         return
     source = FolderSource(Path(root), name=root)
-    chosen = [
-        entry for entry in source.files() if any(fnmatchcase(entry.path, glob) for glob in config.files)
-    ]
-    if config.model_digest:  # without one, all files count
+    chosen = [entry for entry in source.files() if any(fnmatchcase(entry.path, glob) for glob in model.globs)]
+    if model.headers_digest:  # without one, all files count
         chosen = list(loaded(chosen))
-        _check_headers(config, source, chosen)
-    if config.content_digest:
+        _check_headers(model, source, chosen)
+    if model.content_digest:
         reading = reading or HashProgress()
         found = full_digest(source, chosen, reading)
-        if found != config.content_digest and not reading.stopped.is_set():
+        if found != model.content_digest and not reading.stopped.is_set():
             raise changed(
                 f"The files in {root} have another content than was planned with; {_newest(source, chosen)}."
             )
 
 
-def _check_headers(config: RuntimeConfig, source: FolderSource, chosen: list[FileEntry]) -> None:
-    if files_digest(chosen) != config.files_digest:
+def _check_headers(model: PlannedModel, source: FolderSource, chosen: list[FileEntry]) -> None:
+    if files_digest(chosen) != model.files_digest:
         names = listed([f"{entry.path} ({entry.size_bytes} bytes)" for entry in chosen], NAMES_SHOWN)
         raise changed(
-            f"{source.name} holds other files than were planned with ({config.weights_bytes} bytes in all): "
+            f"{source.name} holds other files than were planned with ({model.weights_bytes} bytes in all): "
             f"{names or 'none of them'}."
         )
-    if model_digest(source, chosen) != config.model_digest:
+    if model_digest(source, chosen) != model.headers_digest:
         raise changed(
             f"The files in {source.name} have the planned names and sizes, but other headers; "
             f"{_newest(source, chosen)}."
@@ -170,18 +168,21 @@ POLL_SECONDS = 0.5
 
 
 async def model_root(
-    config: RuntimeConfig, report: Callable[[FetchProgress | None], None], check_budget: Callable[[], None]
+    model: PlannedModel,
+    fetch_dir: str,
+    report: Callable[[FetchProgress | None], None],
+    check_budget: Callable[[], None],
 ) -> str:
     """The model's folder or file, once it is complete. ``report`` is called with fetch's progress repeatedly.
     Raises FailedError, also what ``check_budget`` raises."""
-    path = config.model_path
-    if config.fetch_dir:
-        fetched = await _fetched(config.fetch_dir, report, check_budget)
+    path = model.path
+    if fetch_dir:
+        fetched = await _fetched(fetch_dir, report, check_budget)
         path = path or fetched
     if not path:
         raise FailedError.of(
             FailureClass.INVALID_CONFIG,
-            f"fetch is complete but names no folder in {config.fetch_dir}",
+            f"fetch is complete but names no folder in {fetch_dir}",
             "use a runtime and a fetch image of the same release: delete the pod",
         )
     return path
@@ -200,11 +201,11 @@ async def _fetched(
 
 
 async def compare_with_plan(
-    config: RuntimeConfig, path: str, say: Callable[[str], None], check_budget: Callable[[], None]
+    model: PlannedModel, path: str, say: Callable[[str], None], check_budget: Callable[[], None]
 ) -> None:
     """Holds what is at ``path`` against the plan. Raises FailedError, also what ``check_budget`` raises."""
     reading = HashProgress()
-    comparing = asyncio.ensure_future(asyncio.to_thread(check_content, config, path, reading))
+    comparing = asyncio.ensure_future(asyncio.to_thread(check_content, model, path, reading))
     try:
         while not comparing.done():
             await asyncio.wait({comparing}, timeout=POLL_SECONDS)

@@ -64,22 +64,27 @@ def with_cache(config: RuntimeConfig, machine: ObservedMachine) -> RuntimeConfig
         driver=found.driver_version,
         cpu=environment_.cpu_identity(),
     )
-    for root in filter(None, (config.cache_dir, f"{config.state_dir}/{POD_CACHE}")):
+    for root in filter(None, (config.paths.cache_dir, f"{config.paths.state_dir}/{POD_CACHE}")):
         try:
             folder, warm = caches.opened(root, key)
         except OSError as error:
             log.warning("compiled code cannot be cached in %s: %s", root, error)
             continue
         log.info("compiled-code cache: %s (%s)", folder, "warm" if warm else "new")
-        return dataclasses.replace(config, cache_dir=folder)
-    return dataclasses.replace(config, cache_dir="")
+        return _with_cache_dir(config, folder)
+    return _with_cache_dir(config, "")
+
+
+def _with_cache_dir(config: RuntimeConfig, folder: str) -> RuntimeConfig:
+    return dataclasses.replace(config, paths=dataclasses.replace(config.paths, cache_dir=folder))
 
 
 def with_bytecode(
     environment: Mapping[str, str], machine: ObservedMachine, config: RuntimeConfig
 ) -> dict[str, str]:
     """Of the engine: where it is Python and its image has no compiled code, with a place to keep it."""
-    found = caches.bytecode_variables(environment, compiled=machine.compiled, cache_dir=config.cache_dir)
+    cache_dir = config.paths.cache_dir
+    found = caches.bytecode_variables(environment, compiled=machine.compiled, cache_dir=cache_dir)
     if found != environment:
         folder = found[caches.BYTECODE_PREFIX]
         log.info("the engine's image has no compiled Python code: bytecode is cached in %s", folder)
@@ -98,7 +103,7 @@ async def check_machine(
     if failure is None:
         config = await asyncio.to_thread(with_cache, config, machine)
         needs = engine.needs(config)
-        machine = await asyncio.to_thread(_with_cache_space, machine, config.cache_dir, needs)
+        machine = await asyncio.to_thread(_with_cache_space, machine, config.paths.cache_dir, needs)
         failure = machine_failure(machine, config, needs)
     return machine, config, failure
 

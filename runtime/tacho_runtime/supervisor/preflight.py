@@ -25,7 +25,7 @@ def check(config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
             f"the runtime's configuration is invalid: {'; '.join(problems)}",
             "use a runtime and an operator of the same release",
         )
-    check_writable(config.state_dir, "the runtime's state folder", create=True)
+    check_writable(config.paths.state_dir, "the runtime's state folder", create=True)
     if environment.get("HOME"):
         check_writable(environment["HOME"], "HOME", create=False)
     check_port(config.bind_host, config.engine_port)
@@ -41,7 +41,7 @@ def config_problems(config: RuntimeConfig, engine: RunHalf) -> list[str]:
         (bool(config.served_name), "servedName is empty"),
         (config.engine_port != config.runtime_port, "enginePort and runtimePort are the same"),
         (all(0 < port < 65536 for port in ports), "a port is out of range"),
-        (bool(config.model_path or config.fetch_dir), "neither modelPath nor fetchDir is set"),
+        (bool(config.model.path or config.paths.fetch_dir), "neither modelPath nor fetchDir is set"),
         (config.drain_seconds >= 0, "drainSeconds is negative"),
         (engine.users_command == (config.custom is not None), "custom belongs to engine custom, only"),
         (bool(config.entrypoint) or engine.users_command, f"engine {config.engine} has no entrypoint"),

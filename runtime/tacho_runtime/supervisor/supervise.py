@@ -138,7 +138,7 @@ class Supervisor:
         """Writes the failure to the log and the termination message. The exit code."""
         self.state = lifecycle.fail(self.state, failure, now=time.monotonic())
         log.error("%s: %s; %s", failure.failure_class, failure.message, failure.next_step)
-        write_termination(self.config.termination_log, termination_message(failure))
+        write_termination(self.config.paths.termination_log, termination_message(failure))
         return 1
 
     async def _shut_down(self) -> None:
@@ -150,7 +150,7 @@ class Supervisor:
     async def _run_phases(self, reaper: Reaper) -> None:
         """All phases from the first check; ends only by FailedError or cancellation."""
         preflight.check(self.config, self._engine(), self._environment)
-        self._live = live = store.read_live(self.config.live_file)
+        self._live = live = store.read_live(self.config.paths.live_file)
         await self._check_machine()
         self._remember_last_run()
         command = self._engine().command(self.config, await self._wait_for_model())
@@ -181,13 +181,13 @@ class Supervisor:
     def _read_live(self) -> LiveConfig:
         """The newest settings; the last ones while the file cannot be read."""
         with contextlib.suppress(FailedError):
-            self._live = store.read_live(self.config.live_file)
+            self._live = store.read_live(self.config.paths.live_file)
         assert self._live is not None, "read once by the checks"
         return self._live
 
     def _remember_last_run(self) -> None:
         """A container that was restarted in its pod keeps the measurement of the same plan."""
-        last = store.read_report(self.config.state_dir)
+        last = store.read_report(self.config.paths.state_dir)
         if last is None or last.plan_key != self.config.plan_key:
             return
         self._report = dataclasses.replace(self._report, engine_restarts=last.engine_restarts + 1)
@@ -197,13 +197,15 @@ class Supervisor:
     async def _wait_for_model(self) -> str:
         """The path for the engine, once the model is there. Raises FailedError."""
         self._enter(lifecycle.WAITING_FOR_MODEL, "waiting for the model")
-        root = await model_files.model_root(self.config, self._update_fetch, self._check_budget)
+        root = await model_files.model_root(
+            self.config.model, self.config.paths.fetch_dir, self._update_fetch, self._check_budget
+        )
         begun = time.monotonic()
-        await model_files.compare_with_plan(self.config, root, self._set_message, self._check_budget)
-        if self.config.content_digest:
+        await model_files.compare_with_plan(self.config.model, root, self._set_message, self._check_budget)
+        if self.config.model.content_digest:
             self.state = lifecycle.verified(self.state, seconds=time.monotonic() - begun)
         return await asyncio.to_thread(
-            model_files.engine_path, self.config, loadable_files(self.config.engine), root
+            model_files.engine_path, self.config.model, loadable_files(self.config.engine), root
         )
 
     def _update_fetch(self, progress: FetchProgress | None) -> None:
@@ -214,7 +216,8 @@ class Supervisor:
 
     def _check_budget(self) -> None:
         """Raises FailedError(StartupTimeout)."""
-        budget = startup_budget_seconds(self.config.weights_bytes, self._read_live().startup_timeout_seconds)
+        override = self._read_live().startup_timeout_seconds
+        budget = startup_budget_seconds(self.config.model.weights_bytes, override)
         failure = lifecycle.overdue(self.state, budget_seconds=budget, now=time.monotonic())
         if failure is not None:
             raise FailedError(failure)
@@ -227,12 +230,12 @@ class Supervisor:
     def _start(self, reaper: Reaper, command: tuple[str, ...]) -> EngineProcess:
         preflight.check_program(command, self._environment)
         self._enter(lifecycle.STARTING, "starting " + command[0])
-        store.write_report(self.config.state_dir, self.report())
+        store.write_report(self.config.paths.state_dir, self.report())
         try:
-            threads = machine.thread_variables(self.config.gpu_count, self._environment)
+            threads = machine.thread_variables(self.config.gpus.count, self._environment)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             own = observed_machine.with_bytecode(own, self._machine, self.config)
-            environment = {**own, ENV_ENGINE_FAILURE: store.engine_failure_path(self.config.state_dir)}
+            environment = {**own, ENV_ENGINE_FAILURE: store.engine_failure_path(self.config.paths.state_dir)}
             read, is_diagnostic = self._read_line, self._engine().names_cause
             self._child = reaper.start(
                 command, environment=environment, on_line=read, is_diagnostic=is_diagnostic
@@ -261,7 +264,7 @@ class Supervisor:
             await asyncio.wait({task})
 
     async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:
-        reported = store.read_engine_failure(self.config.state_dir)
+        reported = store.read_engine_failure(self.config.paths.state_dir)
         end = exit_of(child.exit_status.result(), kills_before, machine.out_of_memory_kills(), reported)
         return self._engine().classify(end, await child.final_output())
 
@@ -273,7 +276,7 @@ class Supervisor:
             client = await self._connect_engine(path)
             measurement = await self._measure(pid)
         await self._enter_serving(measurement, memory)
-        async with observed_machine.marked_in_use(self.config.cache_dir):
+        async with observed_machine.marked_in_use(self.config.paths.cache_dir):
             while True:
                 await self._watch_health(client, path, until=self._remeasurement_requested)
                 memory = MemoryWatch(self._machine, pid)
@@ -289,7 +292,7 @@ class Supervisor:
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
         detail = f": {measurement.message}" if measurement.message else ""
         self._enter(lifecycle.SERVING, f"measurement {measurement.state}{detail}")
-        store.write_report(self.config.state_dir, self.report())
+        store.write_report(self.config.paths.state_dir, self.report())
 
     def _remeasurement_requested(self) -> bool:
         return bool(pending_request(self._read_live(), self.state.measurement, os.uname().nodename))
@@ -396,7 +399,7 @@ class Supervisor:
         if lifecycle.is_wedged(self.state, now=time.monotonic()):
             raise FailedError(lifecycle.wedged_failure(self.state, now=time.monotonic()))
         if cut is not None:
-            write_termination(self.config.termination_log, codec.dumps(cut))
+            write_termination(self.config.paths.termination_log, codec.dumps(cut))
 
     async def _wait_until_idle(self, **until: Any) -> CutRequests | None:
         seconds, port = self.config.drain_seconds, self.config.engine_port

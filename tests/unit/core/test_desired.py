@@ -191,7 +191,7 @@ def test_a_claims_model_is_mounted_read_only() -> None:
     engine = containers(template("claim")["spec"])["engine"]
     (mount,) = [item for item in engine["volumeMounts"] if item["mountPath"] == "/models"]
     assert mount["readOnly"] is True
-    assert runtime_of(template("claim")["spec"]).model_path == "/models/smollm2"
+    assert runtime_of(template("claim")["spec"]).model.path == "/models/smollm2"
 
 
 def test_the_cache_is_written_by_fetch_and_read_by_the_engine() -> None:

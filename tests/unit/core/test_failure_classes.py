@@ -12,7 +12,6 @@ import pytest
 from benchmarks.planner.models import facts as model_facts
 from tacho_contract import codec
 from tacho_contract.failure import FAILURE_KINDS, Escalation, Failure, FailureClass
-from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import EngineStartup, Exit
@@ -31,6 +30,7 @@ from tacho_runtime.headers.source import changed as changed_files
 from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.supervisor import lifecycle, preflight
 from tacho_runtime.supervisor.engine_memory import quantization_failure
+from tests.launching import runtime_config
 from tools.harness.resources import CLAIM_SPEC, changed, resource
 from tools.harness.world import World
 from tools.mock.specs import cpu_node, smollm2
@@ -153,7 +153,7 @@ def too_slow() -> str:
 
 
 def loaded_unquantized() -> str:
-    asked = RuntimeConfig(
+    asked = runtime_config(
         revision="r",
         plan_key="k",
         engine="vllm",

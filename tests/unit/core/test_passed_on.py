@@ -56,7 +56,7 @@ def test_the_cache_type_and_the_split_over_gpus_reach_the_runtime() -> None:
     spec = changed(HUB_SPEC, quantization={"method": "gguf", "kvCacheDtype": "fp8"})
     found = launched(template(spec, gpu_plan(6, tensor_parallel=2, pipeline_parallel=3)))
     assert found.kv_cache_dtype == "fp8"
-    assert (found.tensor_parallel, found.pipeline_parallel, found.gpu_count) == (2, 3, 6)
+    assert (found.tensor_parallel, found.pipeline_parallel, found.gpus.count) == (2, 3, 6)
 
 
 def test_weights_nobody_predicted_are_said_to_be_none() -> None:

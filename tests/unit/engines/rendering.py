@@ -58,13 +58,13 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
     health = ""
     if plan.engine in startable():
         half = run_half(plan.engine)
-        command = half.command(config, config.model_path or "/models/m")
+        command = half.command(config, config.model.path or "/models/m")
         environment = dict(half.environment(config))
         health = half.health_path(config)
     said = json.loads(codec.dumps(plan))
     said.pop("contentDigest")
     parts = {
-        "compared": config.content_digest,
+        "compared": config.model.content_digest,
         "plan": {name: value for name, value in said.items() if name not in ("message", "alternatives")},
         "manifest": _without_config(template),
         "flag": command,

@@ -10,13 +10,13 @@ import pytest
 
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
-from tacho_contract.launch import RuntimeConfig
 from tacho_ctranslate2 import conversion
 from tacho_engines.base import Context, EngineRefusal, EngineStartup, Needs
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.core.manifests.containers import engine_resources
 from tacho_operator.core.planner.types import Prediction
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
+from tests.launching import changed, runtime_config
 from tests.unit.runtime.running import custom_config, running
 from tools.harness.resources import plan as make_plan, resource
 
@@ -111,7 +111,7 @@ def test_the_planned_limit_holds_the_converter():
 
 def run_config(**more):
     return dataclasses.replace(
-        RuntimeConfig(
+        runtime_config(
             revision="r",
             plan_key="k",
             engine="ctranslate2",
@@ -162,7 +162,7 @@ def small_disk(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_while_the_model_is_still_fetched(tmp_path, small_disk):
     """The model never comes, and nobody waits for it."""
-    config = dataclasses.replace(
+    config = changed(
         custom_config(tmp_path, fetch_dir=str(tmp_path / "fetch"), model_path=""),
         engine="ctranslate2",
         custom=None,
@@ -181,7 +181,7 @@ def test_a_disk_that_is_too_small_is_told_while_the_model_is_still_fetched(tmp_p
 
 
 def test_its_command():
-    config = RuntimeConfig(
+    config = runtime_config(
         revision="r",
         plan_key="k",
         engine="ctranslate2",

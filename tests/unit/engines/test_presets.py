@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planner.placements import host, placement
-from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_contract.launch import CustomEngine
 from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.profile import Preset
 from tacho_engines.registry import plan_half, presets, run_half
 from tacho_operator.core.planner.search import unlisted
+from tests.launching import runtime_config
 from tests.unit.engines.rendering import rendered
 from tests.unit.engines.test_effects import UNPARSED
 from tools.mock.specs import gpu_node
@@ -67,7 +68,7 @@ def command_line(preset: Preset, options: EngineOptions, gpus: int, method: str)
     ((tensor, pipeline),) = half.splits(spread)
     assert tensor * pipeline == gpus
     spread = replace(spread, tensor=tensor, pipeline=pipeline)
-    config = RuntimeConfig(
+    config = runtime_config(
         revision="r",
         plan_key="k",
         engine="custom",

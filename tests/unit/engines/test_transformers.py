@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planner.placements import host, placement
-from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import Architecture
 from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
@@ -17,6 +16,7 @@ from tacho_server.errors import LoadError
 from tacho_transformers import __main__ as launcher
 from tacho_transformers.backend import cache_blocks
 from tacho_transformers.loading import check_model
+from tests.launching import runtime_config
 from tools.mock.checkpoints import facts_of
 
 PLAN, RUN = plan_half("transformers"), run_half("transformers")
@@ -32,7 +32,7 @@ def of(method: str = "bnb-nf4", device=HOST, **more):
 @pytest.mark.parametrize("more", [{}, {"double_quant": False}, {"compute_dtype": "float32"}])
 def test_the_launcher_takes_every_switch_of_the_plan(method, more):
     words = PLAN.arguments(of(method, trust_remote_code=True, **more), Context(1000, 3))
-    config = RuntimeConfig(
+    config = runtime_config(
         revision="r",
         plan_key="k",
         engine="transformers",

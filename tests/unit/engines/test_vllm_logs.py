@@ -15,6 +15,7 @@ from tacho_engines.base import EngineStartup, Exit
 from tacho_engines.registry import run_half
 from tacho_runtime.supervisor.engine_memory import quantization_failure
 from tacho_runtime.supervisor.process import DIAGNOSTIC_AGE_LINES, TAIL_LINES, LogTail
+from tests.launching import runtime_config
 
 # ruff: noqa: E501 - lines of logs are quoted as they came
 LOGS = Path(__file__).parents[2] / "fixtures" / "vllm"
@@ -300,7 +301,7 @@ def config(**more: object) -> RuntimeConfig:
         "max_model_len": 2048,
         "concurrency": 4,
     }
-    return RuntimeConfig(**{**fields, **more})  # type: ignore[arg-type]
+    return runtime_config(**{**fields, **more})  # type: ignore[arg-type]
 
 
 def test_the_command_line():

@@ -13,6 +13,7 @@ from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.run import PLUGINS_SINCE
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
 from tacho_runtime.supervisor.observed_machine import with_cache
+from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
 
 BNB = {"bitsandbytes": "0.50.2"}
@@ -21,7 +22,7 @@ GGUF = {"gguf": "0.19.0"}
 
 
 def lacking(tmp_path: Path, method: str, packages: dict[str, str]) -> str:
-    config = dataclasses.replace(
+    config = changed(
         custom_config(tmp_path), engine="vllm", custom=None, quantization_method=method, gpu_count=0
     )
     failure = machine_failure(ObservedMachine(packages=packages), config, run_half("vllm").needs(config))
@@ -94,7 +95,7 @@ def test_a_missing_plugin_ends_the_start_before_the_model_is_waited_for(tmp_path
 def test_what_is_compiled_is_kept_in_the_folder_of_this_machine_and_image(
     tmp_path: Path, gpu_count: int
 ) -> None:
-    plan = dataclasses.replace(
+    plan = changed(
         custom_config(tmp_path),
         engine="vllm",
         custom=None,
@@ -105,12 +106,12 @@ def test_what_is_compiled_is_kept_in_the_folder_of_this_machine_and_image(
     second = with_cache(dataclasses.replace(plan, image="registry.example/vllm:2"), ObservedMachine())
     told = [run_half("vllm").environment(config) for config in (first, second)]
     for config, environment in zip((first, second), told, strict=True):
-        kept = vllm_caches(config)
+        kept = vllm_caches(config.paths.cache_dir)
         assert set(kept) >= {"VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
         assert {name: environment[name] for name in kept} == kept
         assert environment["HF_HUB_OFFLINE"] == "1"
         assert ("VLLM_CPU_OMP_THREADS_BIND" in environment) == (gpu_count == 0)
     assert told[0]["VLLM_CACHE_ROOT"] != told[1]["VLLM_CACHE_ROOT"]
-    assert not set(vllm_caches(first)) & set(
-        run_half("vllm").environment(dataclasses.replace(plan, cache_dir=""))
+    assert not set(vllm_caches(first.paths.cache_dir)) & set(
+        run_half("vllm").environment(changed(plan, cache_dir=""))
     )

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
-from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import Context, Placement
 from tacho_engines.registry import plan_half, run_half
+from tests.launching import runtime_config
 
 CHECKPOINTS = {
     "none": "llama-3.1-8b",
@@ -48,7 +48,7 @@ def lines(version: str) -> Iterator[tuple[str, ...]]:
         for context in (Context(256, 1), Context(8192, 16), Context(1024, 3000)):
             frozen = plan_half("vllm").arguments(asked, context)
             for entrypoint in ENTRYPOINTS:
-                config = RuntimeConfig(
+                config = runtime_config(
                     revision="r",
                     plan_key="k",
                     engine="vllm",

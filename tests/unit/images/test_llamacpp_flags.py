@@ -12,11 +12,12 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.launch import ENV_ENGINE_FAILURE, RuntimeConfig
+from tacho_contract.launch import ENV_ENGINE_FAILURE
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_llamacpp import preflight
 from tacho_llamacpp.flags import FLAGS, PROGRAM, Flag, UsageError, apply, parse
 from tacho_server.errors import LoadError, fail
+from tests.launching import runtime_config
 
 xllamacpp: Any = import_module("xllamacpp")
 
@@ -150,7 +151,7 @@ def test_variables_that_upstream_reads_are_refused_not_ignored() -> None:
 
 
 def test_what_the_runtime_passes_is_understood() -> None:
-    config = RuntimeConfig(
+    config = runtime_config(
         revision="r1",
         plan_key="k",
         engine="llamacpp",
@@ -160,7 +161,7 @@ def test_what_the_runtime_passes_is_understood() -> None:
         max_model_len=1024,
         concurrency=4,
     )
-    program, *arguments = LlamaCpp().command(config, config.model_path)
+    program, *arguments = LlamaCpp().command(config, config.model.path)
     params = params_for(arguments)
     assert program == "llama-server"
     assert (params.n_ctx, params.n_parallel, params.model_alias) == (4096, 4, {"smol"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.launch import CustomEngine, LiveConfig, ProbeSettings, RuntimeConfig
+from tests.launching import changed, runtime_config
 from tools.cluster.ports import free_port
 
 FAKE_CHILD = Path(__file__).with_name("fake_child.py")
@@ -31,7 +31,7 @@ DISABLED = LiveConfig(measure_key="m", probe=ProbeSettings(policy="Disabled"))
 def custom_config(folder: Path, *flags: str, **changes: Any) -> RuntimeConfig:
     """A configuration whose engine is the fake child with these flags."""
     command = (sys.executable, str(FAKE_CHILD), "--port", "$(TACHO_PORT)", *flags)
-    config = RuntimeConfig(
+    config = runtime_config(
         revision="demo-1",
         plan_key="plan",
         engine="custom",
@@ -48,7 +48,7 @@ def custom_config(folder: Path, *flags: str, **changes: Any) -> RuntimeConfig:
         termination_log=str(folder / "termination"),
         drain_seconds=20,
     )
-    return dataclasses.replace(config, **changes)
+    return changed(config, **changes)
 
 
 class Running:
@@ -98,7 +98,7 @@ class Running:
         return self.process.wait(self._patience_seconds)
 
     def failure(self) -> Failure:
-        return codec.loads(Failure, Path(self.config.termination_log).read_bytes())
+        return codec.loads(Failure, Path(self.config.paths.termination_log).read_bytes())
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
@@ -119,7 +119,7 @@ def running(
     ``stop_seconds`` stands in for the time between SIGTERM and SIGKILL, ``program`` for the runtime,
     ``patience_seconds`` for what is waited."""
     if live is not None:
-        Path(config.live_file).write_text(codec.dumps(live))
+        Path(config.paths.live_file).write_text(codec.dumps(live))
     document, log = folder / "config.json", folder / "log"
     document.write_text(codec.dumps(config))
     command = [*program, "run", "--config", str(document)]

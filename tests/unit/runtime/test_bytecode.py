@@ -14,10 +14,11 @@ import pytest
 from tacho_runtime.machine import caches
 from tacho_runtime.supervisor.machine_check import ObservedMachine
 from tacho_runtime.supervisor.observed_machine import observe, with_bytecode
+from tests.launching import changed
 from tests.unit.runtime.test_caches import CONFIG
 
 LACKS = ObservedMachine(compiled=False)
-KEPT = dataclasses.replace(CONFIG, cache_dir="/cache/k")
+KEPT = changed(CONFIG, cache_dir="/cache/k")
 
 
 @pytest.fixture

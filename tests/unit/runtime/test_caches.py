@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.launch import RuntimeConfig
 from tacho_engines.registry import run_half
 from tacho_engines.shared.default_run import compile_caches, vllm_caches
 from tacho_runtime.machine import caches
 from tacho_runtime.machine.gpus import Gpu, Gpus
 from tacho_runtime.supervisor.machine_check import ObservedMachine
 from tacho_runtime.supervisor.observed_machine import with_cache
+from tests.launching import changed, runtime_config
 
 KEY = caches.cache_key(
     engine="vllm", image="vllm:1", packages="ab", gpu="NVIDIA-L4", driver="580", cpu="EPYC"
 )
-CONFIG = RuntimeConfig(
+CONFIG = runtime_config(
     revision="r",
     plan_key="p",
     engine="custom",
@@ -166,31 +166,33 @@ def test_installed_files_make_the_digest(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_falls_back_to_the_pods_own(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    config = dataclasses.replace(CONFIG, cache_dir=str(blocked / "x"), state_dir=str(tmp_path / "state"))
+    config = changed(CONFIG, cache_dir=str(blocked / "x"), state_dir=str(tmp_path / "state"))
     found = with_cache(config, ObservedMachine())
-    assert found.cache_dir.startswith(str(tmp_path / "state" / "cache"))
-    nowhere = dataclasses.replace(config, state_dir=str(blocked / "state"))
-    assert with_cache(nowhere, ObservedMachine()).cache_dir == ""
+    assert found.paths.cache_dir.startswith(str(tmp_path / "state" / "cache"))
+    nowhere = changed(config, state_dir=str(blocked / "state"))
+    assert with_cache(nowhere, ObservedMachine()).paths.cache_dir == ""
 
 
 def test_another_machine_or_image_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path))
+    config = changed(CONFIG, cache_dir=str(tmp_path))
     l4 = Gpus(devices=(Gpu(index=0, product="NVIDIA-L4"),), driver_version="580")
     newer = dataclasses.replace(l4, driver_version="590")
     folders = {
-        with_cache(config, ObservedMachine()).cache_dir,
-        with_cache(config, ObservedMachine(gpus=l4)).cache_dir,
-        with_cache(config, ObservedMachine(gpus=newer)).cache_dir,
-        with_cache(config, ObservedMachine(packages_digest="x")).cache_dir,
-        with_cache(dataclasses.replace(config, image="registry.example/vllm:2"), ObservedMachine()).cache_dir,
+        with_cache(config, ObservedMachine()).paths.cache_dir,
+        with_cache(config, ObservedMachine(gpus=l4)).paths.cache_dir,
+        with_cache(config, ObservedMachine(gpus=newer)).paths.cache_dir,
+        with_cache(config, ObservedMachine(packages_digest="x")).paths.cache_dir,
+        with_cache(
+            dataclasses.replace(config, image="registry.example/vllm:2"), ObservedMachine()
+        ).paths.cache_dir,
     }
     assert len(folders) == 5
-    assert with_cache(config, ObservedMachine()).cache_dir in folders
+    assert with_cache(config, ObservedMachine()).paths.cache_dir in folders
 
 
 def test_engines_are_told_of_the_folder() -> None:
-    kept = dataclasses.replace(CONFIG, cache_dir="/cache/k")
-    assert run_half("custom").environment(kept) == vllm_caches(kept)
-    assert run_half("transformers").environment(kept) == compile_caches(kept)
-    assert {value.rpartition("/")[0] for value in vllm_caches(kept).values()} == {"/cache/k"}
-    assert compile_caches(CONFIG) == vllm_caches(CONFIG) == {}
+    kept = changed(CONFIG, cache_dir="/cache/k")
+    assert run_half("custom").environment(kept) == vllm_caches("/cache/k")
+    assert run_half("transformers").environment(kept) == compile_caches("/cache/k")
+    assert {value.rpartition("/")[0] for value in vllm_caches("/cache/k").values()} == {"/cache/k"}
+    assert compile_caches("") == vllm_caches("") == {}

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tacho_contract import codec
 from tacho_contract.failure import FailedError
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import RuntimeConfig, local_url
+from tacho_contract.launch import local_url
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import (
     LOAD_LIMIT_BYTES,
@@ -27,8 +27,9 @@ from tacho_runtime.http.metrics import render
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle, store
 from tacho_runtime.supervisor.documents import encode, encode_load, make_load, make_report, run_of
+from tests.launching import runtime_config
 
-CONFIG = RuntimeConfig(
+CONFIG = runtime_config(
     revision="demo-1",
     plan_key="plan",
     engine="custom",

@@ -21,10 +21,11 @@ from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
 from tacho_runtime.probe.load.counters import parse_counters
 from tacho_runtime.supervisor.documents import make_load
+from tests.launching import changed, runtime_config
 
 TWO_FRONT_ENDS = Path(__file__).parents[2] / "fixtures" / "vllm" / "cpu-0.32" / "two-front-ends.prom"
 ENGINES = tuple(run_half(name) for name in startable())
-CONFIG = RuntimeConfig(
+CONFIG = runtime_config(
     revision="r",
     plan_key="p",
     engine="llamacpp",
@@ -38,7 +39,7 @@ CONFIG = RuntimeConfig(
 
 
 def custom(*command: str, **changes: object) -> RuntimeConfig:
-    return dataclasses.replace(CONFIG, engine="custom", custom=CustomEngine(command=command), **changes)  # type: ignore[arg-type]
+    return changed(CONFIG, engine="custom", custom=CustomEngine(command=command), **changes)  # type: ignore[arg-type]
 
 
 def test_llama_server_gets_a_context_for_all_slots_and_the_users_arguments_last() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.launch import RuntimeConfig, ServiceLevel
+from tacho_contract.launch import ServiceLevel
 from tacho_contract.report import MAX_EDGES, latency_histogram
 from tacho_contract.units import GIB
 from tacho_engines.base import Needs, PackageNeed
@@ -17,8 +17,9 @@ from tacho_engines.vllm.run import VLLM_TPOT_EDGES, VLLM_TTFT_EDGES, Vllm
 from tacho_operator.core.autoscaling.algorithm.attainment import within
 from tacho_runtime.machine.gpus import Gpu, GpuProcess, Gpus
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure, shared_gpu, switches
+from tests.launching import changed, runtime_config
 
-PLAN = RuntimeConfig(
+PLAN = runtime_config(
     revision="r",
     plan_key="p",
     engine="vllm",
@@ -201,12 +202,12 @@ def test_what_is_not_known_or_does_not_matter_refuses_nothing(machine: ObservedM
     ],
 )
 def test_slices_and_shares_are_of_their_whole_gpu(planned: str, seen: str) -> None:
-    plan = dataclasses.replace(PLAN, gpu_product=planned)
+    plan = changed(PLAN, gpu_product=planned)
     assert machine_failure(having(product=seen), plan, NEEDS) is None
 
 
 def test_several_slices_may_be_of_one_gpu() -> None:
-    two = dataclasses.replace(PLAN, gpu_count=2)
+    two = changed(PLAN, gpu_count=2)
     assert machine_failure(having(sliced=True), two, NEEDS) is None
     assert machine_failure(having(sliced=False), two, NEEDS) is not None
 
@@ -215,7 +216,7 @@ def test_only_the_gpus_that_are_used_count() -> None:
     other = dataclasses.replace(H200, index=1, product="NVIDIA-L4", free_bytes=0, fault="lost")
     machine = dataclasses.replace(GOOD, gpus=Gpus(devices=(H200, other), driver_version="1", cuda=(13, 0)))
     assert machine_failure(machine, PLAN, NEEDS) is None
-    two = machine_failure(machine, dataclasses.replace(PLAN, gpu_count=2), NEEDS)
+    two = machine_failure(machine, changed(PLAN, gpu_count=2), NEEDS)
     assert two is not None
     assert two.message == "GPU 1: lost"
 
@@ -233,7 +234,7 @@ def test_a_plan_for_the_cpu_looks_at_no_gpu(
 ) -> None:
     gpu = Gpu(index=0, product=product, capability=capability, free_bytes=free, sliced=sliced)
     machine = dataclasses.replace(GOOD, gpus=Gpus(devices=(gpu,) * count, cuda=cuda))
-    assert machine_failure(machine, dataclasses.replace(PLAN, gpu_count=0), NEEDS) is None
+    assert machine_failure(machine, changed(PLAN, gpu_count=0), NEEDS) is None
     failure = machine_failure(machine, PLAN, NEEDS)
     assert failure is None or (failure.message and failure.next_step)
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tacho_contract.launch import Again, LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.launch import Again, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Baseline, Environment, Measurement, Workload
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import measuring
 from tacho_runtime.supervisor.measuring import MeasuredPod, MeasurementRun, target_of
+from tests.launching import runtime_config
 
-CONFIG = RuntimeConfig(
+CONFIG = runtime_config(
     revision="r",
     plan_key="plan",
     engine="custom",

@@ -19,6 +19,7 @@ from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers.digests import HashProgress
 from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.supervisor.model_files import check_content, engine_path
+from tests.launching import changed, runtime_config
 from tests.unit.runtime.running import custom_config, running
 from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
 from tools.mock import ggufs
@@ -34,7 +35,7 @@ def planned(
     asked = InspectConfig(uri=FileUri(str(root)), engine=engine, parse=parse, verification=verification)
     facts = inspect(asked).facts
     assert facts is not None
-    return RuntimeConfig(
+    return runtime_config(
         revision="r",
         plan_key="p",
         engine=engine or "llamacpp",
@@ -122,7 +123,7 @@ def test_the_planned_model_passes(tmp_path: Path, name: str) -> None:
     root = make(tmp_path / "model")
     config = planned(root)
     change(root)
-    check_content(config, str(root))
+    check_content(config.model, str(root))
 
 
 def test_what_is_beside_a_model_is_not_inspected(tmp_path: Path) -> None:
@@ -131,8 +132,8 @@ def test_what_is_beside_a_model_is_not_inspected(tmp_path: Path) -> None:
     alone = planned(root)
     keep_beside(root, "tacho-compiled/k/model.gguf", ".nfs01.gguf", ".git/x.gguf")
     assert planned(root) == alone
-    everything = dataclasses.replace(alone, files=("*",))
-    assert engine_path(everything, loadable_files("llamacpp"), str(root)) == str(root / "model.gguf")
+    everything = changed(alone, files=("*",))
+    assert engine_path(everything.model, loadable_files("llamacpp"), str(root)) == str(root / "model.gguf")
     compiled = planned(sharded_folder(tmp_path / "other"), "custom", parse=False)
     keep_beside(tmp_path / "other", "tacho-compiled/k/code.so", ".nfs01")
     assert planned(tmp_path / "other", "custom", parse=False) == compiled
@@ -145,19 +146,19 @@ def test_another_model_is_told_with_what_helps(tmp_path: Path, name: str) -> Non
     config = planned(root)
     change(root)
     with pytest.raises(FailedError) as caught:
-        check_content(config, str(root))
+        check_content(config.model, str(root))
     assert caught.value.failure.failure_class == "ModelChanged"
     assert "tacho.dev/replan" in caught.value.failure.next_step
 
 
 def test_one_file_and_a_model_that_is_not_parsed(tmp_path: Path) -> None:
     root = gguf_folder(tmp_path / "model")
-    check_content(planned(root / "model.gguf"), str(root / "model.gguf"))
+    check_content(planned(root / "model.gguf").model, str(root / "model.gguf"))
     custom = planned(root, "custom", parse=False)
-    check_content(custom, str(root))
+    check_content(custom.model, str(root))
     overwrite(root / "model.gguf", 20, b"\xff\xff")
     with pytest.raises(FailedError):
-        check_content(custom, str(root))
+        check_content(custom.model, str(root))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_what_no_engine_reads_may_be_added(tmp_path: Path, added: str) -> None:
         config = planned(root)
         (root / added).parent.mkdir(parents=True, exist_ok=True)
         (root / added).write_text("{}")
-        check_content(config, str(root))
+        check_content(config.model, str(root))
 
 
 def other_weights(folder: Path) -> None:
@@ -182,9 +183,9 @@ def test_weights_alone_are_not_read(tmp_path: Path) -> None:
     """What a look at headers cannot see, and is documented as such."""
     root = gguf_folder(tmp_path / "model")
     config = planned(root)
-    assert config.content_digest == ""
+    assert config.model.content_digest == ""
     other_weights(root)
-    check_content(config, str(root))
+    check_content(config.model, str(root))
 
 
 @pytest.mark.parametrize("make", [gguf_folder, sharded_folder])
@@ -195,11 +196,11 @@ def test_weights_alone_are_noticed_where_every_byte_counts(
     root = make(tmp_path / "model")
     config = planned(root, verification=FULL, parse=parse)
     if not parse:
-        config = dataclasses.replace(config, model_digest="")  # as the operator does for custom engines
-    check_content(config, str(root))
+        config = changed(config, model_digest="")  # as the operator does for custom engines
+    check_content(config.model, str(root))
     other_weights(root)
     with pytest.raises(FailedError, match="another content") as caught:
-        check_content(config, str(root))
+        check_content(config.model, str(root))
     assert caught.value.failure.failure_class == "ModelChanged"
     assert "tacho.dev/replan" in caught.value.failure.next_step
 
@@ -211,7 +212,7 @@ def test_every_byte_is_no_reason_to_look_at_less(tmp_path: Path, name: str) -> N
     config = planned(root, verification=FULL)
     change(root)
     with contextlib.nullcontext() if name in SAME else pytest.raises(FailedError):
-        check_content(config, str(root))
+        check_content(config.model, str(root))
 
 
 def test_a_reading_that_is_stopped_ends_and_blames_nobody(tmp_path: Path) -> None:
@@ -219,23 +220,23 @@ def test_a_reading_that_is_stopped_ends_and_blames_nobody(tmp_path: Path) -> Non
     config = planned(root, verification=FULL)
     reading = HashProgress()
     reading.stopped.set()
-    check_content(config, str(root), reading)
+    check_content(config.model, str(root), reading)
     assert (reading.done_bytes, reading.total_bytes) == (0, (root / "model.gguf").stat().st_size)
 
 
 def test_a_plan_of_an_older_operator_names_no_digest(tmp_path: Path) -> None:
-    check_content(dataclasses.replace(planned(gguf_folder(tmp_path / "model")), model_digest=""), "/nowhere")
+    check_content(changed(planned(gguf_folder(tmp_path / "model")), model_digest="").model, "/nowhere")
 
 
 def test_the_engine_is_not_started_with_another_model(tmp_path: Path) -> None:
     root = gguf_folder(tmp_path / "model")
-    known = planned(root)
+    known = planned(root).model
     config = custom_config(
         tmp_path,
         model_path=str(root),
-        files=known.files,
+        files=known.globs,
         files_digest=known.files_digest,
-        model_digest=known.model_digest,
+        model_digest=known.headers_digest,
     )
     os.truncate(root / "model.gguf", 100)
     with running(config, tmp_path) as runtime:
@@ -249,8 +250,7 @@ def test_llamacpp_serves_the_planned_model_and_no_other(tmp_path: Path) -> None:
     root = tmp_path / "model.gguf"
     root.symlink_to(model_file())
     known = planned(root, "llamacpp")
-    fields = {name: getattr(known, name) for name in ("model_path", "files", "files_digest", "model_digest")}
-    config = llamacpp_config(tmp_path, **fields)
+    config = dataclasses.replace(llamacpp_config(tmp_path), model=known.model)
     with running(config, tmp_path) as runtime:
         runtime.until_ready()
         assert runtime.stop() == 0
@@ -267,8 +267,7 @@ def test_llamacpp_is_not_started_with_weights_that_were_replaced(tmp_path: Path)
     root.mkdir()
     shutil.copy(model_file(), root / "model.gguf")
     known = planned(root, "llamacpp", verification=FULL)
-    names = ("model_path", "files", "model_file", "files_digest", "model_digest", "content_digest")
-    config = llamacpp_config(tmp_path, **{name: getattr(known, name) for name in names})
+    config = dataclasses.replace(llamacpp_config(tmp_path), model=known.model)
     with running(config, tmp_path) as runtime:
         runtime.until_ready()
         startup = runtime.report()["startup"]

@@ -12,8 +12,9 @@ from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_engines.run_parts import loadable_files
 from tacho_runtime.supervisor.model_files import engine_path
+from tests.launching import changed, runtime_config
 
-LLAMACPP = RuntimeConfig(
+LLAMACPP = runtime_config(
     revision="r",
     plan_key="p",
     engine="llamacpp",
@@ -25,7 +26,7 @@ LLAMACPP = RuntimeConfig(
 
 
 def path_of(config: RuntimeConfig, root: str) -> str:
-    return engine_path(config, loadable_files(config.engine), root)
+    return engine_path(config.model, loadable_files(config.engine), root)
 
 
 def make(folder: Path, *names: str, content: bytes = b"GGUF\x03\0\0\0") -> None:
@@ -37,7 +38,7 @@ def make(folder: Path, *names: str, content: bytes = b"GGUF\x03\0\0\0") -> None:
 
 def failed(folder: Path, **changes: Any) -> tuple[str, str]:
     with pytest.raises(FailedError) as raised:
-        path_of(dataclasses.replace(LLAMACPP, **changes), str(folder))
+        path_of(changed(LLAMACPP, **changes), str(folder))
     failure = raised.value.failure
     assert "spec.model" in failure.next_step or "again" in failure.next_step
     return failure.failure_class, failure.message
@@ -45,7 +46,7 @@ def failed(folder: Path, **changes: Any) -> tuple[str, str]:
 
 def test_the_plans_file_needs_no_search(tmp_path: Path) -> None:
     make(tmp_path, "a.gguf", "b.gguf")
-    config = dataclasses.replace(LLAMACPP, model_file="b.gguf")
+    config = changed(LLAMACPP, model_file="b.gguf")
     assert path_of(config, str(tmp_path)) == str(tmp_path / "b.gguf")
 
 
@@ -56,7 +57,7 @@ def test_a_file_may_be_named_itself(tmp_path: Path) -> None:
 
 def test_a_split_model_is_its_first_part(tmp_path: Path) -> None:
     make(tmp_path, *(f"m-0000{index}-of-00003.gguf" for index in (1, 2, 3)))
-    config = dataclasses.replace(LLAMACPP, model_file="m-00001-of-00003.gguf")
+    config = changed(LLAMACPP, model_file="m-00001-of-00003.gguf")
     assert path_of(config, str(tmp_path)) == str(tmp_path / "m-00001-of-00003.gguf")
 
 
@@ -104,4 +105,4 @@ def test_other_engines_get_the_folder(tmp_path: Path) -> None:
     config = dataclasses.replace(LLAMACPP, engine="custom", custom=CustomEngine(command=("x",)))
     assert path_of(config, str(tmp_path)) == str(tmp_path)
     with pytest.raises(FailedError, match=r"no file .* matches \*\.bin"):
-        path_of(dataclasses.replace(config, files=("*.bin",)), str(tmp_path))
+        path_of(changed(config, files=("*.bin",)), str(tmp_path))

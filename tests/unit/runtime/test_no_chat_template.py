@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import urllib.request
 from pathlib import Path
@@ -16,6 +15,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_runtime.hub.inspect import inspect
+from tests.launching import changed
 from tests.unit.runtime.running import Running, running
 from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
 from tools.harness.resources import CONFIG
@@ -82,7 +82,7 @@ def test_llamacpp_answers_chats_as_chatml_and_completions_as_ever(
 ) -> None:
     """The plan says aloud what llama.cpp does in silence: both format the same prompt."""
     plan = planned(mute_model)
-    config = dataclasses.replace(
+    config = changed(
         llamacpp_config(tmp_path, model_path=str(mute_model)),
         files=("mute.gguf",),
         extra_args=plan.arguments if as_planned else (),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from tacho_contract import SCHEMA
 from tacho_contract.failure import FailedError
-from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_contract.launch import CustomEngine
 from tacho_engines.registry import run_half
 from tacho_runtime.machine import processes
 from tacho_runtime.supervisor.preflight import (
@@ -21,8 +20,9 @@ from tacho_runtime.supervisor.preflight import (
     config_problems,
     port_failure,
 )
+from tests.launching import changed, runtime_config
 
-GOOD = RuntimeConfig(
+GOOD = runtime_config(
     revision="r",
     plan_key="p",
     engine="llamacpp",
@@ -54,7 +54,7 @@ def test_a_good_configuration_has_no_problems() -> None:
     ],
 )
 def test_each_contradiction_is_named(changes: dict[str, object], words: str) -> None:
-    config = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
+    config = changed(GOOD, **changes)  # type: ignore[arg-type]
     (problem,) = config_problems(config, run_half(config.engine))
     assert words in problem
 

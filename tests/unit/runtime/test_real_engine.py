@@ -18,6 +18,7 @@ import pytest
 
 from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Workload
+from tests.launching import changed
 from tests.unit.runtime.running import Running, custom_config, running
 
 LIVE = LiveConfig(
@@ -37,7 +38,7 @@ def model_file() -> Path:
 
 
 def llamacpp_config(folder: Path, **changes: Any) -> RuntimeConfig:
-    config = dataclasses.replace(
+    config = changed(
         custom_config(folder),
         engine="llamacpp",
         custom=None,
@@ -49,7 +50,7 @@ def llamacpp_config(folder: Path, **changes: Any) -> RuntimeConfig:
         max_model_len=512,
         drain_seconds=100,
     )
-    return dataclasses.replace(config, **changes)
+    return changed(config, **changes)
 
 
 def complete(runtime: Running, tokens: int) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_becomes_ready_and_drains_when_asked(tmp_path: Path) -> None:
         assert "Disabled" in report["measurement"]["message"]
         assert report["startup"]["total"] >= 2
         assert runtime.stop() == 0
-    assert not Path(runtime.config.termination_log).exists()
+    assert not Path(runtime.config.paths.termination_log).exists()
 
 
 def test_engine_runs_in_its_own_session_without_the_runtimes_configuration(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_waits_for_running_requests_with_readiness_off(tmp_path: Path) -> None:
         count.write_text("0")
         assert runtime.ended() == 0
     assert "no requests left" in runtime.log()
-    assert not Path(runtime.config.termination_log).exists(), "nothing was cut"
+    assert not Path(runtime.config.paths.termination_log).exists(), "nothing was cut"
 
 
 def test_counts_connections_where_the_engine_counts_nothing(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_drain_ends_with_its_time(tmp_path: Path) -> None:
         runtime.until_ready()
         assert runtime.stop() == 0
     assert "the drain time is over with 1 request left" in runtime.log()
-    cut = codec.loads(CutRequests, Path(config.termination_log).read_text())
+    cut = codec.loads(CutRequests, Path(config.paths.termination_log).read_text())
     assert cut == CutRequests(drain_seconds=1, cut_requests=1)
 
 
@@ -192,7 +192,7 @@ def test_startup_budget_is_read_anew_while_the_engine_starts(tmp_path: Path) -> 
     with running(custom_config(tmp_path, "--healthy-after", "600"), tmp_path) as runtime:
         runtime.until(lambda: "503" in runtime.report().get("message", ""), "the engine's first answer")
         shorter = dataclasses.replace(DISABLED, startup_timeout_seconds=1)
-        Path(runtime.config.live_file).write_text(codec.dumps(shorter))
+        Path(runtime.config.paths.live_file).write_text(codec.dumps(shorter))
         assert runtime.ended() == 1
     failure = runtime.failure()
     assert failure.failure_class == "StartupTimeout"
@@ -312,7 +312,7 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
         runtime.until_ready()
         before = runtime.report()["startup"]
         mine = Again(request="disrupt-1", hostname=os.uname().nodename)
-        replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=mine)))
+        replace_file(Path(config.paths.live_file), codec.dumps(dataclasses.replace(live, again=mine)))
         runtime.until(lambda: "waiting for 1" in runtime.report().get("message", ""), "the leave")
         assert runtime.get("/readyz")[0] == 503, "no request may come while it is measured"
         assert runtime.get("/livez")[0] == 200
@@ -324,7 +324,7 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
         assert answered["measurement"]["observedTime"] != "2026-01-02T03:04:05Z"
         assert answered["startup"] == before, "it is no part of the start"
         other = Again(request="disrupt-2", hostname="another-pod")
-        replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=other)))
+        replace_file(Path(config.paths.live_file), codec.dumps(dataclasses.replace(live, again=other)))
         time.sleep(1.5)
         assert runtime.report()["phase"] == "Serving"
         assert runtime.stop() == 0

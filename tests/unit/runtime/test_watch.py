@@ -24,6 +24,7 @@ from tacho_runtime.machine import caches, processes
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
 from tacho_runtime.supervisor import engine_memory, observed_machine
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
+from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
 from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
 
@@ -135,11 +136,11 @@ async def test_room_is_looked_for_where_the_engine_will_write(
         monkeypatch.setattr(observed_machine.caches, "opened", refused)
     config = custom_config(tmp_path, cache_dir=str(claim))
     _, chosen, failure = await observed_machine.check_machine(config, Converting(), {"PATH": os.defpath})
-    assert chosen.cache_dir.startswith(str(claim)) is claim_is_written
+    assert chosen.paths.cache_dir.startswith(str(claim)) is claim_is_written
     assert (failure is not None) is full
     if failure is not None:
         assert failure.failure_class == FailureClass.DISK_FULL
-        assert chosen.cache_dir in failure.message
+        assert chosen.paths.cache_dir in failure.message
 
 
 @pytest.mark.parametrize(
@@ -155,10 +156,8 @@ async def test_of_what_is_kept_one_model_at_most_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, int], free: int, full: bool
 ) -> None:
     config = custom_config(tmp_path, cache_dir=str(tmp_path / "claim"))
-    place = Path(observed_machine.with_cache(config, ObservedMachine()).cache_dir)
-    monkeypatch.setattr(
-        observed_machine, "with_cache", lambda given, _: dataclasses.replace(given, cache_dir=str(place))
-    )
+    place = Path(observed_machine.with_cache(config, ObservedMachine()).paths.cache_dir)
+    monkeypatch.setattr(observed_machine, "with_cache", lambda given, _: changed(given, cache_dir=str(place)))
     for name, size in kept.items():
         file = place / "converted" / name / "model.bin"
         file.parent.mkdir(parents=True)

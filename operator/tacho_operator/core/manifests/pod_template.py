@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 
 from tacho_contract.fetch import FetchConfig
-from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_contract.launch import CustomEngine, PlannedGpus, PlannedModel, RuntimeConfig, RuntimePaths
 from tacho_contract.pod import CACHE_DIR, FETCH_DIR, HEALTH_PATH
 from tacho_contract.uri import HubUri
 from tacho_engines.registry import engine_profile, presets
@@ -116,32 +116,42 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         plan_key=plan_key,
         engine=plan.engine,
         entrypoint=plan.entrypoint,
-        model_path=volumes.mounted_path(source),
-        files=plan.files.globs,
-        model_file=plan.files.model_file,
-        files_digest=plan.files.files_digest,
-        model_digest="" if isinstance(source, HubUri) or not parsed else plan.files.digest,
-        content_digest=plan.files.content_digest,
+        model=PlannedModel(
+            path=volumes.mounted_path(source),
+            globs=plan.files.globs,
+            file=plan.files.model_file,
+            files_digest=plan.files.files_digest,
+            headers_digest="" if isinstance(source, HubUri) or not parsed else plan.files.digest,
+            content_digest=plan.files.content_digest,
+            weights_bytes=plan.files.total_bytes,
+        ),
         served_name=resource.spec.model.served_name or resource.metadata.name,
         max_model_len=plan.max_model_len,
         concurrency=plan.concurrency,
         tensor_parallel=plan.tensor_parallel,
         pipeline_parallel=plan.pipeline_parallel,
-        gpu_count=plan.gpu_count,
-        gpu_product=plan.gpu_product if plan.gpu_count else "",
-        gpu_least_capability=_least_capability(plan) if plan.gpu_count else "",
-        gpu_needed_bytes=_required_gpu_bytes(plan) if plan.gpu_count else 0,
+        gpus=_planned_gpus(plan) if plan.gpu_count else PlannedGpus(),
         quantization_method=plan.quantization_method,
         kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
         extra_args=(*plan.arguments, *(engine.extra_args if engine else ())),
         custom=_custom(custom) if custom else None,
         engine_port=containers.engine_port(resource),
-        weights_bytes=plan.files.total_bytes,
         predicted_weights_bytes=plan.predicted.weights_bytes or 0,
         image=plan.image,
-        cache_dir=CACHE_DIR if volumes.cache_claim(resource, plan.engine) else "",
-        fetch_dir=FETCH_DIR if isinstance(source, HubUri) else "",
+        paths=RuntimePaths(
+            cache_dir=CACHE_DIR if volumes.cache_claim(resource, plan.engine) else "",
+            fetch_dir=FETCH_DIR if isinstance(source, HubUri) else "",
+        ),
         drain_seconds=max(1, drain),
+    )
+
+
+def _planned_gpus(plan: ModelPlan) -> PlannedGpus:
+    return PlannedGpus(
+        count=plan.gpu_count,
+        product=plan.gpu_product,
+        least_capability=_least_capability(plan),
+        needed_bytes=_required_gpu_bytes(plan),
     )
 
 
