@@ -66,6 +66,19 @@ images: $(STAMP) ## Build the images: tacho, the engines, the test servers (root
 push: $(STAMP) ## Put what is built into REGISTRY=…, named as the chart wants it (`buildah login` first)
 	@$(PY) -m tools.images push --registry "$(REGISTRY)"
 
+.PHONY: release audit
+release: $(STAMP) ## Build, sign and package VERSION=… for REGISTRY=… with KEY=… (root; DRY_RUN=1: say what)
+	@$(PY) -m tools.release --version "$(VERSION)" --registry "$(REGISTRY)" --key "$(KEY)" $(if $(DRY_RUN),--dry-run)
+
+AUDIT := build/audit/packages
+audit: $(AUDIT)/.installed ## Look every locked package up in the advisory database; fails where none answers
+	@PYTHONPATH=$(AUDIT) $(PY) -m tools.audit
+
+$(AUDIT)/.installed: requirements/audit.txt $(STAMP)
+	@rm -rf $(AUDIT)
+	@$(BIN)/uv pip install -q --python $(PY) --target $(AUDIT) --require-hashes -r requirements/audit.txt
+	@touch $@
+
 .PHONY: demo
 demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat (ENGINE=vllm, transformers)
 	@$(PY) -m tools.demo --cluster $(CLUSTER) --engine $(ENGINE)
@@ -76,13 +89,14 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 
 # --- tests -----------------------------------------------------------------------------------------
 TIERS := lint types unit wiring pages engines charts api e2e
-PARTS := properties probe engines autoscaling e2e scalers
+PARTS := properties probe engines autoscaling e2e scalers release
 .PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%)
 test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
 	@$(PY) -m tools.tiers ci
 
 nightly: $(STAMP) $(if $(filter properties probe,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
 	@$(if $(filter-out scalers,$(PART)),:,$(PY) -m tools.cluster build keda)
+	@$(if $(filter-out release,$(PART)),:,$(PY) -m tools.cluster build cosign syft)
 	@$(PY) -m tools.tiers nightly $(PART)
 
 ahead: engines-env cluster-build images ## What the tiers download and build, so that they need not
@@ -137,6 +151,9 @@ nightly-e2e: $(STAMP)
 
 nightly-scalers: $(STAMP)
 	$(PYTEST) tests/nightly/scalers
+
+nightly-release: $(STAMP)
+	$(PYTEST) tests/nightly/release
 
 # What it needs lies in a folder of its own: nothing else is to depend on it.
 MUTATION := build/mutation/packages

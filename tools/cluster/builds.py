@@ -88,7 +88,24 @@ KEDA = Module(
     link_flags=f"-s -w -X github.com/kedacore/keda/v2/version.Version={KEDA_VERSION}",
     programs=(),
 )
-MODULES = {module.name: module for module in (CLUSTER, HELM, DEVICE_PLUGIN, KEDA)}
+COSIGN = Module(
+    name="cosign",
+    folder=HERE / "go-tools" / "cosign",
+    packages=(
+        "github.com/sigstore/cosign/v3/cmd/cosign",
+        "github.com/google/go-containerregistry/cmd/registry",
+    ),
+    link_flags="-s -w",
+    programs=(),
+)
+SYFT = Module(
+    name="syft",
+    folder=HERE / "go-tools" / "syft",
+    packages=("github.com/anchore/syft/cmd/syft",),
+    link_flags="-s -w",
+    programs=(),
+)
+MODULES = {module.name: module for module in (CLUSTER, HELM, DEVICE_PLUGIN, KEDA, COSIGN, SYFT)}
 
 
 def source_of(module: Module, path: str, say: Say) -> Path:

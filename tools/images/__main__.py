@@ -71,8 +71,8 @@ def base_reference() -> str:
     """TACHO_IMAGE_BASE if set, else the base made here, imported into buildah's storage once."""
     if named := os.environ.get(BASE_VARIABLE):
         return named
-    reference = f"{catalog.REPOSITORY}/tacho-base:{base.recipe_key()}"
     archive = base.archive()
+    reference = f"{catalog.REPOSITORY}/tacho-base:{archive.stem.partition('-')[2]}"
     if not buildah.exists(reference):
         with step("importing the base"):
             buildah.import_base(archive, reference)
@@ -167,6 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
     parser.add_argument("verb", choices=("build", "base", "wheels", "list", "push"))
     parser.add_argument("--only", metavar="NAME", help="one image, with what it is built on")
+    parser.add_argument("--fresh", action="store_true", help="for base: with the packages of today")
     parser.add_argument("--registry", help="for push: where to, e.g. registry.example.com/team")
     options = parser.parse_args()
     ended_by_signals()
@@ -176,7 +177,7 @@ def main() -> int:
         if options.verb == "build":
             say(report(build(*([options.only] if options.only else []))))
         elif options.verb == "base":
-            say(str(base.archive()))
+            say(str(base.archive(fresh=options.fresh)))
         elif options.verb == "wheels":
             download_wheels()
         elif options.verb == "push":

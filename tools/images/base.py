@@ -1,7 +1,8 @@
 """The base of the images where no registry can be reached: Debian 12 with Python, made by mmdebstrap.
 
 It stands in for ``python:3.11-slim-bookworm``, which the Dockerfiles name, and the other way round:
-the same Debian release, the same minor version of Python.
+the same Debian release, the same minor version of Python. Its packages are those of the day it was made, with
+Debian's security fixes, so it has an age: a release refuses one that is too old (tools/release.py).
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from .. import cache
-from ..steps import run, step
+from ..steps import StepError, run, step
 from . import machine
 
 SUITE = "bookworm"
+SECURITY = f"{SUITE}-security"
 PACKAGES = ("python3", "ca-certificates", "libgomp1", "libnuma1", "netbase", "tzdata")
 OPTIONS = (
     "--mode=root",
@@ -35,27 +39,49 @@ NEEDED_BYTES = 2 * 10**9
 
 
 def recipe_key() -> str:
-    return hashlib.sha256("\0".join([SUITE, *OPTIONS]).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join([SUITE, SECURITY, *OPTIONS]).encode()).hexdigest()[:12]
 
 
-def archive() -> Path:
-    """The root file system as a tar, from the cache or made now."""
-    place = cache.folder("base") / f"{SUITE}-{recipe_key()}.tar"
-    if place.is_file():
-        return place
+def newest() -> Path | None:
+    """The latest root file system in the cache."""
+    return max(cache.folder("base").glob(f"{SUITE}-{recipe_key()}-????????.tar"), default=None)
+
+
+def made_on(place: Path) -> date:
+    """The day on which a root file system of the cache was made."""
+    return datetime.strptime(place.stem.rpartition("-")[2], "%Y%m%d").replace(tzinfo=UTC).date()
+
+
+def source_lines(mirrors: Mapping[str, str]) -> list[str]:
+    """Lines of sources.list for mmdebstrap: the release, and the security fixes. Raises StepError."""
+    suites = {"Debian": SUITE, "Debian-Security": SECURITY}
+    if missing := [suite for label, suite in suites.items() if label not in mirrors]:
+        raise StepError(
+            "NoSecurityArchive",
+            f"apt knows no source of {', '.join(missing)}: add it, and run `apt-get update`.",
+        )
+    return [f"deb {mirrors[label]} {suite} main" for label, suite in suites.items()]
+
+
+def archive(*, fresh: bool = False) -> Path:
+    """The root file system as a tar, from the cache or made now. ``fresh``: one of today."""
+    today = datetime.now(UTC).date()
+    place = cache.folder("base") / f"{SUITE}-{recipe_key()}-{today:%Y%m%d}.tar"
+    if (found := place if fresh else newest()) and found.is_file():
+        return found
     machine.require_root()
     machine.install_programs()
     cache.require_space(place.parent, NEEDED_BYTES, "the base image")
-    mirror = machine.debian_mirror()
+    sources = source_lines(machine.debian_mirrors())
     with (
-        step(f"making a base of Debian {SUITE} with Python from {mirror}"),
+        step(f"making a base of {' and '.join(sources)}, with Python"),
         tempfile.TemporaryDirectory(dir=place.parent) as scratch,
     ):
         unfinished = Path(scratch) / "base.tar"
         run(
-            ["mmdebstrap", *OPTIONS, SUITE, str(unfinished), mirror],
+            ["mmdebstrap", *OPTIONS, SUITE, str(unfinished), *sources],
             failure_class="BaseFailed",
-            next_step=f"Check that {mirror} has Debian {SUITE} and can be reached, or set TACHO_IMAGE_BASE.",
+            next_step="Check that apt's sources can be reached, or set TACHO_IMAGE_BASE.",
             # Its mounts are in a namespace of their own, and end with it.
             environment={**machine.proxy_environment(), "TMPDIR": scratch},
             family=True,  # it ends with what it runs

@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache as once
 from pathlib import Path
 
@@ -20,6 +21,7 @@ EPOCH = "1577836800"
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 """Images are those built here, or the one base that the user named."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LOCAL_HOSTS = ("localhost", "127.0.0.1")
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 NEXT_STEP = (
     "Read the last lines below. If a base cannot be pulled, unset TACHO_IMAGE_BASE; "
@@ -101,9 +103,25 @@ def load(archive: Path, reference: str) -> None:
     _buildah("pull", "--quiet", f"oci-archive:{archive}:{reference}")
 
 
-def push(reference: str, target: str, *, secure: bool) -> None:
-    """An image of the storage into a registry, as ``target``."""
-    _buildah("push", "--quiet", f"--tls-verify={str(secure).lower()}", reference, f"docker://{target}")
+def push(reference: str, target: str, *, secure: bool) -> str:
+    """An image of the storage into a registry, as ``target``. Returns its digest there."""
+    with tempfile.NamedTemporaryFile("r", dir=cache.folder("tmp")) as file:
+        options = ("--quiet", f"--tls-verify={str(secure).lower()}", "--digestfile", file.name)
+        _buildah("push", *options, reference, f"docker://{target}")
+        return file.read().strip()
+
+
+def created(reference: str) -> datetime:
+    """When an image that a registry has was made; it is in the storage from then on."""
+    secure = str(is_encrypted(reference)).lower()
+    _buildah("pull", "--quiet", f"--tls-verify={secure}", f"docker://{reference}")
+    found = _buildah("inspect", "--type", "image", "--format", "{{json .OCIv1.Created}}", reference)
+    return datetime.fromisoformat(json.loads(found))
+
+
+def is_encrypted(reference: str) -> bool:
+    """Whether its registry is used with encryption, as container runtimes do."""
+    return reference.partition("/")[0].partition(":")[0] not in LOCAL_HOSTS
 
 
 def remove(reference: str) -> None:

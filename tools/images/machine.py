@@ -12,6 +12,8 @@ from ..steps import StepError, run, step
 PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 """Program to Debian package."""
 MIRROR_LIST = "mirror+file:"
+LABELS = ("Debian", "Debian-Security")
+"""Labels of the archives that a base is made from."""
 
 
 def require_root() -> None:
@@ -58,21 +60,25 @@ def _install(missing: list[str]) -> None:
         run(install, failure_class="AptFailed", next_step=next_step, environment=environment)
 
 
-def debian_mirror() -> str:
-    """The address apt itself gets Debian's main archive from."""
-    if (mirror := choose_mirror(_sources())) is None:
+def debian_mirrors() -> dict[str, str]:
+    """Addresses that apt itself gets Debian's archive from, by label: Debian and, where apt knows it,
+    Debian-Security."""
+    if LABELS[0] not in (mirrors := choose_mirrors(_sources())):
         with cache.locked("apt"), step("reading apt's sources"):
             run(["apt-get", "update"], failure_class="AptFailed", next_step="Check apt's sources.")
-        mirror = choose_mirror(_sources())
-    if mirror is None:
+        mirrors = choose_mirrors(_sources())
+    if LABELS[0] not in mirrors:
         raise StepError(
             "NoDebianArchive",
             "apt knows no Debian archive to make a base from. Add one to its sources, or set "
             "TACHO_IMAGE_BASE to an image with Python 3.11 (and a registry that can be reached).",
         )
-    if mirror.startswith(MIRROR_LIST):
-        return first_address(Path(mirror.removeprefix(MIRROR_LIST)).read_text())
-    return mirror
+    return {
+        label: first_address(Path(address.removeprefix(MIRROR_LIST)).read_text())
+        if address.startswith(MIRROR_LIST)
+        else address
+        for label, address in mirrors.items()
+    }
 
 
 def _sources() -> str:
@@ -81,13 +87,15 @@ def _sources() -> str:
     return run(command, failure_class="AptFailed", next_step="Check apt's sources.")
 
 
-def choose_mirror(sources: str) -> str | None:
-    """The first that is Debian's own main archive: not its updates, its security, or a vendor's."""
+def choose_mirrors(sources: str) -> dict[str, str]:
+    """Of each label the first address that is Debian's own main archive or its security: no vendor's."""
+    found: dict[str, str] = {}
     for line in sources.splitlines():
         origin, label, release, component, address = line.split("|")
-        if (origin, label, component) == ("Debian", "Debian", "main") and "-" not in release:
-            return address.rstrip("/")
-    return None
+        own = release.endswith("-security") if label == LABELS[1] else "-" not in release
+        if (origin, component) == ("Debian", "main") and label in LABELS and own:
+            found.setdefault(label, address.rstrip("/"))
+    return found
 
 
 def first_address(mirror_list: str) -> str:

@@ -11,9 +11,6 @@ from tacho_engines.registry import engine_profile
 from ..steps import step
 from . import buildah, catalog
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1")
-"""Registry hosts that are used without encryption, as container runtimes do."""
-
 
 def tag(name: str) -> str:
     """An engine's image has its version in the tag, from which the planner knows its switches."""
@@ -28,13 +25,13 @@ def tag(name: str) -> str:
 
 
 def pushed(entries: list[dict[str, Any]], registry: str) -> list[str]:
-    """Pushes those built images that a cluster runs to ``registry``; returns the references. Raises
-    StepError.
+    """Pushes those built images that a cluster runs to ``registry``; returns the references with their
+    digests. Raises StepError.
 
     Log in with `buildah login` first.
     """
     wanted = {"tacho", *(f"tacho-{name}" for name in catalog.dockerfiles() if name != catalog.TORCH)}
-    secure = registry.partition("/")[0].partition(":")[0] not in LOCAL_HOSTS
+    secure = buildah.is_encrypted(registry)
     references = []
     for entry in entries:
         name, built = entry["name"], entry["content_reference"]
@@ -44,6 +41,6 @@ def pushed(entries: list[dict[str, Any]], registry: str) -> list[str]:
         with step(f"pushing {reference}"):
             if not buildah.exists(built):
                 buildah.load(Path(entry["archive"]), built)
-            buildah.push(built, reference, secure=secure)
-        references.append(reference)
+            digest = buildah.push(built, reference, secure=secure)
+        references.append(f"{reference}@{digest}")
     return references

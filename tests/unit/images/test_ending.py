@@ -22,7 +22,8 @@ folder = Path(sys.argv[1])
 cache.folder = lambda name: folder
 cache.require_space = lambda *_: None
 machine.require_root = machine.install_programs = lambda: None
-machine.debian_mirror, machine.proxy_environment = lambda: "http://none", lambda: dict(os.environ)
+mirrors = dict.fromkeys(machine.LABELS, "http://none")
+machine.debian_mirrors, machine.proxy_environment = lambda: mirrors, lambda: dict(os.environ)
 sys.argv = ["images", "base"]
 sys.exit(images.main())
 """

@@ -58,8 +58,8 @@ def test_the_key_changes_with_everything_that_goes_in(context: Path) -> None:
 
 
 def test_the_mirror_is_apts_own_for_the_main_archive() -> None:
-    assert machine.choose_mirror(SOURCES) == "http://main.example/debian"
-    assert machine.choose_mirror("") is None
+    assert machine.choose_mirrors(SOURCES)["Debian"] == "http://main.example/debian"
+    assert machine.choose_mirrors("") == {}
 
 
 def test_a_mirror_list_gives_its_first_address() -> None:

@@ -33,14 +33,19 @@ def test_what_clusters_run_is_pushed_and_only_that(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         buildah, "load", lambda archive, reference: done.append((archive.name, reference, True))
     )
-    monkeypatch.setattr(buildah, "push", lambda built, to, *, secure: done.append((built, to, secure)))
+
+    def pushed(built: str, to: str, *, secure: bool) -> str:
+        done.append((built, to, secure))
+        return "sha256:0"
+
+    monkeypatch.setattr(buildah, "push", pushed)
     names = ("tacho", "tacho-llamacpp", "tacho-torch", "tacho-fakes", "smollm2", "tacho-node-engines")
     entries = [{"name": name, "content_reference": f"{name}:1", "archive": f"{name}.tar"} for name in names]
     references = push.pushed(entries, "localhost:5000")
     llamacpp = f"localhost:5000/tacho-llamacpp:{engine_profile('llamacpp').image.version}"
-    assert references == [f"localhost:5000/tacho:{__version__}", llamacpp]
+    assert references == [f"localhost:5000/tacho:{__version__}@sha256:0", f"{llamacpp}@sha256:0"]
     assert done == [
-        ("tacho:1", references[0], False),
+        ("tacho:1", f"localhost:5000/tacho:{__version__}", False),
         ("tacho-llamacpp.tar", "tacho-llamacpp:1", True),
         ("tacho-llamacpp:1", llamacpp, False),
     ]
