@@ -7,7 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given, strategies as st
 
-from tacho_operator.shell import kube as kube_module, reading
+from tacho_operator.shell import paging, reading
 from tacho_operator.shell.api_errors import Expired
 from tacho_operator.shell.kube import Kube, connect
 from tacho_operator.shell.reading import METADATA_ONLY, Text, Unreadable, lines, metadata_part, readable_event
@@ -107,12 +107,16 @@ async def test_an_event_of_an_unknown_object_means_a_new_list_and_no_end() -> No
 class Lists:
     """An API server of ConfigMaps, some of which cannot be read."""
 
-    def __init__(self, count: int, unreadable: dict[int, str]) -> None:
+    def __init__(
+        self, count: int, unreadable: dict[int, str], namespace: Callable[[int], str] = lambda _: "ml"
+    ) -> None:
+        self._namespace = namespace
         self.objects = [self._object(number, unreadable.get(number, "0")) for number in range(count)]
         self.asked: list[tuple[int, bool]] = []
 
     def _object(self, number: int, value: str) -> tuple[str, str]:
-        metadata = json.dumps({**METADATA, "name": f"c{number:03}", "uid": f"u{number}"})
+        place = {"name": f"c{number:03}", "namespace": self._namespace(number), "uid": f"u{number}"}
+        metadata = json.dumps({**METADATA, **place})
         return f'{{"metadata":{metadata},"data":{{"a":{value}}}}}', f'{{"metadata":{metadata}}}'
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -141,7 +145,7 @@ class Lists:
 async def test_of_a_page_that_cannot_be_read_one_object_is_read_as_metadata(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kube_module, "PAGE", 8)
+    monkeypatch.setattr(paging, "PAGE", 8)
     lists = Lists(20, {9: UNREADABLE[how]})
     async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
         found = await kube.list_all("ConfigMap")
@@ -150,6 +154,22 @@ async def test_of_a_page_that_cannot_be_read_one_object_is_read_as_metadata(
     whole = (8, 8, 4, 2, 1, 2, 1)
     assert lists.asked[:8] == [*((limit, False) for limit in whole), (1, True)]
     assert lists.asked[8:] == [(limit, False) for limit in (1, 2, 4, 8)], "pages grow again"
+
+
+@pytest.mark.parametrize("every", [1, 2])
+async def test_a_namespace_full_of_them_costs_a_request_a_page_and_no_other_namespace(
+    every: int, tmp_path: Path
+) -> None:
+    """2,000 of them cost 4,000 requests. ``every``: so many is one that cannot be read."""
+    theirs = range(100, 2100)
+    unreadable = dict.fromkeys(range(100, 2100, every), UNREADABLE["deep"])
+    lists = Lists(2300, unreadable, lambda number: "evil" if number in theirs else f"ml{number // 2100}")
+    async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
+        found = await kube.list_all("ConfigMap")
+    assert [item["metadata"]["uid"] for item in found] == [f"u{number}" for number in range(2300)]
+    alone = {item["metadata"]["namespace"] for item in found if METADATA_ONLY in item}
+    assert alone == {"evil"}
+    assert len(lists.asked) < 60
 
 
 PEAK = """

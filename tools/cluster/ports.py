@@ -1,5 +1,6 @@
 """Ports of this machine: free ones, and a clear word about taken ones."""
 
+import atexit
 import functools
 import socket
 
@@ -54,9 +55,6 @@ def must_be_free(port: int, wanted_by: str) -> None:
             ) from taken
 
 
-_claims: list[socket.socket] = []
-
-
 @functools.cache
 def free_network(port: int) -> str:
     """The beginning of loopback addresses, as 127.7, at which no other process that asks has `port`.
@@ -70,7 +68,7 @@ def free_network(port: int) -> str:
         except OSError:
             claim.close()
         else:
-            _claims.append(claim)
+            atexit.register(claim.close)
             return f"127.{number}"
     raise PortInUseError(
         f"port in use: {port} is taken on every loopback network",

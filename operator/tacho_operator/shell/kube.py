@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -27,6 +28,7 @@ from tacho_operator.shell.api_errors import (
     Missing,
     api_error,
 )
+from tacho_operator.shell.paging import PAGE as PAGE, Page as Page, readable_pages
 from tacho_operator.shell.reading import (
     IN_OBJECT,
     Text,
@@ -42,10 +44,6 @@ from tacho_operator.shell.reading import (
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
 """Owns the replicas of Deployments, and nothing else."""
-PAGE = 50
-"""Objects in one page of a list; fewer where they are long (reading.LONGEST_BYTES)."""
-METADATA_PAGE = 500
-"""The same, of metadata alone."""
 REQUEST_TIMEOUT_SECONDS = 30
 WATCH_SILENCE_SECONDS = 150
 """The API server sends a bookmark about every minute: a watch without any for longer has failed."""
@@ -71,17 +69,6 @@ ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 NO_VERSION = "1"
 """A resourceVersion that no object has (etcd begins with it, empty). An apply with it creates an absent
 object and is refused where the object exists."""
-
-
-class Page(NamedTuple):
-    """One page of a list."""
-
-    items: list[Manifest]
-    """The objects, with kind and apiVersion, which lists leave out."""
-    version: str
-    """The list's resourceVersion: a watch continues there."""
-    token: str | None = None
-    """Where the next page begins; none after the last one."""
 
 
 Event = tuple[str, Manifest]
@@ -115,17 +102,6 @@ async def _events(response: Any) -> AsyncIterator[Event]:
             code, message = int(status.get("code", 0)), str(status.get("message", ""))
             raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
         yield event["type"], event["object"]
-
-
-def _items(kind: str, page: Manifest, *, whole: bool) -> list[Manifest]:
-    """A page's objects, with the kind that lists leave out; metadata alone where they are not ``whole``."""
-    version, found = KINDS[kind][0], []
-    for item in page.get("items") or ():
-        with suppress(Unreadable):  # without a name: nothing of it can be kept
-            found.append(
-                {**(item if whole else metadata_only(item, "")), "apiVersion": version, "kind": kind}
-            )
-    return found
 
 
 _METHODS = {
@@ -212,33 +188,11 @@ class Kube:
         metadata_only: bool = False,
         token: str | None = None,
     ) -> AsyncIterator[Page]:
-        """A list, page by page, from ``token`` on.
-
-        A page that is too long, or that no parser takes, is halved down to the one object, which is read as
-        metadata alone: then it has METADATA_ONLY. Pages grow again after one that can be read.
-        """
-        limit = largest = METADATA_PAGE if metadata_only else PAGE
-        alone = metadata_only
-        while True:
-            text = await self._page_text(kind, namespace, selector, limit, token, metadata_only=alone)
-            try:
-                page, readable = parsed(text), True
-            except Unreadable:
-                if limit > 1 and (text.is_cut or not alone):
-                    limit //= 2
-                    continue
-                if not alone:
-                    alone = True
-                    continue
-                page, readable = await metadata_part(text), False
-            metadata = page.get("metadata") or {}
-            token = metadata.get("continue")
-            whole = readable and alone == metadata_only
-            items = _items(kind, page, whole=whole)
-            yield Page(items, str(metadata.get("resourceVersion", "")), token)
-            if not token:
-                return
-            limit, alone = min(largest, 2 * limit) if whole else limit, metadata_only
+        """A list, page by page, from ``token`` on; what cannot be read has METADATA_ONLY."""
+        read = partial(self._page_text, kind, namespace, selector)
+        kinds = {"apiVersion": KINDS[kind][0], "kind": kind}
+        async for page in readable_pages(read, kinds, alone=metadata_only, token=token):
+            yield page
 
     async def _page_text(
         self,
@@ -246,11 +200,10 @@ class Kube:
         namespace: str | None,
         selector: str,
         limit: int,
-        token: str | None = None,
-        *,
-        metadata_only: bool,
+        token: str | None,
+        as_metadata: bool,
     ) -> Text:
-        headers = {"header_params": {"Accept": ONLY_METADATA}} if metadata_only else {}
+        headers = {"header_params": {"Accept": ONLY_METADATA}} if as_metadata else {}
         path = _path(kind, namespace)
         return await self._text(
             "list", kind, path, label_selector=selector or None, limit=limit, _continue=token, **headers
@@ -258,7 +211,7 @@ class Kube:
 
     async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
         """The resourceVersion that a list would have now. Never older than any that was returned before."""
-        page = await metadata_part(await self._page_text(kind, namespace, selector, 1, metadata_only=True))
+        page = await metadata_part(await self._page_text(kind, namespace, selector, 1, None, True))
         return str((page.get("metadata") or {}).get("resourceVersion", ""))
 
     @asynccontextmanager

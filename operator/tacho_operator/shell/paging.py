@@ -1,0 +1,95 @@
+"""Lists, page by page, however long or deep their objects are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from itertools import takewhile
+from typing import NamedTuple
+
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.reading import Text, Unreadable, metadata_only, metadata_part, parsed
+
+PAGE = 50
+"""Objects in one page of a list; fewer where they are long (reading.LONGEST_BYTES)."""
+METADATA_PAGE = 500
+"""The same, of metadata alone."""
+CROWD = 8
+"""Objects of one namespace that cannot be read, after which its others are listed as metadata alone."""
+
+PageText = Callable[[int, str | None, bool], Awaitable[Text]]
+"""Reads a page: how many objects, from which token on, whether as metadata alone."""
+
+
+class Page(NamedTuple):
+    """One page of a list."""
+
+    items: list[Manifest]
+    """The objects, with kind and apiVersion, which lists leave out."""
+    version: str
+    """The list's resourceVersion: a watch continues there."""
+    token: str | None = None
+    """Where the next page begins; none after the last one."""
+
+
+async def readable_pages(
+    read: PageText, kinds: dict[str, str], *, alone: bool, token: str | None
+) -> AsyncIterator[Page]:
+    """A list from ``token`` on, as metadata ``alone`` or whole. ``kinds``: kind and apiVersion of objects.
+
+    A page that is too long, or that no parser takes, is halved down to the one object, which is read as
+    metadata alone: then it has METADATA_ONLY. Pages grow again after one that can be read. Such an object
+    costs two requests, and anyone can make many: after CROWD of them, so the rest of their namespace is read.
+    """
+    limit, as_metadata = (METADATA_PAGE if alone else PAGE), alone
+    unreadable: Counter[str] = Counter()
+    crowded = ""
+    while True:
+        text = await read(limit, token, as_metadata)
+        try:
+            page, is_whole = parsed(text), as_metadata == alone
+        except Unreadable:
+            if limit > 1 and (text.is_cut or not as_metadata):
+                limit //= 2
+                continue
+            if not as_metadata:
+                as_metadata = True
+                continue
+            page, is_whole = await metadata_part(text), False
+        items = _items(kinds, page, whole=is_whole)
+        if crowded and (theirs := _beginning(items, crowded)) < len(items):
+            # Another namespace begins: what is still theirs is a page of its own, so that a token ends it.
+            limit = max(1, theirs)
+            as_metadata, crowded = bool(theirs), crowded if theirs else ""
+            continue
+        metadata = page.get("metadata") or {}
+        token = metadata.get("continue")
+        yield Page(items, str(metadata.get("resourceVersion", "")), token)
+        if not token:
+            return
+        if is_whole or crowded or alone:
+            limit = min(METADATA_PAGE if as_metadata else PAGE, 2 * limit)
+            continue
+        unreadable.update(_namespace(item) for item in items)
+        crowded = next((name for name, count in unreadable.items() if name and count >= CROWD), "")
+        unreadable.pop(crowded, None)
+        as_metadata, limit = bool(crowded), METADATA_PAGE if crowded else limit
+
+
+def _items(kinds: dict[str, str], page: Manifest, *, whole: bool) -> list[Manifest]:
+    """A page's objects; metadata alone where they are not ``whole``."""
+    found = []
+    for item in page.get("items") or ():
+        with suppress(Unreadable):  # without a name: nothing of it can be kept
+            found.append({**(item if whole else metadata_only(item, "")), **kinds})
+    return found
+
+
+def _namespace(item: Manifest) -> str:
+    return str(item["metadata"].get("namespace", ""))
+
+
+def _beginning(items: list[Manifest], namespace: str) -> int:
+    """How many of the first objects are of that namespace: a list is in the order of namespaces."""
+    return len(list(takewhile(lambda item: _namespace(item) == namespace, items)))
