@@ -25,6 +25,7 @@ from tacho_contract.units import format_time
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.kube import Kube, connect
+from tools.cluster.ports import free_network
 from tools.harness.operating import FACTS
 from tools.harness.operator_process import report
 
@@ -60,13 +61,13 @@ class Nodes:
         self._played: set[str] = set()
         self._bodies: dict[str, bytes] = {}
         self._measure_key = ""
+        self._servers: list[asyncio.Server] = []
 
     def hub_answers(self) -> None:
         self._hub_down = False
 
     async def run(self) -> None:
-        server = await asyncio.start_server(self._answer, "0.0.0.0", RUNTIME_PORT)
-        async with server, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             for _ in range(HANDS):
                 group.create_task(self._play())
             while True:
@@ -136,7 +137,8 @@ class Nodes:
         variables = {item["name"]: item.get("value", "") for item in container["env"]}
         config = loads(RuntimeConfig, variables[ENV_RUNTIME_CONFIG])
         number = len(self._bodies)
-        address = f"127.{1 + number // 62500}.{number // 250 % 250 + 1}.{number % 250 + 1}"
+        address = f"{free_network(RUNTIME_PORT)}.{number // 250 + 1}.{number % 250 + 1}"
+        self._servers.append(await asyncio.start_server(self._answer, address, RUNTIME_PORT))
         self._bodies[address] = dumps(report(config, await self._key_of(pod), 100.0)).encode()
         now = format_time(datetime.now(UTC))
         conditions = ("PodScheduled", "Initialized", "ContainersReady", "Ready")

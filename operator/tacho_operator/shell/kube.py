@@ -164,9 +164,16 @@ class Kube:
         except Missing:
             return None
 
-    async def list_all(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
-        """Every object; kind and apiVersion filled in, as lists leave them out."""
-        return [item async for page in self.pages(kind, namespace, selector) for item in page.items]
+    async def list_all(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        selector: str = "",
+        is_kept: Callable[[Manifest], bool] = lambda _: True,
+    ) -> list[Manifest]:
+        """Every object that ``is_kept``; kind and apiVersion filled in, as lists leave them out."""
+        pages = self.pages(kind, namespace, selector)
+        return [item async for page in pages for item in page.items if is_kept(item)]
 
     async def is_served(self, kind: str) -> bool:
         """Whether discovery has that kind; True where discovery may not be read, as a list shows it then."""

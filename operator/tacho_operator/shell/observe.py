@@ -19,6 +19,7 @@ from tacho_operator.core.problems import refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.status.undecided import (
     StoredResource,
+    crowded_children,
     internal_error,
     unreadable_child,
     unreadable_spec,
@@ -28,7 +29,7 @@ from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.store.store import Store, child_limit
 from tacho_operator.shell.workqueue import Key
 
 CHILDREN = (
@@ -56,6 +57,10 @@ class ForbiddenChild(UnreadableChild):
     """A child that the operator may list but not get."""
 
 
+class CrowdedChildren(UnreadableChild):
+    """More children of one kind than are read: its kind and the limit."""
+
+
 class UndecidedResource(Exception):
     """A stored resource without a decision. Its cause is an UnreadableResource or UnreadableChild, or a
     defect."""
@@ -66,6 +71,8 @@ class UndecidedResource(Exception):
             self.problem = unreadable_spec(str(cause))
         elif isinstance(cause, ForbiddenChild):
             self.problem = refusal_problem(str(cause))
+        elif isinstance(cause, CrowdedChildren):
+            self.problem = crowded_children(str(cause))
         elif isinstance(cause, UnreadableChild):
             self.problem = unreadable_child(str(cause))
         else:
@@ -115,11 +122,11 @@ class Observer:
         if raw is None:
             self._reports.forget(key)
             return None
-        mine = await self._children(key, raw["metadata"]["uid"], live=live)
+        unread: list[UnreadableChild] = []
+        mine = await self._children(key, raw["metadata"]["uid"], unread, live=live)
         try:
             if METADATA_ONLY in raw:
                 raw = await self._whole("LLMDeployment", raw) or raw
-            unread: list[UnreadableChild] = []
             mine = {kind: await self._all_whole(kind, items, unread) for kind, items in mine.items()}
             if METADATA_ONLY in raw:
                 raise UnreadableResource(raw[METADATA_ONLY])
@@ -135,21 +142,32 @@ class Observer:
                 pods=mine["Pod"],
                 deployments=mine["Deployment"],
                 services=mine["Service"],
-                is_whole=not any(METADATA_ONLY in item for item in serving),
+                is_whole=not any(METADATA_ONLY in item for item in serving)
+                and not any(isinstance(item, CrowdedChildren) for item in unread),
             )
             raise UndecidedResource(stored, error) from error
 
-    async def _children(self, key: Key, uid: str, *, live: bool) -> dict[str, tuple[Manifest, ...]]:
-        """Objects by kind whose owners end at the resource of that uid."""
+    async def _children(
+        self, key: Key, uid: str, unread: list[UnreadableChild], *, live: bool
+    ) -> dict[str, tuple[Manifest, ...]]:
+        """Objects by kind whose owners end at the resource of that uid; none of a kind that is a crowd."""
         found: dict[str, tuple[Manifest, ...]] = {}
         for kind in CHILDREN:
             between = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}.get(kind)
             owners = {item["metadata"]["uid"] for item in found[between]} if between else set()
             owners |= {uid} if kind != "ReplicaSet" else set()
+            limit, is_crowd = child_limit(kind), self._store.is_crowd(kind, owners)
+            items: list[Manifest] = []
             if live:
-                items = await self._kube.list_all(kind, key.namespace, f"{DEPLOYMENT_LABEL}={key.name}")
-            else:
+                selector = f"{DEPLOYMENT_LABEL}={key.name}"
+                items = await self._kube.list_all(
+                    kind, key.namespace, selector, lambda item, uids=owners: owner_uid(item) in uids
+                )
+            elif not is_crowd:
                 items = self._store.children(kind, key, owners)
+            if is_crowd or len(items) > limit:
+                unread.append(CrowdedChildren(f"more than {limit} objects of kind {kind}"))
+                items = []
             found[kind] = owned(items, owners)
         return found
 

@@ -55,6 +55,15 @@ def unreadable_child(text: str) -> Problem:
     )
 
 
+def crowded_children(text: str) -> Problem:
+    """``text``: how many objects of which kind."""
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        what=f"The resource is the controller of {text}, so none of them is read.",
+        next_step="Delete those that the operator did not make.",
+    )
+
+
 def internal_error(error: BaseException) -> Problem:
     """A defect of the operator, with the place where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -17,7 +17,7 @@ Objects are stored as compressed JSON. The store sends no request.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -31,7 +31,7 @@ from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.store.state import StoreState as StoreState, is_reported as is_reported, state_of
-from tacho_operator.shell.store.trimming import Packing, kept_part
+from tacho_operator.shell.store.trimming import Packing, kept_part, no_owner
 from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
 
@@ -41,6 +41,15 @@ Name = tuple[str, str]
 
 REMOVED_LIMIT = 10_000
 """Deleted LLMDeployments that are remembered."""
+
+
+POD_LIMIT, CHILD_LIMIT = 2000, 100
+"""Pods, and objects of each other kind, that one resource may control. The operator keeps five revisions, and
+anyone who knows a resource's uid can name it as the controller."""
+
+
+def child_limit(kind: str) -> int:
+    return POD_LIMIT if kind == "Pod" else CHILD_LIMIT
 
 
 def utc_now() -> datetime:
@@ -101,6 +110,8 @@ class Store:
         self._objects: dict[str, dict[Name, StoredObject]] = {kind: {} for kind in KINDS}
         self._packing = {kind: Packing() for kind in KINDS}
         self._owned: dict[str, dict[Name, dict[Name, None]]] = {kind: {} for kind in KINDS}
+        self._controlled: Counter[tuple[str, str]] = Counter()
+        """Objects by kind and uid of their controller."""
         self._on_node: dict[str, set[Name]] = defaultdict(set)
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -133,11 +144,17 @@ class Store:
 
     def children(self, kind: str, key: Key, owners: Collection[str] | None = None) -> list[Manifest]:
         """Every object of that kind with the resource's label, by name; only those that one of ``owners``, by
-        uid, controls. None: whoever does. The others are not unpacked: anyone can make very many."""
+        uid, controls. None: whoever does. The others are not unpacked: anyone can make very many. Of a crowd
+        only the first are returned."""
         held = self._objects[kind]
         labelled = self._owned[kind].get((key.namespace, key.name), ())
         names = sorted(name for name in labelled if owners is None or held[name].owner_uid in owners)
-        return [found for name in names if (found := self._read(kind, name)) is not None]
+        first = names[: child_limit(kind)]
+        return [found for name in first if (found := self._read(kind, name)) is not None]
+
+    def is_crowd(self, kind: str, owners: Iterable[str]) -> bool:
+        """Whether ``owners``, by uid, control more objects of that kind than are read."""
+        return sum(self._controlled[kind, uid] for uid in owners) > child_limit(kind)
 
     def state(self, key: Key) -> StoreState:
         """The state of a resource; an unknown resource counts as one without a status."""
@@ -240,7 +257,8 @@ class Store:
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest) -> None:
         """An object as it is now."""
-        kept = kept_part(kind, manifest, self.find)
+        crowd = self.is_crowd(kind, [owner_uid(manifest) or ""])
+        kept = kept_part(kind, manifest, no_owner if crowd else self.find)
         metadata = kept["metadata"]
         version = str(metadata.pop("resourceVersion", ""))
         # Children repeat their resource's names: each is kept once.
@@ -273,6 +291,8 @@ class Store:
                 history=None if (kept.get("status") or {}).get("measurements") else (),
             )
             self._objects[kind][name] = entry
+            if entry.owner_uid:
+                self._controlled[kind, entry.owner_uid] += 1
             if kind == "LLMDeployment":
                 self._waits.add(name[0], entry.state.wait)
             if entry.owner:
@@ -345,6 +365,10 @@ class Store:
             return None
         if kind == "LLMDeployment":
             self._waits.drop(name[0], former.state.wait)
+        if former.owner_uid:
+            self._controlled[kind, former.owner_uid] -= 1
+            if not self._controlled[kind, former.owner_uid]:
+                del self._controlled[kind, former.owner_uid]
         if former.owner:
             owner = (name[0], former.owner)
             del self._owned[kind][owner][name]

@@ -52,6 +52,10 @@ Find = Callable[[str, str, str], tuple[str, str] | None]
 """Uid and version of a held object, by kind, namespace and name."""
 
 
+def no_owner(*_: str) -> None:
+    """Finds nothing: of an object among very many of one owner only the metadata is kept."""
+
+
 def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
     """The fields that decisions read; of what cannot be read and of objects of another owner the metadata.
 
