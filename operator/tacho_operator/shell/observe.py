@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -95,9 +96,13 @@ def read_resource(raw: Manifest) -> LLMDeployment:
     return resource.model_copy(update={"status": stored_status(raw)})
 
 
+def _is_owned(uids: set[str], manifest: Manifest) -> bool:
+    return owner_uid(manifest) in uids
+
+
 def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]:
     """Objects that one of ``uids`` controls, by name. Labels can be forged; owner uids cannot be guessed."""
-    found = (manifest for manifest in manifests if owner_uid(manifest) in uids)
+    found = filter(partial(_is_owned, uids), manifests)
     return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
 
 
@@ -160,9 +165,7 @@ class Observer:
             items: list[Manifest] = []
             if live:
                 selector = f"{DEPLOYMENT_LABEL}={key.name}"
-                items = await self._kube.list_all(
-                    kind, key.namespace, selector, lambda item, uids=owners: owner_uid(item) in uids
-                )
+                items = await self._kube.list_all(kind, key.namespace, selector, partial(_is_owned, owners))
             elif not is_crowd:
                 items = self._store.children(kind, key, owners)
             if is_crowd or len(items) > limit:
