@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -123,12 +124,12 @@ async def measure(
 
 def page(found: dict[str, Any]) -> str:
     """The figures for people."""
-    when, writes_of = found["podsWhenKilled"], found["writes"]
+    when, writes_of, cores = found["podsWhenKilled"], found["writes"], found["cores"]
     return f"""# A killed leader
 
 `{found["command"]}`: etcd, an API server, a controller manager, two operators
-with the chart's rights, and a process that plays the nodes, on {found["cores"]} virtual cores.
-{found["date"]}. {found["note"]}
+with the chart's rights, and a process that plays the nodes, on {cores} virtual cores ({found["date"]}).
+{textwrap.fill(found["note"], 120)}
 The leader was killed (SIGKILL) when each resource had its first status and {when:,} pods existed.
 Times are those of the audit log. Raw: `benchmarks/fleet/results/handover.json`.
 

@@ -138,6 +138,7 @@ class Nodes:
         config = loads(RuntimeConfig, variables[ENV_RUNTIME_CONFIG])
         number = len(self._bodies)
         address = f"{free_network(RUNTIME_PORT)}.{number // 250 + 1}.{number % 250 + 1}"
+        self._bodies[address] = b""  # taken, before anything else runs
         self._servers.append(await asyncio.start_server(self._answer, address, RUNTIME_PORT))
         self._bodies[address] = dumps(report(config, await self._key_of(pod), 100.0)).encode()
         now = format_time(datetime.now(UTC))
