@@ -222,7 +222,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     ),
     _F.NODE_LOST: FailureKind(
         meaning="The node of the pod stopped answering.",
-        next_step="Check the node; the pod is replaced once the node is deleted or ready again.",
+        next_step="Repair the node; if it is off, delete it or taint it node.kubernetes.io/out-of-service.",
         escalates=(),
         by_platform=True,
     ),

@@ -10,7 +10,7 @@ import pytest
 
 from tools.cluster import commands
 from tools.cluster.handle import Cluster
-from tools.harness.operating import FACTS, NAME, await_condition, condition, resource
+from tools.harness.operating import FACTS, await_condition, condition, resource
 from tools.harness.operator_process import Kubelet, eventually
 
 NODE_SECONDS = commands.NODE_GRACE_SECONDS + 60.0
@@ -149,7 +149,7 @@ def test_a_drained_pod_is_evicted_and_replaced(
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("operator", "claim")
-def test_a_lost_node_is_told_and_its_pod_replaced_once_it_is_gone(
+def test_a_lost_node_is_told_and_its_pod_replaced_beside_the_stuck_one(
     api: Cluster, namespace: str, kubelet: Kubelet, node: str
 ) -> None:
     """A node object without a kubelet, which Kubernetes' own node controller gives up: nothing that simulates
@@ -166,7 +166,17 @@ def test_a_lost_node_is_told_and_its_pod_replaced_once_it_is_gone(
 
     assert node in eventually("the node controller gives the node up", lost, NODE_SECONDS)["message"]
     assert no_person_needed(api, namespace)
-    api.kubectl("delete", "node", node)
-    api.kubectl("delete", "pods", "-l", f"tacho.dev/deployment={NAME}", "-n", namespace, "--force")
+    (pod,) = kubelet.pods("server")
+    api.kubectl("delete", "pod", pod["metadata"]["name"], "-n", namespace, "--wait=false")
+
+    def stuck() -> str | None:
+        found = condition(api, namespace, "Ready")["message"]
+        return found if "cannot end" in found else None
+
+    assert "node.kubernetes.io/out-of-service" in eventually("what a person can do", stuck)
     kubelet.serve()
     await_condition(api, namespace, "Ready", "True")
+    await_condition(api, namespace, "Reconciling", "False")
+    held = api.get("pod", pod["metadata"]["name"], "-n", namespace)
+    assert held["metadata"]["deletionTimestamp"], "the operator does not force it"
+    assert held["metadata"]["uid"] == pod["metadata"]["uid"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.types import Observed, PastMeasurement
 from tacho_operator.shell.api_errors import Forbidden
@@ -93,6 +93,40 @@ async def test_a_turn_asks_the_api_server_nothing() -> None:
     assert found.services == (), "labels can be forged"
     assert found.raw.get("status") == raw.get("status")
     assert found.raw["metadata"] == raw["metadata"]
+
+
+async def test_only_pods_that_can_answer_are_asked_for_a_report() -> None:
+    store, live, raw = held()
+    asked: list[str] = []
+
+    class Asked:
+        async def collect(self, _key: Key, pods: list[dict[str, Any]], _live: str) -> dict[str, Any]:
+            asked.extend(pod["metadata"]["name"] for pod in pods)
+            return {}
+
+    def keep(name: str, role: str, node: str, **metadata: Any) -> None:
+        pod = owned_by(raw["metadata"]["uid"], name, spec={"nodeName": node})
+        pod["metadata"] |= metadata
+        pod["metadata"]["labels"][ROLE_LABEL] = role
+        store.put("Pod", pod)
+
+    for node, status in (("lost", "Unknown"), ("n", "True")):
+        store.put(
+            "Node",
+            {
+                "metadata": {"name": node, "uid": node},
+                "status": {"conditions": [{"type": "Ready", "status": status}]},
+            },
+        )
+    gone = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    keep("drains", "server", "n", **gone)
+    keep("probes", "probe", "n")
+    keep("silent", "server", "lost")
+    keep("stuck", "server", "lost", **gone)
+    keep("marker", "avoid", "n")
+    keep("inspects", "inspect", "n")
+    await Observer(cast(Kube, live), store, cast(Reports, Asked())).observe(KEY)
+    assert sorted(asked) == ["drains", "probes", "silent"]
 
 
 async def test_what_others_control_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import PodView, named
 from tacho_operator.core.problems import refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
+from tacho_operator.core.rollout.reading import lost_nodes
 from tacho_operator.core.status.undecided import (
     StoredResource,
     crowded_children,
@@ -216,7 +217,12 @@ class Observer:
         resource, pods = read_resource(raw), mine["Pod"]
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
         planning = not recorded or desired_revision_name(resource) not in recorded
-        engines = [pod for pod in pods if PodView(pod).role in (ROLE_PROBE, ROLE_SERVER)]
+        lost = lost_nodes(self._store.nodes())
+        engines = [
+            pod
+            for pod, view in zip(pods, map(PodView, pods), strict=True)
+            if view.role in (ROLE_PROBE, ROLE_SERVER) and not view.is_stuck(lost)
+        ]
         reports = await self._reports.collect(key, engines, _live_config_text(mine["ConfigMap"], key.name))
         measuring = needs_neighbours(pods, reports, resource.status.measurements, datetime.now(timezone.utc))
         nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}

@@ -98,7 +98,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.GPU_FAULT: ("unit/engines/test_transformers.py::test_what_an_h200_did_to_an_engine_that_served",),
     F.NODE_LOST: (
         "e2e/test_node_lost.py::test_a_lost_node_is_told_and_serves_on_once_it_is_back",
-        "api/test_operator_platform.py::test_a_lost_node_is_told_and_its_pod_replaced_once_it_is_gone",
+        "api/test_operator_platform.py::test_a_lost_node_is_told_and_its_pod_replaced_beside_the_stuck_one",
     ),
     F.EVICTED: ("api/test_operator_platform.py::test_a_drained_pod_is_evicted_and_replaced",),
     F.PORT_IN_USE: ("unit/runtime/test_supervise.py::test_taken_engine_port_names_who_took_it",),

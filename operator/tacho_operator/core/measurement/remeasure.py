@@ -133,7 +133,7 @@ class RemeasureInput:
             pod
             for pod in self.probes
             if (pod.revision, pod.annotation(names.MEASURE_KEY_ANNOTATION)) == wanted
-            and not (pod.terminating and pod.node in self.lost)
+            and not pod.is_stuck(self.lost)
         ]
         return min(found, key=lambda pod: pod.terminating, default=None)
 

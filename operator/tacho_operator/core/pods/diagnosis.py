@@ -57,7 +57,19 @@ def diagnose(
     return None
 
 
+def stuck(pod: PodView) -> Problem:
+    """A pod that terminates on a node that does not answer. Its ReplicaSet has replaced it; what it holds is
+    free once a person confirms that it does not run (kubernetes.io, Non-graceful node shutdown)."""
+    return Problem(
+        reason=FailureClass.NODE_LOST,
+        what=f"Pod {pod.name} cannot end on node {pod.node}, which does not answer.",
+        next_step="Repair the node; if it is off, delete it or taint it node.kubernetes.io/out-of-service.",
+    )
+
+
 def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
+    if pod.is_stuck(lost_nodes):
+        return stuck(pod)
     if pod.node in lost_nodes or pod.reason == "NodeLost":
         return Problem(
             reason=FailureClass.NODE_LOST,

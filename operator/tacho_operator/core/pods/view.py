@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -128,6 +128,10 @@ class PodView:
     @property
     def terminating(self) -> bool:
         return bool(self.raw["metadata"].get("deletionTimestamp"))
+
+    def is_stuck(self, lost: Collection[str]) -> bool:
+        """Whether it terminates on one of the ``lost`` nodes: no kubelet confirms that it has ended."""
+        return self.terminating and self.node in lost
 
     @property
     def created(self) -> datetime | None:

@@ -6,9 +6,10 @@ time it ended. A failed pod stays until its successor has ended, so that the rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
@@ -27,6 +28,7 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.revisions.runtime_image import known_runtime, shown
+from tacho_operator.core.rollout.reading import lost_nodes
 from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference, RuntimeImage
 
 RETRY_BASE_SECONDS = 5.0
@@ -119,7 +121,7 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     if (facts := known_facts(observed)) is not None:
         runtime = known_runtime(observed, config, desired_revision_name(resource))
         if runtime is None:
-            return _inspect_runtime(resource, config, facts, pods, now)
+            return _inspect_runtime(observed, config, facts, pods, now)
         return Inspection(facts=facts, runtime=runtime, delete=references(pods), reason="The model is known.")
     if (refused := _insecure_hub(resource, config)) is not None:
         return Inspection(problem=refused, delete=references(pods), reason=refused.message)
@@ -135,17 +137,27 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
             reason=f"Starts pod {start['metadata']['name']} to read {_subject(resource)}.",
         )
     *earlier, last = mine
+    lost = lost_nodes(observed.nodes)
+    if not _has_ended(last) and last.is_stuck(lost):
+        start = _start(resource, config, _attempt(last) + 1)
+        reason = f"Starts pod {start['metadata']['name']}: {last.name} cannot end on node {last.node}."
+        return Inspection(running=True, apply=(start,), delete=others, reason=reason)
     if not _has_ended(last):
-        return _under_way(resource, last, earlier, others, now)
+        earlier = [pod for pod in earlier if not pod.is_stuck(lost)]
+        return _under_way(resource, last, earlier, others, lost, now)
     return _ended(observed, config, last, (*references(earlier), *others), now)
 
 
 def _inspect_runtime(
-    resource: LLMDeployment, config: Config, facts: ModelFacts, pods: tuple[PodView, ...], now: datetime
+    observed: Observed, config: Config, facts: ModelFacts, pods: tuple[PodView, ...], now: datetime
 ) -> Inspection:
     """The model is known; a pod shows which runtime the image has now. One that never ran is made again."""
+    resource = observed.resource
     wanted = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])
-    name = names.inspect_pod_name(resource.metadata.name, wanted, 1)
+    lost = lost_nodes(observed.nodes)
+    held = [pod.name for pod in pods if pod.is_stuck(lost)]
+    attempts = (names.inspect_pod_name(resource.metadata.name, wanted, number) for number in count(1))
+    name = next(attempt for attempt in attempts if attempt not in held)
     others = references(pod for pod in pods if pod.name != name)
     last = next((pod for pod in pods if pod.name == name), None)
     if last is None:
@@ -153,7 +165,7 @@ def _inspect_runtime(
         why = f"Starts pod {name} to read which runtime image {config.tacho_image} has."
         return Inspection(running=True, apply=(pod,), delete=others, reason=why)
     if not _has_ended(last):
-        return _under_way(resource, last, [], others, now)
+        return _under_way(resource, last, [], others, lost, now)
     container = last.container(names.INSPECT_CONTAINER)
     end = container.terminated if container else None
     if end is None or (end.started is None and end.exit_code != 0):
@@ -198,10 +210,11 @@ def _under_way(
     last: PodView,
     earlier: list[PodView],
     others: tuple[Reference, ...],
+    lost: Collection[str],
     now: datetime,
 ) -> Inspection:
     late = overdue(last, now, SCHEDULE_LIMIT_SECONDS)
-    found = diagnose(last, lost_nodes=(), schedule_overdue=late)
+    found = diagnose(last, lost_nodes=lost, schedule_overdue=late)
     if found is None and earlier:
         found = problem.from_failure(result(earlier[-1]).failure or _UNEXPLAINED)
     return Inspection(

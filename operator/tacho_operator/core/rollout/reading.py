@@ -10,7 +10,7 @@ from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
+from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue, stuck
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.timing import RECENT_SECONDS
 from tacho_operator.core.pods.view import PodView, named
@@ -20,6 +20,7 @@ from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving, read_
 from tacho_operator.core.types import NodeFacts, Observed
 
 SCHEDULE_TIMEOUT_SECONDS = 600
+_LACKING = frozenset({FailureClass.UNSCHEDULABLE, FailureClass.QUOTA_EXCEEDED})
 
 
 def schedule_timeout_seconds(resource: LLMDeployment) -> int:
@@ -85,10 +86,11 @@ def revision_problem(
     A problem that requires user action comes before one that may recover.
     """
     mine = [pod for pod in pods if pod.revision == revision and not pod.terminating]
+    held = [pod for pod in pods if pod.revision == revision and pod.is_stuck(lost)]
     if sum(pod.ready for pod in mine) >= desired:
         return None
     if (refused := creation_refused(observed.deployments, observed.replica_sets, revision)) is not None:
-        return refused
+        return _with_held(refused, held)
     limit_seconds = schedule_timeout_seconds(observed.resource)
     found = [
         problem
@@ -106,8 +108,18 @@ def revision_problem(
     if not found:
         # The cluster evicts a pod by deleting it: its reason counts until its successor runs.
         leaving = (pod for pod in pods if pod.revision == revision and pod.terminating)
-        found = [evicted for pod in leaving if (evicted := disruption(pod))]
-    return most_pressing(found) or _own_evictions(mine)
+        found = [evicted for pod in leaving if not pod.is_stuck(lost) and (evicted := disruption(pod))]
+        found += [stuck(pod) for pod in held]
+    return _with_held(most_pressing(found), held) or _own_evictions(mine)
+
+
+def _with_held(problem: Problem | None, held: Sequence[PodView]) -> Problem | None:
+    """``problem``, with the next step that frees what ``held`` pods on lost nodes hold, where that may be
+    lacking."""
+    if problem is None or not held or problem.reason not in _LACKING:
+        return problem
+    step = f"Repair node {held[0].node}, where a pod cannot end, or taint it out-of-service."
+    return dataclasses.replace(problem, next_step=step)
 
 
 def _own_evictions(pods: Iterable[PodView]) -> Problem | None:

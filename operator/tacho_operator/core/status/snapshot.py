@@ -187,6 +187,7 @@ def take_snapshot(
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
     measuring = _measuring(observed, config, reconcile_plan, subject, own)
+    lost = lost_nodes(observed.nodes)
     return Snapshot(
         resource=resource,
         planning=planning,
@@ -210,7 +211,9 @@ def take_snapshot(
                 observed.reports,
                 resource.status.startup,
             ),
-            unanswered=unreachable(own, observed.reports.keys(), now),
+            unanswered=unreachable(
+                (pod for pod in own if pod.node not in lost), observed.reports.keys(), now
+            ),
         ),
         problems=_problems(observed, reconcile_plan, described, servers, now),
         measuring=measuring,

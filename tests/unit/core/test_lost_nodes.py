@@ -1,0 +1,167 @@
+"""A pod that terminates on a node that does not answer: it serves nothing, and holds up no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacho_operator.core import names
+from tacho_operator.core.autoscaling.target import target_of
+from tacho_operator.core.measurement.noisy_neighbours import neighbour_activities
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.revisions.runtime_image import repository
+from tacho_operator.core.types import Neighbour, NodeFacts
+from tests.unit.core.inspecting import look, step
+from tests.unit.core.measured_world import measured_world
+from tools.harness.pod_states import insufficient
+from tools.harness.resources import CONFIG, at, facts
+from tools.harness.world import World, world_of
+
+LOST = NodeFacts(name="node-1", labels={}, allocatable={}, ready=False)
+OTHER = NodeFacts(name="node-2", labels={}, allocatable={})
+
+
+def lose(world: World, pod: dict[str, Any]) -> None:
+    """Its node stops answering, and it is deleted; its readiness is as the kubelet last wrote it."""
+    world.nodes = (LOST, OTHER)
+    pod.setdefault("spec", {})["nodeName"] = "node-1"
+    pod["metadata"]["deletionTimestamp"] = at(0)
+
+
+def replace(world: World, pod: dict[str, Any]) -> dict[str, Any]:
+    """What the ReplicaSet's controller does: a terminating pod does not count."""
+    kept = world.objects.pop(("Pod", pod["metadata"]["name"]))
+    before = {item["metadata"]["name"] for item in world.pods("server")}
+    world.deployment_controller()
+    world.objects["Pod", pod["metadata"]["name"]] = kept
+    (made,) = [
+        item
+        for item in world.pods("server")
+        if item["metadata"]["name"] not in before | {kept["metadata"]["name"]}
+    ]
+    return made
+
+
+def test_it_is_no_ready_pod_and_a_person_learns_what_to_do() -> None:
+    world = measured_world()
+    (pod,) = world.pods("server")
+    lose(world, pod)
+    world.reconcile(1)
+    assert world.brief("Ready") == ("False", "NodeLost")
+    assert "delete it or taint it node.kubernetes.io/out-of-service" in world.condition("Ready")["message"]
+    assert world.brief("Stalled")[0] == "False"
+    assert (world.status["replicas"], world.status.get("readyReplicas", 0)) == (0, 0)
+    made = replace(world, pod)
+    world.serves(made)
+    made["spec"]["nodeName"] = "node-2"
+    decision = world.reconcile(60)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Reconciling")[0] == "False"
+    assert (world.status["replicas"], world.status["readyReplicas"]) == (1, 1)
+    assert not decision.delete, "no pod is forced to end"
+
+
+def test_a_successor_without_room_names_the_node_that_may_hold_it() -> None:
+    world = measured_world()
+    (pod,) = world.pods("server")
+    lose(world, pod)
+    insufficient(replace(world, pod))
+    world.reconcile(1)
+    assert world.brief("Ready") == ("False", "Unschedulable")
+    assert "Repair node node-1, where a pod cannot end" in world.condition("Ready")["message"]
+    world.nodes = (OTHER,)
+    world.reconcile(1)
+    assert "Repair node" not in world.condition("Ready")["message"]
+
+
+def test_a_rollout_goes_on_without_it() -> None:
+    world = measured_world()
+    (old,) = world.pods("server")
+    world.roll_out()
+    (new,) = [item for item in world.pods("server") if item is not old]
+    lose(world, old)
+    world.serves(new)
+    new["spec"]["nodeName"] = "node-2"
+    revision = new["metadata"]["labels"][names.REVISION_LABEL]
+    for _ in range(30):
+        world.reconcile(3)
+        if world.selected() == revision:
+            break
+    assert world.selected() == revision
+    assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_it_is_no_capacity_of_the_scaler() -> None:
+    world = world_of()
+    gone = world.pods("server")[0]
+    lose(world, gone)
+    target = target_of(world.observed())
+    assert gone["metadata"]["name"] not in {pod.name for pod in target.pods}
+    assert len(target.pods) == len(world.pods("server")) - 1
+
+
+def test_its_silence_is_not_called_a_network_that_blocks_the_operator() -> None:
+    world = World()
+    world.first_pods()
+    (pod,) = world.pods("server")
+    world.runs(pod, "Serving", ready=True)
+    world.reports.clear()
+    pod["status"]["conditions"][-1]["status"] = "False"
+    world.nodes = (LOST, OTHER)
+    world.reconcile(600)
+    assert world.brief("Measured")[1] != "ReportUnreachable"
+    assert world.brief("Ready") == ("False", "NodeLost")
+
+
+def test_a_lost_inspect_pod_has_a_successor_of_another_name() -> None:
+    world = World()
+    step(world)
+    (pod,) = world.pods("inspect")
+    world.nodes = (LOST, OTHER)
+    pod["spec"]["nodeName"] = "node-1"
+    waits = look(world, 60)
+    assert not waits.apply, "its node may come back"
+    assert waits.problem is not None
+    assert waits.problem.reason == "NodeLost"
+    lose(world, pod)
+    step(world)
+    (made,) = [item for item in world.pods("inspect") if item is not pod]
+    assert made["metadata"]["annotations"][names.ATTEMPT_ANNOTATION] == "2"
+    again = step(world, 1)
+    assert not again.apply
+    assert again.problem is None
+    world.inspected(facts())
+    assert look(world, 1).facts is not None
+
+
+def test_a_lost_pod_that_reads_the_runtime_has_a_successor_of_another_name() -> None:
+    image = f"{repository(CONFIG.tacho_image)}@sha256:"
+    world = World()
+    world.reconcile()
+    world.inspected(facts(), image + "a" * 64)
+    world.settle(world.serve_all)
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.reconcile(1)
+    (pod,) = world.pods("inspect")
+    lose(world, pod)
+    world.reconcile(1)
+    (made,) = [item for item in world.pods("inspect") if item is not pod]
+    assert made["spec"]["containers"][0]["command"][-1] == "--runtime"
+    world.inspected(None, image + "b" * 64)
+    world.reconcile(1)
+    assert len(world.names("Deployment")) == 2, "the new revision starts"
+
+
+def test_as_a_neighbour_it_starts_for_no_longer_than_a_start_may_take() -> None:
+    metadata = {"name": "p", "uid": "u", "namespace": "ml", "labels": {names.ROLE_LABEL: "probe"}}
+    times = {"deletionTimestamp": at(0), "creationTimestamp": at(0)}
+    pod = {
+        "metadata": metadata | times,
+        "spec": {"nodeName": "node-1"},
+        "status": {"phase": "Running"},
+    }
+    (found,) = neighbour_activities([Neighbour(pod, 600.0)])
+    start = PodView(pod).created
+    assert start is not None
+    assert found.overlaps(start, start.replace(hour=start.hour + 1))
+    late = start.replace(hour=start.hour + 1)
+    assert not found.overlaps(late, late.replace(hour=late.hour + 1))
