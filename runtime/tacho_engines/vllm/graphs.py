@@ -62,25 +62,6 @@ def graph_bytes(
     return sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
 
 
-def outside_budget_bytes(
-    architecture: Architecture,
-    rules: VllmRules,
-    sizes: int,
-    *,
-    inside: bool,
-    tensor: int = 1,
-    pipeline: int = 1,
-    piecewise: bool = False,
-) -> int:
-    """What the engine takes on top of its budget; ``inside``: the budget holds the graphs."""
-    besides = CONTEXT_BYTES + before_bytes(rules, tensor * pipeline)
-    if inside:
-        return besides
-    return besides + graph_bytes(
-        architecture, rules, sizes, tensor=tensor, pipeline=pipeline, piecewise=piecewise
-    )
-
-
 def before_bytes(rules: VllmRules, gpus: int) -> int:
     """What several GPUs' collectives take before the engine measures its memory for the first time."""
     return BEFORE_BYTES if gpus > 1 and rules.collectives == "before" else 0

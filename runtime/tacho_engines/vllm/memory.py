@@ -17,9 +17,9 @@ from tacho_engines.base import Placement
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
 from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
-from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes, graph_bytes
+from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes
 from tacho_engines.vllm.kv_blocks import KvCapacity
-from tacho_engines.vllm.settings import VllmSettings, outside_budget
+from tacho_engines.vllm.settings import VllmSettings, captured_bytes, outside_budget
 
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
@@ -137,14 +137,7 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     if settings.rules.collectives == "inside":
         collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
     non_torch = settings.rules.non_torch_mib * MIB + collective + int(settings.rules.reserve * total)
-    graphs = graph_bytes(
-        architecture,
-        settings.rules,
-        settings.graphs.sizes,
-        tensor=settings.tensor,
-        pipeline=settings.pipeline,
-        piecewise=settings.graphs.piecewise,
-    )
+    graphs = captured_bytes(placement, settings)
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
     if settings.cache.fixed_bytes is not None:

@@ -11,7 +11,7 @@ from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
-from tacho_engines.vllm.graphs import graph_sizes, outside_budget_bytes
+from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes, graph_bytes, graph_sizes
 from tacho_engines.vllm.versions import VllmRules, rules_of
 
 KV_ELEMENT_BYTES = {
@@ -208,11 +208,16 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
 
 def outside_budget(placement: Placement, settings: VllmSettings) -> int:
     """Bytes that a server takes of one GPU on top of its budget."""
-    return outside_budget_bytes(
+    besides = CONTEXT_BYTES + before_bytes(settings.rules, settings.tensor * settings.pipeline)
+    return besides if settings.graphs.inside else besides + captured_bytes(placement, settings)
+
+
+def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """What the CUDA graphs of a server take on one GPU."""
+    return graph_bytes(
         placement.architecture,
         settings.rules,
         settings.graphs.sizes,
-        inside=settings.graphs.inside,
         tensor=settings.tensor,
         pipeline=settings.pipeline,
         piecewise=settings.graphs.piecewise,

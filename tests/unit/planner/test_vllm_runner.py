@@ -12,7 +12,7 @@ from tacho_contract.model import Architecture, LayerGroup
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.vllm import memory
-from tacho_engines.vllm.graphs import BEFORE_BYTES, CONTEXT_BYTES, graph_bytes, outside_budget_bytes
+from tacho_engines.vllm.graphs import BEFORE_BYTES, CONTEXT_BYTES, before_bytes, graph_bytes
 from tacho_engines.vllm.settings import planned_settings
 from tacho_engines.vllm.versions import rules_of
 
@@ -91,8 +91,8 @@ def test_collectives_are_beside_the_budget():
     older = Case({**found.row, "version": "0.25.0"}, found.held_out)
     assert predict(older).non_torch_bytes > predict(found).non_torch_bytes
     rules = rules_of("0.26.0", DENSE)
-    assert outside_budget_bytes(DENSE, rules, 0, inside=True, tensor=2) == CONTEXT_BYTES + BEFORE_BYTES
-    assert outside_budget_bytes(DENSE, rules, 0, inside=True) == CONTEXT_BYTES
+    assert before_bytes(rules, 2) == BEFORE_BYTES
+    assert before_bytes(rules, 1) == 0
 
 
 def test_a_plan_leaves_room_for_them():
