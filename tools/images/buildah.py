@@ -114,9 +114,9 @@ def push(reference: str, target: str, *, secure: bool) -> str:
 def created(reference: str) -> datetime:
     """When an image that a registry has was made; it is in the storage from then on."""
     secure = str(is_encrypted(reference)).lower()
-    _buildah("pull", "--quiet", f"--tls-verify={secure}", f"docker://{reference}")
-    found = _buildah("inspect", "--type", "image", "--format", "{{json .OCIv1.Created}}", reference)
-    return datetime.fromisoformat(json.loads(found))
+    pulled = _buildah("pull", "--quiet", f"--tls-verify={secure}", f"docker://{reference}").strip()
+    found = json.loads(_buildah("inspect", "--type", "image", pulled))
+    return datetime.fromisoformat(found["OCIv1"]["created"])
 
 
 def is_encrypted(reference: str) -> bool:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tacho_contract import __version__
 from tools import release
 from tools.cluster import builds
 from tools.cluster.ports import free_port
+from tools.harness.operator_process import eventually
 from tools.images import __main__ as images, buildah
 from tools.steps import StepError, say
 
@@ -33,19 +33,19 @@ def programs() -> Path:
 @pytest.fixture(scope="module")
 def registry(programs: Path) -> Iterator[str]:
     port = free_port()
-    environment = {**os.environ, "PORT": str(port)}
-    with subprocess.Popen([programs / "registry"], env=environment, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False)
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+    with subprocess.Popen([programs / "registry", "-port", str(port)], stderr=subprocess.DEVNULL) as process:
         try:
+            eventually("the registry answers", lambda: _answers(port))
             yield f"127.0.0.1:{port}/team"
         finally:
             process.terminate()
+
+
+def _answers(port: int) -> bool | None:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).is_success or None
+    except httpx.TransportError:
+        return None
 
 
 @pytest.fixture(scope="module")
