@@ -157,11 +157,12 @@ def _now(status: Manifest, found: Manifest) -> Table:
 
 
 def _attained(found: Manifest) -> str:
-    """The lower bound, and what it is by."""
-    sources = {found[key] for key in ("ttftSource", "tpotSource") if key in found} - {"None"}
-    if not sources or "percent" not in found:
-        return "unknown"
-    return f"{found['percent']} ({', '.join(sorted(sources))})"
+    """The lower bound, or the targets without a histogram."""
+    if "percent" in found:
+        return str(found["percent"])
+    sources = {"TTFT": found.get("ttftSource"), "TPOT": found.get("tpotSource")}
+    missing = [name for name, source in sources.items() if source not in (None, "Histogram")]
+    return f"unknown ({', '.join(missing)})" if missing else "unknown"
 
 
 def _changes(decisions: list[Manifest]) -> Table:

@@ -255,6 +255,6 @@ class Scaler:
             if last is not None:
                 samples[pod.uid] = last
             sample = last[1] if last else None
-            found.append(PodLoad(uid=pod.uid, sample=sample, start_seconds=pod.start_seconds))
+            found.append(PodLoad(uid=pod.uid, name=pod.name, sample=sample, start_seconds=pod.start_seconds))
         known.samples = samples
         return found

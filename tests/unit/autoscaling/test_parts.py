@@ -8,8 +8,8 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.report import LATENCY_EDGES_SECONDS, LatencyHistogram, latency_histogram
-from tacho_operator.core.autoscaling.algorithm import attainment, demand
+from tacho_contract.report import LatencyHistogram, latency_histogram
+from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import (
     cold_start,
     down_window,
@@ -25,10 +25,8 @@ from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, meas
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
-    Attainment,
     Bounds,
     Change,
-    Correction,
     Interval,
     Mix,
     Pace,
@@ -197,9 +195,6 @@ def histogram(counts: dict[float, int], total: int) -> LatencyHistogram:
     return latency_histogram(list(counts), list(counts.values()), total)
 
 
-NONE = histogram({2.5: 0, 5.0: 0}, 0)
-
-
 def test_a_request_has_at_least_one_answer_token() -> None:
     """Embeddings and refused answers have none: their cost is of their prompts and one step."""
     one, none = (cost_of(CAPACITY, Mix(30.0, 300.0, tokens, tokens)) for tokens in (30.0, 0.0))
@@ -232,88 +227,6 @@ def test_growth_at_most_doubles_the_load_and_ends_at_the_horizon() -> None:
     assert flat.growth == pytest.approx(0.0001 * 600)
 
 
-def test_a_target_between_two_edges_has_bounds() -> None:
-    after = histogram({2.5: 80, 5.0: 90}, 100)
-    assert attainment.within(NONE, after, 3.0) == (100, 80, 90)
-    assert attainment.within(NONE, after, 2.5) == (100, 80, 80)
-    assert attainment.within(after, after, 3.0) is None
-    assert attainment.within(NONE, after, None) is None
-    assert attainment.within(None, after, 3.0) is None, "counted at an unknown time"
-    assert attainment.within(after, histogram({2.5: 4, 5.0: 4}, 4), 3.0) == (4, 4, 4), "restarted"
-    again = histogram({2.5: 0, 5.0: 120}, 120)
-    assert attainment.within(after, again, 3.0) == (120, 0, 120), "restarted, and busier than before"
-
-
-LATENCIES = st.lists(st.floats(0.0005, 700.0), max_size=40)
-
-
-@given(LATENCIES, LATENCIES, st.sampled_from((0.0004, 0.012, 0.0123, 3.0, 650.0)))
-def test_edges_that_are_left_out_move_no_bound(old: list[float], new: list[float], target: float) -> None:
-    """The bounds are those of the whole histogram: its next edges below and above the target."""
-
-    def read(latencies: list[float]) -> LatencyHistogram:
-        counts = [sum(one <= edge for one in latencies) for edge in LATENCY_EDGES_SECONDS]
-        return latency_histogram(LATENCY_EDGES_SECONDS, counts, len(latencies))
-
-    below = max((edge for edge in LATENCY_EDGES_SECONDS if edge <= target), default=0.0)
-    above = min((edge for edge in LATENCY_EDGES_SECONDS if edge >= target), default=math.inf)
-    expected = (len(new), sum(one <= below for one in new), sum(one <= above for one in new))
-    found = attainment.within(read(old), read([*old, *new]), target)
-    assert found == (expected if new else None)
-
-
-def test_marginals_bound_the_joint_attainment() -> None:
-    before = track(ttft=NONE, tpot=histogram({0.010: 0, 0.025: 0}, 0))
-    after = track(ttft=histogram({2.5: 90, 5.0: 95}, 100), tpot=histogram({0.010: 80, 0.025: 99}, 100))
-    found = attainment.joint({"a": before}, {"a": after}, TARGETS)
-    assert found == (100, pytest.approx(0.9 + 0.8 - 1), pytest.approx(0.95))
-
-
-@pytest.mark.parametrize(("claimed", "counted"), [(600, 600), (10**6, 0)])
-def test_a_pod_whose_counters_jump_does_not_outvote_the_others(claimed: int, counted: int) -> None:
-    """Nine pods met it for none of 20 requests. Plausible in 100 s are 600, and 30 at the beginning."""
-    before = {str(pod): track(ttft=NONE) for pod in range(10)}
-    late, met = histogram({2.5: 0, 5.0: 0}, 20), histogram({2.5: claimed, 5.0: claimed}, claimed)
-    after = {uid: Track(Sample(time_seconds=100.0, ttft=met if uid == "9" else late)) for uid in before}
-    requests, lower, upper = attainment.joint(before, after, TARGETS, COST)
-    assert requests == 180 + counted
-    assert lower * requests == upper * requests == pytest.approx(counted)
-
-
-@pytest.mark.parametrize(("seconds", "met"), [(290.0, 1.0), (310.0, 0.0)])
-def test_without_a_histogram_the_mean_ttft_decides(seconds: float, met: float) -> None:
-    before = track(first_tokens=0.0, first_token_seconds=0.0)
-    after = Track(Sample(time_seconds=10.0, first_tokens=100.0, first_token_seconds=seconds))
-    assert attainment.joint({"a": before}, {"a": after}, TARGETS) == (100, met, met)
-
-
-def correction(
-    *shares: tuple[float, float, float], settled: bool = True, first: float = 1.0, judged: bool = True
-) -> float:
-    found = Correction(factor=first)
-    for seen in shares:
-        found = attainment.corrected(found, seen, TARGETS, settled=settled, seconds=10.0, judged=judged)
-    return found.factor
-
-
-def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
-    missed, unsure, met = (20.0, 0.7, 0.8), (20.0, 0.8, 1.0), (20.0, 0.97, 1.0)
-    assert correction(*[missed] * 5) == 1.0, "not for a minute yet"
-    assert correction(*[missed] * 6) == 0.9
-    assert correction(*[missed] * 6, settled=False) == 1.0, "replicas are missing"
-    assert correction(*[missed] * 500) == 0.5
-    waited = attainment.corrected(Correction(), missed, TARGETS, settled=False, seconds=10.0)
-    for at in range(36):
-        assert waited.factor == 1.0, f"requests that waited for replicas, {at}"
-        waited = attainment.corrected(waited, missed, TARGETS, settled=True, seconds=10.0)
-    assert waited.factor == 0.9
-    assert correction(*[unsure] * 500) == 1.0, "the edges do not show it"
-    assert correction(*[met] * 29, first=0.9) == 0.9
-    assert correction(*[met] * 30, first=0.9) == 1.0
-    assert correction(*[met] * 500) == 1.0
-    assert correction(*[(0.1, 0.0, 0.0)] * 20) == 1.0, "too few requests"
-
-
 def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:
     capacity = dataclasses.replace(CAPACITY, concurrency=None)
     pods = (PodLoad(uid="a", sample=Sample(time_seconds=0.0, running=900, waiting=45)),)
@@ -329,51 +242,6 @@ def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
     found = demand.read(former, pods, 10.0, cost_of(law, measured_mix(law, 30))).counted
     assert found
     assert found.expected_tokens == pytest.approx(6 / 0.05)
-
-
-def test_misses_within_a_deviation_are_chance() -> None:
-    """95 of 100 are to meet it: 93 and a deviation of 2.6 are 95.6, 85 and one of 3.6 are 88.6."""
-    chance, miss = (100.0, 0.93, 0.93), (100.0, 0.85, 0.85)
-    assert correction(*[chance] * 6) == 0.9, "540 requests show it"
-    few = attainment.corrected(Correction(seconds=60.0), chance, TARGETS, settled=True, seconds=10.0)
-    many = attainment.corrected(Correction(seconds=60.0), miss, TARGETS, settled=True, seconds=10.0)
-    assert (few.factor, many.factor) == (1.0, 0.9)
-
-
-def test_what_no_figure_decides_is_tried_again_after_half_an_hour() -> None:
-    """The next edges of 12 ms may be 10 and 25: between them, no request is known to meet it."""
-    wide, idle = (20.0, 0.0, 1.0), (0.0, 1.0, 1.0)
-    assert [correction(*[wide] * count, first=0.9) for count in (179, 180)] == [0.9, 1.0]
-    assert correction(*[idle] * 500, first=0.9) == 0.9, "nothing was asked"
-    assert correction(*[idle] * 180, first=0.9, judged=False) == 1.0, "an SLO that nothing counts"
-
-
-def tpot_track(now: float, met: int, total: int) -> Track:
-    return Track(Sample(time_seconds=now, tpot=histogram({0.010: met, 0.012: met, 0.025: total}, total)))
-
-
-@pytest.mark.parametrize(("met", "factor"), [(0, 0.81), (20, 1.0)])
-def test_a_tpot_alone_lowers_the_capacity_and_raises_it_again(met: int, factor: float) -> None:
-    policy, found = dataclasses.replace(TARGETS, ttft_seconds=None), Correction(factor=0.9)
-    count = 6 if met == 0 else 30
-    for at in range(count):
-        before, after = (tpot_track(10.0 * n, met * n, 20 * n) for n in (at, at + 1))
-        seen = attainment.joint({"a": before}, {"a": after}, policy)
-        found = attainment.corrected(found, seen, policy, settled=True, seconds=10.0)
-    assert found.factor == pytest.approx(factor)
-
-
-def test_attainment_says_what_judges_each_target() -> None:
-    def sources(**fields: object) -> tuple[str | None, str | None]:
-        found = attainment.recent(Attainment(), (0, 1, 1), [track(**fields)], TARGETS, 10.0)
-        assert found.judged is (found.ttft != "None")
-        return found.ttft, found.tpot
-
-    assert sources(ttft=NONE, tpot=NONE) == ("Histogram", "Histogram")
-    assert sources(first_tokens=1.0, first_token_seconds=1.0) == ("Mean", "None")
-    assert sources(running=1) == ("None", "None")
-    recent = attainment.recent(Attainment(), (0, 1, 1), [], Policy(bounds=Bounds(least=1, most=1)), 10.0)
-    assert (recent.ttft, recent.tpot, recent.judged) == (None, None, False)
 
 
 def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:

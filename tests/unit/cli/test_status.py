@@ -211,9 +211,9 @@ def test_an_error_of_kubectl_shows_every_character(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("attainment", "shown"),
     [
-        ({"percent": 94, "requests": 80, "ttftSource": "Mean", "tpotSource": "None"}, "94 (Mean)"),
-        ({"percent": 94, "ttftSource": "Histogram", "tpotSource": "Histogram"}, "94 (Histogram)"),
-        ({"percent": 100, "requests": 9, "tpotSource": "None"}, "unknown"),
+        ({"requests": 80, "ttftSource": "Mean", "tpotSource": "None"}, "unknown (TTFT, TPOT)"),
+        ({"percent": 94, "ttftSource": "Histogram", "tpotSource": "Histogram"}, "94"),
+        ({"requests": 9, "tpotSource": "None"}, "unknown (TPOT)"),
         ({"requests": 0, "tpotSource": "Histogram"}, "unknown"),
     ],
 )

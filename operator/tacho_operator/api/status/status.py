@@ -150,11 +150,11 @@ class SLOAttainment(StatusModel):
     """SLO attainment of the last minutes, exponentially weighted with five minutes."""
 
     percent: Count | None = None
-    """Of requests that met the SLO, at least."""
+    """Of requests that met the SLO, at least. Absent: unknown, as a target has no histogram."""
     requests: Count | None = None
     """At the last change of the others."""
     ttft_source: Word | None = None
-    """Histogram, Mean (all or none met it) or None (not counted)."""
+    """Histogram, Mean (which is no attainment) or None (not counted)."""
     tpot_source: Word | None = None
     """Histogram or None."""
 

@@ -7,9 +7,11 @@ two edges is met by the requests below the lower edge, and at most by those belo
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import tuning
@@ -18,6 +20,7 @@ from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Correction,
+    Counts,
     Policy,
     Sample,
     Source,
@@ -66,27 +69,58 @@ def _share(found: Sequence[Shares | None]) -> Shares:
     return total, lower / total, upper / total
 
 
-def joint(
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one pod has counted of each target."""
+
+    ttft: Shares | None
+    tpot: Shares | None
+    whole: bool
+    """Whether each target has a histogram."""
+
+
+def counted(
     former: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy, cost: RequestCost | None = None
-) -> Shares:
-    """Requests since the ``former`` samples, and the bounds of the share that met both targets.
+) -> dict[str, Seen]:
+    """By pod, since the ``former`` samples.
 
     A pod whose counters claim more than MAX_POD_RATE replicas' work does not count: one that has jumped would
     outvote all others.
     """
-    firsts, others = [], []
+    found = {}
     for uid in former.keys() & tracks.keys():
         before, after = former[uid].sample, tracks[uid].sample
         most = _most(cost, after.time_seconds - before.time_seconds)
-        counted = within(before.ttft, after.ttft, policy.ttft_seconds)
-        first = counted if after.ttft else _mean(before, after, policy.ttft_seconds)
-        other = within(before.tpot, after.tpot, policy.tpot_seconds)
-        if all(item is None or item[0] <= most for item in (first, other)):
-            firsts.append(first)
-            others.append(other)
-    first_share, other_share = _share(firsts), _share(others)
-    lower = max(0.0, first_share[1] + other_share[1] - 1)
-    return max(first_share[0], other_share[0]), lower, min(first_share[2], other_share[2])
+        ttft = within(before.ttft, after.ttft, policy.ttft_seconds)
+        ttft = ttft if after.ttft else _mean(before, after, policy.ttft_seconds)
+        tpot = within(before.tpot, after.tpot, policy.tpot_seconds)
+        if all(item is None or item[0] <= most for item in (ttft, tpot)):
+            targets = ((policy.ttft_seconds, after.ttft), (policy.tpot_seconds, after.tpot))
+            whole = all(histogram is not None for target, histogram in targets if target)
+            found[uid] = Seen(ttft, tpot, whole)
+    return found
+
+
+def joint(seen: Iterable[Seen]) -> Shares:
+    """Requests of one interval, and the bounds of the share that met both targets."""
+    every = list(seen)
+    ttft, tpot = _share([item.ttft for item in every]), _share([item.tpot for item in every])
+    return max(ttft[0], tpot[0]), max(0.0, ttft[1] + tpot[1] - 1), min(ttft[2], tpot[2])
+
+
+def by_pod(
+    former: Mapping[str, Track], tracks: Mapping[str, Track], seen: Mapping[str, Seen], seconds: float
+) -> dict[str, Track]:
+    """``tracks`` with the requests that the SLO has judged in the last minute."""
+    kept, found = math.exp(-seconds / tuning.RATE_SECONDS), dict(tracks)
+    for uid in former.keys() & tracks.keys():
+        requests, _, upper = joint([seen[uid]] if uid in seen else [])
+        found[uid] = dataclasses.replace(
+            tracks[uid],
+            requests=kept * former[uid].requests + requests,
+            met=kept * former[uid].met + requests * upper,
+        )
+    return found
 
 
 def _most(cost: RequestCost | None, seconds: float) -> float:
@@ -97,21 +131,29 @@ def _most(cost: RequestCost | None, seconds: float) -> float:
 
 
 def recent(
-    former: Attainment, seen: Shares, tracks: Iterable[Track], policy: Policy, seconds: float
+    former: Attainment, seen: Iterable[Seen], tracks: Iterable[Track], policy: Policy, seconds: float
 ) -> Attainment:
-    """The attainment of the last minutes, ``seconds`` after ``former``."""
+    """The attainment of the last minutes, ``seconds`` after ``former``. Bounds are those of both sums: a
+    request's TTFT and TPOT are counted in different intervals."""
     samples = [track.sample for track in tracks]
     means: Source = "Mean" if any(item.first_tokens is not None for item in samples) else "None"
-    kept = math.exp(-seconds / tuning.MIX_SECONDS)
     ttft: Source = "Histogram" if any(item.ttft for item in samples) else means
     tpot: Source = "Histogram" if any(item.tpot for item in samples) else "None"
+    kept = math.exp(-seconds / tuning.MIX_SECONDS)
+    whole = [item for item in seen if item.whole]
     return Attainment(
-        requests=kept * former.requests + seen[0],
-        lower=kept * former.lower + seen[0] * seen[1],
-        upper=kept * former.upper + seen[0] * seen[2],
         ttft=ttft if policy.ttft_seconds else None,
         tpot=tpot if policy.tpot_seconds else None,
+        ttft_counts=_later(former.ttft_counts, kept, [item.ttft for item in whole]),
+        tpot_counts=_later(former.tpot_counts, kept, [item.tpot for item in whole]),
     )
+
+
+def _later(former: Counts, kept: float, counts: Sequence[Counts | None]) -> Counts:
+    columns = zip(*(item or (0.0, 0.0, 0.0) for item in counts), strict=True)
+    more = [math.fsum(column) for column in columns] or [0.0, 0.0, 0.0]
+    total, lower, upper = (kept * before + after for before, after in zip(former, more, strict=True))
+    return total, lower, upper
 
 
 def corrected(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, linear_regression
 
-from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm import outliers, tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
 
@@ -37,13 +37,18 @@ class Reading:
     waiting: int
     kv_cache_usage: float | None
     """Sum over the pods, each 0 to 1."""
+    slow: tuple[str, ...] = ()
+    """Pods that are much slower than the others."""
 
 
 def read(
     former: Mapping[str, Track], pods: Iterable[PodLoad], now: float, cost: RequestCost | None = None
 ) -> Reading:
-    """The present load, and what was counted since the ``former`` samples."""
+    """The present load, and what was counted since the ``former`` samples. Slow pods count for the load and
+    not for its speed."""
     tracks: dict[str, Track] = {}
+    least = tuning.RATE_SECONDS / 2 / cost.per_output_token if cost else 0.0
+    slow = outliers.slow(former, least)
     silent = 0
     counted: list[tuple[float, float, float, float]] = []
     for pod in sorted(pods, key=lambda item: item.uid):
@@ -65,13 +70,20 @@ def read(
         # A pod that was late has counted for longer than this interval.
         running = ((before.sample.running or 0) + (sample.running or 0)) / 2
         expected = before.expected_tokens + (cost.expected_tokens(running, seconds) if cost else 0.0)
+        usual = outputs if pod.uid in slow else expected
         counted.append(
-            (firsts / seconds, prompts / seconds, outputs / seconds, expected / seconds if outputs else 0.0)
+            (firsts / seconds, prompts / seconds, outputs / seconds, usual / seconds if outputs else 0.0)
         )
+        kept = math.exp(-seconds / tuning.MIX_SECONDS)
         # Engines may count an answer at its end. A pod that hangs expects no more.
         since = track.stalled_since
-        if not outputs and (since is None or now - since <= tuning.MIX_SECONDS):
-            tracks[pod.uid] = dataclasses.replace(track, expected_tokens=expected)
+        waits = not outputs and (since is None or now - since <= tuning.MIX_SECONDS)
+        tracks[pod.uid] = dataclasses.replace(
+            track,
+            expected_tokens=expected if waits else 0.0,
+            output=kept * before.output + outputs,
+            expected=kept * before.expected + (expected if outputs else 0.0),
+        )
     samples = [track.sample for track in tracks.values()]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     present = [item.running for item in samples if item.running is not None]
@@ -83,6 +95,7 @@ def read(
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
+        slow=tuple(uid for uid in slow if uid in tracks),
     )
 
 
@@ -117,9 +130,9 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     )
 
 
-def speed(mix: Mix) -> float:
+def speed(in_service: float) -> float:
     """Speed in service that counts, relative to the measured one: half to twice."""
-    return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, mix.speed))
+    return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, in_service))
 
 
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:

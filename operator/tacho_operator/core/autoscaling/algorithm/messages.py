@@ -14,9 +14,11 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ScalingInput,
 )
 
+NAMES_SHOWN = 3
 
-def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> str:
-    """The sum that decided."""
+
+def calculation(at: ScalingInput, outcome: Outcome, found: Sum, reading: Reading, alone: str = "") -> str:
+    """The sum that decided. ``alone``: the pod that misses the SLO where the others meet it."""
     parts = []
     terms, target = found.terms, f"{tuning.TARGET_UTILIZATION:.2f}"
     if found.offered is not None:
@@ -34,9 +36,19 @@ def calculation(at: ScalingInput, outcome: Outcome, found: Sum, silent: int) -> 
         parts.append(
             f"KV cache {found.kv_cache:.2f} over {tuning.TARGET_KV_CACHE:.2f} = {terms['KVCache']:.2f}"
         )
-    before = _before(at, outcome)
+    before, silent = _before(at, outcome), reading.silent
     count = f" {silent} serving pods report no load metrics and count as full." if silent else ""
-    return f"{_how_many(at, outcome)}: {before}{'; '.join(parts)}.{_why(at, outcome)}{count}"
+    odd = _outliers(at, reading.slow, alone)
+    return f"{_how_many(at, outcome)}: {before}{'; '.join(parts)}.{_why(at, outcome)}{count}{odd}"
+
+
+def _outliers(at: ScalingInput, slow: tuple[str, ...], alone: str) -> str:
+    names = {pod.uid: pod.name or pod.uid for pod in at.pods}
+    if slow:
+        shown = ", ".join(names[uid] for uid in slow[:NAMES_SHOWN])
+        more = f" and {len(slow) - NAMES_SHOWN} more" if len(slow) > NAMES_SHOWN else ""
+        return f" Less than half as fast as the others, and not counted on: {shown}{more} (+ {len(slow)})."
+    return f" {names[alone]} alone misses the SLO: the capacity stays." if alone else ""
 
 
 def unknown(at: ScalingInput, outcome: Outcome) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 
 from tacho_operator.core.autoscaling.algorithm import demand, tuning
@@ -25,6 +26,8 @@ class Sum:
     trust: float = 1.0
     concurrency: float | None = None
     cold_start_seconds: float = 0.0
+    slow: int = 0
+    """Pods that are much slower than the others: they carry next to nothing."""
 
     @property
     def loads(self) -> dict[str, float]:
@@ -51,7 +54,7 @@ class Sum:
 
     @property
     def need(self) -> float:
-        return max(self.terms.values(), default=0.0)
+        return max(self.terms.values(), default=0.0) + self.slow
 
     @property
     def cause(self) -> str:
@@ -66,8 +69,10 @@ def sum_of(
     offered: tuple[Interval, ...],
     cold_start_seconds: float,
     trusted: float,
+    alone: str = "",
 ) -> Sum:
-    """The sum of one moment. ``trusted``: share of the measured rate that counts."""
+    """The sum of one moment. ``trusted``: share of the measured rate that counts. ``alone``: the pod that
+    misses the SLO where the others meet it."""
     level, growth = None, 0.0
     if cost is not None and offered:
         level = demand.level(offered, cost.request_seconds)
@@ -77,18 +82,23 @@ def sum_of(
         offered=level,
         growth=growth,
         requests=(reading.running or 0) + reading.waiting if blind else None,
-        kv_cache=_kv_cache(reading, at.capacity, cost),
+        kv_cache=_kv_cache(reading, at.capacity, cost, {*reading.slow, alone}),
         trust=trusted,
         concurrency=cost.concurrency if cost else at.capacity.concurrency,
         cold_start_seconds=cold_start_seconds,
+        slow=len(reading.slow),
     )
 
 
-def _kv_cache(reading: Reading, capacity: ReplicaCapacity, cost: RequestCost | None) -> float | None:
+def _kv_cache(
+    reading: Reading, capacity: ReplicaCapacity, cost: RequestCost | None, sick: Container[str]
+) -> float | None:
     if reading.kv_cache_usage is None or not capacity.kv_cache_tokens:
         return None
     size = cost.request_tokens if cost else capacity.input_tokens + capacity.output_tokens
-    return reading.kv_cache_usage + reading.waiting * size / capacity.kv_cache_tokens
+    # What waits for a sick pod would fit into the others.
+    stuck = sum(item.sample.waiting or 0 for uid, item in reading.tracks.items() if uid in sick)
+    return reading.kv_cache_usage + (reading.waiting - stuck) * size / capacity.kv_cache_tokens
 
 
 def whole(amount: float) -> int:

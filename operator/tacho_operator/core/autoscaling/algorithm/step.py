@@ -9,9 +9,10 @@ never zero: without load, replicas stay.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Container
 from dataclasses import dataclass
 
-from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, tuning
+from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, outliers, tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of, whole
@@ -53,11 +54,13 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     former, state = state, _with_load(state, reading, cost, cold_start, now)
     trust = at.capacity.trust * state.correction.factor
     if state.mix and at.capacity.gap_r2 >= tuning.MIN_R2:
-        trust *= demand.speed(state.mix)
-    found = sum_of(at, reading, cost, state.offered, cold_start, trust)
+        healthy = outliers.speed(reading.tracks, reading.slow) if reading.slow else state.mix.speed
+        trust *= demand.speed(healthy)
+    alone = outliers.missing_alone(former.tracks, at.policy.percentile)
+    found = sum_of(at, reading, cost, state.offered, cold_start, trust, alone)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
-    state = _corrected(at, former, state, found, cost, now)
+    state = _corrected(at, former, state, found, cost, {*reading.slow, alone})
     window = behavior.down_window(at.policy.down, state.changes, now)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
@@ -76,7 +79,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
         late = f"{reading.late} of {len(reading.tracks)} pods have no new load metrics"
         at = dataclasses.replace(at, held=at.held or late)
     outcome = _bounded(at, state, _stabilized(at, state, found, window, now))
-    reason = calculation(at, outcome, found, reading.silent)
+    reason = calculation(at, outcome, found, reading, alone)
     return _done(at, state, outcome, figures_of(at, reading, found, state.attainment), reason, now)
 
 
@@ -155,22 +158,28 @@ def _with_load(
 
 
 def _corrected(
-    at: ScalingInput, former: State, state: State, found: Sum, cost: RequestCost | None, now: float
+    at: ScalingInput, former: State, state: State, found: Sum, cost: RequestCost | None, sick: Container[str]
 ) -> State:
     """With the SLO attainment since the ``former`` samples."""
-    if former.read_seconds is None:
+    if former.read_seconds is None or state.read_seconds is None:
         return state
-    seconds, correction = now - former.read_seconds, state.correction
-    seen = attainment.joint(former.tracks, state.tracks, at.policy, cost)
-    recent = attainment.recent(state.attainment, seen, state.tracks.values(), at.policy, seconds)
+    seconds, correction = state.read_seconds - former.read_seconds, state.correction
+    seen = attainment.counted(former.tracks, state.tracks, at.policy, cost)
+    tracks = attainment.by_pod(former.tracks, state.tracks, seen, seconds)
+    recent = attainment.recent(state.attainment, seen.values(), tracks.values(), at.policy, seconds)
     if not at.capacity.unverified:
-        waiting = sum(track.sample.waiting or 0 for track in state.tracks.values())
+        waiting = sum(track.sample.waiting or 0 for track in tracks.values())
         backlog = waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
-        enough = whole(found.need + backlog) <= len(state.tracks)
+        enough = whole(found.need + backlog) <= len(tracks)
         correction = attainment.corrected(
-            correction, seen, at.policy, settled=enough, seconds=seconds, judged=recent.judged
+            correction,
+            attainment.joint(item for uid, item in seen.items() if uid not in sick),
+            at.policy,
+            settled=enough,
+            seconds=seconds,
+            judged=recent.judged,
         )
-    return dataclasses.replace(state, correction=correction, attainment=recent)
+    return dataclasses.replace(state, tracks=tracks, correction=correction, attainment=recent)
 
 
 def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: float) -> Outcome:

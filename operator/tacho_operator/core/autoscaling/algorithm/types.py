@@ -3,6 +3,7 @@ what one replica was measured to carry within the SLO."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -136,6 +137,7 @@ class PodLoad:
     """A pod that requests reach. ``sample`` None: it has never reported its load."""
 
     uid: str
+    name: str = ""
     sample: Sample | None = None
     start_seconds: float | None = None
     """From its creation to its readiness."""
@@ -167,6 +169,14 @@ class Track:
     """Since when it has run requests without a token."""
     expected_tokens: float = 0.0
     """By the measured speed, since its last token."""
+    output: float = 0.0
+    """Tokens of the last minutes, exponentially weighted by MIX_SECONDS."""
+    expected: float = 0.0
+    """Those that the measured speed gives for as many requests at the same time."""
+    requests: float = 0.0
+    """That the SLO has judged, exponentially weighted by RATE_SECONDS."""
+    met: float = 0.0
+    """Requests of these that met it, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,28 +225,39 @@ class Correction:
     seconds: float = 0.0
 
 
+Counts = tuple[float, float, float]
+"""Requests, and how many of them met a target at least and at most."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attainment:
     """SLO attainment of the last minutes, exponentially weighted by MIX_SECONDS."""
 
-    requests: float = 0.0
-    lower: float = 0.0
-    """Requests of these that met the SLO, at least."""
-    upper: float = 0.0
     ttft: Source | None = None
     """What judges the TTFT. None: no target."""
     tpot: Source | None = None
+    ttft_counts: Counts = (0.0, 0.0, 0.0)
+    """By the histograms of all pods that have one for each target."""
+    tpot_counts: Counts = (0.0, 0.0, 0.0)
 
     @property
     def judged(self) -> bool:
         return bool({self.ttft, self.tpot} & {"Histogram", "Mean"})
 
     @property
+    def requests(self) -> float:
+        return max(self.ttft_counts[0], self.tpot_counts[0])
+
+    @property
     def shares(self) -> tuple[float, float] | None:
-        """Of the requests, at least and at most. None: not known."""
-        if self.requests < 1 or not self.judged:
+        """Of the requests, at least and at most: a request may miss one target or both. None: not known, as a
+        target has no histogram."""
+        sources = ((self.ttft, self.ttft_counts), (self.tpot, self.tpot_counts))
+        targets = [(source, counts) for source, counts in sources if source]
+        if not targets or any(source != "Histogram" or counts[0] < 1 for source, counts in targets):
             return None
-        return self.lower / self.requests, self.upper / self.requests
+        lower = math.fsum(lower / total for _, (total, lower, _) in targets) - (len(targets) - 1)
+        return max(0.0, lower), min(upper / total for _, (total, _, upper) in targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
