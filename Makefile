@@ -89,7 +89,7 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 
 # --- tests -----------------------------------------------------------------------------------------
 TIERS := lint types unit wiring pages engines charts api e2e
-PARTS := properties probe engines autoscaling e2e scalers release
+PARTS := properties probe engines autoscaling e2e scalers release soak
 .PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%)
 test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
 	@$(PY) -m tools.tiers ci
@@ -154,6 +154,10 @@ nightly-scalers: $(STAMP)
 
 nightly-release: $(STAMP)
 	$(PYTEST) tests/nightly/release
+
+# TACHO_SOAK_SECONDS=3600: an hour of it.
+nightly-soak: $(STAMP)
+	$(PYTEST) -s tests/nightly/soak
 
 # What it needs lies in a folder of its own: nothing else is to depend on it.
 MUTATION := build/mutation/packages

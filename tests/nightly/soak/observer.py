@@ -1,0 +1,191 @@
+"""Reads the API server and its audit log beside everything else, and trusts no other source."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tests.nightly.soak.invariants import Resource, Snapshot, Write
+from tools.cluster.handle import Cluster
+from tools.harness.operating import MUTATING, OPERATOR_USER
+
+FOREIGN_ANNOTATION = "soak/foreign"
+PERIOD_SECONDS = 2.0
+POD_NAME = "authentication.kubernetes.io/pod-name"
+CHILDREN = {
+    "/apis/apps/v1": ("deployments", "replicasets", "controllerrevisions"),
+    "/api/v1": ("pods", "services", "configmaps"),
+    "/apis/networking.k8s.io/v1": ("networkpolicies",),
+    "/apis/policy/v1": ("poddisruptionbudgets",),
+}
+API_ERRORS = (OSError, http.client.HTTPException, subprocess.CalledProcessError, ValueError)
+"""Of an API server that is being restarted."""
+
+
+class Observer(threading.Thread):
+    """Until ``stop``: a snapshot each PERIOD_SECONDS, and the operators' writes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(daemon=True)
+        self._cluster = cluster
+        self.snapshots: list[Snapshot] = []
+        self.writes: list[Write] = []
+        self.lease: list[Write] = []
+        self._stopped = threading.Event()
+        assert cluster.audit_log is not None
+        self._audit = AuditLog(cluster.audit_log)
+
+    def run(self) -> None:
+        while not self._stopped.wait(PERIOD_SECONDS):
+            with contextlib.suppress(*API_ERRORS):
+                self.snapshots.append(self._snapshot())
+            self._read_audit()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+        self._read_audit()
+
+    def _read_audit(self) -> None:
+        for event in self._audit.new_events():
+            if write := write_of(event):
+                (self.lease if write.target.startswith("leases ") else self.writes).append(write)
+
+    def _items(self, path: str) -> list[dict[str, Any]]:
+        # Not Cluster.raw, which asks kubectl where the API server does not answer.
+        found: list[dict[str, Any]] = json.loads(self._cluster._ask("GET", path))["items"]
+        return found
+
+    def _snapshot(self) -> Snapshot:
+        """The resources are read last: a child of a resource that is being deleted is then an orphan too
+        early, never too late, and only what lasts counts."""
+        children = {
+            plural: self._items(f"{group}/{plural}?labelSelector={DEPLOYMENT_LABEL}")
+            for group, plurals in CHILDREN.items()
+            for plural in plurals
+        }
+        slices = self._items("/apis/discovery.k8s.io/v1/endpointslices?labelSelector=" + DEPLOYMENT_LABEL)
+        resources = self._items("/apis/tacho.dev/v1alpha1/llmdeployments")
+        return Snapshot(
+            at=time.time(),
+            resources=tuple(
+                resource_of(item, endpoints(item, children["services"], children["pods"], slices))
+                for item in resources
+            ),
+            orphans=tuple(orphans(children, {item["metadata"]["uid"] for item in resources})),
+        )
+
+
+class AuditLog:
+    """The API server's audit log as it grows from now on; where it is renamed, the next one is read."""
+
+    def __init__(self, path: Path) -> None:
+        found = path.stat()
+        self._path, self._file_number, self._offset = path, found.st_ino, found.st_size
+
+    def new_events(self) -> list[dict[str, Any]]:
+        with self._path.open("rb") as file:
+            if (number := os.fstat(file.fileno()).st_ino) != self._file_number:
+                self._file_number, self._offset = number, 0
+            file.seek(self._offset)
+            whole = file.read().rpartition(b"\n")
+        self._offset += len(whole[0]) + len(whole[1])
+        return [
+            json.loads(line)
+            for line in whole[0].split(b"\n")
+            if line.startswith(b"{") and line.endswith(b"}")
+        ]
+
+
+def write_of(event: dict[str, Any]) -> Write | None:
+    """An accepted write of an operator to a child, a status or the Lease; None for anything else."""
+    user, target = event["user"], event.get("objectRef") or {}
+    accepted = (event.get("responseStatus") or {}).get("code", 500) < 300
+    mine = user.get("username") == OPERATOR_USER and event["verb"] in MUTATING
+    if not (accepted and mine) or "dryRun" in event["requestURI"] or target.get("resource") == "events":
+        return None
+    name = "/".join(filter(None, (target.get("namespace"), target.get("name"), target.get("subresource"))))
+    return Write(
+        at=datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp(),
+        pod=(user.get("extra") or {}).get(POD_NAME, ["?"])[0],
+        target=f"{target.get('resource')} {name}",
+    )
+
+
+def resource_of(item: dict[str, Any], endpoints_ready: int) -> Resource:
+    metadata, status = item["metadata"], item.get("status") or {}
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+
+    def is_true(kind: str) -> bool:
+        return conditions.get(kind, {}).get("status") == "True"
+
+    return Resource(
+        name=f"{metadata['namespace']}/{metadata['name']}",
+        uid=metadata["uid"],
+        current=status.get("observedGeneration") == metadata["generation"],
+        ready=is_true("Ready"),
+        stalled=is_true("Stalled"),
+        reconciling=is_true("Reconciling"),
+        reason=conditions.get("Ready", {}).get("reason", ""),
+        endpoints=endpoints_ready,
+    )
+
+
+def endpoints(
+    item: dict[str, Any],
+    services: list[dict[str, Any]],
+    pods: list[dict[str, Any]],
+    slices: list[dict[str, Any]],
+) -> int:
+    """Ready endpoints of the resource's Service. Pods without a node, which are played, are in no
+    EndpointSlice: those count that its selector matches."""
+    namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+
+    def own(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one for one in found if one["metadata"]["namespace"] == namespace]
+
+    selector = next(
+        (one["spec"].get("selector") for one in own(services) if one["metadata"]["name"] == name), None
+    )
+    played = sum(
+        1
+        for pod in own(pods)
+        if selector
+        and "nodeName" not in pod["spec"]
+        and selector.items() <= pod["metadata"]["labels"].items()
+        and "deletionTimestamp" not in pod["metadata"]
+        and any(
+            one["type"] == "Ready" and one["status"] == "True"
+            for one in pod["status"].get("conditions") or ()
+        )
+    )
+    return played + sum(
+        1
+        for one in own(slices)
+        if one["metadata"]["labels"].get("kubernetes.io/service-name") == name
+        for endpoint in one.get("endpoints") or ()
+        if (endpoint.get("conditions") or {}).get("ready")
+    )
+
+
+def orphans(children: dict[str, list[dict[str, Any]]], resources: set[str]) -> list[str]:
+    """Those that no existing object controls, foreign and terminating ones left out."""
+    existing = resources | {item["metadata"]["uid"] for items in children.values() for item in items}
+    found = []
+    for plural, items in children.items():
+        for item in items:
+            metadata = item["metadata"]
+            owners = {one["uid"] for one in metadata.get("ownerReferences") or () if one.get("controller")}
+            foreign = FOREIGN_ANNOTATION in (metadata.get("annotations") or {})
+            if not (owners & existing or foreign or "deletionTimestamp" in metadata):
+                found.append(f"{plural} {metadata['namespace']}/{metadata['name']} {metadata['uid']}")
+    return found
