@@ -5,6 +5,7 @@ TACHO_SOAK_SEED repeats the events of a run; TACHO_SOAK_PLANT names an invariant
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -69,4 +70,6 @@ def test_nothing_that_happens_breaks_an_invariant(world: World) -> None:
             for replica in world.replicas:
                 replica.operator.kill()
     print(summary(world, recording, soak.counts))
-    assert violations(PLANTS[PLANT](recording) if PLANT else recording) == {}
+    found = violations(PLANTS[PLANT](recording) if PLANT else recording)
+    print(json.dumps(found, indent=2))
+    assert not found
