@@ -17,6 +17,7 @@ from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.records import updated_measurements
 from tacho_operator.core.measurement.remeasure import RemeasurePlan, probe_failure
+from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.planning import Planning
@@ -24,7 +25,7 @@ from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.record import Serving
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.progress import PodTimes, startup_of
-from tacho_operator.core.status.snapshot import MeasuringState, ProblemSet, ServerPods, Snapshot
+from tacho_operator.core.status.snapshot import ProblemSet, ServerPods, Snapshot
 
 
 def local_status(setup: LocalSetup, plan: ModelPlan, report: Report) -> LLMDeploymentStatus:
@@ -65,18 +66,18 @@ def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: date
             startup=startup_of(report, PodTimes(created=now, scheduled=now, started=now)),
         ),
         problems=ProblemSet(),
-        measuring=MeasuringState(
-            entries=updated_measurements(
+        measuring=MeasurementPlan(
+            live=setup.live,
+            measurements=updated_measurements(
                 (),
                 [PodReport(report=report, image_id=LOCAL_IMAGE)],
                 live=setup.live,
                 subject=revision,
                 known={revision.name: revision},
             ),
-            price=price_of(setup.resource.spec.cost, plan.gpu_product, LOCAL.gpu_prices),
             remeasure=RemeasurePlan(outcome=failed),
-            disabled=disabled,
         ),
+        price=price_of(setup.resource.spec.cost, plan.gpu_product, LOCAL.gpu_prices),
     )
 
 

@@ -1,4 +1,4 @@
-"""The algorithm of the HorizontalPodAutoscaler, which several policies use.
+"""The algorithm of the HorizontalPodAutoscaler, and rates of counters, which several policies use.
 
     metric ─► proposal (ratio, tolerance) ─► stabilized over a window ─► scaling policies ─► bounds
 
@@ -8,7 +8,8 @@ An unavailable metric makes no proposal, and replicas stay.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from tacho_operator.core.autoscaling.algorithm.behavior import EARLY_SECONDS, limit, with_high, with_low
@@ -119,3 +120,41 @@ def ready_metrics(view: PolicyView) -> tuple[list[PodMetrics], int, int]:
     ready = [pod for pod in view.pods if pod.ready]
     known = [pod.metrics for pod in ready if pod.metrics is not None]
     return known, len(view.pods) - len(ready), len(ready) - len(known)
+
+
+Sample = tuple[float, PodMetrics]
+
+
+class CounterRates:
+    """The samples of a window."""
+
+    def __init__(self, window_seconds: float) -> None:
+        self._window_seconds = window_seconds
+        self._pods: dict[str, deque[Sample]] = {}
+
+    def add(self, view: PolicyView) -> None:
+        now = view.now_seconds
+        for pod in view.pods:
+            if pod.ready and pod.metrics is not None:
+                self._pods.setdefault(pod.uid, deque()).append((now, pod.metrics))
+        for uid, samples in list(self._pods.items()):
+            while samples and samples[0][0] < now - self._window_seconds:
+                samples.popleft()
+            if not samples:
+                del self._pods[uid]
+
+    def of(self, uid: str, counter: Callable[[PodMetrics], float]) -> float:
+        """A counter's rate per second; 0 with a single sample, and after the counter was reset."""
+        samples = self._pods.get(uid, deque())
+        if len(samples) < 2:
+            return 0.0
+        (since, first), (until, last) = samples[0], samples[-1]
+        return max(0.0, counter(last) - counter(first)) / (until - since)
+
+    def total(self, counter: Callable[[PodMetrics], float]) -> float:
+        """Sum over all pods of a counter's rate per second."""
+        return math.fsum(self.of(uid, counter) for uid in self._pods)
+
+    def highest(self, uid: str, gauge: Callable[[PodMetrics], float]) -> float:
+        """Maximum of one pod's gauge within the window."""
+        return max((gauge(metrics) for _, metrics in self._pods.get(uid, ())), default=0.0)

@@ -12,11 +12,11 @@ from tacho_simulate.policies.autoscaler import (
     TOLERANCE,
     UP,
     Autoscaler,
+    CounterRates,
     by_average,
     by_value,
     ready_metrics,
 )
-from tacho_simulate.policies.rates import CounterRates
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 WAITING = 5.0

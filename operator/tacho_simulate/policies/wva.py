@@ -14,8 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from tacho_operator.core.autoscaling.algorithm.types import Pace, Rules
-from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscaler, by_average
-from tacho_simulate.policies.rates import CounterRates
+from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscaler, CounterRates, by_average
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 SCALE_UP, SCALE_DOWN = 0.85, 0.70

@@ -12,7 +12,7 @@ import yaml
 
 from tacho_cli.inputs.kubectl import KubectlTarget
 from tacho_cli.inputs.this_machine import gpu_labels, this_machine
-from tacho_cli.plan import cluster, hardware
+from tacho_cli.plan import hardware
 from tacho_cli.problems import CommandError
 from tacho_operator.api.types import LLMDeploymentSpec
 from tests.unit.cli.commands import SMOLLM2
@@ -92,7 +92,7 @@ def test_without_options_the_manifest_decides(monkeypatch: pytest.MonkeyPatch) -
 def test_saved_nodes_are_read_as_kubectl_prints_them(tmp_path: Path, dump: Any, document: Any) -> None:
     path = tmp_path / "nodes"
     path.write_text(dump(document))
-    (node,) = cluster.saved_nodes(str(path))
+    (node,) = hardware.saved_nodes(str(path))
     assert node.name == "gpu-1"
     assert node.ready
     assert node.allocatable["nvidia.com/gpu"] == "1"
@@ -116,7 +116,7 @@ def test_what_holds_no_nodes_is_refused(tmp_path: Path, text: str, words: str) -
     path = tmp_path / "nodes.json"
     path.write_text(text)
     with pytest.raises(CommandError) as refused:
-        cluster.saved_nodes(str(path))
+        hardware.saved_nodes(str(path))
     assert words in str(refused.value)
 
 
@@ -167,17 +167,17 @@ def test_without_the_right_to_list_nodes_the_catalog_plans(kubectl: Path) -> Non
 def test_a_cluster_that_cannot_be_asked_is_bad_input(kubectl: Path) -> None:
     (kubectl / "nodes.err").write_text('error: context "prod" does not exist')
     with pytest.raises(CommandError, match='context "prod" does not exist'):
-        cluster.read_nodes(KubectlTarget(context="prod"))
+        hardware.read_nodes(KubectlTarget(context="prod"))
     (kubectl / "nodes.err").unlink()
     (kubectl / "nodes").write_text("NAME STATUS")
     with pytest.raises(CommandError, match="did not print JSON"):
-        cluster.read_nodes(KubectlTarget(context="prod"))
+        hardware.read_nodes(KubectlTarget(context="prod"))
 
 
 def test_without_kubectl_the_way_round_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match=r"plan with --nodes nodes\.json"):
-        cluster.read_nodes(KubectlTarget(context="prod"))
+        hardware.read_nodes(KubectlTarget(context="prod"))
 
 
 def test_gpus_are_labelled_as_feature_discovery_would() -> None:

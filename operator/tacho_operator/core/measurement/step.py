@@ -55,6 +55,15 @@ class MeasurementPlan:
     events: tuple[ResourceEvent, ...] = ()
 
     @property
+    def current(self) -> MeasurementEntry | None:
+        """The measurement that describes the service as it is."""
+        return current(self.measurements)
+
+    @property
+    def disabled(self) -> bool:
+        return self.live.probe.policy == "Disabled"
+
+    @property
     def notes(self) -> Mapping[str, str]:
         """Notes to store on the live ConfigMap, by annotation."""
         return {
@@ -146,9 +155,8 @@ def _with_probe_pods(
 ) -> MeasurementPlan:
     """``known`` with the measurements that a settled revision still needs, by its pods or by probe pods."""
     resource, notes = observed.resource, stored_notes(observed)
-    disabled = known.live.probe.policy == "Disabled"
     reprobe = plan_reprobe(
-        "" if disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),
+        "" if known.disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),
         known.remeasure.answered,
         servers=servers,
         reports=reports,
@@ -177,7 +185,7 @@ def _with_probe_pods(
         now=now,
     )
     step = remeasure(case)
-    entry = current(known.measurements)
+    entry = known.current
     if entry is not None and step.cause == Cause.UNFINISHED and (step.apply or probes):
         live = dataclasses.replace(live, known=known_levels(entry))
     waits = [item for item in (step.requeue_after_seconds, reprobe.requeue_after_seconds) if item is not None]

@@ -36,7 +36,7 @@ def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
         url=url(snapshot.resource),
         summary=_summary(snapshot),
         plan=_plan(snapshot),
-        measurements=list(snapshot.measuring.entries),
+        measurements=list(snapshot.measuring.measurements),
         startup=snapshot.pods.startup,
         revisions=_revisions(snapshot),
         autoscaling=_autoscaling(snapshot),
@@ -46,7 +46,7 @@ def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
 
 def _summary(snapshot: Snapshot) -> Summary | None:
     gpus = snapshot.subject.plan.gpu_count if snapshot.subject else 0
-    return summary_of(snapshot.measuring.entries, gpu_count=gpus, price=snapshot.measuring.price)
+    return summary_of(snapshot.measuring.measurements, gpu_count=gpus, price=snapshot.price)
 
 
 def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:

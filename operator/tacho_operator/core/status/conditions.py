@@ -35,12 +35,13 @@ from tacho_operator.core.measurement.records import shown
 from tacho_operator.core.measurement.remeasure import RemeasurePlan
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean
+from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.timing import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
 from tacho_operator.core.revisions.planning import PLAN_PENDING
-from tacho_operator.core.status.snapshot import MeasuringState, Snapshot
+from tacho_operator.core.status.snapshot import Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
 OWN_LIMIT_CHARS = 160
@@ -223,7 +224,7 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
         return ConditionValue(
             "Unknown", Reason.REPORT_UNREACHABLE, unreachable_message(snapshot.pods.unanswered)
         )
-    if any(item.plan_key == snapshot.subject.plan_key for item in measuring.entries):
+    if any(item.plan_key == snapshot.subject.plan_key for item in measuring.measurements):
         problem = snapshot.problems.subject
         if problem is not None and problem.reason == FailureClass.MODEL_CHANGED:
             return ConditionValue(
@@ -239,7 +240,7 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
             "workload, slo, probe or the hardware changed since the last measurement.",
             follows,
         )
-    if measuring.probing or remeasure.running:
+    if snapshot.probing or remeasure.running:
         return ConditionValue("Unknown", Reason.MEASURING, "A measurement is running.")
     return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod is ready to be measured.")
 
@@ -254,7 +255,7 @@ def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
     return f"Raise probe.budgetSeconds{' and timeoutSeconds' if held else ''} above {budget.seconds}."
 
 
-def _measurement(entry: MeasurementEntry, measuring: MeasuringState, more_time: str) -> ConditionValue:
+def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time: str) -> ConditionValue:
     """The condition of a resource with a current measurement."""
     deviating, remeasure = measuring.deviating, measuring.remeasure
     capacity = carried(entry)

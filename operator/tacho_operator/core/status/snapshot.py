@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.measurement.cost import Price, price_of
 from tacho_operator.core.measurement.due import Cause
-from tacho_operator.core.measurement.remeasure import RemeasurePlan
-from tacho_operator.core.measurement.states import current
+from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.names import FETCH_CONTAINER
 from tacho_operator.core.pods.timing import deadline_seconds, reports_progress, unreachable
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
@@ -62,27 +60,6 @@ class ProblemSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuringState:
-    """Measurements, and measurements in progress."""
-
-    entries: tuple[MeasurementEntry, ...] = ()
-    """Measurements, newest first."""
-    price: Price | None = None
-    """Price of the subject revision's GPUs. None: unknown."""
-    remeasure: RemeasurePlan = RemeasurePlan()
-    deviating: MeasuredRun | None = None
-    """The check of a serving pod that deviates from the baseline."""
-    probing: bool = False
-    """A pod is being measured."""
-    disabled: bool = False
-
-    @property
-    def current(self) -> MeasurementEntry | None:
-        """The measurement that describes the service as it is."""
-        return current(self.entries)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One resource at one time, after the decisions of the reconcile pass."""
 
@@ -106,7 +83,11 @@ class Snapshot:
     """Consequence of a changed tokenSecretRef; "" without a change."""
     pods: ServerPods
     problems: ProblemSet
-    measuring: MeasuringState
+    measuring: MeasurementPlan
+    probing: bool = False
+    """A pod is being measured."""
+    price: Price | None = None
+    """Price of the subject revision's GPUs. None: unknown."""
     reporting: bool = False
     """A pod starts or is measured, so that its report changes all the time."""
     deadline_seconds: float | None = None
@@ -186,8 +167,9 @@ def take_snapshot(
     subject = reconcile_plan.revisions.get(rollout.active) or planning.revision
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
-    measuring = _measuring(observed, config, reconcile_plan, subject, own)
     lost = lost_nodes(observed.nodes)
+    reports, gpu = observed.reports, subject.plan.gpu_product if subject else ""
+    probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
         resource=resource,
         planning=planning,
@@ -216,8 +198,10 @@ def take_snapshot(
             ),
         ),
         problems=_problems(observed, reconcile_plan, described, servers, now),
-        measuring=measuring,
-        reporting=measuring.probing
+        measuring=reconcile_plan.measuring,
+        probing=probing,
+        price=price_of(resource.spec.cost, gpu, config.gpu_prices, config.currency),
+        reporting=probing
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
         deadline_seconds=deadline_seconds(
@@ -226,26 +210,6 @@ def take_snapshot(
             schedule_limit_seconds=schedule_timeout_seconds(resource),
             answered=observed.reports.keys(),
         ),
-    )
-
-
-def _measuring(
-    observed: Observed,
-    config: Config,
-    reconcile_plan: ReconcilePlan,
-    subject: Revision | None,
-    own: Iterable[PodView],
-) -> MeasuringState:
-    step, reports = reconcile_plan.measuring, observed.reports
-    pods = (*own, *views(observed.pods, names.ROLE_PROBE))
-    gpu = subject.plan.gpu_product if subject else ""
-    return MeasuringState(
-        entries=step.measurements,
-        price=price_of(observed.resource.spec.cost, gpu, config.gpu_prices, config.currency),
-        remeasure=step.remeasure,
-        deviating=step.deviating,
-        probing=any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in pods),
-        disabled=step.live.probe.policy == "Disabled",
     )
 
 
