@@ -23,9 +23,8 @@ from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.transformers import memory as transformers
-from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.planner.fit import fits
-from tacho_operator.core.planner.memory_correction import excess_share
+from tacho_operator.core.planner.history import excess_share, history_from, stored_status
 from tacho_operator.core.types import PastMeasurement
 
 ROOT = Path(__file__).resolve().parents[2]

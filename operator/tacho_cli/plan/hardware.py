@@ -18,7 +18,7 @@ from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import rows_for
 from tacho_operator.api.base import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
-from tacho_operator.core.measurement.history import history_from, stored_status
+from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.types import Manifest, NodeFacts, PastMeasurement
 

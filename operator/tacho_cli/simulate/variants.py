@@ -8,7 +8,6 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,11 +47,9 @@ def variants(
     dimensions: list[Dimension] = []
     chosen = asks_quantization(what_if)
     if not chosen or measurements:
-        dimensions += _files("resource", files, lambda given, file: dataclasses.replace(given, file=file))
+        dimensions += _files("resource", "file", files)
     if not chosen:
-        dimensions += _files(
-            "measurement", measurements, lambda given, file: dataclasses.replace(given, measurement=file)
-        )
+        dimensions += _files("measurement", "measurement", measurements)
     dimensions += (_dimension(text, measured) for text in what_if)
     names = [name for name, _ in dimensions]
     if twice := next((name for name in names if names.count(name) > 1), ""):
@@ -74,24 +71,21 @@ Dimension = tuple[str, list[tuple[str, Change]]]
 """The name of a setting, and for each of its values the change to apply."""
 
 
-def _files(
-    name: str, files: Sequence[str], change: Callable[[SubjectOptions, str], SubjectOptions]
-) -> list[Dimension]:
+def _changed(**options: Any) -> Change:
+    """Sets fields of SubjectOptions."""
+    return lambda given: dataclasses.replace(given, **options)
+
+
+def _files(name: str, option: str, files: Sequence[str]) -> list[Dimension]:
     """The dimension of the given files; empty without files. Files are named by their stems if these are
     unique."""
     if not files:
         return []
     stems = [Path(file).stem for file in files]
-    shown = stems if len(set(stems)) == len(files) else list(files)
+    shown = stems if len(set(stems)) == len(files) else files
     if len(set(files)) != len(files):
         raise CommandError(f"the same {name} is named twice")
-    return [
-        (name, [(word, _with(change, file)) for word, file in zip(shown, files, strict=True)]),
-    ]
-
-
-def _with(change: Callable[[SubjectOptions, str], SubjectOptions], value: str) -> Change:
-    return lambda given: change(given, value)
+    return [(name, [(word, _changed(**{option: file})) for word, file in zip(shown, files, strict=True)])]
 
 
 def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
@@ -107,7 +101,8 @@ def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
         )
     if key == QUANTIZATION:
         return key, list(_quantizations(values, measured))
-    return key, [(value, _with(partial(_set, key), value)) for value in values]
+    setting = KEYS[key]
+    return key, [(value, _changed(**{setting.option: setting.read(key, value)})) for value in values]
 
 
 def _quantizations(
@@ -132,13 +127,11 @@ def _quantizations(
                 f"{said}measured in {' and in '.join(item.place for item in places)}",
                 "  -> give one of these files, or compare the files without quantization=",
             )
-        yield value, partial(_measured_at, places[0])
-
-
-def _measured_at(place: MeasurementSource, given: SubjectOptions) -> SubjectOptions:
-    if place.measurement:
-        return dataclasses.replace(given, measurement=place.measurement)
-    return dataclasses.replace(given, file=place.file, name=place.name)
+        (place,) = places
+        if place.measurement:
+            yield value, _changed(measurement=place.measurement)
+        else:
+            yield value, _changed(file=place.file, name=place.name)
 
 
 def _replicas(key: str, value: str) -> int:
@@ -156,12 +149,6 @@ def _milliseconds(key: str, value: str) -> int:
         said = str(error).removeprefix(f"--slo {bound}: ")
         raise CommandError(f"--what-if {key}={value}: {said}") from None
     return level.ttft_milliseconds or level.tpot_milliseconds
-
-
-def _set(key: str, given: SubjectOptions, value: str) -> SubjectOptions:
-    setting = KEYS[key]
-    changed: dict[str, Any] = {setting.option: setting.read(key, value)}
-    return dataclasses.replace(given, **changed)
 
 
 class VariedSetting(NamedTuple):

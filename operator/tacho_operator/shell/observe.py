@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.objects import LIVE_KEY
-from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_PROBE, ROLE_SERVER, live_config_name
+from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import PodView, named

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from tacho_operator.core.autoscaling.target import desired_replicas
-from tacho_operator.core.measurement.history import stored_status
+from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.undecided import StoredResource, undecided_status

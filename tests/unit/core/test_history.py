@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.measurement.history import history_from, stored_status
+from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.types import PastMeasurement
 
 MEASURED: dict[str, Any] = {

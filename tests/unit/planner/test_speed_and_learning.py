@@ -13,7 +13,7 @@ from benchmarks.planner.placements import placement
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory import weights
 from tacho_engines.vllm.parallel import splits, tensor_problem
-from tacho_operator.core.planner.memory_correction import excess_share
+from tacho_operator.core.planner.history import excess_share
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.speed import DecodeStep, active_parameters, read_share
 from tacho_operator.core.planner.types import ModelPlan

@@ -191,22 +191,19 @@ def remeasure(case: RemeasureInput) -> RemeasurePlan:
 
 def _next_step(case: RemeasureInput) -> RemeasurePlan:
     why = case.cause
+    stopped = RemeasurePlan(delete=references(case.probes), cause=why, answered=case.answered)
     if case.live.probe.policy == "Disabled" or why is None:
-        return RemeasurePlan(delete=references(case.probes), answered=case.answered)
+        return replace(stopped, cause=None)
     for report in case.server_reports if why == Cause.MISSING else ():
         if (failed := probe_failure(report, case.live)) is not None:
-            return RemeasurePlan(
-                delete=references(case.probes), cause=why, outcome=failed, answered=case.answered
-            )
-    if why == Cause.UNFINISHED and (case.crowded or case.attempts >= ATTEMPTS):
-        crowded = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(case.crowded))
-        outcome = None if case.attempts >= ATTEMPTS else crowded
-        return RemeasurePlan(
-            delete=references(case.probes), cause=why, outcome=outcome, answered=case.answered
-        )
-    if why == Cause.UNFINISHED and all(pod.terminating for pod in case.servers):
-        # Scaled to zero: nothing serves by the figure that the probe pod would improve.
-        return RemeasurePlan(delete=references(case.probes), cause=why, answered=case.answered)
+            return replace(stopped, outcome=failed)
+    tries_left = case.attempts < ATTEMPTS
+    if why == Cause.UNFINISHED and tries_left and (crowded := case.crowded):
+        failed = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(crowded))
+        return replace(stopped, outcome=failed)
+    # Scaled to zero, nothing serves by the figure that the probe pod would improve.
+    if why == Cause.UNFINISHED and not (tries_left and any(not pod.terminating for pod in case.servers)):
+        return stopped
     probe = case.probe
     if probe is not None and why != Cause.UNFINISHED and _resumes(probe):
         probe = None  # it does not measure in full

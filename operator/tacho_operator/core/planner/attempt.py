@@ -21,7 +21,7 @@ from tacho_operator.core.planner.fit import (
     fits,
     margin_bytes,
 )
-from tacho_operator.core.planner.memory_correction import excess_share
+from tacho_operator.core.planner.history import excess_share
 from tacho_operator.core.planner.request import PlanRequest
 from tacho_operator.core.planner.speed import DecodeStep, SpeedBound
 from tacho_operator.core.planner.types import Prediction

@@ -12,7 +12,7 @@ from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason, find_condition, set_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core import names
-from tacho_operator.core.measurement.history import stored_status
+from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods

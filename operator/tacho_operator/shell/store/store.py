@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from sys import intern
 
-from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.pods.owners import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
