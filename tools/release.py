@@ -72,6 +72,8 @@ def refuse_base(*, pull: bool) -> None:
             refuse_age(buildah.created(named).date(), today)
     elif (made := base.newest()) is not None:
         refuse_age(base.made_on(made), today)
+    elif pull:
+        base.archive(fresh=True)  # the images would take one without security fixes, too
 
 
 def pinned_values(values: str, references: dict[str, str]) -> str:

@@ -15,11 +15,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from .. import cache
-from ..steps import StepError, run, step
+from ..steps import StepError, run, say, step
 from . import machine
 
 SUITE = "bookworm"
 SECURITY = f"{SUITE}-security"
+SECURITY_LABEL = "Debian-Security"
+UNPATCHED = "-unpatched"
 PACKAGES = ("python3", "ca-certificates", "libgomp1", "libnuma1", "netbase", "tzdata")
 OPTIONS = (
     "--mode=root",
@@ -42,9 +44,9 @@ def recipe_key() -> str:
     return hashlib.sha256("\0".join([SUITE, SECURITY, *OPTIONS]).encode()).hexdigest()[:12]
 
 
-def newest() -> Path | None:
-    """The latest root file system in the cache."""
-    return max(cache.folder("base").glob(f"{SUITE}-{recipe_key()}-????????.tar"), default=None)
+def newest(suffix: str = "") -> Path | None:
+    """The latest root file system in the cache; of those with security fixes, where no suffix is named."""
+    return max(cache.folder("base").glob(f"{SUITE}-{recipe_key()}-????????{suffix}.tar"), default=None)
 
 
 def made_on(place: Path) -> date:
@@ -54,7 +56,7 @@ def made_on(place: Path) -> date:
 
 def source_lines(mirrors: Mapping[str, str]) -> list[str]:
     """Lines of sources.list for mmdebstrap: the release, and the security fixes. Raises StepError."""
-    suites = {"Debian": SUITE, "Debian-Security": SECURITY}
+    suites = {"Debian": SUITE, SECURITY_LABEL: SECURITY}
     if missing := [suite for label, suite in suites.items() if label not in mirrors]:
         raise StepError(
             "NoSecurityArchive",
@@ -64,15 +66,24 @@ def source_lines(mirrors: Mapping[str, str]) -> list[str]:
 
 
 def archive(*, fresh: bool = False) -> Path:
-    """The root file system as a tar, from the cache or made now. ``fresh``: one of today."""
+    """The root file system as a tar, from the cache or made now.
+
+    ``fresh``: one of today, with security fixes. Else a machine without these makes one for tests alone.
+    """
     today = datetime.now(UTC).date()
     place = cache.folder("base") / f"{SUITE}-{recipe_key()}-{today:%Y%m%d}.tar"
-    if (found := place if fresh else newest()) and found.is_file():
+    if (found := place if fresh else newest() or newest(UNPATCHED)) and found.is_file():
         return found
     machine.require_root()
     machine.install_programs()
     cache.require_space(place.parent, NEEDED_BYTES, "the base image")
-    sources = source_lines(machine.debian_mirrors())
+    mirrors = machine.debian_mirrors()
+    if not fresh and SECURITY_LABEL not in mirrors:
+        say(f"warning: apt knows no source of {SECURITY}: this base is for tests, and no release takes it")
+        place = place.with_stem(place.stem + UNPATCHED)
+        sources = [f"deb {mirrors['Debian']} {SUITE} main"]
+    else:
+        sources = source_lines(mirrors)
     with (
         step(f"making a base of {' and '.join(sources)}, with Python"),
         tempfile.TemporaryDirectory(dir=place.parent) as scratch,

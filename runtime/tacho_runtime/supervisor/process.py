@@ -15,8 +15,8 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import IO
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import IO, Any
 
 from tacho_contract.failure import Failure
 from tacho_engines.base import Exit
@@ -145,6 +145,20 @@ def _die_with_parent() -> None:
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) -> bool:
+    """Does ``work`` until it or the engine ends; whether the engine did. Raises what ``work`` raises."""
+    task = asyncio.ensure_future(work)
+    either: set[asyncio.Future[Any]] = {task, child.exit_status}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not child.exit_status.done():
+            task.result()
+        return child.exit_status.done()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def exit_of(status: int, kills_before: int | None, kills: int | None, reported: Failure | None) -> Exit:

@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from tacho_contract import codec
@@ -44,7 +44,7 @@ from tacho_runtime.supervisor.draining import wait_until_idle
 from tacho_runtime.supervisor.engine_memory import MemoryWatch
 from tacho_runtime.supervisor.machine_check import ObservedMachine, switches
 from tacho_runtime.supervisor.measuring import pending_request, this_pod
-from tacho_runtime.supervisor.process import EngineProcess, Reaper, exit_of
+from tacho_runtime.supervisor.process import EngineProcess, Reaper, ended_during, exit_of
 
 if TYPE_CHECKING:
     from tacho_runtime.http.engine_client import EngineClient
@@ -157,7 +157,8 @@ class Supervisor:
         command += switches(self._machine, self._engine().needs(self.config), live.slo)
         kills_before = machine.out_of_memory_kills()
         child = self._start(reaper, command)
-        await self._while_running(child, self._serve(child.pid), kills_before)
+        if await ended_during(child, self._serve(child.pid)):
+            raise FailedError(await self._why_ended(child, kills_before))
 
     async def _check_machine(self) -> None:
         """Compares this machine with the plan. Raises FailedError."""
@@ -247,21 +248,6 @@ class Supervisor:
                 "check that the program is executable on this CPU architecture",
             ) from None
         return self._child
-
-    async def _while_running(
-        self, child: EngineProcess, work: Coroutine[None, None, None], kills_before: int | None
-    ) -> None:
-        """Does ``work`` until the engine ends. Raises FailedError when it does."""
-        task = asyncio.ensure_future(work)
-        either: set[asyncio.Future[Any]] = {task, child.exit_status}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if child.exit_status.done():
-                raise FailedError(await self._why_ended(child, kills_before))
-            task.result()
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
 
     async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:
         reported = store.read_engine_failure(self.config.paths.state_dir)

@@ -66,6 +66,24 @@ def test_the_base_has_the_security_fixes() -> None:
         base.source_lines({"Debian": "http://main.example/debian"})
 
 
+def test_a_base_without_security_fixes_is_for_tests_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TACHO_IMAGE_BASE", raising=False)
+    monkeypatch.setattr(base.machine, "require_root", lambda: None)
+    monkeypatch.setattr(base.machine, "install_programs", lambda: None)
+    monkeypatch.setattr(base.machine, "debian_mirrors", lambda: {"Debian": "http://main.example/debian"})
+    monkeypatch.setattr(base, "run", lambda command, **_: Path(command[-2]).touch())
+    made = base.archive()
+    assert made.stem.endswith(base.UNPATCHED)
+    assert "bookworm-security" in capsys.readouterr().err
+    assert base.archive() == made
+    assert base.newest() is None
+    with pytest.raises(StepError, match="NoSecurityArchive"):
+        release.refuse_base(pull=True)
+
+
 def test_the_packaged_chart_names_images_by_digest() -> None:
     registry = "registry.example.com:5000/team"
     references = {
