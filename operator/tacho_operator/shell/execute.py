@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.text import visible
-from tacho_contract.units import format_time
+from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
@@ -27,6 +27,12 @@ logger = logging.getLogger(__name__)
 CONFLICT = 409
 UNPROCESSABLE = 422
 CHANGED_MEANWHILE_TRIES = 3
+COLLECTION_SECONDS = 30.0
+"""A resource of this age no longer waits until the children of a former one of its name are collected.
+
+A garbage collector that saw no deletion, as around a restart of the API server, keeps them for ever."""
+UNCHANGING = frozenset({"ControllerRevision", "Pod"})
+"""Their content is immutable; another content has another name."""
 DEFAULTED = frozenset({"Deployment", "Service"})
 
 
@@ -67,6 +73,8 @@ async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -
     refusals: list[ChildRefusal] = []
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     writes = await _mark_victims(kube, live, decision)
+    created = parse_time(observed.raw["metadata"].get("creationTimestamp")) or decision.now
+    waited = (decision.now - created).total_seconds() >= COLLECTION_SECONDS
     for desired in decision.apply:
         kind, name = desired["kind"], desired["metadata"]["name"]
         if kind == "Deployment" and any(
@@ -74,7 +82,7 @@ async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -
         ):
             continue  # what its pods are made from could not be kept
         try:
-            writes += await _ensure(kube, live.get((kind, name)), desired)
+            writes += await _ensure(kube, live.get((kind, name)), desired, take_over=waited)
         except (Conflict, Forbidden, Invalid) as error:
             logger.info("%s/%s: %s", kind, name, error.message)
             refusals.append(_refusal(desired, error))
@@ -124,13 +132,16 @@ def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:
     )
 
 
-async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
-    """Creates or updates one child as desired. Returns the number of writing requests."""
+async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest, *, take_over: bool = False) -> int:
+    """Creates or updates one child as desired. Returns the number of writing requests.
+
+    ``take_over``: a child of a former resource of this name is no longer waited for.
+    """
     if live is None:
-        await _create(kube, desired)
+        await _create(kube, desired, take_over=take_over)
         return 1
-    if desired["kind"] in ("ControllerRevision", "Pod"):
-        return 0  # their content is immutable; another content has another name
+    if desired["kind"] in UNCHANGING:
+        return 0
     writes, uid, now = 0, live["metadata"]["uid"], live
     for part, manager in _parts(live, desired):
         if manager == FIELD_MANAGER:
@@ -229,13 +240,14 @@ async def _own_by_apply(kube: Kube, live: Manifest) -> int:
     return 0
 
 
-async def _create(kube: Kube, desired: Manifest) -> None:
+async def _create(kube: Kube, desired: Manifest, *, take_over: bool) -> None:
     """Creates a child that the store does not show. Raises Conflict where another owner has an object of its
     name.
 
     The resource's own child may exist already: the store shows it late. One of a deleted resource of the same
-    name is still to be garbage-collected: ApiError, so that the reconcile is retried. Where the object was
-    deleted after the refusal, the next reconcile creates the child.
+    name is still to be collected: ApiError, so that the reconcile is retried; with ``take_over`` it becomes
+    this resource's. Where the object was deleted after the refusal, the next reconcile creates the
+    child.
     """
     try:
         await kube.create(desired)
@@ -248,17 +260,33 @@ async def _create(kube: Kube, desired: Manifest) -> None:
             await _label_again(kube, taken, desired)
             return
         if _same_owner_but_uid(taken, desired):
+            if take_over and not taken["metadata"].get("deletionTimestamp"):
+                await _take_over(kube, taken, desired)
+                return
             raise ApiError(
                 CONFLICT, f"{desired['kind']} {metadata['name']} of the deleted resource is not collected yet"
             ) from error
         raise
 
 
+async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> None:
+    """Makes a child of a former uid the resource's own; one that cannot change is deleted and made anew."""
+    kind, metadata = desired["kind"], taken["metadata"]
+    logger.warning(
+        "%s %s of the deleted resource was not collected: it is taken over", kind, metadata["name"]
+    )
+    if kind in UNCHANGING:
+        await kube.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+    else:
+        await _ensure(kube, taken, desired)
+
+
 async def _label_again(kube: Kube, taken: Manifest, desired: Manifest) -> None:
     """A child whose label was removed is seen by no watch, and would be missing for ever."""
     label = (desired["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL)
-    mutable = desired["kind"] not in ("ControllerRevision", "Pod")
-    if mutable and label != (taken["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL):
+    if desired["kind"] not in UNCHANGING and label != (taken["metadata"].get("labels") or {}).get(
+        DEPLOYMENT_LABEL
+    ):
         await _ensure(kube, taken, desired)
 
 

@@ -1,0 +1,84 @@
+"""Children of a deleted resource whose name is used again: awaited for a while, then taken over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from tacho_contract.units import format_time
+from tacho_operator.core.types import Observed, ReconcileDecision
+from tacho_operator.shell.api_errors import Conflict
+from tacho_operator.shell.execute import COLLECTION_SECONDS, execute
+from tacho_operator.shell.kube import Kube
+from tools.harness.resources import NOW
+
+
+def child(kind: str, owner_uid: str, **metadata: Any) -> dict[str, Any]:
+    owner = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "name": "demo", "uid": owner_uid}
+    own = {"name": "child", "namespace": "team", "ownerReferences": [{**owner, "controller": True}]}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {**own, **metadata}}
+
+
+def decision_of(desired: dict[str, Any]) -> ReconcileDecision:
+    return ReconcileDecision(status=None, reason="", now=NOW, apply=(desired,))
+
+
+def observed(raw: dict[str, Any]) -> Observed:
+    return Observed(raw=raw, resource=cast(Any, None))
+
+
+class Server:
+    """Holds one child; keeps what is asked of it."""
+
+    def __init__(self, held: dict[str, Any]) -> None:
+        self.held, self.requests = held, list[str]()
+
+    async def create(self, manifest: dict[str, Any]) -> None:
+        raise Conflict(409, "already exists")
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+        return self.held
+
+    async def apply(self, manifest: dict[str, Any], *, uid: str, manager: str) -> dict[str, Any]:
+        self.requests.append(f"apply {uid}")
+        return manifest
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        self.requests.append(f"delete {uid}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "age_seconds", "metadata", "requests"),
+    [
+        ("ConfigMap", COLLECTION_SECONDS - 1, {}, []),
+        ("ConfigMap", COLLECTION_SECONDS, {}, ["apply old"]),
+        ("Service", COLLECTION_SECONDS, {}, ["apply old"]),
+        ("Pod", COLLECTION_SECONDS, {}, ["delete old"]),
+        ("ControllerRevision", COLLECTION_SECONDS, {}, ["delete old"]),
+        ("ConfigMap", COLLECTION_SECONDS, {"deletionTimestamp": format_time(NOW)}, []),
+    ],
+)
+async def test_a_former_child_is_awaited_then_taken_over(
+    kind: str, age_seconds: float, metadata: dict[str, Any], requests: list[str]
+) -> None:
+    server = Server(child(kind, "former", uid="old", **metadata))
+    created = format_time(NOW - timedelta(seconds=age_seconds))
+    raw = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": created}}
+    decision = decision_of(child(kind, "now"))
+    outcome = await execute(cast(Kube, server), observed(raw), decision)
+    assert server.requests == requests
+    assert (outcome.error is None) == bool(requests)
+
+
+async def test_another_owners_object_is_never_taken_over() -> None:
+    held = child("ConfigMap", "former", uid="old")
+    held["metadata"]["ownerReferences"][0]["name"] = "other"
+    server = Server(held)
+    raw = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": None}}
+    raw["metadata"]["creationTimestamp"] = format_time(NOW - timedelta(hours=1))
+    decision = decision_of(child("ConfigMap", "now"))
+    outcome = await execute(cast(Kube, server), observed(raw), decision)
+    assert server.requests == []
+    assert [refusal.taken for refusal in outcome.refusals] == [True]
