@@ -21,6 +21,7 @@ from tacho_operator.shell.observe import (
 )
 from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.reports import Reports
+from tacho_operator.shell.store import store as store_module
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import Packing
 from tacho_operator.shell.workqueue import Key
@@ -268,6 +269,7 @@ async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_r
     """Anyone in the namespace can make very many: 40,000 took 2.9 s at each decision."""
     store, cluster, raw = held()
     uid = raw["metadata"]["uid"]
+    monkeypatch.setattr(store_module, "POD_LIMIT", 2000)
     for number in range(3000):
         store.put("ConfigMap", owned_by(uid, f"c{number}", data={"a": "x" * 1000}))
         store.put("Pod", owned_by(uid, f"p{number}"))

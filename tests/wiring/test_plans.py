@@ -203,7 +203,11 @@ async def test_a_deadline_that_passed_is_no_verdict_on_the_inputs(monkeypatch: A
         plans.answer(A, inputs(replicas=2))
         gate.results.put_nowait(DeadlinePassed("It took too long."))
         assert await late.get() == A
-        assert pauses.get_nowait()[0] == 120, "another plan was made since"
+        pause, again = pauses.get_nowait()
+        assert pause == 120, "another plan was made since"
+        assert plans.answer(A, inputs(replicas=2)) == plans.answer(B, inputs(replicas=2))
+        again()
+        assert {await late.get(), await late.get()} == {A, B}, "both share the failure"
 
 
 async def test_a_process_that_cannot_start_says_so() -> None:

@@ -162,7 +162,7 @@ class Observer:
             between = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}.get(kind)
             owners = {item["metadata"]["uid"] for item in found[between]} if between else set()
             owners |= {uid} if kind != "ReplicaSet" else set()
-            limit, is_crowd = child_limit(kind), self._store.is_crowd(kind, owners)
+            limit, is_crowd = child_limit(kind), self._store.is_crowd(kind, key.namespace, owners)
             items: list[Manifest] = []
             if live:
                 selector = f"{DEPLOYMENT_LABEL}={key.name}"

@@ -231,8 +231,10 @@ class Plans:
         delay = min(LATE_RETRY_SECONDS * 2.0 ** (passed - 1), LONGEST_LATE_RETRY_SECONDS)
 
         def again() -> None:
-            self._made.pop(inputs, None)
-            self._late(key)
+            failure = self._made.pop(inputs, None)
+            sharing = {other for other, (_, found) in self._failed.items() if found is failure}
+            for other in sorted({key, *sharing}):
+                self._late(other)
 
         asyncio.get_running_loop().call_later(delay, again)
         logger.warning("%s/%s: %s It is tried again in %.0f s.", *key, why, delay)

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tacho_contract.report import LatencyHistogram
-from tacho_operator.core.autoscaling.algorithm import outliers
+from tacho_operator.core.autoscaling.algorithm import outliers, tuning
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Decision,
@@ -105,3 +105,16 @@ def test_two_pods_cannot_tell_which_of_them_is_sick() -> None:
     assert outliers.slow(tracks, 1e4) == ()
     assert outliers.missing_alone(tracks, 0.95) == ""
     assert outliers.missing_alone({}, 0.95) == ""
+
+
+def test_a_sick_pod_alone_misses_nearly_all_and_the_others_meet_the_level() -> None:
+    def shares(*met: float, requests: float = 100) -> dict[str, Track]:
+        return {
+            uid: Track(Sample(time_seconds=0.0), requests=requests, met=each * requests / 100)
+            for uid, each in zip("abc", met, strict=True)
+        }
+
+    assert outliers.missing_alone(shares(20, 95, 95), 0.95) == "a"
+    assert outliers.missing_alone(shares(21, 95, 95), 0.95) == ""
+    assert outliers.missing_alone(shares(0, 94, 94), 0.95) == ""
+    assert outliers.missing_alone(shares(0, 95, 95, requests=tuning.MIX_REQUESTS - 1), 0.95) == ""

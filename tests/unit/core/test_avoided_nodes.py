@@ -84,7 +84,9 @@ def test_a_marker_ends_and_a_fault_that_recurs_sets_it_anew() -> None:
     marker["status"] = {"phase": "Failed", "reason": "DeadlineExceeded"}
     found.reconcile(1)
     found.reconcile(1)
-    assert len(avoided(found)) == 3, "the fault is recent: the kubelet's clock was ahead"
+    for _ in range(5):
+        found.reconcile(1)
+    assert len(avoided(found)) == 2, "one that a kubelet refuses is not made again"
 
 
 @pytest.mark.parametrize("message", ["", fault(FailureClass.ENGINE_CRASHED), "NVRM: Xid 79"])

@@ -99,9 +99,8 @@ def _has_fault(pod: PodView, now: datetime) -> bool:
 
 
 def _is_over(marker: PodView, now: datetime) -> bool:
-    if marker.phase in ("Failed", "Succeeded") or marker.created is None:
-        return True
-    return abs((now - marker.created).total_seconds()) > AVOID_SECONDS
+    # One that a kubelet refused stays: without it the next reconcile would make another one.
+    return marker.created is None or abs((now - marker.created).total_seconds()) > AVOID_SECONDS
 
 
 def _event(pod: PodView) -> ResourceEvent:

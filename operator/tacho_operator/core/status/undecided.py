@@ -60,7 +60,7 @@ def crowded_children(text: str) -> Problem:
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"The resource is the controller of {text}, so none of them is read.",
-        next_step="Delete those that the operator did not make.",
+        next_step="Delete those that have ended, and those that the operator did not make.",
     )
 
 

@@ -42,10 +42,9 @@ Name = tuple[str, str]
 REMOVED_LIMIT = 10_000
 """Deleted LLMDeployments that are remembered."""
 
-
-POD_LIMIT, CHILD_LIMIT = 2000, 100
+POD_LIMIT, CHILD_LIMIT = 5000, 100
 """Pods, and objects of each other kind, that one resource may control. The operator keeps five revisions, and
-anyone who knows a resource's uid can name it as the controller."""
+anyone who knows its uid can name it as the controller. A rollout of 1,000 replicas has 2,000 pods."""
 
 
 def child_limit(kind: str) -> int:
@@ -110,8 +109,8 @@ class Store:
         self._objects: dict[str, dict[Name, StoredObject]] = {kind: {} for kind in KINDS}
         self._packing = {kind: Packing() for kind in KINDS}
         self._owned: dict[str, dict[Name, dict[Name, None]]] = {kind: {} for kind in KINDS}
-        self._controlled: Counter[tuple[str, str]] = Counter()
-        """Objects by kind and uid of their controller."""
+        self._controlled: Counter[tuple[str, str, str]] = Counter()
+        """Objects by kind, namespace and uid of their controller."""
         self._on_node: dict[str, set[Name]] = defaultdict(set)
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -152,9 +151,9 @@ class Store:
         first = names[: child_limit(kind)]
         return [found for name in first if (found := self._read(kind, name)) is not None]
 
-    def is_crowd(self, kind: str, owners: Iterable[str]) -> bool:
-        """Whether ``owners``, by uid, control more objects of that kind than are read."""
-        return sum(self._controlled[kind, uid] for uid in owners) > child_limit(kind)
+    def is_crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> bool:
+        """Whether ``owners``, by uid, control more objects of that kind there than are read."""
+        return sum(self._controlled[kind, namespace, uid] for uid in owners) > child_limit(kind)
 
     def state(self, key: Key) -> StoreState:
         """The state of a resource; an unknown resource counts as one without a status."""
@@ -257,8 +256,8 @@ class Store:
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest) -> None:
         """An object as it is now."""
-        crowd = self.is_crowd(kind, [owner_uid(manifest) or ""])
-        kept = kept_part(kind, manifest, no_owner if crowd else self.find)
+        controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
+        kept = kept_part(kind, manifest, no_owner if self.is_crowd(kind, *controller) else self.find)
         metadata = kept["metadata"]
         version = str(metadata.pop("resourceVersion", ""))
         # Children repeat their resource's names: each is kept once.
@@ -292,7 +291,7 @@ class Store:
             )
             self._objects[kind][name] = entry
             if entry.owner_uid:
-                self._controlled[kind, entry.owner_uid] += 1
+                self._controlled[kind, name[0], entry.owner_uid] += 1
             if kind == "LLMDeployment":
                 self._waits.add(name[0], entry.state.wait)
             if entry.owner:
@@ -366,9 +365,10 @@ class Store:
         if kind == "LLMDeployment":
             self._waits.drop(name[0], former.state.wait)
         if former.owner_uid:
-            self._controlled[kind, former.owner_uid] -= 1
-            if not self._controlled[kind, former.owner_uid]:
-                del self._controlled[kind, former.owner_uid]
+            controller = (kind, name[0], former.owner_uid)
+            self._controlled[controller] -= 1
+            if not self._controlled[controller]:
+                del self._controlled[controller]
         if former.owner:
             owner = (name[0], former.owner)
             del self._owned[kind][owner][name]

@@ -47,7 +47,7 @@ def read(
     """The present load, and what was counted since the ``former`` samples. Slow pods count for the load and
     not for its speed."""
     tracks: dict[str, Track] = {}
-    least = tuning.RATE_SECONDS / cost.per_output_token if cost else 0.0
+    least = tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
     slow = outliers.slow(former, least)
     silent = 0
     counted: list[tuple[float, float, float, float]] = []

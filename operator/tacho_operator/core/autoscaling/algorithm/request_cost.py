@@ -27,6 +27,8 @@ class RequestCost:
     """Requests at the same time that keep the measured gap. Infinite: not known."""
     gap_seconds: float
     gap_seconds_per_request: float
+    has_law: bool = True
+    """Whether the gap at other counts of requests was measured, too."""
 
     def expected_tokens(self, running: float, seconds: float) -> float:
         """Output tokens of so many requests at the same time, by the measured law."""
@@ -60,6 +62,7 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
         concurrency=streams / crowding if streams else float("inf"),
         gap_seconds=gap,
         gap_seconds_per_request=beta * crowding,
+        has_law=bool(capacity.gap_seconds_per_request),
     )
 
 
