@@ -116,3 +116,8 @@ def test_a_log_has_a_line_for_a_record_and_indents_a_traceback(text: str) -> Non
     assert first.startswith("tacho ")
     assert all(line.startswith("  ") for line in others if line.strip())
     assert not hidden(stream.getvalue(), LINES)
+
+
+def test_four_combining_marks_in_a_row_are_shown() -> None:
+    assert visible("a" + "\u0301" * 4) == "a" + "\u0301" * 4
+    assert visible("a" + "\u0301" * 5).count("\ufffd") == 1

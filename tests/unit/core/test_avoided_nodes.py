@@ -168,3 +168,12 @@ def test_a_marker_passes_pod_security_and_ends_by_itself() -> None:
     spec = marker_pod(resource(GPU_SPEC), CONFIG, "node-1")["spec"]
     assert violations({"initContainers": [], **spec}) == []
     assert spec["activeDeadlineSeconds"] == AVOID_SECONDS
+
+
+@pytest.mark.parametrize("changes", [{}, {"unschedulable": True}, {"ready": False}])
+def test_a_node_that_takes_no_pods_needs_no_marker(changes: dict[str, bool]) -> None:
+    pod = world().pods("server")[0]
+    crash(pod, at(0), fault())
+    nodes = [dataclasses.replace(NODE, **changes)]
+    found = mark_nodes("x", [PodView(pod)], (), nodes, now=NOW)
+    assert found.nodes == (() if changes else ("node-1",))
