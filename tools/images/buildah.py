@@ -14,10 +14,11 @@ from functools import cache as once
 from pathlib import Path
 
 from .. import cache
-from ..steps import run
+from ..steps import StepError, run
 
 EPOCH = "1577836800"
 """A fixed date for every file, so that the same content gives the same layers."""
+LISTING_TRIES = 5
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 """Images are those built here, or the one base that the user named."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -75,8 +76,16 @@ def exists(reference: str) -> bool:
 
 
 def _images() -> list[dict[str, list[str]]]:
-    listed: list[dict[str, list[str]]] = json.loads(_buildah("images", "--json") or "[]")
-    return listed
+    """What the storage holds. Another process may remove an image while it is listed: then it is listed again."""
+    for tries_left in reversed(range(LISTING_TRIES)):
+        try:
+            listed: list[dict[str, list[str]]] = json.loads(_buildah("images", "--json") or "[]")
+        except StepError as error:
+            if not tries_left or "image not known" not in str(error):
+                raise
+        else:
+            return listed
+    raise AssertionError("the last try returns or raises")
 
 
 def import_base(archive: Path, reference: str) -> None:

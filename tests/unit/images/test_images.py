@@ -334,3 +334,21 @@ def test_what_is_compiled_has_the_version_of_the_build_for_cpus_and_its_source_b
     assert "-r /build/source.txt" in dockerfile
     assert locked(catalog.LOCKS / "llamacpp.txt").keys() == {"xllamacpp"}
     assert source.count("--hash") > 1
+
+
+def test_an_image_that_is_removed_while_others_are_listed_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: list[str | StepError] = [StepError("BuildFailed", "image not known"), '[{"names": ["a:1"]}]']
+
+    def listing(*_: str) -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, StepError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(buildah, "_buildah", listing)
+    assert buildah.exists("a:1")
+    answers[:] = [StepError("BuildFailed", "no space")]
+    with pytest.raises(StepError, match="no space"):
+        buildah.exists("a:1")
