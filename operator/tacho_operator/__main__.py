@@ -126,6 +126,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             parts["workers"] = queue.run()
             parts["scaler"] = scaler.run()
             parts["plans"] = plans.run()
+            parts["GPU time"] = metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds)
             parts["resync"] = resync(store, queue, settings.resync_seconds)
             await _run_together(parts, stop)
 

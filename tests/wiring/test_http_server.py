@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from tacho_operator.core.autoscaling.algorithm.types import Decision
 from tacho_operator.shell import http_server as module
 from tacho_operator.shell.http_server import Answers, http_server
-from tacho_operator.shell.resource_metrics import ResourceGauge
+from tacho_operator.shell.series import ResourceSeries
 from tacho_operator.shell.workqueue import Key
 from tests.unit.autoscaling.fleet import CAPACITY, Fleet
 
@@ -76,8 +76,8 @@ def decisions() -> dict[Key, Decision]:
 async def served(decisions: dict[Key, Decision]) -> AsyncIterator[Served]:
     registry = CollectorRegistry()
     Gauge("up_and_running", "One.", registry=registry).set(1)
-    ResourceGauge(registry, "many", "Of each.", ("namespace", "name"), lambda: SERIES)
-    ResourceGauge(registry, "none", "Of no resource.", ("namespace",), list)
+    ResourceSeries(registry, "many", "Of each.", ("namespace", "name"), lambda: SERIES)
+    ResourceSeries(registry, "none", "Of no resource.", ("namespace",), list)
     latest = {key: (decision, 2) for key, decision in decisions.items()}
     found = Served()
     async with httpx.AsyncClient() as client:

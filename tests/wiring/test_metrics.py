@@ -6,15 +6,20 @@ import re
 from pathlib import Path
 from typing import cast
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_contract.measurement import Capacity, SingleStream
 from tacho_operator.api.status.measurement import ComparedQuality, Latency, MeasurementEntry, Roofline
-from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Summary
+from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Startup, Summary
+from tacho_operator.core.measurement.cost import Price
+from tacho_operator.core.measurement.gpu_time import GpuHolding, Use
 from tacho_operator.shell.fleet import Sizes, reflectors
+from tacho_operator.shell.gpu_time import GpuTime
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.resource_metrics import ScalingMetrics
+from tacho_operator.shell.series import RESTARTS
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
@@ -131,7 +136,9 @@ def test_a_price_in_another_currency_takes_the_place_of_the_former() -> None:
     assert costs == ["cost_per_million_output_tokens{USD,Saturation}"]
 
 
-def test_the_page_on_operating_names_each_of_the_operators_own() -> None:
+def every_metric() -> CollectorRegistry:
+    """All that the operator exports, without a series yet."""
+
     async def process(key: Key) -> None:
         return
 
@@ -140,21 +147,66 @@ def test_the_page_on_operating_names_each_of_the_operators_own() -> None:
     store = Store(lambda change: None)
     queue = WorkQueue(process, workers=1)
     metrics.registry.register(Sizes(store, queue, reflectors(cast(Kube, None), store, (), metrics.reconnect)))
-    found = list(metrics.registry.collect())
-    made = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in found
-        if family.name.startswith("tacho_operator_")
-    }
+    return metrics.registry
+
+
+def test_the_page_names_each_metric_and_no_other() -> None:
+    found = list(every_metric().collect())
+    made = {family.name + ("_total" if family.type == "counter" else "") for family in found}
     page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md").read_text()
-    assert set(re.findall(r"^\| `(tacho_operator_\w+)", page, re.MULTILINE)) == made
+    assert sorted(re.findall(r"^\| `(tacho_\w+)", page, re.MULTILINE)) == sorted(made)
     (stale,) = (family for family in found if family.name == "tacho_operator_store_stale_streams")
-    assert stale.samples[0].value == len(reflectors(cast(Kube, None), store, (), metrics.reconnect))
+    store = Store(lambda change: None)
+    assert stale.samples[0].value == len(reflectors(cast(Kube, None), store, (), lambda *_: None))
 
 
-def test_the_page_names_each_of_them_and_no_other() -> None:
+def test_a_counter_that_restarts_says_so() -> None:
+    for family in every_metric().collect():
+        if family.type == "counter" and not family.name.startswith("tacho_operator_"):
+            assert RESTARTS in family.documentation, family.name
+
+
+def test_reasons_and_phases_have_a_series_while_status_has_them() -> None:
     metrics = Metrics(CollectorRegistry())
-    made = {family.name for family in metrics.registry.collect()}
-    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md").read_text()
-    told = set(re.findall(r"^\| `(tacho_llmdeployment_\w+)`", page, re.MULTILINE))
-    assert told == {name for name in made if "_measured_" in name or "_cost_" in name}
+    now = {"message": "m", "last_transition_time": "2026-01-01T00:00:00Z"}
+    planned = Condition(type="Planned", status="False", reason="DoesNotFit", **now)
+    startup = Startup(download_seconds=12, total_seconds=40)
+    status = LLMDeploymentStatus(conditions=[planned], startup=startup)
+    metrics.observe(KEY, status, desired_replicas=1)
+
+    def samples(name: str) -> dict[str, float]:
+        found = (
+            item for family in metrics.registry.collect() for item in family.samples if item.name == name
+        )
+        return {",".join(item.labels.values()): item.value for item in found}
+
+    assert samples("tacho_llmdeployment_condition_reason") == {"ml,demo,Planned,DoesNotFit": 1}
+    phases = {"ml,demo,download": 12, "ml,demo,total": 40}
+    assert samples("tacho_llmdeployment_startup_seconds") == phases
+    metrics.forget(KEY)
+    assert samples("tacho_llmdeployment_condition_reason") == {}
+    assert samples("tacho_llmdeployment_startup_seconds") == {}
+
+
+def test_gpu_time_is_counted_by_use_and_ends_with_the_last_resource_of_a_namespace() -> None:
+    registry, now = CollectorRegistry(), 100.0
+    gpu_time = GpuTime(registry, clock=lambda: now)
+
+    def sample(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"tacho_namespace_{name}_total", {"namespace": "ml", **labels})
+
+    pods: tuple[tuple[str, Use], ...] = (("a", "serving"), ("b", "serving"), ("c", "probing"))
+    holding = GpuHolding(2, "NVIDIA-H200", Price(per_gpu_hour=3.6, currency="EUR"), pods)
+    gpu_time.observe(KEY, holding)
+    gpu_time.observe(Key("ml", "other"), GpuHolding())
+    gpu_time.add(lambda _: {"b": True})
+    for _ in range(3):
+        now += 10
+        gpu_time.add(lambda _: {"b": True})
+    for use in ("serving", "idle", "probing"):
+        assert sample("gpu_seconds", gpu="NVIDIA-H200", use=use) == 60
+        assert sample("gpu_cost", currency="EUR", use=use) == pytest.approx(0.06)
+    gpu_time.forget(KEY)
+    assert sample("gpu_seconds", gpu="NVIDIA-H200", use="idle") == 60
+    gpu_time.forget(Key("ml", "other"))
+    assert [item for family in registry.collect() for item in family.samples] == []

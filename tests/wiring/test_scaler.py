@@ -43,6 +43,20 @@ async def test_a_busy_pod_brings_more_and_says_so(looking: Looking) -> None:
     assert looking.sample("scaling_decisions_total", direction="up", reason="Work")
 
 
+async def test_served_tokens_are_counted_across_a_restart_of_the_engine(looking: Looking) -> None:
+    assert looking.sample("output_tokens_total") is None
+    for total in (1000.0, 1400.0, 50.0, 80.0):
+        await looking.look(running=1, waiting=0, generation_tokens_total=total)
+    assert looking.sample("output_tokens_total") == 400 + 50 + 30
+    (pod,) = looking.world.pods("server")
+    assert looking.scaler.idle(KEY) == {pod["metadata"]["uid"]: False}
+    await looking.look(running=0, waiting=0, generation_tokens_total=80.0)
+    assert looking.scaler.idle(KEY) == {pod["metadata"]["uid"]: True}
+    looking.scaler.forget(KEY)
+    assert looking.sample("output_tokens_total") is None
+    assert looking.scaler.idle(KEY) == {}
+
+
 async def test_missed_histograms_of_a_pod_lower_its_capacity() -> None:
     world = World(changed(MOCK_SPEC, slo={"tpotMilliseconds": 30}, autoscaling=AUTOSCALING))
     world.come_up()
@@ -58,6 +72,7 @@ async def test_missed_histograms_of_a_pod_lower_its_capacity() -> None:
     del found["attainment"]["requests"]
     assert found["attainment"] == {"percent": 0, "tpotSource": "Histogram"}
     assert looking.sample("slo_attainment_ratio") == looking.sample("slo_attainment_upper_ratio") == 0
+    assert looking.sample("slo_objective_ratio") == 0.95
 
 
 async def test_attainment_is_written_in_steps_and_says_what_judges_it() -> None:

@@ -149,6 +149,16 @@ class Sizes(Collector):
         for priority, count in self._queue.depths().items():
             depth.add_metric([priority], count)
         yield depth
+        yield GaugeMetricFamily(
+            "tacho_operator_queue_oldest_seconds",
+            "How long the resource has been due that has waited longest; 0 when none is due.",
+            value=self._queue.oldest_seconds(),
+        )
+        yield GaugeMetricFamily(
+            "tacho_operator_queue_stuck_seconds",
+            "How long a resource has been due while no reconcile began or ended. In a standby it grows.",
+            value=self._queue.stuck_seconds(),
+        )
 
 
 TOGETHER_SECONDS = 0.05

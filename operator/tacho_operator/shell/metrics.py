@@ -14,15 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tacho_contract import __version__
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.shell.resource_metrics import (
-    LABELS,
-    SCALING_PREFIX,
-    KnownFigures,
-    MeasuredMetrics,
-    ResourceGauge,
-    SeriesValue,
-)
+from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
+from tacho_operator.shell.gpu_time import GpuTime
+from tacho_operator.shell.resource_metrics import SCALING_PREFIX, MeasuredMetrics
+from tacho_operator.shell.series import LABELS, KnownFigures, ResourceSeries, SeriesValue
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -31,17 +26,32 @@ LOGGED_LIMIT = 1000
 """Unreadable objects whose log line is not repeated."""
 CONDITION_STATUSES = ("True", "False", "Unknown")
 REPLICA_STATES = ("desired", "current", "ready")
+STARTUP_PHASES = (
+    "schedule",
+    "image",
+    "download",
+    "preflight",
+    "verify",
+    "load",
+    "compile",
+    "graph",
+    "probe",
+    "total",
+)
+"""Durations of status.startup, without their unit."""
 
 
 class ShownStatus(NamedTuple):
     """Status of one resource as metrics show it, without measurements."""
 
-    conditions: tuple[tuple[str, str], ...]
-    """Type and status of each condition."""
+    conditions: tuple[tuple[str, str, str], ...]
+    """Type, status and reason of each condition."""
     replicas: tuple[int, int, int]
     """Replica counts, in the order of REPLICA_STATES."""
     silent: bool
     """A pod runs and does not answer."""
+    startup: tuple[float | None, ...] | None
+    """Seconds of the latest start of a pod, in the order of STARTUP_PHASES."""
 
 
 class Metrics:
@@ -116,6 +126,7 @@ class Metrics:
         self._logged: dict[tuple[str, str, str], None] = {}
         self._register_status_gauges(registry)
         self.measured = MeasuredMetrics(registry)
+        self.gpu_time = GpuTime(registry)
 
     def _register_status_gauges(self, registry: CollectorRegistry) -> None:
         unreachable = (
@@ -124,22 +135,47 @@ class Metrics:
             lambda item: float(item.silent),
         )
         self._shown: KnownFigures[ShownStatus] = KnownFigures(registry, SCALING_PREFIX, [unreachable])
-        ResourceGauge(
+        ResourceSeries(
             registry,
             "tacho_llmdeployment_condition",
             "1 for the status each condition has.",
             [*LABELS, "type", "status"],
             self._conditions,
         )
-        ResourceGauge(
+        ResourceSeries(
             registry, "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], self._replicas
+        )
+        ResourceSeries(
+            registry,
+            "tacho_llmdeployment_condition_reason",
+            "1 for the reason each condition has.",
+            [*LABELS, "type", "reason"],
+            self._reasons,
+        )
+        ResourceSeries(
+            registry,
+            "tacho_llmdeployment_startup_seconds",
+            "Duration of each phase of the latest start of a pod; downloads overlap other phases.",
+            [*LABELS, "phase"],
+            self._startups,
         )
 
     def _conditions(self) -> Iterator[SeriesValue]:
         for key, item in self._shown.items():
-            for kind, current in item.conditions:
+            for kind, current, _ in item.conditions:
                 for value in CONDITION_STATUSES:
                     yield (*key, kind, value), float(value == current)
+
+    def _reasons(self) -> Iterator[SeriesValue]:
+        for key, item in self._shown.items():
+            for kind, _, reason in item.conditions:
+                yield (*key, kind, reason), 1.0
+
+    def _startups(self) -> Iterator[SeriesValue]:
+        for key, item in self._shown.items():
+            for phase, seconds in zip(STARTUP_PHASES, item.startup or (), strict=False):
+                if seconds is not None:
+                    yield (*key, phase), seconds
 
     def _replicas(self) -> Iterator[SeriesValue]:
         for key, item in self._shown.items():
@@ -187,9 +223,12 @@ class Metrics:
         """Updates the series of one resource from its status. An unmeasured, provisional or stale value has
         no series."""
         self._shown.known[key] = ShownStatus(
-            conditions=tuple((intern(item.type), intern(item.status)) for item in status.conditions),
+            conditions=tuple(
+                (intern(item.type), intern(item.status), intern(item.reason)) for item in status.conditions
+            ),
             replicas=(desired_replicas, status.replicas or 0, status.ready_replicas or 0),
             silent=any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions),
+            startup=_startup(status.startup),
         )
         self.measured.observe(key, status)
 
@@ -197,3 +236,10 @@ class Metrics:
         """The resource was deleted, and its series with it."""
         self._shown.known.pop(key, None)
         self.measured.forget(key)
+        self.gpu_time.forget(key)
+
+
+def _startup(found: Startup | None) -> tuple[float | None, ...] | None:
+    if found is None:
+        return None
+    return tuple(getattr(found, f"{phase}_seconds") for phase in STARTUP_PHASES)

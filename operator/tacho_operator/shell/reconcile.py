@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from tacho_operator.core.autoscaling.target import desired_replicas
+from tacho_operator.core.measurement.gpu_time import holding_of
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
@@ -149,6 +150,7 @@ class Reconciler:
         self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
         status = decision.status or observed.resource.status
         self._metrics.observe(key, status, desired_replicas=desired_replicas(observed))
+        self._metrics.gpu_time.observe(key, holding_of(observed, status, self._config))
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
             self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)

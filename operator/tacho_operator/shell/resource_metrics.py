@@ -1,8 +1,5 @@
 """Figures of each resource as metrics: what was measured, its load, and scaling decisions.
 
-Series are made when they are scraped, from what is known by then: prometheus_client keeps an object with a
-lock for every series, 14 KB for the twenty of a resource, where a tuple holds their values.
-
 A figure that something other than the engine moved has no series, as a stale one has none:
 ``…_measured_provisional`` says that there is one. Labels are the resource's name, and of the cost its
 currency and basis: as many series as resources, however often something is measured.
@@ -10,81 +7,26 @@ currency and basis: as many series as resources, however often something is meas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from sys import intern
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.core import CounterMetricFamily
 
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import LLMDeploymentStatus, Summary
-from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures
+from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures, Sample
 from tacho_operator.core.measurement.states import clean, current
+from tacho_operator.shell.series import LABELS, RESTARTS, KnownFigures, ResourceSeries, SeriesValue
 from tacho_operator.shell.workqueue import Key
 
 MEASURED_PREFIX = "tacho_llmdeployment_measured_"
 SCALING_PREFIX = "tacho_llmdeployment_"
-LABELS = ("namespace", "name")
 COST_LABELS = (*LABELS, "currency", "basis")
 MILLISECOND, PERCENT, ONE = 1e-3, 1e-2, 1.0
-
-SeriesValue = tuple[Sequence[str], float]
-"""Values of the labels, and the series' value."""
-V = TypeVar("V")
-
-
-class ResourceGauge(Collector):
-    """One gauge on the registry passed in; ``read`` yields its series at each scrape."""
-
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        name: str,
-        documentation: str,
-        labels: Sequence[str],
-        read: Callable[[], Iterable[SeriesValue]],
-    ) -> None:
-        self._name, self._documentation, self._labels = name, documentation, labels
-        self._read = read
-        registry.register(self)
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Describes the metrics without series: registration does not have to read all series."""
-        yield GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, figure in self._read():
-            family.add_metric(values, figure)
-        yield family
-
-
-class KnownFigures(Generic[V]):
-    """What is known of each resource, with a gauge for each figure. A figure that is None has no series."""
-
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        prefix: str,
-        gauges: Iterable[tuple[str, str, Callable[[V], float | None]]],
-    ) -> None:
-        """``gauges``: name without ``prefix``, help and figure of each."""
-        self.known: dict[Key, V] = {}
-        for name, documentation, read in gauges:
-            ResourceGauge(registry, prefix + name, documentation, LABELS, partial(self._series, read))
-
-    def items(self) -> list[tuple[Key, V]]:
-        """A copy of what is known: scrapes are rendered in another thread than the event loop's."""
-        return list(self.known.copy().items())
-
-    def _series(self, read: Callable[[V], float | None]) -> Iterator[SeriesValue]:
-        for key, item in self.items():
-            if (value := read(item)) is not None:
-                yield key, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +125,7 @@ class MeasuredMetrics:
         help_text = "1 while something other than the engine moved the current figures, 0 while nothing did."
         gauges.append(("provisional", help_text, lambda item: float(item.provisional)))
         self._shown = KnownFigures(registry, MEASURED_PREFIX, gauges)
-        ResourceGauge(
+        ResourceSeries(
             registry,
             "tacho_llmdeployment_cost_per_million_output_tokens",
             "Cost of a million output tokens, at the measured throughput that the basis names.",
@@ -230,6 +172,8 @@ class ShownLoad(NamedTuple):
     figures: Figures
     desired: int | None
     """Number of desired replicas; None: the resource is not autoscaled."""
+    objective: float | None
+    """Share of requests that the SLO promises its targets to; None: it has no target."""
 
 
 def _share(figures: Figures, bound: int) -> float | None:
@@ -273,6 +217,11 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
         "Part of the last minutes' requests that met the SLO, at most.",
         lambda item: _share(item.figures, 1),
     ),
+    (
+        "slo_objective_ratio",
+        "Part of the requests that spec.slo promises its targets to.",
+        lambda item: item.objective,
+    ),
     ("requests_running", "Requests that pods are answering.", lambda item: item.figures.running),
     ("requests_waiting", "Requests that wait in pods.", lambda item: item.figures.waiting),
     (
@@ -290,6 +239,19 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
 """Name, help, and the figure; None has no series: 0 would be taken for idle."""
 
 
+SERVED_COUNTERS = (
+    ("output_tokens", "Output tokens that pods generated between samples of their load."),
+    ("prompt_tokens", "Prompt tokens that pods computed, without those of a prefix cache."),
+)
+
+
+def _counted(before: float | None, after: float | None) -> float:
+    """Increase of a counter, which starts at 0 with its engine; 0 where it is not known."""
+    if before is None or after is None:
+        return 0.0
+    return after - before if after >= before else after
+
+
 SAMPLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Seconds; the default period of the samples is 10."""
 
@@ -301,11 +263,22 @@ class ScalingMetrics:
         self._shown = KnownFigures(registry, SCALING_PREFIX, LOAD_GAUGES)
         self._decisions = Counter(
             f"{SCALING_PREFIX}scaling_decisions",
-            "Changes of the number of replicas, by direction and by reason.",
+            "Changes of the number of replicas, by direction and by reason." + RESTARTS,
             (*LABELS, "direction", "reason"),
             registry=registry,
         )
         self._counted: dict[Key, set[tuple[str, str]]] = {}
+        self._served: dict[Key, tuple[float, float]] = {}
+        """Output and prompt tokens."""
+        for index, (name, documentation) in enumerate(SERVED_COUNTERS):
+            ResourceSeries(
+                registry,
+                SCALING_PREFIX + name,
+                documentation + RESTARTS,
+                LABELS,
+                partial(self._tokens, index),
+                CounterMetricFamily,
+            )
         self._requests = Counter(
             "tacho_operator_load_requests",
             "Requests for the load of pods by result: answered, or silent.",
@@ -331,14 +304,34 @@ class ScalingMetrics:
         self._reconciles.inc(reconciles)
         self._sample_seconds.observe(seconds)
 
-    def decided(self, key: Key, decision: Decision, *, before: int, after: int, scaled: bool) -> None:
+    def decided(
+        self,
+        key: Key,
+        decision: Decision,
+        *,
+        before: int,
+        after: int,
+        scaled: bool,
+        objective: float | None,
+    ) -> None:
         """One decision about a resource. ``scaled``: it has autoscaling; ``before`` and ``after``: replicas,
         which mode Recommend leaves equal."""
-        self._shown.known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None)
+        self._shown.known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None, objective)
         if after != before:
             kind = ("up" if after > before else "down", decision.cause)
             self._counted.setdefault(key, set()).add(kind)
             self._decisions.labels(*key, *kind).inc()
+
+    def served(self, key: Key, before: Sample, after: Sample) -> None:
+        """What one pod has counted between two of its samples."""
+        known = self._served.get(key, (0.0, 0.0))
+        self._served[key] = (
+            known[0] + _counted(before.generated_tokens, after.generated_tokens),
+            known[1] + _counted(before.computed_prompt_tokens, after.computed_prompt_tokens),
+        )
+
+    def _tokens(self, index: int) -> Iterator[SeriesValue]:
+        return ((key, tokens[index]) for key, tokens in self._served.copy().items())
 
     def unknown(self, key: Key) -> None:
         """Removes the load of a resource that is no longer sampled."""
@@ -347,5 +340,6 @@ class ScalingMetrics:
     def forget(self, key: Key) -> None:
         """The resource was deleted, and its series with it."""
         self.unknown(key)
+        self._served.pop(key, None)
         for kind in self._counted.pop(key, set()):
             self._decisions.remove(*key, *kind)

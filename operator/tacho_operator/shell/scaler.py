@@ -142,6 +142,16 @@ class Scaler:
             known.last_read = self._clock()
         return (known.decision, len(known.target.pods)) if known and known.decision else None
 
+    def idle(self, key: Key) -> dict[str, bool]:
+        """Whether each sampled pod has no request, by uid; a pod whose load is not known is absent."""
+        known = self._watched.get(key)
+        samples = {uid: sample for uid, (_, sample) in known.samples.items()} if known else {}
+        return {
+            uid: sample.running + (sample.waiting or 0) == 0
+            for uid, sample in samples.items()
+            if sample.running is not None
+        }
+
     def scraped(self) -> None:
         """All metrics are read."""
         self._scraped = self._clock()
@@ -202,7 +212,7 @@ class Scaler:
         policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
         at = ScalingInput(
             replicas=known.replicas,
-            pods=tuple(self._read(known, answers, now)),
+            pods=tuple(self._read(key, known, answers, now)),
             capacity=target.capacity,
             policy=policy,
             refused_above=target.refused_above,
@@ -215,7 +225,10 @@ class Scaler:
         else:
             known.state, recommendation = recommended(done, known.state, known.recommendations, before, now)
         scaled_here = target.mode is not None
-        self._sink.decided(key, done.decision, before=before, after=known.replicas, scaled=scaled_here)
+        objective = policy.percentile if policy.ttft_seconds or policy.tpot_seconds else None
+        self._sink.decided(
+            key, done.decision, before=before, after=known.replicas, scaled=scaled_here, objective=objective
+        )
         if target.mode is None:
             return False
         if recommendation is not None:
@@ -244,14 +257,17 @@ class Scaler:
         known.traffic = {**kept, **{(uid, place): one for uid, one in seen.items()}}
         return bool(seen)
 
-    def _read(self, known: ScaledResource, answers: dict[str, Load], now: float) -> list[PodLoad]:
+    def _read(self, key: Key, known: ScaledResource, answers: dict[str, Load], now: float) -> list[PodLoad]:
         """The pods with the last sample of each. A repeated sample is as old as its first delivery."""
         samples: dict[str, tuple[str, Sample]] = {}
         found = []
         for pod in known.target.pods:
             answer, last = answers.get(pod.address), known.samples.get(pod.uid)
             if answer is not None and (last is None or last[0] != answer.observed_time):
-                last = (answer.observed_time, sample_of(answer, now))
+                newest = sample_of(answer, now)
+                if last is not None:
+                    self._sink.served(key, last[1], newest)
+                last = (answer.observed_time, newest)
             if last is not None:
                 samples[pod.uid] = last
             sample = last[1] if last else None

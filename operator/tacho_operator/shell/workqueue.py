@@ -10,7 +10,9 @@ import enum
 import heapq
 import itertools
 import logging
+import math
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
@@ -186,10 +188,13 @@ class WorkQueue:
 
         A long line that moves is no trouble: after an hour without an API server everything is overdue.
         """
-        oldest = min((due for key, due in self._due.items() if key not in self._running), default=None)
-        if oldest is None:
-            return 0.0
-        return max(0.0, asyncio.get_running_loop().time() - max(oldest, self._moved))
+        return min(self.oldest_seconds(), max(0.0, time.monotonic() - self._moved))
+
+    def oldest_seconds(self) -> float:
+        """How long the key has been due that has waited longest; 0 when none is due. Thread-safe."""
+        running = self._running.copy()
+        due = min((due for key, due in self._due.copy().items() if key not in running), default=math.inf)
+        return max(0.0, time.monotonic() - due)
 
     def add(self, key: Key, delay_seconds: float = 0.0, *, routine: bool = False) -> None:
         """Ask for ``key`` to be processed no later than in ``delay_seconds``.

@@ -1,0 +1,84 @@
+"""GPU time for chargeback: which pods hold GPUs, what for, and what one interval adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.core import names
+from tacho_operator.core.measurement.cost import HOUR_SECONDS, Price, price_of
+from tacho_operator.core.pods.claims import FINISHED
+from tacho_operator.core.pods.view import PodView, views
+from tacho_operator.core.types import Config, Observed
+
+Use = Literal["serving", "idle", "probing", "unready"]
+"""What a GPU is held for: requests; no request at present; a measurement; a pod that starts or ends."""
+
+GAP_SECONDS = 60.0
+"""Longest interval that counts. A paused process or a clock that jumped observed nothing in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHolding:
+    """The GPUs that one resource holds."""
+
+    gpus_per_pod: int = 0
+    product: str = ""
+    price: Price | None = None
+    """None: unknown."""
+    pods: tuple[tuple[str, Use], ...] = ()
+    """Uid and use of each pod on a node. A pod that is ready has the use serving, whatever its load."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuInterval:
+    """What one interval adds: GPU seconds and their cost, by use."""
+
+    seconds: Mapping[Use, float]
+    cost: Mapping[Use, float]
+    """In the currency of the price; empty without a price."""
+
+
+def holding_of(observed: Observed, status: LLMDeploymentStatus, config: Config) -> GpuHolding:
+    """The pods that hold GPUs, each as many as the plan in ``status`` says.
+
+    A pod of another revision counts as many, too: a rollout that changes the number is off while it lasts.
+    """
+    gpu = status.plan.gpu if status.plan else None
+    if gpu is None or not gpu.count:
+        return GpuHolding()
+    product = gpu.product or ""
+    pods = (*views(observed.pods, names.ROLE_SERVER), *views(observed.pods, names.ROLE_PROBE))
+    return GpuHolding(
+        gpus_per_pod=gpu.count,
+        product=product,
+        price=price_of(observed.resource.spec.cost, product, config.gpu_prices, config.currency),
+        pods=tuple((pod.uid, _use(pod, observed)) for pod in pods if pod.node and pod.phase not in FINISHED),
+    )
+
+
+def _use(pod: PodView, observed: Observed) -> Use:
+    report = observed.reports.get(pod.uid)
+    if pod.role == names.ROLE_PROBE or (report is not None and report.phase == "Probing"):
+        return "probing"
+    return "serving" if pod.ready else "unready"
+
+
+def counted_seconds(last: float | None, now: float) -> float:
+    """Seconds from ``last`` to ``now`` that count: none before the first time or backwards, at most
+    GAP_SECONDS."""
+    return 0.0 if last is None else min(max(0.0, now - last), GAP_SECONDS)
+
+
+def gpu_interval(holding: GpuHolding, idle: Mapping[str, bool], seconds: float) -> GpuInterval:
+    """GPU time of ``seconds``. ``idle``: by pod uid, whether a pod has no request; an unknown load is no idle
+    one."""
+    spent: dict[Use, float] = {}
+    for uid, use in holding.pods:
+        use = "idle" if use == "serving" and idle.get(uid, False) else use
+        spent[use] = spent.get(use, 0.0) + holding.gpus_per_pod * seconds
+    rate = holding.price.per_gpu_hour / HOUR_SECONDS if holding.price else None
+    cost = {} if rate is None else {use: rate * found for use, found in spent.items()}
+    return GpuInterval(seconds=spent, cost=cost)
