@@ -76,7 +76,7 @@ def exists(reference: str) -> bool:
 
 
 def _images() -> list[dict[str, list[str]]]:
-    """What the storage holds. Another process may remove an image while it is listed: then it is listed again."""
+    """What the storage holds, listed again where another process removes an image meanwhile."""
     for tries_left in reversed(range(LISTING_TRIES)):
         try:
             listed: list[dict[str, list[str]]] = json.loads(_buildah("images", "--json") or "[]")
