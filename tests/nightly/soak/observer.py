@@ -187,5 +187,6 @@ def orphans(children: dict[str, list[dict[str, Any]]], resources: set[str]) -> l
             owners = {one["uid"] for one in metadata.get("ownerReferences") or () if one.get("controller")}
             foreign = FOREIGN_ANNOTATION in (metadata.get("annotations") or {})
             if not (owners & existing or foreign or "deletionTimestamp" in metadata):
-                found.append(f"{plural} {metadata['namespace']}/{metadata['name']} {metadata['uid']}")
+                name = f"{plural} {metadata['namespace']}/{metadata['name']} {metadata['uid']}"
+                found.append(f"{name} of {metadata.get('ownerReferences')}")
     return found

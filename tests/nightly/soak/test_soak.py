@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,9 @@ def test_nothing_that_happens_breaks_an_invariant(world: World) -> None:
             player.terminate()
             for replica in world.replicas:
                 replica.operator.kill()
+            shutil.copytree(cluster.directory / "logs", world.folder / "cluster")
+            for log in cluster.directory.glob("audit*"):
+                shutil.copy(log, world.folder)
     print(summary(world, recording, soak.counts))
     found = violations(PLANTS[PLANT](recording) if PLANT else recording)
     print(json.dumps(found, indent=2))
