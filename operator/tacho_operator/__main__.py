@@ -33,7 +33,7 @@ from tacho_operator.shell.fleet import (
     where_in_sync,
 )
 from tacho_operator.shell.handlers import KopfRunner, supervised
-from tacho_operator.shell.http_server import Answers, http_server
+from tacho_operator.shell.http_server import Answers, http_server, leader_client
 from tacho_operator.shell.kube import Kube, connect
 from tacho_operator.shell.lease import Elector, LeasePlace
 from tacho_operator.shell.loads import Loads
@@ -42,7 +42,7 @@ from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.plans import PlanProcess, Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import Reconciler
-from tacho_operator.shell.reports import Reports, report_client
+from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.resource_watch import resource_watches
 from tacho_operator.shell.scaler import Scaler
@@ -72,7 +72,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     store = Store(router, on_unreadable=metrics.unreadable)
     async with (
         connect(settings.kubeconfig, metrics.request) as kube,
-        report_client() as client,
+        leader_client() as client,
     ):
         scaler = Scaler(
             Loads(),
@@ -80,7 +80,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             call=lambda key: queue.add(key),
             sink=ScalingMetrics(metrics.registry),
         )
-        reports = Reports(client, late=lambda key: queue.add(key), counted=metrics.report)
+        reports = Reports(late=lambda key: queue.add(key), counted=metrics.report)
         plans = Plans(PlanProcess(), late=lambda key: queue.add(key), metrics=metrics)
         reconciler = Reconciler(
             kube=kube,

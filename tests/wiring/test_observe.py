@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import httpx
 import pytest
 
 from tacho_operator.api.types import LLMDeployment
@@ -70,7 +69,7 @@ def held() -> tuple[Store, LiveCluster, dict[str, Any]]:
 
 def nobody() -> Reports:
     """No pod here has an address: none is asked."""
-    return Reports(cast(httpx.AsyncClient, None), late=lambda key: None)
+    return Reports(late=lambda key: None)
 
 
 async def observe(store: Store, cluster: LiveCluster, *, live: bool = False) -> Observed:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gzip
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,8 +17,7 @@ from tacho_contract.codec import dumps, loads
 from tacho_contract.launch import Again, LiveConfig
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
-from tacho_operator.core.pods.view import PodView
-from tacho_operator.shell import reports
+from tacho_operator.shell import loads as loads_module, reports
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.workqueue import Key
 
@@ -89,8 +89,7 @@ async def asking(
     late: Callable[[Key], None] = lambda key: None,
 ) -> AsyncIterator[tuple[Reports, Counter[str]]]:
     counted: Counter[str] = Counter()
-    async with reports.report_client() as client:
-        yield Reports(client, late=late, counted=lambda result: counted.update([result])), counted
+    yield Reports(late=late, counted=lambda result: counted.update([result])), counted
 
 
 async def read(*pods: dict[str, Any]) -> dict[str, Report]:
@@ -202,6 +201,61 @@ async def test_a_report_goes_with_its_pod(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_pods_without_an_address_are_not_asked() -> None:
-    assert reports.report_url(PodView(pod(address=None))) is None
-    assert reports.report_url(PodView(pod(phase="Succeeded"))) is None
-    assert reports.report_url(PodView(pod(address="fd00::1"))) == "http://[fd00::1]:9400/report"
+    async with asking() as (one, counted):
+        assert await one.collect(KEY, [pod(address=None), pod("u2", phase="Succeeded")], LIVE) == {}
+        assert not counted
+
+
+async def test_an_answer_in_very_small_chunks_does_not_stop_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    payload = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 9000
+    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 30.0)
+    parsing: list[str] = []
+    body_of = loads_module.body_of
+
+    def parsed(*args: Any) -> bytes | None:
+        parsing.append(threading.current_thread().name)
+        return body_of(*args)
+
+    monkeypatch.setattr(loads_module, "body_of", parsed)
+    async with answering(monkeypatch, payload):
+        assert await read(pod()) == {}
+    assert parsing
+    assert threading.main_thread().name not in parsing
+
+
+async def test_silent_pods_do_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far more pods than threads did not answer before; one that is new is asked at once."""
+    monkeypatch.setattr(reports, "AT_ONCE", 2)
+    monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.0)
+    asked: asyncio.Queue[str] = asyncio.Queue()
+    leave = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hanging(addresses: list[str], *_: Any, **__: Any) -> dict[str, bytes | None]:
+        if addresses == ["10.0.0.2"]:
+            loop.call_soon_threadsafe(asked.put_nowait, "new")
+        elif not first.is_set():
+            return {}
+        else:
+            leave.wait(30)
+        return {}
+
+    first = threading.Event()
+    monkeypatch.setattr(reports, "read_many", hanging)
+    crowd = [pod(f"s{index}", address="10.0.0.1") for index in range(20)]
+    async with asking() as (one, counted):
+        await one.collect(KEY, crowd, LIVE)
+        async with asyncio.timeout(20):
+            while counted["silent"] < len(crowd):
+                await asyncio.sleep(0.01)
+        first.set()
+        try:
+            await one.collect(KEY, crowd, LIVE)
+            await one.collect(KEY, [*crowd, pod("new", address="10.0.0.2")], LIVE)
+            async with asyncio.timeout(20):
+                assert await asked.get() == "new"
+        finally:
+            leave.set()

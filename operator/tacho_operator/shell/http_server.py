@@ -39,6 +39,8 @@ CONNECTION_SECONDS = 30.0
 """Each connection serves one request and ends after this time at the latest, whatever its client does."""
 SHUTDOWN_SECONDS = 1.0
 FORWARDED_HEADER = "Tacho-Forwarded"
+LEADER_SECONDS = 5.0
+"""Timeout of the leader's answer, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +182,11 @@ async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -
             await response.write(body[start : start + CHUNK_BYTES])
     await response.write_eof()
     return response
+
+
+def leader_client() -> httpx.AsyncClient:
+    """No proxy of the operator's own environment comes between a standby and the leader."""
+    return httpx.AsyncClient(timeout=LEADER_SECONDS, follow_redirects=False, trust_env=False)
 
 
 async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Request) -> web.Response:

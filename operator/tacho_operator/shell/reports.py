@@ -1,4 +1,7 @@
-"""Reads the reports of model pods. A pod is untrusted: small answers, no redirects, short patience."""
+"""Reads the reports of model pods. A pod is untrusted: small answers, no redirects, short patience.
+
+Threads read and parse them: 64 KiB in chunks of one byte take seconds in an event loop's HTTP client.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import asyncio
 import functools
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-import httpx
 
 from tacho_contract.codec import DocumentError, loads
 from tacho_contract.launch import LiveConfig
@@ -17,6 +20,7 @@ from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest
+from tacho_operator.shell.loads import MAX_SILENT, ReadLimits, read_many
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -27,6 +31,8 @@ TIMEOUT_SECONDS = 5.0
 PATIENCE_SECONDS = 1.0
 """A reconcile waits so long for answers: a slow pod holds up no other resource."""
 AT_ONCE = 32
+SILENT_AT_ONCE = 8
+"""Of pods that did not answer the last time: thousands of them must not hold up the others."""
 FINAL_SECONDS = 1800.0
 """Age at which a final report is read again when its resource is reconciled: once to twice this time."""
 
@@ -35,24 +41,18 @@ def uncounted(_result: str) -> None:
     """Counter callback that does nothing."""
 
 
-def report_url(pod: PodView) -> str | None:
-    """URL of the pod's report; None while the pod has no address or does not run."""
-    if not pod.address or pod.phase != "Running":
-        return None
-    host = f"[{pod.address}]" if ":" in pod.address else pod.address
-    return f"http://{host}:{RUNTIME_PORT}/report"
-
-
-async def _read(client: httpx.AsyncClient, url: str) -> Report:
-    async with client.stream("GET", url) as response:
-        if response.status_code != 200:
-            raise DocumentError(f"HTTP {response.status_code}")
-        body = b""
-        async for chunk in response.aiter_raw():  # never inflated: a little gzip holds a lot of memory
-            body += chunk
-            if len(body) > REPORT_LIMIT_BYTES:
-                raise DocumentError(f"more than {REPORT_LIMIT_BYTES} bytes")
-    return loads(Report, body)
+def _read(address: str, is_needed: Callable[[], bool]) -> Report:
+    """Raises DocumentError."""
+    limits = ReadLimits(
+        at_once=1,
+        each_seconds=TIMEOUT_SECONDS,
+        all_seconds=TIMEOUT_SECONDS,
+        limit_bytes=REPORT_LIMIT_BYTES,
+    )
+    found = read_many([address], RUNTIME_PORT, "/report", limits=limits, is_needed=is_needed).get(address)
+    if found is None:
+        raise DocumentError(f"no answer of at most {REPORT_LIMIT_BYTES} bytes")
+    return loads(Report, found)
 
 
 def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
@@ -84,21 +84,15 @@ class Reports:
     """Reads the reports of pods that start or measure; a pod that serves and was measured keeps its last
     report.
 
-    At most ``at_once`` requests run at the same time. A reconcile waits for reports only a moment: a late
-    report wakes its resource.
+    A reconcile waits for reports only a moment: a late report wakes its resource.
     """
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        *,
-        late: Callable[[Key], None],
-        at_once: int = AT_ONCE,
-        counted: Callable[[str], None] = uncounted,
-    ) -> None:
-        self._client = client
+    def __init__(self, *, late: Callable[[Key], None], counted: Callable[[str], None] = uncounted) -> None:
         self._late = late
-        self._gate = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(AT_ONCE, "report")
+        self._silent_threads = ThreadPoolExecutor(SILENT_AT_ONCE, "report of a silent pod")
+        self._silent: dict[str, None] = {}
+        """Uids of pods that did not answer the last time."""
         self._counted = counted
         self._known: dict[Key, dict[str, KnownReport]] = {}
         self._asking: dict[str, asyncio.Task[bool]] = {}
@@ -116,8 +110,7 @@ class Reports:
         tasks = []
         now = asyncio.get_running_loop().time()
         for uid, view in views.items():
-            url = report_url(view)
-            if url is None:
+            if not view.address or view.phase != "Running":
                 known.pop(uid, None)
                 continue
             last = known.get(uid)
@@ -130,7 +123,7 @@ class Reports:
                 self._counted("held")
                 continue
             if uid not in self._asking:
-                task = asyncio.create_task(self._ask(key, view, url))
+                task = asyncio.create_task(self._ask(key, view))
                 self._asking[uid] = task
                 task.add_done_callback(functools.partial(self._answered, uid))
             tasks.append(self._asking[uid])
@@ -153,16 +146,24 @@ class Reports:
         """The resource was deleted."""
         self._known.pop(key, None)
 
-    async def _ask(self, key: Key, pod: PodView, url: str) -> bool:
+    async def _ask(self, key: Key, pod: PodView) -> bool:
         """Whether it answered."""
+        leaving = threading.Event()
+        threads = self._silent_threads if pod.uid in self._silent else self._threads
+        reading = functools.partial(_read, pod.address, lambda: not leaving.is_set())
+        self._silent.pop(pod.uid, None)
         try:
-            async with self._gate, asyncio.timeout(TIMEOUT_SECONDS):
-                report = await _read(self._client, url)
-        except (httpx.HTTPError, TimeoutError, DocumentError) as error:
+            report = await asyncio.get_running_loop().run_in_executor(threads, reading)
+        except DocumentError as error:
             self._counted("silent")
             logger.debug("pod %s: no report: %s", pod.name, error)
             self._known.get(key, {}).pop(pod.uid, None)
+            self._silent[pod.uid] = None
+            if len(self._silent) > MAX_SILENT:
+                del self._silent[next(iter(self._silent))]
             return False
+        finally:
+            leaving.set()  # a thread cannot be cancelled
         self._counted("answered")
         spread = 1.0 + random.random()  # noqa: S311 - spreads requests, guards nothing
         until = asyncio.get_running_loop().time() + FINAL_SECONDS * spread
@@ -180,13 +181,3 @@ def _live(text: str) -> LiveConfig:
         return loads(LiveConfig, text) if text else LiveConfig(measure_key="")
     except DocumentError:
         return LiveConfig(measure_key="")  # it requests nothing that was measured
-
-
-def report_client() -> httpx.AsyncClient:
-    """No proxy of the operator's own environment comes between it and a pod."""
-    return httpx.AsyncClient(
-        timeout=TIMEOUT_SECONDS,
-        follow_redirects=False,
-        trust_env=False,
-        headers={"Accept-Encoding": "identity"},
-    )
