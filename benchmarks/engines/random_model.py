@@ -9,10 +9,10 @@ up. Runs under an interpreter that has torch and transformers.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -266,4 +266,10 @@ def main(shape: str, tokenizer: str, out: str, device: str = "cuda", form: str =
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("shape", choices=sorted(SHAPES))
+    parser.add_argument("tokenizer")
+    parser.add_argument("out")
+    parser.add_argument("device", nargs="?", default="cuda")
+    parser.add_argument("form", nargs="?", default="", choices=("", "config", *FORMS))
+    main(**vars(parser.parse_args()))

@@ -7,10 +7,10 @@ Prints how many seconds the creates took together.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import ssl
-import sys
 import time
 from typing import Any
 
@@ -74,9 +74,14 @@ async def _hand(session: aiohttp.ClientSession, wanted: list[tuple[str, bytes]])
             raise RuntimeError(f"HTTP {status}")
 
 
-def main(kubeconfig: str, count: str, namespaces: str) -> None:
-    print(asyncio.run(apply_all(kubeconfig, fleet(int(count), int(namespaces)))))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("kubeconfig")
+    parser.add_argument("count", type=int)
+    parser.add_argument("namespaces", type=int)
+    options = parser.parse_args()
+    print(asyncio.run(apply_all(options.kubeconfig, fleet(options.count, options.namespaces))))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

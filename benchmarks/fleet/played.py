@@ -8,10 +8,10 @@ hub answers).
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import signal
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -199,12 +199,16 @@ class Nodes:
             writer.close()
 
 
-async def main(kubeconfig: str, mode: str) -> None:
-    async with connect(kubeconfig) as kube:
-        nodes = Nodes(kube, hub_down=mode == "hub-down")
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("kubeconfig")
+    parser.add_argument("mode", choices=("serve", "hub-down"))
+    options = parser.parse_args()
+    async with connect(options.kubeconfig) as kube:
+        nodes = Nodes(kube, hub_down=options.mode == "hub-down")
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, nodes.hub_answers)
         await nodes.run()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    asyncio.run(main())
