@@ -10,6 +10,7 @@ import pytest
 from tacho_contract.units import format_time
 from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import Conflict
+from tacho_operator.shell.differs import Rewrites
 from tacho_operator.shell.execute import COLLECTION_SECONDS, execute
 from tacho_operator.shell.kube import Kube
 from tools.harness.resources import NOW
@@ -67,7 +68,7 @@ async def test_a_former_child_is_awaited_then_taken_over(
     created = format_time(NOW - timedelta(seconds=age_seconds))
     raw = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": created}}
     decision = decision_of(child(kind, "now"))
-    outcome = await execute(cast(Kube, server), observed(raw), decision)
+    outcome = await execute(cast(Kube, server), observed(raw), decision, Rewrites())
     assert server.requests == requests
     assert (outcome.error is None) == bool(requests)
 
@@ -79,6 +80,6 @@ async def test_another_owners_object_is_never_taken_over() -> None:
     raw = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": None}}
     raw["metadata"]["creationTimestamp"] = format_time(NOW - timedelta(hours=1))
     decision = decision_of(child("ConfigMap", "now"))
-    outcome = await execute(cast(Kube, server), observed(raw), decision)
+    outcome = await execute(cast(Kube, server), observed(raw), decision, Rewrites())
     assert server.requests == []
     assert [refusal.taken for refusal in outcome.refusals] == [True]

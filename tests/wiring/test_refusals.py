@@ -6,6 +6,7 @@ import pytest
 
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Invalid
+from tacho_operator.shell.differs import REWRITE_SECONDS, REWRITES, Rewrites
 from tests.wiring.reconciling import (
     KEY,
     Server,
@@ -52,3 +53,32 @@ async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() ->
     server.forbids, world.raw["status"] = "", server.status
     await reconcile(KEY)
     assert conditions(server)["Reconciling"][1] != "Retrying"
+
+
+@pytest.mark.parametrize("undo", ["changed", "deleted"])
+async def test_a_child_that_is_undone_at_each_write_is_left_for_a_while_and_told(undo: str) -> None:
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.reconcile()
+    server, now = Server(world), 0.0
+    server.refuses = False
+    reconcile = reconciler(server)
+    reconcile._rewrites = Rewrites(lambda: now)
+    if undo == "changed":
+        world.objects["Service", "smol"]["spec"]["selector"] = {"app": "theirs"}
+    else:
+        del world.objects["Service", "smol"]
+
+    async def turns(count: int) -> int:
+        before = [*server.applied, *server.created].count("Service")
+        for _ in range(count):
+            await reconcile(KEY)
+        return [*server.applied, *server.created].count("Service") - before
+
+    assert await turns(REWRITES + 10) == REWRITES
+    status, reason, message = conditions(server)["Stalled"][:3]
+    assert (status, reason) == ("True", "AdmissionDenied")
+    assert "Service smol does not stay" in message
+    assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
+    now = REWRITE_SECONDS
+    assert await turns(1) == 1, "it is tried again"

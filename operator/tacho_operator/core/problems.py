@@ -118,7 +118,13 @@ def _word(failure_class: str) -> str:
 
 
 def refused_child(refusal: ChildRefusal) -> Problem:
-    """Why the API server refused a child."""
+    """Why the API server refused a child, or does not keep it."""
+    if refusal.contested:
+        return Problem(
+            reason=FailureClass.ADMISSION_DENIED,
+            what=f"{refusal.kind} {refusal.name} does not stay as the operator writes it.",
+            next_step="Stop the webhook or the controller that changes it.",
+        )
     if not refusal.taken:
         return refusal_problem(f"{refusal.kind}/{refusal.name}: {refusal.message}", invalid=refusal.invalid)
     return Problem(

@@ -62,6 +62,8 @@ class ChildRefusal:
     """An object of that name exists with another owner."""
     invalid: bool = False
     """The object itself is wrong or too large (HTTP 400, 413, 422), whatever quota and admission say."""
+    contested: bool = False
+    """It was written again and again, and something else changed it each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

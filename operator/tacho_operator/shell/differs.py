@@ -1,7 +1,10 @@
-"""Is the live object already as desired? Decides whether a request is sent at all."""
+"""Is the live object already as desired, and does it stay so? Decides whether a request is sent at all."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 from tacho_operator.api.base import parse_quantity
@@ -92,3 +95,47 @@ def _mentions(desired: Any, path: tuple[str, ...]) -> bool:
             return False
         desired = desired[key[2:]]
     return True
+
+
+REWRITES = 20
+"""Writes of one child with the same content, after which something else is taken to undo each."""
+REWRITE_SECONDS = 120.0
+"""Pause after so many writes; writes that are further apart do not count together."""
+CHILDREN_LIMIT = 10_000
+"""Children whose last write is remembered."""
+
+
+class Rewrites:
+    """Counts how often each child was written with the same content: a webhook or another controller that
+    changes it at each write would have the operator write for ever."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
+        """Hash of the content, number of writes and time of the last one, by kind, namespace and name."""
+
+    def note(self, desired: Manifest) -> None:
+        """The child was written."""
+        count = self._count(desired) + 1
+        self._written.pop(_place(desired), None)
+        self._written[_place(desired)] = (_hash(desired), count, self._clock())
+        if len(self._written) > CHILDREN_LIMIT:
+            del self._written[next(iter(self._written))]
+
+    def is_contested(self, desired: Manifest) -> bool:
+        """Whether the child is not written for now."""
+        return self._count(desired) >= REWRITES
+
+    def _count(self, desired: Manifest) -> int:
+        """Of the same content, each within REWRITE_SECONDS of the one before it."""
+        content, count, last = self._written.get(_place(desired), (0, 0, 0.0))
+        is_recent = count and self._clock() - last < REWRITE_SECONDS
+        return count if is_recent and content == _hash(desired) else 0
+
+
+def _place(desired: Manifest) -> tuple[str, ...]:
+    return (desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])
+
+
+def _hash(desired: Manifest) -> int:
+    return hash(json.dumps(desired, sort_keys=True))

@@ -19,7 +19,7 @@ from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
-from tacho_operator.shell.differs import abandoned, contains, managed_entry
+from tacho_operator.shell.differs import Rewrites, abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,9 @@ def child_name(child: Manifest) -> str:
     return f"{child['kind']}/{child['metadata']['name']}"
 
 
-async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -> ExecuteResult:
+async def execute(
+    kube: Kube, observed: Observed, decision: ReconcileDecision, rewrites: Rewrites
+) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
     it."""
     refusals: list[ChildRefusal] = []
@@ -81,13 +83,21 @@ async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -
             (item.kind, item.name) == ("ControllerRevision", name) for item in refusals
         ):
             continue  # what its pods are made from could not be kept
+        found = live.get((kind, name))
+        if rewrites.is_contested(desired) and (found is None or _needs_write(found, desired)):
+            refusals.append(ChildRefusal(kind=kind, name=name, contested=True))
+            continue
         try:
-            writes += await _ensure(kube, live.get((kind, name)), desired, take_over=waited)
+            written = await _ensure(kube, found, desired, take_over=waited)
         except (Conflict, Forbidden, Invalid) as error:
             logger.info("%s/%s: %s", kind, name, error.message)
             refusals.append(_refusal(desired, error))
         except ApiError as error:
             return ExecuteResult(tuple(refusals), writes, error, _refusal(desired, error))
+        else:
+            writes += written
+            if written:
+                rewrites.note(desired)
     for reference in decision.delete:
         namespace = observed.raw["metadata"]["namespace"]
         try:
@@ -140,7 +150,7 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest, *, take_
     if live is None:
         await _create(kube, desired, take_over=take_over)
         return 1
-    if desired["kind"] in UNCHANGING:
+    if not _needs_write(live, desired):
         return 0
     writes, uid, now = 0, live["metadata"]["uid"], live
     for part, manager in _parts(live, desired):
@@ -154,6 +164,10 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest, *, take_
             return writes + 1
         writes += 1
     return writes
+
+
+def _needs_write(live: Manifest, desired: Manifest) -> bool:
+    return desired["kind"] not in UNCHANGING and bool(_parts(live, desired))
 
 
 def _parts(live: Manifest, desired: Manifest) -> list[tuple[Manifest, str]]:

@@ -24,6 +24,7 @@ from tacho_operator.core.types import (
     ResourceEvent,
 )
 from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.differs import Rewrites
 from tacho_operator.shell.execute import (
     ExecuteResult,
     child_name,
@@ -92,6 +93,7 @@ class Reconciler:
         self._children: dict[Key, tuple[str, ...]] = {}
         """Kind and name of each desired child that was live or was applied in the last reconcile."""
         self._trials = RevisionTrials(kube)
+        self._rewrites = Rewrites()
         self._unanswered: dict[Key, int] = {}
         """Reconciles in a row that an error of the API server ended."""
 
@@ -188,7 +190,7 @@ class Reconciler:
         """Carries the decision out. A revision that the API server refuses is not made, and no Deployment is
         deleted for it."""
         if not decision.trial or not decision.apply:
-            return await execute(kube, observed, decision)
+            return await execute(kube, observed, decision, self._rewrites)
         revision = decision.trial[0]["metadata"]["name"]
         refusal, error = None, None
         try:
@@ -196,7 +198,7 @@ class Reconciler:
         except ApiError as failed:
             error = failed
         if refusal is None and error is None:
-            return await execute(kube, observed, decision)
+            return await execute(kube, observed, decision, self._rewrites)
         without = dataclasses.replace(
             decision,
             apply=tuple(
@@ -206,7 +208,7 @@ class Reconciler:
             ),
             delete=tuple(item for item in decision.delete if item.kind != "Deployment"),
         )
-        outcome = await execute(kube, observed, without)
+        outcome = await execute(kube, observed, without, self._rewrites)
         if refusal is not None:
             return dataclasses.replace(outcome, refusals=(refusal, *outcome.refusals))
         if outcome.error is not None or error is None:
