@@ -6,11 +6,16 @@ import dataclasses
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tacho_operator.core.types import ResourceEvent
+from tacho_operator.shell.api_errors import Forbidden
+from tacho_operator.shell.events import post_events
+from tacho_operator.shell.kube import connect
 from tools.cluster.handle import Cluster
 from tools.harness.operating import resource
 from tools.harness.operator_process import ACCOUNT, NAMESPACE, POD, eventually
@@ -75,6 +80,30 @@ def test_only_what_an_llmdeployment_controls_is_written(
     assert CHILD in refusal(operator_account, *APPLY, document=owned_by(other, "others", namespace))
     system = owned_by(owner, "own", "kube-system")
     assert "the cluster's own namespaces" in refusal(operator_account, *APPLY, document=system)
+
+
+async def test_a_repeated_event_is_one_object_with_a_series(
+    api: Cluster, operator_account: Cluster, namespace: str
+) -> None:
+    api.apply(resource(namespace))
+    owner = api.get("llmd", resource(namespace)["metadata"]["name"], "-n", namespace)
+    async with connect(str(operator_account.kubeconfig)) as kube:
+        for size in (2, 3, 4):
+            event = ResourceEvent(type="Normal", reason="SuccessfulRescale", message=f"New size: {size}")
+            await post_events(kube, owner, [event], datetime.now(timezone.utc))
+    listed = api.raw(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
+    (found,) = [item for item in json.loads(listed)["items"] if item["regarding"]["kind"] == owner["kind"]]
+    assert (found["reason"], found["note"]) == ("SuccessfulRescale", "New size: 4")
+    assert found["series"]["count"] == found["deprecatedCount"] == 3
+    assert found["series"]["lastObservedTime"] > found["eventTime"]
+    named = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "foreign", "namespace": namespace}}
+    foreign = {**named, "involvedObject": {"kind": "Pod", "namespace": namespace}, "type": "Normal"}
+    api.kubectl("create", "-f", "-", stdin=json.dumps(foreign))
+    own = {**named, "metadata": found["metadata"]}
+    async with connect(str(operator_account.kubeconfig)) as kube:
+        for target, kind in ((foreign, owner["kind"]), (own, "Pod")):
+            with pytest.raises(Forbidden, match="events are about LLMDeployments"):
+                await kube.merge(target, {"involvedObject": {"kind": kind}})
 
 
 def test_of_a_server_pod_the_deletion_cost_alone_is_written(

@@ -12,8 +12,8 @@ from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.core.names import ROLE_LABEL, ROLE_PROBE
 from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.api_errors import ApiError
-from tacho_operator.shell.execute import post_events
+from tacho_operator.shell.api_errors import ApiError, Conflict
+from tacho_operator.shell.events import post_events
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.store.store import Store
@@ -201,6 +201,31 @@ async def test_an_event_hides_no_character() -> None:
     event = ResourceEvent(type="Warning", reason="Failed", message="a\n\x1b[31m\x9b\u202e\u200b")
     await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (event,), NOW)
     assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"
+
+
+async def test_a_repeated_event_is_counted_and_not_made_anew() -> None:
+    stored: dict[str, dict[str, Any]] = {}
+
+    class Events:
+        async def create(self, manifest: dict[str, Any]) -> None:
+            if manifest["metadata"]["name"] in stored:
+                raise Conflict(409, "already exists")
+            stored[manifest["metadata"]["name"]] = manifest
+
+        async def merge(self, target: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+            stored[target["metadata"]["name"]] |= body
+            return stored[target["metadata"]["name"]]
+
+    raw = World(resourceVersion="1").raw
+    for size in (2, 3, 4):
+        rescaled = ResourceEvent(type="Normal", reason="SuccessfulRescale", message=f"New size: {size}")
+        warnings = (ResourceEvent(type="Warning", reason="PlanWarning", message=text) for text in "ab")
+        await post_events(cast(Kube, Events()), raw, (rescaled, *warnings), NOW)
+    found = [(item["message"], item["count"], item["series"]["count"]) for item in stored.values()]
+    assert found == [("New size: 4", 3, 3), ("a", 3, 3), ("b", 3, 3)]
+    again = {**raw, "metadata": {**raw["metadata"], "uid": "another"}}
+    await post_events(cast(Kube, Events()), again, (rescaled,), NOW)
+    assert len(stored) == 4, "a resource made anew begins its own series"
 
 
 async def test_a_resource_whose_plan_is_being_made_says_so_and_waits_for_it() -> None:

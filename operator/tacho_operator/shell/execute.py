@@ -1,4 +1,4 @@
-"""Carries a decision out: children, then the status, then events. Sends nothing when nothing differs.
+"""Carries a decision out: children, then the status. Sends nothing when nothing differs.
 
 A child that the API server refuses is reported, and the others are written. An error that may pass (408, 429,
 5xx, silence) ends the children of this reconcile: its status is still written, and the queue tries again.
@@ -7,17 +7,13 @@ A child that the API server refuses is reported, and the others are written. An 
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
-from tacho_contract.text import visible
-from tacho_contract.units import format_time, parse_time
+from tacho_contract.units import parse_time
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
-from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
+from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.differs import Rewrites, abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
@@ -326,40 +322,3 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
     except Missing:
         return False  # deleted meanwhile
     return True
-
-
-async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
-    """Posts events; a refused event is logged and never holds up the work it reports."""
-    for event in events:
-        try:
-            await kube.create(_event(raw, event, now))
-        except ApiError as error:
-            logger.warning("event %s: %s", event.reason, error)
-
-
-def _event(raw: Manifest, event: ResourceEvent, now: datetime) -> Manifest:
-    metadata, moment = raw["metadata"], format_time(now)
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {
-            "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
-            "namespace": metadata["namespace"],
-        },
-        "involvedObject": {
-            "apiVersion": raw["apiVersion"],
-            "kind": raw["kind"],
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
-        },
-        "type": event.type,
-        "reason": event.reason,
-        "message": visible(event.message[:1024]),
-        "source": {"component": FIELD_MANAGER},
-        "reportingComponent": FIELD_MANAGER,
-        "firstTimestamp": moment,
-        "lastTimestamp": moment,
-        "count": 1,
-    }

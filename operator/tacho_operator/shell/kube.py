@@ -294,8 +294,13 @@ class Kube:
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
         """Sets annotations of just this object; one that was replaced is refused."""
-        body = {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
-        return await self._patch(live, "merge-patch+json", body, field_manager=FIELD_MANAGER)
+        return await self.merge(
+            live, {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
+        )
+
+    async def merge(self, target: Manifest, body: dict[str, Any]) -> Manifest:
+        """JSON merge patch of an object of that name; the object as it is then."""
+        return await self._patch(target, "merge-patch+json", body, field_manager=FIELD_MANAGER)
 
     async def _patch(
         self, target: Manifest, patch_type: str, body: Any, subresource: str = "", **parameters: Any

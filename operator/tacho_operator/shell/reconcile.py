@@ -25,12 +25,12 @@ from tacho_operator.core.types import (
 )
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.differs import Rewrites
+from tacho_operator.shell.events import post_events
 from tacho_operator.shell.execute import (
     ExecuteResult,
     child_name,
     children,
     execute,
-    post_events,
     write_status,
 )
 from tacho_operator.shell.kube import Kube

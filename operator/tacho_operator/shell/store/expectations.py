@@ -92,6 +92,11 @@ class RecordingClient(Kube):
         self.writes += 1
         return self._expect(live["kind"], await self._kube.patch_json(live, operations))
 
+    async def merge(self, target: Manifest, body: dict[str, Any]) -> Manifest:
+        self.writes += 1
+        made = await self._kube.merge(target, body)
+        return made if target["kind"] in KEPT_OUT else self._expect(target["kind"], made)
+
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
         self.writes += 1
         return self._expect(live["kind"], await self._kube.annotate(live, annotations))

@@ -1,0 +1,91 @@
+"""Events of a resource: one object for each of its reasons, whose series counts the repetitions.
+
+They are written by v1, where events.k8s.io/v1 reads the same objects: that API lets no note change, and a
+repeated reason brings another figure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from tacho_contract.text import visible
+from tacho_contract.units import format_time
+from tacho_operator.core.types import Manifest, ResourceEvent
+from tacho_operator.shell.api_errors import ApiError, Conflict
+from tacho_operator.shell.kube import FIELD_MANAGER, Kube
+
+logger = logging.getLogger(__name__)
+
+ACTION = "Reconcile"
+LONGEST_NOTE_CHARS = 1024
+"""Longest that the API server takes."""
+
+
+async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
+    """Posts events; a refused event is logged and never holds up the work it reports.
+
+    Several events of one reason at once have an object each.
+    """
+    told: Counter[str] = Counter()
+    for event in events:
+        manifest = _manifest(raw, event, now, ordinal=told[event.reason])
+        told[event.reason] += 1
+        try:
+            await _post(kube, manifest)
+        except ApiError as error:
+            logger.warning("event %s: %s", event.reason, error)
+
+
+async def _post(kube: Kube, manifest: Manifest) -> None:
+    """Creates the event or, where it exists, counts one more in its series. Costs three requests then: no
+    right to read events is needed, as a patch answers with the object."""
+    try:
+        await kube.create(manifest)
+    except Conflict:
+        newest = {name: manifest[name] for name in ("type", "message", "lastTimestamp")}
+        live = await kube.merge(manifest, newest)
+        await kube.merge(manifest, _series(live, manifest["eventTime"]))
+
+
+def _series(live: Manifest, moment: str) -> dict[str, Any]:
+    """One repetition more. Clients of v1 read the count beside the series."""
+    count = 1 + max((live.get("series") or {}).get("count") or 0, live.get("count") or 1)
+    return {"count": count, "series": {"count": count, "lastObservedTime": moment}}
+
+
+def _manifest(raw: Manifest, event: ResourceEvent, now: datetime, *, ordinal: int) -> Manifest:
+    metadata, moment = raw["metadata"], format_time(now)
+    identity = f"{metadata['uid']} {event.reason} {ordinal}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name']}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": raw["apiVersion"],
+            "kind": raw["kind"],
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "type": event.type,
+        "reason": event.reason,
+        "message": visible(event.message[:LONGEST_NOTE_CHARS]),
+        "action": ACTION,
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": FIELD_MANAGER,
+        "reportingInstance": os.uname().nodename,
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+    }
