@@ -150,14 +150,36 @@ def every_metric() -> CollectorRegistry:
     return metrics.registry
 
 
-def test_the_page_names_each_metric_and_no_other() -> None:
-    found = list(every_metric().collect())
-    made = {family.name + ("_total" if family.type == "counter" else "") for family in found}
-    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md").read_text()
-    assert sorted(re.findall(r"^\| `(tacho_\w+)", page, re.MULTILINE)) == sorted(made)
-    (stale,) = (family for family in found if family.name == "tacho_operator_store_stale_streams")
-    store = Store(lambda change: None)
-    assert stale.samples[0].value == len(reflectors(cast(Kube, None), store, (), lambda *_: None))
+def metric_labels() -> dict[str, set[str]]:
+    """Names of the labels of each metric, by the metric's name as the page has it."""
+    found = {}
+    for collector in every_metric()._collector_to_names:
+        for family in collector.collect():
+            name = family.name + ("_total" if family.type == "counter" else "")
+            found[name] = {*getattr(family, "_labelnames", ()), *getattr(collector, "_labelnames", ())}
+    return found
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
+
+
+def page_labels() -> dict[str, set[str]]:
+    """The same by the page, which does not repeat whose series they are."""
+    found = {}
+    for name, labels in re.findall(r"^\| `(tacho_\w+)(?:\{([^}]*)\})?`", PAGE.read_text(), re.MULTILINE):
+        whose = {"llmdeployment": {"namespace", "name"}, "namespace": {"namespace"}}
+        found[name] = {*filter(None, labels.split(",")), *whose.get(name.split("_")[1], ())}
+    return found
+
+
+def test_the_page_names_each_metric_with_its_labels_and_no_other() -> None:
+    assert page_labels() == metric_labels()
+
+
+def test_streams_are_stale_until_they_have_listed() -> None:
+    registry, store = every_metric(), Store(lambda change: None)
+    streams = len(reflectors(cast(Kube, None), store, (), lambda *_: None))
+    assert registry.get_sample_value("tacho_operator_store_stale_streams") == streams
 
 
 def test_a_counter_that_restarts_says_so() -> None:
