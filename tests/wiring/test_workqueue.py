@@ -299,6 +299,24 @@ async def test_a_storm_in_one_namespace_does_not_starve_another() -> None:
     assert order.index(other[0]) <= 2
 
 
+async def test_a_namespace_whose_requests_hang_leaves_workers_to_the_others() -> None:
+    begun: list[Key] = []
+
+    async def process(key: Key) -> None:
+        begun.append(key)
+        await asyncio.Event().wait()
+
+    async with running(process, workers=16) as queue:
+        for namespace, most in (("a", 9), ("b", 4), ("c", 2)):
+            for number in range(40):
+                queue.add(Key(namespace, f"{number}"))
+            await settle()
+            assert sum(key.namespace == namespace for key in begun) == most
+        queue.add(Key("calm", "a"))
+        await settle()
+        assert begun[-1] == Key("calm", "a")
+
+
 async def test_what_serves_goes_before_what_waits_and_nothing_is_starved() -> None:
     serving = [(Key("ns", f"serves{n:02}"), Priority.SERVES) for n in range(40)]
     waiting = [(Key("ns", f"waits{n}"), Priority.WAITS) for n in range(4)]

@@ -1,6 +1,7 @@
 """A keyed work queue: one worker a key at a time, duplicates merged, failures retried with back-off.
 
-Keys that are due are taken by priority and, within a priority, namespace by namespace.
+Keys that are due are taken by priority and, within a priority, namespace by namespace. A namespace
+takes no more workers once it has more than are free: one whose API calls hang does not stop the rest.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ class PriorityLines(Generic[K]):
         if not line:
             del self._lines[priority][namespace]
 
+    def _first(self, priority: Priority, may_begin: Callable[[str], bool]) -> str | None:
+        """The namespace whose turn it is."""
+        return next(filter(may_begin, self._lines[priority]), None)
+
     def _whose(self, waiting: list[Priority]) -> Priority:
         if waiting[0] is Priority.NEW and len(waiting) > 1:
             pressing = waiting[1] <= Priority.CHANGED
@@ -93,14 +98,16 @@ class PriorityLines(Generic[K]):
         alternate = Priority.CHANGED in waiting and self._others % 2 == 0
         return Priority.CHANGED if alternate else waiting[0]
 
-    def take(self) -> K | None:
-        """The next key; None when none is due."""
-        waiting = [priority for priority in Priority if self._lines[priority]]
+    def take(self, may_begin: Callable[[str], bool] = lambda _namespace: True) -> K | None:
+        """The next key of a namespace that ``may_begin``; None when none is due."""
+        found = {priority: self._first(priority, may_begin) for priority in Priority}
+        waiting = [priority for priority, namespace in found.items() if namespace is not None]
         if not waiting:
             return None
         self._taken += 1
-        lines = self._lines[self._whose(waiting)]
-        namespace = next(iter(lines))
+        priority = self._whose(waiting)
+        lines, namespace = self._lines[priority], found[priority]
+        assert namespace is not None
         line = lines.pop(namespace)
         key = line.popleft()
         if line:
@@ -224,7 +231,7 @@ class WorkQueue:
             while True:
                 await self._gate()
                 delay = self._ripen()
-                while len(self._running) < self._workers and (key := self._ready.take()) is not None:
+                while (key := self._ready.take(self._may_begin)) is not None:
                     del self._due[key]
                     self._routine.discard(key)
                     self._running.add(key)
@@ -236,6 +243,11 @@ class WorkQueue:
                         await self._changed.wait()
                 except TimeoutError:
                     continue
+
+    def _may_begin(self, namespace: str) -> bool:
+        """Whether as many workers are free as the namespace has, and one at least."""
+        free = self._workers - len(self._running)
+        return free >= max(1, sum(key.namespace == namespace for key in self._running))
 
     def _ripen(self) -> float | None:
         """Puts keys that are due in line; returns the seconds until the next one is due."""
