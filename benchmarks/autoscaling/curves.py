@@ -25,7 +25,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.closed_loop import closed_loop
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
-from tacho_simulate.replica import Ledger, Timed, replica_of
+from tacho_simulate.replica import answered
 
 HERE = Path(__file__).parent
 MEASURED = sorted((HERE.parent / "engines" / "h200").glob("vllm-*.yaml")) + sorted(
@@ -102,10 +102,7 @@ def open_loop(
         arrived.append((arrived[-1] if arrived else 0.0) + rng.expovariate(rate))
     least = round(0.75 * output_tokens)
     answers = [rng.randint(least, 2 * output_tokens - least) for _ in arrived]
-    ledger = Ledger(arrived, [input_tokens] * len(arrived), answers)
-    replica = replica_of(model, Timed.of(model), ledger, 0.0)
-    replica.incoming.extend((when + replica.entry_seconds, at) for at, when in enumerate(arrived))
-    replica.advance(arrived[-1] + 3600)
+    ledger = answered(model, arrived, [input_tokens] * len(arrived), answers)
     return (
         median(first - came for first, came in zip(ledger.first, arrived, strict=True)),
         median(

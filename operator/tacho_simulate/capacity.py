@@ -10,7 +10,7 @@ from statistics import fmean
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS, PerformanceModel
-from tacho_simulate.replica import Ledger, Timed, replica_of
+from tacho_simulate.replica import answered
 from tacho_simulate.replica.base import NOT_YET
 
 KNEE = 0.9
@@ -124,10 +124,7 @@ def _met_share(
         now += rng.expovariate(rate)
         arrived.append(now)
     rows = [rng.choice(lengths) for _ in arrived]
-    ledger = Ledger(arrived, [prompt for prompt, _ in rows], [answer for _, answer in rows])
-    replica = replica_of(model, Timed.of(model), ledger, 0.0)
-    replica.incoming.extend((when + replica.entry_seconds, request) for request, when in enumerate(arrived))
-    replica.advance(now + 3600)
+    ledger = answered(model, arrived, [prompt for prompt, _ in rows], [answer for _, answer in rows])
     met = 0
     for request, last in enumerate(ledger.last):
         if last == NOT_YET:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tacho_contract.measurement import Workload
+from tacho_contract.measurement import CurvePoint, Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.performance_model import (
@@ -31,7 +31,7 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
 
     TPOT at each level of the curve includes prefill of other requests: with C streams, C - 1 prompts are
     computed per answer. This share is subtracted, as step times exclude prefill. The exact share and the
-    additional TTFT are fitted by simulating the level.
+    additional TTFT are fitted by simulating the level. ``max_num_seqs``: what the engine was planned for.
     """
     alone, shape = entry.single_stream, entry.workload
     prefill = alone.prefill_tokens_per_second if alone else None
@@ -63,7 +63,7 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
         steps=tuple(sorted(gaps.items())),
         prefill_tokens_per_second=prefill,
         kv_cache_tokens=room or UNKNOWN_KV_TOKENS,
-        max_num_seqs=max_num_seqs or DEFAULT_MAX_NUM_SEQS,
+        max_num_seqs=max(max_num_seqs or DEFAULT_MAX_NUM_SEQS, *map(_generating, levels.values()), 1),
         ttft_fixed_seconds=_fixed(entry, shape.input_tokens / prefill),
     )
     for concurrency in sorted(levels):
@@ -77,6 +77,13 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
             late = dataclasses.replace(exact, ttft_late=exact.ttft_late[:-1])
             model = _late(late, shape, concurrency, first / 1000)
     return model
+
+
+def _generating(point: CurvePoint) -> int:
+    """Requests that generated at a time at that level, by Little's law; 0: unknown. An engine may run more
+    than it was planned for."""
+    rate, gap = point.output_tokens_per_second, point.tpot_milliseconds_p50
+    return min(point.concurrency, round(rate * gap / 1000)) if rate and gap else 0
 
 
 def _fixed(entry: MeasurementEntry, prompt_seconds: float) -> float:

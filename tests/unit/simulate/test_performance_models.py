@@ -118,6 +118,16 @@ def test_of_a_level_that_is_there_twice_the_last_counts() -> None:
     assert found.late_seconds(15) > 0
 
 
+def test_an_engine_runs_what_it_was_seen_to_run_whatever_it_was_planned_for() -> None:
+    """By tokens a second times the time per token: streams that waited for a place do not count."""
+    entry = entry_of(MODEL, (4, 16))
+    seen = dataclasses.replace(entry.curve[1], tpot_milliseconds_p50=100.0, output_tokens_per_second=140.0)
+    measured = entry.model_copy(update={"curve": [entry.curve[0], seen]})
+    assert from_measurement(measured, max_num_seqs=8).max_num_seqs == 14
+    assert from_measurement(measured, max_num_seqs=15).max_num_seqs == 15
+    assert from_measurement(entry, max_num_seqs=8).max_num_seqs == 8
+
+
 def test_a_level_that_was_not_steady_says_nothing() -> None:
     entry = entry_of(MODEL, (4, 16))
     shaky = dataclasses.replace(entry.curve[1], steady=False, ttft_milliseconds_p50=900)

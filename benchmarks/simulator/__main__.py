@@ -1,0 +1,123 @@
+"""Open arrivals at a real engine, beside the simulated replica of its own measurement.
+
+    python -m benchmarks.simulator llamacpp|vllm [--runs 5] [--requests 60] [--shares 0.3,0.6,0.85] [--core 1]
+    python -m benchmarks.simulator --url http://HOST:PORT --name NAME [--slots N]     # a server that runs
+
+Starts the engine on one core of this CPU, measures it (``tacho probe``), and sends Poisson and bursty
+arrivals at shares of the measured capacity. Writes results/NAME.json, and prints the comparison.
+``benchmarks.simulator.page`` writes docs/results/simulator.md from all results. An hour; nothing else should
+run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.simulator.arrivals import KINDS, drawn
+from benchmarks.simulator.comparison import compared
+from benchmarks.simulator.page import RESULTS, lines
+from benchmarks.simulator.server import ROOT, Server, serving
+from benchmarks.simulator.traffic import run
+from tacho_contract.measurement import Workload
+
+PROBE = "import sys; from tacho_cli.main import main; sys.exit(main())"
+DIGITS = 5
+
+
+def main() -> None:
+    asked = arguments()
+    name = asked.name or f"{asked.engine}-cpu"
+    with tempfile.TemporaryDirectory() as folder, _server(asked, Path(folder) / "log") as server:
+        entry = measured(server.url, asked)
+        print(json.dumps(entry["curve"]), flush=True)
+        document: dict[str, Any] = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+            "slots": asked.slots,
+            "measurement": entry,
+            "runs": [],
+        }
+        for kind in KINDS:
+            for share in map(float, asked.shares.split(",")):
+                for number in range(asked.runs):
+                    document["runs"].append(one_run(server, document, asked, kind, share))
+                    print(f"{kind} {share} run {number + 1}", flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps(document, indent=None).replace('{"arr', '\n{"arr') + "\n"
+    )
+    print("\n".join(lines(name, list(compared(document)))))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("engine", nargs="?", choices=("llamacpp", "vllm"), default="llamacpp")
+    parser.add_argument("--url", default="")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--workload", default="32:16")
+    parser.add_argument("--budget", default="180s")
+    parser.add_argument("--shares", default="0.3,0.6,0.85")
+    parser.add_argument("--requests", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--core", type=int, default=(os.cpu_count() or 1) - 1)
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _server(asked: argparse.Namespace, log: Path) -> Iterator[Server]:
+    if asked.url:
+        yield Server(asked.url, 0, asked.core)
+        return
+    os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {asked.core} or {asked.core})
+    with serving(asked.engine, asked.slots, asked.core, log) as server:
+        yield server
+
+
+def measured(url: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """The entry of status.measurements."""
+    options = ["--workload", asked.workload, "--concurrency", str(asked.slots), "--budget", asked.budget]
+    words = [sys.executable, "-c", PROBE, "probe", url, *options, "-o", "json"]
+    said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
+def one_run(
+    server: Server, document: dict[str, Any], asked: argparse.Namespace, kind: Any, share: float
+) -> dict[str, Any]:
+    entry = document["measurement"]
+    rate = share * float(entry["capacity"]["requestsPerSecond"])
+    prompt, answer = entry["workload"]["inputTokens"], entry["workload"]["outputTokens"]
+    workload = Workload(input_tokens=prompt, output_tokens=answer)
+    seed = round(1000 * share)
+    arrivals = drawn(kind, rate, asked.requests, answer, seed)
+    waited, began = server.waited_seconds() if server.pid else 0.0, time.monotonic()
+    found = run(server.url, arrivals, workload, seed=len(document["runs"]), cpus=os.cpu_count() or 1)
+    wall = time.monotonic() - began
+    return {
+        "arrivals": kind,
+        "share": share,
+        "requestsPerSecond": rate,
+        "seed": seed,
+        "waitedPercent": round(100 * (server.waited_seconds() - waited) / wall, 1) if server.pid else 0.0,
+        "aloneSeconds": [round(seconds, DIGITS) for seconds in found.alone_seconds],
+        "requests": [
+            [round(one.due, DIGITS), round(one.first, DIGITS), round(one.last, DIGITS), one.tokens]
+            for one in found.answers
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main()

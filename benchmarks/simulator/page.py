@@ -1,0 +1,54 @@
+"""Writes docs/results/simulator.md from the results.
+
+python -m benchmarks.simulator.page
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.simulator.comparison import GOALS, Compared, compared
+
+RESULTS = Path(__file__).with_name("results")
+PAGE = Path(__file__).resolve().parents[2] / "docs/results/simulator.md"
+HEAD = """# The simulated replica beside its engine
+
+`python -m benchmarks.simulator` starts an engine, measures it with `tacho probe`, and sends Poisson and
+bursty arrivals (variance of the intervals: four times a Poisson process') at rates that made no part of the
+model. The simulator answers the same arrivals. Each cell is the median of the runs, measured / simulated, the
+difference, and half the range of the runs. **Bold** is beyond the goal by more than that range.
+
+Goals: throughput and TPOT within 5 %, TTFT and end to end within 15 %. A run is disturbed where the engine
+waited for its core for more than 5 % of the time, or where a single request before or after it took 10 %
+longer or shorter than at the measurement. Disturbed runs count only where there are no others.
+"""
+
+
+def lines(name: str, rows: Sequence[Compared]) -> Iterator[str]:
+    yield f"## {name}"
+    yield ""
+    yield f"| arrivals | load | runs | disturbed | {' | '.join(GOALS)} |"
+    yield f"|{'---|' * (4 + len(GOALS))}"
+    for row in rows:
+        cells = " | ".join(_cell(row, name) for name in GOALS)
+        yield f"| {row.kind} | {100 * row.share:.0f} % | {row.runs} | {row.disturbed} | {cells} |"
+
+
+def _cell(row: Compared, name: str) -> str:
+    off = f"{row.off_percent(name):+.0f} %"
+    off = off if row.kept(name) else f"**{off}**"
+    return f"{row.measured[name]:.3g} / {row.simulated[name]:.3g}: {off} (± {row.spread_percent[name]:.0f})"
+
+
+def text() -> str:
+    parts = [HEAD]
+    for path in sorted(RESULTS.glob("*.json")):
+        document = json.loads(path.read_text())
+        parts.append("\n".join(lines(path.stem, list(compared(document)))) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text())
