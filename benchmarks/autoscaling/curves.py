@@ -5,8 +5,8 @@
 For each LLMDeployment that was measured (without arguments: all on the H200 that have a curve): the law
 is made of its measurement, and streams at the simulated replica are told beside those at the engine.
 ``all``: the law knows the level. ``held out``: it was made without that level, so it shows what lies
-between. ``open``: requests that came by themselves, of which no law is made. Writes curves.json beside
-this file.
+between. ``open``: requests that came by themselves, and a law that does not know them. Writes curves.json
+beside this file.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
-from statistics import median
 from typing import Any
 
 import yaml
@@ -24,8 +22,8 @@ import yaml
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.closed_loop import closed_loop
 from tacho_simulate.measured_model import from_measurement
-from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
-from tacho_simulate.replica import answered
+from tacho_simulate.open_loop import open_loop
+from tacho_simulate.performance_model import PerformanceModelError
 
 HERE = Path(__file__).parent
 MEASURED = sorted((HERE.parent / "engines" / "h200").glob("vllm-*.yaml")) + sorted(
@@ -68,8 +66,10 @@ def rows(name: str, entry: MeasurementEntry, slots: int | None) -> Iterator[dict
             }
     latency = entry.latency
     if latency and latency.open_loop and latency.offered_requests_per_second:
-        model = from_measurement(entry, max_num_seqs=slots)
-        ttft, tpot, whole = open_loop(model, latency.offered_requests_per_second, **asked)
+        model = from_measurement(entry.model_copy(update={"latency": None}), max_num_seqs=slots)
+        ttft, tpot, whole = open_loop(
+            model, latency.offered_requests_per_second, requests=OPEN_REQUESTS, **asked
+        )
         yield {
             "engine": name,
             "requestsPerSecond": latency.offered_requests_per_second,
@@ -90,27 +90,6 @@ def both(seconds: float, milliseconds: float | None) -> dict[str, float] | None:
         "measured": milliseconds,
         "offPercent": round(100 * (1000 * seconds / milliseconds - 1), 1),
     }
-
-
-def open_loop(
-    model: PerformanceModel, rate: float, *, input_tokens: int, output_tokens: int
-) -> tuple[float, float, float]:
-    """Median times to the first token, per token and to the last, of requests that come by chance."""
-    rng = Random(0)
-    arrived: list[float] = []
-    for _ in range(OPEN_REQUESTS):
-        arrived.append((arrived[-1] if arrived else 0.0) + rng.expovariate(rate))
-    least = round(0.75 * output_tokens)
-    answers = [rng.randint(least, 2 * output_tokens - least) for _ in arrived]
-    ledger = answered(model, arrived, [input_tokens] * len(arrived), answers)
-    return (
-        median(first - came for first, came in zip(ledger.first, arrived, strict=True)),
-        median(
-            (last - first) / (tokens - 1)
-            for last, first, tokens in zip(ledger.last, ledger.first, answers, strict=True)
-        ),
-        median(last - came for last, came in zip(ledger.last, arrived, strict=True)),
-    )
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
     python -m benchmarks.simulator --url http://HOST:PORT --name NAME [--slots N]     # a server that runs
 
 Starts the engine on one core of this CPU, measures it (``tacho probe``), and sends Poisson and bursty
-arrivals at shares of the measured capacity. Writes results/NAME.json, and prints the comparison.
+arrivals at shares of the highest measured rate. Writes results/NAME.json, and prints the comparison.
 ``benchmarks.simulator.page`` writes docs/results/simulator.md from all results. An hour; nothing else should
 run on the machine.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     asked = arguments()
     name = asked.name or f"{asked.engine}-cpu"
     with tempfile.TemporaryDirectory() as folder, _server(asked, Path(folder) / "log") as server:
-        entry = measured(server.url, asked)
+        entry = read(asked.measurement) if asked.measurement else measured(server.url, asked)
         print(json.dumps(entry["curve"]), flush=True)
         document: dict[str, Any] = {
             "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
@@ -67,6 +67,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--workload", default="32:16")
     parser.add_argument("--budget", default="180s")
+    parser.add_argument("--measurement", type=Path, help="JSON with status.measurements, instead of a probe")
     parser.add_argument("--shares", default="0.3,0.6,0.85")
     parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--runs", type=int, default=5)
@@ -93,11 +94,17 @@ def measured(url: str, asked: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The first entry of status.measurements in a file."""
+    found: dict[str, Any] = json.loads(path.read_text())["status"]["measurements"][0]
+    return found
+
+
 def one_run(
     server: Server, document: dict[str, Any], asked: argparse.Namespace, kind: Any, share: float
 ) -> dict[str, Any]:
     entry = document["measurement"]
-    rate = share * float(entry["capacity"]["requestsPerSecond"])
+    rate = share * max(float(level["requestsPerSecond"]) for level in entry["curve"])
     prompt, answer = entry["workload"]["inputTokens"], entry["workload"]["outputTokens"]
     workload = Workload(input_tokens=prompt, output_tokens=answer)
     seed = round(1000 * share)

@@ -12,8 +12,8 @@ from benchmarks.simulator.arrivals import Arrivals, drawn
 from benchmarks.simulator.traffic import ALONE, Answered
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.measured_model import from_measurement
+from tacho_simulate.open_loop import answered
 from tacho_simulate.performance_model import PerformanceModel
-from tacho_simulate.replica import answered
 
 GOALS = {"tokens/s": 5.0, "TPOT": 5.0, "TTFT": 15.0, "end to end": 15.0}
 """Percent by which a simulated figure may differ from the measured one."""
@@ -28,7 +28,7 @@ class Compared:
 
     kind: str
     share: float
-    """Arrival rate as a share of the measured capacity."""
+    """Arrival rate as a share of the highest measured one."""
     runs: int
     disturbed: int
     measured: Mapping[str, float]

@@ -9,8 +9,8 @@ from statistics import fmean
 
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.closed_loop import Level, closed_loop
+from tacho_simulate.open_loop import answered
 from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS, PerformanceModel
-from tacho_simulate.replica import answered
 from tacho_simulate.replica.base import NOT_YET
 
 KNEE = 0.9

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from tacho_contract.measurement import CurvePoint, Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_simulate.closed_loop import Level, closed_loop
+from tacho_simulate.closed_loop import closed_loop
+from tacho_simulate.open_loop import open_loop
 from tacho_simulate.performance_model import (
     DEFAULT_MAX_NUM_SEQS,
     MIN_STEP_SECONDS,
@@ -21,6 +24,10 @@ CORRECTIONS, EXACT = 3, 0.005
 """Iterations and relative tolerance to fit the step time of a level."""
 MAX_TOKENS, MAX_SEQS = 2**24, 2**16
 """Bounds of tokens per request and of concurrent requests, above those of any engine."""
+MIN_OPEN_REQUESTS, NEAR = 20, 1.5
+"""Open arrivals that tell a median, and the ratio to a level's concurrency within which the level counts."""
+OPEN_REQUESTS, FILLED, CROWDED = 400, 8, 4
+"""Simulated open arrivals: at least, and per request at a time. The most at a time, by their mean."""
 MIN_ROUNDS, REQUESTS = 2, 200
 """Requests per stream, and in all streams: enough for a median."""
 
@@ -31,7 +38,8 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
 
     TPOT at each level of the curve includes prefill of other requests: with C streams, C - 1 prompts are
     computed per answer. This share is subtracted, as step times exclude prefill. The exact share and the
-    additional TTFT are fitted by simulating the level. ``max_num_seqs``: what the engine was planned for.
+    additional TTFT are fitted by simulating the level. Open arrivals are a level of their mean concurrency.
+    ``max_num_seqs``: what the engine was planned for.
     """
     alone, shape = entry.single_stream, entry.workload
     prefill = alone.prefill_tokens_per_second if alone else None
@@ -49,6 +57,8 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
         for point in entry.curve
         if point.steady and point.tpot_milliseconds_p50 is not None
     }
+    came = _open_arrivals(entry, levels)
+    levels |= came
     gaps = {}
     if alone and (gap := alone.tpot_milliseconds_p50):
         gaps[1] = gap / 1000
@@ -67,16 +77,38 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
         ttft_fixed_seconds=_fixed(entry, shape.input_tokens / prefill),
     )
     for concurrency in sorted(levels):
-        first = levels[concurrency].ttft_milliseconds_p50
-        gap = levels[concurrency].tpot_milliseconds_p50
+        point = levels[concurrency]
+        first, gap = point.ttft_milliseconds_p50, point.tpot_milliseconds_p50
         if first is None or gap is None or not 1 < concurrency <= model.max_num_seqs:
             continue
-        model = _late(model, shape, concurrency, first / 1000)
-        exact = _stepped(model, shape, concurrency, gap / 1000)
+        simulate = partial(_open if concurrency in came else _level, shape=shape, point=point)
+        model = _late(model, simulate, concurrency, first / 1000)
+        exact = _stepped(model, simulate, concurrency, gap / 1000)
         if exact != model:
             late = dataclasses.replace(exact, ttft_late=exact.ttft_late[:-1])
-            model = _late(late, shape, concurrency, first / 1000)
+            model = _late(late, simulate, concurrency, first / 1000)
     return model
+
+
+def _open_arrivals(entry: MeasurementEntry, levels: Mapping[int, CurvePoint]) -> dict[int, CurvePoint]:
+    """The probe's open arrivals by their mean concurrency (Little's law); empty where a level is near.
+
+    A straight line between distant levels is too slow: small batches cost little more than one request.
+    """
+    found = entry.latency
+    if found is None or not found.open_loop or (found.requests or 0) < MIN_OPEN_REQUESTS:
+        return {}
+    rate, whole = found.offered_requests_per_second, found.end_to_end_milliseconds_p50
+    running = round((rate or 0.0) * (whole or 0.0) / 1000)
+    if running < 2 or any(running / NEAR <= level <= NEAR * running for level in levels if level > 1):
+        return {}
+    point = CurvePoint(
+        concurrency=running,
+        requests_per_second=rate,
+        ttft_milliseconds_p50=found.ttft_milliseconds_p50,
+        tpot_milliseconds_p50=found.tpot_milliseconds_p50,
+    )
+    return {running: point}
 
 
 def _generating(point: CurvePoint) -> int:
@@ -94,13 +126,16 @@ def _fixed(entry: MeasurementEntry, prompt_seconds: float) -> float:
     return max(0.0, overhead / 1000 if first is None else first / 1000 - prompt_seconds)
 
 
+Simulate = Callable[[PerformanceModel], tuple[float, float]]
+"""Median TTFT and TPOT of a level in seconds, with a model."""
+
+
 def _stepped(
-    model: PerformanceModel, shape: Workload, concurrency: int, gap_seconds: float
+    model: PerformanceModel, simulate: Simulate, concurrency: int, gap_seconds: float
 ) -> PerformanceModel:
     """The model with the step time at ``concurrency`` that reproduces the measured median TPOT."""
     for _ in range(CORRECTIONS):
-        found = _level(model, shape, concurrency)
-        off = gap_seconds - found.tpot_seconds.p50
+        off = gap_seconds - simulate(model)[1]
         if abs(off) <= EXACT * gap_seconds:
             break
         steps = dict(model.steps)
@@ -109,9 +144,9 @@ def _stepped(
     return model
 
 
-def _level(model: PerformanceModel, shape: Workload, concurrency: int) -> Level:
-    """Simulates one level of the measurement."""
-    return closed_loop(
+def _level(model: PerformanceModel, *, shape: Workload, point: CurvePoint) -> tuple[float, float]:
+    concurrency = point.concurrency
+    found = closed_loop(
         # Limits the table of step times to the level's concurrency.
         dataclasses.replace(model, max_num_seqs=concurrency),
         input_tokens=shape.input_tokens,
@@ -120,10 +155,22 @@ def _level(model: PerformanceModel, shape: Workload, concurrency: int) -> Level:
         pause_seconds=model.step_seconds(concurrency),
         rounds=max(MIN_ROUNDS, REQUESTS // concurrency),
     )
+    return found.ttft_seconds.p50, found.tpot_seconds.p50
+
+
+def _open(model: PerformanceModel, *, shape: Workload, point: CurvePoint) -> tuple[float, float]:
+    found = open_loop(
+        dataclasses.replace(model, max_num_seqs=min(model.max_num_seqs, CROWDED * point.concurrency)),
+        point.requests_per_second or 0.0,
+        input_tokens=shape.input_tokens,
+        output_tokens=shape.output_tokens,
+        requests=max(OPEN_REQUESTS, FILLED * point.concurrency),
+    )
+    return found.ttft, found.tpot
 
 
 def _late(
-    model: PerformanceModel, shape: Workload, concurrency: int, first_seconds: float
+    model: PerformanceModel, simulate: Simulate, concurrency: int, first_seconds: float
 ) -> PerformanceModel:
     """The model with the additional TTFT at ``concurrency`` that reproduces the measured median TTFT;
     0 if the simulated TTFT is not lower."""
@@ -131,13 +178,10 @@ def _late(
     def with_late(seconds: float) -> PerformanceModel:
         return dataclasses.replace(model, ttft_late=(*model.ttft_late, (concurrency - 1, seconds)))
 
-    def simulated(seconds: float) -> float:
-        return _level(with_late(seconds), shape, concurrency).ttft_seconds.p50
-
     low, high = 0.0, first_seconds
-    if simulated(low) >= first_seconds:
+    if simulate(with_late(low))[0] >= first_seconds:
         return with_late(low)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if simulated(middle) < first_seconds else (low, middle)
+        low, high = (middle, high) if simulate(with_late(middle))[0] < first_seconds else (low, middle)
     return with_late((low + high) / 2)

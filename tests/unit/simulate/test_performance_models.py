@@ -11,6 +11,7 @@ from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementE
 from tacho_simulate.capacity import capacity_at, open_rate
 from tacho_simulate.closed_loop import closed_loop
 from tacho_simulate.measured_model import from_measurement
+from tacho_simulate.open_loop import open_loop
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
 from tacho_simulate.policy import Arrived
 from tacho_simulate.replica.chunked_prefill import ChunkedPrefill
@@ -116,6 +117,35 @@ def test_of_a_level_that_is_there_twice_the_last_counts() -> None:
     found = from_measurement(twice)
     assert found == from_measurement(once) != from_measurement(entry)
     assert found.late_seconds(15) > 0
+
+
+def test_open_arrivals_are_a_level_where_no_other_is_near() -> None:
+    """Batches that cost nothing up to a knee: a straight line from 1 to 64 streams is too slow at 13."""
+    knee = dataclasses.replace(MODEL, steps=((1, 0.010), (24, 0.011), (64, 0.040)))
+    asked = {"input_tokens": 400, "output_tokens": 150}
+    rate = 7.0
+    came = open_loop(knee, rate, requests=800, **asked)
+    opened = {
+        "openLoop": True,
+        "offeredRequestsPerSecond": f"{rate:.3f}",
+        "requests": 100,
+        "ttftMillisecondsP50": f"{1000 * came.ttft:.3f}",
+        "tpotMillisecondsP50": f"{1000 * came.tpot:.3f}",
+        "endToEndMillisecondsP50": f"{1000 * came.end_to_end:.3f}",
+    }
+
+    def measured(levels: tuple[int, ...], **more: object) -> MeasurementEntry:
+        plain = entry_of(knee, levels).model_dump(mode="json", by_alias=True, exclude_none=True)
+        return MeasurementEntry.model_validate(plain | {"latency": opened | more})
+
+    for other_rate in (4.0, 7.0):
+        truth = open_loop(knee, other_rate, requests=800, **asked)
+        found = open_loop(from_measurement(measured((64,))), other_rate, requests=800, **asked)
+        assert tuple(found) == pytest.approx(tuple(truth), rel=0.1)
+    unknown = from_measurement(measured((64,), openLoop=False))
+    assert open_loop(unknown, rate, requests=800, **asked).tpot > 2 * came.tpot
+    assert from_measurement(measured((64,), requests=19)) == unknown
+    assert [batch for batch, _ in from_measurement(measured((16, 64))).steps] == [1, 16, 64]
 
 
 def test_an_engine_runs_what_it_was_seen_to_run_whatever_it_was_planned_for() -> None:

@@ -1,0 +1,87 @@
+"""The comparison of measured and simulated latencies of the same arrivals."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import fmean, pvariance
+from typing import Any
+
+import pytest
+
+from benchmarks.simulator.arrivals import KINDS, Kind, drawn
+from benchmarks.simulator.comparison import GOALS, alone_seconds, compared, simulated
+from benchmarks.simulator.page import lines
+from tacho_simulate.measured_model import from_measurement
+from tests.unit.simulate.test_performance_models import entry_of
+from tests.unit.simulate.worlds import MODEL
+
+ENTRY = entry_of(MODEL, (4, 16))
+ALONE = alone_seconds(ENTRY)
+RATE, REQUESTS = 3.0, 40
+
+
+def runs(*late: tuple[float, float]) -> dict[str, Any]:
+    """A file of results. Each run is as simulated, but for (factor of all times, single requests' factor)."""
+    arrivals = drawn("poisson", RATE, REQUESTS, 150, seed=3)
+    found = simulated(from_measurement(ENTRY, max_num_seqs=16), arrivals, 400)
+    return {
+        "slots": 16,
+        "measurement": ENTRY.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "runs": [
+            {
+                "arrivals": "poisson",
+                "share": 0.5,
+                "requestsPerSecond": RATE,
+                "seed": 3,
+                "waitedPercent": 0.0,
+                "aloneSeconds": [alone * ALONE] * 6,
+                "requests": [
+                    [
+                        one.due,
+                        one.due + factor * (one.first - one.due),
+                        one.due + factor * (one.last - one.due),
+                        one.tokens,
+                    ]
+                    for one in found
+                ],
+            }
+            for factor, alone in late
+        ],
+    }
+
+
+@pytest.mark.parametrize(("kind", "variance"), [("poisson", 1.0), ("bursty", 4.0)])
+def test_arrivals_have_their_rate_and_their_variance(kind: Kind, variance: float) -> None:
+    found = drawn(kind, RATE, 20_000, 16, seed=1)
+    gaps = [later - earlier for earlier, later in pairwise(found.seconds)]
+    assert 1 / fmean(gaps) == pytest.approx(RATE, rel=0.05)
+    assert pvariance(gaps) * RATE**2 == pytest.approx(variance, rel=0.1)
+    assert fmean(found.output_tokens) == pytest.approx(16, rel=0.01)
+    assert set(KINDS) == {"poisson", "bursty"}
+
+
+def test_what_is_as_simulated_is_not_off() -> None:
+    (row,) = compared(runs((1.0, 1.0), (1.0, 1.0)))
+    assert {name: row.off_percent(name) for name in GOALS} == pytest.approx(dict.fromkeys(GOALS, 0.0))
+    assert (row.runs, row.disturbed) == (2, 0)
+
+
+def test_a_difference_beyond_the_spread_of_the_runs_is_bold() -> None:
+    (row,) = compared(runs((1.19, 1.0), (1.2, 1.0), (1.21, 1.0)))
+    assert row.off_percent("TTFT") == pytest.approx(100 * (1 / 1.2 - 1))
+    assert row.spread_percent["TTFT"] == pytest.approx(100 * 0.01 / 1.2)
+    assert not row.kept("TTFT")
+    (wide,) = compared(runs((1.0, 1.0), (1.2, 1.0), (1.4, 1.0)))
+    assert wide.kept("TTFT")
+    assert "**-17 %**" in "".join(lines("name", [row]))
+
+
+def test_disturbed_runs_count_only_alone() -> None:
+    (row,) = compared(runs((1.0, 1.0), (2.0, 1.2), (2.0, 0.8)))
+    assert (row.runs, row.disturbed) == (1, 2)
+    assert row.off_percent("TTFT") == pytest.approx(0.0)
+    (alone,) = compared(runs((2.0, 1.2)))
+    assert (alone.runs, alone.disturbed) == (1, 1)
+    waiting = runs((1.0, 1.0))
+    waiting["runs"][0]["waitedPercent"] = 5.1
+    assert next(compared(waiting)).disturbed == 1
