@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from tacho_cli import commands
+from tacho_cli import cluster_commands, commands
 from tacho_cli.output import never_fail
-from tacho_cli.problems import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_PROBE_USAGE, CommandError
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract import __version__
 
 app = typer.Typer(
@@ -21,11 +21,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, as kubectl prints it, in half the time
 )
-for command in (commands.plan, commands.run, commands.probe, commands.status, commands.simulate):
+for command in (
+    commands.plan,
+    commands.run,
+    commands.probe,
+    cluster_commands.status,
+    commands.simulate,
+):
     app.command()(command)
 
-USAGE_CODES = {"probe": EXIT_PROBE_USAGE}
-"""Exit code of a usage error, for commands whose exit code 1 is a result."""
+USAGE_CODES = {"probe": ExitCode.PROBE_USAGE}
+"""ExitCode code of a usage error, for commands whose exit code 1 is a result."""
 
 
 def _version(requested: bool) -> None:
@@ -58,14 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
             show()
         else:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
-        return USAGE_CODES.get(_verb(error), EXIT_BAD_INPUT)
+        return USAGE_CODES.get(_verb(error), ExitCode.BAD_INPUT)
     except (typer.Abort, KeyboardInterrupt):
         print("tacho: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) went away; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BAD_INPUT
+        return ExitCode.BAD_INPUT
     return int(code or 0)
 
 

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tacho_contract.text import visible
@@ -34,7 +34,19 @@ class FigureFormat(str, enum.Enum):
     """Values of ``--output`` where figures are printed."""
 
     table = "table"
+    yaml = "yaml"
     json = "json"
+    html = "html"
+
+
+class StatusFormat(str, enum.Enum):
+    """Values of ``--output`` where resources are printed."""
+
+    table = "table"
+    wide = "wide"
+    json = "json"
+    yaml = "yaml"
+    name = "name"
     html = "html"
 
 
@@ -47,9 +59,9 @@ class TraceFormat(str, enum.Enum):
     html = "html"
 
 
-def print_document(document: dict[str, Any], output: Format) -> None:
-    """One document on stdout, complete and nothing else."""
-    if output is Format.json:
+def print_document(document: dict[str, Any], output: str) -> None:
+    """One document on stdout, complete and nothing else. ``output``: json, else YAML."""
+    if output == Format.json:
         print(json.dumps(document, indent=2))
     else:
         import yaml
@@ -127,7 +139,8 @@ def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None
         TimeElapsedColumn(),
         TextColumn(f"of about {about_seconds} s" if about_seconds else ""),
     )
-    with Progress(*parts, console=screen, transient=True) as display:
+    # Elsewhere than on this terminal, stdout is left as it is.
+    with Progress(*parts, console=screen, transient=True, redirect_stdout=sys.stdout.isatty()) as display:
         task = display.add_task("starting", total=None)
         yield lambda message: display.update(task, description=visible(message))
 
@@ -173,3 +186,14 @@ def columns(
         table.add_column(
             heading, justify="right" if heading in right else "left", no_wrap=heading not in wrap
         )
+
+
+def table_of(rows: Sequence[Mapping[str, str]]) -> Table:
+    """A table of rows by heading; all have the headings of the first."""
+    from rich.text import Text
+
+    table = plain_table()
+    columns(table, rows[0] if rows else ())
+    for cells in rows:
+        table.add_row(*map(Text, cells.values()))
+    return table

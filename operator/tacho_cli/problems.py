@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.text import LINES, visible
 
-EXIT_FITS = 0
-EXIT_BAD_INPUT = 1
-EXIT_DOES_NOT_FIT = 2
-EXIT_FAILED = 3
-EXIT_INTERRUPTED = 130
 
-EXIT_SLO_MET = 0
-EXIT_SLO_NOT_MET = 1
-EXIT_PROBE_USAGE = 2
-EXIT_NOT_MEASURED = 3
-EXIT_PROVISIONAL = 4
-"""Last of the exit codes of ``tacho probe``. Code 1 is a result there: a CI gate must not take a usage error
-for it."""
+class ExitCode(enum.IntEnum):
+    """ExitCode codes of all verbs; docs/reference/cli.md has them in one table."""
+
+    OK = 0
+    BAD_INPUT = 1
+    DOES_NOT_FIT = 2
+    FAILED = 3
+    PROVISIONAL = 4
+    INTERRUPTED = 130
+
+    # Of probe, whose 1 is a result: a CI gate must not take a usage error for it.
+    SLO_NOT_MET = 1
+    PROBE_USAGE = 2
+    NOT_MEASURED = 3
 
 
 class CommandError(Exception):
     """Ends the command with its message on stderr."""
 
-    def __init__(self, *lines: str, code: int = EXIT_BAD_INPUT, failure: Failure | None = None) -> None:
+    def __init__(self, *lines: str, code: int = ExitCode.BAD_INPUT, failure: Failure | None = None) -> None:
         super().__init__(visible("\n".join(lines), LINES))
         self.code = code
         self.failure = failure
@@ -48,7 +51,7 @@ def refuse_given(meant: str, options: Mapping[str, object]) -> None:
     """Raises CommandError where one of the options is set: these options apply to ``meant`` only."""
     given = [option for option, value in options.items() if value]
     if given:
-        raise CommandError(f"{', '.join(given)}: for {meant} only", code=EXIT_PROBE_USAGE)
+        raise CommandError(f"{', '.join(given)}: for {meant} only", code=ExitCode.PROBE_USAGE)
 
 
 NEXT_STEPS: dict[str, str] = {

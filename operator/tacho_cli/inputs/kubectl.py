@@ -23,24 +23,24 @@ class KubectlTarget:
     context: str = ""
     kubeconfig: str = ""
     namespace: str = ""
+    everywhere: bool = False
+    """All namespaces, where objects are listed."""
 
     def described(self) -> str:
         return f"context {self.context}" if self.context else "the current cluster"
 
 
 def kubectl(
-    target: KubectlTarget, *command: str, advice: str = "install it"
+    target: KubectlTarget, *command: str, advice: str = "install it", output: str = "json", stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """The ended kubectl process with its output. Raises CommandError where kubectl could not be run.
 
-    ``advice``: what to do where kubectl is not installed.
+    ``advice``: what to do where kubectl is not installed. ``output``: "" for a command that has no formats.
     """
-    options = {"context": target.context, "kubeconfig": target.kubeconfig, "namespace": target.namespace}
-    given = [f"--{option}={value}" for option, value in options.items() if value]
     try:
         return subprocess.run(
-            ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s", *command, "-o", "json"],
-            stdin=subprocess.DEVNULL,
+            [*command_line(target), *command, *(("-o", output) if output else ())],
+            input=stdin,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -51,6 +51,13 @@ def kubectl(
         raise CommandError(f"kubectl is needed to read the cluster and is not installed: {advice}") from None
     except subprocess.TimeoutExpired:
         raise CommandError("kubectl did not answer: check the context and the network") from None
+
+
+def command_line(target: KubectlTarget) -> list[str]:
+    """kubectl with the options that name the cluster."""
+    options = {"context": target.context, "kubeconfig": target.kubeconfig, "namespace": target.namespace}
+    given = [f"--{option}={value}" for option, value in options.items() if value]
+    return ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s"]
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -72,6 +79,12 @@ def last_lines(text: str) -> list[str]:
 def deployment(target: KubectlTarget, name: str) -> dict[str, Any]:
     """The LLMDeployment, as the API server has it. Raises CommandError."""
     return _answered(target, "get", RESOURCE, name)
+
+
+def deployments(target: KubectlTarget) -> list[dict[str, Any]]:
+    """The LLMDeployments of the namespace, or of all. Raises CommandError."""
+    everywhere = ("--all-namespaces",) if target.everywhere else ()
+    return _items(_answered(target, "get", RESOURCE, *everywhere))
 
 
 def annotate(target: KubectlTarget, name: str, annotation: str, value: str) -> dict[str, Any]:

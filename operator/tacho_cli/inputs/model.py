@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tacho_cli.inputs.child import ends_with_us, hub_environment
-from tacho_cli.problems import EXIT_BAD_INPUT, CommandError, failed, for_this_machine
+from tacho_cli.problems import CommandError, ExitCode, failed, for_this_machine
 from tacho_contract.codec import DocumentError, dumps, unpack
 from tacho_contract.model import ENV_INSPECT_CONFIG, InspectResult, ModelFacts
 from tacho_contract.uri import ClaimUri, FileUri, HubUri, ModelUri
@@ -80,7 +80,7 @@ def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFact
             tail = done.stderr.strip().splitlines()[-5:]
             raise CommandError(f"inspecting {uri} ended with code {done.returncode}", *tail) from None
     if result.failure:
-        raise failed(for_this_machine(result.failure), EXIT_BAD_INPUT)
+        raise failed(for_this_machine(result.failure), ExitCode.BAD_INPUT)
     if result.facts is None:
         raise CommandError(f"inspecting {uri} had no result")
     return dataclasses.replace(result.facts, uri=uri)

@@ -10,7 +10,7 @@ from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_mode
 from tacho_cli.output import Format, print_document, say
 from tacho_cli.plan import hardware, screen as plan_screen
 from tacho_cli.plan.hardware import Hardware
-from tacho_cli.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT, EXIT_FITS, CommandError
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import launchable, plan_model
@@ -85,7 +85,7 @@ def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: 
     if refusal := launchable(plan):
         say(f"it fits, but cannot be started yet: {refusal.failure_class}: {refusal.message}")
         say(f"  -> {refusal.next_step}")
-    return EXIT_FITS
+    return ExitCode.OK
 
 
 def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output: Format) -> int:
@@ -93,7 +93,7 @@ def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output
         plan_screen.show_refusal(resource.metadata.name, plan, found.source)
     else:
         print_document(_document(plan.failure, failure_status(plan).to_wire()), output)
-    return EXIT_BAD_INPUT if plan.failure.failure_class in INPUT_FAILURES else EXIT_DOES_NOT_FIT
+    return ExitCode.BAD_INPUT if plan.failure.failure_class in INPUT_FAILURES else ExitCode.DOES_NOT_FIT
 
 
 def _document(failure: Failure, view: Manifest) -> Manifest:

@@ -16,7 +16,7 @@ from tacho_cli.inputs.options import given_levels, live_config
 from tacho_cli.output import FigureFormat, following, say
 from tacho_cli.probe.endpoint import ServedModel, find
 from tacho_cli.probe.show import show, verdict
-from tacho_cli.problems import EXIT_INTERRUPTED, EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract import __version__
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.launch import ENV_PROBE_KEY, ENV_PROBE_ORDER, LiveConfig, ProbeLine, ProbeOrder
@@ -59,14 +59,14 @@ def execute(options: ProbeOptions) -> int:
     found = measurement_view(entry, live.slo)
     show(entry, found, f"{endpoint.model} at {endpoint.base_url}", options.output)
     code = verdict(found)
-    if code == EXIT_NOT_MEASURED:
+    if code == ExitCode.NOT_MEASURED:
         say(f"whether the SLO is met ({slo_message(live.slo)}) could not be judged; raise --budget")
     return code
 
 
 def _key(variable: str) -> str:
     if variable and not os.environ.get(variable):
-        raise CommandError(f"--api-key-env {variable}: that variable is not set", code=EXIT_PROBE_USAGE)
+        raise CommandError(f"--api-key-env {variable}: that variable is not set", code=ExitCode.PROBE_USAGE)
     return os.environ.get(variable, "") if variable else ""
 
 
@@ -79,7 +79,7 @@ def measure(order: ProbeOrder, api_key: str, progress: Callable[[str], None]) ->
         try:
             return asyncio.run(_measure(order, api_key, progress, Path(scratch) / "log"))
         except KeyboardInterrupt:
-            raise CommandError("interrupted", code=EXIT_INTERRUPTED) from None
+            raise CommandError("interrupted", code=ExitCode.INTERRUPTED) from None
 
 
 async def _measure(
@@ -104,7 +104,7 @@ async def _measure(
 def _ended(code: int, log: Path) -> CommandError:
     tail = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
     lines = (f"  | {line}" for line in tail)
-    return CommandError(f"the probe ended with code {code}", *lines, code=EXIT_NOT_MEASURED)
+    return CommandError(f"the probe ended with code {code}", *lines, code=ExitCode.NOT_MEASURED)
 
 
 def order_for(
@@ -136,6 +136,6 @@ def entry_of(found: Measurement, engine: str) -> Manifest:
     shown = measurement_entry(PodReport(report=report, image_id=""), None)
     if shown is None:
         why = found.message or "the figures are not plausible"
-        raise CommandError(f"not measured: {why}", code=EXIT_NOT_MEASURED)
+        raise CommandError(f"not measured: {why}", code=ExitCode.NOT_MEASURED)
     state = PARTIAL if INCOMPLETE in shown.flags else COMPLETE
     return shown.model_copy(update={"state": state}).to_wire()

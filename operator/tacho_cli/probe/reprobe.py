@@ -11,13 +11,7 @@ from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, annotate, deployme
 from tacho_cli.output import FigureFormat, following
 from tacho_cli.probe.request import ended, request_text, seen, stage, tried, unanswered
 from tacho_cli.probe.show import show, verdict
-from tacho_cli.problems import (
-    EXIT_BAD_INPUT,
-    EXIT_INTERRUPTED,
-    EXIT_NOT_MEASURED,
-    EXIT_PROVISIONAL,
-    CommandError,
-)
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.status.screen import service_level
 from tacho_operator.core import names
 from tacho_operator.core.types import Manifest
@@ -46,12 +40,12 @@ def execute(request: ReprobeRequest) -> int:
         entry = _measured(request, resource)
     except CommandError as error:
         # Its 1 is an answer here.
-        code = EXIT_NOT_MEASURED if error.code == EXIT_BAD_INPUT else error.code
+        code = ExitCode.NOT_MEASURED if error.code == ExitCode.BAD_INPUT else error.code
         raise CommandError(str(error), code=code) from None
     except KeyboardInterrupt:
         raise CommandError(
             f"interrupted; the measurement goes on, and tacho status {request.name} shows it",
-            code=EXIT_INTERRUPTED,
+            code=ExitCode.INTERRUPTED,
         ) from None
     view = measurement_view(entry, service_level(resource))
     title = f"{resource['metadata']['namespace']}/{request.name}"
@@ -85,7 +79,7 @@ def _measured(request: ReprobeRequest, resource: Manifest) -> Manifest:
             if outcome and outcome.entry is not None:
                 return outcome.entry
             if outcome:
-                code = EXIT_PROVISIONAL if outcome.provisional else EXIT_NOT_MEASURED
+                code = ExitCode.PROVISIONAL if outcome.provisional else ExitCode.NOT_MEASURED
                 raise CommandError(f"no new figures: {outcome.why}", code=code)
             time.sleep(SAMPLE_INTERVAL_SECONDS)
     raise CommandError(f"the operator has not answered within {MAX_SECONDS:.0f} s; is it running?")

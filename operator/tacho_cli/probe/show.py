@@ -7,16 +7,16 @@ import sys
 from tacho_cli.figures.page import measurement_page
 from tacho_cli.figures.read import MeasurementView
 from tacho_cli.figures.table import show_figures
-from tacho_cli.output import FigureFormat, Format, console, print_document
-from tacho_cli.problems import EXIT_NOT_MEASURED, EXIT_PROVISIONAL, EXIT_SLO_MET, EXIT_SLO_NOT_MET
+from tacho_cli.output import FigureFormat, console, print_document
+from tacho_cli.problems import ExitCode
 from tacho_operator.core.types import Manifest
 
 
 def show(entry: Manifest, found: MeasurementView, title: str, output: FigureFormat) -> None:
     """Prints a measurement. ``entry``: in the form of ``status.measurements``; ``found``: the same as
     numbers."""
-    if output is FigureFormat.json:
-        print_document(entry, Format.json)
+    if output in (FigureFormat.json, FigureFormat.yaml):
+        print_document(entry, output)
     elif output is FigureFormat.html:
         sys.stdout.buffer.write(measurement_page(title, [found]).encode())
     else:
@@ -29,10 +29,10 @@ def verdict(found: MeasurementView) -> int:
     """The exit code: whether the measurement shows that the SLO is met."""
     has_target = found.slo.ttft_milliseconds or found.slo.tpot_milliseconds
     if found.provisional:
-        return EXIT_PROVISIONAL
+        return ExitCode.PROVISIONAL
     if not has_target:
-        return EXIT_SLO_MET
+        return ExitCode.OK
     if found.capacity is None or found.capacity.basis != "SLO":
-        return EXIT_NOT_MEASURED
+        return ExitCode.NOT_MEASURED
     broken = found.capacity.boundary == "NeverMet" or found.capacity.verified is False
-    return EXIT_SLO_NOT_MET if broken else EXIT_SLO_MET
+    return ExitCode.SLO_NOT_MET if broken else ExitCode.OK

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tacho_cli.inputs import child
 from tacho_cli.inputs.child import engine_environment, hub_environment
-from tacho_cli.problems import EXIT_FAILED, CommandError, failed, for_this_machine
+from tacho_cli.problems import CommandError, ExitCode, failed, for_this_machine
 from tacho_cli.run.setup import LocalSetup
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.failure import Failure
@@ -72,8 +72,10 @@ class LocalPod:
             code = await process.wait()
         failure = _read_failure(Path(self._setup.runtime.paths.termination_log))
         if failure is None:
-            return CommandError(f"the runtime ended with code {code}", *_tail(self._log), code=EXIT_FAILED)
-        return failed(for_this_machine(failure), EXIT_FAILED)
+            return CommandError(
+                f"the runtime ended with code {code}", *_tail(self._log), code=ExitCode.FAILED
+            )
+        return failed(for_this_machine(failure), ExitCode.FAILED)
 
     async def _fetch(self) -> CommandError:
         """Runs fetch, repeatedly where that may help; returns the reason of its end."""
@@ -90,13 +92,13 @@ class LocalPod:
                 code = await process.wait()
             failure = _read_failure(termination)
             if failure and (wait_seconds is None or not failure.retryable):
-                return failed(for_this_machine(failure), EXIT_FAILED)
+                return failed(for_this_machine(failure), ExitCode.FAILED)
             if wait_seconds is None:
                 break
             why = f"{failure.failure_class}: {failure.message}" if failure else f"it ended with code {code}"
             self._say(f"fetch failed and is tried again in {wait_seconds:.0f} s: {why}")
             await asyncio.sleep(wait_seconds)
-        return CommandError(f"fetch ended with code {code}", *_tail(log), code=EXIT_FAILED)
+        return CommandError(f"fetch ended with code {code}", *_tail(log), code=ExitCode.FAILED)
 
     async def until_ready(self) -> Report:
         """Follows and prints the phases until the engine serves and is measured. Raises CommandError."""

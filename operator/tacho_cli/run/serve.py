@@ -17,7 +17,7 @@ from tacho_cli.inputs.child import leaving_nothing
 from tacho_cli.inputs.model import claim_directories, inspect_model
 from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.output import Format, print_document, say
-from tacho_cli.problems import EXIT_DOES_NOT_FIT, EXIT_FAILED, EXIT_INTERRUPTED, CommandError, failed
+from tacho_cli.problems import CommandError, ExitCode, failed
 from tacho_cli.run.pod import LocalPod
 from tacho_cli.run.setup import DRAIN_SECONDS, LOCAL, Here, LocalSetup, local_setup, require_engine
 from tacho_cli.run.snapshot import local_status
@@ -69,9 +69,9 @@ def execute(order: RunOptions) -> int:
     facts = inspect_model(resource, claims)
     plan = plan_model(resource.spec, facts, nodes=(this_machine(),), history=(), config=LOCAL)
     if isinstance(plan, PlanFailure):
-        raise failed(plan.failure, EXIT_DOES_NOT_FIT)
+        raise failed(plan.failure, ExitCode.DOES_NOT_FIT)
     if refusal := launchable(plan):
-        raise failed(refusal, EXIT_FAILED)
+        raise failed(refusal, ExitCode.FAILED)
     require_engine(plan.engine)
     say(plan.message)
     with tempfile.TemporaryDirectory(prefix="tacho-run-") as scratch, leaving_nothing():
@@ -105,7 +105,7 @@ async def _serve(order: RunOptions, raw: Manifest, setup: LocalSetup, plan: Mode
         report = await _unless(stop, pod.until_ready())
         if report is None:
             say("interrupted: stopping")
-            return EXIT_INTERRUPTED
+            return ExitCode.INTERRUPTED
         _print(raw, local_status(setup, plan, report).to_wire(), order.output)
         if order.once:
             return 0
@@ -168,4 +168,4 @@ def _refused(host: str, option: str, port: int, error: OSError) -> CommandError:
         message=f"Port {port} on {host} is taken by another process.",
         next_step=f"Stop it (ss -ltnp shows it), or choose another port: {option} N.",
     )
-    return failed(failure, EXIT_FAILED)
+    return failed(failure, ExitCode.FAILED)

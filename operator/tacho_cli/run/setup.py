@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tacho_cli.inputs.model import cluster_form, model_directory
-from tacho_cli.problems import EXIT_FAILED, failed
+from tacho_cli.problems import ExitCode, failed
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig, RuntimePaths
@@ -35,7 +35,7 @@ def require_engine(name: str | None) -> None:
             message=f"Engine {name} needs the Python package {package}, which is not installed here.",
             next_step=f"Install it: pip install 'tacho-operator[{name}]'",
         ),
-        EXIT_FAILED,
+        ExitCode.FAILED,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tacho_cli.output import TraceFormat, say
-from tacho_cli.problems import EXIT_FITS, CommandError
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.simulate.faults import faults, missed, within
 from tacho_cli.simulate.measurements import measured
 from tacho_cli.simulate.report import PolicyRun, SimulationReport
@@ -94,7 +94,7 @@ def execute(order: SimulationOptions) -> int:
         remarks=tuple(remarks),
     )
     show(report, order.output, decided=order.decided)
-    return EXIT_FITS
+    return ExitCode.OK
 
 
 def _run(name: str, variant: Variant, about: Subject, result: Result, wrong: tuple[str, ...]) -> PolicyRun:

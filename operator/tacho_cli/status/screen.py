@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,7 +12,16 @@ from rich.text import Text
 
 from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.figures.table import show_figures
-from tacho_cli.output import FigureFormat, Format, columns, console, encodes, plain_table, print_document
+from tacho_cli.output import (
+    StatusFormat,
+    columns,
+    console,
+    encodes,
+    plain_table,
+    print_document,
+    table_of,
+)
+from tacho_cli.status.rows import document, document_of, resource_name, row
 from tacho_contract.codec import from_dict
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.text import visible_document
@@ -21,14 +31,16 @@ if TYPE_CHECKING:
     from tacho_operator.core.types import Manifest
 
 
-def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted: bool = False) -> None:
+def show_status(
+    raw: Manifest, status: Manifest, *, whole: bool = False, plotted: bool = False, wide: bool = False
+) -> None:
     """Prints the row of ``kubectl get``, the problems, and the measurement.
 
     ``whole``: with every condition and the probe's budget; Planned has the plan. ``plotted``: with the
-    charts.
+    charts. ``wide``: with more columns.
     """
     screen, status = console(), visible_document(status)
-    screen.print(_row(raw["metadata"]["name"], status))
+    screen.print(table_of([row({**raw, "status": status}, wide=wide)]))
     if whole:
         screen.print()
         screen.print(_conditions(status))
@@ -100,30 +112,6 @@ def service_level(raw: Manifest) -> ServiceLevel:
     return from_dict(ServiceLevel, (raw.get("spec") or {}).get("slo") or {})
 
 
-def _row(name: str, status: Manifest) -> Table:
-    plan, summary = status.get("plan") or {}, status.get("summary") or {}
-    ready: Manifest = next((item for item in status.get("conditions") or () if item["type"] == "Ready"), {})
-    row = {
-        "NAME": name,
-        "ENGINE": (plan.get("engine") or {}).get("name", ""),
-        "QUANT": plan.get("quantizationMethod", ""),
-        "GPU": (plan.get("gpu") or {}).get("product", "") or "CPU",
-        "READY": ready.get("status", ""),
-        "REASON": ready.get("reason", ""),
-        "TOK/S": _figure(summary, "outputTokensPerSecond"),
-        "TTFT MS": _figure(summary, "ttftMilliseconds"),
-    }
-    table = plain_table()
-    columns(table, row)
-    table.add_row(*row.values())
-    return table
-
-
-def _figure(summary: Manifest, key: str) -> str:
-    """A measured value, marked as provisional where the cluster's operator marks it."""
-    return str(summary.get(f"{key}Shown") or summary.get(key, ""))
-
-
 def show_scaling(screen: Console, status: Manifest) -> None:
     """Prints the autoscaling status; nothing without autoscaling."""
     found: Manifest = status.get("autoscaling") or {}
@@ -140,7 +128,7 @@ def show_scaling(screen: Console, status: Manifest) -> None:
 
 def _now(status: Manifest, found: Manifest) -> Table:
     ready, desired = status.get("readyReplicas", 0), found.get("desiredReplicas", "")
-    row = {
+    cells = {
         "REPLICAS": f"{ready}; {desired} recommended" if found.get("mode") else f"{ready} of {desired}",
         "BOUNDS": f"{found.get('minReplicas', '')} to {found.get('maxReplicas', '')}",
         "DEMAND": str(found.get("demandReplicas", "unknown")),
@@ -150,10 +138,7 @@ def _now(status: Manifest, found: Manifest) -> Table:
         "SLO MET %": _attained(found.get("attainment") or {}),
         "START S": str(found.get("coldStartSeconds", "")),
     }
-    table = plain_table()
-    columns(table, row)
-    table.add_row(*row.values())
-    return table
+    return table_of([cells])
 
 
 def _attained(found: Manifest) -> str:
@@ -175,19 +160,25 @@ def _changes(decisions: list[Manifest]) -> Table:
     return table
 
 
-def show(raw: Manifest, output: FigureFormat, *, plotted: bool = False) -> None:
-    """``raw``: as the API server has it. ``plotted``: the table with the curve above the levels."""
-    status: Manifest = raw.get("status") or {}
-    metadata = raw["metadata"]
-    if output is FigureFormat.json:
-        metadata = {key: value for key, value in metadata.items() if key != "managedFields"}
-        print_document({**raw, "metadata": metadata}, Format.json)
-    elif output is FigureFormat.html:
+def show(
+    resources: Sequence[Manifest], output: StatusFormat, *, one: bool, plotted: bool, everywhere: bool
+) -> None:
+    """Prints resources as the API server has them. ``one``: the resource was named, and is shown whole."""
+    if output is StatusFormat.name:
+        print("\n".join(map(resource_name, resources)))
+    elif output in (StatusFormat.json, StatusFormat.yaml):
+        print_document(document(resources[0]) if one else document_of(resources), output)
+    elif one and output is StatusFormat.html:
         from tacho_cli.figures.page import measurement_page  # with the templates' library
 
+        (raw,), metadata = resources, resources[0]["metadata"]
+        status: Manifest = raw.get("status") or {}
         title = f"{metadata['namespace']}/{metadata['name']}"
-        sys.stdout.buffer.write(
-            measurement_page(title, current_measurements(raw, status), remarks(status)).encode()
-        )
+        page = measurement_page(title, current_measurements(raw, status), remarks(status))
+        sys.stdout.buffer.write(page.encode())
+    elif one:
+        status = resources[0].get("status") or {}
+        show_status(resources[0], status, whole=True, plotted=plotted, wide=output is StatusFormat.wide)
     else:
-        show_status(raw, status, whole=True, plotted=plotted)
+        wide = output is StatusFormat.wide
+        console().print(table_of([row(raw, wide=wide, everywhere=everywhere) for raw in resources]))

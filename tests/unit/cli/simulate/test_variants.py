@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tacho_cli.problems import EXIT_BAD_INPUT, CommandError
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.simulate.measurements import MeasurementSource
 from tacho_cli.simulate.subject import SubjectOptions
 from tacho_cli.simulate.variants import variants
@@ -120,7 +120,7 @@ def test_what_makes_no_sense_is_said(what_if: str, said: str) -> None:
     with pytest.raises(CommandError) as caught:
         variants(GIVEN, [], [], [what_if])
     assert said in str(caught.value)
-    assert caught.value.code == EXIT_BAD_INPUT
+    assert caught.value.code == ExitCode.BAD_INPUT
 
 
 def test_what_is_named_twice_is_refused() -> None:

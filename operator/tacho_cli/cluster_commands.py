@@ -1,0 +1,96 @@
+"""The commands that look at a cluster, with the options they share. A command imports its work when it is
+called."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tacho_cli.output import StatusFormat
+from tacho_cli.problems import CommandError
+
+
+def _names(context: typer.Context) -> list[str]:
+    """Names of LLMDeployments, for the shell's completion; none where the cluster cannot be read."""
+    from tacho_cli.inputs.kubectl import KubectlTarget, deployments
+
+    target = KubectlTarget(
+        context=context.params.get("context") or "",
+        kubeconfig=context.params.get("kubeconfig") or "",
+        namespace=context.params.get("namespace") or "",
+    )
+    try:
+        return [raw["metadata"]["name"] for raw in deployments(target)]
+    except CommandError:
+        return []
+
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the LLMDeployment.", autocompletion=_names)
+]
+AnyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NAME]", help="Name of the LLMDeployment; all by default.", autocompletion=_names
+    ),
+]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace; the context's by default.")]
+AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
+Context = Annotated[str, typer.Option(help="Context of the kubeconfig.")]
+Kubeconfig = Annotated[str, typer.Option(metavar="FILE", help="Kubeconfig file.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Keep looking, and print what changes.")]
+
+
+def status(
+    name: AnyName = "",
+    namespace: Namespace = "",
+    all_namespaces: AllNamespaces = False,
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            "-w",
+            help="NAME: a line for each step until it is ready. Else: each change, until Ctrl-C.",
+        ),
+    ] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="NAME: plot latency over throughput.")] = False,
+    output: Annotated[
+        StatusFormat, typer.Option("--output", "-o", help="Output format.")
+    ] = StatusFormat.table,
+) -> int:
+    """Show LLMDeployments: all as rows, or one with its conditions, plan and measurements.
+
+    Reads the cluster with kubectl and your own rights. Exit code: 0 shown, and ready with --watch; 1 not
+    readable; 3 with --watch: it cannot become ready without you.
+    """
+    from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
+
+    _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
+    _refuse(plot and not name, "--plot needs a NAME")
+    _refuse(output is StatusFormat.html and (watch or not name), "-o html needs a NAME, and no --watch")
+    target = KubectlTarget(
+        context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
+    )
+    if watch:
+        from tacho_cli.status.watch import rows_forever, until_ready
+
+        return until_ready(target, name) if name else rows_forever(target, output)
+    resources = [deployment(target, name)] if name else deployments(target)
+    if not resources and output in (StatusFormat.table, StatusFormat.wide):
+        from tacho_cli.output import say
+
+        say(f"no LLMDeployments in {'any' if all_namespaces else namespace or 'this'} namespace")
+        return 0
+    from tacho_cli.status.screen import show  # with the API's types
+
+    show(resources, output, one=bool(name), plotted=plot, everywhere=all_namespaces)
+    return 0
+
+
+def _refuse(wrong: bool, why: str) -> None:
+    """Raises CommandError for options that have no meaning together."""
+    if wrong:
+        raise CommandError(why)

@@ -1,0 +1,63 @@
+"""LLMDeployments as rows, one each, like ``kubectl get``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tacho_operator.core.types import Manifest
+
+
+def row(raw: Manifest, *, wide: bool = False, everywhere: bool = False) -> dict[str, str]:
+    """Cells by heading. ``wide``: with what a fleet is compared by. ``everywhere``: with the namespace."""
+    status = raw.get("status") or {}
+    plan, summary, scaling = (status.get(key) or {} for key in ("plan", "summary", "autoscaling"))
+    ready = condition(status, "Ready")
+    cells = {"NAMESPACE": raw["metadata"].get("namespace", "")} if everywhere else {}
+    cells |= {
+        "NAME": raw["metadata"]["name"],
+        "ENGINE": (plan.get("engine") or {}).get("name", ""),
+        "QUANT": plan.get("quantizationMethod", ""),
+        "GPU": (plan.get("gpu") or {}).get("product", "") or "CPU",
+        "READY": ready.get("status", ""),
+        "REASON": ready.get("reason", ""),
+        "TOK/S": _figure(summary, "outputTokensPerSecond"),
+        "TTFT MS": _figure(summary, "ttftMilliseconds"),
+    }
+    if wide:
+        cells |= {
+            "REPLICAS": f"{status.get('readyReplicas', 0)} of {status.get('replicas', 0)}",
+            "USE %": scaling.get("utilizationPercent", ""),
+            "COST/MTOK": summary.get("costShown", ""),
+            "MEASURED": condition(status, "Measured").get("reason", ""),
+            "URL": status.get("url", ""),
+        }
+    return {heading: str(cell) for heading, cell in cells.items()}
+
+
+def condition(status: Manifest, kind: str) -> Manifest:
+    """The condition of that type; empty where there is none."""
+    found: Iterator[Manifest] = (item for item in status.get("conditions") or () if item["type"] == kind)
+    return next(found, {})
+
+
+def _figure(summary: Manifest, key: str) -> str:
+    """A measured value, marked as provisional where the cluster's operator marks it."""
+    return str(summary.get(f"{key}Shown") or summary.get(key, ""))
+
+
+def resource_name(raw: Manifest) -> str:
+    """As ``kubectl -o name`` prints it."""
+    return f"llmdeployment.tacho.dev/{raw['metadata']['name']}"
+
+
+def document(raw: Manifest) -> Manifest:
+    """The resource without the notes of its writers."""
+    metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+    return {**raw, "metadata": metadata}
+
+
+def document_of(resources: Iterable[Manifest]) -> Manifest:
+    """The resources as one List, as kubectl prints several objects."""
+    return {"apiVersion": "v1", "kind": "List", "items": [document(raw) for raw in resources]}

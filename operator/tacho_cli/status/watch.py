@@ -1,0 +1,73 @@
+"""The work of ``tacho status --watch``: reads every few seconds, and prints what changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
+from tacho_cli.output import StatusFormat, following, print_document, say
+from tacho_cli.problems import ExitCode
+from tacho_cli.status.phases import StartProgress
+from tacho_cli.status.rows import condition, document, resource_name, row
+from tacho_contract.text import visible
+
+if TYPE_CHECKING:
+    from tacho_operator.core.types import Manifest
+
+SAMPLE_INTERVAL_SECONDS = 2.0
+
+
+def until_ready(target: KubectlTarget, name: str) -> int:
+    """Prints a line for each step to Ready; returns OK, or FAILED where only a person can help."""
+    steps, mark = StartProgress(), None
+    with following() as progress:
+        while True:
+            resource = deployment(target, name)
+            observation = steps.observe(resource, time.monotonic())
+            for line in observation.ended:
+                print(visible(line), flush=True)
+            if observation.ready or observation.stalled:
+                break
+            if progress is not say or observation.mark != mark:  # a terminal's line is overwritten
+                progress(observation.now)
+            mark = observation.mark
+            time.sleep(SAMPLE_INTERVAL_SECONDS)
+    stalled = condition(resource["status"], "Stalled")
+    print(
+        visible(observation.now if observation.ready else f"{'Stalled':10}{stalled.get('message', '')}"),
+        flush=True,
+    )
+    return ExitCode.OK if observation.ready else ExitCode.FAILED
+
+
+def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:
+    """Prints each resource that is new or changed, until Ctrl-C."""
+    known: dict[str, dict[str, str]] = {}
+    widths: list[int] = []
+    while True:
+        found = deployments(target)
+        rows = [row(raw, wide=output is StatusFormat.wide, everywhere=target.everywhere) for raw in found]
+        if not widths and rows and output in (StatusFormat.table, StatusFormat.wide):
+            widths = [max(len(heading), *(len(cells[heading]) for cells in rows)) for heading in rows[0]]
+            print(aligned(rows[0], widths))
+        for raw, cells in zip(found, rows, strict=True):
+            if known.get(uid := raw["metadata"]["uid"]) != cells:
+                known[uid] = cells
+                _show(raw, cells, output, widths)
+        time.sleep(SAMPLE_INTERVAL_SECONDS)
+
+
+def _show(raw: Manifest, cells: dict[str, str], output: StatusFormat, widths: list[int]) -> None:
+    if output in (StatusFormat.json, StatusFormat.yaml):
+        print_document(document(raw), output)
+    elif output is StatusFormat.name:
+        print(resource_name(raw), flush=True)
+    else:
+        print(visible(aligned(cells.values(), widths)), flush=True)
+
+
+def aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
+    """A row of a table whose later rows are not known yet."""
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
