@@ -37,6 +37,7 @@ from tacho_operator.shell.http_server import Answers, http_server, leader_client
 from tacho_operator.shell.kube import Kube, connect
 from tacho_operator.shell.lease import Elector, LeasePlace
 from tacho_operator.shell.loads import Loads
+from tacho_operator.shell.log_context import log_fields
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.plans import PlanProcess, Plans
@@ -60,8 +61,18 @@ CHATTY_LOGGERS = (
     "kopf._core.engines.activities",  # lines every ten minutes, at each login
 )
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-JSON_FIELDS = ("timestamp", "severity", "logger", "message", "exc_info")
-"""Keys of a JSON line in their order; exc_info only with an exception. kopf adds others to its records."""
+JSON_FIELDS = (
+    "timestamp",
+    "severity",
+    "logger",
+    "object",
+    "uid",
+    "reconcile_id",
+    "message",
+    "exc_info",
+)
+"""Keys of a JSON line in their order: the resource and its reconcile where it is about one, exc_info with an
+exception. kopf adds others to its records."""
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -177,6 +188,7 @@ class LogFormatter(JsonFormatter):
         moment: datetime = log_data["timestamp"]
         log_data["timestamp"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         log_data["severity"] = log_data["severity"].lower()
+        log_data = {**log_fields(), **log_data}
         kept = {"exc_info": LINES}
         return {key: visible(log_data[key], kept.get(key, "")) for key in JSON_FIELDS if key in log_data}
 

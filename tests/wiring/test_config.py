@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -13,7 +14,9 @@ import pytest
 from tacho_contract.text import LINES
 from tacho_operator.__main__ import configure_logging
 from tacho_operator.config import SettingsError, load_settings
+from tacho_operator.shell.workqueue import Key, WorkQueue
 from tests.unit.contract.test_text import hidden
+from tests.wiring.reconciling import KEY, Server, inspected_world, reconciler
 
 
 def test_defaults_need_only_the_image() -> None:
@@ -138,3 +141,36 @@ def test_a_json_log_line_hides_no_character(capsys: pytest.CaptureFixture[str]) 
     found = logged(capsys)
     assert found["message"] == "it a \ufffd[31m\ufffd\ufffd\ufffd"
     assert not hidden(found["exc_info"], LINES)
+
+
+async def test_a_json_log_line_says_whose_reconcile_it_is_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line of the queue that tries a failed reconcile again, too: it is what people look for."""
+    world = inspected_world()
+    server = Server(world)  # which refuses every status
+    tried = asyncio.Semaphore(0)
+    reconcile = reconciler(server)
+
+    async def process(key: Key) -> float | None:
+        try:
+            return await reconcile(key)
+        finally:
+            tried.release()
+
+    with json_logs():
+        queue = WorkQueue(process, workers=1)
+        running = asyncio.create_task(queue.run())
+        queue.add(KEY)
+        await tried.acquire()
+        while not (lines := capsys.readouterr().err.splitlines()):
+            await asyncio.sleep(0)
+        logging.getLogger("tacho_operator.shell").warning("of no resource")
+        running.cancel()
+    found = [json.loads(line) for line in lines]
+    assert "next try in" in found[-1]["message"]
+    uid = world.raw["metadata"]["uid"]
+    assert {(item["object"], item["uid"]) for item in found} == {("ml/smol", uid)}
+    (reconcile_id,) = {item["reconcile_id"] for item in found}
+    assert re.fullmatch("[0-9a-f]{8}", reconcile_id)
+    assert list(logged(capsys)) == ["timestamp", "severity", "logger", "message"]

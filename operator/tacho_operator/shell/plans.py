@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
 from tacho_operator.core.planner.types import PlanFailure, PlanResult
 from tacho_operator.core.types import PlanInputs
+from tacho_operator.shell.log_context import about
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.plan_process import LENGTH_BYTES, READY, framed, planning_failed
 from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
@@ -237,5 +238,5 @@ class Plans:
                 self._late(other)
 
         asyncio.get_running_loop().call_later(delay, again)
-        logger.warning("%s/%s: %s It is tried again in %.0f s.", *key, why, delay)
+        logger.warning("%s/%s: %s It is tried again in %.0f s.", *key, why, delay, extra=about(key))
         return planning_failed(f"{why} It is tried again.")

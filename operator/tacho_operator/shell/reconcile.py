@@ -34,6 +34,7 @@ from tacho_operator.shell.execute import (
     write_status,
 )
 from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.log_context import begin_reconcile, found_uid
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.plans import Plans
@@ -99,6 +100,7 @@ class Reconciler:
 
     async def __call__(self, key: Key) -> float | None:
         """Returns after how many seconds to reconcile again, None for "when something changes"."""
+        begin_reconcile(key)
         with self._metrics.reconcile():
             try:
                 return await self._reconcile(key)
@@ -125,6 +127,7 @@ class Reconciler:
             self._unanswered.pop(key, None)
             self._trials.forget(key)
             return None
+        found_uid(observed.raw["metadata"]["uid"])
         with _deciding(observed):
             observed = self._probe_turns.observed(key, self._scaler.observed(key, observed))
             decision = self._decide(key, observed)

@@ -39,6 +39,7 @@ from tacho_operator.core.autoscaling.target import (
 from tacho_operator.core.measurement.traffic import TrafficWindow, watch_traffic
 from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
+from tacho_operator.shell.log_context import about
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.workqueue import Key
 
@@ -179,7 +180,7 @@ class Scaler:
             try:
                 changed = self._decide(key, known, answers, now) | self._watch_traffic(known, answers, now)
             except Exception:  # one resource's error must not stop the others' scaling
-                logger.exception("%s/%s: the scaler failed", *key)
+                logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
                 continue
             if changed:
                 reconciles += 1
@@ -234,7 +235,7 @@ class Scaler:
         if recommendation is not None:
             known.recommendations = recommendation.made
         if known.replicas != before:
-            logger.info("%s/%s: %s", *key, done.decision.reason)
+            logger.info("%s/%s: %s", *key, done.decision.reason, extra=about(key))
         former = known.shown
         known.shown = scaled(
             done.decision,
