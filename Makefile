@@ -66,6 +66,16 @@ images: $(STAMP) ## Build the images: tacho, the engines, the test servers (root
 push: $(STAMP) ## Put what is built into REGISTRY=…, named as the chart wants it (`buildah login` first)
 	@$(PY) -m tools.images push --registry "$(REGISTRY)"
 
+DASHBOARDS := build/dashboards/packages
+.PHONY: dashboards
+dashboards: $(DASHBOARDS)/.installed ## Write the Grafana dashboards of the chart (CHECK=1: say which one has drifted)
+	@PYTHONPATH=$(DASHBOARDS) $(PY) -m tools.dashboards $(if $(CHECK),--check)
+
+$(DASHBOARDS)/.installed: requirements/dashboards.txt $(STAMP)
+	@rm -rf $(DASHBOARDS)
+	@$(BIN)/uv pip install -q --python $(PY) --target $(DASHBOARDS) --require-hashes -r requirements/dashboards.txt
+	@touch $@
+
 .PHONY: release audit
 release: $(STAMP) ## Build, sign and package VERSION=… for REGISTRY=… with KEY=… (root; DRY_RUN=1: say what)
 	@$(PY) -m tools.release --version "$(VERSION)" --registry "$(REGISTRY)" --key "$(KEY)" $(if $(DRY_RUN),--dry-run)

@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.wiring.test_metrics import metric_labels
+from tests.charts.selectors import unknown
 from tools.cluster import packages
 from tools.harness.helm import ChartRefused, Helm, kinds
 
-TARGET_LABELS = frozenset({"namespace", "service", "instance"})
-"""Set by Prometheus."""
 OPERATOR = 'namespace="tacho-system",service="tacho",instance="a"'
 DEMO = 'namespace="ml",name="demo",instance="a"'
 BEFORE, FAULT, AFTER = 60, 120, 60
@@ -130,17 +128,6 @@ def test_each_alert_fires_in_time_and_ends(groups: list[dict[str, Any]], tmp_pat
         ["promtool", "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def unknown(query: str) -> list[str]:
-    """What an expression of PromQL selects and the operator does not export."""
-    exported = metric_labels()
-    found = []
-    for name, selector in re.findall(r"\b(tacho_\w+)(?:\{([^}]*)\})?", query):
-        labels = set(re.findall(r"(\w+)\s*=", selector))
-        if name not in exported or not labels <= exported[name] | TARGET_LABELS:
-            found.append(f"{name}{{{selector}}}")
-    return found
 
 
 def test_alerts_select_what_the_operator_exports(groups: list[dict[str, Any]]) -> None:
