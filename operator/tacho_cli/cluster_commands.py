@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.output import StatusFormat
+from tacho_cli.output import Format, StatusFormat
 from tacho_cli.problems import CommandError
 
 
@@ -88,6 +88,35 @@ def status(
 
     show(resources, output, one=bool(name), plotted=plot, everywhere=all_namespaces)
     return 0
+
+
+def doctor(
+    namespace: Namespace = "",
+    all_namespaces: AllNamespaces = False,
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    network_policy: Annotated[
+        bool,
+        typer.Option(
+            "--network-policy",
+            help="Also try whether NetworkPolicies are enforced, by two pods that are deleted at the end.",
+        ),
+    ] = False,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
+) -> int:
+    """Check a cluster: operator, GPU nodes, drivers, MIG, storage, claims, quotas, Prometheus, rights.
+
+    Reads with kubectl and your own rights; a check that lacks one says which. Exit code: 0 nothing fails;
+    1 the cluster does not answer; 3 a check fails.
+    """
+    _refuse(network_policy and all_namespaces, "--network-policy needs one namespace, and -A names all")
+    from tacho_cli.doctor.read import execute
+    from tacho_cli.inputs.kubectl import KubectlTarget
+
+    target = KubectlTarget(
+        context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
+    )
+    return execute(target, output, try_network=network_policy)
 
 
 def _refuse(wrong: bool, why: str) -> None:

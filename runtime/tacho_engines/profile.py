@@ -25,6 +25,8 @@ class EngineImage:
     """User the image runs as; -1: not known."""
     setting: str = ""
     """Name under which the operator's settings may give another image; "": the engine's."""
+    cuda: str = ""
+    """CUDA that the build is linked with; "": none, or not known."""
     verified_by: str = ""
     """How the build was checked; "": it has not been run."""
 

@@ -74,6 +74,7 @@ PROFILE = EngineProfile(
         version="2026.10",
         entrypoint=("llama-server",),
         uid=10001,
+        cuda="13.0",
         verified_by="its switches by the launcher of xllamacpp 2026.10 on a CPU, its log by the source of "
         "llama.cpp b11549; xllamacpp 2026.10.11549 compiled for CUDA 13.0 on one H200, 8B in Q4_0 and Q8_0; "
         "its image: not yet",

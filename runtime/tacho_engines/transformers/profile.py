@@ -26,6 +26,7 @@ PROFILE = EngineProfile(
         version="5.19",
         entrypoint=("python3", "-m", "tacho_transformers"),
         uid=65532,
+        cuda="13.0",  # of torch in requirements/torch.txt
         verified_by="transformers 5.19 with bitsandbytes 0.50, as wheels, in 16 bits, int8, fp4, nf4 and "
         "doubly quantized nf4: SmolLM2-135M on a CPU (tests/engines), 8B of random weights on an H200 "
         "with torch 2.11 (benchmarks/engines), int8 and nf4 as pods of a real node there (docs/results/h200)"

@@ -94,6 +94,7 @@ PROFILE = EngineProfile(
         version="0.32.0",
         entrypoint=("vllm", "serve"),
         uid=0,
+        cuda="13.0",  # the default build since 0.20 (vllm#42738)
         verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; "
         "as a pod of a real node there: none, bnb-nf4, compressed-tensors (docs/results/h200); none "
         "over two of them, tensor parallel (docs/results/h200/matrix.md); the image of 0.32.0 and its "

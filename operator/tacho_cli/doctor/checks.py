@@ -1,0 +1,188 @@
+"""The checks of ``tacho doctor``: from facts to findings. Pure.
+
+A check that needs what the user may not read is ``unknown``, with the missing right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tacho_cli.doctor.findings import Facts, Finding, State, UnreadError
+from tacho_cli.doctor.gpus import check_drivers, check_gpus, check_mig
+from tacho_operator.api.base import parse_quantity
+from tacho_operator.api.defaults import GPU_RESOURCE
+from tacho_operator.core.pods.claims import MANY
+
+LLMDEPLOYMENTS = "llmdeployments.tacho.dev"
+OPERATORS = "deployments"
+MONITORS = "servicemonitors.monitoring.coreos.com"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+ONE_NODE = (
+    "rancher.io/local-path", "kubernetes.io/no-provisioner", "ebs.csi.aws.com", "pd.csi.storage.gke.io",
+    "disk.csi.azure.com", "topolvm.io", "openebs.io/local", "cinder.csi.openstack.org",
+)  # fmt: skip
+"""Provisioners of volumes that one node mounts at a time: ReadWriteOnce."""
+
+
+def diagnosis(facts: Facts, network: Finding | None = None) -> list[Finding]:
+    """All findings, in the order of the checks. ``network``: of the trial; None: it was not made."""
+    found: list[Finding] = []
+    for name, check in CHECKS.items():
+        try:
+            found += (
+                Finding(check=name, state=state, message=message, next_step=step)
+                for state, message, step in check(facts)
+            )
+        except UnreadError as error:
+            step = "Ask for that right, or have a cluster administrator run tacho doctor."
+            found.append(Finding(check=name, state="unknown", message=str(error), next_step=step))
+    untried = Finding(
+        check="network policy",
+        state="unknown",
+        message="Whether this cluster enforces NetworkPolicies was not tried.",
+        next_step="tacho doctor --network-policy tries it with two pods, and deletes them.",
+    )
+    return [*found, network or untried]
+
+
+Result = tuple[State, str, str]
+"""State, message and next step."""
+
+
+def check_operator(facts: Facts) -> Iterator[Result]:
+    if facts.known(LLMDEPLOYMENTS) is None:
+        yield "fail", "The cluster has no LLMDeployments.", "Install the chart, with crds.install."
+        return
+    operators = facts.all_of(OPERATORS)
+    if not operators:
+        yield "fail", "No operator is installed.", "helm install tacho charts/tacho"
+    for item in operators:
+        name = f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
+        ready = (item.get("status") or {}).get("readyReplicas", 0)
+        wanted = (item.get("spec") or {}).get("replicas", 1)
+        step = "" if ready else f"kubectl describe deployment {item['metadata']['name']}, and its pods' logs."
+        yield ("ok" if ready else "fail"), f"Operator {name}: {ready} of {wanted} pods are ready.", step
+
+
+def check_storage(facts: Facts) -> Iterator[Result]:
+    classes = facts.all_of("storageclasses")
+    defaults = [item for item in classes if _annotation(item, DEFAULT_CLASS) == "true"]
+    if not classes:
+        yield "fail", "The cluster has no StorageClass.", "Install a provisioner, or bind claims by hand."
+    elif not defaults:
+        step = f"Name one in each claim, or annotate one with {DEFAULT_CLASS}=true."
+        yield "warn", "No StorageClass is the default.", step
+    for item in classes:
+        single = item.get("provisioner", "") in ONE_NODE
+        text = f"StorageClass {item['metadata']['name']} ({item.get('provisioner', '')})"
+        mark = ", the default" if item in defaults else ""
+        if single:
+            step = "For replicas on several nodes, take a class with ReadWriteMany, such as NFS."
+            yield "warn", f"{text}{mark}: its volumes are mounted by one node, ReadWriteOnce.", step
+        else:
+            yield "ok", f"{text}{mark}.", ""
+
+
+def check_claims(facts: Facts) -> Iterator[Result]:
+    claims = {_place(item): item for item in facts.all_of("persistentvolumeclaims")}
+    resources = facts.all_of(LLMDEPLOYMENTS)
+    if not any(_claims(raw.get("spec") or {}) for raw in resources):
+        yield "ok", "No LLMDeployment names a claim.", ""
+    for raw in resources:
+        space, name = _place(raw)
+        for claim in _claims(raw.get("spec") or {}):
+            found = claims.get((space, claim))
+            text = f"Claim {claim} of LLMDeployment {name}"
+            if found is None:
+                yield "fail", f"{text} does not exist in {space}.", "Create it, or correct its name in spec."
+                continue
+            phase = (found.get("status") or {}).get("phase", "")
+            modes = set((found.get("spec") or {}).get("accessModes") or ())
+            if phase != "Bound":
+                step = f"kubectl describe pvc {claim} -n {space} has the provisioner's events."
+                yield "warn", f"{text} is {phase or 'not bound'}.", step
+            elif (raw["spec"].get("replicas") or 1) > 1 and not modes & MANY:
+                step = "Use a claim with ReadWriteMany, or keep the pods on one node."
+                yield "warn", f"{text} is {', '.join(sorted(modes))}, for several replicas.", step
+            else:
+                yield "ok", f"{text} is bound ({', '.join(sorted(modes))}).", ""
+
+
+def _claims(spec: Mapping[str, Any]) -> list[str]:
+    """Claims of the model and the cache."""
+    uri = str((spec.get("model") or {}).get("uri", ""))
+    cache = ((spec.get("cache") or {}).get("persistentVolumeClaim") or {}).get("claimName", "")
+    model = uri.removeprefix("pvc://").partition("/")[0] if uri.startswith("pvc://") else ""
+    return [claim for claim in dict.fromkeys((model, cache)) if claim]
+
+
+def check_quotas(facts: Facts) -> Iterator[Result]:
+    quotas = facts.all_of("resourcequotas")
+    if not quotas:
+        yield "ok", "No ResourceQuota limits the namespace.", ""
+    for item in quotas:
+        space, name = _place(item)
+        status = item.get("status") or {}
+        used, hard = status.get("used") or {}, status.get("hard") or {}
+        full = [
+            f"{key} {used.get(key, 0)} of {limit}" for key, limit in hard.items() if _full(used, key, limit)
+        ]
+        text = f"Quota {name} of {space}"
+        if full:
+            state: State = "fail" if any(GPU_RESOURCE in entry for entry in full) else "warn"
+            step = "Raise the quota, or delete what uses it: pods are refused as QuotaExceeded."
+            yield state, f"{text} is used up: {', '.join(full)}.", step
+        else:
+            yield "ok", f"{text} has room.", ""
+
+
+def _full(used: Mapping[str, Any], key: str, limit: object) -> bool:
+    try:
+        return parse_quantity(str(used.get(key, 0))) >= parse_quantity(str(limit))
+    except ValueError:
+        return False
+
+
+def check_prometheus(facts: Facts) -> Iterator[Result]:
+    found = facts.known(MONITORS)
+    if found is None:
+        step = "Install the Prometheus operator, or scrape ports 9400 and 9401 by hand."
+        yield "warn", "The cluster has no ServiceMonitors: no Prometheus operator.", step
+    elif not found:
+        step = "Add one for port 9401 of the operator's Service; docs/reference/metrics.md has the series."
+        yield "warn", "No ServiceMonitor selects tacho.", step
+    else:
+        yield "ok", f"ServiceMonitor {', '.join('/'.join(_place(item)) for item in found)}.", ""
+
+
+def check_rights(facts: Facts) -> Iterator[Result]:
+    missing = [right for right, allowed in facts.rights.items() if not allowed]
+    if missing:
+        step = (
+            "Ask for the role edit in that namespace; the chart's rbac.aggregate adds LLMDeployments to it."
+        )
+        yield "warn", f"You may not: {', '.join(missing)}.", step
+    else:
+        yield "ok", f"You may: {', '.join(facts.rights)}.", ""
+
+
+def _place(item: Mapping[str, Any]) -> tuple[str, str]:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
+def _annotation(item: Mapping[str, Any], key: str) -> str:
+    return str((item["metadata"].get("annotations") or {}).get(key, ""))
+
+
+CHECKS: dict[str, Callable[[Facts], Iterator[Result]]] = {
+    "operator": check_operator,
+    "GPUs": check_gpus,
+    "driver": check_drivers,
+    "MIG": check_mig,
+    "storage": check_storage,
+    "claims": check_claims,
+    "quota": check_quotas,
+    "Prometheus": check_prometheus,
+    "rights": check_rights,
+}

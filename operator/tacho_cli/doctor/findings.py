@@ -1,0 +1,48 @@
+"""What ``tacho doctor`` reads, and what it finds. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["ok", "warn", "fail", "unknown"]
+Objects = tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The result of one check."""
+
+    check: str
+    state: State
+    message: str
+    next_step: str = ""
+
+    def to_wire(self) -> dict[str, str]:
+        found = {"check": self.check, "state": str(self.state), "message": self.message}
+        return {**found, "nextStep": self.next_step} if self.next_step else found
+
+
+class UnreadError(Exception):
+    """Objects that the user may not read; the text names the missing right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The cluster as far as the user may read it."""
+
+    objects: dict[str, Objects | UnreadError | None]
+    """By kind, as kubectl names it; None: the cluster has no such type."""
+    rights: dict[str, bool] = field(default_factory=dict)
+    """What the user may do, by ``VERB RESOURCE``."""
+
+    def known(self, kind: str) -> Objects | None:
+        """The objects of a kind; None: the cluster has no such type. Raises UnreadError."""
+        found = self.objects[kind]
+        if isinstance(found, UnreadError):
+            raise found
+        return found
+
+    def all_of(self, kind: str) -> Objects:
+        """The same, without objects where the type is absent. Raises UnreadError."""
+        return self.known(kind) or ()

@@ -1,0 +1,96 @@
+"""The work of ``tacho doctor``: reads the cluster with kubectl, checks, prints, and the exit code."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.text import Text
+
+from tacho_cli.doctor import checks
+from tacho_cli.doctor.findings import Facts, Finding, Objects, UnreadError
+from tacho_cli.doctor.trial import network_policy
+from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed
+from tacho_cli.output import Format, columns, console, plain_table, print_document
+from tacho_cli.problems import CommandError, ExitCode
+from tacho_contract.text import visible_document
+
+OPERATOR_LABELS = "app.kubernetes.io/part-of=tacho,app.kubernetes.io/component=operator"
+KINDS: dict[str, tuple[str, ...]] = {
+    checks.LLMDEPLOYMENTS: (),
+    checks.OPERATORS: ("--all-namespaces", "--selector", OPERATOR_LABELS),
+    "nodes": (),
+    "storageclasses": (),
+    "persistentvolumeclaims": (),
+    "resourcequotas": (),
+    checks.MONITORS: ("--all-namespaces", "--selector", "app.kubernetes.io/part-of=tacho"),
+}
+"""Options of the request, by kind."""
+NAMESPACED = (checks.LLMDEPLOYMENTS, "persistentvolumeclaims", "resourcequotas")
+RIGHTS = (
+    ("create", "llmdeployments.tacho.dev"),
+    ("patch", "llmdeployments.tacho.dev"),
+    ("list", "pods"),
+    ("get", "pods/log"),
+)
+_FORBIDDEN = re.compile(
+    r'cannot (?P<verb>\w+) resource "(?P<kind>[^"]+)"(?: in API group "[^"]*")?'
+    r"(?P<where> at the cluster scope| in the namespace \S+)?"
+)
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
+AT_ONCE = 4
+
+
+def execute(target: KubectlTarget, output: Format, *, try_network: bool) -> int:
+    """Prints the findings; FAILED where a check fails. Raises CommandError where no cluster answers."""
+    done = kubectl(target, "version")
+    if done.returncode:
+        raise CommandError("the cluster does not answer:", *last_lines(done.stderr))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        objects = dict(zip(KINDS, pool.map(lambda kind: read(target, kind), KINDS), strict=True))
+        allowed = pool.map(lambda right: may(target, *right), RIGHTS)
+        rights = {f"{verb} {kind}": answer for (verb, kind), answer in zip(RIGHTS, allowed, strict=True)}
+    facts = Facts(objects=objects, rights=rights)
+    found = checks.diagnosis(facts, network_policy(target, facts) if try_network else None)
+    if output is Format.table:
+        show(found)
+    else:
+        print_document({"findings": [finding.to_wire() for finding in found]}, output)
+    return ExitCode.FAILED if any(finding.state == "fail" for finding in found) else ExitCode.OK
+
+
+def read(target: KubectlTarget, kind: str) -> Objects | UnreadError | None:
+    """Objects of a kind; None: the cluster has no such type."""
+    everywhere = ("--all-namespaces",) if target.everywhere and kind in NAMESPACED else ()
+    try:
+        done = kubectl(target, "get", kind, *KINDS[kind], *everywhere)
+    except CommandError as error:
+        return UnreadError(str(error))
+    if done.returncode == 0:
+        return tuple(parsed(done.stdout or "{}").get("items") or ())
+    if "doesn't have a resource type" in done.stderr:
+        return None
+    if match := _FORBIDDEN.search(done.stderr):
+        return UnreadError(f"You lack the right: {match['verb']} {match['kind']}{match['where'] or ''}.")
+    return UnreadError(" ".join(last_lines(done.stderr)))
+
+
+def may(target: KubectlTarget, verb: str, kind: str) -> bool:
+    """Whether the user has a right in the namespace, or in all of them."""
+    everywhere = ("--all-namespaces",) if target.everywhere else ()
+    return kubectl(target, "auth", "can-i", verb, kind, *everywhere, output="").returncode == 0
+
+
+def show(found: list[Finding]) -> None:
+    """Prints the findings, a row each, with the next step below."""
+    table = plain_table()
+    columns(table, ("CHECK", "STATE", "FINDING"), wrap=("FINDING",))
+    for finding in visible_document([item.to_wire() for item in found]):
+        text = Text(finding["message"])
+        if finding.get("nextStep") and finding["state"] != "ok":
+            text.append(f"\n-> {finding['nextStep']}")
+        elif finding.get("nextStep"):
+            text.append(f" {finding['nextStep']}")
+        state = Text(finding["state"], style=COLOURS[finding["state"]])
+        table.add_row(Text(finding["check"]), state, text)
+    console().print(table)

@@ -1,0 +1,174 @@
+"""Whether the cluster enforces NetworkPolicies: two pods and a policy that admits one of two ports."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from tacho_cli.doctor.findings import Facts, Finding, State, UnreadError
+from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed
+from tacho_cli.output import say
+from tacho_cli.problems import CommandError
+from tacho_operator.core.types import Manifest
+
+CHECK = "network policy"
+PYTHON = "/opt/tacho/venv/bin/python"
+"""In the operator's image."""
+OPEN_PORT, CLOSED_PORT = 18080, 18081
+SAMPLE_INTERVAL_SECONDS = 1.0
+PATIENCE_SECONDS = 120.0
+"""For both pods: the image may have to be pulled."""
+ENFORCED, NOT_ENFORCED, UNREACHABLE = 10, 11, 12
+"""Exit codes of the client."""
+LABEL = "tacho.dev/network-policy-trial"
+SERVER = f"""
+import socket, time
+for port in ({OPEN_PORT}, {CLOSED_PORT}):
+    server = socket.create_server(("", port)); server.listen(); globals()[f"s{{port}}"] = server
+time.sleep(600)
+"""
+CLIENT = f"""
+import socket, sys, time
+def reaches(port):
+    try:
+        socket.create_connection((sys.argv[1], port), timeout=2).close()
+        return True
+    except OSError:
+        return False
+end, reached = time.monotonic() + 30, False
+while time.monotonic() < end:
+    reached = reached or reaches({OPEN_PORT})
+    if reached and not reaches({CLOSED_PORT}):
+        sys.exit({ENFORCED})
+    time.sleep(1)
+sys.exit({NOT_ENFORCED} if reached else {UNREACHABLE})
+"""
+"""Waits, as a policy takes some seconds to reach a node."""
+Outcome = tuple[State, str, str]
+OUTCOMES: dict[int, Outcome] = {
+    ENFORCED: ("ok", "This cluster enforces NetworkPolicies.", ""),
+    NOT_ENFORCED: (
+        "fail",
+        "This cluster does not enforce NetworkPolicies: any pod reaches the engines' ports.",
+        "Use a network plugin that does, such as Calico or Cilium.",
+    ),
+    UNREACHABLE: ("unknown", "The two pods did not reach each other at all.", "Check the cluster's network."),
+}
+
+
+def network_policy(target: KubectlTarget, facts: Facts) -> Finding:
+    """The finding of the trial. Both pods and the policy are deleted, whatever happens."""
+    image = operator_image(facts)
+    if not image:
+        return _unknown("The trial needs the operator's image, and no operator was found.")
+    trial = uuid.uuid4().hex[:10]
+    try:
+        return _tried(target, trial, image)
+    except CommandError as error:
+        return _unknown(str(error))
+    finally:
+        selector = ("--selector", f"{LABEL}={trial}")
+        kinds, quick = "pods,networkpolicies", ("--wait=false", "--grace-period=0", "--ignore-not-found")
+        done = kubectl(target, "delete", kinds, *selector, *quick, output="")
+        if done.returncode:
+            say(f"delete {kinds} with {LABEL}={trial} by hand: {' '.join(last_lines(done.stderr))}")
+
+
+def operator_image(facts: Facts) -> str:
+    """The image of an installed operator, which has a Python; "" without one."""
+    operators = facts.objects.get("deployments")
+    if operators is None or isinstance(operators, UnreadError) or not operators:
+        return ""
+    return str(operators[0]["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def _tried(target: KubectlTarget, trial: str, image: str) -> Finding:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    server, client = trial_pod(trial, "server", image, SERVER), f"tacho-trial-{trial}-client"
+    _create(target, policy(trial), server)
+    place = _wait(target, server["metadata"]["name"], deadline, address)
+    _create(target, trial_pod(trial, "client", image, CLIENT, place))
+    code = _wait(target, client, deadline, exit_code)
+    crashed: Outcome = ("unknown", f"The client of the trial ended with exit code {code}.", "")
+    state, message, step = OUTCOMES.get(code, crashed)
+    return Finding(check=CHECK, state=state, message=message, next_step=step)
+
+
+def _unknown(why: str) -> Finding:
+    return Finding(check=CHECK, state="unknown", message=why)
+
+
+def _create(target: KubectlTarget, *objects: dict[str, Any]) -> None:
+    document = {"apiVersion": "v1", "kind": "List", "items": objects}
+    done = kubectl(target, "create", "-f", "-", stdin=json.dumps(document))
+    if done.returncode:
+        raise CommandError("The trial's objects could not be created:", *last_lines(done.stderr))
+
+
+def _wait(target: KubectlTarget, name: str, deadline: float, value: Callable[[Manifest], Any]) -> Any:
+    """The ``value`` of the pod's status once it is not None. Raises CommandError at the deadline."""
+    while time.monotonic() < deadline:
+        done = kubectl(target, "get", "pod", name)
+        status = parsed(done.stdout).get("status") or {} if done.returncode == 0 else {}
+        if (found := value(status)) is not None:
+            return found
+        time.sleep(SAMPLE_INTERVAL_SECONDS)
+    raise CommandError(f"Pod {name} of the trial did not run within {PATIENCE_SECONDS:.0f} s.")
+
+
+def address(status: Manifest) -> str | None:
+    """The pod's address once it runs."""
+    return status.get("podIP") if status.get("phase") == "Running" else None
+
+
+def exit_code(status: Manifest) -> int | None:
+    """The exit code of the pod's container; None while it runs."""
+    for container in status.get("containerStatuses") or ():
+        if ended := (container.get("state") or {}).get("terminated"):
+            return int(ended.get("exitCode", 0))
+    return None
+
+
+def trial_pod(trial: str, role: str, image: str, program: str, *arguments: str) -> Manifest:
+    """A pod that runs a few lines of Python, as Pod Security ``restricted`` admits it."""
+    container = {
+        "name": role,
+        "image": image,
+        "command": [PYTHON, "-c", program, *arguments],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"tacho-trial-{trial}-{role}", "labels": {LABEL: trial, f"{LABEL}-role": role}},
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": int(PATIENCE_SECONDS),
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+        },
+    }
+
+
+def policy(trial: str) -> Manifest:
+    """Admits only the open port to the server's pod."""
+    selector = {"matchLabels": {LABEL: trial, f"{LABEL}-role": "server"}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": f"tacho-trial-{trial}", "labels": {LABEL: trial}},
+        "spec": {
+            "podSelector": selector,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"port": OPEN_PORT, "protocol": "TCP"}]}],
+        },
+    }

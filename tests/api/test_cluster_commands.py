@@ -1,0 +1,104 @@
+"""``tacho status``, ``doctor`` and ``report`` with a real API server: its objects, rights and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacho_cli.doctor import trial
+from tests.api.test_plan_command import gpu_node  # noqa: F401 - a fixture
+from tests.unit.cli.commands import Told, call
+from tools.cluster.handle import Cluster
+
+OPERATOR_LABELS = {"app.kubernetes.io/part-of": "tacho", "app.kubernetes.io/component": "operator"}
+
+
+@pytest.fixture
+def ask(
+    api: Cluster, namespace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The command in a namespace with two LLMDeployments."""
+    monkeypatch.setenv("PATH", f"{Path(api.binaries.path('kubectl')).parent}:/usr/bin:/bin")
+    for name in ("llama", "mistral"):
+        api.apply(
+            {
+                "apiVersion": "tacho.dev/v1alpha1",
+                "kind": "LLMDeployment",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"model": {"uri": "pvc://models/demo"}},
+            }
+        )
+
+    def told(*arguments: str, kubeconfig: Path | None = None) -> Told:
+        where = ("-n", namespace, "--kubeconfig", str(kubeconfig or api.kubeconfig))
+        return call(capsys, *arguments, *where)
+
+    return told
+
+
+def findings(told: Told) -> dict[str, list[str]]:
+    """States by check."""
+    states: dict[str, list[str]] = {}
+    for item in json.loads(told.out)["findings"]:
+        states.setdefault(item["check"], []).append(item["state"])
+    return states
+
+
+def test_resources_are_listed(ask: Any) -> None:
+    assert ask("status", "-o", "name").out.split() == [
+        "llmdeployment.tacho.dev/llama",
+        "llmdeployment.tacho.dev/mistral",
+    ]
+    assert [line.split()[0] for line in ask("status", "-o", "wide").out.splitlines()] == [
+        "NAME",
+        "llama",
+        "mistral",
+    ]
+
+
+def test_a_cluster_is_examined_with_the_rights_of_the_user(
+    api: Cluster,
+    namespace: str,
+    ask: Any,
+    gpu_node: None,  # noqa: F811
+) -> None:
+    told = ask("doctor", "-o", "json")
+    assert told.code == 3, told
+    found = findings(told)
+    assert found["claims"] == ["fail", "fail"], "the claim does not exist"
+    assert "ok" in found["GPUs"], "2 x NVIDIA-L4"
+    assert found["driver"] == ["unknown"], "no label has the CUDA version"
+    assert found["Prometheus"] == ["warn"], "this cluster has no such type"
+    assert found["rights"] == ["ok"]
+
+    told = ask("doctor", "-o", "json", kubeconfig=api.service_account_kubeconfig(namespace, "default"))
+    found = findings(told)
+    assert found["GPUs"] == found["storage"] == found["operator"] == ["unknown"]
+    assert "You lack the right: list nodes at the cluster scope." in told.out
+    assert found["rights"] == ["warn"]
+
+
+def test_the_trial_of_network_policies_leaves_nothing(
+    api: Cluster, namespace: str, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = {"name": "operator", "image": "registry.invalid/tacho:1"}
+    labels = {**OPERATOR_LABELS, "app.kubernetes.io/instance": namespace}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    api.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "tacho", "namespace": namespace, "labels": labels},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
+        }
+    )
+    monkeypatch.setattr(trial, "PATIENCE_SECONDS", 2.0)
+    told = ask("doctor", "--network-policy", "-o", "json")
+    (network,) = [item for item in json.loads(told.out)["findings"] if item["check"] == "network policy"]
+    assert network["state"] == "unknown"
+    assert "did not run within 2 s" in network["message"], "no node runs it, and Pod Security admits it"
+    left = api.get("pods,networkpolicies", "-n", namespace, "--selector", trial.LABEL)["items"]
+    assert [item for item in left if not item["metadata"].get("deletionTimestamp")] == []

@@ -1,0 +1,214 @@
+"""``tacho doctor``: findings from facts, and the trial of NetworkPolicies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_cli.doctor import trial
+from tacho_cli.doctor.checks import CHECKS, LLMDEPLOYMENTS, MONITORS, OPERATORS, diagnosis
+from tacho_cli.doctor.findings import Facts, Finding, UnreadError
+from tests.unit.cli.commands import call
+
+L4 = {
+    "nvidia.com/gpu.present": "true",
+    "nvidia.com/gpu.product": "NVIDIA-L4",
+    "nvidia.com/cuda.driver-version.major": "580",
+    "nvidia.com/cuda.driver-version.minor": "65",
+    "nvidia.com/cuda.runtime-version.major": "13",
+    "nvidia.com/cuda.runtime-version.minor": "0",
+}
+
+
+def node(
+    labels: dict[str, str] | None = None, gpus: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    offered = {"nvidia.com/gpu": "2"} if gpus is None else gpus
+    return {
+        "metadata": {"name": "n1", "labels": L4 | (labels or {})},
+        "spec": more.get("spec", {}),
+        "status": {
+            "allocatable": offered,
+            "capacity": more.get("capacity", offered),
+            "conditions": [{"type": "Ready", "status": more.get("ready", "True")}],
+        },
+    }
+
+
+def named(name: str, space: str = "ml", **more: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": space}, **more}
+
+
+OPERATOR = named(
+    "tacho",
+    "tacho-system",
+    spec={"replicas": 1, "template": {"spec": {"containers": [{"image": "reg/tacho:1"}]}}},
+    status={"readyReplicas": 1},
+)
+DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
+NFS = {"metadata": {"name": "nfs", "annotations": DEFAULT}, "provisioner": "nfs.csi.k8s.io"}
+CLAIM = named("models", spec={"accessModes": ["ReadWriteOnce"]}, status={"phase": "Bound"})
+MODEL = named("mistral", spec={"model": {"uri": "pvc://models/m"}})
+TWO = MODEL | {"spec": MODEL["spec"] | {"replicas": 2}}
+OLD = {"nvidia.com/cuda.runtime-version.major": "12"}
+FORBIDDEN = (
+    'Error from server (Forbidden): nodes is forbidden: User "x" cannot list resource "nodes" in API group '
+    '"" at the cluster scope'
+)
+HEALTHY: dict[str, Any] = {
+    LLMDEPLOYMENTS: (MODEL,),
+    OPERATORS: (OPERATOR,),
+    "nodes": (node(),),
+    "storageclasses": (NFS,),
+    "persistentvolumeclaims": (CLAIM,),
+    "resourcequotas": (),
+    MONITORS: (named("tacho"),),
+}
+
+
+def full(key: str, used: str, hard: str) -> dict[str, Any]:
+    return named("q", status={"used": {key: used}, "hard": {key: hard}})
+
+
+def found(check: str, **changes: Any) -> list[tuple[str, str]]:
+    """(state, message) of one check, of a healthy cluster with changes."""
+    objects = HEALTHY | {
+        (LLMDEPLOYMENTS if key == "models" else key): value for key, value in changes.items()
+    }
+    rights = {"create llmdeployments.tacho.dev": True}
+    return [
+        (item.state, item.message)
+        for item in diagnosis(Facts(objects=objects, rights=rights))
+        if item.check == check
+    ]
+
+
+def test_a_healthy_cluster_has_no_complaint() -> None:
+    findings = diagnosis(
+        Facts(objects=HEALTHY, rights={"list pods": True}), Finding(check="n", state="ok", message="m")
+    )
+    assert {item.state for item in findings} == {"ok"}
+    assert {item.check for item in findings} == {*CHECKS, "n"}
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "state", "words"),
+    [
+        ("operator", {"models": None}, "fail", "no LLMDeployments"),
+        ("operator", {OPERATORS: ()}, "fail", "No operator is installed"),
+        ("operator", {OPERATORS: (OPERATOR | {"status": {}},)}, "fail", "0 of 1 pods"),
+        ("GPUs", {"nodes": ()}, "warn", "models run on CPUs"),
+        ("GPUs", {"nodes": (node(gpus={}),)}, "fail", "has a GPU and offers none"),
+        ("GPUs", {"nodes": (node(capacity={"nvidia.com/gpu": "8"}),)}, "warn", "nvidia.com/gpu 2 of 8"),
+        ("GPUs", {"nodes": (node(spec={"unschedulable": True}),)}, "warn", "is cordoned"),
+        ("GPUs", {"nodes": (node(ready="False"),)}, "warn", "is not ready"),
+        ("driver", {"nodes": (node(OLD),)}, "warn", "supports CUDA 12.0"),
+        ("MIG", {"nodes": (node({"nvidia.com/mig.config.state": "failed"}),)}, "fail", "node n1 failed"),
+        ("MIG", {"nodes": (node({"nvidia.com/mig.config.state": "pending"}),)}, "warn", "is pending"),
+        ("MIG", {"nodes": (node(gpus={"nvidia.com/mig-1g.10gb": "7"}),)}, "ok", "7 x nvidia.com/mig-1g.10gb"),
+        ("storage", {"storageclasses": ()}, "fail", "no StorageClass"),
+        ("storage", {"storageclasses": ({**NFS, "metadata": {"name": "nfs"}},)}, "warn", "is the default"),
+        ("storage", {"storageclasses": (NFS | {"provisioner": "ebs.csi.aws.com"},)}, "warn", "ReadWriteOnce"),
+        ("claims", {"persistentvolumeclaims": ()}, "fail", "does not exist in ml"),
+        ("claims", {"persistentvolumeclaims": (CLAIM | {"status": {}},)}, "warn", "not bound"),
+        ("claims", {"models": (TWO,)}, "warn", "several replicas"),
+        ("quota", {"resourcequotas": (full("requests.nvidia.com/gpu", "4", "4"),)}, "fail", "gpu 4 of 4"),
+        ("quota", {"resourcequotas": (full("memory", "2048Mi", "2Gi"),)}, "warn", "memory 2048Mi of 2Gi"),
+        ("Prometheus", {MONITORS: None}, "warn", "no Prometheus operator"),
+        ("Prometheus", {MONITORS: ()}, "warn", "No ServiceMonitor selects"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_found(check: str, changes: dict[str, Any], state: str, words: str) -> None:
+    assert any(one == state and words in message for one, message in found(check, **changes))
+
+
+def test_gpus_without_labels_cannot_be_planned_for() -> None:
+    bare = node()
+    bare["metadata"]["labels"] = {}
+    assert found("GPUs", nodes=(bare,))[0][0] == "fail"
+    assert found("driver", nodes=(bare,))[0] == (
+        "unknown",
+        "Driver unknown of n1: no label has its CUDA version.",
+    )
+
+
+def test_the_right_that_lacks_is_named_by_each_check_that_needs_it() -> None:
+    lacking = UnreadError("You lack the right: list nodes at the cluster scope.")
+    for check in ("GPUs", "driver", "MIG"):
+        assert found(check, nodes=lacking) == [("unknown", str(lacking))]
+    assert found("storage", nodes=lacking)[0][0] == "ok"
+    refused = diagnosis(Facts(objects=HEALTHY, rights={"create x": True, "get pods/log": False}))
+    (rights,) = [item for item in refused if item.check == "rights"]
+    assert (rights.state, rights.message) == ("warn", "You may not: get pods/log.")
+
+
+@given(st.dictionaries(st.sampled_from(sorted(HEALTHY)), st.sampled_from([(), None, UnreadError("no")])))
+def test_any_cluster_is_judged_by_every_check(changes: dict[str, Any]) -> None:
+    findings = diagnosis(Facts(objects=HEALTHY | changes, rights={}))
+    assert {item.check for item in findings} == {*CHECKS, "network policy"}
+    assert all(item.next_step for item in findings if item.state in ("fail", "warn"))
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubectl whose pods run with the address 10.0.0.1 and end with the code in ``code``."""
+    running = json.dumps({"status": {"phase": "Running", "podIP": "10.0.0.1"}})
+    ended = '{"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": %s}}}]}}'
+    script = tmp_path / "kubectl"
+    script.write_text(f"""#!/bin/sh
+echo "$@" >> {tmp_path}/asked
+case "$*" in
+*" create -f "*) cat >> {tmp_path}/created;;
+*" get pod "*client*) printf '{ended}' $(cat {tmp_path}/code);;
+*" get pod "*) echo '{running}';;
+*" get deployments "*) echo '{json.dumps({"items": [OPERATOR]})}';;
+*" get nodes "*) echo '{FORBIDDEN}' >&2; exit 1;;
+*" get servicemonitors"*) echo "error: the server doesn't have a resource type" >&2; exit 1;;
+*) echo '{{"items": []}}';;
+esac
+""")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [(trial.ENFORCED, "ok"), (trial.NOT_ENFORCED, "fail"), (trial.UNREACHABLE, "unknown"), (1, "unknown")],
+)
+def test_the_trial_tells_and_cleans_up(
+    kubectl: Path, capsys: pytest.CaptureFixture[str], code: int, state: str
+) -> None:
+    (kubectl / "code").write_text(str(code))
+    told = call(capsys, "doctor", "-n", "ml", "--network-policy", "-o", "json")
+    findings = {item["check"]: item for item in json.loads(told.out)["findings"]}
+    assert findings["network policy"]["state"] == state
+    assert findings["GPUs"]["message"] == "You lack the right: list nodes at the cluster scope."
+    assert told.code == 3, "there is no StorageClass"
+    calls = (kubectl / "asked").read_text().splitlines()
+    assert "delete pods,networkpolicies --selector tacho.dev/network-policy-trial=" in calls[-1]
+    assert (kubectl / "created").read_text().count("reg/tacho:1") == 2
+
+
+def test_an_interrupted_trial_is_cleaned_up(
+    kubectl: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial, "address", interrupted)
+    assert call(capsys, "doctor", "--network-policy").code == 130
+    assert " delete pods,networkpolicies " in (kubectl / "asked").read_text().splitlines()[-1]
+
+
+def test_the_table_has_a_state_and_a_step_for_each_finding(
+    kubectl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = call(capsys, "doctor")
+    assert "GPUs" in told.out
+    assert "-> Install a provisioner" in told.out
+    assert not (kubectl / "created").exists(), "nothing is created without --network-policy"
