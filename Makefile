@@ -154,7 +154,7 @@ nightly-engines: $(STAMP)
 	$(PYTEST) -m nightly tests/engines tests/e2e/test_engines.py
 
 nightly-autoscaling: $(STAMP)
-	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py
+	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py tests/e2e/test_default_scaling.py
 
 nightly-e2e: $(STAMP)
 	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py

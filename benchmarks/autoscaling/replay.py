@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.autoscaling import bounds
 from tacho_contract.measurement import Workload
@@ -64,7 +64,7 @@ LEAST, MOST = 1, 6
 UP = Rules(window_seconds=0, paces=(Pace(kind="Pods", value=3, period_seconds=4),))
 DOWN = Rules(window_seconds=10, paces=(Pace(kind="Pods", value=1, period_seconds=4),))
 BLIND = ("killed", "cut", "killed", "killed", "hanging")
-"""What became of the operator, its network or a pod, in order of time."""
+"""What became of the operator, its network or a pod, in order of time, where a recording does not say it."""
 HANG_SECONDS = 60.0
 LEAST_WHILE_HANGING, LASTING_SECONDS = 2, 12.0
 """The test's minReplicas from the hanging's begin on, and for how long before its end they are 1 again."""
@@ -223,7 +223,9 @@ def run(
     def factory(setting: Setting) -> SimulatedPolicy:
         if followed:
             return AsTheyWent(Followed(recorded["moments"]), times, followed=True)
-        model = tacho.Tacho(setting, partial(_asked, recorded), period_seconds=recorded["period_s"])
+        model = tacho.Tacho(
+            setting, partial(_asked, recorded, ttft_seconds), period_seconds=recorded["period_s"]
+        )
         return AsTheyWent(model, times, followed=False)
 
     hung = None
@@ -232,13 +234,10 @@ def run(
         hung = next(
             (p for item, p in zip(requests, pods, strict=True) if item["pod"] == recorded["hung"]), None
         )
-    blind = [(begin, until) for begin, until in recorded.get("blind", ())]
     faults = Faults(
-        scaler_outages=()
-        if followed
-        else tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "killed"),
-        metrics_outages=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "cut"),
-        hanging=tuple((span[0], hung) for span, kind in zip(blind, BLIND, strict=False) if kind == "hanging"),
+        scaler_outages=() if followed else tuple(_spans(recorded, "killed")),
+        metrics_outages=tuple(_spans(recorded, "cut")),
+        hanging=tuple((begins, hung) for begins, _ in _spans(recorded, "hanging")),
         unanswered_seconds=0.0 if followed else TIMEOUT_SECONDS,
         hang_seconds=HANG_SECONDS,
         hang_resumes=True,
@@ -248,13 +247,48 @@ def run(
     return simulate(trace, setting, factory, seed=seed, faults=faults, assigned_pods=pods), trace
 
 
-def _asked(recorded: dict[str, Any], now: float) -> ScalingPolicy:
+def _spans(recorded: dict[str, Any], kind: str) -> list[bounds.Span]:
+    """When that went wrong."""
+    kinds = recorded.get("blind_kinds", BLIND)
+    return [
+        (span[0], span[1]) for span, of in zip(recorded.get("blind", ()), kinds, strict=False) if of == kind
+    ]
+
+
+def _asked(recorded: dict[str, Any], ttft_seconds: float, now: float) -> ScalingPolicy:
     """What the test had the resource ask for at a time."""
-    spans = zip(recorded.get("blind", ()), BLIND, strict=False)
-    hanging = any(kind == "hanging" and span[0] <= now < span[1] - LASTING_SECONDS for span, kind in spans)
+    if recorded.get("default"):  # nothing but bounds and the SLO
+        return ScalingPolicy(bounds=Bounds(least=LEAST, most=MOST), ttft_seconds=ttft_seconds)
+    hanging = any(begins <= now < ends - LASTING_SECONDS for begins, ends in _spans(recorded, "hanging"))
     return ScalingPolicy(
         bounds=Bounds(least=LEAST_WHILE_HANGING if hanging else LEAST, most=MOST), up=UP, down=DOWN
     )
+
+
+class Beside(NamedTuple):
+    """A run of the cluster or of the simulator."""
+
+    kept_percent: float
+    """SLO attainment."""
+    gpu_seconds: float
+    """Replicas that were requested, times seconds."""
+
+
+def beside(recorded: dict[str, Any], ttft_seconds: float, seeds: int) -> tuple[Beside, Beside]:
+    """The recorded run, and of the simulated ones that whose replicas are the nearest at the recorded looks:
+    when in its period the operator looked is not known otherwise."""
+    requests, moments = recorded["requests"], recorded["moments"]
+    kept = sum(item["ttft_s"] is not None and item["ttft_s"] <= ttft_seconds for item in requests)
+    last = max(item["time_s"] for item in requests)
+    ends = [min(last, moment["time_s"]) for moment in (*moments[1:], {"time_s": last})]
+    spent = sum(
+        moment["replicas"] * max(0.0, end - moment["time_s"])
+        for moment, end in zip(moments, ends, strict=True)
+    )
+    found = [run(recorded, ttft_seconds, seed, unverified=False)[0] for seed in range(seeds)]
+    nearest = min(found, key=lambda result: compared(recorded, result)["meanOff"])
+    simulated = Beside(100 * nearest.slo_attainment, 3600 * nearest.gpu_hours)
+    return Beside(100 * kept / len(requests), spent), simulated
 
 
 def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
@@ -272,6 +306,7 @@ def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
     return {
         "sharePercent": 100 * sum(item <= 1 for item in off) / len(off),
         "mostOff": max(off),
+        "meanOff": mean(off),
         "mostOffWithinALook": max(nearly),
         "keptPercent": 100 * result.slo_attainment,
     }

@@ -6,7 +6,8 @@ from typing import Any
 
 from tests.e2e.claims import filled
 from tests.e2e.conftest import Installed
-from tests.e2e.resource import example
+from tests.e2e.load import Arrivals, service_url
+from tests.e2e.resource import Llmd, example
 
 INPUT_TOKENS, OUTPUT_TOKENS = 128, 16
 ENGINE = (
@@ -39,3 +40,10 @@ def mock(tacho: Installed, *arguments: str, **spec: Any) -> dict[str, Any]:
         "probe": {"budgetSeconds": 40, "timeoutSeconds": 180},
     }
     return example(**(own | spec))
+
+
+def arrivals_at(llmd: Llmd) -> Arrivals:
+    """Requests of the mock's lengths to the resource's Service; none yet."""
+    body = {"model": "mine", "prompt": list(range(INPUT_TOKENS)), "max_tokens": OUTPUT_TOKENS}
+    url = service_url(llmd, "/v1/completions")
+    return Arrivals(url, {**body, "ignore_eos": True}, input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS)

@@ -16,8 +16,8 @@ from benchmarks.autoscaling.bounds import Allowed, starts, violations, write
 from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS
 from tests.e2e.conftest import INSECURE_HUB, Installed
 from tests.e2e.faults import hang, kill_operator, no_loads
-from tests.e2e.load import Arrivals, service_url
-from tests.e2e.mocks import INPUT_TOKENS, OUTPUT_TOKENS, fill_model, mock
+from tests.e2e.load import Arrivals
+from tests.e2e.mocks import INPUT_TOKENS, OUTPUT_TOKENS, arrivals_at, fill_model, mock
 from tests.e2e.resource import Llmd, eventually
 from tests.e2e.trajectory import Plan, Watch
 from tools import lab
@@ -103,11 +103,7 @@ def measured_cleanly(llmd: Llmd) -> None:
 
 @pytest.fixture
 def arrivals(serving: Llmd) -> Iterator[Arrivals]:
-    body = {"model": "mine", "prompt": list(range(INPUT_TOKENS)), "max_tokens": OUTPUT_TOKENS}
-    url = service_url(serving, "/v1/completions")
-    found = Arrivals(
-        url, {**body, "ignore_eos": True}, input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS
-    )
+    found = arrivals_at(serving)
     with found.running():
         yield found
 
@@ -146,6 +142,7 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
             "cold_start_s": cold_start_seconds,
             "period_s": PERIOD_SECONDS,
             "blind": watch.blind,
+            "blind_kinds": watch.blind_kinds,
             "hung": watch.hung,
         }
         place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
@@ -202,11 +199,11 @@ def lasts(watch: Watch, seconds: float) -> int:
 def lasts_while_nobody_can_look(llmd: Llmd, tacho: Installed, plan: Plan, watch: Watch) -> None:
     """An operator that is killed, and then a minute without loads in which the need falls: nothing goes."""
     had = watch.latest.replicas
-    with watch.blindness():
+    with watch.blindness("killed"):
         kill_operator(tacho)
     assert lasts(watch, WINDOW_SECONDS) >= min(had, 4)
     needed = plan.need(watch.latest.time_s)
-    with watch.blindness(), no_loads(tacho.cluster):
+    with watch.blindness("cut"), no_loads(tacho.cluster):
         lasts(watch, 10)
         plan.offer(LITTLE)
         assert lasts(watch, 50) >= needed
@@ -217,7 +214,7 @@ def gives_up_what_is_not_needed(tacho: Installed, watch: Watch) -> None:
     """One replica at a time, and the operator is killed after the first."""
     had = watch.latest.replicas
     eventually("the first that goes", lambda: watch.latest.replicas < had or None)
-    with watch.blindness():
+    with watch.blindness("killed"):
         kill_operator(tacho)
     watch.until("one replica again", 1)
 
@@ -226,7 +223,7 @@ def grows_while_the_operator_is_killed(tacho: Installed, plan: Plan, watch: Watc
     """After it has asked for a replica and before that one serves."""
     plan.offer(SOME)
     eventually("a second replica that is wanted", lambda: watch.latest.replicas >= 2 or None)
-    with watch.blindness():
+    with watch.blindness("killed"):
         kill_operator(tacho)
     eventually("the second replica", lambda: watch.latest.ready >= 2 or None)
 
@@ -236,7 +233,7 @@ def does_not_count_on_a_pod_that_hangs(llmd: Llmd, plan: Plan, watch: Watch) -> 
     bound(llmd, 2)
     plan.offer(LITTLE)
     watch.until("two replicas", 2)
-    with watch.blindness():
+    with watch.blindness("hanging"):
         pod = llmd.pods()[0]
         watch.hung = pod["metadata"]["name"]
         hang(pod, HANG_SECONDS, meanwhile_seconds=8)

@@ -55,6 +55,8 @@ class Watch:
         self.moments: list[Moment] = []
         self.blind: list[Span] = []
         """When the scaler could not see, or not act."""
+        self.blind_kinds: list[str] = []
+        """What went wrong in each of them: killed, cut or hanging."""
         self.hung: str | None = None
         """The pod that was made to hang."""
         self._llmd, self._arrivals = llmd, arrivals
@@ -95,13 +97,14 @@ class Watch:
         eventually(what, look)
 
     @contextlib.contextmanager
-    def blindness(self) -> Iterator[None]:
-        """The scaler cannot see while the block lasts."""
+    def blindness(self, kind: str) -> Iterator[None]:
+        """The scaler cannot see while the block lasts: killed, cut or hanging."""
         begun = self._arrivals.seconds
         try:
             yield
         finally:
             self.blind.append((begun, self._arrivals.seconds))
+            self.blind_kinds.append(kind)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from benchmarks.autoscaling.replay import (
     MODEL,
     AsTheyWent,
     Followed,
+    beside,
     compared,
     dealt,
     run,
@@ -138,3 +139,36 @@ def test_a_recording_is_replayed_up_to_before_the_pod_that_hangs_has_answered() 
     result, trace = run(recorded, IN_TIME_SECONDS, seed=0, unverified=False)
     assert len(trace) == len(recorded["requests"])
     assert compared(recorded, result)["mostOffWithinALook"] <= 1
+
+
+def test_what_a_run_cost_and_kept_is_beside_its_simulation() -> None:
+    """Two requests of three are in time, by 1 replica for 3 s and 2 for 4 s. Later looks do not count."""
+    shape = {"input_tokens": 128, "output_tokens": 16, "pod": None}
+    times = ((0.0, 0.1), (3.0, 0.1), (7.0, 2.5))
+    looks = ((0.0, 1), (3.0, 2), (9.0, 6))
+    recorded = {
+        "default": True,
+        "cold_start_s": 1.0,
+        "period_s": 10.0,
+        "moments": [
+            {"time_s": at, "replicas": count, "ready": count, "arrivals": 0, "in_flight": 0}
+            for at, count in looks
+        ],
+        "requests": [{"time_s": at, "sent_s": at, "ttft_s": ttft, **shape} for at, ttft in times],
+    }
+    cluster, simulated = beside(recorded, IN_TIME_SECONDS, seeds=2)
+    assert cluster == (pytest.approx(100 * 2 / 3), 1 * 3.0 + 2 * 4.0)
+    assert simulated == (100.0, 7.0)
+
+
+def test_what_went_wrong_is_as_recorded() -> None:
+    recorded = json.loads((RECORDED / "clean.json").read_text())
+    kinds = ("killed", "cut", "killed", "killed", "hanging")
+    told = recorded | {"blind_kinds": kinds}
+    assert run(told, IN_TIME_SECONDS, 0, unverified=False) == run(
+        recorded, IN_TIME_SECONDS, 0, unverified=False
+    )
+    other = recorded | {"blind_kinds": ("cut",) * 5}
+    assert run(other, IN_TIME_SECONDS, 0, unverified=False) != run(
+        recorded, IN_TIME_SECONDS, 0, unverified=False
+    )
