@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tools.cluster.handle import Cluster
-from tools.harness.operating import FACTS, resource
-from tools.harness.operator_process import Kubelet, eventually
+from tools.harness.operating import resource
+from tools.harness.operator_process import eventually
 
 
 def _resources(limits: dict[str, str], **requests: str) -> dict[str, Any]:
@@ -28,9 +28,7 @@ INVALID = {
 
 
 @pytest.mark.usefixtures("operator", "claim")
-def test_what_the_api_server_refuses_is_a_condition_with_its_words(
-    api: Cluster, namespace: str, kubelet: Kubelet
-) -> None:
+def test_what_the_api_server_refuses_is_a_condition_with_its_words(api: Cluster, namespace: str) -> None:
     limits = {"type": "Container", "max": {"memory": "3Gi"}}
     small = {"kind": "LimitRange", "metadata": {"name": "small", "namespace": namespace}}
     api.apply({"apiVersion": "v1", **small, "spec": {"limits": [limits]}})
@@ -38,8 +36,6 @@ def test_what_the_api_server_refuses_is_a_condition_with_its_words(
         document = resource(namespace, **spec)
         document["metadata"]["name"] = name
         api.apply(document)
-    for _ in INVALID:
-        kubelet.finish_inspection(FACTS)
 
     def conditions(name: str) -> dict[str, dict[str, Any]]:
         status = api.get("llmd", name, "-n", namespace).get("status") or {}
@@ -55,5 +51,5 @@ def test_what_the_api_server_refuses_is_a_condition_with_its_words(
         assert found["Stalled"]["reason"] == reason, found
         assert words in found["Stalled"]["message"]
         assert (found["Ready"]["status"], found["Reconciling"]["status"]) == ("False", "False")
-    for kind in ("controllerrevisions", "deployments"):
-        assert api.get(kind, "-n", namespace)["items"] == [], "nothing is downloaded for what cannot start"
+    for kind in ("controllerrevisions", "deployments", "pods"):
+        assert api.get(kind, "-n", namespace)["items"] == [], "nothing is read for what cannot start"

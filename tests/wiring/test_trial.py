@@ -7,15 +7,17 @@ from typing import Any, cast
 import pytest
 
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.types import Trial
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.trial import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, RevisionTrials
+from tacho_operator.shell.trial import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Trials
 from tests.wiring.reconciling import KEY, Server, conditions, inspected_world, reconciler
 from tools.harness.resources import CONFIG, NOW, facts
 from tools.harness.world import MOCK_SPEC, World
 
-DEPLOYMENT, POD = {"kind": "Deployment"}, {"kind": "Pod"}
+DEPLOYMENT = {"kind": "Deployment", "metadata": {"name": "r"}}
+POD = {"kind": "Pod", "metadata": {"name": "r-trial"}}
 WRONG = Invalid(422, 'Pod "x" is invalid: spec.a: Invalid value')
 TOO_LARGE = Forbidden(403, 'pods "x" is forbidden: maximum memory usage per Container is 1Gi')
 
@@ -32,8 +34,13 @@ class TrialServer:
             raise self.error
 
 
-def trials(server: TrialServer) -> RevisionTrials:
-    return RevisionTrials(cast(Kube, server), clock=lambda: server.now)
+def revision(name: str) -> Trial:
+    held = frozenset({("Deployment", name)})
+    return Trial(name=name, key=name, manifests=(DEPLOYMENT, POD), withheld=held, replaces=True)
+
+
+def trials(server: TrialServer) -> Trials:
+    return Trials(cast(Kube, server), clock=lambda: server.now)
 
 
 async def test_a_refused_revision_is_tried_again_after_a_pause_that_doubles() -> None:
@@ -43,15 +50,15 @@ async def test_a_refused_revision_is_tried_again_after_a_pause_that_doubles() ->
     for tried in range(1, 9):
         server.now = due
         for _ in range(5):
-            refusal = await found(KEY, "r-1", (DEPLOYMENT, POD))
+            refusal = await found(KEY, revision("r-1"))
             assert refusal is not None
             assert (refusal.kind, refusal.name, refusal.invalid) == ("Pod", "r-1", True)
             assert server.tried == tried
         due, pause = server.now + pause, min(LONGEST_PAUSE_SECONDS, 2 * pause)
-    assert await found(KEY, "r-2", (DEPLOYMENT, POD)) is not None
+    assert await found(KEY, revision("r-2")) is not None
     assert server.tried == 9, "another revision is tried at once"
     server.error = None
-    assert await found(KEY, "r-3", (DEPLOYMENT, POD)) is None
+    assert await found(KEY, revision("r-3")) is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,7 @@ async def test_a_refused_revision_is_tried_again_after_a_pause_that_doubles() ->
     ],
 )
 async def test_a_quota_and_a_taken_name_hold_no_revision_up(error: ApiError) -> None:
-    assert await trials(TrialServer(error))(KEY, "r-1", (DEPLOYMENT, POD)) is None
+    assert await trials(TrialServer(error))(KEY, revision("r-1")) is None
 
 
 @pytest.mark.parametrize(
@@ -127,3 +134,60 @@ async def test_a_trial_without_an_answer_holds_up_the_revision_alone() -> None:
         told = conditions(server)["Reconciling"][1] == "Retrying"
         assert told is (attempt >= module.UNANSWERED_TRIES)
     assert conditions(server)["Stalled"][0] == "False"
+
+
+QUOTA = Forbidden(403, 'pods "x" is forbidden: exceeded quota: few, requested: pods=1')
+
+
+def early(*, needs_quota: bool = True) -> Trial:
+    held = frozenset({("Pod", "inspect")})
+    return Trial(name="smol-trial", key="k", manifests=(POD,), withheld=held, needs_quota=needs_quota)
+
+
+@pytest.mark.parametrize(
+    ("error", "needs_quota", "refused"),
+    [
+        (TOO_LARGE, True, True),
+        (QUOTA, True, True),
+        (QUOTA, False, False),
+        (Forbidden(403, 'pods "x" is forbidden: minimum memory usage per Container is 2Gi'), True, False),
+        (Forbidden(403, "memory max limit to request ratio per Container is 1"), True, False),
+    ],
+)
+async def test_before_a_plan_what_the_plan_may_change_is_no_refusal(
+    error: ApiError, needs_quota: bool, refused: bool
+) -> None:
+    found = await trials(TrialServer(error))(KEY, early(needs_quota=needs_quota))
+    assert (found is not None) is refused
+
+
+async def test_an_accepted_trial_is_not_repeated() -> None:
+    server = TrialServer()
+    found = trials(server)
+    for _ in range(3):
+        assert await found(KEY, early()) is None
+    assert server.tried == 1
+    found.forget(KEY)
+    await found(KEY, early())
+    assert server.tried == 2
+
+
+async def test_a_refused_pod_is_told_before_its_model_is_inspected_and_inspected_once_it_is_accepted() -> (
+    None
+):
+    world = World(MOCK_SPEC, resourceVersion="1")
+    world.raw["status"] = {"observedGeneration": 1}
+    server = Server(world)
+    server.refuses, server.refuses_trial_of, server.error = False, "Pod", QUOTA
+    reconcile = reconciler(server)
+    delay = await reconcile(KEY)
+    assert "Pod" not in server.created
+    assert conditions(server)["Planned"][:2] == ("False", "QuotaExceeded")
+    assert "few" in conditions(server)["Planned"][2]
+    assert delay is not None
+    assert delay <= module.REFUSED_RETRY_SECONDS
+    server.refuses_trial_of = ""
+    reconcile = reconciler(server)  # which remembers no refusal
+    await reconcile(KEY)
+    assert "Pod" in server.created
+    assert conditions(server)["Planned"][:2] == ("Unknown", "Inspecting")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tacho_contract import codec
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import marker_pod
 from tacho_operator.core.manifests.objects import (
@@ -16,11 +17,13 @@ from tacho_operator.core.manifests.objects import (
     network_policy,
     service,
 )
+from tacho_operator.core.manifests.unplanned_pod import unplanned_pod_template
+from tacho_operator.core.names import digest
 from tacho_operator.core.pods.view import references, views
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.inspection import Inspection, cached, facts_key
 from tacho_operator.core.revisions.runtime_image import recorded
-from tacho_operator.core.types import Config, Manifest, Observed, Reference
+from tacho_operator.core.types import Config, Manifest, Observed, Reference, Trial
 
 REVISIONS_KEPT = 5
 VICTIM_COST = "-1"
@@ -60,18 +63,45 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
     return tuple(item for item in found if (item["kind"], _name(item)) not in taken)
 
 
-def to_try(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Manifest, ...]:
-    """Deployment and pod of a revision that is about to be made. The pod is like those that the Deployment's
-    controller will create."""
+def to_try(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) -> Trial | None:
+    """Deployment and pod of a revision that is about to be made; before inspection, the pod as far as spec
+    tells. The pod is like those that the Deployment's controller will create."""
     resource, planning = observed.resource, reconcile_plan.planning
     revision = planning.revision
-    if revision is None or not planning.apply or not reconcile_plan.rollout.replicas:
-        return ()
+    if revision is None:
+        return _early_trial(observed, config, reconcile_plan)
+    if not planning.apply or not reconcile_plan.rollout.replicas:
+        return None
     name, template = revision.name, revision.pod_template
     made = deployment(resource, revision.plan, revision=name, pod_template=template, replicas=1)
+    return Trial(
+        name=name,
+        key=name,
+        manifests=(made, _pod(resource, name, template)),
+        withheld=frozenset({("ControllerRevision", name), ("Deployment", name)}),
+        replaces=True,
+    )
+
+
+def _early_trial(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) -> Trial | None:
+    """The trial that precedes an inspect pod. Quota counts where no pod of the resource holds any of it."""
+    resource, inspection = observed.resource, reconcile_plan.planning.inspection
+    if inspection is None or not inspection.apply:
+        return None
+    pod = _pod(resource, resource.metadata.name, unplanned_pod_template(resource, config))
+    return Trial(
+        name=_name(pod),
+        key=digest(pod),
+        manifests=(pod,),
+        withheld=frozenset((item["kind"], _name(item)) for item in inspection.apply),
+        needs_quota=not observed.deployments and reconcile_plan.replicas > 0,
+    )
+
+
+def _pod(resource: LLMDeployment, name: str, template: Manifest) -> Manifest:
     pod = child(resource, "v1", "Pod", f"{name}-trial", spec=template["spec"])
     pod["metadata"] |= template["metadata"]
-    return made, pod
+    return pod
 
 
 def _facts(observed: Observed, reconcile_plan: ReconcilePlan) -> dict[str, str]:

@@ -58,7 +58,7 @@ def decide(
     status = build_status(snapshot, now)
     return ReconcileDecision(
         apply=to_apply(observed, config, reconcile_plan),
-        trial=to_try(observed, reconcile_plan),
+        trial=to_try(observed, config, reconcile_plan),
         delete=to_delete(observed, reconcile_plan),
         deletion_costs=deletion_costs(observed),
         status=status,

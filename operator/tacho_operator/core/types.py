@@ -217,13 +217,29 @@ class ResourceEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Objects to try by server-side dry run before others are made."""
+
+    name: str
+    """The revision, or the pod where none is planned yet."""
+    key: str
+    """Two trials with the same key are one, and accepted once."""
+    manifests: tuple[Manifest, ...]
+    withheld: frozenset[tuple[str, str]]
+    """Kind and name of the children that are not made while the trial is refused."""
+    replaces: bool = False
+    """It is the successor of a Deployment, none of which is deleted while the trial is refused."""
+    needs_quota: bool = False
+    """Without room in the quota it is refused; else a pod may wait for room later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileDecision:
     """All effects of one reconcile pass; executing an unchanged one sends no mutating request."""
 
     apply: tuple[Manifest, ...] = ()
     """Complete desired children, in order of creation."""
-    trial: tuple[Manifest, ...] = ()
-    """Deployment and pod of a revision that is about to be made, to be tried before it is."""
+    trial: Trial | None = None
     delete: tuple[Reference, ...] = ()
     deletion_costs: Mapping[str, str] = field(default_factory=dict)
     """Deletion-cost annotation by pod name, set before any object is applied."""

@@ -42,14 +42,12 @@ from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
-from tacho_operator.shell.trial import RevisionTrials
+from tacho_operator.shell.trial import Trials
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
 REFUSED_RETRY_SECONDS = 30.0
-REVISION_KINDS = frozenset({"ControllerRevision", "Deployment"})
-"""Children that have the name of their revision."""
 UNANSWERED_TRIES = 3
 """Tries in a row that the API server has not answered before status says so."""
 SEEN_SECONDS = 10.0
@@ -93,7 +91,7 @@ class Reconciler:
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
         """Kind and name of each desired child that was live or was applied in the last reconcile."""
-        self._trials = RevisionTrials(kube)
+        self._trials = Trials(kube)
         self._rewrites = Rewrites()
         self._unanswered: dict[Key, int] = {}
         """Reconciles in a row that an error of the API server ended."""
@@ -190,14 +188,13 @@ class Reconciler:
     async def _execute(
         self, key: Key, kube: Kube, observed: Observed, decision: ReconcileDecision
     ) -> ExecuteResult:
-        """Carries the decision out. A revision that the API server refuses is not made, and no Deployment is
-        deleted for it."""
-        if not decision.trial or not decision.apply:
+        """Carries the decision out, without what a refused trial withholds."""
+        trial = decision.trial
+        if trial is None or not decision.apply:
             return await execute(kube, observed, decision, self._rewrites)
-        revision = decision.trial[0]["metadata"]["name"]
         refusal, error = None, None
         try:
-            refusal = await self._trials(key, revision, decision.trial)
+            refusal = await self._trials(key, trial)
         except ApiError as failed:
             error = failed
         if refusal is None and error is None:
@@ -207,16 +204,19 @@ class Reconciler:
             apply=tuple(
                 item
                 for item in decision.apply
-                if item["metadata"]["name"] != revision or item["kind"] not in REVISION_KINDS
+                if (item["kind"], item["metadata"]["name"]) not in trial.withheld
             ),
-            delete=tuple(item for item in decision.delete if item.kind != "Deployment"),
+            delete=tuple(
+                item for item in decision.delete if not (trial.replaces and item.kind == "Deployment")
+            ),
         )
         outcome = await execute(kube, observed, without, self._rewrites)
         if refusal is not None:
             return dataclasses.replace(outcome, refusals=(refusal, *outcome.refusals))
         if outcome.error is not None or error is None:
             return outcome
-        unanswered = ChildRefusal(kind="Deployment", name=revision, message=error.message)
+        tried = trial.manifests[0]
+        unanswered = ChildRefusal(kind=tried["kind"], name=tried["metadata"]["name"], message=error.message)
         return dataclasses.replace(outcome, error=error, unanswered=unanswered)
 
     def _with_refusals(

@@ -48,11 +48,8 @@ def plan_model(
     if predictable and (unknown := too_little_known(facts)):
         return unknown
     device_options = _device_options(request, facts, nodes)
-    on_host = any(option.device.on_host for option in device_options.available)
-    if engine and on_host and "cpu" not in engine.devices and request.gpu_count == 0:
-        return gpus_only(engine)
-    if not device_options.available:
-        return no_device(device_options, nodes_known=nodes is not None)
+    if (deviceless := _without_device(request, device_options, nodes)) is not None:
+        return deviceless
     inputs = PlanInput(
         request=request,
         facts=facts,
@@ -85,10 +82,30 @@ def plan_of(inputs: PlanInputs) -> PlanResult:
     )
 
 
+def fails_for_any_model(
+    spec: LLMDeploymentSpec, nodes: tuple[NodeFacts, ...] | None, config: Config
+) -> PlanFailure | None:
+    """Why no model can be planned: there is no device to choose from. None: it depends on the model."""
+    request = request_of(spec, in_pods=config.in_pods)
+    return _without_device(request, _device_options(request, None, nodes), nodes)
+
+
+def _without_device(
+    request: PlanRequest, device_options: DeviceOptions, nodes: tuple[NodeFacts, ...] | None
+) -> PlanFailure | None:
+    engine = request.row
+    on_host = any(option.device.on_host for option in device_options.available)
+    if engine and on_host and "cpu" not in engine.devices and request.gpu_count == 0:
+        return gpus_only(engine)
+    if not device_options.available:
+        return no_device(device_options, nodes_known=nodes is not None)
+    return None
+
+
 def _device_options(
-    request: PlanRequest, facts: ModelFacts, nodes: tuple[NodeFacts, ...] | None
+    request: PlanRequest, facts: ModelFacts | None, nodes: tuple[NodeFacts, ...] | None
 ) -> DeviceOptions:
-    """The devices to choose from: the host, or GPUs."""
+    """The devices to choose from: the host, or GPUs. Without ``facts`` the model has any format."""
     engine = request.row
     if engine and not engine.predicted:
         return DeviceOptions((_as_written(request, nodes),))
@@ -104,7 +121,10 @@ def _gpus_unset(request: PlanRequest) -> bool:
 
 
 def _defaults_to_host(
-    engine: EngineProfile | None, facts: ModelFacts, gpus: DeviceOptions, nodes: tuple[NodeFacts, ...] | None
+    engine: EngineProfile | None,
+    facts: ModelFacts | None,
+    gpus: DeviceOptions,
+    nodes: tuple[NodeFacts, ...] | None,
 ) -> bool:
     """Where spec does not mention GPUs: whether the engine can run without one and no node has one. An
     engine that loads the format by a plugin only is no reason to wait for a GPU."""
@@ -113,8 +133,7 @@ def _defaults_to_host(
         for row in engine_profiles()
         if row.built
         and row.predicted
-        and facts.format in row.formats
-        and facts.format not in row.plugins.methods
+        and (facts is None or (facts.format in row.formats and facts.format not in row.plugins.methods))
     ]
     able = [engine] if engine else images
     if not any("cpu" in row.devices for row in able):

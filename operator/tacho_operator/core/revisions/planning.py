@@ -13,7 +13,7 @@ from tacho_operator.api.rules.deny_list import refused_arguments, refused_hub_va
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.planner.inputs import plan_inputs
-from tacho_operator.core.planner.plan import launchable
+from tacho_operator.core.planner.plan import fails_for_any_model, launchable
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.pods.claims import missing_claim
 from tacho_operator.core.pods.view import views
@@ -145,6 +145,8 @@ def plan_step(
         return Planning(problem=refused)
     inspection = inspect(observed, config, now)
     if inspection.facts is None:
+        if (early := fails_for_any_model(resource.spec, observed.nodes, config)) is not None:
+            return Planning(failure=early, problem=problem.from_failure(early.failure))
         return Planning(inspection=inspection)
     if planned is None:
         asks = plan_inputs(resource.spec, inspection.facts, observed, config)
