@@ -39,7 +39,6 @@ Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
 Context = Annotated[str, typer.Option(help="Context of the kubeconfig.")]
 Kubeconfig = Annotated[str, typer.Option(metavar="FILE", help="Kubeconfig file.")]
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Keep looking, and print what changes.")]
 
 
 def status(
@@ -88,6 +87,27 @@ def status(
 
     show(resources, output, one=bool(name), plotted=plot, everywhere=all_namespaces)
     return 0
+
+
+def logs(
+    name: Name,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Then print new lines until Ctrl-C.")] = False,
+    tail: Annotated[int, typer.Option(min=1, max=10000, help="Lines of each pod.")] = 50,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
+) -> int:
+    """Show the last lines of the pods that are not ready, else of the newest, with the class of each failure.
+
+    Reads with kubectl and your own rights. Exit code: 0 shown; 1 not readable.
+    """
+    _refuse(watch and output is not Format.table, "--watch prints lines, and no documents")
+    from tacho_cli.inputs.kubectl import KubectlTarget
+    from tacho_cli.logs.read import execute
+
+    target = KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace)
+    return execute(target, name, tail=tail, watch=watch, output=output)
 
 
 def doctor(

@@ -26,6 +26,7 @@ for command in (
     commands.run,
     commands.probe,
     cluster_commands.status,
+    cluster_commands.logs,
     cluster_commands.doctor,
     commands.simulate,
 ):

@@ -1,0 +1,134 @@
+"""The work of ``tacho logs``: the last lines of the pods that matter, with the class of each failure."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from tacho_cli.inputs.kubectl import (
+    KubectlTarget,
+    command_line,
+    deployment,
+    kubectl,
+    last_lines,
+    listed,
+)
+from tacho_cli.logs.classes import ended_with, line_class
+from tacho_cli.output import Format, console, print_document
+from tacho_cli.problems import CommandError, ExitCode, describe
+from tacho_contract.failure import Failure
+from tacho_contract.text import visible
+from tacho_operator.core import names
+from tacho_operator.core.pods.view import ContainerView, PodView
+from tacho_operator.core.types import Manifest
+
+MOST_PODS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerLog:
+    """The end of one container's log."""
+
+    pod: str
+    container: str
+    restarts: int = 0
+    failure: Failure | None = None
+    """How the container ended last; None: it has not, or by exit code 0."""
+    lines: tuple[tuple[str, str], ...] = ()
+    """(failure class or "", line)"""
+
+    def to_wire(self) -> Manifest:
+        lines = [{"class": found, "text": line} if found else {"text": line} for found, line in self.lines]
+        wire: Manifest = {"pod": self.pod, "container": self.container, "restarts": self.restarts}
+        if self.failure:
+            wire["failure"] = {
+                "class": self.failure.failure_class,
+                "message": self.failure.message,
+                "nextStep": self.failure.next_step,
+            }
+        return {**wire, "lines": lines}
+
+
+def execute(target: KubectlTarget, name: str, *, tail: int, watch: bool, output: Format) -> int:
+    """Prints the logs. Raises CommandError where they cannot be read."""
+    resource = deployment(target, name)
+    engine = str((((resource.get("status") or {}).get("plan") or {}).get("engine") or {}).get("name", ""))
+    pods = [PodView(item) for item in listed(target, "pods", f"{names.DEPLOYMENT_LABEL}={name}")]
+    chosen = troubled(pods)
+    if not chosen:
+        raise CommandError(f"{name} has no pods; tacho status {name} has the reason")
+    found = [_read(target, pod, container, engine, tail) for pod, container in chosen]
+    if output is not Format.table:
+        print_document({"logs": [item.to_wire() for item in found]}, output)
+        return ExitCode.OK
+    for item in found:
+        _show(item)
+    if watch:
+        pod, container = chosen[0]
+        _follow(target, pod, container, engine)
+    return ExitCode.OK
+
+
+def troubled(pods: list[PodView]) -> list[tuple[PodView, str]]:
+    """(pod, container) of the pods that are not ready, newest first, else of the newest pod."""
+    newest = sorted((pod for pod in pods if not pod.terminating), key=lambda pod: pod.age_order, reverse=True)
+    waiting = [pod for pod in newest if not pod.ready and pod.role != names.ROLE_AVOID]
+    return [(pod, _container(pod)) for pod in (waiting or newest[:1])[:MOST_PODS]]
+
+
+def _container(pod: PodView) -> str:
+    """The first container that failed, else the engine, else the first one."""
+    found = list(pod.containers())
+    failed = next((item for item in found if item.terminated and item.terminated.exit_code), None)
+    engine = pod.container(names.ENGINE_CONTAINER)
+    chosen: ContainerView | None = failed or engine or next(iter(found), None)
+    return chosen.name if chosen else names.ENGINE_CONTAINER
+
+
+def _read(target: KubectlTarget, pod: PodView, container: str, engine: str, tail: int) -> ContainerLog:
+    """The log of the present run, or of the last one while the container waits for its restart."""
+    view = pod.container(container)
+    waits = bool(view and view.waiting_reason and view.restarts)
+    previous = ("--previous",) if waits else ()
+    options = ("-c", container, f"--tail={tail}", *previous)
+    done = kubectl(target, "logs", pod.name, *options, output="")
+    if done.returncode and not (view and view.terminated) and "waiting to start" not in done.stderr:
+        raise CommandError(f"kubectl logs {pod.name} failed:", *last_lines(done.stderr))
+    lines = tuple(visible(line) for line in done.stdout.splitlines())
+    return ContainerLog(
+        pod=pod.name,
+        container=container,
+        restarts=view.restarts if view else 0,
+        failure=ended_with(engine, view.terminated, lines) if view and view.terminated else None,
+        lines=tuple((line_class(engine, line), line) for line in lines),
+    )
+
+
+def _show(log: ContainerLog) -> None:
+    screen = console()
+    restarts = f", restarts {log.restarts}" if log.restarts else ""
+    screen.print(Text(f"{log.pod} {log.container}{restarts}", style="bold"))
+    for found, line in log.lines:
+        screen.print(_marked(found, line), soft_wrap=True)
+    if log.failure:
+        for line in describe(log.failure)[:2]:
+            screen.print(Text(line, style="red"), soft_wrap=True)
+
+
+def _marked(found: str, line: str) -> Text:
+    return Text.assemble((f"{found}: ", "red"), line) if found else Text(line)
+
+
+def _follow(target: KubectlTarget, pod: PodView, container: str, engine: str) -> None:
+    """New lines of one container until it ends or Ctrl-C."""
+    command = [part for part in command_line(target) if not part.startswith("--request-timeout")]
+    options = ("logs", pod.name, "-c", container, "--follow", "--tail=0")
+    screen = console()
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            shown = visible(line.rstrip("\n"))
+            screen.print(_marked(line_class(engine, shown), shown), soft_wrap=True)
