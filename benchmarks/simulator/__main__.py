@@ -98,6 +98,13 @@ def measured(url: str, asked: argparse.Namespace) -> dict[str, Any]:
     raise SystemExit("no level of several streams was steady: something else uses this machine")
 
 
+def write(name: str, document: dict[str, Any]) -> None:
+    """A line for each run."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(document).replace('{"arrivals"', '\n{"arrivals"')
+    (RESULTS / f"{name}.json").write_text(f"{text}\n")
+
+
 def read(path: Path) -> dict[str, Any]:
     """The first entry of status.measurements in a file."""
     found: dict[str, Any] = json.loads(path.read_text())["status"]["measurements"][0]
