@@ -12,7 +12,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.measured_model import from_measurement
 
-FOLDER = Path(__file__).parents[3] / "benchmarks/gpu/h200/batched"
+FOLDER = Path(__file__).parents[3] / "benchmarks/gpu/h200"
 PLANNED = 64
 """Requests at a time that were planned for; the engine ran four times as many."""
 
@@ -36,7 +36,13 @@ def simulated(entry: MeasurementEntry, level: int) -> Level:
 
 
 @pytest.mark.parametrize(
-    ("name", "level", "straight_percent"), [("batched-2048", 44, 5), ("batched-default", 136, 15)]
+    ("name", "level", "straight_percent"),
+    [
+        ("batched/batched-2048", 44, 5),
+        ("batched/batched-2048", 83, 5),
+        ("batched/batched-default", 136, 15),
+        ("more/llama-8b-default-probe", 167, 5),
+    ],
 )
 def test_a_level_that_was_left_out_comes_back(name: str, level: int, straight_percent: float) -> None:
     """``straight_percent``: how much slower, at least, it is on a straight line without the open arrivals."""
@@ -47,5 +53,6 @@ def test_a_level_that_was_left_out_comes_back(name: str, level: int, straight_pe
     found = simulated(entry, level)
     assert 1000 * found.tpot_seconds.p50 == pytest.approx(point.tpot_milliseconds_p50, rel=0.1)
     assert found.output_tokens_per_second == pytest.approx(point.output_tokens_per_second, rel=0.1)
+    print(f"{1000 * found.tpot_seconds.p50:.2f} ms, {found.output_tokens_per_second:.0f} tokens/s")
     straight = simulated(entry.model_copy(update={"latency": None}), level)
     assert 1000 * straight.tpot_seconds.p50 > (1 + straight_percent / 100) * point.tpot_milliseconds_p50
