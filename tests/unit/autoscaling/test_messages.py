@@ -78,9 +78,20 @@ def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
     fleet.run(lambda now: 6.0 if now % 900 < 120 else 0.5, 2500)
     decision = fleet.decisions[-1]
     assert decision.replicas > 1
-    assert "highest need of recurring bursts" in decision.reason
+    assert "recurring bursts fill " in decision.reason
     assert decision.reason.endswith("Fewer suffice; recurring bursts need them.")
     assert decision.able.message == "Fewer suffice; recurring bursts need them."
+
+
+def test_a_burst_that_ready_replicas_carry_requests_no_headroom() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda now: 7.0 if now % 900 < 120 else 0.5, 2690)
+    assert set(fleet.run(lambda _: 7.0, 110)) == {4}
+    decision = fleet.decisions[-1]
+    why = "5 replicas are needed, but not yet: what recurring bursts keep carries this one."
+    assert decision.reason.endswith(why)
+    assert decision.able.reason == "ScaleUpStabilized"
+    assert fleet.run(lambda _: 12.0, 60)[-1] > 4, "a larger one requests what it needs"
 
 
 def test_the_back_off_shows_the_window_and_the_replica_that_it_adds() -> None:

@@ -99,12 +99,12 @@ def test_by_default_all_that_the_window_allows_goes_at_once() -> None:
 
 
 def needs(*values: float, seconds: float = 300.0) -> float:
-    """What recurs in needs that are so many seconds apart."""
+    """What recurs in loads that are so many seconds apart."""
     bursts: tuple[Point, ...] = ()
     low: float | None = None
     for number, value in enumerate(values):
         bursts, low = with_bursts(bursts, low, Point(number * seconds, value))
-    return recurring(bursts)
+    return recurring(bursts, (len(values) - 1) * seconds)
 
 
 def test_what_two_bursts_have_reached_recurs_for_half_an_hour() -> None:
@@ -119,18 +119,23 @@ def test_what_two_bursts_have_reached_recurs_for_half_an_hour() -> None:
     assert needs(2, 8, 2, 8, 2, 2, seconds=-60.0) == 0, "a clock that was set back"
 
 
-def test_bursts_recur_from_the_end_of_one_to_the_beginning_of_the_next() -> None:
-    """Four minutes every 31, of which the highest need comes first."""
-    assert needs(2, *([6, *[5.8] * 3, *[2] * 27] * 2), seconds=60.0) == 6
-    big, small = [2, *[10] * 5, *[2] * 5, *[10] * 4], [*[0.5] * 25, 2.1]
-    assert needs(*big, *small, seconds=60.0) == 10, "they ended less than 30 minutes ago"
-    assert needs(*big, *small, *[0.5] * 5, seconds=60.0) == 2.1, "and now more"
-    assert needs(2, 10, 2, 10, *[6] * 10) == 10
-    assert needs(2, 10, 2, 10, *[6] * 11) == 0, "a burst that does not end is a new level"
+def test_bursts_recur_that_end_within_half_an_hour_of_each_other() -> None:
+    """Of four minutes, of which the highest load comes first."""
+    assert needs(2, *([6, *[5.8] * 3, *[2] * 26] * 2), seconds=60.0) == 6
+    assert needs(2, *([6, *[5.8] * 3, *[2] * 27] * 2), seconds=60.0) == 0
+    assert needs(2, 10, 2, 10, *[6] * 4) == 10
+    assert needs(2, 10, 2, 10, *[6] * 5) == 0, "a burst that does not end is a new level"
+
+
+def test_small_bursts_between_two_that_recur_do_not_hide_them() -> None:
+    big, small = [2, *[10] * 2, *[2] * 8], [2, 4.5, *[1] * 3]
+    assert needs(*big, *small, *big, seconds=60.0) == 10
+    assert needs(*big, *small, *big, *small, *small, seconds=60.0) == 10
+    assert needs(*big, *small, *big, *small, *[1] * 20, *small, seconds=60.0) == 4.5, "the big ones ended"
 
 
 @given(st.lists(st.floats(0, 100), max_size=60))
-def test_no_more_recurs_than_the_second_highest_need(values: list[float]) -> None:
+def test_no_more_recurs_than_the_second_highest_load(values: list[float]) -> None:
     assert needs(*values, seconds=10.0) <= sorted([0.0, 0.0, *values])[-2]
 
 

@@ -161,7 +161,7 @@ def test_bursts_expire_though_no_process_has_seen_it() -> None:
     fleet.run(pulses, 2300)
     assert len(fleet.state.bursts) == 2
     replaced(fleet)
-    fleet.now += 1800
+    fleet.now += 3600
     fleet.run(lambda _: 0.5, 20)
     assert fleet.state.bursts == ()
 

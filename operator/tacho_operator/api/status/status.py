@@ -160,12 +160,12 @@ class SLOAttainment(StatusModel):
 
 
 class ScalingBurst(StatusModel):
-    """A burst of the needed replicas."""
+    """A burst of the load."""
 
     end_time: Timestamp
-    """When more than half of them were last needed."""
+    """When the load was last above half of its peak."""
     replicas: float
-    """Replicas needed at its peak."""
+    """Replicas that its peak filled."""
 
 
 class AutoscalingStatus(StatusModel):
@@ -199,10 +199,10 @@ class AutoscalingStatus(StatusModel):
     """Mean prompt length in service."""
     output_tokens: float | None = None
     """Mean answer length in service."""
-    bursts: Annotated[list[ScalingBurst], items(3)] = Field(default_factory=list)
+    bursts: Annotated[list[ScalingBurst], items(8)] = Field(default_factory=list)
     """The latest, newest first."""
     low_replicas: float | None = None
-    """Fewest replicas needed since the latest burst. Absent: it lasts."""
+    """Lowest load since the latest burst, in replicas. Absent: it lasts."""
     cold_start_seconds: Count | None = None
     """90th percentile of the time from a pod's creation to its readiness, in seconds."""
     reason: Annotated[str, Field(max_length=512)] | None = None

@@ -18,7 +18,6 @@ from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
 from tacho_operator.core.autoscaling.algorithm.tuning import (
-    MAX_WINDOW_SECONDS,
     MIN_CORRECTION,
     MIX_REQUESTS,
 )
@@ -167,15 +166,9 @@ def _mix(former: AutoscalingStatus) -> Mix | None:
 
 
 def _bursts(former: AutoscalingStatus) -> tuple[Point, ...]:
-    """Each is kept for the longest time from its end to that of the next one."""
     dated = ((parse_time(item.end_time), item.replicas) for item in former.bursts)
     points = (Point(at.timestamp(), min(value, UNBOUNDED.most)) for at, value in dated if at and value > 0)
-    found: list[Point] = []
-    for point in sorted(points, key=lambda item: -item.time_seconds):
-        if found and found[-1].time_seconds - point.time_seconds > 2 * MAX_WINDOW_SECONDS:
-            break
-        found.append(point)
-    return tuple(found)
+    return tuple(sorted(points, key=lambda item: -item.time_seconds))
 
 
 def restored_recommendations(former: AutoscalingStatus | None) -> tuple[Change, ...]:

@@ -14,7 +14,7 @@ EARLY_SECONDS = 0.25
 CHOSEN = ("Work", "Concurrency", "KVCache", "LowDemand", "")
 """Causes of changes that followed the load."""
 UNLIMITED = 10**6
-BURSTS_KEPT = 3
+BURSTS_KEPT = 8
 STARTS_KEPT = 20
 START_QUANTILE = 0.9
 
@@ -77,29 +77,32 @@ def _young(points: tuple[Point, ...], point: Point, window_seconds: float) -> It
 def with_bursts(
     bursts: tuple[Point, ...], low: float | None, point: Point
 ) -> tuple[tuple[Point, ...], float | None]:
-    """``bursts`` and ``low`` of State with one more need. A burst begins where the need has grown BURST
-    times, from one replica at least, and ends where it has fallen by as much. It is kept for
-    MAX_WINDOW_SECONDS after its end, and for as long beside the next one."""
-    if bursts and bursts[0].time_seconds > point.time_seconds:
-        bursts = ()  # a clock was set back
-    young = sum(1 for _ in _young(bursts, point, tuning.MAX_WINDOW_SECONDS))
-    bursts = bursts[: young + 1] if young else ()
+    """``bursts`` and ``low`` of State with one more load. A burst begins where the load has grown BURST
+    times, from one replica at least, and ends where it has fallen by as much."""
+    bursts = tuple(_young(bursts, point, 2 * tuning.MAX_WINDOW_SECONDS))
     if low is None and bursts:
         highest = max(point.value, bursts[0].value)
         if tuning.BURST * point.value <= highest:
             return bursts, point.value
-        # One that does not end is a new level: it keeps no former burst for ever.
-        former = _young(bursts[1:], point, 2 * tuning.MAX_WINDOW_SECONDS)
-        return (Point(point.time_seconds, highest), *former), None
+        return (Point(point.time_seconds, highest), *bursts[1:]), None
     low = point.value if low is None else min(low, point.value)
-    if point.value >= tuning.BURST * max(1.0, low):
-        return (point, *bursts[: BURSTS_KEPT - 1]), None
-    return bursts, low
+    if point.value < tuning.BURST * max(1.0, low):
+        return bursts, low
+    return (point, *bursts[: BURSTS_KEPT - 1]), None
 
 
-def recurring(bursts: Sequence[Point]) -> float:
-    """The need that two successive bursts have reached; 0: none has recurred. The newest may still rise."""
-    return max((min(one.value, next_.value) for one, next_ in itertools.pairwise(bursts)), default=0.0)
+def recurring(bursts: Sequence[Point], now: float) -> float:
+    """The load that two bursts have reached which ended within MAX_WINDOW_SECONDS of each other, the second
+    of them not longer ago; 0: none has recurred. The newest may still rise."""
+    longest = tuning.MAX_WINDOW_SECONDS
+    return max(
+        (
+            min(later.value, former.value)
+            for later, former in itertools.combinations(bursts, 2)
+            if now - later.time_seconds <= longest and later.time_seconds - former.time_seconds <= longest
+        ),
+        default=0.0,
+    )
 
 
 def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:

@@ -67,8 +67,9 @@ def _before(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.highest_of == "BackOff":
         usual = f"{at.policy.down.window_seconds:.0f} s {outcome.highest - 1:.2f}"
         return f"highest need of {usual} + 1 by the flapping back-off; now "
-    of = "recurring bursts" if outcome.highest_of == "Bursts" else f"{outcome.window:.0f} s"
-    return f"highest need of {of} {outcome.highest:.2f}; now "
+    if outcome.highest_of == "Bursts":
+        return f"recurring bursts fill {outcome.highest:.2f}; now "
+    return f"highest need of {outcome.window:.0f} s {outcome.highest:.2f}; now "
 
 
 def _how_many(at: ScalingInput, outcome: Outcome) -> str:
@@ -82,7 +83,7 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.limited:
         return f" {_limit(at, outcome)}"
     if outcome.able == "ScaleUpStabilized":
-        return f" {_replicas(outcome.needed)} are needed, but not yet: {_waits_up(at)}."
+        return f" {_replicas(outcome.needed)} are needed, but not yet: {_waits_up(at, outcome)}."
     if outcome.able == "ScaleDownStabilized" and (kept := _kept(at, outcome)):
         return f" Fewer suffice; {kept}."
     if outcome.able == "ScaleDownStabilized":
@@ -183,7 +184,9 @@ def _able(at: ScalingInput, outcome: Outcome) -> Judged:
     if outcome.replicas != at.replicas:
         return Judged("True", "SucceededRescale", f"The new size is {outcome.replicas}.")
     if outcome.able == "ScaleUpStabilized":
-        return Judged("True", outcome.able, f"More replicas are needed, but not yet: {_waits_up(at)}.")
+        return Judged(
+            "True", outcome.able, f"More replicas are needed, but not yet: {_waits_up(at, outcome)}."
+        )
     if outcome.able == "ScaleDownStabilized":
         why = (
             _kept(at, outcome)
@@ -193,8 +196,10 @@ def _able(at: ScalingInput, outcome: Outcome) -> Judged:
     return Judged("True", "ReadyForNewScale", "The recommended size matches the current size.")
 
 
-def _waits_up(at: ScalingInput) -> str:
+def _waits_up(at: ScalingInput, outcome: Outcome) -> str:
     seconds = at.policy.up.window_seconds
+    if outcome.held:
+        return outcome.held
     return f"less was needed within {seconds:.0f} s" if seconds else "one sample shows no rate"
 
 

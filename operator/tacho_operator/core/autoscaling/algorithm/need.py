@@ -57,6 +57,11 @@ class Sum:
         return max(self.terms.values(), default=0.0) + self.slow
 
     @property
+    def load(self) -> float:
+        """Replicas that a burst fills which finds them ready: without headroom, growth and backlog."""
+        return self.loads.get("Work", max(self.loads.values(), default=0.0)) + self.slow
+
+    @property
     def cause(self) -> str:
         """The term that needs the most."""
         return max(self.terms, key=self.terms.__getitem__)

@@ -66,7 +66,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
     bursts, low = state.bursts, state.low
     if not bursts or state.watched_since != now:  # the first sample after a gap shows no rate yet
-        bursts, low = behavior.with_bursts(bursts, low, Point(now, found.need))
+        bursts, low = behavior.with_bursts(bursts, low, Point(now, found.load))
     state = dataclasses.replace(
         state,
         bursts=bursts,
@@ -186,7 +186,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: 
     """Replicas by the need of both windows and the scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
-    recurring, needed = behavior.recurring(state.bursts), whole(found.need)
+    recurring, needed = behavior.recurring(state.bursts, now), whole(found.need)
     # The back-off is for noise, which moves one replica: it keeps no more than one.
     recent = max(item.value for item in state.downs if now - item.time_seconds <= down.window_seconds)
     windowed = min(state.downs[0].value, recent + 1)
@@ -201,6 +201,11 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: 
         highest_of="Bursts" if recurring > windowed else highest_of,
     )
     if needed > have and not behavior.tolerated(up, found.need, have):
+        ready = min(len(state.tracks), whole(recurring)) if recurring and found.cause == "Work" else 0
+        if whole(found.load) <= ready:
+            # Headroom is for the time that replicas take to start: these are ready.
+            why = "what recurring bursts keep carries this one"
+            return dataclasses.replace(outcome, able="ScaleUpStabilized", held=why)
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
         steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have
         if steady <= have:

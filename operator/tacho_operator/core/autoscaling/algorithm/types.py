@@ -295,9 +295,9 @@ class State:
     downs: tuple[Point, ...] = ()
     """Needed replicas of the scale-down window; the first is the highest."""
     bursts: tuple[Point, ...] = ()
-    """Peaks of the need between falls to half, the newest first: when each was last above its half."""
+    """Peaks of the load between falls to half, the newest first: when each was last above its half."""
     low: float | None = None
-    """Lowest need since the last of them. None: it has not fallen to half yet."""
+    """Lowest load since the last of them. None: it has not fallen to half yet."""
     changes: tuple[Change, ...] = ()
     """The latest, newest first."""
     refused: Point | None = None
