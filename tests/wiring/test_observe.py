@@ -290,5 +290,23 @@ async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_r
     assert (await observe(store, cluster)).config_maps == ()
 
 
+async def test_few_very_long_objects_are_a_crowd_too() -> None:
+    store, cluster, raw = held()
+    uid = raw["metadata"]["uid"]
+    for number in range(10):
+        store.put("ConfigMap", owned_by(uid, f"c{number}", data={"a": "x" * (1 << 20)}))
+    for version in ("6", "7"):
+        changed = owned_by(uid, "c1", data={"a": version * (1 << 20)})
+        changed["metadata"]["resourceVersion"] = version
+        store.put("ConfigMap", changed)
+        with pytest.raises(UndecidedResource, match="more than 8 MiB of them"):
+            await observe(store, cluster)
+    assert cluster.asked == []
+    for number in range(10):
+        store.remove("ConfigMap", "ml", f"c{number}")
+    assert (await observe(store, cluster)).config_maps == ()
+    assert not store._controlled_bytes
+
+
 def texts(store: Store) -> list[bytes]:
     return [entry.text for entry in store._objects["ConfigMap"].values()]

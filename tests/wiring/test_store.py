@@ -301,7 +301,7 @@ def test_how_urgent_a_resource_is() -> None:
         "unknown": Priority.CHANGED,
     }
     assert store.state(Key("ml", "serving")) == StoreState(
-        reported=True, status_is_current=True, ready=True, serves=True
+        reported=True, status_is_current=True, ready=True, serves=True, claims=("claim-of-serving",)
     )
 
 
@@ -392,3 +392,25 @@ async def test_a_change_is_passed_to_whom_it_concerns() -> None:
     before = queue.depth
     store.put("ConfigMap", thing("nobodys", owner=""))
     assert queue.depth == before
+
+
+def test_resources_are_found_by_their_claims_and_none_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text of a megabyte each, at each change of any claim, stopped the event loop."""
+    store, _ = told()
+    specs: dict[str, Any] = {
+        "model": {"model": {"uri": "pvc://models/demo"}},
+        "cache": {"cache": {"persistentVolumeClaim": {"claimName": "models"}}},
+        "volume": {
+            "podTemplate": {"spec": {"volumes": [{"persistentVolumeClaim": {"claimName": "models"}}]}}
+        },
+        "text": {
+            "engine": {"env": [{"name": "A", "value": "models"}]},
+            "model": {"uri": "hf://models/models"},
+        },
+        "other": {"model": {"uri": "pvc://models-2/demo"}, "cache": "of an old type"},
+    }
+    for name, spec in specs.items():
+        store.put("LLMDeployment", thing(name, owner="", spec=spec))
+    monkeypatch.setattr(Packing, "json", None)
+    assert {key.name for key in store.naming("ml", "models")} == {"model", "cache", "volume"}
+    assert store.naming("other", "models") == []

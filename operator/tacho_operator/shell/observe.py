@@ -31,7 +31,7 @@ from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store.store import Store, child_limit
+from tacho_operator.shell.store.store import BYTES_LIMIT, Store, child_limit
 from tacho_operator.shell.workqueue import Key
 
 CHILDREN = (
@@ -170,7 +170,10 @@ class Observer:
             elif not is_crowd:
                 items = self._store.children(kind, key, owners)
             if is_crowd or len(items) > limit:
-                unread.append(CrowdedChildren(f"more than {limit} objects of kind {kind}"))
+                text = (
+                    f"more than {limit} objects of kind {kind}, or more than {BYTES_LIMIT >> 20} MiB of them"
+                )
+                unread.append(CrowdedChildren(text))
                 items = []
             found[kind] = owned(items, owners)
         return found

@@ -54,6 +54,9 @@ SEEN_SECONDS = 10.0
 """Time for the store to show the writes of a reconcile; then the next one reads live instead."""
 SLOW_DECISION_SECONDS = 1.0
 """A decision takes milliseconds. A longer one is logged: the event loop stands still meanwhile."""
+MANY_PODS, PODS_PER_SECOND = 200, 200.0
+"""A resource with more pods pauses after each reconcile, by their number: 5,000 take seconds of the event
+loop, and anyone can make that many, and change one at any time."""
 STALE_RETRY_SECONDS = 1.0
 """Delay before a deletion that an interrupted watch prevented is decided again."""
 
@@ -93,11 +96,15 @@ class Reconciler:
         """Kind and name of each desired child that was live or was applied in the last reconcile."""
         self._trials = Trials(kube)
         self._rewrites = Rewrites()
+        self._paused: dict[Key, float] = {}
+        """Until when resources with many pods are not reconciled again, by time.monotonic."""
         self._unanswered: dict[Key, int] = {}
         """Reconciles in a row that an error of the API server ended."""
 
     async def __call__(self, key: Key) -> float | None:
         """Returns after how many seconds to reconcile again, None for "when something changes"."""
+        if (pause := self._paused.get(key, 0.0) - time.monotonic()) > 0:
+            return pause
         begin_reconcile(key)
         with self._metrics.reconcile():
             try:
@@ -123,9 +130,12 @@ class Reconciler:
             self._expectations.pop(key, None)
             self._children.pop(key, None)
             self._unanswered.pop(key, None)
+            self._paused.pop(key, None)
             self._trials.forget(key)
             return None
         found_uid(observed.raw["metadata"]["uid"])
+        if len(observed.pods) > MANY_PODS:
+            self._paused[key] = time.monotonic() + len(observed.pods) / PODS_PER_SECOND
         with _deciding(observed):
             observed = self._probe_turns.observed(key, self._scaler.observed(key, observed))
             decision = self._decide(key, observed)

@@ -54,7 +54,8 @@ PATTERNS = {
         r"\.experts(\.|_)|_exps(\.|$)|block_sparse_moe\.(input|output)_linear|(^|\.)experts$|\.switch_mlp\."
     ),
     "conv": re.compile(r"(conv1d|ssm_conv1d|short_conv|\.conv\.conv)(\.|$)"),
-    "norm": re.compile(r"(norm|layernorm|layer_norm|ln_[a-z0-9]+|rmsnorm)\d*(\.|_|$)", re.IGNORECASE),
+    # Digits in one place only: the author of a name chooses how many there are.
+    "norm": re.compile(r"((norm|layernorm|layer_norm|rmsnorm)\d*|ln_[a-z0-9]+)(\.|_|$)", re.IGNORECASE),
 }
 """Names of each kind of tensor. The order counts: a router's bias is the router's, an expert's is a bias."""
 

@@ -12,7 +12,7 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.model import OTHER
 from tacho_runtime.headers import safetensors
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
-from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.headers.tensors import StoredTensor, kind_of
 from tests.properties import examples
 from tools.mock.checkpoints import listed, write_safetensors
 
@@ -187,3 +187,10 @@ def test_any_document_is_refused_or_adds_up(document: dict[str, Any], data_bytes
 def test_any_bytes_are_refused_or_read(data: bytes) -> None:
     tensors, failure = parse_or_failure(data)
     assert tensors == () or failure is None
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["ln_{}!", "norm{}!", "x.layers.{}!", "b.{}.norm"])
+def test_no_name_takes_longer_than_its_length(name: str) -> None:
+    """20,000 digits took 49 s."""
+    assert kind_of(name.format("1" * 100_000), (1, 1)) in ("linear", "norm")

@@ -1,12 +1,15 @@
-"""What the queue reads of a resource: whether it is reported, ready, and serves."""
+"""A stored object, and what the queue reads of a resource: whether it is reported, ready, and serves."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from sys import intern
+from typing import Any
 
+from tacho_contract.uri import CLAIM_SCHEME
 from tacho_operator.core.revisions.hub_backoff import hub_endpoint
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.types import Manifest, PastMeasurement
 from tacho_operator.shell.store.waits import Wait
 
 
@@ -26,10 +29,30 @@ class StoreState:
     """Endpoint of its hub."""
     serves: bool = False
     """Some replica is ready."""
+    claims: tuple[str, ...] = ()
+    """PersistentVolumeClaims that its spec names."""
 
     @property
     def wait(self) -> Wait:
         return Wait(self.why, self.hub)
+
+
+@dataclass(slots=True)
+class StoredObject:
+    """One stored object: its identity, its owner and its compressed JSON."""
+
+    uid: str
+    version: str
+    owner: str
+    """The LLMDeployment its label names; "" where it has none."""
+    owner_uid: str
+    """Uid of its controller, which cannot be guessed as a label can be forged."""
+    node: str
+    text: bytes
+    size: int
+    """Bytes of its JSON, before it was cut to its metadata."""
+    state: StoreState = StoreState()
+    history: tuple[PastMeasurement, ...] | None = None
 
 
 def is_reported(resource: Manifest) -> bool:
@@ -50,4 +73,20 @@ def state_of(resource: Manifest) -> StoreState:
         why="" if is_ready else intern(str(ready.get("reason", ""))),
         hub=intern(hub_endpoint(resource.get("spec") or {})),
         serves=bool(status.get("readyReplicas")),
+        claims=tuple(map(intern, dict.fromkeys(_claims(resource.get("spec"))))),
     )
+
+
+def _claims(spec: Any) -> Iterator[str]:
+    """Names of claims anywhere in ``spec``, whatever types an old CRD let in."""
+    if isinstance(spec, list):
+        for item in spec:
+            yield from _claims(item)
+    elif isinstance(spec, dict):
+        for key, value in spec.items():
+            if key == "claimName" and isinstance(value, str):
+                yield value
+            elif key == "uri" and isinstance(value, str):
+                yield value.removeprefix(CLAIM_SCHEME).partition("/")[0]
+            else:
+                yield from _claims(value)

@@ -30,7 +30,12 @@ from tacho_operator.core.pods.owners import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.reading import METADATA_ONLY
-from tacho_operator.shell.store.state import StoreState as StoreState, is_reported as is_reported, state_of
+from tacho_operator.shell.store.state import (
+    StoredObject,
+    StoreState as StoreState,
+    is_reported as is_reported,
+    state_of,
+)
 from tacho_operator.shell.store.trimming import Packing, kept_part, no_owner
 from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
@@ -47,28 +52,16 @@ POD_LIMIT, CHILD_LIMIT = 5000, 100
 anyone who knows its uid can name it as the controller. A rollout of 1,000 replicas has 2,000 pods."""
 
 
+BYTES_LIMIT = 8 << 20
+"""JSON of all objects of a kind that one resource may control. Five revisions have less than 1 MiB."""
+
+
 def child_limit(kind: str) -> int:
     return POD_LIMIT if kind == "Pod" else CHILD_LIMIT
 
 
 def utc_now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-@dataclass(slots=True)
-class StoredObject:
-    """One stored object: its identity, its owner and its compressed JSON."""
-
-    uid: str
-    version: str
-    owner: str
-    """The LLMDeployment its label names; "" where it has none."""
-    owner_uid: str
-    """Uid of its controller, which cannot be guessed as a label can be forged."""
-    node: str
-    text: bytes
-    state: StoreState = StoreState()
-    history: tuple[PastMeasurement, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +104,7 @@ class Store:
         self._owned: dict[str, dict[Name, dict[Name, None]]] = {kind: {} for kind in KINDS}
         self._controlled: Counter[tuple[str, str, str]] = Counter()
         """Objects by kind, namespace and uid of their controller."""
+        self._controlled_bytes: Counter[tuple[str, str, str]] = Counter()
         self._on_node: dict[str, set[Name]] = defaultdict(set)
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -152,8 +146,10 @@ class Store:
         return [found for name in first if (found := self._read(kind, name)) is not None]
 
     def is_crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> bool:
-        """Whether ``owners``, by uid, control more objects of that kind there than are read."""
-        return sum(self._controlled[kind, namespace, uid] for uid in owners) > child_limit(kind)
+        """Whether ``owners``, by uid, control more objects of that kind there than are read, or more text."""
+        places = [(kind, namespace, uid) for uid in owners]
+        has_many = sum(self._controlled[place] for place in places) > child_limit(kind)
+        return has_many or sum(self._controlled_bytes[place] for place in places) > BYTES_LIMIT
 
     def state(self, key: Key) -> StoreState:
         """The state of a resource; an unknown resource counts as one without a status."""
@@ -201,11 +197,10 @@ class Store:
             found += entry.history
         return tuple(found)
 
-    def naming(self, namespace: str, text: str) -> list[Key]:
-        """Resources of a namespace whose manifest has that text in it."""
-        sought, json_of = text.encode(), self._packing["LLMDeployment"].json
+    def naming(self, namespace: str, claim: str) -> list[Key]:
+        """Resources of a namespace whose spec names that PersistentVolumeClaim."""
         found = self._objects["LLMDeployment"].items()
-        return [Key(*name) for name, entry in found if name[0] == namespace and sought in json_of(entry.text)]
+        return [Key(*name) for name, entry in found if name[0] == namespace and claim in entry.state.claims]
 
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
         """Watches that are interrupted, so that stored objects may be old: one line per watch; empty when all
@@ -286,12 +281,16 @@ class Store:
                 owner_uid=intern(owner_uid(kept) or ""),
                 node=intern((kept.get("spec") or {}).get("nodeName", "")) if kind == "Pod" else "",
                 text=text,
+                size=len(self._packing[kind].json(text)),
                 state=state_of(kept) if kind == "LLMDeployment" else StoreState(),
                 history=None if (kept.get("status") or {}).get("measurements") else (),
             )
+            if former is not None and METADATA_ONLY in kept:
+                entry.size = max(entry.size, former.size)  # else a crowd would be none at each change
             self._objects[kind][name] = entry
             if entry.owner_uid:
                 self._controlled[kind, name[0], entry.owner_uid] += 1
+                self._controlled_bytes[kind, name[0], entry.owner_uid] += entry.size
             if kind == "LLMDeployment":
                 self._waits.add(name[0], entry.state.wait)
             if entry.owner:
@@ -367,8 +366,9 @@ class Store:
         if former.owner_uid:
             controller = (kind, name[0], former.owner_uid)
             self._controlled[controller] -= 1
+            self._controlled_bytes[controller] -= former.size
             if not self._controlled[controller]:
-                del self._controlled[controller]
+                del self._controlled[controller], self._controlled_bytes[controller]
         if former.owner:
             owner = (name[0], former.owner)
             del self._owned[kind][owner][name]
