@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.output import Format, StatusFormat
+from tacho_cli.output import Format, PageFormat, StatusFormat
 from tacho_cli.problems import CommandError
 
 
@@ -108,6 +108,34 @@ def logs(
 
     target = KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace)
     return execute(target, name, tail=tail, watch=watch, output=output)
+
+
+def report(
+    name: AnyName = "",
+    namespace: Namespace = "",
+    all_namespaces: AllNamespaces = False,
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    output: Annotated[PageFormat, typer.Option("--output", "-o", help="Output format.")] = PageFormat.html,
+) -> int:
+    """Write a page on one LLMDeployment, or on the fleet, that needs neither network nor scripts.
+
+    Reads with kubectl and your own rights. Exit code: 0 written; 1 not readable.
+    """
+    del output  # there is one
+    _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
+    from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
+    from tacho_cli.output import write_page
+
+    target = KubectlTarget(
+        context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
+    )
+    resources = [deployment(target, name)] if name else deployments(target)
+    from tacho_cli.report.page import deployment_page, fleet_page  # with the templates' library
+
+    scope = "all namespaces" if all_namespaces else namespace or "the context's namespace"
+    write_page(deployment_page(resources[0]) if name else fleet_page(resources, scope))
+    return 0
 
 
 def doctor(

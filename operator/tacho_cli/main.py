@@ -27,6 +27,7 @@ for command in (
     commands.probe,
     cluster_commands.status,
     cluster_commands.logs,
+    cluster_commands.report,
     cluster_commands.doctor,
     commands.simulate,
 ):

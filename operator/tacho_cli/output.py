@@ -50,6 +50,12 @@ class StatusFormat(str, enum.Enum):
     html = "html"
 
 
+class PageFormat(str, enum.Enum):
+    """Values of ``--output`` of a report."""
+
+    html = "html"
+
+
 class TraceFormat(str, enum.Enum):
     """Values of ``--output`` where runs of a trace are printed."""
 
@@ -70,6 +76,12 @@ def print_document(document: dict[str, Any], output: str) -> None:
         if visible(text, "\n") != text or not encodes(sys.stdout.encoding or "utf-8", text):
             text = yaml.safe_dump(document, sort_keys=False)  # which escapes: a document is never changed
         print(text, end="")
+    sys.stdout.flush()
+
+
+def write_page(page: str) -> None:
+    """One page on stdout, in its own encoding."""
+    sys.stdout.buffer.write(page.encode())
     sys.stdout.flush()
 
 

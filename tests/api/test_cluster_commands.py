@@ -59,6 +59,14 @@ def test_resources_are_listed(ask: Any) -> None:
     ]
 
 
+def test_pages_are_written_of_real_objects(namespace: str, ask: Any) -> None:
+    fleet, one = ask("report").out, ask("report", "llama").out
+    assert f"{namespace}/mistral" in fleet
+    assert "0 of 2 models ready." in fleet
+    assert f"<h1>{namespace}/llama</h1>" in one
+    assert "Ready=Unknown WaitingForOperator" in one
+
+
 def test_a_cluster_is_examined_with_the_rights_of_the_user(
     api: Cluster,
     namespace: str,

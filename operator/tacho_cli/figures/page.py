@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -34,6 +35,12 @@ def raw(markup: str) -> Markup:
 
 def measurement_page(title: str, measured: Sequence[MeasurementView], remarks: Iterable[str] = ()) -> str:
     """The page of measurements. ``remarks`` precede them."""
+    sections = measurement_sections(title, measured)
+    return render("measurement", title=title, remarks=list(remarks), sections=sections)
+
+
+def measurement_sections(title: str, measured: Iterable[MeasurementView]) -> list[dict[str, Any]]:
+    """What the macro ``measurements`` shows: text, the curve and the levels of each."""
     sections = []
     for found in measured:
         headings, rows = table(found)
@@ -47,4 +54,4 @@ def measurement_page(title: str, measured: Sequence[MeasurementView], remarks: I
                 "notes": list(notes(found)),
             }
         )
-    return render("measurement", title=title, remarks=list(remarks), sections=sections)
+    return sections

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from tacho_cli.figures.page import measurement_page
 from tacho_cli.figures.read import MeasurementView
 from tacho_cli.figures.table import show_figures
-from tacho_cli.output import FigureFormat, console, print_document
+from tacho_cli.output import FigureFormat, console, print_document, write_page
 from tacho_cli.problems import ExitCode
 from tacho_operator.core.types import Manifest
 
@@ -18,7 +16,7 @@ def show(entry: Manifest, found: MeasurementView, title: str, output: FigureForm
     if output in (FigureFormat.json, FigureFormat.yaml):
         print_document(entry, output)
     elif output is FigureFormat.html:
-        sys.stdout.buffer.write(measurement_page(title, [found]).encode())
+        write_page(measurement_page(title, [found]))
     else:
         screen = console()
         screen.print(title, markup=False, highlight=False, style="bold")

@@ -19,7 +19,7 @@ def row(raw: Manifest, *, wide: bool = False, everywhere: bool = False) -> dict[
         "NAME": raw["metadata"]["name"],
         "ENGINE": (plan.get("engine") or {}).get("name", ""),
         "QUANT": plan.get("quantizationMethod", ""),
-        "GPU": (plan.get("gpu") or {}).get("product", "") or "CPU",
+        "GPU": plan["gpu"].get("product", "") or "CPU" if plan.get("gpu") else "",
         "READY": ready.get("status", ""),
         "REASON": ready.get("reason", ""),
         "TOK/S": _figure(summary, "outputTokensPerSecond"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from tacho_cli.output import (
     plain_table,
     print_document,
     table_of,
+    write_page,
 )
 from tacho_cli.status.rows import document, document_of, resource_name, row
 from tacho_contract.codec import from_dict
@@ -169,13 +169,9 @@ def show(
     elif output in (StatusFormat.json, StatusFormat.yaml):
         print_document(document(resources[0]) if one else document_of(resources), output)
     elif one and output is StatusFormat.html:
-        from tacho_cli.figures.page import measurement_page  # with the templates' library
+        from tacho_cli.report.page import deployment_page  # with the templates' library
 
-        (raw,), metadata = resources, resources[0]["metadata"]
-        status: Manifest = raw.get("status") or {}
-        title = f"{metadata['namespace']}/{metadata['name']}"
-        page = measurement_page(title, current_measurements(raw, status), remarks(status))
-        sys.stdout.buffer.write(page.encode())
+        write_page(deployment_page(resources[0]))
     elif one:
         status = resources[0].get("status") or {}
         show_status(resources[0], status, whole=True, plotted=plotted, wide=output is StatusFormat.wide)

@@ -1,0 +1,125 @@
+"""The work of ``tacho report``: one page on a deployment, or on the fleet."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tacho_cli.figures.page import measurement_sections, raw as markup, render
+from tacho_cli.report import sections
+from tacho_cli.report.charts import ChartRow, bar_chart
+from tacho_cli.report.sections import Section, gpus_of
+from tacho_cli.status.rows import condition, row
+from tacho_cli.status.screen import current_measurements, remarks
+from tacho_contract.text import visible_document
+from tacho_contract.units import counted
+from tacho_operator.core.measurement.states import STALE
+from tacho_operator.core.types import Manifest
+
+MOST_BARS = 40
+
+
+def deployment_page(raw: Manifest) -> str:
+    """The page of one LLMDeployment."""
+    raw = visible_document(raw)
+    status: Manifest = raw.get("status") or {}
+    entries = status.get("measurements") or []
+    measured: Manifest = next((item for item in entries if item.get("state") != STALE), {})
+    plan = status.get("plan") or {}
+    cells = row(raw, wide=True)
+    terms = [(heading.lower(), cell) for heading, cell in cells.items() if cell]
+    found = [
+        {
+            "title": "Now",
+            "terms": terms,
+            "notes": list(filter(None, (plan.get("message", ""), *remarks(status)))),
+        },
+        sections.memory(status, measured),
+        sections.cold_start(status.get("startup") or {}),
+        sections.history(status, measured),
+        sections.scaling(status),
+        sections.cost(raw),
+    ]
+    metadata = raw["metadata"]
+    title = f"{metadata.get('namespace', '')}/{metadata['name']}"
+    return _page(title, found, measurement_sections(title, current_measurements(raw, status)))
+
+
+def fleet_page(resources: Sequence[Manifest], scope: str) -> str:
+    """The page of several LLMDeployments."""
+    found = [visible_document(raw) for raw in resources]
+    return _page(
+        f"LLMDeployments of {scope}", [_models(found), _gpus(found), _utilization(found), _stale(found)]
+    )
+
+
+def _page(title: str, found: Sequence[Section], measured: Sequence[Section] = ()) -> str:
+    empty: Section = {"terms": [], "chart": "", "table": ("", [], []), "notes": []}
+    shown = [
+        {**section, "chart": markup(section["chart"])}
+        for section in ({**empty, **given} for given in found)
+        if section["terms"] or section["chart"] or section["notes"] or section["table"][2]
+    ]
+    return render("report", title=title, sections=shown, measured=measured)
+
+
+def _name(raw: Manifest) -> str:
+    return f"{raw['metadata'].get('namespace', '')}/{raw['metadata']['name']}"
+
+
+def _models(resources: Sequence[Manifest]) -> Section:
+    rows = [row(raw, wide=True, everywhere=True) for raw in resources]
+    serving = sum(cells["READY"] == "True" for cells in rows)
+    table = (
+        ("models", list(rows[0]), [list(cells.values()) for cells in rows]) if rows else ("models", [], [])
+    )
+    return {
+        "title": "Models",
+        "table": table,
+        "notes": [f"{serving} of {counted(len(rows), 'model')} ready."],
+    }
+
+
+def _gpus(resources: Sequence[Manifest]) -> Section:
+    """GPUs by product, and what they cost an hour where the specs have prices."""
+    held: dict[str, int] = defaultdict(int)
+    prices: dict[str, float] = defaultdict(float)
+    for raw in resources:
+        status, price = raw.get("status") or {}, (raw.get("spec") or {}).get("cost") or {}
+        if gpus := gpus_of(status):
+            held[status["plan"]["gpu"].get("product", "")] += gpus
+            if price.get("pricePerGPUHour"):
+                prices[price.get("currency", "USD")] += gpus * float(price["pricePerGPUHour"])
+    bars = [ChartRow(product, 0, count, str(count)) for product, count in sorted(held.items())]
+    notes = [
+        f"{amount:.2f} {currency} an hour, by the prices in spec." for currency, amount in prices.items()
+    ]
+    return {"title": "GPUs", "chart": bar_chart("GPUs of server pods", bars, "GPUs"), "notes": notes}
+
+
+def _utilization(resources: Sequence[Manifest]) -> Section:
+    """Load in percent of the measured capacity, where a scaler measures it; the highest first."""
+    known = []
+    for raw in resources:
+        percent = ((raw.get("status") or {}).get("autoscaling") or {}).get("utilizationPercent")
+        if percent is not None:
+            known.append(ChartRow(_name(raw), 0, float(percent), f"{percent} %"))
+    known.sort(key=lambda bar: -bar.length)
+    chart = bar_chart("Load, in percent of the measured capacity", known[:MOST_BARS], "percent")
+    more = len(known) - MOST_BARS
+    return {"title": "Utilization", "chart": chart, "notes": [f"{more} with less load."] if more > 0 else []}
+
+
+def _stale(resources: Sequence[Manifest]) -> Section:
+    """Resources without a current, clean measurement."""
+    rows = []
+    for raw in resources:
+        status = raw.get("status") or {}
+        measured = condition(status, "Measured")
+        if measured.get("status") != "True":
+            newest = next((item.get("observedTime", "") for item in status.get("measurements") or ()), "")
+            rows.append([_name(raw), newest, measured.get("reason", ""), measured.get("message", "")])
+    return {
+        "title": "Figures that are stale or missing",
+        "table": ("stale", ["NAME", "MEASURED", "REASON", "WHY"], rows),
+    }
