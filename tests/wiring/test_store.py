@@ -414,3 +414,27 @@ def test_resources_are_found_by_their_claims_and_none_is_unpacked(monkeypatch: p
     monkeypatch.setattr(Packing, "json", None)
     assert {key.name for key in store.naming("ml", "models")} == {"model", "cache", "volume"}
     assert store.naming("other", "models") == []
+
+
+ODD = ("x", 5, ["x"], [5], {"a": 1}, [None], True)
+
+
+@pytest.mark.parametrize("place", ["model", "model.hub", "model.hub.env", "cache", "conditions", "status"])
+@pytest.mark.parametrize("odd", ODD)
+def test_an_object_of_an_old_definition_is_held_whatever_its_types(place: str, odd: object) -> None:
+    """One that the store refuses is never complete: then nothing is decided for anyone."""
+    found = thing("smol", owner="", spec={"model": {"uri": "hf://a/b", "hub": {}}}, status={"conditions": []})
+    *path, last = {"conditions": "status.conditions", "status": "status"}.get(place, f"spec.{place}").split(
+        "."
+    )
+    inner = found
+    for key in path:
+        inner = inner[key]
+    inner[last] = odd
+    store, _ = told()
+    store.put("LLMDeployment", found)
+    assert store.resource(KEY) is not None
+    assert store.history("ml") == ()
+    pods = {"containerStatuses": odd, "conditions": odd}
+    store.put("Pod", thing("p", status=odd if place == "status" else pods))
+    assert store.find("Pod", "ml", "p") is not None

@@ -1,7 +1,11 @@
-"""Client of the running engine: health, metrics and version. Not used by the probe's load."""
+"""Client of the running engine: health, metrics and version. Not used by the probe's load.
+
+Answers are bounded in size and in time: an engine that sends without end, or a byte now and then, is broken.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 import httpx
@@ -15,7 +19,7 @@ def _error_text(answer: httpx.Response) -> str:
     """The message in an error answer of the OpenAI kind, else the start of its text; "" for none."""
     try:
         message = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         message = answer.text[:200]
     return f": {message}" if message else ""
 
@@ -24,7 +28,7 @@ class EngineClient:
     """A client of one engine."""
 
     def __init__(self, base_url: str, *, api_key: str = "") -> None:
-        headers = {"Connection": "close"}
+        headers = {"Connection": "close", "Accept-Encoding": "identity"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._client = httpx.AsyncClient(
@@ -38,10 +42,26 @@ class EngineClient:
     async def close(self) -> None:
         await self._client.aclose()
 
+    async def _get(self, path: str) -> httpx.Response:
+        """Raises httpx.HTTPError."""
+        try:
+            return await asyncio.wait_for(self._read(path), TIMEOUT_SECONDS)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise httpx.ReadTimeout(f"no whole answer in {TIMEOUT_SECONDS:.0f} s") from None
+
+    async def _read(self, path: str) -> httpx.Response:
+        async with self._client.stream("GET", path) as answer:
+            body = bytearray()
+            async for piece in answer.aiter_raw():  # never inflated
+                body += piece
+                if len(body) > BODY_LIMIT_BYTES:
+                    raise httpx.ReadError(f"an answer of more than {BODY_LIMIT_BYTES} bytes")
+        return httpx.Response(answer.status_code, content=bytes(body))
+
     async def healthy(self, path: str) -> tuple[bool, str]:
         """Whether ``path`` answered 2xx; else the answer as a message."""
         try:
-            answer = await self._client.get(path)
+            answer = await self._get(path)
         except httpx.HTTPError as error:
             return False, f"{path}: {type(error).__name__} {error}".rstrip()
         if answer.is_success:
@@ -51,15 +71,15 @@ class EngineClient:
     async def metrics(self) -> str | None:
         """The engine's Prometheus text at /metrics; None when it serves none."""
         try:
-            answer = await self._client.get("/metrics")
+            answer = await self._get("/metrics")
         except httpx.HTTPError:
             return None
-        return answer.text if answer.is_success and len(answer.content) <= BODY_LIMIT_BYTES else None
+        return answer.text if answer.is_success else None
 
     async def json(self, path: str) -> object | None:
         """The JSON document that the engine serves at ``path``; None when it serves none."""
         try:
-            answer = await self._client.get(path)
+            answer = await self._get(path)
             return answer.json() if answer.is_success else None
-        except (httpx.HTTPError, ValueError):
+        except (httpx.HTTPError, ValueError, RecursionError):
             return None

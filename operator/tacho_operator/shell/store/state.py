@@ -62,6 +62,14 @@ def is_reported(resource: Manifest) -> bool:
 
 
 def state_of(resource: Manifest) -> StoreState:
+    """As a deleted one's where an old CRD let other types in: the reconcile says what is wrong with them."""
+    try:
+        return _state_of(resource)
+    except (AttributeError, TypeError):
+        return StoreState()
+
+
+def _state_of(resource: Manifest) -> StoreState:
     status = resource.get("status") or {}
     conditions = status.get("conditions") or ()
     ready: Manifest = next((item for item in conditions if item.get("type") == "Ready"), {})

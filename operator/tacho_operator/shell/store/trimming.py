@@ -66,7 +66,10 @@ def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
         why = ""
     if why is not None:
         return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: why}
-    kept = trimmed(kind, manifest)
+    try:
+        kept = trimmed(kind, manifest)
+    except (AttributeError, TypeError, KeyError):
+        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: "its fields have other types"}
     if is_deep(kept):
         return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: NESTED}
     return kept
@@ -123,7 +126,10 @@ def _some(full: Manifest | None, keys: Iterable[str]) -> Manifest:
 
 
 def _resource(manifest: Manifest) -> Manifest:
-    return _some(manifest, ("apiVersion", "spec", "status"))
+    kept = _some(manifest, ("apiVersion", "spec", "status"))
+    if not isinstance(kept.get("status"), dict):  # of an old CRD
+        kept.pop("status", None)
+    return kept
 
 
 def _applied(manifest: Manifest) -> Manifest:

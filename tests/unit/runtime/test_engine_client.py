@@ -1,0 +1,79 @@
+"""Whatever an engine sends, reading it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tacho_runtime.http import engine_client
+from tacho_runtime.http.engine_client import EngineClient
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextlib.asynccontextmanager
+async def engine(begin: bytes, again: bytes = b"", pause: float = 0.0) -> AsyncIterator[EngineClient]:
+    """Sends ``begin``, then ``again`` without end."""
+
+    served: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(begin)
+            while again:
+                writer.write(again)
+                await writer.drain()
+                await asyncio.sleep(pause)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        client = EngineClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        yield client
+        await client.close()
+        await asyncio.gather(*filter(None, served))
+
+
+async def test_an_answer_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_client, "BODY_LIMIT_BYTES", 100_000)
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with engine(chunked, b"1000\r\n" + b"a" * 0x1000 + b"\r\n") as client:
+        assert await client.metrics() is None
+        assert await client.json("/version") is None
+        healthy, why = await client.healthy("/health")
+    assert not healthy
+    assert "more than 100000 bytes" in why
+
+
+async def test_an_engine_that_sends_a_byte_now_and_then_is_not_healthy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_client, "TIMEOUT_SECONDS", 0.5)
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with engine(chunked, b"1\r\na\r\n", pause=0.02) as client, asyncio.timeout(20):
+        healthy, why = await client.healthy("/health")
+    assert not healthy
+    assert "no whole answer" in why
+
+
+async def test_what_is_compressed_is_not_inflated() -> None:
+    body = gzip.compress(b"a" * 10_000_000)
+    answer = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    async with engine(answer) as client:
+        text = await client.metrics()
+    assert text is not None
+    assert len(text) <= len(body)
+
+
+async def test_json_of_any_depth_is_none() -> None:
+    body = b"[" * 100_000
+    async with engine(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) as client:
+        assert await client.json("/version") is None
