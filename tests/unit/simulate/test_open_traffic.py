@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 
 from benchmarks.simulator.arrivals import KINDS, Kind, drawn
-from benchmarks.simulator.comparison import GOALS, alone_seconds, compared, simulated
+from benchmarks.simulator.comparison import GOALS, alone_seconds, compared, figures, simulated
 from benchmarks.simulator.page import lines
+from benchmarks.simulator.traffic import ALONE, run
+from tacho_contract.measurement import Workload
 from tacho_simulate.measured_model import from_measurement
+from tests.unit.probe.engines import mock_engine
 from tests.unit.simulate.test_performance_models import entry_of
 from tests.unit.simulate.worlds import MODEL
 
 ENTRY = entry_of(MODEL, (4, 16))
-ALONE = alone_seconds(ENTRY)
+SINGLE_SECONDS = alone_seconds(ENTRY)
 RATE, REQUESTS = 3.0, 40
 
 
@@ -34,7 +37,7 @@ def runs(*late: tuple[float, float]) -> dict[str, Any]:
                 "requestsPerSecond": RATE,
                 "seed": 3,
                 "waitedPercent": 0.0,
-                "aloneSeconds": [alone * ALONE] * 6,
+                "aloneSeconds": [alone * SINGLE_SECONDS] * 6,
                 "requests": [
                     [
                         one.due,
@@ -85,3 +88,16 @@ def test_disturbed_runs_count_only_alone() -> None:
     waiting = runs((1.0, 1.0))
     waiting["runs"][0]["waitedPercent"] = 5.1
     assert next(compared(waiting)).disturbed == 1
+
+
+def test_every_request_is_sent_when_it_is_due_and_answered_with_its_tokens() -> None:
+    arrivals = drawn("bursty", 50.0, 12, 8, seed=1)
+    with mock_engine(itl_base_ms=1.0, ttft_base_ms=1.0) as port:
+        found = run(
+            f"http://127.0.0.1:{port}", arrivals, Workload(input_tokens=16, output_tokens=8), seed=0, cpus=1
+        )
+    assert [one.due for one in found.answers] == pytest.approx(arrivals.seconds, abs=1e-6)
+    assert tuple(one.tokens for one in found.answers) == arrivals.output_tokens
+    assert all(one.due < one.first <= one.last for one in found.answers)
+    assert len(found.alone_seconds) == 2 * ALONE
+    assert set(figures(found.answers)) == set(GOALS)
