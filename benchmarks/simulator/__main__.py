@@ -79,7 +79,7 @@ def arguments() -> argparse.Namespace:
 @contextlib.contextmanager
 def _server(asked: argparse.Namespace, log: Path) -> Iterator[Server]:
     if asked.url:
-        yield Server(asked.url, 0, asked.core)
+        yield Server(asked.url, 0)
         return
     os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {asked.core} or {asked.core})
     with serving(asked.engine, asked.slots, asked.core, log) as server:
