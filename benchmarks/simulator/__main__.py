@@ -52,11 +52,8 @@ def main() -> None:
             for share in map(float, asked.shares.split(",")):
                 for number in range(asked.runs):
                     document["runs"].append(one_run(server, document, asked, kind, share))
+                    write(name, document)
                     print(f"{kind} {share} run {number + 1}", flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(
-        json.dumps(document, indent=None).replace('{"arr', '\n{"arr') + "\n"
-    )
     print("\n".join(lines(name, list(compared(document)))))
 
 
