@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 
 import pytest
 
 from tacho_contract.failure import Failure, FailureClass
+from tests.wiring.test_metrics import page_labels
 from tools.cluster.handle import Cluster
 from tools.harness.operating import (
     FACTS,
@@ -125,6 +127,14 @@ def test_its_own_metrics_and_health(
         "its figures", lambda: found if measured in (found := read(operator.metrics_url)) else None
     )
     assert 'tacho_operator_reconcile_total{result="success"}' in text
+    # What the page, the alerts and the dashboards name is what a real operator exports.
+    exported = set(re.findall(r"^# TYPE (tacho_\S+?) ", text, re.MULTILINE))
+    assert {name for name in exported if not name.endswith("_created")} == set(page_labels())
+    for name, series_labels in re.findall(r"^(tacho_[a-z_]+)\{(.*)\} \S+$", text, re.MULTILINE):
+        kind = re.sub("_(bucket|sum|count|created)$", "", name)
+        known = page_labels().get(kind, page_labels().get(f"{kind}_total"))
+        assert known is not None, name
+        assert set(re.findall(r'(\w+)="', series_labels)) == known | ({"le"} if "_bucket" in name else set())
     assert read(f"{operator.health_url}/healthz") == '{"workers": "ok"}'
     assert read(f"{operator.readiness_url}/readyz") == "ok\n"
     api.kubectl("delete", "llmd", NAME, "-n", namespace)

@@ -129,11 +129,11 @@ def test_a_new_revision_waits_for_a_gpu_beside_the_active_one(served: Cluster) -
         await_condition(served, NAMESPACE, "RolloutAccepted", "True", seconds=90)
 
 
-def crash(cluster: Cluster, pod: dict[str, Any]) -> None:
+def crash(cluster: Cluster, pod: dict[str, Any], restarts: int = 1) -> None:
     """The engine ends with a GPU fault; its kubelet is about to start it again."""
     message = dumps(Failure(failure_class=FailureClass.GPU_FAULT, message="Xid 79", next_step="Reset it."))
     ended = {"exitCode": 1, "message": message, "finishedAt": format_time(datetime.now(UTC))}
-    engine = {"name": "engine", "image": "i", "imageID": "", "ready": False, "restartCount": 1}
+    engine = {"name": "engine", "image": "i", "imageID": "", "ready": False, "restartCount": restarts}
     engine |= {"state": {"waiting": {}}, "lastState": {"terminated": ended}}
     status = {
         "phase": "Running",

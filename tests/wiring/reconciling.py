@@ -45,17 +45,19 @@ class Server:
         """Whether it can be read."""
         self.gets = 0
         self.owner_deleted = False
+        self.gone = False
+        """Whether the store knows of its deletion."""
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         assert kind == "LLMDeployment"
         self.gets += 1
         return None if self.owner_deleted else self._world.raw
 
-    async def observe(self, key: Key, *, live: bool = False) -> Observed:
+    async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
         self.live.append(live)
         if self.fails:
             raise ApiError(0, "no answer")
-        return self._world.observed()
+        return None if self.gone else self._world.observed()
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         if manifest["kind"] == self.forbids:

@@ -26,7 +26,7 @@ from tests.wiring.reconciling import (
     store_at,
 )
 from tools.harness.resources import NOW, facts
-from tools.harness.world import World
+from tools.harness.world import MOCK_SPEC, World, changed
 
 
 async def test_no_pods_are_made_of_a_revision_that_could_not_be_recorded() -> None:
@@ -201,6 +201,28 @@ async def test_an_event_hides_no_character() -> None:
     event = ResourceEvent(type="Warning", reason="Failed", message="a\n\x1b[31m\x9b\u202e\u200b")
     await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (event,), NOW)
     assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"
+
+
+async def test_the_gpus_of_pods_are_counted_while_the_resource_is_there() -> None:
+    world = World(changed(MOCK_SPEC, gpu={"count": 2}), resourceVersion="1")
+    world.come_up()
+    (pod,) = world.pods("server")
+    pod["spec"]["nodeName"] = "n"
+    server = Server(world)
+    server.refuses = False
+    reconcile = reconciler(server)
+    metrics, labels = reconcile._metrics, {"namespace": "ml", "gpu": "", "use": "serving"}
+
+    def counted() -> float | None:
+        metrics.gpu_time.add(lambda _: {})
+        return metrics.registry.get_sample_value("tacho_namespace_gpu_seconds_total", labels)
+
+    assert counted() is None
+    await reconcile(KEY)
+    assert counted() is not None
+    server.gone = True
+    await reconcile(KEY)
+    assert counted() is None
 
 
 async def test_a_repeated_event_is_counted_and_not_made_anew() -> None:

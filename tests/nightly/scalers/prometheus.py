@@ -71,7 +71,7 @@ def running(cluster: Cluster, folder: Path) -> Iterator[Prometheus]:
     try:
         found = Prometheus(f"http://{address}:{port}")
         processes.wait_until(
-            "Prometheus is ready", lambda: _ready(found.url), READY_SECONDS, blame="prometheus"
+            "Prometheus is ready", lambda: is_ready(found.url), READY_SECONDS, blame="prometheus"
         )
         cluster.create_namespace(NAMESPACE)
         cluster.apply(*service(address, port))
@@ -81,7 +81,8 @@ def running(cluster: Cluster, folder: Path) -> Iterator[Prometheus]:
         processes.stop()
 
 
-def _ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether it answers there."""
     try:
         with urllib.request.urlopen(f"{url}/-/ready", timeout=2) as answer:
             return bool(answer.status == 200)
