@@ -99,7 +99,7 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 
 # --- tests -----------------------------------------------------------------------------------------
 TIERS := lint types unit wiring pages engines charts api e2e
-PARTS := properties probe engines autoscaling e2e scalers release soak
+PARTS := properties probe engines autoscaling e2e scalers alerts release soak
 .PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%)
 test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
 	@$(PY) -m tools.tiers ci
@@ -134,7 +134,7 @@ pages: $(STAMP) ## The HTML pages that commands write, in Debian's Chromium (ins
 api: $(STAMP) cluster-build ## CRD, rules and the operator against a real API server
 	$(PYTEST) $(PAIR) tests/api
 
-charts: $(STAMP) cluster-build ## The chart, rendered by helm
+charts: $(STAMP) cluster-build ## The chart, rendered by helm; its alerts in Debian's promtool (installed where it is missing: root)
 	$(PYTEST) tests/charts
 
 engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
@@ -161,6 +161,10 @@ nightly-e2e: $(STAMP)
 
 nightly-scalers: $(STAMP)
 	$(PYTEST) tests/nightly/scalers
+
+nightly-alerts: $(STAMP)
+	$(PYTEST) -s tests/nightly/alerts
+	@$(MAKE) -s dashboards CHECK=1
 
 nightly-release: $(STAMP)
 	$(PYTEST) tests/nightly/release

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from tests.charts.selectors import unknown
-from tools.cluster import packages
 from tools.harness.helm import ChartRefused, Helm, kinds
 
 OPERATOR = 'namespace="tacho-system",service="tacho",instance="a"'
@@ -117,7 +116,6 @@ def timing(alert: dict[str, Any], fault: Fault) -> dict[str, Any]:
 
 
 def test_each_alert_fires_in_time_and_ends(groups: list[dict[str, Any]], tmp_path: Path) -> None:
-    packages.ensure({"promtool": "prometheus"}, print)
     rules = alerts(groups)
     assert set(rules) == set(FAULTS)
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))

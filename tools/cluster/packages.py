@@ -25,6 +25,7 @@ NODE_TOOLS = {
     "/usr/lib/cni/ptp": "containernetworking-plugins",
 }
 BROWSER_TOOLS = {"chromium": "chromium"}
+PROMETHEUS_TOOLS = {"prometheus": "prometheus", "promtool": "prometheus"}
 POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
 DENY_ALL = "#!/bin/sh\nexit 101\n"
 

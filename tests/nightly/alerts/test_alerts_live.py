@@ -68,7 +68,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(cluster_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    packages.ensure({"prometheus": "prometheus"}, print)
+    packages.ensure(packages.PROMETHEUS_TOOLS, print)
     folder = tmp_path_factory.mktemp("alerts")
     with ControlPlane(cluster_binaries, scheduler=True, node_grace_seconds=3600) as cluster:
         install_definition(cluster)

@@ -41,7 +41,7 @@ def scalers(
     say = terminal.write_line if terminal else functools.partial(print, flush=True)
     if state.read(node_cluster.name) is None:
         unavailable("Prometheus and KEDA's images are brought to a cluster that was started here only")
-    packages.ensure(prometheus.TOOLS, say)
+    packages.ensure(packages.PROMETHEUS_TOOLS, say)
     references = lab.load_images(node_cluster)
     lab.install_chart(node_cluster, references)
     with prometheus.running(node_cluster, tmp_path_factory.mktemp("prometheus")) as server:

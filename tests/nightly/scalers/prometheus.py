@@ -20,7 +20,6 @@ from tools.cluster.handle import Cluster
 from tools.cluster.ports import free_port
 from tools.cluster.processes import Processes, dying_with_parent
 
-TOOLS = {"prometheus": "prometheus"}
 NAMESPACE = "monitoring"
 SELECTORS = {
     "tacho": ("app.kubernetes.io/component=operator", 9401),
