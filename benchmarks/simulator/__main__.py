@@ -1,12 +1,12 @@
-"""Open arrivals at a real engine, beside the simulated replica of its own measurement.
+"""Open arrivals at real engines, beside the simulated replicas of their own measurements.
 
-    python -m benchmarks.simulator llamacpp|vllm [--runs 5] [--requests 60] [--shares 0.3,0.5,0.7] [--core 1]
-    python -m benchmarks.simulator --url http://HOST:PORT --name NAME [--slots N]     # a server that runs
+    python -m benchmarks.simulator [llamacpp] [vllm] [--runs 5] [--requests 60] [--shares 0.3,0.5,0.7]
+    python -m benchmarks.simulator --url http://HOST:PORT --name vllm-gpu --slots 256 --workload 512:200 \\
+        --requests 600                                                # a server that runs, as on a GPU
 
-Starts the engine on one core of this CPU, measures it (``tacho probe``), and sends Poisson and bursty
-arrivals at shares of the highest measured rate. Writes results/NAME.json, and prints the comparison.
-``benchmarks.simulator.page`` writes docs/results/simulator.md from all results. An hour; nothing else should
-run on the machine.
+Starts each engine on one core of this CPU, measures it (``tacho probe``), and sends Poisson and bursty
+arrivals at shares of the highest measured rate. Writes results/ENGINE-cpu.json and docs/results/simulator.md.
+Half an hour an engine, in which nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -26,40 +26,49 @@ from typing import Any
 
 from benchmarks.simulator.arrivals import KINDS, drawn
 from benchmarks.simulator.comparison import compared
-from benchmarks.simulator.page import RESULTS, lines
+from benchmarks.simulator.page import PAGE, RESULTS, lines, text
 from benchmarks.simulator.server import ROOT, Server, serving
 from benchmarks.simulator.traffic import run
 from tacho_contract.measurement import Workload
 
 PROBE = "import sys; from tacho_cli.main import main; sys.exit(main())"
+ENGINES = ("llamacpp", "vllm")
 TRIES = 3
 DIGITS = 5
 
 
 def main() -> None:
     asked = arguments()
-    name = asked.name or f"{asked.engine}-cpu"
-    with tempfile.TemporaryDirectory() as folder, _server(asked, Path(folder) / "log") as server:
-        entry = read(asked.measurement) if asked.measurement else measured(server.url, asked)
-        print(json.dumps(entry["curve"]), flush=True)
-        document: dict[str, Any] = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
-            "slots": asked.slots,
-            "measurement": entry,
-            "runs": [],
-        }
-        for kind in KINDS:
-            for share in map(float, asked.shares.split(",")):
-                for number in range(asked.runs):
-                    document["runs"].append(one_run(server, document, asked, kind, share))
-                    write(name, document)
-                    print(f"{kind} {share} run {number + 1}", flush=True)
-    print("\n".join(lines(name, list(compared(document)))))
+    for engine in asked.engines or ENGINES[: 1 if asked.url else None]:
+        name = asked.name or f"{engine}-cpu"
+        with tempfile.TemporaryDirectory() as folder, _server(asked, engine, Path(folder) / "log") as server:
+            document = compare(name, server, asked)
+        print("\n".join(lines(name, list(compared(document)))))
+    PAGE.write_text(text())
+
+
+def compare(name: str, server: Server, asked: argparse.Namespace) -> dict[str, Any]:
+    """The results of one engine, which are written as they come."""
+    entry = read(asked.measurement) if asked.measurement else measured(server.url, asked)
+    print(json.dumps(entry["curve"]), flush=True)
+    document: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "slots": asked.slots,
+        "measurement": entry,
+        "runs": [],
+    }
+    for kind in KINDS:
+        for share in map(float, asked.shares.split(",")):
+            for number in range(asked.runs):
+                document["runs"].append(one_run(server, document, asked, kind, share))
+                write(name, document)
+                print(f"{name}: {kind} {share} run {number + 1}", flush=True)
+    return document
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("engine", nargs="?", choices=("llamacpp", "vllm"), default="llamacpp")
+    parser.add_argument("engines", nargs="*", choices=(*ENGINES, []))
     parser.add_argument("--url", default="")
     parser.add_argument("--name", default="")
     parser.add_argument("--slots", type=int, default=8)
@@ -74,12 +83,12 @@ def arguments() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def _server(asked: argparse.Namespace, log: Path) -> Iterator[Server]:
+def _server(asked: argparse.Namespace, engine: str, log: Path) -> Iterator[Server]:
     if asked.url:
         yield Server(asked.url, 0)
         return
     os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {asked.core} or {asked.core})
-    with serving(asked.engine, asked.slots, asked.core, log) as server:
+    with serving(engine, asked.slots, asked.core, log) as server:
         yield server
 
 
@@ -98,8 +107,8 @@ def measured(url: str, asked: argparse.Namespace) -> dict[str, Any]:
 def write(name: str, document: dict[str, Any]) -> None:
     """A line for each run."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(document).replace('{"arrivals"', '\n{"arrivals"')
-    (RESULTS / f"{name}.json").write_text(f"{text}\n")
+    rows = json.dumps(document).replace('{"arrivals"', '\n{"arrivals"')
+    (RESULTS / f"{name}.json").write_text(f"{rows}\n")
 
 
 def read(path: Path) -> dict[str, Any]:
