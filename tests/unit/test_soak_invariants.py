@@ -152,7 +152,7 @@ def test_children_whose_controller_does_not_exist() -> None:
     assert found.startswith("pods a/lost q of ")
 
 
-def test_endpoints_are_ready_pods_of_the_selector_and_ready_addresses() -> None:
+def test_endpoints_are_ready_pods_that_the_service_selects() -> None:
     item = {"metadata": metadata("m", "1", generation=3), "status": {"observedGeneration": 3}}
     services = [{"metadata": metadata("m", "2"), "spec": {"selector": {"x": "y"}}}]
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -162,13 +162,7 @@ def test_endpoints_are_ready_pods_of_the_selector_and_ready_addresses() -> None:
         {"metadata": metadata("unready", "5", labels={"x": "y"}), "spec": {}, "status": {}},
         {"metadata": metadata("real", "6", labels={"x": "y"}), "spec": {"nodeName": "n"}, "status": ready},
     ]
-    slices = [
-        {
-            "metadata": metadata("s", "7", labels={"kubernetes.io/service-name": "m"}),
-            "endpoints": [{"conditions": {"ready": True}}, {"conditions": {"ready": False}}],
-        }
-    ]
-    assert endpoints(item, services, pods, slices) == 2
+    assert endpoints(item, services, pods) == 2
     found = resource_of(item, 2)
     assert (found.name, found.current, found.ready) == ("a/m", True, False)
 

@@ -73,12 +73,11 @@ class Observer(threading.Thread):
             for group, plurals in CHILDREN.items()
             for plural in plurals
         }
-        slices = self._items("/apis/discovery.k8s.io/v1/endpointslices?labelSelector=" + DEPLOYMENT_LABEL)
         resources = self._items("/apis/tacho.dev/v1alpha1/llmdeployments")
         return Snapshot(
             at=time.time(),
             resources=tuple(
-                resource_of(item, endpoints(item, children["services"], children["pods"], slices))
+                resource_of(item, endpoints(item, children["services"], children["pods"]))
                 for item in resources
             ),
             orphans=tuple(orphans(children, {item["metadata"]["uid"] for item in resources})),
@@ -140,40 +139,29 @@ def resource_of(item: dict[str, Any], endpoints_ready: int) -> Resource:
     )
 
 
-def endpoints(
-    item: dict[str, Any],
-    services: list[dict[str, Any]],
-    pods: list[dict[str, Any]],
-    slices: list[dict[str, Any]],
-) -> int:
-    """Ready endpoints of the resource's Service. Pods without a node, which are played, are in no
-    EndpointSlice: those count that its selector matches."""
+def endpoints(item: dict[str, Any], services: list[dict[str, Any]], pods: list[dict[str, Any]]) -> int:
+    """Ready pods that the resource's Service selects. Not its EndpointSlices: Kubernetes writes them, up to
+    49 s after the pod's readiness where the API server was restarted, and none for a pod without a node."""
     namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
-
-    def own(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [one for one in found if one["metadata"]["namespace"] == namespace]
-
     selector = next(
-        (one["spec"].get("selector") for one in own(services) if one["metadata"]["name"] == name), None
+        (
+            one["spec"].get("selector")
+            for one in services
+            if (one["metadata"]["namespace"], one["metadata"]["name"]) == (namespace, name)
+        ),
+        None,
     )
-    played = sum(
+    return sum(
         1
-        for pod in own(pods)
+        for pod in pods
         if selector
-        and "nodeName" not in pod["spec"]
+        and pod["metadata"]["namespace"] == namespace
         and selector.items() <= pod["metadata"]["labels"].items()
         and "deletionTimestamp" not in pod["metadata"]
         and any(
             one["type"] == "Ready" and one["status"] == "True"
             for one in pod["status"].get("conditions") or ()
         )
-    )
-    return played + sum(
-        1
-        for one in own(slices)
-        if one["metadata"]["labels"].get("kubernetes.io/service-name") == name
-        for endpoint in one.get("endpoints") or ()
-        if (endpoint.get("conditions") or {}).get("ready")
     )
 
 
