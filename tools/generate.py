@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from tacho_engines.registry import engine_profiles
+from tools.chart_readme import write_readme
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
@@ -73,7 +74,8 @@ def main() -> int:
             print(f"{what}: {'drifted; run make generate' if check else 'could not be generated'}")
             failed = True
     copied = copy_crds(check=check)
-    return int(not name_engines(check=check) or not copied or failed)
+    named, described = name_engines(check=check), write_readme(check=check)
+    return int(not (named and described and copied) or failed)
 
 
 if __name__ == "__main__":

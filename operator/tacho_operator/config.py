@@ -90,6 +90,17 @@ def _currency(environment: Mapping[str, str], name: str) -> str:
     return text
 
 
+def _hub_endpoint(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "")
+    encrypted = text.startswith("https://")
+    insecure = text.startswith("http://") and _switch(environment, "TACHO_ALLOW_INSECURE_HUB")
+    if text and not encrypted and not insecure:
+        raise SettingsError(
+            f"{name}={text!r}: must begin with https://, or with http:// where that is allowed"
+        )
+    return text
+
+
 def _known_engines(environment: Mapping[str, str]) -> None:
     """Raises SettingsError for the image of an engine that there is not: a typing error would be silent."""
     known = {f"{ENGINE_IMAGE_PREFIX}{name.upper()}" for name in image_settings()}
@@ -123,6 +134,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             operator_namespace=environment.get("TACHO_OPERATOR_NAMESPACE", "") or "tacho-system",
             monitoring_namespace=environment.get("TACHO_MONITORING_NAMESPACE", ""),
             allow_insecure_hub=_switch(environment, "TACHO_ALLOW_INSECURE_HUB"),
+            hub_endpoint=_hub_endpoint(environment, "TACHO_HUB_ENDPOINT"),
             gpu_prices=_prices(environment, "TACHO_GPU_PRICES"),
             currency=_currency(environment, "TACHO_CURRENCY"),
             inspect_deadline_seconds=_integer(environment, "TACHO_INSPECT_DEADLINE_SECONDS", 300, 10, 3600),

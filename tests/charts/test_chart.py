@@ -184,7 +184,8 @@ def test_who_may_read_metrics_and_scaling(helm: Helm) -> None:
         pod = deployment["spec"]["template"]
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
         assert policy["spec"]["policyTypes"] == ["Ingress"]
-        (rule,) = policy["spec"]["ingress"]
+        tested, rule = policy["spec"]["ingress"]
+        assert [item["port"] for item in tested["ports"]] == ["readiness"]
         assert rule["from"] == peers
         ports = {item["name"]: item["containerPort"] for item in pod["spec"]["containers"][0]["ports"]}
         assert [ports[item["port"]] for item in rule["ports"]] == [9401]

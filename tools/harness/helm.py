@@ -25,11 +25,13 @@ class Helm:
     program: Path
 
     def template(
-        self, values: dict[str, Any] | None = None, *, required: bool = True
+        self, values: dict[str, Any] | None = None, *, required: bool = True, tests: bool = False
     ) -> list[dict[str, Any]]:
-        """Every manifest the chart renders with ``values``, in the namespace tacho-system."""
+        """What an installation with ``values`` makes in the namespace tacho-system; with ``tests``, what
+        `helm test` makes too."""
         merged = {**(REQUIRED if required else {}), **(values or {})}
-        done = self.run("template", "tacho", str(CHART), "--namespace=tacho-system", stdin=json.dumps(merged))
+        flags = ["--namespace=tacho-system", *([] if tests else ["--skip-tests"])]
+        done = self.run("template", "tacho", str(CHART), *flags, stdin=json.dumps(merged))
         return [document for document in yaml.safe_load_all(done) if document]
 
     def run(self, *arguments: str, stdin: str = "{}") -> str:

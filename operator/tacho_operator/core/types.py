@@ -166,6 +166,8 @@ class Config:
     monitoring_namespace: str = ""
     inspect_deadline_seconds: int = 300
     allow_insecure_hub: bool = False
+    hub_endpoint: str = ""
+    """Hub or mirror of resources that name none; "": the Hugging Face Hub."""
     in_pods: bool = True
     """Engines run in pods of their images; False: as packages of this Python (``tacho run``)."""
     gpu_prices: Mapping[str, str] = field(default_factory=dict)

@@ -89,6 +89,14 @@ def hub_variables(
     return merged(own, users)
 
 
+def hub_endpoint(model: ModelSpec, default: str = "") -> str:
+    """The hub to ask: the resource's own, else ``default``. "": its variable names one, or the Hugging Face
+    Hub."""
+    hub = model.hub or HubSpec()
+    named = any(item.name == "HF_ENDPOINT" for item in hub.env)
+    return hub.endpoint or ("" if named else default)
+
+
 def ca_volume(model: ModelSpec) -> tuple[list[Manifest], list[Manifest]]:
     """(volumes, mounts) for the certificates of the hub mirror or proxy; empty without one."""
     reference = model.hub.ca_bundle_config_map_ref if model.hub else None

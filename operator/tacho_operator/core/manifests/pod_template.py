@@ -19,7 +19,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests import containers, volumes
 from tacho_operator.core.manifests.containers import pod_security
-from tacho_operator.core.manifests.environment import ca_volume
+from tacho_operator.core.manifests.environment import ca_volume, hub_endpoint
 from tacho_operator.core.names import ROLE_SERVER, labels, server_selector
 from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
 from tacho_operator.core.planner.types import ModelPlan
@@ -90,16 +90,15 @@ DRAIN_MARGIN_SECONDS = 15
 """Between the end of draining and SIGKILL: time for the engine to stop."""
 
 
-def fetch_config(resource: LLMDeployment, plan: ModelPlan) -> FetchConfig | None:
-    """The download; None where the model is already on a claim."""
+def fetch_config(resource: LLMDeployment, plan: ModelPlan, default_hub: str = "") -> FetchConfig | None:
+    """The download; None where the model is already on a claim. ``default_hub``: the operator's setting."""
     source = resource.spec.model.source
     if not isinstance(source, HubUri):
         return None
-    hub = resource.spec.model.hub
     return FetchConfig(
         repository=source.repository,
         files=plan.files,
-        endpoint=hub.endpoint if hub else "",
+        endpoint=hub_endpoint(resource.spec.model, default_hub),
     )
 
 
@@ -209,7 +208,7 @@ def pod_template(
     user = template_spec(resource)
     ca_volumes, _ = ca_volume(resource.spec.model) if isinstance(source, HubUri) else ([], [])
     init = [containers.inject(tacho, config.image_pull_policy)]
-    if (fetching := fetch_config(resource, plan)) is not None:
+    if (fetching := fetch_config(resource, plan, config.hub_endpoint)) is not None:
         init.append(containers.fetch(resource, fetching, tacho.image, config.image_pull_policy))
     runtime = runtime_config(resource, plan, revision, plan_key)
     spec: Manifest = {

@@ -7,7 +7,7 @@ time it ended. A failed pod stays until its successor has ended, so that the rea
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
 
@@ -18,6 +18,7 @@ from tacho_contract.uri import ClaimUri, HubUri
 from tacho_engines.registry import engine_profile
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
+from tacho_operator.core.manifests.environment import hub_endpoint
 from tacho_operator.core.manifests.helper_pods import inspect_pod, runtime_pod
 from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
@@ -329,7 +330,10 @@ def _insecure_hub(resource: LLMDeployment, config: Config) -> Problem | None:
 
 def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     name = names.inspect_pod_name(resource.metadata.name, request_hash(resource, config), attempt)
-    return inspect_pod(resource, config, inspect_config(resource), name=name, attempt=attempt)
+    asked = inspect_config(resource)
+    if isinstance(asked.uri, HubUri):
+        asked = replace(asked, endpoint=hub_endpoint(resource.spec.model, config.hub_endpoint))
+    return inspect_pod(resource, config, asked, name=name, attempt=attempt)
 
 
 def _is_current(pod: PodView, resource: LLMDeployment, current: str) -> bool:

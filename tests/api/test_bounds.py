@@ -1,0 +1,83 @@
+"""What administrators bound, judged by a real API server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tools.cluster import binaries
+from tools.cluster.handle import Cluster
+from tools.harness.helm import Helm
+from tools.harness.operating import NAME, resource
+from tools.harness.operator_process import eventually
+
+MOCK = {"name": "custom", "custom": {"command": ["serve"], "port": 8000}}
+POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+
+
+def mock(image: str, **spec: Any) -> dict[str, Any]:
+    return {"quantization": None, "engine": {**MOCK, "image": image}, **spec}
+
+
+def autoscaling(maximum: int, scheduled: int) -> dict[str, Any]:
+    schedule = {"schedule": "0 8 * * 1", "maxReplicas": scheduled}
+    return {"autoscaling": {"mode": "Recommend", "maxReplicas": maximum, "schedules": [schedule]}}
+
+
+@pytest.fixture
+def bounded(api: Cluster, namespace: str) -> Iterator[str]:
+    """A namespace in which little may be asked for; no other one is bounded."""
+    own = {"replicas": 2, "gpusPerReplica": 1, "imagePrefixes": ["registry.example/"]}
+    manifests = Helm(binaries.helm(print)).template({"bounds": {"namespaces": {namespace: own}}})
+    policies = [
+        item for item in manifests if item["kind"] in POLICIES and "-bounds." in item["metadata"]["name"]
+    ]
+    api.apply(*policies)
+    eventually("the policy is in force", lambda: refusal(api, namespace, replicas=3) or None)
+    yield namespace
+    for item in policies:
+        api.kubectl("delete", item["kind"], item["metadata"]["name"])
+
+
+def refusal(api: Cluster, namespace: str, **spec: Any) -> str:
+    document = resource(namespace, **spec)
+    document["spec"] = {key: value for key, value in document["spec"].items() if value is not None}
+    try:
+        api.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(document))
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr)
+    return ""
+
+
+def test_no_more_is_asked_for_than_is_allowed(api: Cluster, bounded: str) -> None:
+    few, gpus, prefix = "2 replicas at most", "1 GPUs at most", "must begin with one of: registry.example/"
+    for spec, says in (
+        ({"replicas": 2}, ""),
+        ({"replicas": 3}, few),
+        (autoscaling(2, 2), ""),
+        (autoscaling(3, 2), few),
+        (autoscaling(2, 3), few),
+        (mock("registry.example/mock:1", gpu={"count": 1}), ""),
+        (mock("registry.example/mock:1", gpu={"count": 2}), gpus),
+        (mock("registry.example/mock:1", gpu=None), "set spec.gpu.count"),
+        ({"quantization": None, "engine": {"name": "vllm"}, "gpu": None, "parallelism": {"tensor": 2}}, gpus),
+        (mock("elsewhere.example/mock:1"), prefix),
+    ):
+        found = refusal(api, bounded, **spec)
+        assert says in found if says else found == "", (spec, found)
+
+
+def test_a_scale_is_bounded_too_and_what_was_there_before_keeps_its_labels(
+    api: Cluster, bounded: str
+) -> None:
+    api.apply(resource(bounded))
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        api.kubectl("scale", "llmd", NAME, "-n", bounded, "--replicas=3")
+    assert "2 replicas at most" in refused.value.stderr
+    api.kubectl("scale", "llmd", NAME, "-n", bounded, "--replicas=2")
+    other = "default"
+    assert refusal(api, other, replicas=9) == "", "no other namespace is bounded"

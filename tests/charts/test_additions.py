@@ -1,0 +1,115 @@
+"""The chart's test pod, its README, more variables, the default hub, and what administrators bound."""
+
+from __future__ import annotations
+
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tacho_operator.config import load_settings
+from tests.charts.test_chart import operator_environment
+from tools.chart_readme import CHART, Value, readme, values
+from tools.harness.helm import REQUIRED, ChartRefused, Helm, kinds
+
+
+def _tests(helm: Helm) -> list[dict[str, Any]]:
+    manifests = helm.template({"podSecurityContext": {"fsGroup": 7}}, tests=True)
+    return [item for item in manifests if (item["metadata"].get("annotations") or {}).get("helm.sh/hook")]
+
+
+def test_helm_test_needs_the_tacho_image_alone_and_is_restricted(helm: Helm) -> None:
+    service, pod = sorted(_tests(helm), key=lambda item: str(item["kind"]), reverse=True)
+    assert (service["kind"], pod["kind"]) == ("Service", "Pod")
+    assert {item["metadata"]["annotations"]["helm.sh/hook"] for item in (service, pod)} == {"test"}
+    (container,) = pod["spec"]["containers"]
+    (deployment,) = kinds(helm.template(), "Deployment")
+    (operator,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == operator["image"]
+    assert container["securityContext"] == operator["securityContext"]
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    selector = service["spec"]["selector"].items()
+    assert selector <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert not selector <= pod["metadata"]["labels"].items(), "it is no operator"
+    (policy,) = kinds(helm.template(), "NetworkPolicy")
+    (peer,) = policy["spec"]["ingress"][0]["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+@pytest.fixture
+def answering() -> Iterator[str]:
+    """Answers 200 on /ready, else 404."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/ready" else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("path", "says"), [("/ready", ""), ("/absent", "404")])
+def test_what_helm_test_runs_says_what_did_not_answer(answering: str, path: str, says: str) -> None:
+    program = (
+        (CHART / "files" / "helm_test.py")
+        .read_text()
+        .replace("PATIENCE_SECONDS = 60", "PATIENCE_SECONDS = -1")
+    )
+    ask = (
+        f"import sys; sys.argv = ['', '']\n{program.split('if __name__')[0]}print(ask({answering + path!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip()[:3] == says
+
+
+def test_more_variables_reach_the_operator_and_none_twice(helm: Helm) -> None:
+    proxy = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
+    (deployment,) = kinds(helm.template({"extraEnv": [proxy]}), "Deployment")
+    assert proxy in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    with pytest.raises(ChartRefused, match="extraEnv names TACHO_WORKERS"):
+        helm.template({"extraEnv": [{"name": "TACHO_WORKERS", "value": "1"}]})
+
+
+def test_a_default_hub_reaches_the_operator_and_is_encrypted_unless_that_is_allowed(helm: Helm) -> None:
+    mirror = "https://mirror.example"
+    settings = load_settings(operator_environment(helm.template({"hub": {"endpoint": mirror}})))
+    assert settings.decisions.hub_endpoint == mirror
+    plain = {"endpoint": "http://mirror.home"}
+    with pytest.raises(ChartRefused, match=r"hub\.endpoint is not encrypted"):
+        helm.template({"hub": plain})
+    allowed = load_settings(operator_environment(helm.template({"hub": {**plain, "allowInsecure": True}})))
+    assert allowed.decisions.hub_endpoint == "http://mirror.home"
+
+
+def test_the_readme_has_every_value_with_its_comment() -> None:
+    text = "# A thing,\n# such as 1.\none: 1\nouter:\n  # Within.\n  inner: {a: b}\n  other: []\n"
+    assert list(values(text)) == [
+        Value("one", 1, "A thing, such as 1."),
+        Value("outer.inner", {"a": "b"}, "Within."),
+        Value("outer.other", [], ""),
+    ]
+    assert "| `bounds.replicas` | `0` |" in readme()
+
+
+def test_bounds_make_a_policy_where_one_is_set(helm: Helm) -> None:
+    def bounded(**bounds: Any) -> bool:
+        found = kinds(helm.template({"bounds": bounds}), "ValidatingAdmissionPolicy")
+        return any(item["metadata"]["name"] == "tacho-bounds.tacho-system" for item in found)
+
+    assert not bounded()
+    assert bounded(replicas=3)
+    assert bounded(namespaces={"team-a": {"imagePrefixes": ["r/"]}})
+    with pytest.raises(ChartRefused, match="bounds"):
+        helm.template({**REQUIRED, "bounds": {"replicas": -1}})
