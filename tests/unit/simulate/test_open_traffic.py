@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.simulator.arrivals import KINDS, Kind, drawn
 from benchmarks.simulator.comparison import GOALS, alone_seconds, compared, figures, simulated
-from benchmarks.simulator.page import lines
+from benchmarks.simulator.page import PAGE, RESULTS, lines, text
 from benchmarks.simulator.traffic import ALONE, run
 from tacho_contract.measurement import Workload
 from tacho_simulate.measured_model import from_measurement
@@ -101,3 +101,9 @@ def test_every_request_is_sent_when_it_is_due_and_answered_with_its_tokens() -> 
     assert all(one.due < one.first <= one.last for one in found.answers)
     assert len(found.alone_seconds) == 2 * ALONE
     assert set(figures(found.answers)) == set(GOALS)
+
+
+def test_the_page_is_that_of_the_results() -> None:
+    """Neither is there without the other."""
+    assert PAGE.exists() == any(RESULTS.glob("*.json"))
+    assert not PAGE.exists() or PAGE.read_text() == text()
