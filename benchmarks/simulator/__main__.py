@@ -85,7 +85,7 @@ def arguments() -> argparse.Namespace:
 @contextlib.contextmanager
 def _server(asked: argparse.Namespace, engine: str, log: Path) -> Iterator[Server]:
     if asked.url:
-        yield Server(asked.url, 0)
+        yield Server(asked.url, 0, 0)
         return
     os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {asked.core} or {asked.core})
     with serving(engine, asked.slots, asked.core, log) as server:
@@ -126,7 +126,7 @@ def one_run(
     workload = Workload(input_tokens=prompt, output_tokens=answer)
     seed = round(1000 * share)
     arrivals = drawn(kind, rate, asked.requests, answer, seed)
-    waited, began = server.waited_seconds() if server.pid else 0.0, time.monotonic()
+    others, began = server.others_seconds() if server.pid else 0.0, time.monotonic()
     found = run(server.url, arrivals, workload, seed=len(document["runs"]), cpus=os.cpu_count() or 1)
     wall = time.monotonic() - began
     return {
@@ -134,7 +134,7 @@ def one_run(
         "share": share,
         "requestsPerSecond": rate,
         "seed": seed,
-        "waitedPercent": round(100 * (server.waited_seconds() - waited) / wall, 1) if server.pid else 0.0,
+        "othersPercent": round(100 * (server.others_seconds() - others) / wall, 1) if server.pid else 0.0,
         "aloneSeconds": [round(seconds, DIGITS) for seconds in found.alone_seconds],
         "requests": [
             [round(one.due, DIGITS), round(one.first, DIGITS), round(one.last, DIGITS), one.tokens]

@@ -17,8 +17,8 @@ from tacho_simulate.performance_model import PerformanceModel
 
 GOALS = {"tokens/s": 5.0, "TPOT": 5.0, "TTFT": 15.0, "end to end": 15.0}
 """Percent by which a simulated figure may differ from the measured one."""
-WAITED_PERCENT, SPEED_PERCENT = 5.0, 10.0
-"""Above these a run was disturbed: the share of its time that the engine waited for its core, and the
+OTHERS_PERCENT, SPEED_PERCENT = 5.0, 10.0
+"""Above these a run was disturbed: the share of the core's time that others had, and the
 difference of a single request's duration from that at the measurement."""
 
 
@@ -65,7 +65,7 @@ def simulated(model: PerformanceModel, arrivals: Arrivals, input_tokens: int) ->
 
 def disturbed(run: Mapping[str, Any], alone_seconds: float) -> bool:
     """``alone_seconds``: of a single request, by the measurement."""
-    return run["waitedPercent"] > WAITED_PERCENT or any(
+    return run["othersPercent"] > OTHERS_PERCENT or any(
         100 * abs(seconds / alone_seconds - 1) > SPEED_PERCENT
         for seconds in (median(half) for half in (run["aloneSeconds"][:ALONE], run["aloneSeconds"][ALONE:]))
     )

@@ -20,8 +20,8 @@ bursty arrivals (variance of the intervals: four times a Poisson process') at ra
 model. The simulator answers the same arrivals. Each cell is the median of the runs, measured / simulated, the
 difference, and half the range of the runs. **Bold** is beyond the goal by more than that range.
 
-Goals: throughput and TPOT within 5 %, TTFT and end to end within 15 %. A run is disturbed where the engine
-waited for its core for more than 5 % of the time, or where a single request before or after it took 10 %
+Goals: throughput and TPOT within 5 %, TTFT and end to end within 15 %. A run is disturbed where others had
+more than 5 % of the engine's core, or where a single request before or after it took 10 %
 longer or shorter than at the measurement. Disturbed runs count only where there are no others.
 """
 

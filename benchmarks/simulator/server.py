@@ -19,6 +19,8 @@ from tools.cluster.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS, STOP_SECONDS = 300, 30
+BUSY = (0, 1, 2, 5, 6, 7)
+"""Fields of a CPU in /proc/stat: user, nice, system, irq, softirq, steal."""
 NICE = -15
 """Priority of the engine. The kernel gives each session a group of its own, whose priority counts as well."""
 CONTEXT = 512
@@ -29,15 +31,19 @@ CONTEXT = 512
 class Server:
     url: str
     pid: int
+    """0: it was not started here, and nothing is known of its machine."""
+    core: int
 
-    def waited_seconds(self) -> float:
-        """Time that the engine's processes were ready to run and did not: something else had the core."""
-        total = 0
+    def others_seconds(self) -> float:
+        """Time of the engine's core that other processes, and other guests of its host, had."""
+        fields = Path("/proc/stat").read_text().split(f"cpu{self.core} ")[1].split()
+        busy = sum(int(fields[place]) for place in BUSY)
+        own = 0
         for pid in (self.pid, *descendants(self.pid)):
             with contextlib.suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    total += int((task / "schedstat").read_text().split()[1])
-        return total / 1e9
+                times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                own += int(times[11]) + int(times[12])
+        return (busy - own) / os.sysconf("SC_CLK_TCK")
 
 
 def command(engine: str, slots: int) -> tuple[list[str], dict[str, str]]:
@@ -61,7 +67,7 @@ def serving(engine: str, slots: int, core: int, log: Path) -> Iterator[Server]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "runtime"), "HF_HUB_OFFLINE": "1", **variables}
     process = _started([*words, "--port", str(port)], environment, core, log)
     try:
-        server = Server(f"http://127.0.0.1:{port}", process.pid)
+        server = Server(f"http://127.0.0.1:{port}", process.pid, core)
         _wait(server, process, log)
         yield server
     finally:

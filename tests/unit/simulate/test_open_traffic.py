@@ -36,7 +36,7 @@ def runs(*late: tuple[float, float]) -> dict[str, Any]:
                 "share": 0.5,
                 "requestsPerSecond": RATE,
                 "seed": 3,
-                "waitedPercent": 0.0,
+                "othersPercent": 0.0,
                 "aloneSeconds": [alone * SINGLE_SECONDS] * 6,
                 "requests": [
                     [
@@ -86,7 +86,7 @@ def test_disturbed_runs_count_only_alone() -> None:
     (alone,) = compared(runs((2.0, 1.2)))
     assert (alone.runs, alone.disturbed) == (1, 1)
     waiting = runs((1.0, 1.0))
-    waiting["runs"][0]["waitedPercent"] = 5.1
+    waiting["runs"][0]["othersPercent"] = 5.1
     assert next(compared(waiting)).disturbed == 1
 
 
