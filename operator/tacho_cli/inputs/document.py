@@ -17,6 +17,8 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.types import Manifest
 
 LIMIT_BYTES = 4 * 1024 * 1024
+VALUES_LIMIT = 1_000_000
+"""Values of a file with its aliases expanded: ten lines of aliases stand for thousands of millions."""
 _STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
 """Text already read from stdin, which can be read only once."""
 
@@ -89,10 +91,26 @@ def every(file: str, name: str = "") -> list[Manifest]:
 
 def _documents(file: str) -> list[Any]:
     try:
-        return list(yaml.safe_load_all(text(file)))
+        found = list(yaml.safe_load_all(text(file)))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None
+    if not is_bounded(found):
+        raise CommandError(f"{file}: its aliases stand for more than {VALUES_LIMIT} values; write them out")
+    return found
+
+
+def is_bounded(document: object) -> bool:
+    """Whether it has at most VALUES_LIMIT values, aliases expanded: one of itself has no end."""
+    left, count = [document], 0
+    while left and count <= VALUES_LIMIT:
+        count += 1
+        item = left.pop()
+        if isinstance(item, dict):
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+    return count <= VALUES_LIMIT
 
 
 def typed(raw: Manifest, file: str) -> tuple[Manifest, LLMDeployment]:

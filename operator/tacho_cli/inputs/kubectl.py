@@ -64,7 +64,7 @@ def parsed(text: str) -> dict[str, Any]:
     """The JSON document that kubectl printed. Raises CommandError."""
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise CommandError("kubectl did not print JSON: try kubectl get nodes -o json by hand")

@@ -177,4 +177,5 @@ def show(
         show_status(resources[0], status, whole=True, plotted=plotted, wide=output is StatusFormat.wide)
     else:
         wide = output is StatusFormat.wide
-        console().print(table_of([row(raw, wide=wide, everywhere=everywhere) for raw in resources]))
+        shown = [{**raw, "status": visible_document(raw.get("status") or {})} for raw in resources]
+        console().print(table_of([row(raw, wide=wide, everywhere=everywhere) for raw in shown]))

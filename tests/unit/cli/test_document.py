@@ -106,3 +106,19 @@ def test_what_the_planner_understands_is_taken_and_contradictions_are_not(tmp_pa
     file = manifest(tmp_path, parallelism={"tensor": 3}, gpu={"count": 2})
     with pytest.raises(CommandError):
         document.typed(document.read(file), file)
+
+
+@pytest.mark.parametrize("last", ["*a8", "&b [*b]", "&b {c: *b}"])
+def test_aliases_of_aliases_are_refused(tmp_path: Path, last: str) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(["kind: LLMDeployment", *lines, f"metadata: {last}"]))
+    with pytest.raises(CommandError, match="aliases stand for more than"):
+        document.read(str(path))
+
+
+def test_few_aliases_are_as_if_written_out(tmp_path: Path) -> None:
+    path = tmp_path / "aliases.yaml"
+    path.write_text("kind: LLMDeployment\nmetadata: &m {name: demo}\nspec: {a: *m, b: *m}\n")
+    assert document.read(str(path))["spec"] == {"a": {"name": "demo"}, "b": {"name": "demo"}}

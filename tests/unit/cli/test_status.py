@@ -199,6 +199,10 @@ def test_a_forged_status_forges_no_line(capsys: pytest.CaptureFixture[str], clus
     assert told.code == 0, told
     assert not hidden(told.out, "\n")
     assert not any(line.startswith("Ready True") for line in told.out.splitlines())
+    (cluster / "resource").write_text(json.dumps({"kind": "List", "items": [resource]}))
+    told = call(capsys, "status")
+    assert told.code == 0, told
+    assert len(told.out.splitlines()) == 2, "a heading and a row"
 
 
 def test_an_error_of_kubectl_shows_every_character(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
