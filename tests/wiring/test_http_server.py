@@ -8,10 +8,12 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import aiohttp
 import httpx
 import pytest
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
@@ -286,6 +288,29 @@ async def test_slow_readers_hold_a_few_bodies_and_are_ended(
     assert (found[0], len(found[1])) == (200, 2**25)
     for _, writer in slow:
         await ended(writer)
+
+
+async def test_a_client_that_hangs_up_before_its_answer_is_no_error(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent, rendered = module._sent, asyncio.Event()
+
+    async def sent_to_nobody(request: web.Request, *answer: Any) -> web.StreamResponse:
+        rendered.set()
+        while request.transport is not None:
+            await asyncio.sleep(0)
+        monkeypatch.setattr(module, "_sent", sent)
+        return await sent(request, *answer)
+
+    monkeypatch.setattr(module, "_sent", sent_to_nobody)
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+    await rendered.wait()
+    writer.transport.abort()
+    while module._sent is not sent:
+        await asyncio.sleep(0)
+    await served.text("/metrics")
+    assert [item.getMessage() for item in caplog.records if item.levelname == "ERROR"] == []
 
 
 async def test_every_connection_serves_one_request(served: Served) -> None:

@@ -15,7 +15,7 @@ from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Sta
 from tacho_operator.core.measurement.cost import Price
 from tacho_operator.core.measurement.gpu_time import GpuHolding, Use
 from tacho_operator.shell.fleet import Sizes, reflectors
-from tacho_operator.shell.gpu_time import GpuTime
+from tacho_operator.shell.gpu_time import KINDS_LIMIT, GpuTime
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.resource_metrics import ScalingMetrics
@@ -203,6 +203,10 @@ def test_reasons_and_phases_have_a_series_while_status_has_them() -> None:
         return {",".join(item.labels.values()): item.value for item in found}
 
     assert samples("tacho_llmdeployment_condition_reason") == {"ml,demo,Planned,DoesNotFit": 1}
+    made_up = planned.model_copy(update={"reason": "MadeUpByAPod17"})
+    again = status.model_copy(update={"conditions": [made_up]})
+    metrics.observe(KEY, again, desired_replicas=1)
+    assert samples("tacho_llmdeployment_condition_reason") == {"ml,demo,Planned,Other": 1}
     phases = {"ml,demo,download": 12, "ml,demo,total": 40}
     assert samples("tacho_llmdeployment_startup_seconds") == phases
     metrics.forget(KEY)
@@ -232,3 +236,17 @@ def test_gpu_time_is_counted_by_use_and_ends_with_the_last_resource_of_a_namespa
     assert sample("gpu_seconds", gpu="NVIDIA-H200", use="idle") == 60
     gpu_time.forget(Key("ml", "other"))
     assert [item for family in registry.collect() for item in family.samples] == []
+
+
+def test_users_who_change_currencies_and_products_make_few_series() -> None:
+    now = 0.0
+    gpu_time = GpuTime(registry := CollectorRegistry(), clock=lambda: now)
+    for index in range(100):
+        now += 1
+        price = Price(per_gpu_hour=1, currency=f"C{index:02}")
+        gpu_time.observe(KEY, GpuHolding(1, f"gpu-{index}", price, (("a", "serving"),)))
+        gpu_time.add(lambda _: {})
+    found = [item for family in registry.collect() for item in family.samples]
+    assert len(found) == 2 * (KINDS_LIMIT + 1)
+    seconds = [item.value for item in found if item.name == "tacho_namespace_gpu_seconds_total"]
+    assert sum(seconds) == 99

@@ -16,8 +16,39 @@ from tacho_operator.shell.workqueue import Key
 
 Idle = Callable[[Key], Mapping[str, bool]]
 """Whether each sampled pod of a resource has no request, by uid."""
-Totals = dict[tuple[str, str, Use], float]
-"""By namespace, by GPU product or currency, by use."""
+KINDS_LIMIT = 16
+"""GPU products, or currencies, that a namespace has series of. Its users choose both: more are OTHER."""
+OTHER = "other"
+
+
+class Totals:
+    """Sums by namespace, by GPU product or currency, and by use."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str, Use], float] = {}
+        self._kinds: dict[str, set[str]] = {}
+
+    def add(self, namespace: str, kind: str, found: Mapping[Use, float]) -> None:
+        """Adds what one interval has ``found``."""
+        if not found:
+            return
+        kinds = self._kinds.setdefault(namespace, set())
+        if kind not in kinds and len(kinds) >= KINDS_LIMIT:
+            kind = OTHER
+        kinds.add(kind)
+        for use, value in found.items():
+            place = (namespace, kind, use)
+            self._sums[place] = self._sums.get(place, 0.0) + value
+
+    def forget(self, namespace: str) -> None:
+        """The namespace has no resource any longer."""
+        self._kinds.pop(namespace, None)
+        for place in [place for place in self._sums if place[0] == namespace]:
+            del self._sums[place]
+
+    def series(self) -> Iterator[SeriesValue]:
+        """A copy: scrapes are rendered in another thread than the event loop's."""
+        return iter(self._sums.copy().items())
 
 
 class GpuTime:
@@ -27,20 +58,19 @@ class GpuTime:
         self._clock = clock
         self._held: dict[Key, GpuHolding] = {}
         self._last: float | None = None
-        self._seconds: Totals = {}
-        self._cost: Totals = {}
+        self._seconds, self._cost = Totals(), Totals()
         series = partial(ResourceSeries, registry, family=CounterMetricFamily)
         series(
             "tacho_namespace_gpu_seconds",
             "GPU seconds that pods of the namespace held: serving, idle, probing or unready." + RESTARTS,
             ("namespace", "gpu", "use"),
-            partial(_series, self._seconds),
+            self._seconds.series,
         )
         series(
             "tacho_namespace_gpu_cost",
             "Cost of these GPU seconds in the currency, where their price is known." + RESTARTS,
             ("namespace", "currency", "use"),
-            partial(_series, self._cost),
+            self._cost.series,
         )
 
     def observe(self, key: Key, holding: GpuHolding) -> None:
@@ -51,9 +81,8 @@ class GpuTime:
         """The resource was deleted."""
         if self._held.pop(key, None) is None or any(other.namespace == key.namespace for other in self._held):
             return
-        for totals in (self._seconds, self._cost):
-            for place in [place for place in totals if place[0] == key.namespace]:
-                del totals[place]
+        self._seconds.forget(key.namespace)
+        self._cost.forget(key.namespace)
 
     def add(self, idle: Idle) -> None:
         """Counts the time since the last call."""
@@ -62,20 +91,11 @@ class GpuTime:
         for key, holding in self._held.items():
             if holding.pods:
                 found = gpu_interval(holding, idle(key), seconds)
-                _add(self._seconds, key.namespace, holding.product, found.seconds)
-                _add(self._cost, key.namespace, holding.price.currency if holding.price else "", found.cost)
+                self._seconds.add(key.namespace, holding.product, found.seconds)
+                self._cost.add(key.namespace, holding.price.currency if holding.price else "", found.cost)
 
     async def run(self, idle: Idle, period_seconds: float) -> None:
         """Counts until cancelled."""
         while True:
             self.add(idle)
             await asyncio.sleep(period_seconds)
-
-
-def _add(totals: Totals, namespace: str, what: str, found: Mapping[Use, float]) -> None:
-    for use, value in found.items():
-        totals[namespace, what, use] = totals.get((namespace, what, use), 0.0) + value
-
-
-def _series(totals: Totals) -> Iterator[SeriesValue]:
-    return iter(totals.copy().items())

@@ -176,11 +176,12 @@ async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -
     """Sends piece by piece: written as a whole, a body is copied into the buffer of each connection."""
     response = web.StreamResponse(headers={**headers, "Content-Length": str(len(body))})
     response.force_close()
-    await response.prepare(request)
-    if request.method != "HEAD":
-        for start in range(0, len(body), CHUNK_BYTES):
-            await response.write(body[start : start + CHUNK_BYTES])
-    await response.write_eof()
+    with contextlib.suppress(ConnectionResetError):  # a client that hung up is no error to log
+        await response.prepare(request)
+        if request.method != "HEAD":
+            for start in range(0, len(body), CHUNK_BYTES):
+                await response.write(body[start : start + CHUNK_BYTES])
+        await response.write_eof()
     return response
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tacho_contract import __version__
+from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.shell.gpu_time import GpuTime
@@ -26,6 +27,8 @@ LOGGED_LIMIT = 1000
 """Unreadable objects whose log line is not repeated."""
 CONDITION_STATUSES = ("True", "False", "Unknown")
 REPLICA_STATES = ("desired", "current", "ready")
+KNOWN_REASONS = frozenset(map(str, (*Reason, *FailureClass)))
+OTHER_REASON = "Other"
 STARTUP_PHASES = (
     "schedule",
     "image",
@@ -224,7 +227,7 @@ class Metrics:
         no series."""
         self._shown.known[key] = ShownStatus(
             conditions=tuple(
-                (intern(item.type), intern(item.status), intern(item.reason)) for item in status.conditions
+                (intern(item.type), intern(item.status), _known(item.reason)) for item in status.conditions
             ),
             replicas=(desired_replicas, status.replicas or 0, status.ready_replicas or 0),
             silent=any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions),
@@ -237,6 +240,11 @@ class Metrics:
         self._shown.known.pop(key, None)
         self.measured.forget(key)
         self.gpu_time.forget(key)
+
+
+def _known(reason: str) -> str:
+    """The reason as a label. One that a pod has made up would be a new series each time."""
+    return reason if reason in KNOWN_REASONS else OTHER_REASON
 
 
 def _startup(found: Startup | None) -> tuple[float | None, ...] | None:
