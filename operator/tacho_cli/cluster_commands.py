@@ -69,7 +69,10 @@ def status(
 
     _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
     _refuse(plot and not name, "--plot needs a NAME")
-    _refuse(output is StatusFormat.html and (watch or not name), "-o html needs a NAME, and no --watch")
+    _refuse(
+        output is StatusFormat.html and not name, "-o html needs a NAME; tacho report has the fleet's page"
+    )
+    _refuse(bool(name) and watch and output is not StatusFormat.table, "--watch of a NAME prints lines")
     target = KubectlTarget(
         context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
     )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tacho_cli.cluster_commands import Context, Kubeconfig, Namespace
 from tacho_cli.output import FigureFormat, Format, TraceFormat
 from tacho_cli.problems import refuse_given
 from tacho_contract.pod import RUNTIME_PORT
@@ -143,11 +144,9 @@ def probe(
     api_key_env: Annotated[
         str, typer.Option(metavar="VARIABLE", help="URL: variable that holds the server's API key.")
     ] = "",
-    namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="NAME: its namespace; the context's by default.")
-    ] = "",
-    context: Annotated[str, typer.Option(help="NAME: context of the kubeconfig.")] = "",
-    kubeconfig: Annotated[str, typer.Option(metavar="FILE", help="NAME: kubeconfig file.")] = "",
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
     disrupt: Annotated[
         bool,
         typer.Option("--disrupt", help="NAME: measure a serving pod, which leaves the Service meanwhile."),

@@ -82,8 +82,13 @@ def test_a_cluster_is_examined_with_the_rights_of_the_user(
     assert found["Prometheus"] == ["warn"], "this cluster has no such type"
     assert found["rights"] == ["ok"]
 
+    api.kubectl("create", "role", "pods", "--verb=get,list", "--resource=pods", "-n", namespace)
+    subject = f"--serviceaccount={namespace}:default"
+    api.kubectl("create", "rolebinding", "pods", "--role=pods", subject, "-n", namespace)
     told = ask("doctor", "-o", "json", kubeconfig=api.service_account_kubeconfig(namespace, "default"))
     found = findings(told)
+    assert "get pods/log" in told.out
+    assert "list pods" not in told.out, "the role has that"
     assert found["GPUs"] == found["storage"] == found["operator"] == ["unknown"]
     assert "You lack the right: list nodes at the cluster scope." in told.out
     assert found["rights"] == ["warn"]

@@ -1,4 +1,4 @@
-"""``tacho probe NAME`` and ``tacho status`` with the real operator at a real API server."""
+"""``tacho probe NAME`` and ``tacho status NAME`` with the real operator at a real API server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tools.cluster.handle import Cluster
-from tools.harness.operating import NAME, bring_up
+from tools.harness.operating import FACTS, NAME, bring_up, resource
 from tools.harness.operator_process import PATIENCE_SECONDS, Kubelet, eventually
 
 pytestmark = pytest.mark.usefixtures("operator", "claim")
@@ -102,3 +102,17 @@ def test_what_is_not_there_or_never_measured_is_no_answer(
     code, out, err = ended(tacho("probe", NAME))
     assert (code, out) == (3, "")
     assert "its spec.probe.policy is Disabled" in err
+
+
+def test_a_start_is_followed_to_ready(api: Cluster, kubelet: Kubelet, namespace: str, tacho: Start) -> None:
+    api.apply(resource(namespace))
+    watching = tacho("status", NAME, "--watch")
+    eventually("the present step, on stderr", lambda: watching.said() or None)
+    kubelet.finish_inspection(FACTS)
+    kubelet.serve()
+    code, out, err = ended(watching)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0].startswith("plan      llamacpp 2026.10 with gguf on the CPU")
+    assert lines[-1].startswith("Ready     1 of 1 replicas")
+    assert len({line.split()[0] for line in lines}) == len(lines), "a line for each step"

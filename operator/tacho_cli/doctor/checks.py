@@ -56,7 +56,11 @@ def check_operator(facts: Facts) -> Iterator[Result]:
         return
     operators = facts.all_of(OPERATORS)
     if not operators:
-        yield "fail", "No operator is installed.", "helm install tacho charts/tacho"
+        yield (
+            "fail",
+            "No operator is installed.",
+            "Install the chart; docs/how-to/install.md has the command.",
+        )
     for item in operators:
         name = f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
         ready = (item.get("status") or {}).get("readyReplicas", 0)
@@ -78,8 +82,8 @@ def check_storage(facts: Facts) -> Iterator[Result]:
         text = f"StorageClass {item['metadata']['name']} ({item.get('provisioner', '')})"
         mark = ", the default" if item in defaults else ""
         if single:
-            step = "For replicas on several nodes, take a class with ReadWriteMany, such as NFS."
-            yield "warn", f"{text}{mark}: its volumes are mounted by one node, ReadWriteOnce.", step
+            step = "Replicas on several nodes need another class for their claim, such as NFS."
+            yield "ok", f"{text}{mark}: one node mounts its volumes (ReadWriteOnce).", step
         else:
             yield "ok", f"{text}{mark}.", ""
 
@@ -150,7 +154,7 @@ def check_prometheus(facts: Facts) -> Iterator[Result]:
         step = "Install the Prometheus operator, or scrape ports 9400 and 9401 by hand."
         yield "warn", "The cluster has no ServiceMonitors: no Prometheus operator.", step
     elif not found:
-        step = "Add one for port 9401 of the operator's Service; docs/reference/metrics.md has the series."
+        step = "Set serviceMonitor.enabled in the chart; docs/how-to/watch.md has the rest."
         yield "warn", "No ServiceMonitor selects tacho.", step
     else:
         yield "ok", f"ServiceMonitor {', '.join('/'.join(_place(item)) for item in found)}.", ""

@@ -33,6 +33,7 @@ RIGHTS = (
     ("list", "pods"),
     ("get", "pods/log"),
 )
+"""(verb, resource or RESOURCE/SUBRESOURCE)"""
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\w+) resource "(?P<kind>[^"]+)"(?: in API group "[^"]*")?'
     r"(?P<where> at the cluster scope| in the namespace \S+)?"
@@ -78,7 +79,9 @@ def read(target: KubectlTarget, kind: str) -> Objects | UnreadError | None:
 def may(target: KubectlTarget, verb: str, kind: str) -> bool:
     """Whether the user has a right in the namespace, or in all of them."""
     everywhere = ("--all-namespaces",) if target.everywhere else ()
-    return kubectl(target, "auth", "can-i", verb, kind, *everywhere, output="").returncode == 0
+    resource, _, part = kind.partition("/")  # kubectl would take the part for a name
+    options = (*((f"--subresource={part}",) if part else ()), *everywhere)
+    return kubectl(target, "auth", "can-i", verb, resource, *options, output="").returncode == 0
 
 
 def show(found: list[Finding]) -> None:

@@ -19,6 +19,8 @@ PYTHON = "/opt/tacho/venv/bin/python"
 """In the operator's image."""
 OPEN_PORT, CLOSED_PORT = 18080, 18081
 SAMPLE_INTERVAL_SECONDS = 1.0
+SETTLE_SECONDS = 30
+"""A policy takes some seconds to reach a node."""
 PATIENCE_SECONDS = 120.0
 """For both pods: the image may have to be pulled."""
 ENFORCED, NOT_ENFORCED, UNREACHABLE = 10, 11, 12
@@ -26,8 +28,8 @@ ENFORCED, NOT_ENFORCED, UNREACHABLE = 10, 11, 12
 LABEL = "tacho.dev/network-policy-trial"
 SERVER = f"""
 import socket, time
-for port in ({OPEN_PORT}, {CLOSED_PORT}):
-    server = socket.create_server(("", port)); server.listen(); globals()[f"s{{port}}"] = server
+dual = {{"family": socket.AF_INET6, "dualstack_ipv6": True}} if socket.has_dualstack_ipv6() else {{}}
+servers = [socket.create_server(("", port), **dual) for port in ({CLOSED_PORT}, {OPEN_PORT})]
 time.sleep(600)
 """
 CLIENT = f"""
@@ -38,15 +40,15 @@ def reaches(port):
         return True
     except OSError:
         return False
-end, reached = time.monotonic() + 30, False
+end, reached = time.monotonic() + float(sys.argv[2]), False
 while time.monotonic() < end:
     reached = reached or reaches({OPEN_PORT})
-    if reached and not reaches({CLOSED_PORT}):
+    if reached and not reaches({CLOSED_PORT}) and reaches({OPEN_PORT}):
         sys.exit({ENFORCED})
     time.sleep(1)
 sys.exit({NOT_ENFORCED} if reached else {UNREACHABLE})
 """
-"""Waits, as a policy takes some seconds to reach a node."""
+"""``ADDRESS SECONDS``: waits so long for the policy to close the port."""
 Outcome = tuple[State, str, str]
 OUTCOMES: dict[int, Outcome] = {
     ENFORCED: ("ok", "This cluster enforces NetworkPolicies.", ""),
@@ -90,7 +92,7 @@ def _tried(target: KubectlTarget, trial: str, image: str) -> Finding:
     server, client = trial_pod(trial, "server", image, SERVER), f"tacho-trial-{trial}-client"
     _create(target, policy(trial), server)
     place = _wait(target, server["metadata"]["name"], deadline, address)
-    _create(target, trial_pod(trial, "client", image, CLIENT, place))
+    _create(target, trial_pod(trial, "client", image, CLIENT, place, str(SETTLE_SECONDS)))
     code = _wait(target, client, deadline, exit_code)
     crashed: Outcome = ("unknown", f"The client of the trial ended with exit code {code}.", "")
     state, message, step = OUTCOMES.get(code, crashed)

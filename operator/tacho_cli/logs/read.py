@@ -16,7 +16,7 @@ from tacho_cli.inputs.kubectl import (
     listed,
 )
 from tacho_cli.logs.classes import ended_with, line_class
-from tacho_cli.output import Format, console, print_document
+from tacho_cli.output import Format, console, print_document, say
 from tacho_cli.problems import CommandError, ExitCode, describe
 from tacho_contract.failure import Failure
 from tacho_contract.text import visible
@@ -94,8 +94,8 @@ def _read(target: KubectlTarget, pod: PodView, container: str, engine: str, tail
     previous = ("--previous",) if waits else ()
     options = ("-c", container, f"--tail={tail}", *previous)
     done = kubectl(target, "logs", pod.name, *options, output="")
-    if done.returncode and not (view and view.terminated) and "waiting to start" not in done.stderr:
-        raise CommandError(f"kubectl logs {pod.name} failed:", *last_lines(done.stderr))
+    if done.returncode:
+        say(f"{pod.name} {container}: {last_lines(done.stderr)[-1]}")
     lines = tuple(visible(line) for line in done.stdout.splitlines())
     return ContainerLog(
         pod=pod.name,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
 from tacho_cli.output import StatusFormat, following, print_document, say
-from tacho_cli.problems import ExitCode
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.status.phases import StartProgress
 from tacho_cli.status.rows import condition, document, resource_name, row
 from tacho_contract.text import visible
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tacho_operator.core.types import Manifest
 
 SAMPLE_INTERVAL_SECONDS = 2.0
+TRIES = 15
+ReadT = TypeVar("ReadT")
 
 
 def until_ready(target: KubectlTarget, name: str) -> int:
@@ -24,7 +26,7 @@ def until_ready(target: KubectlTarget, name: str) -> int:
     steps, mark = StartProgress(), None
     with following() as progress:
         while True:
-            resource = deployment(target, name)
+            resource = _read(lambda: deployment(target, name))
             observation = steps.observe(resource, time.monotonic())
             for line in observation.ended:
                 print(visible(line), flush=True)
@@ -47,7 +49,7 @@ def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:
     known: dict[str, dict[str, str]] = {}
     widths: list[int] = []
     while True:
-        found = deployments(target)
+        found = _read(lambda: deployments(target))
         rows = [row(raw, wide=output is StatusFormat.wide, everywhere=target.everywhere) for raw in found]
         if not widths and rows and output in (StatusFormat.table, StatusFormat.wide):
             widths = [max(len(heading), *(len(cells[heading]) for cells in rows)) for heading in rows[0]]
@@ -57,6 +59,19 @@ def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:
                 known[uid] = cells
                 _show(raw, cells, output, widths)
         time.sleep(SAMPLE_INTERVAL_SECONDS)
+
+
+def _read(read: Callable[[], ReadT]) -> ReadT:
+    """What is read, at most TRIES times: a start takes longer than an API server may be away."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return read()
+        except CommandError as error:
+            if not tries_left or "NotFound" in str(error) or "Forbidden" in str(error):
+                raise
+            say(f"{error}; reading again")
+            time.sleep(SAMPLE_INTERVAL_SECONDS)
+    raise AssertionError("the last try returns or raises")
 
 
 def _show(raw: Manifest, cells: dict[str, str], output: StatusFormat, widths: list[int]) -> None:

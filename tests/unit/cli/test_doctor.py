@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from tacho_cli.doctor import trial
 from tacho_cli.doctor.checks import CHECKS, LLMDEPLOYMENTS, MONITORS, OPERATORS, diagnosis
 from tacho_cli.doctor.findings import Facts, Finding, UnreadError
 from tests.unit.cli.commands import call
+from tools.cluster.ports import free_port
 
 L4 = {
     "nvidia.com/gpu.present": "true",
@@ -112,7 +117,7 @@ def test_a_healthy_cluster_has_no_complaint() -> None:
         ("MIG", {"nodes": (node(gpus={"nvidia.com/mig-1g.10gb": "7"}),)}, "ok", "7 x nvidia.com/mig-1g.10gb"),
         ("storage", {"storageclasses": ()}, "fail", "no StorageClass"),
         ("storage", {"storageclasses": ({**NFS, "metadata": {"name": "nfs"}},)}, "warn", "is the default"),
-        ("storage", {"storageclasses": (NFS | {"provisioner": "ebs.csi.aws.com"},)}, "warn", "ReadWriteOnce"),
+        ("storage", {"storageclasses": (NFS | {"provisioner": "ebs.csi.aws.com"},)}, "ok", "ReadWriteOnce"),
         ("claims", {"persistentvolumeclaims": ()}, "fail", "does not exist in ml"),
         ("claims", {"persistentvolumeclaims": (CLAIM | {"status": {}},)}, "warn", "not bound"),
         ("claims", {"models": (TWO,)}, "warn", "several replicas"),
@@ -192,6 +197,37 @@ def test_the_trial_tells_and_cleans_up(
     calls = (kubectl / "asked").read_text().splitlines()
     assert "delete pods,networkpolicies --selector tacho.dev/network-policy-trial=" in calls[-1]
     assert (kubectl / "created").read_text().count("reg/tacho:1") == 2
+
+
+@pytest.mark.parametrize(
+    ("opened", "code"),
+    [
+        ((trial.OPEN_PORT, trial.CLOSED_PORT), trial.NOT_ENFORCED),
+        ((trial.OPEN_PORT,), trial.ENFORCED),
+        ((), trial.UNREACHABLE),
+    ],
+)
+def test_the_programs_of_the_trial_see_which_port_is_open(opened: tuple[int, ...], code: int) -> None:
+    ports = {trial.OPEN_PORT: free_port(), trial.CLOSED_PORT: free_port()}
+    programs = [trial.SERVER, trial.CLIENT]
+    for port, free in ports.items():
+        closed = port not in opened
+        programs[0] = programs[0].replace(f"{port}", "0" if closed else f"{free}")
+        programs[1] = programs[1].replace(f"{port}", f"{free}")
+    with subprocess.Popen([sys.executable, "-c", programs[0]]) as server:
+        try:
+            eventually_open([ports[port] for port in opened])
+            client = subprocess.run([sys.executable, "-c", programs[1], "127.0.0.1", "0.5"], check=False)
+        finally:
+            server.kill()
+    assert client.returncode == code
+
+
+def eventually_open(ports: list[int]) -> None:
+    """Until all of them accept a connection; the test's own timeout ends it."""
+    while ports:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", ports[-1]), timeout=1):
+            ports.pop()
 
 
 def test_an_interrupted_trial_is_cleaned_up(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, strategies as st
 
+from tacho_cli.problems import CommandError
 from tacho_cli.status import watch
 from tacho_cli.status.phases import STEP_OF, STEPS, StartProgress
 from tests.unit.cli.commands import call
@@ -180,6 +181,26 @@ def test_watching_one_ends_with_its_fate(
     assert told.code == code
     assert told.out.splitlines()[-1].startswith(words)
     assert told.err == "tacho: Scheduling: Pod a waits.\n", "once, and not on stdout"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [("connection refused", 0), ("Error from server (NotFound): x", 1)]
+)
+def test_a_server_that_is_away_for_a_moment_ends_no_watch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: str, code: int
+) -> None:
+    answers = iter([CommandError(error), at("Serving", startup=DONE)])
+
+    def read(*_: object) -> dict[str, Any]:
+        if isinstance(found := next(answers), CommandError):
+            raise found
+        return found
+
+    monkeypatch.setattr(watch, "deployment", read)
+    monkeypatch.setattr(watch.time, "sleep", lambda _: None)
+    told = call(capsys, "status", "mistral", "--watch")
+    assert told.code == code
+    assert error in told.err
 
 
 def test_watching_all_prints_what_changes(
