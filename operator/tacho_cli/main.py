@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Annotated
@@ -76,6 +77,20 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BAD_INPUT
     return int(code or 0)
+
+
+def complete() -> int:
+    """``kubectl_complete-tacho ARGUMENTS``, by which kubectl completes ``kubectl tacho`` in a shell."""
+    words = ["tacho", *sys.argv[1:]]
+    os.environ |= {
+        "_TACHO_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    with contextlib.suppress(SystemExit):
+        app(prog_name="tacho")
+    print(":4")  # cobra's ShellCompDirectiveNoFileComp
+    return ExitCode.OK
 
 
 def _verb(error: TyperException) -> str:

@@ -92,8 +92,8 @@ def check_drivers(facts: Facts) -> Iterator[Result]:
                 f"Install driver {FIRST_DRIVER.get(wanted, 'for it')} or later, or set spec.engine.image to "
                 f"a build for CUDA {major}. Images with cuda-compat also start on data-center GPUs."
             )
-            engines = " and ".join(newer)
-            yield "warn", f"{text} supports CUDA {cuda}; {engines} is built with CUDA {wanted}.", step
+            engines = ", ".join(newer)
+            yield "warn", f"{text} supports CUDA {cuda}; built with CUDA {wanted}: {engines}.", step
         else:
             yield "ok", f"{text} supports CUDA {cuda}.", ""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tacho_cli.figures.times import span
-from tacho_cli.status.rows import condition, row
+from tacho_cli.status.rows import condition, figure
 from tacho_contract.units import file_size, part_of
 
 if TYPE_CHECKING:
@@ -108,13 +108,12 @@ class StartProgress:
 
 
 def _plan(status: Manifest) -> str:
-    plan, cells = status.get("plan") or {}, row({"metadata": {"name": ""}, "status": status})
-    gpu = plan.get("gpu") or {}
+    """Engine, version, quantization and GPUs; "" without a plan."""
+    plan: Manifest = status.get("plan") or {}
+    engine, gpu = plan.get("engine") or {}, plan.get("gpu") or {}
     where = f"{gpu['count']} x {gpu.get('product', '')}" if gpu.get("count") else "the CPU"
-    version = (plan.get("engine") or {}).get("version", "")
-    if not cells["ENGINE"]:
-        return ""
-    return " ".join(filter(None, (cells["ENGINE"], version, "with", cells["QUANT"], "on", where)))
+    words = (engine.get("name"), engine.get("version"), "with", plan.get("quantizationMethod"), "on", where)
+    return " ".join(filter(None, words)) if engine else ""
 
 
 def _duration(step: str, startup: Manifest, status: Manifest) -> str:
@@ -130,6 +129,6 @@ def _duration(step: str, startup: Manifest, status: Manifest) -> str:
         parts = {"compiling": startup.get("compileSeconds"), "CUDA graphs": startup.get("graphSeconds")}
         return ", ".join([text, *(f"{name} {span(part)}" for name, part in parts.items() if part)])
     if step == "probe":
-        rate = row({"metadata": {"name": ""}, "status": status})["TOK/S"]
+        rate = figure(status.get("summary") or {}, "outputTokensPerSecond")
         return f"{text}, {rate} tok/s a replica" if rate else text
     return text

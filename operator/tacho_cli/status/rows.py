@@ -22,8 +22,8 @@ def row(raw: Manifest, *, wide: bool = False, everywhere: bool = False) -> dict[
         "GPU": plan["gpu"].get("product", "") or "CPU" if plan.get("gpu") else "",
         "READY": ready.get("status", ""),
         "REASON": ready.get("reason", ""),
-        "TOK/S": _figure(summary, "outputTokensPerSecond"),
-        "TTFT MS": _figure(summary, "ttftMilliseconds"),
+        "TOK/S": figure(summary, "outputTokensPerSecond"),
+        "TTFT MS": figure(summary, "ttftMilliseconds"),
     }
     if wide:
         cells |= {
@@ -42,7 +42,7 @@ def condition(status: Manifest, kind: str) -> Manifest:
     return next(found, {})
 
 
-def _figure(summary: Manifest, key: str) -> str:
+def figure(summary: Manifest, key: str) -> str:
     """A measured value, marked as provisional where the cluster's operator marks it."""
     return str(summary.get(f"{key}Shown") or summary.get(key, ""))
 

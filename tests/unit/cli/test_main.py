@@ -117,6 +117,22 @@ def test_both_names_are_the_same_command(name: str) -> None:
     assert done.stdout.split("\n", 1)[1].count("Plan an LLMDeployment") == 1
 
 
+def test_names_of_the_cluster_are_completed(tmp_path: Path) -> None:
+    script = tmp_path / "kubectl"
+    script.write_text("""#!/bin/sh
+echo '{"items": [{"metadata": {"name": "mistral"}}, {"metadata": {"name": "llama"}}]}'
+""")
+    script.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", "from tacho_cli.main import complete\ncomplete()", "status", "mis"],
+        env={**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["mistral", ":4"]
+
+
 def test_an_interrupt_is_told_and_has_its_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
