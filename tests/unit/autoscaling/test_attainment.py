@@ -125,6 +125,10 @@ def test_what_no_figure_decides_is_tried_again_after_half_an_hour() -> None:
     assert [correction(*[wide] * count, first=0.9) for count in (179, 180)] == [0.9, 1.0]
     assert correction(*[idle] * 500, first=0.9) == 0.9, "nothing was asked"
     assert correction(*[idle] * 180, first=0.9, judged=False) == 1.0, "an SLO that nothing counts"
+    met, missed = (20.0, 1.0, 1.0), (20.0, 0.0, 0.0)
+    half = [correction(*[met] * count, first=0.9, judged=False) for count in (179, 180)]
+    assert half == [0.9, 1.0], "one target is met, and nothing counts the other"
+    assert correction(*[missed] * 6, judged=False) == 0.9, "one target is enough to miss"
 
 
 def tpot_track(now: float, met: int, total: int) -> Track:
@@ -145,7 +149,7 @@ def test_a_tpot_alone_lowers_the_capacity_and_raises_it_again(met: int, factor: 
 def test_attainment_says_what_judges_each_target() -> None:
     def sources(**fields: object) -> tuple[str | None, str | None]:
         found = attainment.recent(Attainment(), (), [track(**fields)], TARGETS, 10.0)
-        assert found.judged is (found.ttft != "None")
+        assert found.judged is ("None" not in (found.ttft, found.tpot))
         return found.ttft, found.tpot
 
     assert sources(ttft=NONE, tpot=NONE) == ("Histogram", "Histogram")

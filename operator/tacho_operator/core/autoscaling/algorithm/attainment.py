@@ -169,8 +169,7 @@ def corrected(
     requests say nothing about the capacity of one.
 
     Misses within one standard deviation are chance. What was lowered is tried again where the bounds do not
-    decide for MAX_WINDOW_SECONDS, or where nothing is ``judged``: wide edges, or an SLO without a figure,
-    would keep it for ever.
+    decide for MAX_WINDOW_SECONDS: wide edges, or a target that is not ``judged``, would keep it for ever.
     """
     if not settled:
         return Correction(factor=former.factor, seconds=-tuning.MIX_SECONDS)
@@ -191,7 +190,8 @@ def corrected(
     surely = share + math.sqrt(share * (1 - share) / max(1.0, requests))
     if surely < policy.percentile and now.seconds >= tuning.RATE_SECONDS:
         return Correction(factor=max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
-    met = enough and now.lower / requests >= policy.percentile and now.seconds >= tuning.MIX_SECONDS
+    all_met = judged and enough and now.lower / requests >= policy.percentile
+    met = all_met and now.seconds >= tuning.MIX_SECONDS
     unsure = (enough or not judged) and now.seconds >= tuning.MAX_WINDOW_SECONDS
     if former.factor < 1 and (met or unsure):
         return Correction(factor=min(1.0, former.factor / tuning.CORRECTION_STEP))

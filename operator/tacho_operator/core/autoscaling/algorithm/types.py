@@ -242,7 +242,9 @@ class Attainment:
 
     @property
     def judged(self) -> bool:
-        return bool({self.ttft, self.tpot} & {"Histogram", "Mean"})
+        """Whether each target has a figure: what nothing counts is not met, but unknown."""
+        sources = {self.ttft, self.tpot} - {None}
+        return bool(sources) and "None" not in sources
 
     @property
     def requests(self) -> float:
