@@ -4,7 +4,8 @@
     python -m benchmarks.autoscaling --seeds development --policy all   (rivals' rows to development.csv)
     python -m benchmarks.autoscaling --seeds judging                    (all policies; appends to judging.csv)
 
-Development compares the given policies with the rivals' rows in development.csv. Judging seeds are drawn from
+Development compares the given policies with the rivals' rows in development.csv, of which only those count
+that the present simulator, scenarios and policies have made. Judging seeds are drawn from
 the hash of the last commit that changed operator/ or runtime/, so that nobody chooses them. Rivals have the
 parameters that were best on the training trace. Prints the goals; exit code 1: one of them is missed.
 """
@@ -38,8 +39,17 @@ TRAINING_SEED = 1
 DEVELOPMENT_SEEDS = (11, 12)
 JUDGING_SEEDS = 5
 CODE = ("operator", "runtime")
+PLAYED = (
+    "operator/tacho_simulate",
+    "benchmarks/autoscaling/scenarios.py",
+    "benchmarks/autoscaling/traces.py",
+)
+"""What a rival's row follows from."""
+ALGORITHM = "operator/tacho_operator/core/autoscaling"
+ON_OWN_DEMAND = "hpa-demand"
+"""The rival that scales by tacho's own demand."""
 STATICS = tuple(f"{STATIC}{count}" for count in range(1, MOST + 1))
-MEASURING = (OWN, REFERENCE, "hpa-demand")
+MEASURING = (OWN, REFERENCE, ON_OWN_DEMAND)
 """Policies that read the measurement; all others do the same whatever it says."""
 KEEPS_ALL_PERCENT = 99.95
 POLICIES = (OWN, REFERENCE, BOUND, *TRIED, *STATICS)
@@ -47,6 +57,18 @@ POLICIES = (OWN, REFERENCE, BOUND, *TRIED, *STATICS)
 
 def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@functools.cache
+def unchanged(commit: str, paths: tuple[str, ...]) -> bool:
+    """Whether the present code is that of a known ``commit``."""
+    return (
+        subprocess.run(["git", "diff", "--quiet", commit, "--", *paths], capture_output=True).returncode == 0
+    )
+
+
+def is_current(row: Row) -> bool:
+    return unchanged(row.commit, (*PLAYED, ALGORITHM) if row.policy == ON_OWN_DEMAND else PLAYED)
 
 
 def judging_seeds(commit: str) -> tuple[int, ...]:
@@ -164,7 +186,10 @@ def main() -> int:
             flush=True,
         )
     former = records.read(path)
-    scores = records.scores((*(records.latest(former) if judging else former), *rows))
+    compared = records.latest(former) if judging else list(filter(is_current, former))
+    if not judging and (left_out := len(former) - len(compared)):
+        print(f"{left_out} rows of {path.name} are of other code, and not compared", file=sys.stderr)
+    scores = records.scores((*compared, *rows))
     found = list(goals({name: scores[name] for name in scenarios if OWN in scores[name]}))
     for goal in found:
         print(f"{'pass' if goal.passed else 'FAIL'}  {goal.scenario:26} {goal.reason}")

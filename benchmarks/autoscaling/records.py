@@ -13,7 +13,7 @@ from benchmarks.autoscaling.goals import Score
 JUDGING = Path(__file__).with_name("judging.csv")
 """Rows of all judging runs, appended and never rewritten."""
 DEVELOPMENT = Path(__file__).with_name("development.csv")
-"""Rows of tacho's rivals on the development seeds, rewritten as the simulator changes."""
+"""Rows of tacho's rivals on the development seeds, each by the code of its commit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from benchmarks.autoscaling import records
-from benchmarks.autoscaling.__main__ import POLICIES, judging_seeds, run
+from benchmarks.autoscaling.__main__ import PLAYED, POLICIES, git, is_current, judging_seeds, run, unchanged
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
 from benchmarks.autoscaling.goals import AFTER_COLD_STARTS, AT_ONCE, Goal, Score, goals
 from benchmarks.autoscaling.page import pages
@@ -90,6 +90,13 @@ def test_rows_of_development_make_way(tmp_path: Path) -> None:
     records.append(path, [row("a", "wva", 80.0), row("a", "kaito", 70.0)])
     records.replace(path, [row("b", "wva", 90.0)])
     assert [(item.commit, item.policy) for item in records.read(path)] == [("b", "wva"), ("a", "kaito")]
+
+
+def test_rows_of_other_code_do_not_count() -> None:
+    head = git("rev-parse", "HEAD")
+    assert is_current(row(head, "wva", 80.0)) is unchanged(head, PLAYED)
+    assert not is_current(row("0" * 40, "wva", 80.0))
+    assert not unchanged("0" * 40, ("operator",))
 
 
 def test_the_same_seed_gives_the_same_rows() -> None:
