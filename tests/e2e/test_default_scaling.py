@@ -146,12 +146,12 @@ def rises(tacho: Installed, plan: Plan, watch: Watch) -> None:
 
 
 def jumps(tacho: Installed, plan: Plan, watch: Watch, replicas: float, seconds: float) -> None:
-    """From SOME and back; the operator is killed after two looks."""
+    """From SOME and back; the operator is killed after two looks, and may take longer than ``seconds``."""
     plan.offer(replicas)
     began = watch.latest.time_s
     lasts(watch, 2 * PERIOD_SECONDS)
     killed(tacho, watch)
-    lasts(watch, max(0.0, began + seconds - watch.latest.time_s))
+    lasts(watch, max(2.0, began + seconds - watch.latest.time_s))
     plan.offer(SOME)
     lasts(watch, 60)
 

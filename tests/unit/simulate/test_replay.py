@@ -161,6 +161,14 @@ def test_what_a_run_cost_and_kept_is_beside_its_simulation() -> None:
     assert simulated == (100.0, 7.0)
 
 
+def test_the_default_keeps_and_costs_what_it_did_in_the_cluster() -> None:
+    """Rise, burst and pulse, the operator killed in each, by concurrent requests."""
+    recorded = json.loads((RECORDED / "default.json").read_text())
+    cluster, simulated = beside(recorded, IN_TIME_SECONDS, seeds=3)
+    assert simulated.kept_percent == pytest.approx(cluster.kept_percent, abs=3)
+    assert simulated.gpu_seconds == pytest.approx(cluster.gpu_seconds, rel=0.1)
+
+
 def test_what_went_wrong_is_as_recorded() -> None:
     recorded = json.loads((RECORDED / "clean.json").read_text())
     kinds = ("killed", "cut", "killed", "killed", "hanging")
