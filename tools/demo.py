@@ -1,6 +1,7 @@
 """``make demo``: from nothing to a measured model that answers, on a cluster started here.
 
     python -m tools.demo [--cluster NAME] [--engine vllm]
+    TACHO_KUBECONFIG=… REGISTRY=… python -m tools.demo
 
 Where this machine cannot run a node it says why and runs the same example through ``tacho run``.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import yaml
 
 from tools import engines, lab
-from tools.cluster import binaries, node, preflight
+from tools.cluster import binaries, named, node, preflight
 from tools.cluster.errors import ClusterError
 from tools.cluster.handle import Cluster
 from tools.images.__main__ import build as build_images
@@ -40,6 +41,10 @@ IMAGES = {
 NAMESPACE = "demo"
 MEASURED_SECONDS = 600
 QUESTION = "Name three colours."
+NEXT = f"""\
+  kubectl describe llmd {{model}} -n {NAMESPACE}       # conditions, plan, the measured curve, events
+  kubectl explain llmd.spec                      # every field
+  kubectl scale llmd {{model}} -n {NAMESPACE} --replicas=2"""
 WANTED = {"Ready": "True", "Measured": "True", "Reconciling": "False"}
 
 
@@ -50,9 +55,11 @@ def main() -> int:
     arguments = parser.parse_args()
     name, engine = arguments.cluster, arguments.engine
     started = time.monotonic()
-    say("==> looking at this machine …")
-    missing = [finding for finding in preflight.check() if not finding.ok]
     try:
+        if os.environ.get(named.VARIABLE):
+            return with_users_cluster(engine, started)
+        say("==> looking at this machine …")
+        missing = [finding for finding in preflight.check() if not finding.ok]
         if missing:
             say("    a Kubernetes node cannot run here:")
             for finding in missing:
@@ -73,13 +80,59 @@ def with_cluster(name: str, engine: str, started: float) -> int:
         build_images(*IMAGES[engine])
     with step(f"cluster {name}"):
         cluster = node.up(name, programs, say)
-    with step("images into the node"):
-        references = lab.load_images(cluster)
+    serve(cluster, engine)
+    model = resource_of(engine)["metadata"]["name"]
+    show(cluster, model, time.monotonic() - started)
+    print(
+        f"""To go on:
+  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={cluster.binaries.folder}:$PATH
+{NEXT.format(model=model)}
+To clean up, so that nothing is left:
+  make cluster-down CLUSTER={name}"""
+    )
+    return 0
+
+
+def with_users_cluster(engine: str, started: float) -> int:
+    """On the cluster of TACHO_KUBECONFIG, with images that it pulls from REGISTRY."""
+    if engine != "llamacpp":
+        raise StepError("EngineNotSupported", "the demo of this engine mounts packages of a node of its own")
+    with step("kubectl and helm (built once)"):
+        programs = binaries.find(say)
+        binaries.helm(say)
+    with tempfile.TemporaryDirectory(prefix="tacho-demo-") as folder:
+        cluster = named.named_cluster(programs, Path(folder), say, confirmed=True)
+        assert cluster is not None
+        with step("images"):
+            build_images(*IMAGES[engine])
+        serve(cluster, engine)
+        model = resource_of(engine)["metadata"]["name"]
+        show(cluster, model, time.monotonic() - started)
+    print(
+        f"""To go on:
+{NEXT.format(model=model)}
+To clean up, so that nothing is left:
+  kubectl delete namespace {NAMESPACE}
+  helm uninstall {lab.RELEASE} -n {lab.OPERATOR_NAMESPACE}"""
+    )
+    return 0
+
+
+def resource_of(engine: str) -> dict[str, Any]:
+    """The example of that engine."""
+    found: dict[str, Any] = yaml.safe_load(EXAMPLES[engine].read_text())
+    return found
+
+
+def serve(cluster: Cluster, engine: str) -> None:
+    """Installs tacho and the engine's example, and follows it until it has measured values."""
+    with step("images for its nodes"):
+        references = lab.images_for(cluster)
     with step("helm install"):
         lab.install_chart(cluster, references)
     with step("a claim with the model in it"):
         cluster.create_namespace(NAMESPACE)
-        resource = yaml.safe_load(EXAMPLES[engine].read_text())
+        resource = resource_of(engine)
         if engine == "llamacpp":
             lab.fill_claim(cluster, NAMESPACE, references)
         else:
@@ -90,8 +143,6 @@ def with_cluster(name: str, engine: str, started: float) -> int:
     resource["metadata"]["namespace"] = NAMESPACE
     cluster.apply(resource)
     follow(cluster, resource["metadata"]["name"])
-    show(cluster, name, resource["metadata"]["name"], time.monotonic() - started)
-    return 0
 
 
 def follow(cluster: Cluster, name: str) -> None:
@@ -128,22 +179,13 @@ def _provisional(conditions: Mapping[str, Any]) -> bool:
     return bool(conditions.get("Measured", {}).get("reason") == "MeasurementProvisional")
 
 
-def show(cluster: Cluster, name: str, model: str, seconds: float) -> None:
+def show(cluster: Cluster, model: str, seconds: float) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 48}
     answer = lab.post(cluster, NAMESPACE, model, "/v1/chat/completions", body)
     print(f"\n$ kubectl get llmd -n {NAMESPACE}")
     print(cluster.kubectl("get", "llmd", "-n", NAMESPACE), end="")
     print(f"\nQ: {QUESTION}\nA: {answer['choices'][0]['message']['content'].strip()}")
-    print(
-        f"""
-That took {seconds:.0f} s. To go on:
-  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={cluster.binaries.folder}:$PATH
-  kubectl describe llmd {model} -n {NAMESPACE}       # conditions, plan, the measured curve, events
-  kubectl explain llmd.spec                      # every field
-  kubectl scale llmd {model} -n {NAMESPACE} --replicas=2
-To clean up, so that nothing is left:
-  make cluster-down CLUSTER={name}"""
-    )
+    print(f"\nThat took {seconds:.0f} s.", end=" ")
 
 
 def without_cluster(engine: str) -> int:

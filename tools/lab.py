@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import yaml
 from tools import engines
 from tools.cluster import binaries, images
 from tools.cluster.handle import Cluster
-from tools.images import catalog
+from tools.cluster.named import USERS
+from tools.images import catalog, push
 from tools.images.__main__ import INDEX
 from tools.steps import StepError, say
 
@@ -50,11 +52,30 @@ def load_images(cluster: Cluster) -> dict[str, str]:
     return {name: item["content_reference"] for name, item in built.items()}
 
 
+def images_for(cluster: Cluster) -> dict[str, str]:
+    """Name to reference of the built images that the cluster can run: imported into a node of ours, else
+    pushed to the registry that REGISTRY names. Raises StepError."""
+    if cluster.name != USERS:
+        return load_images(cluster)
+    registry = os.environ.get("REGISTRY", "")
+    if not registry:
+        raise StepError(
+            "RegistryMissing", "a cluster that was not started here pulls its images: set REGISTRY=…"
+        )
+    built = built_images()
+    pulled = (image.name for image in catalog.choose(None) if image.name != NODE_IMAGE)
+    small = [built[name] for name in pulled if name in built]
+    names = [item["name"] for item in small]
+    return dict(zip(names, push.pushed(small, registry, names), strict=True))
+
+
 def chart_values(references: dict[str, str]) -> dict[str, Any]:
-    """Values that install the images built here."""
-    repository, _, tag = references["tacho"].rpartition(":")
+    """Values that install the images built here; those with a digest are pulled."""
+    named, _, digest = references["tacho"].partition("@")
+    repository, _, tag = named.rpartition(":")
+    policy = "IfNotPresent" if digest else "Never"
     return {
-        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+        "image": {"repository": repository, "tag": tag, "digest": digest, "pullPolicy": policy},
         "engineImages": {
             **{engine: references[f"tacho-{engine}"] for engine in catalog.engines()},
             **{engine: references[NODE_IMAGE] for engine in NODE_ENGINES if NODE_IMAGE in references},

@@ -61,7 +61,7 @@ def tacho(node_cluster: Cluster) -> Installed:
     note = node_cluster.directory / f"installed-{run}.json"
     with cache.locked("e2e-install"):
         if not note.exists():
-            references = lab.load_images(node_cluster)
+            references = lab.images_for(node_cluster)
             lab.install_chart(node_cluster, references, INSECURE_HUB)
             note.write_text(json.dumps(references))
     return Installed(node_cluster, json.loads(note.read_text()))

@@ -14,6 +14,8 @@ from tools.cluster.handle import Cluster
 from tools.cluster.paths import state_root
 
 VARIABLE = "TACHO_KUBECONFIG"
+USERS = "named by the user"
+"""The name of a cluster that was not started here."""
 
 
 def is_ours(kubeconfig: Path, own_root: Path) -> bool:
@@ -26,10 +28,12 @@ def is_confirmed(environment: Mapping[str, str]) -> bool:
     return environment.get("CONFIRM") == "1"
 
 
-def named_cluster(binaries: Binaries, directory: Path, say: Callable[[str], None]) -> Cluster | None:
+def named_cluster(
+    binaries: Binaries, directory: Path, say: Callable[[str], None], *, confirmed: bool = False
+) -> Cluster | None:
     """The cluster of TACHO_KUBECONFIG, None when unset. Prints its context and server.
 
-    `directory`: an empty one for what tests write beside it.
+    `directory`: an empty one for what tests write beside it. `confirmed`: CONFIRM=1 is not needed.
 
     Raises NotConfirmedError for a cluster not started here without CONFIRM=1.
     """
@@ -46,7 +50,7 @@ def named_cluster(binaries: Binaries, directory: Path, say: Callable[[str], None
         say(f"{VARIABLE}: cluster {own.name}, started here")
         return own
     cluster = Cluster(
-        name="named by the user",
+        name=USERS,
         directory=directory,
         kubeconfig=path,
         binaries=binaries,
@@ -54,7 +58,7 @@ def named_cluster(binaries: Binaries, directory: Path, say: Callable[[str], None
     context = cluster.kubectl("config", "current-context").strip()
     server = cluster.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
     say(f"{VARIABLE}: context {context}, server {server}")
-    if not is_confirmed(os.environ):
+    if not confirmed and not is_confirmed(os.environ):
         raise NotConfirmedError(
             f"context {context} ({server}) was not started here, and tests create and delete objects",
             "Say so with CONFIRM=1 if that is what you want",

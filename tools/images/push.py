@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from . import buildah, catalog
 def tag(name: str) -> str:
     """An engine's image has its version in the tag, from which the planner knows its switches."""
     engine = name.removeprefix("tacho-")
-    if engine == name:
+    if engine not in catalog.dockerfiles():
         return __version__
     if engine == "vllm":
         return engine_profile("vllm").plugins.reference.rpartition(":")[2]
@@ -24,13 +25,13 @@ def tag(name: str) -> str:
     return engine_profile(engine.removesuffix("-cuda")).image.version
 
 
-def pushed(entries: list[dict[str, Any]], registry: str) -> list[str]:
-    """Pushes those built images that a cluster runs to ``registry``; returns the references with their
-    digests. Raises StepError.
+def pushed(entries: list[dict[str, Any]], registry: str, wanted: Collection[str] | None = None) -> list[str]:
+    """Pushes built images to ``registry``; returns the references with their digests. Raises StepError.
 
-    Log in with `buildah login` first.
+    ``wanted``: their names; None: those that a cluster runs. Log in with `buildah login` first.
     """
-    wanted = {"tacho", *(f"tacho-{name}" for name in catalog.dockerfiles() if name != catalog.TORCH)}
+    if wanted is None:
+        wanted = {"tacho", *(f"tacho-{name}" for name in catalog.dockerfiles() if name != catalog.TORCH)}
     secure = buildah.is_encrypted(registry)
     references = []
     for entry in entries:
