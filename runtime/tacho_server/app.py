@@ -30,6 +30,10 @@ OPEN_PATHS = ("/health",)
 """Paths that need no API key."""
 FLOOR_BYTES = 512 * 1024
 """Admitted whatever the model: several prompts, tools, metadata."""
+BODY_SECONDS = 60.0
+"""Time for a request's body to come: slow clients must not fill the memory with bodies."""
+ENDING = (408, 413)
+"""Statuses after which the connection is closed: the rest of the body is not waited for."""
 BYTES_PER_TOKEN = 64
 """Generous: a token of text is about 4 bytes, up to 24 with every character escaped; as a number up to 8."""
 
@@ -168,6 +172,8 @@ def _errors(app: FastAPI) -> None:
 
     def answer(error: RequestError) -> JSONResponse:
         headers = {"Retry-After": "1"} if error.status == 429 else None
+        if error.status in ENDING:
+            headers = {"Connection": "close"}
         return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
     @app.exception_handler(RequestError)
@@ -209,7 +215,8 @@ def body_limit_bytes(max_model_len: int) -> int:
 
 
 class BodyLimit:
-    """Middleware: a handler that reads a body of more than ``limit()`` bytes gets HTTPException(413)."""
+    """Middleware: a handler that reads a body of more than ``limit()`` bytes gets HTTPException(413), and one
+    that reads for more than BODY_SECONDS HTTPException(408)."""
 
     def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
         self._app, self._limit = app, limit
@@ -223,12 +230,18 @@ class BodyLimit:
 def _counted(receive: Receive, headers: Headers, limit: int) -> Receive:
     length = headers.get("content-length", "")
     declared = int(length) if length.isdecimal() else 0
-    seen = 0
+    seen, is_whole = 0, False
+    ends = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def counted() -> Message:
-        nonlocal seen
+        nonlocal seen, is_whole
         if declared <= limit:
-            message = await receive()
+            left = None if is_whole else ends - asyncio.get_running_loop().time()
+            try:
+                message = await asyncio.wait_for(receive(), left)
+            except (TimeoutError, asyncio.TimeoutError):
+                raise HTTPException(408, f"The request took longer than {BODY_SECONDS:.0f} s.") from None
+            is_whole = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen <= limit:
                 return message

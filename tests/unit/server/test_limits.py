@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from tacho_server import app as app_module
 from tacho_server.app import FLOOR_BYTES, body_limit_bytes
 from tacho_server.text import HuggingFaceTokenizer
 from tests.unit.server.scripted import Letters, Scripted, app_of, client_of, client_to
@@ -209,3 +210,36 @@ async def test_half_a_character_is_the_clients_error(path: str, body: Mapping[st
         answer = await client.post(path, content=json.dumps(body), headers=headers)
     assert answer.status_code in (400, 404)
     assert answer.json()["error"]["message"]
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "BODY_SECONDS", 0.2)
+    sent: list[Message] = []
+    waits = asyncio.Event()
+    first: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> Message:
+        if first:
+            return first.pop()
+        await waits.wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": headers, "query_string": b""}
+    async with asyncio.timeout(20):
+        await app_of(Scripted("a"))(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+async def test_an_answer_may_take_longer_than_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "BODY_SECONDS", 0.2)
+    backend = Scripted("a")
+    backend.gate.clear()
+    async with client_of(backend) as client:
+        asking = asyncio.create_task(client.post(COMPLETIONS, json={"prompt": "hi"}))
+        asyncio.get_running_loop().call_later(0.6, backend.gate.set)
+        assert (await asking).status_code == 200
