@@ -73,7 +73,7 @@ def check_storage(facts: Facts) -> Iterator[Result]:
     classes = facts.all_of("storageclasses")
     defaults = [item for item in classes if _annotation(item, DEFAULT_CLASS) == "true"]
     if not classes:
-        yield "fail", "The cluster has no StorageClass.", "Install a provisioner, or bind claims by hand."
+        yield "warn", "The cluster has no StorageClass.", "Install a provisioner, or bind claims by hand."
     elif not defaults:
         step = f"Name one in each claim, or annotate one with {DEFAULT_CLASS}=true."
         yield "warn", "No StorageClass is the default.", step

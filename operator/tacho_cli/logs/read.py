@@ -73,8 +73,13 @@ def execute(target: KubectlTarget, name: str, *, tail: int, watch: bool, output:
 
 def troubled(pods: list[PodView]) -> list[tuple[PodView, str]]:
     """(pod, container) of the pods that are not ready, newest first, else of the newest pod."""
-    newest = sorted((pod for pod in pods if not pod.terminating), key=lambda pod: pod.age_order, reverse=True)
-    waiting = [pod for pod in newest if not pod.ready and pod.role != names.ROLE_AVOID]
+    live = [
+        pod
+        for pod in pods
+        if not pod.terminating and pod.phase != "Succeeded" and pod.role != names.ROLE_AVOID
+    ]
+    newest = sorted(live, key=lambda pod: pod.age_order, reverse=True)
+    waiting = [pod for pod in newest if not pod.ready]
     return [(pod, _container(pod)) for pod in (waiting or newest[:1])[:MOST_PODS]]
 
 

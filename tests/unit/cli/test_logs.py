@@ -43,7 +43,9 @@ def ended(code: int, message: str = "", reason: str = "Error") -> Termination:
 def test_pods_that_are_not_ready_come_first_newest_first() -> None:
     pods = [pod("a", ready=True, age=9), pod("b", ready=False, age=1), pod("c", ready=False, age=2)]
     marker = pod("marker", ready=False, age=8, role="avoid")
-    assert [found.name for found, _ in troubled(list(map(PodView, [*pods, marker])))] == ["c", "b"]
+    done = pod("done", ready=False, age=7, role="inspect")
+    done["status"]["phase"] = "Succeeded"
+    assert [found.name for found, _ in troubled(list(map(PodView, [*pods, marker, done])))] == ["c", "b"]
     assert [found.name for found, _ in troubled([PodView(item) for item in pods[:1]])] == ["a"]
     assert troubled([]) == []
 
