@@ -69,4 +69,5 @@ def kv_cache_tokens(labels: Mapping[str, str]) -> int | None:
 
 
 def _digits(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() else None
+    """None too for numbers that no cache has."""
+    return int(text) if text is not None and text.isdecimal() and len(text) <= 9 else None

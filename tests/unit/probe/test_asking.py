@@ -195,3 +195,22 @@ def test_other_addresses_are_refused(url: str) -> None:
 def test_a_counter_that_is_no_number_is_unknown() -> None:
     text = "vllm:num_preemptions_total NaN\nvllm:generation_tokens_total +Inf\n"
     assert counters.parse_counters(text, metric_names()) == counters.EngineCounters()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vllm:cache_config_info{" + "a" * 200_000 + "} 1",
+        'vllm:cache_config_info{num_gpu_blocks="' + "9" * 5000 + '",block_size="16"} 1',
+        'vllm:cache_config_info{num_gpu_blocks="\u00b2",block_size="16"} 1',
+        "vllm:num_requests_running 1e300",
+        'vllm:num_requests_running{e="1"} 9e15\nvllm:num_requests_running{e="2"} 9e15',
+        "vllm:generation_tokens_total NaN\nvllm:num_requests_running -Inf",
+    ],
+    ids=["word", "digits", "no digit", "high", "high sum", "no number"],
+)
+def test_what_no_engine_counts_is_unknown(line: str) -> None:
+    """20,000 characters took 13 s; other lines ended the measurement, or made a report that no one reads."""
+    found = counters.parse_counters(line, metric_names())
+    assert (found.running, found.generated_tokens, found.kv_cache_tokens) == (None, None, None)

@@ -18,7 +18,9 @@ from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed,
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _BUCKET = "_bucket"
 _EDGE = re.compile(r'\ble="([^"]*)"')
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_LABEL = re.compile(r'\b(\w+)="((?:[^"\\]|\\.)*)"')
+NUMBER_LIMIT = 2.0**53
+"""Higher numbers, NaN and infinities are no figures of an engine, and no report can hold them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +61,14 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
             cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
         with contextlib.suppress(ValueError):
             number = float(value)
-            if not math.isfinite(number):
+            if not abs(number) <= NUMBER_LIMIT:
                 continue
             if not name.endswith(_BUCKET):
                 samples.setdefault(name, []).append(number)
             elif edge := _EDGE.search(labels or ""):
                 counts, le = buckets.setdefault(name, {}), float(edge[1])
                 counts[le] = counts.get(le, 0.0) + number
-    sums = {name: sum(values) for name, values in samples.items()}
+    sums = {name: found for name, values in samples.items() if abs(found := sum(values)) <= NUMBER_LIMIT}
     most = {name: max(values) for name, values in samples.items()}
 
     def total(field: str, suffix: str = "") -> float | None:
