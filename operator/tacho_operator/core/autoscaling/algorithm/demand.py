@@ -16,8 +16,8 @@ LATE_SECONDS = 1.0
 """A sample that is older is not of this decision: the pod did not answer."""
 TREND_SECONDS = 3 * tuning.RATE_SECONDS
 """Shortest window of the trend: fewer samples follow noise."""
-MIN_POINTS = 4
-"""Fewer show no trend."""
+MIN_POINTS, TREND_POINTS = 4, 16
+"""Resolution of the trend's window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,15 +169,28 @@ def slope(offered: Sequence[Interval]) -> float:
     0 where one step fits at least as well: a finished step is no trend."""
     if len(offered) < MIN_POINTS:
         return 0.0
-    times = [item.end_seconds - item.seconds / 2 - offered[0].end_seconds for item in offered]
-    values = [item.offered for item in offered]
+    points = _thinned(offered, offered[0].end_seconds)
+    times, values = zip(*points, strict=True)
     found, base = linear_regression(times, values)
-    line = math.fsum((value - base - found * time) ** 2 for time, value in zip(times, values, strict=True))
+    line = math.fsum((value - base - found * time) ** 2 for time, value in points)
     step = min(_scattered(values[:at]) + _scattered(values[at:]) for at in range(1, len(values)))
-    error = math.sqrt(line / (len(values) - 2) / _scattered(times))
+    error = math.sqrt(line / (len(points) - 2) / _scattered(times))
     return max(0.0, found - tuning.DEVIATIONS * error) if line < step else 0.0
 
 
 def _scattered(values: Sequence[float]) -> float:
     mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values)
+
+
+def _thinned(offered: Sequence[Interval], now: float) -> list[tuple[float, float]]:
+    """(time, load) of equal groups of intervals."""
+    size = max(1, math.ceil(len(offered) / TREND_POINTS))
+    groups = [offered[at : at + size] for at in range(0, len(offered) - size + 1, size)]
+    return [
+        (
+            fmean(item.end_seconds - item.seconds / 2 - now for item in group),
+            fmean(item.offered for item in group),
+        )
+        for group in groups
+    ]
