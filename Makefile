@@ -132,7 +132,7 @@ pages: $(STAMP) ## The HTML pages that commands write, in Debian's Chromium (ins
 	$(PYTEST) tests/pages
 
 api: $(STAMP) cluster-build ## CRD, rules and the operator against a real API server
-	$(PYTEST) $(PAIR) tests/api
+	$(PYTEST) $(PAIR) -m 'not nightly' tests/api
 
 charts: $(STAMP) cluster-build ## The chart, rendered by helm; its alerts in Debian's promtool (installed where it is missing: root)
 	$(PYTEST) tests/charts
@@ -157,7 +157,7 @@ nightly-autoscaling: $(STAMP)
 	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py tests/e2e/test_default_scaling.py
 
 nightly-e2e: $(STAMP)
-	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py
+	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py tests/api/test_upgrade.py
 
 nightly-scalers: $(STAMP)
 	$(PYTEST) tests/nightly/scalers
