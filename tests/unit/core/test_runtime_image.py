@@ -18,6 +18,11 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.containers import inject
 from tacho_operator.core.manifests.volumes import TMP_VOLUME
 from tacho_operator.core.revisions.identity import desired_revision_name
+from tacho_operator.core.revisions.inspection import (
+    RETRY_BASE_SECONDS,
+    RETRY_LIMIT_SECONDS,
+    RUNTIME_ATTEMPTS,
+)
 from tacho_operator.core.revisions.runtime_image import digest_of, repository
 from tacho_operator.core.types import RuntimeImage
 from tests.unit.core.pod_security import violations
@@ -107,21 +112,54 @@ def test_a_record_that_anyone_may_have_changed_is_asked_for_again(written: str) 
     assert len(injecting(world)) == 1
 
 
-def test_a_pod_that_never_ran_is_made_again() -> None:
-    world = first_revision(FIRST)
+def asked_again(image_id: str = "", sha256: str = "") -> World:
+    """A second revision is about to be made, and a pod is to show its runtime."""
+    world = first_revision(image_id, sha256)
     world.change(context=CHANGED)
     world.reconcile(1)
-    (pod,) = world.pods("inspect")
-    ended = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
-    statuses = [{"name": "inspect", "imageID": "", "state": {"terminated": ended}}]
-    pod["status"] = {"phase": "Failed", "reason": "DeadlineExceeded", "containerStatuses": statuses}
-    world.reconcile(1)
-    assert not world.pods("inspect")
+    return world
+
+
+def fail_pods(world: World) -> list[str]:
+    """The inspect pods fail where they have not; their names."""
+    for pod in world.pods("inspect"):
+        if (pod.get("status") or {}).get("phase") != "Failed":
+            time = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            ended = {"exitCode": 137, "reason": "OOMKilled", "startedAt": time, "finishedAt": time}
+            statuses = [{"name": "inspect", "imageID": "", "state": {"terminated": ended}}]
+            pod["status"] = {"phase": "Failed", "containerStatuses": statuses}
+    return [pod["metadata"]["name"] for pod in world.pods("inspect")]
+
+
+def test_a_failed_pod_is_made_again_after_a_back_off() -> None:
+    world = asked_again(FIRST)
+    failed = fail_pods(world)
+    decision = world.reconcile(1)
+    assert decision.requeue_after_seconds
+    assert fail_pods(world) == failed, "it stays, and its reason is visible"
     assert len(injecting(world)) == 1, "nothing starts with a runtime that nobody knows"
+    world.reconcile(2 * RETRY_BASE_SECONDS)
+    assert len(world.pods("inspect")) == 2
     world.reconcile(1)
     world.inspected(None, SECOND)
     world.reconcile(1)
     assert {item["image"] for item in injecting(world).values()} == {FIRST, SECOND}
+    assert not world.pods("inspect")
+
+
+def test_pods_that_all_fail_unpin_one_revision_of_one_image() -> None:
+    world = asked_again(f"sha256:{'c' * 64}", "d" * 64)
+    made = set()
+    while len(injecting(world)) == 1:
+        made |= set(fail_pods(world))
+        assert len(made) <= RUNTIME_ATTEMPTS
+        world.reconcile(RETRY_LIMIT_SECONDS)
+    assert len(made) == RUNTIME_ATTEMPTS
+    world.settle(world.serve_all)
+    world.config = dataclasses.replace(CONFIG, tacho_image=f"{REPOSITORY}:another")
+    world.change(context={"maxModelLen": 512, "concurrency": 2})
+    world.reconcile(1)
+    assert len(world.pods("inspect")) == 1, "another image may be known"
 
 
 def run_injecting(folder: Path, sha256: str) -> subprocess.CompletedProcess[str]:
@@ -179,3 +217,16 @@ def test_a_digest_counts_for_its_own_repository(
     assert digest_of(f"{prefix}{full}@{digest}", image) == digest
     assert digest_of(f"{prefix}{full}x@{digest}", image) == ""
     assert digest_of(digest, image) == digest_of(f"{full}@{digest[:-1]}", image) == digest_of("", image) == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "image_id", "same"),
+    [
+        ("index.docker.io/org/tacho:1", "docker.io/org/tacho", True),
+        ("index.example.com/x:1", "index.example.com/x", True),
+        ("index.example.com/x:1", "example.com/x", False),
+    ],
+)
+def test_only_the_hub_has_an_index_that_is_itself(image: str, image_id: str, same: bool) -> None:
+    digest = f"sha256:{'a' * 64}"
+    assert digest_of(f"{image_id}@{digest}", image) == (digest if same else "")

@@ -63,10 +63,10 @@ def inspect_pod(
     return manifest
 
 
-def runtime_pod(resource: LLMDeployment, config: Config, *, name: str) -> Manifest:
+def runtime_pod(resource: LLMDeployment, config: Config, *, name: str, attempt: int) -> Manifest:
     """An inspect pod that reads no model: it shows which runtime the image has."""
     no_question = InspectConfig(uri=resource.spec.model.source)
-    manifest = inspect_pod(resource, config, no_question, name=name, attempt=1)
+    manifest = inspect_pod(resource, config, no_question, name=name, attempt=attempt)
     spec = manifest["spec"]
     (inspecting,) = spec["containers"]
     own = volumes.TMP_VOLUME

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import count
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
@@ -40,6 +39,8 @@ hub."""
 CLAIM_RETRY_SECONDS = 60.0
 """A file that is missing on a claim may be copied there soon, and a retry costs no request to a hub."""
 SCHEDULE_LIMIT_SECONDS = 600.0
+RUNTIME_ATTEMPTS = 6
+"""Pods that may fail to show the runtime, over about 3 min, before a revision starts without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,28 +153,42 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
 def _inspect_runtime(
     observed: Observed, config: Config, facts: ModelFacts, pods: tuple[PodView, ...], now: datetime
 ) -> Inspection:
-    """The model is known; a pod shows which runtime the image has now. One that never ran is made again."""
+    """The model is known; a pod shows which runtime the image has now. One that failed is made again.
+
+    The last attempt counts also when it failed: a revision that nobody can pin starts with the image as
+    configured.
+    """
     resource = observed.resource
     wanted = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])
-    lost = lost_nodes(observed.nodes)
-    held = [pod.name for pod in pods if pod.is_stuck(lost)]
-    attempts = (names.inspect_pod_name(resource.metadata.name, wanted, number) for number in count(1))
-    name = next(attempt for attempt in attempts if attempt not in held)
-    others = references(pod for pod in pods if pod.name != name)
-    last = next((pod for pod in pods if pod.name == name), None)
-    if last is None:
-        pod = runtime_pod(resource, config, name=name)
-        why = f"Starts pod {name} to read which runtime image {config.tacho_image} has."
-        return Inspection(running=True, apply=(pod,), delete=others, reason=why)
+    mine = sorted((pod for pod in pods if _is_current(pod, resource, wanted)), key=_attempt)
+    last = mine[-1] if mine else None
+    if last is None or (not _has_ended(last) and last.is_stuck(lost_nodes(observed.nodes))):
+        start = _start_runtime(resource, config, wanted, _attempt(last) + 1 if last else 1)
+        why = f"Starts pod {start['metadata']['name']} to read which runtime image {config.tacho_image} has."
+        return Inspection(running=True, apply=(start,), delete=references(pods), reason=why)
+    earlier = [pod for pod in mine[:-1] if _has_ended(pod)]
+    others = references(pod for pod in pods if pod is not last and pod not in earlier)
     if not _has_ended(last):
-        return _under_way(resource, last, [], others, lost, now)
+        return _under_way(resource, last, earlier, others, lost_nodes(observed.nodes), now)
+    others = (*references(earlier), *others)
     container = last.container(names.INSPECT_CONTAINER)
     end = container.terminated if container else None
-    if end is None or (end.started is None and end.exit_code != 0):
-        found = problem.from_failure(result(last).failure or _UNEXPLAINED)
-        delete = (*references([last]), *others)
-        return Inspection(problem=found, running=True, delete=delete, reason=f"Pod {name} never ran.")
-    return _known(resource, config, last, facts, (*references([last]), *others))
+    attempt = _attempt(last)
+    if (end is not None and end.exit_code == 0) or attempt >= RUNTIME_ATTEMPTS:
+        return _known(resource, config, last, facts, (*references([last]), *others))
+    found = problem.from_failure(result(last).failure or _UNEXPLAINED)
+    ended = _ended_at(last, now)
+    wait = (ended + timedelta(seconds=_backoff_seconds(last, HubWaiters(), ended)) - now).total_seconds()
+    start = _start_runtime(resource, config, wanted, attempt + 1)
+    return Inspection(
+        problem=found,
+        running=True,
+        apply=() if wait > 0 else (start,),
+        delete=others,
+        requeue_after_seconds=wait if wait > 0 else None,
+        reason=f"Pod {last.name} shows no runtime; "
+        + (f"the next attempt is in {wait:.0f} s." if wait > 0 else f"starts attempt {attempt + 1}."),
+    )
 
 
 def _known(
@@ -334,6 +349,11 @@ def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     if isinstance(asked.uri, HubUri):
         asked = replace(asked, endpoint=hub_endpoint(resource.spec.model, config.hub_endpoint))
     return inspect_pod(resource, config, asked, name=name, attempt=attempt)
+
+
+def _start_runtime(resource: LLMDeployment, config: Config, wanted: str, attempt: int) -> Manifest:
+    name = names.inspect_pod_name(resource.metadata.name, wanted, attempt)
+    return runtime_pod(resource, config, name=name, attempt=attempt)
 
 
 def _is_current(pod: PodView, resource: LLMDeployment, current: str) -> bool:

@@ -18,6 +18,7 @@ from tacho_operator.core.types import Config, Observed, RuntimeImage
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB = "docker.io"
+_HUB_INDEX = "index.docker.io"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def _qualified(image: str) -> str:
     """The repository with its registry, as container runtimes name it."""
     first, slash, rest = repository(image).partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
-        registry, path = first.removeprefix("index."), rest
+        registry, path = (_HUB if first == _HUB_INDEX else first), rest
     else:
         registry, path = _HUB, f"{first}{slash}{rest}"
     official = registry == _HUB and "/" not in path
@@ -85,8 +86,11 @@ def known_runtime(observed: Observed, config: Config, revision: str) -> RuntimeI
         record = codec.loads(RuntimeRecord, recorded(observed))
     except codec.DocumentError:
         return None
-    if not record.digest and not record.sha256:  # the nodes show neither
+    if record.image != config.tacho_image:
+        return None
+    if not record.digest and not record.sha256:  # the nodes show neither for this image
         return configured
+    if record.revision != revision:
+        return None
     sound = _DIGEST.fullmatch(record.digest) if record.digest else _SHA256.fullmatch(record.sha256)
-    current = (record.revision, record.image) == (revision, config.tacho_image)
-    return record.runtime if sound and current else None
+    return record.runtime if sound else None
