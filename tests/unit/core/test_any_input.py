@@ -127,7 +127,7 @@ def model() -> Any:
 @given(spoilt(model), st.sampled_from([None, (), (GPU,)]))
 def test_any_facts(document: Any, nodes: tuple[NodeFacts, ...] | None) -> None:
     # Without a node that can be read, only a GPU that spec names is planned.
-    gpu = {"product": "NVIDIA-L4"} if nodes is None else None
+    gpu = {"products": ["NVIDIA-L4"]} if nodes is None else None
     world = World(changed(HUB_SPEC, engine=None, quantization=None, gpu=gpu))
     world.nodes = nodes
     world.reconcile()
