@@ -152,6 +152,8 @@ def early(*, needs_quota: bool = True) -> Trial:
         (QUOTA, False, False),
         (Forbidden(403, 'pods "x" is forbidden: minimum memory usage per Container is 2Gi'), True, False),
         (Forbidden(403, "memory max limit to request ratio per Container is 1"), True, False),
+        (Forbidden(403, 'admission webhook "gpus.example" denied the request: no GPU'), True, False),
+        (Forbidden(403, "ValidatingAdmissionPolicy 'gpus' denied request: no GPU"), True, False),
     ],
 )
 async def test_before_a_plan_what_the_plan_may_change_is_no_refusal(

@@ -22,8 +22,9 @@ from tacho_operator.shell.workqueue import Key
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 30.0
-LEFT_TO_THE_PLAN = ("minimum ", " ratio ")
-"""Words of a LimitRange about amounts of which only the least is known before a plan."""
+LEFT_TO_THE_PLAN = ("minimum ", " ratio ", "admission webhook", "ValidatingAdmissionPolicy")
+"""Words of a LimitRange about amounts of which only the least is known before a plan, and of policies: they
+may ask for what only a plan has, as GPUs."""
 NO_DRY_RUN = "does not support dry run"
 """Words of the API server where a webhook with side effects has to be asked: nothing was tried."""
 LONGEST_PAUSE_SECONDS = 300.0

@@ -231,7 +231,8 @@ class WorkQueue:
             while True:
                 await self._gate()
                 delay = self._ripen()
-                while (key := self._ready.take(self._may_begin)) is not None:
+                # Without a free worker no namespace may begin: asking each would cost the loop its time.
+                while self._is_free() and (key := self._ready.take(self._may_begin)) is not None:
                     del self._due[key]
                     self._routine.discard(key)
                     self._running.add(key)
@@ -243,6 +244,9 @@ class WorkQueue:
                         await self._changed.wait()
                 except TimeoutError:
                     continue
+
+    def _is_free(self) -> bool:
+        return len(self._running) < self._workers
 
     def _may_begin(self, namespace: str) -> bool:
         """Whether as many workers are free as the namespace has, and one at least."""

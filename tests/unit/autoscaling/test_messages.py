@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import ClassVar
 
+from tacho_contract.report import LatencyHistogram
+from tacho_operator.core.autoscaling.algorithm import step as step_module
+from tacho_operator.core.autoscaling.algorithm.need import Sum
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_UP,
     Bounds,
     Change,
+    PodLoad,
     Point,
     ScalingInput,
     State,
 )
-from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
+from tests.unit.autoscaling.fleet import CAPACITY, OUTPUT_TOKENS, POLICY, Fleet, Replica
 
 
 def test_a_verified_capacity_without_token_counters_is_said_to_be_of_no_use() -> None:
@@ -83,15 +89,50 @@ def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
     assert decision.able.message == "Fewer suffice; recurring bursts need them."
 
 
-def test_a_burst_that_ready_replicas_carry_requests_no_headroom() -> None:
-    fleet = Fleet(replicas=4)
+class Judged(Fleet):
+    """A histogram shows that each request meets the TTFT, until ``missing_from``."""
+
+    missing_from = math.inf
+    met: ClassVar[dict[str, int]] = {}
+
+    def load_of(self, item: Replica) -> PodLoad:
+        pod, requests = super().load_of(item), round(item.generated / OUTPUT_TOKENS)
+        if self.now < self.missing_from:
+            self.met[item.uid] = requests
+        ttft = LatencyHistogram(edges_seconds=(1.0,), counts=(self.met.get(item.uid, 0),), total=requests)
+        return dataclasses.replace(pod, sample=dataclasses.replace(pod.sample, ttft=ttft))  # type: ignore[type-var]
+
+
+def in_a_third_burst(kind: type[Fleet]) -> Fleet:
+    """Two bursts have recurred, and 110 s of the next have passed."""
+    fleet = kind(dataclasses.replace(POLICY, ttft_seconds=1.0), replicas=4)
     fleet.run(lambda now: 7.0 if now % 900 < 120 else 0.5, 2690)
-    assert set(fleet.run(lambda _: 7.0, 110)) == {4}
+    fleet.run(lambda _: 7.0, 110)
+    return fleet
+
+
+def test_a_burst_that_ready_replicas_carry_requests_no_headroom() -> None:
+    fleet = in_a_third_burst(Judged)
+    assert set(fleet.sizes[-11:]) == {4}
     decision = fleet.decisions[-1]
     why = "5 replicas are needed, but not yet: what recurring bursts keep carries this one."
     assert decision.reason.endswith(why)
     assert decision.able.reason == "ScaleUpStabilized"
     assert fleet.run(lambda _: 12.0, 60)[-1] > 4, "a larger one requests what it needs"
+
+
+def test_headroom_is_requested_where_the_slo_is_missed_or_not_judged() -> None:
+    assert in_a_third_burst(Fleet).sizes[-1] > 4, "nothing would tell that they do not suffice"
+    fleet = in_a_third_burst(Judged)
+    fleet.missing_from = fleet.now
+    assert fleet.run(lambda _: 7.0, 900)[-1] > 4
+
+
+def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
+    state = in_a_third_burst(Judged).state
+    carried = Sum(offered=3.5, concurrency=10)
+    assert step_module._is_carried(state, carried, 2800.0)
+    assert not step_module._is_carried(state, dataclasses.replace(carried, kv_cache=3.9), 2800.0)
 
 
 def test_the_back_off_shows_the_window_and_the_replica_that_it_adds() -> None:

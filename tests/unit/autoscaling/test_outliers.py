@@ -29,8 +29,9 @@ FALLS_SICK = 40
 """At this sample."""
 
 
-def decided(speed: float, sick: int = 1) -> list[Decision]:
-    """Some pods fall sick: they serve at ``speed``, get as many requests, and let them wait."""
+def decided(speed: float, sick: int = 1, leave: int = 120) -> list[Decision]:
+    """Some pods fall sick: they serve at ``speed``, get as many requests, and let them wait. They leave at
+    sample ``leave``."""
     state, found = State(), []
     loads = [(0, 0, 0)] * PODS
     for number in range(120):
@@ -52,7 +53,8 @@ def decided(speed: float, sick: int = 1) -> list[Decision]:
                 kv_cache_usage=0.3,
                 tpot=LatencyHistogram(edges_seconds=(0.06,), counts=(good,), total=14 * (number + 1)),
             )
-            pods.append(PodLoad(uid=str(pod), name=f"chat-{pod}", sample=sample))
+            if pod >= sick or number < leave:
+                pods.append(PodLoad(uid=str(pod), name=f"chat-{pod}", sample=sample))
         at = ScalingInput(replicas=PODS, pods=tuple(pods), capacity=LAW, policy=SLO)
         done = step(at, state, 10.0 * number)
         state = done.state
@@ -105,6 +107,12 @@ def test_two_pods_cannot_tell_which_of_them_is_sick() -> None:
     assert outliers.slow(tracks, 1e4) == ()
     assert outliers.missing_alone(tracks, 0.95) == ""
     assert outliers.missing_alone({}, 0.95) == ""
+
+
+def test_a_pod_that_alone_missed_the_slo_may_leave() -> None:
+    found = decided(0.6, leave=110)
+    assert "chat-0 alone misses" in found[109].reason
+    assert "alone misses" not in found[110].reason
 
 
 def test_a_sick_pod_alone_misses_nearly_all_and_the_others_meet_the_level() -> None:

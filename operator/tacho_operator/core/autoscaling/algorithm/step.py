@@ -56,7 +56,8 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     if state.mix and at.capacity.gap_r2 >= tuning.MIN_R2:
         healthy = outliers.speed(reading.tracks, reading.slow) if reading.slow else state.mix.speed
         trust *= demand.speed(healthy)
-    alone = outliers.missing_alone(former.tracks, at.policy.percentile)
+    present = {uid: track for uid, track in former.tracks.items() if uid in reading.tracks}
+    alone = outliers.missing_alone(present, at.policy.percentile)
     found = sum_of(at, reading, cost, state.offered, cold_start, trust, alone)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
@@ -170,7 +171,8 @@ def _corrected(
     if not at.capacity.unverified:
         waiting = sum(track.sample.waiting or 0 for track in tracks.values())
         backlog = waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
-        enough = whole(found.need + backlog) <= len(tracks)
+        needed = found.load if _is_carried(state, found, state.read_seconds) else found.need
+        enough = whole(needed + backlog) <= len(tracks)
         correction = attainment.corrected(
             correction,
             attainment.joint(item for uid, item in seen.items() if uid not in sick),
@@ -180,6 +182,17 @@ def _corrected(
             judged=recent.judged,
         )
     return dataclasses.replace(state, tracks=tracks, correction=correction, attainment=recent)
+
+
+def _is_carried(state: State, found: Sum, now: float) -> bool:
+    """Whether the replicas that recurring bursts keep carry the load: headroom is for the time that replicas
+    take to start, and these are ready. Only where the SLO is judged, whose misses lower the capacity."""
+    recurring = behavior.recurring(state.bursts, now)
+    if not recurring or found.cause != "Work" or not state.attainment.judged:
+        return False
+    ready = min(len(state.tracks), whole(recurring))
+    others = max((amount for name, amount in found.terms.items() if name != "Work"), default=0.0)
+    return max(whole(found.load), whole(others + found.slow)) <= ready
 
 
 def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: float) -> Outcome:
@@ -201,9 +214,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: 
         highest_of="Bursts" if recurring > windowed else highest_of,
     )
     if needed > have and not behavior.tolerated(up, found.need, have):
-        ready = min(len(state.tracks), whole(recurring)) if recurring and found.cause == "Work" else 0
-        if whole(found.load) <= ready:
-            # Headroom is for the time that replicas take to start: these are ready.
+        if _is_carried(state, found, now):
             why = "what recurring bursts keep carries this one"
             return dataclasses.replace(outcome, able="ScaleUpStabilized", held=why)
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.

@@ -14,7 +14,7 @@ DEVIATIONS = 2.0
 MAX_HORIZON_SECONDS = 600.0
 """Longest time that a trend is extrapolated: a longer one rarely continues."""
 BURST = 2.0
-"""Ratio by which the need grows in a burst and falls after it: less is noise, or a trend."""
+"""Ratio by which the load grows in a burst and falls after it: less is noise, or a trend."""
 MIX_SECONDS = 300.0
 """Time constant of the mean request lengths: lengths change slower than rates, and rare long ones scatter."""
 MIX_REQUESTS = 30.0
