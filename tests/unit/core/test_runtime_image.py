@@ -147,7 +147,7 @@ def test_a_failed_pod_is_made_again_after_a_back_off() -> None:
     assert not world.pods("inspect")
 
 
-def test_pods_that_all_fail_unpin_one_revision_of_one_image() -> None:
+def test_pods_that_all_fail_unpin_one_revision() -> None:
     world = asked_again(f"sha256:{'c' * 64}", "d" * 64)
     made = set()
     while len(injecting(world)) == 1:
@@ -156,8 +156,17 @@ def test_pods_that_all_fail_unpin_one_revision_of_one_image() -> None:
         world.reconcile(RETRY_LIMIT_SECONDS)
     assert len(made) == RUNTIME_ATTEMPTS
     world.settle(world.serve_all)
-    world.config = dataclasses.replace(CONFIG, tacho_image=f"{REPOSITORY}:another")
     world.change(context={"maxModelLen": 512, "concurrency": 2})
+    world.reconcile(1)
+    assert len(world.pods("inspect")) == 1, "the next revision may be pinned"
+    world.inspected(None)
+    world.settle(world.serve_all)
+    world.change(context={"maxModelLen": 256, "concurrency": 2})
+    world.reconcile(1)
+    assert not world.pods("inspect"), "a node that shows neither is asked once"
+    world.config = dataclasses.replace(CONFIG, tacho_image=f"{REPOSITORY}:another")
+    world.reconcile(1)
+    world.change(context={"maxModelLen": 128, "concurrency": 2})
     world.reconcile(1)
     assert len(world.pods("inspect")) == 1, "another image may be known"
 

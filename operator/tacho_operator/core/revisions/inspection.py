@@ -351,8 +351,8 @@ def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     return inspect_pod(resource, config, asked, name=name, attempt=attempt)
 
 
-def _start_runtime(resource: LLMDeployment, config: Config, wanted: str, attempt: int) -> Manifest:
-    name = names.inspect_pod_name(resource.metadata.name, wanted, attempt)
+def _start_runtime(resource: LLMDeployment, config: Config, request: str, attempt: int) -> Manifest:
+    name = names.inspect_pod_name(resource.metadata.name, request, attempt)
     return runtime_pod(resource, config, name=name, attempt=attempt)
 
 

@@ -26,7 +26,7 @@ class RuntimeRecord:
     """What an inspect pod showed; an annotation of the facts ConfigMap."""
 
     revision: str
-    """The revision that was about to be made."""
+    """The revision that was about to be made; "": any, as the nodes show neither digest nor hash."""
     image: str
     """The operator's image, as configured."""
     digest: str = ""
@@ -67,6 +67,10 @@ def shown(container: ContainerView | None, result: InspectResult, revision: str,
     digest = digest_of(container.image_id, image) if container else ""
     sha256 = result.runtime_sha256 or ""
     hashed = sha256 if not digest and _SHA256.fullmatch(sha256) else ""
+    end = container.terminated if container else None
+    succeeded = end is not None and end.exit_code == 0
+    # Nodes that show neither show it of no revision. A pod that failed tells nothing of later ones.
+    revision = "" if succeeded and not digest and not hashed else revision
     return RuntimeRecord(revision=revision, image=image, digest=digest, sha256=hashed)
 
 
@@ -88,9 +92,7 @@ def known_runtime(observed: Observed, config: Config, revision: str) -> RuntimeI
         return None
     if record.image != config.tacho_image:
         return None
-    if not record.digest and not record.sha256:  # the nodes show neither for this image
-        return configured
-    if record.revision != revision:
-        return None
+    if not record.digest and not record.sha256:
+        return configured if record.revision in ("", revision) else None
     sound = _DIGEST.fullmatch(record.digest) if record.digest else _SHA256.fullmatch(record.sha256)
-    return record.runtime if sound else None
+    return record.runtime if sound and record.revision == revision else None
