@@ -158,26 +158,35 @@ def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None
 
 
 PIPE_WIDTH = 120
-"""Columns where stdout is no terminal and COLUMNS does not say."""
+"""Columns of text where stdout is no terminal and COLUMNS does not say."""
+UNLIMITED_WIDTH = 1_000_000
+"""Columns of a table there: programs read it, so no cell is cut, as kubectl cuts none."""
 
 
 def console() -> Console:
-    """Stdout: coloured on a terminal unless NO_COLOR is set, plain and wide elsewhere.
+    """Stdout: coloured on a terminal unless NO_COLOR is set, plain and with whole tables elsewhere.
 
     No text is markup, and every character of it shows.
     """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
+    from rich.table import Table
 
     class VisibleConsole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*objects, **{"crop": not piped, **options})
+
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
+            if piped and isinstance(renderable, Table):
+                options = (options or self.options).update(width=UNLIMITED_WIDTH)
             for text, style, control in super().render(renderable, options):
                 yield Segment(text if control else visible(text, "\n"), style, control)
 
     found = VisibleConsole(markup=False, emoji=False)
-    if not found.is_terminal and not os.environ.get("COLUMNS"):
+    piped = not found.is_terminal and not os.environ.get("COLUMNS")
+    if piped:
         found.width = PIPE_WIDTH
     return found
 

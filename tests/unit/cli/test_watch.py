@@ -220,3 +220,13 @@ def test_watching_all_prints_what_changes(
     told = call(capsys, "status", "--watch")
     assert told.code == 130
     assert [line.split()[0] for line in told.out.splitlines()] == ["NAME", "a", "b", "a"]
+
+
+def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:  # noqa: F811
+    far = {"name": "n" * 25, "namespace": "s" * 25}
+    listed(
+        cluster, {**RESOURCE, "metadata": far, "status": {**RESOURCE["status"], "url": "http://" + "u" * 80}}
+    )
+    heading, shown = call(capsys, "status", "-A", "-o", "wide").out.splitlines()
+    assert {"NAMESPACE", "ENGINE", "QUANT", "REASON", "URL"} <= set(heading.split())
+    assert {*far.values(), "vllm", "fp8", "Serving", "http://" + "u" * 80} <= set(shown.split())
