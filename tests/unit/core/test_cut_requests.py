@@ -11,7 +11,12 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.report import CutRequests
 from tacho_operator.core import names
-from tacho_operator.core.pods.cut_requests import MAX_REPORTED, report_cut_requests
+from tacho_operator.core.pods.cut_requests import (
+    MAX_DRAIN_SECONDS,
+    MAX_EVENTS,
+    MAX_REPORTED,
+    report_cut_requests,
+)
 from tacho_operator.core.pods.view import views
 from tools.harness.resources import at
 from tools.harness.world import World
@@ -30,8 +35,8 @@ def end(pod: dict[str, Any], message: str, *, exit_code: int = 0) -> None:
     pod["status"]["containerStatuses"][0]["state"] = {"terminated": ended}
 
 
-def cut(count: int | None = 3, **fields: Any) -> str:
-    return codec.dumps(CutRequests(drain_seconds=100, cut_requests=count, **fields))
+def cut(count: int | None = 3, drain_seconds: int = 100, **fields: Any) -> str:
+    return codec.dumps(CutRequests(drain_seconds=drain_seconds, cut_requests=count, **fields))
 
 
 def reasons(world: World) -> list[tuple[str, str]]:
@@ -65,6 +70,8 @@ def test_what_a_drain_has_cut_is_one_event_with_number_pod_and_remedy() -> None:
         cut(0),
         cut(-1),
         cut(2**62),
+        cut(drain_seconds=-1),
+        cut(drain_seconds=MAX_DRAIN_SECONDS + 1),
         codec.dumps(Failure(failure_class="EngineCrashed", message="m", next_step="n")),
         json.dumps({"drainSeconds": "x"}),
         "[" * 4000,
@@ -105,4 +112,9 @@ def test_the_note_stays_small_however_many_pods_end() -> None:
     ]
     found = report_cut_requests(views(pods, "server"), "", 120)
     assert len(found.note) < 16 * 1024
+    assert len(found.events) == MAX_EVENTS + 1
+    assert (
+        found.events[-1].message == f"{MAX_REPORTED - MAX_EVENTS} more pods ended with unfinished requests."
+    )
+    assert found.requests == 3 * MAX_REPORTED, "all are counted"
     assert not report_cut_requests(views(pods, "server"), found.note, 120).events

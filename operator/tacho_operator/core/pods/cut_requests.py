@@ -23,6 +23,12 @@ MAX_REPORTED = 1000
 MAX_CUT = 10**6
 """Highest plausible number of requests in one engine."""
 
+MAX_DRAIN_SECONDS = 10**6
+"""Longest plausible drain."""
+
+MAX_EVENTS = 10
+"""Pods that one reconcile names in an event of their own; one more event counts the others."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutReport:
@@ -39,7 +45,7 @@ def report_cut_requests(servers: Iterable[PodView], note: str, grace_seconds: in
     """``note``: the ends that were reported. ``grace_seconds``: the present limit of spec."""
     reported, requests = frozenset(note.split()), 0
     present: list[str] = []
-    events: list[ResourceEvent] = []
+    ended: list[tuple[PodView, CutRequests]] = []
     for pod in servers:
         engine = pod.container(names.ENGINE_CONTAINER)
         end = engine.terminated if engine else None
@@ -48,8 +54,12 @@ def report_cut_requests(servers: Iterable[PodView], note: str, grace_seconds: in
             continue
         present.append(names.digest([pod.uid, end.finished and format_time(end.finished)]))
         if present[-1] not in reported:
-            events.append(_event(pod, cut, grace_seconds))
+            ended.append((pod, cut))
             requests += 0 if cut.are_connections else cut.cut_requests or 0
+    events = [_event(pod, cut, grace_seconds) for pod, cut in ended[:MAX_EVENTS]]
+    if others := len(ended) - len(events):
+        message = f"{counted(others, 'more pod')} ended with unfinished requests."
+        events.append(ResourceEvent(type="Warning", reason=EVENT, message=message))
     return CutReport(events=tuple(events), requests=requests, note=" ".join(sorted(present)))
 
 
@@ -59,7 +69,8 @@ def _cut_requests(message: str) -> CutRequests | None:
         found = codec.loads(CutRequests, message)
     except codec.DocumentError:
         return None
-    return found if found.cut_requests is None or 0 < found.cut_requests <= MAX_CUT else None
+    plausible = found.cut_requests is None or 0 < found.cut_requests <= MAX_CUT
+    return found if plausible and 0 <= found.drain_seconds <= MAX_DRAIN_SECONDS else None
 
 
 def _event(pod: PodView, cut: CutRequests, grace_seconds: int) -> ResourceEvent:
