@@ -43,6 +43,16 @@ def refuse_version(version: str, chart: str) -> None:
         raise StepError("OtherVersion", f"VERSION={version}: {found}. Change both, or VERSION.")
 
 
+def refuse_changes(root: Path) -> None:
+    """Raises StepError where the work tree differs from its commit: nobody could make that release again."""
+    next_step = "Release from a clone of the repository."
+    changed = run(
+        ["git", "-C", root, "status", "--porcelain"], failure_class="NoRepository", next_step=next_step
+    )
+    if changed.strip():
+        raise StepError("UncommittedChanges", f"commit or remove these first:\n{changed.rstrip()}")
+
+
 def refuse_reference(reference: str) -> None:
     """Raises StepError for a base that is not named by digest."""
     if not DIGEST.fullmatch(reference):
@@ -176,6 +186,12 @@ def main() -> int:
     try:
         refuse_version(options.version, (CHART / "Chart.yaml").read_text())
         refuse_base(pull=False)
+        try:
+            refuse_changes(catalog.ROOT)
+        except StepError as error:
+            if not options.dry_run:
+                raise
+            say(f"warning: {error}")
         if options.dry_run:
             print("\n".join(steps(options.version, registry, key)))
         else:

@@ -99,6 +99,27 @@ def test_the_packaged_chart_names_images_by_digest() -> None:
         release.pinned_values(before.replace("engineImages: {}", "engineImages:"), references)
 
 
+def test_a_release_refuses_uncommitted_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StepError, match="NoRepository"):
+        release.refuse_changes(tmp_path)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    release.refuse_changes(tmp_path)
+    (tmp_path / "left.txt").touch()
+    monkeypatch.setattr(release.catalog, "ROOT", tmp_path)
+    monkeypatch.setattr(release, "refuse_base", lambda *, pull: None)
+    monkeypatch.setattr(release.Release, "make", lambda self: pytest.fail("it was made"))
+    command = ["release", "--version", __version__, "--registry", "registry.example/team", "--key", "k"]
+    monkeypatch.setattr("sys.argv", command)
+    assert release.main() == 1
+    assert "error: UncommittedChanges" in (refused := capsys.readouterr().err)
+    assert "left.txt" in refused
+    monkeypatch.setattr("sys.argv", [*command, "--dry-run"])
+    assert release.main() == 0
+    assert "warning: UncommittedChanges" in capsys.readouterr().err
+
+
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`make release` of the installed project, dry."""
     kept = {key: value for key, value in os.environ.items() if key not in ("TACHO_IMAGE_BASE", "MAKEFLAGS")}
