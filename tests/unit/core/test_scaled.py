@@ -15,6 +15,8 @@ from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CORRECTION, MIX
 from tacho_operator.core.autoscaling.algorithm.types import Correction, Mix, Point, Sample, State, Track
 from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.autoscaling.target import (
+    TOKENS_LIMIT,
+    UNBOUNDED,
     TargetPod,
     desired_replicas,
     policy_of,
@@ -105,6 +107,16 @@ def test_what_was_decided_and_learned_outlives_a_process() -> None:
     assert restored(None) == State()
     jumped = AutoscalingStatus.model_validate({"capacityCorrectionPercent": 1})
     assert restored(jumped).correction.factor == MIN_CORRECTION
+
+
+def test_what_no_scaler_writes_is_bounded_or_left_out() -> None:
+    sizes = (0, 1, UNBOUNDED.most, UNBOUNDED.most + 1)
+    bursts = [{"endTime": "2026-01-01T00:00:00Z", "replicas": size} for size in sizes]
+    lengths = {"inputTokens": 10**15, "outputTokens": 10**15, "speedPercent": 100}
+    found = restored(AutoscalingStatus.model_validate({"bursts": bursts, **lengths}))
+    assert [item.value for item in found.bursts] == [1, UNBOUNDED.most]
+    assert found.mix is not None
+    assert found.mix.prompt_tokens == found.mix.output_tokens == found.mix.requests * TOKENS_LIMIT
 
 
 def test_a_refusal_and_the_correction_outlive_a_process() -> None:

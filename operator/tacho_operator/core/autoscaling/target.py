@@ -167,7 +167,7 @@ def _mix(former: AutoscalingStatus) -> Mix | None:
 
 def _bursts(former: AutoscalingStatus) -> tuple[Point, ...]:
     dated = ((parse_time(item.end_time), item.replicas) for item in former.bursts)
-    points = (Point(at.timestamp(), min(value, UNBOUNDED.most)) for at, value in dated if at and value > 0)
+    points = (Point(at.timestamp(), value) for at, value in dated if at and 0 < value <= UNBOUNDED.most)
     return tuple(sorted(points, key=lambda item: -item.time_seconds))
 
 
