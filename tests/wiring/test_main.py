@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tacho_operator.__main__ import _run_together
 from tests.wiring.api_double import ApiDouble, deployment, serving
 from tools.cluster.ports import free_ports
 
@@ -55,3 +56,25 @@ async def test_a_signal_ends_the_process_after_kopf_has_started(
                 process.kill()
     assert process.returncode == 0
     assert b"Traceback" not in logs
+
+
+async def test_the_lease_is_released_before_slow_parts_have_ended() -> None:
+    stop, released = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    async def part(name: str, *, waits: bool) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if waits:
+                await released.wait()
+            order.append(name)
+            if not waits:
+                released.set()
+
+    slow = {name: part(name, waits=True) for name in ("watching", "workers")}
+    asyncio.get_running_loop().call_later(0, stop.set)
+    async with asyncio.timeout(30):
+        await _run_together({**slow, "leader election": part("leader election", waits=False)}, stop)
+    assert order[0] == "leader election"
+    assert sorted(order[1:]) == ["watching", "workers"]
