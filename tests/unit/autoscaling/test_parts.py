@@ -259,3 +259,9 @@ def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
     assert (
         len(with_starts(starts, [PodLoad(uid=f"x{index}", start_seconds=1.0) for index in range(15)])) == 20
     )
+
+
+def test_bursts_of_a_time_to_come_keep_nothing() -> None:
+    bursts = (Point(5000.0, 4.0), Point(4000.0, 4.0))
+    assert recurring(bursts, 5000.0) == 4.0
+    assert recurring(bursts, 3000.0) == 0.0

@@ -300,3 +300,11 @@ def test_two_revisions_of_one_question_share_the_facts() -> None:
     assert look(world).facts == facts()
     world.change(context={"maxModelLen": 512, "concurrency": 1})
     assert look(world).facts == facts()
+
+
+def test_an_attempt_of_any_length_is_read() -> None:
+    world = hub_world()
+    world.reconcile()
+    (pod,) = world.pods("inspect")
+    pod["metadata"]["annotations"][names.ATTEMPT_ANNOTATION] = "9" * 5000
+    assert look(world).reason

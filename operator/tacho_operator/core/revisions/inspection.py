@@ -39,6 +39,8 @@ hub."""
 CLAIM_RETRY_SECONDS = 60.0
 """A file that is missing on a claim may be copied there soon, and a retry costs no request to a hub."""
 SCHEDULE_LIMIT_SECONDS = 600.0
+ATTEMPT_DIGITS = 9
+"""Whoever may edit a pod may write a number that Python does not read."""
 RUNTIME_ATTEMPTS = 6
 """Pods that may fail to show the runtime, over about 3 min, before a revision starts without."""
 
@@ -363,7 +365,7 @@ def _is_current(pod: PodView, resource: LLMDeployment, current: str) -> bool:
 
 def _attempt(pod: PodView) -> int:
     digits = pod.annotation(names.ATTEMPT_ANNOTATION)
-    return int(digits) if digits.isdecimal() else 0
+    return int(digits) if digits.isdecimal() and len(digits) <= ATTEMPT_DIGITS else 0
 
 
 def _ended_at(pod: PodView, now: datetime) -> datetime:

@@ -99,7 +99,8 @@ def recurring(bursts: Sequence[Point], now: float) -> float:
         (
             min(later.value, former.value)
             for later, former in itertools.combinations(bursts, 2)
-            if now - later.time_seconds <= longest and later.time_seconds - former.time_seconds <= longest
+            if 0 <= now - later.time_seconds <= longest
+            and later.time_seconds - former.time_seconds <= longest
         ),
         default=0.0,
     )
