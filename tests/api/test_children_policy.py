@@ -89,7 +89,10 @@ async def test_a_repeated_event_is_one_object_with_a_series(
     owner = api.get("llmd", resource(namespace)["metadata"]["name"], "-n", namespace)
     async with connect(str(operator_account.kubeconfig)) as kube:
         for size in (2, 3, 4):
-            event = ResourceEvent(type="Normal", reason="SuccessfulRescale", message=f"New size: {size}")
+            message = f"New size: {size}" + "\xfc" * (
+                700 if size == 2 else 0
+            )  # longer than the API server takes
+            event = ResourceEvent(type="Normal", reason="SuccessfulRescale", message=message)
             await post_events(kube, owner, [event], datetime.now(timezone.utc))
     listed = api.raw(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
     (found,) = [item for item in json.loads(listed)["items"] if item["regarding"]["kind"] == owner["kind"]]

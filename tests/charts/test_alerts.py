@@ -115,11 +115,28 @@ def timing(alert: dict[str, Any], fault: Fault) -> dict[str, Any]:
     }
 
 
+def one_request_in_an_idle_hour() -> dict[str, Any]:
+    """That missed the SLO: nobody is called."""
+    attainment, objective = SLO
+    series = {attainment: f"_x{BEFORE - 1} 0 stale _x60", objective: "0.95x500"}
+    burning = ("TachoSLOBurnsFast", "TachoSLOBurnsSlowly")
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": shown} for name, shown in series.items()],
+        "alert_rule_test": [
+            {"eval_time": f"{BEFORE + minutes}m", "alertname": name, "exp_alerts": []}
+            for name in burning
+            for minutes in (3, 4, 16, 20)
+        ],
+    }
+
+
 def test_each_alert_fires_in_time_and_ends(groups: list[dict[str, Any]], tmp_path: Path) -> None:
     rules = alerts(groups)
     assert set(rules) == set(FAULTS)
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))
     tests = [timing(rules[name], fault) for name, fault in FAULTS.items()]
+    tests.append(one_request_in_an_idle_hour())
     document = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(document))
     done = subprocess.run(

@@ -201,6 +201,9 @@ async def test_an_event_hides_no_character() -> None:
     event = ResourceEvent(type="Warning", reason="Failed", message="a\n\x1b[31m\x9b\u202e\u200b")
     await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (event,), NOW)
     assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"
+    long = ResourceEvent(type="Warning", reason="Failed", message="a" + "\x00" * 600)
+    await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (long,), NOW)
+    assert posted[1]["message"] == "a" + "\ufffd" * 341, "1,024 bytes"
 
 
 async def test_the_gpus_of_pods_are_counted_while_the_resource_is_there() -> None:

@@ -23,8 +23,8 @@ from tacho_operator.shell.kube import FIELD_MANAGER, Kube
 logger = logging.getLogger(__name__)
 
 ACTION = "Reconcile"
-LONGEST_NOTE_CHARS = 1024
-"""Longest that the API server takes."""
+LONGEST_NOTE_BYTES = 1024
+"""The API server counts bytes, and refuses a longer note."""
 
 
 async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
@@ -59,6 +59,10 @@ def _series(live: Manifest, moment: str) -> dict[str, Any]:
     return {"count": count, "series": {"count": count, "lastObservedTime": moment}}
 
 
+def _within(text: str, count: int) -> str:
+    return text.encode()[:count].decode(errors="ignore")
+
+
 def _manifest(raw: Manifest, event: ResourceEvent, now: datetime, *, ordinal: int) -> Manifest:
     metadata, moment = raw["metadata"], format_time(now)
     identity = f"{metadata['uid']} {event.reason} {ordinal}"
@@ -79,7 +83,7 @@ def _manifest(raw: Manifest, event: ResourceEvent, now: datetime, *, ordinal: in
         },
         "type": event.type,
         "reason": event.reason,
-        "message": visible(event.message[:LONGEST_NOTE_CHARS]),
+        "message": _within(visible(event.message), LONGEST_NOTE_BYTES),
         "action": ACTION,
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,
