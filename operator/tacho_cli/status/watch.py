@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 SAMPLE_INTERVAL_SECONDS = 2.0
 TRIES = 15
+_AWAY = re.compile(
+    r"connection (to the server \S+ was )?(refused|reset)|connection lost|\bEOF\b|did not answer"
+    r"|i/o timeout|timed out|handshake timeout|Client\.Timeout|deadline exceeded"
+    r"|no route to host|network is unreachable|no such host"
+    r"|\((ServiceUnavailable|Timeout|ServerTimeout|TooManyRequests)\)|etcdserver:"
+)
+"""What kubectl says where the API server cannot be reached now; reading again mends nothing else."""
 ReadT = TypeVar("ReadT")
 
 
@@ -67,7 +75,7 @@ def _read(read: Callable[[], ReadT]) -> ReadT:
         try:
             return read()
         except CommandError as error:
-            if not tries_left or "NotFound" in str(error) or "Forbidden" in str(error):
+            if not tries_left or not _AWAY.search(str(error)):
                 raise
             say(f"{error}; reading again")
             time.sleep(SAMPLE_INTERVAL_SECONDS)

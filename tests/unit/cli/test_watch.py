@@ -184,7 +184,20 @@ def test_watching_one_ends_with_its_fate(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [("connection refused", 0), ("Error from server (NotFound): x", 1)]
+    ("error", "code"),
+    [
+        ("The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?", 0),
+        ("Unable to connect to the server: dial tcp 10.0.0.1:6443: i/o timeout", 0),
+        ("Unable to connect to the server: net/http: TLS handshake timeout", 0),
+        ("kubectl did not answer: check the context and the network", 0),
+        ("Error from server (ServiceUnavailable): x", 0),
+        ("Error from server (NotFound): x", 1),
+        ("Error from server (Forbidden): x", 1),
+        ("Error in configuration: context was not found for specified context: x", 1),
+        ("error: You must be logged in to the server (Unauthorized)", 1),
+        ('error: the server doesn\'t have a resource type "llmdeployments"', 1),
+        ("kubectl is needed to read the cluster and is not installed: install it", 1),
+    ],
 )
 def test_a_server_that_is_away_for_a_moment_ends_no_watch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: str, code: int
