@@ -3,6 +3,7 @@ called."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -26,13 +27,29 @@ def _names(context: typer.Context) -> list[str]:
         return []
 
 
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def dns_name(name: str) -> str:
+    """``name`` where an object can have it, or "". Raises BadParameter: kubectl might read an option."""
+    if name and not _DNS_NAME.fullmatch(name):
+        raise typer.BadParameter(f"{name!r} is no name of an object: lower-case letters, digits, '-' and '.'")
+    return name
+
+
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the LLMDeployment.", autocompletion=_names)
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the LLMDeployment.", autocompletion=_names, callback=dns_name
+    ),
 ]
 AnyName = Annotated[
     str,
     typer.Argument(
-        metavar="[NAME]", help="Name of the LLMDeployment; all by default.", autocompletion=_names
+        metavar="[NAME]",
+        help="Name of the LLMDeployment; all by default.",
+        autocompletion=_names,
+        callback=dns_name,
     ),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace; the context's by default.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.cluster_commands import Context, Kubeconfig, Namespace
+from tacho_cli.cluster_commands import Context, Kubeconfig, Namespace, dns_name
 from tacho_cli.output import FigureFormat, Format, TraceFormat
 from tacho_cli.problems import refuse_given
 from tacho_contract.pod import RUNTIME_PORT
@@ -118,7 +118,9 @@ def probe(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="URL|NAME", help="An OpenAI-compatible server (http://host:8000), or an LLMDeployment."
+            metavar="URL|NAME",
+            help="An OpenAI-compatible server (http://host:8000), or an LLMDeployment.",
+            callback=lambda target: target if "://" in target else dns_name(target),
         ),
     ],
     workload: Annotated[

@@ -243,3 +243,19 @@ def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str], clus
     heading, shown = call(capsys, "status", "-A", "-o", "wide").out.splitlines()
     assert {"NAMESPACE", "ENGINE", "QUANT", "REASON", "URL"} <= set(heading.split())
     assert {*far.values(), "vllm", "fp8", "Serving", "http://" + "u" * 80} <= set(shown.split())
+
+
+@pytest.mark.parametrize("name", ["--all-namespaces", "-lx", "Upper", "a/b", "a\n"])
+@pytest.mark.parametrize(("verb", "code"), [("status", 1), ("logs", 1), ("report", 1), ("probe", 2)])
+def test_what_is_no_name_never_reaches_kubectl(
+    capsys: pytest.CaptureFixture[str],
+    cluster: Path,  # noqa: F811
+    verb: str,
+    code: int,
+    name: str,
+) -> None:
+    (cluster / "resource").unlink()
+    told = call(capsys, verb, "--", name)
+    assert (told.code, told.out) == (code, "")
+    assert "no name of an object" in " ".join(told.err.split())
+    assert not (cluster / "asked").exists()
