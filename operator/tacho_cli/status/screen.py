@@ -165,7 +165,8 @@ def show(
 ) -> None:
     """Prints resources as the API server has them. ``one``: the resource was named, and is shown whole."""
     if output is StatusFormat.name:
-        print("\n".join(map(resource_name, resources)))
+        for raw in resources:
+            print(resource_name(raw))
     elif output in (StatusFormat.json, StatusFormat.yaml):
         print_document(document(resources[0]) if one else document_of(resources), output)
     elif one and output is StatusFormat.html:

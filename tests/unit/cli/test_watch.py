@@ -146,6 +146,7 @@ def test_no_resource_is_told_and_no_error(capsys: pytest.CaptureFixture[str], cl
     assert (told.code, told.out) == (0, "")
     assert "no LLMDeployments" in told.err
     assert json.loads(call(capsys, "status", "-o", "json").out)["items"] == []
+    assert call(capsys, "status", "-o", "name").out == ""
 
 
 @pytest.mark.parametrize(
