@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def network_policy(target: KubectlTarget, facts: Facts) -> Finding:
     if not image:
         return _unknown("The trial needs the operator's image, and no operator was found.")
     trial = uuid.uuid4().hex[:10]
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         return _tried(target, trial, image)
     except CommandError as error:
@@ -77,6 +79,7 @@ def network_policy(target: KubectlTarget, facts: Facts) -> Finding:
         done = kubectl(target, "delete", kinds, *selector, *quick, output="")
         if done.returncode:
             say(f"delete {kinds} with {LABEL}={trial} by hand: {' '.join(last_lines(done.stderr))}")
+        signal.signal(signal.SIGTERM, former)
 
 
 def operator_image(facts: Facts) -> str:

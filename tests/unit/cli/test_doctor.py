@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -230,15 +231,15 @@ def eventually_open(ports: list[int]) -> None:
             ports.pop()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_trial_is_cleaned_up(
-    kubectl: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kubectl: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(trial, "address", interrupted)
+    former = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(trial, "address", lambda _: signal.raise_signal(number))
     assert call(capsys, "doctor", "--network-policy").code == 130
     assert " delete pods,networkpolicies " in (kubectl / "asked").read_text().splitlines()[-1]
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_the_table_has_a_state_and_a_step_for_each_finding(
