@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from rich.cells import cell_len
+
 from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
 from tacho_cli.output import StatusFormat, following, print_document, say
 from tacho_cli.problems import CommandError, ExitCode
@@ -60,7 +62,7 @@ def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:
         found = _read(lambda: deployments(target))
         rows = [row(raw, wide=output is StatusFormat.wide, everywhere=target.everywhere) for raw in found]
         if not widths and rows and output in (StatusFormat.table, StatusFormat.wide):
-            widths = [max(len(heading), *(len(cells[heading]) for cells in rows)) for heading in rows[0]]
+            widths = [max(len(heading), *(cell_len(cells[heading]) for cells in rows)) for heading in rows[0]]
             print(aligned(rows[0], widths))
         for raw, cells in zip(found, rows, strict=True):
             if known.get(uid := raw["metadata"]["uid"]) != cells:
@@ -93,4 +95,5 @@ def _show(raw: Manifest, cells: dict[str, str], output: StatusFormat, widths: li
 
 def aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
     """A row of a table whose later rows are not known yet."""
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
+    return "  ".join(padded).rstrip()

@@ -260,3 +260,7 @@ def test_what_is_no_name_never_reaches_kubectl(
     assert (told.code, told.out) == (code, "")
     assert "no name of an object" in " ".join(told.err.split())
     assert not (cluster / "asked").exists()
+
+
+def test_a_wide_letter_takes_two_columns() -> None:
+    assert watch.aligned(["日本", "x"], [5, 1]) == "日本   x"
