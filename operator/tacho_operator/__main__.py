@@ -190,7 +190,9 @@ class LogFormatter(JsonFormatter):
         log_data["severity"] = log_data["severity"].lower()
         log_data = {**log_fields(), **log_data}
         kept = {"exc_info": LINES}
-        return {key: visible(log_data[key], kept.get(key, "")) for key in JSON_FIELDS if key in log_data}
+        # Of a library's record any field may be of any type.
+        found = {key: log_data[key] for key in JSON_FIELDS if log_data.get(key) is not None}
+        return {key: visible(str(value), kept.get(key, "")) for key, value in found.items()}
 
 
 def configure_logging(level: str, *, as_json: bool) -> None:

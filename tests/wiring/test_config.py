@@ -174,3 +174,10 @@ async def test_a_json_log_line_says_whose_reconcile_it_is_of(
     (reconcile_id,) = {item["reconcile_id"] for item in found}
     assert re.fullmatch("[0-9a-f]{8}", reconcile_id)
     assert list(logged(capsys)) == ["timestamp", "severity", "logger", "message"]
+
+
+def test_a_record_whose_fields_are_no_text_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with json_logs():
+        logging.getLogger("library").warning("odd", extra={"uid": 7, "object": None})
+    found = logged(capsys)
+    assert (found["message"], found["uid"], "object" in found) == ("odd", "7", False)
