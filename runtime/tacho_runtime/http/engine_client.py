@@ -44,10 +44,17 @@ class EngineClient:
 
     async def _get(self, path: str) -> httpx.Response:
         """Raises httpx.HTTPError."""
+        reading = asyncio.ensure_future(self._read(path))
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes as the answer does.
         try:
-            return await asyncio.wait_for(self._read(path), TIMEOUT_SECONDS)
-        except (TimeoutError, asyncio.TimeoutError):
-            raise httpx.ReadTimeout(f"no whole answer in {TIMEOUT_SECONDS:.0f} s") from None
+            if (await asyncio.wait({reading}, timeout=TIMEOUT_SECONDS))[0]:
+                return reading.result()
+            raise httpx.ReadTimeout(f"no whole answer in {TIMEOUT_SECONDS:.0f} s")
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+            if not reading.cancelled():
+                reading.exception()  # where nobody asked for it
 
     async def _read(self, path: str) -> httpx.Response:
         async with self._client.stream("GET", path) as answer:

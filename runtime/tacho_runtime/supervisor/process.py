@@ -29,6 +29,8 @@ DIAGNOSTIC_AGE_LINES = 2000
 """A diagnostic line farther than this from the end belongs to another problem."""
 _CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 """Colours and whatever else moves a terminal: lines go into a status, and from there onto screens."""
+CANCEL_AGAIN_SECONDS = 5.0
+"""After a cancellation that was lost."""
 PUMP_END_SECONDS = 1.0
 """How long to wait for the last output after the process ended: a grandchild may hold the pipe open."""
 
@@ -157,8 +159,10 @@ async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) 
             task.result()
         return child.exit_status.done()
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        # Before Python 3.12, wait_for loses a cancellation that comes as what it waits for ends.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
 def exit_of(status: int, kills_before: int | None, kills: int | None, reported: Failure | None) -> Exit:

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import gzip
 from collections.abc import AsyncIterator
+from typing import cast
 
+import httpx
 import pytest
 
 from tacho_runtime.http import engine_client
 from tacho_runtime.http.engine_client import EngineClient
+from tacho_runtime.supervisor import process
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -77,3 +80,44 @@ async def test_json_of_any_depth_is_none() -> None:
     body = b"[" * 100_000
     async with engine(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) as client:
         assert await client.json("/version") is None
+
+
+async def test_a_cancellation_is_not_lost_where_the_answer_comes_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = asyncio.Event()
+
+    async def read(path: str) -> httpx.Response:
+        await answered.wait()
+        return httpx.Response(200)
+
+    client = EngineClient("http://127.0.0.1:1")
+    monkeypatch.setattr(client, "_read", read)
+    asking = asyncio.ensure_future(client.healthy("/health"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    answered.set()
+    await asyncio.sleep(0)  # the answer is there, and whoever waits for it has not run
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await client.close()
+
+
+async def test_work_that_loses_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "CANCEL_AGAIN_SECONDS", 0.01)
+
+    class Child:
+        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+    running = asyncio.ensure_future(process.ended_during(cast(process.EngineProcess, Child()), work()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
