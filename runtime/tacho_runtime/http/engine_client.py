@@ -54,7 +54,7 @@ class EngineClient:
             reading.cancel()
             await asyncio.wait({reading})
             if not reading.cancelled():
-                reading.exception()  # where nobody asked for it
+                reading.exception()  # read, or asyncio logs it as never retrieved
 
     async def _read(self, path: str) -> httpx.Response:
         async with self._client.stream("GET", path) as answer:

@@ -157,8 +157,8 @@ def _inspect_runtime(
 ) -> Inspection:
     """The model is known; a pod shows which runtime the image has now. One that failed is made again.
 
-    The last attempt counts also when it failed: a revision that nobody can pin starts with the image as
-    configured.
+    The last attempt counts also when it failed: a revision whose runtime no pod shows starts with the image
+    as configured.
     """
     resource = observed.resource
     wanted = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])

@@ -86,7 +86,7 @@ def _state_of(resource: Manifest) -> StoreState:
 
 
 def _claims(spec: Any) -> Iterator[str]:
-    """Names of claims anywhere in ``spec``, whatever types an old CRD let in."""
+    """Names of claims anywhere in ``spec``, whatever types an older CRD accepted."""
     if isinstance(spec, list):
         for item in spec:
             yield from _claims(item)

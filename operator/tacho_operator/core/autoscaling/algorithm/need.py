@@ -101,7 +101,7 @@ def _kv_cache(
     if reading.kv_cache_usage is None or not capacity.kv_cache_tokens:
         return None
     size = cost.request_tokens if cost else capacity.input_tokens + capacity.output_tokens
-    # What waits for a sick pod would fit into the others.
+    # Requests that wait for a sick pod would fit into the others.
     stuck = sum(item.sample.waiting or 0 for uid, item in reading.tracks.items() if uid in sick)
     return reading.kv_cache_usage + (reading.waiting - stuck) * size / capacity.kv_cache_tokens
 
