@@ -5,12 +5,16 @@
 
 A tier is a target of the Makefile. One that runs alone prints as it goes; of several at once each prints its
 output as one block when it ends. A tier that fails fails the run, and so does one that ran no test.
+
+Tests measure real servers on a machine that CI shares. Up to MOST_REPEATED failed tests of a CI run are run
+once more, with no other tier beside them. One that passes then is flaky: the closing lines name it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -32,6 +36,8 @@ GRACE_SECONDS = 60
 """Seconds for the clusters and servers of a tier that is ended to stop."""
 CHECKS = {"lint", "types"}
 """Tiers without tests."""
+MOST_REPEATED = 4
+"""Failed tests of a run that may run once more: more of them are no coincidence."""
 NIGHTLY_MINUTES = {
     "properties": 30,
     "probe": 5,
@@ -62,26 +68,38 @@ class Tier:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    flaky: tuple[str, ...] = ()
+    """Tests that failed and passed when they ran once more, alone."""
     problem: str = ""
     """Why the tier failed, where that is not a test."""
 
     @property
     def ok(self) -> bool:
-        return self.process.returncode == 0 and not self.failed and not self.problem
+        ended_well = self.process.returncode == 0 or bool(self.flaky)
+        return ended_well and not self.failed and not self.problem
 
     def line(self) -> str:
         verdict = "passed" if self.ok else "FAILED"
         tests = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
-        told = [] if self.name in CHECKS else [tests]
+        told = [] if self.name in CHECKS else [tests, *(f"flaky: {test}" for test in self.flaky)]
         return "  ".join([f"{self.name:12}{verdict} in {self.seconds:5.0f} s", *told, self.problem]).rstrip()
 
 
-def start(name: str, target: str, *, shown: bool, limit_seconds: float | None = None) -> Tier:
-    """Starts the target. ``shown``: its output as it comes."""
+def start(
+    name: str, target: str, *, shown: bool, limit_seconds: float | None = None, repeated: bool = False
+) -> Tier:
+    """Starts the target. ``shown``: its output as it comes. ``repeated``: only what failed before."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     report, log = FOLDER / f"{name}.xml", None if shown else FOLDER / f"{name}.log"
     report.unlink(missing_ok=True)
-    options = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report}".strip()
+    if not repeated:
+        last_failed(name).unlink(missing_ok=True)
+    chosen = [
+        os.environ.get("PYTEST_ADDOPTS", ""),
+        f"--junitxml={report}",
+        f"-o cache_dir={FOLDER / name}.cache",
+    ]
+    options = " ".join([*chosen, *(["--last-failed"] if repeated else [])]).strip()
     with open(log or os.devnull, "wb") as output:
         process = subprocess.Popen(
             ["make", "--no-print-directory", target],
@@ -92,6 +110,11 @@ def start(name: str, target: str, *, shown: bool, limit_seconds: float | None = 
             start_new_session=True,
         )
     return Tier(name, process, log, report, time.monotonic(), limit_seconds)
+
+
+def last_failed(name: str) -> Path:
+    """Where pytest notes the tests that failed."""
+    return FOLDER / f"{name}.cache" / "v" / "cache" / "lastfailed"
 
 
 def has_ended(tier: Tier) -> bool:
@@ -149,6 +172,23 @@ def together(tiers: Sequence[Tier]) -> None:
             end(tier)
 
 
+def repeat_failed(tiers: Sequence[Tier]) -> None:
+    """Runs failed tests once more, a tier at a time, unless they are more than MOST_REPEATED."""
+    broken = [tier for tier in tiers if tier.failed and not tier.problem]
+    if sum(tier.failed for tier in broken) > MOST_REPEATED:
+        return
+    for tier in broken:
+        noted = last_failed(tier.name)
+        tests = tuple(json.loads(noted.read_bytes())) if noted.exists() else ()
+        if len(tests) != tier.failed:
+            continue
+        print(f"\n==== {tier.name}, once more: {', '.join(tests)} …", flush=True)
+        again = start(tier.name, tier.name, shown=True, repeated=True)
+        together([again])
+        if again.ok and again.passed == tier.failed:
+            tier.passed, tier.failed, tier.flaky = tier.passed + tier.failed, 0, tests
+
+
 def ci() -> list[Tier]:
     done: list[Tier] = []
     for names in CI:
@@ -156,6 +196,7 @@ def ci() -> list[Tier]:
         tiers = [start(name, name, shown=len(names) == 1) for name in names]
         together(tiers)
         done += tiers
+    repeat_failed(done)
     return done
 
 
@@ -191,7 +232,11 @@ def main() -> int:
     )
     if failed_tiers:
         print(f"failed: {', '.join(failed_tiers)}")
-    told = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+    flaky = sum(len(tier.flaky) for tier in done)
+    told = f"{passed} passed, {failed} failed"
+    told += "".join(
+        f", {number} {what}" for number, what in ((skipped, "skipped"), (flaky, "flaky")) if number
+    )
     print(f"==== {told} in {time.monotonic() - started:.0f} s ====", flush=True)
     return 1 if failed_tiers else 0
 

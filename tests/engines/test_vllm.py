@@ -99,8 +99,12 @@ def test_the_report_says_what_was_measured_and_how_it_runs(runtime: Running) -> 
     assert (report["phase"], report["engineVersion"]) == ("Serving", "0.32.0")
     assert "eager mode: nothing is compiled, no CUDA graphs" in report["fallbacks"]
     measured = report["measurement"]
-    assert measured["state"] in ("Complete", "Partial"), measured
-    print(f"{decode_rate(measured)} output tokens per second of a single stream")
+    if measured["state"] == "Failed":
+        assert "Contended" in measured["flags"], measured
+        print("inconclusive: other processes used the machine")
+    else:
+        assert measured["state"] in ("Complete", "Partial"), measured
+        print(f"{decode_rate(measured)} output tokens per second of a single stream")
 
 
 def test_latencies_are_counted_where_targets_are(served: Served) -> None:

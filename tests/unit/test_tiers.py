@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,44 @@ def test_what_a_tier_came_to(name: str, counts: tuple[int, int, int], problem: s
     assert (tier.passed, tier.failed, tier.skipped) == counts
     assert tier.problem == problem
     assert tier.ok == (name in ("good", "lint"))
+
+
+def failing(folder: Path, *, twice: bool, tests: int = 1) -> list[tiers.Tier]:
+    """A tier of real pytest whose tests fail in the first run, or in each."""
+    (folder / "test_it.py").write_text(
+        "from pathlib import Path\nimport pytest\n"
+        f"@pytest.mark.parametrize('number', range({tests}))\n"
+        "def test_it(number):\n"
+        "    ran = Path(__file__).with_name(f'ran{number}')\n"
+        f"    before, _ = ran.exists(), ran.touch()\n    assert before and not {twice}\n"
+        "def test_good():\n    pass\n"
+    )
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    command = f"{sys.executable} -m pytest test_it.py"
+    (folder / "Makefile").write_text(f"wiring:\n\t{command}\n")
+    ran = [run("wiring")]
+    assert (ran[0].failed, ran[0].ok) == (tests, False)
+    tiers.repeat_failed(ran)
+    return ran
+
+
+def test_a_test_that_fails_once_is_named_as_flaky(make: Path) -> None:
+    (tier,) = failing(make, twice=False)
+    assert tier.ok
+    assert (tier.passed, tier.failed, tier.flaky) == (2, 0, ("test_it.py::test_it[0]",))
+    assert tier.line().endswith("flaky: test_it.py::test_it[0]")
+
+
+def test_a_test_that_fails_twice_fails_the_run(make: Path) -> None:
+    (tier,) = failing(make, twice=True)
+    assert not tier.ok
+    assert (tier.failed, tier.flaky) == (1, ())
+
+
+def test_many_failures_are_no_coincidence(make: Path) -> None:
+    (tier,) = failing(make, twice=False, tests=tiers.MOST_REPEATED + 1)
+    assert not tier.ok
+    assert tier.failed == tiers.MOST_REPEATED + 1
 
 
 @pytest.mark.usefixtures("make")
