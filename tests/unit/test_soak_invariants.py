@@ -10,6 +10,7 @@ import pytest
 from tests.nightly.soak.invariants import (
     COLLECTION_SECONDS,
     INVARIANTS,
+    LONGEST_RETRY_SECONDS,
     PLANTS,
     RECONCILE_SECONDS,
     SETTLED_SECONDS,
@@ -17,10 +18,11 @@ from tests.nightly.soak.invariants import (
     Resource,
     Snapshot,
     Write,
+    settling_end,
     unimpeded_seconds,
     violations,
 )
-from tests.nightly.soak.observer import CHILDREN, endpoints, orphans, resource_of, write_of
+from tests.nightly.soak.observer import CHILDREN, endpoints, orphans, resource_of, retry_of, write_of
 from tools.harness.operating import OPERATOR_USER
 
 SERVING = Resource(
@@ -117,6 +119,30 @@ def test_what_is_not_settled_in_time_is_found(change: dict[str, Any], found: boo
     late = recorded((end - 2 * PERIOD_SECONDS, end + 1, change))
     assert ("unsettled" in violations(late)) == found
     assert violations(recorded((130.0, end - 40, change), impeded=((0.0, 200.0),))) == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({}, False), ({"retry_at": 0.0}, True), ({"ready": False}, True),
+        ({"retry_at": 130.0 + 2 * LONGEST_RETRY_SECONDS}, True),
+    ],
+)  # fmt: skip
+def test_a_pausing_rollout_has_its_time_after_the_retry(more: dict[str, Any], found: bool) -> None:
+    pausing = {"reconciling": True, "retry_at": 140.0 + SETTLED_SECONDS, **more}
+    early = replace(recorded((130.0, 202.0, pausing)), events_end=130.0)
+    assert settling_end(recorded()) == 130.0 + SETTLED_SECONDS
+    settled = Snapshot(at=139.0 + 2 * SETTLED_SECONDS, resources=(SERVING, REFUSED), orphans=())
+    recording = replace(early, snapshots=(*early.snapshots, settled))
+    assert ("unsettled" in violations(recording)) == found
+    never = replace(settled, resources=(replace(SERVING, **pausing), REFUSED))
+    assert "unsettled" in violations(replace(early, snapshots=(*early.snapshots, never)))
+
+
+def test_the_time_of_a_retry_is_read_from_what_the_status_says() -> None:
+    said = "Candidate a lost readiness; the active revision serves. Retry after 1970-01-01T00:01:00Z."
+    assert retry_of(said) == 60.0
+    assert retry_of("Revision a serves.") == 0.0
 
 
 def test_a_resource_that_is_not_observed_is_not_settled() -> None:

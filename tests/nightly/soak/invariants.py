@@ -14,6 +14,8 @@ RECONCILE_SECONDS = 20.0
 COLLECTION_SECONDS = 60.0
 """Garbage collection's delay, where nothing impedes the API server."""
 SETTLED_SECONDS = 60.0
+LONGEST_RETRY_SECONDS = 600.0
+"""A later retry of a candidate than this after the events is not waited for."""
 FENCE_SECONDS = 2.0
 """The API server sees a change of the Lease a moment late."""
 
@@ -35,6 +37,8 @@ class Resource:
     """Of Ready."""
     endpoints: int
     """Ready ones behind its Service."""
+    retry_at: float = 0.0
+    """When a candidate that lost readiness is to be admitted again, as the status says; 0: none is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +138,31 @@ def _is_settled(item: Resource, valid: bool) -> bool:
     return bool(item.current and done)
 
 
-def unsettled(recording: Recording) -> list[str]:
-    """Resources that were not settled when the time for it was over. Without a snapshot of then: all."""
+def settling_end(recording: Recording) -> float:
+    """When all has to be settled: a candidate whose rollout pauses is retried first."""
     until = recording.events_end + SETTLED_SECONDS
-    *_, last = (snapshot for snapshot in recording.snapshots if snapshot.at <= until)
-    seen = {item.name: item for item in last.resources if last.at > recording.events_end}
+    pausing = (
+        item.retry_at
+        for snapshot in recording.snapshots
+        if recording.events_end < snapshot.at <= until
+        for item in snapshot.resources
+    )
+    waited_for = [at for at in pausing if at <= recording.events_end + LONGEST_RETRY_SECONDS]
+    return max([until, *(at + SETTLED_SECONDS for at in waited_for)])
+
+
+def unsettled(recording: Recording) -> list[str]:
+    """Resources that were not settled when the time for it was over. Without a snapshot of then: all. One
+    that serves beside a pausing rollout has its time after the retry."""
+    until = recording.events_end + SETTLED_SECONDS
+    *_, first = (snapshot for snapshot in recording.snapshots if snapshot.at <= until)
+    end = settling_end(recording)
+    *_, last = (snapshot for snapshot in recording.snapshots if snapshot.at <= end)
+    seen = {item.name: item for item in first.resources if first.at > recording.events_end}
+    late = {item.name: item for item in last.resources}
+    for name, item in seen.items():
+        if item.retry_at > recording.events_end and item.ready and item.endpoints:
+            seen[name] = late.get(name, item)
     missing = [f"{name}: not observed" for name in recording.valid if name not in seen]
     return missing + [
         f"{name}: {seen[name]}"

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -136,7 +137,14 @@ def resource_of(item: dict[str, Any], endpoints_ready: int) -> Resource:
         reconciling=is_true("Reconciling"),
         reason=conditions.get("Ready", {}).get("reason", ""),
         endpoints=endpoints_ready,
+        retry_at=retry_of(conditions.get("RolloutAccepted", {}).get("message", "")),
     )
+
+
+def retry_of(message: str) -> float:
+    """The time of a candidate's retry in a message of RolloutAccepted; 0 where it names none."""
+    found = re.search(r"Retry after (\S+Z)\.", message)
+    return datetime.fromisoformat(found[1]).timestamp() if found else 0.0
 
 
 def endpoints(item: dict[str, Any], services: list[dict[str, Any]], pods: list[dict[str, Any]]) -> int:

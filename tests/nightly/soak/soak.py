@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tests.nightly.soak.invariants import SETTLED_SECONDS, Recording
+from tests.nightly.soak.invariants import SETTLED_SECONDS, Recording, settling_end
 from tests.nightly.soak.observer import API_ERRORS, Observer
 from tests.nightly.soak.resources import FROM_HUB, REAL_NAMESPACE, Manifest, edited, foreign
 from tests.nightly.soak.world import World
@@ -73,8 +73,12 @@ class Soak:
             fault.result()
         events_end = self._end_events()
         time.sleep(SETTLED_SECONDS + 3)
+        time.sleep(max(0.0, settling_end(self._recording(observer, events_end)) + 3 - time.time()))
         assert observer.is_alive()
         observer.stop()
+        return self._recording(observer, events_end)
+
+    def _recording(self, observer: Observer, events_end: float) -> Recording:
         return Recording(
             snapshots=tuple(observer.snapshots),
             writes=tuple(observer.writes),

@@ -56,10 +56,11 @@ class RollbackRecord:
             return None
 
     def wait_seconds(self, now: datetime) -> float:
-        """Until it may be admitted again; 0 when it may. At most the pause: a record from the future has a
-        wrong time."""
+        """Until it may be admitted again; 0 when it may. At most the pause: clocks differ. A record that is
+        ahead by more than another pause has a wrong time, and is not waited for: it would be for hours."""
         retry = self.retry_time
-        return min(max(0.0, (retry - now).total_seconds()), self.pause_seconds) if retry else 0.0
+        wait_seconds = max(0.0, (retry - now).total_seconds()) if retry else 0.0
+        return 0.0 if wait_seconds > 2 * self.pause_seconds else min(wait_seconds, self.pause_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
