@@ -98,14 +98,3 @@ def readme() -> str:
         kubernetes=chart["kubeVersion"].removesuffix("-0"),
         rows=rows,
     )
-
-
-def write_readme(*, check: bool) -> bool:
-    """True when the page is as it should be."""
-    text = readme()
-    if not check:
-        README.write_text(text)
-    elif not README.is_file() or README.read_text() != text:
-        print("charts/tacho/README.md does not describe the chart's values: run make generate")
-        return False
-    return True

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tacho_engines.registry import engine_profiles
-from tools.chart_readme import write_readme
+from tools import chart_readme, troubleshooting
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
@@ -23,6 +23,10 @@ GENERATORS = (
     ("docs/results/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),
     ("docs/results/scaling", [sys.executable, "-m", "benchmarks.autoscaling.page"]),
 )
+PAGES = {
+    chart_readme.README: chart_readme.readme,
+    troubleshooting.PAGE: troubleshooting.page,
+}
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"
 ENGINE_NAMES = re.compile(r'("engineImages": \{[^}]*"propertyNames": \{"enum": )\[[^]]*\]')
@@ -61,6 +65,19 @@ def name_engines(*, check: bool) -> bool:
     return not check or text == wanted
 
 
+def write_pages(*, check: bool) -> bool:
+    """Pages of which every line is generated. True when each is as it should be."""
+    drifted = []
+    for path, made in PAGES.items():
+        text = made()
+        if not check:
+            path.write_text(text)
+        elif not path.is_file() or path.read_text() != text:
+            drifted.append(path)
+            print(f"{path.relative_to(ROOT)} has drifted: run make generate")
+    return not drifted
+
+
 def _bytes(path: Path | None) -> bytes:
     return path.read_bytes() if path else b""
 
@@ -74,7 +91,7 @@ def main() -> int:
             print(f"{what}: {'drifted; run make generate' if check else 'could not be generated'}")
             failed = True
     copied = copy_crds(check=check)
-    named, described = name_engines(check=check), write_readme(check=check)
+    named, described = name_engines(check=check), write_pages(check=check)
     return int(not (named and described and copied) or failed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tacho_operator.api.conditions import (
 from tacho_operator.api.crd.definition import WAITING
 from tacho_operator.api.crd.pages import failures_page
 from tacho_operator.api.status.status import Condition
-from tests.unit.api.documented import ANY_FAILURE, documented
+from tools.troubleshooting import ANY_FAILURE, CONDITION_SYMPTOMS, POD_SYMPTOMS, condition_rows
 
 REPOSITORY = Path(__file__).parents[3]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -66,10 +67,20 @@ def test_conditions_are_found_and_removed() -> None:
 
 
 def test_the_page_names_every_type_and_every_reason() -> None:
-    rows = documented()
-    assert list(dict.fromkeys(kind for kind, _, _ in rows)) == list(ConditionType)
-    assert {reason for _, _, reason in rows} == {*map(str, Reason), ANY_FAILURE}
-    assert len(set(rows)) == len(rows)
+    rows = condition_rows()
+    assert list(dict.fromkeys(row.kind for row in rows)) == list(ConditionType)
+    assert {row.reason for row in rows} == {*map(str, Reason), ANY_FAILURE}
+    assert len({(row.kind, row.status, row.reason) for row in rows}) == len(rows)
+    assert [row for row in rows if not (row.meaning.endswith(".") and row.next_step.endswith("."))] == []
+
+
+def test_each_class_is_under_one_symptom() -> None:
+    assert sorted(itertools.chain(*POD_SYMPTOMS.values())) == sorted(FailureClass)
+
+
+def test_each_type_is_under_one_symptom_or_is_told_by_ready() -> None:
+    told = {"Ready", "Stalled", "Planned"}
+    assert sorted([*itertools.chain(*CONDITION_SYMPTOMS.values()), *told]) == sorted(ConditionType)
 
 
 def test_every_class_has_a_row_and_a_next_step() -> None:

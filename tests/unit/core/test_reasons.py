@@ -19,11 +19,11 @@ from tacho_operator.api.crd.definition import WAITING
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tacho_operator.core.types import ChildRefusal
-from tests.unit.api.documented import ANY_FAILURE, documented
 from tests.unit.core.scaling import SCALED, refused, scaled
 from tools.harness.figures import CAPACITY, point
 from tools.harness.resources import facts
 from tools.harness.world import MOCK_SPEC, World, changed
+from tools.troubleshooting import ANY_FAILURE, condition_rows
 
 ROOT = Path(__file__).parents[3]
 DISTURBED = ("Contended",)
@@ -201,7 +201,7 @@ def test_a_documented_reason_can_be_met(row: tuple[ConditionType, str, Reason]) 
 
 
 def test_every_documented_reason_has_its_world() -> None:
-    rows = {row for row in documented() if row[2] != ANY_FAILURE}
+    rows = {(row.kind, row.status, row.reason) for row in condition_rows() if row.reason != ANY_FAILURE}
     assert rows == {*WORLDS, BEFORE_THE_FIRST_LOOK}
     assert (WAITING["type"], WAITING["status"], WAITING["reason"]) == BEFORE_THE_FIRST_LOOK
 

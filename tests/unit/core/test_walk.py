@@ -13,13 +13,13 @@ from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.types import ChildRefusal
 from tests.properties import examples
-from tests.unit.api.documented import ANY_FAILURE, documented
 from tools.harness.figures import point
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import facts
 from tools.harness.world import World
+from tools.troubleshooting import ANY_FAILURE, condition_rows
 
-DOCUMENTED = frozenset(documented())
+DOCUMENTED = frozenset((row.kind, row.status, row.reason) for row in condition_rows())
 FAILURE = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
 ACTS = ("serve", "probing", "crash", "stuck", "lose", "disturbed", "checked", "evicted", "silent")
 OPERATIONS = st.one_of(
