@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -28,9 +29,9 @@ def autoscaling(maximum: int, scheduled: int) -> dict[str, Any]:
     return {"autoscaling": {"mode": "Recommend", "maxReplicas": maximum, "schedules": [schedule]}}
 
 
-@pytest.fixture
-def bounded(api: Cluster, namespace: str) -> Iterator[str]:
-    """A namespace in which little may be asked for; no other one is bounded."""
+@contextmanager
+def bounds(api: Cluster, namespace: str) -> Iterator[None]:
+    """Little may be asked for in that namespace; no other one is bounded."""
     own = {"replicas": 2, "gpusPerReplica": 1, "imagePrefixes": ["registry.example/"]}
     manifests = Helm(binaries.helm(print)).template({"bounds": {"namespaces": {namespace: own}}})
     policies = [
@@ -38,16 +39,26 @@ def bounded(api: Cluster, namespace: str) -> Iterator[str]:
     ]
     api.apply(*policies)
     eventually("the policy is in force", lambda: refusal(api, namespace, replicas=3) or None)
-    yield namespace
+    yield
     for item in policies:
         api.kubectl("delete", item["kind"], item["metadata"]["name"])
 
 
-def refusal(api: Cluster, namespace: str, **spec: Any) -> str:
-    document = resource(namespace, **spec)
-    document["spec"] = {key: value for key, value in document["spec"].items() if value is not None}
+@pytest.fixture
+def bounded(api: Cluster, namespace: str) -> Iterator[str]:
+    with bounds(api, namespace):
+        yield namespace
+
+
+def document(namespace: str, **spec: Any) -> dict[str, Any]:
+    found = resource(namespace, **spec)
+    found["spec"] = {key: value for key, value in found["spec"].items() if value is not None}
+    return found
+
+
+def refusal(api: Cluster, namespace: str, verb: str = "create", **spec: Any) -> str:
     try:
-        api.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(document))
+        api.kubectl(verb, "--dry-run=server", "-f", "-", stdin=json.dumps(document(namespace, **spec)))
     except subprocess.CalledProcessError as error:
         return str(error.stderr)
     return ""
@@ -81,3 +92,37 @@ def test_a_scale_is_bounded_too_and_what_was_there_before_keeps_its_labels(
     api.kubectl("scale", "llmd", NAME, "-n", bounded, "--replicas=2")
     other = "default"
     assert refusal(api, other, replicas=9) == "", "no other namespace is bounded"
+
+
+def test_what_was_above_a_new_bound_may_stay_or_fall(api: Cluster, namespace: str) -> None:
+    above = mock("elsewhere.example/mock:1", gpu={"count": 4}, replicas=5, **autoscaling(7, 6))
+    api.apply(document(namespace, **above))
+    few, gpus, prefix = "2 replicas at most", "1 GPUs at most", "must begin with one of: registry.example/"
+    with bounds(api, namespace):
+        for change, says in (
+            ({"startupTimeoutSeconds": 700}, ""),
+            ({"replicas": 4}, ""),
+            ({"replicas": 6}, few),
+            (autoscaling(3, 6), ""),
+            (autoscaling(7, 7), few),
+            (autoscaling(8, 6), few),
+            ({"gpu": {"count": 3}}, ""),
+            ({"gpu": {"count": 5}}, gpus),
+            ({"gpu": None}, "set spec.gpu.count"),
+            (mock("elsewhere.example/mock:2"), prefix),
+        ):
+            found = refusal(api, namespace, "replace", **{**above, **change})
+            assert says in found if says else found == "", (change, found)
+        api.kubectl("scale", "llmd", NAME, "-n", namespace, "--replicas=4")
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            api.kubectl("scale", "llmd", NAME, "-n", namespace, "--replicas=5")
+        assert few in refused.value.stderr
+
+
+def test_a_plan_without_a_count_of_gpus_may_stay(api: Cluster, namespace: str) -> None:
+    above = {"quantization": None, "engine": {"name": "vllm"}, "gpu": None}
+    api.apply(document(namespace, **above))
+    with bounds(api, namespace):
+        assert refusal(api, namespace, "replace", **above, replicas=2) == ""
+        longer = {**above, "context": {"maxModelLen": 64}}
+        assert "set spec.gpu.count" in refusal(api, namespace, "replace", **longer)
