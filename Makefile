@@ -76,6 +76,17 @@ $(DASHBOARDS)/.installed: requirements/dashboards.txt $(STAMP)
 	@$(BIN)/uv pip install -q --python $(PY) --target $(DASHBOARDS) --require-hashes -r requirements/dashboards.txt
 	@touch $@
 
+SITE := build/site/packages
+.PHONY: site
+site: $(SITE)/.installed ## Write docs/ as a static site into build/site/html; fails at a warning
+	@$(PY) -m tools.site
+	@PYTHONPATH=$(SITE) NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict -q
+
+$(SITE)/.installed: requirements/site.txt $(STAMP)
+	@rm -rf $(SITE)
+	@$(BIN)/uv pip install -q --python $(PY) --target $(SITE) --require-hashes -r requirements/site.txt
+	@touch $@
+
 .PHONY: release audit
 release: $(STAMP) ## Build, sign and package VERSION=… for REGISTRY=… with KEY=… (root; DRY_RUN=1: say what)
 	@$(PY) -m tools.release --version "$(VERSION)" --registry "$(REGISTRY)" --key "$(KEY)" $(if $(DRY_RUN),--dry-run)
@@ -168,6 +179,7 @@ nightly-alerts: $(STAMP)
 
 nightly-release: $(STAMP)
 	$(PYTEST) tests/nightly/release
+	@$(MAKE) -s site
 
 # TACHO_SOAK_SECONDS=3600: an hour of it.
 nightly-soak: $(STAMP)

@@ -1,4 +1,4 @@
-"""Links of every page that is not generated content of a result: relative files exist, and so do anchors."""
+"""Links of every page: relative files exist, and so do anchors; index and site have every page of docs/."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.test_repo import ROOT, tracked
 
@@ -47,3 +48,12 @@ def test_every_page_of_docs_is_reached_from_its_index() -> None:
         names = (link.partition("#")[0] for link in LINK.findall(page.read_text()) if "://" not in link)
         waiting += [(page.parent / name).resolve() for name in names if name]
     assert [str(page.relative_to(ROOT)) for page in tracked("docs/*.md") if page not in seen] == []
+
+
+def test_the_site_has_a_place_for_every_page_of_docs() -> None:
+    """Pages in a folder of one recorded run are reached from their result's page alone."""
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    placed = set(re.findall(r"[\w./-]+\.md", str(nav)))
+    docs = {str(page.relative_to(ROOT)) for page in tracked("docs/*.md")}
+    assert docs - placed == {page for page in docs if re.match(r"docs/results/\w+/[^/]+/", page)}
+    assert [page for page in placed if not (ROOT / page).is_file()] == []
