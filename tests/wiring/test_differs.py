@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.shell.differs import abandoned, contains
+from tacho_operator.shell.differs import REWRITES, Rewrites, abandoned, contains
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
@@ -54,6 +54,7 @@ def test_nothing_to_do(live: Any, wanted: Any) -> None:
         ({"on": True}, {"on": False}),
         ({"text": "1Gi of something"}, {"text": "1024Mi"}),
         ({"a": None}, {"a": {"b": 1}}),
+        ({}, {"tolerationSeconds": 0}),
     ],
 )
 def test_something_to_do(live: Any, wanted: Any) -> None:
@@ -82,3 +83,14 @@ def test_fields_of_other_managers_are_not_our_business() -> None:
 def test_list_elements_are_left_to_the_comparison_of_content() -> None:
     live = live_with({"f:spec": {"f:ports": {'k:{"port":80}': {".": {}, "f:port": {}}}}})
     assert not abandoned(live, {"spec": {"ports": [{"port": 81}]}}, "tacho-operator")
+
+
+def test_a_child_is_contested_by_its_own_writes_of_one_content() -> None:
+    rewrites = Rewrites(clock=lambda: 0.0)
+    first, second = ({"kind": "Service", "metadata": {"namespace": "ml", "name": name}} for name in "ab")
+    for number in range(REWRITES):
+        rewrites.note({**first, "spec": {"number": number}})
+        rewrites.note({**second, "spec": {}})
+    assert not rewrites.is_contested({**first, "spec": {"number": REWRITES - 1}}), "each brought a change"
+    assert rewrites.is_contested({**second, "spec": {}})
+    assert not rewrites.is_contested({**second, "spec": {"number": 1}})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -75,6 +77,13 @@ async def test_cpu_time_is_bounded_whatever_the_deadline() -> None:
     found = await process.plan(cast(PlanInputs, Calls(sum, range(1 << 40))))
     assert isinstance(found, PlanFailure)
     assert (found.failure.message, process.runs) == ("The planner took longer than its CPU time.", False)
+
+
+def test_it_ends_with_its_input_and_leaves_nothing_open() -> None:
+    """As after the operator itself was killed."""
+    command = [sys.executable, "-X", "dev", *COMMAND[1:]]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 async def test_a_plan_that_ends_the_process_fails_alone(process: PlanProcess) -> None:

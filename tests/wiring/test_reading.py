@@ -172,6 +172,16 @@ async def test_a_namespace_full_of_them_costs_a_request_a_page_and_no_other_name
     assert len(lists.asked) < 60
 
 
+async def test_a_full_namespace_is_forgotten_once_it_is_read(tmp_path: Path) -> None:
+    """Else each later object that cannot be read costs a request for a page of that namespace."""
+    unreadable = dict.fromkeys([*range(10), 60, 62], UNREADABLE["deep"])
+    lists = Lists(64, unreadable, lambda number: "a" if number < 50 else "b")
+    async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
+        found = await kube.list_all("ConfigMap")
+    assert len(found) == 64
+    assert lists.asked.count((paging.METADATA_PAGE, True)) == 1
+
+
 PEAK = """
 import asyncio, re, sys
 from pathlib import Path

@@ -41,7 +41,7 @@ def contains(live: Any, desired: Any, path: Path = ()) -> bool:
             and len(live) == len(desired)
             and all(contains(have, want, path) for have, want in zip(live, desired, strict=True))
         )
-    if live == desired or (live is None and desired in ("", False)):
+    if live == desired or (live is None and (desired == "" or desired is False)):
         return True
     return _is_quantity(path) and _same_quantity(live, desired)
 

@@ -61,14 +61,15 @@ def main(cpu_seconds: int) -> int:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
-    requests, results = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    _send(results, READY)
-    while length := requests.read(LENGTH_BYTES):
-        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_seconds, hard))
-        inputs = pickle.loads(requests.read(int.from_bytes(length)))  # noqa: S301 - from the operator
-        _send(results, result_of(inputs))
+    requests = sys.stdin.buffer
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as results:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        _send(results, READY)
+        while length := requests.read(LENGTH_BYTES):
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_seconds, hard))
+            inputs = pickle.loads(requests.read(int.from_bytes(length)))  # noqa: S301 - from the operator
+            _send(results, result_of(inputs))
     return 0
 
 

@@ -27,6 +27,8 @@ LEFT_TO_THE_PLAN = ("minimum ", " ratio ", "admission webhook", "ValidatingAdmis
 may ask for what only a plan has, as GPUs."""
 NO_DRY_RUN = "does not support dry run"
 """Words of the API server where a webhook with side effects has to be asked: nothing was tried."""
+QUOTA_PAUSE_SECONDS = 3.0
+"""Between the trials that a namespace's quota refuses: room comes without an event."""
 LONGEST_PAUSE_SECONDS = 300.0
 """A policy, a LimitRange or a missing ServiceAccount may change without an event that tells of it."""
 
@@ -44,7 +46,7 @@ class RefusedTrial:
 
 class Trials:
     """Tries what is about to be made, once. A refused trial is remembered, and repeated after a pause that
-    doubles."""
+    doubles, or, where a quota has no room, is the shorter the fewer of the namespace wait."""
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube, self._clock = kube, clock
@@ -67,8 +69,12 @@ class Trials:
             self._accepted[key] = trial.key
             return None
         count = former.count + 1 if former else 1
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 10))
-        self._refused[key] = RefusedTrial(trial.key, refusal, count, self._clock() + pause)
+        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 10)
+        if _is_quota(refusal):
+            waiting = sum(other.namespace == key.namespace for other in {*self._refused, key})
+            pause = max(FIRST_PAUSE_SECONDS, QUOTA_PAUSE_SECONDS * waiting)
+        due = self._clock() + min(LONGEST_PAUSE_SECONDS, pause)
+        self._refused[key] = RefusedTrial(trial.key, refusal, count, due)
         logger.info("%s/%s: %s is refused: %s", *key, trial.name, refusal.message)
         return refusal
 
@@ -102,4 +108,8 @@ def _counts(refusal: ChildRefusal, trial: Trial) -> bool:
     if not trial.replaces and any(words in refusal.message for words in LEFT_TO_THE_PLAN):
         return False
     # Quota may have room when a pod is needed: its ReplicaSet tells of it.
-    return trial.needs_quota or refused_child(refusal).reason != FailureClass.QUOTA_EXCEEDED
+    return trial.needs_quota or not _is_quota(refusal)
+
+
+def _is_quota(refusal: ChildRefusal) -> bool:
+    return refused_child(refusal).reason == FailureClass.QUOTA_EXCEEDED

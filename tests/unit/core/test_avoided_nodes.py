@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -13,6 +14,7 @@ from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import marker_pod
 from tacho_operator.core.pods.avoided_nodes import AVOID_SECONDS, avoiding, heeds_markers, mark_nodes
+from tacho_operator.core.pods.nodes import tolerates
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tests.unit.core.pod_security import violations
@@ -162,6 +164,31 @@ def test_what_the_user_prefers_stays_beside_it() -> None:
     assert found["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0] == 2
     assert heeds_markers({"spec": {"affinity": found}}, "x")
     assert not heeds_markers({"spec": {"affinity": own}}, "x")
+
+
+def test_a_probe_pods_fault_marks_its_node_too() -> None:
+    found = world()
+    probe = copy.deepcopy(found.pods("server")[0])
+    probe["metadata"] |= {"name": "smol-probe", "uid": "u-probe"}
+    probe["metadata"]["labels"][names.ROLE_LABEL] = names.ROLE_PROBE
+    found.objects["Pod", "smol-probe"] = probe
+    crash(probe, at((found.now - NOW).total_seconds()), fault())
+    (event,) = [item for item in found.reconcile(1).events if item.reason == "NodeAvoided"]
+    assert "smol-probe" in event.message
+    assert [item["spec"]["nodeName"] for item in found.pods("avoid")] == ["node-1"]
+
+
+def test_no_taint_evicts_a_marker_or_it_would_be_made_again() -> None:
+    own = [{"key": "maintenance", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]
+    marker = marker_pod(resource(changed(GPU_SPEC, podTemplate={"spec": {"tolerations": own}})), CONFIG, "n")
+    for taint in ("maintenance", "node.kubernetes.io/unreachable"):
+        matching = [
+            item
+            for item in marker["spec"]["tolerations"]
+            if tolerates({"key": taint, "effect": "NoExecute"}, [item])
+        ]
+        assert matching
+        assert not [item for item in matching if "tolerationSeconds" in item]
 
 
 def test_a_marker_passes_pod_security_and_ends_by_itself() -> None:

@@ -43,6 +43,17 @@ def test_what_the_cluster_did_is_not_the_engines_crash(status: dict[str, Any]) -
     assert outcome.failure_class == "Evicted"
 
 
+def test_a_node_that_does_not_answer_is_named_before_what_its_taint_did() -> None:
+    status = {"phase": "Running", "conditions": [target("DeletionByTaintManager")]}
+    found = diagnose(
+        PodView({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}, "status": status}),
+        lost_nodes={"n"},
+        schedule_overdue=False,
+    )
+    assert found is not None
+    assert found.reason == "NodeLost"
+
+
 @pytest.mark.parametrize(
     "status",
     [

@@ -25,6 +25,8 @@ def lose(world: World, pod: dict[str, Any]) -> None:
     world.nodes = (LOST, OTHER)
     pod.setdefault("spec", {})["nodeName"] = "node-1"
     pod["metadata"]["deletionTimestamp"] = at(0)
+    conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+    conditions.append({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"})
 
 
 def replace(world: World, pod: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from tacho_operator.core.names import (
     marker_pod_name,
 )
 from tacho_operator.core.pods.avoided_nodes import AVOID_SECONDS
-from tacho_operator.core.pods.nodes import GPU_TAINT
 from tacho_operator.core.types import Config, Manifest
 
 FULL_READ_SECONDS = 6 * 3600
@@ -120,7 +119,8 @@ def probe_pod(
 def marker_pod(resource: LLMDeployment, config: Config, node: str) -> Manifest:
     """Makes new pods of the resource avoid ``node``, for AVOID_SECONDS by the kubelet's clock.
 
-    It is bound to the node without the scheduler, which knows of no reason to choose that node.
+    It is bound to the node without the scheduler, which knows of no reason to choose that node. No taint
+    evicts it: it would be made again, for as long as the fault is recent.
     """
     annotations = {
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
@@ -129,11 +129,10 @@ def marker_pod(resource: LLMDeployment, config: Config, node: str) -> Manifest:
     name = marker_pod_name(resource.metadata.name, node)
     manifest = child(resource, "v1", "Pod", name, role=ROLE_AVOID, annotations=annotations)
     user = template_spec(resource)
-    copied = {key: user[key] for key in ("imagePullSecrets", "serviceAccountName") if key in user}
     manifest["spec"] = {
-        **copied,
+        **{key: user[key] for key in ("imagePullSecrets", "serviceAccountName") if key in user},
         "nodeName": node,
-        "tolerations": [*user.get("tolerations", ()), {"key": GPU_TAINT, "operator": "Exists"}],
+        "tolerations": [{"operator": "Exists", "effect": "NoExecute"}],
         "activeDeadlineSeconds": AVOID_SECONDS,
         "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": False,
