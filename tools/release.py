@@ -3,6 +3,7 @@
 The key is a file of cosign's (``cosign generate-key-pair``), its password is in COSIGN_PASSWORD. No
 transparency log is used. What comes out lies in build/release/VERSION: the chart with the images by digest,
 its signature, and each image's list of parts (CycloneDX), which the registry has as an attestation too.
+The chart lies in the registry as well, as REGISTRY/charts/tacho.
 """
 
 from __future__ import annotations
@@ -130,8 +131,9 @@ class Release:
             run(command, failure_class="ListFailed", next_step="See its last lines.", environment=quiet)
         return path
 
-    def package_chart(self, references: dict[str, str]) -> Path:
-        """The chart with the images by digest, and its signature."""
+    def package_chart(self, references: dict[str, str]) -> str:
+        """The chart with the images by digest, as a file and in the registry, both signed. Returns the
+        registry's reference."""
         with tempfile.TemporaryDirectory() as scratch:
             chart = shutil.copytree(CHART, Path(scratch) / CHART.name)
             values = chart / "values.yaml"
@@ -140,7 +142,15 @@ class Release:
             run(command, failure_class="ChartFailed", next_step="See its last lines.")
         package = self.folder / f"tacho-{self.version}.tgz"
         self.cosign("sign-blob", "--bundle", f"{package}.bundle", package)
-        return package
+        place = chart_reference(self.registry, self.version)
+        with step(f"pushing {place}"):
+            plain = () if buildah.is_encrypted(place) else ("--plain-http",)
+            command = [binaries.helm(say), "push", package, f"oci://{charts_of(self.registry)}", *plain]
+            next_step = "`helm registry login` comes first where the registry wants a login."
+            told = run(command, failure_class="ChartNotPushed", next_step=next_step)
+            reference = f"{place}@{re.findall(r'^Digest: (.*)$', told, re.MULTILINE)[0]}"
+            self.cosign("sign", reference)
+        return reference
 
     def make(self) -> list[str]:
         """All of it. Returns the signed references. Raises StepError."""
@@ -156,8 +166,16 @@ class Release:
             with step(f"signing {reference}"):
                 self.cosign("sign", reference)
                 self.cosign("attest", "--type", "cyclonedx", "--predicate", parts, reference)
-        self.package_chart(references)
-        return list(references.values())
+        return [*references.values(), self.package_chart(references)]
+
+
+def charts_of(registry: str) -> str:
+    """Where charts lie, apart from the images: the chart has the operator image's name."""
+    return f"{registry.rstrip('/')}/charts"
+
+
+def chart_reference(registry: str, version: str) -> str:
+    return f"{charts_of(registry)}/{CHART.name}:{version}"
 
 
 def steps(version: str, registry: str, key: str) -> list[str]:
@@ -169,6 +187,7 @@ def steps(version: str, registry: str, key: str) -> list[str]:
         *(f"list the parts of {name} in {OUTPUT / version / name}.cdx.json" for name in NAMES),
         *(f"sign {reference} and its list of parts with {key}" for reference in references),
         f"package and sign {OUTPUT / version}/tacho-{version}.tgz with the images by digest",
+        f"push and sign {chart_reference(registry, version)}",
     ]
 
 

@@ -11,6 +11,8 @@ from tools.cluster.network import Network
 PAUSE_IMAGE = "docker.io/local/pause:1"
 CNI_PLUGINS = "/usr/lib/cni"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+REGISTRIES = "certs.d"
+"""Folder of the cluster with how each registry is reached; containerd reads it at every pull."""
 
 
 def kubelet(network: Network, cgroup: str, authority: Path, serving: KeyPair, resolv_conf: Path) -> str:
@@ -70,6 +72,8 @@ state = "/run/containerd"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{directory / REGISTRIES}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{CNI_PLUGINS}"
     conf_dir = "{directory / "cni"}"

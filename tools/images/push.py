@@ -12,6 +12,8 @@ from tacho_engines.registry import engine_profile
 from ..steps import step
 from . import buildah, catalog
 
+PLAIN = "http://"
+
 
 def tag(name: str) -> str:
     """An engine's image has its version in the tag, from which the planner knows its switches."""
@@ -28,17 +30,19 @@ def tag(name: str) -> str:
 def pushed(entries: list[dict[str, Any]], registry: str, wanted: Collection[str] | None = None) -> list[str]:
     """Pushes built images to ``registry``; returns the references with their digests. Raises StepError.
 
-    ``wanted``: their names; None: those that a cluster runs. Log in with `buildah login` first.
+    ``registry``: http:// before it means a push without encryption. ``wanted``: their names; None: those that
+    a cluster runs. Log in with `buildah login` first.
     """
     if wanted is None:
         wanted = {"tacho", *(f"tacho-{name}" for name in catalog.dockerfiles() if name != catalog.TORCH)}
-    secure = buildah.is_encrypted(registry)
+    place = registry.removeprefix(PLAIN).rstrip("/")
+    secure = place == registry.rstrip("/") and buildah.is_encrypted(place)
     references = []
     for entry in entries:
         name, built = entry["name"], entry["content_reference"]
         if name not in wanted:
             continue
-        reference = f"{registry.rstrip('/')}/{name}:{tag(name)}"
+        reference = f"{place}/{name}:{tag(name)}"
         with step(f"pushing {reference}"):
             if not buildah.exists(built):
                 buildah.load(Path(entry["archive"]), built)

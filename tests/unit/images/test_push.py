@@ -50,7 +50,11 @@ def test_what_clusters_run_is_pushed_and_only_that(monkeypatch: pytest.MonkeyPat
         ("tacho-llamacpp:1", llamacpp, False),
     ]
     push.pushed(entries[:1], "registry.example:5000/team")
-    assert done[-1] == ("tacho:1", f"registry.example:5000/team/tacho:{__version__}", True)
+    pushed_name = f"registry.example:5000/team/tacho:{__version__}"
+    assert done[-1] == ("tacho:1", pushed_name, True)
+    plain = push.pushed(entries[:1], "http://registry.example:5000/team/")
+    assert plain == [f"{pushed_name}@sha256:0"]
+    assert done[-1] == ("tacho:1", pushed_name, False)
 
 
 def test_a_base_that_left_the_storage_comes_back_out_of_its_archive(

@@ -134,7 +134,8 @@ def test_a_dry_run_says_what_a_release_does(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for_each = [verb for verb in ("build", "push", "list", "sign") for _ in release.NAMES]
-    assert [line.split()[0] for line in lines] == [*for_each, "package"]
+    assert [line.split()[0] for line in lines] == [*for_each, "package", "push"]
+    assert lines[-1].endswith(f" registry.example/team/charts/tacho:{__version__}")
     assert f"push registry.example/team/tacho:{__version__}" in lines
 
 
