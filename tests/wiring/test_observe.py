@@ -20,7 +20,7 @@ from tacho_operator.shell.observe import (
 )
 from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store import store as store_module
+from tacho_operator.shell.store import objects as objects_module
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import Packing
 from tacho_operator.shell.workqueue import Key
@@ -268,7 +268,7 @@ async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_r
     """Anyone in the namespace can make very many: 40,000 took 2.9 s at each decision."""
     store, cluster, raw = held()
     uid = raw["metadata"]["uid"]
-    monkeypatch.setattr(store_module, "POD_LIMIT", 2000)
+    monkeypatch.setattr(objects_module, "POD_LIMIT", 2000)
     for number in range(3000):
         store.put("ConfigMap", owned_by(uid, f"c{number}", data={"a": "x" * 1000}))
         store.put("Pod", owned_by(uid, f"p{number}"))
@@ -281,9 +281,11 @@ async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_r
     assert not raised.value.found.is_whole, "Ready stays as it was"
     assert len(unpacked) == 1, "the resource"
     assert cluster.asked == []
-    assert (
-        sum(METADATA_ONLY in item for item in map(store._packing["ConfigMap"].unpacked, texts(store))) > 2800
-    )
+    with pytest.raises(UndecidedResource):
+        await observe(store, cluster, live=True)
+    assert not {"ConfigMap", "Pod"} & set(cluster.asked), "a crowd is not listed either"
+    config_maps = store._kinds["ConfigMap"]
+    assert sum(METADATA_ONLY in (config_maps.read(name) or {}) for name in config_maps.by_name) > 2800
     for number in range(3000):
         store.remove("Pod", "ml", f"p{number}")
         store.remove("ConfigMap", "ml", f"c{number}")
@@ -305,8 +307,4 @@ async def test_few_very_long_objects_are_a_crowd_too() -> None:
     for number in range(10):
         store.remove("ConfigMap", "ml", f"c{number}")
     assert (await observe(store, cluster)).config_maps == ()
-    assert not store._controlled_bytes
-
-
-def texts(store: Store) -> list[bytes]:
-    return [entry.text for entry in store._objects["ConfigMap"].values()]
+    assert not store._kinds["ConfigMap"]._controlled_bytes

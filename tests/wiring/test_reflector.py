@@ -92,7 +92,7 @@ async def until(true: Callable[[], object]) -> None:
 
 
 def names(store: Store) -> set[str]:
-    return {name for _, name in store._objects["Service"]}
+    return {name for _, name in store._kinds["Service"].by_name}
 
 
 async def test_every_page_of_the_list_is_held_and_the_watch_goes_on_from_it() -> None:

@@ -13,6 +13,7 @@ from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.types import HubWaiters
 from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
+from tacho_operator.shell.store import store as store_module
 from tacho_operator.shell.store.expectations import Expectation, seen
 from tacho_operator.shell.store.store import Store, StoreChange, StoreState, later
 from tacho_operator.shell.store.trimming import Packing
@@ -66,7 +67,7 @@ def test_what_another_made_under_the_label_is_not_even_unpacked(monkeypatch: pyt
     unpacked: list[bytes] = []
     monkeypatch.setattr(Packing, "unpacked", lambda _, text: unpacked.append(text) or {"metadata": {}})
     assert len(store.children("ConfigMap", KEY, {"uid-smol"})) == len(unpacked) == 1
-    assert isinstance(store._owned["ConfigMap"]["ml", "smol"], dict)
+    assert isinstance(store._kinds["ConfigMap"]._labelled["ml", "smol"], dict)
 
 
 PROBE = {ROLE_LABEL: ROLE_PROBE}
@@ -117,6 +118,30 @@ def test_a_neighbour_has_owners_that_end_at_a_held_resource(
     store.put("Pod", pod("a", node="n1", metadata=metadata))
     assert [item.start_seconds for item in store.neighbours_on({"n1"})] == ([seconds] if seconds else [])
     assert store.neighbours_on({"n2"}) == []
+
+
+def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = told()
+    store.put("LLMDeployment", thing("smol", owner=""))
+    own, named = owned_by("LLMDeployment", "smol"), {"labels": PROBE}
+    for number in range(40):
+        store.put("Pod", pod(f"a-{number}", node="n1", metadata=named))
+        store.put("Pod", pod(f"b-{number}", node="n1", metadata=named | owned_by("LLMDeployment", "x")))
+        store.put("Pod", pod(f"c-{number}", node="n1", metadata=named | own))
+    monkeypatch.setattr(store_module, "NODE_PODS_LIMIT", 10)
+    read: list[tuple[str, str]] = []
+    original = store._read
+    monkeypatch.setattr(
+        store, "_read", lambda kind, name: read.append((kind, name[1])) or original(kind, name)
+    )
+    found = store.neighbours_on({"n1"})
+    assert len(found) == 10
+    assert {item.pod["metadata"]["name"][0] for item in found} == {"c"}
+    assert len(read) == 10 + 1 + 1, "the pods, their resource, and a Deployment that they do not name"
+    store.remove("LLMDeployment", "ml", "smol")
+    read.clear()
+    assert store.neighbours_on({"n1"}) == []
+    assert read == []
 
 
 def test_an_object_that_changes_hands_concerns_both() -> None:

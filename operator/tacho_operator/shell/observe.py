@@ -31,7 +31,8 @@ from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store.store import BYTES_LIMIT, Store, child_limit
+from tacho_operator.shell.store.objects import BYTES_LIMIT, child_limit
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 
 CHILDREN = (
@@ -164,7 +165,7 @@ class Observer:
             owners |= {uid} if kind != "ReplicaSet" else set()
             limit, is_crowd = child_limit(kind), self._store.is_crowd(kind, key.namespace, owners)
             items: list[Manifest] = []
-            if live:
+            if live and not is_crowd:
                 selector = f"{DEPLOYMENT_LABEL}={key.name}"
                 items = await self._kube.list_all(kind, key.namespace, selector, partial(_is_owned, owners))
             elif not is_crowd:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing, requested_pause_seconds
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.store.store import Name, Store
+from tacho_operator.shell.store.objects import Name
+from tacho_operator.shell.store.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -17,47 +17,36 @@ Objects are stored as compressed JSON. The store sends no request.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
+from itertools import groupby, islice
+from operator import itemgetter
 from sys import intern
 
-from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.pods.owners import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.reading import METADATA_ONLY
+from tacho_operator.shell.store.objects import Name, StoredObjects
 from tacho_operator.shell.store.state import (
     StoredObject,
     StoreState as StoreState,
     is_reported as is_reported,
-    state_of,
 )
-from tacho_operator.shell.store.trimming import Packing, kept_part, no_owner
+from tacho_operator.shell.store.trimming import kept_part, no_owner
 from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
 
-Name = tuple[str, str]
-"""Namespace and name; the namespace is "" for cluster-scoped objects."""
-
-
 REMOVED_LIMIT = 10_000
 """Deleted LLMDeployments that are remembered."""
-
-POD_LIMIT, CHILD_LIMIT = 5000, 100
-"""Pods, and objects of each other kind, that one resource may control. The operator keeps five revisions, and
-anyone who knows its uid can name it as the controller. A rollout of 1,000 replicas has 2,000 pods."""
-
-
-BYTES_LIMIT = 8 << 20
-"""JSON of all objects of a kind that one resource may control. Five revisions have less than 1 MiB."""
-
-
-def child_limit(kind: str) -> int:
-    return POD_LIMIT if kind == "Pod" else CHILD_LIMIT
+NODE_PODS_LIMIT = 500
+"""Pods of a namespace that are neighbours on one node. A node runs 110 by default; anyone can bind any number
+to it, which its kubelet refuses."""
+POD_OWNERS = ("LLMDeployment", "ReplicaSet")
 
 
 def utc_now() -> datetime:
@@ -99,13 +88,9 @@ class Store:
     ) -> None:
         """``on_unreadable`` is called with kind, namespace, name and the reason."""
         self._on_change, self._on_unreadable = on_change, on_unreadable
-        self._objects: dict[str, dict[Name, StoredObject]] = {kind: {} for kind in KINDS}
-        self._packing = {kind: Packing() for kind in KINDS}
-        self._owned: dict[str, dict[Name, dict[Name, None]]] = {kind: {} for kind in KINDS}
-        self._controlled: Counter[tuple[str, str, str]] = Counter()
-        """Objects by kind, namespace and uid of their controller."""
-        self._controlled_bytes: Counter[tuple[str, str, str]] = Counter()
-        self._on_node: dict[str, set[Name]] = defaultdict(set)
+        self._kinds = {kind: StoredObjects(kind) for kind in KINDS}
+        self._pod_owners: set[str] = set()
+        """Uids of the held POD_OWNERS."""
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self._unknown: set[tuple[str, str]] = set()
@@ -120,7 +105,7 @@ class Store:
     # --- for decisions ---
     def resources(self, namespace: str = "") -> Iterator[Key]:
         """Keys of every resource, or of the resources of one namespace."""
-        found = tuple(self._objects["LLMDeployment"])
+        found = tuple(self._kinds["LLMDeployment"].by_name)
         return (Key(*name) for name in found if namespace in ("", name[0]))
 
     def waiting(self, key: Key) -> dict[str, HubWaiters]:
@@ -139,34 +124,40 @@ class Store:
         """Every object of that kind with the resource's label, by name; only those that one of ``owners``, by
         uid, controls. None: whoever does. The others are not unpacked: anyone can make very many. Of a crowd
         only the first are returned."""
-        held = self._objects[kind]
-        labelled = self._owned[kind].get((key.namespace, key.name), ())
-        names = sorted(name for name in labelled if owners is None or held[name].owner_uid in owners)
-        first = names[: child_limit(kind)]
-        return [found for name in first if (found := self._read(kind, name)) is not None]
+        held = self._kinds[kind]
+        names = held.labelled((key.namespace, key.name), owners)
+        return [found for name in names if (found := held.read(name)) is not None]
 
     def is_crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> bool:
         """Whether ``owners``, by uid, control more objects of that kind there than are read, or more text."""
-        places = [(kind, namespace, uid) for uid in owners]
-        has_many = sum(self._controlled[place] for place in places) > child_limit(kind)
-        return has_many or sum(self._controlled_bytes[place] for place in places) > BYTES_LIMIT
+        return self._kinds[kind].is_crowd(namespace, owners)
 
     def state(self, key: Key) -> StoreState:
         """The state of a resource; an unknown resource counts as one without a status."""
-        entry = self._objects["LLMDeployment"].get((key.namespace, key.name))
+        entry = self._kinds["LLMDeployment"].by_name.get((key.namespace, key.name))
         return entry.state if entry else StoreState()
 
     def owners_on(self, node: str) -> set[Key]:
         """Resources that have pods on that node."""
-        pods = self._objects["Pod"]
-        found = {(name[0], pods[name].owner) for name in self._on_node.get(node, ())}
+        pods = self._kinds["Pod"]
+        found = {(name[0], pods.by_name[name].owner) for name in pods.on_node(node)}
         return {Key(*owner) for owner in found if owner[1]}
 
     def neighbours_on(self, nodes: Iterable[str]) -> list[Neighbour]:
-        """Pods on these nodes whose owners end at a held LLMDeployment."""
-        names = sorted(name for node in set(nodes) for name in self._on_node.get(node, ()))
-        pods = (pod for name in names if (pod := self._read("Pod", name)) is not None)
-        return [found for pod in pods if (found := neighbour_of(pod, self._read)) is not None]
+        """Pods on these nodes whose owners end at a held LLMDeployment. The others are not unpacked."""
+        read = cache(self._read)
+        pods = (
+            pod for node in sorted(set(nodes)) for name in self._owned_on(node) if (pod := read("Pod", name))
+        )
+        return [found for pod in pods if (found := neighbour_of(pod, read)) is not None]
+
+    def _owned_on(self, node: str) -> Iterator[Name]:
+        pods = self._kinds["Pod"]
+        owned = sorted(
+            name for name in pods.on_node(node) if pods.by_name[name].owner_uid in self._pod_owners
+        )
+        for _, names in groupby(owned, itemgetter(0)):
+            yield from islice(names, NODE_PODS_LIMIT)
 
     def claim(self, namespace: str, name: str) -> Manifest | None:
         """A PersistentVolumeClaim; None where it does not exist."""
@@ -181,25 +172,24 @@ class Store:
         if not self.known("Node"):
             return None
         if self._nodes is None:
-            found = sorted(self._objects["Node"])
+            found = sorted(self._kinds["Node"].by_name)
             self._nodes = tuple(node_facts(self._read("Node", name) or {}) for name in found)
         return self._nodes
 
     def history(self, namespace: str) -> tuple[PastMeasurement, ...]:
         """All earlier measurements of a namespace, in the status of its resources."""
         found: list[PastMeasurement] = []
-        unpacked = self._packing["LLMDeployment"].unpacked
-        for name, entry in self._objects["LLMDeployment"].items():
+        for name, entry in self._kinds["LLMDeployment"].by_name.items():
             if name[0] != namespace:
                 continue
             if entry.history is None:
-                entry.history = history_from([stored_status(unpacked(entry.text))])
+                entry.history = history_from([stored_status(self._read("LLMDeployment", name) or {})])
             found += entry.history
         return tuple(found)
 
     def naming(self, namespace: str, claim: str) -> list[Key]:
         """Resources of a namespace whose spec names that PersistentVolumeClaim."""
-        found = self._objects["LLMDeployment"].items()
+        found = self._kinds["LLMDeployment"].by_name.items()
         return [Key(*name) for name, entry in found if name[0] == namespace and claim in entry.state.claims]
 
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
@@ -212,16 +202,16 @@ class Store:
 
     def size(self, kind: str) -> int:
         """Objects held of a kind."""
-        return len(self._objects[kind])
+        return len(self._kinds[kind].by_name)
 
     def find(self, kind: str, namespace: str, name: str) -> tuple[str, str] | None:
         """Uid and resourceVersion of an object that is held."""
-        entry = self._objects[kind].get((namespace, name))
+        entry = self._kinds[kind].by_name.get((namespace, name))
         return (entry.uid, entry.version) if entry else None
 
     def held(self, kind: str, namespace: str = "") -> list[tuple[Name, str, str]]:
         """Name, uid and resourceVersion of every stored object, or of the stored objects of one namespace."""
-        found = self._objects[kind].items()
+        found = self._kinds[kind].by_name.items()
         return [(name, item.uid, item.version) for name, item in found if namespace in ("", name[0])]
 
     def was_removed(self, uid: str) -> bool:
@@ -259,7 +249,8 @@ class Store:
         name = (intern(metadata.get("namespace", "")), intern(metadata["name"]))
         if why := kept.get(METADATA_ONLY):
             self._on_unreadable(kind, *name, why)
-        former = self._objects[kind].get(name)
+        held = self._kinds[kind]
+        former = held.by_name.get(name)
         # A list that is read page by page may be older than what was watched meanwhile. kopf's events of two
         # uids of one name, moreover, may arrive in either order; a reflector's stream is in order.
         may_be_older = former is not None and (former.uid == metadata["uid"] or kind == "LLMDeployment")
@@ -267,36 +258,18 @@ class Store:
             return
         if former is not None and METADATA_ONLY in kept and version == former.version:
             return  # the held one may be whole
-        text = self._packing[kind].packed(kept, former.text if former else b"")
+        text = held.packed(name, kept)
         if former is not None and former.text is text:
             former.version = version
         else:
             self._drop(kind, name)
             if former is not None and former.uid != metadata["uid"]:
                 self._note_removed(kind, former.uid)
-            entry = StoredObject(
-                uid=metadata["uid"],
-                version=version,
-                owner=intern((metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")),
-                owner_uid=intern(owner_uid(kept) or ""),
-                node=intern((kept.get("spec") or {}).get("nodeName", "")) if kind == "Pod" else "",
-                text=text,
-                size=len(self._packing[kind].json(text)),
-                state=state_of(kept) if kind == "LLMDeployment" else StoreState(),
-                history=None if (kept.get("status") or {}).get("measurements") else (),
-            )
-            if former is not None and METADATA_ONLY in kept:
-                entry.size = max(entry.size, former.size)  # else a crowd would be none at each change
-            self._objects[kind][name] = entry
-            if entry.owner_uid:
-                self._controlled[kind, name[0], entry.owner_uid] += 1
-                self._controlled_bytes[kind, name[0], entry.owner_uid] += entry.size
+            entry = held.add(name, kept, version, text, former.size if former else 0)
+            if kind in POD_OWNERS:
+                self._pod_owners.add(entry.uid)
             if kind == "LLMDeployment":
                 self._waits.add(name[0], entry.state.wait)
-            if entry.owner:
-                self._owned[kind].setdefault((name[0], entry.owner), {})[name] = None
-            if entry.node:
-                self._on_node[entry.node].add(name)
             was = (former.state if former else StoreState()).wait
             self._notify(kind, name, former, entry, self._waits.ended(was, entry.state.why))
         self._wake()
@@ -320,7 +293,7 @@ class Store:
 
     def keep_only(self, kind: str, namespace: str, names: Collection[Name]) -> None:
         """Removes objects that a complete list does not contain: they were deleted."""
-        held = [name for name in self._objects[kind] if namespace in ("", name[0])]
+        held = [name for name in self._kinds[kind].by_name if namespace in ("", name[0])]
         for name in held:
             if name not in names:
                 self.remove(kind, *name)
@@ -348,36 +321,14 @@ class Store:
 
     # --- inside ---
     def _read(self, kind: str, name: Name) -> Manifest | None:
-        entry = self._objects[kind].get(name)
-        if entry is None:
-            return None
-        found = self._packing[kind].unpacked(entry.text)
-        found["metadata"]["resourceVersion"] = entry.version
-        found.setdefault("apiVersion", KINDS[kind][0])
-        found["kind"] = kind
-        return found
+        return self._kinds[kind].read(name)
 
     def _drop(self, kind: str, name: Name) -> StoredObject | None:
-        former = self._objects[kind].pop(name, None)
-        if former is None:
-            return None
-        if kind == "LLMDeployment":
+        former = self._kinds[kind].drop(name)
+        if former is not None and kind in POD_OWNERS:
+            self._pod_owners.discard(former.uid)
+        if former is not None and kind == "LLMDeployment":
             self._waits.drop(name[0], former.state.wait)
-        if former.owner_uid:
-            controller = (kind, name[0], former.owner_uid)
-            self._controlled[controller] -= 1
-            self._controlled_bytes[controller] -= former.size
-            if not self._controlled[controller]:
-                del self._controlled[controller], self._controlled_bytes[controller]
-        if former.owner:
-            owner = (name[0], former.owner)
-            del self._owned[kind][owner][name]
-            if not self._owned[kind][owner]:
-                del self._owned[kind][owner]
-        if former.node:
-            self._on_node[former.node].discard(name)
-            if not self._on_node[former.node]:
-                del self._on_node[former.node]
         return former
 
     def _notify(

@@ -1,0 +1,121 @@
+"""The objects of one kind, packed, with indexes: under which label, by whom controlled, and on which node."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from sys import intern
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.pods.owners import owner_uid
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.kube import KINDS
+from tacho_operator.shell.reading import METADATA_ONLY
+from tacho_operator.shell.store.state import StoredObject, StoreState, state_of
+from tacho_operator.shell.store.trimming import Packing
+
+Name = tuple[str, str]
+"""Namespace and name; the namespace is "" for cluster-scoped objects."""
+
+POD_LIMIT, CHILD_LIMIT = 5000, 100
+"""Pods, and objects of each other kind, that one resource may control. The operator keeps five revisions, and
+anyone who knows its uid can name it as the controller. A rollout of 1,000 replicas has 2,000 pods."""
+BYTES_LIMIT = 8 << 20
+"""JSON of all objects of a kind that one resource may control. Five revisions have less than 1 MiB."""
+
+
+def child_limit(kind: str) -> int:
+    return POD_LIMIT if kind == "Pod" else CHILD_LIMIT
+
+
+class StoredObjects:
+    """Each object is read as a copy."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._packing = Packing()
+        self.by_name: dict[Name, StoredObject] = {}
+        self._labelled: dict[Name, dict[Name, None]] = {}
+        """By namespace and the resource of the label."""
+        self._controlled: Counter[Name] = Counter()
+        """Objects by namespace and uid of their controller."""
+        self._controlled_bytes: Counter[Name] = Counter()
+        self._on_node: dict[str, set[Name]] = defaultdict(set)
+
+    def read(self, name: Name) -> Manifest | None:
+        entry = self.by_name.get(name)
+        if entry is None:
+            return None
+        found = self._packing.unpacked(entry.text)
+        found["metadata"]["resourceVersion"] = entry.version
+        found.setdefault("apiVersion", KINDS[self._kind][0])
+        found["kind"] = self._kind
+        return found
+
+    def labelled(self, owner: Name, owners: Collection[str] | None) -> list[Name]:
+        """Names with that resource's label, as many as one may control; only those that one of ``owners``, by
+        uid, controls. None: whoever does."""
+        found = self._labelled.get(owner, ())
+        names = sorted(name for name in found if owners is None or self.by_name[name].owner_uid in owners)
+        return names[: child_limit(self._kind)]
+
+    def is_crowd(self, namespace: str, owners: Iterable[str]) -> bool:
+        """Whether ``owners``, by uid, control more objects there than are read, or more text."""
+        places = [(namespace, uid) for uid in owners]
+        has_many = sum(self._controlled[place] for place in places) > child_limit(self._kind)
+        return has_many or sum(self._controlled_bytes[place] for place in places) > BYTES_LIMIT
+
+    def on_node(self, node: str) -> Collection[Name]:
+        return self._on_node.get(node, ())
+
+    def packed(self, name: Name, kept: Manifest) -> bytes:
+        """The held text itself where nothing of it has changed."""
+        former = self.by_name.get(name)
+        return self._packing.packed(kept, former.text if former else b"")
+
+    def add(self, name: Name, kept: Manifest, version: str, text: bytes, least_size: int) -> StoredObject:
+        """``text``: of ``kept``, packed. ``least_size``: of its former version, where it was dropped; a crowd
+        whose objects are cut to their metadata would else be none at each change."""
+        metadata, is_resource = kept["metadata"], self._kind == "LLMDeployment"
+        size = len(self._packing.json(text))
+        entry = StoredObject(
+            uid=metadata["uid"],
+            version=version,
+            owner=intern((metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")),
+            owner_uid=intern(owner_uid(kept) or ""),
+            node=intern((kept.get("spec") or {}).get("nodeName", "")) if self._kind == "Pod" else "",
+            text=text,
+            size=max(size, least_size) if METADATA_ONLY in kept else size,
+            state=state_of(kept) if is_resource else StoreState(),
+            history=None if (kept.get("status") or {}).get("measurements") else (),
+        )
+        self.by_name[name] = entry
+        if entry.owner_uid:
+            self._controlled[name[0], entry.owner_uid] += 1
+            self._controlled_bytes[name[0], entry.owner_uid] += entry.size
+        if entry.owner:
+            self._labelled.setdefault((name[0], entry.owner), {})[name] = None
+        if entry.node:
+            self._on_node[entry.node].add(name)
+        return entry
+
+    def drop(self, name: Name) -> StoredObject | None:
+        former = self.by_name.pop(name, None)
+        if former is None:
+            return None
+        if former.owner_uid:
+            controller = (name[0], former.owner_uid)
+            self._controlled[controller] -= 1
+            self._controlled_bytes[controller] -= former.size
+            if not self._controlled[controller]:
+                del self._controlled[controller], self._controlled_bytes[controller]
+        if former.owner:
+            owner = (name[0], former.owner)
+            del self._labelled[owner][name]
+            if not self._labelled[owner]:
+                del self._labelled[owner]
+        if former.node:
+            self._on_node[former.node].discard(name)
+            if not self._on_node[former.node]:
+                del self._on_node[former.node]
+        return former
