@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tacho_engines.registry import engine_profiles
-from tools import chart_readme, troubleshooting
+from tools import air_gapped, chart_readme, troubleshooting
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
@@ -26,6 +26,7 @@ GENERATORS = (
 PAGES = {
     chart_readme.README: chart_readme.readme,
     troubleshooting.PAGE: troubleshooting.page,
+    air_gapped.PAGE: air_gapped.page,
 }
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"
