@@ -73,9 +73,7 @@ def status(
         ),
     ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="NAME: plot latency over throughput.")] = False,
-    output: Annotated[
-        StatusFormat, typer.Option("--output", "-o", help="Output format.")
-    ] = StatusFormat.table,
+    output: Annotated[StatusFormat, typer.Option("--output", "-o", help="Output format.")] = "table",
 ) -> int:
     """Show LLMDeployments: all as rows, or one with its conditions, plan and measurements.
 
@@ -86,10 +84,8 @@ def status(
 
     _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
     _refuse(plot and not name, "--plot needs a NAME")
-    _refuse(
-        output is StatusFormat.html and not name, "-o html needs a NAME; tacho report has the fleet's page"
-    )
-    _refuse(bool(name) and watch and output is not StatusFormat.table, "--watch of a NAME prints lines")
+    _refuse(output == "html" and not name, "-o html needs a NAME; tacho report has the fleet's page")
+    _refuse(bool(name) and watch and output != "table", "--watch of a NAME prints lines")
     target = KubectlTarget(
         context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
     )
@@ -98,7 +94,7 @@ def status(
 
         return until_ready(target, name) if name else rows_forever(target, output)
     resources = [deployment(target, name)] if name else deployments(target)
-    if not resources and output in (StatusFormat.table, StatusFormat.wide):
+    if not resources and output in ("table", "wide"):
         from tacho_cli.output import say
 
         say(f"no LLMDeployments in {'any' if all_namespaces else namespace or 'this'} namespace")
@@ -116,13 +112,13 @@ def logs(
     kubeconfig: Kubeconfig = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Then print new lines until Ctrl-C.")] = False,
     tail: Annotated[int, typer.Option(min=1, max=10000, help="Lines of each pod.")] = 50,
-    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = "table",
 ) -> int:
     """Show the last lines of the pods that are not ready, else of the newest, with the class of each failure.
 
     Reads with kubectl and your own rights. Exit code: 0 shown; 1 not readable.
     """
-    _refuse(watch and output is not Format.table, "--watch prints lines, and no documents")
+    _refuse(watch and output != "table", "--watch prints lines, and no documents")
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.logs.read import execute
 
@@ -136,7 +132,7 @@ def report(
     all_namespaces: AllNamespaces = False,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    output: Annotated[PageFormat, typer.Option("--output", "-o", help="Output format.")] = PageFormat.html,
+    output: Annotated[PageFormat, typer.Option("--output", "-o", help="Output format.")] = "html",
 ) -> int:
     """Write a page on one LLMDeployment, or on the fleet, that needs neither network nor scripts.
 
@@ -170,7 +166,7 @@ def doctor(
             help="Also try whether NetworkPolicies are enforced, by two pods that are deleted at the end.",
         ),
     ] = False,
-    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = "table",
 ) -> int:
     """Check a cluster: operator, GPU nodes, drivers, MIG, storage, claims, quotas, Prometheus, rights.
 

@@ -47,7 +47,7 @@ def plan(
             help="Plan against the current cluster, learning from what this namespace has measured.",
         ),
     ] = "",
-    output: Output = Format.table,
+    output: Output = "table",
     name: Name = "",
 ) -> int:
     """Plan an LLMDeployment: what fits, which quantization and why, without downloading weights.
@@ -79,7 +79,7 @@ def run(
     once: Annotated[
         bool, typer.Option("--once", help="Print the status and exit. Without it, serve until Ctrl-C.")
     ] = False,
-    output: Output = Format.table,
+    output: Output = "table",
     name: Name = "",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -153,7 +153,7 @@ def probe(
         bool,
         typer.Option("--disrupt", help="NAME: measure a serving pod, which leaves the Service meanwhile."),
     ] = False,
-    output: FigureOutput = FigureFormat.table,
+    output: FigureOutput = "table",
 ) -> int:
     """Measure an OpenAI-compatible server, or re-probe an LLMDeployment.
 
@@ -286,7 +286,7 @@ def simulate(
         bool,
         typer.Option("--decisions", help="Table and CSV: also list every replica change with its reason."),
     ] = False,
-    output: Annotated[TraceFormat, typer.Option("--output", "-o", help="Output format.")] = TraceFormat.table,
+    output: Annotated[TraceFormat, typer.Option("--output", "-o", help="Output format.")] = "table",
 ) -> int:
     """Replay a trace of requests against scaling policies.
 

@@ -7,67 +7,36 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import enum
 import io
 import json
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tacho_contract.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 
-class Format(str, enum.Enum):
-    """Values of ``--output``."""
-
-    table = "table"
-    yaml = "yaml"
-    json = "json"
-
-
-class FigureFormat(str, enum.Enum):
-    """Values of ``--output`` where figures are printed."""
-
-    table = "table"
-    yaml = "yaml"
-    json = "json"
-    html = "html"
-
-
-class StatusFormat(str, enum.Enum):
-    """Values of ``--output`` where resources are printed."""
-
-    table = "table"
-    wide = "wide"
-    json = "json"
-    yaml = "yaml"
-    name = "name"
-    html = "html"
-
-
-class PageFormat(str, enum.Enum):
-    """Values of ``--output`` of a report."""
-
-    html = "html"
-
-
-class TraceFormat(str, enum.Enum):
-    """Values of ``--output`` where runs of a trace are printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    html = "html"
+Format = Literal["table", "yaml", "json"]
+"""Values of ``--output``."""
+FigureFormat = Literal["table", "yaml", "json", "html"]
+"""The same where figures are printed."""
+StatusFormat = Literal["table", "wide", "json", "yaml", "name", "html"]
+"""The same where resources are printed."""
+PageFormat = Literal["html"]
+"""The same of a report."""
+TraceFormat = Literal["table", "json", "csv", "html"]
+"""The same where runs of a trace are printed."""
 
 
 def print_document(document: dict[str, Any], output: str) -> None:
     """One document on stdout, complete and nothing else. ``output``: json, else YAML."""
-    if output == Format.json:
+    if output == "json":
         print(json.dumps(document, indent=2))
     else:
         import yaml
@@ -80,7 +49,7 @@ def print_document(document: dict[str, Any], output: str) -> None:
 
 
 def write_page(page: str) -> None:
-    """One page on stdout, in its own encoding."""
+    """One page, or rows, on stdout as UTF-8, so that the output is the same on every machine."""
     sys.stdout.buffer.write(page.encode())
     sys.stdout.flush()
 
@@ -91,6 +60,9 @@ def say(line: str) -> None:
 
 
 LETTERS = {
+    **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "."),  # dots of braille, which charts are drawn with
+    **dict.fromkeys("\u2809\u2812\u2824\u28c0", "-"),
+    "●": "*", "○": "o", "◆": "#", "█": "#",
     "±": "+-", "≤": "<=", "≥": ">=", "…": "...", "\u00d7": "x", "·": ".", "•": "-", "→": "->",
     "\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "“": '"', "”": '"', "\u00a0": " ",
 }  # fmt: skip
@@ -191,30 +163,41 @@ def console() -> Console:
     return found
 
 
-def plain_table(title: str | None = None) -> Table:
-    """The look of every table: no frame, as kubectl prints."""
+def grid(
+    headings: Iterable[str],
+    rows: Iterable[Iterable[str | Text]],
+    *,
+    right: Container[str] = (),
+    wrap: Container[str] = (),
+    title: str | None = None,
+) -> Table:
+    """A table without a frame, as kubectl prints; without a line of headings where all are empty.
+
+    ``right``: headings of columns whose cells are aligned to the right. ``wrap``: of those whose texts may be
+    broken into lines.
+    """
     from rich.table import Table
+    from rich.text import Text
 
-    return Table(
-        box=None, header_style="bold", pad_edge=False, title=title, title_justify="left", title_style="bold"
+    names = list(headings)
+    table = Table(
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        show_header=any(names),
+        title=title,
+        title_justify="left",
+        title_style="bold",
     )
-
-
-def columns(
-    table: Table, headings: Iterable[str], *, right: Container[str] = (), wrap: Container[str] = ()
-) -> None:
-    for heading in headings:
+    for heading in names:
         table.add_column(
             heading, justify="right" if heading in right else "left", no_wrap=heading not in wrap
         )
+    for cells in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+    return table
 
 
 def table_of(rows: Sequence[Mapping[str, str]]) -> Table:
     """A table of rows by heading; all have the headings of the first."""
-    from rich.text import Text
-
-    table = plain_table()
-    columns(table, rows[0] if rows else ())
-    for cells in rows:
-        table.add_row(*map(Text, cells.values()))
-    return table
+    return grid(rows[0] if rows else (), (cells.values() for cells in rows))

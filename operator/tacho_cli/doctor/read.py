@@ -11,7 +11,7 @@ from tacho_cli.doctor import checks
 from tacho_cli.doctor.findings import Facts, Finding, Objects, UnreadError
 from tacho_cli.doctor.trial import network_policy
 from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed
-from tacho_cli.output import Format, columns, console, plain_table, print_document
+from tacho_cli.output import Format, console, grid, print_document
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.text import visible_document
 
@@ -53,7 +53,7 @@ def execute(target: KubectlTarget, output: Format, *, try_network: bool) -> int:
         rights = {f"{verb} {kind}": answer for (verb, kind), answer in zip(RIGHTS, allowed, strict=True)}
     facts = Facts(objects=objects, rights=rights)
     found = checks.diagnosis(facts, network_policy(target, facts) if try_network else None)
-    if output is Format.table:
+    if output == "table":
         show(found)
     else:
         print_document({"findings": [finding.to_wire() for finding in found]}, output)
@@ -86,8 +86,7 @@ def may(target: KubectlTarget, verb: str, kind: str) -> bool:
 
 def show(found: list[Finding]) -> None:
     """Prints the findings, a row each, with the next step below."""
-    table = plain_table()
-    columns(table, ("CHECK", "STATE", "FINDING"), wrap=("FINDING",))
+    rows = []
     for finding in visible_document([item.to_wire() for item in found]):
         text = Text(finding["message"])
         if finding.get("nextStep") and finding["state"] != "ok":
@@ -95,5 +94,5 @@ def show(found: list[Finding]) -> None:
         elif finding.get("nextStep"):
             text.append(f" {finding['nextStep']}")
         state = Text(finding["state"], style=COLOURS[finding["state"]])
-        table.add_row(Text(finding["check"]), state, text)
-    console().print(table)
+        rows.append((finding["check"], state, text))
+    console().print(grid(("CHECK", "STATE", "FINDING"), rows, wrap=("FINDING",)))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tacho_cli.figures.digits import estimate, measured
 from tacho_cli.figures.messages import headline, notes, sentences
 from tacho_cli.figures.read import MeasurementView, flags_of
-from tacho_cli.output import columns, plain_table, spelled
+from tacho_cli.output import grid, spelled
 from tacho_contract.measurement import CurvePoint
 
 NONE = "-"
@@ -57,30 +56,15 @@ def show_figures(
     """``picture``: the curve as text. ``shown_message``: text that is already on the screen."""
     screen.print(Text(f"Measured: {headline(found)}", style="bold"))
     if rows := sentences(found):
-        screen.print(_sentences([(what, spelled(screen.encoding, content)) for what, content in rows]))
+        said = [(what, spelled(screen.encoding, content)) for what, content in rows]
+        screen.print(grid(("", ""), said, wrap=("",)))
     if picture:
         screen.print()
         screen.print(Text(picture, no_wrap=True, overflow="crop"))
     if found.points:
         screen.print()
-        screen.print(_levels(screen, found))
+        headings, levels = table(found)
+        cells = ([spelled(screen.encoding, cell) for cell in row] for row in levels)
+        screen.print(grid(headings, cells, right=set(headings) - {"FLAGS", "SLO"}, wrap=("FLAGS",)))
     for line in notes(found, shown_message):
         screen.print(Text(spelled(screen.encoding, line)))
-
-
-def _sentences(rows: list[tuple[str, str]]) -> Table:
-    grid = plain_table()
-    grid.show_header = False
-    columns(grid, ("", ""), wrap=("",))
-    for what, content in rows:
-        grid.add_row(Text(what), Text(content))
-    return grid
-
-
-def _levels(screen: Console, found: MeasurementView) -> Table:
-    headings, rows = table(found)
-    grid = plain_table()
-    columns(grid, headings, right=set(headings) - {"FLAGS", "SLO"}, wrap=("FLAGS",))
-    for row in rows:
-        grid.add_row(*(Text(spelled(screen.encoding, cell)) for cell in row))
-    return grid

@@ -11,12 +11,7 @@ from tacho_cli.figures.chart import Axis, label, round_step
 from tacho_cli.figures.panels import Mark, Panel, panels
 from tacho_cli.figures.read import MeasurementView
 
-BLANK, LAST = 0x2800, 0x28FF
-"""First and last braille character: two dots per row, four rows; the offset from the first one encodes the
-dots as bits."""
-DOT_ROWS = (0x09, 0x12, 0x24, 0xC0)
-"""Bits of both dots of a row."""
-MARKS = {"●": "*", "○": "o", "◆": "#"}
+MEASURED, PROVISIONAL, CAPACITY = "●○◆"
 FRAME_COLUMNS = 13 + len("|-> (tok/s)")
 """Width outside the canvas: tick labels on the left, the axis label on the right."""
 TICK_COLUMNS = 10
@@ -24,18 +19,14 @@ TICK_COLUMNS = 10
 NARROWEST, WIDEST = 3, 8
 """Ticks on the lower axis."""
 ROWS = 12
-MEASURED, PROVISIONAL, CAPACITY = MARKS
-BEYOND_ASCII = "".join([*MARKS, "\u2801"])
-"""Characters of the charts that are not ASCII; a terminal that cannot encode them gets the ASCII version."""
 
 
-def plot(found: MeasurementView, columns: int, *, ascii_only: bool = False) -> str:
+def plot(found: MeasurementView, columns: int) -> str:
     """Text charts, one per latency metric: latency (y) against throughput (x). "" where no level was
     measured."""
     ticks = min(WIDEST, max(NARROWEST, (columns - FRAME_COLUMNS) // TICK_COLUMNS))
     drawn = panels(found, x_ticks=ticks, y_ticks=4)
-    picture = "\n\n".join([*(_drawn(panel, ticks) for panel in drawn), *_legend(drawn)])
-    return in_ascii(picture) if ascii_only else picture
+    return "\n\n".join([*(_drawn(panel, ticks) for panel in drawn), *_legend(drawn)])
 
 
 def _drawn(panel: Panel, ticks: int) -> str:
@@ -121,17 +112,3 @@ def _numbers(
                 taken |= wanted
                 yield start, line, words
                 break
-
-
-def in_ascii(picture: str) -> str:
-    """The same chart in ASCII; each line keeps its length."""
-    return "".join(map(_letter, picture))
-
-
-def _letter(cell: str) -> str:
-    if not BLANK <= ord(cell) <= LAST:
-        return MARKS.get(cell, cell)
-    dots = ord(cell) - BLANK
-    if not dots:
-        return " "
-    return "-" if dots in DOT_ROWS else "."

@@ -60,7 +60,7 @@ def execute(target: KubectlTarget, name: str, *, tail: int, watch: bool, output:
     if not chosen:
         raise CommandError(f"{name} has no pods; tacho status {name} has the reason")
     found = [_read(target, pod, container, engine, tail) for pod, container in chosen]
-    if output is not Format.table:
+    if output != "table":
         print_document({"logs": [item.to_wire() for item in found]}, output)
         return ExitCode.OK
     for item in found:

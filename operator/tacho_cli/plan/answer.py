@@ -36,7 +36,7 @@ class PlanOptions:
     context: str = ""
     kubeconfig: str = ""
     namespace: str = ""
-    output: Format = Format.table
+    output: Format = "table"
 
 
 def answer(options: PlanOptions) -> int:
@@ -54,7 +54,7 @@ def answer(options: PlanOptions) -> int:
     try:
         facts = inspect_model(resource, claims)
     except CommandError as error:
-        if error.failure and options.output is not Format.table:
+        if error.failure and options.output != "table":
             print_document(_document(error.failure, {}), options.output)
         raise
     plan = plan_model(
@@ -76,7 +76,7 @@ def _target(options: PlanOptions, resource: LLMDeployment) -> KubectlTarget | No
 
 
 def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: Format) -> int:
-    if output is Format.table:
+    if output == "table":
         budget = probe_budget(resource.spec, plan)
         plan_screen.show_plan(resource.metadata.name, plan, found.source, budget)
     else:
@@ -89,7 +89,7 @@ def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: 
 
 
 def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output: Format) -> int:
-    if output is Format.table:
+    if output == "table":
         plan_screen.show_refusal(resource.metadata.name, plan, found.source)
     else:
         print_document(_document(plan.failure, failure_status(plan).to_wire()), output)

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tacho_cli.output import columns, console, encodes, plain_table
+from tacho_cli.output import console, grid
 from tacho_contract.units import GIB, counted, gib
 from tacho_operator.core.planner.messages import within
 from tacho_operator.core.planner.probe_budget import ProbeBudget
 from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
 
 BAR_CELLS = 40
-BAR, ASCII_BAR = ("█", "·"), ("#", ".")
+BAR, FREE = "█", "·"
 """Characters of used and of free memory in a bar."""
 METHOD_CELLS = len("compressed-tensors,")
 COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
@@ -54,13 +54,8 @@ def _choice(plan: ModelPlan, probe: ProbeBudget | None) -> Table:
         "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
         "model": f"{counted(plan.files.file_count, 'file')}, {gib(plan.files.total_bytes)}",
     }
-    table = plain_table()
-    table.show_header = False
-    columns(table, ("", ""), wrap=("",))
     measured = {"probe": f"{probe.seconds} s. {probe.message}"} if probe else {}
-    for name, value in (rows | _speed(plan) | measured).items():
-        table.add_row(name, Text(value))
-    return table
+    return grid(("", ""), (rows | _speed(plan) | measured).items(), wrap=("",))
 
 
 def _speed(plan: ModelPlan) -> dict[str, str]:
@@ -112,31 +107,30 @@ def _show_memory(screen: Console, plan: ModelPlan | PlanFailure) -> None:
     """Nothing where no memory is predicted."""
     if plan.predicted.total_bytes:
         screen.print()
-        screen.print(_memory(plan, ascii_only=not encodes(screen.encoding, "".join(BAR))))
+        screen.print(_memory(plan))
 
 
-def _memory(plan: ModelPlan | PlanFailure, *, ascii_only: bool) -> Table:
+def _memory(plan: ModelPlan | PlanFailure) -> Table:
     """Memory bars on one scale, the total memory: each part begins where the one before it ends."""
     found = plan.predicted
     whole = max(plan.gpu_memory_bytes, found.budget_bytes or 0, found.total_bytes or 0)
     where = "of the most loaded GPU" if plan.gpu_count else "of the host process"
-    table = plain_table(title=f"Memory {where} (predicted)")
-    columns(table, ("PART", "GIB", "SHARE", ""), right=("GIB", "SHARE"))
-    mark, blank = ASCII_BAR if ascii_only else BAR
-    before = 0
+    rows, before = [], 0
     for name, size in memory_rows(found, whole):
         start, end = (round(BAR_CELLS * edge / whole) for edge in (before, before + size))
         bar = Text(" " * min(start, BAR_CELLS - 1))
         if name == "free":
-            bar.append(blank * (end - start), style="dim")
+            bar.append(FREE * (end - start), style="dim")
         else:
-            bar.append(mark * max(1, end - start), style=COLOURS.get(name, "cyan"))
-        table.add_row(*_sizes(name, size, whole), bar)
+            bar.append(BAR * max(1, end - start), style=COLOURS.get(name, "cyan"))
+        rows.append((*_sizes(name, size, whole), bar))
         before += size
     if found.budget_bytes is not None:
-        table.add_row(*_sizes("budget", found.budget_bytes, whole), "", style="bold")
+        rows.append(_sizes("budget", found.budget_bytes, whole, "bold"))
     if plan.gpu_count and plan.gpu_memory_bytes:
-        table.add_row(*_sizes("GPU", plan.gpu_memory_bytes, whole), "", style="bold")
+        rows.append(_sizes("GPU", plan.gpu_memory_bytes, whole, "bold"))
+    title = f"Memory {where} (predicted)"
+    table = grid(("PART", "GIB", "SHARE", ""), rows, right=("GIB", "SHARE"), title=title)
     if found.kv_cache_tokens is not None:
         times = f", {found.max_concurrency:.1f} x {plan.max_model_len}" if found.max_concurrency else ""
         table.caption = f"The KV cache holds {found.kv_cache_tokens} tokens{times} (predicted)."
@@ -144,8 +138,9 @@ def _memory(plan: ModelPlan | PlanFailure, *, ascii_only: bool) -> Table:
     return table
 
 
-def _sizes(name: str, size_bytes: int, whole_bytes: int) -> tuple[str, str, str]:
-    return name, f"{size_bytes / GIB:.2f}", f"{100 * size_bytes / whole_bytes:.0f} %"
+def _sizes(name: str, size_bytes: int, whole_bytes: int, style: str = "") -> tuple[Text, ...]:
+    cells = (name, f"{size_bytes / GIB:.2f}", f"{100 * size_bytes / whole_bytes:.0f} %")
+    return tuple(Text(cell, style=style) for cell in cells)
 
 
 def _show_alternatives(screen: Console, alternatives: Iterable[PlanAlternative]) -> None:
@@ -153,15 +148,16 @@ def _show_alternatives(screen: Console, alternatives: Iterable[PlanAlternative])
     found = merged(sorted(alternatives, key=lambda item: not item.fits))
     if not found:
         return
-    table = plain_table(title="Alternatives (tok/s of one stream, expected)")
-    headings = ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT")
-    columns(table, headings, right=("TOK/S",), wrap=("QUANT", "WHY NOT"))
-    table.columns[1].max_width = METHOD_CELLS
+    rows = []
     for item in found:
         why = f"{item.reason}: {item.message}" if item.message else item.reason
         fits = Text("yes", style="green") if item.fits else Text("no", style="red")
         rate = _rate(item.expected_decode_tokens_per_second)
-        table.add_row(item.engine, Text(item.method), item.product, fits, rate, Text(why))
+        rows.append((item.engine, item.method, item.product, fits, rate, why))
+    headings = ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT")
+    title = "Alternatives (tok/s of one stream, expected)"
+    table = grid(headings, rows, right=("TOK/S",), wrap=("QUANT", "WHY NOT"), title=title)
+    table.columns[1].max_width = METHOD_CELLS
     screen.print()
     screen.print(table)
 

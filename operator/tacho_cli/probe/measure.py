@@ -43,7 +43,7 @@ class ProbeOptions:
     concurrency: int | None = None
     levels: str = ""
     api_key_env: str = ""
-    output: FigureFormat = FigureFormat.table
+    output: FigureFormat = "table"
 
 
 def execute(options: ProbeOptions) -> int:

@@ -30,7 +30,7 @@ class ReprobeRequest:
     name: str
     target: KubectlTarget
     disrupt: bool = False
-    output: FigureFormat = FigureFormat.table
+    output: FigureFormat = "table"
 
 
 def execute(request: ReprobeRequest) -> int:

@@ -13,9 +13,9 @@ from tacho_operator.core.types import Manifest
 def show(entry: Manifest, found: MeasurementView, title: str, output: FigureFormat) -> None:
     """Prints a measurement. ``entry``: in the form of ``status.measurements``; ``found``: the same as
     numbers."""
-    if output in (FigureFormat.json, FigureFormat.yaml):
+    if output in ("json", "yaml"):
         print_document(entry, output)
-    elif output is FigureFormat.html:
+    elif output == "html":
         write_page(measurement_page(title, [found]))
     else:
         screen = console()

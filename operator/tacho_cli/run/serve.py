@@ -41,7 +41,7 @@ class RunOptions:
     name: str = ""
     claims: tuple[str, ...] = ()
     once: bool = False
-    output: Format = Format.table
+    output: Format = "table"
     host: str = "127.0.0.1"
     port: int | None = None
     report_port: int = RUNTIME_PORT
@@ -117,7 +117,7 @@ async def _serve(order: RunOptions, raw: Manifest, setup: LocalSetup, plan: Mode
 
 
 def _print(raw: Manifest, status: Manifest, output: Format) -> None:
-    if output is Format.table:
+    if output == "table":
         show_status(raw, status)
         return
     metadata = {key: raw["metadata"][key] for key in ("name", "namespace")}

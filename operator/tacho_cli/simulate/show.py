@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from rich.console import Console
-from rich.text import Text
 
 from tacho_cli.figures.page import raw, render
-from tacho_cli.output import Format, TraceFormat, columns, console, plain_table, print_document
+from tacho_cli.output import TraceFormat, console, grid, print_document, write_page
 from tacho_cli.simulate import charts, table
 from tacho_cli.simulate.document import decision_rows, document, run_rows
 from tacho_cli.simulate.messages import headline, settings, verdict
@@ -49,37 +46,24 @@ def _title(run: PolicyRun) -> str:
 
 def show(report: SimulationReport, output: TraceFormat, *, decided: bool = False) -> None:
     """``decided``: also print every replica change; in CSV the changes replace the runs."""
-    if output is TraceFormat.json:
-        print_document(document(report), Format.json)
-    elif output is TraceFormat.csv:
-        _write(decision_rows(report) if decided else run_rows(report))
-    elif output is TraceFormat.html:
-        _write(page(report))
+    if output == "json":
+        print_document(document(report), "json")
+    elif output == "csv":
+        write_page(decision_rows(report) if decided else run_rows(report))
+    elif output == "html":
+        write_page(page(report))
     else:
         _screen(console(), report, decided=decided)
-
-
-def _write(text: str) -> None:
-    """Writes UTF-8 bytes, so output is identical on every machine."""
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.flush()
 
 
 def _screen(screen: Console, report: SimulationReport, *, decided: bool) -> None:
     screen.print(headline(report), highlight=False, markup=False, soft_wrap=True)
     headings, rows = table.narrow(report)
-    runs = plain_table()
-    left = {"POLICY", *report.varied}
+    figures = set(headings) - {"POLICY", *report.varied}
     # Headings wrap on narrow terminals; cells are never cut.
-    columns(runs, headings, right=set(headings) - left, wrap=set(headings) - left)
-    for row in rows:
-        runs.add_row(*map(Text, row))
-    screen.print(runs)
+    screen.print(grid(headings, rows, right=figures, wrap=figures))
     for run in report.runs if decided else ():
-        log = plain_table(f"{run.name}: {len(run.result.decisions)} changes")
+        title = f"{run.name}: {len(run.result.decisions)} changes"
         headings, rows = table.decisions(run, len(run.result.decisions))
-        columns(log, headings, right={"TIME", "FROM", "TO"}, wrap={"REASON"})
-        for row in rows:
-            log.add_row(*map(Text, row))
         screen.print()
-        screen.print(log)
+        screen.print(grid(headings, rows, right={"TIME", "FROM", "TO"}, wrap={"REASON"}, title=title))

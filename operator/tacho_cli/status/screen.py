@@ -11,16 +11,7 @@ from rich.text import Text
 
 from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.figures.table import show_figures
-from tacho_cli.output import (
-    StatusFormat,
-    columns,
-    console,
-    encodes,
-    plain_table,
-    print_document,
-    table_of,
-    write_page,
-)
+from tacho_cli.output import StatusFormat, console, grid, print_document, table_of, write_page
 from tacho_cli.status.rows import document, document_of, resource_name, row
 from tacho_contract.codec import from_dict
 from tacho_contract.launch import ServiceLevel
@@ -43,7 +34,9 @@ def show_status(
     screen.print(table_of([row({**raw, "status": status}, wide=wide)]))
     if whole:
         screen.print()
-        screen.print(_conditions(status))
+        shown = ("type", "status", "reason", "message")
+        rows = ([item.get(key, "") for key in shown] for item in status.get("conditions") or ())
+        screen.print(grid(("CONDITION", "STATUS", "REASON", "MESSAGE"), rows, wrap=("MESSAGE",)))
         if budget := _probe_budget(status):
             screen.print()
             screen.print(Text(budget))
@@ -53,7 +46,11 @@ def show_status(
     show_scaling(screen, status)
     for found in current_measurements(raw, status):
         screen.print()
-        picture = _picture(screen, found) if plotted else ""
+        picture = ""
+        if plotted:
+            from tacho_cli.figures.terminal import plot  # with a library that few ask for
+
+            picture = plot(found, screen.width)
         message = (
             " ".join(item.get("message", "") for item in status.get("conditions") or ()) if whole else ""
         )
@@ -65,12 +62,6 @@ def _probe_budget(status: Manifest) -> str:
     plan = status.get("plan") or {}
     seconds, why = plan.get("probeBudgetSeconds"), plan.get("probeBudgetMessage", "")
     return f"Probe: {seconds} s. {why}" if seconds else ""
-
-
-def _picture(screen: Console, found: MeasurementView) -> str:
-    from tacho_cli.figures.terminal import BEYOND_ASCII, plot  # with a library that few ask for
-
-    return plot(found, screen.width, ascii_only=not encodes(screen.encoding, BEYOND_ASCII))
 
 
 def current_measurements(raw: Manifest, status: Manifest) -> list[MeasurementView]:
@@ -97,14 +88,6 @@ def remarks(status: Manifest) -> list[str]:
         for item in status.get("conditions") or ()
         if item["type"] in ("Ready", "Measured", "ScalingActive", "AbleToScale") and item["status"] != "True"
     ]
-
-
-def _conditions(status: Manifest) -> Table:
-    table = plain_table()
-    columns(table, ("CONDITION", "STATUS", "REASON", "MESSAGE"), wrap=("MESSAGE",))
-    for item in status.get("conditions") or ():
-        table.add_row(item["type"], item["status"], item["reason"], Text(item.get("message", "")))
-    return table
 
 
 def service_level(raw: Manifest) -> ServiceLevel:
@@ -151,32 +134,31 @@ def _attained(found: Manifest) -> str:
 
 
 def _changes(decisions: list[Manifest]) -> Table:
-    table = plain_table()
-    columns(table, ("CHANGED", "FROM", "TO", "WHY"), wrap=("WHY",))
+    rows = []
     for item in decisions:
         replicas = (str(item.get(key, 0)) for key in ("fromReplicas", "toReplicas"))
         why = f"{'Recommended: ' if item.get('mode') else ''}{item.get('reason', '')}"
-        table.add_row(item.get("time", ""), *replicas, Text(why))
-    return table
+        rows.append((item.get("time", ""), *replicas, why))
+    return grid(("CHANGED", "FROM", "TO", "WHY"), rows, wrap=("WHY",))
 
 
 def show(
     resources: Sequence[Manifest], output: StatusFormat, *, one: bool, plotted: bool, everywhere: bool
 ) -> None:
     """Prints resources as the API server has them. ``one``: the resource was named, and is shown whole."""
-    if output is StatusFormat.name:
+    if output == "name":
         for raw in resources:
             print(resource_name(raw))
-    elif output in (StatusFormat.json, StatusFormat.yaml):
+    elif output in ("json", "yaml"):
         print_document(document(resources[0]) if one else document_of(resources), output)
-    elif one and output is StatusFormat.html:
+    elif one and output == "html":
         from tacho_cli.report.page import deployment_page  # with the templates' library
 
         write_page(deployment_page(resources[0]))
     elif one:
         status = resources[0].get("status") or {}
-        show_status(resources[0], status, whole=True, plotted=plotted, wide=output is StatusFormat.wide)
+        show_status(resources[0], status, whole=True, plotted=plotted, wide=output == "wide")
     else:
-        wide = output is StatusFormat.wide
+        wide = output == "wide"
         shown = [{**raw, "status": visible_document(raw.get("status") or {})} for raw in resources]
         console().print(table_of([row(raw, wide=wide, everywhere=everywhere) for raw in shown]))

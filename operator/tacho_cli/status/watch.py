@@ -60,8 +60,8 @@ def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:
     widths: list[int] = []
     while True:
         found = _read(lambda: deployments(target))
-        rows = [row(raw, wide=output is StatusFormat.wide, everywhere=target.everywhere) for raw in found]
-        if not widths and rows and output in (StatusFormat.table, StatusFormat.wide):
+        rows = [row(raw, wide=output == "wide", everywhere=target.everywhere) for raw in found]
+        if not widths and rows and output in ("table", "wide"):
             widths = [max(len(heading), *(cell_len(cells[heading]) for cells in rows)) for heading in rows[0]]
             print(aligned(rows[0], widths))
         for raw, cells in zip(found, rows, strict=True):
@@ -85,9 +85,9 @@ def _read(read: Callable[[], ReadT]) -> ReadT:
 
 
 def _show(raw: Manifest, cells: dict[str, str], output: StatusFormat, widths: list[int]) -> None:
-    if output in (StatusFormat.json, StatusFormat.yaml):
+    if output in ("json", "yaml"):
         print_document(document(raw), output)
-    elif output is StatusFormat.name:
+    elif output == "name":
         print(resource_name(raw), flush=True)
     else:
         print(visible(aligned(cells.values(), widths)), flush=True)

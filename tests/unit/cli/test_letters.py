@@ -14,7 +14,7 @@ import yaml
 
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.main import main
-from tacho_cli.output import FigureFormat, Format, following, never_fail, print_document, spelled
+from tacho_cli.output import Format, following, never_fail, print_document, spelled
 from tacho_cli.probe.show import show
 from tests.unit.cli.commands import manifest
 from tests.unit.cli.figures.measurements import SLO, entry
@@ -58,7 +58,7 @@ def test_status_draws_with_what_there_is(encoding: str, cluster: Path) -> None:
 def test_probe_shows_its_figures(encoding: str) -> None:
     with stdout_in(encoding) as taken:
         never_fail()
-        show(entry(), measurement_view(entry(), SLO), "model 日本", FigureFormat.table)
+        show(entry(), measurement_view(entry(), SLO), "model 日本", "table")
     text = taken.getvalue().decode(encoding)
     assert ("model 日本" if encoding == "utf-8" else "model ??") in text
     assert ("1840 +- 30 tok/s" if encoding == "ascii" else "1840 ± 30 tok/s") in text
@@ -77,11 +77,11 @@ def test_a_document_is_escaped_and_not_changed(encoding: str) -> None:
     document = {"message": "≤ 日本"}
     with stdout_in(encoding) as taken:
         never_fail()
-        print_document(document, Format.yaml)
+        print_document(document, "yaml")
     assert yaml.safe_load(taken.getvalue().decode(encoding)) == document
 
 
-@pytest.mark.parametrize("output", [Format.yaml, Format.json])
+@pytest.mark.parametrize("output", ["yaml", "json"])
 def test_a_document_hides_no_character(output: Format) -> None:
     document = {"message": "a\x1b[2J\x85\u202e\u200bz"}
     with stdout_in("utf-8") as taken:

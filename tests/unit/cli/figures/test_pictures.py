@@ -17,6 +17,7 @@ from tacho_cli.figures.page import measurement_page
 from tacho_cli.figures.panels import panels
 from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.figures.terminal import plot
+from tacho_cli.output import spelled
 from tacho_contract.launch import ServiceLevel
 from tests.properties import examples
 from tests.unit.cli.figures.measurements import SLO, entry, level
@@ -82,7 +83,7 @@ def test_the_terminal(columns: int) -> None:
 
 
 def test_a_terminal_without_unicode() -> None:
-    text = plot(measurement_view(entry(), SLO), 80, ascii_only=True)
+    text = spelled("ascii", plot(measurement_view(entry(), SLO), 80))
     assert text.isascii()
     whole = plot(measurement_view(entry(), SLO), 80).splitlines()
     assert [len(line) for line in text.splitlines()] == [len(line) for line in whole]
