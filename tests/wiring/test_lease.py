@@ -29,6 +29,8 @@ class LeaseServer:
     version: int = 0
     fails: Exception | None = None
     silent: bool = False
+    loses_answer: int = 0
+    """Which write is accepted without an answer."""
     trials: list[ApiError] = field(default_factory=list)
     """What the next trials meet, the first one first."""
 
@@ -60,6 +62,8 @@ class LeaseServer:
         self.version += 1
         metadata = {**manifest["metadata"], "resourceVersion": str(self.version)}
         self.lease = {**copy.deepcopy(manifest), "metadata": metadata}
+        if self.version == self.loses_answer:
+            await asyncio.Event().wait()
         return copy.deepcopy(self.lease)
 
     async def _answer(self) -> None:
@@ -112,6 +116,17 @@ async def test_it_leads_after_the_api_server_took_a_write_and_releases_at_its_en
     await running(one, leads)
     assert holder_of(server.lease) == ""
     assert not one.leads()
+
+
+@pytest.mark.parametrize("write", [1, 2])
+async def test_a_write_under_way_at_the_end_is_released_too(write: int) -> None:
+    server = LeaseServer(loses_answer=write)
+
+    async def accepted(task: asyncio.Task[None]) -> None:
+        await until(lambda: server.version == write)
+
+    await running(elector(server, "a"), accepted)
+    assert holder_of(server.lease) == ""
 
 
 async def test_a_standby_knows_the_leader_and_follows_a_released_or_an_expired_lease() -> None:

@@ -163,13 +163,18 @@ class Elector:
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
     async def _release(self) -> None:
-        """Lets another process lead at once; where that fails, it leads when the Lease has expired."""
-        self._admitted = False
-        if self._lease is None or not self._candidate.leads(monotonic()):
+        """Lets another process lead at once; where that fails, it leads when the Lease has expired.
+
+        The Lease is read anew: a write that was under way may have been accepted without an answer.
+        """
+        self._admitted, place = False, self._place
+        if self._lease is None:
             return
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
-                await self._kube.replace(released(self._lease, self._clock()))
+                found = await self._kube.get("Lease", place.namespace, place.name)
+                if found is not None and holder_of(found) == self._candidate.identity:
+                    await self._kube.replace(released(found, self._clock()))
         except (ApiError, TimeoutError) as error:
             logger.warning("the Lease was not released: %s %s", type(error).__name__, error)
 

@@ -13,6 +13,7 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.model import InspectConfig
+from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.revisions.inspection import (
     CLAIM_RETRY_SECONDS,
@@ -300,6 +301,20 @@ def test_two_revisions_of_one_question_share_the_facts() -> None:
     assert look(world).facts == facts()
     world.change(context={"maxModelLen": 512, "concurrency": 1})
     assert look(world).facts == facts()
+
+
+@pytest.mark.parametrize("ahead", [30.0, 8 * 3600.0])
+def test_a_clock_that_is_ahead_delays_the_next_attempt_for_no_hours(ahead: float) -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(GONE)
+    (pod,) = world.pods("inspect")
+    (container,) = pod["status"]["containerStatuses"]
+    container["state"]["terminated"]["finishedAt"] = format_time(world.now + timedelta(seconds=ahead))
+    wait = look(world).requeue_after_seconds
+    assert wait is not None
+    assert 0 < wait < 120
+    assert look(world, wait + 1).apply
 
 
 def test_an_attempt_of_any_length_is_read() -> None:

@@ -59,7 +59,9 @@ def test_no_note_waits_for_longer_than_its_pause(
     assert read_note(write_note(found, "r", "k"), "r", "k", "asked") is None
     wait = wait_seconds(found, NOW + timedelta(seconds=passed))
     assert (wait is None) == (reason == Reason.MEASUREMENT_FAILED)
-    assert wait is None or 0 <= wait <= backoff_seconds(reason, tries)
+    pause = backoff_seconds(reason, tries)
+    assert wait is None or 0 <= wait <= pause
+    assert not wait or passed >= -pause, "a time that is far ahead is wrong"
 
 
 @given(st.lists(st.tuples(REASONS, st.booleans()), max_size=8))

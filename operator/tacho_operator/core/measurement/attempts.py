@@ -14,6 +14,7 @@ from tacho_contract import codec
 from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core.names import digest
+from tacho_operator.core.pods.timing import pause_left
 
 RETRY_SECONDS = 600.0
 """Delay before the second attempt; doubled before each further one. The cause (no free GPU, a noisy
@@ -99,9 +100,7 @@ def wait_seconds(note: AttemptNote, now: datetime) -> float | None:
     since = parse_time(note.time)
     if note.reason == Reason.MEASUREMENT_FAILED or since is None:
         return None
-    # A clock that was set back is no reason to wait for longer than a whole pause.
-    limit = backoff_seconds(note.reason, note.tries)
-    return min(limit, max(0.0, limit - (now - since).total_seconds()))
+    return pause_left(since, backoff_seconds(note.reason, note.tries), now)
 
 
 ATTEMPTS = 3

@@ -37,7 +37,7 @@ from tacho_operator.core.measurement.due import Cause, due_cause
 from tacho_operator.core.measurement.entry import flags_of
 from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confidence_of, current
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
-from tacho_operator.core.pods.timing import time_left, unreachable, unreachable_message
+from tacho_operator.core.pods.timing import pause_left, time_left, unreachable, unreachable_message
 from tacho_operator.core.pods.view import PodView, references
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.rollout.reading import schedule_timeout_seconds
@@ -263,8 +263,7 @@ def _wait(case: RemeasureInput, why: Cause) -> float | None:
     # What disturbed the first measurement, or started beside it, is given time to end.
     entry = current(case.measurements)
     since = parse_time(entry.observed_time) if entry else None
-    passed = (case.now - since).total_seconds() if since else PROVISIONAL_RETRY_SECONDS
-    return min(PROVISIONAL_RETRY_SECONDS, max(0.0, PROVISIONAL_RETRY_SECONDS - passed))
+    return pause_left(since, PROVISIONAL_RETRY_SECONDS, case.now) if since else 0.0
 
 
 def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Reference, ...]) -> RemeasurePlan:

@@ -78,6 +78,13 @@ def deadline_seconds(
     return min((wait for wait in found if wait is not None), default=None)
 
 
+def pause_left(since: datetime, pause_seconds: float, now: datetime) -> float:
+    """Seconds left of a pause that began at ``since``; 0 when it is over. At most the pause: clocks differ. A
+    time that is ahead by more than the pause is wrong, and is not waited for: it would be for hours."""
+    left = pause_seconds - (now - since).total_seconds()
+    return 0.0 if left > 2 * pause_seconds else min(max(0.0, left), pause_seconds)
+
+
 def time_left(since: datetime, limit_seconds: float, now: datetime) -> float | None:
     """Seconds until just past the limit; None: it has passed. A clock ahead adds one limit at most."""
     left = limit_seconds - (now - since).total_seconds()

@@ -39,6 +39,8 @@ hub."""
 CLAIM_RETRY_SECONDS = 60.0
 """A file that is missing on a claim may be copied there soon, and a retry costs no request to a hub."""
 SCHEDULE_LIMIT_SECONDS = 600.0
+CLOCK_AHEAD_SECONDS = 60.0
+"""A node's clock that is further ahead is wrong: its time would delay the next attempt by hours."""
 ATTEMPT_DIGITS = 9
 """Whoever may edit a pod may write a number that Python does not read."""
 RUNTIME_ATTEMPTS = 6
@@ -371,4 +373,7 @@ def _attempt(pod: PodView) -> int:
 def _ended_at(pod: PodView, now: datetime) -> datetime:
     container = pod.container(names.INSPECT_CONTAINER)
     end = container.terminated if container else None
-    return (end.finished if end else None) or pod.created or now
+    finished = end.finished if end else None
+    if finished is not None and (finished - now).total_seconds() > CLOCK_AHEAD_SECONDS:
+        finished = None
+    return finished or pod.created or now

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from tacho_contract import codec
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
+from tacho_operator.core.pods.timing import pause_left
 from tacho_operator.core.types import Manifest
 
 MIN_READY_SECONDS = 10
@@ -56,11 +57,9 @@ class RollbackRecord:
             return None
 
     def wait_seconds(self, now: datetime) -> float:
-        """Until it may be admitted again; 0 when it may. At most the pause: clocks differ. A record that is
-        ahead by more than another pause has a wrong time, and is not waited for: it would be for hours."""
-        retry = self.retry_time
-        wait_seconds = max(0.0, (retry - now).total_seconds()) if retry else 0.0
-        return 0.0 if wait_seconds > 2 * self.pause_seconds else min(wait_seconds, self.pause_seconds)
+        """Until it may be admitted again; 0 when it may."""
+        begun = parse_time(self.time)
+        return pause_left(begun, self.pause_seconds, now) if begun else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
