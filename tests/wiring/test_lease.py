@@ -78,7 +78,6 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred times as fast as in a cluster."""
     for name in ("REQUESTS_SECONDS", "RELEASE_SECONDS", "TRIAL_PERIOD_SECONDS", "RETRY_SECONDS"):
         monkeypatch.setattr(module, name, getattr(module, name) / 100)
-    monkeypatch.setattr(module, "RENEW_DEADLINE_SECONDS", 0.1)
     monkeypatch.setattr("tacho_operator.core.election.RENEW_DEADLINE_SECONDS", 0.1)
     monkeypatch.setattr("tacho_operator.core.election.LEASE_SECONDS", 0.15)
     monkeypatch.setattr("tacho_operator.core.election.RETRY_SECONDS", 0.02)
@@ -189,7 +188,10 @@ async def test_a_leader_that_reads_of_another_ends_and_leaves_the_lease_alone() 
     assert holder_of(server.lease) == "b"
 
 
-async def test_a_leader_whose_writes_are_refused_for_ever_ends_and_says_why() -> None:
+async def test_a_leader_whose_writes_are_refused_for_ever_ends_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RENEW_DEADLINE_SECONDS", 0.1)
     server = LeaseServer(trials=[Fenced(403, "policy: no pod name")] * 10_000)
     one = elector(server, "a")
 
