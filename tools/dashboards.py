@@ -45,9 +45,14 @@ def one(metric: str, more: str = "", by: str = "") -> str:
     return f"max{f' by ({by})' if by else ''} ({P}{metric}{ONE}{more}}})"
 
 
+def ready_as(how: str = "") -> str:
+    """How many resources have such a condition Ready; without one, 0 rather than nothing."""
+    return f'count({P}condition{ALL},type="Ready"{how}}}) or vector(0)'
+
+
 FLEET = (
-    Graph("Deployments", "short", {"": f'count({P}condition{ALL},type="Ready",status="True"}})'}, True),
-    Graph("Not ready", "short", {"": f'sum({P}condition{ALL},type="Ready",status="False"}})'}, True),
+    Graph("Deployments", "short", {"": ready_as()}, True),
+    Graph("Not ready", "short", {"": ready_as(',status="False",reason!="ScaledToZero"')}, True),
     Graph(
         "GPU seconds per second",
         "short",
@@ -83,8 +88,8 @@ FLEET = (
     Graph("Silence of watches", "s", {"{{kind}}": "max by (kind) (tacho_operator_store_age_seconds)"}),
 )
 DEPLOYMENT = (
-    Graph("Ready", "short", {"{{reason}}": one("condition_reason", ',type="Ready"', "reason")}, True),
-    Graph("Measured", "short", {"{{reason}}": one("condition_reason", ',type="Measured"', "reason")}, True),
+    Graph("Ready", "short", {"{{reason}}": one("condition", ',type="Ready"', "reason")}, True),
+    Graph("Measured", "short", {"{{reason}}": one("condition", ',type="Measured"', "reason")}, True),
     Graph(
         "Output tokens per second of a replica", "short", {"": one("measured_output_tokens_per_second")}, True
     ),

@@ -33,10 +33,11 @@ class Fault:
     labels: str = DEMO
 
 
-def condition(kind: str, reason: str) -> dict[str, tuple[str, str]]:
+def condition(kind: str, reason: str, status: str = "False") -> dict[str, tuple[str, str]]:
+    name = f'tacho_llmdeployment_condition{{{DEMO},type="{kind}",'
     return {
-        f'tacho_llmdeployment_condition{{{DEMO},type="{kind}",status="False"}}': ("0", "1"),
-        f'tacho_llmdeployment_condition_reason{{{DEMO},type="{kind}",reason="{reason}"}}': ("none", "1"),
+        f'{name}status="True",reason="Other"}}': ("1", "none"),
+        f'{name}status="{status}",reason="{reason}"}}': ("none", "1"),
     }
 
 
@@ -62,10 +63,11 @@ FAULTS = {
     "TachoStaleFigure": Fault(condition("Measured", "MeasurementStale"), 59, 61),
     "TachoSLOBurnsFast": Fault(SLO, 42, 48, 5),
     "TachoSLOBurnsSlowly": Fault(SLO, 38, 44, 25),
-    "TachoAtMaxReplicas": Fault(condition("ScalingLimited", "TooManyReplicas"), 14, 16),
+    "TachoAtMaxReplicas": Fault(condition("ScalingLimited", "TooManyReplicas", "True"), 14, 16),
     "TachoPlanRefused": Fault(condition("Planned", "DoesNotFit"), 4, 6),
     "TachoRolloutFellBack": Fault(condition("RolloutAccepted", "RolledBack"), 4, 6),
-    "TachoGPUFault": Fault(condition("Ready", "GPUFault"), -1, 0, 11),
+    # Ready stays True: another replica serves.
+    "TachoGPUFault": Fault({f"tacho_llmdeployment_gpu_fault_nodes{{{DEMO}}}": ("none", "1")}, -1, 0, 11),
 }
 
 

@@ -39,28 +39,35 @@ def test_replicas_that_are_wanted_and_not_there_are_seen() -> None:
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [None] * 3
 
 
-def conditions(metrics: Metrics) -> set[str]:
-    (family,) = (item for item in metrics.registry.collect() if item.name == "tacho_llmdeployment_condition")
-    return {f"{item.labels['type']}={item.labels['status']} {item.value:.0f}" for item in family.samples}
+def samples(metrics: Metrics, name: str) -> dict[str, float]:
+    """Values by the values of the labels."""
+    every = (item for family in metrics.registry.collect() for item in family.samples)
+    return {",".join(item.labels.values()): item.value for item in every if item.name == name}
 
 
-def test_a_condition_has_a_series_for_each_status_while_it_is_there() -> None:
+def test_a_condition_is_one_series_while_it_is_there() -> None:
     metrics = Metrics(CollectorRegistry())
-    now = {"reason": "R", "message": "m", "last_transition_time": "2026-01-01T00:00:00Z"}
+    now = {"reason": "Downloading", "message": "m", "last_transition_time": "2026-01-01T00:00:00Z"}
     ready = Condition(type="Ready", status="False", **now)
     silent = Condition(type="Measured", status="Unknown", **{**now, "reason": "ReportUnreachable"})
     metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready, silent]), desired_replicas=1)
-    of_ready = {"Ready=True 0", "Ready=False 1", "Ready=Unknown 0"}
-    assert conditions(metrics) == of_ready | {"Measured=True 0", "Measured=False 0", "Measured=Unknown 1"}
-    labels = {"namespace": "ml", "name": "demo"}
-    name = "tacho_llmdeployment_report_unreachable"
-    assert metrics.registry.get_sample_value(name, labels) == 1
+    name = "tacho_llmdeployment_condition"
+    of_ready = {"ml,demo,Ready,False,Downloading": 1}
+    assert samples(metrics, name) == {**of_ready, "ml,demo,Measured,Unknown,ReportUnreachable": 1}
     metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready]), desired_replicas=1)
-    assert conditions(metrics) == of_ready
-    assert metrics.registry.get_sample_value(name, labels) == 0
+    assert samples(metrics, name) == of_ready
+    made_up = ready.model_copy(update={"reason": "MadeUpByAPod17"})
+    metrics.observe(KEY, LLMDeploymentStatus(conditions=[made_up]), desired_replicas=1)
+    assert samples(metrics, name) == {"ml,demo,Ready,False,Other": 1}
     metrics.forget(KEY)
-    assert conditions(metrics) == set()
-    assert metrics.registry.get_sample_value(name, labels) is None
+    assert samples(metrics, name) == {}
+
+
+def test_gpu_faults_have_a_series_while_there_are_some() -> None:
+    metrics = Metrics(CollectorRegistry())
+    for nodes, shown in ((2, {"ml,demo": 2}), (0, {})):
+        metrics.observe(KEY, LLMDeploymentStatus(), desired_replicas=1, gpu_fault_nodes=nodes)
+        assert samples(metrics, "tacho_llmdeployment_gpu_fault_nodes") == shown
 
 
 def measured(*, flags: tuple[str, ...] = (), state: str = "Complete", **summary: str) -> LLMDeploymentStatus:
@@ -188,30 +195,14 @@ def test_a_counter_that_restarts_says_so() -> None:
             assert RESTARTS in family.documentation, family.name
 
 
-def test_reasons_and_phases_have_a_series_while_status_has_them() -> None:
+def test_phases_have_a_series_while_status_has_them() -> None:
     metrics = Metrics(CollectorRegistry())
-    now = {"message": "m", "last_transition_time": "2026-01-01T00:00:00Z"}
-    planned = Condition(type="Planned", status="False", reason="DoesNotFit", **now)
-    startup = Startup(download_seconds=12, total_seconds=40)
-    status = LLMDeploymentStatus(conditions=[planned], startup=startup)
+    status = LLMDeploymentStatus(startup=Startup(download_seconds=12, total_seconds=40))
     metrics.observe(KEY, status, desired_replicas=1)
-
-    def samples(name: str) -> dict[str, float]:
-        found = (
-            item for family in metrics.registry.collect() for item in family.samples if item.name == name
-        )
-        return {",".join(item.labels.values()): item.value for item in found}
-
-    assert samples("tacho_llmdeployment_condition_reason") == {"ml,demo,Planned,DoesNotFit": 1}
-    made_up = planned.model_copy(update={"reason": "MadeUpByAPod17"})
-    again = status.model_copy(update={"conditions": [made_up]})
-    metrics.observe(KEY, again, desired_replicas=1)
-    assert samples("tacho_llmdeployment_condition_reason") == {"ml,demo,Planned,Other": 1}
-    phases = {"ml,demo,download": 12, "ml,demo,total": 40}
-    assert samples("tacho_llmdeployment_startup_seconds") == phases
+    name = "tacho_llmdeployment_startup_seconds"
+    assert samples(metrics, name) == {"ml,demo,download": 12, "ml,demo,total": 40}
     metrics.forget(KEY)
-    assert samples("tacho_llmdeployment_condition_reason") == {}
-    assert samples("tacho_llmdeployment_startup_seconds") == {}
+    assert samples(metrics, name) == {}
 
 
 def test_gpu_time_is_counted_by_use_and_ends_with_the_last_resource_of_a_namespace() -> None:
@@ -247,6 +238,8 @@ def test_users_who_change_currencies_and_products_make_few_series() -> None:
         gpu_time.observe(KEY, GpuHolding(1, f"gpu-{index}", price, (("a", "serving"),)))
         gpu_time.add(lambda _: {})
     found = [item for family in registry.collect() for item in family.samples]
-    assert len(found) == 2 * (KINDS_LIMIT + 1)
+    costs = {item.labels["currency"] for item in found if "cost" in item.name}
+    assert costs == {f"C{index:02}" for index in range(KINDS_LIMIT)}, "currencies are never mixed"
+    assert len(found) == 2 * KINDS_LIMIT + 1
     seconds = [item.value for item in found if item.name == "tacho_namespace_gpu_seconds_total"]
     assert sum(seconds) == 99

@@ -70,6 +70,7 @@ def decide(
             *reconcile_plan.markers.events,
         ),
         cut_requests=reconcile_plan.cut.requests,
+        gpu_fault_nodes=len(reconcile_plan.markers.faulty),
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
         asks=reconcile_plan.planning.asks,
         awaits_probe_turn=reconcile_plan.measuring.remeasure.queued,
@@ -148,9 +149,10 @@ def _node_markers(
     )
     return mark_nodes(
         name,
-        (*servers, *views(observed.pods, names.ROLE_PROBE)) if heeded else (),
+        (*servers, *views(observed.pods, names.ROLE_PROBE)),
         views(observed.pods, names.ROLE_AVOID),
         observed.nodes,
+        heeded=heeded,
         refused={item.name for item in observed.refusals if item.role == names.ROLE_AVOID},
         now=now,
     )

@@ -251,6 +251,8 @@ class ReconcileDecision:
     events: tuple[ResourceEvent, ...] = ()
     cut_requests: int = 0
     """Requests that pods have cut, as its events say."""
+    gpu_fault_nodes: int = 0
+    """Nodes on which a GPU fault ended an engine lately."""
     requeue_after_seconds: float | None = None
     asks: PlanInputs | None = None
     """The plan that the decision lacks. It counts until a decision is made with that plan."""

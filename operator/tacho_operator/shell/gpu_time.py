@@ -17,14 +17,18 @@ from tacho_operator.shell.workqueue import Key
 Idle = Callable[[Key], Mapping[str, bool]]
 """Whether each sampled pod of a resource has no request, by uid."""
 KINDS_LIMIT = 16
-"""GPU products, or currencies, that a namespace has series of. Its users choose both: more are OTHER."""
+"""GPU products, or currencies, that a namespace has series of. Its users choose both."""
 OTHER = "other"
 
 
 class Totals:
-    """Sums by namespace, by GPU product or currency, and by use."""
+    """Sums by namespace, by GPU product or currency, and by use.
 
-    def __init__(self) -> None:
+    ``rest``: the name of all kinds above KINDS_LIMIT; None: they are not counted, as they have no sum.
+    """
+
+    def __init__(self, rest: str | None) -> None:
+        self._rest = rest
         self._sums: dict[tuple[str, str, Use], float] = {}
         self._kinds: dict[str, set[str]] = {}
 
@@ -34,7 +38,9 @@ class Totals:
             return
         kinds = self._kinds.setdefault(namespace, set())
         if kind not in kinds and len(kinds) >= KINDS_LIMIT:
-            kind = OTHER
+            if self._rest is None:
+                return
+            kind = self._rest
         kinds.add(kind)
         for use, value in found.items():
             place = (namespace, kind, use)
@@ -58,7 +64,7 @@ class GpuTime:
         self._clock = clock
         self._held: dict[Key, GpuHolding] = {}
         self._last: float | None = None
-        self._seconds, self._cost = Totals(), Totals()
+        self._seconds, self._cost = Totals(OTHER), Totals(None)
         series = partial(ResourceSeries, registry, family=CounterMetricFamily)
         series(
             "tacho_namespace_gpu_seconds",

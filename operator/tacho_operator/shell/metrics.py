@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 LOGGED_LIMIT = 1000
 """Unreadable objects whose log line is not repeated."""
-CONDITION_STATUSES = ("True", "False", "Unknown")
 REPLICA_STATES = ("desired", "current", "ready")
 KNOWN_REASONS = frozenset(map(str, (*Reason, *FailureClass)))
 OTHER_REASON = "Other"
@@ -51,8 +50,7 @@ class ShownStatus(NamedTuple):
     """Type, status and reason of each condition."""
     replicas: tuple[int, int, int]
     """Replica counts, in the order of REPLICA_STATES."""
-    silent: bool
-    """A pod runs and does not answer."""
+    gpu_fault_nodes: int
     startup: tuple[float | None, ...] | None
     """Seconds of the latest start of a pod, in the order of STARTUP_PHASES."""
 
@@ -132,28 +130,21 @@ class Metrics:
         self.gpu_time = GpuTime(registry)
 
     def _register_status_gauges(self, registry: CollectorRegistry) -> None:
-        unreachable = (
-            "report_unreachable",
-            "1 while a pod runs and does not answer the operator, so that what it measured is not known.",
-            lambda item: float(item.silent),
+        faults = (
+            "gpu_fault_nodes",
+            "Nodes on which a GPU fault ended an engine of the resource in the last 30 minutes.",
+            lambda item: item.gpu_fault_nodes or None,
         )
-        self._shown: KnownFigures[ShownStatus] = KnownFigures(registry, SCALING_PREFIX, [unreachable])
+        self._shown: KnownFigures[ShownStatus] = KnownFigures(registry, SCALING_PREFIX, [faults])
         ResourceSeries(
             registry,
             "tacho_llmdeployment_condition",
-            "1 for the status each condition has.",
-            [*LABELS, "type", "status"],
+            "1 for the status and the reason that each condition has.",
+            [*LABELS, "type", "status", "reason"],
             self._conditions,
         )
         ResourceSeries(
             registry, "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], self._replicas
-        )
-        ResourceSeries(
-            registry,
-            "tacho_llmdeployment_condition_reason",
-            "1 for the reason each condition has.",
-            [*LABELS, "type", "reason"],
-            self._reasons,
         )
         ResourceSeries(
             registry,
@@ -165,14 +156,8 @@ class Metrics:
 
     def _conditions(self) -> Iterator[SeriesValue]:
         for key, item in self._shown.items():
-            for kind, current, _ in item.conditions:
-                for value in CONDITION_STATUSES:
-                    yield (*key, kind, value), float(value == current)
-
-    def _reasons(self) -> Iterator[SeriesValue]:
-        for key, item in self._shown.items():
-            for kind, _, reason in item.conditions:
-                yield (*key, kind, reason), 1.0
+            for condition in item.conditions:
+                yield (*key, *condition), 1.0
 
     def _startups(self) -> Iterator[SeriesValue]:
         for key, item in self._shown.items():
@@ -222,7 +207,9 @@ class Metrics:
         finally:
             self.duration.observe(time.perf_counter() - started)
 
-    def observe(self, key: Key, status: LLMDeploymentStatus, *, desired_replicas: int) -> None:
+    def observe(
+        self, key: Key, status: LLMDeploymentStatus, *, desired_replicas: int, gpu_fault_nodes: int = 0
+    ) -> None:
         """Updates the series of one resource from its status. An unmeasured, provisional or stale value has
         no series."""
         self._shown.known[key] = ShownStatus(
@@ -230,7 +217,7 @@ class Metrics:
                 (intern(item.type), intern(item.status), _known(item.reason)) for item in status.conditions
             ),
             replicas=(desired_replicas, status.replicas or 0, status.ready_replicas or 0),
-            silent=any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions),
+            gpu_fault_nodes=gpu_fault_nodes,
             startup=_startup(status.startup),
         )
         self.measured.observe(key, status)

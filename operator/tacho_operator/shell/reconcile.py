@@ -162,7 +162,12 @@ class Reconciler:
             self._children[key] = _existing(observed, desired, kube.applied)
         self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
         status = decision.status or observed.resource.status
-        self._metrics.observe(key, status, desired_replicas=desired_replicas(observed))
+        self._metrics.observe(
+            key,
+            status,
+            desired_replicas=desired_replicas(observed),
+            gpu_fault_nodes=decision.gpu_fault_nodes,
+        )
         self._metrics.gpu_time.observe(key, holding_of(observed, status, self._config))
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
             self._logged_reasons[key] = decision.reason

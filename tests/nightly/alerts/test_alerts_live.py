@@ -174,6 +174,8 @@ def test_a_gpu_fault(watched: Watched, kubelet: Kubelet) -> None:
     watched.await_alert("TachoGPUFault", fires=True)
     replaced(watched.cluster, kubelet, pod)
     kubelet.serve()
+    for marker in kubelet.pods("avoid"):
+        watched.cluster.kubectl("delete", "pod", "-n", MODELS, marker["metadata"]["name"])
     watched.await_alert("TachoGPUFault", fires=False)
 
 

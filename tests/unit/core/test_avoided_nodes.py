@@ -74,6 +74,18 @@ def test_a_gpu_fault_marks_its_node_once_and_restarts_nothing() -> None:
     assert found.status["replicas"] == 1, "a marker serves nothing"
 
 
+def test_the_fault_of_one_replica_is_counted_while_another_serves_until_pod_and_marker_are_gone() -> None:
+    found = World(changed(GPU_SPEC, replicas=2))
+    found.come_up()
+    assert found.reconcile(1).gpu_fault_nodes == 0
+    crash_in(found, fault())
+    assert found.reconcile(1).gpu_fault_nodes == 1
+    assert found.brief("Ready")[0] == "True"
+    found.pods("server")[0]["status"] = found.pods("server")[1]["status"]
+    assert found.reconcile(1).gpu_fault_nodes == 1, "the marker still tells of it"
+    assert found.reconcile(AVOID_SECONDS + 1).gpu_fault_nodes == 0
+
+
 def test_a_marker_ends_and_a_fault_that_recurs_sets_it_anew() -> None:
     found = world()
     crash_in(found, fault())
@@ -106,7 +118,7 @@ def test_pods_of_earlier_versions_have_no_marker_as_they_would_not_heed_it() -> 
         if kind == "ControllerRevision":
             del item["data"]["podTemplate"]["spec"]["affinity"]
     crash_in(found, fault())
-    found.reconcile(1)
+    assert found.reconcile(1).gpu_fault_nodes == 1
     assert not found.pods("avoid")
     assert not avoided(found)
 

@@ -54,6 +54,8 @@ class NodeMarkers:
     """Nodes that get a marker now."""
     expired: tuple[Reference, ...] = ()
     events: tuple[ResourceEvent, ...] = ()
+    faulty: frozenset[str] = frozenset()
+    """Nodes of the last AVOID_SECONDS' GPU faults, those that no pod would avoid too."""
 
 
 def mark_nodes(
@@ -62,28 +64,33 @@ def mark_nodes(
     markers: Sequence[PodView],
     nodes: Iterable[NodeFacts] | None,
     *,
+    heeded: bool = True,
     refused: Collection[str] = (),
     now: datetime,
 ) -> NodeMarkers:
     """A marker for each node with a GPU fault of the last AVOID_SECONDS.
 
-    ``engines``: server and probe pods. ``refused``: names of markers that the API server refused.
+    ``engines``: server and probe pods. ``heeded``: new pods avoid marked nodes, else no node is marked.
+    ``refused``: names of markers that the API server refused.
     """
     marked = {pod.name for pod in markers}
     usable = None if nodes is None else {item.name for item in nodes if item.ready and not item.unschedulable}
     faulty: dict[str, PodView] = {}
     for pod in engines:
-        if _has_fault(pod, now) and (usable is None or pod.node in usable):
+        if _has_fault(pod, now):
             faulty.setdefault(pod.node, pod)
     new = {
         node: pod
         for node, pod in faulty.items()
-        if names.marker_pod_name(name, node) not in (*marked, *refused)
+        if heeded
+        and (usable is None or node in usable)
+        and names.marker_pod_name(name, node) not in (*marked, *refused)
     }
     return NodeMarkers(
         nodes=tuple(new),
         expired=references(pod for pod in markers if _is_over(pod, now)),
         events=tuple(_event(pod) for pod in new.values()),
+        faulty=frozenset([*faulty, *(pod.node for pod in markers if not _is_over(pod, now))]),
     )
 
 
