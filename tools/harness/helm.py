@@ -32,7 +32,8 @@ class Helm:
         merged = {**(REQUIRED if required else {}), **(values or {})}
         flags = ["--namespace=tacho-system", *([] if tests else ["--skip-tests"])]
         done = self.run("template", "tacho", str(CHART), *flags, stdin=json.dumps(merged))
-        return [document for document in yaml.safe_load_all(done) if document]
+        # In C: the CRD's 4,000 lines take seconds in Python.
+        return [document for document in yaml.load_all(done, yaml.CSafeLoader) if document]
 
     def run(self, *arguments: str, stdin: str = "{}") -> str:
         """stdout; raises ChartRefused with stderr."""
