@@ -49,10 +49,6 @@ CYCLES_SHARE = 0.5
 one from the bins, or the bins give none. Cycles are fewer than bins, and their interval is less certain."""
 FULL_CACHE, FILLING_SHARE = 0.85, 0.1
 """Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up."""
-NEAR_ERRORS = 2.0
-"""Standard errors between a level and the service level that tell them apart."""
-CONSISTENT_SHARE = 0.03
-"""Of the streams, within which rate and latencies of a level agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +84,6 @@ class LevelResult:
         return max(self.point.ttft_slo_ratio or 0.0, self.point.tpot_slo_ratio or 0.0) > 1
 
     @property
-    def near_limit(self) -> bool:
-        """Whether its time per token decides, and varies by more than lies between it and its limit."""
-        apart = abs((self.point.tpot_slo_ratio or 0.0) - 1)
-        return (self.point.ttft_slo_ratio or 0.0) <= 1 and apart < NEAR_ERRORS * self.tpot_error
-
-    @property
     def clean(self) -> bool:
         return not INVALIDATING.intersection(self.point.flags)
 
@@ -119,13 +109,13 @@ def evaluate(
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
-    contradiction = inconsistency(trace, received, interval) or filling_cache(trace)
-    steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
+    filling = filling_cache(trace)
+    steady = trace.started and not trace.failures and not drifts(kept) and not filling
     raised = {NOT_STEADY: not steady, FRONTEND_BOUND: near and bool(front_end)}
     return _result(
         found,
         slo,
-        notes=tuple(note for note in (found.note, contradiction, front_end, *checked.notes) if note),
+        notes=tuple(note for note in (found.note, filling, front_end, *checked.notes) if note),
         concurrency=trace.concurrency,
         window_seconds=len(kept) * _width(trace),
         requests=trace.requests_ended,
@@ -165,25 +155,6 @@ def _result(
     )
 
 
-def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: float | None) -> str:
-    """What contradicts what in a level of a steady loop; "": nothing. By Little's law tokens a second times
-    the latencies' sum over the tokens' is the number of streams, in any loop whose load is what it is said to
-    be. The rate, ``tokens_per_second``, is known no better than to ``interval_percent``."""
-    whole = _ended_under_load(trace)
-    tokens = math.fsum(one.output_tokens for one in whole)
-    if len(whole) < FEW_REQUESTS or not tokens:
-        return ""
-    took_seconds = math.fsum(one.end_to_end_milliseconds or 0.0 for one in whole) / 1000
-    streams = tokens_per_second * took_seconds / tokens
-    allowed = max(CONSISTENT_SHARE, (interval_percent or 0.0) / 100)
-    if abs(streams - trace.concurrency) <= allowed * trace.concurrency:
-        return ""
-    return (
-        f"at {trace.concurrency} streams latencies and tokens per second are those of {streams:.0f}: "
-        "that level was not steady"
-    )
-
-
 def filling_cache(trace: LoadTrace) -> str:
     """That the window shows a KV cache which is still filling up; "": it does not. Once it is full, requests
     wait or are preempted."""
@@ -194,12 +165,6 @@ def filling_cache(trace: LoadTrace) -> str:
         f"at {trace.concurrency} streams the KV cache filled from {told[0]:.0%} to {told[-1]:.0%}: that "
         "level was not steady"
     )
-
-
-def _ended_under_load(trace: LoadTrace) -> tuple[StreamResult, ...]:
-    """Where all of the cohort have ended these: of others the short ones end first."""
-    cohort = trace.cohort
-    return cohort if cohort and all(one.finish_reason for one in cohort) else trace.under_load
 
 
 def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> tuple[float, float | None]:

@@ -149,15 +149,6 @@ def test_time_per_token_is_that_of_the_window() -> None:
     assert latencies(trace_of([changing], 1000, 2000, first=(False,)), WORKLOAD).tpot == [10]
 
 
-@pytest.mark.parametrize(("share", "steady"), [(1.0, True), (1.02, True), (1.1, False), (0.9, False)])
-def test_rate_and_latencies_that_contradict_each_other_decide_nothing(share: float, steady: bool) -> None:
-    even = closed_loop(16)
-    result = evaluate(replace(even, bins=tuple(share * count for count in even.bins)), WORKLOAD, NO_SLO)
-    assert result is not None
-    assert (result.point.steady, result.clean) == (steady, steady)
-    assert bool(result.notes) is not steady
-
-
 def by_turns(fast_ms: float, slow_ms: float) -> LoadTrace:
     """Four streams that share their steps, which are fast for a second or two and slow for as long."""
     at, stamps = 0.0, [0.0]
@@ -173,8 +164,7 @@ def test_what_all_streams_share_is_uncertain_however_many_they_are() -> None:
     alike, changing = (evaluate(by_turns(*pair), WORKLOAD, limit) for pair in ((10, 10), (8, 12)))
     assert alike is not None
     assert changing is not None
-    assert (alike.tpot_error, alike.near_limit) == (pytest.approx(0, abs=1e-3), False)
-    assert changing.near_limit
+    assert alike.tpot_error == pytest.approx(0, abs=1e-3)
     assert changing.point.tpot_slo_ratio == pytest.approx(
         changing.point.tpot_milliseconds_p50 / 11 * (1 + 1.645 * changing.tpot_error), rel=0.01
     )
