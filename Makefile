@@ -12,9 +12,9 @@ PYTEST := $(BIN)/pytest
 CROWD := --numprocesses=$(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 1 : 4))) --dist=worksteal
 # Over the cores, four at most: these tests compute.
 SPREAD := --numprocesses=auto --maxprocesses=4 --dist=worksteal
-# Each process starts an API server of its own and mostly waits for it. On a cluster of the user's there is one process.
-PAIR := $(if $(TACHO_KUBECONFIG),,--numprocesses=2 --dist=worksteal)
-# The processes share one cluster; a test at a time, in their order: those that run alone are the last ones.
+# Each process starts an API server of its own and mostly waits for it.
+PAIR := --numprocesses=2 --dist=worksteal
+# The processes share one cluster, on one of the user's there is one; a test at a time, in their order: those that run alone are the last ones.
 TRIO := $(if $(TACHO_KUBECONFIG),,--numprocesses=3 --dist=load --maxschedchunk=1)
 # Tests must not meet a production context: only TACHO_KUBECONFIG names a cluster of the user's.
 unexport KUBECONFIG
@@ -110,14 +110,14 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 
 # --- tests -----------------------------------------------------------------------------------------
 TIERS := lint types unit wiring pages engines charts api e2e
-PARTS := properties probe engines autoscaling e2e scalers alerts release soak
+PARTS := properties probe engines autoscaling e2e scalers alerts release install soak
 .PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%)
 test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
 	@$(PY) -m tools.tiers ci
 
 nightly: $(STAMP) $(if $(filter properties probe,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
 	@$(if $(filter-out scalers,$(PART)),:,$(PY) -m tools.cluster build keda)
-	@$(if $(filter-out release,$(PART)),:,$(PY) -m tools.cluster build cosign syft)
+	@$(if $(filter-out release install,$(PART)),:,$(PY) -m tools.cluster build cosign syft)
 	@$(PY) -m tools.tiers nightly $(PART)
 
 ahead: engines-env cluster-build images ## What the tiers download and build, so that they need not
@@ -180,6 +180,9 @@ nightly-alerts: $(STAMP)
 nightly-release: $(STAMP)
 	$(PYTEST) tests/nightly/release
 	@$(MAKE) -s site
+
+nightly-install: $(STAMP)
+	$(PYTEST) -s tests/nightly/install
 
 # TACHO_SOAK_SECONDS=3600: an hour of it.
 nightly-soak: $(STAMP)

@@ -16,7 +16,7 @@ from typing import NoReturn
 import pytest
 
 from tools import cache
-from tools.cluster import binaries as programs, node, packages, preflight, storage
+from tools.cluster import binaries as programs, node, packages, preflight, state, storage
 from tools.cluster.binaries import Binaries
 from tools.cluster.controlplane import ControlPlane
 from tools.cluster.down import down
@@ -24,6 +24,7 @@ from tools.cluster.errors import CannotRunNodeError, ClusterError
 from tools.cluster.handle import Cluster
 from tools.cluster.named import named_cluster
 from tools.cluster.paths import REPOSITORY
+from tools.cluster.state import State
 
 NEED_BINARIES = {"cluster_binaries", "control_plane", "node_cluster", "namespace"}
 REUSE = "TACHO_E2E_CLUSTER"
@@ -107,11 +108,8 @@ def users_cluster(
 
 
 @pytest.fixture(scope="session")
-def control_plane(cluster_binaries: Binaries, users_cluster: Cluster | None) -> Iterator[Cluster]:
-    """An API server with its controller manager and no node; TACHO_KUBECONFIG's cluster if that is set."""
-    if users_cluster is not None:
-        yield users_cluster
-        return
+def control_plane(cluster_binaries: Binaries) -> Iterator[Cluster]:
+    """An API server with its controller manager and no node, whose kubelets the tests play."""
     with ControlPlane(cluster_binaries) as cluster:
         yield cluster
 
@@ -144,6 +142,14 @@ def start_cluster(name: str, owner: int) -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"no cluster with a node: {done.stderr}", pytrace=False)
+
+
+def state_of(cluster: Cluster) -> State:
+    """The state of a cluster that was started here: a test of another one's node does not run."""
+    known = state.read(cluster.name)
+    if known is None:
+        unavailable("the cluster was not started here: its node is not for tests")
+    return known
 
 
 def unavailable(reason: str) -> NoReturn:

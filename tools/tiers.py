@@ -42,11 +42,12 @@ NIGHTLY_MINUTES = {
     "properties": 30,
     "probe": 5,
     "engines": 20,
-    "autoscaling": 30,
+    "autoscaling": 26,
     "e2e": 7,
     "scalers": 18,
-    "alerts": 10,
-    "release": 10,
+    "alerts": 8,
+    "release": 7,
+    "install": 9,
     "soak": 20,
 }
 """Parts of the nightly run, and minutes after which each is ended: 150 minutes in all. What the parts need is

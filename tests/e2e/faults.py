@@ -9,10 +9,9 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from tests.cluster_fixtures import unavailable
+from tests.cluster_fixtures import state_of
 from tests.e2e.conftest import Installed
 from tools import lab
-from tools.cluster import state
 from tools.cluster.handle import Cluster
 from tools.cluster.namespaces import run_inside
 
@@ -33,9 +32,7 @@ def kill_operator(tacho: Installed) -> None:
 def no_loads(cluster: Cluster) -> Iterator[None]:
     """No pod's load reaches the operator: packets to that port are dropped between pods. Requests, and the
     kubelet's probes, go on."""
-    known = state.read(cluster.name)
-    if known is None:
-        unavailable("packets can be dropped only on a cluster that was started here")
+    known = state_of(cluster)
     rule = ("FORWARD", "--protocol", "tcp", "--dport", str(LOAD_PORT), "--jump", "DROP")
     run_inside(known.holder_pid, ["iptables", "--wait", "--insert", *rule])
     try:

@@ -8,9 +8,9 @@ import time
 import urllib.request
 from typing import Any
 
-from tests.cluster_fixtures import unavailable
+from tests.cluster_fixtures import state_of
 from tests.e2e.resource import Llmd, eventually
-from tools.cluster import images, state
+from tools.cluster import images
 from tools.cluster.handle import Cluster
 
 FETCH = "fetch"
@@ -41,11 +41,8 @@ def the_pod(llmd: Llmd, without: str = "") -> dict[str, Any]:
 
 def kill_container(cluster: Cluster, pod: dict[str, Any], name: str = FETCH) -> None:
     """SIGKILL to the container's first process, from the node: what the kernel's OOM killer does."""
-    known = state.read(cluster.name)
-    if cluster.audit_log is None or known is None:
-        unavailable("TACHO_KUBECONFIG's cluster was not started here: its node is not ours to kill on")
     identity = status(pod, name)["containerID"].removeprefix("containerd://")
-    images.ctr(known, "tasks", "kill", "--signal", "SIGKILL", identity)
+    images.ctr(state_of(cluster), "tasks", "kill", "--signal", "SIGKILL", identity)
 
 
 def restarted(llmd: Llmd, pod: dict[str, Any], times: int) -> dict[str, Any]:

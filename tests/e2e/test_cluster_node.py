@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster_fixtures import unavailable
+from tests.cluster_fixtures import state_of
 from tests.e2e.resource import eventually
 from tools.cluster import cgroups, images, node, state, storage
 from tools.cluster.binaries import Binaries
@@ -40,8 +40,7 @@ RESTRICTED = {
 @pytest.fixture(scope="module")
 def hello(node_cluster: Cluster, cluster_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image with the program `hello`, in the node's containerd."""
-    if node_cluster.audit_log is None:
-        unavailable("TACHO_KUBECONFIG's cluster was not started here: its node is not ours to test")
+    state_of(node_cluster)
     archive = tmp_path_factory.mktemp("image") / "hello.tar"
     images.write_single_program_image(archive, cluster_binaries.path("hello"), IMAGE)
     assert images.load_into(node_cluster.name, archive) == [IMAGE]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster_fixtures import state_of
 from tests.e2e.conftest import Installed
 from tests.e2e.mocks import fill_model, mock
 from tests.e2e.refusals import refused
@@ -53,6 +54,7 @@ def test_a_plugged_device_is_given_to_one_pod_at_a_time(node_cluster: Cluster, n
         told = [each.get("message", "") for each in found(name).get("conditions", ())]
         return next((message for message in told if RESOURCE in message), None)
 
+    state_of(node_cluster)
     plugin = devices.offer(node_cluster, RESOURCE, ["--device", "one=/dev/null"], print)
     try:
         assert devices.allocatable(node_cluster, RESOURCE) == 1

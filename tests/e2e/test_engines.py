@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cluster_fixtures import state_of
 from tests.e2e.conftest import Installed
 from tests.e2e.resource import Llmd, example
 from tests.figures import throughput
@@ -23,6 +24,7 @@ SHORT = {
 
 @pytest.fixture
 def uri(tacho: Installed, namespace: str) -> str:
+    state_of(tacho.cluster)
     return lab.bring_engines(tacho.cluster, namespace)
 
 

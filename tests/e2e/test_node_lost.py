@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_fixtures import unavailable
+from tests.cluster_fixtures import state_of
 from tests.e2e.conftest import Installed
 from tests.e2e.mocks import fill_model, mock
 from tests.e2e.resource import Llmd, eventually
@@ -21,8 +21,7 @@ pytestmark = pytest.mark.timeout(900)
 
 def kubelet(tacho: Installed) -> int:
     """Its process id on this machine."""
-    if tacho.cluster.audit_log is None:
-        unavailable("the kubelet of a cluster that was not started here cannot be stopped")
+    state_of(tacho.cluster)
     named = [pid for pid in state.processes_of(tacho.cluster.directory) if name(pid) == "kubelet"]
     (found,) = named
     return found

@@ -65,8 +65,7 @@ def write(state: State, **changes: object) -> State:
 
 def read(name: str) -> State | None:
     """Stored state of the cluster `name`: None for an unknown cluster, an empty state for a broken file."""
-    directory = directory_of(name)
-    if not directory.exists():
+    if not NAME.fullmatch(name) or not (directory := directory_of(name)).exists():
         return None
     try:
         return State(**json.loads((directory / FILE).read_text()))

@@ -9,15 +9,13 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
 from tacho_contract import __version__
+from tests.nightly.registry import running
 from tools import release
 from tools.cluster import binaries, builds
-from tools.cluster.ports import free_port
-from tools.harness.operator_process import eventually
 from tools.images import __main__ as images, buildah
 from tools.steps import StepError, say
 
@@ -31,21 +29,9 @@ def programs() -> Path:
 
 
 @pytest.fixture(scope="module")
-def registry(programs: Path) -> Iterator[str]:
-    port = free_port()
-    with subprocess.Popen([programs / "registry", "-port", str(port)], stderr=subprocess.DEVNULL) as process:
-        try:
-            eventually("the registry answers", lambda: _answers(port))
-            yield f"127.0.0.1:{port}/team"
-        finally:
-            process.terminate()
-
-
-def _answers(port: int) -> bool | None:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).is_success or None
-    except httpx.TransportError:
-        return None
+def registry() -> Iterator[str]:
+    with running() as port:
+        yield f"127.0.0.1:{port}/team"
 
 
 @pytest.fixture(scope="module")

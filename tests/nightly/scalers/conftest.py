@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_fixtures import unavailable
+from tests.cluster_fixtures import state_of
 from tests.e2e.conftest import Installed
 from tests.nightly.scalers import keda, prometheus
 from tests.nightly.scalers.prometheus import Prometheus
 from tools import lab
-from tools.cluster import packages, state
+from tools.cluster import packages
 from tools.cluster.handle import Cluster
 
 
@@ -39,8 +39,7 @@ def scalers(
 ) -> Iterator[Scalers]:
     terminal = pytestconfig.pluginmanager.get_plugin("terminalreporter")
     say = terminal.write_line if terminal else functools.partial(print, flush=True)
-    if state.read(node_cluster.name) is None:
-        unavailable("Prometheus and KEDA's images are brought to a cluster that was started here only")
+    state_of(node_cluster)
     packages.ensure(packages.PROMETHEUS_TOOLS, say)
     references = lab.load_images(node_cluster)
     lab.install_chart(node_cluster, references)

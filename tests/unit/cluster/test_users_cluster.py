@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.cluster_fixtures import state_of
 from tools import lab
 from tools.cluster.binaries import Binaries
 from tools.cluster.handle import Cluster
@@ -49,6 +50,12 @@ def test_the_chart_installs_what_was_pushed_by_its_digest(
         "pullPolicy": "IfNotPresent",
     }
     assert values["engineImages"] == {"llamacpp": references["tacho-llamacpp"]}
+
+
+def test_tests_of_the_node_do_not_run_there(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="not started here"):
+        state_of(cluster)
 
 
 def test_an_imported_image_is_never_pulled() -> None:
