@@ -225,9 +225,13 @@ async def test_an_answer_in_very_small_chunks_does_not_stop_the_event_loop(
     assert threading.main_thread().name not in parsing
 
 
-async def test_silent_pods_do_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Far more pods than threads did not answer before; one that is new is asked at once."""
-    monkeypatch.setattr(reports, "AT_ONCE", 2)
+@pytest.mark.parametrize("known_as_silent", [True, False])
+async def test_silent_pods_do_not_hold_up_the_others(
+    known_as_silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far more pods than threads do not answer; one that is new is asked at once: where they did not answer
+    before, also in their namespace."""
+    monkeypatch.setattr(reports, "AT_ONCE", 8)
     monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 30.0)
     monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.0)
     asked: asyncio.Queue[str] = asyncio.Queue()
@@ -247,14 +251,16 @@ async def test_silent_pods_do_not_hold_up_the_others(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(reports, "read_many", hanging)
     crowd = [pod(f"s{index}", address="10.0.0.1") for index in range(20)]
     async with asking() as (one, counted):
-        await one.collect(KEY, crowd, LIVE)
-        async with asyncio.timeout(20):
-            while counted["silent"] < len(crowd):
-                await asyncio.sleep(0.01)
+        if known_as_silent:
+            await one.collect(KEY, crowd, LIVE)
+            async with asyncio.timeout(20):
+                while counted["silent"] < len(crowd):
+                    await asyncio.sleep(0.01)
         first.set()
         try:
             await one.collect(KEY, crowd, LIVE)
-            await one.collect(KEY, [*crowd, pod("new", address="10.0.0.2")], LIVE)
+            other = KEY if known_as_silent else Key("other", "demo")
+            await one.collect(other, [*(crowd if other == KEY else ()), pod("new", address="10.0.0.2")], LIVE)
             async with asyncio.timeout(20):
                 assert await asked.get() == "new"
         finally:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from tacho_contract.codec import DocumentError, loads
 from tacho_contract.launch import LiveConfig
@@ -33,6 +34,8 @@ PATIENCE_SECONDS = 1.0
 AT_ONCE = 32
 SILENT_AT_ONCE = 8
 """Of pods that did not answer the last time: thousands of them must not hold up the others."""
+NAMESPACE_SHARE = 4
+"""A namespace takes one in so many threads at most: its pods may all be slow, or silent."""
 FINAL_SECONDS = 1800.0
 """Age at which a final report is read again when its resource is reconciled: once to twice this time."""
 
@@ -93,6 +96,8 @@ class Reports:
         self._silent_threads = ThreadPoolExecutor(SILENT_AT_ONCE, "report of a silent pod")
         self._silent: dict[str, None] = {}
         """Uids of pods that did not answer the last time."""
+        self._shares: WeakValueDictionary[tuple[str, bool], asyncio.Semaphore] = WeakValueDictionary()
+        """By namespace, for pods that answered and for silent ones, while one of them is asked."""
         self._counted = counted
         self._known: dict[Key, dict[str, KnownReport]] = {}
         self._asking: dict[str, asyncio.Task[bool]] = {}
@@ -149,11 +154,15 @@ class Reports:
     async def _ask(self, key: Key, pod: PodView) -> bool:
         """Whether it answered."""
         leaving = threading.Event()
-        threads = self._silent_threads if pod.uid in self._silent else self._threads
+        is_silent = pod.uid in self._silent
+        threads, at_once = (self._silent_threads, SILENT_AT_ONCE) if is_silent else (self._threads, AT_ONCE)
+        share = asyncio.Semaphore(max(1, at_once // NAMESPACE_SHARE))
+        share = self._shares.setdefault((key.namespace, is_silent), share)
         reading = functools.partial(_read, pod.address, lambda: not leaving.is_set())
         self._silent.pop(pod.uid, None)
         try:
-            report = await asyncio.get_running_loop().run_in_executor(threads, reading)
+            async with share:
+                report = await asyncio.get_running_loop().run_in_executor(threads, reading)
         except DocumentError as error:
             self._counted("silent")
             logger.debug("pod %s: no report: %s", pod.name, error)
