@@ -17,7 +17,7 @@ from tools import air_gapped, chart_readme, troubleshooting
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
-    ("the CRD and reference pages", [sys.executable, "-m", "tacho_operator.api.crd"]),
+    ("the CRD and reference pages", [sys.executable, "-m", "tools.crd"]),
     ("docs/results/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
     ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.speed"]),
     ("docs/results/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),

@@ -16,8 +16,8 @@ from tacho_operator.api.conditions import (
     set_condition,
 )
 from tacho_operator.api.crd.definition import WAITING
-from tacho_operator.api.crd.pages import failures_page
 from tacho_operator.api.status.status import Condition
+from tools.crd import failures_page
 from tools.troubleshooting import ANY_FAILURE, CONDITION_SYMPTOMS, POD_SYMPTOMS, condition_rows
 
 REPOSITORY = Path(__file__).parents[3]

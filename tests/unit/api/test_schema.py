@@ -11,11 +11,10 @@ import pytest
 from pydantic import BaseModel, Field
 
 from tacho_operator.api.base import ApiModel
-from tacho_operator.api.crd import definition as crd
-from tacho_operator.api.crd.__main__ import FILES, generate
 from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, structural
 from tacho_operator.api.rules import RULES
+from tools.crd import FILES, LIMIT_BYTES, definition, generate, render
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = resource_schema(RULES)
@@ -171,6 +170,6 @@ def test_a_stale_file_is_found_and_written(tmp_path: Path) -> None:
 
 
 def test_the_definition_fits_into_the_annotation_of_a_client_side_apply() -> None:
-    as_stored = json.dumps(crd.definition(), separators=(",", ":"))  # kubectl writes no blanks either
+    as_stored = json.dumps(definition(), separators=(",", ":"))  # kubectl writes no blanks either
     assert len(as_stored) < 128 * 1024
-    assert len(crd.render().encode()) < crd.LIMIT_BYTES
+    assert len(render().encode()) < LIMIT_BYTES

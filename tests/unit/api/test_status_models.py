@@ -9,11 +9,11 @@ from typing import Any, get_args, get_type_hints
 from hypothesis import given
 from pydantic import BaseModel
 
-from tacho_operator.api.crd.definition import COLUMNS
 from tacho_operator.api.crd.schema import structural
 from tacho_operator.api.status import measurement, status
 from tacho_operator.api.status.status import Condition, LLMDeploymentStatus
 from tests.unit.contract.test_text import foreign, hidden
+from tools.crd import COLUMNS
 
 
 def models(model: type) -> Iterator[type]:

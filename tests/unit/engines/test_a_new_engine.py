@@ -93,7 +93,7 @@ tacho_engines.__path__.append(sys.argv[1])
 registry.ENGINES = (*registry.ENGINES, "swift")
 
 import dataclasses
-from tacho_operator.api.crd.definition import definition
+from tools.crd import definition
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.config import load_settings
 from tacho_operator.core.planner.plan import plan_model
