@@ -198,14 +198,8 @@ def probe(
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.probe import reprobe
 
-    return reprobe.execute(
-        reprobe.ReprobeRequest(
-            name=target,
-            target=KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace),
-            disrupt=disrupt,
-            output=output,
-        )
-    )
+    cluster = KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace)
+    return reprobe.execute(cluster, target, disrupt=disrupt, output=output)
 
 
 def simulate(

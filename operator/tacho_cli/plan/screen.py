@@ -11,9 +11,10 @@ from rich.text import Text
 
 from tacho_cli.output import console, grid
 from tacho_contract.units import GIB, counted, gib
+from tacho_operator.api.status.plan import Alternative
 from tacho_operator.core.planner.messages import within
 from tacho_operator.core.planner.probe_budget import ProbeBudget
-from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction
 
 BAR_CELLS = 40
 BAR, FREE = "█", "·"
@@ -143,7 +144,7 @@ def _sizes(name: str, size_bytes: int, whole_bytes: int, style: str = "") -> tup
     return tuple(Text(cell, style=style) for cell in cells)
 
 
-def _show_alternatives(screen: Console, alternatives: Iterable[PlanAlternative]) -> None:
+def _show_alternatives(screen: Console, alternatives: Iterable[Alternative]) -> None:
     """Prints the alternatives: fitting ones first, else in the planner's order."""
     found = merged(sorted(alternatives, key=lambda item: not item.fits))
     if not found:
@@ -153,7 +154,7 @@ def _show_alternatives(screen: Console, alternatives: Iterable[PlanAlternative])
         why = f"{item.reason}: {item.message}" if item.message else item.reason
         fits = Text("yes", style="green") if item.fits else Text("no", style="red")
         rate = _rate(item.expected_decode_tokens_per_second)
-        rows.append((item.engine, item.method, item.product, fits, rate, why))
+        rows.append((item.engine, item.method, item.product or "", fits, rate, why))
     headings = ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT")
     title = "Alternatives (tok/s of one stream, expected)"
     table = grid(headings, rows, right=("TOK/S",), wrap=("QUANT", "WHY NOT"), title=title)
@@ -162,12 +163,12 @@ def _show_alternatives(screen: Console, alternatives: Iterable[PlanAlternative])
     screen.print(table)
 
 
-def merged(alternatives: Iterable[PlanAlternative]) -> list[PlanAlternative]:
+def merged(alternatives: Iterable[Alternative]) -> list[Alternative]:
     """Alternatives of one engine that are rejected for the same reason, as one row."""
-    groups: dict[PlanAlternative, list[PlanAlternative]] = {}
+    groups: dict[Alternative, list[Alternative]] = {}
     for item in alternatives:
         ruled_out = not item.fits and item.decode_tokens_per_second is None
-        words = item.message.removeprefix(f"{item.method} ")
+        words = (item.message or "").removeprefix(f"{item.method} ")
         key = replace(item, method="", message=words) if ruled_out else item
         groups.setdefault(key, []).append(item)
     return [

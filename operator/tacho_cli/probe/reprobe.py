@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from tacho_cli.figures.read import measurement_view
@@ -23,48 +22,38 @@ MAX_SECONDS = 3600.0
 """An engine takes minutes to start; after this time the operator is not expected to answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReprobeRequest:
-    """The options of ``tacho probe NAME``."""
-
-    name: str
-    target: KubectlTarget
-    disrupt: bool = False
-    output: FigureFormat = "table"
-
-
-def execute(request: ReprobeRequest) -> int:
+def execute(target: KubectlTarget, name: str, *, disrupt: bool, output: FigureFormat) -> int:
     """Requests, follows, prints; returns the exit code. Raises CommandError."""
     try:
-        resource = deployment(request.target, request.name)
-        entry = _measured(request, resource)
+        resource = deployment(target, name)
+        entry = _measured(target, name, resource, disrupt=disrupt)
     except CommandError as error:
         # Its 1 is an answer here.
         code = ExitCode.NOT_MEASURED if error.code == ExitCode.BAD_INPUT else error.code
         raise CommandError(str(error), code=code) from None
     except KeyboardInterrupt:
         raise CommandError(
-            f"interrupted; the measurement goes on, and tacho status {request.name} shows it",
+            f"interrupted; the measurement goes on, and tacho status {name} shows it",
             code=ExitCode.INTERRUPTED,
         ) from None
     view = measurement_view(entry, service_level(resource))
-    title = f"{resource['metadata']['namespace']}/{request.name}"
-    show(entry, view, title, request.output)
+    title = f"{resource['metadata']['namespace']}/{name}"
+    show(entry, view, title, output)
     return verdict(view)
 
 
-def _measured(request: ReprobeRequest, resource: Manifest) -> Manifest:
+def _measured(target: KubectlTarget, name: str, resource: Manifest, *, disrupt: bool) -> Manifest:
     """The new entry of status.measurements. Raises CommandError where none was made."""
     if ((resource["spec"].get("probe") or {}).get("policy")) == "Disabled":
-        raise CommandError(f"{request.name} is not measured: its spec.probe.policy is Disabled")
+        raise CommandError(f"{name} is not measured: its spec.probe.policy is Disabled")
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    token = request_text(now, disrupt=request.disrupt)
+    token = request_text(now, disrupt=disrupt)
     before = seen(resource)
-    annotate(request.target, request.name, names.MEASURE_AGAIN_ANNOTATION, token)
+    annotate(target, name, names.MEASURE_AGAIN_ANNOTATION, token)
     deadline, shown_stage, since = time.monotonic() + MAX_SECONDS, "", None
     with following() as progress:
         while time.monotonic() < deadline:
-            resource, live = _observe(request)
+            resource, live = _observe(target, name)
             outcome = ended(resource, live, token, before) if live else None
             if live and outcome is None and tried(live, token):
                 since = since or time.monotonic()
@@ -72,7 +61,7 @@ def _measured(request: ReprobeRequest, resource: Manifest) -> Manifest:
                 outcome = unanswered(resource, live, token, before) if late else None
             if (
                 outcome is None
-                and (message := stage(resource, _probe_pods(request), live, token)) != shown_stage
+                and (message := stage(resource, _probe_pods(target, name), live, token)) != shown_stage
             ):
                 progress(message)
                 shown_stage = message
@@ -85,17 +74,17 @@ def _measured(request: ReprobeRequest, resource: Manifest) -> Manifest:
     raise CommandError(f"the operator has not answered within {MAX_SECONDS:.0f} s; is it running?")
 
 
-def _observe(request: ReprobeRequest) -> tuple[Manifest, Manifest | None]:
+def _observe(target: KubectlTarget, name: str) -> tuple[Manifest, Manifest | None]:
     """The resource, and the live ConfigMap with the operator's notes; None where the ConfigMap does not
     exist."""
-    live = names.live_config_name(request.name)
-    objects = found(request.target, f"{RESOURCE}/{request.name}", f"configmap/{live}")
+    live = names.live_config_name(name)
+    objects = found(target, f"{RESOURCE}/{name}", f"configmap/{live}")
     by_kind = {item["kind"]: item for item in objects}
     if "LLMDeployment" not in by_kind:
-        raise CommandError(f"{request.name} was deleted meanwhile")
+        raise CommandError(f"{name} was deleted meanwhile")
     return by_kind["LLMDeployment"], by_kind.get("ConfigMap")
 
 
-def _probe_pods(request: ReprobeRequest) -> list[Manifest]:
-    selector = f"{names.DEPLOYMENT_LABEL}={request.name},{names.ROLE_LABEL}={names.ROLE_PROBE}"
-    return listed(request.target, "pods", selector)
+def _probe_pods(target: KubectlTarget, name: str) -> list[Manifest]:
+    selector = f"{names.DEPLOYMENT_LABEL}={name},{names.ROLE_LABEL}={names.ROLE_PROBE}"
+    return listed(target, "pods", selector)

@@ -122,16 +122,7 @@ class Reconciler:
             self._metrics.live_reads.inc()
         observed = await self._observer.observe(key, live=live)
         if observed is None:
-            self._metrics.forget(key)
-            self._scaler.forget(key)
-            self._plans.forget(key)
-            self._probe_turns.forget(key)
-            self._logged_reasons.pop(key, None)
-            self._expectations.pop(key, None)
-            self._children.pop(key, None)
-            self._unanswered.pop(key, None)
-            self._paused.pop(key, None)
-            self._trials.forget(key)
+            self._forget(key)
             return None
         found_uid(observed.raw["metadata"]["uid"])
         if len(observed.pods) > MANY_PODS:
@@ -180,6 +171,14 @@ class Reconciler:
         if withheld:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
+
+    def _forget(self, key: Key) -> None:
+        """The resource was deleted."""
+        for part in (self._metrics, self._scaler, self._plans, self._probe_turns, self._trials):
+            part.forget(key)
+        for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):
+            known.pop(key, None)
+        self._paused.pop(key, None)
 
     async def _is_deleted(self, key: Key, observed: Observed, decision: ReconcileDecision) -> bool:
         """Whether children vanished because their owner was deleted, before the watch delivered the owner's

@@ -12,14 +12,15 @@ from hypothesis import given, strategies as st
 
 from tacho_cli.plan.screen import memory_rows, merged, show_plan, show_refusal
 from tacho_contract.failure import Failure
-from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
+from tacho_operator.api.status.plan import Alternative
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction
 from tools.harness.resources import FILES, plan
 
 GOLDEN = Path(__file__).parent / "golden"
 GIB = 2**30
 
 ALTERNATIVES = (
-    PlanAlternative(
+    Alternative(
         engine="vllm",
         method="none",
         product="NVIDIA-L4",
@@ -27,7 +28,7 @@ ALTERNATIVES = (
         reason="DoesNotFit",
         message="weights 14.96 GiB and 16 requests of 8192 tokens need 31.2 GiB of 19.8 GiB",
     ),
-    PlanAlternative(
+    Alternative(
         engine="vllm",
         method="bnb-nf4",
         product="NVIDIA-L4",
@@ -162,7 +163,7 @@ def test_a_terminal_gets_colours_unless_it_does_not_want_them(
 
 
 def test_methods_that_the_same_words_rule_out_share_a_row() -> None:
-    def ruled_out(method: str, engine: str = "vllm") -> PlanAlternative:
+    def ruled_out(method: str, engine: str = "vllm") -> Alternative:
         message = f"{method} needs a checkpoint that was quantized beforehand"
         return replace(
             ALTERNATIVES[0], engine=engine, method=method, reason="UnsupportedQuantization", message=message

@@ -10,11 +10,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tacho_contract.measurement import COUNT, SIZE
+from tacho_contract.measurement import COUNT, SIZE, WORD
 from tacho_operator.api.base import (
     Bytes,
     Count,
-    Decimal,
     Message,
     ShortText,
     StatusModel,
@@ -115,25 +114,26 @@ class Predicted:
     """The same of several requests."""
 
 
-class Alternative(StatusModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
     """Another pair of engine and method."""
 
-    engine: Word
+    engine: str = field(metadata=WORD)
     """Engine, as in spec.engine.name."""
-    method: Word
+    method: str = field(metadata=WORD)
     """Quantization, as in spec.quantization.method."""
-    product: Annotated[str, Field(max_length=63)] | None = None
+    product: str | None = field(default=None, metadata={"max_length": 63})
     """GPU product it was considered on."""
     fits: bool | None = None
     """Whether it fits the memory. Absent: not computed, because another reason excludes it."""
-    reason: Word
+    reason: str = field(metadata=WORD)
     """Why it was not chosen, in one word."""
-    message: Annotated[str, Field(max_length=1024)] | None = None
+    message: str | None = field(default=None, metadata={"max_length": 1024})
     """Why it was not chosen, in a sentence."""
-    decode_tokens_per_second: Decimal | None = None
+    decode_tokens_per_second: float | None = None
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
-    expected_decode_tokens_per_second: Decimal | None = None
+    expected_decode_tokens_per_second: float | None = None
     """Expected output tokens per second of a single request. Absent: unknown."""
 
 

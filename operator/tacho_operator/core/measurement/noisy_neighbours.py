@@ -30,10 +30,7 @@ SHORTEST_SECONDS = 1.0
 class NeighbourActivity:
     """One pod that starts or is probed: it uses more of its node than one that serves."""
 
-    uid: str
-    namespace: str
-    name: str
-    node: str
+    pod: PodView
     since: datetime
     until: datetime | None
     """When the pod stopped using the node for its start; None: it still does."""
@@ -49,15 +46,14 @@ class NeighbourActivity:
 
     def seen_from(self, namespace: str) -> str:
         """The pod in the words of a status in ``namespace``: no other namespace is named there."""
-        return f"pod {self.name}" if namespace == self.namespace else "a pod of another namespace"
+        return f"pod {self.pod.name}" if namespace == self.pod.namespace else "a pod of another namespace"
 
 
 def neighbour_activities(neighbours: Iterable[Neighbour]) -> tuple[NeighbourActivity, ...]:
     """The activity of all tacho pods that run engines, in a stable order."""
     found = (_neighbour_activity(PodView(item.pod), item.start_seconds) for item in neighbours)
-    return tuple(
-        sorted((item for item in found if item), key=lambda item: (item.since, item.namespace, item.name))
-    )
+    active = (item for item in found if item)
+    return tuple(sorted(active, key=lambda item: (item.since, item.pod.namespace, item.pod.name)))
 
 
 def _neighbour_activity(pod: PodView, start_seconds: float) -> NeighbourActivity | None:
@@ -73,20 +69,12 @@ def _neighbour_activity(pod: PodView, start_seconds: float) -> NeighbourActivity
     until = (ended or since) if over else pod.condition_time("Ready")
     if until is None and pod.terminating and pod.role == names.ROLE_SERVER:
         return None  # it drains
-    return NeighbourActivity(
-        uid=pod.uid,
-        namespace=pod.namespace,
-        name=pod.name,
-        node=pod.node,
-        since=since,
-        until=until,
-        limit=timedelta(seconds=start_seconds),
-    )
+    return NeighbourActivity(pod=pod, since=since, until=until, limit=timedelta(seconds=start_seconds))
 
 
 def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[NeighbourActivity]) -> str:
     """The first neighbour active on the pod's node in that time, in words; "": none."""
-    others = (item for item in found if item.node == pod.node and item.uid != pod.uid)
+    others = (item for item in found if item.pod.node == pod.node and item.pod.uid != pod.uid)
     return next((item.seen_from(pod.namespace) for item in others if item.overlaps(start, end)), "")
 
 

@@ -53,11 +53,14 @@ TURN_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeFailure:
-    """Why the present workload has no measurement."""
+    """Why the present workload, or a probe pod, has no measurement."""
 
     reason: Reason
     """CannotJudge (the cluster did not let a probe pod measure), ReportUnreachable, MeasurementFailed."""
     message: str
+    crashed: bool = False
+    may_recover: bool = False
+    """The probe pod may still measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,8 +284,7 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
     if ended is None:
         return replace(kept, running=True, outcome=None, requeue_after_seconds=_time_left(case, probe))
     if ended.may_recover:
-        failure = ProbeFailure(reason=ended.reason, message=ended.message)
-        return replace(kept, outcome=failure, requeue_after_seconds=_time_left(case, probe))
+        return replace(kept, outcome=ended, requeue_after_seconds=_time_left(case, probe))
     note = next_note(
         case.before, ended.reason, ended.message, case.now, request=case.request, crashed=ended.crashed
     )
@@ -340,39 +342,30 @@ def _end(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeEnd:
-    """Why a probe pod yields no measurement."""
-
-    reason: Reason
-    message: str
-    crashed: bool = False
-    may_recover: bool = False
-    """The probe pod may still measure."""
-
-
-def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeEnd | None:
+def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure | None:
     """Why the probe pod yields no measurement; None while it may still measure."""
     report = case.reports.get(probe.uid)
     if report and (failed := probe_failure(report, case.live)) is not None:
-        return ProbeEnd(reason=failed.reason, message=failed.message)
+        return failed
     problem = diagnose(probe, lost_nodes=case.lost, schedule_overdue=late)
     if problem is not None and (problem.kind.by_platform or problem.reason in _TRIED_AGAIN):
         waits = probe.phase != "Failed" and problem.reason in _TRIED_AGAIN and not late
         # It takes what is free, and does not wait in line for what others need.
         waits = waits and not (_resumes(probe) and problem.reason == FailureClass.UNSCHEDULABLE)
-        return ProbeEnd(reason=Reason.CANNOT_JUDGE, message=problem.message, may_recover=waits)
+        return ProbeFailure(reason=Reason.CANNOT_JUDGE, message=problem.message, may_recover=waits)
     if probe.phase in ("Failed", "Succeeded") or (problem is not None and problem.needs_user_action):
         why = problem.message if problem else f"Pod {probe.name} ended without a measurement."
-        return ProbeEnd(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
+        return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
     silent = unreachable([probe], case.reports.keys(), case.now) is not None
     late_altogether = overdue(probe, case.now, case.limit_seconds)
     if silent:
         message = unreachable_message(probe)
-        return ProbeEnd(reason=Reason.REPORT_UNREACHABLE, message=message, may_recover=not late_altogether)
+        return ProbeFailure(
+            reason=Reason.REPORT_UNREACHABLE, message=message, may_recover=not late_altogether
+        )
     if late_altogether:
         why = f"Pod {probe.name} did not report a measurement in time."
-        return ProbeEnd(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
+        return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
     return None
 
 

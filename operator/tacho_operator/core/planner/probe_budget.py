@@ -59,19 +59,6 @@ class RequestTimes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeTime:
-    """Seconds of a probe that finds the capacity and verifies it, by phase."""
-
-    one_stream: float
-    levels: float
-    arrivals: float
-
-    @property
-    def seconds(self) -> float:
-        return self.one_stream + self.levels + self.arrivals
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeBudget:
     """``message``: the reason, in whole sentences."""
 
@@ -79,20 +66,16 @@ class ProbeBudget:
     message: str
 
 
-def probe_time(times: RequestTimes) -> ProbeTime:
-    """The module's formula."""
+def probe_time(times: RequestTimes) -> tuple[float, float, float]:
+    """Seconds for one stream, for the levels and for the arrivals, by the module's formula."""
     alone, loaded, streams = times.alone_seconds, times.loaded_seconds, times.streams
     prompts = min(LENGTHS * times.prompt_seconds, LENGTHS_SECONDS) + FIRST_PROMPTS * times.prompt_seconds
-    single = max(SINGLE_SECONDS, SINGLE_REQUESTS * alone) + LAST_LOOK * alone
+    single = prompts + max(SINGLE_SECONDS, SINGLE_REQUESTS * alone) + LAST_LOOK * alone
     if not streams:
-        return ProbeTime(one_stream=prompts + single, levels=0.0, arrivals=0.0)
+        return single, 0.0, 0.0
     sent = times.cohort * loaded / streams
-    few = FEW_STREAMS_REQUESTS * alone
-    return ProbeTime(
-        one_stream=prompts + single,
-        levels=streams * times.prompt_seconds + few + LEVELS_REQUESTS * loaded + sent,
-        arrivals=ARRIVALS_REQUESTS * loaded + ARRIVALS_MARGIN * sent / ARRIVALS_LOAD,
-    )
+    levels = streams * times.prompt_seconds + FEW_STREAMS_REQUESTS * alone + LEVELS_REQUESTS * loaded + sent
+    return single, levels, ARRIVALS_REQUESTS * loaded + ARRIVALS_MARGIN * sent / ARRIVALS_LOAD
 
 
 def request_times(found: Prediction, shape: Workload, level: ServiceLevel) -> RequestTimes | None:
@@ -122,15 +105,16 @@ def budget_of(times: RequestTimes | None) -> ProbeBudget:
     if times is None:
         unknown = f"The plan knows no speed here; {least} s is the least."
         return ProbeBudget(seconds=least, message=f"{unknown} Set probe.budgetSeconds if the time runs out.")
-    needed = probe_time(times)
-    found = next((budget for budget in BUDGETS_SECONDS if needed.seconds <= USABLE_SHARE * budget), None)
-    parts = f"{needed.one_stream:.0f} s for one stream"
+    one_stream, levels, arrivals = probe_time(times)
+    needed = one_stream + levels + arrivals
+    found = next((budget for budget in BUDGETS_SECONDS if needed <= USABLE_SHARE * budget), None)
+    parts = f"{one_stream:.0f} s for one stream"
     if times.streams:
         parts += (
-            f", {needed.levels:.0f} s for levels up to about {times.streams} streams, "
-            f"{needed.arrivals:.0f} s until {times.cohort} requests have arrived and ended"
+            f", {levels:.0f} s for levels up to about {times.streams} streams, "
+            f"{arrivals:.0f} s until {times.cohort} requests have arrived and ended"
         )
-    message = f"About {needed.seconds:.0f} s are expected: {parts}."
+    message = f"About {needed:.0f} s are expected: {parts}."
     if found is None:
         message += f" {most} s is the largest default; set probe.budgetSeconds for more."
     return ProbeBudget(seconds=found or most, message=message)

@@ -10,10 +10,10 @@ from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.registry import engine_profiles
 from tacho_engines.shared.compatibility import is_quantized, stored_method, wrong_checkpoint
+from tacho_operator.api.status.plan import Alternative
 from tacho_operator.core.planner.attempt import Attempt, PlanInput
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.messages import short_message
-from tacho_operator.core.planner.types import PlanAlternative
 
 LOWER_QUALITY = "LowerQuality"
 SLOWER = "Slower"
@@ -50,13 +50,13 @@ def closeness(attempt: Attempt) -> tuple[object, ...]:
     return (not tokens, rank(attempt)[:2], -tokens)
 
 
-def alternative(other: Attempt, chosen: Attempt | None, *, is_requested: bool) -> PlanAlternative:
+def alternative(other: Attempt, chosen: Attempt | None, *, is_requested: bool) -> Alternative:
     """``other`` as a row of the considered alternatives; ``is_requested``: the user's engine and method allow
     it."""
     reason, message = str(other.reason), short_message(other)
     if other.fits:
         reason, message = _passed_over(other, chosen if is_requested else None)
-    return PlanAlternative(
+    return Alternative(
         engine=other.engine.name,
         method=other.method.method,
         product=other.product,
@@ -189,14 +189,14 @@ class Search:
         wrong = wrong_checkpoint(found.method, self.inputs.facts) != ""
         return found.reason != FailureClass.UNSUPPORTED_GPU, wrong
 
-    def alternatives(self, chosen: Attempt) -> tuple[PlanAlternative, ...]:
+    def alternatives(self, chosen: Attempt) -> tuple[Alternative, ...]:
         """Alternatives on the chosen kind of device, best first, then attempts on other devices."""
         if chosen.engine.predicted:
             for way in every_way():
                 self.attempt(way, chosen.device_option, chosen.gpus)
         others = [found for found in self._tried.values() if found is not chosen]
         others.sort(key=lambda found: (not found.fits, str(found.reason), rank(found), found.gpus))
-        lines: dict[tuple[str, str, str], PlanAlternative] = {}
+        lines: dict[tuple[str, str, str], Alternative] = {}
         for other in others:
             key = (other.engine.name, other.method.method, other.product)
             if key not in lines and not not_worth_a_line(other):

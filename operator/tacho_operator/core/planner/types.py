@@ -8,7 +8,7 @@ from tacho_contract.codec import flat
 from tacho_contract.failure import Failure
 from tacho_contract.model import ModelFiles
 from tacho_operator.api.defaults import PYTHON
-from tacho_operator.api.status.plan import Predicted
+from tacho_operator.api.status.plan import Alternative, Predicted
 
 
 # --- the plan -------------------------------------------------------------------------------------
@@ -26,21 +26,6 @@ class Prediction(Predicted):
     decode_tokens_per_second follows from it."""
     prefill_tokens_per_second: float | None = None
     """Roofline bound of one prompt's tokens per second, without the cost of attention."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanAlternative:
-    """Another (engine, method, product) that was considered."""
-
-    engine: str
-    method: str
-    product: str
-    fits: bool
-    reason: str
-    """CamelCase class: Chosen is never listed; LowerQuality, Slower, DoesNotFit, UnsupportedGPU, …"""
-    message: str
-    decode_tokens_per_second: float | None = None
-    expected_decode_tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +55,7 @@ class ModelPlan:
     message: str
     warnings: tuple[str, ...] = ()
     """Limitations that users would not expect, one sentence each; also part of ``message``."""
-    alternatives: tuple[PlanAlternative, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +71,7 @@ class PlanFailure:
     gpu_memory_bytes: int = 0
     max_model_len: int = 0
     predicted: Prediction = Prediction()
-    alternatives: tuple[PlanAlternative, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
 
 
 PlanResult = ModelPlan | PlanFailure

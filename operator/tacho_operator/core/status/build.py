@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import fields
 from datetime import datetime
 
 from tacho_contract.units import clipped
-from tacho_operator.api.base import decimal, exact
+from tacho_operator.api.base import exact
 from tacho_operator.api.status import plan as api
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
 from tacho_operator.api.types import LLMDeploymentSpec
@@ -15,7 +14,7 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import url
 from tacho_operator.core.measurement.records import summary_of
 from tacho_operator.core.planner.probe_budget import probe_budget
-from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.status.conditions import conditions
 from tacho_operator.core.status.snapshot import Snapshot
@@ -132,7 +131,7 @@ def plan_status(plan: ModelPlan, spec: LLMDeploymentSpec, revision: str = "") ->
         probe_budget_message=clipped(budget.message, 1024) if budget else None,
         message=clipped(plan.message),
         warnings=[clipped(item, 1024) for item in plan.warnings[:WARNINGS_LIMIT]],
-        alternatives=_alternatives(plan.alternatives),
+        alternatives=list(plan.alternatives[:ALTERNATIVES_LIMIT]),
     )
 
 
@@ -141,7 +140,7 @@ def failure_status(failure: PlanFailure) -> api.Plan:
     return api.Plan(
         predicted=_predicted(failure.predicted),
         message=clipped(f"{failure.failure.message} {failure.failure.next_step}".strip()),
-        alternatives=_alternatives(failure.alternatives),
+        alternatives=list(failure.alternatives[:ALTERNATIVES_LIMIT]),
     )
 
 
@@ -149,19 +148,3 @@ def _predicted(found: Prediction) -> api.Predicted:
     """What status shows of a prediction; a number that JSON does not keep exact is left out."""
     shown = ((item.name, getattr(found, item.name)) for item in fields(api.Predicted))
     return api.Predicted(**{name: exact(value) if isinstance(value, int) else value for name, value in shown})
-
-
-def _alternatives(found: Iterable[PlanAlternative]) -> list[api.Alternative]:
-    return [
-        api.Alternative(
-            engine=item.engine,
-            method=item.method,
-            product=item.product,
-            fits=item.fits,
-            reason=str(item.reason),
-            message=clipped(item.message, 1024),
-            decode_tokens_per_second=decimal(item.decode_tokens_per_second),
-            expected_decode_tokens_per_second=decimal(item.expected_decode_tokens_per_second),
-        )
-        for item in list(found)[:ALTERNATIVES_LIMIT]
-    ]
