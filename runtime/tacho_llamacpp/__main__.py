@@ -11,15 +11,13 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, cast
 
 from tacho_llamacpp import openmp
 from tacho_llamacpp.flags import PROGRAM, UsageError, apply, parse
-from tacho_llamacpp.preflight import check_gpus, check_model, check_port
 from tacho_server.errors import LoadError, fail
 from tacho_server.threads import usable_cpus
 
@@ -27,6 +25,8 @@ LEVEL_LOADING, LEVEL_SERVING = 4, 3
 """Log levels of llama.cpp where the user has not set one: while it loads, it logs the size of each buffer,
 which the runtime reads; at the same level it logs twenty lines per request."""
 THREADS = ("cpuparams.n_threads", "cpuparams_batch.n_threads")
+HOST_DEVICES = ("CPU", "ACCEL")
+"""Kinds of llama.cpp's devices that are no GPU (ggml-backend.h)."""
 
 
 def main() -> int:
@@ -38,9 +38,6 @@ def main() -> int:
         cpus = usable_cpus()
         if cpus < (os.cpu_count() or 1):  # else llama.cpp starts a thread for each physical core
             values.setdefault("cpuparams.n_threads", cpus)
-        check_model(Path(str(values["model.path"])))
-        for host in cast("list[str]", values["hostnames"]):
-            check_port(host, cast("int", values["port"]))
         return _serve(values)
     except LoadError as error:
         return fail(PROGRAM, error, 2 if isinstance(error, UsageError) else 1)
@@ -78,6 +75,28 @@ def _serve(values: dict[str, object]) -> int:
     # save: running requests ended before the signal was sent, and the kernel frees memory and GPU.
     print(f"{PROGRAM}: stopped on request ({server.listening_address})", file=sys.stderr, flush=True)
     os._exit(0)
+
+
+def check_gpus(requested_layers: int, kinds: Sequence[str], features: str) -> None:
+    """There is a GPU where layers are requested on GPUs: llama.cpp would compute on the CPU.
+
+    ``requested_layers``: of --n-gpu-layers; negative: all. ``kinds``: of llama.cpp's devices. ``features``:
+    its system info, where each backend that was compiled in has an entry.
+    """
+    if requested_layers == 0 or any(kind not in HOST_DEVICES for kind in kinds):
+        return
+    if "CUDA" not in features:
+        raise LoadError(
+            "EngineNotSupported",
+            "layers are to be put on GPUs, and this build of llama.cpp computes on the CPU only",
+            "leave spec.engine.image out for tacho's CUDA image, or set spec.gpu.count to 0; elsewhere build "
+            "xllamacpp with XLLAMACPP_BUILD_CUDA=1 (pip install --no-binary xllamacpp xllamacpp)",
+        )
+    raise LoadError(
+        "UnsupportedGPU",
+        "this build of llama.cpp has CUDA and finds no GPU that it can use",
+        "see ggml_cuda_init's lines above: update the node's driver, and check that the container has GPUs",
+    )
 
 
 def _library() -> Any:

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 
-from tacho_contract import codec
-from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.launch import ENV_ENGINE_FAILURE
+from tacho_contract.failure import FailureClass
 from tacho_engines.llamacpp.run import LlamaCpp
-from tacho_llamacpp import preflight
-from tacho_llamacpp.flags import FLAGS, PROGRAM, Flag, UsageError, apply, parse
-from tacho_server.errors import LoadError, fail
+from tacho_llamacpp.__main__ import check_gpus
+from tacho_llamacpp.flags import FLAGS, Flag, UsageError, apply, parse
+from tacho_server.errors import LoadError
 from tests.launching import runtime_config
 
 xllamacpp: Any = import_module("xllamacpp")
@@ -188,7 +186,7 @@ def test_the_readme_documents_exactly_these_flags() -> None:
 def test_layers_for_gpus_are_not_computed_on_the_cpu_in_silence(
     layers: int, kinds: list[str], features: str, failure_class: str
 ) -> None:
-    assert failure_of(lambda: preflight.check_gpus(layers, kinds, features)) == failure_class
+    assert failure_of(lambda: check_gpus(layers, kinds, features)) == failure_class
 
 
 def failure_of(check: Callable[[], None]) -> str:
@@ -198,25 +196,3 @@ def failure_of(check: Callable[[], None]) -> str:
     except LoadError as error:
         return error.failure_class
     return ""
-
-
-def test_problems_have_the_runtimes_classes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "text").write_text("hello")
-    (tmp_path / "good").write_bytes(b"GGUF\x03")
-    report = tmp_path / "report"
-    monkeypatch.setenv(ENV_ENGINE_FAILURE, str(report))
-    preflight.check_model(tmp_path / "good")
-    found = []
-    for name in ("missing", ".", "text"):
-        with pytest.raises(LoadError) as raised:
-            preflight.check_model(tmp_path / name)
-        assert fail(PROGRAM, raised.value, 3) == 3
-        reported = codec.loads(Failure, report.read_text())
-        found.append(reported.failure_class)
-        assert (reported.message, reported.next_step) == (raised.value.message, raised.value.next_step)
-    assert found == [FailureClass.MODEL_NOT_FOUND, FailureClass.MODEL_NOT_FOUND, FailureClass.MODEL_INVALID]
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("llama-server: error [ModelInvalid]: ")
-    assert "begins with b'hell'" in last

@@ -22,6 +22,8 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.launch import ENV_ENGINE_FAILURE
+from tacho_engines.base import Exit
+from tacho_engines.registry import run_half
 from tools.cluster.ports import free_port
 
 FAILURE = re.compile(r"^llama-server: error \[(\w+)\]: (.*)$")
@@ -178,14 +180,18 @@ def failure(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, found[1], done.stderr
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
+def test_a_taken_port_and_a_missing_model_are_named_by_llama_cpp(tmp_path: Path) -> None:
+    """The runtime checks both before; what changes in between is told by llama.cpp's own lines."""
     with socket.socket() as owner:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
         port = str(owner.getsockname()[1])
-        code, kind, text = failure(tmp_path, "--model", str(model_path()), "--port", port)
-    assert (code, kind) == (1, "PortInUse")
-    assert f"port {port} on 127.0.0.1 is in use" in text
+        taken = failure(tmp_path, "--model", str(model_path()), "--port", port)
+    missing = failure(tmp_path, "--model", str(tmp_path / "none"), "--port", str(free_port()))
+    llamacpp = run_half("llamacpp")
+    named = [llamacpp.classify(Exit(code=code), text.splitlines()) for code, _, text in (taken, missing)]
+    assert [one.failure_class for one in named] == ["PortInUse", "ModelNotFound"]
+    assert f"port {port} on 127.0.0.1 is taken" in named[0].message
 
 
 def test_a_build_for_cpus_refuses_layers_for_gpus(tmp_path: Path) -> None:
