@@ -31,7 +31,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Interval,
     Mix,
     ReplicaCapacity,
-    Rules,
 )
 
 Replacement = tuple[object, str, Any]
@@ -48,10 +47,6 @@ def _measured_lengths(capacity: ReplicaCapacity, _: Mix) -> request_cost.Request
     return request_cost.cost_of(capacity, request_cost.measured_mix(capacity, 1.0))
 
 
-def _own_window(rules: Rules, *_: object) -> float:
-    return rules.window_seconds
-
-
 def _uncorrected(former: Correction, *_: object, **__: object) -> Correction:
     return former
 
@@ -65,8 +60,7 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "own lengths": ((step, "cost_of", _measured_lengths),),
     "KV cache": ((need, "_kv_cache", lambda *_: None),),
     "correction": ((attainment, "corrected", _uncorrected),),
-    "recurring bursts": ((behavior, "recurring", lambda *_: 0.0),),
-    "flapping back-off": ((behavior, "down_window", _own_window),),
+    "bursts": ((behavior, "filled_by_bursts", lambda *_: 0.0),),
 }
 
 

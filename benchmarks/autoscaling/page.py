@@ -60,7 +60,7 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
 |---|---|---|
 """
 SINCE = {
-    "7e0968795ec5": "\n  Since then recurring bursts keep fewer replicas, which no row of tacho shows yet.",
+    "7e0968795ec5": "\n  Since then bursts keep replicas for longer, which no row of tacho shows yet.",
 }
 """What later changed in the algorithm, by judged commit."""
 SCENARIOS = """

@@ -13,7 +13,6 @@ from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_UP,
     Bounds,
-    Change,
     PodLoad,
     Point,
     ScalingInput,
@@ -84,9 +83,9 @@ def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
     fleet.run(lambda now: 6.0 if now % 900 < 120 else 0.5, 2500)
     decision = fleet.decisions[-1]
     assert decision.replicas > 1
-    assert "recurring bursts fill " in decision.reason
-    assert decision.reason.endswith("Fewer suffice; recurring bursts need them.")
-    assert decision.able.message == "Fewer suffice; recurring bursts need them."
+    assert "earlier bursts filled " in decision.reason
+    assert decision.reason.endswith("Fewer suffice; earlier bursts filled them.")
+    assert decision.able.message == "Fewer suffice; earlier bursts filled them."
 
 
 class Judged(Fleet):
@@ -115,7 +114,7 @@ def test_a_burst_that_ready_replicas_carry_requests_no_headroom() -> None:
     fleet = in_a_third_burst(Judged)
     assert set(fleet.sizes[-11:]) == {4}
     decision = fleet.decisions[-1]
-    why = "5 replicas are needed, but not yet: what recurring bursts keep carries this one."
+    why = "5 replicas are needed, but not yet: what earlier bursts keep carries this one."
     assert decision.reason.endswith(why)
     assert decision.able.reason == "ScaleUpStabilized"
     assert fleet.run(lambda _: 12.0, 60)[-1] > 4, "a larger one requests what it needs"
@@ -133,17 +132,6 @@ def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
     carried = Sum(offered=3.5, concurrency=10)
     assert step_module._is_carried(state, carried, 2800.0)
     assert not step_module._is_carried(state, dataclasses.replace(carried, kv_cache=3.9), 2800.0)
-
-
-def test_the_back_off_shows_the_window_and_the_replica_that_it_adds() -> None:
-    fleet = Fleet(replicas=9)
-    fleet.run(lambda _: 0.8, 620)
-    fleet.wanted = 9
-    turns = [Change(time_seconds=float(at), before=3 - at % 2, after=2 + at % 2) for at in (4, 3, 2, 1)]
-    high = (Point(fleet.now - 400, 7.5), *fleet.state.downs)
-    fleet.state = dataclasses.replace(fleet.state, changes=tuple(turns), downs=high, watched_since=-9000.0)
-    fleet.serve(0.8)
-    assert "highest need of 300 s 0.50 + 1 by the flapping back-off; now load" in fleet.look().reason
 
 
 def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:

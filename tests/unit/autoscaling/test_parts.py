@@ -11,10 +11,10 @@ from hypothesis import given, strategies as st
 from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import (
+    BURSTS_KEPT,
     cold_start,
-    down_window,
+    filled_by_bursts,
     limit,
-    recurring,
     with_bursts,
     with_high,
     with_low,
@@ -73,75 +73,71 @@ def test_a_decision_that_comes_milliseconds_early_is_not_too_early_for_the_pace(
     assert [limit(rules, 5, (grew,), now, upwards=True) for now in (10.05, 12.04)] == [5, 6]
 
 
-def test_each_reversed_scale_down_doubles_the_window() -> None:
-    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 4), (600.0, 4, 3)))
-    once = (up, down)
-    assert down_window(SCALE_DOWN, (down, up), 1000.0) == 300, "first more, then fewer: no reversal"
-    assert down_window(SCALE_DOWN, once, 1000.0) == 600
-    assert down_window(SCALE_DOWN, once * 2, 1000.0) == 1200
-    assert down_window(SCALE_DOWN, once * 9, 1000.0) == 1800
-    assert down_window(SCALE_DOWN, once, 4600.0) == 300, "that is long ago"
-    assert down_window(Rules(window_seconds=60.0), once, 1000.0) == 120, "also of a window that is set"
-    assert down_window(Rules(window_seconds=3600.0), once, 1000.0) == 3600, "which is never shortened"
-
-
-def test_a_change_by_quota_or_bounds_is_no_reversal() -> None:
-    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 4), (600.0, 4, 3)))
-    refused = dataclasses.replace(down, cause="Quota")
-    assert down_window(SCALE_DOWN, (up, refused) * 6, 1000.0) == 300
-    scheduled = dataclasses.replace(up, cause="Bounds")
-    assert down_window(SCALE_DOWN, (scheduled, down) * 3, 1000.0) == 300
-    assert down_window(SCALE_DOWN, (up, refused, up, down), 1000.0) == 600
-
-
 def test_by_default_all_that_the_window_allows_goes_at_once() -> None:
     assert limit(SCALE_DOWN, 16, (), 0.0, upwards=False) == 0
 
 
-def needs(*values: float, seconds: float = 300.0) -> float:
-    """What recurs in loads that are so many seconds apart."""
+def kept(*values: float, seconds: float = 300.0) -> float:
+    """What bursts keep after loads that are so many seconds apart."""
     bursts: tuple[Point, ...] = ()
     low: float | None = None
     for number, value in enumerate(values):
         bursts, low = with_bursts(bursts, low, Point(number * seconds, value))
-    return recurring(bursts, (len(values) - 1) * seconds)
+    return filled_by_bursts(bursts, low, (len(values) - 1) * seconds)
 
 
-def test_what_two_bursts_have_reached_recurs_for_half_an_hour() -> None:
-    assert needs(2, 8, 9, 2, 2) == 0, "one burst may be the only one"
-    assert needs(2, 8, 9, 2, 2, 6) == 6
-    assert needs(2, 8, 2, 9, 2, 4) == 8, "the next one begins, and may rise"
-    assert needs(2, 8, 2, 9, *[2] * 6) == 8
-    assert needs(2, 8, 2, 9, *[2] * 7) == 0, "too long ago"
-    assert needs(2, 8, *[2] * 7, 8, 2) == 0, "starting replicas anew costs less"
-    assert needs(2, 3, 2, 3, 2) == 0, "noise"
-    assert needs(0.1, 0.9, 0.1, 0.9, 0.1) == 0, "of less than one replica"
-    assert needs(2, 8, 2, 8, 2, 2, seconds=-60.0) == 0, "a clock that was set back"
+def test_what_a_burst_filled_is_kept_for_three_quarters_of_an_hour() -> None:
+    assert kept(2, 8) == 0, "it lasts, and may be a new level"
+    assert kept(2, 8, 2) == 8
+    assert kept(2, 8, *[2] * 10) == 8
+    assert kept(2, 8, *[2] * 11) == 0, "too long ago"
+    assert kept(2, 3, 2, 3, 2) == 0, "noise"
+    assert kept(0.1, 0.9, 0.1, 0.9, 0.1) == 0, "one replica carries it"
+    assert kept(0.4, 1.6, 0.4) == 1.6
+    assert kept(2, 8, 2, 8, 2, 2, seconds=-60.0) == 0, "a clock that was set back"
 
 
-def test_bursts_recur_that_end_within_half_an_hour_of_each_other() -> None:
-    """Of four minutes, of which the highest load comes first."""
-    assert needs(2, *([6, *[5.8] * 3, *[2] * 26] * 2), seconds=60.0) == 6
-    assert needs(2, *([6, *[5.8] * 3, *[2] * 27] * 2), seconds=60.0) == 0
-    assert needs(2, 10, 2, 10, *[6] * 4) == 10
-    assert needs(2, 10, 2, 10, *[6] * 5) == 0, "a burst that does not end is a new level"
+def test_of_several_bursts_two_have_reached_what_is_kept() -> None:
+    assert kept(2, 8, 2, 6, 2) == 6, "the highest may be chance"
+    assert kept(2, 8, 2, 6, 2, 9, 2) == 8
+    assert kept(2, 8, 2, 9, 2, 4) == 8, "the next one begins, and may rise"
 
 
-def test_small_bursts_between_two_that_recur_do_not_hide_them() -> None:
+@pytest.mark.parametrize("lasting", [90, 240, 360])
+@pytest.mark.parametrize("every", [33, 40])
+def test_short_bursts_recur_after_40_minutes(lasting: int, every: int) -> None:
+    high, low = lasting // 30, (60 * every - lasting) // 30
+    assert kept(2, *[6] * high, *[2] * low, *[6] * high, *[2] * low, seconds=30.0) == 6
+
+
+def test_a_load_that_lasts_is_a_new_level_and_no_burst() -> None:
+    assert kept(2, *[8] * 3, 2) == 8
+    assert kept(2, *[8] * 4, 2) == 0
+    assert kept(2, 10, 2, 10, *[6] * 3) == 10
+    assert kept(2, 10, 2, 10, *[6] * 4) == 0, "bursts of the former level are forgotten"
+
+
+def test_small_bursts_between_two_large_ones_do_not_hide_them() -> None:
     big, small = [2, *[10] * 2, *[2] * 8], [2, 4.5, *[1] * 3]
-    assert needs(*big, *small, *big, seconds=60.0) == 10
-    assert needs(*big, *small, *big, *small, *small, seconds=60.0) == 10
-    assert needs(*big, *small, *big, *small, *[1] * 20, *small, seconds=60.0) == 4.5, "the big ones ended"
+    assert kept(*big, *small, *big, seconds=60.0) == 10
+    assert kept(*big, *small, *big, *small, *small, seconds=60.0) == 10
 
 
 @given(st.lists(st.floats(0, 100), max_size=60))
-def test_no_more_recurs_than_the_second_highest_load(values: list[float]) -> None:
-    assert needs(*values, seconds=10.0) <= sorted([0.0, 0.0, *values])[-2]
+def test_bursts_keep_no_more_than_the_highest_load(values: list[float]) -> None:
+    assert kept(*values, seconds=10.0) <= max([0.0, *values])
 
 
-def test_the_back_off_is_for_single_replicas() -> None:
-    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
-    assert down_window(SCALE_DOWN, (up, down), 1000.0) == 300
+@given(st.lists(st.floats(0, 100), max_size=60), st.integers(0, 60))
+def test_a_restart_forgets_no_burst(values: list[float], at: int) -> None:
+    """Bursts and the lowest load are all that it needs."""
+    whole: tuple[tuple[Point, ...], float | None] = (), None
+    for number, value in enumerate(values):
+        if number == at:
+            whole = tuple(Point(item.time_seconds, item.value) for item in whole[0]), whole[1]
+        whole = with_bursts(*whole, Point(10.0 * number, value))
+        assert len(whole[0]) <= BURSTS_KEPT
+        assert whole[1] is not None or whole[0], "one that lasts is among them"
 
 
 def test_windows_keep_what_decides_and_no_more() -> None:
@@ -209,16 +205,13 @@ def test_a_request_has_at_least_one_answer_token() -> None:
     assert silent.requests == pytest.approx(30 * math.exp(-10 / 300) + 10 * 2 * 30), "no division by zero"
 
 
-def summed(
-    offered: tuple[Interval, ...], cold_start_seconds: float, ttft_seconds: float | None = None
-) -> Sum:
+def summed(offered: tuple[Interval, ...], cold_start_seconds: float, trusted: float = 1.0) -> Sum:
     """Of a pod with half of its KV cache of 1,000 tokens in use, and four waiting requests."""
     sample = Sample(time_seconds=0.0, running=0, waiting=4, generated_tokens=0.0, kv_cache_usage=0.5)
     pods = (PodLoad(uid="a", sample=sample),)
-    policy = dataclasses.replace(TARGETS, ttft_seconds=ttft_seconds)
-    capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000)
-    at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=policy)
-    return sum_of(at, demand.read({}, pods, 0.0), COST, offered, cold_start_seconds, 1.0)
+    capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000, trust=0.9 if trusted < 1 else 1.0)
+    at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=TARGETS)
+    return sum_of(at, demand.read({}, pods, 0.0), COST, offered, cold_start_seconds, trusted)
 
 
 def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
@@ -229,7 +222,7 @@ def test_growth_at_most_doubles_the_load_and_ends_at_the_horizon() -> None:
     steep = summed(intervals(*(0.1 * at for at in range(9))), 600)
     assert steep.growth == steep.offered
     flat = summed(intervals(*(2 + 0.001 * at for at in range(9))), 1200)
-    assert flat.growth == pytest.approx(0.0001 * 600)
+    assert flat.growth == pytest.approx(0.0001 * 900)
 
 
 def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:
@@ -263,5 +256,14 @@ def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
 
 def test_bursts_of_a_time_to_come_keep_nothing() -> None:
     bursts = (Point(5000.0, 4.0), Point(4000.0, 4.0))
-    assert recurring(bursts, 5000.0) == 4.0
-    assert recurring(bursts, 3000.0) == 0.0
+    assert filled_by_bursts(bursts, 1.0, 5000.0) == 4.0
+    assert filled_by_bursts(bursts, 1.0, 3000.0) == 0.0
+
+
+def test_a_burst_counts_by_what_it_surely_fills() -> None:
+    """Without the doubt of the measurement. 120 requests in 60 s are 98 at least."""
+    assert COST is not None
+    level = 120 / RATE / 60
+    assert demand.surely(level, COST) == pytest.approx((120 - 2 * math.sqrt(120)) / RATE / 60)
+    doubted = summed(intervals(*[1.0] * 6), 60, trusted=0.45)
+    assert doubted.load == pytest.approx(demand.surely(1.0, COST) / 0.5)

@@ -163,7 +163,7 @@ class ScalingBurst(StatusModel):
     """A burst of the load."""
 
     end_time: Timestamp
-    """When the load was last above half of its peak."""
+    """When the load fell to half of its peak. While the burst lasts: when it began."""
     replicas: float
     """Replicas that its peak filled."""
 

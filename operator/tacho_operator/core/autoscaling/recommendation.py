@@ -1,7 +1,7 @@
 """Mode Recommend: decisions that are recorded and not applied.
 
-Each is made from the existing replicas. The state keeps none of them: the scaling policies and the flapping
-back-off count changes that happened.
+Each is made from the existing replicas. The state keeps none of them: the scaling policies count
+changes that happened.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def _attainment_changed(old: SLOAttainment, new: SLOAttainment) -> bool:
 
 
 def _peaks(status: AutoscalingStatus) -> tuple[int | None, ...]:
-    """The lowest need and the bursts, in whole replicas. The end of one that lasts moves with each sample."""
+    """The lowest need and the bursts, in whole replicas: the peak of one that lasts may rise."""
     low = status.low_replicas
     return (None if low is None else whole(low), *(whole(item.replicas) for item in status.bursts))
 

@@ -169,7 +169,7 @@ def corrected(
     requests say nothing about the capacity of one.
 
     Misses within one standard deviation are chance. What was lowered is tried again where the bounds do not
-    decide for MAX_WINDOW_SECONDS: wide edges, or a target that is not ``judged``, would keep it for ever.
+    decide for MEMORY_SECONDS: wide edges, or a target that is not ``judged``, would keep it for ever.
     """
     if not settled:
         return Correction(factor=former.factor, seconds=-tuning.MIX_SECONDS)
@@ -192,7 +192,7 @@ def corrected(
         return Correction(factor=max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
     all_met = judged and enough and now.lower / requests >= policy.percentile
     met = all_met and now.seconds >= tuning.MIX_SECONDS
-    unsure = (enough or not judged) and now.seconds >= tuning.MAX_WINDOW_SECONDS
+    unsure = (enough or not judged) and now.seconds >= tuning.MEMORY_SECONDS
     if former.factor < 1 and (met or unsure):
         return Correction(factor=min(1.0, former.factor / tuning.CORRECTION_STEP))
     return now

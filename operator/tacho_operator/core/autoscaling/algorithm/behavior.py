@@ -1,8 +1,7 @@
-"""How fast replicas may change: rules of a HorizontalPodAutoscaler, recurring bursts, cold starts."""
+"""How fast replicas may change: rules of a HorizontalPodAutoscaler, earlier bursts, cold starts."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -11,26 +10,12 @@ from tacho_operator.core.autoscaling.algorithm.types import Change, PodLoad, Poi
 
 EARLY_SECONDS = 0.25
 """Jitter of a decision: a period of two decisions is over at the second one, even if that is early."""
-CHOSEN = ("Work", "Concurrency", "KVCache", "LowDemand", "")
-"""Causes of changes that followed the load."""
 UNLIMITED = 10**6
 BURSTS_KEPT = 8
 STARTS_KEPT = 20
 START_QUANTILE = 0.9
 
 Starts = tuple[tuple[str, float], ...]
-
-
-def down_window(rules: Rules, changes: Sequence[Change], now: float) -> float:
-    """The stabilization window, doubled for each scale-down by one replica that was reversed within two
-    MAX_WINDOW_SECONDS, up to one. ``changes``: the newest first."""
-    since = now - 2 * tuning.MAX_WINDOW_SECONDS
-    chosen = [item for item in changes if item.time_seconds > since and item.cause in CHOSEN]
-    reversals = sum(
-        newer.after - newer.before == older.before - older.after == 1
-        for newer, older in itertools.pairwise(chosen)
-    )
-    return max(rules.window_seconds, min(tuning.MAX_WINDOW_SECONDS, rules.window_seconds * 2.0**reversals))
 
 
 def limit(rules: Rules, replicas: int, changes: Sequence[Change], now: float, *, upwards: bool) -> int:
@@ -78,32 +63,29 @@ def with_bursts(
     bursts: tuple[Point, ...], low: float | None, point: Point
 ) -> tuple[tuple[Point, ...], float | None]:
     """``bursts`` and ``low`` of State with one more load. A burst begins where the load has grown BURST
-    times, from one replica at least, and ends where it has fallen by as much."""
-    bursts = tuple(_young(bursts, point, 2 * tuning.MAX_WINDOW_SECONDS))
+    times, to more than one replica, and ends where it has fallen by as much. One that lasts longer than
+    MAX_HORIZON_SECONDS is a new level: bursts of the former one are forgotten."""
+    bursts = tuple(_young(bursts, point, 2 * tuning.MEMORY_SECONDS))
     if low is None and bursts:
-        highest = max(point.value, bursts[0].value)
+        began, highest = bursts[0].time_seconds, max(point.value, bursts[0].value)
+        if point.time_seconds - began > tuning.MAX_HORIZON_SECONDS:
+            return (), point.value
         if tuning.BURST * point.value <= highest:
-            return bursts, point.value
-        return (Point(point.time_seconds, highest), *bursts[1:]), None
+            return (Point(point.time_seconds, highest), *bursts[1:]), point.value
+        return (Point(began, highest), *bursts[1:]), None
     low = point.value if low is None else min(low, point.value)
-    if point.value < tuning.BURST * max(1.0, low):
+    if point.value <= 1 or point.value < tuning.BURST * low:
         return bursts, low
     return (point, *bursts[: BURSTS_KEPT - 1]), None
 
 
-def recurring(bursts: Sequence[Point], now: float) -> float:
-    """The load that two bursts have reached which ended within MAX_WINDOW_SECONDS of each other, the second
-    of them not longer ago; 0: none has recurred. The newest may still rise."""
-    longest = tuning.MAX_WINDOW_SECONDS
-    return max(
-        (
-            min(later.value, former.value)
-            for later, former in itertools.combinations(bursts, 2)
-            if 0 <= now - later.time_seconds <= longest
-            and later.time_seconds - former.time_seconds <= longest
-        ),
-        default=0.0,
-    )
+def filled_by_bursts(bursts: Sequence[Point], low: float | None, now: float) -> float:
+    """The load that two bursts have reached, or the only one, until MEMORY_SECONDS after the latest. One
+    that lasts does not count. 0: none."""
+    ended = bursts if low is not None else bursts[1:]
+    if not ended or not 0 <= now - ended[0].time_seconds <= tuning.MEMORY_SECONDS:
+        return 0.0
+    return sorted(item.value for item in ended)[-2:][0]
 
 
 def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:

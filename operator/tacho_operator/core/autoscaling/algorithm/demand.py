@@ -164,6 +164,11 @@ def level(offered: Sequence[Interval], request_seconds: float) -> float:
     return max(found, work / seconds) if seconds else 0.0
 
 
+def surely(level: float, cost: RequestCost) -> float:
+    """The lower bound of a level of RATE_SECONDS."""
+    return max(0.0, level - tuning.DEVIATIONS * math.sqrt(level * cost.request_seconds / tuning.RATE_SECONDS))
+
+
 def slope(offered: Sequence[Interval]) -> float:
     """Replicas per second by which the load surely rises: the least-squares line, less its standard errors.
     0 where one step fits at least as well: a finished step is no trend."""

@@ -64,12 +64,9 @@ def _before(at: ScalingInput, outcome: Outcome) -> str:
         return f"lowest need of {at.policy.up.window_seconds:.0f} s {outcome.lowest:.2f}; now "
     if outcome.needed >= at.replicas:
         return ""
-    if outcome.highest_of == "BackOff":
-        usual = f"{at.policy.down.window_seconds:.0f} s {outcome.highest - 1:.2f}"
-        return f"highest need of {usual} + 1 by the flapping back-off; now "
-    if outcome.highest_of == "Bursts":
-        return f"recurring bursts fill {outcome.highest:.2f}; now "
-    return f"highest need of {outcome.window:.0f} s {outcome.highest:.2f}; now "
+    if outcome.by_bursts:
+        return f"earlier bursts filled {outcome.highest:.2f}; now "
+    return f"highest need of {at.policy.down.window_seconds:.0f} s {outcome.highest:.2f}; now "
 
 
 def _how_many(at: ScalingInput, outcome: Outcome) -> str:
@@ -87,14 +84,14 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.able == "ScaleDownStabilized" and (kept := _kept(at, outcome)):
         return f" Fewer suffice; {kept}."
     if outcome.able == "ScaleDownStabilized":
-        return f" Fewer suffice, but not yet for {outcome.window:.0f} s."
+        return f" Fewer suffice, but not yet for {at.policy.down.window_seconds:.0f} s."
     return ""
 
 
 def _kept(at: ScalingInput, outcome: Outcome) -> str:
     """What else than the window keeps replicas, as a clause; "" without any."""
-    if outcome.highest_of == "Bursts" and whole(outcome.highest) >= at.replicas:
-        return outcome.held or "recurring bursts need them"
+    if outcome.by_bursts and whole(outcome.highest) >= at.replicas:
+        return outcome.held or "earlier bursts filled them"
     return outcome.held
 
 
@@ -190,7 +187,8 @@ def _able(at: ScalingInput, outcome: Outcome) -> Judged:
     if outcome.able == "ScaleDownStabilized":
         why = (
             _kept(at, outcome)
-            or f"more were needed within {outcome.window:.0f} s, or the window is not yet observed"
+            or f"more were needed within {at.policy.down.window_seconds:.0f} s, "
+            "or the window is not yet observed"
         )
         return Judged("True", outcome.able, f"Fewer suffice; {why}.")
     return Judged("True", "ReadyForNewScale", "The recommended size matches the current size.")

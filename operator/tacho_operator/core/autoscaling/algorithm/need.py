@@ -28,6 +28,8 @@ class Sum:
     cold_start_seconds: float = 0.0
     slow: int = 0
     """Pods that are much slower than the others: they carry next to nothing."""
+    work: float | None = None
+    """Replicas that the offered load surely fills, without headroom, growth and doubt of the measurement."""
 
     @property
     def loads(self) -> dict[str, float]:
@@ -58,8 +60,8 @@ class Sum:
 
     @property
     def load(self) -> float:
-        """Replicas that a burst fills which finds them ready: without headroom, growth and backlog."""
-        return self.loads.get("Work", max(self.loads.values(), default=0.0)) + self.slow
+        """Replicas that a burst surely fills which finds them ready."""
+        return (max(self.loads.values(), default=0.0) if self.work is None else self.work) + self.slow
 
     @property
     def cause(self) -> str:
@@ -78,9 +80,10 @@ def sum_of(
 ) -> Sum:
     """The sum of one moment. ``trusted``: share of the measured rate that counts. ``alone``: the pod that
     misses the SLO where the others meet it."""
-    level, growth = None, 0.0
+    level, growth, work = None, 0.0, None
     if cost is not None and offered:
         level = demand.level(offered, cost.request_seconds)
+        work = demand.surely(level, cost) * at.capacity.trust / trusted
         growth = min(level, demand.slope(offered) * min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS))
     blind = level is None and reading.running is not None
     return Sum(
@@ -92,6 +95,7 @@ def sum_of(
         concurrency=cost.concurrency if cost else at.capacity.concurrency,
         cold_start_seconds=cold_start_seconds,
         slow=len(reading.slow),
+        work=work,
     )
 
 

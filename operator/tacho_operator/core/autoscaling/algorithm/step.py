@@ -22,7 +22,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Correction,
     Decision,
     Figures,
-    HighestOf,
     Interval,
     Outcome,
     Point,
@@ -31,7 +30,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 )
 
 CHANGES_KEPT = 10
-"""In status. State keeps all of the longest period that a scaling policy or the back-off can have."""
+"""In status. State keeps all of the longest period that a scaling policy can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,6 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
     state = _corrected(at, former, state, found, cost, {*reading.slow, alone})
-    window = behavior.down_window(at.policy.down, state.changes, now)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
     bursts, low = state.bursts, state.low
@@ -73,13 +71,13 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
         bursts=bursts,
         low=low,
         ups=behavior.with_low(state.ups, Point(now, found.need), at.policy.up.window_seconds),
-        downs=behavior.with_high(state.downs, Point(now, lowest), window),
+        downs=behavior.with_high(state.downs, Point(now, lowest), at.policy.down.window_seconds),
     )
     if reading.late:
         # A pod's last load leaves with the pod, and would be taken for load that ended.
         late = f"{reading.late} of {len(reading.tracks)} pods have no new load metrics"
         at = dataclasses.replace(at, held=at.held or late)
-    outcome = _bounded(at, state, _stabilized(at, state, found, window, now))
+    outcome = _bounded(at, state, _stabilized(at, state, found, now))
     reason = calculation(at, outcome, found, reading, alone)
     return _done(at, state, outcome, figures_of(at, reading, found, state.attainment), reason, now)
 
@@ -185,9 +183,9 @@ def _corrected(
 
 
 def _is_carried(state: State, found: Sum, now: float) -> bool:
-    """Whether the replicas that recurring bursts keep carry the load: headroom is for the time that replicas
+    """Whether the replicas that earlier bursts keep carry the load: headroom is for the time that replicas
     take to start, and these are ready. Only where the SLO is judged, whose misses lower the capacity."""
-    recurring = behavior.recurring(state.bursts, now)
+    recurring = behavior.filled_by_bursts(state.bursts, state.low, now)
     if not recurring or found.cause != "Work" or not state.attainment.judged:
         return False
     ready = min(len(state.tracks), whole(recurring))
@@ -195,27 +193,22 @@ def _is_carried(state: State, found: Sum, now: float) -> bool:
     return max(whole(found.load), whole(others + found.slow)) <= ready
 
 
-def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: float) -> Outcome:
+def _stabilized(at: ScalingInput, state: State, found: Sum, now: float) -> Outcome:
     """Replicas by the need of both windows and the scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
-    recurring, needed = behavior.recurring(state.bursts, now), whole(found.need)
-    # The back-off is for noise, which moves one replica: it keeps no more than one.
-    recent = max(item.value for item in state.downs if now - item.time_seconds <= down.window_seconds)
-    windowed = min(state.downs[0].value, recent + 1)
-    highest = max(windowed, recurring)
-    highest_of: HighestOf = "Window" if windowed == state.downs[0].value else "BackOff"
+    recurring, needed = behavior.filled_by_bursts(state.bursts, state.low, now), whole(found.need)
+    highest = max(state.downs[0].value, recurring)
     outcome = Outcome(
         replicas=have,
         needed=needed,
         cause="Steady",
-        window=window,
         highest=highest,
-        highest_of="Bursts" if recurring > windowed else highest_of,
+        by_bursts=recurring > state.downs[0].value,
     )
     if needed > have and not behavior.tolerated(up, found.need, have):
         if _is_carried(state, found, now):
-            why = "what recurring bursts keep carries this one"
+            why = "what earlier bursts keep carries this one"
             return dataclasses.replace(outcome, able="ScaleUpStabilized", held=why)
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
         steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have
@@ -228,7 +221,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, window: float, now: 
         return dataclasses.replace(outcome, replicas=allowed, cause=found.cause, limited=limited)
     if needed < have:
         steady = whole(highest)
-        if at.held or steady >= have or watched < window:
+        if at.held or steady >= have or watched < down.window_seconds:
             return dataclasses.replace(outcome, able="ScaleDownStabilized", held=at.held)
         if behavior.tolerated(down, highest, have):
             return outcome
@@ -276,6 +269,6 @@ def _done(
         change = Change(
             time_seconds=now, before=at.replicas, after=outcome.replicas, reason=reason, cause=outcome.cause
         )
-        young = sum(now - item.time_seconds < 2 * tuning.MAX_WINDOW_SECONDS for item in changes)
+        young = sum(now - item.time_seconds < tuning.MEMORY_SECONDS for item in changes)
         changes = (change, *changes[: max(young, CHANGES_KEPT - 1)])
     return Step(decided(at, outcome, figures, reason), dataclasses.replace(state, changes=changes))

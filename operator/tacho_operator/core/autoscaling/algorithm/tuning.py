@@ -11,8 +11,8 @@ RATE_SECONDS = 60.0
 """Window of the offered load. A shorter one follows noise, a longer one delays scaling up."""
 DEVIATIONS = 2.0
 """Standard deviations of a shorter window, and of the trend, that do not count: chance causes them."""
-MAX_HORIZON_SECONDS = 600.0
-"""Longest time that a trend is extrapolated: a longer one rarely continues."""
+MAX_HORIZON_SECONDS = 900.0
+"""Longest time that a trend is extrapolated, and that a burst lasts: a longer one is a new level."""
 BURST = 2.0
 """Ratio by which the load grows in a burst and falls after it: less is noise, or a trend."""
 MIX_SECONDS = 300.0
@@ -31,8 +31,8 @@ CORRECTION_STEP = 0.90
 """Step of the capacity correction: larger ones overshoot before the attainment shows them."""
 MIN_CORRECTION = 0.5
 """Lowest correction, and inverse of the highest speed: other replicas need a new measurement."""
-MAX_WINDOW_SECONDS = 1800.0
-"""Longest time between two bursts that recur, and longest window of the flapping back-off."""
+MEMORY_SECONDS = 2700.0
+"""Time for which a burst keeps replicas, and a lowered capacity that nothing judges lasts."""
 
 # Limits of the guards against missing and wrong data.
 MIN_R2 = 0.95

@@ -13,8 +13,6 @@ from tacho_contract.report import LatencyHistogram
 Source = Literal["Histogram", "Mean", "None"]
 """What latencies are judged by."""
 Select = Literal["Max", "Min", "Disabled"]
-HighestOf = Literal["Window", "BackOff", "Bursts"]
-"""The scale-down window; its part without back-off, and one replica more; or recurring bursts."""
 
 
 # --- policy -----------------------------------------------------------------------------------------
@@ -297,7 +295,7 @@ class State:
     downs: tuple[Point, ...] = ()
     """Needed replicas of the scale-down window; the first is the highest."""
     bursts: tuple[Point, ...] = ()
-    """Peaks of the load between falls to half, the newest first: when each was last above its half."""
+    """Peaks of the load, the newest first: when each burst ended, or began if it lasts."""
     low: float | None = None
     """Lowest load since the last of them. None: it has not fallen to half yet."""
     changes: tuple[Change, ...] = ()
@@ -376,11 +374,10 @@ class Outcome:
     limited: str = ""
     """TooFewReplicas, TooManyReplicas, ScaleUpLimit, ScaleDownLimit or QuotaExceeded."""
     held: str = ""
-    window: float = 0.0
-    """Seconds, of the scale-down window."""
     highest: float = 0.0
     """Highest need that counts when scaling down."""
-    highest_of: HighestOf = "Window"
+    by_bursts: bool = False
+    """Whether that is the load of earlier bursts."""
     lowest: float | None = None
     """Lowest need of the scale-up window. None: it did not decide."""
     blind: str = ""
