@@ -119,7 +119,7 @@ class AsTheyWent:
     it is the one whose recorded one was sent its last request first. ``followed``: whatever they have."""
 
     def __init__(self, policy: SimulatedPolicy, lasts: Sequence[float], *, followed: bool) -> None:
-        self.name, self.source, self.period_seconds = policy.name, policy.source, policy.period_seconds
+        self.name, self.period_seconds = policy.name, policy.period_seconds
         self._policy, self._followed = policy, followed
         self._lasts = dict(enumerate(lasts))
         self._held: dict[str, int] = {}

@@ -99,11 +99,6 @@ class SimulatedPolicy(Protocol):
     def name(self) -> str: ...
 
     @property
-    def source(self) -> str:
-        """Origin of the algorithm: address and version."""
-        ...
-
-    @property
     def period_seconds(self) -> float:
         """Time between two decisions."""
         ...

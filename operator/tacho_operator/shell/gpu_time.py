@@ -96,9 +96,9 @@ class GpuTime:
         seconds, self._last = counted_seconds(self._last, now), now
         for key, holding in self._held.items():
             if holding.pods:
-                found = gpu_interval(holding, idle(key), seconds)
-                self._seconds.add(key.namespace, holding.product, found.seconds)
-                self._cost.add(key.namespace, holding.price.currency if holding.price else "", found.cost)
+                spent, cost = gpu_interval(holding, idle(key), seconds)
+                self._seconds.add(key.namespace, holding.product, spent)
+                self._cost.add(key.namespace, holding.price.currency if holding.price else "", cost)
 
     async def run(self, idle: Idle, period_seconds: float) -> None:
         """Counts until cancelled."""

@@ -29,7 +29,6 @@ class Static:
 
     replicas: int
     name: str = "static"
-    source: str = "a fixed number of replicas"
     period_seconds: float = 3600.0
 
     def decide(self, view: PolicyView) -> PolicyDecision:

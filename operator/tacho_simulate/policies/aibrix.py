@@ -2,6 +2,9 @@
 
 As published, the windows hold means over pods and not totals, so that KPA's division ignores the number of
 pods. A scale-down takes the lowest recommendation of the last 300 s.
+
+Source: github.com/vllm-project/aibrix pkg/controller/podautoscaler (algorithm/, metrics/client.go) at
+e3e10f9e.
 """
 
 from __future__ import annotations
@@ -14,9 +17,6 @@ from tacho_operator.core.autoscaling.algorithm.types import Point
 from tacho_simulate.policies.autoscaler import ready_metrics
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting, SimulatedPolicy
 
-SOURCE = (
-    "github.com/vllm-project/aibrix pkg/controller/podautoscaler (algorithm/, metrics/client.go) at e3e10f9e"
-)
 KV_CACHE = 0.5
 """KV cache target of samples/autoscaling/apa.yaml and kpa.yaml."""
 STABLE_SECONDS, PANIC_SECONDS = 180.0, 60.0
@@ -63,7 +63,6 @@ def _over(value: float, target: float, have: int) -> int:
 
 class AIBrix:
     period_seconds = 10.0
-    source = SOURCE
 
     def __init__(
         self, setting: Setting, *, name: str, panics: bool, target: float, metric: str, total: bool

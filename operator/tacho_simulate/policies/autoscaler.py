@@ -3,6 +3,9 @@
     metric ─► proposal (ratio, tolerance) ─► stabilized over a window ─► scaling policies ─► bounds
 
 An unavailable metric makes no proposal, and replicas stay.
+
+Source: github.com/kubernetes/kubernetes pkg/controller/podautoscaler (horizontal.go, replica_calculator.go)
+at 00067268; changes of both directions count in a period, as of 1.26.
 """
 
 from __future__ import annotations
@@ -16,10 +19,6 @@ from tacho_operator.core.autoscaling.algorithm.behavior import EARLY_SECONDS, li
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, SCALE_UP, Change, Point, Rules
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting
 
-SOURCE = (
-    "github.com/kubernetes/kubernetes pkg/controller/podautoscaler (horizontal.go, replica_calculator.go) "
-    "at 00067268; changes of both directions count in a period, as of 1.26"
-)
 SYNC_SECONDS = 15.0
 TOLERANCE = 0.1
 UP, DOWN = (replace(rules, tolerance=TOLERANCE) for rules in (SCALE_UP, SCALE_DOWN))

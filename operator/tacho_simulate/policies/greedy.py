@@ -39,7 +39,6 @@ class ArrivalTotals:
 
 class GreedyReference:
     name = "greedy"
-    source = "knows the performance model of the replicas; a reference, not a policy for a cluster"
     period_seconds = 1.0
 
     def __init__(self, setting: Setting) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from tacho_simulate.policies import tacho
 from tacho_simulate.policies.autoscaler import (
-    SOURCE,
     SYNC_SECONDS,
     Autoscaler,
     by_average,
@@ -25,7 +24,6 @@ class OnPods:
     """Average value per pod."""
 
     period_seconds = SYNC_SECONDS
-    source = SOURCE
 
     def __init__(
         self, setting: Setting, *, name: str, metric: Callable[[PodMetrics], float], target: float
@@ -49,7 +47,6 @@ class OnDemand:
 
     name = "hpa-demand"
     period_seconds = SYNC_SECONDS
-    source = SOURCE
 
     def __init__(self, setting: Setting, target: float = DEMAND) -> None:
         self._tacho, self._target = tacho.make(setting), target

@@ -1,4 +1,8 @@
-"""KAITO's scaler for KEDA: one replica more or fewer by waiting requests per replica, if all are ready."""
+"""KAITO's scaler for KEDA: one replica more or fewer by waiting requests per replica, if all are ready.
+
+Source: github.com/kaito-project/keda-kaito-scaler pkg/scaledobject/provisioner.go at 3ce909d4, through a
+HorizontalPodAutoscaler.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,6 @@ UP_COOLDOWN_SECONDS = 300.0
 
 class Kaito:
     name = "kaito"
-    source = (
-        "github.com/kaito-project/keda-kaito-scaler pkg/scaledobject/provisioner.go at 3ce909d4, "
-        "through a HorizontalPodAutoscaler"
-    )
     period_seconds = SYNC_SECONDS
 
     def __init__(

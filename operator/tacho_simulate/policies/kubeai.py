@@ -1,4 +1,8 @@
-"""KubeAI: the mean of active requests over ten minutes, over a target for each replica."""
+"""KubeAI: the mean of active requests over ten minutes, over a target for each replica.
+
+Source: github.com/kubeai-project/kubeai internal/modelautoscaler/autoscaler.go and
+internal/modelclient/scale.go at f442a2cd (chart 0.22.1).
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,6 @@ class KubeAI:
     """
 
     name = "kubeai"
-    source = (
-        "github.com/kubeai-project/kubeai internal/modelautoscaler/autoscaler.go, "
-        "internal/modelclient/scale.go at f442a2cd (chart 0.22.1)"
-    )
     period_seconds = 10.0
 
     def __init__(

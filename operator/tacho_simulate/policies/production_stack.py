@@ -27,13 +27,13 @@ ONE_A_MINUTE = (Pace(kind="Pods", value=1, period_seconds=60),)
 
 
 class Chart:
-    """Default trigger and behavior of the chart: the HorizontalPodAutoscaler's own."""
+    """Default trigger and behavior of the chart: the HorizontalPodAutoscaler's own.
+
+    Source: github.com/vllm-project/production-stack helm/templates/scaledobject-vllm.yaml at a6c01db0,
+    through KEDA and a HorizontalPodAutoscaler.
+    """
 
     name = "production-stack"
-    source = (
-        "github.com/vllm-project/production-stack helm/templates/scaledobject-vllm.yaml at a6c01db0, "
-        "through KEDA and a HorizontalPodAutoscaler"
-    )
     period_seconds = SYNC_SECONDS
 
     def __init__(self, setting: Setting, waiting: float = WAITING) -> None:
@@ -51,13 +51,13 @@ class Chart:
 
 class Operator:
     """What its operator writes into a ScaledObject: four triggers, the largest counts. The first keeps
-    replicas as they are for as long as any request comes."""
+    replicas as they are for as long as any request comes.
+
+    Source: github.com/vllm-project/production-stack operator/internal/controller/vllmruntime_controller.go at
+    a6c01db0, through KEDA and a HorizontalPodAutoscaler.
+    """
 
     name = "production-stack-operator"
-    source = (
-        "github.com/vllm-project/production-stack operator/internal/controller/vllmruntime_controller.go "
-        "at a6c01db0, through KEDA and a HorizontalPodAutoscaler"
-    )
     period_seconds = SYNC_SECONDS
 
     def __init__(self, setting: Setting, factor: float = 1.0, *, keepalive: bool = True) -> None:

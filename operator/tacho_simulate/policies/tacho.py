@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tacho_contract import __version__
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
@@ -30,7 +29,6 @@ PERIOD_SECONDS = 10.0
 
 class Tacho:
     name = "tacho"
-    source = f"tacho {__version__}, core/autoscaling/algorithm/step.py"
 
     def __init__(
         self,

@@ -4,6 +4,9 @@ HorizontalPodAutoscaler.
 The unit is a token in a KV cache. A replica holds the lesser of what its cache admits (k1) and what
 was in use when its queue was full (k2: observed now, else the mean of the last ten observations for answers
 as long as now, else by its flags). Replicas that start are counted when there are to be more.
+
+Source: github.com/llm-d/llm-d-workload-variant-autoscaler internal/engines/analyzers/saturation_v2 at
+b08b1c77, through a HorizontalPodAutoscaler as in its chart.
 """
 
 from __future__ import annotations
@@ -70,10 +73,6 @@ def desired(have: int, *, ready: int, kv_tokens: float, demand: float, up: float
 
 class WVA:
     name = "wva"
-    source = (
-        "github.com/llm-d/llm-d-workload-variant-autoscaler internal/engines/analyzers/saturation_v2 "
-        "at b08b1c77, through a HorizontalPodAutoscaler as in its chart"
-    )
     period_seconds = SYNC_SECONDS
 
     def __init__(self, setting: Setting, up: float = SCALE_UP, rules: str = "chart") -> None:

@@ -46,17 +46,17 @@ def test_an_interval_counts_each_gpu_once_whatever_the_clock_does(
     if last is None or now <= last:
         assert seconds == 0
     known = Price(per_gpu_hour=price, currency="EUR") if price else None
-    found = gpu_interval(GpuHolding(gpus, "G", known, tuple(pods.items())), idle, seconds)
-    assert math.isclose(math.fsum(found.seconds.values()), gpus * len(pods) * seconds, abs_tol=1e-9)
+    spent, cost = gpu_interval(GpuHolding(gpus, "G", known, tuple(pods.items())), idle, seconds)
+    assert math.isclose(math.fsum(spent.values()), gpus * len(pods) * seconds, abs_tol=1e-9)
     probing = sum(use == "probing" for use in pods.values())
-    assert math.isclose(found.seconds.get("probing", 0.0), gpus * probing * seconds, abs_tol=1e-9)
+    assert math.isclose(spent.get("probing", 0.0), gpus * probing * seconds, abs_tol=1e-9)
     unused = sum(use == "serving" and idle.get(uid, False) for uid, use in pods.items())
-    assert math.isclose(found.seconds.get("idle", 0.0), gpus * unused * seconds, abs_tol=1e-9)
+    assert math.isclose(spent.get("idle", 0.0), gpus * unused * seconds, abs_tol=1e-9)
     if known is None:
-        assert found.cost == {}
+        assert cost == {}
     else:
-        hours = {use: spent / 3600 for use, spent in found.seconds.items()}
-        assert found.cost == pytest.approx({use: known.per_gpu_hour * spent for use, spent in hours.items()})
+        hours = {use: found / 3600 for use, found in spent.items()}
+        assert cost == pytest.approx({use: known.per_gpu_hour * found for use, found in hours.items()})
 
 
 def test_pods_on_a_node_hold_the_gpus_of_the_plan() -> None:

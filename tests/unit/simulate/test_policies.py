@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tacho_simulate.policies import (
@@ -17,7 +15,6 @@ from tacho_simulate.policies import (
     production_stack,
     wva,
 )
-from tacho_simulate.policies.tacho import Tacho
 from tacho_simulate.policy import PodMetrics, PolicyView, SimulatedPolicy
 from tacho_simulate.tuning import TRIED, best, tuned
 from tests.unit.simulate.policy_views import SETTING, metrics, view
@@ -35,7 +32,6 @@ def walk(policy: SimulatedPolicy, views: list[PolicyView]) -> list[int]:
 def test_each_says_who_it_is_and_keeps_the_bounds(name: str) -> None:
     policy = POLICIES[name](SETTING)
     assert policy.name == name
-    assert policy.source
     assert policy.period_seconds > 0
     flooded = metrics(running=16, waiting=900, kv_cache_usage=1.0)
     replicas = 1
@@ -43,11 +39,6 @@ def test_each_says_who_it_is_and_keeps_the_bounds(name: str) -> None:
         # Choices may be out of bounds only where whoever carries them out bounds them.
         replicas = policy.decide(view(15.0 * number, [flooded] * replicas)).replicas
         assert 0 <= replicas <= SETTING.max_replicas
-
-
-def test_the_source_of_the_own_algorithm_is_there() -> None:
-    path = Tacho.source.rpartition(", ")[2]
-    assert (Path(__file__).parents[3] / "operator/tacho_operator" / path).is_file()
 
 
 @pytest.mark.parametrize("name", [name for name in OTHERS if not name.startswith("production-stack")])

@@ -322,5 +322,5 @@ def test_settings_are_what_they_say() -> None:
     """The registry's factories give a policy that is made for one run."""
     for name in OWN:
         one, two = POLICIES[name](setting_of()), POLICIES[name](setting_of())
-        assert (one.name, one.source, one.period_seconds > 0) == (name, two.source, True)
+        assert (one.name, two.name, one.period_seconds > 0) == (name, name, True)
     assert isinstance(setting_of(), Setting)

@@ -15,6 +15,7 @@ from tacho_operator.core.types import Config, Observed
 
 Use = Literal["serving", "idle", "probing", "unready"]
 """What a GPU is held for: requests; no request at present; a measurement; a pod that starts or ends."""
+Spent = Mapping[Use, float]
 
 GAP_SECONDS = 60.0
 """Longest interval that counts. A paused process or a clock that jumped observed nothing in between."""
@@ -30,15 +31,6 @@ class GpuHolding:
     """None: unknown."""
     pods: tuple[tuple[str, Use], ...] = ()
     """Uid and use of each pod on a node. A pod that is ready has the use serving, whatever its load."""
-
-
-@dataclass(frozen=True, slots=True)
-class GpuInterval:
-    """What one interval adds: GPU seconds and their cost, by use."""
-
-    seconds: Mapping[Use, float]
-    cost: Mapping[Use, float]
-    """In the currency of the price; empty without a price."""
 
 
 def holding_of(observed: Observed, status: LLMDeploymentStatus, config: Config) -> GpuHolding:
@@ -72,13 +64,15 @@ def counted_seconds(last: float | None, now: float) -> float:
     return 0.0 if last is None else min(max(0.0, now - last), GAP_SECONDS)
 
 
-def gpu_interval(holding: GpuHolding, idle: Mapping[str, bool], seconds: float) -> GpuInterval:
-    """GPU time of ``seconds``. ``idle``: by pod uid, whether a pod has no request; an unknown load is no idle
-    one."""
+def gpu_interval(holding: GpuHolding, idle: Mapping[str, bool], seconds: float) -> tuple[Spent, Spent]:
+    """(GPU seconds, their cost) of ``seconds``; without a price no cost.
+
+    ``idle``: by pod uid, whether a pod has no request; an unknown load is no idle one.
+    """
     spent: dict[Use, float] = {}
     for uid, use in holding.pods:
         use = "idle" if use == "serving" and idle.get(uid, False) else use
         spent[use] = spent.get(use, 0.0) + holding.gpus_per_pod * seconds
     rate = holding.price.per_gpu_hour / HOUR_SECONDS if holding.price else None
     cost = {} if rate is None else {use: rate * found for use, found in spent.items()}
-    return GpuInterval(seconds=spent, cost=cost)
+    return spent, cost

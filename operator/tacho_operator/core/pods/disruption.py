@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
@@ -69,15 +68,6 @@ def disruption(pod: PodView) -> Problem | None:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverRequest:
-    """A container that used more than its request when its node ran short, as the kubelet reports it."""
-
-    used: str
-    requested: str
-    resource: str
-
-
 _OVER = re.compile(
     rf"(?:Container {ENGINE_CONTAINER}|Pod \S+) was using (?P<used>\S+), request is (?P<requested>\S+), "
     r"has larger consumption of (?P<resource>memory|ephemeral-storage)\b"
@@ -86,7 +76,7 @@ _OVER = re.compile(
 Of the engine's container only: the requests of the others are not in spec."""
 
 
-def over_request(message: str) -> OverRequest | None:
+def over_request(message: str) -> re.Match[str] | None:
     """The engine's excess in an eviction message; None where the message names none.
 
     Without a request for ephemeral storage, any log line exceeds it; that explains no shortage.
@@ -94,18 +84,18 @@ def over_request(message: str) -> OverRequest | None:
     found = _OVER.search(message)
     if found is None or (found["requested"] == "0" and found["resource"] != "memory"):
         return None
-    return OverRequest(**found.groupdict())
+    return found
 
 
-def _evicted_for(pod: PodView, over: OverRequest) -> Problem:
+def _evicted_for(pod: PodView, over: re.Match[str]) -> Problem:
     """Evicted for the pod's own use: the same pod would be evicted again, so it counts against the revision,
     like a crash."""
-    requests = f"requests.{over.resource}"
+    requests = f"requests.{over['resource']}"
     return Problem(
         reason=FailureClass.EVICTED,
-        what=f"Pod {pod.name} was evicted: {over.resource} {_read(over.used)}, "
-        f"requested {_read(over.requested)}.",
-        next_step=f"Raise spec.engine.resources.{requests} to {over.used} or more, or lower spec.context.",
+        what=f"Pod {pod.name} was evicted: {over['resource']} {_read(over['used'])}, "
+        f"requested {_read(over['requested'])}.",
+        next_step=f"Raise spec.engine.resources.{requests} to {over['used']} or more, or lower spec.context.",
         caused_by_pod=True,
     )
 
