@@ -56,21 +56,11 @@ def plan(
     for the manifest's GPUs from the catalog, else for this machine. Exit code: 0 fits, 2 does not fit, 1 bad
     input.
     """
-    from tacho_cli.plan.answer import PlanOptions, answer
+    from tacho_cli.inputs.kubectl import KubectlTarget
+    from tacho_cli.plan.answer import answer
 
-    return answer(
-        PlanOptions(
-            file=file,
-            name=name,
-            claims=tuple(pvc or ()),
-            gpu=gpu,
-            nodes_file=nodes,
-            context=context,
-            kubeconfig=kubeconfig,
-            namespace=namespace,
-            output=output,
-        )
-    )
+    cluster = KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace)
+    return answer(file, name, pvc or (), gpu=gpu, nodes_file=nodes, cluster=cluster, output=output)
 
 
 def run(

@@ -42,6 +42,11 @@ def describe(failure: Failure) -> list[str]:
     return [visible(line) for line in (*lines, *(f"  | {line}" for line in failure.log_tail))]
 
 
+def failure_document(failure: Failure) -> dict[str, str]:
+    """A failure as JSON."""
+    return {"class": failure.failure_class, "message": failure.message, "nextStep": failure.next_step}
+
+
 def failed(failure: Failure, code: int) -> CommandError:
     """The error of a classified failure."""
     return CommandError(*describe(failure), code=code, failure=failure)

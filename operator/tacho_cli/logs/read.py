@@ -17,7 +17,7 @@ from tacho_cli.inputs.kubectl import (
 )
 from tacho_cli.logs.classes import ended_with, line_class
 from tacho_cli.output import Format, console, print_document, say
-from tacho_cli.problems import CommandError, ExitCode, describe
+from tacho_cli.problems import CommandError, ExitCode, describe, failure_document
 from tacho_contract.failure import Failure
 from tacho_contract.text import visible
 from tacho_operator.core import names
@@ -43,11 +43,7 @@ class ContainerLog:
         lines = [{"class": found, "text": line} if found else {"text": line} for found, line in self.lines]
         wire: Manifest = {"pod": self.pod, "container": self.container, "restarts": self.restarts}
         if self.failure:
-            wire["failure"] = {
-                "class": self.failure.failure_class,
-                "message": self.failure.message,
-                "nextStep": self.failure.next_step,
-            }
+            wire["failure"] = failure_document(self.failure)
         return {**wire, "lines": lines}
 
 

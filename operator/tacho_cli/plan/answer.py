@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tacho_cli.inputs import document
 from tacho_cli.inputs.kubectl import KubectlTarget
@@ -10,7 +11,7 @@ from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_mode
 from tacho_cli.output import Format, print_document, say
 from tacho_cli.plan import hardware, screen as plan_screen
 from tacho_cli.plan.hardware import Hardware
-from tacho_cli.problems import CommandError, ExitCode
+from tacho_cli.problems import CommandError, ExitCode, failure_document
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import launchable, plan_model
@@ -24,55 +25,43 @@ INPUT_FAILURES = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, Failu
 """Failures that no other hardware would mend: bad input rather than a model that does not fit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
-    """The options of ``tacho plan``."""
+def answer(
+    file: str,
+    name: str,
+    claims: Sequence[str],
+    *,
+    gpu: str,
+    nodes_file: str,
+    cluster: KubectlTarget,
+    output: Format,
+) -> int:
+    """Prints the plan, or why planning failed; returns the exit code. Raises CommandError for bad input.
 
-    file: str
-    name: str = ""
-    claims: tuple[str, ...] = ()
-    gpu: str = ""
-    nodes_file: str = ""
-    context: str = ""
-    kubeconfig: str = ""
-    namespace: str = ""
-    output: Format = "table"
-
-
-def answer(options: PlanOptions) -> int:
-    """Prints the plan, or why planning failed; returns the exit code. Raises CommandError for bad input."""
-    raw = document.read(options.file, options.name)
-    if options.gpu:
-        raw = hardware.override_gpu(raw, options.gpu)
-    _, resource = document.typed(raw, options.file)
-    claims = claim_directories(list(options.claims))
-    found = hardware.choose(
-        resource.spec, gpu=options.gpu, nodes_file=options.nodes_file, target=_target(options, resource)
-    )
+    ``cluster``: whose nodes are planned for; none, where nothing of it is named.
+    """
+    raw = document.read(file, name)
+    if gpu:
+        raw = hardware.override_gpu(raw, gpu)
+    _, resource = document.typed(raw, file)
+    folders = claim_directories(list(claims))
+    target = None if cluster == KubectlTarget() else cluster
+    if target and not target.namespace:
+        target = replace(target, namespace=resource.metadata.namespace)
+    found = hardware.choose(resource.spec, gpu=gpu, nodes_file=nodes_file, target=target)
     for note in found.notes:
         say(note)
     try:
-        facts = inspect_model(resource, claims)
+        facts = inspect_model(resource, folders)
     except CommandError as error:
-        if error.failure and options.output != "table":
-            print_document(_document(error.failure, {}), options.output)
+        if error.failure and output != "table":
+            print_document(_document(error.failure, {}), output)
         raise
     plan = plan_model(
         resource.spec, facts, nodes=found.nodes, history=found.history, config=Config(tacho_image="")
     )
     if isinstance(plan, PlanFailure):
-        return _refused(plan, resource, found, options.output)
-    return _fitting(plan, resource, found, options.output)
-
-
-def _target(options: PlanOptions, resource: LLMDeployment) -> KubectlTarget | None:
-    if not (options.context or options.kubeconfig or options.namespace):
-        return None
-    return KubectlTarget(
-        context=options.context,
-        kubeconfig=options.kubeconfig,
-        namespace=options.namespace or resource.metadata.namespace,
-    )
+        return _refused(plan, resource, found, output)
+    return _fitting(plan, resource, found, output)
 
 
 def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: Format) -> int:
@@ -98,14 +87,7 @@ def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output
 
 def _document(failure: Failure, view: Manifest) -> Manifest:
     """A failure as JSON; ``predicted`` only where memory was looked at."""
+    details = {"details": failure.details} if failure.details else {}
     predicted = {"predicted": view["predicted"]} if "predicted" in view else {}
-    return {"failure": _failure(failure), **predicted, "alternatives": view.get("alternatives", [])}
-
-
-def _failure(failure: Failure) -> Manifest:
-    found: Manifest = {
-        "class": failure.failure_class,
-        "message": failure.message,
-        "nextStep": failure.next_step,
-    }
-    return {**found, "details": failure.details} if failure.details else found
+    told = {**failure_document(failure), **details}
+    return {"failure": told, **predicted, "alternatives": view.get("alternatives", [])}

@@ -56,7 +56,8 @@ def execute(order: SimulationOptions) -> int:
     varied = variants(order.given, *named, order.what_if, found)
     named_policies = [name.strip() for text in order.policies for name in text.split(",")]
     names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
-    trace, models = _trace(order.trace), PerformanceModels()
+    trace = _trace(order.trace)
+    models: PerformanceModels = {}
     training = _trace(order.tune) if order.tune else None
     within(order.faults, trace)
     asked = [(variant, subject(variant.given, models)) for variant in varied]

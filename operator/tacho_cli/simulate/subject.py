@@ -88,18 +88,9 @@ class Subject:
         }
 
 
-class PerformanceModels:
-    """Cache of performance models: fitting one takes seconds."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, int | None], PerformanceModel] = {}
-
-    def of(self, entry: MeasurementEntry, slots: int | None) -> PerformanceModel:
-        """``slots``: concurrent requests of a replica, if known. Raises CommandError."""
-        key = entry.model_dump_json(), slots
-        if key not in self._found:
-            self._found[key] = _model(entry, slots)
-        return self._found[key]
+PerformanceModels = dict[tuple[str, int | None], PerformanceModel]
+"""Those of a command by measurement and concurrent requests of a replica, if known: to fit one takes
+seconds."""
 
 
 def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
@@ -121,7 +112,7 @@ def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
         slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
         slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
         cold_start_seconds=starts.known_seconds,
-        model=models.of(entry, slots),
+        model=_model(entry, slots, models),
     )
     price = price_of(spec.cost, "", {}) if spec else None
     gpus = plan.gpu.count if plan and plan.gpu else spec.gpu.count if spec and spec.gpu else None
@@ -139,13 +130,16 @@ def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
     )
 
 
-def _model(entry: MeasurementEntry, slots: int | None) -> PerformanceModel:
+def _model(entry: MeasurementEntry, slots: int | None, known: PerformanceModels) -> PerformanceModel:
+    """Raises CommandError."""
+    key = entry.model_dump_json(), slots
     try:
-        return from_measurement(entry, max_num_seqs=slots)
+        known[key] = known.get(key) or from_measurement(entry, max_num_seqs=slots)
     except PerformanceModelError as error:
         raise CommandError(
             f"the measurement cannot be simulated: {error}", "  -> measure again: tacho probe"
         ) from None
+    return known[key]
 
 
 def _slo(given: SubjectOptions, default: ServiceLevel) -> ServiceLevel:

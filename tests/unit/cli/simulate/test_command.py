@@ -215,7 +215,7 @@ def test_starts_are_drawn_from_those_that_were_said(
 def test_starts_lie_where_the_status_has_measured_them(
     tmp_path: Path, status: dict[str, Any], seconds: tuple[float, ...], known: float
 ) -> None:
-    found = subject(SubjectOptions(file=resource(tmp_path, **status)), PerformanceModels())
+    found = subject(SubjectOptions(file=resource(tmp_path, **status)), {})
     assert (found.starts_seconds, found.setting.cold_start_seconds) == (seconds, known)
 
 
@@ -247,7 +247,7 @@ def test_what_is_the_same_in_many_runs_is_found_once(
     )  # fmt: skip
     assert told.code == 0
     assert asked == [(None, None), ("fp8", None)]
-    models = PerformanceModels()
+    models: PerformanceModels = {}
     for slots in (4, 8):
         file = resource(tmp_path, plan={"concurrency": slots})
         assert subject(SubjectOptions(file=file), models).setting.model.max_num_seqs == slots
