@@ -29,7 +29,8 @@ with `HF_HUB_OFFLINE=1`, vLLM with `VLLM_NO_USAGE_STATS=1`; pages of `tacho repo
 
 Names without a registry are built by `make images`, the large ones by `--only` ([images](images.md)), and
 pushed by `make push REGISTRY=…`. The others are their makers'. Keep the tag: the planner reads the engine's
-version from it. `python -m tools.air_gapped` prints the first column.
+version from it. One value holds one image: `tacho-vllm` runs what
+upstream's runs, and those methods too. `python -m tools.air_gapped` prints the first column.
 
 ```
 make push REGISTRY=REGISTRY

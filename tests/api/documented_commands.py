@@ -1,0 +1,60 @@
+"""Commands that the pages show, and those of them that no test here runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tools.cluster.paths import REPOSITORY
+
+PAGES = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "charts/tacho/README.md")),
+    *sorted(REPOSITORY.glob("docs/**/*.md")),
+]
+PROGRAM = re.compile(
+    r"\$ |([A-Z_]+=\S+ )*(sudo )?(make|helm|kubectl|tacho|cosign|curl|etcdutl|\S*/tacho|\S*/python) "
+)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+NOT_RUN = {
+    r"make demo": "starts a cluster with a node; the e2e tests take its steps",
+    r"sudo \S+ -m tools\.images build": "builds images of gigabytes",
+    r"cosign ": "wants a released image; tests/nightly/release signs and verifies one",
+    r"etcdutl ": "wants a snapshot, and an etcd that stands still",
+    r"helm install tacho oci://": "wants that release, too",
+    r"helm test ": "wants a node for its pod",
+    r"kubectl (logs|port-forward|wait|rollout status) ": "waits for a pod that runs",
+    r"curl -s localhost": "wants that port-forward",
+    r"\S*tacho (run|probe http)": "wants an engine and a model; tests/unit/cli has both",
+    r"tacho plan -f (llama\.yaml|FILE)": "wants a model; tests/unit/cli compares its output",
+}
+"""Patterns of commands, and why they are not run."""
+RUN_ELSEWHERE = re.compile(r"tacho simulate ")
+"""tests/unit/cli/simulate/test_docs.py compares what they print, too."""
+SYNOPSIS = re.compile(r" \[[-\w]")
+"""Of a list of options, which tests/unit/cli/test_docs.py holds to the command."""
+
+
+def commands(page: Path) -> list[str]:
+    """The commands of a page in their order, with continued lines joined and without comments."""
+    found = []
+    for language, block in FENCE.findall(page.read_text()):
+        if language:
+            continue
+        lines = block.replace("\\\n", "").splitlines()
+        prompted = any(line.startswith("$ ") for line in lines)
+        if not prompted and not PROGRAM.match(lines[0]):
+            continue
+        shown = (line for line in lines if line.startswith("$ ") or not prompted)
+        found += [re.sub(r"\s+# .*$", "", line.removeprefix("$ ")) for line in shown]
+    return [command for command in found if not SYNOPSIS.search(command) and not command.startswith(" ")]
+
+
+def excused(command: str) -> str:
+    """Why the command is not run; "" where it is."""
+    return next((why for pattern, why in NOT_RUN.items() if re.match(pattern, command)), "")
+
+
+def to_run(page: Path) -> list[str]:
+    return [
+        command for command in commands(page) if not excused(command) and not RUN_ELSEWHERE.match(command)
+    ]
