@@ -168,8 +168,7 @@ nightly-autoscaling: $(STAMP)
 	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py tests/e2e/test_default_scaling.py
 
 nightly-e2e: $(STAMP)
-	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py \
-	  tests/api/test_upgrade.py tests/api/test_documented_commands.py tests/api/test_operator_restored.py
+	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py tests/api
 
 nightly-scalers: $(STAMP)
 	$(PYTEST) tests/nightly/scalers
