@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,15 @@ from tools.cluster.handle import Cluster
 from tools.cluster.paths import REPOSITORY
 from tools.harness.helm import REQUIRED
 from tools.harness.operating import NAME, await_condition, bring_up
-from tools.harness.operator_process import NAMESPACE, POD, Kubelet, Operator, eventually, pod_kubeconfig
+from tools.harness.operator_process import (
+    ACCOUNT,
+    NAMESPACE,
+    POD,
+    Kubelet,
+    Operator,
+    eventually,
+    pod_kubeconfig,
+)
 
 BEFORE = "f086c9c3"
 """The commit that is upgraded from."""
@@ -91,6 +100,46 @@ def operating(kubeconfig: Path, log: Path, sources: Path) -> Iterator[None]:
     finally:
         process.kill()
         print(log.read_text()[-8000:])
+
+
+def accepted(cluster: Cluster, pod: str) -> bool:
+    """Whether the API server takes a write of the operator in that pod."""
+    owner = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "name": "x", "uid": "x"}
+    metadata = {
+        "name": "x",
+        "namespace": WORK,
+        "labels": {"tacho.dev/deployment": "x"},
+        "ownerReferences": [{**owner, "controller": True}],
+    }
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    user = f"--as=system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+    identity = f"--as-user-extra=authentication.kubernetes.io/pod-name={pod}"
+    try:
+        cluster.kubectl("create", "--dry-run=server", user, identity, "-f", "-", stdin=json.dumps(document))
+    except subprocess.CalledProcessError as error:
+        if "does not hold the Lease" not in error.stderr:
+            raise
+        return False
+    return True
+
+
+def alone(cluster: Cluster, pod: str) -> bool | None:
+    """Whether the API server takes writes of the operator in that pod, and of no other's."""
+    return (accepted(cluster, pod) and not accepted(cluster, "other")) or None
+
+
+def test_a_new_installation_is_judged_by_its_own_lease(cluster: Cluster) -> None:
+    """API servers read no Lease any more once the last policy that reads one is gone."""
+    account = f"--serviceaccount={NAMESPACE}:{ACCOUNT}"
+    cluster.kubectl("create", "clusterrolebinding", "all", "--clusterrole=cluster-admin", account)
+    metadata = {"name": "tacho", "namespace": NAMESPACE}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+    for holder in ("former", "new"):
+        helm(cluster, "install", "tacho", str(REPOSITORY / "charts" / "tacho"), values=True)
+        cluster.apply({**lease, "spec": {"holderIdentity": holder}})
+        eventually(f"{holder} alone may write", partial(alone, cluster, holder), seconds=60)
+        helm(cluster, "uninstall", "tacho")
+        eventually("no policy judges", lambda: accepted(cluster, "other") or None)
 
 
 @pytest.mark.nightly
