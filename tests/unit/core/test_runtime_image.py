@@ -94,6 +94,20 @@ def test_a_configured_digest_is_asked_of_no_pod() -> None:
     assert {item["image"] for item in injecting(world).values()} == {FIRST}
 
 
+@pytest.mark.parametrize("scheme", ["", "docker-pullable://"])
+@pytest.mark.parametrize("tag", ["", ":1.0"])
+def test_a_configured_digest_stays_where_the_node_names_another(scheme: str, tag: str) -> None:
+    """That of an index names the image of every architecture; a node may name its own architecture's."""
+    image = FIRST.replace("@", f"{tag}@")
+    world = World()
+    world.config = dataclasses.replace(CONFIG, tacho_image=image)
+    world.reconcile()
+    world.inspected(facts(), f"{scheme}{SECOND}", "d" * 64)
+    world.settle(world.serve_all)
+    assert {item["image"] for item in injecting(world).values()} == {image}
+    assert {item["runtime"] for item in world.status["revisions"]} == {image}
+
+
 @pytest.mark.parametrize(
     "written", ["", "[", '{"revision":1}', '{"revision":"R","image":"I","digest":"sha256:0/evil"}']
 )
@@ -222,7 +236,7 @@ def test_a_digest_counts_for_its_own_repository(
     shown = host or "docker.io/"
     full = f"{shown}library/{path}" if shown == "docker.io/" and "/" not in path else f"{shown}{path}"
     prefix = "docker-pullable://" if scheme else ""
-    assert repository(image) == f"{host}{path}"
+    assert repository(image) == repository(f"{image}@{digest}") == f"{host}{path}"
     assert digest_of(f"{prefix}{full}@{digest}", image) == digest
     assert digest_of(f"{prefix}{full}x@{digest}", image) == ""
     assert digest_of(digest, image) == digest_of(f"{full}@{digest[:-1]}", image) == digest_of("", image) == ""

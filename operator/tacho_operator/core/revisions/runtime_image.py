@@ -64,6 +64,8 @@ def digest_of(image_id: str, image: str) -> str:
 
 def shown(container: ContainerView | None, result: InspectResult, revision: str, image: str) -> RuntimeRecord:
     """The runtime that an ended inspect container of ``image`` shows."""
+    if "@" in image:  # the digest of an index, where a node may name that of its own architecture's image
+        return RuntimeRecord(revision="", image=image)
     digest = digest_of(container.image_id, image) if container else ""
     sha256 = result.runtime_sha256 or ""
     hashed = sha256 if not digest and _SHA256.fullmatch(sha256) else ""
