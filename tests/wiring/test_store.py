@@ -13,7 +13,7 @@ from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.types import HubWaiters
 from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
-from tacho_operator.shell.store import store as store_module
+from tacho_operator.shell.store import objects, store as store_module
 from tacho_operator.shell.store.expectations import Expectation, seen
 from tacho_operator.shell.store.store import Store, StoreChange, StoreState, later
 from tacho_operator.shell.store.trimming import Packing
@@ -142,6 +142,32 @@ def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytes
     read.clear()
     assert store.neighbours_on({"n1"}) == []
     assert read == []
+
+
+def test_a_crowd_is_by_the_count_and_the_bytes_of_all_owners_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, _ = told()
+    store.put("LLMDeployment", thing("smol", owner=""))
+    for number in range(objects.CHILD_LIMIT + 1):
+        store.put("Pod", pod(f"p-{number}", metadata=owned_by("LLMDeployment", "smol")))
+        name = "ab"[number % 2]
+        store.put("ConfigMap", thing(f"c-{number}", metadata=owned_by("LLMDeployment", "x", name)))
+    assert not store.is_crowd("Pod", "ml", {"uid-smol"}), "a rollout has thousands"
+    assert [store.is_crowd("ConfigMap", "ml", owners) for owners in ({"a"}, {"b"}, {"a", "b"})] == [
+        False,
+        False,
+        True,
+    ]
+    assert len(store.children("ConfigMap", KEY)) == objects.CHILD_LIMIT
+    monkeypatch.setattr(objects, "BYTES_LIMIT", 7000)
+    store.put("ConfigMap", thing("facts", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 2000}))
+    store.put("ConfigMap", own_config_map("1", data={"a": "x" * 4000}))
+    store.put("ConfigMap", own_config_map("2", data={"a": "x"}))
+    store.put("ConfigMap", own_config_map("3", data={"a": "x" * 4000}))
+    assert not store.is_crowd("ConfigMap", "ml", {"uid-smol"}), "what an object had counts no longer"
+    store.put("ConfigMap", own_config_map("4", data={"a": "x" * 5000}))
+    assert store.is_crowd("ConfigMap", "ml", {"uid-smol"})
 
 
 def test_an_object_that_changes_hands_concerns_both() -> None:
