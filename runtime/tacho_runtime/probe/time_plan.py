@@ -153,8 +153,3 @@ def level_terms(
         least_seconds=min(window, max(RATE_SECONDS, follow / 4)),
         follow_seconds=max(0.0, min(follow, room - window)),
     )
-
-
-def rate_seconds(terms: LevelTerms, *, limited: bool) -> float:
-    """Seconds of a window that a rate needs; where a service level decides, a plain verdict ends it then."""
-    return terms.least_seconds if limited else WINDOW_SECONDS

@@ -4,56 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from tacho_contract.report import CutRequests, Load
 from tacho_contract.units import counted
 from tacho_runtime.machine import processes
 from tacho_runtime.supervisor.lifecycle import Verdict
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainState:
-    """Progress of a drain: its deadline, and the number of idle readings in a row."""
-
-    deadline_seconds: float
-    idle_readings: int = 0
-
-
 IDLE_READINGS = 2
 """A request may be between two readings' connections; two in a row mean that none is left."""
 
 
 def drain_step(
-    drain: DrainState, *, running: int | None, wedged: bool, now: float
-) -> tuple[DrainState, Verdict]:
-    """One poll of a draining engine: (the next state, whether the engine may be stopped now).
+    idle_readings: int, *, running: int | None, wedged: bool, left_seconds: float
+) -> tuple[int, Verdict]:
+    """One poll of a draining engine: (idle readings in a row so far, whether the engine may be stopped now).
 
     ``running`` is requests running or waiting; None is unknown and never taken for zero.
     """
     left = "an unknown number of requests" if running is None else counted(running, "request")
-    if now >= drain.deadline_seconds:
-        return drain, Verdict(ok=True, reason=f"the drain time is over with {left} left")
+    if left_seconds <= 0:
+        return idle_readings, Verdict(ok=True, reason=f"the drain time is over with {left} left")
     if wedged:
-        return drain, Verdict(ok=True, reason="the engine does not answer: no request will finish")
-    idle = drain.idle_readings + 1 if running == 0 else 0
-    drain = dataclasses.replace(drain, idle_readings=idle)
+        return idle_readings, Verdict(ok=True, reason="the engine does not answer: no request will finish")
+    idle = idle_readings + 1 if running == 0 else 0
     if idle >= IDLE_READINGS:
-        return drain, Verdict(ok=True, reason="no requests left")
-    return drain, Verdict(ok=False, reason=f"waiting for {left}")
+        return idle, Verdict(ok=True, reason="no requests left")
+    return idle, Verdict(ok=False, reason=f"waiting for {left}")
 
 
 log = logging.getLogger("tacho")
 
 POLL_SECONDS = 1.0
-
-
-def _no() -> bool:
-    return False
 
 
 AskLoad = Callable[[], Awaitable[Load]]
@@ -79,22 +63,22 @@ async def wait_until_idle(
     seconds: int,
     say: Callable[[str], None],
     stop_now: asyncio.Event | None = None,
-    ended: Callable[[], bool] = _no,
-    wedged: Callable[[], bool] = _no,
+    ended: Callable[[], bool] = lambda: False,
+    wedged: Callable[[], bool] = lambda: False,
 ) -> CutRequests | None:
     """Returns when no requests are left, after ``seconds``, or once ``stop_now`` or ``ended`` is true.
 
     The requests that are left after ``seconds``; None where none are.
     """
     stop_now = stop_now or asyncio.Event()
-    drain = DrainState(deadline_seconds=time.monotonic() + seconds)
+    deadline_seconds, idle = time.monotonic() + seconds, 0
     while not stop_now.is_set() and not ended():
         silent = wedged()
-        left_seconds = drain.deadline_seconds - time.monotonic()
         count, connections = None, False
         if not silent:
-            count, connections = await _requests_left(ask, engine_port, left_seconds)
-        drain, verdict = drain_step(drain, running=count, wedged=silent, now=time.monotonic())
+            count, connections = await _requests_left(ask, engine_port, deadline_seconds - time.monotonic())
+        left_seconds = deadline_seconds - time.monotonic()
+        idle, verdict = drain_step(idle, running=count, wedged=silent, left_seconds=left_seconds)
         say(verdict.reason)
         if verdict.ok:
             log.info("draining ended: %s", verdict.reason)

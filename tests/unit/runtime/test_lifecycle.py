@@ -12,7 +12,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import StartupSeconds
 from tacho_engines.base import EngineStartup
 from tacho_runtime.supervisor import lifecycle
-from tacho_runtime.supervisor.draining import DrainState, drain_step
+from tacho_runtime.supervisor.draining import drain_step
 from tacho_runtime.supervisor.lifecycle import (
     DRAINING,
     FAILED,
@@ -177,27 +177,25 @@ def test_waiting_for_the_model_in_words(progress: FetchProgress | None, words: s
 
 
 def test_drain_wants_two_idle_readings_in_a_row() -> None:
-    drain, ends = DrainState(deadline_seconds=100.0), []
-    for now, running in enumerate([1, 0, None, 0, 0]):
-        drain, verdict = drain_step(drain, running=running, wedged=False, now=float(now))
+    idle, ends = 0, []
+    for running in [1, 0, None, 0, 0]:
+        idle, verdict = drain_step(idle, running=running, wedged=False, left_seconds=100.0)
         ends.append(verdict.ok)
     assert ends == [False, False, False, False, True]
 
 
-@given(running=st.none() | st.integers(0, 5), now=st.floats(100.0, 1e6), idle=st.integers(0, 1))
-def test_drain_never_outlives_its_time(running: int | None, now: float, idle: int) -> None:
-    drain = DrainState(deadline_seconds=100.0, idle_readings=idle)
-    assert drain_step(drain, running=running, wedged=False, now=now)[1].ok
+@given(running=st.none() | st.integers(0, 5), left=st.floats(-1e6, 0.0), idle=st.integers(0, 1))
+def test_drain_never_outlives_its_time(running: int | None, left: float, idle: int) -> None:
+    assert drain_step(idle, running=running, wedged=False, left_seconds=left)[1].ok
 
 
 def test_a_wedged_engine_is_not_waited_for() -> None:
-    verdict = drain_step(DrainState(deadline_seconds=100.0), running=None, wedged=True, now=0.0)[1]
-    assert verdict.ok
+    assert drain_step(0, running=None, wedged=True, left_seconds=100.0)[1].ok
 
 
 @given(readings=st.lists(st.none() | st.integers(1, 9), max_size=20))
 def test_unknown_is_never_taken_for_idle(readings: list[int | None]) -> None:
-    drain = DrainState(deadline_seconds=100.0)
+    idle = 0
     for running in readings:
-        drain, verdict = drain_step(drain, running=running, wedged=False, now=1.0)
+        idle, verdict = drain_step(idle, running=running, wedged=False, left_seconds=99.0)
         assert not verdict.ok

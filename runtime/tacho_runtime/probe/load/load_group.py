@@ -7,23 +7,13 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace
 from tacho_runtime.probe.load.counters import CounterReading
 from tacho_runtime.probe.load.job import BIN_NS, LoadJob, LoadProgress, LoadResult, StreamSlot
 from tacho_runtime.probe.load.load_worker import LoadWorker
 from tacho_runtime.probe.load.requests import RequestBuilder
-from tacho_runtime.probe.load.workers import WorkerPool
-
-
-class LoadPart(Protocol):
-    """One process' part of a loop, in this process or another: see ``LoadWorker``."""
-
-    async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None: ...
-    async def progress(self, since_ns: int) -> LoadProgress: ...
-    async def collect(self, start_ns: int, end_ns: int) -> LoadResult: ...
-    async def hang_up(self) -> None: ...
+from tacho_runtime.probe.load.workers import WorkerPool, WorkerProcess
 
 
 class LoadGroup:
@@ -32,7 +22,7 @@ class LoadGroup:
     def __init__(self, requests: RequestBuilder, job: LoadJob, pool: WorkerPool) -> None:
         self.job = job
         self._requests, self._pool = requests, pool
-        self._parts: list[LoadPart] = [LoadWorker(requests, job)]
+        self._parts: list[LoadWorker | WorkerProcess] = [LoadWorker(requests, job)]
 
     async def grow(self, processes: int) -> None:
         """To ``processes`` in all, as far as these start; never fewer than before."""

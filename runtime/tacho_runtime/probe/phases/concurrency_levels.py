@@ -109,7 +109,8 @@ class _Levels:
         limited = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
         if whole:
             terms = replace(terms, least_seconds=terms.window_seconds)
-        least = time_plan.rate_seconds(terms, limited=limited)
+        # Where a service level decides, a plain verdict ends the window as soon as a rate is known at all.
+        least = terms.least_seconds if limited else time_plan.WINDOW_SECONDS
 
         def enough(cohort: Cohort) -> bool:
             if not limited:
