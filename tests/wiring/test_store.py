@@ -164,7 +164,7 @@ def test_a_crowd_is_by_the_count_and_the_bytes_of_all_owners_together(
     store.put("ConfigMap", thing("facts", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 2000}))
     store.put("ConfigMap", own_config_map("1", data={"a": "x" * 4000}))
     store.put("ConfigMap", own_config_map("2", data={"a": "x"}))
-    store.put("ConfigMap", own_config_map("3", data={"a": "x" * 4000}))
+    store.put("ConfigMap", thing("more", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 4000}))
     assert not store.is_crowd("ConfigMap", "ml", {"uid-smol"}), "what an object had counts no longer"
     store.put("ConfigMap", own_config_map("4", data={"a": "x" * 5000}))
     assert store.is_crowd("ConfigMap", "ml", {"uid-smol"})
