@@ -7,16 +7,17 @@ from pathlib import Path
 
 from tools.cluster.paths import REPOSITORY
 
+WORD_FOR_WORD = REPOSITORY / "docs/how-to/install.md"
+"""As README.md it is run by tests/nightly/install, up to a chat on a cluster with a node."""
 PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "charts/tacho/README.md")),
-    *sorted(REPOSITORY.glob("docs/**/*.md")),
+    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "charts/tacho/README.md")),
+    *sorted({*REPOSITORY.glob("docs/**/*.md")} - {WORD_FOR_WORD}),
 ]
 PROGRAM = re.compile(
     r"\$ |([A-Z_]+=\S+ )*(sudo )?(make|helm|kubectl|tacho|cosign|curl|etcdutl|\S*/tacho|\S*/python) "
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 NOT_RUN = {
-    r"make demo": "starts a cluster with a node; the e2e tests take its steps",
     r"sudo \S+ -m tools\.images build": "builds images of gigabytes",
     r"cosign ": "wants a released image; tests/nightly/release signs and verifies one",
     r"etcdutl ": "wants a snapshot, and an etcd that stands still",

@@ -1,4 +1,4 @@
-"""Every command of README and docs/ ends with 0 on a real API server, where the chart is installed.
+"""Every command of docs/ ends with 0 on a real API server, where the chart is installed.
 
 No pod runs there. make says what it would do; what it does is what CI runs.
 """
