@@ -53,3 +53,12 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Told:
     code = main(list(arguments))
     printed = capsys.readouterr()
     return Told(code, printed.out, printed.err)
+
+
+def play_kubectl(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Path:
+    """A kubectl in ``folder`` that notes its arguments in the file ``asked`` and goes on with lines of sh."""
+    script = folder / "kubectl"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\n{program}')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder

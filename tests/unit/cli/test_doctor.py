@@ -17,7 +17,7 @@ from hypothesis import given, strategies as st
 from tacho_cli.doctor import trial
 from tacho_cli.doctor.checks import CHECKS, LLMDEPLOYMENTS, MONITORS, OPERATORS, diagnosis
 from tacho_cli.doctor.findings import Facts, Finding, UnreadError
-from tests.unit.cli.commands import call
+from tests.unit.cli.commands import call, play_kubectl
 from tools.cluster.ports import free_port
 
 L4 = {
@@ -164,10 +164,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kubectl whose pods run with the address 10.0.0.1 and end with the code in ``code``."""
     running = json.dumps({"status": {"phase": "Running", "podIP": "10.0.0.1"}})
     ended = '{"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": %s}}}]}}'
-    script = tmp_path / "kubectl"
-    script.write_text(f"""#!/bin/sh
-echo "$@" >> {tmp_path}/asked
-case "$*" in
+    program = f"""case "$*" in
 *" create -f "*) cat >> {tmp_path}/created;;
 *" get pod "*client*) printf '{ended}' $(cat {tmp_path}/code);;
 *" get pod "*) echo '{running}';;
@@ -176,10 +173,8 @@ case "$*" in
 *" get servicemonitors"*) echo "error: the server doesn't have a resource type" >&2; exit 1;;
 *) echo '{{"items": []}}';;
 esac
-""")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return tmp_path
+"""
+    return play_kubectl(tmp_path, monkeypatch, program)
 
 
 @pytest.mark.parametrize(

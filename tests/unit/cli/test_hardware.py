@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tacho_cli.inputs.this_machine import gpu_labels, this_machine
 from tacho_cli.plan import hardware
 from tacho_cli.problems import CommandError
 from tacho_operator.api.types import LLMDeploymentSpec
-from tests.unit.cli.commands import SMOLLM2
+from tests.unit.cli.commands import SMOLLM2, play_kubectl
 
 NODE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -125,21 +124,14 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kubectl that answers ``get KIND`` with the file KIND, or fails with the file KIND.err."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    script = folder / "kubectl"
-    script.write_text(
-        f"""#!/bin/sh
-echo "$@" >> {folder}/asked
-for word; do
+    (folder / "nodes").write_text(json.dumps(NODES))
+    (folder / "llmdeployments.tacho.dev").write_text('{"items": []}')
+    program = f"""for word; do
     if [ -f "{folder}/$word.err" ]; then cat "{folder}/$word.err" >&2; exit 1; fi
     if [ -f "{folder}/$word" ]; then cat "{folder}/$word"; exit 0; fi
 done
 """
-    )
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    (folder / "nodes").write_text(json.dumps(NODES))
-    (folder / "llmdeployments.tacho.dev").write_text('{"items": []}')
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return folder
+    return play_kubectl(folder, monkeypatch, program)
 
 
 def test_a_cluster_is_asked_by_kubectl_with_the_persons_options(kubectl: Path) -> None:

@@ -14,7 +14,7 @@ from tacho_cli.logs.read import troubled
 from tacho_contract.failure import FailedError, FailureClass, termination_message
 from tacho_engines.registry import startable
 from tacho_operator.core.pods.view import PodView, Termination
-from tests.unit.cli.commands import call
+from tests.unit.cli.commands import call, play_kubectl
 from tests.unit.cli.test_status import RESOURCE
 from tests.unit.contract.test_text import hidden
 
@@ -98,19 +98,14 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pods").write_text(json.dumps({"items": [crashed]}))
     (tmp_path / "resource").write_text(json.dumps(RESOURCE))
     (tmp_path / "lines").write_text(f"loading [bold]\x1b[2J\n{OUT_OF_MEMORY}\n")
-    script = tmp_path / "kubectl"
-    script.write_text(f"""#!/bin/sh
-echo "$@" >> {tmp_path}/asked
-case "$*" in
+    program = f"""case "$*" in
 *--follow*) echo "new line";;
 *" logs "*) cat {tmp_path}/lines;;
 *" get pods "*) cat {tmp_path}/pods;;
 *) cat {tmp_path}/resource;;
 esac
-""")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return tmp_path
+"""
+    return play_kubectl(tmp_path, monkeypatch, program)
 
 
 def test_the_lines_of_the_run_that_failed_with_their_class(

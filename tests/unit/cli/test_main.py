@@ -12,7 +12,7 @@ import pytest
 
 from tacho_cli import main as front
 from tacho_contract import __version__
-from tests.unit.cli.commands import Told, call, manifest
+from tests.unit.cli.commands import Told, call, manifest, play_kubectl
 from tools.cluster.ports import free_port
 from tools.mock.ggufs import llama
 
@@ -117,15 +117,11 @@ def test_both_names_are_the_same_command(name: str) -> None:
     assert done.stdout.split("\n", 1)[1].count("Plan an LLMDeployment") == 1
 
 
-def test_names_of_the_cluster_are_completed(tmp_path: Path) -> None:
-    script = tmp_path / "kubectl"
-    script.write_text("""#!/bin/sh
-echo '{"items": [{"metadata": {"name": "mistral"}}, {"metadata": {"name": "llama"}}]}'
-""")
-    script.chmod(0o755)
+def test_names_of_the_cluster_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = '{"items": [{"metadata": {"name": "mistral"}}, {"metadata": {"name": "llama"}}]}'
+    play_kubectl(tmp_path, monkeypatch, f"echo '{names}'\n")
     done = subprocess.run(
         [sys.executable, "-c", "from tacho_cli.main import complete\ncomplete()", "status", "mis"],
-        env={**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
