@@ -50,10 +50,11 @@ PATIENCE_SECONDS = 100.0
 """For a machine that is busy with other things; nothing waits this long where all is well."""
 
 
-def install_rights(cluster: Cluster) -> Path:
-    """What the chart gives the operator, and a kubeconfig that speaks as its ServiceAccount in ``POD``."""
+def install_rights(cluster: Cluster, **values: Any) -> Path:
+    """What the chart gives the operator by its ``values``, and a kubeconfig that speaks as its ServiceAccount
+    in ``POD``."""
     cluster.create_namespace(NAMESPACE)
-    manifests = Helm(binaries.helm(print)).template()
+    manifests = Helm(binaries.helm(print)).template(values)
     cluster.apply(*(manifest for manifest in manifests if manifest["kind"] in RIGHTS))
     return pod_kubeconfig(cluster, POD)
 
