@@ -19,6 +19,8 @@ from tools.cluster import binaries, builds
 from tools.images import __main__ as images, buildah
 from tools.steps import StepError, say
 
+pytestmark = pytest.mark.timeout(400)
+
 PASSWORD = "a password of this test"
 VERIFIED = ("--insecure-ignore-tlog",)
 
