@@ -80,6 +80,15 @@ class LoadTrace:
         """Requests sent inside the window of a steady loop's level, none of them a stream's first."""
         return tuple(one for one in self.later if self.start_ns <= one.sent_ns <= self.sent_until_ns)
 
+    @property
+    def under_load(self) -> tuple[StreamResult, ...]:
+        """Requests that began and ended while all streams of a steady loop's level ran."""
+        return tuple(
+            one
+            for one in self.later
+            if one.finish_reason and self.start_ns <= one.sent_ns and one.tokens[-1][0] <= self.end_ns
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelTerms:

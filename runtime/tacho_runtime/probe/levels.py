@@ -49,6 +49,8 @@ CYCLES_SHARE = 0.5
 one from the bins, or the bins give none. Cycles are fewer than bins, and their interval is less certain."""
 FULL_CACHE, FILLING_SHARE = 0.85, 0.1
 """Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up."""
+CONSISTENT_SHARE = 0.03
+"""Of the streams, within which rate and latencies of a level agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +111,13 @@ def evaluate(
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
-    filling = filling_cache(trace)
-    steady = trace.started and not trace.failures and not drifts(kept) and not filling
+    contradiction = inconsistency(trace, received, interval) or filling_cache(trace)
+    steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
     raised = {NOT_STEADY: not steady, FRONTEND_BOUND: near and bool(front_end)}
     return _result(
         found,
         slo,
-        notes=tuple(note for note in (found.note, filling, front_end, *checked.notes) if note),
+        notes=tuple(note for note in (found.note, contradiction, front_end, *checked.notes) if note),
         concurrency=trace.concurrency,
         window_seconds=len(kept) * _width(trace),
         requests=trace.requests_ended,
@@ -155,6 +157,25 @@ def _result(
     )
 
 
+def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: float | None) -> str:
+    """What contradicts what in a level of a steady loop; "": nothing. By Little's law tokens a second times
+    the latencies' sum over the tokens' is the number of streams, in any loop whose load is what it is said to
+    be. The rate, ``tokens_per_second``, is known no better than to ``interval_percent``."""
+    whole = _ended_under_load(trace)
+    tokens = math.fsum(one.output_tokens for one in whole)
+    if len(whole) < FEW_REQUESTS or not tokens:
+        return ""
+    took_seconds = math.fsum(one.end_to_end_milliseconds or 0.0 for one in whole) / 1000
+    streams = tokens_per_second * took_seconds / tokens
+    allowed = max(CONSISTENT_SHARE, (interval_percent or 0.0) / 100)
+    if abs(streams - trace.concurrency) <= allowed * trace.concurrency:
+        return ""
+    return (
+        f"at {trace.concurrency} streams latencies and tokens per second are those of {streams:.0f}: "
+        "that level was not steady"
+    )
+
+
 def filling_cache(trace: LoadTrace) -> str:
     """That the window shows a KV cache which is still filling up; "": it does not. Once it is full, requests
     wait or are preempted."""
@@ -165,6 +186,12 @@ def filling_cache(trace: LoadTrace) -> str:
         f"at {trace.concurrency} streams the KV cache filled from {told[0]:.0%} to {told[-1]:.0%}: that "
         "level was not steady"
     )
+
+
+def _ended_under_load(trace: LoadTrace) -> tuple[StreamResult, ...]:
+    """Where all of the cohort have ended these: of others the short ones end first."""
+    cohort = trace.cohort
+    return cohort if cohort and all(one.finish_reason for one in cohort) else trace.under_load
 
 
 def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> tuple[float, float | None]:

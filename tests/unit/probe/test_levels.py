@@ -149,6 +149,15 @@ def test_time_per_token_is_that_of_the_window() -> None:
     assert latencies(trace_of([changing], 1000, 2000, first=(False,)), WORKLOAD).tpot == [10]
 
 
+@pytest.mark.parametrize(("share", "steady"), [(1.0, True), (1.02, True), (1.1, False), (0.9, False)])
+def test_rate_and_latencies_that_contradict_each_other_decide_nothing(share: float, steady: bool) -> None:
+    even = closed_loop(16)
+    result = evaluate(replace(even, bins=tuple(share * count for count in even.bins)), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert (result.point.steady, result.clean) == (steady, steady)
+    assert bool(result.notes) is not steady
+
+
 def by_turns(fast_ms: float, slow_ms: float) -> LoadTrace:
     """Four streams that share their steps, which are fast for a second or two and slow for as long."""
     at, stamps = 0.0, [0.0]

@@ -110,6 +110,7 @@ async def test_a_level_follows_the_requests_of_its_window_to_their_end() -> None
     assert all(
         15 <= round(stream.output_tokens) <= 25 and stream.prompt_tokens == 24 for stream in trace.cohort
     )
+    assert set(trace.cohort) <= set(trace.under_load)
     assert [stream.sent_ns for stream in trace.streams] == sorted(stream.sent_ns for stream in trace.streams)
     assert sum(trace.bins) == pytest.approx(made(trace), rel=0.15)
     assert abs(trace.readings[0].stamp_ns - trace.start_ns) <= BIN_NS
