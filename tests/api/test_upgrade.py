@@ -44,7 +44,7 @@ CLAIM = {
 @pytest.fixture
 def before(tmp_path: Path) -> Path:
     """Chart and operator of that commit."""
-    archive = ["git", "-C", str(REPOSITORY), "archive", BEFORE, "charts", "operator", "runtime"]
+    archive = ["git", "-C", str(REPOSITORY), "archive", BEFORE, "charts", "crds", "operator", "runtime"]
     done = subprocess.run(archive, capture_output=True, check=False)
     if done.returncode:
         unavailable(f"the history has no commit {BEFORE}")
@@ -62,11 +62,12 @@ def cluster(cluster_binaries: Binaries) -> Iterator[Cluster]:
         yield found
 
 
-def helm(cluster: Cluster, *arguments: str, values: bool = False) -> None:
-    command = [str(binaries.helm(print)), f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}"]
+def helm(cluster: Cluster, *arguments: str, values: bool = False, program: Path | None = None) -> None:
+    """``program``: by default the pinned Helm 4."""
+    command = [str(program or binaries.helm(print)), f"--kubeconfig={cluster.kubeconfig}"]
     given = ["--values=-"] if values else []
     done = subprocess.run(
-        [*command, *arguments, *given],
+        [*command, f"--namespace={NAMESPACE}", *arguments, *given],
         input=json.dumps(REQUIRED) if values else None,
         capture_output=True,
         text=True,

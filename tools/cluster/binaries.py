@@ -56,6 +56,11 @@ def helm(say: builds.Say) -> Path:
     return builds.built(builds.HELM, say) / "helm"
 
 
+def helm3(say: builds.Say) -> Path:
+    """The pinned Helm 3, built first when this machine has none. Raises BuildError."""
+    return builds.built(builds.HELM3, say) / "helm"
+
+
 def device_plugin(say: builds.Say) -> Path:
     """The device plugin: beside the carried programs, else built first when this machine has none."""
     carried = os.environ.get(CARRIED)

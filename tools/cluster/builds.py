@@ -20,7 +20,7 @@ from tools.cluster.toolchain import find_go, version_of
 
 Say = Callable[[str], None]
 KUBERNETES_VERSION = "v1.36.3"
-HELM_VERSION = "v4.3.1"
+HELM_VERSION, HELM3_VERSION = "v4.3.1", "v3.22.0"
 KEDA_VERSION = "v2.21.0"
 NEEDED_DISK_BYTES = 6 << 30  # module cache, build cache and result of a cold build
 
@@ -74,6 +74,13 @@ HELM = Module(
     link_flags=f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}",
     programs=(),
 )
+HELM3 = Module(
+    name="helm3",
+    folder=HERE / "go-tools" / "helm3",
+    packages=("helm.sh/helm/v3/cmd/helm",),
+    link_flags=f"-s -w -X helm.sh/helm/v3/internal/version.version={HELM3_VERSION}",
+    programs=(),
+)
 DEVICE_PLUGIN = Module(
     name="device-plugin",
     folder=HERE / "go-tools" / "device-plugin",
@@ -105,7 +112,7 @@ SYFT = Module(
     link_flags="-s -w",
     programs=(),
 )
-MODULES = {module.name: module for module in (CLUSTER, HELM, DEVICE_PLUGIN, KEDA, COSIGN, SYFT)}
+MODULES = {module.name: module for module in (CLUSTER, HELM, HELM3, DEVICE_PLUGIN, KEDA, COSIGN, SYFT)}
 
 
 def source_of(module: Module, path: str, say: Say) -> Path:
