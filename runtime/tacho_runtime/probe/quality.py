@@ -25,6 +25,8 @@ BUDGET_SECONDS = 3.0
 """Maximum seconds to score the whole text. Without the last passage no perplexity is reported: it would be
 that of another text."""
 MESSAGE_CHARACTERS = 300
+PLAUSIBLE_NATS = (-1e6, 1e-3)
+"""Bounds of a log-probability: engines write -9999 for none, and rounding may lift a sure token above 0."""
 
 Post = Callable[[str, Mapping[str, Any]], Awaitable[tuple[int, Any]]]
 """Sends a JSON document to a path of the engine; (HTTP status, the answer's document). Raises
@@ -113,8 +115,9 @@ def _logprobs(document: Any) -> list[float]:
         raise NoScore("the engine gave no log-probabilities of the text it was given") from None
     if first is not None or not rest:
         raise NoScore("the engine gave log-probabilities, but not of the text it was given")
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in rest):
-        raise NoScore("some tokens of the text have no finite log-probability: the model may be broken")
+    lowest, highest = PLAUSIBLE_NATS
+    if not all(isinstance(value, int | float) and lowest <= value <= highest for value in rest):
+        raise NoScore("some tokens of the text have no possible log-probability: the model may be broken")
     return [float(value) for value in rest]
 
 

@@ -73,8 +73,12 @@ def test_the_text_is_the_one_that_its_name_stands_for() -> None:
         (Engine([]), "gave no log-probabilities"),
         (Engine(scored()), "gave no log-probabilities"),
         (Engine(scored(-1.0, -2.0)), "not of the text it was given"),
-        (Engine(scored(None, -1.0, None)), "no finite log-probability"),
-        (Engine(scored(None, float("-inf"))), "no finite log-probability"),
+        (Engine(scored(None, -1.0, None)), "no possible log-probability"),
+        (Engine(scored(None, float("-inf"))), "no possible log-probability"),
+        *(
+            (Engine(scored(None, value, value)), "no possible log-probability")
+            for value in (50.0, -1e308, -(10**400))
+        ),
         (Engine(scored(None, -1.0), seconds=1.0), "scoring the text would take 4.0 s of a budget of 3 s"),
     ],
 )

@@ -73,6 +73,23 @@ def test_vllm_with_continuous_usage_is_exact() -> None:
     assert (stream.prompt_tokens, stream.cached_tokens, stream.finish_reason) == (8, 0, "length")
 
 
+@pytest.mark.parametrize("count", [-5, 10**15, 10**400, 1e308], ids=lambda count: str(count)[:9])
+def test_a_count_that_no_request_has_is_not_told(count: float) -> None:
+    events = [completion(10 * n, "a") for n in (1, 2, 3)]
+    usage = {"choices": [], "usage": {"completion_tokens": count, "prompt_tokens": count}}
+    own = {"predicted_per_token_ms": 10**400}
+    stream = read(*events, (30, json.dumps({**usage, "timings": own}).encode()), (30, DONE))
+    assert (stream.output_tokens, stream.prompt_tokens, stream.tpot_milliseconds) == (3, None, 10)
+    assert stream.engine_tpot_milliseconds is None
+    assert not stream.error
+
+
+def test_a_total_of_very_many_digits_is_no_total() -> None:
+    raw = received((10, HEAD + in_chunks(completion(0, "a", usage=used(10**400))[1])))
+    assert raw.tokens_so_far(1.0) == 1
+    assert raw.counted_later == (0.0, 0)
+
+
 def test_vllm_with_closing_usage_shares_the_total_out() -> None:
     stream = recorded("completion_stream_usage.sse")
     assert not stream.exact

@@ -11,6 +11,10 @@ from itertools import islice
 from typing import Any
 
 NS_PER_MS = 1e6
+COUNT_DIGITS = 9
+"""Of a request's tokens: what an engine counts beyond them is a defect, and counts as not told."""
+HIGHEST_MILLISECONDS = 1e9
+"""Per token: a longer time is none that an engine measured."""
 MOST_POINTS = 16
 """Points that are kept of a loop's request: enough to cut its tokens at the edges of a window."""
 _DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
@@ -232,7 +236,11 @@ def _read_usage(found: _Ends, document: dict[str, Any]) -> None:
         details = _object(usage.get("prompt_tokens_details"))
         found.cached_tokens = _number(details.get("cached_tokens")) or 0
     own = timings.get("predicted_per_token_ms")
-    if found.engine_tpot_milliseconds is None and isinstance(own, float | int) and 0 < own < math.inf:
+    if (
+        found.engine_tpot_milliseconds is None
+        and isinstance(own, float | int)
+        and 0 < own < HIGHEST_MILLISECONDS
+    ):
         found.engine_tpot_milliseconds = float(own)
 
 
@@ -248,7 +256,8 @@ def _has_text(choice: dict[str, Any]) -> bool:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A count of tokens; None where it is none."""
+    return value if type(value) is int and 0 <= value < 10**COUNT_DIGITS else None
 
 
 def _object(value: object) -> dict[str, Any]:

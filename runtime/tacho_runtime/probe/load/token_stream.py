@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-from tacho_runtime.probe.load.streams import CountedReads, StreamResult, leading_events, reduce_stream
+from tacho_runtime.probe.load.streams import (
+    COUNT_DIGITS,
+    CountedReads,
+    StreamResult,
+    leading_events,
+    reduce_stream,
+)
 from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection
 
 _EVENT = b"\ndata:"
@@ -13,7 +19,7 @@ _OVERLAP = len(_EVENT) - 1
 _OPENING_BYTES = 4096
 _CLOSING_BYTES = 64 * 1024
 _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
-_TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d+)')
+_TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d{1,%d})(?!\d)' % COUNT_DIGITS)
 _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 
 
