@@ -57,6 +57,10 @@ class Faults:
     """API answers are JSON of the wrong shape."""
     no_ranges: bool = False
     """Requests for a part of a file get all of it."""
+    shift: int = 0
+    """Bytes by which a part of a file begins later than requested."""
+    next_page: str = ""
+    """Address at which every listing is said to go on."""
     corrupt: int = 0
     """Number of further files that have the right length and one wrong byte at their first download; -1: all
     files, at every download."""
@@ -246,7 +250,8 @@ class FakeHub:
             if file.large:
                 entry["lfs"] = {"oid": file.etag, "size": file.size, "pointerSize": 134}
             entries.append(entry)
-        return web.json_response(entries)
+        after = self.faults.next_page
+        return web.json_response(entries, headers={"Link": f'<{after}>; rel="next"'} if after else None)
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         self._authorize(request, file=True)
@@ -277,7 +282,7 @@ class FakeHub:
         start, end, status = 0, file.size - 1, 200
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if wanted and not self.faults.no_ranges:
-            start, end, status = int(wanted[1]), min(int(wanted[2] or end), end), 206
+            start, end, status = int(wanted[1]) + self.faults.shift, min(int(wanted[2] or end), end), 206
             if start >= file.size:
                 raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{file.size}"})
             headers = headers | {"Content-Range": f"bytes {start}-{end}/{file.size}"}

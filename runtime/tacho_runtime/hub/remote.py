@@ -38,14 +38,24 @@ def prepare_environment(endpoint: str) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
-def limit_request_time() -> None:
-    """Gives the library's client a timeout: by itself it waits for ever for a listing."""
+def limit_client(endpoint: str) -> None:
+    """Gives the library's client a timeout, as by itself it waits for ever for a listing, and takes the token
+    from requests to other hosts: by itself it sends it to wherever a listing goes on."""
     import httpx2
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
+    own = httpx2.URL(endpoint)
+
+    def withhold_token(request: httpx2.Request) -> None:
+        url = request.url
+        encrypted = url.scheme == "https" and url.host == own.host
+        if not encrypted and (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
+            request.headers.pop("authorization", None)
+
     def factory() -> httpx2.Client:
         client = default_client_factory()
+        client.event_hooks["request"].append(withhold_token)
         client.timeout = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS)
         return client
 
@@ -60,13 +70,13 @@ class HubSource:
         prepare_environment(endpoint)
         from huggingface_hub import HfApi
 
-        limit_request_time()
         self.repository, self.revision = repository, revision
         self._token: str | bool = token or False
         self.api: HfApi = HfApi(
             endpoint=endpoint.rstrip("/") or None, token=self._token, library_name="tacho"
         )
         self.endpoint = self.api.endpoint.rstrip("/")
+        limit_client(self.endpoint)
         info = self._call(
             lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS),
             PAUSES_SECONDS,
@@ -122,7 +132,9 @@ class HubSource:
         return found
 
     def read(self, path: str, start: int, length: int) -> bytes:
-        return self._call(lambda: self._read(path, start, length)) if length > 0 else b""
+        if length <= 0:
+            return b""
+        return self._call(lambda: self._read(path, start, length), PAUSES_SECONDS)
 
     def _read(self, path: str, start: int, length: int) -> bytes:
         from huggingface_hub.utils._headers import build_hf_headers
@@ -134,10 +146,16 @@ class HubSource:
             "Range": f"bytes={start}-{start + length - 1}",
             "Accept-Encoding": "identity",
         }
-        with http_stream_backoff("GET", url, headers=headers, max_retries=READ_RETRIES) as response:
+        # What breaks within an answer is retried by the caller: the library's own retry cannot.
+        with http_stream_backoff(
+            "GET", url, headers=headers, max_retries=READ_RETRIES, retry_on_exceptions=()
+        ) as response:
             hf_raise_for_status(response)
             # A server that ignores Range sends the file from its beginning.
             skip = start if response.status_code == 200 else 0
+            sent = response.headers.get("Content-Range", f"bytes {start}-")
+            if response.status_code == 206 and not sent.startswith(f"bytes {start}-"):
+                raise ValueError(f"it sent {sent[:80]} of {path} for bytes {start}-{start + length - 1}")
             piece = bytearray()
             for chunk in response.iter_raw():
                 dropped = min(skip, len(chunk))

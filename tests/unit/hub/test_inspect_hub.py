@@ -94,6 +94,31 @@ def test_redirect_to_storage_does_not_get_the_token(hub: RunningHub, published: 
     assert not any(entry["authorized"] for entry in elsewhere)
 
 
+def test_a_listing_that_goes_on_elsewhere_does_not_get_the_token(
+    hub: RunningHub, published: InspectConfig
+) -> None:
+    hub.fake.faults.next_page = hub.url.replace("127.0.0.1", "localhost") + "/_elsewhere"
+    failure_of(published, "right")
+    elsewhere = hub.asked("GET", "/_elsewhere")
+    assert elsewhere
+    assert not any(entry["authorized"] for entry in elsewhere)
+
+
+def test_another_part_than_requested_is_refused(hub: RunningHub, published: InspectConfig) -> None:
+    hub.fake.faults.shift = 1
+    failure = failure_of(published)
+    assert failure.failure_class == FailureClass.HUB_UNREACHABLE
+    assert "it sent bytes" in failure.message
+
+
+def test_an_answer_that_is_cut_is_asked_for_again(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.mock.hub.PIECE_BYTES", 16)
+    hub.fake.faults.cut_after, hub.fake.faults.cuts = 16, 1
+    assert facts_of(published).tensors == facts_for("small").tensors
+
+
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1", "/loop"])
 def test_redirects_that_are_not_followed(hub: RunningHub, published: InspectConfig, target: str) -> None:
     hub.fake.faults.redirect_to = target
