@@ -14,8 +14,9 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.measurement import Capacity, Environment, Workload
 from tacho_contract.report import StartupSeconds
 from tacho_operator.api.base import decimal
-from tests.unit.core.measured_world import measured_world
+from tests.unit.core.measured_world import SPEC, measured_world
 from tools.harness.figures import point
+from tools.harness.world import World
 
 
 def test_a_pod_cannot_smuggle_in_figures_for_another_revision() -> None:
@@ -80,6 +81,18 @@ def test_hostile_figures_are_left_out(fields: dict[str, Any]) -> None:
     world.reconcile(1)
     assert world.status["measurements"] == before
     assert world.brief("Measured") == ("True", "MeasurementComplete")
+
+
+def test_a_measurement_from_the_future_is_replaced_by_a_better_one() -> None:
+    world = World(SPEC)
+    world.first_pods()
+    (pod,) = world.pods("server")
+    world.serves(pod, observed_time="9999-12-31T23:59:59Z", flags=("Contended",))
+    world.reconcile(60)
+    assert [item["confidence"] for item in world.status["measurements"]] == ["Provisional"]
+    world.serves(pod)
+    world.reconcile(1)
+    assert [item["confidence"] for item in world.status["measurements"]] == ["Clean"]
 
 
 def test_hostile_words_and_sizes_never_make_an_invalid_status() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from tacho_contract.launch import LiveConfig
+from tacho_contract.report import Report
+from tacho_contract.units import parse_time
 from tacho_operator.api.base import decimal
 from tacho_operator.api.status.measurement import ComparedQuality, MeasurementEntry
 from tacho_operator.api.status.status import Summary
@@ -17,6 +20,8 @@ from tacho_operator.core.measurement.traffic import carried, raised
 from tacho_operator.core.revisions.frozen import Revision
 
 KEPT = 4
+CLOCKS_DIFFER = timedelta(days=1)
+"""A measurement that is dated so far ahead of a report has a wrong date. Reports are kept for an hour."""
 
 
 def updated_measurements(
@@ -42,7 +47,8 @@ def updated_measurements(
         entry = measurement_entry(item, known.get(item.report.revision))
         always = item.requested or live.probe.policy == "Always"
         old = found.get(entry.fingerprint) if entry else None
-        if entry and _replaces(entry, old, always=always):
+        ahead = old is not None and _ahead(old, item.report)
+        if entry and _replaces(entry, old, always=always, ahead=ahead):
             before = {"history": old.history, "traffic": old.traffic} if old else {}
             kept = entry.model_copy(update=before)
             found[entry.fingerprint] = summed_up(kept)
@@ -115,16 +121,22 @@ def shown(text: str | None, measurement: MeasurementEntry) -> str | None:
     return text if text is None or clean(measurement) else f"~{text}"
 
 
-def _replaces(new: MeasurementEntry, old: MeasurementEntry | None, *, always: bool) -> bool:
+def _ahead(item: MeasurementEntry, report: Report) -> bool:
+    """Whether a clock that is wrong dated the measurement: it would keep its place until that time."""
+    measured, now = parse_time(item.observed_time), parse_time(report.observed_time)
+    return measured is not None and now is not None and measured - now > CLOCKS_DIFFER
+
+
+def _replaces(new: MeasurementEntry, old: MeasurementEntry | None, *, always: bool, ahead: bool) -> bool:
     """Whether ``new`` replaces ``old``. One full measurement per fingerprint is kept: replicas do not take
     turns in status.
 
     A clean measurement replaces a provisional one, and a complete one replaces an incomplete one; never the
-    reverse. ``always``: of equally good measurements the newer is kept.
+    reverse. ``always``: of equally good measurements the newer is kept. ``ahead``: ``old`` has a wrong date.
     """
     if old is None:
         return True
-    if (new.observed_time or "") <= (old.observed_time or ""):
+    if not ahead and (new.observed_time or "") <= (old.observed_time or ""):
         return False
     return _worth(new) > _worth(old) or (always and _worth(new) == _worth(old))
 
