@@ -66,6 +66,8 @@ class Faults:
     files, at every download."""
     truncate: int = 0
     """Bytes that are missing at the end of every file, though the listing has its full size."""
+    surplus: int = 0
+    """Bytes that follow every file's end, in an answer that does not tell its length."""
     etag: str = ""
     """What every file's ETag is instead of its digest, as with a mirror that has its own."""
     xet: bool = False
@@ -287,12 +289,17 @@ class FakeHub:
                 raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{file.size}"})
             headers = headers | {"Content-Range": f"bytes {start}-{end}/{file.size}"}
         response = web.StreamResponse(status=status, headers=headers)
-        response.content_length = end - start + 1
+        if self.faults.surplus and request.method != "HEAD":
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = end - start + 1
         await response.prepare(request)
         if request.method != "HEAD":
             self.sending += 1
             try:
                 await self._stream(request, response, file, start, end + 1)
+                if self.faults.surplus:
+                    await response.write(bytes(self.faults.surplus))
             finally:
                 self.sending -= 1
         return response

@@ -193,16 +193,21 @@ class Downloader:
                 headers=headers,
                 expected_size=target.size_bytes,
                 displayed_filename=target.path,
-                tqdm_class=self._bar(start),
+                tqdm_class=self._bar(target, start),
             )
 
-    def _bar(self, expected_start: int) -> Any:
-        """What the client takes for a progress bar: only to learn where the server really began."""
+    def _bar(self, target: DownloadTarget, expected_start: int) -> Any:
+        """What the client takes for a progress bar: to learn where the server really began, and to end what
+        it sends beyond the file's end, which the client would write until the disk is full."""
         note: Callable[[int], None] = self._note_lost
+        too_long = invalid(
+            f"{self._endpoint} lists {target.path} with {target.size_bytes} bytes and delivers more.", MEND
+        )
 
         class Bar:
             def __init__(self, *_args: object, initial: int = 0, **_options: object) -> None:
                 note(expected_start - initial)
+                self._present_bytes = initial
 
             def __enter__(self) -> Bar:
                 return self
@@ -210,8 +215,10 @@ class Downloader:
             def __exit__(self, *_error: object) -> None:
                 return None
 
-            def update(self, _count: float | None = 1) -> None:
-                return None
+            def update(self, count: float | None = 1) -> None:
+                self._present_bytes += int(count or 0)
+                if self._present_bytes > target.size_bytes:
+                    raise too_long
 
         return Bar
 

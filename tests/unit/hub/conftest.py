@@ -92,8 +92,10 @@ def clean_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(remote, "PAUSES_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(remote, "READ_RETRIES", 0)
     yield
-    from huggingface_hub import close_session
+    from huggingface_hub import close_session, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
 
+    set_client_factory(default_client_factory)  # the test's hub is another one's stranger
     close_session()
     for name in os.environ.keys() - before.keys():
         del os.environ[name]

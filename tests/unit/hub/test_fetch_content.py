@@ -50,6 +50,14 @@ def test_a_file_replaced_after_inspection_is_refused(hub: RunningHub, config: Fe
     assert failed(config).failure_class == FailureClass.MODEL_INVALID
 
 
+def test_what_follows_a_files_end_is_not_kept(hub: RunningHub, config: FetchConfig) -> None:
+    hub.fake.faults.surplus = 20_000_000
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert re.search(r"lists \S+ with \d+ bytes and delivers more", failure.message)
+    assert sum(file.stat().st_size for file in Path(config.cache_dir).rglob("*.incomplete")) <= len(MODEL)
+
+
 def test_a_file_that_is_shorter_than_listed(hub: RunningHub, config: FetchConfig) -> None:
     hub.fake.faults.truncate = 5
     failure = failed(config)
