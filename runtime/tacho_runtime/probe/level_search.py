@@ -1,6 +1,7 @@
 """Which level to measure next, and when enough is known. Pure: every choice comes with its reason.
 
-The model: a stream's gap between tokens is alpha + beta x streams.
+The model: a stream's gap between tokens is alpha + beta x streams, and an engine computes one prompt in the
+prompt time p, so that it takes no more than 1/p requests a second.
 """
 
 from __future__ import annotations
@@ -24,8 +25,14 @@ PLATEAU_STREAMS, PLATEAU_GAIN = 1.25, 1.02
 """So many times the streams, and less than so many times the throughput: more streams bring no more."""
 FLAT_STREAMS = 4.0
 """Ratio of streams up to which such a throughput has no peak between two levels."""
+LEAST_ERROR = 0.002
+"""Of a ratio: no level is known better."""
 WAITING_SHARE = 0.1
 """Of a level's streams: so many that wait, by TTFT, are a queue."""
+BEND = 0.25
+"""Of a ratio, for each share of streams between two levels: how far a line between them may be from it."""
+PLAIN_ERRORS = 3.0
+"""Standard errors between a level and the service level from which on no neighbour tells otherwise."""
 PLATEAU_ERROR = 0.1
 """Sum of both rates' errors above which equal rates are no plateau where a service level shows an edge: on an
 H200 142 and 210 streams gave 7,600 tokens/s with errors of 9 and 23 %, and long loops 7,700 and 8,430."""
@@ -81,6 +88,8 @@ class SearchLimits:
     """Maximum number of streams."""
     full: bool = False
     """The engine runs no more than ``top`` requests at a time: further ones wait and bring nothing."""
+    prompt_seconds: float = 0.0
+    """Of an engine that computes several prompts; 0: they do not delay each other."""
     output_tokens: int = 1
     ttft_seconds: float = 0.0
     """The service level's limit of TTFT; 0: none."""
@@ -130,6 +139,48 @@ def _next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep
     return _between(tried, low, high)
 
 
+def pooled(tried: Sequence[TriedLevel]) -> tuple[TriedLevel, ...]:
+    """``tried`` with times per token as their neighbours tell them, where a level's own is not certain.
+
+    Local linear regression: each level weighs by its own error and by how far the line may bend up to it, so
+    that a level that is certain stays what it is. More streams make no step shorter. Where a full cache makes
+    steps leap, a line from below would say otherwise: what a level shows plainly stays."""
+    return tuple(
+        _pooled(one, tried) if one.tpot_ratio is not None and one.tpot_error > LEAST_ERROR else one
+        for one in tried
+    )
+
+
+def _pooled(here: TriedLevel, tried: Sequence[TriedLevel]) -> TriedLevel:
+    rows = [
+        (one.concurrency - here.concurrency, one.tpot_ratio, weight)
+        for one in tried
+        if one.tpot_ratio is not None and (weight := _weight(one, here)) > 0
+    ]
+    if not rows:
+        return here
+    weight = math.fsum(w for _, _, w in rows)
+    at = math.fsum(w * x for x, _, w in rows) / weight
+    mean = math.fsum(w * y for _, y, w in rows) / weight
+    spread = math.fsum(w * (x - at) ** 2 for x, _, w in rows)
+    slope = math.fsum(w * (x - at) * y for x, y, w in rows) / spread if spread > 0 else 0.0
+    slope = max(0.0, slope)
+    variance = 1 / weight + (at * at / spread if slope > 0 else 0.0)
+    ratio, own = mean - slope * at, here.tpot_ratio or 0.0
+    if ratio <= 0:
+        return here
+    if abs(own - 1) > PLAIN_ERRORS * here.tpot_error * own and (own > 1) != (ratio > 1):
+        return here
+    return replace(here, tpot_ratio=ratio, tpot_error=math.sqrt(variance) / ratio)
+
+
+def _weight(one: TriedLevel, here: TriedLevel) -> float:
+    """Inverse variance of what ``one`` tells of the level ``here``."""
+    apart = abs(one.concurrency - here.concurrency) / here.concurrency
+    error = max(LEAST_ERROR, math.hypot(one.tpot_error, BEND * apart)) * (one.tpot_ratio or 0.0)
+    return 1 / error**2 if error > 0 else 0.0
+
+
 def bracket(tried: Sequence[TriedLevel]) -> tuple[TriedLevel | None, TriedLevel | None]:
     """(the most streams that keep the service level, with all fewer ones keeping it too, the fewest that
     break it)."""
@@ -151,8 +202,8 @@ def predicted_cycle(tried: Sequence[TriedLevel], streams: int) -> float:
 
 
 def predicted_edge(kept: Sequence[TriedLevel], limits: SearchLimits) -> float:
-    """Streams at which a gap of alpha + beta x streams reaches its limit, or requests that wait reach theirs,
-    whichever is nearer; infinity where neither does."""
+    """Streams at which a gap of alpha + beta x streams reaches its limit, requests that wait reach theirs, or
+    prompts fill the engine's time, whichever is nearest; infinity where none does."""
     levels = sorted(kept, key=lambda one: one.concurrency)[-2:]
     if len(levels) < 2:
         return math.inf
@@ -160,6 +211,12 @@ def predicted_edge(kept: Sequence[TriedLevel], limits: SearchLimits) -> float:
     found = [math.inf, _where_waiting_ends(first, last, limits)]
     if first.tpot_ratio is not None and last.tpot_ratio is not None and last.tpot_ratio > first.tpot_ratio:
         found.append(_crossing(first, last, first.tpot_ratio, last.tpot_ratio))
+    if limits.prompt_seconds and last.ttft_ratio is not None and first.rated and last.rated:
+        slope = (last.cycle_seconds - first.cycle_seconds) / (last.concurrency - first.concurrency)
+        alone = last.cycle_seconds - slope * last.concurrency
+        fewest = limits.prompt_seconds / limits.output_tokens
+        if fewest > slope and alone > 0:
+            found.append(alone / (fewest - slope))
     # What has been kept refutes a prediction below it.
     return min(edge for edge in found if edge > last.concurrency)
 

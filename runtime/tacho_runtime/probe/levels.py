@@ -49,6 +49,8 @@ CYCLES_SHARE = 0.5
 one from the bins, or the bins give none. Cycles are fewer than bins, and their interval is less certain."""
 FULL_CACHE, FILLING_SHARE = 0.85, 0.1
 """Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up."""
+NEAR_ERRORS = 2.0
+"""Standard errors between a level and the service level that tell them apart."""
 CONSISTENT_SHARE = 0.03
 """Of the streams, within which rate and latencies of a level agree."""
 
@@ -84,6 +86,12 @@ class LevelResult:
     def broken(self) -> bool:
         """Whether it breaks the service level."""
         return max(self.point.ttft_slo_ratio or 0.0, self.point.tpot_slo_ratio or 0.0) > 1
+
+    @property
+    def near_limit(self) -> bool:
+        """Whether its time per token decides, and varies by more than lies between it and its limit."""
+        apart = abs((self.point.tpot_slo_ratio or 0.0) - 1)
+        return (self.point.ttft_slo_ratio or 0.0) <= 1 and apart < NEAR_ERRORS * self.tpot_error
 
     @property
     def clean(self) -> bool:

@@ -14,7 +14,7 @@ from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
 from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
 from tacho_runtime.probe.latencies import SHORTEST_SHARE
-from tacho_runtime.probe.level_search import TriedLevel
+from tacho_runtime.probe.level_search import TriedLevel, pooled
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
@@ -106,7 +106,7 @@ class ProbeFindings:
     def tried(self) -> tuple[TriedLevel, ...]:
         """Levels that decide something: those that are not steady do where requests wait too long, which
         only gets worse."""
-        return tuple(
+        levels = tuple(
             TriedLevel(
                 concurrency=level,
                 output_tokens_per_second=result.point.output_tokens_per_second
@@ -121,6 +121,7 @@ class ProbeFindings:
             for level, result in sorted(self.results.items())
             if level == 1 or result.point.steady or (result.point.ttft_slo_ratio or 0.0) > 1
         )
+        return pooled(levels)
 
     def _waiting_share(self, result: LevelResult) -> float:
         one, point = self.results.get(1), result.point

@@ -19,6 +19,7 @@ from tacho_runtime.probe.level_search import (
     edge_of,
     knee_of,
     next_level,
+    pooled,
     predicted_cycle,
     predicted_edge,
     top_level,
@@ -40,10 +41,10 @@ def tried_at(streams: int, law: Law, queue: Queue | None = None) -> TriedLevel:
 
 
 def searched(
-    law: Law, top: int, *, queue: Queue | None = None, most: int = 40
+    law: Law, top: int, *, queue: Queue | None = None, prompt_seconds: float = 0.0, most: int = 40
 ) -> tuple[dict[int, TriedLevel], SearchStep]:
     tried = {1: tried_at(1, law, queue)}
-    limits = SearchLimits(top=top, output_tokens=100)
+    limits = SearchLimits(top=top, prompt_seconds=prompt_seconds, output_tokens=100)
     for _ in range(most):
         step = next_level(tuple(tried.values()), limits)
         if step.concurrency is None:
@@ -117,12 +118,16 @@ def test_an_engine_that_takes_few_at_a_time_is_bisected_or_flat(
     assert edge_of(low, high).output_tokens_per_second == pytest.approx(true, rel=0.07, abs=10.0 / service)
 
 
-def test_what_was_kept_refutes_what_was_predicted() -> None:
+def test_prompts_bound_what_is_predicted_and_what_was_kept_refutes_it() -> None:
     levels = [
         TriedLevel(concurrency=1, output_tokens_per_second=100.0, ttft_ratio=0.1, tpot_ratio=0.2),
         TriedLevel(concurrency=8, output_tokens_per_second=800.0, ttft_ratio=0.1, tpot_ratio=0.21),
     ]
-    assert predicted_edge(levels, SearchLimits(top=9, output_tokens=100)) > 500
+    # A prompt every 50 ms is 20 requests a second, of 100 tokens: 2000 tokens a second, 20 streams.
+    limits = SearchLimits(top=2048, prompt_seconds=0.05, output_tokens=100)
+    assert predicted_edge(levels, limits) == pytest.approx(20)
+    assert next_level(levels, limits).concurrency == 21
+    assert predicted_edge(levels, SearchLimits(top=9, prompt_seconds=0.5, output_tokens=100)) > 500
     assert predicted_cycle(levels, 16) == pytest.approx(0.01)
 
 
@@ -188,6 +193,40 @@ def noisy(streams: int, ratio: float, error: float) -> TriedLevel:
     return TriedLevel(
         concurrency=streams, output_tokens_per_second=10.0 * streams, tpot_ratio=ratio, tpot_error=error
     )
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.floats(0.1, 3), st.floats(0, 0.2)), min_size=1, max_size=9))
+def test_pooled_levels_lie_within_what_was_measured(rows: list[tuple[int, float, float]]) -> None:
+    levels = [noisy(*row) for row in {row[0]: row for row in rows}.values()]
+    for before, after in zip(levels, pooled(levels), strict=True):
+        assert after.tpot_ratio is not None
+        assert 0 < after.tpot_ratio <= 2 * max(one.tpot_ratio or 0.0 for one in levels)
+        assert after.tpot_error <= max(0.002, before.tpot_error) * 3
+        if before.tpot_error <= 0.002:
+            assert after == before
+
+
+def test_a_level_that_is_not_certain_is_what_its_neighbours_tell() -> None:
+    levels = [noisy(40, 0.80, 0.002), noisy(48, 1.05, 0.05), noisy(50, 0.85, 0.002)]
+    ratio = pooled(levels)[1].tpot_ratio
+    assert ratio == pytest.approx(0.84, abs=0.01)
+    # More streams make no step shorter.
+    first, second = pooled([noisy(10, 1.0, 0.05), noisy(11, 0.9, 0.05)])
+    assert first.tpot_ratio == pytest.approx(0.95, abs=0.01)
+    assert second.tpot_ratio == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [(noisy(104, 1.4, 0.06),), (noisy(128, 1.5, 0.1),), (noisy(100, 1.3, 0.03), noisy(104, 1.35, 0.03))],
+)
+def test_steps_that_leap_break_the_service_level_whatever_lies_below(beyond: tuple[TriedLevel, ...]) -> None:
+    """A full KV cache: the line of the levels below says nothing of what is beyond."""
+    below = [noisy(1, 0.3, 0.0), noisy(8, 0.32, 0.003), noisy(48, 0.5, 0.003), noisy(96, 0.7, 0.003)]
+    low, high = bracket(pooled([*below, *beyond]))
+    assert low is not None
+    assert high is not None
+    assert (low.concurrency, high.concurrency) == (96, beyond[0].concurrency)
 
 
 def test_an_edge_that_noise_hides_is_known_no_better() -> None:
@@ -269,6 +308,12 @@ def test_equal_rates_that_are_not_known_well_enough_are_no_plateau() -> None:
     assert 142 < (next_level([*kept, beyond], SearchLimits(top=999)).concurrency or 0) < 240
     known = [replace(one, rate_error=0.01) for one in (*kept, beyond)]
     assert next_level(known, SearchLimits(top=999)).boundary == "Plateau"
+
+
+def test_levels_that_tell_no_line_pool_to_nothing_below_zero() -> None:
+    falling = [noisy(1, 2.0, 0.01), noisy(10, 0.1, 0.2), noisy(11, 0.05, 0.2)]
+    assert all((one.tpot_ratio or 0.0) > 0 and one.tpot_error >= 0 for one in pooled(falling))
+    assert pooled([noisy(2, 0.0, 0.2), noisy(3, 0.0, 0.1)])[0].tpot_ratio == 0
 
 
 def test_beside_a_queue_the_next_level_is_only_as_far_as_a_plateau_needs() -> None:

@@ -173,7 +173,8 @@ def test_what_all_streams_share_is_uncertain_however_many_they_are() -> None:
     alike, changing = (evaluate(by_turns(*pair), WORKLOAD, limit) for pair in ((10, 10), (8, 12)))
     assert alike is not None
     assert changing is not None
-    assert alike.tpot_error == pytest.approx(0, abs=1e-3)
+    assert (alike.tpot_error, alike.near_limit) == (pytest.approx(0, abs=1e-3), False)
+    assert changing.near_limit
     assert changing.point.tpot_slo_ratio == pytest.approx(
         changing.point.tpot_milliseconds_p50 / 11 * (1 + 1.645 * changing.tpot_error), rel=0.01
     )

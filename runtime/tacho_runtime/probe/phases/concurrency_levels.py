@@ -54,7 +54,7 @@ class _Levels:
 
     async def measure(self, streams: int) -> bool:
         """A level into the findings; once more where it was disturbed, and to its full length where it was
-        not steady, if the time allows. False: no time was left."""
+        not steady or cannot be told from the service level, if the time allows. False: no time was left."""
         bench = self.bench
         await self._drop_if_slow(streams)
         whole = False
@@ -67,9 +67,10 @@ class _Levels:
             result = await self._once(terms, whole=whole)
             if result is not None:
                 bench.findings.add_level(result)
-                if result.clean:
+                near = result.near_limit
+                if result.clean and not near:
                     return True
-                whole = not result.point.steady
+                whole = near or not result.point.steady
             if bench.clock.left() < AGAIN_TIMES * (bench.clock.now() - began):
                 break
         return True
@@ -159,6 +160,7 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
         limits = SearchLimits(
             top=top,
             full=full,
+            prompt_seconds=levels.prompt_seconds,
             output_tokens=bench.shape.workload.output_tokens,
             ttft_seconds=bench.slo.ttft_milliseconds / 1000,
         )
