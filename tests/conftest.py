@@ -4,6 +4,7 @@ import os
 import sys
 
 from tests.properties import register_profiles
+from tools.whole_run import pytest_sessionfinish as pytest_sessionfinish
 
 pytest_plugins = ["tests.cluster_fixtures"]
 

@@ -7,7 +7,8 @@ A tier is a target of the Makefile. One that runs alone prints as it goes; of se
 output as one block when it ends. A tier that fails fails the run, and so does one that ran no test.
 
 Tests measure real servers on a machine that CI shares. Up to MOST_REPEATED failed tests of a CI run are run
-once more, with no other tier beside them. One that passes then is flaky: the closing lines name it.
+once more, with no other tier beside them. One that passes then is flaky: the closing lines name it. Errors of
+fixtures and of collection, a test that ended its process, and a run that ended early stay failures.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
+
+from tools.whole_run import NOTE
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "tiers"
@@ -32,10 +36,16 @@ FOLDER = ROOT / "build" / "tiers"
 CI = (("lint", "types", "wiring"), ("unit",), ("pages",), ("engines", "api", "charts"), ("e2e",))
 """Groups of test tiers, one group after the other; the tiers of a group run at once. Tiers that need the
 fewest builds come first."""
+LAST_FAILED, WHOLE = "cache/lastfailed", NOTE
+"""In pytest's cache: the tests that failed, and whether all ran."""
+CRASHED = "crashed while running"
+"""pytest-xdist's words for a test that ended its process."""
 GRACE_SECONDS = 60
 """Seconds for the clusters and servers of a tier that is ended to stop."""
 CHECKS = {"lint", "types"}
 """Tiers without tests."""
+REPEATED = {"unit", "engines", "api", "e2e"}
+"""Tiers with tests that measure, or that wait for other processes."""
 MOST_REPEATED = 4
 """Failed tests of a run that may run once more: more of them are no coincidence."""
 NIGHTLY_MINUTES = {
@@ -71,6 +81,8 @@ class Tier:
     skipped: int = 0
     flaky: tuple[str, ...] = ()
     """Tests that failed and passed when they ran once more, alone."""
+    errors: int = 0
+    """Failures that are not of a test's own, counted in ``failed`` too."""
     problem: str = ""
     """Why the tier failed, where that is not a test."""
 
@@ -94,7 +106,8 @@ def start(
     report, log = FOLDER / f"{name}.xml", None if shown else FOLDER / f"{name}.log"
     report.unlink(missing_ok=True)
     if not repeated:
-        last_failed(name).unlink(missing_ok=True)
+        for note in (LAST_FAILED, WHOLE):
+            cached(name, note).unlink(missing_ok=True)
     chosen = [
         os.environ.get("PYTEST_ADDOPTS", ""),
         f"--junitxml={report}",
@@ -113,9 +126,9 @@ def start(
     return Tier(name, process, log, report, time.monotonic(), limit_seconds)
 
 
-def last_failed(name: str) -> Path:
-    """Where pytest notes the tests that failed."""
-    return FOLDER / f"{name}.cache" / "v" / "cache" / "lastfailed"
+def cached(name: str, note: str) -> Path:
+    """Where pytest notes something of a tier's run."""
+    return FOLDER / f"{name}.cache" / "v" / note
 
 
 def has_ended(tier: Tier) -> bool:
@@ -146,7 +159,10 @@ def count(tier: Tier) -> None:
         if tier.report.exists():
             for suite in ElementTree.parse(tier.report).getroot().iter("testsuite"):
                 total += int(suite.get("tests", 0))
-                tier.failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+                errors = int(suite.get("errors", 0))
+                crashed = (CRASHED in (failure.get("message") or "") for failure in suite.iter("failure"))
+                tier.errors += errors + sum(crashed)
+                tier.failed += errors + int(suite.get("failures", 0))
                 tier.skipped += int(suite.get("skipped", 0))
         tier.passed = max(0, total - tier.failed - tier.skipped)
         if not tier.problem and not tier.passed and not tier.failed:
@@ -173,15 +189,20 @@ def together(tiers: Sequence[Tier]) -> None:
             end(tier)
 
 
+def _noted(tier: Tier, note: str) -> Any:
+    path = cached(tier.name, note)
+    return json.loads(path.read_bytes()) if path.exists() else None
+
+
 def repeat_failed(tiers: Sequence[Tier]) -> None:
     """Runs failed tests once more, a tier at a time, unless they are more than MOST_REPEATED."""
-    broken = [tier for tier in tiers if tier.failed and not tier.problem]
+    broken = [tier for tier in tiers if tier.failed]
     if sum(tier.failed for tier in broken) > MOST_REPEATED:
         return
     for tier in broken:
-        noted = last_failed(tier.name)
-        tests = tuple(json.loads(noted.read_bytes())) if noted.exists() else ()
-        if len(tests) != tier.failed:
+        tests = tuple(_noted(tier, LAST_FAILED) or ())
+        whole = _noted(tier, WHOLE) and not tier.errors and not tier.problem
+        if not whole or tier.name not in REPEATED or len(tests) != tier.failed:
             continue
         print(f"\n==== {tier.name}, once more: {', '.join(tests)} …", flush=True)
         again = start(tier.name, tier.name, shown=True, repeated=True)

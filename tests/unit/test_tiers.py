@@ -10,6 +10,7 @@ import pytest
 
 from tools import tiers
 
+REPOSITORY = tiers.ROOT
 MAKEFILE = (tiers.ROOT / "Makefile").read_text()
 RUNS = '\t@echo \'<testsuite tests="{}" failures="{}" errors="0" skipped="1"/>\' > build/tiers/{}.xml'
 
@@ -58,42 +59,83 @@ def test_what_a_tier_came_to(name: str, counts: tuple[int, int, int], problem: s
     assert tier.ok == (name in ("good", "lint"))
 
 
-def failing(folder: Path, *, twice: bool, tests: int = 1) -> list[tiers.Tier]:
-    """A tier of real pytest whose tests fail in the first run, or in each."""
-    (folder / "test_it.py").write_text(
-        "from pathlib import Path\nimport pytest\n"
-        f"@pytest.mark.parametrize('number', range({tests}))\n"
-        "def test_it(number):\n"
-        "    ran = Path(__file__).with_name(f'ran{number}')\n"
-        f"    before, _ = ran.exists(), ran.touch()\n    assert before and not {twice}\n"
-        "def test_good():\n    pass\n"
+ONCE = """
+from pathlib import Path
+import os, pytest
+
+def ran(name):
+    note = Path(__file__).with_name(f"ran-{name}")
+    before, _ = note.exists(), note.touch()
+    return before
+
+def test_good():
+    pass
+"""
+FAILS = 'def test_it():\n    assert ran("it")\n'
+
+
+def again(folder: Path, tests: str, *, name: str = "unit", options: str = "") -> tiers.Tier:
+    """A tier of real pytest, which fails in its first run; what failed has run once more where it may."""
+    (folder / "test_it.py").write_text(ONCE + tests)
+    (folder / "conftest.py").write_text(
+        "from tools.whole_run import pytest_sessionfinish as pytest_sessionfinish\n"
     )
     (folder / "pytest.ini").write_text("[pytest]\n")
-    command = f"{sys.executable} -m pytest test_it.py"
-    (folder / "Makefile").write_text(f"wiring:\n\t{command}\n")
-    ran = [run("wiring")]
-    assert (ran[0].failed, ran[0].ok) == (tests, False)
-    tiers.repeat_failed(ran)
-    return ran
+    command = f"PYTHONPATH={REPOSITORY} {sys.executable} -m pytest {options} test_it.py"
+    (folder / "Makefile").write_text(f"{name}:\n\t{command}\n")
+    tier = run(name)
+    assert not tier.ok
+    tiers.repeat_failed([tier])
+    return tier
 
 
 def test_a_test_that_fails_once_is_named_as_flaky(make: Path) -> None:
-    (tier,) = failing(make, twice=False)
+    tier = again(make, FAILS)
     assert tier.ok
-    assert (tier.passed, tier.failed, tier.flaky) == (2, 0, ("test_it.py::test_it[0]",))
-    assert tier.line().endswith("flaky: test_it.py::test_it[0]")
+    assert (tier.passed, tier.failed, tier.flaky) == (2, 0, ("test_it.py::test_it",))
+    assert tier.line().endswith("flaky: test_it.py::test_it")
 
 
-def test_a_test_that_fails_twice_fails_the_run(make: Path) -> None:
-    (tier,) = failing(make, twice=True)
+MANY = (
+    f"@pytest.mark.parametrize('n', range({tiers.MOST_REPEATED + 1}))\ndef test_it(n):\n    assert ran(n)\n"
+)
+FIXTURE = "@pytest.fixture\ndef late():\n    assert ran('late')\ndef test_it(late):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("tests", "options", "name"),
+    [
+        pytest.param("def test_it():\n    assert not ran('it') and False\n", "", "unit", id="fails twice"),
+        pytest.param(MANY, "", "unit", id="many failures are no coincidence"),
+        pytest.param(FAILS, "", "wiring", id="a tier that measures nothing"),
+        pytest.param(FIXTURE, "", "unit", id="an error of a fixture"),
+        pytest.param(FAILS + "assert ran('collection')\n", "", "unit", id="an error of collection"),
+        pytest.param(FAILS + "def test_later():\n    pass\n", "-x", "unit", id="further tests did not run"),
+        pytest.param(
+            FAILS + "def test_later():\n    ran('exit') or pytest.exit('now')\n",
+            "",
+            "unit",
+            id="ended early",
+        ),
+        pytest.param(
+            "def test_it():\n    ran('it') or os._exit(1)\n",
+            "--numprocesses=1",
+            "unit",
+            id="ended its process",
+        ),
+    ],
+)
+def test_what_stays_a_failure(make: Path, tests: str, options: str, name: str) -> None:
+    tier = again(make, tests, name=name, options=options)
     assert not tier.ok
-    assert (tier.failed, tier.flaky) == (1, ())
+    assert tier.failed
+    assert tier.flaky == ()
 
 
-def test_many_failures_are_no_coincidence(make: Path) -> None:
-    (tier,) = failing(make, twice=False, tests=tiers.MOST_REPEATED + 1)
-    assert not tier.ok
-    assert tier.failed == tiers.MOST_REPEATED + 1
+def test_failures_of_an_earlier_run_are_forgotten(make: Path) -> None:
+    again(make, "def test_former():\n    assert ran('former')\n")
+    tier = again(make, FAILS)
+    assert tier.flaky == ("test_it.py::test_it",)
 
 
 @pytest.mark.usefixtures("make")

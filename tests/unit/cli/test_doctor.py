@@ -228,9 +228,16 @@ def eventually_open(ports: list[int]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_trial_is_cleaned_up(
-    kubectl: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    kubectl: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    number: signal.Signals,
 ) -> None:
     former = signal.getsignal(signal.SIGTERM)
+    # A shell's background processes ignore Ctrl-C.
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupted))
     monkeypatch.setattr(trial, "address", lambda _: signal.raise_signal(number))
     assert call(capsys, "doctor", "--network-policy").code == 130
     assert " delete pods,networkpolicies " in (kubectl / "asked").read_text().splitlines()[-1]
