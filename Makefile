@@ -118,6 +118,8 @@ test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one clo
 nightly: $(STAMP) $(if $(filter properties probe,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
 	@$(if $(filter-out scalers,$(PART)),:,$(PY) -m tools.cluster build keda)
 	@$(if $(filter-out release install,$(PART)),:,$(PY) -m tools.cluster build cosign syft)
+	@$(if $(filter-out e2e,$(PART)),:,$(PY) -m tools.cluster build helm3)
+	@$(if $(filter-out release,$(PART)),:,$(MAKE) -s $(SITE)/.installed)
 	@$(PY) -m tools.tiers nightly $(PART)
 
 ahead: engines-env cluster-build images ## What the tiers download and build, so that they need not

@@ -27,10 +27,11 @@ with `HF_HUB_OFFLINE=1`, vLLM with `VLLM_NO_USAGE_STATS=1`; pages of `tacho repo
 | --- | --- | --- |
 {rows}
 
-Names without a registry are built by `make images`, the large ones by `--only` ([images](images.md)), and
-pushed by `make push REGISTRY=…`. The others are their makers'. Keep the tag: the planner reads the engine's
-version from it. One value holds one image: `tacho-vllm` runs what
-upstream's runs, and those methods too. `python -m tools.air_gapped` prints the first column.
+`make images` builds `tacho` and what begins with `tacho-`, the large ones by `--only`
+([images](images.md)), and `make push REGISTRY=…` pushes them. The others are their makers', on docker.io
+where no registry is named. Keep the tag: the planner reads the engine's version from it. One value holds one
+image: `tacho-vllm` runs what upstream's runs, and those methods too. `python -m tools.air_gapped` prints the
+first column.
 
 ```
 make push REGISTRY=REGISTRY
@@ -52,8 +53,9 @@ Pull secrets of the operator are `imagePullSecrets` of the chart; those of model
 
 ## To build the images inside
 
-`make images` wants PyPI's wheels by hash (`requirements/*.txt`) and Debian's packages. pip's own settings,
-such as `PIP_INDEX_URL`, name a mirror of the index. Without one, build outside and carry the archives.
+`make images` wants PyPI's wheels by hash (`requirements/*.txt`) and Debian's packages. `PIP_INDEX_URL` and
+`UV_DEFAULT_INDEX` name a mirror of the index: pip and uv read one each. Without one,
+build outside and carry the archives.
 
 ## Check
 
@@ -62,7 +64,7 @@ tacho doctor -n NS
 kubectl get events -n NS --field-selector reason=Failed
 ```
 
-An image that lacks is `ImagePullError`, with its name. A hub that cannot be reached is `HubUnreachable`,
+A missing image is `ImagePullError`, with its name. A hub that cannot be reached is `HubUnreachable`,
 with its endpoint.
 
 *Tried*: end-to-end tests run on a node that pulls no image, with a hub of their own. An installation behind

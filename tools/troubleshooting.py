@@ -79,7 +79,7 @@ kubectl describe llmd NAME -n NS
 ```
 
 Search this page for the REASON. The condition's message has the figures and the next step of your case.
-`tacho logs NAME` has the engine's own lines. `tacho doctor` examines the cluster.
+`tacho logs NAME -n NS` has the engine's own lines. `tacho doctor` examines the cluster.
 
 ## READY is not True, and REASON is no failure class
 
