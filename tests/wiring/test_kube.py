@@ -250,6 +250,8 @@ async def test_a_kind_counts_as_served_where_discovery_may_not_be_read(
         (413, "Request entity too large", Invalid),
         (422, "spec.a: Invalid value", Invalid),
         (500, "failed to create typed patch object: .a: duplicate entries", Invalid),
+        (500, "etcdserver: request is too large", Invalid),
+        (500, "rpc error: trying to send message larger than max", Invalid),
         (500, "failed calling webhook", ApiError),
         (403, "is forbidden", Forbidden),
     ],

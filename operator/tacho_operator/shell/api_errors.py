@@ -57,6 +57,9 @@ ERRORS: dict[int, type[ApiError]] = {
 """Errors of their own, by HTTP status."""
 NOT_TYPED = "failed to create typed patch object"
 """Words of the 500 that answers a server-side apply of a list with two items of one key."""
+TOO_LARGE = ("etcdserver: request is too large", "trying to send message larger than max")
+"""Words of the 500 that answers an object beyond etcd's limit, and of the one that its client refuses to send
+(kube-apiserver 1.36). No dry run reaches either."""
 FENCED = "this operator does not hold the Lease"
 """Words of the chart's admission policy."""
 LONGEST_MESSAGE_CHARS = 4096
@@ -68,7 +71,7 @@ def api_error(error: DynamicApiError) -> ApiError:
     except (TypeError, ValueError, KeyError, RecursionError):
         message = str(error.reason)
     status = int(error.status or 0)
-    by_words = {NOT_TYPED: Invalid, FENCED: Fenced}
+    by_words = {NOT_TYPED: Invalid, **dict.fromkeys(TOO_LARGE, Invalid), FENCED: Fenced}
     kind = next((kind for words, kind in by_words.items() if words in message), ERRORS.get(status, ApiError))
     return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
 
