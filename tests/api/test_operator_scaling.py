@@ -106,6 +106,9 @@ def test_up_by_need_blind_without_loads_and_down_one_by_one(
         assert condition(api, namespace, "ScalingActive")["status"] == "False"
         assert size(api, namespace) == 4, "unknown is not zero"
 
+        operator.kill()
+        api.forget_bursts(namespace, NAME)
+        operator.start()
         kubelet.loads.silent = False
 
         def shrunk() -> bool | None:

@@ -130,7 +130,7 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
         with watch.running():
             grows_with_the_load(scaled, plan, watch)
             lasts_while_nobody_can_look(scaled, tacho, plan, watch)
-            gives_up_what_is_not_needed(tacho, watch)
+            gives_up_what_is_not_needed(scaled, tacho, watch)
             grows_while_the_operator_is_killed(tacho, plan, watch)
             does_not_count_on_a_pod_that_hangs(scaled, plan, watch)
     finally:
@@ -210,9 +210,12 @@ def lasts_while_nobody_can_look(llmd: Llmd, tacho: Installed, plan: Plan, watch:
         assert llmd.condition("ScalingActive")["reason"] == "FailedGetPodsMetric"
 
 
-def gives_up_what_is_not_needed(tacho: Installed, watch: Watch) -> None:
+def gives_up_what_is_not_needed(llmd: Llmd, tacho: Installed, watch: Watch) -> None:
     """One replica at a time, and the operator is killed after the first."""
     had = watch.latest.replicas
+    with watch.blindness("killed"):
+        tacho.cluster.forget_bursts(llmd.namespace, llmd.name)  # which would keep replicas for 45 minutes
+        kill_operator(tacho)
     eventually("the first that goes", lambda: watch.latest.replicas < had or None)
     with watch.blindness("killed"):
         kill_operator(tacho)

@@ -101,7 +101,7 @@ def test_the_default_follows_the_load_and_costs_what_is_simulated(
             with watch.blindness("cut"), no_loads(tacho.cluster):
                 lasts(watch, 60)
             one_hangs(serving, watch)
-            falls(tacho, plan, watch)
+            falls(serving, tacho, plan, watch)
     finally:
         tell(serving, watch)
         about |= {
@@ -164,10 +164,11 @@ def one_hangs(llmd: Llmd, watch: Watch) -> None:
         lasts(watch, HANG_SECONDS)
 
 
-def falls(tacho: Installed, plan: Plan, watch: Watch) -> None:
-    """To one replica. The operator is killed first, and waits for a whole window after that."""
+def falls(llmd: Llmd, tacho: Installed, plan: Plan, watch: Watch) -> None:
+    """To one replica, once no burst keeps more. The operator is killed first, and waits for its window."""
     plan.offer(LITTLE)
     lasts(watch, 2 * PERIOD_SECONDS)
+    tacho.cluster.forget_bursts(llmd.namespace, llmd.name)
     killed(tacho, watch)
     lasts(watch, WINDOW_SECONDS)
     watch.until("one replica again", LEAST)

@@ -116,6 +116,11 @@ class Cluster:
             where = (kind.lower(), name, "-n", namespace, "--subresource=status", "--type=merge")
             self.kubectl("patch", *where, "-p", json.dumps(change))
 
+    def forget_bursts(self, namespace: str, name: str) -> None:
+        """Removes the bursts from an LLMDeployment's status, as the time for which they keep replicas does.
+        An operator that runs has them in memory: it has to be started anew."""
+        self.patch_status("LLMDeployment", namespace, name, {"autoscaling": {"bursts": None}})
+
     def create_namespace(self, name: str, labels: dict[str, str] | None = None) -> None:
         """A namespace that enforces Pod Security `restricted`, ready for pods (its ServiceAccount exists)."""
         metadata = {"name": name, "labels": {**RESTRICTED, **(labels or {})}}
