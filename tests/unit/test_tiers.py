@@ -139,7 +139,8 @@ def test_failures_of_an_earlier_run_are_forgotten(make: Path) -> None:
 
 
 @pytest.mark.usefixtures("make")
-def test_a_tier_beyond_its_limit_is_ended() -> None:
+def test_a_tier_beyond_its_limit_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "GRACE_SECONDS", 1)  # a shell's background processes ignore Ctrl-C
     tier = run("slow", limit_seconds=0.5)
     assert tier.problem.startswith("ended after")
     assert not tier.ok
