@@ -6,8 +6,6 @@ import dataclasses
 import math
 from typing import ClassVar
 
-import pytest
-
 from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import step as step_module
 from tacho_operator.core.autoscaling.algorithm.need import Sum
@@ -15,7 +13,6 @@ from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_UP,
     Bounds,
-    Correction,
     PodLoad,
     Point,
     ScalingInput,
@@ -128,17 +125,6 @@ def test_headroom_is_requested_where_the_slo_is_missed_or_not_judged() -> None:
     fleet = in_a_third_burst(Judged)
     fleet.missing_from = fleet.now
     assert fleet.run(lambda _: 7.0, 900)[-1] > 4
-
-
-def test_half_of_the_doubt_goes_where_the_slo_is_met() -> None:
-    fleet = Judged(dataclasses.replace(POLICY, ttft_seconds=1.0), replicas=4)
-    fleet.capacity = dataclasses.replace(fleet.capacity, trust=0.8)
-    fleet.run(lambda _: 3.0, 1500)
-    assert fleet.state.correction.factor == pytest.approx((1 + 1 / 0.8) / 2)
-    assert "over 0.80 x 0.90 = " in fleet.decisions[-1].reason
-    fleet.state = dataclasses.replace(fleet.state, correction=Correction(factor=2.0))
-    fleet.serve(3.0)
-    assert "over 0.80 = " in fleet.look().reason, "no more than the measured capacity counts"
 
 
 def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:

@@ -146,9 +146,7 @@ def restored(former: AutoscalingStatus | None) -> State:
     percent = former.capacity_correction_percent
     return State(
         fingerprint=former.capacity_correction_fingerprint or "",
-        correction=Correction(
-            factor=min(1 / MIN_CORRECTION, max(MIN_CORRECTION, percent / 100)) if percent else 1.0
-        ),
+        correction=Correction(factor=min(1.0, max(MIN_CORRECTION, percent / 100)) if percent else 1.0),
         mix=_mix(former),
         bursts=_bursts(former),
         low=former.low_replicas,

@@ -164,14 +164,12 @@ def corrected(
     settled: bool,
     seconds: float,
     judged: bool = True,
-    most: float = 1.0,
 ) -> Correction:
     """``former`` after ``seconds`` more. Only ``settled`` replicas count: where some are missing, late
     requests say nothing about the capacity of one.
 
     Misses within one standard deviation are chance. What was lowered is tried again where the bounds do not
-    decide for MEMORY_SECONDS: wide edges, or a target that is not ``judged``, would keep it for ever. Up to
-    ``most``, above 1, where misses are half of those that the SLO allows: the measurement was doubted.
+    decide for MEMORY_SECONDS: wide edges, or a target that is not ``judged``, would keep it for ever.
     """
     if not settled:
         return Correction(factor=former.factor, seconds=-tuning.MIX_SECONDS)
@@ -192,10 +190,9 @@ def corrected(
     surely = share + math.sqrt(share * (1 - share) / max(1.0, requests))
     if surely < policy.percentile and now.seconds >= tuning.RATE_SECONDS:
         return Correction(factor=max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
-    met = now.lower / requests if judged and enough and now.seconds >= tuning.MIX_SECONDS else 0.0
+    all_met = judged and enough and now.lower / requests >= policy.percentile
+    met = all_met and now.seconds >= tuning.MIX_SECONDS
     unsure = (enough or not judged) and now.seconds >= tuning.MEMORY_SECONDS
-    if former.factor < 1 and (met >= policy.percentile or unsure):
+    if former.factor < 1 and (met or unsure):
         return Correction(factor=min(1.0, former.factor / tuning.CORRECTION_STEP))
-    if 1 <= former.factor < most and met >= (1 + policy.percentile) / 2:
-        return Correction(factor=min(most, former.factor / tuning.CORRECTION_STEP))
     return now

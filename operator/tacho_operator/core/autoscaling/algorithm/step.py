@@ -51,7 +51,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     cost = None if state.mix is None else cost_of(at.capacity, state.mix)
     reading = demand.read(state.tracks, at.pods, now, cost)
     former, state = state, _with_load(state, reading, cost, cold_start, now)
-    trust = min(1.0, at.capacity.trust * state.correction.factor)
+    trust = at.capacity.trust * state.correction.factor
     if state.mix and at.capacity.gap_r2 >= tuning.MIN_R2:
         healthy = outliers.speed(reading.tracks, reading.slow) if reading.slow else state.mix.speed
         trust *= demand.speed(healthy)
@@ -178,7 +178,6 @@ def _corrected(
             settled=enough,
             seconds=seconds,
             judged=recent.judged,
-            most=(1 + 1 / at.capacity.trust) / 2,
         )
     return dataclasses.replace(state, tracks=tracks, correction=correction, attainment=recent)
 
