@@ -78,7 +78,7 @@ def read_trace(path: str | Path) -> Trace:
 
 
 def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
-    """``place``: how errors call it."""
+    """Parses a CSV trace of requests; errors name it ``place``. Raises TraceError."""
     rows = csv.reader(lines)
     heading = [cell.strip().lstrip("\ufeff") for cell in next(rows, [])]
     at = {cell.lower(): column for column, cell in reversed(list(enumerate(heading)))}

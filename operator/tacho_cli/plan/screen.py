@@ -1,4 +1,4 @@
-"""A plan as a person reads it: the choice, the memory as bars, the alternatives."""
+"""A plan on the terminal: the choice, the memory as bars, the alternatives."""
 
 from __future__ import annotations
 

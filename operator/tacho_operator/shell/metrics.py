@@ -74,7 +74,7 @@ class Metrics:
         )
         self.decision_duration = Histogram(
             "tacho_operator_decision_duration_seconds",
-            "How long one decision takes, during which the operator does nothing else.",
+            "Seconds of one decision; the operator does nothing else meanwhile.",
             registry=registry,
         )
         self.plan_duration = Histogram(
@@ -98,7 +98,7 @@ class Metrics:
         )
         self.writes_avoided = counter(
             "tacho_operator_writes_avoided_total",
-            "Objects that a reconcile looked at and left as they were.",
+            "Objects that a reconcile compared and left unchanged.",
         )
         self.requests = counter(
             "tacho_operator_api_requests_total",

@@ -38,7 +38,7 @@ class Chunks(Protocol):
 
 
 class Text(NamedTuple):
-    """A line or a body."""
+    """A line of a watch stream, or a response body, of which only the first LONGEST_BYTES are kept."""
 
     start: bytes
     """All of it, or its first LONGEST_BYTES."""

@@ -199,12 +199,12 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
     ),
     (
         "capacity_prefill_tokens_per_second",
-        "Prompt tokens of these requests per second.",
+        "Prompt tokens per second of one replica at its capacity.",
         lambda item: item.figures.trusted_prefill_tokens_per_second,
     ),
     (
         "capacity_output_tokens_per_second",
-        "Output tokens of these requests per second.",
+        "Output tokens per second of one replica at its capacity.",
         lambda item: item.figures.trusted_output_tokens_per_second,
     ),
     (

@@ -28,9 +28,9 @@ may ask for what only a plan has, as GPUs."""
 NO_DRY_RUN = "does not support dry run"
 """Words of the API server where a webhook with side effects has to be asked: nothing was tried."""
 QUOTA_PAUSE_SECONDS = 3.0
-"""Between the trials that a namespace's quota refuses: room comes without an event."""
+"""Between the trials that a namespace's quota refuses: quota becomes free without an event."""
 LONGEST_PAUSE_SECONDS = 300.0
-"""A policy, a LimitRange or a missing ServiceAccount may change without an event that tells of it."""
+"""A policy, a LimitRange or a missing ServiceAccount may change without an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RefusedTrial:
 
 class Trials:
     """Tries what is about to be made, once. A refused trial is remembered, and repeated after a pause that
-    doubles, or, where a quota has no room, is the shorter the fewer of the namespace wait."""
+    doubles. Where a quota refuses, the pause is proportional to the namespace's waiting resources."""
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube, self._clock = kube, clock
@@ -79,7 +79,7 @@ class Trials:
         return refusal
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted."""
+        """Drops what is known of the trials of a deleted resource."""
         self._refused.pop(key, None)
         self._accepted.pop(key, None)
 
@@ -88,7 +88,7 @@ class Trials:
             try:
                 await self._kube.try_create(manifest)
             except Conflict:
-                continue  # the write itself will tell whose it is
+                continue  # the write itself reports its owner
             except (Forbidden, Invalid) as error:
                 refusal = ChildRefusal(
                     kind=manifest["kind"],
@@ -107,7 +107,7 @@ def _counts(refusal: ChildRefusal, trial: Trial) -> bool:
         return False
     if not trial.replaces and any(words in refusal.message for words in LEFT_TO_THE_PLAN):
         return False
-    # Quota may have room when a pod is needed: its ReplicaSet tells of it.
+    # Quota may suffice when a pod is needed: its ReplicaSet reports a refusal.
     return trial.needs_quota or not _is_quota(refusal)
 
 

@@ -125,7 +125,7 @@ Sample = tuple[float, PodMetrics]
 
 
 class CounterRates:
-    """The samples of a window."""
+    """Rates per second of pods' counters, over a sliding window of samples."""
 
     def __init__(self, window_seconds: float) -> None:
         self._window_seconds = window_seconds

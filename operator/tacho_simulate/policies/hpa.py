@@ -43,7 +43,7 @@ class OnPods:
 
 
 class OnDemand:
-    """Replicas' worth of load, as tacho reports it, as an external metric with an AverageValue."""
+    """An HPA on tacho's metric of demand in replicas, an external metric with an AverageValue."""
 
     name = "hpa-demand"
     period_seconds = SYNC_SECONDS

@@ -99,7 +99,7 @@ def least_capability(method: MethodSupport, version: str) -> tuple[int, int]:
 def capability_refusal(
     profile: EngineProfile, placement: Placement, least: tuple[int, int], what: str
 ) -> EngineRefusal | None:
-    """Why the GPU is too old for ``what``."""
+    """The refusal where the GPU's compute capability is below ``least``, which ``what`` needs; else None."""
     device = placement.device
     if (0, 0) != device.capability < least:
         return refused(

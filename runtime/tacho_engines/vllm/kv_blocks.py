@@ -20,7 +20,8 @@ UNCOMPRESSED_HEAD_DIM = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The cache's unit: one block of every layer of a group."""
+    """vLLM's pool of KV cache blocks. One block holds the same tokens in every layer of one group of
+    layers."""
 
     block_bytes: int
     block_tokens: int

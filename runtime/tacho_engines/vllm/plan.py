@@ -1,4 +1,4 @@
-"""vLLM's half of the plan."""
+"""vLLM's half of the plan: what it refuses, its switches, and the account of its memory."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ PARALLEL_READS = 4
 
 
 def mark(source: ModelSource, entry: FileEntry) -> str:
-    """Depends on the file alone, so that a later reader computes the same mark. Raises FailedError where it
-    cannot be read; a header that makes no sense is no header."""
+    """Hash of a file's header, or of its first bytes where the header cannot be parsed. It depends on the
+    file alone: a later reader computes the same mark. Raises FailedError where the file cannot be read."""
     read = partial(source.read, entry.path)
     with contextlib.suppress(FailedError):
         if entry.path.endswith(".gguf"):

@@ -253,10 +253,10 @@ def _fail(failure: Failure) -> int:
 
 
 def become_sleeper() -> NoReturn:
-    """Replaces this process. The environment, and with it the hub token, does not go along.
+    """Replaces this process by one that sleeps until SIGTERM, and has no environment: no hub token stays.
 
-    The signals are blocked before: one that arrives in between stays pending, and ends the sleeper at
-    once. As PID 1 it would otherwise be ignored, and hold the pod for its whole grace period.
+    The signals are blocked first: one that arrives before the sleeper runs stays pending, and ends it at
+    once. PID 1 would otherwise ignore that signal, and hold the pod for its whole grace period.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     sys.stdout.flush()

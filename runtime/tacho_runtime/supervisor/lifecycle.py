@@ -149,7 +149,7 @@ def overdue(state: RuntimeState, *, budget_seconds: float, now: float) -> Failur
 
 
 def readiness(state: RuntimeState, *, now: float) -> Verdict:
-    """/readyz: the engine serves and the probe is over, whatever came of it."""
+    """/readyz: the engine serves and the probe has ended, with or without a result."""
     if state.phase != SERVING:
         return Verdict(ok=False, reason=f"{state.phase}: {state.message}")
     silent = _silent_seconds(state, now)

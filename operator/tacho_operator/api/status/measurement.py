@@ -170,8 +170,7 @@ class MeasuredEnvironment(StatusModel):
 
 
 class MeasuredRun(StatusModel):
-    """One look at a configuration on one kind of hardware: a full measurement, or the short check of a later
-    pod."""
+    """One run of the probe on one kind of hardware: a full measurement, or the short check of a later pod."""
 
     time: Timestamp
     """When the run ended."""

@@ -77,7 +77,8 @@ class Loop:
         )
 
     def capacity(self, slots: int, level: ServiceLevel) -> int:
-        """Most streams, up to ``slots``, within the service level; without one, where more add little."""
+        """The most concurrent streams, up to ``slots``, within the service level. Without a level: those
+        beyond which MORE_STREAMS times as many give less than MORE_TOKENS times the tokens."""
         bounded = level.tpot_milliseconds or level.ttft_milliseconds
         streams, kept = 1 if bounded else min(slots, FEW_STREAMS), 0
         while streams <= slots:

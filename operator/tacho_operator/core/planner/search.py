@@ -217,7 +217,7 @@ class Search:
 
 
 def unlisted(method: str) -> MethodSupport:
-    """A method of an engine that tacho does not know: used as written."""
+    """The support assumed for a quantization method that tacho's table lacks: it is used as written."""
     return MethodSupport(
         method=method, how="either", capability=(0, 0), quality=0.0, source="the command is the user's"
     )

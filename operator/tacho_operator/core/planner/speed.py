@@ -113,7 +113,7 @@ class DecodeStep:
         )
 
     def seconds(self, streams: int, law: StepLaw, kernel: KernelTiming) -> float:
-        """A step of ``streams`` requests, without prompts."""
+        """Seconds of one decoding step of ``streams`` requests; no prompt is processed in it."""
         architecture, rate = self.placement.architecture, self._rate
         weights = self.step_weights_bytes(streams)
         head = min(weights, HEAD_BYTES * architecture.vocabulary * architecture.hidden_size)

@@ -79,8 +79,8 @@ def deadline_seconds(
 
 
 def pause_left(since: datetime, pause_seconds: float, now: datetime) -> float:
-    """Seconds left of a pause that began at ``since``; 0 when it is over. At most the pause: clocks differ. A
-    time that is ahead by more than the pause is wrong, and is not waited for: it would be for hours."""
+    """Seconds left of a pause that began at ``since``; 0 when it is over, and at most the pause: clocks
+    differ. A start that lies further in the future than the pause is wrong; then nothing is left."""
     left = pause_seconds - (now - since).total_seconds()
     return 0.0 if left > 2 * pause_seconds else min(max(0.0, left), pause_seconds)
 

@@ -47,7 +47,7 @@ def unreadable_spec(text: str) -> Problem:
 
 
 def unreadable_child(text: str) -> Problem:
-    """``text``: the object and why it cannot be read."""
+    """The problem of a child whose content cannot be read. ``text``: the object and the cause."""
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"{text}.",
@@ -56,7 +56,7 @@ def unreadable_child(text: str) -> Problem:
 
 
 def crowded_children(text: str) -> Problem:
-    """``text``: how many objects of which kind."""
+    """The problem of a resource with too many children. ``text``: their number and kind."""
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"The resource is the controller of {text}, so none of them is read.",

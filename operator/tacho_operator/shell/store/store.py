@@ -299,18 +299,18 @@ class Store:
                 self.remove(kind, *name)
 
     def at(self, kind: str, namespace: str, version: str) -> None:
-        """The stream has delivered everything up to ``version``."""
+        """Notes that the stream has delivered everything up to resourceVersion ``version``."""
         self.streams[kind, namespace] = version
         self._wake()
 
     def runs(self, kind: str, namespace: str) -> None:
-        """The stream is up to date."""
+        """Notes that the stream is up to date."""
         self._unknown.discard((kind, namespace))
         self._stale.pop((kind, namespace), None)
         self._wake()
 
     def lost(self, kind: str, namespace: str, why: str) -> None:
-        """The stream is interrupted or has not begun."""
+        """Notes that the stream is interrupted or has not begun, and ``why``."""
         self._stale[kind, namespace] = why
 
     def forbidden(self, kind: str, namespace: str) -> None:

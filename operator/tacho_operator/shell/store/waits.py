@@ -21,7 +21,7 @@ class Wait(NamedTuple):
 
 
 WORKED_LIMIT = 10_000
-"""Hubs of which it is remembered when they worked."""
+"""Hubs whose last success is remembered."""
 
 
 class Waits:
@@ -34,7 +34,7 @@ class Waits:
         self._worked: dict[Wait, datetime] = {}
 
     def of(self, namespace: str, hub: str) -> dict[str, HubWaiters]:
-        """Those that wait for that hub, by reason, as a resource of ``namespace`` sees them."""
+        """The resources that wait for ``hub``, by reason; those of other namespaces are counted apart."""
         found = {}
         for wait in (Wait(why, hub) for why in SHARED_REASONS):
             inside = self._inside[namespace, wait]
@@ -61,7 +61,10 @@ class Waits:
             del self._counts[wait]
 
     def ended(self, was: Wait, now_why: str) -> Wait | None:
-        """What a resource waited for and waits for no longer; None where that is known already."""
+        """``was``, where a wait for the hub ended and other resources are to retry now; else None.
+
+        ``now_why``: the resource's present reason. A hub that has just worked is not noted again.
+        """
         now = self._clock()
         if not ended_wait(was.why, now_why) or not notice_due(self._worked.get(was), now):
             return None

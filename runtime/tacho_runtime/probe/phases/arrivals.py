@@ -17,8 +17,8 @@ LAST_LOOK = 1.6
 
 
 async def arrivals(bench: ProbeSession, capacity: Capacity) -> None:
-    """Open loop at a share of the capacity's rate, until a cohort has ended. What something disturbed is
-    repeated where time is left: it says nothing of that rate."""
+    """Measures an open loop at LOAD_SHARE of the capacity, into the findings. A disturbed one is repeated
+    once where time is left, and the one with fewer flags counts."""
     rate = open_loop.LOAD_SHARE * (capacity.requests_per_second or 0.0)
     first = await _at_rate(bench, capacity, rate)
     if first is not None and first.flags:

@@ -35,8 +35,8 @@ class _Levels:
     """Streams of the loop now."""
 
     async def time_prompts(self) -> None:
-        """The prompt time: what each of several prompts at once adds to the time to the last one's first
-        token."""
+        """Measures the seconds of one prompt: each of several prompts sent at once delays the last one's
+        first token by that much."""
         one = self.bench.findings.result(1)
         alone = one.point.ttft_milliseconds_p50 / 1000 if one else 0.0
         terms = LevelTerms(
@@ -53,8 +53,9 @@ class _Levels:
         self.prompt_seconds = min(alone, max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1))
 
     async def measure(self, streams: int) -> bool:
-        """A level into the findings; once more where it was disturbed, and to its full length where it was
-        not steady or cannot be told from the service level, if the time allows. False: no time was left."""
+        """Adds a level to the findings. A disturbed level is measured again; one that is not steady, or too
+        near the service level to decide, gets its full length, if the time allows. False: no time was
+        left."""
         bench = self.bench
         await self._drop_if_slow(streams)
         whole = False
@@ -150,8 +151,8 @@ class _Levels:
 
 
 async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
-    """Levels above one stream until enough is known of the edge or the knee, or the time is over. ``full``:
-    the engine runs no more than ``top`` at a time."""
+    """Measures levels above one stream until the highest within the SLO, or the knee without one, is known,
+    or the time is over. ``full``: the engine runs at most ``top`` requests at a time."""
     findings = bench.findings
     levels = _Levels(bench, await bench.engine.steady_loop(bench.shape.workload, spread=SPREAD))
     try:

@@ -33,7 +33,7 @@ class Sum:
 
     @property
     def loads(self) -> dict[str, float]:
-        """Replicas that each known term would fill without growth."""
+        """Replicas that the present load fills, by each known term; without headroom and growth."""
         found: dict[str, float] = {}
         if self.offered is not None:
             found["Work"] = self.offered / self.trust

@@ -15,7 +15,7 @@ from tacho_operator.core.autoscaling.algorithm.types import Mix, ReplicaCapacity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestCost:
-    """What requests of the present lengths cost, in seconds of one replica."""
+    """Cost of a request in seconds of one replica, at the traffic's present token lengths."""
 
     per_prompt_token: float
     per_output_token: float
@@ -31,7 +31,8 @@ class RequestCost:
     """Whether the gap at other counts of requests was measured, too."""
 
     def expected_tokens(self, running: float, seconds: float) -> float:
-        """Output tokens of so many requests at the same time, by the measured law."""
+        """Output tokens of ``running`` concurrent requests in ``seconds``, by the measured performance
+        model."""
         gap = self.gap_seconds + self.gap_seconds_per_request * (running - self.concurrency)
         return seconds * running / gap if gap > 0 else 0.0
 
