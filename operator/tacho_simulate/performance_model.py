@@ -1,8 +1,8 @@
 """Performance model of one replica: step times, prefill throughput, batch and KV cache limits.
 
 The model describes continuous batching. Each step generates one token per running request. The step time
-grows with the batch and the tokens in the KV cache. Prompts are computed in chunks within the same steps
-(``step_tokens``), or concurrently with them.
+grows with the batch. Prompts are computed in chunks within the same steps (``step_tokens``), or concurrently
+with them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ class PerformanceModel:
     """(requests in the batch, seconds of a step), by rising batch: linear in between, constant below the
     first, and beyond the last as steep as before it, but never falling."""
     prefill_tokens_per_second: float
-    seconds_per_kv_token: float = 0.0
-    """Additional step time per token in the KV cache."""
     step_tokens: int | None = STEP_TOKENS
     """Token budget of a step: chunks of prompts and one token per running request. None: prefill runs
     concurrently and delays no other request; its requests count in the batch."""
@@ -40,8 +38,6 @@ class PerformanceModel:
     youngest request, which is recomputed first."""
     ttft_fixed_seconds: float = 0.0
     """Constant part of TTFT, outside the engine steps."""
-    ttft_per_running_seconds: float = 0.0
-    """Additional TTFT per other running request, caused by a busy front end."""
     ttft_late: tuple[tuple[int, float], ...] = ()
     """(other running requests, mean additional TTFT in seconds), ascending: linear in between and from 0,
     constant beyond the last."""
@@ -55,7 +51,7 @@ class PerformanceModel:
             raise PerformanceModelError("step times and prefill throughput must be positive")
         object.__setattr__(self, "_batches", batches)
 
-    def step_seconds(self, batch: int, kv_tokens: float = 0.0) -> float:
+    def step_seconds(self, batch: int) -> float:
         """Time of a step with ``batch`` running requests."""
         above = bisect.bisect_right(self._batches, batch)
         if above == 0 or len(self.steps) == 1:
@@ -65,7 +61,7 @@ class PerformanceModel:
             (from_batch, from_seconds), (to_batch, to_seconds) = self.steps[low], self.steps[low + 1]
             share, more = (batch - from_batch) / (to_batch - from_batch), to_seconds - from_seconds
             seconds = from_seconds + share * more if share <= 1 else to_seconds + (share - 1) * max(0.0, more)
-        return max(MIN_STEP_SECONDS, seconds + self.seconds_per_kv_token * kv_tokens)
+        return max(MIN_STEP_SECONDS, seconds)
 
     def late_seconds(self, others: int) -> float:
         """Mean additional TTFT with ``others`` running requests, outside the engine steps."""
@@ -76,4 +72,4 @@ class PerformanceModel:
             if others <= to_others:
                 break
             from_others, from_seconds = to_others, to_seconds
-        return seconds + self.ttft_per_running_seconds * others
+        return seconds

@@ -48,7 +48,7 @@ class Timed:
 
     model: PerformanceModel
     step_seconds: tuple[float, ...]
-    """Step time with an empty KV cache, by number of requests in the batch."""
+    """Step time by number of requests in the batch."""
     late_seconds: tuple[float, ...]
     """Delay of a first token, by number of other running requests; () for none."""
 
@@ -59,9 +59,7 @@ class Timed:
             model,
             steps=tuple((batch, factor * seconds) for batch, seconds in model.steps),
             prefill_tokens_per_second=model.prefill_tokens_per_second / factor,
-            seconds_per_kv_token=model.seconds_per_kv_token * factor,
             ttft_fixed_seconds=model.ttft_fixed_seconds * factor,
-            ttft_per_running_seconds=model.ttft_per_running_seconds * factor,
             ttft_late=tuple((others, factor * seconds) for others, seconds in model.ttft_late),
         )
         batches = range(model.max_num_seqs + 1)
@@ -235,13 +233,3 @@ class Replica(ABC):
 def _histogram(buckets: Sequence[int]) -> LatencyHistogram:
     *counts, total = accumulate(buckets)
     return latency_histogram(LATENCY_EDGES_SECONDS, counts, total)
-
-
-def steps_within(seconds: float, step_seconds: float, growth_seconds: float) -> float:
-    """Number of steps that fit into ``seconds``, not rounded: the first takes ``step_seconds``, each further
-    one ``growth_seconds`` more than the last."""
-    if growth_seconds <= 0:
-        return seconds / step_seconds
-    half = growth_seconds / 2
-    linear = step_seconds - half
-    return (math.sqrt(linear * linear + 4 * half * seconds) - linear) / (2 * half)

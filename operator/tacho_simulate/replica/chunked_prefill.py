@@ -6,7 +6,7 @@ import heapq
 import math
 from collections import deque
 
-from tacho_simulate.replica.base import Ledger, Replica, Timed, steps_within
+from tacho_simulate.replica.base import Ledger, Replica, Timed
 
 ROUNDING = 1e-9
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -81,7 +81,7 @@ class ChunkedPrefill(Replica):
         part = room if whole < len(prompts) else 0
         seconds = (budget - room + part) / model.prefill_tokens_per_second
         if answered:
-            seconds += self._step_seconds[answered] + model.seconds_per_kv_token * self._kv_tokens
+            seconds += self._step_seconds[answered]
         end = self.now + seconds
         if end > until:
             return False
@@ -100,34 +100,29 @@ class ChunkedPrefill(Replica):
     def _alike(self, seconds: float, answered: int, most: int, until: float) -> tuple[int, float]:
         """(number of successive steps with a chunk of the same prompt, end of the last step).
 
-        At most ``most`` steps, while no request arrives, ends or is preempted. The first step takes
-        ``seconds``.
+        At most ``most`` steps, while no request arrives, ends or is preempted. A step takes ``seconds``.
         """
-        growth = self._model.seconds_per_kv_token * answered
         if answered:
             most = int(min(most, self._ends[0][0] - self._steps, max(1.0, self._kv_free_tokens // answered)))
-        before = steps_within(min(self._entry(), until) - self.now, seconds, growth)
+        before = (min(self._entry(), until) - self.now) / seconds
         steps = max(1, int(min(most, before)))
-        return steps, self.now + steps * seconds + growth * steps * (steps - 1) / 2
+        return steps, self.now + steps * seconds
 
     def _stretch(self, until: float) -> bool:
         """Simulates steps until a request arrives or ends. False: no step ends by ``until``."""
         answered = len(self._running)
-        growth = self._model.seconds_per_kv_token * answered
-        step = self._step_seconds[answered] + self._model.seconds_per_kv_token * self._kv_tokens
+        step = self._step_seconds[answered]
         steps = self._ends[0][0] - self._steps
         entry = self._entry()
         if entry < math.inf:
-            before = steps_within(entry - self.now, step, growth)
-            steps = min(steps, max(1, math.ceil(before - ROUNDING)))
+            steps = min(steps, max(1, math.ceil((entry - self.now) / step - ROUNDING)))
         steps = min(steps, max(1.0, self._kv_free_tokens // answered))
         within = (until - self.now) / step
-        if within < steps or growth:
-            if until < math.inf:
-                steps = min(steps, math.floor(steps_within(until - self.now, step, growth) + ROUNDING))
+        if within < steps:
+            steps = math.floor(within + ROUNDING)
             if steps < 1:
                 return False
-        self.now += steps * step + growth * steps * (steps - 1) / 2
+        self.now += steps * step
         self._made(steps, answered)
         self._free_kv_cache()
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 
-from tacho_simulate.replica.base import Ledger, Replica, Timed, steps_within
+from tacho_simulate.replica.base import Ledger, Replica, Timed
 
 FULL = 1e-6
 """Free KV cache tokens that count as none."""
@@ -57,16 +57,15 @@ class ConcurrentPrefill(Replica):
     def _pass(self, when: float, answered: int) -> float:
         """Simulates steps until ``when``, or until a request ends or the KV cache is full; returns the end
         time."""
-        step = self._step_seconds[len(self._running)] + self._model.seconds_per_kv_token * self._kv_tokens
-        growth = self._model.seconds_per_kv_token * answered
+        step = self._step_seconds[len(self._running)]
         steps = self._ends[0][0] - self._steps
         room = self._kv_free_tokens / answered
         limited = room < steps
         if limited:
             steps = room
-        end = self.now + steps * step + growth * steps * steps / 2
+        end = self.now + steps * step
         if end > when:
-            steps = min(steps, steps_within(when - self.now, step + growth / 2, growth))
+            steps = min(steps, (when - self.now) / step)
             self._steps += steps
         else:
             when = end

@@ -45,7 +45,7 @@ def performance_model(law: Law) -> PerformanceModel:
         kv_cache_tokens=law.kv_tokens,
         reserves=law.kv_policy == "reserve",
         ttft_fixed_seconds=law.ttft_base_ms / 1000,
-        ttft_per_running_seconds=law.ttft_per_running_ms / 1000,
+        ttft_late=((law.max_num_seqs, law.ttft_per_running_ms * law.max_num_seqs / 1000),),
     )
 
 

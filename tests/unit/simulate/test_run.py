@@ -46,13 +46,12 @@ laws = st.builds(
     PerformanceModel,
     steps=st.sampled_from([((1, 0.01),), ((1, 0.01), (64, 0.03)), ((1, 0.005), (8, 0.02), (64, 0.2))]),
     prefill_tokens_per_second=st.sampled_from([500.0, 20_000.0]),
-    seconds_per_kv_token=st.sampled_from([0.0, 1e-6]),
     step_tokens=st.sampled_from([None, 64, 2048]),
     max_num_seqs=st.integers(1, 64),
     kv_cache_tokens=st.sampled_from([300, 5_000, 10**9]),
     reserves=st.booleans(),
     ttft_fixed_seconds=st.sampled_from([0.0, 0.02]),
-    ttft_per_running_seconds=st.sampled_from([0.0, 0.005]),
+    ttft_late=st.sampled_from([(), ((8, 0.04),)]),
 )
 traces = st.builds(
     lambda rows: Trace(
