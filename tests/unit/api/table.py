@@ -315,6 +315,8 @@ POD_TEMPLATE = (
     _refused("tacho's label", "labels-free", podTemplate={"metadata": {"labels": {"tacho.dev/role": "x"}}}),
     _refused("tacho's annotation", "annotations-free",
              podTemplate={"metadata": {"annotations": {"tacho.dev/x": "y"}}}),
+    _refused("which pod goes first", "annotations-deletion-cost",
+             podTemplate={"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-5"}}}),
     _refused("a volume of nothing", "volume-one-source", **_volume()),
     _refused("a volume of two things", "volume-one-source",
              **_volume(emptyDir={}, configMap={"name": "engine"})),
@@ -340,6 +342,8 @@ POD_TEMPLATE = (
              podTemplate__spec__tolerations=[{"key": "a b", "operator": "Exists"}]),
     _refused("seconds until no eviction", "toleration-seconds", podTemplate__spec__tolerations=[
         {"key": "k", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 30}]),
+    _refused("seconds beyond 68 years", "toleration-seconds-bounded", podTemplate__spec__tolerations=[
+        {"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 2**31}]),
     _refused("a spread twice", "spread-distinct",
              podTemplate__spec__topologySpreadConstraints=[ZONES, ZONES]),
     _refused("fewest domains of a wish", "spread-domains", podTemplate__spec__topologySpreadConstraints=[

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.noisy_neighbours import neighbour_activities
@@ -17,6 +19,10 @@ from tools.harness.resources import CONFIG, at, facts
 from tools.harness.world import World, world_of
 
 LOST = NodeFacts(name="node-1", labels={}, allocatable={}, ready=False)
+UNREACHABLE, NOT_READY = (
+    {"key": f"node.kubernetes.io/{why}", "operator": "Exists", "effect": "NoExecute"}
+    for why in ("unreachable", "not-ready")
+)
 OTHER = NodeFacts(name="node-2", labels={}, allocatable={})
 
 
@@ -60,6 +66,36 @@ def test_it_is_no_ready_pod_and_a_person_learns_what_to_do() -> None:
     assert world.brief("Reconciling")[0] == "False"
     assert (world.status["replicas"], world.status["readyReplicas"]) == (1, 1)
     assert not decision.delete, "no pod is forced to end"
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "stays"),
+    [
+        ([], False),
+        ([{"key": "example.com/x", "operator": "Exists"}], False),
+        ([{"operator": "Exists"}], True),
+        ([{"operator": "Exists", "effect": "NoSchedule"}], False),
+        ([{**UNREACHABLE, "tolerationSeconds": 300}, {**NOT_READY, "tolerationSeconds": 300}], False),
+        ([{**UNREACHABLE, "tolerationSeconds": 0}, {"operator": "Exists", "tolerationSeconds": 9}], False),
+        ([{**UNREACHABLE, "tolerationSeconds": 300}, {"operator": "Exists"}], True),
+        ([UNREACHABLE, {**NOT_READY, "tolerationSeconds": 300}], True),
+        ([{**UNREACHABLE, "tolerationSeconds": 300}, NOT_READY], True),
+        ([{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}, UNREACHABLE], False),
+    ],
+)
+def test_a_pod_that_tolerates_it_for_ever_is_not_said_to_be_evicted(
+    tolerations: list[dict[str, Any]], stays: bool
+) -> None:
+    world = measured_world()
+    (pod,) = world.pods("server")
+    pod["spec"] = {"nodeName": "node-1", "tolerations": tolerations}
+    pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+    world.nodes = (LOST, OTHER)
+    world.reconcile(1)
+    assert world.brief("Ready") == ("False", "NodeLost")
+    message = world.condition("Ready")["message"]
+    assert ("delete the pod: its tolerations keep it there for ever" in message) is stays
+    assert ("replaced once it is evicted" in message) is not stays
 
 
 def test_a_successor_without_room_names_the_node_that_may_hold_it() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tacho_operator.api.rules.rule import Rule, exactly_one
 
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _PREFIXED = "startsWith('tacho.dev/')"
 _NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
@@ -24,6 +25,8 @@ _INSIDE = "'^/|^[.][.]|(^|/)[.][.](/|$)'"
 PRE_STOP_SECONDS = 5
 """How long a stopping pod still accepts requests, until every node has dropped it from the Service."""
 _TEMPLATE = "spec.podTemplate.spec"
+MAX_TOLERATION_SECONDS = 2**31 - 1
+"""Kubernetes multiplies them in 64 bits of nanoseconds: 292 years overflow, and mean any time."""
 
 POD_TEMPLATE_RULES: tuple[Rule, ...] = (
     Rule(
@@ -37,6 +40,12 @@ POD_TEMPLATE_RULES: tuple[Rule, ...] = (
         "spec.podTemplate.metadata.annotations",
         f"self.all(k, !k.{_PREFIXED})",
         "annotations under tacho.dev/ are reserved for tacho; choose another key",
+    ),
+    Rule(
+        "annotations-deletion-cost",
+        "spec.podTemplate.metadata.annotations",
+        f"!('{_DELETION_COST}' in self)",
+        f"tacho sets {_DELETION_COST} itself, on the pods to delete first; remove it",
     ),
     Rule(
         "volume-one-source",
@@ -98,6 +107,12 @@ POD_TEMPLATE_RULES: tuple[Rule, ...] = (
         f"{_TEMPLATE}.tolerations[]",
         "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
         "tolerationSeconds goes with effect NoExecute only; set it, or remove tolerationSeconds",
+    ),
+    Rule(
+        "toleration-seconds-bounded",
+        f"{_TEMPLATE}.tolerations[]",
+        f"!has(self.tolerationSeconds) || self.tolerationSeconds <= {MAX_TOLERATION_SECONDS}",
+        f"tolerationSeconds is at most {MAX_TOLERATION_SECONDS}, about 68 years; lower it",
     ),
     Rule(
         "spread-distinct",

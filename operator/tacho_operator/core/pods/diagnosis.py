@@ -12,6 +12,7 @@ from tacho_contract.units import counted
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import FETCH_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.pods.disruption import disruption
+from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.view import ContainerView, PodView
 from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
@@ -71,10 +72,13 @@ def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
     if pod.is_stuck(lost_nodes):
         return stuck(pod)
     if pod.node in lost_nodes or pod.reason == "NodeLost":
+        stays = unbounded_on_lost_node(pod.tolerations)
         return Problem(
             reason=FailureClass.NODE_LOST,
             what=f"Node {pod.node} of pod {pod.name} does not answer.",
-            next_step="Repair or delete the node; the pod is replaced once it is evicted.",
+            next_step="Repair the node or delete the pod: its tolerations keep it there for ever."
+            if stays
+            else "Repair or delete the node; the pod is replaced once it is evicted.",
         )
     return None
 

@@ -6,6 +6,7 @@ Free capacity is left to the scheduler.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tacho_operator.api.base import parse_quantity, quantity_bytes
 from tacho_operator.api.defaults import GPU_RESOURCE
@@ -42,6 +43,19 @@ def tolerates(taint: Mapping[str, str], tolerations: Iterable[Mapping[str, str]]
         elif key == taint.get("key") and toleration.get("value", "") == taint.get("value", ""):
             return True
     return False
+
+
+_LOST_TAINTS = tuple(
+    {"key": f"node.kubernetes.io/{why}", "effect": "NoExecute"} for why in ("unreachable", "not-ready")
+)
+
+
+def unbounded_on_lost_node(tolerations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The tolerations that keep a pod for ever on a node that stopped answering. Of each taint the first that
+    accepts it decides (component-helpers ``scheduling/corev1/helpers.go`` GetMatchingTolerations)."""
+    given = tuple(tolerations)
+    deciding = (next((item for item in given if tolerates(taint, [item])), None) for taint in _LOST_TAINTS)
+    return [item for item in deciding if item is not None and item.get("tolerationSeconds") is None]
 
 
 def eligible(

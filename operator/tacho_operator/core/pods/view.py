@@ -170,6 +170,11 @@ class PodView:
     def node(self) -> str:
         return str((self.raw.get("spec") or {}).get("nodeName", ""))
 
+    @property
+    def tolerations(self) -> tuple[Manifest, ...]:
+        """Those that keep it on a node that stopped answering; the store keeps no others."""
+        return tuple((self.raw.get("spec") or {}).get("tolerations") or ())
+
     def condition(self, kind: str) -> PodCondition:
         for item in self._status.get("conditions") or ():
             if item.get("type") == kind:

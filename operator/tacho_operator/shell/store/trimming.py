@@ -21,6 +21,7 @@ from tacho_operator.core.names import (
     REVISION_LABEL,
     ROLE_LABEL,
 )
+from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.owners import controller
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
@@ -160,9 +161,12 @@ def _pod(manifest: Manifest) -> Manifest:
     status["conditions"] = [_some(item, CONDITION) for item in full.get("conditions") or ()]
     for key in ("initContainerStatuses", "containerStatuses"):
         status[key] = [_some(item, CONTAINER_STATUS) for item in full.get(key) or ()]
+    spec = _some(manifest.get("spec"), ("nodeName",))
+    if stays := unbounded_on_lost_node((manifest.get("spec") or {}).get("tolerations") or ()):
+        spec["tolerations"] = stays
     return {
         "metadata": _pod_metadata(manifest["metadata"]),
-        "spec": _some(manifest.get("spec"), ("nodeName",)),
+        "spec": spec,
         "status": status,
     }
 
