@@ -38,7 +38,7 @@ def bounds(api: Cluster, namespace: str) -> Iterator[None]:
         item for item in manifests if item["kind"] in POLICIES and "-bounds." in item["metadata"]["name"]
     ]
     api.apply(*policies)
-    eventually("the policy is in force", lambda: refusal(api, namespace, replicas=3) or None)
+    eventually("the policy is in force", lambda: "at most" in refusal(api, namespace, replicas=3) or None)
     yield
     for item in policies:
         api.kubectl("delete", item["kind"], item["metadata"]["name"])
@@ -56,12 +56,17 @@ def document(namespace: str, **spec: Any) -> dict[str, Any]:
     return found
 
 
-def refusal(api: Cluster, namespace: str, verb: str = "create", **spec: Any) -> str:
+def attempt(api: Cluster, *command: str, stdin: str = "") -> str:
+    """Why it was refused; "" where it was not."""
     try:
-        api.kubectl(verb, "--dry-run=server", "-f", "-", stdin=json.dumps(document(namespace, **spec)))
+        api.kubectl(*command, stdin=stdin)
     except subprocess.CalledProcessError as error:
         return str(error.stderr)
     return ""
+
+
+def refusal(api: Cluster, namespace: str, verb: str = "create", **spec: Any) -> str:
+    return attempt(api, verb, "--dry-run=server", "-f", "-", stdin=json.dumps(document(namespace, **spec)))
 
 
 def test_no_more_is_asked_for_than_is_allowed(api: Cluster, bounded: str) -> None:
@@ -126,3 +131,6 @@ def test_a_plan_without_a_count_of_gpus_may_stay(api: Cluster, namespace: str) -
         assert refusal(api, namespace, "replace", **above, replicas=2) == ""
         longer = {**above, "context": {"maxModelLen": 64}}
         assert "set spec.gpu.count" in refusal(api, namespace, "replace", **longer)
+        for annotation, refused in (("tacho.dev/replan=again", True), ("team=search", False)):
+            answer = attempt(api, "annotate", "llmd", NAME, "-n", namespace, "--dry-run=server", annotation)
+            assert ("set spec.gpu.count" in answer) is refused, annotation
