@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_engines.run_parts import metric_names
-from tacho_runtime.probe.load.counters import parse_counters
+from tacho_runtime.probe.load.engine_counters import parse_counters
 
 VLLM = Path(__file__).with_name("vllm_command.py")
 START_SECONDS = 300

@@ -51,7 +51,7 @@ async def serve(config: RuntimeConfig) -> int:
         # there is nothing to do but to end. ``Supervisor.run`` puts its own handlers in place of these.
         signal.signal(number, lambda *_: os._exit(0))
     from tacho_runtime.http.server import HttpServer
-    from tacho_runtime.supervisor.documents import make_routes
+    from tacho_runtime.supervisor.endpoints import make_routes
     from tacho_runtime.supervisor.preflight import port_failure
     from tacho_runtime.supervisor.supervise import Supervisor
 

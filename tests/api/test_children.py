@@ -23,7 +23,7 @@ from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.inspection import inspect
 from tacho_operator.core.rollout.record import Serving
 from tacho_operator.core.types import Observed
-from tacho_operator.shell.differs import contains
+from tacho_operator.shell.drift import contains
 from tests.unit.core.test_desired import CASES
 from tools.cluster.handle import Cluster
 from tools.harness.resources import CONFIG, HUB_SPEC, NOW, changed, facts, raw_resource, resource

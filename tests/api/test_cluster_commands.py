@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tacho_cli.doctor import trial
+from tacho_cli.doctor import network_policy
 from tests.api.test_plan_command import gpu_node  # noqa: F401 - a fixture
 from tests.unit.cli.commands import Told, call
 from tools.cluster.handle import Cluster
@@ -108,10 +108,10 @@ def test_the_trial_of_network_policies_leaves_nothing(
             "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
         }
     )
-    monkeypatch.setattr(trial, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(network_policy, "PATIENCE_SECONDS", 2.0)
     told = ask("doctor", "--network-policy", "-o", "json")
     (network,) = [item for item in json.loads(told.out)["findings"] if item["check"] == "network policy"]
     assert network["state"] == "unknown"
     assert "did not run within 2 s" in network["message"], "no node runs it, and Pod Security admits it"
-    left = api.get("pods,networkpolicies", "-n", namespace, "--selector", trial.LABEL)["items"]
+    left = api.get("pods,networkpolicies", "-n", namespace, "--selector", network_policy.LABEL)["items"]
     assert [item for item in left if not item["metadata"].get("deletionTimestamp")] == []

@@ -10,7 +10,7 @@ import pytest
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import execute
 from tacho_operator.shell.api_errors import ApiError, Conflict
-from tacho_operator.shell.differs import abandoned, contains, field_set, managed_entry
+from tacho_operator.shell.drift import abandoned, contains, field_set, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, _path, connect
 from tools.cluster.handle import Cluster
 

@@ -23,7 +23,7 @@ from tacho_contract.model import ModelFacts
 from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
-from tacho_runtime.supervisor.store import engine_failure_path, read_engine_failure
+from tacho_runtime.supervisor.state_files import engine_failure_path, read_engine_failure
 from tests.engines.answers import assert_answers
 from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import run_to_status

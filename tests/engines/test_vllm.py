@@ -12,8 +12,8 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_engines.vllm.host import BLOCK_TOKENS
 from tacho_engines.vllm.run import METRICS
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_runtime.probe.load.counters import parse_counters
-from tacho_runtime.supervisor.documents import make_load
+from tacho_runtime.probe.load.engine_counters import parse_counters
+from tacho_runtime.supervisor.endpoints import make_load
 from tests.engines.answers import assert_answers
 from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import changed, planned, run_by_tacho

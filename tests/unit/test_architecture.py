@@ -13,20 +13,20 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text()
 LAWS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 
 
-def test_the_rooms_are_those_the_linter_holds_in_that_order() -> None:
+def test_the_packages_are_those_the_linter_holds_in_that_order() -> None:
     law = next(law for law in LAWS["contracts"] if law.get("containers") == ["tacho_operator.core"])
-    assert law["exhaustive"], "a new room has to be given its place"
-    block = PAGE.split("<!-- begin rooms")[1].split("<!-- end rooms")[0]
+    assert law["exhaustive"], "a new package has to be given its place"
+    block = PAGE.split("<!-- begin packages")[1].split("<!-- end packages")[0]
     drawn = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in block.splitlines() if row.startswith("| `")]
     drawn = [row for row in drawn if row != ["core"]]
     assert drawn == [layer.split(" | ") for layer in law["layers"]]
 
 
-def test_every_room_of_the_core_is_drawn() -> None:
+def test_every_package_of_the_core_is_drawn() -> None:
     core = ROOT / "operator" / "tacho_operator" / "core"
-    rooms = {path.stem for path in core.iterdir() if not path.stem.startswith("__")}
-    block = PAGE.split("<!-- begin rooms")[1].split("<!-- end rooms")[0]
-    assert rooms == set(re.findall(r"`(\w+)`", block)) - {"core"}
+    packages = {path.stem for path in core.iterdir() if not path.stem.startswith("__")}
+    block = PAGE.split("<!-- begin packages")[1].split("<!-- end packages")[0]
+    assert packages == set(re.findall(r"`(\w+)`", block)) - {"core"}
 
 
 def test_every_file_named_is_there() -> None:

@@ -16,8 +16,8 @@ from tools import gpu_bundle
 NAME = re.compile(r"[\w-]+")
 PROGRAM = """
 import importlib, json, pkgutil, sys
-rooms = ["tacho_operator.api", "tacho_operator.core", "tacho_simulate", "tacho_cli"]
-for name in (*rooms, "tacho_runtime", "tacho_engines"):
+packages = ["tacho_operator.api", "tacho_operator.core", "tacho_simulate", "tacho_cli"]
+for name in (*packages, "tacho_runtime", "tacho_engines"):
     package = importlib.import_module(name)
     for found in pkgutil.walk_packages(package.__path__, name + "."):
         if "__main__" not in found.name:

@@ -10,7 +10,7 @@ import pytest
 from tacho_contract.units import format_time
 from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import Conflict
-from tacho_operator.shell.differs import Rewrites
+from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.execute import COLLECTION_SECONDS, execute
 from tacho_operator.shell.kube import Kube
 from tools.harness.resources import NOW

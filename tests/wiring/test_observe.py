@@ -11,6 +11,7 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.types import Observed, PastMeasurement
 from tacho_operator.shell.api_errors import Forbidden
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import (
     Observer,
@@ -18,7 +19,6 @@ from tacho_operator.shell.observe import (
     UnreadableResource,
     read_resource,
 )
-from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store import objects as objects_module
 from tacho_operator.shell.store.store import Store

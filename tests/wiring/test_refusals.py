@@ -6,7 +6,7 @@ import pytest
 
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Invalid
-from tacho_operator.shell.differs import REWRITE_SECONDS, REWRITES, Rewrites
+from tacho_operator.shell.drift import REWRITE_SECONDS, REWRITES, Rewrites
 from tests.wiring.reconciling import (
     KEY,
     Server,

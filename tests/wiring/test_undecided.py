@@ -9,8 +9,8 @@ import pytest
 from tacho_operator.core.types import Config, Observed
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.bounded_reading import metadata_only
 from tacho_operator.shell.observe import Observer, UndecidedResource
-from tacho_operator.shell.reading import metadata_only
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.reconciling import KEY, Server, conditions, reconciler
 from tests.wiring.test_observe import LiveCluster, held, nobody, observe, owned_by

@@ -14,7 +14,7 @@ from random import Random
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace, RequestProgress
-from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
+from tacho_runtime.probe.load.engine_counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.job import OutputLengths, poisson_times, residual_lives
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import RequestFailed

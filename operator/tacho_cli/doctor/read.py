@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tacho_cli.doctor import checks
 from tacho_cli.doctor.findings import Facts, Finding, Objects, UnreadError
-from tacho_cli.doctor.trial import network_policy
+from tacho_cli.doctor.network_policy import network_policy
 from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed
 from tacho_cli.output import Format, console, grid, print_document
 from tacho_cli.problems import CommandError, ExitCode

@@ -15,8 +15,8 @@ from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.entry import PodReport
+from tacho_operator.core.measurement.probe_pods import RemeasurePlan, probe_failure
 from tacho_operator.core.measurement.records import updated_measurements
-from tacho_operator.core.measurement.remeasure import RemeasurePlan, probe_failure
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.frozen import Revision

@@ -15,7 +15,7 @@ from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
-from tacho_operator.shell.differs import Rewrites, abandoned, contains, managed_entry
+from tacho_operator.shell.drift import Rewrites, abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 
 logger = logging.getLogger(__name__)

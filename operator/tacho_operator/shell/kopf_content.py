@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from tacho_operator.shell.api_errors import EXPIRED
-from tacho_operator.shell.kube import Page
-from tacho_operator.shell.reading import (
+from tacho_operator.shell.bounded_reading import (
     METADATA_ONLY,
     NESTED,
     Text,
@@ -25,6 +24,7 @@ from tacho_operator.shell.reading import (
     parsed,
     readable_event,
 )
+from tacho_operator.shell.kube import Page
 
 LIST_ANEW = {"type": "ERROR", "object": {"kind": "Status", "code": EXPIRED}}
 MetadataPage = Callable[[], Awaitable[Page]]

@@ -28,8 +28,7 @@ from tacho_operator.shell.api_errors import (
     Missing,
     api_error,
 )
-from tacho_operator.shell.paging import PAGE as PAGE, Page as Page, readable_pages
-from tacho_operator.shell.reading import (
+from tacho_operator.shell.bounded_reading import (
     IN_OBJECT,
     Text,
     Unreadable,
@@ -40,6 +39,7 @@ from tacho_operator.shell.reading import (
     parsed,
     readable_event,
 )
+from tacho_operator.shell.paging import PAGE as PAGE, Page as Page, readable_pages
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"

@@ -28,8 +28,8 @@ from tacho_operator.core.status.undecided import (
 )
 from tacho_operator.core.types import Manifest, Observed
 from tacho_operator.shell.api_errors import ApiError, Forbidden
+from tacho_operator.shell.bounded_reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.objects import BYTES_LIMIT, child_limit
 from tacho_operator.shell.store.store import Store

@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.reading import Text, Unreadable, metadata_only, metadata_part, parsed
+from tacho_operator.shell.bounded_reading import Text, Unreadable, metadata_only, metadata_part, parsed
 
 PAGE = 50
 """Objects in one page of a list; fewer where they are long (reading.LONGEST_BYTES)."""

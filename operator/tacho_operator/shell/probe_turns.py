@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
 from tacho_operator.core.measurement.due import next_turns
-from tacho_operator.core.measurement.remeasure import TURN_SECONDS
+from tacho_operator.core.measurement.probe_pods import TURN_SECONDS
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.types import Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.store.store import Store

@@ -24,7 +24,8 @@ from tacho_operator.core.types import (
     ResourceEvent,
 )
 from tacho_operator.shell.api_errors import ApiError
-from tacho_operator.shell.differs import Rewrites
+from tacho_operator.shell.drift import Rewrites
+from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import post_events
 from tacho_operator.shell.execute import (
     ExecuteResult,
@@ -42,7 +43,6 @@ from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
-from tacho_operator.shell.trial import Trials
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace
-from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
+from tacho_runtime.probe.load.engine_counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult
 
 CLIENT_BOUND = "ClientBound"

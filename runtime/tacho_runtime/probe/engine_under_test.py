@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 
 

@@ -23,7 +23,7 @@ from tacho_contract.units import format_time
 from tacho_runtime.probe.capacity import capacity_level, capacity_of, saturation_level
 from tacho_runtime.probe.level_search import bracket
 from tacho_runtime.probe.levels import LevelResult
-from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.rates import decode_of
 from tacho_runtime.probe.session import ProbeFindings, PromptTiming

@@ -16,7 +16,7 @@ from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
 from tacho_runtime.probe.latencies import SHORTEST_SHARE
 from tacho_runtime.probe.level_search import TriedLevel, pooled
 from tacho_runtime.probe.levels import LevelResult
-from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.open_loop import OpenLoopResult

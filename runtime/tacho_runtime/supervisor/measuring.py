@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tacho_contract.launch import ENV_FULL_PROBE, LiveConfig, RuntimeConfig
 from tacho_contract.measurement import Baseline, Environment, KnownLevels, Measurement, same_machine
 from tacho_runtime.probe.target import ProbeTarget
-from tacho_runtime.supervisor.documents import now_text
+from tacho_runtime.supervisor.endpoints import now_text
 
 USABLE = ("Complete", "Partial")
 CHECK = "Check"

@@ -20,7 +20,7 @@ from tacho_contract.units import listed, part_of
 from tacho_engines.run_parts import LoadableFiles
 from tacho_runtime.headers.digests import HashProgress, files_digest, full_digest, loaded, model_digest
 from tacho_runtime.headers.source import FileEntry, FolderSource, changed, model_files
-from tacho_runtime.supervisor import store
+from tacho_runtime.supervisor import state_files
 
 GGUF_MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"
@@ -192,8 +192,8 @@ async def _fetched(
     fetch_dir: str, report: Callable[[FetchProgress | None], None], check_budget: Callable[[], None]
 ) -> str:
     while True:
-        path = store.fetched_path(fetch_dir)
-        report(store.read_progress(fetch_dir))
+        path = state_files.fetched_path(fetch_dir)
+        report(state_files.read_progress(fetch_dir))
         if path is not None:
             return path
         check_budget()

@@ -36,12 +36,12 @@ from tacho_engines.registry import run_half
 from tacho_engines.run_parts import loadable_files, metric_names
 from tacho_runtime.files import write_termination
 from tacho_runtime.machine import environment as machine
-from tacho_runtime.probe.load import counters
+from tacho_runtime.probe.load import engine_counters
 from tacho_runtime.probe.target import ProbeTarget
-from tacho_runtime.supervisor import engine_memory, lifecycle, model_files, observed_machine, preflight, store
-from tacho_runtime.supervisor.documents import make_load, make_report, now_text, run_of
+from tacho_runtime.supervisor import lifecycle, model_files, observed_machine, preflight, state_files
 from tacho_runtime.supervisor.draining import wait_until_idle
-from tacho_runtime.supervisor.engine_memory import MemoryWatch
+from tacho_runtime.supervisor.endpoints import make_load, make_report, now_text, run_of
+from tacho_runtime.supervisor.engine_memory import MemoryWatch, quantization_failure
 from tacho_runtime.supervisor.machine_check import ObservedMachine, switches
 from tacho_runtime.supervisor.measuring import pending_request, this_pod
 from tacho_runtime.supervisor.process import EngineProcess, Reaper, ended_during, exit_of
@@ -99,7 +99,7 @@ class Supervisor:
 
     async def _read_load(self) -> Load:
         text = await self._client.metrics() if self._client else None
-        return make_load(counters.parse_counters(text or "", metric_names()), observed_time=now_text())
+        return make_load(engine_counters.parse_counters(text or "", metric_names()), observed_time=now_text())
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
@@ -150,7 +150,7 @@ class Supervisor:
     async def _run_phases(self, reaper: Reaper) -> None:
         """All phases from the first check; ends only by FailedError or cancellation."""
         preflight.check(self.config, self._engine(), self._environment)
-        self._live = live = store.read_live(self.config.paths.live_file)
+        self._live = live = state_files.read_live(self.config.paths.live_file)
         await self._check_machine()
         self._remember_last_run()
         command = self._engine().command(self.config, await self._wait_for_model())
@@ -182,13 +182,13 @@ class Supervisor:
     def _read_live(self) -> LiveConfig:
         """The newest settings; the last ones while the file cannot be read."""
         with contextlib.suppress(FailedError):
-            self._live = store.read_live(self.config.paths.live_file)
+            self._live = state_files.read_live(self.config.paths.live_file)
         assert self._live is not None, "read once by the checks"
         return self._live
 
     def _remember_last_run(self) -> None:
         """A container that was restarted in its pod keeps the measurement of the same plan."""
-        last = store.read_report(self.config.paths.state_dir)
+        last = state_files.read_report(self.config.paths.state_dir)
         if last is None or last.plan_key != self.config.plan_key:
             return
         self._report = dataclasses.replace(self._report, engine_restarts=last.engine_restarts + 1)
@@ -231,12 +231,13 @@ class Supervisor:
     def _start(self, reaper: Reaper, command: tuple[str, ...]) -> EngineProcess:
         preflight.check_program(command, self._environment)
         self._enter(lifecycle.STARTING, "starting " + command[0])
-        store.write_report(self.config.paths.state_dir, self.report())
+        state_files.write_report(self.config.paths.state_dir, self.report())
         try:
             threads = machine.thread_variables(self.config.gpus.count, self._environment)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             own = observed_machine.with_bytecode(own, self._machine, self.config)
-            environment = {**own, ENV_ENGINE_FAILURE: store.engine_failure_path(self.config.paths.state_dir)}
+            failure_path = state_files.engine_failure_path(self.config.paths.state_dir)
+            environment = {**own, ENV_ENGINE_FAILURE: failure_path}
             read, is_diagnostic = self._read_line, self._engine().names_cause
             self._child = reaper.start(
                 command, environment=environment, on_line=read, is_diagnostic=is_diagnostic
@@ -250,7 +251,7 @@ class Supervisor:
         return self._child
 
     async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:
-        reported = store.read_engine_failure(self.config.paths.state_dir)
+        reported = state_files.read_engine_failure(self.config.paths.state_dir)
         end = exit_of(child.exit_status.result(), kills_before, machine.out_of_memory_kills(), reported)
         return self._engine().classify(end, await child.final_output())
 
@@ -278,7 +279,7 @@ class Supervisor:
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
         detail = f": {measurement.message}" if measurement.message else ""
         self._enter(lifecycle.SERVING, f"measurement {measurement.state}{detail}")
-        store.write_report(self.config.paths.state_dir, self.report())
+        state_files.write_report(self.config.paths.state_dir, self.report())
 
     def _remeasurement_requested(self) -> bool:
         return bool(pending_request(self._read_live(), self.state.measurement, os.uname().nodename))
@@ -298,7 +299,7 @@ class Supervisor:
         base_url, api_key = self._engine_address()
         self._client = EngineClient(base_url, api_key=api_key)
         await self._until_healthy(self._client, health_path)
-        if failure := engine_memory.quantization_failure(self.config, self._figures):
+        if failure := quantization_failure(self.config, self._figures):
             raise FailedError(failure)
         path = engine.version_path(self.config)
         document = await self._client.json(path) if path else None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_cli.doctor import trial
+from tacho_cli.doctor import network_policy
 from tacho_cli.doctor.checks import CHECKS, LLMDEPLOYMENTS, MONITORS, OPERATORS, diagnosis
 from tacho_cli.doctor.findings import Facts, Finding, UnreadError
 from tests.unit.cli.commands import call, play_kubectl
@@ -179,7 +179,12 @@ esac
 
 @pytest.mark.parametrize(
     ("code", "state"),
-    [(trial.ENFORCED, "ok"), (trial.NOT_ENFORCED, "fail"), (trial.UNREACHABLE, "unknown"), (1, "unknown")],
+    [
+        (network_policy.ENFORCED, "ok"),
+        (network_policy.NOT_ENFORCED, "fail"),
+        (network_policy.UNREACHABLE, "unknown"),
+        (1, "unknown"),
+    ],
 )
 def test_the_trial_tells_and_cleans_up(
     kubectl: Path, capsys: pytest.CaptureFixture[str], code: int, state: str
@@ -198,14 +203,14 @@ def test_the_trial_tells_and_cleans_up(
 @pytest.mark.parametrize(
     ("opened", "code"),
     [
-        ((trial.OPEN_PORT, trial.CLOSED_PORT), trial.NOT_ENFORCED),
-        ((trial.OPEN_PORT,), trial.ENFORCED),
-        ((), trial.UNREACHABLE),
+        ((network_policy.OPEN_PORT, network_policy.CLOSED_PORT), network_policy.NOT_ENFORCED),
+        ((network_policy.OPEN_PORT,), network_policy.ENFORCED),
+        ((), network_policy.UNREACHABLE),
     ],
 )
 def test_the_programs_of_the_trial_see_which_port_is_open(opened: tuple[int, ...], code: int) -> None:
-    ports = {trial.OPEN_PORT: free_port(), trial.CLOSED_PORT: free_port()}
-    programs = [trial.SERVER, trial.CLIENT]
+    ports = {network_policy.OPEN_PORT: free_port(), network_policy.CLOSED_PORT: free_port()}
+    programs = [network_policy.SERVER, network_policy.CLIENT]
     for port, free in ports.items():
         closed = port not in opened
         programs[0] = programs[0].replace(f"{port}", "0" if closed else f"{free}")
@@ -238,7 +243,7 @@ def test_an_interrupted_trial_is_cleaned_up(
     # A shell's background processes ignore Ctrl-C.
     interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupted))
-    monkeypatch.setattr(trial, "address", lambda _: signal.raise_signal(number))
+    monkeypatch.setattr(network_policy, "address", lambda _: signal.raise_signal(number))
     assert call(capsys, "doctor", "--network-policy").code == 130
     assert " delete pods,networkpolicies " in (kubectl / "asked").read_text().splitlines()[-1]
     assert signal.getsignal(signal.SIGTERM) is former

@@ -11,7 +11,7 @@ from tacho_contract.report import Report
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
-from tacho_operator.core.measurement.remeasure import RemeasureInput, RemeasurePlan, remeasure
+from tacho_operator.core.measurement.probe_pods import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.identity import live_config

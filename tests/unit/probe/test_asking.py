@@ -20,7 +20,7 @@ from tacho_engines.shared.openai import (
     limits_of,
     model_entry,
 )
-from tacho_runtime.probe.load import counters, requests
+from tacho_runtime.probe.load import engine_counters, requests
 from tacho_runtime.probe.load.requests import RequestFormat, dialect_of, request_body, request_formats
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, request_bytes
 
@@ -133,7 +133,7 @@ def test_senseless_samples_calibrate_nothing() -> None:
 
 
 def test_vllms_counters_as_recorded() -> None:
-    read = counters.parse_counters((RECORDED / "metrics.txt").read_text(), metric_names())
+    read = engine_counters.parse_counters((RECORDED / "metrics.txt").read_text(), metric_names())
     assert read.generated_tokens == 38.0
     assert (read.cached_prompt_tokens, read.kv_cache_tokens, read.kv_cache_usage) == (0.0, 46_592, 0.0)
     assert (read.running, read.waiting, read.preemptions) == (0.0, 0.0, 0.0)
@@ -146,25 +146,25 @@ def test_counters_are_summed_over_engines_and_unknown_when_absent() -> None:
     text = (
         'vllm:generation_tokens_total{engine="0"} 5\nvllm:generation_tokens_total{engine="1"} 7.0\n# x\nbad'
     )
-    assert counters.parse_counters(text, metric_names()) == counters.EngineCounters(
+    assert engine_counters.parse_counters(text, metric_names()) == engine_counters.EngineCounters(
         generated_tokens=12.0, by_step=True
     )
     llama = "llamacpp:tokens_predicted_total 9\nllamacpp:prompt_tokens_cached_total 3\n"
-    assert counters.parse_counters(llama, metric_names()) == counters.EngineCounters(
+    assert engine_counters.parse_counters(llama, metric_names()) == engine_counters.EngineCounters(
         generated_tokens=9.0, cached_prompt_tokens=3.0
     )
     sglang = "sglang:generation_tokens_total 4\nsglang:num_running_reqs 2\n"
-    assert counters.parse_counters(sglang, metric_names()) == counters.EngineCounters(
+    assert engine_counters.parse_counters(sglang, metric_names()) == engine_counters.EngineCounters(
         generated_tokens=4.0, running=2.0
     )
     own = "tacho_server_generation_tokens_total 4\ntacho_server_time_to_first_token_seconds_sum 2.5\n"
-    assert counters.parse_counters(own, metric_names()) == counters.EngineCounters(
+    assert engine_counters.parse_counters(own, metric_names()) == engine_counters.EngineCounters(
         generated_tokens=4.0, ttft_seconds_sum=2.5, by_step=True
     )
     ranks = 'vllm:kv_cache_usage_perc{engine="0"} 0.5\nvllm:kv_cache_usage_perc{engine="1"} 0.7\n'
-    assert counters.parse_counters(ranks, metric_names()).kv_cache_usage == 0.7
+    assert engine_counters.parse_counters(ranks, metric_names()).kv_cache_usage == 0.7
     blocks = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="100",kv_cache_size_tokens="None"} 1.0'
-    assert counters.parse_counters(blocks, metric_names()).kv_cache_tokens == 1600
+    assert engine_counters.parse_counters(blocks, metric_names()).kv_cache_tokens == 1600
 
 
 def test_a_request_on_the_wire() -> None:
@@ -194,7 +194,7 @@ def test_other_addresses_are_refused(url: str) -> None:
 
 def test_a_counter_that_is_no_number_is_unknown() -> None:
     text = "vllm:num_preemptions_total NaN\nvllm:generation_tokens_total +Inf\n"
-    assert counters.parse_counters(text, metric_names()) == counters.EngineCounters()
+    assert engine_counters.parse_counters(text, metric_names()) == engine_counters.EngineCounters()
 
 
 @pytest.mark.timeout(60)
@@ -212,5 +212,5 @@ def test_a_counter_that_is_no_number_is_unknown() -> None:
 )
 def test_what_no_engine_counts_is_unknown(line: str) -> None:
     """20,000 characters took 13 s; other lines ended the measurement, or made a report that no one reads."""
-    found = counters.parse_counters(line, metric_names())
+    found = engine_counters.parse_counters(line, metric_names())
     assert (found.running, found.generated_tokens, found.kv_cache_tokens) == (None, None, None)

@@ -13,7 +13,7 @@ from tacho_runtime.probe.cross_checks import (
     time_outside_engine,
 )
 from tacho_runtime.probe.engine_under_test import ClientHealth
-from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
+from tacho_runtime.probe.load.engine_counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.load_worker import ClientHealthMonitor
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import EngineEndpoint

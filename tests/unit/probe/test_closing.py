@@ -10,7 +10,7 @@ import pytest
 
 from tacho_contract.launch import LiveConfig
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases import stability
 from tacho_runtime.probe.report import assemble

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tacho_runtime.probe.levels import evaluate
-from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
+from tacho_runtime.probe.load.engine_counters import CounterReading, EngineCounters
 from tests.unit.probe.traces import (
     MS,
     NO_SLO,

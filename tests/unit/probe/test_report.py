@@ -8,7 +8,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.measurement import Measurement, Workload
-from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.session import PromptTiming
 from tacho_runtime.probe.time_plan import RequestShape

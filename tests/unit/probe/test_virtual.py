@@ -12,7 +12,7 @@ from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Workload
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
 from tacho_runtime.probe.levels import evaluate
-from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases import single_stream, stability
 from tacho_runtime.probe.phases.concurrency_levels import _Levels

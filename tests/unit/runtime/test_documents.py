@@ -24,9 +24,9 @@ from tacho_contract.report import (
     StartupSeconds,
 )
 from tacho_runtime.http.metrics import render
-from tacho_runtime.probe.load.counters import EngineCounters
-from tacho_runtime.supervisor import lifecycle, store
-from tacho_runtime.supervisor.documents import encode, encode_load, make_load, make_report, run_of
+from tacho_runtime.probe.load.engine_counters import EngineCounters
+from tacho_runtime.supervisor import lifecycle, state_files
+from tacho_runtime.supervisor.endpoints import encode, encode_load, make_load, make_report, run_of
 from tests.launching import runtime_config
 
 CONFIG = runtime_config(
@@ -175,18 +175,18 @@ def test_where_the_engine_is_reached(host: str, url: str) -> None:
 
 def test_files_are_replaced_whole(tmp_path: Path) -> None:
     written = report()
-    store.write_report(str(tmp_path), written)
-    assert store.read_report(str(tmp_path)) == written
+    state_files.write_report(str(tmp_path), written)
+    assert state_files.read_report(str(tmp_path)) == written
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
 def test_a_report_nobody_can_read_or_keep_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{cut")
-    assert store.read_report(str(tmp_path)) is None
-    store.write_report("/nowhere", report())
+    assert state_files.read_report(str(tmp_path)) is None
+    state_files.write_report("/nowhere", report())
 
 
 def test_live_settings_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "live.json").write_text("{}")
     with pytest.raises(FailedError, match="measure_key"):
-        store.read_live(str(tmp_path / "live.json"))
+        state_files.read_live(str(tmp_path / "live.json"))

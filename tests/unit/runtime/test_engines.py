@@ -19,8 +19,8 @@ from tacho_engines.base import Exit
 from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
-from tacho_runtime.probe.load.counters import parse_counters
-from tacho_runtime.supervisor.documents import make_load
+from tacho_runtime.probe.load.engine_counters import parse_counters
+from tacho_runtime.supervisor.endpoints import make_load
 from tests.launching import changed, runtime_config
 
 TWO_FRONT_ENDS = Path(__file__).parents[2] / "fixtures" / "vllm" / "cpu-0.32" / "two-front-ends.prom"

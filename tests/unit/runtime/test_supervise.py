@@ -22,7 +22,7 @@ from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import CutRequests, Report
 from tacho_runtime.files import replace_file
 from tacho_runtime.machine import processes
-from tacho_runtime.supervisor import store
+from tacho_runtime.supervisor import state_files
 from tests.unit.runtime.running import DISABLED, custom_config, running
 
 
@@ -66,19 +66,19 @@ def test_what_a_launcher_leaves_behind_is_the_failure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"failureClass": 1}', "x" * 100_000])
 def test_nonsense_in_the_place_of_a_launchers_failure_is_nothing(tmp_path: Path, text: str) -> None:
-    Path(store.engine_failure_path(str(tmp_path))).write_text(text)
-    assert store.read_engine_failure(str(tmp_path)) is None
+    Path(state_files.engine_failure_path(str(tmp_path))).write_text(text)
+    assert state_files.read_engine_failure(str(tmp_path)) is None
 
 
 def test_a_pipe_or_a_link_in_the_place_of_a_launchers_failure_is_nothing(tmp_path: Path) -> None:
-    place = Path(store.engine_failure_path(str(tmp_path)))
+    place = Path(state_files.engine_failure_path(str(tmp_path)))
     os.mkfifo(place)
-    assert store.read_engine_failure(str(tmp_path)) is None
+    assert state_files.read_engine_failure(str(tmp_path)) is None
     place.unlink()
     told = tmp_path / "told"
     told.write_text('{"failureClass": "InvalidConfig", "message": "m", "nextStep": "n"}')
     place.symlink_to(told)
-    assert store.read_engine_failure(str(tmp_path)) is None
+    assert state_files.read_engine_failure(str(tmp_path)) is None
 
 
 def test_colours_and_progress_bars_are_not_in_the_last_lines(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tacho_contract import codec
 from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core.names import digest
-from tacho_operator.core.pods.timing import pause_left
+from tacho_operator.core.pods.deadlines import pause_left
 
 RETRY_SECONDS = 600.0
 """Delay before the second attempt; doubled before each further one. The cause (no free GPU, a noisy

@@ -22,9 +22,9 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     read_neighbours,
     write_neighbours,
 )
+from tacho_operator.core.measurement.probe_pods import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.measurement.records import updated_measurements
-from tacho_operator.core.measurement.remeasure import RemeasureInput, RemeasurePlan, remeasure
-from tacho_operator.core.measurement.reprobe import former_request, plan_reprobe
+from tacho_operator.core.measurement.requested_probe import former_request, plan_reprobe
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose

@@ -10,9 +10,9 @@ from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
+from tacho_operator.core.pods.deadlines import RECENT_SECONDS
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue, stuck
 from tacho_operator.core.pods.disruption import disruption
-from tacho_operator.core.pods.timing import RECENT_SECONDS
 from tacho_operator.core.pods.view import PodView, named
 from tacho_operator.core.problems import Problem, after_restarts, most_pressing
 from tacho_operator.core.rollout.decision import PodCount

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from tacho_contract import codec
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
-from tacho_operator.core.pods.timing import pause_left
+from tacho_operator.core.pods.deadlines import pause_left
 from tacho_operator.core.types import Manifest
 
 MIN_READY_SECONDS = 10

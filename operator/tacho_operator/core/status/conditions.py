@@ -31,14 +31,14 @@ from tacho_operator.api.status.status import Condition, ConditionStatus
 from tacho_operator.core.measurement.attempts import ATTEMPTS
 from tacho_operator.core.measurement.cost import NEVER_MET
 from tacho_operator.core.measurement.due import Cause
+from tacho_operator.core.measurement.probe_pods import RemeasurePlan
 from tacho_operator.core.measurement.records import shown
-from tacho_operator.core.measurement.remeasure import RemeasurePlan
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.probe_budget import probe_budget
-from tacho_operator.core.pods.timing import unreachable_message
+from tacho_operator.core.pods.deadlines import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
 from tacho_operator.core.revisions.planning import PLAN_PENDING
 from tacho_operator.core.status.snapshot import Snapshot

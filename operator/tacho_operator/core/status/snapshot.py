@@ -14,7 +14,7 @@ from tacho_operator.core.measurement.cost import Price, price_of
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.names import FETCH_CONTAINER
-from tacho_operator.core.pods.timing import deadline_seconds, reports_progress, unreachable
+from tacho_operator.core.pods.deadlines import deadline_seconds, reports_progress, unreachable
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan

@@ -9,8 +9,8 @@ from sys import intern
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.types import Manifest
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.store.state import StoredObject, StoreState, state_of
 from tacho_operator.shell.store.trimming import Packing
 

@@ -29,8 +29,8 @@ from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.pods.owners import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.reading import METADATA_ONLY
 from tacho_operator.shell.store.objects import Name, StoredObjects
 from tacho_operator.shell.store.state import (
     StoredObject,

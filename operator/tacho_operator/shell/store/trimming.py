@@ -24,8 +24,8 @@ from tacho_operator.core.names import (
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.owners import controller
 from tacho_operator.core.types import Manifest
+from tacho_operator.shell.bounded_reading import METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
-from tacho_operator.shell.reading import METADATA_ONLY, NESTED, is_deep
 
 OWN = (FIELD_MANAGER, SIZE_MANAGER)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace
-from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.job import BIN_NS, LoadJob, LoadProgress, LoadResult, StreamSlot
 from tacho_runtime.probe.load.load_worker import LoadWorker
 from tacho_runtime.probe.load.requests import RequestBuilder

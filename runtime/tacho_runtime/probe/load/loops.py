@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
-from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.job import (
     NS,
     LoadProgress,

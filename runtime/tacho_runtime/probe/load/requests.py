@@ -22,7 +22,7 @@ from tacho_engines.shared.openai import (
     model_entry,
     owner_of,
 )
-from tacho_runtime.probe.load.counters import CONTROL_SECONDS
+from tacho_runtime.probe.load.engine_counters import CONTROL_SECONDS
 from tacho_runtime.probe.load.retries import RetryBudget
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, StreamConnection, exchange, request_bytes
 from tacho_runtime.probe.statistics import least_squares

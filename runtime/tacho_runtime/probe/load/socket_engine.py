@@ -16,7 +16,7 @@ from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
 from tacho_runtime.probe.load import loops, requests
-from tacho_runtime.probe.load.counters import CounterReading, scrape
+from tacho_runtime.probe.load.engine_counters import CounterReading, scrape
 from tacho_runtime.probe.load.job import LoadJob
 from tacho_runtime.probe.load.load_group import LoadGroup
 from tacho_runtime.probe.load.loops import ObservedLatency

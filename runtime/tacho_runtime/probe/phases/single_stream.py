@@ -10,7 +10,7 @@ from tacho_runtime.probe import time_plan
 from tacho_runtime.probe.contention import Contention
 from tacho_runtime.probe.cross_checks import CLIENT_BOUND, foreign_tokens, is_foreign, time_outside_engine
 from tacho_runtime.probe.levels import single_result
-from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.rates import decode_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from tacho_runtime.probe.contention import Contention
-from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases.single_stream import (
     add_single,

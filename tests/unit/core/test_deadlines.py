@@ -5,7 +5,7 @@ from __future__ import annotations
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.units import format_time
 from tacho_operator.core.names import REVISION_LABEL
-from tacho_operator.core.pods.timing import READY_SECONDS, RECENT_SECONDS
+from tacho_operator.core.pods.deadlines import READY_SECONDS, RECENT_SECONDS
 from tacho_operator.core.revisions.inspection import SCHEDULE_LIMIT_SECONDS
 from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS
 from tacho_operator.core.status.requeue import (

@@ -15,7 +15,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_contract.report import LOAD_LIMIT_BYTES, REPORT_LIMIT_BYTES, Load, Report
 from tacho_contract.units import format_time
 from tacho_runtime.http.server import JSON, HttpAnswer, Route
-from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle
 
 

@@ -10,8 +10,8 @@ from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Trial
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
+from tacho_operator.shell.dry_run import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Trials
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.trial import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Trials
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.reconciling import KEY, Server, conditions, inspected_world, reconciler
 from tools.harness.resources import CONFIG, NOW, facts

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.shell.differs import REWRITES, Rewrites, abandoned, contains
+from tacho_operator.shell.drift import REWRITES, Rewrites, abandoned, contains
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),

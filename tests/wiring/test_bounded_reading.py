@@ -17,10 +17,17 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given, strategies as st
 
-from tacho_operator.shell import paging, reading
+from tacho_operator.shell import bounded_reading, paging
 from tacho_operator.shell.api_errors import Expired
+from tacho_operator.shell.bounded_reading import (
+    METADATA_ONLY,
+    Text,
+    Unreadable,
+    lines,
+    metadata_part,
+    readable_event,
+)
 from tacho_operator.shell.kube import Kube, connect
-from tacho_operator.shell.reading import METADATA_ONLY, Text, Unreadable, lines, metadata_part, readable_event
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.api_double import UNREADABLE
@@ -44,7 +51,7 @@ def test_lines_are_the_same_in_any_chunks_and_none_is_held_beyond_the_limit(chun
     async def read() -> list[Text]:
         return [line async for line in lines(Drawn(chunks))]
 
-    with patch.object(reading, "LONGEST_BYTES", LONG):
+    with patch.object(bounded_reading, "LONGEST_BYTES", LONG):
         found = asyncio.run(read())
     *ended, rest = b"".join(chunks).split(b"\n")
     expected = [(line[:LONG], len(line), True) for line in ended if line]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tacho_contract.launch import Again
 from tacho_operator.core import names
-from tacho_operator.core.measurement.reprobe import (
+from tacho_operator.core.measurement.requested_probe import (
     BEGIN_SECONDS,
     END_SECONDS,
     ReprobeNote,
