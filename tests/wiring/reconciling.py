@@ -35,6 +35,7 @@ class Server:
         self.status: dict[str, Any] = {}
         self.refuses = True
         self.forbids = ""
+        self.refused = 0
         self.error: ApiError = Forbidden(403, "exceeded quota: q")
         self.tried: list[str] = []
         self.refuses_trial_of = ""
@@ -61,6 +62,7 @@ class Server:
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         if manifest["kind"] == self.forbids:
+            self.refused += 1
             raise self.error
         self.created.append(manifest["kind"])
         return written(manifest)

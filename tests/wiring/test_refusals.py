@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.api_errors import ApiError, Invalid
+from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import REWRITE_SECONDS, REWRITES, Rewrites
 from tests.wiring.reconciling import (
     KEY,
@@ -82,3 +82,36 @@ async def test_a_child_that_is_undone_at_each_write_is_left_for_a_while_and_told
     assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
     now = REWRITE_SECONDS
     assert await turns(1) == 1, "it is tried again"
+
+
+@pytest.mark.parametrize(
+    ("error", "pauses"),
+    [
+        (Invalid(500, "etcdserver: request is too large"), True),
+        (Invalid(422, 'NetworkPolicy "x" is invalid: spec.a: Invalid value'), True),
+        (Invalid(422, "ValidatingAdmissionPolicy 'p' denied request: no"), False),
+        (Forbidden(403, 'services "x" is forbidden: exceeded quota: few'), False),
+    ],
+)
+async def test_what_stays_invalid_is_tried_after_pauses_that_double(error: ApiError, pauses: bool) -> None:
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.reconcile()
+    server, now, policy = Server(world), 0.0, world.objects.pop(("NetworkPolicy", "smol"))
+    server.refuses, server.forbids, server.error = False, "NetworkPolicy", error
+    reconcile = reconciler(server)
+    reconcile._rewrites = Rewrites(lambda: now)
+    for tries, pause in enumerate((30.0, 60.0, 120.0, 240.0, 300.0, 300.0), 1):
+        for _ in range(3):
+            await reconcile(KEY)
+            assert conditions(server)["Stalled"][0] == "True"
+        assert server.refused == (tries if pauses else 3 * tries)
+        now += pause
+    server.refused = 0
+    world.raw["spec"]["endpoint"] = {"allowedNamespaces": ["other"]}
+    now -= 1
+    await reconcile(KEY)
+    assert server.refused == 1, "other content is tried at once"
+    world.objects["NetworkPolicy", "smol"] = policy
+    await reconcile(KEY)
+    assert server.applied.count("NetworkPolicy") == 1, "and the same content where the child is another"

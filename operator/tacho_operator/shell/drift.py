@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from tacho_contract.failure import FailureClass
 from tacho_operator.api.base import parse_quantity
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.problems import refused_child
+from tacho_operator.core.types import ChildRefusal, Manifest
 
 Path = tuple[str, ...]
 """Keys that lead to a value; elements of a list have their list's."""
@@ -101,18 +104,33 @@ REWRITES = 20
 """Writes of one child with the same content, after which something else is taken to undo each."""
 REWRITE_SECONDS = 120.0
 """Pause after so many writes; writes that are further apart do not count together."""
+REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 30.0, 300.0
+"""Pause after a child was refused as invalid or too large. It doubles up to the longest."""
 CHILDREN_LIMIT = 10_000
-"""Children whose last write is remembered."""
+"""Children whose last write, or refusal, is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedChild:
+    """The last refusal of a child as invalid."""
+
+    content: int
+    """Hash of the child as it is and as desired."""
+    refusal: ChildRefusal
+    count: int
+    due: float
+    """When the same write is tried again."""
 
 
 class Rewrites:
-    """Counts how often each child was written with the same content: a webhook or another controller that
-    changes it at each write would have the operator write for ever."""
+    """Remembers how often each child was written with the same content, as a webhook or another controller
+    that changes it at each write would have the operator write for ever; and which content was refused."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
         """Hash of the content, number of writes and time of the last one, by kind, namespace and name."""
+        self._refused: dict[tuple[str, ...], RefusedChild] = {}
 
     def note(self, desired: Manifest) -> None:
         """The child was written."""
@@ -126,6 +144,28 @@ class Rewrites:
         """Whether the child is not written for now."""
         return self._count(desired) >= REWRITES
 
+    def note_refusal(self, found: Manifest | None, desired: Manifest, refusal: ChildRefusal) -> None:
+        """The API server refused to make the child, or ``found``, as desired. Quota, policies and names are
+        others' to change; what is invalid stays so until spec or the child changes."""
+        if refused_child(refusal).reason != FailureClass.INVALID_CONFIG:
+            return
+        content, place = _hash([found, desired]), _place(desired)
+        former = self._refused.pop(place, None)
+        count = former.count + 1 if former is not None and former.content == content else 1
+        pause = min(LONGEST_REFUSED_SECONDS, REFUSED_SECONDS * 2.0 ** min(count - 1, 10))
+        self._refused[place] = RefusedChild(content, refusal, count, self._clock() + pause)
+        if len(self._refused) > CHILDREN_LIMIT:
+            del self._refused[next(iter(self._refused))]
+
+    def withheld(self, found: Manifest | None, desired: Manifest) -> ChildRefusal | None:
+        """Why the child is not written for now; None: it is written."""
+        if self.is_contested(desired):
+            return ChildRefusal(kind=desired["kind"], name=desired["metadata"]["name"], contested=True)
+        former = self._refused.get(_place(desired))
+        if former is None or self._clock() >= former.due or former.content != _hash([found, desired]):
+            return None
+        return former.refusal
+
     def _count(self, desired: Manifest) -> int:
         """Of the same content, each within REWRITE_SECONDS of the one before it."""
         content, count, last = self._written.get(_place(desired), (0, 0, 0.0))
@@ -137,5 +177,5 @@ def _place(desired: Manifest) -> tuple[str, ...]:
     return (desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])
 
 
-def _hash(desired: Manifest) -> int:
-    return hash(json.dumps(desired, sort_keys=True))
+def _hash(document: Any) -> int:
+    return hash(json.dumps(document, sort_keys=True))

@@ -80,14 +80,17 @@ async def execute(
         ):
             continue  # what its pods are made from could not be kept
         found = live.get((kind, name))
-        if rewrites.is_contested(desired) and (found is None or _needs_write(found, desired)):
-            refusals.append(ChildRefusal(kind=kind, name=name, contested=True))
+        if (found is None or _needs_write(found, desired)) and (
+            withheld := rewrites.withheld(found, desired)
+        ) is not None:
+            refusals.append(withheld)
             continue
         try:
             written = await _ensure(kube, found, desired, take_over=waited)
         except (Conflict, Forbidden, Invalid) as error:
             logger.info("%s/%s: %s", kind, name, error.message)
             refusals.append(_refusal(desired, error))
+            rewrites.note_refusal(found, desired, refusals[-1])
         except ApiError as error:
             return ExecuteResult(tuple(refusals), writes, error, _refusal(desired, error))
         else:
