@@ -50,6 +50,8 @@ MOCK_SPEC = changed(
 
 AUTOSCALING = {"minReplicas": 1, "maxReplicas": 8}
 QUIET_SECONDS = 10.0
+NOT_WRITTEN = ("uid", "creationTimestamp", "deletionTimestamp", "finalizers")
+"""Metadata that an apply of the operator leaves as it is."""
 Step = Callable[[], None]
 T = TypeVar("T")
 KIND_FIELDS = {
@@ -169,7 +171,7 @@ class World:
         if wanted["kind"] in ("ControllerRevision", "Pod"):
             return
         merged = copied(wanted)
-        merged["metadata"] |= {key: live["metadata"][key] for key in ("uid", "creationTimestamp")}
+        merged["metadata"] |= {key: live["metadata"][key] for key in NOT_WRITTEN if key in live["metadata"]}
         if "status" in live:
             merged["status"] = live["status"]
         self.mutations += merged != live

@@ -20,7 +20,7 @@ from tacho_contract.failure import (
 )
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
-from tacho_operator.core.types import ChildRefusal
+from tacho_operator.core.types import ChildRefusal, Manifest
 
 DETAILS = " Details: "
 """Separates own words from a quotation."""
@@ -131,6 +131,17 @@ def refused_child(refusal: ChildRefusal) -> Problem:
         reason=FailureClass.NAME_CONFLICT,
         what=f"{refusal.kind} {refusal.name} exists in this namespace and has another owner.",
         next_step=f"Delete that {refusal.kind}, or rename this resource.",
+    )
+
+
+def deletion_blocked(child: Manifest) -> Problem:
+    """A child whose deletion finalizers hold up, and which therefore has no successor."""
+    metadata = child["metadata"]
+    return Problem(
+        reason=FailureClass.DELETION_BLOCKED,
+        what=f"A finalizer keeps {child['kind']} {metadata['name']}, which is being deleted.",
+        next_step="Let its controller finish, or remove it.",
+        quotation=f"{', '.join(metadata['finalizers'])}, since {metadata['deletionTimestamp']}",
     )
 
 

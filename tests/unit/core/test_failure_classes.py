@@ -20,7 +20,7 @@ from tacho_operator.core.manifests.containers import inject
 from tacho_operator.core.pods.claims import claim_bound, not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import Problem, from_failure, parse_failure, refused_child
+from tacho_operator.core.problems import Problem, deletion_blocked, from_failure, parse_failure, refused_child
 from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.reading import without_spare_gpu
 from tacho_operator.core.status.undecided import internal_error, unreadable_spec
@@ -31,7 +31,7 @@ from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.supervisor import lifecycle, preflight
 from tacho_runtime.supervisor.engine_memory import quantization_failure
 from tests.launching import runtime_config
-from tools.harness.resources import CLAIM_SPEC, changed, resource
+from tools.harness.resources import CLAIM_SPEC, at, changed, resource
 from tools.harness.world import World
 from tools.mock.specs import cpu_node, smollm2
 
@@ -215,6 +215,11 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.QUOTA_EXCEEDED: refused(message="exceeded quota: q"),
     F.ADMISSION_DENIED: refused(message="denied by policy"),
     F.NAME_CONFLICT: refused(taken=True),
+    F.DELETION_BLOCKED: lambda: (
+        deletion_blocked(
+            {"kind": "Service", "metadata": {"name": "smol", "finalizers": ["a"], "deletionTimestamp": at(0)}}
+        ).reason
+    ),
     F.CACHE_NOT_FOUND: of_world(),
     F.CACHE_NOT_SHAREABLE: shared_by_two,
     F.DISK_FULL: of_log("write: No space left on device"),

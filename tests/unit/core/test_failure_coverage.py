@@ -75,6 +75,9 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "api/test_operator_platform.py::test_a_policy_that_refuses_pods_is_named_and_its_end_noticed",
     ),
     F.NAME_CONFLICT: ("e2e/test_bad_input.py::test_somebody_elses_service",),
+    F.DELETION_BLOCKED: (
+        "unit/core/test_blocked_deletions.py::test_a_finalizer_that_keeps_a_child_is_named",
+    ),
     F.CACHE_NOT_FOUND: ("e2e/test_bad_input.py::test_a_claim_that_comes_later",),
     F.CACHE_NOT_SHAREABLE: (
         "api/test_operator_claims.py::test_replicas_on_several_nodes_cannot_share_it",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tacho_contract.units import parse_time
 from tacho_operator.api.conditions import Reason
+from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -14,9 +16,9 @@ from tacho_operator.core.measurement.cost import Price, price_of
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.names import FETCH_CONTAINER
-from tacho_operator.core.pods.deadlines import deadline_seconds, reports_progress, unreachable
+from tacho_operator.core.pods.deadlines import deadline_seconds, reports_progress, time_left, unreachable
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
-from tacho_operator.core.problems import Problem, refused_child
+from tacho_operator.core.problems import Problem, deletion_blocked, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.planning import Planning
@@ -30,6 +32,9 @@ from tacho_operator.core.rollout.reading import (
 )
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
+
+FINALIZER_SECONDS = 60.0
+"""Time that a finalizer's controller has to end the deletion of a child."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,13 +209,19 @@ def take_snapshot(
         reporting=probing
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
-        deadline_seconds=deadline_seconds(
-            (*servers, *probes),
-            now,
-            schedule_limit_seconds=schedule_timeout_seconds(resource),
-            answered=observed.reports.keys(),
-        ),
+        deadline_seconds=_deadline_seconds(observed, (*servers, *probes), now),
     )
+
+
+def _deadline_seconds(observed: Observed, pods: Iterable[PodView], now: datetime) -> float | None:
+    of_pods = deadline_seconds(
+        pods,
+        now,
+        schedule_limit_seconds=schedule_timeout_seconds(observed.resource),
+        answered=observed.reports.keys(),
+    )
+    found = (of_pods, *(left for _, left in _leaving(observed, now)))
+    return min((seconds for seconds in found if seconds is not None), default=None)
 
 
 def _problems(
@@ -232,7 +243,11 @@ def _problems(
     candidate = problem(rollout.candidate) or _refused_revision(observed, rollout.candidate)
     return ProblemSet(
         service=_service_problem(observed),
-        blocking=(*_refused_children(observed), *reconcile_plan.blocking),
+        blocking=(
+            *_refused_children(observed),
+            *(deletion_blocked(child) for child, left in _leaving(observed, now) if left is None),
+            *reconcile_plan.blocking,
+        ),
         subject=problem(described),
         candidate=without_spare_gpu(observed.resource, candidate),
     )
@@ -262,6 +277,21 @@ def _refused_children(observed: Observed) -> list[Problem]:
         if item.role not in (names.ROLE_PROBE, names.ROLE_AVOID)
         and not (item.taken and _is_service(observed, item))
     ]
+
+
+def _leaving(observed: Observed, now: datetime) -> Iterator[tuple[Manifest, float | None]]:
+    """Children whose deletion finalizers hold up, each with the seconds for which it may; None: too long.
+
+    Kubernetes replaces no pod of a Deployment or ReplicaSet that is being deleted. It deletes the pods first
+    where the deletion is in the foreground.
+    """
+    for child in (*observed.deployments, *observed.replica_sets, *observed.services):
+        metadata = child["metadata"]
+        since, finalizers = parse_time(metadata.get("deletionTimestamp")), metadata.get("finalizers")
+        if since is not None and finalizers:
+            foreground = "foregroundDeletion" in finalizers
+            grace = grace_seconds(observed.resource.spec) if foreground else 0
+            yield child, time_left(since, FINALIZER_SECONDS + grace, now)
 
 
 def _scale_refused(observed: Observed) -> str:

@@ -142,7 +142,8 @@ def _deployment(manifest: Manifest) -> Manifest:
 
 
 def _replica_set(manifest: Manifest) -> Manifest:
-    return {"metadata": _identity(manifest["metadata"]), "status": _replica_failure(manifest)}
+    metadata = _identity(manifest["metadata"]) | _some(manifest["metadata"], ("finalizers",))
+    return {"metadata": metadata, "status": _replica_failure(manifest)}
 
 
 def _replica_failure(manifest: Manifest) -> Manifest:
