@@ -79,7 +79,7 @@ async def _run(url: str, arrivals: Arrivals, workload: Workload, seed: int, cpus
 
 async def _alone(engine: SocketEngine, workload: Workload) -> list[float]:
     asked = workload.input_tokens, workload.output_tokens, REQUEST_SECONDS
-    found = [(await engine.ask(*asked)).end_to_end_milliseconds for _ in range(ALONE)]
+    found = [(await engine.complete(*asked)).end_to_end_milliseconds for _ in range(ALONE)]
     return [milliseconds / 1000 for milliseconds in found if milliseconds is not None]
 
 

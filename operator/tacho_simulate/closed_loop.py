@@ -53,11 +53,11 @@ class Streams:
         self.output_tokens: list[int] = []
         self.ledger = Ledger(self.arrived, self.input_tokens, self.output_tokens)
         self.replica = replica_of(model, Timed.of(model), self.ledger, 0.0)
-        self.replica.after = lambda _, when: self._ask(
+        self.replica.after = lambda _, when: self._send(
             self._later(when), self._rng.randint(self._min_tokens, self._max_tokens)
         )
         for _ in range(concurrency):  # each stream begins in the middle of an answer
-            self._ask(0.0, self._rng.randint(1, output_tokens))
+            self._send(0.0, self._rng.randint(1, output_tokens))
 
     def until(self, ended: int) -> None:
         """Advances until ``ended`` requests have completed."""
@@ -69,7 +69,7 @@ class Streams:
     def _later(self, when: float) -> float:
         return when + self._pause_seconds * self._rng.random() if self._pause_seconds else when
 
-    def _ask(self, when: float, output_tokens: int) -> None:
+    def _send(self, when: float, output_tokens: int) -> None:
         request = len(self.arrived)
         self.arrived.append(when)
         self.input_tokens.append(self._input)

@@ -68,11 +68,11 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
             gaps[concurrency] = max(MIN_STEP_SECONDS, gap / 1000 - others)
     if not gaps:
         raise PerformanceModelError("the measurement has no level with a time per token")
-    room = entry.kv_cache.capacity_tokens if entry.kv_cache else None
+    kv_tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
     model = PerformanceModel(
         steps=tuple(sorted(gaps.items())),
         prefill_tokens_per_second=prefill,
-        kv_cache_tokens=room or UNKNOWN_KV_TOKENS,
+        kv_cache_tokens=kv_tokens or UNKNOWN_KV_TOKENS,
         max_num_seqs=max(max_num_seqs or DEFAULT_MAX_NUM_SEQS, *map(_generating, levels.values()), 1),
         ttft_fixed_seconds=_fixed(entry, shape.input_tokens / prefill),
     )

@@ -67,8 +67,8 @@ def converted_bytes(folder: Path, quantization: str) -> int:
 
 def _files(folder: Path) -> list[Path]:
     """What a conversion reads, by name. Nothing in folders below: other formats are kept there."""
-    wanted = (*WEIGHTS, ".json", ".jinja", ".model", ".txt", ".py")
-    return sorted(path for path in folder.iterdir() if path.suffix in wanted and path.is_file())
+    suffixes = (*WEIGHTS, ".json", ".jinja", ".model", ".txt", ".py")
+    return sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
 
 
 def _parameters(folder: Path) -> int:

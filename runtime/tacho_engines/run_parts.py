@@ -58,5 +58,5 @@ def metric_names() -> tuple[MetricNames, ...]:
 
 def loadable_files(engine: str) -> LoadableFiles:
     """Files that the engine ``engine`` loads; "" while the engine is undecided."""
-    wanted: dict[str, LoadableFiles] = _parts("FILES")
-    return wanted.get(engine, ANYTHING)
+    parts: dict[str, LoadableFiles] = _parts("FILES")
+    return parts.get(engine, ANYTHING)

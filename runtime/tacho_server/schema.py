@@ -149,14 +149,14 @@ def sampling_of(
         limit = request.max_completion_tokens or limit
     elif limit is None:
         limit = 16  # OpenAI's default for completions
-    room = abilities.max_model_len - prompt
+    left = abilities.max_model_len - prompt
     if limit is None:
-        limit = room
-    if limit > room or room < 0:
+        limit = left
+    if limit > left or left < 0:
         raise bad(
             f"This model's maximum context length is {abilities.max_model_len} tokens. The request has "
             f"{prompt} tokens in its prompt and asks for {limit} more: shorten one of them.",
-            "max_tokens" if room > 0 else None,
+            "max_tokens" if left > 0 else None,
             "context_length_exceeded",
         )
     if request.min_tokens > limit:

@@ -16,13 +16,17 @@ ROOT = Path(__file__).parents[2]
 
 NAME_WORDS = frozenset(
     {
-        *("heard", "told", "tell", "tells", "telling", "asked", "said", "says", "wanted", "wish"),
+        *("heard", "told", "tell", "tells", "telling", "said", "says", "wanted", "want", "wants", "wish"),
+        *("asked", "ask", "asks", "asking"),
         *("person", "persons", "nobody", "who", "crew", "birth", "born", "gone", "dead", "alive"),
         *("beside", "visited", "visit", "throwaway", "awaited", "noting", "strain", "nouns"),
-        *("look", "oracle", "sentence", "words", "room", "rooms", "standing", "brought", "regret", "leap"),
+        *("look", "looks", "looked", "oracle", "sentence", "words", "room", "rooms", "standing", "brought"),
+        *("regret", "leap"),
     }
 )
-"""Words that no class, function, argument or field has in its name."""
+"""Words that no class, function, argument, field or variable has in its name."""
+OF_TEXT = frozenset({"words", "sentence"})
+"""Those that a variable may have, for parts of a text."""
 NAME_PHRASES = (
     "fell_back",
     "went_back",
@@ -58,9 +62,17 @@ def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
             yield node.lineno, node.arg
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
         if isinstance(node, ast.ClassDef):
             fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
             yield from ((field.lineno, field.id) for field in fields if isinstance(field, ast.Name))
+
+
+def _variables(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
 
 
 def _texts(tree: ast.Module, *, described: bool) -> Iterator[tuple[int, str]]:
@@ -72,14 +84,17 @@ def _texts(tree: ast.Module, *, described: bool) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def _is_bad(name: str, banned: frozenset[str]) -> bool:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    snake = "_".join(words).lower()
+    return bool(banned.intersection(snake.split("_"))) or any(item in snake for item in NAME_PHRASES)
+
+
 def bad_names(path: str) -> list[str]:
-    found = []
-    for line, name in _names(_trees()[path]):
-        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-        snake = "_".join(words).lower()
-        if NAME_WORDS.intersection(snake.split("_")) or any(item in snake for item in NAME_PHRASES):
-            found.append(f"{path}:{line} {name}")
-    return found
+    tree = _trees()[path]
+    found = [(line, name) for line, name in _names(tree) if _is_bad(name, NAME_WORDS)]
+    found += [(line, name) for line, name in _variables(tree) if _is_bad(name, NAME_WORDS - OF_TEXT)]
+    return [f"{path}:{line} {name}" for line, name in found]
 
 
 def bad_texts(path: str) -> list[str]:

@@ -145,9 +145,9 @@ class World:
         """What the operator decides now, with the plan that it asks for."""
         observed = self.observed()
         asking = decide(observed, self.config, self.now)
-        if asking.asks is None:
+        if asking.pending_plan is None:
             return asking
-        return decide(observed, self.config, self.now, self.planner(asking.asks))
+        return decide(observed, self.config, self.now, self.planner(asking.pending_plan))
 
     def written(self, decision: ReconcileDecision) -> dict[str, Any]:
         """status as it is after this decision."""

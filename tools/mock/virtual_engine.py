@@ -111,7 +111,7 @@ class VirtualEngine:
         while not done() and self.stepped.step(end):
             pass
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+    async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         request = self.send(input_tokens, output_tokens)
         self.run_until(self.stepped.now + timeout_seconds, lambda: request.ended)
         if not request.ended:

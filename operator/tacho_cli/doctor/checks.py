@@ -64,9 +64,9 @@ def check_operator(facts: Facts) -> Iterator[Result]:
     for item in operators:
         name = f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
         ready = (item.get("status") or {}).get("readyReplicas", 0)
-        wanted = (item.get("spec") or {}).get("replicas", 1)
+        desired = (item.get("spec") or {}).get("replicas", 1)
         step = "" if ready else f"kubectl describe deployment {item['metadata']['name']}, and its pods' logs."
-        yield ("ok" if ready else "fail"), f"Operator {name}: {ready} of {wanted} pods are ready.", step
+        yield ("ok" if ready else "fail"), f"Operator {name}: {ready} of {desired} pods are ready.", step
 
 
 def check_storage(facts: Facts) -> Iterator[Result]:

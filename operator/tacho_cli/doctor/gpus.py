@@ -87,13 +87,13 @@ def check_drivers(facts: Facts) -> Iterator[Result]:
             if row.image.cuda and int(row.image.cuda.split(".")[0]) > major
         }
         if newer:
-            wanted = max(newer.values())
+            newest = max(newer.values())
             step = (
-                f"Install driver {FIRST_DRIVER.get(wanted, 'for it')} or later, or set spec.engine.image to "
+                f"Install driver {FIRST_DRIVER.get(newest, 'for it')} or later, or set spec.engine.image to "
                 f"a build for CUDA {major}. Images with cuda-compat also start on data-center GPUs."
             )
             engines = ", ".join(newer)
-            yield "warn", f"{text} supports CUDA {cuda}; built with CUDA {wanted}: {engines}.", step
+            yield "warn", f"{text} supports CUDA {cuda}; built with CUDA {newest}: {engines}.", step
         else:
             yield "ok", f"{text} supports CUDA {cuda}.", ""
 

@@ -100,8 +100,8 @@ def _against_plan_message(found: AgainstPlan) -> str:
         "at the planned concurrency": found.output_percent,
         "at capacity": found.capacity_percent,
     }
-    told = [f"{share:.0f} % {name}" for name, share in shares.items() if share is not None]
-    return f"of the plan's expectation: {', '.join(told)}"
+    clauses = [f"{share:.0f} % {name}" for name, share in shares.items() if share is not None]
+    return f"of the plan's expectation: {', '.join(clauses)}"
 
 
 def _first_token(median: float | None, late: float | None, *, provisional: bool) -> str:

@@ -56,8 +56,8 @@ def show_figures(
     """``picture``: the curve as text. ``shown_message``: text that is already on the screen."""
     screen.print(Text(f"Measured: {headline(found)}", style="bold"))
     if rows := sentences(found):
-        said = [(what, spelled(screen.encoding, content)) for what, content in rows]
-        screen.print(grid(("", ""), said, wrap=("",)))
+        shown = [(what, spelled(screen.encoding, content)) for what, content in rows]
+        screen.print(grid(("", ""), shown, wrap=("",)))
     if picture:
         screen.print()
         screen.print(Text(picture, no_wrap=True, overflow="crop"))

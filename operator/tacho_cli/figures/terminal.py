@@ -102,13 +102,13 @@ def _numbers(
     taken = set(cells)
     for mark, (column, row) in reversed([*zip(marks, cells, strict=True)]):
         words = str(mark.streams)
-        beside = ((column, row + 1), (column + 1, row), (column, row - 1), (column - len(words), row))
-        for start, line in beside:
-            wanted = {(start + n, line) for n in range(len(words))}
+        places = ((column, row + 1), (column + 1, row), (column, row - 1), (column - len(words), row))
+        for start, line in places:
+            cells_taken = {(start + n, line) for n in range(len(words))}
             # A cell of distance, or two numbers read as one.
-            near = wanted | {(start - 1, line), (start + len(words), line)}
+            near = cells_taken | {(start - 1, line), (start + len(words), line)}
             own = {(column, row)}
             if 0 <= start <= columns - len(words) and 0 <= line < ROWS and not (near - own) & taken:
-                taken |= wanted
+                taken |= cells_taken
                 yield start, line, words
                 break

@@ -8,27 +8,27 @@ import subprocess
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.types import NodeFacts
 
-ASK_SECONDS = 20.0
+DRIVER_SECONDS = 20.0
 """nvidia-smi takes seconds where no persistence daemon keeps the driver loaded."""
 
 
 def this_machine() -> NodeFacts:
     """CPU, memory and GPUs of this machine; ``labels`` is empty where no GPU can be seen."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    labels = gpu_labels(_ask_driver())
+    labels = gpu_labels(_query_driver())
     allocatable = {"cpu": str(os.cpu_count() or 1), "memory": str(memory)}
     if labels:
         allocatable[GPU_RESOURCE] = labels["nvidia.com/gpu.count"]
     return NodeFacts(name=os.uname().nodename, labels=labels, allocatable=allocatable)
 
 
-def _ask_driver() -> str:
+def _query_driver() -> str:
     try:
         return subprocess.run(
             ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
-            timeout=ASK_SECONDS,
+            timeout=DRIVER_SECONDS,
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):

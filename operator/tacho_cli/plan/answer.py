@@ -89,5 +89,5 @@ def _document(failure: Failure, view: Manifest) -> Manifest:
     """A failure as JSON; ``predicted`` only where memory was looked at."""
     details = {"details": failure.details} if failure.details else {}
     predicted = {"predicted": view["predicted"]} if "predicted" in view else {}
-    told = {**failure_document(failure), **details}
-    return {"failure": told, **predicted, "alternatives": view.get("alternatives", [])}
+    reported = {**failure_document(failure), **details}
+    return {"failure": reported, **predicted, "alternatives": view.get("alternatives", [])}

@@ -47,12 +47,12 @@ def override_gpu(raw: Manifest, gpu: str) -> Manifest:
     spec = raw.get("spec")
     if not isinstance(spec, dict):
         return raw  # validation says so, and better
-    asked = {**(spec.get("gpu") or {}), "products": [product]}
+    requested = {**(spec.get("gpu") or {}), "products": [product]}
     if number:
-        asked["count"] = int(number)
-    elif asked.get("count") == 0:
-        del asked["count"]
-    return {**raw, "spec": {**spec, "gpu": asked}}
+        requested["count"] = int(number)
+    elif requested.get("count") == 0:
+        del requested["count"]
+    return {**raw, "spec": {**spec, "gpu": requested}}
 
 
 def choose(spec: LLMDeploymentSpec, *, gpu: str, nodes_file: str, target: KubectlTarget | None) -> Hardware:
@@ -107,7 +107,7 @@ FILE_LIMIT_BYTES = 256 * 1024 * 1024
 
 def saved_nodes(file: str) -> tuple[NodeFacts, ...]:
     """The nodes in the output of ``kubectl get nodes -o json`` (or yaml). Raises CommandError."""
-    wanted = f"{file}: save them with: kubectl get nodes -o json > {file}"
+    expected = f"{file}: save them with: kubectl get nodes -o json > {file}"
     try:
         if Path(file).stat().st_size > FILE_LIMIT_BYTES:
             raise CommandError(
@@ -115,30 +115,30 @@ def saved_nodes(file: str) -> tuple[NodeFacts, ...]:
             )
         text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}", wanted) from None
+        raise CommandError(f"{file}: {error.strerror}", expected) from None
     except UnicodeDecodeError:
-        raise CommandError(f"{file}: not text", wanted) from None
+        raise CommandError(f"{file}: not text", expected) from None
     try:
         document = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise CommandError(f"{file}: neither JSON nor YAML: {error}", wanted) from None
+        raise CommandError(f"{file}: neither JSON nor YAML: {error}", expected) from None
     return _nodes(document, file)
 
 
 def _nodes(document: Any, where: str) -> tuple[NodeFacts, ...]:
-    wanted = "a list of nodes is expected, as kubectl get nodes -o json prints it"
+    expected = "a list of nodes is expected, as kubectl get nodes -o json prints it"
     if not isinstance(document, dict):
-        raise CommandError(f"{where}: {wanted}")
+        raise CommandError(f"{where}: {expected}")
     items = [document] if document.get("kind") == "Node" else document.get("items")
     if not isinstance(items, list):
-        raise CommandError(f"{where}: {wanted}")
+        raise CommandError(f"{where}: {expected}")
     kinds = {str(item.get("kind", "Node")) if isinstance(item, dict) else "?" for item in items}
     if kinds - {"Node"}:
-        raise CommandError(f"{where}: holds {', '.join(sorted(kinds - {'Node'}))}; {wanted}")
+        raise CommandError(f"{where}: holds {', '.join(sorted(kinds - {'Node'}))}; {expected}")
     try:
         return tuple(node_facts(item) for item in items)
     except (AttributeError, KeyError, TypeError) as error:
-        raise CommandError(f"{where}: a node in it is malformed ({error!r}); {wanted}") from None
+        raise CommandError(f"{where}: a node in it is malformed ({error!r}); {expected}") from None
 
 
 def read_nodes(target: KubectlTarget) -> tuple[tuple[NodeFacts, ...] | None, str]:

@@ -12,7 +12,7 @@ import httpx
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_engines.registry import engine_profiles
 
-ASKING_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 API = "/v1"
 
 
@@ -77,7 +77,7 @@ def _models(base: str, api_key: str) -> list[dict[str, Any]]:
     try:
         # The authorities that the probe will believe, too.
         trust = ssl.create_default_context()
-        answer = httpx.get(where, headers=headers, timeout=ASKING_SECONDS, trust_env=False, verify=trust)
+        answer = httpx.get(where, headers=headers, timeout=REQUEST_SECONDS, trust_env=False, verify=trust)
         answer.raise_for_status()
         return [item for item in answer.json()["data"] if item["id"]]
     except httpx.HTTPStatusError as error:

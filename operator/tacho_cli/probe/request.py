@@ -59,7 +59,7 @@ def unanswered(resource: Manifest, live: Manifest, request: str, before: Measure
 
 def ended(resource: Manifest, live: Manifest, request: str, before: MeasurementKeys) -> ReprobeOutcome | None:
     """The result of the request; None while it is in progress."""
-    given_up = _document(_kept(live, names.ASKED_ANNOTATION))
+    given_up = _document(_kept(live, names.MEASURE_REQUESTED_ANNOTATION))
     if given_up.get("request") == request and given_up.get("message"):
         return ReprobeOutcome(why=str(given_up["message"]))
     note = _outcome(live, request)
@@ -76,7 +76,7 @@ def ended(resource: Manifest, live: Manifest, request: str, before: MeasurementK
 
 def stage(resource: Manifest, pods: list[Manifest], live: Manifest | None, request: str) -> str:
     """The present state of the request, in a few words. ``pods``: probe pods."""
-    accepted = _document(_kept(live, names.ASKED_ANNOTATION)) if live else {}
+    accepted = _document(_kept(live, names.MEASURE_REQUESTED_ANNOTATION)) if live else {}
     if accepted.get("request") == request and accepted.get("pod"):
         return f"{accepted['pod']} receives the request within two minutes, leaves the Service and measures"
     for pod in pods:

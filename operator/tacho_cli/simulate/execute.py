@@ -13,7 +13,7 @@ from tacho_cli.simulate.measurements import measured
 from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_cli.simulate.show import show
 from tacho_cli.simulate.subject import PerformanceModels, Subject, SubjectOptions, subject
-from tacho_cli.simulate.variants import Variant, asks_quantization, did_you_mean, variants
+from tacho_cli.simulate.variants import Variant, did_you_mean, variants, varies_quantization
 from tacho_contract.units import counted
 from tacho_simulate.policies import POLICIES, PolicyError, policy_of
 from tacho_simulate.policy import Factory, Setting
@@ -50,9 +50,9 @@ class SimulationOptions:
 
 def execute(order: SimulationOptions) -> int:
     """Runs the simulations and prints the report; returns the exit code."""
-    asked_faults = faults(order.faults)
+    requested_faults = faults(order.faults)
     named = (order.files, order.measurements)
-    found = measured(*named, order.given.name) if asks_quantization(order.what_if) else ()
+    found = measured(*named, order.given.name) if varies_quantization(order.what_if) else ()
     varied = variants(order.given, *named, order.what_if, found)
     named_policies = [name.strip() for text in order.policies for name in text.split(",")]
     names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
@@ -60,31 +60,31 @@ def execute(order: SimulationOptions) -> int:
     models: PerformanceModels = {}
     training = _trace(order.tune) if order.tune else None
     within(order.faults, trace)
-    asked = [(variant, subject(variant.given, models)) for variant in varied]
+    subjects = [(variant, subject(variant.given, models)) for variant in varied]
     planned = [
         (variant, about, own)
-        for variant, about in asked
+        for variant, about in subjects
         for own in {own.name: own for own in _planned_runs(names, about, training, order.seed)}.values()
     ]
     if len(planned) > MAX_RUNS:
         raise CommandError(f"the options make {len(planned)} runs; the limit is {MAX_RUNS}")
     alone = len({own.name for _, _, own in planned}) == 1
-    remarks = dict.fromkeys(remark for _, about in asked for remark in about.remarks)
+    remarks = dict.fromkeys(remark for _, about in subjects for remark in about.remarks)
     for remark in remarks:
         say(remark)
     runs = []
     for variant, about, own in planned:
         name = ", ".join(part for part in ("" if alone and variant.name else own.name, variant.name) if part)
         say(f"{name}: {counted(len(trace), 'request')}")
-        wrong = dataclasses.replace(asked_faults, cold_start_seconds=about.starts_seconds)
+        wrong = dataclasses.replace(requested_faults, cold_start_seconds=about.starts_seconds)
         result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=wrong)
         result = dataclasses.replace(result, policy=own.name)
         runs.append(_run(name, variant, about, result, order.faults))
         for remark in missed(result):
-            said = f"{name}: {remark}"
-            say(said)
-            remarks[said] = None
-    currencies = {about.currency for _, about in asked if about.price_per_gpu_hour is not None}
+            line = f"{name}: {remark}"
+            say(line)
+            remarks[line] = None
+    currencies = {about.currency for _, about in subjects if about.price_per_gpu_hour is not None}
     if len(currencies) > 1:
         raise CommandError(f"prices in {' and '.join(sorted(currencies))} cannot be compared")
     report = SimulationReport(

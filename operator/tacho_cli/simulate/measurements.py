@@ -96,5 +96,5 @@ def read_entry(file: str) -> MeasurementEntry:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the document"
-        said = f"{file}: not an entry of status.measurements: {where}: {problem['msg']}"
-        raise CommandError(said) from None
+        message = f"{file}: not an entry of status.measurements: {where}: {problem['msg']}"
+        raise CommandError(message) from None

@@ -31,7 +31,7 @@ class Variant:
         return ", ".join(f"{key}={value}" for key, value in self.values)
 
 
-def asks_quantization(what_if: Iterable[str]) -> bool:
+def varies_quantization(what_if: Iterable[str]) -> bool:
     return any(text.partition("=")[0] == QUANTIZATION for text in what_if)
 
 
@@ -45,7 +45,7 @@ def variants(
     """All combinations; the first setting varies slowest. ``measured``: measurements to select quantizations
     from; their files are then not varied themselves. Raises CommandError."""
     dimensions: list[Dimension] = []
-    chosen = asks_quantization(what_if)
+    chosen = varies_quantization(what_if)
     if not chosen or measurements:
         dimensions += _files("resource", "file", files)
     if not chosen:
@@ -112,19 +112,19 @@ def _quantizations(
     for item in measured:
         known.setdefault(item.quantization, []).append(item)
     silent = [item.place for item in known.pop("", ())]
-    told = ", ".join(f"{name} ({places[0].place})" for name, places in known.items()) or "none"
+    listed = ", ".join(f"{name} ({places[0].place})" for name, places in known.items()) or "none"
     without = f"; without quantization: {', '.join(silent)}" if silent else ""
     for value in list(known) or values if values == [ALL] else values:
         places = known.get(value, [])
-        said = f"--what-if {QUANTIZATION}={value}: "
+        prefix = f"--what-if {QUANTIZATION}={value}: "
         if not places:
             raise CommandError(
-                f"{said}no file has a current measurement{did_you_mean(value, known)}",
-                f"  -> measured: {told}{without}; add files with -f FILE or --measurement FILE",
+                f"{prefix}no file has a current measurement{did_you_mean(value, known)}",
+                f"  -> measured: {listed}{without}; add files with -f FILE or --measurement FILE",
             )
         if len(places) > 1:
             raise CommandError(
-                f"{said}measured in {' and in '.join(item.place for item in places)}",
+                f"{prefix}measured in {' and in '.join(item.place for item in places)}",
                 "  -> give one of these files, or compare the files without quantization=",
             )
         (place,) = places
@@ -146,8 +146,8 @@ def _milliseconds(key: str, value: str) -> int:
     try:
         level = live_config("", bound, "").slo
     except CommandError as error:
-        said = str(error).removeprefix(f"--slo {bound}: ")
-        raise CommandError(f"--what-if {key}={value}: {said}") from None
+        text = str(error).removeprefix(f"--slo {bound}: ")
+        raise CommandError(f"--what-if {key}={value}: {text}") from None
     return level.ttft_milliseconds or level.tpot_milliseconds
 
 

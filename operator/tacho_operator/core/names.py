@@ -48,7 +48,7 @@ MEASURE_AGAIN_ANNOTATION = f"{GROUP}/measure-again"
 that begins with ``disrupt``, in a serving pod."""
 ANSWERED_ANNOTATION = f"{GROUP}/measured-again"
 """On the live ConfigMap: the last completed value of the measure-again annotation."""
-ASKED_ANNOTATION = f"{GROUP}/measure-asked"
+MEASURE_REQUESTED_ANNOTATION = f"{GROUP}/measure-asked"
 """On the live ConfigMap: the serving pod that received the measure-again request, when, and why it failed
 (JSON)."""
 SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"

@@ -48,7 +48,7 @@ def decide(
 ) -> ReconcileDecision:
     """Everything to do for one resource now. Pure: the same arguments give the same decision.
 
-    ``planned``: the plan that the decision without it ``asks`` for; None: it has not been made.
+    ``planned``: the plan that the decision without it needs; None: it has not been made.
     """
     if observed.resource.metadata.deletion_timestamp:
         why = "It is being deleted: garbage collection deletes the children."
@@ -72,7 +72,7 @@ def decide(
         cut_requests=reconcile_plan.cut.requests,
         gpu_fault_nodes=len(reconcile_plan.markers.faulty),
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
-        asks=reconcile_plan.planning.asks,
+        pending_plan=reconcile_plan.planning.pending_plan,
         awaits_probe_turn=reconcile_plan.measuring.remeasure.queued,
         now=now,
         reason=_reason(reconcile_plan),
@@ -162,7 +162,7 @@ def _reason(reconcile_plan: ReconcilePlan) -> str:
     """The reason of the decision, for the log."""
     planning = reconcile_plan.planning
     parts = [planning.inspection.reason] if planning.inspection and planning.inspection.facts is None else []
-    if planning.asks:
+    if planning.pending_plan:
         parts.append(PLAN_PENDING)
     if planning.problem:
         parts.append(f"{planning.problem.reason}: {planning.problem.message}")

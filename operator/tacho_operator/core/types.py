@@ -254,7 +254,7 @@ class ReconcileDecision:
     gpu_fault_nodes: int = 0
     """Nodes on which a GPU fault ended an engine lately."""
     requeue_after_seconds: float | None = None
-    asks: PlanInputs | None = None
+    pending_plan: PlanInputs | None = None
     """The plan that the decision lacks. It counts until a decision is made with that plan."""
     awaits_probe_turn: bool = False
     """A probe pod is due and may not start yet."""

@@ -42,7 +42,7 @@ def contains(live: Any, desired: Any, path: Path = ()) -> bool:
         return (
             isinstance(live, list)
             and len(live) == len(desired)
-            and all(contains(have, want, path) for have, want in zip(live, desired, strict=True))
+            and all(contains(found, expected, path) for found, expected in zip(live, desired, strict=True))
         )
     if live == desired or (live is None and (desired == "" or desired is False)):
         return True

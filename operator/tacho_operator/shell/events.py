@@ -32,10 +32,10 @@ async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent]
 
     Several events of one reason at once have an object each.
     """
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for event in events:
-        manifest = _manifest(raw, event, now, ordinal=told[event.reason])
-        told[event.reason] += 1
+        manifest = _manifest(raw, event, now, ordinal=counts[event.reason])
+        counts[event.reason] += 1
         try:
             await _post(kube, manifest)
         except ApiError as error:

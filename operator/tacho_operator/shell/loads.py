@@ -281,7 +281,7 @@ class Loads:
         absent."""
         leaving = threading.Event()
 
-        def ask() -> dict[str, Load | None]:
+        def read() -> dict[str, Load | None]:
             bodies = read_many(
                 addresses,
                 self._port,
@@ -297,7 +297,7 @@ class Loads:
             return {address: self._load_of(address, body) for address, body in bodies.items()}
 
         try:
-            return await asyncio.to_thread(ask)
+            return await asyncio.to_thread(read)
         finally:
             leaving.set()  # a thread cannot be cancelled
 

@@ -145,7 +145,7 @@ class Plans:
         """Each resource's last failure, with the hash of its subject."""
         self._deadlines: dict[Key, int] = {}
         """How many deadlines of each resource's plans have passed in a row."""
-        self._asked: dict[Key, _Question] = {}
+        self._questions: dict[Key, _Question] = {}
         self._lines: PriorityLines[Key] = PriorityLines()
         self._making: tuple[Key, str] | None = None
         self._changed = asyncio.Event()
@@ -159,11 +159,11 @@ class Plans:
         question = _Question(subject, inputs_hash(inputs, subject), inputs)
         found = self._made.get(question.hash)
         if found is None:
-            self._ask(key, question)
+            self._enqueue(key, question)
             failed_subject, failure = self._failed.get(key, ("", None))
             return failure if failed_subject == subject else None
         self._made.move_to_end(question.hash)
-        self._asked.pop(key, None)
+        self._questions.pop(key, None)
         self._failed.pop(key, None)
         if isinstance(found, PlanFailure):
             self._failed[key] = (subject, found)
@@ -171,15 +171,15 @@ class Plans:
 
     def forget(self, key: Key) -> None:
         """The resource was deleted."""
-        self._asked.pop(key, None)
+        self._questions.pop(key, None)
         self._failed.pop(key, None)
         self._deadlines.pop(key, None)
 
-    def _ask(self, key: Key, question: _Question) -> None:
+    def _enqueue(self, key: Key, question: _Question) -> None:
         """Puts the question in line; a resource has one, the latest."""
         if self._making == (key, question.hash):
             return
-        self._asked[key] = question
+        self._questions[key] = question
         self._lines.add(key, key.namespace, Priority.WAITS)
         self._changed.set()
 
@@ -190,7 +190,7 @@ class Plans:
                 key = self._lines.take()
                 if key is None:
                     await self._wait()
-                elif (question := self._asked.pop(key, None)) is not None:
+                elif (question := self._questions.pop(key, None)) is not None:
                     await self._make(key, question)
         finally:
             await self._process.stop()
@@ -217,7 +217,7 @@ class Plans:
                 logger.warning("plans wait %.0f s: their process does not start: %s", RETRY_SECONDS, error)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._making = None
-                self._ask(key, self._asked.get(key, question))
+                self._enqueue(key, self._questions.get(key, question))
                 return
             finally:
                 self._making = None

@@ -255,7 +255,7 @@ class Reconciler:
         now, began = self._clock(), time.perf_counter()
         try:
             decision = decide(observed, self._config, now)
-            planned = self._plans.answer(key, decision.asks) if decision.asks else None
+            planned = self._plans.answer(key, decision.pending_plan) if decision.pending_plan else None
             return decision if planned is None else decide(observed, self._config, now, planned)
         finally:
             seconds = time.perf_counter() - began
@@ -283,10 +283,10 @@ class Reconciler:
     async def _report_unread(self, key: Key, undecided: UndecidedResource) -> None:
         """The event of a resource of which only metadata could be read, once for each version of it."""
         raw, problem = undecided.found.raw, undecided.problem
-        told = f"{raw['metadata']['resourceVersion']}: {problem.message}"
-        if self._logged_reasons.get(key) == told:
+        line = f"{raw['metadata']['resourceVersion']}: {problem.message}"
+        if self._logged_reasons.get(key) == line:
             return
-        self._logged_reasons[key] = told
+        self._logged_reasons[key] = line
         logger.error("%s/%s: %s", *key, undecided)
         event = ResourceEvent(type="Warning", reason=problem.reason, message=problem.message)
         await post_events(self._kube, raw, [event], self._clock())

@@ -100,7 +100,7 @@ class Reports:
         """By namespace, for pods that answered and for silent ones, while one of them is asked."""
         self._counted = counted
         self._known: dict[Key, dict[str, KnownReport]] = {}
-        self._asking: dict[str, asyncio.Task[bool]] = {}
+        self._requests: dict[str, asyncio.Task[bool]] = {}
 
     async def collect(self, key: Key, pods: Iterable[Manifest], live: str) -> dict[str, Report]:
         """Reports by pod uid; ``live``: the text of their live configuration.
@@ -127,11 +127,11 @@ class Reports:
             ):
                 self._counted("held")
                 continue
-            if uid not in self._asking:
-                task = asyncio.create_task(self._ask(key, view))
-                self._asking[uid] = task
+            if uid not in self._requests:
+                task = asyncio.create_task(self._request(key, view))
+                self._requests[uid] = task
                 task.add_done_callback(functools.partial(self._answered, uid))
-            tasks.append(self._asking[uid])
+            tasks.append(self._requests[uid])
         if tasks:
             _, slow = await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
             for task in slow:
@@ -141,7 +141,7 @@ class Reports:
         return {uid: item.report for uid, item in known.items()}
 
     def _answered(self, uid: str, _: object) -> None:
-        self._asking.pop(uid, None)
+        self._requests.pop(uid, None)
 
     def _came_late(self, key: Key, done: asyncio.Task[bool]) -> None:
         if not done.cancelled() and done.result():
@@ -151,7 +151,7 @@ class Reports:
         """The resource was deleted."""
         self._known.pop(key, None)
 
-    async def _ask(self, key: Key, pod: PodView) -> bool:
+    async def _request(self, key: Key, pod: PodView) -> bool:
         """Whether it answered."""
         leaving = threading.Event()
         is_silent = pod.uid in self._silent

@@ -71,15 +71,15 @@ class ChunkedPrefill(Replica):
         """One step that includes chunks of prompts. False: it does not end by ``until``."""
         model, prompts = self._model, self._prompts
         answered = len(self._running) - len(prompts)
-        budget = room = max(1, (model.step_tokens or 1) - answered)
+        budget = left = max(1, (model.step_tokens or 1) - answered)
         whole = 0
         for item in prompts:
-            if item[1] > room:
+            if item[1] > left:
                 break
-            room -= item[1]
+            left -= item[1]
             whole += 1
-        part = room if whole < len(prompts) else 0
-        seconds = (budget - room + part) / model.prefill_tokens_per_second
+        part = left if whole < len(prompts) else 0
+        seconds = (budget - left + part) / model.prefill_tokens_per_second
         if answered:
             seconds += self._step_seconds[answered]
         end = self.now + seconds

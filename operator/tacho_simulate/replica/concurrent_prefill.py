@@ -59,10 +59,10 @@ class ConcurrentPrefill(Replica):
         time."""
         step = self._step_seconds[len(self._running)]
         steps = self._ends[0][0] - self._steps
-        room = self._kv_free_tokens / answered
-        limited = room < steps
+        free = self._kv_free_tokens / answered
+        limited = free < steps
         if limited:
-            steps = room
+            steps = free
         end = self.now + steps * step
         if end > when:
             steps = min(steps, (when - self.now) / step)

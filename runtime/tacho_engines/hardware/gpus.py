@@ -52,11 +52,11 @@ def is_slice(gpu: Device) -> bool:
 
 def rows_for(name: str) -> tuple[GpuProduct, ...]:
     """The products ``name`` stands for: a label (exactly one), or a short name (perhaps several)."""
-    wanted = normalise(base_label(name))
-    exact = tuple(r for r in GPUS if normalise(r.label) == wanted)
+    normalised = normalise(base_label(name))
+    exact = tuple(r for r in GPUS if normalise(r.label) == normalised)
     if exact:
         return exact
-    bare = wanted.removeprefix("NVIDIA-").removeprefix("GEFORCE-").removeprefix("TESLA-")
+    bare = normalised.removeprefix("NVIDIA-").removeprefix("GEFORCE-").removeprefix("TESLA-")
     squeezed = bare.replace("-", "")
     return tuple(r for r in GPUS if any(squeezed == s.upper().replace("-", "") for s in r.short))
 

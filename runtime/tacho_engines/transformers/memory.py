@@ -109,15 +109,15 @@ def batch_bytes(
     (PagedAttentionMemoryHandler) and input_outputs.py.
     """
     prefill = max(switch(options, "prefill-tokens", PREFILL_TOKENS), context.concurrency)
-    room = cells(options, context) + prefill
-    read = room if used_tokens is None else min(room, used_tokens + prefill)
+    cache_tokens = cells(options, context) + prefill
+    read = cache_tokens if used_tokens is None else min(cache_tokens, used_tokens + prefill)
     groups = kv.layer_groups(architecture)
     masks = len({group.kind for group in groups}) or 1
     heads, dim = architecture.attention_heads, architecture.head_dim
     stored = max((group.key_value_heads for group in groups), default=0)
     row = HIDDEN_COPIES * architecture.hidden_size + 3 * architecture.intermediate_size
     return (
-        2 * masks * prefill * room
+        2 * masks * prefill * cache_tokens
         + 2 * read * 2 * (heads + stored) * dim
         + 2 * prefill * row
         + LOGIT_BYTES * architecture.vocabulary * context.concurrency

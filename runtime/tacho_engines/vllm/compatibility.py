@@ -184,15 +184,15 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
         return None
     settings, gpu = planned_settings(placement, SMALLEST), placement.device
     total = gpu.memory_bytes or 0
-    beside = outside_budget(placement, settings)
+    outside = outside_budget(placement, settings)
     if settings.utilization_given:
-        beside -= before_bytes(settings.rules, settings.tensor * settings.pipeline)
+        outside -= before_bytes(settings.rules, settings.tensor * settings.pipeline)
     budget = int(settings.utilization * total)
-    if settings.cache.fixed_bytes is None and budget > total - beside:
+    if settings.cache.fixed_bytes is None and budget > total - outside:
         return refused(
             FailureClass.INVALID_CONFIG,
             f"--gpu-memory-utilization asks for {gib(budget)} of the {gib(total)} of {gpu.product}, and "
-            f"{gib(beside)} are needed beside it; {max(0, total - beside) / total - 0.005:.2f} leaves room",
+            f"{gib(outside)} are needed beside it; {max(0, total - outside) / total - 0.005:.2f} leaves room",
         )
     limit = placement.options.memory_limit_bytes
     kept = (offloaded_bytes(placement, settings) + settings.swap_bytes) * max(1, placement.count)

@@ -173,16 +173,16 @@ def sequence_switches(
     """
     bounded = any(group.state_bytes for group in placement.architecture.layer_groups)
     tokens, sequences, _ = _batch(arguments, rules, placement.device, context.max_model_len)
-    wanted = max(context.concurrency, BOUNDED_SEQUENCES) if bounded else context.concurrency
+    needed = max(context.concurrency, BOUNDED_SEQUENCES) if bounded else context.concurrency
     batch_given = "max-num-batched-tokens" in arguments
     if (
         "max-num-seqs" in arguments
-        or (wanted <= sequences and not bounded)
-        or (batch_given and tokens < wanted)
+        or (needed <= sequences and not bounded)
+        or (batch_given and tokens < needed)
     ):
         return {}
-    found = {"max-num-seqs": str(wanted)}
-    return found if tokens >= wanted else {**found, "max-num-batched-tokens": str(wanted)}
+    found = {"max-num-seqs": str(needed)}
+    return found if tokens >= needed else {**found, "max-num-batched-tokens": str(needed)}
 
 
 def planned_settings(placement: Placement, context: Context) -> VllmSettings:
@@ -198,10 +198,10 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
     if found.utilization_given:
         return found
     gpu = placement.device
-    beside = outside_budget(placement, found)
-    room = 1.0 / gpu.sharers - beside / max(1, gpu.memory_bytes or 0)
-    part = int(min(room, found.utilization) * 100) / 100
-    if part <= 0 or (gpu.sharers == 1 and room >= found.utilization):
+    outside = outside_budget(placement, found)
+    share = 1.0 / gpu.sharers - outside / max(1, gpu.memory_bytes or 0)
+    part = int(min(share, found.utilization) * 100) / 100
+    if part <= 0 or (gpu.sharers == 1 and share >= found.utilization):
         return found
     return replace(found, utilization=part, added={**added, "gpu-memory-utilization": f"{part:.2f}"})
 

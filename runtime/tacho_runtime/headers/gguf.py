@@ -85,8 +85,8 @@ class _Cursor:
         if end > HEADER_LIMIT_BYTES:
             raise invalid(f"the GGUF header is longer than {file_size(HEADER_LIMIT_BYTES)}; no real one is.")
         have = len(self.buffer)
-        wanted = min(self._size, HEADER_LIMIT_BYTES, max(end, FIRST_PIECE_BYTES, 2 * have))
-        self.buffer += self._read(have, wanted - have)
+        until = min(self._size, HEADER_LIMIT_BYTES, max(end, FIRST_PIECE_BYTES, 2 * have))
+        self.buffer += self._read(have, until - have)
         if len(self.buffer) < end:
             raise invalid("the file ended inside its GGUF header: it is cut short.")
 

@@ -44,9 +44,9 @@ def find_facts(
     entries = source.files()
     if not entries:
         raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
-    wanted = loadable_files(config.engine) if config.parse else ALL_FILES
-    index = None if config.files or SAFETENSORS not in wanted.formats else _index(source, entries)
-    selection = select(entries, config.files, wanted, index)
+    loadable = loadable_files(config.engine) if config.parse else ALL_FILES
+    index = None if config.files or SAFETENSORS not in loadable.formats else _index(source, entries)
+    selection = select(entries, config.files, loadable, index)
     if len(selection.weights) > SHARD_LIMIT:
         raise invalid(f"The model has {len(selection.weights)} shards; more than {SHARD_LIMIT} are not read.")
     base = ModelFacts(
@@ -115,8 +115,8 @@ def _parsed(
             facts, unknown=(*facts.unknown, "sizes of single weights (pickle files are never opened)")
         )
     if selection.format == CT2:
-        said = "architecture and sizes of single weights (CTranslate2 files do not contain them)"
-        return replace(base, unknown=(said,))
+        unknown = "architecture and sizes of single weights (CTranslate2 files do not contain them)"
+        return replace(base, unknown=(unknown,))
     return base
 
 

@@ -102,8 +102,8 @@ def _preferred(entries: Files, desired: LoadableFiles, index: frozenset[str] | N
         if not files:
             raise _absent(desired, entries)
         return Selection(UNPARSED, files, _globs(files, entries), ())
-    for wanted_format in desired.formats:
-        if (selection := _of_format(wanted_format, entries, index)) is not None:
+    for desired_format in desired.formats:
+        if (selection := _of_format(desired_format, entries, index)) is not None:
             return selection
     raise _absent(desired, entries)
 

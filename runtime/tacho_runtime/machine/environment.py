@@ -70,10 +70,10 @@ def usable_cpus(environment: Mapping[str, str], cgroup: Path = Path("/sys/fs/cgr
     """CPUs to start threads for: the container's limit, else what it was promised (its request), else those
     of its affinity. More than were promised are there only while no neighbour wants them."""
     available = len(os.sched_getaffinity(0))
-    said = environment.get(ENV_CPU_REQUEST, "")
-    if cgroup_cpus(cgroup) is not None or not said.isdigit() or int(said) == 0:
+    requested = environment.get(ENV_CPU_REQUEST, "")
+    if cgroup_cpus(cgroup) is not None or not requested.isdigit() or int(requested) == 0:
         return cpu_count(cgroup)
-    return min(available, math.ceil(int(said) / 1000))
+    return min(available, math.ceil(int(requested) / 1000))
 
 
 def thread_variables(

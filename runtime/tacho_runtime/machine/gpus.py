@@ -231,10 +231,10 @@ def visible_gpus(gpus: Gpus, environment: Mapping[str, str]) -> Gpus:
 
     CUDA numbers what the container may open. NVML lists whole GPUs, so a slice that is named leaves them all.
     """
-    asked = environment.get("CUDA_VISIBLE_DEVICES", "").strip()
-    if not asked:
+    selected = environment.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if not selected:
         return gpus
-    named = [item.strip() for item in asked.split(",")]
+    named = [item.strip() for item in selected.split(",")]
     if any(name.startswith("MIG-") for name in named):
         return gpus
     found = [

@@ -73,21 +73,21 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
     low, high = bracket(findings.tried())
     if low is None:
         return (rated.get(1), "NeverMet") if 1 in findings.results else (None, "")
-    told = [rated[level] for level in sorted(rated) if level <= low.concurrency]
-    if not told:
+    with_rate = [rated[level] for level in sorted(rated) if level <= low.concurrency]
+    if not with_rate:
         return None, ""
-    rated_to = told[-1].point.concurrency
+    rated_to = with_rate[-1].point.concurrency
     close = high is not None and high.concurrency - low.concurrency <= close_to(low.concurrency)
     if close and low.concurrency - rated_to <= close_to(rated_to):
-        return told[-1], "Edge"
+        return with_rate[-1], "Edge"
     if findings.boundary != "Plateau":
-        return told[-1], "Floor"
+        return with_rate[-1], "Floor"
     # Of all that bring as much the fewest streams: further ones only wait.
-    brought = told[-1].point.output_tokens_per_second
+    rate = with_rate[-1].point.output_tokens_per_second
     alike = (
         one
-        for one in told
-        if brought / PLATEAU_GAIN <= one.point.output_tokens_per_second <= PLATEAU_GAIN * brought
+        for one in with_rate
+        if rate / PLATEAU_GAIN <= one.point.output_tokens_per_second <= PLATEAU_GAIN * rate
     )
     return next(alike), "Plateau"
 
@@ -115,8 +115,8 @@ def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:
     if following is not None and short > 0:
         gap = abs(following.point.output_tokens_per_second / rate - 1)
         # Where there are levels in between, another probe would find the knee among these.
-        beside = following.point.concurrency <= max(streams + 1, KNEE_CLOSE * streams)
-        found.append(gap if beside else min(gap, short))
+        adjacent = following.point.concurrency <= max(streams + 1, KNEE_CLOSE * streams)
+        found.append(gap if adjacent else min(gap, short))
     return 100 * max(found)
 
 

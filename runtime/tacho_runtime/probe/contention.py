@@ -79,10 +79,10 @@ def detect_contention(before: MachineSample, after: MachineSample, first: Machin
     # What two threads that meet lose is what both of their CPUs lose together, from the first hundredths on.
     lost = max(other, min(LOST_SHARE, _held(before, after, FEW_SHARE)))
     little = lost >= FEW_SHARE and not flags & {CONTENDED}
-    said = (
+    clause = (
         f"other processes may have taken up to {lost:.0%} of the engine's time, which the intervals include"
     )
-    notes = [note for _, note in found] + [said] * little
+    notes = [note for _, note in found] + [clause] * little
     return Contention(
         flags=tuple(sorted(flags)),
         notes=tuple(dict.fromkeys(notes)),

@@ -56,14 +56,14 @@ def time_outside_engine(
 def engine_ttft_milliseconds(readings: Sequence[CounterReading]) -> float | None:
     """Mean time to the first token between the first and the last of ``readings``, by the engine's own sum
     and count. None: it does not count, or had no first token."""
-    told = [
+    known = [
         (one.counters.ttft_seconds_sum, one.counters.ttft_seconds_count)
         for one in readings
         if one.counters.ttft_seconds_sum is not None and one.counters.ttft_seconds_count is not None
     ]
-    if len(told) < 2 or told[-1][1] <= told[0][1]:
+    if len(known) < 2 or known[-1][1] <= known[0][1]:
         return None
-    return 1000 * (told[-1][0] - told[0][0]) / (told[-1][1] - told[0][1])
+    return 1000 * (known[-1][0] - known[0][0]) / (known[-1][1] - known[0][1])
 
 
 FRONTEND_BOUND = "FrontendBound"
@@ -142,8 +142,8 @@ def check_counters(trace: LoadTrace, *, behind: bool = False) -> CounterCheck:
     company = _company(trace) if trace.started else []
     if min(company, default=0.0) > OTHERS_SHARE:
         most = max(round((1 + share) * trace.concurrency) for share in company)
-        said = f"at {trace.concurrency} streams the engine had {most} requests: another client sends some"
-        return CounterCheck(flags=("OtherTraffic",), notes=(said,))
+        note = f"at {trace.concurrency} streams the engine had {most} requests: another client sends some"
+        return CounterCheck(flags=("OtherTraffic",), notes=(note,))
     alone = len(company) > 1 and max(company) <= OTHERS_SHARE
     if behind and alone:
         return CounterCheck()
@@ -181,20 +181,20 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
     # Both sides cut the window a step apart at either end, and a step brings each stream a token.
     step = 2 * trace.concurrency / max(1.0, made)
     if alone and 1 + OTHERS_SHARE + step < factor <= MAX_BEHIND:
-        said = (
+        note = (
             f"at {trace.concurrency} streams the engine generated {made / seconds:.0f} tokens/s and "
             f"{here:.0f} arrived: its front end or the network lags"
         )
-        return CounterCheck(excess=factor - 1, notes=(said,))
+        return CounterCheck(excess=factor - 1, notes=(note,))
     if factor > 1 + OTHERS_SHARE + step:
-        said = (
+        note = (
             f"at {trace.concurrency} streams the engine generated {made / seconds:.0f} tokens/s, "
             f"{here:.0f} of them for the probe: another client sends requests"
         )
-        return CounterCheck(flags=("OtherTraffic",), notes=(said,))
+        return CounterCheck(flags=("OtherTraffic",), notes=(note,))
     if factor < 1 - AGREEMENT - step:
-        said = f"at {trace.concurrency} streams more tokens arrived than the engine counted: its count holds"
-        return CounterCheck(factor=factor, counted_by="Engine", notes=(said,))
+        note = f"at {trace.concurrency} streams more tokens arrived than the engine counted: its count holds"
+        return CounterCheck(factor=factor, counted_by="Engine", notes=(note,))
     # Where the ends of the window are not worth a step, the engine's count is the finer one.
     if step < FINE:
         return CounterCheck(factor=factor, counted_by="Engine", excess=max(0.0, factor - 1))

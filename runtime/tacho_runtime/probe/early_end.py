@@ -16,8 +16,8 @@ FEWEST_REQUESTS = 8
 FEWEST_INDEPENDENT = 4
 """Streams share an engine's steps: requests at the same time tell little more than one, and half a request's
 time later another. No fewer than so many are counted."""
-TOLD_SHARE = 0.5
-"""Share of an answer's tokens that tells its time per token."""
+TPOT_SHARE = 0.5
+"""Share of an answer's tokens after which its time per token is known."""
 NS_PER_MS = 1e6
 
 
@@ -33,7 +33,7 @@ def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool
     limits by the tolerance interval of a normal distribution, with 95 % confidence.
     """
     ttfts, waits = _first_tokens(cohort)
-    tpots = _tpots(cohort, TOLD_SHARE * output_tokens)
+    tpots = _tpots(cohort, TPOT_SHARE * output_tokens)
     pairs = [(ttfts, slo.ttft_milliseconds), (tpots, slo.tpot_milliseconds)]
     known = max(FEWEST_INDEPENDENT, round(2 * cohort.seconds / _request_seconds(ttfts, tpots, output_tokens)))
     limited = [(values, float(limit)) for values, limit in pairs if limit]

@@ -160,7 +160,7 @@ class EngineUnderTest(Protocol):
     def now_seconds(self) -> float:
         """Seconds of a monotonic clock."""
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+    async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         """Sends one request alone, to its end, with a prompt that was never sent before."""
 
     async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:

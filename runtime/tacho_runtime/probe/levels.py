@@ -187,11 +187,13 @@ def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: 
 def filling_cache(trace: LoadTrace) -> str:
     """That the window shows a KV cache which is still filling up; "": it does not. Once it is full, requests
     wait or are preempted."""
-    told = [one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None]
-    if len(told) < 2 or told[-1] < FULL_CACHE or told[-1] - told[0] < FILLING_SHARE:
+    usages = [
+        one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None
+    ]
+    if len(usages) < 2 or usages[-1] < FULL_CACHE or usages[-1] - usages[0] < FILLING_SHARE:
         return ""
     return (
-        f"at {trace.concurrency} streams the KV cache filled from {told[0]:.0%} to {told[-1]:.0%}: that "
+        f"at {trace.concurrency} streams the KV cache filled from {usages[0]:.0%} to {usages[-1]:.0%}: that "
         "level was not steady"
     )
 

@@ -83,16 +83,16 @@ def outcomes(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> OpenLoo
     ttfts = latencies(trace, workload).ttft
     usual = percentile(ttfts, slo.percentile) if ttfts else 0.0
     waits = [(trace.end_ns - due) / 1e6 for due in trace.unanswered_ns]
-    told = [
+    met = [
         _kept(stream, ttft, workload, slo)
         for place, stream in enumerate(trace.streams)
         if (ttft := first_token_milliseconds(trace, place, stream)) is not None
         and trace.start_ns < stream.tokens[0][0] <= trace.end_ns
     ]
-    told += [False for wait in waits if slo.ttft_milliseconds and wait > slo.ttft_milliseconds]
+    met += [False for wait in waits if slo.ttft_milliseconds and wait > slo.ttft_milliseconds]
     return OpenLoopOutcomes(
-        kept=told.count(True),
-        broken=told.count(False) + len(trace.failures),
+        kept=met.count(True),
+        broken=met.count(False) + len(trace.failures),
         undecided=sum(
             usual < wait and not (slo.ttft_milliseconds and wait > slo.ttft_milliseconds) for wait in waits
         ),

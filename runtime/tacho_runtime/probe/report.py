@@ -165,11 +165,11 @@ def _bounding(
     takes is not steady moves nothing."""
     if capacity is None:
         return
-    asked = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
+    has_target = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
     for level, result in sorted(findings.results.items()):
         if level > capacity.point.concurrency:
             yield result
-            if asked and result.broken:
+            if has_target and result.broken:
                 return
 
 
@@ -263,8 +263,8 @@ def _wider(point: CurvePoint, percent: float) -> CurvePoint:
 
 def in_clauses(notes: Iterable[str]) -> str:
     """One text of which ``"; "`` parts the notes, and nothing else: an engine's words may hold it too."""
-    told = (note.replace("; ", ", ") for note in notes if note)
-    return "; ".join(dict.fromkeys(told))
+    clauses = (note.replace("; ", ", ") for note in notes if note)
+    return "; ".join(dict.fromkeys(clauses))
 
 
 def skipped(live: LiveConfig, *, plan_key: str, ended: datetime, message: str) -> Measurement:

@@ -47,12 +47,12 @@ class RequestShape:
 
 def fitting_shape(workload: Workload, max_model_len: int, advice: Advice = IN_SPEC) -> RequestShape:
     """The workload, scaled down in proportion where it does not fit the context."""
-    room = max_model_len - MARGIN_TOKENS
+    limit = max_model_len - MARGIN_TOKENS
     desired = workload.input_tokens + workload.output_tokens
-    if max_model_len <= 0 or desired <= room:
+    if max_model_len <= 0 or desired <= limit:
         return RequestShape(workload=workload)
-    output_tokens = max(2, workload.output_tokens * room // desired)
-    fitted = Workload(input_tokens=max(1, room - output_tokens), output_tokens=output_tokens)
+    output_tokens = max(2, workload.output_tokens * limit // desired)
+    fitted = Workload(input_tokens=max(1, limit - output_tokens), output_tokens=output_tokens)
     note = (
         f"the workload of {workload.input_tokens}+{workload.output_tokens} tokens is longer than the context "
         f"of {max_model_len}: measured with {fitted.input_tokens}+{fitted.output_tokens} ({advice.fit})"
@@ -82,8 +82,8 @@ def affordable_shape(
     """``shape`` with the number of output tokens that one request can generate in its share of the time
     left."""
     desired = shape.workload.output_tokens
-    room_seconds = LEVEL_SHARE_OF_ONE_REQUEST * left_seconds - ttft_seconds
-    affordable = int(room_seconds / tpot_seconds) if tpot_seconds > 0 else desired
+    available_seconds = LEVEL_SHARE_OF_ONE_REQUEST * left_seconds - ttft_seconds
+    affordable = int(available_seconds / tpot_seconds) if tpot_seconds > 0 else desired
     output_tokens = min(desired, max(affordable, MINIMUM_OUTPUT_TOKENS))
     if output_tokens == desired:
         return shape
@@ -109,11 +109,11 @@ def input_sizes(
 
     Time to first token is taken as proportional to length, which overestimates the short ones.
     """
-    room = max_model_len - MARGIN_TOKENS if max_model_len > 0 else 4 * input_tokens
+    limit = max_model_len - MARGIN_TOKENS if max_model_len > 0 else 4 * input_tokens
     per_token_seconds = ttft_seconds / max(1, input_tokens)
     seconds = 0.15 * left_seconds
     for factor in (4, 2, 1):
-        top = min(factor * input_tokens, room)
+        top = min(factor * input_tokens, limit)
         low = max(16, min(input_tokens, top) // 4)
         if low >= top:
             break
@@ -140,10 +140,10 @@ def level_terms(
     follow = FOLLOW_REQUESTS * request_seconds
     window = max(WINDOW_SECONDS, COHORT_MARGIN * cohort * request_seconds / streams)
     ramp = min(ramp, RAMP_SHARE * left_seconds)
-    room = left_seconds - ramp
-    if room < SHORTEST_WINDOW_SECONDS:
+    available_seconds = left_seconds - ramp
+    if available_seconds < SHORTEST_WINDOW_SECONDS:
         return None
-    window = min(window, max(SHORTEST_WINDOW_SECONDS, room - follow))
+    window = min(window, max(SHORTEST_WINDOW_SECONDS, available_seconds - follow))
     return LevelTerms(
         streams=streams,
         gap_seconds=prompt_seconds,
@@ -151,5 +151,5 @@ def level_terms(
         cohort=cohort,
         window_seconds=window,
         least_seconds=min(window, max(RATE_SECONDS, follow / 4)),
-        follow_seconds=max(0.0, min(follow, room - window)),
+        follow_seconds=max(0.0, min(follow, available_seconds - window)),
     )

@@ -40,15 +40,17 @@ log = logging.getLogger("tacho")
 POLL_SECONDS = 1.0
 
 
-AskLoad = Callable[[], Awaitable[Load]]
-"""Asks the engine for its load."""
+ReadLoad = Callable[[], Awaitable[Load]]
+"""Reads the load of the engine."""
 
 
-async def _requests_left(ask: AskLoad, engine_port: int, limit_seconds: float) -> tuple[int | None, bool]:
+async def _requests_left(
+    read_load: ReadLoad, engine_port: int, limit_seconds: float
+) -> tuple[int | None, bool]:
     """Requests in the engine; for an engine that does not count requests, the number of connections to it,
     which is an upper bound, and True."""
     try:
-        load = await asyncio.wait_for(ask(), max(POLL_SECONDS, limit_seconds))
+        load = await asyncio.wait_for(read_load(), max(POLL_SECONDS, limit_seconds))
     except (asyncio.TimeoutError, TimeoutError):
         return None, False  # the time to stop the engine in is not this answer's to spend
     if load.running is None:
@@ -57,7 +59,7 @@ async def _requests_left(ask: AskLoad, engine_port: int, limit_seconds: float) -
 
 
 async def wait_until_idle(
-    ask: AskLoad,
+    read_load: ReadLoad,
     engine_port: int,
     *,
     seconds: int,
@@ -76,7 +78,8 @@ async def wait_until_idle(
         silent = wedged()
         count, connections = None, False
         if not silent:
-            count, connections = await _requests_left(ask, engine_port, deadline_seconds - time.monotonic())
+            left_seconds = deadline_seconds - time.monotonic()
+            count, connections = await _requests_left(read_load, engine_port, left_seconds)
         left_seconds = deadline_seconds - time.monotonic()
         idle, verdict = drain_step(idle, running=count, wedged=silent, left_seconds=left_seconds)
         say(verdict.reason)

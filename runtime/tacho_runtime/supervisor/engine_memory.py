@@ -153,7 +153,7 @@ SHARED_GPU = "SharedGPU"
 """Flag of a measurement."""
 
 
-ASKING_PART = 0.05
+SAMPLING_SHARE = 0.05
 """Maximum share of time for reading the resident memory of processes from the kernel, which walks their page
 tables: 10 ms for a process of a gigabyte, and a second for one that maps a hundred."""
 
@@ -218,7 +218,7 @@ class MemoryWatch:
         if begun < self._due and not last:
             return None
         found = processes.proportional_bytes(pids)
-        self._due = time.monotonic() + (time.monotonic() - begun) / ASKING_PART
+        self._due = time.monotonic() + (time.monotonic() - begun) / SAMPLING_SHARE
         if found is None and not self._shared_once:
             return processes.resident_bytes(pids)
         self._shared_once = True

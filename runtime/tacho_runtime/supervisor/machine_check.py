@@ -166,9 +166,9 @@ def _whole(product: str) -> str:
 
 
 def _other_products(gpus: tuple[Gpu, ...], planned: PlannedGpus) -> Iterator[Failure]:
-    wanted = _whole(planned.product)
-    others = sorted({gpu.product for gpu in gpus if gpu.product and _whole(gpu.product) != wanted})
-    if wanted and others:
+    planned_name = _whole(planned.product)
+    others = sorted({gpu.product for gpu in gpus if gpu.product and _whole(gpu.product) != planned_name})
+    if planned_name and others:
         yield _unsupported(
             f"the plan is for {planned.product}, but this container has {listed(others)}",
             "name that product in spec.gpu.products, or keep the pod from such nodes (spec.podTemplate)",

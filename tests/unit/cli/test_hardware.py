@@ -76,7 +76,7 @@ def test_only_one_hardware_can_be_meant(tmp_path: Path) -> None:
 
 
 def test_without_options_the_manifest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacho_cli.inputs.this_machine._ask_driver", lambda: "")
+    monkeypatch.setattr("tacho_cli.inputs.this_machine._query_driver", lambda: "")
     here = hardware.choose(spec(), gpu="", nodes_file="", target=None)
     assert here.nodes is not None
     assert here.nodes[0].labels == {}
@@ -189,7 +189,7 @@ def test_a_driver_that_shows_nothing_gives_no_labels(table: str) -> None:
 
 
 def test_this_machine_counts_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacho_cli.inputs.this_machine._ask_driver", lambda: "Tesla T4, 15360, 7.5\n" * 2)
+    monkeypatch.setattr("tacho_cli.inputs.this_machine._query_driver", lambda: "Tesla T4, 15360, 7.5\n" * 2)
     machine = this_machine()
     assert machine.allocatable["nvidia.com/gpu"] == "2"
     assert int(machine.allocatable["memory"]) > 0

@@ -76,7 +76,7 @@ def given_up(world: World) -> str:
     kept = world.objects["ConfigMap", "smol-live"]["metadata"].get("annotations") or {}
     if kept.get(names.ANSWERED_ANNOTATION) != "disrupt-1":
         return ""
-    found: str = json.loads(kept[names.ASKED_ANNOTATION])["message"]
+    found: str = json.loads(kept[names.MEASURE_REQUESTED_ANNOTATION])["message"]
     return found
 
 

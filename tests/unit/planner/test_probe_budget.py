@@ -85,7 +85,7 @@ def test_a_default_is_one_of_three_and_its_reason_says_which_is_the_largest(
 def test_the_formula_counts_as_the_probe_does() -> None:
     assert formula.USABLE_SHARE == 1 - sequence.CLOSING_SHARE
     assert formula.SINGLE_SECONDS == time_plan.SINGLE_STREAM_SECONDS
-    assert formula.LAST_LOOK == arrivals.LAST_LOOK
+    assert formula.CLOSING_REQUESTS == arrivals.CLOSING_REQUESTS
     assert samples_for(95) == 59
     times = request_times(expected(0.04, 0.05), SHAPE, LEVEL)
     assert times is not None

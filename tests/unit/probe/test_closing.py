@@ -31,8 +31,8 @@ class LaterOtherwise(VirtualEngine):
     asked, somebody_elses, first_otherwise = 0, 0.0, FIRST + 1
     way: Callable[[StreamResult], StreamResult] = staticmethod(lambda stream: stream)
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
-        stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
+    async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+        stream = await super().complete(input_tokens, output_tokens, timeout_seconds)
         self.asked += 1
         if self.asked <= self.first_otherwise:
             return stream
@@ -54,7 +54,7 @@ def stalled(stream: StreamResult) -> StreamResult:
 async def looked_at(engine: LaterOtherwise, *, near: bool = True, lost_percent: float = 0.0) -> ProbeFindings:
     """After a clean beginning, in which it may have lost that much to others."""
     findings = ProbeFindings(single_flags=(), single_loss_percent=lost_percent)
-    findings.single = tuple([await engine.ask(512, 200, 60) for _ in range(FIRST)])
+    findings.single = tuple([await engine.complete(512, 200, 60) for _ in range(FIRST)])
     bench = bench_of(engine, findings, seconds=30.0)
     bench.near = near
     await stability.final_check(bench)

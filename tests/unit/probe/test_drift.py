@@ -49,10 +49,10 @@ class Switching(VirtualEngine):
 
     slow_first, depth, seconds = False, 0.02, 20.0
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+    async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         slow = (int(self.now_seconds() / self.seconds) % 2 == 0) == self.slow_first
         times = 1 + self.depth if slow else 1 - self.depth
-        stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
+        stream = await super().complete(input_tokens, output_tokens, timeout_seconds)
         first_ns = stream.tokens[0][0]
         tokens = tuple((first_ns + round(times * (at - first_ns)), count) for at, count in stream.tokens)
         return replace(stream, tokens=tokens)

@@ -95,7 +95,7 @@ async def test_each_request_is_exact_and_never_cached(port: int) -> None:
     assert engine.requests.request_format.dialect.name == "llamacpp"
     assert engine.requests.request_format.vocabulary == 49152
     for size in (17, 17, 40):
-        stream = await engine.ask(size, 24, 60)
+        stream = await engine.complete(size, 24, 60)
         assert stream.prompt_tokens == size
         assert stream.cached_tokens == 0
         assert stream.output_tokens == 24

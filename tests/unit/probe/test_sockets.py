@@ -32,7 +32,7 @@ async def test_a_request_alone_has_exact_lengths_and_counts() -> None:
     with mock_engine(**QUICK, tokens_per_chunk=4) as port:
         engine = await opened(port)
         for size, length in ((17, 24), (40, 1), (40, 9)):
-            stream = await engine.ask(size, length, 10)
+            stream = await engine.complete(size, length, 10)
             assert (stream.prompt_tokens, stream.cached_tokens) == (size, 0)
             assert (stream.output_tokens, stream.exact, stream.finish_reason) == (length, True, "length")
         assert engine.max_model_len == 4096
@@ -75,7 +75,7 @@ async def test_arrivals_that_failed_are_not_told_twice() -> None:
 async def test_text_is_the_way_out() -> None:
     with mock_engine(**QUICK, no_token_prompts=True) as port:
         engine = await opened(port)
-        stream = await engine.ask(50, 4, 10)
+        stream = await engine.complete(50, 4, 10)
     assert stream.prompt_tokens == 50
     assert engine.notes == ()
 

@@ -236,8 +236,8 @@ class Behind(VirtualEngine):
 
     asked, seconds = 0, 0.0
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
-        stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
+    async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+        stream = await super().complete(input_tokens, output_tokens, timeout_seconds)
         self.asked += 1
         self.seconds += (stream.ttft_milliseconds or 0.0) / 1000
         return replace(stream, sent_ns=stream.sent_ns - 40_000_000)
@@ -279,7 +279,7 @@ class Lingering(VirtualEngine):
 async def test_what_was_hung_up_on_a_moment_ago_is_nobody_elses(lasting: bool) -> None:
     engine, findings = Lingering(LAW, Random(1)), ProbeFindings()
     bench = bench_of(engine, findings, seconds=10.0)
-    findings.single = (await engine.ask(512, 200, 60),)
+    findings.single = (await engine.complete(512, 200, 60),)
     engine.left, engine.until = 60.0, engine.now_seconds() + (60.0 if lasting else 2.0)
     if lasting:
         engine.stepped.foreign.come(engine.now_seconds(), 2, 60.0)
@@ -301,7 +301,7 @@ class Backlogged(VirtualEngine):
 
 async def test_what_a_front_end_gets_to_late_is_nobody_elses() -> None:
     engine, findings = Backlogged(LAW, Random(1)), ProbeFindings()
-    findings.single = (await engine.ask(512, 200, 60),)
+    findings.single = (await engine.complete(512, 200, 60),)
     engine.until = engine.now_seconds() + 1.0
     await stability.final_check(bench_of(engine, findings, seconds=20.0))
     assert findings.flags == set()

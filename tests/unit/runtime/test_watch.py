@@ -276,7 +276,7 @@ def test_a_process_that_ends_meanwhile_makes_no_sum_of_another_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers = iter([None, 7, None])
-    monkeypatch.setattr(engine_memory, "ASKING_PART", 1e9)
+    monkeypatch.setattr(engine_memory, "SAMPLING_SHARE", 1e9)
     monkeypatch.setattr(engine_memory.processes, "proportional_bytes", lambda _: next(answers))
     monkeypatch.setattr(engine_memory.processes, "resident_bytes", lambda _: 28)
     seen = engine_memory.MemoryWatch(ObservedMachine(), os.getpid())

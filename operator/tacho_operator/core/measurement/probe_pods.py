@@ -131,11 +131,11 @@ class RemeasureInput:
     def probe(self) -> PodView | None:
         """The probe pod of this revision and workload. A terminating pod counts only where no other exists
         and its node answers."""
-        wanted = (self.active.name, self.live.measure_key)
+        expected = (self.active.name, self.live.measure_key)
         found = [
             pod
             for pod in self.probes
-            if (pod.revision, pod.annotation(names.MEASURE_KEY_ANNOTATION)) == wanted
+            if (pod.revision, pod.annotation(names.MEASURE_KEY_ANNOTATION)) == expected
             and not pod.is_stuck(self.lost)
         ]
         return min(found, key=lambda pod: pod.terminating, default=None)

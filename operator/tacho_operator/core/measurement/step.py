@@ -69,7 +69,7 @@ class MeasurementPlan:
         return {
             names.OUTCOME_ANNOTATION: self.remeasure.note,
             names.ANSWERED_ANNOTATION: self.remeasure.answered,
-            names.ASKED_ANNOTATION: self.reprobe_note,
+            names.MEASURE_REQUESTED_ANNOTATION: self.reprobe_note,
             names.RESUMED_ANNOTATION: write_resumed(self.remeasure.resumed),
             names.SIBLINGS_ANNOTATION: write_neighbours(self.neighbours),
         }
@@ -125,7 +125,7 @@ def plan_measurement(
         remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
         deviating=off,
         neighbours=flagged.seen,
-        reprobe_note=notes.get(names.ASKED_ANNOTATION, ""),
+        reprobe_note=notes.get(names.MEASURE_REQUESTED_ANNOTATION, ""),
     )
     settled = not rollout.candidate and planning.desired_revision == rollout.active
     if active is None or not settled:

@@ -37,7 +37,7 @@ LENGTHS, LENGTHS_SECONDS = 42, 6.0
 FIRST_PROMPTS = 8
 """Of the warm-up, and several at once."""
 SINGLE_SECONDS, SINGLE_REQUESTS = 7.0, 2
-LAST_LOOK = 1.6
+CLOSING_REQUESTS = 1.6
 FEW_STREAMS_REQUESTS = 1.7
 LEVELS_REQUESTS = 2.4
 ARRIVALS_REQUESTS, ARRIVALS_MARGIN, ARRIVALS_LOAD = 2.0, 1.25, 0.85
@@ -70,7 +70,7 @@ def probe_time(times: RequestTimes) -> tuple[float, float, float]:
     """Seconds for one stream, for the levels and for the arrivals, by the module's formula."""
     alone, loaded, streams = times.alone_seconds, times.loaded_seconds, times.streams
     prompts = min(LENGTHS * times.prompt_seconds, LENGTHS_SECONDS) + FIRST_PROMPTS * times.prompt_seconds
-    single = prompts + max(SINGLE_SECONDS, SINGLE_REQUESTS * alone) + LAST_LOOK * alone
+    single = prompts + max(SINGLE_SECONDS, SINGLE_REQUESTS * alone) + CLOSING_REQUESTS * alone
     if not streams:
         return single, 0.0, 0.0
     sent = times.cohort * loaded / streams

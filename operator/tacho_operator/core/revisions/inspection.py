@@ -163,11 +163,11 @@ def _inspect_runtime(
     as configured.
     """
     resource = observed.resource
-    wanted = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])
-    mine = sorted((pod for pod in pods if _is_current(pod, resource, wanted)), key=_attempt)
+    expected = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])
+    mine = sorted((pod for pod in pods if _is_current(pod, resource, expected)), key=_attempt)
     last = mine[-1] if mine else None
     if last is None or (not _has_ended(last) and last.is_stuck(lost_nodes(observed.nodes))):
-        start = _start_runtime(resource, config, wanted, _attempt(last) + 1 if last else 1)
+        start = _start_runtime(resource, config, expected, _attempt(last) + 1 if last else 1)
         why = f"Starts pod {start['metadata']['name']} to read which runtime image {config.tacho_image} has."
         return Inspection(running=True, apply=(start,), delete=references(pods), reason=why)
     earlier = [pod for pod in mine[:-1] if _has_ended(pod)]
@@ -183,7 +183,7 @@ def _inspect_runtime(
     found = problem.from_failure(result(last).failure or _UNEXPLAINED)
     ended = _ended_at(last, now)
     wait = (ended + timedelta(seconds=_backoff_seconds(last, HubWaiters(), ended)) - now).total_seconds()
-    start = _start_runtime(resource, config, wanted, attempt + 1)
+    start = _start_runtime(resource, config, expected, attempt + 1)
     return Inspection(
         problem=found,
         running=True,
@@ -349,10 +349,10 @@ def _insecure_hub(resource: LLMDeployment, config: Config) -> Problem | None:
 
 def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     name = names.inspect_pod_name(resource.metadata.name, request_hash(resource, config), attempt)
-    asked = inspect_config(resource)
-    if isinstance(asked.uri, HubUri):
-        asked = replace(asked, endpoint=hub_endpoint(resource.spec.model, config.hub_endpoint))
-    return inspect_pod(resource, config, asked, name=name, attempt=attempt)
+    requested = inspect_config(resource)
+    if isinstance(requested.uri, HubUri):
+        requested = replace(requested, endpoint=hub_endpoint(resource.spec.model, config.hub_endpoint))
+    return inspect_pod(resource, config, requested, name=name, attempt=attempt)
 
 
 def _start_runtime(resource: LLMDeployment, config: Config, request: str, attempt: int) -> Manifest:

@@ -41,7 +41,7 @@ class Planning:
     """Why planning failed, or why the plan cannot be launched."""
     inspection: Inspection | None = None
     """The inspection of the model; None: no inspection was needed."""
-    asks: PlanInputs | None = None
+    pending_plan: PlanInputs | None = None
     """The plan that is still to be made; None: none is."""
     apply: tuple[Manifest, ...] = ()
 
@@ -105,8 +105,8 @@ def _refit(
         return replace(unchanged, inspection=inspection)
     if planned is None:
         spec = shortened(resource.spec, known.plan, length)
-        asks = plan_inputs(spec, inspection.facts, observed, config)
-        return replace(unchanged, inspection=inspection, asks=asks)
+        pending_plan = plan_inputs(spec, inspection.facts, observed, config)
+        return replace(unchanged, inspection=inspection, pending_plan=pending_plan)
     if isinstance(planned, PlanFailure) or launchable(planned) is not None:
         return unchanged
     planned_tokens = known.plan.max_model_len
@@ -149,8 +149,8 @@ def plan_step(
             return Planning(failure=early, problem=problem.from_failure(early.failure))
         return Planning(inspection=inspection)
     if planned is None:
-        asks = plan_inputs(resource.spec, inspection.facts, observed, config)
-        return Planning(inspection=inspection, asks=asks)
+        pending_plan = plan_inputs(resource.spec, inspection.facts, observed, config)
+        return Planning(inspection=inspection, pending_plan=pending_plan)
     if isinstance(planned, PlanFailure):
         failed = problem.from_failure(planned.failure)
         return Planning(failure=planned, problem=failed, inspection=inspection)

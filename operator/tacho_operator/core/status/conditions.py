@@ -358,7 +358,7 @@ def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | Non
 
 def _inspection_message(snapshot: Snapshot) -> str:
     inspection = snapshot.planning.inspection
-    if snapshot.planning.asks is not None:
+    if snapshot.planning.pending_plan is not None:
         return PLAN_PENDING
     if inspection is None:
         return "The model's files and headers are being read."

@@ -110,7 +110,7 @@ class Snapshot:
     def inspecting(self) -> bool:
         """A pod reads the model's files and headers, or is about to; or the plan is being made."""
         inspection = self.planning.inspection
-        if self.planning.asks is not None:
+        if self.planning.pending_plan is not None:
             return True
         return inspection is not None and inspection.running and inspection.facts is None
 

@@ -90,13 +90,13 @@ class Reflector:
         self._lists = lists
         self._on_reconnect = on_reconnect
         self._version = ""
-        self._alive = time.monotonic()
+        self._last_event = time.monotonic()
         self._failures = 0
         store.lost(self.kind, self.namespace, f"{self.kind}: not listed yet")
 
     def silent_seconds(self) -> float:
         """Since the stream last delivered anything: an event, a bookmark, a list."""
-        return time.monotonic() - self._alive
+        return time.monotonic() - self._last_event
 
     async def run(self) -> None:
         """Runs until cancelled. Raises EtcdRestored: then no object that the process has stored is valid."""
@@ -172,7 +172,7 @@ class Reflector:
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version
         ) as events:
-            self._alive = time.monotonic()
+            self._last_event = time.monotonic()
             wait = SETTLE_SECONDS if self._failures else 0.0
             settled = asyncio.get_running_loop().call_later(wait, self._runs)
             try:
@@ -197,5 +197,5 @@ class Reflector:
         elif what in ("ADDED", "MODIFIED"):
             self._store.put(self.kind, manifest)
         self._version = str(metadata["resourceVersion"])
-        self._alive = time.monotonic()
+        self._last_event = time.monotonic()
         self._store.at(self.kind, self.namespace, self._version)

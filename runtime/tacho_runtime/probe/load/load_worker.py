@@ -153,7 +153,7 @@ class LoadWorker:
         slot = stream.slot
         due_ns, first = slot.due_ns, True
         await _until(due_ns - PREPARED_NS)
-        asked = self._encoded(slot, slot.output_tokens)
+        encoded = self._encoded(slot, slot.output_tokens)
         while len(self._failures) < MAX_FAILURES:
             request = _Request(first, due_ns)
             self._running[request] = None
@@ -163,10 +163,10 @@ class LoadWorker:
             try:
                 request.raw = raw = await open_stream(self._requests.endpoint, TokenStream)
                 await _until(due_ns)
-                raw.send(asked)
+                raw.send(encoded)
                 self._watch.sent(raw.sent_ns, max(due_ns, raw.connected_ns))
                 if self._job.repeated:
-                    asked = self._encoded(slot, self._lengths.draw())
+                    encoded = self._encoded(slot, self._lengths.draw())
                 if first:
                     await raw.wait_started(self._job.request_seconds)
                     stream.begun = True

@@ -176,8 +176,8 @@ class RequestBuilder:
 
     def request(self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool) -> bytes:
         """Bytes of one request as sent over the wire."""
-        asked = self.body(rng, input_tokens, output_tokens, counted=counted)
-        return request_bytes(self.endpoint, "POST", self.request_format.path, asked)
+        body = self.body(rng, input_tokens, output_tokens, counted=counted)
+        return request_bytes(self.endpoint, "POST", self.request_format.path, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

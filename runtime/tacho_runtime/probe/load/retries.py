@@ -47,9 +47,9 @@ class RetryBudget:
         worth = error.broke or error.status in RETRYABLE_STATUSES or (known and error.status == SERVER_ERROR)
         if not worth or tries > len(PAUSES_SECONDS) or len(self.failed) >= MAX_RETRIES:
             return None
-        asked = error.retry_after_seconds or 0.0
-        pause = max(asked, PAUSES_SECONDS[tries - 1])
-        long = asked > MAX_PAUSE_SECONDS or self.waited_seconds + pause > MAX_WAIT_SECONDS
+        requested = error.retry_after_seconds or 0.0
+        pause = max(requested, PAUSES_SECONDS[tries - 1])
+        long = requested > MAX_PAUSE_SECONDS or self.waited_seconds + pause > MAX_WAIT_SECONDS
         return None if long else pause
 
     async def answered(self, send: Callable[[], Awaitable[T]], *, known: bool = True) -> tuple[T, int]:

@@ -111,10 +111,10 @@ class SocketEngine:
         refused: list[str] = []
         for wording in self._wordings:
             self._requests = self._in(wording)
-            room = max(1, min(FIRST_INPUT_TOKENS, self.max_model_len - 2 * FIRST_OUTPUT_TOKENS))
-            size = room if self.max_model_len else FIRST_INPUT_TOKENS
+            input_tokens = max(1, min(FIRST_INPUT_TOKENS, self.max_model_len - 2 * FIRST_OUTPUT_TOKENS))
+            size = input_tokens if self.max_model_len else FIRST_INPUT_TOKENS
             try:
-                stream = await self._ask(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
+                stream = await self._send(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
             except RequestFailed as error:
                 if not error.answered:
                     raise
@@ -139,7 +139,7 @@ class SocketEngine:
         counted: list[tuple[int, int]] = []
         self._requests = replace(builder, text_length=as_they_are)
         for words in CALIBRATION_WORDS:
-            stream = await self.ask(words, 1, timeout_seconds)
+            stream = await self.complete(words, 1, timeout_seconds)
             if stream.prompt_tokens is not None:
                 counted.append((words, stream.prompt_tokens))
         length = requests.calibrate(counted)
@@ -150,11 +150,11 @@ class SocketEngine:
     def now_seconds(self) -> float:
         return time.monotonic()
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+    async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         """Sent again where it failed in a way that may pass."""
-        return await self._ask(input_tokens, output_tokens, timeout_seconds, known=True)
+        return await self._send(input_tokens, output_tokens, timeout_seconds, known=True)
 
-    async def _ask(
+    async def _send(
         self, input_tokens: int, output_tokens: int, timeout_seconds: float, *, known: bool
     ) -> StreamResult:
         stream, failed = await self._tries.answered(

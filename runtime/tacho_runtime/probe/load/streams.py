@@ -205,8 +205,8 @@ def leading_events(opening: bytes) -> tuple[int, bool]:
     for document in _documents(opening):
         choice = _choice(document)
         silent = choice is not None and "role" in _object(choice.get("delta")) and not _has_text(choice)
-        told = choice is not None or document.get("usage") or document.get("error")
-        if not silent and (told or not document):
+        has_content = choice is not None or document.get("usage") or document.get("error")
+        if not silent and (has_content or not document):
             return leading, True
         leading += 1
     return leading, False

@@ -189,9 +189,9 @@ class StreamConnection(asyncio.Protocol):
             raise RequestFailed("the connection ended before an answer", broke=True)
         status = self._head.status
         if status != 200:
-            wanted = wire.retry_after_seconds(b"".join(read for _, read in self.reads))
+            requested = wire.retry_after_seconds(b"".join(read for _, read in self.reads))
             message = f"HTTP {status}: {self.body()[:300].decode(errors='replace').strip()}"
-            raise RequestFailed(message, answered=True, status=status, retry_after_seconds=wanted)
+            raise RequestFailed(message, answered=True, status=status, retry_after_seconds=requested)
 
     async def _until(self, event: asyncio.Event, missing: str, timeout_seconds: float) -> None:
         # Not wait_for: before Python 3.12 it loses a cancellation that meets the event, and a loop that was

@@ -68,8 +68,8 @@ class TokenStream(StreamConnection):
     def first_token_ns(self) -> int | None:
         """None while none has come."""
         if self._leading is None and self._marks:
-            leading, told = leading_events(self._opening)
-            if not told and len(self._opening) < _OPENING_BYTES:
+            leading, is_known = leading_events(self._opening)
+            if not is_known and len(self._opening) < _OPENING_BYTES:
                 return None
             self._leading = leading
         return next((mark[0] for mark in self._marks if mark[1] > (self._leading or 0)), None)

@@ -67,8 +67,8 @@ def retry_after_seconds(raw: bytes) -> float | None:
 def is_truncated(head: Framing, tail: bytes) -> bool:
     """Whether an answer whose connection has ended, and that was not whole by then, lacks something.
     ``tail``: its last bytes. A stream that says of itself that it is done is whole."""
-    told = head.chunked or head.length is not None
-    return told and not (head.chunked and (b"data: [DONE]" in tail or _LAST_CHUNK.search(tail)))
+    has_length = head.chunked or head.length is not None
+    return has_length and not (head.chunked and (b"data: [DONE]" in tail or _LAST_CHUNK.search(tail)))
 
 
 def body_of(raw: bytes) -> bytes:

@@ -12,8 +12,8 @@ from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.open_loop import OpenLoopResult
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
-LAST_LOOK = 1.6
-"""Of one stream's request, kept for a look at the end."""
+CLOSING_REQUESTS = 1.6
+"""Durations of a single request, kept for the closing check."""
 
 
 async def arrivals(bench: ProbeSession, capacity: Capacity) -> None:
@@ -34,12 +34,12 @@ async def _at_rate(bench: ProbeSession, capacity: Capacity, rate: float) -> Open
     """Result of an open loop at ``rate`` requests per second; None where no time is left for enough requests,
     or the loop gave no result."""
     one = bench.findings.result(1)
-    last_look = LAST_LOOK * (one.point.end_to_end_milliseconds_p50 or 0.0) / 1000 if one else 0.0
+    closing_seconds = CLOSING_REQUESTS * (one.point.end_to_end_milliseconds_p50 or 0.0) / 1000 if one else 0.0
     carried = capacity.requests_per_second or 0.0
     seconds = open_loop.seconds_for(
         rate,
         request_seconds=(capacity.concurrency or 1) / carried if carried else 0.0,
-        left_seconds=bench.clock.left() - last_look,
+        left_seconds=bench.clock.left() - closing_seconds,
         slo=bench.slo,
     )
     if not seconds:
@@ -58,7 +58,7 @@ async def _at_rate(bench: ProbeSession, capacity: Capacity, rate: float) -> Open
 def _disturbed(bench: ProbeSession, before: MachineSample, trace: LoadTrace, tpot: float) -> tuple[str, ...]:
     """Flags of what moved the latencies of an open loop; the words go to the findings."""
     checked, slow = check_counters(trace), client_lateness(trace.client, tpot)
-    said = [*(checked.notes if checked.flags else ()), *([slow] if slow else ())]
-    bench.findings.notes.extend(f"open loop: {note}" for note in said)
+    notes = [*(checked.notes if checked.flags else ()), *([slow] if slow else ())]
+    bench.findings.notes.extend(f"open loop: {note}" for note in notes)
     around = bench.disturbed(before, "the open loop")
     return tuple(sorted({*around.flags, *checked.flags, *([CLIENT_BOUND] if slow else ())}))

@@ -52,8 +52,8 @@ async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, 
 
 
 def _prompt_tokens(bench: ProbeSession) -> float:
-    told = [one.prompt_tokens for one in bench.findings.single if one.prompt_tokens]
-    return median([float(one) for one in told]) if told else float(bench.shape.workload.input_tokens)
+    counts = [one.prompt_tokens for one in bench.findings.single if one.prompt_tokens]
+    return median([float(one) for one in counts]) if counts else float(bench.shape.workload.input_tokens)
 
 
 def disagreement(known: KnownLevels, here: DecodeRate | None, prompt_tokens: float) -> str:

@@ -48,7 +48,7 @@ async def warm_up(bench: ProbeSession) -> tuple[float, float]:
         size, timeout_seconds = workload.input_tokens, clock.patience() / 3
         output_tokens = min(WARM_OUTPUT_TOKENS, workload.output_tokens)
         try:
-            stream = await bench.engine.ask(size, output_tokens, timeout_seconds)
+            stream = await bench.engine.complete(size, output_tokens, timeout_seconds)
         except RequestFailed as error:
             if error.answered or times or size < 64 or timeout_seconds < 1:
                 raise
@@ -87,7 +87,8 @@ async def _one_after_the_other(bench: ProbeSession, count: int) -> tuple[str, ..
     before = engine.machine(calibrate=True)
     try:
         while len(streams) < count and (not streams or clock.left() > stop):
-            streams.append(await engine.ask(workload.input_tokens, workload.output_tokens, clock.patience()))
+            tokens = (workload.input_tokens, workload.output_tokens)
+            streams.append(await engine.complete(*tokens, clock.patience()))
     except BaseException:
         # A failure or a cancellation: what was measured before it stands, with what disturbed it.
         if streams and not bench.findings.single:
@@ -214,7 +215,7 @@ async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
             if size in refused:
                 continue
             try:
-                one = await bench.engine.ask(size, 1, clock.patience())
+                one = await bench.engine.complete(size, 1, clock.patience())
             except RequestFailed as error:
                 if not error.answered:
                     raise

@@ -40,7 +40,7 @@ async def repeat_single_stream(
     about the machine's. ``before``: the counters before the request. Raises RequestFailed."""
     workload = bench.shape.workload
     machine = bench.engine.machine(calibrate=True)
-    stream = await bench.engine.ask(workload.input_tokens, workload.output_tokens, timeout_seconds)
+    stream = await bench.engine.complete(workload.input_tokens, workload.output_tokens, timeout_seconds)
     around, flags = await check_interference(bench, machine, before, [stream], during=during, when=when)
     bench.findings.flags.update(flags)
     return stream, around, not (flags or around.flags)
@@ -94,18 +94,18 @@ def _compare(bench: ProbeSession, decode: DecodeRate, late: DecodeRate, disturbe
     # One request is that much less certain than all of the first ones together.
     of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
     spread = max(of_one, late.ci_percent or 0.0) / 100
-    said = (
+    note = (
         f"at the end one stream decoded {late.tokens_per_second:.1f} tokens/s, at the beginning "
         f"{decode.tokens_per_second:.1f}"
     )
     if apart > max(LATE_DECODE_SHARE, 1.5 * spread):
         bench.findings.flags.update({"NotSteady", *disturbed})
-        bench.findings.notes.append(f"{said}: something changed during the probe")
+        bench.findings.notes.append(f"{note}: something changed during the probe")
         return
     drift = drift_percent(decode, len(bench.findings.single), late)
     bench.findings.drift_percent = max(bench.findings.drift_percent, drift)
     if drift:
-        bench.findings.notes.append(f"{said}: all intervals are {_percent(drift)} % wider")
+        bench.findings.notes.append(f"{note}: all intervals are {_percent(drift)} % wider")
 
 
 def _percent(value: float) -> str:
@@ -124,7 +124,7 @@ async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
     further: list[StreamResult] = []
     while clock.now() < ends and _time_for_one(bench):
         further.append(
-            await bench.engine.ask(workload.input_tokens, workload.output_tokens, clock.patience())
+            await bench.engine.complete(workload.input_tokens, workload.output_tokens, clock.patience())
         )
         found = decode_of([*findings.single, *late, *further])
         if found is not None and (found.ci_percent or 0.0) <= DESIRED_PERCENT:
