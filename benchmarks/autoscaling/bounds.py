@@ -113,7 +113,7 @@ def _violations(
                 f"{allowed.rise_seconds:.1f} s"
             )
         lately = _lately(moments, now, allowed.fall_seconds, blind)
-        over = min((item.replicas - _asked(item, need, allowed) for item in lately), default=0)
+        over = min((item.replicas - _required(item, need, allowed) for item in lately), default=0)
         if over > allowed.spare:
             yield (
                 f"{now:.1f} s: {moment.replicas} replicas, {over} or more beyond the need for "
@@ -121,7 +121,7 @@ def _violations(
             )
 
 
-def _asked(moment: Moment, need: Callable[[float], int], allowed: Allowed) -> int:
+def _required(moment: Moment, need: Callable[[float], int], allowed: Allowed) -> int:
     return max(need(moment.time_s), math.ceil(moment.in_flight / allowed.at_once))
 
 

@@ -224,7 +224,7 @@ def run(
         if followed:
             return AsTheyWent(Followed(recorded["moments"]), times, followed=True)
         model = tacho.Tacho(
-            setting, partial(_asked, recorded, ttft_seconds), period_seconds=recorded["period_s"]
+            setting, partial(_policy_at, recorded, ttft_seconds), period_seconds=recorded["period_s"]
         )
         return AsTheyWent(model, times, followed=False)
 
@@ -255,7 +255,7 @@ def _spans(recorded: dict[str, Any], kind: str) -> list[bounds.Span]:
     ]
 
 
-def _asked(recorded: dict[str, Any], ttft_seconds: float, now: float) -> ScalingPolicy:
+def _policy_at(recorded: dict[str, Any], ttft_seconds: float, now: float) -> ScalingPolicy:
     """What the test had the resource ask for at a time."""
     if recorded.get("default"):  # nothing but bounds and the SLO
         return ScalingPolicy(bounds=Bounds(least=LEAST, most=MOST), ttft_seconds=ttft_seconds)
@@ -265,7 +265,7 @@ def _asked(recorded: dict[str, Any], ttft_seconds: float, now: float) -> Scaling
     )
 
 
-class Beside(NamedTuple):
+class Attained(NamedTuple):
     """A run of the cluster or of the simulator."""
 
     kept_percent: float
@@ -274,7 +274,7 @@ class Beside(NamedTuple):
     """Replicas that were requested, times seconds."""
 
 
-def beside(recorded: dict[str, Any], ttft_seconds: float, seeds: int) -> tuple[Beside, Beside]:
+def compared_runs(recorded: dict[str, Any], ttft_seconds: float, seeds: int) -> tuple[Attained, Attained]:
     """The recorded run, and of the simulated ones that whose replicas are the nearest at the recorded looks:
     when in its period the operator looked is not known otherwise."""
     requests, moments = recorded["requests"], recorded["moments"]
@@ -287,8 +287,8 @@ def beside(recorded: dict[str, Any], ttft_seconds: float, seeds: int) -> tuple[B
     )
     found = [run(recorded, ttft_seconds, seed, unverified=False)[0] for seed in range(seeds)]
     nearest = min(found, key=lambda result: compared(recorded, result)["meanOff"])
-    simulated = Beside(100 * nearest.slo_attainment, 3600 * nearest.gpu_hours)
-    return Beside(100 * kept / len(requests), spent), simulated
+    simulated = Attained(100 * nearest.slo_attainment, 3600 * nearest.gpu_hours)
+    return Attained(100 * kept / len(requests), spent), simulated
 
 
 def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What it costs to look at the load of many pods: the scaler's loop on one core, pods that answer over HTTP.
 
-    python -m benchmarks.autoscaling.run [--resources 2000] [--pods 2] [--looks 6]
+    python -m benchmarks.autoscaling.run [--resources 2000] [--pods 2] [--samples 6]
 
 Every pod is an address of 127/8 on which one process answers /load for all; the loop runs in this process,
 held to one core, at its real pace. The load moves a little from look to look, as loads do. Writes
@@ -80,7 +80,7 @@ def resources(count: int, pods: int) -> Iterator[tuple[Key, Observed]]:
         )
 
 
-async def measure(count: int, pods: int, looks: int, port: int) -> dict[str, Any]:
+async def measure(count: int, pods: int, samples: int, port: int) -> dict[str, Any]:
     called: list[Key] = []
     loads = Loads(port)
     scaler = Scaler(
@@ -95,21 +95,21 @@ async def measure(count: int, pods: int, looks: int, port: int) -> dict[str, Any
         await scaler.sample()
     called.clear()
     cpu, began, took = time.process_time(), time.monotonic(), []
-    for number in range(looks):
+    for number in range(samples):
         await asyncio.sleep(max(0.0, began + number * PERIOD_SECONDS - time.monotonic()))
         at = time.monotonic()
         await scaler.sample()
         took.append(time.monotonic() - at)
-    await asyncio.sleep(max(0.0, began + looks * PERIOD_SECONDS - time.monotonic()))
+    await asyncio.sleep(max(0.0, began + samples * PERIOD_SECONDS - time.monotonic()))
     seconds = time.monotonic() - began
     return {
         "resources": count,
         "pods": count * pods,
-        "looks": looks,
+        "looks": samples,
         "cpuPercentOfOneCore": round(100 * (time.process_time() - cpu) / seconds, 1),
         "longestLookSeconds": round(max(took), 2),
         "peakMemoryMiB": round(limits.getrusage(limits.RUSAGE_SELF).ru_maxrss / 1024),
-        "requestsToPodsPerSecond": round(looks * count * pods / seconds, 1),
+        "requestsToPodsPerSecond": round(samples * count * pods / seconds, 1),
         "requestsToTheAPIServer": 0,
         "writesAskedFor": len(called),
     }
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--resources", type=int, default=2000)
     parser.add_argument("--pods", type=int, default=2)
-    parser.add_argument("--looks", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=6)
     given = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     answering = subprocess.Popen([sys.executable, "-c", PODS], stdout=subprocess.PIPE, text=True)
@@ -127,7 +127,7 @@ def main() -> None:
         assert answering.stdout is not None
         port = int(answering.stdout.readline())
         os.sched_setaffinity(0, {cores[0]})
-        found = asyncio.run(measure(given.resources, given.pods, given.looks, port))
+        found = asyncio.run(measure(given.resources, given.pods, given.samples, port))
     finally:
         answering.kill()
         answering.wait()

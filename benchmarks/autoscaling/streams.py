@@ -47,7 +47,7 @@ class Server:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
 
-    def ask(self, prompt: list[int], tokens: int) -> Answer:
+    def send(self, prompt: list[int], tokens: int) -> Answer:
         """Raises OSError, HTTPException or ValueError where there is no whole answer."""
         body = {
             "prompt": prompt,
@@ -87,7 +87,7 @@ def level(server: Server, streams: int, seconds: float, shape: tuple[int, int]) 
                 return
             least = round((1 - SPREAD) * shape[1])
             tokens = rng.randint(least, 2 * shape[1] - least)
-            found.append(server.ask([rng.randrange(*TOKENS) for _ in range(shape[0])], tokens))
+            found.append(server.send([rng.randrange(*TOKENS) for _ in range(shape[0])], tokens))
 
     began = time.monotonic()
     threads = [threading.Thread(target=stream, args=(number,)) for number in range(streams)]
@@ -121,7 +121,7 @@ def alone(server: Server, shape: tuple[int, int]) -> tuple[float, float]:
     found = []
     for times in (SHORT, LONG):
         prompts = [[rng.randrange(*TOKENS) for _ in range(times * shape[0])] for _ in range(ALONE_REQUESTS)]
-        answers = [server.ask(prompt, 2) for prompt in prompts]
+        answers = [server.send(prompt, 2) for prompt in prompts]
         found.append(median(item.first - item.sent for item in answers))
     return found[0], found[1]
 
@@ -138,7 +138,7 @@ def main() -> None:
     given = parser.parse_args()
     prompt, answer = map(int, given.workload.split(":"))
     server, shape = Server(given.url), (prompt, answer)
-    server.ask(list(range(*TOKENS))[:prompt], answer)
+    server.send(list(range(*TOKENS))[:prompt], answer)
     short, long = alone(server, shape)
     curve = []
     for streams in map(int, given.levels.split(",")):

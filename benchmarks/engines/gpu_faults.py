@@ -98,9 +98,9 @@ def manifest(engine: str) -> dict[str, Any]:
     }
 
 
-def asked(port: int, words: int, wait_seconds: float = 30.0) -> str:
+def completion(port: int, prompt_length: int, wait_seconds: float = 30.0) -> str:
     """What a client gets for a prompt of so many words: a status and the answer's beginning."""
-    body = json.dumps({"model": "m", "prompt": "one " * words, "max_tokens": 8}).encode()
+    body = json.dumps({"model": "m", "prompt": "one " * prompt_length, "max_tokens": 8}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/completions", body, {"Content-Type": "application/json"}
     )
@@ -124,17 +124,17 @@ def memory_taken() -> Iterator[None]:
             process.kill()
 
 
-def await_serving(process: subprocess.Popen[bytes], said: Path) -> bool:
+def await_serving(process: subprocess.Popen[bytes], log_file: Path) -> bool:
     deadline = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        if "serving m at" in said.read_text(errors="replace"):
+        if "serving m at" in log_file.read_text(errors="replace"):
             return True
         time.sleep(0.2)
     return False
 
 
 def run_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, Any]:
-    log, said, trigger = out / f"{cell.name}.log", out / f"{cell.name}.said", out / f"{cell.name}.now"
+    log, log_file, trigger = out / f"{cell.name}.log", out / f"{cell.name}.said", out / f"{cell.name}.now"
     claim = out / "models"
     claim.mkdir(exist_ok=True)
     if not (claim / "model").exists():
@@ -152,20 +152,20 @@ def run_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, Any]:
         "GPU_HOOK_WHEN": str(trigger),
     }
     began = time.monotonic()
-    told: dict[str, Any] = {"cell": cell.name, "engine": engine, "answers": []}
-    with said.open("wb") as output:
+    record: dict[str, Any] = {"cell": cell.name, "engine": engine, "answers": []}
+    with log_file.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, env=environment, preexec_fn=heed_interrupts
         )
         try:
-            told["served"] = await_serving(process, said)
-            told["ready_seconds"] = round(time.monotonic() - began, 1)
-            if told["served"]:
-                told["answers"].append(asked(port, 4))
-                hurt(cell, trigger, port, told)
+            record["served"] = await_serving(process, log_file)
+            record["ready_seconds"] = round(time.monotonic() - began, 1)
+            if record["served"]:
+                record["answers"].append(completion(port, 4))
+                hurt(cell, trigger, port, record)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(ENDED_SECONDS if cell.breaks else 5)
-            told["ended_by_itself"] = process.poll() is not None
+            record["ended_by_itself"] = process.poll() is not None
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -173,9 +173,9 @@ def run_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, Any]:
                     process.wait(30)
             if process.poll() is None:
                 process.kill()
-    told |= {"exit_code": process.wait(), "seconds": round(time.monotonic() - began, 1)}
-    told["last_words"] = said.read_text(errors="replace").strip().splitlines()[-4:]
-    return told
+    record |= {"exit_code": process.wait(), "seconds": round(time.monotonic() - began, 1)}
+    record["last_words"] = log_file.read_text(errors="replace").strip().splitlines()[-4:]
+    return record
 
 
 def planned_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, Any]:
@@ -213,29 +213,31 @@ def planned_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, A
             timeout=READY_SECONDS,
             check=False,
         )
-    said = Path(config.paths.termination_log)
+    log_file = Path(config.paths.termination_log)
     return {
         "cell": cell.name,
         "planned": planned,
         "exit_code": done.returncode,
         "seconds": round(time.monotonic() - began, 1),
-        "termination_message": said.read_text() if said.exists() else "",
+        "termination_message": log_file.read_text() if log_file.exists() else "",
     }
 
 
-def hurt(cell: Cell, trigger: Path, port: int, told: dict[str, Any]) -> None:
-    """The mischief, then clients that go on asking; what they get is appended to ``told``."""
+def hurt(cell: Cell, trigger: Path, port: int, record: dict[str, Any]) -> None:
+    """The mischief, then clients that go on asking; what they get is appended to ``record``."""
     if cell.taken:
         with memory_taken():
-            told["answers"] += [asked(port, words) for words in (4, LONG_WORDS, LONG_WORDS, 4)]
-        told["answers_once_free"] = [asked(port, LONG_WORDS)]
+            record["answers"] += [
+                completion(port, prompt_length) for prompt_length in (4, LONG_WORDS, LONG_WORDS, 4)
+            ]
+        record["answers_once_free"] = [completion(port, LONG_WORDS)]
         return
     trigger.touch()
     deadline = time.monotonic() + 10
     while not trigger.with_suffix(".done").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    told["hook"] = trigger.with_suffix(".done").read_text() if trigger.with_suffix(".done").exists() else ""
-    told["answers"] += [asked(port, 4), asked(port, 4)]
+    record["hook"] = trigger.with_suffix(".done").read_text() if trigger.with_suffix(".done").exists() else ""
+    record["answers"] += [completion(port, 4), completion(port, 4)]
 
 
 def main() -> int:

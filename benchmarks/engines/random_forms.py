@@ -67,7 +67,7 @@ def packed(form: str, name: str, rows: int, columns: int) -> dict[str, Any]:
     """The tensors that stand for the weight [rows, columns] (outputs, inputs) of the layer ``name``."""
     import torch
 
-    def words(*shape: int) -> Any:
+    def packed_ints(*shape: int) -> Any:
         return torch.randint(-(2**31), 2**31 - 1, shape, dtype=torch.int64).to(torch.int32)
 
     def scales(*shape: int, kind: Any = torch.float16) -> Any:
@@ -75,7 +75,7 @@ def packed(form: str, name: str, rows: int, columns: int) -> dict[str, Any]:
 
     if form == "w4a16":
         return {
-            f"{name}.weight_packed": words(rows, columns // WORD),
+            f"{name}.weight_packed": packed_ints(rows, columns // WORD),
             f"{name}.weight_scale": scales(rows, columns // GROUP, kind=torch.bfloat16),
             f"{name}.weight_shape": torch.tensor([rows, columns]),
         }
@@ -86,13 +86,13 @@ def packed(form: str, name: str, rows: int, columns: int) -> dict[str, Any]:
         }
     if form == "awq":
         return {
-            f"{name}.qweight": words(columns, rows // WORD),
-            f"{name}.qzeros": words(columns // GROUP, rows // WORD),
+            f"{name}.qweight": packed_ints(columns, rows // WORD),
+            f"{name}.qzeros": packed_ints(columns // GROUP, rows // WORD),
             f"{name}.scales": scales(columns // GROUP, rows),
         }
     return {
-        f"{name}.qweight": words(columns // WORD, rows),
-        f"{name}.qzeros": words(columns // GROUP, rows // WORD),
+        f"{name}.qweight": packed_ints(columns // WORD, rows),
+        f"{name}.qzeros": packed_ints(columns // GROUP, rows // WORD),
         f"{name}.scales": scales(columns // GROUP, rows),
         f"{name}.g_idx": torch.arange(columns, dtype=torch.int32) // GROUP,
     }

@@ -43,7 +43,7 @@ async def apply_all(kubeconfig: str, items: list[dict[str, Any]]) -> float:
     configuration = aio.Configuration()
     await aio_config.load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
     version, plural = KINDS["LLMDeployment"]
-    wanted = [
+    remaining = [
         (
             f"{configuration.host}/apis/{version}/namespaces/{item['metadata']['namespace']}/{plural}",
             json.dumps(item).encode(),
@@ -54,13 +54,13 @@ async def apply_all(kubeconfig: str, items: list[dict[str, Any]]) -> float:
     trust.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=HANDS, ssl=trust)) as session:
         started = time.monotonic()
-        await asyncio.gather(*(_hand(session, wanted) for _ in range(HANDS)))
+        await asyncio.gather(*(_hand(session, remaining) for _ in range(HANDS)))
     return time.monotonic() - started
 
 
-async def _hand(session: aiohttp.ClientSession, wanted: list[tuple[str, bytes]]) -> None:
-    while wanted:
-        url, body = wanted.pop()
+async def _hand(session: aiohttp.ClientSession, remaining: list[tuple[str, bytes]]) -> None:
+    while remaining:
+        url, body = remaining.pop()
         try:
             async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
                 status = answer.status
@@ -68,7 +68,7 @@ async def _hand(session: aiohttp.ClientSession, wanted: list[tuple[str, bytes]])
         except (aiohttp.ClientError, TimeoutError):
             status = 503
         if status in AGAIN:
-            wanted.append((url, body))
+            remaining.append((url, body))
             await asyncio.sleep(AGAIN_SECONDS)
         elif status not in (201, TAKEN):
             raise RuntimeError(f"HTTP {status}")

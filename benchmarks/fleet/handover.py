@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.fleet.applying import apply_all, fleet
 from benchmarks.fleet.lab import QuickControlPlane, memory_mib, pid_of, played
 from benchmarks.fleet.run import RESULTS
-from benchmarks.fleet.watching import Watching, looked_at
+from benchmarks.fleet.watching import Watching, has_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import connect
 from tools.cluster import binaries
@@ -102,7 +102,7 @@ async def measure(
         task = asyncio.create_task(watching.run())
         with played(cluster.kubeconfig, "serve"):
             await apply_all(str(cluster.kubeconfig), fleet(resources, NAMESPACES))
-            await watching.until(resources, looked_at, LIMIT_SECONDS)
+            await watching.until(resources, has_status, LIMIT_SECONDS)
             leader.kill()
             killed, pods = time.time(), pods_of(cluster)
             await asyncio.sleep(work_seconds)

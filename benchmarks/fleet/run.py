@@ -35,7 +35,7 @@ from benchmarks.fleet.lab import (
     read,
     scrape,
 )
-from benchmarks.fleet.watching import Watching, is_so, looked_at
+from benchmarks.fleet.watching import Watching, has_status, is_so
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.kube import Kube, connect
 from tools.cluster import binaries
@@ -100,7 +100,7 @@ async def settle(operator: Operator, quiet_seconds: float = 5.0, limit_seconds: 
     return time.monotonic() - started - quiet_seconds
 
 
-async def looked(operator: Operator, turns: int) -> None:
+async def await_reconciles(operator: Operator, turns: int) -> None:
     """Until that many have ended well."""
     while operator.reconciles() < turns:  # noqa: ASYNC110 - another process
         await asyncio.sleep(0.2)
@@ -180,7 +180,7 @@ class Fleet:
 
     async def first_status(self, before: dict[str, float]) -> None:
         """Until all have one: how long, and what it cost."""
-        took = await self.watching.until(self.count, looked_at, LIMIT_SECONDS)
+        took = await self.watching.until(self.count, has_status, LIMIT_SECONDS)
         self.say("firstStatusSeconds", round(took, 1))
         self.say("firstStatus", self.watching.first_status())
         self.say(
@@ -192,7 +192,7 @@ class Fleet:
         applying = await self.storm()
         if self.options.rough:
             await self.rough()
-            await self.watching.until(self.count, looked_at, LIMIT_SECONDS)
+            await self.watching.until(self.count, has_status, LIMIT_SECONDS)
         else:
             await self.first_status(spent)
             self.say("untilFirstStatus", read(self.operator).since(before))
@@ -268,7 +268,7 @@ class Fleet:
             )
             await changing
             started = time.monotonic()
-            await self.watching.until(self.count, looked_at, 60)
+            await self.watching.until(self.count, has_status, 60)
             taken.append(round(time.monotonic() - started, 2))
         self.say("oneChangeSeconds", taken)
         await settle(self.operator)
@@ -277,9 +277,9 @@ class Fleet:
         self.operator.kill()
         self.operator.start()
         started = time.monotonic()
-        await looked(self.operator, 1)
+        await await_reconciles(self.operator, 1)
         self.say("restartFirstTurnSeconds", round(time.monotonic() - started, 1))
-        await looked(self.operator, self.count)
+        await await_reconciles(self.operator, self.count)
         self.say("restartAllLookedAtSeconds", round(time.monotonic() - started, 1))
         now = read(self.operator)
         self.say("restartRequests", {verb: int(count) for verb, count in sorted(now.requests.items())})
@@ -288,14 +288,14 @@ class Fleet:
 
     async def rough(self) -> None:
         """In the middle of the storm, one after the other."""
-        await self.watching.until(self.count // 10, looked_at, LIMIT_SECONDS)
+        await self.watching.until(self.count // 10, has_status, LIMIT_SECONDS)
         self.operator.kill()
         self.operator.start()
-        await self.watching.until(self.count // 5, looked_at, LIMIT_SECONDS)
+        await self.watching.until(self.count // 5, has_status, LIMIT_SECONDS)
         self.plane.kill("kube-apiserver")
         await asyncio.sleep(DOWN_SECONDS)
         self.plane.start_again("kube-apiserver")
-        await self.watching.until(self.count // 3, looked_at, LIMIT_SECONDS)
+        await self.watching.until(self.count // 3, has_status, LIMIT_SECONDS)
         await asyncio.to_thread(refuse, self.cluster)
         await asyncio.sleep(REFUSING_SECONDS)
         await asyncio.to_thread(

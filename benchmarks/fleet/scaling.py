@@ -1,6 +1,6 @@
 """What a look of the scaler at a large fleet costs: pods that are played, the scaler as the operator has it.
 
-    python -m benchmarks.fleet.scaling [--pods 4000] [--per-resource 1] [--looks 6] [--mode Enforce]
+    python -m benchmarks.fleet.scaling [--pods 4000] [--per-resource 1] [--samples 6] [--mode Enforce]
 
 Another process answers /load for all pods, each at an address of its own, with counters that rise. The scaler
 runs without an API server: the reconciles that it requests are counted and not made. Prints a table and
@@ -135,7 +135,7 @@ async def measured(options: argparse.Namespace, port: int, pods: int) -> list[di
     for key, observed in resources(options.pods, options.per_resource, options.mode):
         scaler.observed(key, observed)
     found = []
-    for _ in range(options.looks):
+    for _ in range(options.samples):
         before, theirs = counted(registry), cpu_seconds(pods)
         cpu, started = time.process_time(), time.perf_counter()
         await scaler.sample()
@@ -152,7 +152,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pods", type=int, default=4000)
     parser.add_argument("--per-resource", type=int, default=1)
-    parser.add_argument("--looks", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=6)
     parser.add_argument("--pause", type=float, default=PERIOD_SECONDS, help="seconds from look to look")
     parser.add_argument("--mode", choices=("Enforce", "Recommend"), default="Enforce")
     parser.add_argument("--play", type=int, help=argparse.SUPPRESS)
@@ -161,14 +161,14 @@ def main() -> int:
         asyncio.run(play(options.play))
         return 0
     with played_pods() as (port, process):
-        looks = asyncio.run(measured(options, port, process))
-    steady = looks[1:] or looks
+        samples = asyncio.run(measured(options, port, process))
+    steady = samples[1:] or samples
     report: dict[str, Any] = {
         "command": f"python -m benchmarks.fleet.scaling {' '.join(sys.argv[1:])}".strip(),
         "machineLoad": [round(value, 2) for value in os.getloadavg()],
         "medianCpuSeconds": round(statistics.median(look["cpuSeconds"] for look in steady), 2),
         "medianSeconds": round(statistics.median(look["seconds"] for look in steady), 2),
-        "looks": looks,
+        "looks": samples,
     }
     (RESULTS / f"scaling-{options.pods}.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(f"| {key} | {json.dumps(value)} |" for key, value in report.items()))

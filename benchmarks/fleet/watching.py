@@ -20,7 +20,7 @@ class Watching:
         self._kube = kube
         self.held: dict[tuple[str, str], Resource] = {}
         self._began: dict[tuple[str, str], float] = {}
-        self._told: dict[tuple[str, str], float] = {}
+        self._reported: dict[tuple[str, str], float] = {}
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -50,23 +50,25 @@ class Watching:
 
     def _note(self, item: Resource) -> None:
         self._began.setdefault(_name(item), time.monotonic())
-        if looked_at(item):
-            self._told.setdefault(_name(item), time.monotonic())
+        if has_status(item):
+            self._reported.setdefault(_name(item), time.monotonic())
 
     def first_status(self) -> dict[str, float]:
         """Seconds from when each was seen to its first status; and of all, from the first to the last."""
-        taken = sorted(self._told[name] - self._began[name] for name in self._told)
+        taken = sorted(self._reported[name] - self._began[name] for name in self._reported)
         return {
             "half": round(taken[len(taken) // 2], 2),
             "of100no99": round(taken[len(taken) * 99 // 100], 2),
             "slowest": round(taken[-1], 2),
-            "fromTheFirstMadeToTheLastTold": round(max(self._told.values()) - min(self._began.values()), 1),
+            "fromTheFirstMadeToTheLastTold": round(
+                max(self._reported.values()) - min(self._began.values()), 1
+            ),
             "made": round(max(self._began.values()) - min(self._began.values()), 1),
         }
 
     async def until(self, count: int, true: Callable[[Resource], bool], limit_seconds: float) -> float:
         """Seconds until ``count`` resources are so. Raises TimeoutError with how many were."""
-        started, next_look = time.monotonic(), 0.0
+        started, next_check = time.monotonic(), 0.0
         found = 0
         while found < count:
             left = started + limit_seconds - time.monotonic()
@@ -78,9 +80,9 @@ class Watching:
             except TimeoutError:
                 continue
             self._changed.clear()
-            if time.monotonic() >= next_look or found >= count - 5:
+            if time.monotonic() >= next_check or found >= count - 5:
                 found = sum(map(true, self.held.values()))
-                next_look = time.monotonic() + 0.1
+                next_check = time.monotonic() + 0.1
         return time.monotonic() - started
 
 
@@ -88,7 +90,7 @@ def _name(item: Resource) -> tuple[str, str]:
     return item["metadata"]["namespace"], item["metadata"]["name"]
 
 
-def looked_at(item: Resource) -> bool:
+def has_status(item: Resource) -> bool:
     """Its status speaks of its spec."""
     return bool((item.get("status") or {}).get("observedGeneration") == item["metadata"]["generation"])
 

@@ -77,14 +77,14 @@ def to_run(
     ]
 
 
-def _of_nvml(ask: Callable[[Any], int]) -> int | None:
+def _of_nvml(query: Callable[[Any], int]) -> int | None:
     """What NVML answers; None where there is no GPU."""
     with contextlib.suppress(Exception):
         import pynvml
 
         pynvml.nvmlInit()
         try:
-            return int(ask(pynvml))
+            return int(query(pynvml))
         finally:
             pynvml.nvmlShutdown()
     return None
@@ -117,16 +117,16 @@ def run_cell(name: str, arguments: argparse.Namespace, limit_seconds: float) -> 
         command += ["--pvc", claim]
     began = time.monotonic()
     ended = running.run(command, limit_seconds)
-    shown, said = ended.shown, ended.said
+    shown, stderr = ended.shown, ended.stderr
     (out / f"{name}.yaml").write_text(shown)
-    (out / f"{name}.said").write_text(said)
+    (out / f"{name}.said").write_text(stderr)
     status = (yaml.safe_load(shown) or {}).get("status", {}) if shown else {}
     return {
         "cell": name,
         "exit_code": CUT_OFF if ended.code is None else ended.code,
         "cut_off": ended.code is None,
         "wall_seconds": round(time.monotonic() - began, 1),
-        "last_words": said.strip().splitlines()[-3:],
+        "last_words": stderr.strip().splitlines()[-3:],
         "startup": status.get("startup"),
         "predicted": (status.get("plan") or {}).get("predicted"),
         "measurements": status.get("measurements"),

@@ -41,7 +41,7 @@ def generated(url: str) -> float:
         return parse_counters(answer.read().decode(), metric_names()).generated_tokens or 0.0
 
 
-def bench_arguments(asked: argparse.Namespace, streams: int, folder: str) -> list[str]:
+def bench_arguments(options: argparse.Namespace, streams: int, folder: str) -> list[str]:
     """Closed loops; what it warms up with is not among the requests that it counts.
 
     Requests of one length that begin together stay together: all read prompts, then all write answers.
@@ -49,64 +49,77 @@ def bench_arguments(asked: argparse.Namespace, streams: int, folder: str) -> lis
     and the probe.
     """
     return [
-        *("--backend", "openai", "--base-url", asked.url, "--model", asked.model),
-        *("--tokenizer", asked.tokenizer, "--dataset-name", "random", "--ignore-eos"),
-        *("--random-input-len", str(asked.input), "--random-output-len", str(asked.output)),
-        *("--random-range-ratio", str(asked.range_ratio), "--max-concurrency", str(streams)),
-        *("--num-prompts", str(streams * asked.rounds), "--percentile-metrics", "ttft,tpot,itl,e2el"),
+        *("--backend", "openai", "--base-url", options.url, "--model", options.model),
+        *("--tokenizer", options.tokenizer, "--dataset-name", "random", "--ignore-eos"),
+        *("--random-input-len", str(options.input), "--random-output-len", str(options.output)),
+        *("--random-range-ratio", str(options.range_ratio), "--max-concurrency", str(streams)),
+        *("--num-prompts", str(streams * options.rounds), "--percentile-metrics", "ttft,tpot,itl,e2el"),
         *("--save-result", "--result-dir", folder, "--result-filename", "result.json"),
     ]
 
 
-def level(asked: argparse.Namespace, streams: int) -> dict[str, Any]:
+def level(options: argparse.Namespace, streams: int) -> dict[str, Any]:
     """One number of streams by the benchmark, and by the counters around its whole run."""
     with tempfile.TemporaryDirectory() as folder:
-        before, began = generated(asked.url), time.monotonic()
-        command = [asked.engine_python, str(VLLM), "bench", "serve", *bench_arguments(asked, streams, folder)]
+        before, began = generated(options.url), time.monotonic()
+        command = [
+            options.engine_python,
+            str(VLLM),
+            "bench",
+            "serve",
+            *bench_arguments(options, streams, folder),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wall = time.monotonic() - began
         time.sleep(SETTLE_SECONDS)
-        told: dict[str, Any] = {"streams": streams, "exit_code": done.returncode}
+        record: dict[str, Any] = {"streams": streams, "exit_code": done.returncode}
         found = Path(folder) / "result.json"
         if not found.exists():
-            return {**told, "said": done.stderr.strip().splitlines()[-5:]}
+            return {**record, "said": done.stderr.strip().splitlines()[-5:]}
         result = json.loads(found.read_text())
     lists = ("input_lens", "output_lens", "ttfts", "itls", "generated_texts", "errors", "start_times")
     return {
-        **told,
+        **record,
         "wall_seconds": round(wall, 2),
-        "counted_output_tokens": generated(asked.url) - before,
+        "counted_output_tokens": generated(options.url) - before,
         "bench": {key: value for key, value in result.items() if key not in lists},
     }
 
 
-def probe(asked: argparse.Namespace) -> dict[str, Any]:
+def probe(options: argparse.Namespace) -> dict[str, Any]:
     """What `tacho probe URL` says."""
-    command = [sys.executable, "-m", "tacho_cli.main", "probe", asked.url, "-o", "json"]
-    command += ["--workload", f"{asked.input}:{asked.output}", "--budget", asked.budget]
-    command += ["--concurrency", str(max(asked.streams)), "--model", asked.model]
+    command = [sys.executable, "-m", "tacho_cli.main", "probe", options.url, "-o", "json"]
+    command += ["--workload", f"{options.input}:{options.output}", "--budget", options.budget]
+    command += ["--concurrency", str(max(options.streams)), "--model", options.model]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     shown = json.loads(done.stdout) if done.stdout.strip() else None
     return {"exit_code": done.returncode, "said": done.stderr.strip().splitlines()[-3:], "measured": shown}
 
 
 @contextlib.contextmanager
-def server(asked: argparse.Namespace) -> Iterator[None]:
+def server(options: argparse.Namespace) -> Iterator[None]:
     """The server that was asked for, as long as it is needed; nothing where somebody else's is measured."""
-    if asked.serve is None:
+    if options.serve is None:
         yield
         return
-    port = asked.url.rpartition(":")[2]
-    command = [asked.engine_python, str(VLLM), "serve", asked.tokenizer, "--served-model-name", asked.model]
-    with asked.out.with_suffix(".log").open("w") as log:
+    port = options.url.rpartition(":")[2]
+    command = [
+        options.engine_python,
+        str(VLLM),
+        "serve",
+        options.tokenizer,
+        "--served-model-name",
+        options.model,
+    ]
+    with options.out.with_suffix(".log").open("w") as log:
         process = subprocess.Popen(
-            [*command, "--port", port, *asked.serve],
+            [*command, "--port", port, *options.serve],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            wait_until_healthy(asked.url, process)
+            wait_until_healthy(options.url, process)
             yield
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -138,12 +151,15 @@ def main() -> int:
     parser.add_argument("--budget", default="60s", help="of the probe")
     parser.add_argument("--engine-python", default=sys.executable)
     parser.add_argument("--serve", nargs=argparse.REMAINDER, metavar="ARGUMENT")
-    asked = parser.parse_args()
-    with server(asked):
-        told: dict[str, Any] = {"command": sys.argv[1:], "levels": [level(asked, n) for n in asked.streams]}
-        asked.out.write_text(json.dumps(told, indent=1))
-        told["probe"] = probe(asked)
-    asked.out.write_text(json.dumps(told, indent=1) + "\n")
+    options = parser.parse_args()
+    with server(options):
+        record: dict[str, Any] = {
+            "command": sys.argv[1:],
+            "levels": [level(options, n) for n in options.streams],
+        }
+        options.out.write_text(json.dumps(record, indent=1))
+        record["probe"] = probe(options)
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 

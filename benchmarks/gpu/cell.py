@@ -20,11 +20,11 @@ class Ended:
 
     code: int | None
     shown: str
-    said: str
+    stderr: str
 
 
 class Interrupted(Exception):
-    """The harness was told to stop; the message is what the command had said."""
+    """The harness was told to stop; the message is the command's standard error."""
 
 
 def run(command: Sequence[str], limit_seconds: float, stop_seconds: float = STOP_SECONDS) -> Ended:
@@ -39,13 +39,13 @@ def run(command: Sequence[str], limit_seconds: float, stop_seconds: float = STOP
         preexec_fn=heed_interrupts,
     )
     try:
-        shown, said = process.communicate(timeout=limit_seconds)
+        shown, stderr = process.communicate(timeout=limit_seconds)
     except subprocess.TimeoutExpired:
-        said = _stopped(process, stop_seconds)
-        return Ended(None, "", f"{said.rstrip()}\nstopped after {limit_seconds:.0f} s")
+        stderr = _stopped(process, stop_seconds)
+        return Ended(None, "", f"{stderr.rstrip()}\nstopped after {limit_seconds:.0f} s")
     except KeyboardInterrupt:
         raise Interrupted(f"{_stopped(process, stop_seconds).rstrip()}\ninterrupted") from None
-    return Ended(process.returncode, shown, said)
+    return Ended(process.returncode, shown, stderr)
 
 
 def heed_interrupts() -> None:
@@ -55,8 +55,8 @@ def heed_interrupts() -> None:
 
 
 def _stopped(process: subprocess.Popen[str], stop_seconds: float) -> str:
-    """What it said until it ended. It is asked, and after a while killed with all that came of it: tacho's
-    children have sessions of their own, and an engine that is left keeps the GPU's memory."""
+    """Its standard error until it ended. It is terminated, and after a while killed with all that came of
+    it: tacho's children have sessions of their own, and an engine that is left keeps the GPU's memory."""
     process.send_signal(signal.SIGINT)
     try:
         return process.communicate(timeout=stop_seconds)[1]

@@ -26,7 +26,7 @@ LEAST_SECONDS = 90
 """A set that has less does not begin."""
 
 
-def asked(variant: dict[str, Any], arguments: argparse.Namespace) -> argparse.Namespace:
+def options_of(variant: dict[str, Any], arguments: argparse.Namespace) -> argparse.Namespace:
     """The set as `benchmarks.gpu.beside` takes it."""
     return argparse.Namespace(
         url=URL,
@@ -45,7 +45,7 @@ def asked(variant: dict[str, Any], arguments: argparse.Namespace) -> argparse.Na
 def measured(variant: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
     """One server's start and its levels; ``levels`` is missing where it did not start."""
     told: dict[str, Any] = {**variant, "gpu_used_bytes_before": wait_until_empty()}
-    settings = asked(variant, arguments)
+    settings = options_of(variant, arguments)
     began = time.monotonic()
     try:
         with beside.server(settings):

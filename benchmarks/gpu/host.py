@@ -45,8 +45,8 @@ OFFER_SECONDS = 30
 STARTED = time.monotonic()
 
 
-def say(words: str) -> None:
-    print(f"[{time.monotonic() - STARTED:6.1f}] {words}", flush=True)
+def say(line: str) -> None:
+    print(f"[{time.monotonic() - STARTED:6.1f}] {line}", flush=True)
 
 
 def variables(python: Path) -> dict[str, dict[str, str]]:
@@ -180,30 +180,30 @@ def plugin_arguments(stand_in: bool, gpus: list[str]) -> list[str]:
     nodes = sorted(Path("/dev").glob("nvidia[0-9]*"))
     nodes = [node for node in nodes if not gpus or node.name.removeprefix("nvidia") in gpus]
     shared = [path for path in (Path("/dev/nvidiactl"), *Path("/dev").glob("nvidia-uvm*")) if path.exists()]
-    words: list[str] = []
+    line: list[str] = []
     for node in nodes:
-        words += ["--device", f"gpu{node.name.removeprefix('nvidia')}={node}"]
+        line += ["--device", f"gpu{node.name.removeprefix('nvidia')}={node}"]
     for path in shared:
-        words += ["--with", str(path)]
+        line += ["--with", str(path)]
     if DRIVER.exists():
         libraries = ":".join(str(DRIVER / name) for name in ("lib64", "lib"))
-        words += ["--mount", str(DRIVER), "--env", f"LD_LIBRARY_PATH={libraries}"]
-    return words
+        line += ["--mount", str(DRIVER), "--env", f"LD_LIBRARY_PATH={libraries}"]
+    return line
 
 
 def offer_gpus(cluster: Any, stand_in: bool, gpus: list[str]) -> None:
     """Labels the node and starts the device plugin beside its kubelet, in place of one that runs."""
     from tools.cluster import devices
 
-    words = plugin_arguments(stand_in, gpus)
-    count = words.count("--device")
+    line = plugin_arguments(stand_in, gpus)
+    count = line.count("--device")
     labels = (stand_in_labels() if stand_in else gpu_labels()) | {"count": str(count)}
     driver = labels.pop("driver", "")
     labelled = [f"nvidia.com/gpu.{key}={value}" for key, value in labels.items()]
     cluster.kubectl("label", "node", NAME, "--overwrite", *labelled)
     say(f"labels: {labels} driver {driver}")
     subprocess.run(["pkill", "-f", f"device-plugin --resource {RESOURCE}"], check=False)
-    devices.offer(cluster, RESOURCE, words, say)
+    devices.offer(cluster, RESOURCE, line, say)
     deadline = time.monotonic() + OFFER_SECONDS
     while devices.allocatable(cluster, RESOURCE) != count and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -36,7 +36,7 @@ from benchmarks.gpu.cell import descendants
 PORT, REPORT_PORT = 8021, 9421
 START_SECONDS = 300
 STOP_SECONDS = 30
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> float:
     while time.monotonic() < deadline and process.poll() is None:
         if answers(url):
             return time.monotonic()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     sys.exit(f"{url} did not answer: exit code {process.poll()}")
 
 
-def words(path: Path) -> list[str]:
+def arguments_of(path: Path) -> list[str]:
     """A file of /proc whose words end in zero bytes."""
     return [word.decode(errors="surrogateescape") for word in path.read_bytes().split(b"\0")[:-1]]
 
@@ -76,7 +76,7 @@ def runtime_below(pid: int) -> int | None:
     """The process of tacho's runtime that serves."""
     for child in descendants(pid):
         with contextlib.suppress(OSError):
-            if words(Path(f"/proc/{child}/cmdline"))[-1:] == ["tacho_runtime"]:
+            if arguments_of(Path(f"/proc/{child}/cmdline"))[-1:] == ["tacho_runtime"]:
                 return child
     return None
 
@@ -86,9 +86,9 @@ def engine_below(runtime: int | None) -> Engine | None:
     for child in descendants(runtime) if runtime else ():
         with contextlib.suppress(OSError):
             place = Path(f"/proc/{child}")
-            command = words(place / "cmdline")
+            command = arguments_of(place / "cmdline")
             if str(PORT) in command:
-                environment = dict(each.split("=", 1) for each in words(place / "environ"))
+                environment = dict(each.split("=", 1) for each in arguments_of(place / "environ"))
                 return Engine(child, tuple(command), environment, os.readlink(place / "cwd"))
     return None
 
@@ -115,13 +115,13 @@ def running(command: list[str], log: Path, **more: object) -> Iterator[subproces
 T = TypeVar("T")
 
 
-def found(look: Callable[[], T | None], process: subprocess.Popen[bytes]) -> T:
-    """What ``look`` finds in the end; ends the program where it never will."""
+def found(find: Callable[[], T | None], process: subprocess.Popen[bytes]) -> T:
+    """What ``find`` finds in the end; ends the program where it never will."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        if (seen := look()) is not None:
+        if (seen := find()) is not None:
             return seen
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     sys.exit(f"tacho run started no engine: exit code {process.poll()}")
 
 

@@ -30,19 +30,19 @@ from benchmarks.gpu.host import RESOURCE
 from benchmarks.gpu.models import cells
 
 NAMESPACE = "models"
-ENDS, BESIDE = "benchmarks.tacho.dev/ends", "benchmarks.tacho.dev/beside"
+ENDS, SHARES_GPUS = "benchmarks.tacho.dev/ends", "benchmarks.tacho.dev/beside"
 SERVING = "Serving"
 STORY_SECONDS = 240
 AS_EXPECTED = "as expected"
 TURN_SECONDS = 0.5
 LEAST_SECONDS = 75
 """A story that has less does not begin."""
-GONE_SECONDS = 40
+DELETED_SECONDS = 40
 STARTED = time.monotonic()
 
 
-def say(words: str) -> None:
-    print(f"[{time.monotonic() - STARTED:6.1f}] {words}", flush=True)
+def say(line: str) -> None:
+    print(f"[{time.monotonic() - STARTED:6.1f}] {line}", flush=True)
 
 
 class Story:
@@ -52,7 +52,7 @@ class Story:
         self.cluster, self.document = cluster, document
         self.name = str(document["metadata"]["name"])
         notes = document["metadata"].get("annotations") or {}
-        self.ends, self.beside = notes.get(ENDS, SERVING), notes.get(BESIDE) == "true"
+        self.ends, self.shares_gpus = notes.get(ENDS, SERVING), notes.get(SHARES_GPUS) == "true"
         self.folder = out / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.began = 0.0
@@ -64,22 +64,22 @@ class Story:
         text = yaml.safe_dump(self.document, sort_keys=False)
         (self.folder / "applied.yaml").write_text(text)
         self.began = time.monotonic()
-        said = self.cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=text)
-        say(said.strip())
+        output = self.cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=text)
+        say(output.strip())
 
-    def look(self) -> dict[str, Any]:
+    def refresh(self) -> dict[str, Any]:
         """The status now; changes of its conditions go to the timeline."""
         status = dict(self.cluster.get("llmd", self.name, "-n", NAMESPACE).get("status") or {})
         for condition in status.get("conditions") or ():
-            told = tuple(condition.get(key) for key in ("status", "reason", "message"))
-            if self.seen.get(condition["type"]) != told:
-                self.seen[condition["type"]] = told
+            state = tuple(condition.get(key) for key in ("status", "reason", "message"))
+            if self.seen.get(condition["type"]) != state:
+                self.seen[condition["type"]] = state
                 after = round(time.monotonic() - self.began, 1)
                 self.timeline.append(
                     {"seconds": after, "type": condition["type"]}
-                    | dict(zip(("status", "reason", "message"), told, strict=True))
+                    | dict(zip(("status", "reason", "message"), state, strict=True))
                 )
-                say(f"{self.name}: {condition['type']}={told[0]} {told[1]}: {str(told[2])[:150]}")
+                say(f"{self.name}: {condition['type']}={state[0]} {state[1]}: {str(state[2])[:150]}")
         return status
 
     def condition(self, kind: str) -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ class Story:
     def until(self, done: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.look()
+            self.refresh()
             if done():
                 return True
             time.sleep(TURN_SECONDS)
@@ -98,8 +98,8 @@ class Story:
         """Whether it has become what its annotation says: one of the reasons, by commas."""
         if self.ends == SERVING:
             measured = self.condition("Measured")
-            told = measured[0] == "True" or measured[1] == "MeasurementProvisional"
-            return self.condition("Ready")[:2] == ("True", SERVING) and told
+            is_measured = measured[0] == "True" or measured[1] == "MeasurementProvisional"
+            return self.condition("Ready")[:2] == ("True", SERVING) and is_measured
         return self.condition("Ready")[1] in self.ends.split(",")
 
     def keep(self, name: str, *arguments: str) -> None:
@@ -120,14 +120,14 @@ class Story:
         self.keep("events.txt", "get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp")
         role = f"{label},tacho.dev/role=server"
         self.keep("engine.log", "logs", "-n", NAMESPACE, "-l", role, "-c", "engine", "--tail=-1")
-        self.tell()
+        self.write_timeline()
 
-    def tell(self) -> None:
+    def write_timeline(self) -> None:
         (self.folder / "timeline.json").write_text(json.dumps(self.timeline, indent=1))
 
     @property
     def gpus(self) -> int:
-        return 0 if self.beside else int(self.document["spec"].get("gpu", {}).get("count", 1))
+        return 0 if self.shares_gpus else int(self.document["spec"].get("gpu", {}).get("count", 1))
 
     def stalled(self) -> bool:
         return bool(self.condition("Stalled")[0] == "True")
@@ -152,12 +152,12 @@ class Story:
         """Returns once its pods have let go of their GPUs."""
         self.cluster.kubectl("delete", "llmd", self.name, "-n", NAMESPACE, "--wait=false")
         pods = ("pods", "-n", NAMESPACE, "-l", f"tacho.dev/deployment={self.name}")
-        deadline = time.monotonic() + GONE_SECONDS
+        deadline = time.monotonic() + DELETED_SECONDS
         while self.cluster.get(*pods).get("items") and time.monotonic() < deadline:
             time.sleep(TURN_SECONDS)
 
 
-def tell(story: Story, deadline: float) -> str:
+def run_story(story: Story, deadline: float) -> str:
     """One to its end; how it ended."""
     story.apply()
     seconds = min(STORY_SECONDS, deadline - time.monotonic())
@@ -169,10 +169,10 @@ def tell(story: Story, deadline: float) -> str:
     return AS_EXPECTED if reached else f"not {story.ends}: {story.condition('Ready')}"
 
 
-def told(story: Story, deadline: float) -> str:
+def run_and_delete(story: Story, deadline: float) -> str:
     """How one ended, which is gone afterwards."""
     try:
-        ended = tell(story, deadline)
+        ended = run_story(story, deadline)
     except (subprocess.SubprocessError, OSError) as error:
         ended = f"{error}\n{getattr(error, 'stderr', '')}"
     say(f"{story.name}: {ended}")
@@ -181,7 +181,7 @@ def told(story: Story, deadline: float) -> str:
     return ended
 
 
-def tell_all(stories: list[Story], gpus: int, deadline: float, keep: Callable[[str, str], None]) -> None:
+def run_all(stories: list[Story], gpus: int, deadline: float, keep: Callable[[str, str], None]) -> None:
     """Each as soon as its GPUs are free, in order; ``keep`` gets a name and how it ended, at once."""
     waiting, running = list(stories), dict[Future[str], Story]()
     with ThreadPoolExecutor(max_workers=max(1, len(stories))) as pool:
@@ -190,7 +190,7 @@ def tell_all(stories: list[Story], gpus: int, deadline: float, keep: Callable[[s
                 if waiting[0].gpus > gpus - sum(one.gpus for one in running.values()):
                     break
                 story = waiting.pop(0)
-                running[pool.submit(told, story, deadline)] = story
+                running[pool.submit(run_and_delete, story, deadline)] = story
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -239,7 +239,7 @@ def main() -> int:
         summary.write_text(json.dumps(ended, indent=1))
 
     stories = [Story(cluster, document, arguments.out) for document in chosen]
-    tell_all(stories, gpus, time.monotonic() + arguments.budget, keep)
+    run_all(stories, gpus, time.monotonic() + arguments.budget, keep)
     print(json.dumps(ended, indent=1))
     operator = lab.operator_log(cluster, 2000)
     (arguments.out / "operator.log").write_text(operator)

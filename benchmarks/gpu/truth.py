@@ -81,7 +81,7 @@ class Client:
         while not self.stop.is_set():
             if writer is None:
                 reader, writer = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
-            answer = await self._ask(reader, writer, first=first)
+            answer = await self._send(reader, writer, first=first)
             self.answers.append(answer)
             if answer.error:
                 writer.close()
@@ -91,7 +91,7 @@ class Client:
         if writer is not None:
             writer.close()
 
-    async def _ask(self, reader: Any, writer: Any, *, first: bool) -> Answer:
+    async def _send(self, reader: Any, writer: Any, *, first: bool) -> Answer:
         prompt_tokens, output_tokens, vocabulary = self._workload
         low, high = round(output_tokens * (1 - SPREAD)), round(output_tokens * (1 + SPREAD))
         length = self._rng.randint(1, output_tokens) if first else self._rng.randint(low, high)

@@ -66,7 +66,7 @@ class Engine:
     def loaded(self, streams: int) -> Iterator[None]:
         """``streams`` requests at a time, one after the other, cut off at the end."""
         over = threading.Event()
-        threads = [threading.Thread(target=self._ask, args=(over,)) for _ in range(streams)]
+        threads = [threading.Thread(target=self._send, args=(over,)) for _ in range(streams)]
         self.process.send_signal(signal.SIGCONT)
         for thread in threads:
             thread.start()
@@ -78,7 +78,7 @@ class Engine:
                 thread.join()
             self.process.send_signal(signal.SIGSTOP)
 
-    def _ask(self, over: threading.Event) -> None:
+    def _send(self, over: threading.Event) -> None:
         body = {"prompt": list(range(100, 108)), "max_tokens": 128, "stream": True}
         body |= {"ignore_eos": True, "cache_prompt": False}
         request = urllib.request.Request(f"{self.url}/v1/completions", json.dumps(body).encode())

@@ -21,7 +21,7 @@ NO_KV_TYPE = ("awq", "gptq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class StartCase:
     """One question: does this model start there?"""
 
     facts: ModelFacts
@@ -44,44 +44,44 @@ class Answer:
 
     fits: bool | None
     weights_bytes: float
-    words: str
+    text: str
 
 
-def hf_mem(asked: Asked) -> Answer:
+def hf_mem(case: StartCase) -> Answer:
     """Stored bytes and a cache of one context: every layer in full, no latent attention, no overhead."""
-    shape = asked.architecture
-    weights = asked.stored_bytes / asked.gpus
-    if asked.facts.quantization.method in NO_KV_TYPE:
+    shape = case.architecture
+    weights = case.stored_bytes / case.gpus
+    if case.facts.quantization.method in NO_KV_TYPE:
         return Answer(None, weights, "error")
     head_dim = shape.hidden_size // shape.attention_heads if shape.kv_lora_rank else shape.head_dim
-    element = 1 if asked.facts.quantization.method == "fp8" else 2
+    element = 1 if case.facts.quantization.method == "fp8" else 2
     heads = shape.key_value_heads or shape.attention_heads
-    cache = 2 * shape.layers * heads * head_dim * element * asked.max_model_len
-    total = asked.stored_bytes + cache
-    return Answer(total <= asked.gpus * asked.gpu_bytes, weights, f"{total / GIB:.1f} GiB")
+    cache = 2 * shape.layers * heads * head_dim * element * case.max_model_len
+    total = case.stored_bytes + cache
+    return Answer(total <= case.gpus * case.gpu_bytes, weights, f"{total / GIB:.1f} GiB")
 
 
-def gpustack(asked: Asked) -> Answer:
+def gpustack(case: StartCase) -> Answer:
     """``1.2 x weights + 2 GiB`` within 0.9 of the GPUs; the context plays no part."""
-    claim = 1.2 * asked.stored_bytes + 2 * GIB
-    room = GPUSTACK_UTILIZATION * asked.gpus * asked.gpu_bytes
-    return Answer(claim <= room, 1.2 * asked.stored_bytes / asked.gpus, f"{claim / GIB:.1f} GiB")
+    claim = 1.2 * case.stored_bytes + 2 * GIB
+    limit = GPUSTACK_UTILIZATION * case.gpus * case.gpu_bytes
+    return Answer(claim <= limit, 1.2 * case.stored_bytes / case.gpus, f"{claim / GIB:.1f} GiB")
 
 
-def kaito(asked: Asked) -> Answer:
+def kaito(case: StartCase) -> Answer:
     """GPUs needed: ``int(1.02 W / ((0.84 M - 2.3 GiB - KV / n) / 1.05)) + 1``."""
-    shape, size = asked.architecture, 1.02 * asked.stored_bytes
-    nominal = next(g for g in NOMINAL_GIB if g * GIB >= asked.gpu_label_bytes) * GIB
+    shape, size = case.architecture, 1.02 * case.stored_bytes
+    nominal = next(g for g in NOMINAL_GIB if g * GIB >= case.gpu_label_bytes) * GIB
     if shape.kv_lora_rank:
         token = 2 * shape.layers * (shape.kv_lora_rank + shape.qk_rope_head_dim)
     else:
         token = 4 * shape.layers * (shape.key_value_heads or shape.attention_heads) * shape.head_dim
-    fixed = KAITO_FIXED_BYTES + token * asked.max_model_len / asked.gpus
+    fixed = KAITO_FIXED_BYTES + token * case.max_model_len / case.gpus
     available = KAITO_UTILIZATION * nominal
     if available <= fixed:
-        return Answer(False, size / asked.gpus, "error")
+        return Answer(False, size / case.gpus, "error")
     needed = int(size / ((available - fixed) / 1.05)) + 1
-    return Answer(needed <= asked.gpus, size / asked.gpus, f"{needed} GPU{'s' if needed > 1 else ''}")
+    return Answer(needed <= case.gpus, size / case.gpus, f"{needed} GPU{'s' if needed > 1 else ''}")
 
 
 PEERS = {"hf-mem": hf_mem, "gpustack": gpustack, "KAITO": kaito}

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.planner import starts
 from benchmarks.planner.cases import Case, called_fitting, cases, kv_error, predict, weights_error
 from benchmarks.planner.models import facts
-from benchmarks.planner.peers import PEERS, Answer, Asked
+from benchmarks.planner.peers import PEERS, Answer, StartCase
 from tacho_contract.units import GIB, MIB
 from tacho_engines.hardware.gpus import rows_for
 
@@ -53,7 +53,7 @@ def ours(case: Case) -> Answer:
     return Answer(called_fitting(case), found.weights_bytes, words)
 
 
-def question(case: Case) -> Asked:
+def question(case: Case) -> StartCase:
     """The case as the other estimators are asked."""
     model = facts(case.row["model"])
     if model.architecture is None:
@@ -61,7 +61,7 @@ def question(case: Case) -> Asked:
     if case.gpu.memory_bytes is None:
         raise ValueError(f"{case.name}: no memory")
     label = int(rows_for(case.row["gpu"])[0].memory_mib[0]) * MIB
-    return Asked(
+    return StartCase(
         facts=model,
         architecture=model.architecture,
         gpus=case.row["gpus"],
@@ -197,7 +197,7 @@ def _actual(case: Case) -> str:
 def _cell(answer: Answer, case: Case) -> str:
     word = {True: "fits", False: "no", None: "?"}[answer.fits] if case.row["started"] is not None else ""
     weights = f"{answer.weights_bytes / GIB:.2f} GiB"
-    return ", ".join(filter(None, (word, weights, answer.words)))
+    return ", ".join(filter(None, (word, weights, answer.text)))
 
 
 def page(text: str, found: dict[str, Any]) -> str:

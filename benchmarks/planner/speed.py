@@ -160,11 +160,11 @@ class Judged:
 
     row: Row
     kind: str
-    said: float
+    prediction: float
 
     @property
     def error(self) -> float:
-        return self.said / self.row.measured - 1
+        return self.prediction / self.row.measured - 1
 
     @property
     def held(self) -> bool:
@@ -172,7 +172,7 @@ class Judged:
         _, kernel, timed = timing(SPEED, self.row.step.placement)
         known = kernel.decode_within if self.row.figure == "one stream" else kernel.output_within
         within = known if timed else UNTIMED_WITHIN
-        return 1 / (1 + within) <= self.row.measured / self.said <= 1 + within
+        return 1 / (1 + within) <= self.row.measured / self.prediction <= 1 + within
 
 
 @cache
@@ -186,8 +186,7 @@ def judged() -> tuple[Judged, ...]:
                 law, kernel, _ = timing(replace(SPEED, law=fitted_law(row.model)), row.step.placement)
             else:
                 law, kernel = _held_back(row.model, checkpoint(row.cell), kind)
-            said = predicted(row, law, kernel)
-            found.append(Judged(row, kind, said))
+            found.append(Judged(row, kind, predicted(row, law, kernel)))
     return tuple(found)
 
 
@@ -235,7 +234,8 @@ def row_table() -> str:
     lines = ["| Row | Model, method | Kind | Streams | Measured | Held back | Error |", f"|{' --- |' * 7}"]
     lines.extend(
         f"| {item.row.name} | {item.row.cell['model']}, {item.row.cell['method']} | {item.row.kind} "
-        f"| {item.row.streams} | {item.row.measured:.0f} | {item.said:.0f} | {100 * item.error:+.1f} % |"
+        f"| {item.row.streams} | {item.row.measured:.0f} | {item.prediction:.0f} "
+        f"| {100 * item.error:+.1f} % |"
         for item in judged()
     )
     return "\n".join(lines)

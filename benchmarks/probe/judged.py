@@ -25,7 +25,7 @@ def judged(measurement: Measurement, truth: Truth) -> dict[str, Any]:
     rate = capacity.output_tokens_per_second if capacity else None
     at_levels = {flag for point in measurement.curve for flag in point.flags}
     raised = {*measurement.flags, *at_levels} | ({"Stalls"} if single and single.stalls else set())
-    asked_for = set().union(*truth.wanted)
+    asked_for = set().union(*truth.required)
     return {
         "state": measurement.state,
         "seconds": round(measurement.probe_seconds, 1),
@@ -49,7 +49,7 @@ def judged(measurement: Measurement, truth: Truth) -> dict[str, Any]:
         "boundaryTruth": truth.capacity.boundary,
         "verified": capacity.verified if capacity else None,
         "raised": sorted(raised),
-        "missing": sorted("|".join(sorted(words)) for words in truth.wanted if not words & raised),
+        "missing": sorted("|".join(sorted(words)) for words in truth.required if not words & raised),
         "false": sorted((raised - truth.allowed - asked_for) & INVALIDATING),
         "clean": not INVALIDATING & set(measurement.flags),
         "message": measurement.message,

@@ -58,7 +58,7 @@ def burn(seconds: float) -> None:
         sum(number * number for number in range(1000))
 
 
-def ask(port: int, seconds: float) -> None:
+def send_requests(port: int, seconds: float) -> None:
     """One request after the other; the twin's own work."""
     ends = time.monotonic() + seconds
     body = {"prompt": list(range(100, 228)), "max_tokens": 32, "ignore_eos": True, "cache_prompt": False}
@@ -67,13 +67,13 @@ def ask(port: int, seconds: float) -> None:
         urllib.request.urlopen(request, timeout=120).close()
 
 
-def beside(orders: Any, twin: str) -> None:
+def concurrent(orders: Any, twin: str) -> None:
     """The twin's process: works for as long as it is told."""
     with llamacpp(CPUS) if twin == "llamacpp" else contextlib.nullcontext(0) as port:
         orders.send("ready")
         while (seconds := orders.recv()) is not None:
             works = [
-                multiprocessing.Process(target=ask, args=(port, seconds)) if port
+                multiprocessing.Process(target=send_requests, args=(port, seconds)) if port
                 else multiprocessing.Process(target=burn, args=(seconds,))
                 for _ in range(CPUS)
             ]  # fmt: skip
@@ -131,7 +131,7 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-CPUS:])
     twin_here, twin_there = multiprocessing.Pipe()
     here, there = multiprocessing.Pipe()
-    twin = multiprocessing.Process(target=beside, args=(twin_there, options.twin))
+    twin = multiprocessing.Process(target=concurrent, args=(twin_there, options.twin))
     engine = multiprocessing.Process(target=measured, args=(there, options.budget))
     twin.start()
     twin_here.recv()

@@ -38,29 +38,32 @@ DIGITS = 5
 
 
 def main() -> None:
-    asked = arguments()
-    for engine in asked.engines or ENGINES[: 1 if asked.url else None]:
-        name = asked.name or f"{engine}-cpu"
-        with tempfile.TemporaryDirectory() as folder, _server(asked, engine, Path(folder) / "log") as server:
-            document = compare(name, server, asked)
+    options = arguments()
+    for engine in options.engines or ENGINES[: 1 if options.url else None]:
+        name = options.name or f"{engine}-cpu"
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            _server(options, engine, Path(folder) / "log") as server,
+        ):
+            document = compare(name, server, options)
         print("\n".join(lines(name, list(compared(document)))))
     PAGE.write_text(text())
 
 
-def compare(name: str, server: Server, asked: argparse.Namespace) -> dict[str, Any]:
+def compare(name: str, server: Server, options: argparse.Namespace) -> dict[str, Any]:
     """The results of one engine, which are written as they come."""
-    entry = read(asked.measurement) if asked.measurement else measured(server.url, asked)
+    entry = read(options.measurement) if options.measurement else measured(server.url, options)
     print(json.dumps(entry["curve"]), flush=True)
     document: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
-        "slots": asked.slots,
+        "slots": options.slots,
         "measurement": entry,
         "runs": [],
     }
     for kind in KINDS:
-        for share in map(float, asked.shares.split(",")):
-            for number in range(asked.runs):
-                document["runs"].append(one_run(server, document, asked, kind, share))
+        for share in map(float, options.shares.split(",")):
+            for number in range(options.runs):
+                document["runs"].append(one_run(server, document, options, kind, share))
                 write(name, document)
                 print(f"{name}: {kind} {share} run {number + 1}", flush=True)
     return document
@@ -83,22 +86,22 @@ def arguments() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def _server(asked: argparse.Namespace, engine: str, log: Path) -> Iterator[Server]:
-    if asked.url:
-        yield Server(asked.url, 0, 0)
+def _server(options: argparse.Namespace, engine: str, log: Path) -> Iterator[Server]:
+    if options.url:
+        yield Server(options.url, 0, 0)
         return
-    os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {asked.core} or {asked.core})
-    with serving(engine, asked.slots, asked.core, log) as server:
+    os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {options.core} or {options.core})
+    with serving(engine, options.slots, options.core, log) as server:
         yield server
 
 
-def measured(url: str, asked: argparse.Namespace) -> dict[str, Any]:
+def measured(url: str, options: argparse.Namespace) -> dict[str, Any]:
     """The entry of status.measurements, once a level of several streams was steady."""
-    options = ["--workload", asked.workload, "--concurrency", str(asked.slots), "--budget", asked.budget]
-    words = [sys.executable, "-c", PROBE, "probe", url, *options, "-o", "json"]
+    command = [sys.executable, "-c", PROBE, "probe", url, "-o", "json", "--workload", options.workload]
+    command += ["--concurrency", str(options.slots), "--budget", options.budget]
     for _ in range(TRIES):
-        said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
-        found: dict[str, Any] = json.loads(said.stdout)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+        found: dict[str, Any] = json.loads(done.stdout)
         if any(level["steady"] and level["concurrency"] > 1 for level in found["curve"]):
             return found
     raise SystemExit("no level of several streams was steady: something else uses this machine")
@@ -118,14 +121,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def one_run(
-    server: Server, document: dict[str, Any], asked: argparse.Namespace, kind: Any, share: float
+    server: Server, document: dict[str, Any], options: argparse.Namespace, kind: Any, share: float
 ) -> dict[str, Any]:
     entry = document["measurement"]
     rate = share * max(float(level["requestsPerSecond"]) for level in entry["curve"])
     prompt, answer = entry["workload"]["inputTokens"], entry["workload"]["outputTokens"]
     workload = Workload(input_tokens=prompt, output_tokens=answer)
     seed = round(1000 * share)
-    arrivals = drawn(kind, rate, asked.requests, answer, seed)
+    arrivals = drawn(kind, rate, options.requests, answer, seed)
     others, began = server.others_seconds() if server.pid else 0.0, time.monotonic()
     found = run(server.url, arrivals, workload, seed=len(document["runs"]), cpus=os.cpu_count() or 1)
     wall = time.monotonic() - began

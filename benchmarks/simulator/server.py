@@ -62,10 +62,10 @@ def command(engine: str, slots: int) -> tuple[list[str], dict[str, str]]:
 @contextlib.contextmanager
 def serving(engine: str, slots: int, core: int, log: Path) -> Iterator[Server]:
     """The engine on ``core``, healthy; ended afterwards. Raises RuntimeError with the log's end."""
-    words, variables = command(engine, slots)
+    arguments, variables = command(engine, slots)
     port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "runtime"), "HF_HUB_OFFLINE": "1", **variables}
-    process = _started([*words, "--port", str(port)], environment, core, log)
+    process = _started([*arguments, "--port", str(port)], environment, core, log)
     try:
         server = Server(f"http://127.0.0.1:{port}", process.pid, core)
         _wait(server, process, log)
@@ -82,11 +82,11 @@ def serving(engine: str, slots: int, core: int, log: Path) -> Iterator[Server]:
 
 
 def _started(
-    words: Sequence[str], environment: Mapping[str, str], core: int, log: Path
+    arguments: Sequence[str], environment: Mapping[str, str], core: int, log: Path
 ) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
-            words,
+            arguments,
             stdout=output,
             stderr=output,
             env=environment,

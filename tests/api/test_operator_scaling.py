@@ -57,9 +57,9 @@ def steps(api: Cluster, namespace: str) -> list[tuple[int, int]]:
 
 def await_looks(kubelet: Kubelet, pods: int) -> None:
     """Several at each of so many: who has just started knows a rate by two."""
-    before = kubelet.loads.looks.copy()
+    before = kubelet.loads.reads.copy()
     eventually(
-        "a few looks", lambda: sum(n > 2 for n in (kubelet.loads.looks - before).values()) == pods or None
+        "a few looks", lambda: sum(n > 2 for n in (kubelet.loads.reads - before).values()) == pods or None
     )
 
 

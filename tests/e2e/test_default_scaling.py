@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.autoscaling.bounds import Allowed, starts, violations, write
-from benchmarks.autoscaling.replay import LEAST, MOST, beside
+from benchmarks.autoscaling.replay import LEAST, MOST, compared_runs
 from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN
 from tests.e2e.conftest import INSECURE_HUB, Installed
@@ -123,7 +123,7 @@ def test_the_default_follows_the_load_and_costs_what_is_simulated(
     )
     assert violations(watch.moments, plan.need, promised, watch.blind) == []
     recorded = json.loads(place.with_suffix(".json").read_text())
-    cluster, simulated = beside(recorded, TTFT_MILLISECONDS / 1000, SEEDS)
+    cluster, simulated = compared_runs(recorded, TTFT_MILLISECONDS / 1000, SEEDS)
     print(f"cluster {cluster}, simulated {simulated}")
     assert simulated.kept_percent == pytest.approx(cluster.kept_percent, abs=POINTS)
     assert simulated.gpu_seconds == pytest.approx(cluster.gpu_seconds, rel=SHARE)

@@ -191,8 +191,8 @@ def test_the_replicas_of_the_simulated_example_hold(name: str) -> None:
 
 def test_a_load_of_the_benchmark_that_does_not_hold_is_not_shown() -> None:
     servers = {each["name"]: each for each in switches.servers()}
-    assert switches.told(servers["small-one-front-end-again"], 256) == "-"
-    assert switches.told(servers["small-four-front-ends"], 256).startswith("26,567")
+    assert switches.figures_of(servers["small-one-front-end-again"], 256) == "-"
+    assert switches.figures_of(servers["small-four-front-ends"], 256).startswith("26,567")
     with pytest.raises(KeyError):
         switches.figure("small-one-front-end-again", 256)
 

@@ -19,7 +19,7 @@ class Host:
         self.gpus, self.taken, self.most = gpus, 0, 0
         self.lock, self.order = threading.Lock(), list[str]()
 
-    def told(self, story: stories.Story, _: float) -> str:
+    def run_and_delete(self, story: stories.Story, _: float) -> str:
         with self.lock:
             self.taken += story.gpus
             self.most = max(self.most, self.taken)
@@ -32,7 +32,7 @@ class Host:
 
 
 def story(place: Path, name: str, gpus: int, *, beside: bool = False) -> stories.Story:
-    notes = {stories.BESIDE: "true"} if beside else {}
+    notes = {stories.SHARES_GPUS: "true"} if beside else {}
     document: dict[str, Any] = {
         "metadata": {"name": name, "annotations": notes},
         "spec": {"gpu": {"count": gpus}},
@@ -42,19 +42,19 @@ def story(place: Path, name: str, gpus: int, *, beside: bool = False) -> stories
 
 def test_as_many_run_as_there_are_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host, kept = Host(4), dict[str, str]()
-    monkeypatch.setattr(stories, "told", host.told)
+    monkeypatch.setattr(stories, "run_and_delete", host.run_and_delete)
     wanted = [1, 1, 1, 2, 1, 2, 1, 4, 1]
     given = [story(tmp_path, f"s{index}", gpus) for index, gpus in enumerate(wanted)]
     given.append(story(tmp_path, "beside", 1, beside=True))
-    stories.tell_all(given, 4, time.monotonic() + 1000, kept.__setitem__)
+    stories.run_all(given, 4, time.monotonic() + 1000, kept.__setitem__)
     assert kept == dict.fromkeys([one.name for one in given], stories.AS_EXPECTED)
     assert host.most == 4
     assert host.order.index("s7") > host.order.index("s2"), "a large one is not overtaken for ever"
 
 
 def test_none_begins_that_has_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stories, "told", Host(1).told)
+    monkeypatch.setattr(stories, "run_and_delete", Host(1).run_and_delete)
     kept: dict[str, str] = {}
     deadline = time.monotonic() + stories.LEAST_SECONDS - 1
-    stories.tell_all([story(tmp_path, "late", 1)], 1, deadline, kept.__setitem__)
+    stories.run_all([story(tmp_path, "late", 1)], 1, deadline, kept.__setitem__)
     assert kept == {"late": "no time left"}

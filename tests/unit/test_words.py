@@ -25,6 +25,8 @@ NAME_WORDS = frozenset(
     }
 )
 """Words that no class, function, argument, field or variable has in its name."""
+RECORDED = frozenset({"visited"})
+"""A kind of engine in the recorded results of benchmarks/probe."""
 OF_TEXT = frozenset({"words", "sentence"})
 """Those that a variable may have, for parts of a text."""
 NAME_PHRASES = (
@@ -113,6 +115,16 @@ def duplicates() -> dict[str, list[str]]:
 
 def test_names_are_words_of_the_field() -> None:
     assert [item for path in _trees() for item in bad_names(path)] == []
+
+
+def test_names_of_benchmarks_and_tools_are_words_of_the_field() -> None:
+    files = (file for part in ("benchmarks", "tools") for file in sorted((ROOT / part).rglob("*.py")))
+    names = (
+        (file.name, line, name)
+        for file in files
+        for line, name in _names(ast.parse(file.read_text(encoding="utf-8")))
+    )
+    assert [found for found in names if _is_bad(found[2], NAME_WORDS - RECORDED)] == []
 
 
 def test_texts_are_in_words_of_the_field() -> None:

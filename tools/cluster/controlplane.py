@@ -44,7 +44,7 @@ class ControlPlane:
         """`api_port`: a fixed one, else a free one is taken. `scheduler`: run it too."""
         self.binaries, self.with_scheduler = binaries, scheduler
         self._node_grace_seconds = node_grace_seconds
-        self._wanted_port = api_port
+        self._requested_port = api_port
         self.ready_seconds = 0.0
         self._directory: Path | None = None
         self._processes: Processes | None = None
@@ -55,8 +55,8 @@ class ControlPlane:
 
         Raises PortInUseError, NotReadyError, ToolMissingError; nothing is left running then.
         """
-        if self._wanted_port is not None:
-            ports.must_be_free(self._wanted_port, "the API server")
+        if self._requested_port is not None:
+            ports.must_be_free(self._requested_port, "the API server")
         if shutil.which("setpriv") is None:
             raise ToolMissingError("setpriv is not installed", "Run `apt-get install util-linux`")
         started = time.monotonic()
@@ -76,7 +76,7 @@ class ControlPlane:
             directory=directory,
             bind_address=ports.LOOPBACK,
             advertise_address=ports.LOOPBACK,
-            api_port=self._wanted_port or api_port,
+            api_port=self._requested_port or api_port,
             etcd_port=etcd_port,
             etcd_peer_port=peer_port,
             service_cidr="10.96.0.0/16",

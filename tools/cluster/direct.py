@@ -108,7 +108,7 @@ def as_kubectl_prints(kind: str, found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def ask(
+def request_text(
     server: Server,
     kubeconfig: Path,
     method: str,
@@ -132,14 +132,14 @@ def ask(
     finally:
         connection.close()
     if answer.status >= http.HTTPStatus.BAD_REQUEST:
-        said = f"Error from server {_words(found)}\n"
-        error = subprocess.CalledProcessError(1, [method, path], "", said)
-        error.add_note(said)
+        message = f"Error from server {_refusal(found)}\n"
+        error = subprocess.CalledProcessError(1, [method, path], "", message)
+        error.add_note(message)
         raise error
     return found
 
 
-def _words(answer: str) -> str:
+def _refusal(answer: str) -> str:
     try:
         status = json.loads(answer)
         return f"({status['reason']}): {status['message']}"

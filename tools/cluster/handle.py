@@ -71,19 +71,19 @@ class Cluster:
         if plain is not None and self._is_ours():
             kind, path = plain
             with contextlib.suppress(OSError, http.client.HTTPException):  # it may be on its way up or down
-                return direct.as_kubectl_prints(kind, json.loads(self._ask("GET", path)))
+                return direct.as_kubectl_prints(kind, json.loads(self._request("GET", path)))
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
     def raw(self, path: str) -> str:
         """`kubectl get --raw`: what the API server answers there, or what stands behind its proxy."""
         if self._is_ours():
             with contextlib.suppress(OSError, http.client.HTTPException):
-                return self._ask("GET", path)
+                return self._request("GET", path)
         return self.kubectl("get", "--raw", path)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, **options: str) -> str:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None, **options: str) -> str:
         assert self.api is not None
-        return direct.ask(self.api, self.kubeconfig, method, path, body, **options)
+        return direct.request_text(self.api, self.kubeconfig, method, path, body, **options)
 
     def _is_ours(self) -> bool:
         return self.api is not None and direct.has_certificate(self.kubeconfig)
@@ -93,7 +93,7 @@ class Cluster:
         paths = [direct.apply_path(one) for one in objects]
         if self._is_ours() and None not in paths:
             for path, one in zip(paths, objects, strict=True):
-                self._ask("PATCH", str(path), one, content="application/apply-patch+yaml")
+                self._request("PATCH", str(path), one, content="application/apply-patch+yaml")
             return
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(document))
@@ -102,7 +102,7 @@ class Cluster:
         """`kubectl create --dry-run=server`; CalledProcessError with what the API server has against it."""
         path = direct.create_path(document)
         if path is not None and self._is_ours():
-            self._ask("POST", path, document)
+            self._request("POST", path, document)
         else:
             self.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(document))
 
@@ -111,7 +111,7 @@ class Cluster:
         change = {"status": status}
         if self._is_ours():
             path = f"{direct.path_of(kind, namespace, name)}/status"
-            self._ask("PATCH", path, change, content="application/merge-patch+json")
+            self._request("PATCH", path, change, content="application/merge-patch+json")
         else:
             where = (kind.lower(), name, "-n", namespace, "--subresource=status", "--type=merge")
             self.kubectl("patch", *where, "-p", json.dumps(change))
@@ -141,7 +141,7 @@ class Cluster:
     def begin_deletion(self, name: str) -> None:
         """Begins the deletion of a namespace with all its content."""
         if self._is_ours():
-            self._ask("DELETE", direct.path_of("Namespace", None, name))
+            self._request("DELETE", direct.path_of("Namespace", None, name))
         else:
             self.kubectl("delete", "namespace", name, "--wait=false")
 

@@ -38,7 +38,7 @@ def free_port() -> int:
             return port
 
 
-def must_be_free(port: int, wanted_by: str) -> None:
+def must_be_free(port: int, used_by: str) -> None:
     """Raises PortInUseError when `port` is taken.
 
     Asked before anything starts: a stale API server on the port would answer in the new one's place,
@@ -50,7 +50,7 @@ def must_be_free(port: int, wanted_by: str) -> None:
             attempt.bind((LOOPBACK, port))
         except OSError as taken:
             raise PortInUseError(
-                f"port in use: {LOOPBACK}:{port}, which {wanted_by} needs, is taken",
+                f"port in use: {LOOPBACK}:{port}, which {used_by} needs, is taken",
                 f"Find who listens (`ss -ltnp 'sport = :{port}'`) and stop it, or choose another port",
             ) from taken
 

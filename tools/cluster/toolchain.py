@@ -15,7 +15,7 @@ from pathlib import Path
 from tools.cluster.errors import BuildError
 from tools.cluster.paths import REPOSITORY, cache_root
 
-WANTED = "go1.26"
+REQUIRED = "go1.26"
 LOCK = REPOSITORY / "requirements" / "go.txt"
 
 
@@ -25,9 +25,9 @@ def version_of(go: Path) -> str:
     return answer.stdout.strip().removeprefix("go version ")
 
 
-def is_wanted(version: str) -> bool:
+def is_required(version: str) -> bool:
     """Whether this is a Go of the wanted minor version."""
-    return version.startswith((WANTED + ".", WANTED + " "))
+    return version.startswith((REQUIRED + ".", REQUIRED + " "))
 
 
 def find_go(say: Callable[[str], None]) -> Path:
@@ -36,7 +36,7 @@ def find_go(say: Callable[[str], None]) -> Path:
     Raises BuildError when it cannot be installed.
     """
     machines = shutil.which("go")
-    if machines and is_wanted(version_of(Path(machines))):
+    if machines and is_required(version_of(Path(machines))):
         return Path(machines)
     folder = cache_root() / f"go-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
     go = folder / "go" / "bin" / "go"

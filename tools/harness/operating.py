@@ -62,12 +62,12 @@ def await_condition(
     reason: str = "",
     seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
+    def matching() -> dict[str, Any] | None:
         found = condition(cluster, namespace, kind)
         matches = found.get("status") == status and reason in ("", found.get("reason"))
         return found if matches else None
 
-    return eventually(f"{kind}={status} {reason}", look, seconds)
+    return eventually(f"{kind}={status} {reason}", matching, seconds)
 
 
 def bring_up(cluster: Cluster, kubelet: Kubelet, namespace: str, **spec: Any) -> None:

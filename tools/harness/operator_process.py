@@ -169,10 +169,10 @@ class Operator:
 T = TypeVar("T")
 
 
-def eventually(what: str, look: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
-    """The first result of ``look`` that is not None; else a failure that names ``what`` was awaited."""
+def eventually(what: str, find: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
+    """The first result of ``find`` that is not None; else a failure that names ``what`` was awaited."""
     deadline = time.monotonic() + seconds
-    while (found := look()) is None:
+    while (found := find()) is None:
         if time.monotonic() > deadline:
             raise AssertionError(f"after {seconds:.0f} s there is still not: {what}")
         time.sleep(0.15)
@@ -204,14 +204,14 @@ class Kubelet:
             del self._reports[address]
 
     def await_pod(self, role: str, revision: str = "") -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
+        def find() -> dict[str, Any] | None:
             for pod in self.pods(role):
                 labels = pod["metadata"]["labels"]
                 if revision in ("", labels.get("tacho.dev/revision")) and _untouched(pod["status"]):
                     return pod
             return None
 
-        return eventually(f"a new pod of role {role} {revision}", look)
+        return eventually(f"a new pod of role {role} {revision}", find)
 
     def _patch(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
         self._cluster.patch_status("Pod", self._namespace, pod["metadata"]["name"], status)

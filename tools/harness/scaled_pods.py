@@ -23,7 +23,7 @@ class Pods:
         """Whether requests miss their TPOT, by the histograms of the pods; None: they have none."""
         self.judged_per_second = 1.0
         """Requests that each histogram counts. The scaler believes a few times the measured rate."""
-        self.looks: Counter[str] = Counter()
+        self.reads: Counter[str] = Counter()
         """How often each address was asked."""
         self._counted: dict[str, tuple[float, float]] = {}
         self._judged: dict[str, tuple[int, int]] = {}
@@ -32,7 +32,7 @@ class Pods:
 
     def load(self, address: str, serving: int) -> Load | None:
         """What the pod at ``address`` answers, one of ``serving``; None: nothing."""
-        self.looks[address] += 1
+        self.reads[address] += 1
         if self.silent:
             return None
         with self._lock:

@@ -157,20 +157,20 @@ class World:
         assert plain(wire) == wire
         return wire
 
-    def _apply(self, wanted: dict[str, Any]) -> None:
-        key = (wanted["kind"], wanted["metadata"]["name"])
+    def _apply(self, desired: dict[str, Any]) -> None:
+        key = (desired["kind"], desired["metadata"]["name"])
         live = self.objects.get(key)
         if live is None:
             self._serial += 1
-            made = copied(wanted)
+            made = copied(desired)
             made["metadata"]["uid"] = f"uid-{self._serial}"
             made["metadata"]["creationTimestamp"] = format_time(self.now)
             self.objects[key] = made
             self.mutations += 1
             return
-        if wanted["kind"] in ("ControllerRevision", "Pod"):
+        if desired["kind"] in ("ControllerRevision", "Pod"):
             return
-        merged = copied(wanted)
+        merged = copied(desired)
         merged["metadata"] |= {key: live["metadata"][key] for key in NOT_WRITTEN if key in live["metadata"]}
         if "status" in live:
             merged["status"] = live["status"]

@@ -27,20 +27,20 @@ def tag(name: str) -> str:
     return engine_profile(engine.removesuffix("-cuda")).image.version
 
 
-def pushed(entries: list[dict[str, Any]], registry: str, wanted: Collection[str] | None = None) -> list[str]:
+def pushed(entries: list[dict[str, Any]], registry: str, names: Collection[str] | None = None) -> list[str]:
     """Pushes built images to ``registry``; returns the references with their digests. Raises StepError.
 
-    ``registry``: http:// before it means a push without encryption. ``wanted``: their names; None: those that
+    ``registry``: http:// before it means a push without encryption. ``names``: their names; None: those that
     a cluster runs. Log in with `buildah login` first.
     """
-    if wanted is None:
-        wanted = {"tacho", *(f"tacho-{name}" for name in catalog.dockerfiles() if name != catalog.TORCH)}
+    if names is None:
+        names = {"tacho", *(f"tacho-{name}" for name in catalog.dockerfiles() if name != catalog.TORCH)}
     place = registry.removeprefix(PLAIN).rstrip("/")
     secure = place == registry.rstrip("/") and buildah.is_encrypted(place)
     references = []
     for entry in entries:
         name, built = entry["name"], entry["content_reference"]
-        if name not in wanted:
+        if name not in names:
             continue
         reference = f"{place}/{name}:{tag(name)}"
         with step(f"pushing {reference}"):

@@ -214,8 +214,8 @@ class Engine:
             ) from None
         prompt_tokens, prompt_key = self._prompt(body, chat=chat)
         room = self.settings.max_model_len - prompt_tokens
-        asked = body.get("max_tokens") or body.get("max_completion_tokens") or (room if chat else 16)
-        self._check_lengths(prompt_tokens, asked)
+        output_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or (room if chat else 16)
+        self._check_lengths(prompt_tokens, output_tokens)
         answer = wire.Answer(
             identity=f"{next(self.identities):016x}",
             model=body["model"],
@@ -228,14 +228,14 @@ class Engine:
         sequence = self.scheduler.submit(
             prompt_tokens=prompt_tokens,
             prompt_key=prompt_key,
-            max_tokens=max(1, round(self.settings.short_share * min(asked, room))),
+            max_tokens=max(1, round(self.settings.short_share * min(output_tokens, room))),
             min_tokens=body.get("min_tokens") or 0,
             ignore_eos=bool(body.get("ignore_eos")),
             arrived=arrived,
             sink=sending,
             streamed=streamed,
         )
-        reply.gone = lambda: self.scheduler.abort(sequence, self.loop.time())
+        reply.on_close = lambda: self.scheduler.abort(sequence, self.loop.time())
 
     def _prompt(self, body: dict[str, Any], *, chat: bool) -> tuple[int, int]:
         """(tokens, a key that equal prompts share). Text counts its words. Raises Refused."""
@@ -264,7 +264,7 @@ class Engine:
             raise Refused(f"Token id {outside} is out of vocabulary")
         return len(prompt), identity
 
-    def _check_lengths(self, prompt_tokens: int, asked: int) -> None:
+    def _check_lengths(self, prompt_tokens: int, output_tokens: int) -> None:
         longest = self.settings.max_model_len
         if prompt_tokens >= longest:
             raise Refused(
@@ -274,10 +274,10 @@ class Engine:
                 f"(parameter=input_tokens, value={prompt_tokens})",
                 "input_tokens",
             )
-        if asked > longest:
+        if output_tokens > longest:
             raise Refused(
-                f"max_tokens={asked} cannot be greater than max_model_len={longest}. Please request fewer "
-                f"output tokens. (parameter=max_tokens, value={asked})",
+                f"max_tokens={output_tokens} cannot be greater than max_model_len={longest}. Please request "
+                f"fewer output tokens. (parameter=max_tokens, value={output_tokens})",
                 "max_tokens",
             )
 

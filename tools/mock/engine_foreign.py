@@ -11,7 +11,7 @@ class Foreign:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._asked = 0
+        self._submitted = 0
         law = scheduler.law
         if law.foreign_streams:
             self.come(scheduler.started + law.foreign_from_s, law.foreign_streams, law.foreign_seconds)
@@ -23,7 +23,7 @@ class Foreign:
 
         def begin(now: float) -> None:
             for _ in range(streams):
-                self._ask(now, ends, stay)
+                self._submit(now, ends, stay)
 
         def leave(now: float) -> None:
             for sequence in tuple(stay):
@@ -33,20 +33,20 @@ class Foreign:
         self._scheduler.at(when, begin)
         self._scheduler.at(ends, leave)
 
-    def _ask(self, now: float, ends: float, stay: set[Sequence]) -> None:
+    def _submit(self, now: float, ends: float, stay: set[Sequence]) -> None:
         if now >= ends:
             return
         law = self._scheduler.law
-        self._asked += 1
+        self._submitted += 1
 
         def sink(when: float, _: int, last: bool, sequence: Sequence) -> None:
             if last:
                 stay.discard(sequence)
-                self._ask(when, ends, stay)
+                self._submit(when, ends, stay)
 
         sequence = self._scheduler.submit(
             prompt_tokens=law.foreign_input_tokens,
-            prompt_key=("foreign", self._asked),
+            prompt_key=("foreign", self._submitted),
             max_tokens=law.foreign_output_tokens,
             arrived=now,
             sink=sink,

@@ -36,7 +36,7 @@ class Request:
 
 
 class Reply:
-    """The answer to one request, whole or in events. ``gone`` is called when the client hangs up."""
+    """The answer to one request, whole or in events. ``on_close`` is called when the client hangs up."""
 
     __slots__ = ("_close", "_connection", "_transport", "begun", "gone")
 
@@ -45,7 +45,7 @@ class Reply:
         self._transport = transport
         self._close = close
         self.begun = False
-        self.gone: Callable[[], None] = lambda: None
+        self.on_close: Callable[[], None] = lambda: None
 
     def whole(
         self, body: bytes = b"", *, status: int = 200, kind: str = JSON, headers: Sequence[str] = ()
@@ -78,7 +78,7 @@ class Reply:
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _over(self) -> None:
-        self.gone = lambda: None
+        self.on_close = lambda: None
         self._connection.answered(close=self._close)
 
 
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         if self._reply is not None:
-            self._reply.gone()
+            self._reply.on_close()
 
     def answered(self, *, close: bool) -> None:
         self._reply = None

@@ -57,7 +57,7 @@ class Sequence:
     unsent: int = 0
     first_token: float = 0.0
     last_token: float = 0.0
-    gone: bool = False
+    ended: bool = False
     """No token will come any more."""
     unread: bool = False
     """Whether the client has hung up: tokens still under way are not delivered."""
@@ -144,7 +144,7 @@ class Scheduler:
         sequence.unread = True
         if not self._advancing:
             self.advance(now, CATCH_UP_STEPS)
-        if sequence.gone:
+        if sequence.ended:
             return
         if sequence in self.waiting:
             self.waiting.remove(sequence)
@@ -212,7 +212,7 @@ class Scheduler:
         law, totals = self.law, self.totals
         first = sequence.generated == 0
         count = 1 if first else min(self._accepted(), sequence.output_tokens - sequence.generated)
-        if law.kv_policy == "preempt" and not self._make_room(count, sequence):
+        if law.kv_policy == "preempt" and not self._free_tokens(count, sequence):
             return False
         when = self.time.clock(due, law, len(self.running))
         totals.late_seconds.append(self._clock() - when)
@@ -303,12 +303,12 @@ class Scheduler:
 
     def _fits(self, sequence: Sequence) -> bool:
         if self.law.kv_policy == "reserve":
-            wanted = sequence.prompt_tokens + sequence.output_tokens
-            return self._kv_reserved + wanted <= self.law.kv_tokens
-        wanted = sequence.prompt_tokens + sequence.generated + 1
-        return self.kv_used_tokens + wanted <= self.law.kv_tokens
+            needed = sequence.prompt_tokens + sequence.output_tokens
+            return self._kv_reserved + needed <= self.law.kv_tokens
+        needed = sequence.prompt_tokens + sequence.generated + 1
+        return self.kv_used_tokens + needed <= self.law.kv_tokens
 
-    def _make_room(self, tokens: int, sequence: Sequence) -> bool:
+    def _free_tokens(self, tokens: int, sequence: Sequence) -> bool:
         """Preempts the youngest until ``tokens`` more fit; False when ``sequence`` itself had to go."""
         while self.kv_used_tokens + tokens > self.law.kv_tokens and len(self.running) > 1:
             youngest = next(reversed(self.running))
@@ -328,7 +328,7 @@ class Scheduler:
         sequence.pending = -1
 
     def _end(self, sequence: Sequence, reason: str, reached: float) -> None:
-        sequence.gone = True
+        sequence.ended = True
         self._leave(sequence)
         totals = self.totals
         totals.finished[reason] += 1

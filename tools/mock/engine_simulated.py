@@ -85,7 +85,7 @@ def simulated(
     tokens = ended = 0
     begins = float("inf")
 
-    def ask(length: int, arrived: float) -> None:
+    def submit(length: int, arrived: float) -> None:
         first = 0.0
 
         def got(when: float, count: int, last: bool, _: Sequence) -> None:
@@ -98,12 +98,12 @@ def simulated(
                     ttfts.append(1000 * (first - arrived))
                     tpots.append(1000 * (when - first) / max(1, length - 1))
                 ended += 1
-                ask(max(2, rng.randint(low, high)), when)
+                submit(max(2, rng.randint(low, high)), when)
 
         engine.submit(workload.input_tokens, length, sink=got, arrived=arrived)
 
     for _ in range(concurrency):
-        ask(rng.randint(2, max(2, workload.output_tokens)), engine.now)
+        submit(rng.randint(2, max(2, workload.output_tokens)), engine.now)
     while ended < 2 * concurrency:
         engine.step()
     begins, before, preemptions = engine.now, ended, engine.scheduler.totals.preemptions

@@ -45,7 +45,7 @@ class Truth:
     ttft_overhead_milliseconds: float
     prefill_tokens_per_second: float
     capacity: Capacity
-    wanted: tuple[frozenset[str], ...]
+    required: tuple[frozenset[str], ...]
     """Of each set one word has to be raised; ``Stalls`` is a single stream that tells some."""
     allowed: frozenset[str]
     """Further flags that may be raised and are not wrong."""
@@ -65,13 +65,13 @@ def truth(
         knee = _fewest(quiet, workload, KNEE_SHARE * best, most)
         capacity = _capacity(quiet, workload, knee, "Plateau" if knee < most else "Floor")
     limited = slo.ttft_milliseconds or slo.tpot_milliseconds
-    wanted, allowed = _flags(law, workload, most, capacity.concurrency if limited else most)
+    required, allowed = _flags(law, workload, most, capacity.concurrency if limited else most)
     return Truth(
         decode_tokens_per_second=single_stream(quiet, workload),
         ttft_overhead_milliseconds=law.ttft_base_ms,
         prefill_tokens_per_second=1000 / law.ttft_per_token_ms if law.ttft_per_token_ms else math.inf,
         capacity=capacity,
-        wanted=wanted,
+        required=required,
         allowed=allowed,
     )
 
@@ -272,16 +272,16 @@ def _flags(
 ) -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
     """``edge``: streams at which a service level breaks; a front end that costs nothing up to it need not be
     seen."""
-    wanted: list[frozenset[str]] = []
+    required: list[frozenset[str]] = []
     allowed = {"BudgetExhausted", "ShortOutput"}
     if law.foreign_streams and law.foreign_seconds:
-        wanted.append(frozenset({"OtherTraffic"}))
+        required.append(frozenset({"OtherTraffic"}))
         allowed |= {"NotSteady"}
     if law.stall_every_ms and law.stall_ms:
-        wanted.append(frozenset({"NotSteady", "Stalls"}))
+        required.append(frozenset({"NotSteady", "Stalls"}))
         allowed |= {"NotSteady"}
     if law.cached_share:
-        wanted.append(frozenset({"CacheHit"}))
+        required.append(frozenset({"CacheHit"}))
     if law.frontend_us:
         bare = dataclasses.replace(law, frontend_us=0.0)
         lost, lost_at_edge = (
@@ -289,7 +289,7 @@ def _flags(
             for streams in (most, edge)
         )
         if lost_at_edge > 0.1:
-            wanted.append(frozenset({"FrontendBound"}))
+            required.append(frozenset({"FrontendBound"}))
         if lost > 0:
             allowed |= {"FrontendBound"}
-    return tuple(wanted), frozenset(allowed)
+    return tuple(required), frozenset(allowed)

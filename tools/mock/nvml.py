@@ -79,10 +79,10 @@ class FakeNvml:
     def __getattr__(self, name: str) -> Any:
         getattr(pynvml, name)  # a function that pynvml does not have must not be asked for
 
-        def ask(gpu: FakeGpu) -> Any:
+        def query(gpu: FakeGpu) -> Any:
             answer = gpu.answers[name]
             if answer is None:
                 raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
             return answer
 
-        return ask
+        return query

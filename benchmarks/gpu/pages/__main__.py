@@ -15,7 +15,7 @@ from benchmarks.gpu.pages import articles, later_pods, matrix, outstanding, pods
 from benchmarks.gpu.pages.recorded import RESULTS, ROOT
 
 
-def wanted() -> dict[Path, str]:
+def rendered() -> dict[Path, str]:
     """Every page and picture, by its place."""
     pages = {
         RESULTS / "h200/README.md": pods.page(later_pods.section()),
@@ -28,7 +28,7 @@ def wanted() -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    pages = wanted()
+    pages = rendered()
     drifted = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in drifted:

@@ -255,16 +255,16 @@ def around_starts() -> str:
     )
 
 
-BESIDE = """
+BENCH_HEADING = """
 ## `vllm bench serve` beside the probe
 
 """
 
 
-def beside() -> str:
-    told = read("flags/beside.json")
-    bench = next(level for level in told["levels"] if level["streams"] == 1)["bench"]["output_throughput"]
-    found = told["probe"]["measured"]
+def bench_section() -> str:
+    recorded = read("flags/beside.json")
+    bench = next(level for level in recorded["levels"] if level["streams"] == 1)["bench"]["output_throughput"]
+    found = recorded["probe"]["measured"]
     own = next(level for level in found["curve"] if level["concurrency"] == 1)
     if held.doubts(found, own):
         raise KeyError("one stream beside the benchmark does not hold")
@@ -308,5 +308,5 @@ def page() -> str:
     parts = [HEAD, WITHDRAWN.format(withdrawn=withdrawn, levels=len(every))]
     parts += [ONE, *one_stream(), compared(), LOOPS, *loops(), learned_of_loops(), UNDER_LOAD, *under_load()]
     parts += [STARTS, *starts(), around_starts(), FITS, *fits(), *edges.section()]
-    parts += [BESIDE, beside(), STEPS, steps(), *switches.section()]
+    parts += [BENCH_HEADING, bench_section(), STEPS, steps(), *switches.section()]
     return "".join(parts)

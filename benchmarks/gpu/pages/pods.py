@@ -127,17 +127,17 @@ def seconds_of(name: str) -> dict[str, float]:
     """Seconds after `kubectl apply` of the plan, the pod's node, and the engine's first sign of life."""
     events = read(f"{name}/timeline.json")
 
-    def first(kind: str, *reasons: str, words: str = "") -> float:
+    def first(kind: str, *reasons: str, text: str = "") -> float:
         return next(
             float(event["seconds"])
             for event in events
-            if event["type"] == kind and event["reason"] in reasons and words in event["message"]
+            if event["type"] == kind and event["reason"] in reasons and text in event["message"]
         )
 
     return {
         "planned": first("Planned", "PlanReady"),
         "placed": first("Ready", "PullingImages"),
-        "loading": first("Ready", "Loading", words="the engine loads the model"),
+        "loading": first("Ready", "Loading", text="the engine loads the model"),
     }
 
 

@@ -115,7 +115,7 @@ def truth(name: str) -> list[Level]:
     return sorted(found)
 
 
-def told(level: dict[str, Any]) -> Level:
+def level_of(level: dict[str, Any]) -> Level:
     """Of a level of the probe."""
     figures = ("tpotMillisecondsP50", "tpotMillisecondsP95", "ttftMillisecondsP95")
     percentiles = (float(level[each]) if each in level else None for each in figures)
@@ -132,7 +132,7 @@ def errors() -> Iterator[tuple[str, Level, dict[str, tuple[float, float]], list[
     for server, names in PROBES.items():
         loops = [level for name in TRUTHS[server] for level in truth(name)]
         for name in names:
-            for level in map(told, read(f"probe/{name}.json")["curve"]):
+            for level in map(level_of, read(f"probe/{name}.json")["curve"]):
                 same = [each for each in loops if each.streams == level.streams]
                 if not same:
                     continue

@@ -40,7 +40,7 @@ def loads(server: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return {level["streams"]: level["bench"] for level in server["levels"] if bench_holds(level)}
 
 
-def told(server: dict[str, Any], streams: int) -> str:
+def figures_of(server: dict[str, Any], streams: int) -> str:
     if streams not in server["streams"]:
         return ""
     bench = loads(server).get(streams)
@@ -60,7 +60,7 @@ def switches() -> Iterable[str]:
     for each in servers():
         if each["name"].startswith("8b-") and 512 not in each["streams"]:
             name = names.get(each["name"], f"as tacho, `{extra(each)}`")
-            yield row(name, str(each["start_seconds"]), *(told(each, count) for count in STREAMS))
+            yield row(name, str(each["start_seconds"]), *(figures_of(each, count) for count in STREAMS))
 
 
 def fronts() -> Iterable[str]:
@@ -70,7 +70,7 @@ def fronts() -> Iterable[str]:
             words = extra(each).replace("--load-format dummy", "").strip()
             name = f"`{words}`" if words else "nothing more"
             host = "second" if each["name"] in SECOND_HOST else "first"
-            yield row(name, host, str(each["start_seconds"]), *(told(each, count) for count in STREAMS))
+            yield row(name, host, str(each["start_seconds"]), *(figures_of(each, count) for count in STREAMS))
 
 
 def figure(name: str, streams: int, what: str = "output_throughput") -> float:

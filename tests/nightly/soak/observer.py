@@ -63,7 +63,7 @@ class Observer(threading.Thread):
 
     def _items(self, path: str) -> list[dict[str, Any]]:
         # Not Cluster.raw, which asks kubectl where the API server does not answer.
-        found: list[dict[str, Any]] = json.loads(self._cluster._ask("GET", path))["items"]
+        found: list[dict[str, Any]] = json.loads(self._cluster._request("GET", path))["items"]
         return found
 
     def _snapshot(self) -> Snapshot:

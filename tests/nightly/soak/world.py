@@ -168,7 +168,7 @@ class World:
         deadline = time.monotonic() + RESTART_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(*API_ERRORS):
-                self.cluster._ask("GET", "/readyz")
+                self.cluster._request("GET", "/readyz")
                 return
             time.sleep(0.5)
         raise TimeoutError("the API server does not come back")

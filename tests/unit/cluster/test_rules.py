@@ -82,7 +82,7 @@ def test_the_key_of_a_build_follows_everything_that_goes_in(tmp_path: Path) -> N
     ],
 )
 def test_only_go_1_26_builds(version: str, wanted: bool) -> None:
-    assert toolchain.is_wanted(version) is wanted
+    assert toolchain.is_required(version) is wanted
 
 
 def test_only_a_strangers_cluster_wants_a_confirmation(tmp_path: Path) -> None:

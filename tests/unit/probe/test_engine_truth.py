@@ -113,7 +113,7 @@ def test_a_cache_that_preempts_is_simulated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "wanted", "allowed"),
+    ("changes", "required", "allowed"),
     [
         ({}, [], "BudgetExhausted"),
         ({"foreign_streams": 4, "foreign_seconds": 5}, [{"OtherTraffic"}], "NotSteady"),
@@ -123,9 +123,9 @@ def test_a_cache_that_preempts_is_simulated() -> None:
         ({"frontend_us": 5}, [], "BudgetExhausted"),
     ],
 )
-def test_what_a_probe_has_to_say(changes: dict[str, Any], wanted: list[set[str]], allowed: str) -> None:
+def test_what_a_probe_has_to_say(changes: dict[str, Any], required: list[set[str]], allowed: str) -> None:
     found = truth(LAW.changed(**changes), WORKLOAD)
-    assert [set(words) for words in found.wanted] == wanted
+    assert [set(words) for words in found.required] == required
     assert allowed in found.allowed
     quiet = truth(LAW, WORKLOAD)
     assert found.decode_tokens_per_second == quiet.decode_tokens_per_second

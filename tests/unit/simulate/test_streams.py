@@ -15,7 +15,7 @@ SHAPE = (4, 8)
 class Steady:
     """A server with a place for everyone."""
 
-    def ask(self, prompt: list[int], tokens: int) -> Answer:
+    def send(self, prompt: list[int], tokens: int) -> Answer:
         assert len(prompt) == SHAPE[0]
         sent = time.monotonic()
         time.sleep(FIRST_SECONDS + (tokens - 1) * TOKEN_SECONDS)
