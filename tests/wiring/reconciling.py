@@ -34,6 +34,7 @@ class Server:
         self.applied: list[str] = []
         self.status: dict[str, Any] = {}
         self.refuses = True
+        self.status_error = ApiError(503, "overloaded")
         self.forbids = ""
         self.refused = 0
         self.error: ApiError = Forbidden(403, "exceeded quota: q")
@@ -81,7 +82,7 @@ class Server:
     ) -> dict[str, Any]:
         assert uid
         if subresource == "status" and self.refuses:
-            raise ApiError(422, "status.x: Invalid value")
+            raise self.status_error
         self.applied.append(manifest["kind"])
         self.status = manifest.get("status", self.status)
         return written(manifest)

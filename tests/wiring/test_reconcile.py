@@ -12,7 +12,7 @@ from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.core.names import ROLE_LABEL, ROLE_PROBE
 from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.api_errors import ApiError, Conflict
+from tacho_operator.shell.api_errors import ApiError, Conflict, Invalid
 from tacho_operator.shell.events import post_events
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.probe_turns import ProbeTurns
@@ -58,6 +58,20 @@ async def test_no_event_tells_of_a_status_that_could_not_be_written() -> None:
     server.refuses = False
     await reconcile(KEY)
     assert server.created.count("Event") == 1
+
+
+async def test_a_status_for_which_the_object_has_no_room_is_told_by_one_event_a_version() -> None:
+    world = World(resourceVersion="1")
+    world.claims = {"models": None}
+    server = Server(world)
+    server.status_error = Invalid(500, "etcdserver: request is too large")
+    reconcile = reconciler(server)
+    for version, told in (("1", 1), ("2", 2)):
+        world.raw["metadata"]["resourceVersion"] = version
+        for _ in range(3):
+            with pytest.raises(Invalid):
+                await reconcile(KEY)
+        assert server.created.count("Event") == told
 
 
 async def test_a_resource_first_says_what_becomes_of_it() -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.measurement.gpu_time import holding_of
 from tacho_operator.core.planner.history import stored_status
+from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.undecided import StoredResource, undecided_status
@@ -23,7 +25,7 @@ from tacho_operator.core.types import (
     ReconcileDecision,
     ResourceEvent,
 )
-from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.api_errors import ApiError, Invalid
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import post_events
@@ -145,7 +147,7 @@ class Reconciler:
         try:
             outcome = await self._execute(key, kube, observed, decision)
             decision = self._with_refusals(key, observed, decision, outcome)
-            changed = await write_status(kube, observed.raw, decision.status)
+            changed = await self._write_status(key, kube, observed.raw, decision.status)
             await post_events(kube, observed.raw, decision.events, decision.now)
             self._metrics.cut_requests.inc(decision.cut_requests)
         finally:
@@ -268,26 +270,37 @@ class Reconciler:
         found, now = undecided.found, self._clock()
         self._metrics.undecided.labels(undecided.problem.reason).inc()
         if "spec" not in found.raw:  # nor is its status: an apply would remove all that is stored there
-            await self._report_unread(key, undecided)
+            await self._report_by_event(key, found.raw, undecided.problem)
             return
         status = undecided_status(found, undecided.problem, now)
         kube = RecordingClient(self._kube)
         try:
-            if await write_status(kube, found.raw, status):
+            if await self._write_status(key, kube, found.raw, status):
                 logger.error("%s/%s: %s", *key, undecided, exc_info=undecided.__cause__)
                 await post_events(kube, found.raw, transition_events(stored_status(found.raw), status), now)
         finally:
             self._expect(key, kube)
         self._metrics.observe(key, status, desired_replicas=found.desired_replicas)
 
-    async def _report_unread(self, key: Key, undecided: UndecidedResource) -> None:
-        """The event of a resource of which only metadata could be read, once for each version of it."""
-        raw, problem = undecided.found.raw, undecided.problem
+    async def _write_status(
+        self, key: Key, kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
+    ) -> bool:
+        """Whether the status was written. One that is refused, as beside a spec that fills the object, has an
+        event."""
+        try:
+            return await write_status(kube, raw, status)
+        except Invalid as error:
+            problem = refusal_problem(f"status: {error.message}", invalid=True)
+            await self._report_by_event(key, raw, problem)
+            raise
+
+    async def _report_by_event(self, key: Key, raw: Manifest, problem: Problem) -> None:
+        """The event of a resource whose status cannot say it, once for each version of it."""
         line = f"{raw['metadata']['resourceVersion']}: {problem.message}"
         if self._logged_reasons.get(key) == line:
             return
         self._logged_reasons[key] = line
-        logger.error("%s/%s: %s", *key, undecided)
+        logger.error("%s/%s: %s", *key, problem.message)
         event = ResourceEvent(type="Warning", reason=problem.reason, message=problem.message)
         await post_events(self._kube, raw, [event], self._clock())
 
