@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -10,7 +10,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.types import Observed, PastMeasurement
-from tacho_operator.shell.api_errors import Forbidden
+from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import (
@@ -308,3 +308,64 @@ async def test_few_very_long_objects_are_a_crowd_too() -> None:
         store.remove("ConfigMap", "ml", f"c{number}")
     assert (await observe(store, cluster)).config_maps == ()
     assert not store._kinds["ConfigMap"]._controlled_bytes
+
+
+class OneByOne(LiveCluster):
+    """Answers a read of a single child with ``answer``, or raises it."""
+
+    def __init__(self, answer: dict[str, Any] | Exception) -> None:
+        super().__init__()
+        self.answer = answer
+
+    async def get(self, kind: str, *_: Any) -> dict[str, Any]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def held_in_part() -> tuple[Store, dict[str, Any]]:
+    """A store that has the metadata alone of a child."""
+    store, _, raw = held()
+    child = owned_by(raw["metadata"]["uid"], "smol-live", data={"a": "1"})
+    store.put("ConfigMap", {**child, METADATA_ONLY: ""})
+    return store, child
+
+
+async def test_a_child_that_was_replaced_meanwhile_is_no_child() -> None:
+    store, child = held_in_part()
+    child["metadata"]["uid"] = "of-another-owner"
+    assert (await observe(store, OneByOne(child))).config_maps == ()
+
+
+async def test_an_own_child_that_is_nested_too_deep_is_named() -> None:
+    store, child = held_in_part()
+    for _ in range(200):
+        child["data"] = {"a": child["data"]}
+    with pytest.raises(UndecidedResource, match="ConfigMap smol-live cannot be read"):
+        await observe(store, OneByOne(child))
+
+
+async def test_an_api_server_that_does_not_answer_is_no_defect() -> None:
+    store, _ = held_in_part()
+    with pytest.raises(ApiError, match="503"):
+        await observe(store, OneByOne(ApiError(503, "overloaded")))
+
+
+async def test_as_many_children_as_are_allowed_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, live, raw = held()
+    for number in range(2):
+        store.put("Pod", owned_by(raw["metadata"]["uid"], f"p{number}"))
+    monkeypatch.setattr(objects_module, "POD_LIMIT", 2)
+    assert len((await observe(store, live)).pods) == 2
+
+
+async def test_the_reports_of_a_resource_that_is_gone_are_forgotten() -> None:
+    class Forgetting:
+        forgotten: ClassVar[list[Key]] = []
+
+        def forget(self, key: Key) -> None:
+            self.forgotten.append(key)
+
+    store = Store(lambda change: None)
+    assert await Observer(cast(Kube, None), store, cast(Reports, Forgetting())).observe(KEY) is None
+    assert Forgetting.forgotten == [KEY]

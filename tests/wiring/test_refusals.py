@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from tacho_operator.shell import reconcile as module
@@ -60,7 +62,7 @@ async def test_a_child_that_is_undone_at_each_write_is_left_for_a_while_and_told
     world = World(resourceVersion="1")
     world.come_up()
     world.reconcile()
-    server, now = Server(world), 0.0
+    server, now, wanted = Server(world), 0.0, copy.deepcopy(world.objects["Service", "smol"])
     server.refuses = False
     reconcile = reconciler(server)
     reconcile._rewrites = Rewrites(lambda: now)
@@ -80,7 +82,12 @@ async def test_a_child_that_is_undone_at_each_write_is_left_for_a_while_and_told
     assert (status, reason) == ("True", "AdmissionDenied")
     assert "Service smol does not stay" in message
     assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
+    undone, world.objects["Service", "smol"] = world.objects.get(("Service", "smol")), wanted
+    world.raw["status"] = server.status
+    assert await turns(1) == 0
+    assert conditions(server)["Stalled"][0] == "False", "it is as it should be"
     now = REWRITE_SECONDS
+    world.objects["Service", "smol"] = undone or {**wanted, "spec": {}}
     assert await turns(1) == 1, "it is tried again"
 
 

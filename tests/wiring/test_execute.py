@@ -1,0 +1,101 @@
+"""What a decision's carrying-out does after an answer that is not the usual one."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.core.types import Observed, ReconcileDecision, Reference
+from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
+from tacho_operator.shell.drift import Rewrites
+from tacho_operator.shell.execute import ExecuteResult, execute, write_status
+from tacho_operator.shell.kube import Kube
+from tests.wiring.test_former_children import child
+from tools.harness.resources import NOW
+
+RAW = {
+    "apiVersion": "tacho.dev/v1alpha1",
+    "kind": "LLMDeployment",
+    "metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": None},
+}
+REVISIONS = ("a", "b", "c")
+
+
+class Server:
+    """Answers the requests about an object of that name with an error; keeps all requests in order."""
+
+    def __init__(self, **errors: ApiError) -> None:
+        self._errors, self.requests = errors, list[str]()
+        self.held: dict[str, Any] | None = None
+
+    def _ask(self, verb: str, name: str) -> None:
+        self.requests.append(f"{verb} {name}")
+        if name in self._errors:
+            raise self._errors[name]
+
+    async def annotate(self, live: dict[str, Any], annotations: dict[str, str]) -> None:
+        self._ask("annotate", live["metadata"]["name"])
+
+    async def create(self, manifest: dict[str, Any]) -> None:
+        self._ask("create", manifest["metadata"]["name"])
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        self._ask("delete", name)
+
+    async def apply(self, manifest: dict[str, Any], *, uid: str, **_: str) -> dict[str, Any]:
+        self._ask("apply", manifest["metadata"]["name"])
+        return manifest
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.held
+
+
+async def carried_out(server: Server, **decision: Any) -> ExecuteResult:
+    pods = tuple({"kind": "Pod", "metadata": {"name": name, "uid": name}} for name in REVISIONS)
+    observed = Observed(raw=RAW, resource=cast(Any, None), pods=pods)
+    wanted = ReconcileDecision(status=None, reason="", now=NOW, **decision)
+    return await execute(cast(Kube, server), observed, wanted, Rewrites())
+
+
+@pytest.mark.parametrize("error", [Missing(404, "gone"), ApiError(503, "overloaded")])
+async def test_a_victim_that_cannot_be_marked_stops_no_scale_down(error: ApiError) -> None:
+    server = Server(a=error)
+    found = await carried_out(
+        server, deletion_costs={"a": "-1", "b": "-1"}, apply=(child("Deployment", "now"),)
+    )
+    assert server.requests == ["annotate a", "annotate b", "create child"]
+    assert (found.writes, found.error) == (2, None)
+
+
+@pytest.mark.parametrize("error", [Forbidden(403, "denied"), Invalid(422, "denied")])
+async def test_a_refused_deletion_is_told_and_holds_up_no_other(error: ApiError) -> None:
+    server = Server(b=error)
+    unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
+    found = await carried_out(server, delete=unused)
+    assert server.requests == ["delete a", "delete b", "delete c"]
+    assert found.writes == 2
+    assert [(item.kind, item.name, item.message) for item in found.refusals] == [("Pod", "b", "denied")]
+
+
+async def test_a_deletion_without_an_answer_ends_the_reconcile() -> None:
+    error = ApiError(503, "overloaded")
+    server = Server(b=error)
+    unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
+    found = await carried_out(server, delete=unused)
+    assert server.requests == ["delete a", "delete b"]
+    assert found.error is error
+    assert found.unanswered is not None
+    assert found.unanswered.name == "b"
+
+
+async def test_an_object_that_went_after_it_was_in_the_way_is_made_next_time() -> None:
+    found = await carried_out(Server(child=Conflict(409, "exists")), apply=(child("ConfigMap", "now"),))
+    assert found.refusals == ()
+    assert found.error is None
+
+
+async def test_the_status_of_a_resource_that_went_is_not_missed() -> None:
+    gone = cast(Kube, Server(demo=Missing(404, "gone")))
+    assert not await write_status(gone, RAW, LLMDeploymentStatus(replicas=1))
