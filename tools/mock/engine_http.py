@@ -38,7 +38,7 @@ class Request:
 class Reply:
     """The answer to one request, whole or in events. ``on_close`` is called when the client hangs up."""
 
-    __slots__ = ("_close", "_connection", "_transport", "begun", "gone")
+    __slots__ = ("_close", "_connection", "_transport", "begun", "on_close")
 
     def __init__(self, connection: Connection, transport: asyncio.Transport, close: bool) -> None:
         self._connection = connection
