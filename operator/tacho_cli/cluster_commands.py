@@ -1,61 +1,24 @@
-"""The commands that look at a cluster, with the options they share. A command imports its work when it is
-called."""
+"""The commands that look at a cluster. A command imports its work when it is called."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
-from tacho_cli.output import Format, PageFormat, StatusFormat
 from tacho_cli.problems import CommandError
-
-
-def _names(context: typer.Context) -> list[str]:
-    """Names of LLMDeployments, for the shell's completion; none where the cluster cannot be read."""
-    from tacho_cli.inputs.kubectl import KubectlTarget, deployments
-
-    target = KubectlTarget(
-        context=context.params.get("context") or "",
-        kubeconfig=context.params.get("kubeconfig") or "",
-        namespace=context.params.get("namespace") or "",
-    )
-    try:
-        return [raw["metadata"]["name"] for raw in deployments(target)]
-    except CommandError:
-        return []
-
-
-_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-
-
-def dns_name(name: str) -> str:
-    """``name`` where an object can have it, or "". Raises BadParameter: kubectl might read an option."""
-    if name and not _DNS_NAME.fullmatch(name):
-        raise typer.BadParameter(f"{name!r} is no name of an object: lower-case letters, digits, '-' and '.'")
-    return name
-
-
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME", help="Name of the LLMDeployment.", autocompletion=_names, callback=dns_name
-    ),
-]
-AnyName = Annotated[
-    str,
-    typer.Argument(
-        metavar="[NAME]",
-        help="Name of the LLMDeployment; all by default.",
-        autocompletion=_names,
-        callback=dns_name,
-    ),
-]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace; the context's by default.")]
-AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
-Context = Annotated[str, typer.Option(help="Context of the kubeconfig.")]
-Kubeconfig = Annotated[str, typer.Option(metavar="FILE", help="Kubeconfig file.")]
+from tacho_cli.shared_options import (
+    AllNamespaces,
+    AnyName,
+    Context,
+    Kubeconfig,
+    Name,
+    Namespace,
+    Output,
+    PageOutput,
+    StatusOutput,
+    Watch,
+)
 
 
 def status(
@@ -64,21 +27,15 @@ def status(
     all_namespaces: AllNamespaces = False,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            "-w",
-            help="NAME: a line for each step until it is ready. Else: each change, until Ctrl-C.",
-        ),
-    ] = False,
+    watch: Watch = False,
     plot: Annotated[bool, typer.Option("--plot", help="NAME: plot latency over throughput.")] = False,
-    output: Annotated[StatusFormat, typer.Option("--output", "-o", help="Output format.")] = "table",
+    output: StatusOutput = "table",
 ) -> int:
     """Show LLMDeployments: all as rows, or one with its conditions, plan and measurements.
 
-    Reads the cluster with kubectl and your own rights. Exit code: 0 shown, and ready with --watch; 1 not
-    readable; 3 with --watch: it cannot become ready without you.
+    Reads the cluster with kubectl and your own rights. --watch of a NAME prints a line for each step until it
+    is ready. Exit code: 0 shown, and ready with --watch; 1 not readable; 3 with --watch: it cannot become
+    ready without you.
     """
     from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
 
@@ -110,9 +67,9 @@ def logs(
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Then print new lines until Ctrl-C.")] = False,
+    watch: Watch = False,
     tail: Annotated[int, typer.Option(min=1, max=10000, help="Lines of each pod.")] = 50,
-    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = "table",
+    output: Output = "table",
 ) -> int:
     """Show the last lines of the pods that are not ready, else of the newest, with the class of each failure.
 
@@ -132,7 +89,7 @@ def report(
     all_namespaces: AllNamespaces = False,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    output: Annotated[PageFormat, typer.Option("--output", "-o", help="Output format.")] = "html",
+    output: PageOutput = "html",
 ) -> int:
     """Write a page on one LLMDeployment, or on the fleet, that needs neither network nor scripts.
 
@@ -166,7 +123,7 @@ def doctor(
             help="Also try whether NetworkPolicies are enforced, by two pods that are deleted at the end.",
         ),
     ] = False,
-    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = "table",
+    output: Output = "table",
 ) -> int:
     """Check a cluster: operator, GPU nodes, drivers, MIG, storage, claims, quotas, Prometheus, rights.
 

@@ -6,9 +6,16 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.cluster_commands import Context, Kubeconfig, Namespace, dns_name
-from tacho_cli.output import FigureFormat, Format, TraceFormat
 from tacho_cli.problems import refuse_given
+from tacho_cli.shared_options import (
+    Context,
+    FigureOutput,
+    Kubeconfig,
+    Namespace,
+    Output,
+    TraceOutput,
+    dns_name,
+)
 from tacho_contract.pod import RUNTIME_PORT
 
 File = Annotated[str, typer.Option("--file", "-f", help="Manifest with the LLMDeployment; - is stdin.")]
@@ -17,8 +24,6 @@ Claims = Annotated[
     list[str] | None,
     typer.Option(metavar="CLAIM=DIR", help="Local folder in place of a claim. Repeatable."),
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
-FigureOutput = Annotated[FigureFormat, typer.Option("--output", "-o", help="Output format.")]
 Texts = list[str] | None
 """Of an option that may be repeated; None: it is not given."""
 
@@ -35,26 +40,18 @@ def plan(
     nodes: Annotated[
         str, typer.Option(metavar="FILE", help="Plan for the nodes saved by: kubectl get nodes -o json")
     ] = "",
-    context: Annotated[str, typer.Option(help="Plan against this context's cluster.")] = "",
-    kubeconfig: Annotated[
-        str, typer.Option(metavar="FILE", help="Plan against this kubeconfig's cluster.")
-    ] = "",
-    namespace: Annotated[
-        str,
-        typer.Option(
-            "--namespace",
-            "-n",
-            help="Plan against the current cluster, learning from what this namespace has measured.",
-        ),
-    ] = "",
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
     output: Output = "table",
     name: Name = "",
 ) -> int:
     """Plan an LLMDeployment: what fits, which quantization and why, without downloading weights.
 
-    Reads only the headers and the configuration of the model. Without --gpu, --nodes or a cluster it plans
-    for the manifest's GPUs from the catalog, else for this machine. Exit code: 0 fits, 2 does not fit, 1 bad
-    input.
+    Reads only the headers and the configuration of the model. With -n, --context or --kubeconfig it plans
+    for that cluster, and learns from what the namespace has measured. Without any of these, --gpu or
+    --nodes it plans for the manifest's GPUs from the catalog, else for this machine. Exit code: 0 fits, 2
+    does not fit, 1 bad input.
     """
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.plan.answer import answer
@@ -270,7 +267,7 @@ def simulate(
         bool,
         typer.Option("--decisions", help="Table and CSV: also list every replica change with its reason."),
     ] = False,
-    output: Annotated[TraceFormat, typer.Option("--output", "-o", help="Output format.")] = "table",
+    output: TraceOutput = "table",
 ) -> int:
     """Replay a trace of requests against scaling policies.
 

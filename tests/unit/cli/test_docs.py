@@ -27,3 +27,10 @@ def test_every_option_is_on_the_page(verb: str) -> None:
 def test_the_page_has_every_exit_code_once() -> None:
     shown = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \|", PAGE, re.M)
     assert sorted(shown) == sorted((str(int(code)), name) for name, code in ExitCode.__members__.items())
+
+
+def test_an_option_of_several_verbs_is_the_same_in_all() -> None:
+    shared = {"namespace", "all_namespaces", "context", "kubeconfig", "watch", "output"}
+    parameters = [parameter for command in COMMANDS.values() for parameter in command.params]
+    options = {(item.name, *item.opts, item.help) for item in parameters if item.name in shared}
+    assert sorted(name for name, *_ in options) == sorted(shared)
