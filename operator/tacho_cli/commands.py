@@ -49,9 +49,10 @@ def plan(
     """Plan an LLMDeployment: what fits, which quantization and why, without downloading weights.
 
     Reads only the headers and the configuration of the model. With -n, --context or --kubeconfig it plans
-    for that cluster, and learns from what the namespace has measured. Without any of these, --gpu or
-    --nodes it plans for the manifest's GPUs from the catalog, else for this machine. Exit code: 0 fits, 2
-    does not fit, 1 bad input.
+    for that cluster, and learns from what the namespace has measured. Without these, --gpu or --nodes it
+    plans for the manifest's GPUs from the catalog, else for this machine.
+
+    Exit code: 0 fits, 2 does not fit, 1 bad input.
     """
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.plan.answer import answer
