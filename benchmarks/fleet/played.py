@@ -46,7 +46,6 @@ def idle_load(now: str) -> Load:
         generation_tokens_total=123456.0,
         prompt_tokens_total=65432.0,
         kv_cache_usage=0.0,
-        preemptions_total=0.0,
         first_token_seconds_total=12.5,
         first_tokens_total=321.0,
         observed_time=now,

@@ -32,8 +32,6 @@ class FetchProgress:
 
     state: str
     """Listing | Downloading | Verifying | Complete | Failed."""
-    files_done: int = 0
-    files_total: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
     elapsed_seconds: float = 0.0

@@ -99,12 +99,9 @@ class StoredQuantization:
     """awq | gptq | compressed-tensors | fp8 | bitsandbytes | mxfp4 | modelopt | gguf | others as stored."""
     bits: int = 0
     group_size: int = 0
-    symmetric: bool = True
     scheme: str = ""
     """Name of the variant: W4A16, W8A8-int8, nf4, Q4_K_M, …"""
     kv_cache_dtype: str = ""
-    unquantized_modules: int = 0
-    """How many module patterns the checkpoint excludes from quantization."""
     lm_head_quantized: bool = False
     double_quant: bool = False
 

@@ -135,7 +135,6 @@ class Load:
     """Prompt tokens that were computed: without those that a prefix cache saved."""
     kv_cache_usage: float | None = None
     """0 to 1; of several ranks the fullest."""
-    preemptions_total: float | None = None
     first_token_seconds_total: float | None = None
     """Sum of the times to the first token of all requests that got one."""
     first_tokens_total: float | None = None

@@ -54,9 +54,7 @@ def _awq(raw: dict[str, Any]) -> StoredQuantization:
         method="awq",
         bits=bits,
         group_size=integer(raw.get("group_size")) or integer(raw.get("q_group_size")),
-        symmetric=raw.get("zero_point", True) is False,
         scheme=f"W{bits}A16",
-        unquantized_modules=len(sequence(raw.get("modules_to_not_convert"))),
     )
 
 
@@ -66,9 +64,7 @@ def _gptq(raw: dict[str, Any]) -> StoredQuantization:
         method="gptq",
         bits=bits,
         group_size=max(0, integer(raw.get("group_size"))),
-        symmetric=raw.get("sym", True) is not False,
         scheme=f"W{bits}A16",
-        unquantized_modules=sum(1 for rule in mapping(raw.get("dynamic")) if rule.startswith("-")),
         lm_head_quantized=raw.get("lm_head") is True,
     )
 
@@ -85,25 +81,21 @@ def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
         method="compressed-tensors",
         bits=bits,
         group_size=max(0, integer(weights.get("group_size"))),
-        symmetric=weights.get("symmetric", True) is not False,
         scheme=f"W{bits}A{input_bits}" + (f"-{kind}" if input_bits < 16 or kind != "int" else "")
         if bits
         else "",
         kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
-        unquantized_modules=len(sequence(raw.get("ignore"))),
     )
 
 
 def _fp8(raw: dict[str, Any]) -> StoredQuantization:
     block = sequence(raw.get("weight_block_size"))
-    excluded = sequence(raw.get("ignored_layers")) or sequence(raw.get("modules_to_not_convert"))
     return StoredQuantization(
         method="fp8",
         bits=8,
         group_size=integer(block[0]) if block else 0,
         scheme=("block" if block else "tensor") + f"-{text(raw.get('activation_scheme')) or 'dynamic'}",
         kv_cache_dtype="fp8" if "fp8" in text(raw.get("kv_cache_scheme")).lower() else "",
-        unquantized_modules=len(excluded),
     )
 
 
@@ -115,21 +107,16 @@ def _bitsandbytes(raw: dict[str, Any]) -> StoredQuantization:
         group_size=64 if four else 0,
         scheme=(text(raw.get("bnb_4bit_quant_type")) or "fp4") if four else "int8",
         double_quant=four and raw.get("bnb_4bit_use_double_quant") is True,
-        unquantized_modules=len(sequence(raw.get("llm_int8_skip_modules"))),
     )
 
 
-def _mxfp4(raw: dict[str, Any]) -> StoredQuantization:
-    excluded = len(sequence(raw.get("modules_to_not_convert")))
-    return StoredQuantization(
-        method="mxfp4", bits=4, group_size=32, scheme="W4A16-mxfp4", unquantized_modules=excluded
-    )
+def _mxfp4(_: dict[str, Any]) -> StoredQuantization:
+    return StoredQuantization(method="mxfp4", bits=4, group_size=32, scheme="W4A16-mxfp4")
 
 
 def _modelopt(raw: dict[str, Any]) -> StoredQuantization:
     inner = mapping(raw.get("quantization")) or raw
     algorithm = text(inner.get("quant_algo")).upper()
-    excluded = sequence(inner.get("exclude_modules")) or sequence(inner.get("ignore"))
     cache = text(inner.get("kv_cache_quant_algo")).lower() or text(
         mapping(raw.get("kv_cache_scheme")).get("type")
     )
@@ -140,7 +127,6 @@ def _modelopt(raw: dict[str, Any]) -> StoredQuantization:
         group_size=integer(inner.get("group_size")) or (16 if "NVFP4" in algorithm else 0),
         scheme=algorithm,
         kv_cache_dtype="fp8" if cache in ("fp8", "float") else cache,
-        unquantized_modules=len(excluded),
     )
 
 

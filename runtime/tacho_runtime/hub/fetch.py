@@ -68,9 +68,7 @@ class ModelFetch:
         self._config, self._token = config, token
         self._cache = HubCache(config.cache_dir, config.repository, config.files.commit)
         self._began = time.monotonic()
-        self.progress = FetchProgress(
-            state="Listing", files_total=config.files.file_count, bytes_total=config.files.total_bytes
-        )
+        self.progress = FetchProgress(state="Listing", bytes_total=config.files.total_bytes)
 
     def report(self, **changes: Any) -> None:
         """Changes the progress and writes it to the state folder."""
@@ -91,7 +89,6 @@ class ModelFetch:
             )
         self.report(
             state="Complete",
-            files_done=self._config.files.file_count,
             bytes_done=self._config.files.total_bytes,
             path=str(self._cache.snapshot),
         )
@@ -205,7 +202,6 @@ class ModelFetch:
     def _count(self, targets: tuple[DownloadTarget, ...], resumed_bytes: int) -> None:
         sizes = [self._cache.present_bytes(target) for target in targets]
         self.report(
-            files_done=sum(1 for target in targets if self._cache.whole(target)),
             bytes_done=sum(sizes),
             verified_bytes=self._cache.hashed_bytes,
             resumed_bytes=max(0, resumed_bytes),

@@ -78,7 +78,6 @@ def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
         generation_tokens_total=counted.generated_tokens,
         prompt_tokens_total=counted.computed_prompt_tokens,
         kv_cache_usage=counted.kv_cache_usage,
-        preemptions_total=counted.preemptions,
         first_token_seconds_total=counted.ttft_seconds_sum,
         first_tokens_total=counted.ttft_seconds_count,
         ttft=counted.ttft,

@@ -295,9 +295,7 @@ def test_download_progress_is_shown_and_counted() -> None:
     world.runs(
         pod,
         "WaitingForModel",
-        fetch=FetchProgress(
-            state="Downloading", bytes_done=1_200_000_000, bytes_total=4_400_000_000, files_total=1
-        ),
+        fetch=FetchProgress(state="Downloading", bytes_done=1_200_000_000, bytes_total=4_400_000_000),
     )
     decision = world.reconcile(1)
     assert world.brief("Ready") == ("False", "Downloading")

@@ -179,10 +179,8 @@ def test_times_to_first_tokens_come_with_their_number() -> None:
     found = load_of(
         vllm__time_to_first_token_seconds_sum=3.5,
         vllm__time_to_first_token_seconds_count=7,
-        vllm__num_preemptions_total=1,
     )
     assert (found.first_token_seconds_total, found.first_tokens_total) == (3.5, 7.0)
-    assert found.preemptions_total == 1.0
 
 
 BUCKETS = """
