@@ -32,7 +32,7 @@ from benchmarks.gpu.models import cells
 NAMESPACE = "models"
 ENDS, SHARES_GPUS = "benchmarks.tacho.dev/ends", "benchmarks.tacho.dev/beside"
 SERVING = "Serving"
-STORY_SECONDS = 240
+STORY_SECONDS = 360
 AS_EXPECTED = "as expected"
 TURN_SECONDS = 0.5
 LEAST_SECONDS = 75

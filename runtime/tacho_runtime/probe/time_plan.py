@@ -24,6 +24,10 @@ RATE_SECONDS = 1.5
 """Of a window, at least, before a plain verdict ends a level."""
 WINDOW_SECONDS = 4.5
 """Long enough for a rate: about eighteen bins of 250 ms."""
+DESIRED_PERCENT = 5.0
+"""Desired half width of the interval of the capacity's rate, in percent."""
+LONGER = 1.5
+"""A window that is less than so many times the former one tells little more."""
 MAX_LEVELS = 16
 """Maximum number of levels with more than one stream."""
 RAMP_REQUESTS = 1.5
@@ -153,3 +157,15 @@ def level_terms(
         least_seconds=min(window, max(RATE_SECONDS, follow / 4)),
         follow_seconds=max(0.0, min(follow, available_seconds - window)),
     )
+
+
+def longer_window(
+    *, window_seconds: float, interval_percent: float | None, spare_seconds: float
+) -> float | None:
+    """Seconds of a window in which a rate is known to DESIRED_PERCENT, or of all the spare time: an interval
+    shrinks with the square root of its window. None: the rate is known, or the time tells little more."""
+    if interval_percent is None or interval_percent <= DESIRED_PERCENT:
+        return None
+    wanted = window_seconds * (interval_percent / DESIRED_PERCENT) ** 2
+    found = min(wanted, spare_seconds)
+    return found if found >= LONGER * window_seconds else None

@@ -16,6 +16,7 @@ from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.probe_budget import (
     BUDGETS_SECONDS,
     ProbeBudget,
+    RequestTimes,
     budget_of,
     planned_probe,
     probe_budget,
@@ -124,6 +125,19 @@ def test_an_8b_needs_45_seconds_and_a_70b_more() -> None:
     for found, least in ((small, 45), (large, 90)):
         assert isinstance(found, ModelPlan)
         assert probe_budget(spec(slo={"tpotMilliseconds": 25}), found).seconds == least  # type: ignore[union-attr]
+
+
+def test_a_search_for_the_knee_takes_whole_windows() -> None:
+    """A pod of an 8B in FP8 on an H200 ran out of 45 s at its sixth level."""
+    times = RequestTimes(
+        prompt_seconds=0.02, alone_seconds=0.7, loaded_seconds=3.6, streams=152, cohort=59, limited=False
+    )
+    assert formula.KNEE_LEVEL_SECONDS == time_plan.WINDOW_SECONDS
+    assert budget_of(times).seconds == 90
+    assert budget_of(dataclasses.replace(times, limited=True)).seconds == 45
+    unlimited = request_times(expected(0.004, 0.02), SHAPE, ServiceLevel())
+    assert unlimited is not None
+    assert not unlimited.limited
 
 
 SLOW = Prediction(

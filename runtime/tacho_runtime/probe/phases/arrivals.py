@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from tacho_contract.measurement import Capacity
@@ -30,16 +31,31 @@ async def arrivals(bench: ProbeSession, capacity: Capacity) -> None:
         bench.findings.notes.extend(first.notes)
 
 
+def closing_seconds(bench: ProbeSession) -> float:
+    """Kept for the closing check of one stream."""
+    one = bench.findings.result(1)
+    return CLOSING_REQUESTS * (one.point.end_to_end_milliseconds_p50 or 0.0) / 1000 if one else 0.0
+
+
+def needed_seconds(bench: ProbeSession, streams: int, requests_per_second: float) -> float:
+    """Duration of the arrivals and the closing check where ``streams`` carry ``requests_per_second``."""
+    seconds = open_loop.seconds_for(
+        open_loop.LOAD_SHARE * requests_per_second,
+        request_seconds=streams / requests_per_second if requests_per_second else 0.0,
+        left_seconds=math.inf,
+        slo=bench.slo,
+    )
+    return seconds + closing_seconds(bench)
+
+
 async def _at_rate(bench: ProbeSession, capacity: Capacity, rate: float) -> OpenLoopResult | None:
     """Result of an open loop at ``rate`` requests per second; None where no time is left for enough requests,
     or the loop gave no result."""
-    one = bench.findings.result(1)
-    closing_seconds = CLOSING_REQUESTS * (one.point.end_to_end_milliseconds_p50 or 0.0) / 1000 if one else 0.0
     carried = capacity.requests_per_second or 0.0
     seconds = open_loop.seconds_for(
         rate,
         request_seconds=(capacity.concurrency or 1) / carried if carried else 0.0,
-        left_seconds=bench.clock.left() - closing_seconds,
+        left_seconds=bench.clock.left() - closing_seconds(bench),
         slo=bench.slo,
     )
     if not seconds:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.units import counted
 from tacho_runtime.probe import level_search, time_plan
+from tacho_runtime.probe.capacity import capacity_level
 from tacho_runtime.probe.cross_checks import CLIENT_BOUND, FRONTEND_BOUND, client_lateness
 from tacho_runtime.probe.early_end import cohort_size, plain_verdict
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, SteadyLoop
 from tacho_runtime.probe.level_search import SearchLimits
 from tacho_runtime.probe.levels import LevelResult, evaluate
+from tacho_runtime.probe.phases import arrivals
 from tacho_runtime.probe.phases.single_stream import settled_reading
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
@@ -76,6 +78,32 @@ class _Levels:
                 break
         return True
 
+    async def refine(self) -> bool:
+        """Measures the capacity's level for longer, where its rate is not known well and time is left beside
+        the arrivals. False: it did not."""
+        bench = self.bench
+        level, _ = capacity_level(bench.findings, bench.slo)
+        if level is None or level.point.concurrency == 1:
+            return False
+        point = level.point
+        terms = self._terms(point.concurrency)
+        if terms is None:
+            return False
+        kept = arrivals.needed_seconds(bench, point.concurrency, point.requests_per_second)
+        window = time_plan.longer_window(
+            window_seconds=point.window_seconds,
+            interval_percent=point.ci_percent,
+            spare_seconds=bench.clock.left() - kept - terms.ramp_seconds - terms.follow_seconds,
+        )
+        if window is None:
+            return False
+        bench.progress(f"measuring {point.concurrency} streams for longer: their rate is not known well")
+        terms = replace(terms, window_seconds=window, least_seconds=window)
+        result = await self._once(terms, until_seconds=window)
+        if result is not None:
+            bench.findings.add_level(result)
+        return True
+
     def _terms(self, streams: int) -> LevelTerms | None:
         return time_plan.level_terms(
             streams=streams,
@@ -104,8 +132,11 @@ class _Levels:
         tried = self.bench.findings.tried()
         return self.bench.shape.workload.output_tokens * level_search.predicted_cycle(tried, streams)
 
-    async def _once(self, terms: LevelTerms, *, whole: bool) -> LevelResult | None:
-        """None: it tells nothing. ``whole``: it ends only when all of its cohort have ended."""
+    async def _once(
+        self, terms: LevelTerms, *, whole: bool = False, until_seconds: float = 0.0
+    ) -> LevelResult | None:
+        """None: it tells nothing. ``whole``: it ends only when all of its cohort have ended;
+        ``until_seconds``: after these."""
         bench, findings = self.bench, self.bench.findings
         slo, workload = bench.slo, bench.shape.workload
         limited = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
@@ -115,6 +146,8 @@ class _Levels:
         least = terms.least_seconds if limited else time_plan.WINDOW_SECONDS
 
         def enough(cohort: Cohort) -> bool:
+            if until_seconds:
+                return not limited and cohort.seconds >= until_seconds
             if not limited:
                 return cohort.seconds >= (2 if whole else 1) * least
             if whole or cohort.seconds < least:
@@ -165,12 +198,16 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
             output_tokens=bench.shape.workload.output_tokens,
             ttft_seconds=bench.slo.ttft_milliseconds / 1000,
         )
+        refined = False
         for _ in range(time_plan.MAX_LEVELS + 1 - len(findings.results)):
             step = level_search.next_level(findings.tried(), limits)
             findings.boundary = step.boundary
             if step.concurrency is None:
                 findings.search_ended = step.reason
-                return
+                if refined or not await levels.refine():
+                    return
+                refined = True  # The search goes on where the level is not what it seemed.
+                continue
             streams = step.concurrency
             if streams in findings.results:
                 # It was not steady and decides nothing: something nearer to what is known.

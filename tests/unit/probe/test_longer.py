@@ -1,0 +1,56 @@
+"""Time to spare makes the capacity's rate more certain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, strategies as st
+
+from benchmarks.probe.drawn import KINDS, case_of
+from benchmarks.probe.virtual import probed
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Measurement
+from tacho_runtime.probe import time_plan
+from tools.mock import engine_truth
+
+UNEVEN = case_of(7, 14, KINDS[0], tokens_per_second=6000.0)
+"""Windows of 4.5 s leave the rate of its knee uncertain by a fifth."""
+
+
+async def at_the_knee(budget_seconds: int) -> tuple[float, float, float]:
+    """(window in seconds, half the interval in percent, error in percent) of the capacity's level."""
+    case = replace(UNEVEN, slo=ServiceLevel())
+    found: Measurement = await probed(case, 7014, budget_seconds=budget_seconds)
+    assert found.capacity is not None
+    point = next(one for one in found.curve if one.concurrency == found.capacity.concurrency)
+    assert found.open_loop is not None, "arrivals keep their time"
+    true = engine_truth.level(case.law, case.workload, point.concurrency).output_tokens_per_second
+    assert point.window_seconds is not None
+    assert point.ci_percent is not None
+    return point.window_seconds, point.ci_percent, 100 * abs((point.output_tokens_per_second or 0) / true - 1)
+
+
+async def test_the_level_of_the_capacity_is_measured_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    window, interval, error = await at_the_knee(90)
+    assert window > time_plan.LONGER * time_plan.WINDOW_SECONDS
+    assert error <= interval <= 1.5 * time_plan.DESIRED_PERCENT
+    monkeypatch.setattr(time_plan, "DESIRED_PERCENT", 100.0)
+    short, wide, _ = await at_the_knee(90)
+    assert short < window
+    assert wide > 2 * interval
+
+
+@given(st.floats(0.5, 30), st.floats(0.3, 60), st.floats(-10, 120))
+def test_a_longer_window_is_as_long_as_its_interval_takes(
+    window: float, percent: float, spare: float
+) -> None:
+    found = time_plan.longer_window(window_seconds=window, interval_percent=percent, spare_seconds=spare)
+    if found is None:
+        assert (
+            percent <= time_plan.DESIRED_PERCENT
+            or min(spare, window * (percent / time_plan.DESIRED_PERCENT) ** 2) < time_plan.LONGER * window
+        )
+        return
+    assert time_plan.LONGER * window <= found <= spare
+    assert percent * (window / found) ** 0.5 >= time_plan.DESIRED_PERCENT - 1e-9
