@@ -313,7 +313,11 @@ def test_a_changed_token_is_for_the_next_revision() -> None:
     world.change(model={**HUB_SPEC["model"], "tokenSecretRef": {"name": "other"}})
     world.settle(world.serve_all)
     assert {key: item for key, item in world.objects.items() if key[0] == "Deployment"} == before
-    assert "changed model.tokenSecretRef" in world.condition("Planned")["message"]
+    note = "The changed model.tokenSecretRef needs a new revision: give tacho.dev/replan a new value."
+    assert note in world.condition("Planned")["message"]
+    world.raw["metadata"]["annotations"] = {"tacho.dev/replan": "token"}
+    world.settle(world.serve_all)
+    assert note not in world.condition("Planned")["message"]
 
 
 def test_history_is_pruned_to_five_and_keeps_what_serves() -> None:

@@ -132,7 +132,8 @@ class ModelSpec(ApiModel):
     hub: HubSpec | None = None
     """How the Hugging Face Hub is reached: mirror, certificates, proxy. Absent: huggingface.co directly."""
     token_secret_ref: HubTokenRef | None = None
-    """Token for gated or private models. Only the inspect and fetch containers see it, never the engine.
+    """Token for gated or private models. Only the inspect and fetch containers see it, never the engine. New
+    content of the Secret reaches each new pod; another name reaches inspections and new revisions alone.
     Absent: no token."""
     verification: Literal["Headers", "Full"] | None = None
     """How the files of a pvc:// model are compared with the plan at each start. Headers compares names, sizes

@@ -308,7 +308,7 @@ def _refused_revision(observed: Observed, revision: str) -> Problem | None:
 
 
 def _token_note(resource: LLMDeployment, subject: Revision | None) -> str:
-    """The consequence of a changed tokenSecretRef: running pods keep the old one."""
+    """The consequence of a changed tokenSecretRef: pods of this revision keep the old one."""
     if subject is None:
         return ""
     fetch: Manifest = next(
@@ -323,4 +323,5 @@ def _token_note(resource: LLMDeployment, subject: Revision | None) -> str:
     now = (desired.name, desired.key) if desired else (None, None)
     if (frozen.get("name"), frozen.get("key")) == now:
         return ""
-    return "The changed model.tokenSecretRef applies from the next revision on."
+    replan = names.REPLAN_ANNOTATION
+    return f"The changed model.tokenSecretRef needs a new revision: give {replan} a new value."
