@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from tacho_operator.core.election import Candidate, holder_of
+from tacho_operator.core.election import RENEW_DEADLINE_SECONDS, Candidate, holder_of
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import lease as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Fenced, Forbidden
@@ -227,3 +227,30 @@ async def test_a_leader_whose_writes_are_refused_for_ever_ends_and_says_why() ->
             await task
 
     await running(one, refused)
+
+
+@without_waiting
+async def test_it_leads_not_before_a_trial_was_answered() -> None:
+    server = LeaseServer(trials=[ApiError(503, "overloaded") for _ in range(3)])
+    one = elector(server, "a")
+
+    async def leads(task: asyncio.Task[None]) -> None:
+        await one.led()
+        assert server.trials == []
+
+    await running(one, leads)
+
+
+@without_waiting
+async def test_a_slow_answer_makes_no_lead_longer() -> None:
+    """Another process counts from the renewal, which the API server may have stored at once."""
+
+    class Slow(LeaseServer):
+        async def _answer(self) -> None:
+            await asyncio.sleep(1)
+
+    one = elector(Slow(), "a")
+    began = module.monotonic()
+    await one._read_and_write()
+    assert module.monotonic() == began + 2
+    assert one._candidate.leads_until == began + RENEW_DEADLINE_SECONDS

@@ -12,7 +12,7 @@ from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.core.names import ROLE_LABEL, ROLE_PROBE
 from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.api_errors import ApiError, Conflict, Invalid
+from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
 from tacho_operator.shell.events import post_events
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.probe_turns import ProbeTurns
@@ -265,6 +265,20 @@ async def test_a_repeated_event_is_counted_and_not_made_anew() -> None:
     again = {**raw, "metadata": {**raw["metadata"], "uid": "another"}}
     await post_events(cast(Kube, Events()), again, (rescaled,), NOW)
     assert len(stored) == 4, "a resource made anew begins its own series"
+
+
+async def test_an_event_that_is_refused_holds_up_no_other() -> None:
+    posted: list[str] = []
+
+    class Events:
+        async def create(self, manifest: dict[str, Any]) -> None:
+            if manifest["reason"] == "First":
+                raise Forbidden(403, "the namespace is being terminated")
+            posted.append(manifest["reason"])
+
+    events = [ResourceEvent(type="Normal", reason=reason, message="") for reason in ("First", "Second")]
+    await post_events(cast(Kube, Events()), World(resourceVersion="1").raw, events, NOW)
+    assert posted == ["Second"]
 
 
 async def test_a_resource_whose_plan_is_being_made_says_so_and_waits_for_it() -> None:

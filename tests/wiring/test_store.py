@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 from tacho_operator.shell.store import objects, store as store_module
 from tacho_operator.shell.store.expectations import Expectation, seen
@@ -359,3 +360,39 @@ def test_an_object_of_an_old_definition_is_held_whatever_its_types(place: str, o
     pods = {"containerStatuses": odd, "conditions": odd}
     store.put("Pod", thing("p", status=odd if place == "status" else pods))
     assert store.find("Pod", "ml", "p") is not None
+
+
+def test_what_was_read_whole_stays_where_its_version_comes_again_in_part() -> None:
+    store, _ = told()
+    store.put("LLMDeployment", thing("smol", owner=""))
+    store.put("ConfigMap", own_config_map("5", data={"a": "1"}))
+    store.put("ConfigMap", {**own_config_map("5"), METADATA_ONLY: "it is too long"})
+    assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "1"}
+
+
+def test_of_resources_that_are_gone_a_bounded_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "REMOVED_LIMIT", 2)
+    store, _ = told()
+    for name in "abc":
+        store.put("LLMDeployment", thing(name, owner=""))
+        store.remove("LLMDeployment", "ml", name)
+    assert [store.was_removed(f"uid-{name}") for name in "abc"] == [False, True, True]
+
+
+def test_a_resource_that_is_gone_waits_for_no_hub() -> None:
+    store, _ = told()
+    status = {"conditions": [{"type": "Ready", "status": "False", "reason": "HubUnreachable"}]}
+    for name in "ab":
+        store.put("LLMDeployment", thing(name, owner="", spec={}, status=status))
+    assert store.waiting(Key("ml", "a"))["HubUnreachable"].count == 2
+    store.remove("LLMDeployment", "ml", "b")
+    assert store.waiting(Key("ml", "a"))["HubUnreachable"].count == 1
+
+
+async def test_a_bookmark_ends_the_wait_for_a_write() -> None:
+    store, _ = told()
+    waiting = asyncio.create_task(seen(store, (Expectation("Pod", "ml", "a", "u", "8"),), 60.0))
+    await asyncio.sleep(0)
+    store.at("Pod", "", "9")
+    async with asyncio.timeout(10):
+        assert await waiting
