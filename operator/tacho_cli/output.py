@@ -35,7 +35,7 @@ TraceFormat = Literal["table", "json", "csv", "html"]
 
 
 def print_document(document: dict[str, Any], output: str) -> None:
-    """One document on stdout, complete and nothing else. ``output``: json, else YAML."""
+    """Prints one document on stdout, complete and nothing else. ``output``: json, else YAML."""
     if output == "json":
         print(json.dumps(document, indent=2))
     else:
@@ -49,13 +49,13 @@ def print_document(document: dict[str, Any], output: str) -> None:
 
 
 def write_page(page: str) -> None:
-    """One page, or rows, on stdout as UTF-8, so that the output is the same on every machine."""
+    """Prints a page, or rows, on stdout as UTF-8, so that the output is the same on every machine."""
     sys.stdout.buffer.write(page.encode())
     sys.stdout.flush()
 
 
 def say(line: str) -> None:
-    """Progress and notes, on stderr, so that stdout stays a document."""
+    """Prints progress and notes on stderr, so that stdout stays a document."""
     print(f"tacho: {visible(line)}", file=sys.stderr, flush=True)
 
 

@@ -196,7 +196,7 @@ class LogFormatter(JsonFormatter):
 
 
 def configure_logging(level: str, *, as_json: bool) -> None:
-    """Everything to stderr, a line a record; chatty libraries from WARNING on."""
+    """Logs to stderr, a line a record; verbose libraries from WARNING on."""
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter() if as_json else VisibleFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -205,7 +205,7 @@ def configure_logging(level: str, *, as_json: bool) -> None:
 
 
 def take_signals(stop: asyncio.Event) -> None:
-    """SIGTERM and SIGINT set ``stop``."""
+    """Makes SIGTERM and SIGINT set ``stop``."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

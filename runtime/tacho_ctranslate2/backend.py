@@ -187,7 +187,7 @@ class CTranslate2Backend:
         inside = True
 
         def leave() -> None:
-            """After the first token the prompt is computed."""
+            """Frees the prompt's share of the budget after the first token."""
             nonlocal inside
             if inside:
                 self._token_budget.give(tokens)

@@ -24,7 +24,7 @@ class ServerSettings:
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """``parser`` with the switches of the server and of the model it serves."""
+    """Adds the switches of the server and of its model to ``parser``."""
     parser.add_argument("--model", required=True, help="folder of the model")
     parser.add_argument("--served-model-name", required=True, help='the OpenAI "model"')
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")

@@ -61,7 +61,7 @@ class Mailbox(Generic[T]):
         self._send(None)
 
     def fail(self, error: Exception) -> None:
-        """The reader raises ``error``."""
+        """Makes the reader raise ``error``."""
         self._send(error)
 
     def _send(self, item: T | Exception | None) -> None:

@@ -39,7 +39,7 @@ def live_config(workload: str, slo: str, budget: str) -> LiveConfig:
 
 
 def given_levels(text: str) -> tuple[int, ...]:
-    """The numbers of streams of --levels. Raises CommandError."""
+    """The numbers of streams that --levels lists, ascending; () where it is absent. Raises CommandError."""
     if not text:
         return ()
     found = [int(part) for part in text.split(",") if part.strip().isdecimal()]

@@ -133,7 +133,7 @@ class Rewrites:
         self._refused: dict[tuple[str, ...], RefusedChild] = {}
 
     def note(self, desired: Manifest) -> None:
-        """The child was written."""
+        """Counts a write of the child."""
         count = self._count(desired) + 1
         self._written.pop(_place(desired), None)
         self._written[_place(desired)] = (_hash(desired), count, self._clock())
@@ -145,8 +145,9 @@ class Rewrites:
         return self._count(desired) >= REWRITES
 
     def note_refusal(self, found: Manifest | None, desired: Manifest, refusal: ChildRefusal) -> None:
-        """The API server refused to make the child, or ``found``, as desired. Quota, policies and names are
-        others' to change; what is invalid stays so until spec or the child changes."""
+        """Withholds the child for a doubling pause after the API server refused it as invalid: it stays so
+        until spec or ``found``, the live child, changes. Refusals by quota and policies may pass, and
+        withhold nothing."""
         if refused_child(refusal).reason != FailureClass.INVALID_CONFIG:
             return
         content, place = _hash([found, desired]), _place(desired)

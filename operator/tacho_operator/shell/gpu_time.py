@@ -47,7 +47,7 @@ class Totals:
             self._sums[place] = self._sums.get(place, 0.0) + value
 
     def forget(self, namespace: str) -> None:
-        """The namespace has no resource any longer."""
+        """Drops the sums of a namespace without a resource."""
         self._kinds.pop(namespace, None)
         for place in [place for place in self._sums if place[0] == namespace]:
             del self._sums[place]
@@ -80,11 +80,11 @@ class GpuTime:
         )
 
     def observe(self, key: Key, holding: GpuHolding) -> None:
-        """What a reconcile has found."""
+        """Keeps the GPUs that a reconcile found the resource to hold."""
         self._held[key] = holding
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted."""
+        """Forgets a deleted resource, and its namespace's sums with the last one."""
         if self._held.pop(key, None) is None or any(other.namespace == key.namespace for other in self._held):
             return
         self._seconds.forget(key.namespace)

@@ -43,7 +43,8 @@ Middlewares = Sequence[aiohttp.ClientMiddlewareType]
 
 
 def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) -> None:
-    """kopf's defaults cost 4,025 tasks and 197 MiB for 2,000 resources; these 225 tasks and 86 MiB."""
+    """Sets kopf's options. For 2,000 resources its defaults cost 4,025 tasks and 197 MiB, these 225 and 86
+    MiB."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = IDLE_WORKER_SECONDS

@@ -17,12 +17,12 @@ def about(key: Key) -> dict[str, str]:
 
 
 def begin_reconcile(key: Key) -> None:
-    """All records of this task are about this reconcile from now on, the queue's on its end too."""
+    """Adds the reconcile to all later log records of this task, the queue's on its end too."""
     _fields.set({**about(key), "reconcile_id": uuid.uuid4().hex[:8]})
 
 
 def found_uid(uid: str) -> None:
-    """The reconcile knows which resource of that name it is about."""
+    """Adds the resource's uid to the log records of the reconcile."""
     _fields.set({**_fields.get(), "uid": uid})
 
 

@@ -223,7 +223,7 @@ class Metrics:
         self.measured.observe(key, status)
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted, and its series with it."""
+        """Removes the series of a deleted resource."""
         self._shown.known.pop(key, None)
         self.measured.forget(key)
         self.gpu_time.forget(key)

@@ -170,7 +170,7 @@ class Plans:
         return found
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted."""
+        """Drops the questions and failures of a deleted resource."""
         self._questions.pop(key, None)
         self._failed.pop(key, None)
         self._deadlines.pop(key, None)

@@ -79,7 +79,7 @@ class ProbeTurns:
         self._call_next()
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted."""
+        """Removes a deleted resource from the line."""
         self._measuring.pop(key, None)
         self.leave(key)
 

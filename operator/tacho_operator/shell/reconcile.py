@@ -175,7 +175,7 @@ class Reconciler:
         return delay
 
     def _forget(self, key: Key) -> None:
-        """The resource was deleted."""
+        """Drops everything that is kept of a deleted resource."""
         for part in (self._metrics, self._scaler, self._plans, self._probe_turns, self._trials):
             part.forget(key)
         for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):

@@ -148,7 +148,7 @@ class Reports:
             self._late(key)
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted."""
+        """Drops the reports of a deleted resource."""
         self._known.pop(key, None)
 
     async def _request(self, key: Key, pod: PodView) -> bool:

@@ -136,7 +136,7 @@ class MeasuredMetrics:
         )
 
     def observe(self, key: Key, status: LLMDeploymentStatus) -> None:
-        """Series of one resource from its status."""
+        """Updates the series of one resource from its status."""
         entry = current(status.measurements)
         if entry is None:
             self.forget(key)
@@ -151,7 +151,7 @@ class MeasuredMetrics:
             self._shown.known[key] = ShownMeasurement(False, figures, _cost(status.summary))
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted, and its series with it."""
+        """Removes the series of a deleted resource."""
         self._shown.known.pop(key, None)
 
 
@@ -298,7 +298,7 @@ class ScalingMetrics:
         )
 
     def sampled(self, *, requests: int, answered: int, reconciles: int, seconds: float) -> None:
-        """One sample of all pods that were due."""
+        """Counts one sample of all pods that were due."""
         self._requests.labels("answered").inc(answered)
         self._requests.labels("silent").inc(requests - answered)
         self._reconciles.inc(reconciles)
@@ -323,7 +323,7 @@ class ScalingMetrics:
             self._decisions.labels(*key, *kind).inc()
 
     def served(self, key: Key, before: Sample, after: Sample) -> None:
-        """What one pod has counted between two of its samples."""
+        """Adds the tokens that one pod has counted between two of its samples."""
         known = self._served.get(key, (0.0, 0.0))
         self._served[key] = (
             known[0] + _counted(before.generated_tokens, after.generated_tokens),
@@ -338,7 +338,7 @@ class ScalingMetrics:
         self._shown.known.pop(key, None)
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted, and its series with it."""
+        """Removes the series of a deleted resource."""
         self.unknown(key)
         self._served.pop(key, None)
         for kind in self._counted.pop(key, set()):

@@ -126,12 +126,12 @@ class Scaler:
         return dataclasses.replace(observed, traffic=dict(known.traffic))
 
     def follow(self, key: Key, observed: Observed, status: LLMDeploymentStatus | None) -> None:
-        """The status that a reconcile has made of ``observed``."""
+        """Takes over the status that a reconcile has made of ``observed``."""
         if status is not None and (known := self._watched.get(key)) is not None:
             known.target = target_of(observed, status)
 
     def forget(self, key: Key) -> None:
-        """The resource was deleted."""
+        """Stops sampling and scaling a deleted resource."""
         self._watched.pop(key, None)
         self._sink.forget(key)
 
@@ -154,7 +154,7 @@ class Scaler:
         }
 
     def scraped(self) -> None:
-        """All metrics are read."""
+        """Notes that all metrics are scraped now."""
         self._scraped = self._clock()
 
     async def run(self) -> None:

@@ -204,7 +204,7 @@ class WorkQueue:
         return max(0.0, time.monotonic() - due)
 
     def add(self, key: Key, delay_seconds: float = 0.0, *, routine: bool = False) -> None:
-        """Ask for ``key`` to be processed no later than in ``delay_seconds``.
+        """Requests that ``key`` is processed no later than in ``delay_seconds``.
 
         ``routine``: nothing is known to have happened to it.
         """

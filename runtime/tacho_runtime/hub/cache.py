@@ -55,7 +55,7 @@ class VerifiedFiles:
         return (status.st_size, status.st_mtime_ns) == (seal.size_bytes, seal.modified_ns)
 
     def note(self, name: str, before: os.stat_result, digest: str) -> None:
-        """The file was found to be ``digest``; ``before`` is how it was before it was read."""
+        """Notes that the file has ``digest``; ``before`` is how it was before it was read."""
         with self._lock:
             self._seals[name] = VerifiedFile(before.st_size, before.st_mtime_ns, digest)
             self._write()

@@ -48,14 +48,14 @@ def print_failure(failure: Failure) -> None:
 
 
 def log_visibly() -> None:
-    """Logs name a model's files, whose author may have put any character into them."""
+    """Escapes control characters in logs: they name a model's files, whose author chose the names."""
     handler = logging.StreamHandler()
     handler.setFormatter(VisibleFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def end_on_sigterm() -> None:
-    """As PID 1 of a container, a process ignores SIGTERM unless it has a handler."""
+    """Ends the process on SIGTERM, which PID 1 of a container ignores unless it has a handler."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
 
 

@@ -114,7 +114,7 @@ def opened(root: str, key: Mapping[str, str]) -> tuple[str, bool]:
 
 
 def touch(folder: Path) -> None:
-    """Says that ``folder`` is in use. Raises OSError."""
+    """Marks ``folder`` as in use. Raises OSError."""
     os.utime(folder / KEY_FILE)
 
 

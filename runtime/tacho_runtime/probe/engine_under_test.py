@@ -151,7 +151,7 @@ class SteadyLoop(Protocol):
         """
 
     async def close(self) -> None:
-        """Hangs up; only at the end. No request is left running."""
+        """Ends the loop with all its requests; called once, at the end."""
 
 
 class EngineUnderTest(Protocol):
@@ -176,7 +176,7 @@ class EngineUnderTest(Protocol):
         """The counters now; empty where the engine has none."""
 
     async def pause(self, seconds: float) -> None:
-        """Nothing is asked meanwhile."""
+        """Waits; no request is sent meanwhile."""
 
     def machine(self, *, calibrate: bool) -> MachineSample:
         """The machine now; ``calibrate`` runs the fixed piece of work, which takes a few milliseconds."""

@@ -90,7 +90,7 @@ class ProbeFindings:
         return tuple(f"{cause} (during {', '.join(phases)})" for cause, phases in self.causes.values())
 
     def add_level(self, result: LevelResult) -> None:
-        """The result of its level; a disturbed one does not replace an undisturbed one."""
+        """Keeps the result of a level; a disturbed one does not replace an undisturbed one."""
         former = self.results.get(result.point.concurrency)
         if former is None or result.clean or not former.clean:
             self.results[result.point.concurrency] = result
@@ -131,7 +131,7 @@ class ProbeFindings:
         return max(0.0, waited / 1000 * point.requests_per_second / point.concurrency)
 
     def add_trace(self, trace: LoadTrace) -> None:
-        """What a loop's streams and readings tell beside its figures."""
+        """Keeps what a loop's streams and readings show beside its figures."""
         self.short = self.short or any(one.finish_reason not in ("", "length") for one in trace.streams)
         self.note_prompts(trace.streams)
         usages = [

@@ -50,7 +50,7 @@ def config_problems(config: RuntimeConfig, engine: RunHalf) -> list[str]:
 
 
 def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    """The engine's program exists and may be executed. Raises FailedError(EngineNotSupported)."""
+    """Checks that the engine's program exists and may be executed. Raises FailedError(EngineNotSupported)."""
     if shutil.which(command[0], path=environment.get("PATH", os.defpath)) is not None:
         return
     raise FailedError.of(
@@ -61,7 +61,7 @@ def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> N
 
 
 def check_writable(folder: str, what: str, *, create: bool) -> None:
-    """A file can be written in ``folder``. Raises FailedError(DiskFull | InvalidConfig)."""
+    """Checks that ``folder`` takes a file. Raises FailedError(DiskFull | InvalidConfig)."""
     attempt = Path(folder, f".tacho-write-{os.getpid()}")
     try:
         if create:
@@ -83,7 +83,8 @@ def check_writable(folder: str, what: str, *, create: bool) -> None:
 
 
 def check_port(host: str, port: int) -> None:
-    """``port`` is free. Raises FailedError(PortInUse) with the listener's name if it is visible."""
+    """Checks that ``port`` is free. Raises FailedError(PortInUse) with the listener's name if it is
+    visible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as attempt:

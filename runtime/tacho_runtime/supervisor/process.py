@@ -48,7 +48,7 @@ class LogTail:
         self._count = 0
 
     def add(self, line: str) -> None:
-        """One more line. Only a line that leaves the last ones is checked."""
+        """Keeps one more line. A line is checked for a diagnosis once it is no longer among the last."""
         self._count += 1
         self._last.append(line)
         if len(self._last) <= TAIL_LINES:

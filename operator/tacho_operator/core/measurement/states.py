@@ -17,7 +17,7 @@ INCOMPLETE = "Incomplete"
 
 
 def confidence_of(flags: Iterable[str]) -> str:
-    """Whether something other than the engine moved the figures."""
+    """Provisional where a flag says that something other than the engine moved the figures, else Clean."""
     return CLEAN if INVALIDATING.isdisjoint(flags) else PROVISIONAL
 
 

@@ -240,7 +240,7 @@ class Store:
 
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest) -> None:
-        """An object as it is now."""
+        """Stores an object as it is now."""
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
         kept = kept_part(kind, manifest, no_owner if self.is_crowd(kind, *controller) else self.find)
         metadata = kept["metadata"]
@@ -314,7 +314,7 @@ class Store:
         self._stale[kind, namespace] = why
 
     def forbidden(self, kind: str, namespace: str) -> None:
-        """The kind may not be read, and need not be."""
+        """Notes that the kind may not be read, and need not be."""
         self._unknown.add((kind, namespace))
         self._stale.pop((kind, namespace), None)
         self._wake()

@@ -43,11 +43,11 @@ class Waits:
         return found
 
     def add(self, namespace: str, wait: Wait) -> None:
-        """A resource of ``namespace`` waits. Only shared reasons are counted."""
+        """Counts a resource of ``namespace`` that waits. Only shared reasons are counted."""
         self._count(namespace, wait, 1)
 
     def drop(self, namespace: str, wait: Wait) -> None:
-        """A resource of ``namespace`` stops waiting, or was deleted."""
+        """Counts one waiting resource of ``namespace`` less."""
         self._count(namespace, wait, -1)
 
     def _count(self, namespace: str, wait: Wait, change: int) -> None:

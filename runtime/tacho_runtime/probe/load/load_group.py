@@ -25,7 +25,7 @@ class LoadGroup:
         self._parts: list[LoadWorker | WorkerProcess] = [LoadWorker(requests, job)]
 
     async def grow(self, processes: int) -> None:
-        """To ``processes`` in all, as far as these start; never fewer than before."""
+        """Starts workers up to ``processes`` in all, as far as they start; it ends none."""
         if processes <= len(self._parts):
             return
         for member in await self._pool.workers(processes - 1):
@@ -71,7 +71,7 @@ class LoadGroup:
         return await asyncio.gather(*(part.collect(start_ns, end_ns) for part in self._parts))
 
     async def hang_up(self) -> None:
-        """No request is left running."""
+        """Ends all requests."""
         for part in self._parts:
             await part.hang_up()
 

@@ -28,7 +28,7 @@ REPLY_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 class AddressError(ValueError):
-    """The target of the probe is not a valid address."""
+    """The URL that the probe is to measure is not a valid address."""
 
 
 class RequestFailed(Exception):
@@ -179,11 +179,11 @@ class StreamConnection(asyncio.Protocol):
             self._ended.set()
 
     async def wait_started(self, timeout_seconds: float) -> None:
-        """Until something of the body has come that answers. Raises RequestFailed."""
+        """Waits for the first part of the body with content. Raises RequestFailed."""
         await self._until(self._begun, "no answer", timeout_seconds)
 
     async def wait(self, timeout_seconds: float) -> None:
-        """Until the answer is whole. Raises RequestFailed, also for an HTTP error or a peer that hung up."""
+        """Waits for the whole answer. Raises RequestFailed, also for an HTTP error or a peer that hung up."""
         await self._until(self._ended, "no full answer", timeout_seconds)
         if self._head is None:
             raise RequestFailed("the connection ended before an answer", broke=True)

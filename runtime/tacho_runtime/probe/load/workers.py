@@ -98,7 +98,7 @@ class WorkerProcess:
         """Whether it can be called: neither gone nor within a call that was given up."""
 
     async def connect(self) -> None:
-        """Until it can be called. Raises EOFError when it ends before."""
+        """Waits until the worker can be called. Raises EOFError where it ends before."""
         self._ends = await asyncio.open_connection(sock=self._here)
         await _receive(self._ends[0])
 
