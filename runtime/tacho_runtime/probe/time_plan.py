@@ -166,6 +166,6 @@ def longer_window(
     shrinks with the square root of its window. None: the rate is known, or the time tells little more."""
     if interval_percent is None or interval_percent <= DESIRED_PERCENT:
         return None
-    wanted = window_seconds * (interval_percent / DESIRED_PERCENT) ** 2
-    found = min(wanted, spare_seconds)
+    desired_seconds = window_seconds * (interval_percent / DESIRED_PERCENT) ** 2
+    found = min(desired_seconds, spare_seconds)
     return found if found >= LONGER * window_seconds else None
