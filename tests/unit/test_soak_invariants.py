@@ -160,8 +160,10 @@ def test_impeded_time_counts_once() -> None:
     assert unimpeded_seconds(10.0, 20.0, [(30.0, 40.0)]) == 10.0
 
 
-def metadata(name: str, uid: str, owner: str = "", **more: Any) -> dict[str, Any]:
-    owners = [{"uid": owner, "controller": True}] if owner else []
+def metadata(
+    name: str, uid: str, owner: str = "", kind: str = "LLMDeployment", **more: Any
+) -> dict[str, Any]:
+    owners = [{"uid": owner, "kind": kind, "controller": True}] if owner else []
     return {"namespace": "a", "name": name, "uid": uid, "ownerReferences": owners, **more}
 
 
@@ -169,7 +171,8 @@ def test_children_whose_controller_does_not_exist() -> None:
     children: dict[str, list[Any]] = {plural: [] for plurals in CHILDREN.values() for plural in plurals}
     children["deployments"] = [{"metadata": metadata("own", "d", "1")}]
     children["pods"] = [
-        {"metadata": metadata("own", "p", "d")},
+        {"metadata": metadata("own", "p", "d", "Deployment")},
+        {"metadata": metadata("collected later", "t", "gone", "ReplicaSet")},
         {"metadata": metadata("lost", "q", "gone")},
         {"metadata": metadata("ending", "r", "gone", deletionTimestamp="now")},
         {"metadata": metadata("foreign", "s", annotations={"soak/foreign": "true"})},

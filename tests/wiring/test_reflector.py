@@ -126,6 +126,19 @@ async def test_too_old_a_version_means_a_new_list_and_what_it_lacks_is_gone() ->
         assert ends == ["expired"]
 
 
+async def test_after_an_outage_a_version_that_is_too_old_is_listed_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The refused connections before it have made pauses long; a second one in a row does wait."""
+    away = ApiError(0, "no answer")
+    server = Server([away], [away], [Expired(410, "too old")], [Expired(410, "too old")])
+    monkeypatch.setattr(module, "retry_seconds", lambda failures, _: 0.001 if failures < 3 else 3600.0)
+    async with reflecting(server) as (_, ends):
+        await until(lambda: len(server.since) == 4 and len(ends) == 4)
+        assert ends == ["broken", "broken", "expired", "broken"]
+        assert server.lists == 2
+
+
 async def test_while_it_is_broken_it_says_so_and_why() -> None:
     server = Server([ApiError(0, "no answer")])
     async with reflecting(server) as (store, ends):

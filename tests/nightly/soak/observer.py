@@ -174,15 +174,18 @@ def endpoints(item: dict[str, Any], services: list[dict[str, Any]], pods: list[d
 
 
 def orphans(children: dict[str, list[dict[str, Any]]], resources: set[str]) -> list[str]:
-    """Those that no existing object controls, foreign and terminating ones left out."""
+    """tacho's own children without the resource that controls them, foreign and terminating ones left out.
+    A ReplicaSet or a pod of a Deployment that is gone is for the cluster's garbage collector alone, which a
+    restart of the API server holds up for minutes."""
     existing = resources | {item["metadata"]["uid"] for items in children.values() for item in items}
     found = []
     for plural, items in children.items():
         for item in items:
             metadata = item["metadata"]
-            owners = {one["uid"] for one in metadata.get("ownerReferences") or () if one.get("controller")}
+            owners = [one for one in metadata.get("ownerReferences") or () if one.get("controller")]
+            owned = any(one["uid"] in existing or one["kind"] != "LLMDeployment" for one in owners)
             foreign = FOREIGN_ANNOTATION in (metadata.get("annotations") or {})
-            if not (owners & existing or foreign or "deletionTimestamp" in metadata):
+            if not (owned or foreign or "deletionTimestamp" in metadata):
                 name = f"{plural} {metadata['namespace']}/{metadata['name']} {metadata['uid']}"
                 found.append(f"{name} of {metadata.get('ownerReferences')}")
     return found

@@ -173,7 +173,7 @@ class Soak:
     def change_readiness(self) -> str:
         """A played pod loses its readiness, or the first that lost it has it again."""
         if self._unready and (len(self._unready) > 3 or self._draw.random() < 0.5):
-            namespace, name = self._unready.pop(0)
+            namespace, name = self._unready[0]
             status = "True"
         else:
             key = self._draw.choice([key for key in self._first if not key.startswith(REAL_NAMESPACE)])
@@ -185,7 +185,10 @@ class Soak:
             self._unready.append((namespace, name))
         try:
             found = self.cluster.get("pod", name, "-n", namespace)["status"]
-        except subprocess.CalledProcessError:
+        except subprocess.CalledProcessError as error:
+            if "NotFound" not in (error.stderr or ""):
+                raise
+            self._unready.remove((namespace, name))
             return f"{name} does not exist any more"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         for condition in found["conditions"]:
@@ -194,6 +197,8 @@ class Soak:
         for container in found["containerStatuses"]:
             container["ready"] = status == "True"
         self.cluster.patch_status("Pod", namespace, name, found)
+        if status == "True":
+            self._unready.remove((namespace, name))
         return f"{name} {status}"
 
     def toggle_disk(self) -> str:

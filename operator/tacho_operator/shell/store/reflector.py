@@ -92,6 +92,8 @@ class Reflector:
         self._version = ""
         self._last_event = time.monotonic()
         self._failures = 0
+        self._expired = False
+        """Since it last ran, a version was too old."""
         store.lost(self.kind, self.namespace, f"{self.kind}: not listed yet")
 
     def silent_seconds(self) -> float:
@@ -112,10 +114,13 @@ class Reflector:
                 changes = await self._watch()
             except Expired as error:
                 self._version = ""
-                if self._failures:
+                # An API server that was away knows no old version: that needs a list, and no pause of the
+                # refused connections before.
+                if self._expired:
                     await self._pause(error)
                 else:
                     self._break("expired", error)
+                self._expired = True
             except Forbidden as error:
                 self._version = ""
                 if self._optional:
@@ -186,7 +191,7 @@ class Reflector:
         return changes if self._version != began else 0
 
     def _runs(self) -> None:
-        self._failures = 0
+        self._failures, self._expired = 0, False
         self._store.runs(self.kind, self.namespace)
 
     def _take(self, what: str, manifest: dict[str, object]) -> None:
