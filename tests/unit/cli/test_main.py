@@ -139,6 +139,22 @@ def test_an_interrupt_is_told_and_has_its_code(
     assert call(capsys) == Told(130, "", "tacho: interrupted\n")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the end", "at once"])
+def test_a_reader_that_has_gone_is_no_verdict(unbuffered: str) -> None:
+    unread, output = os.pipe()
+    os.close(unread)
+    program = "import sys\nfrom tacho_cli.main import main\nsys.exit(main(['--version']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+    os.close(output)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("option", ["--port", "--report-port"])
 def test_a_port_in_use_is_told_before_anything_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
