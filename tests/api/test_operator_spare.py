@@ -145,9 +145,14 @@ def crash(cluster: Cluster, pod: dict[str, Any], restarts: int = 1) -> None:
 
 def replaced(cluster: Cluster, kubelet: Kubelet, pod: dict[str, Any]) -> dict[str, Any]:
     """The pod that its ReplicaSet creates in place of a deleted one."""
+    end(cluster, pod)
+    return kubelet.await_pod("server")
+
+
+def end(cluster: Cluster, pod: dict[str, Any]) -> None:
+    """Deletes a pod of a node whose kubelet is played, so that nobody else ends it."""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     cluster.kubectl("delete", "pod", name, "-n", namespace, "--grace-period=0", "--force", "--wait=false")
-    return kubelet.await_pod("server")
 
 
 def test_pods_prefer_another_node_after_a_gpu_fault_and_nothing_is_restarted(served: Cluster) -> None:

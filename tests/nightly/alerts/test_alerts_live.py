@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tacho_contract.failure import Failure, FailureClass
-from tests.api.test_operator_spare import NAMESPACE as MODELS, advertise, crash, on_a_gpu, replaced
+from tests.api.test_operator_spare import NAMESPACE as MODELS, advertise, crash, end, on_a_gpu, replaced
 from tests.charts.test_dashboards import DASHBOARDS
 from tests.nightly.alerts import live_prometheus
 from tests.nightly.scalers.prometheus import Prometheus
@@ -175,7 +175,7 @@ def test_a_gpu_fault(watched: Watched, kubelet: Kubelet) -> None:
     replaced(watched.cluster, kubelet, pod)
     kubelet.serve()
     for marker in kubelet.pods("avoid"):
-        watched.cluster.kubectl("delete", "pod", "-n", MODELS, marker["metadata"]["name"])
+        end(watched.cluster, marker)
     watched.await_alert("TachoGPUFault", fires=False)
 
 
