@@ -26,6 +26,7 @@ DETAILS = " Details: "
 """Separates own words from a quotation."""
 _NO_FAILURES = frozenset(map(str, Reason))
 _NO_PERMISSION = re.compile(r"cannot \w+ resource")
+_NAMESPACE_ENDS = "because it is being terminated"
 _DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
 _INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]*\): \.?([^:]{1,200}):")
 """The API server's words about a wrong field, and of a server-side apply about a repeated list item."""
@@ -157,6 +158,8 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
     if "exceeded quota" in lowered or ("must specify" in lowered and field is None):
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
+    elif _NAMESPACE_ENDS in lowered:
+        what, next_step = "The namespace is being deleted.", "Wait for its end, then create it again."
     elif _NO_PERMISSION.search(lowered):
         what, next_step = "The operator lacks a permission.", "Install the roles of its chart again."
     elif (invalid or field) and not _DENIED.search(text):

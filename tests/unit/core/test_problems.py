@@ -22,6 +22,11 @@ from tacho_operator.core.problems import from_failure, parse_failure, refusal_pr
         ),
         ('admission webhook "policy.example" denied the request: no', "AdmissionDenied"),
         (
+            'services "x" is forbidden: unable to create new content in namespace ml because it is being '
+            "terminated",
+            "AdmissionDenied",
+        ),
+        (
             'Pod "x" is invalid: spec.volumes[1]: Required value: must specify a volume type',
             "InvalidConfig",
         ),
@@ -32,6 +37,7 @@ def test_who_refused(text: str, reason: str) -> None:
     assert found.reason == reason
     assert text in found.message
     assert ("roles of its chart" in found.message) == ("cannot create" in text)
+    assert ("namespace is being deleted" in found.message) == ("terminated" in text)
 
 
 def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
