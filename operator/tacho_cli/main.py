@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
-        return ExitCode.READER_GONE
+        return ExitCode.BROKEN_PIPE
     return int(code or 0)
 
 

@@ -19,7 +19,7 @@ class ExitCode(enum.IntEnum):
     FAILED = 3
     PROVISIONAL = 4
     INTERRUPTED = 130
-    READER_GONE = 141
+    BROKEN_PIPE = 141
 
     # Of probe, whose 1 is a result: a CI gate must not take a usage error for it.
     SLO_NOT_MET = 1
