@@ -1,7 +1,9 @@
-"""An API server that goes away under the operator: nothing is decided meanwhile, it goes on afterwards."""
+"""An API server that goes away under the operator: nothing is decided meanwhile, it goes on afterwards, also
+where etcd is an earlier one then."""
 
 from __future__ import annotations
 
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +16,7 @@ from tools.cluster.binaries import Binaries
 from tools.cluster.controlplane import ControlPlane
 from tools.cluster.handle import Cluster
 from tools.harness.definition import install_definition
-from tools.harness.operating import NAME, bring_up
+from tools.harness.operating import NAME, await_condition, bring_up
 from tools.harness.operator_process import Kubelet, Operator, eventually, install_rights
 
 NAMESPACE = "interrupted"
@@ -70,6 +72,48 @@ def test_an_api_server_that_goes_away_and_comes_back(
             cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
             kubelet.serve()
             assert before < {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+    finally:
+        operator.kill()
+        print(operator.log.read_text()[-20000:])
+
+
+def test_an_etcd_that_is_restored_from_an_earlier_copy(
+    plane: tuple[ControlPlane, Cluster], tmp_path: Path
+) -> None:
+    control, cluster = plane
+    operator = Operator(install_rights(cluster), tmp_path / "operator.log")
+    kubelet = Kubelet(cluster, NAMESPACE)
+    data, copy = cluster.directory / "etcd", tmp_path / "copy"
+
+    def exchange(source: Path, target: Path) -> None:
+        """Replaces one folder by the other while nothing writes."""
+        programs = ("kube-controller-manager", "kube-apiserver", "etcd")
+        for program in programs:
+            control.kill(program)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        for program in reversed(programs):
+            control.start_again(program)
+
+    operator.start()
+    try:
+        with kubelet.answering():
+            bring_up(cluster, kubelet, NAMESPACE)
+            served = {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+            exchange(data, copy)
+            eventually("it leads again", lambda: (operator.ready() and operator.leads()) or None, seconds=90)
+            cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
+            kubelet.serve()
+            assert len(kubelet.pods("server")) == 2
+            exchange(copy, data)
+            assert operator.ended(seconds=90), "what it knows is of a time to come"
+            operator.start()
+            eventually("it leads anew", lambda: (operator.ready() and operator.leads()) or None, seconds=90)
+            await_condition(cluster, NAMESPACE, "Ready", "True")
+            assert {pod["metadata"]["uid"] for pod in kubelet.pods("server")} == served
+            cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
+            kubelet.serve()
+            assert served < {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
     finally:
         operator.kill()
         print(operator.log.read_text()[-20000:])

@@ -143,10 +143,10 @@ class Operator:
         assert self._process
         self._process.send_signal(number)
 
-    def ended(self) -> int:
+    def ended(self, seconds: float = 20) -> int:
         """Waits for its end; the exit code."""
         assert self._process
-        code = self._process.wait(timeout=20)
+        code = self._process.wait(timeout=seconds)
         self._process = None
         return code
 
