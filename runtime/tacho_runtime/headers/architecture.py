@@ -7,7 +7,7 @@ from typing import Any
 
 from tacho_contract.model import Architecture
 from tacho_runtime.headers.json_values import first, integer, mapping, number, sequence, text
-from tacho_runtime.headers.layers import layer_groups
+from tacho_runtime.headers.layers import LAYER_LIMIT, layer_groups
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 ATTENTION = {"full", "sliding", "chunked", "mla"}
@@ -75,11 +75,6 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
     groups, unknown = layer_groups(inner, shape)
     shape = replace(shape, layer_groups=groups)
     return shape, _unknown(shape) + unknown
-
-
-LAYER_LIMIT = 2000
-"""The deepest published models have 126 layers; a claim beyond this is a lie that would cost time to
-follow."""
 
 
 def _unknown(shape: Architecture) -> list[str]:

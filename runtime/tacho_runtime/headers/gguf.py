@@ -24,6 +24,9 @@ METADATA_LIMIT = 2000
 STRING_LIMIT_BYTES = 1024 * 1024
 KEPT_ARRAY_LIMIT = 4096
 """Longer arrays (vocabularies) are stepped over, only their length is kept."""
+PARTS_LIMIT = 2_000_000
+"""Strings and arrays in all arrays of a header: each is a step of the reader. The largest vocabulary with its
+merges has fewer than 800,000."""
 NESTED_ARRAY_LIMIT = 256
 """Arrays in an array. The format allows them; no known key uses them."""
 
@@ -69,6 +72,15 @@ class _Cursor:
 
     def __init__(self, read: Read, size_bytes: int) -> None:
         self._read, self._size, self.buffer, self.at = read, size_bytes, bytearray(), 0
+        self._parts = 0
+
+    def count_parts(self, count: int) -> None:
+        """Refuses a header of more strings and arrays than PARTS_LIMIT before they are read."""
+        self._parts += count
+        if self._parts > PARTS_LIMIT:
+            raise invalid(
+                f"the GGUF header claims {self._parts} strings and arrays; no real one has so many."
+            )
 
     def skip(self, count: int) -> None:
         end = self.at + count
@@ -153,9 +165,8 @@ def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
             cursor.skip(size * count)
             return ArrayLength(count)
         return struct.unpack(f"<{count}{SCALARS[element][1]}", cursor.take(size * count))
+    cursor.count_parts(count)
     if element == STRING and count > KEPT_ARRAY_LIMIT:
-        if count > HEADER_LIMIT_BYTES // 8:
-            raise invalid(f"a GGUF array claims {count} strings; the header is damaged.")
         for _ in range(count):
             cursor.skip(cursor.number("<Q"))
         return ArrayLength(count)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup, StoredQuantization
-from tacho_runtime.headers.architecture import LAYER_LIMIT
 from tacho_runtime.headers.gguf import ArrayLength
 from tacho_runtime.headers.json_values import integer, text
+from tacho_runtime.headers.layers import LAYER_LIMIT
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.headers.tensors import StoredTensor, largest
 

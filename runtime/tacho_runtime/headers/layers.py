@@ -9,7 +9,19 @@ from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_runtime.headers.json_values import first, integer, number, sequence, text
+from tacho_runtime.headers.source import invalid
 
+LAYER_LIMIT = 2000
+"""The deepest published models have 126 layers; a claim beyond this is a lie that would cost time to
+follow."""
+LISTS_BY_LAYER = (
+    "layer_types",
+    "layers_block_type",
+    "block_types",
+    "attn_layer_indices",
+    "attn_type_list",
+    "no_rope_layers",
+)
 DTYPE_BYTES = {"float32": 4, "float64": 8}
 
 
@@ -70,8 +82,11 @@ configurations)."""
 
 def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[str]]:
     """One kind a layer (``hybrid`` of Falcon-H1 excepted: see layer_groups), and the names of
-    unknown values, for messages."""
-    for key in ("layer_types", "layers_block_type", "block_types"):
+    unknown values, for messages. Raises FailedError where a list is longer than LAYER_LIMIT."""
+    for key in LISTS_BY_LAYER:
+        if (count := len(sequence(config.get(key)))) > LAYER_LIMIT:
+            raise invalid(f"{key} of the configuration has {count} entries; no model has so many layers.")
+    for key in LISTS_BY_LAYER[:3]:
         names = [text(name).lower() for name in sequence(config.get(key))]
         if names and key == "block_types":
             names = [names[i % len(names)] for i in range(layers)]

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 REQUEST_TIMEOUT_SECONDS = 15.0
 """Timeout in seconds of a connection, and of each piece of an answer."""
+PAGES_LIMIT = 200
+"""Of one listing. A hub's page holds a thousand files, and a listing at most FILE_LIMIT."""
 READ_RETRIES = 3
 PAUSES_SECONDS = (1.0, 3.0)
 """Between attempts to list, after answers that may be better next time."""
@@ -38,9 +40,10 @@ def prepare_environment(endpoint: str) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
-def limit_client(endpoint: str) -> None:
+def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     """Gives the library's client a timeout, as by itself it waits for ever for a listing, and takes the token
-    from requests to other hosts: by itself it sends it to wherever a listing goes on."""
+    from requests to other hosts: by itself it sends it to wherever a listing goes on. ``followed`` learns the
+    address of each further page before it is read."""
     import httpx2
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
@@ -53,9 +56,14 @@ def limit_client(endpoint: str) -> None:
         if not encrypted and (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
             request.headers.pop("authorization", None)
 
+    def follow(response: httpx2.Response) -> None:
+        if url := response.links.get("next", {}).get("url"):
+            followed(url)
+
     def factory() -> httpx2.Client:
         client = default_client_factory()
         client.event_hooks["request"].append(withhold_token)
+        client.event_hooks["response"].append(follow)
         client.timeout = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS)
         return client
 
@@ -76,7 +84,9 @@ class HubSource:
             endpoint=endpoint.rstrip("/") or None, token=self._token, library_name="tacho"
         )
         self.endpoint = self.api.endpoint.rstrip("/")
-        limit_client(self.endpoint)
+        self._pages: set[str] = set()
+        """Addresses of the further pages of the listing that is read."""
+        limit_client(self.endpoint, self._follow)
         info = self._call(
             lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS),
             PAUSES_SECONDS,
@@ -98,6 +108,16 @@ class HubSource:
             return self._call(call, pauses_seconds[1:])
         raise refusal
 
+    def _follow(self, page: str) -> None:
+        """Raises FailedError where a listing has no end."""
+        if page in self._pages or len(self._pages) >= PAGES_LIMIT:
+            raise invalid(
+                f"the hub's list of {self.repository}'s files has no end: its pages name each other, or are "
+                f"more than {PAGES_LIMIT}.",
+                "Ask the hub's operator, or set spec.model.hub to another mirror.",
+            )
+        self._pages.add(page)
+
     def _failed(self, error: Exception) -> FailedError:
         return classify(
             error,
@@ -118,6 +138,7 @@ class HubSource:
         from huggingface_hub.hf_api import RepoFile
 
         found: list[RepoFile] = []
+        self._pages.clear()
         for entry in self.api.list_repo_tree(self.repository, recursive=True, revision=self.commit):
             if not isinstance(entry, RepoFile):
                 continue

@@ -293,6 +293,14 @@ def test_any_metadata_gives_numbers(metadata: dict[str, object], file_type: obje
     gguf_quantization(full, [])
 
 
+def test_more_strings_than_any_vocabulary_are_refused_unread() -> None:
+    count = gguf.PARTS_LIMIT + 1
+    key = struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, count)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key
+    with pytest.raises(FailedError, match="no real one has so many"):
+        parse(header, size=gguf.HEADER_LIMIT_BYTES)
+
+
 def test_the_table_of_types_is_llama_cpps_own() -> None:
     """Every type of the ``gguf`` package, with its elements and bytes a block."""
     theirs = {kind.value: (kind.name, *size) for kind, size in GGML_QUANT_SIZES.items()}

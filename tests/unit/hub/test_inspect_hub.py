@@ -104,6 +104,18 @@ def test_a_listing_that_goes_on_elsewhere_does_not_get_the_token(
     assert not any(entry["authorized"] for entry in elsewhere)
 
 
+@pytest.mark.parametrize("most", [remote.PAGES_LIMIT, 0], ids=["a cycle", "too many"])
+def test_a_listing_without_end_is_refused(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(remote, "PAGES_LIMIT", most)
+    hub.fake.faults.next_page = f"{hub.url}/api/models/acme/llama/tree/main?cursor=same"
+    failure = failure_of(published)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "has no end" in failure.message
+    assert len(hub.asked("GET", "/api/models/acme/llama/tree")) <= 2
+
+
 def test_another_part_than_requested_is_refused(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.shift = 1
     failure = failure_of(published)

@@ -84,6 +84,23 @@ def test_a_count_that_no_request_has_is_not_told(count: float) -> None:
     assert not stream.error
 
 
+@pytest.mark.parametrize("running", [False, True], ids=["closing", "running"])
+def test_more_tokens_than_were_asked_for_raise_no_figure(running: bool) -> None:
+    """An engine counts ten for each of its tokens; four were asked for."""
+    told = [{"usage": used(10 * n)} if running else {} for n in (1, 2, 3, 4)]
+    events = [completion(10 * n, "a", **more) for n, more in enumerate(told, 1)]
+    closing = (40, json.dumps({"choices": [], "usage": used(40)}).encode())
+    reads = [(at, (b"" if at > 10 else HEAD) + in_chunks(data)) for at, data in (*events, closing)]
+    raw = received(*reads)
+    raw.max_tokens = 4
+    stream = raw.result(whole=True)
+    assert stream.output_tokens == pytest.approx(4)
+    assert stream.tpot_milliseconds is not None
+    assert stream.tpot_milliseconds >= 10 - 1e-9
+    assert raw.tokens_so_far(1.0) <= 4
+    assert raw.counted_later[0] <= 3
+
+
 def test_a_total_of_very_many_digits_is_no_total() -> None:
     raw = received((10, HEAD + in_chunks(completion(0, "a", usage=used(10**400))[1])))
     assert raw.tokens_so_far(1.0) == 1

@@ -19,7 +19,7 @@ from tacho_engines.base import Exit
 from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
-from tacho_runtime.probe.load.engine_counters import parse_counters
+from tacho_runtime.probe.load.engine_counters import _say_dropped, parse_counters
 from tacho_runtime.supervisor.endpoints import make_load
 from tests.launching import changed, runtime_config
 
@@ -154,6 +154,22 @@ def test_load_of_the_vllm_family_with_old_and_new_names() -> None:
     found = load_of(vllm__num_requests_running=1, vllm__kv_cache_usage_perc=0.25)
     assert found == Load(running=1, kv_cache_usage=0.25, observed_time="t")
     assert load_of(vllm__gpu_cache_usage_perc=0.5).kv_cache_usage == 0.5
+
+
+@pytest.mark.parametrize("value", ["-5", "NaN", "-Inf", "1e300"])
+def test_a_sample_that_no_count_can_have_is_left_out(value: str) -> None:
+    text = f'vllm:num_requests_running{{engine="0"}} 2\nvllm:num_requests_running{{engine="1"}} {value}\n'
+    found = make_load(parse_counters(text, run_parts.metric_names()), observed_time="t")
+    assert found.running == 2
+
+
+def test_left_out_samples_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    _say_dropped.cache_clear()
+    load_of(other__temperature=-5)
+    assert not caplog.records
+    for _ in range(2):
+        load_of(vllm__num_requests_running=-1)
+    assert len(caplog.records) == 1
 
 
 def test_prompt_tokens_that_a_cache_saved_are_no_work() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+import logging
 import math
 import re
 import time
@@ -15,12 +18,14 @@ from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_toke
 from tacho_engines.shared.openai import METRICS
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
+logger = logging.getLogger(__name__)
+
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _BUCKET = "_bucket"
 _EDGE = re.compile(r'\ble="([^"]*)"')
 _LABEL = re.compile(r'\b(\w+)="((?:[^"\\]|\\.)*)"')
 NUMBER_LIMIT = 2.0**53
-"""Higher numbers, NaN and infinities are no figures of an engine, and no report can hold them."""
+"""Higher numbers, negative ones and NaN are no figures of an engine, and no report can hold them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,7 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
     samples: dict[str, list[float]] = {}
     buckets: dict[str, dict[float, float]] = {}
     cache_tokens: int | None = None
+    dropped: set[str] = set()
     for line in text.splitlines():
         match = _SAMPLE.match(line)
         if match is None:
@@ -61,14 +67,17 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
             cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
         with contextlib.suppress(ValueError):
             number = float(value)
-            if not abs(number) <= NUMBER_LIMIT:
+            if not 0 <= number <= NUMBER_LIMIT:
+                dropped.add(name)
                 continue
             if not name.endswith(_BUCKET):
                 samples.setdefault(name, []).append(number)
             elif edge := _EDGE.search(labels or ""):
                 counts, le = buckets.setdefault(name, {}), float(edge[1])
                 counts[le] = counts.get(le, 0.0) + number
-    sums = {name: found for name, values in samples.items() if abs(found := sum(values)) <= NUMBER_LIMIT}
+    if not dropped.isdisjoint(_read_names(tuple(families))):
+        _say_dropped()
+    sums = {name: found for name, values in samples.items() if (found := sum(values)) <= NUMBER_LIMIT}
     most = {name: max(values) for name, values in samples.items()}
 
     def total(field: str, suffix: str = "") -> float | None:
@@ -109,6 +118,25 @@ def _histogram(names: Sequence[str], buckets: Mapping[str, Mapping[float, float]
         return latency_histogram(edges, [int(counts[edge]) for edge in edges], int(total))
     except ValueError:
         return None
+
+
+@functools.cache
+def _say_dropped() -> None:
+    """Once a process: a scrape may come every second."""
+    logger.warning("samples of the engine's /metrics that no count can have (negative, NaN) are left out")
+
+
+@functools.lru_cache(maxsize=4)
+def _read_names(families: tuple[MetricNames, ...]) -> frozenset[str]:
+    """All names that are read. An engine's other gauges may be negative."""
+    known = {
+        name
+        for names in families
+        for item in dataclasses.fields(names)
+        if isinstance(found := getattr(names, item.name), tuple)
+        for name in found
+    }
+    return frozenset(name + suffix for name in known for suffix in ("", "_sum", "_count", _BUCKET))
 
 
 def _names(families: Sequence[MetricNames], field: str, suffix: str = "") -> tuple[str, ...]:

@@ -153,7 +153,8 @@ class LoadWorker:
         slot = stream.slot
         due_ns, first = slot.due_ns, True
         await _until(due_ns - PREPARED_NS)
-        encoded = self._encoded(slot, slot.output_tokens)
+        max_tokens = slot.output_tokens
+        encoded = self._encoded(slot, max_tokens)
         while len(self._failures) < MAX_FAILURES:
             request = _Request(first, due_ns)
             self._running[request] = None
@@ -162,11 +163,13 @@ class LoadWorker:
             whole = False
             try:
                 request.raw = raw = await open_stream(self._requests.endpoint, TokenStream)
+                raw.max_tokens = max_tokens
                 await _until(due_ns)
                 raw.send(encoded)
                 self._watch.sent(raw.sent_ns, max(due_ns, raw.connected_ns))
                 if self._job.repeated:
-                    encoded = self._encoded(slot, self._lengths.draw())
+                    max_tokens = self._lengths.draw()
+                    encoded = self._encoded(slot, max_tokens)
                 if first:
                     await raw.wait_started(self._job.request_seconds)
                     stream.begun = True

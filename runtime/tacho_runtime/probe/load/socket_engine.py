@@ -168,6 +168,7 @@ class SocketEngine:
         raw = await exchange(
             self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds, kind=TokenStream
         )
+        raw.max_tokens = output_tokens
         stream = raw.result(whole=True)
         if stream.error or not stream.tokens:
             what = stream.error or "an answer without a token"

@@ -100,13 +100,16 @@ class _Ends:
     error: str = ""
 
 
-def reduce_stream(sent_ns: int, reads: CountedReads, *, tokens_per_event: float = 1.0) -> StreamResult:
+def reduce_stream(
+    sent_ns: int, reads: CountedReads, *, tokens_per_event: float = 1.0, max_tokens: int | None = None
+) -> StreamResult:
     """The figures of a /v1/completions or /v1/chat/completions stream, whole or cut.
 
     A token is an event with choices or usage, whether it brings text or not. Tokens are counted by the
     running totals some engines put into every event (vLLM's continuous usage, llama.cpp's
     ``timings.predicted_n``); else the closing usage is shared out; else, for a stream that was cut, each
-    event counts ``tokens_per_event``.
+    event counts ``tokens_per_event``. An engine that counts more than the ``max_tokens`` counts wrong: all
+    its counts shrink alike, so that neither a rate nor a gap gains by it.
     """
     ends = _ends(reads)
     came = reads.marks[-1][1] if reads.marks else 0
@@ -121,10 +124,12 @@ def reduce_stream(sent_ns: int, reads: CountedReads, *, tokens_per_event: float 
     elif exact:
         tokens = _counted(reads.marks, ends.total)
     else:
+        if ends.total is not None and max_tokens is not None:
+            ends.total = min(ends.total, max_tokens)
         tokens = _shared_out(reads.marks, ends, events, tokens_per_event)
     return StreamResult(
         sent_ns=sent_ns,
-        tokens=tokens,
+        tokens=_at_most(tokens, max_tokens),
         exact=exact,
         finish_reason=ends.finish_reason,
         prompt_tokens=ends.prompt_tokens,
@@ -134,6 +139,14 @@ def reduce_stream(sent_ns: int, reads: CountedReads, *, tokens_per_event: float 
         events=events,
         textless=min(events, max(0, reads.empty_texts - ends.leading - ends.textless_end)),
     )
+
+
+def _at_most(tokens: tuple[tuple[int, float], ...], limit: int | None) -> tuple[tuple[int, float], ...]:
+    """``tokens``, of which there are ``limit`` at most."""
+    counted = math.fsum(count for _, count in tokens)
+    if limit is None or counted <= limit:
+        return tokens
+    return tuple((stamp_ns, count * limit / counted) for stamp_ns, count in tokens)
 
 
 def thinned(stream: StreamResult) -> StreamResult:

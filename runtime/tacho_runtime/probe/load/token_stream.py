@@ -26,7 +26,7 @@ _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 class TokenStream(StreamConnection):
     """Of a refusal all reads are kept, of an answer the first."""
 
-    __slots__ = ("_empty_texts", "_leading", "_marks", "_opening")
+    __slots__ = ("_empty_texts", "_leading", "_marks", "_opening", "max_tokens")
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +35,8 @@ class TokenStream(StreamConnection):
         self._empty_texts = 0
         self._opening = b""
         self._leading: int | None = None
+        self.max_tokens: int | None = None
+        """The most that the request lets the engine answer. None: not known."""
 
     def _take(self, stamp_ns: int, data: bytes) -> None:
         if self._head is None or self._head.status != 200:
@@ -83,7 +85,10 @@ class TokenStream(StreamConnection):
         if not self._marks:
             return 0.0
         _, events, total = self._marks[-1]
-        return float(total) if total >= 0 else 1.0 + (events - 1) * tokens_per_event
+        return self._at_most(float(total) if total >= 0 else 1.0 + (events - 1) * tokens_per_event)
+
+    def _at_most(self, tokens: float) -> float:
+        return tokens if self.max_tokens is None else min(tokens, float(self.max_tokens))
 
     @property
     def counted_later(self) -> tuple[float, int]:
@@ -92,7 +97,7 @@ class TokenStream(StreamConnection):
             return 0.0, 0
         _, events, total = self._marks[-1]
         later = events - (self._leading or 0) - 1
-        return (float(total - 1), later) if total > 0 and later > 0 else (0.0, 0)
+        return (self._at_most(total) - 1, later) if total > 0 and later > 0 else (0.0, 0)
 
     def result(self, *, whole: bool, tokens_per_event: float = 1.0) -> StreamResult:
         """Figures of what has come. ``whole``: the answer has come to its end."""
@@ -103,4 +108,6 @@ class TokenStream(StreamConnection):
             closing=self._tail,
             whole=whole,
         )
-        return reduce_stream(self.sent_ns, reads, tokens_per_event=tokens_per_event)
+        return reduce_stream(
+            self.sent_ns, reads, tokens_per_event=tokens_per_event, max_tokens=self.max_tokens
+        )
