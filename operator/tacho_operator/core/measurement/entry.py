@@ -33,7 +33,13 @@ from tacho_operator.api.status.measurement import (
     SeenTraffic,
 )
 from tacho_operator.core import names
-from tacho_operator.core.measurement.efficiency import Efficiency, against_plan, efficiency
+from tacho_operator.core.measurement.contradictions import contradictions
+from tacho_operator.core.measurement.efficiency import (
+    ABOVE_ROOFLINE,
+    Efficiency,
+    against_plan,
+    efficiency,
+)
 from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
 from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
 from tacho_operator.core.planner.types import Prediction
@@ -109,11 +115,18 @@ def _plausible(measurement: Measurement) -> bool:
 
 def flags_of(measurement: Measurement) -> frozenset[str]:
     """The flags of a report's measurement. NotSteady is among them where the throughput of the capacity or of
-    the single stream is not known: what lacks it is measured again."""
+    the single stream is not known: what lacks it is measured again. AboveRoofline is among them where figures
+    contradict each other or are absurdly fast."""
     capacity, single = measurement.capacity, measurement.single_stream
     capacity_unknown = capacity is not None and too_wide(capacity.ci_percent)
     single_unknown = single is not None and too_wide(single.decode_ci_percent)
-    return frozenset((*measurement.flags, *([NOT_STEADY] if capacity_unknown or single_unknown else [])))
+    return frozenset(
+        (
+            *measurement.flags,
+            *([NOT_STEADY] if capacity_unknown or single_unknown else []),
+            *([ABOVE_ROOFLINE] if any(contradictions(measurement)) else []),
+        )
+    )
 
 
 def _exact(value: object) -> bool:
@@ -139,7 +152,7 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
             "observed_time": measurement.observed_time,
             "state": STALE,
             "confidence": confidence_of(flags),
-            "message": clipped(measurement.message, 1024),
+            "message": clipped(_message(measurement), 1024),
             "plan_key": measurement.plan_key,
             "measure_key": measurement.measure_key,
             "probe_seconds": seconds(measurement.probe_seconds),
@@ -153,6 +166,12 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
             "flags": sorted(flags)[:MAX_FLAGS],
         }
     )
+
+
+def _message(measurement: Measurement) -> str:
+    """What a probe says; first, what its figures deny."""
+    denied = next(contradictions(measurement), "")
+    return "; ".join(filter(None, (denied, measurement.message)))
 
 
 def _parts(measurement: Measurement) -> dict[str, Any]:

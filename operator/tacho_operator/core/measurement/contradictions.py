@@ -1,0 +1,75 @@
+"""Figures of a measurement that no engine can have: absurdly fast, or denied by its other figures.
+
+Source: Little's law (Operations Research 9/3): requests at a time = rate x time of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tacho_contract.measurement import CurvePoint, Measurement, OpenLoop, SingleStream
+
+MOST_TOKENS_PER_STREAM = 100_000.0
+"""Output tokens per second of one stream: a step of a GPU takes far over 10 us, whatever it reads."""
+LEAST_TTFT_MILLISECONDS = 0.01
+"""A request over a local socket alone takes longer."""
+MARGIN = 4.0
+"""Medians and means differ, and windows cut requests: real engines came to 2.3 times the figure."""
+FASTER_TOGETHER = 4.0
+"""A stream among others, against a stream alone that was slow by chance."""
+
+
+def contradictions(measurement: Measurement) -> Iterator[str]:
+    """A clause for each; nothing for figures that agree. Unknown ones agree with any."""
+    single = measurement.single_stream
+    parts: tuple[SingleStream | OpenLoop | CurvePoint | None, ...] = (
+        single,
+        measurement.open_loop,
+        *measurement.curve,
+    )
+    for part in parts:
+        ttft = part.ttft_milliseconds_p50 if part else None
+        if ttft is not None and ttft < LEAST_TTFT_MILLISECONDS:
+            yield f"no first token comes within {ttft:.3g} ms"
+    if single is not None:
+        yield from _of_single_stream(single)
+    for level in measurement.curve:
+        yield from _of_level(level, single)
+    yield from _beyond_levels(measurement)
+
+
+def _of_single_stream(single: SingleStream) -> Iterator[str]:
+    rate, gap = single.decode_tokens_per_second or 0.0, single.tpot_milliseconds_p50 or 0.0
+    moving = 1 - (single.stalled_percent or 0.0) / 100
+    if rate > MOST_TOKENS_PER_STREAM:
+        yield f"no stream yields {rate:.3g} tokens/s"
+    elif rate * gap * moving > MARGIN * 1000:
+        yield f"{rate:.3g} tokens/s of one stream contradict {gap:.3g} ms per token"
+
+
+def _of_level(level: CurvePoint, single: SingleStream | None) -> Iterator[str]:
+    streams, rate = level.concurrency, level.output_tokens_per_second or 0.0
+    requests = level.requests_per_second or 0.0
+    gap, whole = level.tpot_milliseconds_p50 or 0.0, level.end_to_end_milliseconds_p50 or 0.0
+    alone = single.decode_tokens_per_second if single else None
+    if rate > MOST_TOKENS_PER_STREAM * streams:
+        yield f"no {streams} streams yield {rate:.3g} tokens/s"
+    elif rate * gap > MARGIN * 1000 * streams:
+        yield f"{rate:.3g} tokens/s at {streams} streams contradict {gap:.3g} ms per token"
+    elif alone and rate > FASTER_TOGETHER * alone * streams:
+        yield f"{rate:.3g} tokens/s at {streams} streams contradict {alone:.3g} tokens/s of one alone"
+    if requests * whole > MARGIN * 1000 * streams:
+        yield f"{requests:.3g} requests/s at {streams} streams contradict {whole:.3g} ms per request"
+
+
+def _beyond_levels(measurement: Measurement) -> Iterator[str]:
+    """The capacity and the saturation are of levels that were measured."""
+    levels = [item.concurrency for item in measurement.curve]
+    fastest = max((item.output_tokens_per_second or 0.0 for item in measurement.curve), default=0.0)
+    for name, part in (("capacity", measurement.capacity), ("saturation", measurement.saturation)):
+        streams = part.concurrency if part else None
+        rate = (part.output_tokens_per_second if part else None) or 0.0
+        if levels and streams is not None and streams > max(levels):
+            yield f"the {name} of {streams} streams lies above all levels"
+        if rate > (MARGIN * fastest if fastest else MOST_TOKENS_PER_STREAM * max(1, streams or 1)):
+            yield f"the {name} of {rate:.3g} tokens/s lies above all levels"
