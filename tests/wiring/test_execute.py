@@ -99,3 +99,18 @@ async def test_an_object_that_went_after_it_was_in_the_way_is_made_next_time() -
 async def test_the_status_of_a_resource_that_went_is_not_missed() -> None:
     gone = cast(Kube, Server(demo=Missing(404, "gone")))
     assert not await write_status(gone, RAW, LLMDeploymentStatus(replicas=1))
+
+
+@pytest.mark.parametrize(("uid", "refused"), [("new", False), ("old", True)])
+async def test_a_change_of_a_child_that_was_replaced_meanwhile_is_no_conflict(
+    uid: str, refused: bool
+) -> None:
+    server = Server(child=Conflict(409, "uid mismatch"))
+    server.held = child("ConfigMap", "now", uid=uid)
+    observed = Observed(
+        raw=RAW, resource=cast(Any, None), config_maps=(child("ConfigMap", "now", uid="old"),)
+    )
+    wanted = {**child("ConfigMap", "now"), "data": {"a": "1"}}
+    decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
+    found = await execute(cast(Kube, server), observed, decision, Rewrites())
+    assert bool(found.refusals) is refused
