@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -22,6 +23,8 @@ REQUEST_TIMEOUT_SECONDS = 15.0
 """Timeout in seconds of a connection, and of each piece of an answer."""
 PAGES_LIMIT = 200
 """Of one listing. A hub's page holds a thousand files, and a listing at most FILE_LIMIT."""
+SAME_PAGE_LIMIT = 10
+"""How often pages may name the same next one. The library reads a page again that was cut."""
 READ_RETRIES = 3
 PAUSES_SECONDS = (1.0, 3.0)
 """Between attempts to list, after answers that may be better next time."""
@@ -84,8 +87,8 @@ class HubSource:
             endpoint=endpoint.rstrip("/") or None, token=self._token, library_name="tacho"
         )
         self.endpoint = self.api.endpoint.rstrip("/")
-        self._pages: set[str] = set()
-        """Addresses of the further pages of the listing that is read."""
+        self._pages: Counter[str] = Counter()
+        """How often each further page of the listing was named."""
         limit_client(self.endpoint, self._follow)
         info = self._call(
             lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS),
@@ -110,13 +113,13 @@ class HubSource:
 
     def _follow(self, page: str) -> None:
         """Raises FailedError where a listing has no end."""
-        if page in self._pages or len(self._pages) >= PAGES_LIMIT:
+        self._pages[page] += 1
+        if self._pages[page] > SAME_PAGE_LIMIT or len(self._pages) > PAGES_LIMIT:
             raise invalid(
                 f"the hub's list of {self.repository}'s files has no end: its pages name each other, or are "
                 f"more than {PAGES_LIMIT}.",
                 "Ask the hub's operator, or set spec.model.hub to another mirror.",
             )
-        self._pages.add(page)
 
     def _failed(self, error: Exception) -> FailedError:
         return classify(

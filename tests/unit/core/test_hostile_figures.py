@@ -6,7 +6,9 @@ import copy
 import dataclasses
 import re
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +16,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.measurement import (
     Capacity,
     Environment,
+    Measurement,
     OpenLoop,
     Saturation,
     SingleStream,
@@ -21,6 +24,8 @@ from tacho_contract.measurement import (
 )
 from tacho_contract.report import StartupSeconds
 from tacho_operator.api.base import decimal
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.core.measurement.contradictions import contradictions
 from tests.unit.core.measured_world import SPEC, measured_world
 from tools.harness.figures import CAPACITY, point
 from tools.harness.world import World
@@ -141,3 +146,18 @@ def test_hostile_words_and_sizes_never_make_an_invalid_status() -> None:
         world.runs(pod, phase, environment=environment, startup=startup, fetch=fetch, engine="e" * 999)
         world.reconcile(1)
     assert world.brief("Ready")[0] == "False"
+
+
+RECORDED = [
+    path
+    for path in sorted(Path("benchmarks/gpu/h200/probe").glob("*.json"))
+    if '"fingerprint"' in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_figures_of_real_engines_agree(path: Path) -> None:
+    entry = MeasurementEntry.model_validate_json(path.read_text())
+    assert entry.curve
+    found = SimpleNamespace(**dict(entry), open_loop=entry.latency)
+    assert not list(contradictions(cast(Measurement, found)))
