@@ -139,12 +139,13 @@ def test_every_withdrawn_cell_is_measured_again_by_a_cell_of_the_next_session() 
 
 
 def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
-    done = {name for name in recorded.LATER_PODS if later_pods.whole(name)}
-    assert done == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16"}
+    done = later_pods.done()
+    assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", "llama-8b-gptq"}
+    assert done["llama-8b-gptq"] == "alone/llama-8b-gptq"
     still, again = outstanding.page().split("## Measured again")
     assert "| more/llama-8b-awq |" in again
     assert "| more/llama-8b-awq |" not in still
-    assert "| more/llama-8b-gptq |" in still
+    assert "| matrix/llama-8b-fp8 |" in still
 
 
 def test_figures_of_the_probe_are_judged_by_their_goals() -> None:

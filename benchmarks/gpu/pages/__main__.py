@@ -18,7 +18,7 @@ from benchmarks.gpu.pages.recorded import RESULTS, ROOT
 def rendered() -> dict[Path, str]:
     """Every page and picture, by its place."""
     pages = {
-        RESULTS / "h200/README.md": pods.page(later_pods.section()),
+        RESULTS / "h200/README.md": pods.page(later_pods.sections()),
         RESULTS / "h200/probe.md": probe.page(),
         RESULTS / "h200/matrix.md": matrix.page(),
         RESULTS / "h200/outstanding.md": outstanding.page(),

@@ -1,11 +1,11 @@
-"""The part of docs/results/h200/README.md about pods of an 8B on a second host."""
+"""The parts of docs/results/h200/README.md about pods on later hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from benchmarks.gpu.pages import held, pods
-from benchmarks.gpu.pages.recorded import LATER_PODS, number, pod, row
+from benchmarks.gpu.pages.recorded import ALONE_PODS, LATER_PODS, number, pod, row
 
 HEAD = """
 ## The 8B, on a second host
@@ -14,6 +14,18 @@ The same node on a host of two H200s with 32 cores, 2026-11-22 ([commands and
 commits](../../../benchmarks/gpu/h200/pods)). The pods had one GPU. [Long loops](probe.md) kept the other
 busy and shared the CPUs. Models are random weights in the shape of Llama-3.1-8B. Requests have 512 tokens
 in and 200 out, those of Transformers 64. One run of each, with the default probe:
+
+| folder | ended as | start s: load + compile + graphs + probe |
+| --- | --- | --- |
+"""
+ALONE_HEAD = """
+## Alone on a host
+
+The same node on a host of one H200 with 16 cores, 2026-11-23 ([commands and
+commits](../../../benchmarks/gpu/h200/pods-again)). One pod at a time, and nothing beside it. Models are
+random weights in the shapes of Llama-3.1-8B, Qwen2.5-7B and 32B, Qwen3-30B-A3B (`moe-bf16`, whole) and
+gpt-oss-20b. Requests have 512 tokens in and 200 out, those of Transformers 64. One run of each, with a
+probe of 45 to 120 s:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -34,8 +46,8 @@ Predicted before the start / found, GiB beside tokens:
 """
 
 
-def shown() -> Iterable[str]:
-    for name in LATER_PODS:
+def shown(names: Iterable[str] = (*ALONE_PODS, *LATER_PODS)) -> Iterable[str]:
+    for name in names:
         measurement = pod(name)
         for _, level, doubts in pods.levels([name]):
             if not doubts:
@@ -62,11 +74,18 @@ def whole(name: str) -> bool:
     return 1 in streams and max(streams) >= planned
 
 
-def section() -> Iterable[str]:
-    rows = list(shown())
-    yield HEAD
-    yield from pods.served(LATER_PODS)
-    yield SHOWN.format(shown=len(rows), levels=len(pods.levels(LATER_PODS)))
-    yield from rows
-    yield FITS
-    yield from pods.fits(LATER_PODS)
+def done() -> dict[str, str]:
+    """Cells of which one stream and a level of at least the planned streams hold, to their pods."""
+    every = (*LATER_PODS, *ALONE_PODS)
+    return {name.rpartition("/")[2]: name for name in every if whole(name)}
+
+
+def sections() -> Iterable[str]:
+    for head, names in ((ALONE_HEAD, ALONE_PODS), (HEAD, LATER_PODS)):
+        rows = list(shown(names))
+        yield head
+        yield from pods.served(names)
+        yield SHOWN.format(shown=len(rows), levels=len(pods.levels(names)))
+        yield from rows
+        yield FITS
+        yield from pods.fits(names)

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.gpu import models
 from benchmarks.gpu.pages import held, later_pods, matrix, pods, switches
-from benchmarks.gpu.pages.recorded import LATER_PODS, ROOT, read, row
+from benchmarks.gpu.pages.recorded import ROOT, read, row
 
 NEXT = ROOT / "benchmarks/gpu/h200-next.yaml"
 REPLACES = models.NOTES + "replaces"
@@ -17,7 +17,7 @@ Written by `python -m benchmarks.gpu.pages`. A recorded level stays on the pages
 are its rate x its latency, within 3 %. Else it is withdrawn. One stream needs {requests} requests, an
 interval of {interval:.0f} % and no flag. Several need a clean and complete measurement, a steady level and
 a window of {window:.0f} requests too. A status has no stamps of requests: what it has must leave no doubt.
-Of [the later pods](README.md#the-8b-on-a-second-host) a window may be shorter: their loops begin in the
+Of [the later pods](README.md#alone-on-a-host) a window may be shorter: their loops begin in the
 steady mix, and requests of the window are followed to their ends.
 
 On a host with a GPU ([how](../../../benchmarks/gpu)), all of these cells, in the order of what people
@@ -110,15 +110,15 @@ def page() -> str:
         interval=held.LARGEST_INTERVAL_PERCENT,
         window=held.LEAST_WINDOW_REQUESTS,
     )
-    done = {name for name in LATER_PODS if later_pods.whole(name)}
+    done = later_pods.done()
     parts: dict[str, list[str]] = {"open": [], "again": [], "left": []}
     for place, levels in withdrawn():
         cell = again[place]
         if cell not in done:
             parts["open"].append(row(place, levels, cell))
-        elif place == f"pods/{cell}":
+        elif place == f"pods/{done[cell]}":
             parts["left"].append(row(place, levels))
         else:
-            parts["again"].append(row(place, f"[{cell}]({cell})"))
+            parts["again"].append(row(place, f"[{done[cell]}]({done[cell]})"))
     tables = [*parts["open"], AGAIN, *parts["again"], LEFT, *parts["left"], BENCH, *bench()]
     return "".join([head, *tables, NEW.format(cells=", ".join(new_cells()))])

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.gpu.pages import held
 from benchmarks.gpu.pages.recorded import (
-    LATER_PODS,
+    MIXED_PODS,
     PODS,
     RESULTS,
     number,
@@ -73,13 +73,13 @@ TIMELINES = (*PODS, "vllm-w4a16-first", "small-4-api-servers", "refused")
 """Recorded changes of conditions, of all that were placed."""
 
 
-def levels(names: Iterable[str] = (*PODS, *LATER_PODS)) -> list[tuple[str, dict[str, Any], list[str]]]:
+def levels(names: Iterable[str] = (*PODS, *MIXED_PODS)) -> list[tuple[str, dict[str, Any], list[str]]]:
     """(cell, level, doubts) of every level that a pod measured."""
     found = []
     for name in names:
         measurement = pod(name)
         for level in measurement["curve"]:
-            doubts = held.doubts(measurement, level, began_mixed=name in LATER_PODS)
+            doubts = held.doubts(measurement, level, began_mixed=name in MIXED_PODS)
             found.append((f"pods/{name}", level, doubts))
     return found
 
@@ -159,7 +159,7 @@ def starts() -> str:
 
 
 def page(later: Iterable[str]) -> str:
-    """``later``: the part about the second host."""
+    """``later``: the parts about the later hosts."""
     every = levels(PODS)
     shown = [name for name, _, doubts in every if not doubts]
     if shown:

@@ -26,6 +26,15 @@ LATER_PODS = (
     *("llama-8b-bnb-nf4", "transformers-nf4"),
 )
 """The same on a second host; its probe begins each level in the steady mix."""
+ALONE_PODS = tuple(
+    f"alone/{name}"
+    for name in (
+        *("llama-8b-fp8", "llama-8b-gptq", "llama-8b-bnb-nf4", "qwen2-5-7b", "qwen2-5-32b-awq", "moe-bf16"),
+        *("gpt-oss-20b", "transformers-nf4"),
+    )
+)
+"""The same, with nothing beside them on their host."""
+MIXED_PODS = (*LATER_PODS, *ALONE_PODS)
 
 
 @functools.cache
