@@ -49,7 +49,7 @@ class VllmRules:
     """"GPU KV cache size" means: blocks x tokens a block / groups, or concurrency x length."""
     nf4_bits: float = 4.127
     """Resident bits of a bitsandbytes 4-bit weight."""
-    mxfp4_hopper: Literal["marlin", "triton"] = "marlin"
+    mxfp4_hopper: Literal["marlin", "triton", "oracle"] = "marlin"
     """Kernel of MXFP4 experts on compute capability 9.x."""
     graph_law: Literal["sizes", "shape"] = "sizes"
     """What CUDA graphs take a captured size: the same of every model, or what follows from its shape."""
@@ -122,6 +122,7 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "graph_law": "shape",
             "non_torch_mib": 225,
             "in_flight": 2,
+            "mxfp4_hopper": "oracle",
             "collectives": "before",
             "compile_copies": True,
             "v2_experts": (

@@ -38,9 +38,14 @@ PLAIN_MLP = (
 )
 """Architectures whose MLP is not gated. Source: vLLM model_executor/models (the first projection is a
 ColumnParallelLinear, not a MergedColumnParallelLinear)."""
-KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256)}
+KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256), "oracle": (64, 1)}
 """MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
-layers/quantization/mxfp4.py create_weights."""
+layers/quantization/mxfp4.py create_weights; "oracle", Triton later: layers/fused_moe/oracle/mxfp4.py
+mxfp4_round_up_hidden_size_and_intermediate_size (wheel 0.26.0)."""
+SCALE_ROWS, SCALE_GROUPS, GROUP = 256, 4, 32
+"""Triton's layout of MXFP4 scales on compute capability 9.x pads rows and groups of 32 values to these
+multiples. Source: triton_kernels HopperMXScaleLayout with 8 warps; vLLM mxfp4_utils.py _swizzle_mxfp4. A
+gpt-oss-20b took 13.03 GiB on an H200, 0.6 % more than that says; its biases are held in 32 bits besides."""
 MACHETE_AWQ = (4.25 + 0.03125) / 4.15625
 """Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group. That leaves own
 starts of an 8B 0.05 GiB short, where others of that shape are 0.01 to 0.02 short: the packed ones stay."""
@@ -122,13 +127,23 @@ def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -
 def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSettings) -> float:
     """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
     hopper = (9, 0) <= gpu.capability < (11, 0)
-    wide, deep = KERNEL_PADDING[settings.rules.mxfp4_hopper if hopper else "marlin"]
+    kernel = settings.rules.mxfp4_hopper if hopper else "marlin"
+    wide, deep = KERNEL_PADDING[kernel]
     share = settings.tensor if not settings.expert_parallel else 1
     inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
     hidden = architecture.hidden_size
     if not inner or not hidden:
         return 1.0
-    return round_up(inner, wide) * round_up(hidden, deep) / (inner * hidden)
+    padded, deeper = round_up(inner, wide), round_up(hidden, deep)
+    if kernel != "oracle":
+        return padded * deeper / (inner * hidden)
+    values = 3 * padded * deeper // 2  # bytes: a gate and a projection up, and one down
+    scales = _scale_bytes(2 * padded, deeper) + _scale_bytes(deeper, padded)
+    return (values + scales) / (3 * inner * hidden * (1 / 2 + 1 / GROUP))
+
+
+def _scale_bytes(rows: int, columns: int) -> int:
+    return round_up(rows, SCALE_ROWS) * round_up(ceil_div(columns, GROUP), SCALE_GROUPS)
 
 
 def offloaded_bytes(placement: Placement, settings: VllmSettings) -> int:
