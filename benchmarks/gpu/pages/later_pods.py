@@ -25,7 +25,8 @@ The same node on a host of one H200 with 16 cores, 2026-11-23 ([commands and
 commits](../../../benchmarks/gpu/h200/pods-again)). One pod at a time, and nothing beside it. Models are
 random weights in the shapes of Llama-3.1-8B, Qwen2.5-7B and 32B, Qwen3-30B-A3B (`moe-bf16`, whole) and
 gpt-oss-20b. Requests have 512 tokens in and 200 out, those of Transformers 64. One run of each, with a
-probe of 45 to 120 s:
+probe of 45 to 120 s. A Qwen2.5-32B in 16 bits was still measured when the time was over, and bitsandbytes
+in 8 bits had no time:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |

@@ -28,6 +28,8 @@ DESIRED_PERCENT = 5.0
 """Desired half width of the interval of the capacity's rate, in percent."""
 LONGER = 1.5
 """A window that is less than so many times the former one tells little more."""
+LONGEST_WINDOW_SECONDS = 20.0
+"""Twice as certain as WINDOW_SECONDS; beyond it pods wait long for little."""
 MAX_LEVELS = 16
 """Maximum number of levels with more than one stream."""
 RAMP_REQUESTS = 1.5
@@ -136,11 +138,14 @@ def level_terms(
     request_seconds: float,
     cohort: int,
     left_seconds: float,
+    ending_seconds: float = 0.0,
 ) -> LevelTerms | None:
     """Terms of a level that go from ``running`` to ``streams``: a window in which a cohort is sent, and a
-    request's time to follow that; less where the time left is short. None: it would tell nothing."""
+    request's time to follow that; less where the time left is short. None: it would tell nothing.
+
+    ``ending_seconds``: of a request of those streams that go."""
     added = max(0, streams - running)
-    ramp = added * prompt_seconds + RAMP_REQUESTS * request_seconds
+    ramp = added * prompt_seconds + RAMP_REQUESTS * max(request_seconds, ending_seconds)
     follow = FOLLOW_REQUESTS * request_seconds
     window = max(WINDOW_SECONDS, COHORT_MARGIN * cohort * request_seconds / streams)
     ramp = min(ramp, RAMP_SHARE * left_seconds)
@@ -162,10 +167,11 @@ def level_terms(
 def longer_window(
     *, window_seconds: float, interval_percent: float | None, spare_seconds: float
 ) -> float | None:
-    """Seconds of a window in which a rate is known to DESIRED_PERCENT, or of all the spare time: an interval
-    shrinks with the square root of its window. None: the rate is known, or the time tells little more."""
+    """Seconds of a window in which a rate is known to DESIRED_PERCENT, or of all the spare time, at most
+    LONGEST_WINDOW_SECONDS: an interval shrinks with the square root of its window. None: the rate is known,
+    or the time tells little more."""
     if interval_percent is None or interval_percent <= DESIRED_PERCENT:
         return None
     desired_seconds = window_seconds * (interval_percent / DESIRED_PERCENT) ** 2
-    found = min(desired_seconds, spare_seconds)
+    found = min(desired_seconds, spare_seconds, LONGEST_WINDOW_SECONDS)
     return found if found >= LONGER * window_seconds else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import statistics
 import subprocess
@@ -18,6 +19,8 @@ from tests.nightly.soak.world import World
 from tools.harness.operator_process import eventually
 
 UP_SECONDS = 400.0
+END_SECONDS = 120.0
+"""For taking back what lasts."""
 PAUSE_SECONDS = 1.5
 """Mean time between two events."""
 
@@ -101,8 +104,10 @@ class Soak:
             replica.start_if_ended()
         if self._is_full:
             self.toggle_disk()
-        while self._unready:
-            self.change_readiness()
+        deadline = time.monotonic() + END_SECONDS
+        while self._unready and time.monotonic() < deadline:
+            with contextlib.suppress(*API_ERRORS):  # the API server may have been away
+                self._set_readiness(*self._unready[0], "True")
         for key, (manifest, valid) in self._last.items():
             if not self._applied(manifest):  # the API server's own rules forbid it
                 manifest, valid = self._first[key], True
@@ -183,6 +188,9 @@ class Soak:
             metadata = self._draw.choice(pods)["metadata"]
             namespace, name, status = metadata["namespace"], metadata["name"], "False"
             self._unready.append((namespace, name))
+        return self._set_readiness(namespace, name, status)
+
+    def _set_readiness(self, namespace: str, name: str, status: str) -> str:
         try:
             found = self.cluster.get("pod", name, "-n", namespace)["status"]
         except subprocess.CalledProcessError as error:

@@ -15,7 +15,7 @@ from tacho_runtime.probe import time_plan
 from tools.mock import engine_truth
 
 UNEVEN = case_of(7, 14, KINDS[0], tokens_per_second=6000.0)
-"""Windows of 4.5 s leave the rate of its knee uncertain by a fifth."""
+"""Its first window leaves the rate of its knee uncertain by a fifth."""
 
 
 async def at_the_knee(budget_seconds: int) -> tuple[float, float, float]:
@@ -41,6 +41,30 @@ async def test_the_level_of_the_capacity_is_measured_for_longer(monkeypatch: pyt
     assert wide > 2 * interval
 
 
+STEPS_DOWN = case_of(7, 0, KINDS[0], tokens_per_second=2500.0)
+"""Its knee lies below the level that was measured last."""
+
+
+@pytest.mark.parametrize("most_levels", [time_plan.MAX_LEVELS, 0])
+async def test_streams_that_are_too_many_end_before_it(
+    most_levels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A level more is no level of the search: that has ended, however few it may have."""
+    case = replace(STEPS_DOWN, slo=ServiceLevel())
+    plain = await probed(case, 7000, budget_seconds=90)
+    monkeypatch.setattr(time_plan, "DESIRED_PERCENT", 1.0)
+    monkeypatch.setattr(time_plan, "MAX_LEVELS", most_levels or len(plain.curve) - 1)
+    found = await probed(case, 7000, budget_seconds=90)
+    assert (found.state, found.flags) == (plain.state, plain.flags)
+    assert plain.capacity is not None
+    assert found.capacity is not None
+    windows = [
+        next(one.window_seconds or 0 for one in each.curve if one.concurrency == plain.capacity.concurrency)
+        for each in (plain, found)
+    ]
+    assert windows[1] > time_plan.LONGER * windows[0]
+
+
 @given(st.floats(0.5, 30), st.floats(0.3, 60), st.floats(-10, 120))
 def test_a_longer_window_is_as_long_as_its_interval_takes(
     window: float, percent: float, spare: float
@@ -49,8 +73,9 @@ def test_a_longer_window_is_as_long_as_its_interval_takes(
     if found is None:
         assert (
             percent <= time_plan.DESIRED_PERCENT
-            or min(spare, window * (percent / time_plan.DESIRED_PERCENT) ** 2) < time_plan.LONGER * window
+            or min(spare, 20.0, window * (percent / time_plan.DESIRED_PERCENT) ** 2)
+            < time_plan.LONGER * window
         )
         return
-    assert time_plan.LONGER * window <= found <= spare
+    assert time_plan.LONGER * window <= found <= min(spare, time_plan.LONGEST_WINDOW_SECONDS)
     assert percent * (window / found) ** 0.5 >= time_plan.DESIRED_PERCENT - 1e-9

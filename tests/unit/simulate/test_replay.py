@@ -15,8 +15,8 @@ from benchmarks.autoscaling.replay import (
     MODEL,
     AsTheyWent,
     Followed,
-    beside,
     compared,
+    compared_runs,
     dealt,
     run,
     sent,
@@ -156,7 +156,7 @@ def test_what_a_run_cost_and_kept_is_beside_its_simulation() -> None:
         ],
         "requests": [{"time_s": at, "sent_s": at, "ttft_s": ttft, **shape} for at, ttft in times],
     }
-    cluster, simulated = beside(recorded, IN_TIME_SECONDS, seeds=2)
+    cluster, simulated = compared_runs(recorded, IN_TIME_SECONDS, seeds=2)
     assert cluster == (pytest.approx(100 * 2 / 3), 1 * 3.0 + 2 * 4.0)
     assert simulated == (100.0, 7.0)
 
@@ -164,7 +164,7 @@ def test_what_a_run_cost_and_kept_is_beside_its_simulation() -> None:
 def test_the_default_keeps_and_costs_what_it_did_in_the_cluster() -> None:
     """Rise, burst and pulse, the operator killed in each, by concurrent requests."""
     recorded = json.loads((RECORDED / "default.json").read_text())
-    cluster, simulated = beside(recorded, IN_TIME_SECONDS, seeds=3)
+    cluster, simulated = compared_runs(recorded, IN_TIME_SECONDS, seeds=3)
     assert simulated.kept_percent == pytest.approx(cluster.kept_percent, abs=3)
     assert simulated.gpu_seconds == pytest.approx(cluster.gpu_seconds, rel=0.1)
 

@@ -9,7 +9,8 @@ that tell the service level's percentile, that takes
     levels       1.7 r + 2.4 R + n R / C
     arrivals     2 R + 1.25 n R / (0.85 C)
 
-Without a service level no verdict ends a level early: six levels take 4.5 s and 0.6 R each, after C p.
+Without a service level no verdict ends a level early: six levels take up to 4.5 s and 0.6 R each,
+after C p.
 
 Source: one stream and arrivals are the probe's own time plan (tacho_runtime.probe). Of the levels, probes in
 virtual time of laws from 8B to 70B tell the constants: 8 streams 1.7 r, two levels that are plainly kept or

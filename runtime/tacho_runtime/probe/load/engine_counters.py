@@ -68,7 +68,8 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         with contextlib.suppress(ValueError):
             number = float(value)
             if not 0 <= number <= NUMBER_LIMIT:
-                dropped.add(name)
+                if "quantile=" not in (labels or ""):  # an idle summary's are NaN, and are not read
+                    dropped.add(name)
                 continue
             if not name.endswith(_BUCKET):
                 samples.setdefault(name, []).append(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tacho_contract.units import counted
 from tacho_runtime.probe import level_search, time_plan
@@ -35,6 +35,8 @@ class _Levels:
     prompt_seconds: float = 0.0
     running: int = 0
     """Streams of the loop now."""
+    refined: set[int] = field(default_factory=set)
+    """Levels that were measured for longer."""
 
     async def time_prompts(self) -> None:
         """Measures the seconds of one prompt: each of several prompts sent at once delays the last one's
@@ -80,10 +82,10 @@ class _Levels:
 
     async def refine(self) -> bool:
         """Measures the capacity's level for longer, where its rate is not known well and time is left beside
-        the arrivals. False: it did not."""
-        bench = self.bench
-        level, _ = capacity_level(bench.findings, bench.slo)
-        if level is None or level.point.concurrency == 1:
+        the arrivals and one more level. False: it did not."""
+        bench, findings = self.bench, self.bench.findings
+        level, _ = capacity_level(findings, bench.slo)
+        if level is None or level.point.concurrency in {1, *self.refined}:
             return False
         point = level.point
         terms = self._terms(point.concurrency)
@@ -93,15 +95,21 @@ class _Levels:
         window = time_plan.longer_window(
             window_seconds=point.window_seconds,
             interval_percent=point.ci_percent,
-            spare_seconds=bench.clock.left() - kept - terms.ramp_seconds - terms.follow_seconds,
+            spare_seconds=bench.clock.left() - kept - _level_seconds(terms) - _around_seconds(terms),
         )
         if window is None:
             return False
         bench.progress(f"measuring {point.concurrency} streams for longer: their rate is not known well")
+        self.refined.add(point.concurrency)
+        await self._drop_if_slow(point.concurrency)
+        flags, notes = set(findings.flags), len(findings.notes)
         terms = replace(terms, window_seconds=window, least_seconds=window)
         result = await self._once(terms, until_seconds=window)
-        if result is not None:
-            bench.findings.add_level(result)
+        if result is not None and result.clean:
+            findings.add_level(result)
+        else:  # what disturbed it says nothing of what stays
+            findings.flags = flags
+            del findings.notes[notes:]
         return True
 
     def _terms(self, streams: int) -> LevelTerms | None:
@@ -112,6 +120,7 @@ class _Levels:
             request_seconds=self._request_seconds(streams),
             cohort=cohort_size(self.bench.slo),
             left_seconds=self.bench.clock.left(),
+            ending_seconds=self._request_seconds(self.running) if self.running > streams else 0.0,
         )
 
     def affordable(self, streams: int) -> int:
@@ -183,6 +192,16 @@ class _Levels:
         return replace(result, point=point)
 
 
+def _around_seconds(terms: LevelTerms) -> float:
+    """Of a level, before and after its window."""
+    return terms.ramp_seconds + terms.follow_seconds
+
+
+def _level_seconds(terms: LevelTerms) -> float:
+    """Of a level, which the search may ask for where a rate comes out otherwise."""
+    return _around_seconds(terms) + time_plan.WINDOW_SECONDS
+
+
 async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
     """Measures levels above one stream until the highest within the SLO, or the knee without one, is known,
     or the time is over. ``full``: the engine runs at most ``top`` requests at a time."""
@@ -198,16 +217,18 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
             output_tokens=bench.shape.workload.output_tokens,
             ttft_seconds=bench.slo.ttft_milliseconds / 1000,
         )
-        refined = False
-        for _ in range(time_plan.MAX_LEVELS + 1 - len(findings.results)):
+        further = time_plan.MAX_LEVELS + 1 - len(findings.results)
+        while True:
             step = level_search.next_level(findings.tried(), limits)
             findings.boundary = step.boundary
             if step.concurrency is None:
                 findings.search_ended = step.reason
-                if refined or not await levels.refine():
+                if not await levels.refine():
                     return
-                refined = True  # The search goes on where the level is not what it seemed.
-                continue
+                continue  # The search goes on where the level is not what it seemed.
+            further -= 1
+            if further < 0:
+                break
             streams = step.concurrency
             if streams in findings.results:
                 # It was not steady and decides nothing: something nearer to what is known.
