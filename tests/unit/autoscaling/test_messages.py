@@ -6,11 +6,14 @@ import dataclasses
 import math
 from typing import ClassVar
 
+import pytest
+
 from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import step as step_module
 from tacho_operator.core.autoscaling.algorithm.need import Sum
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
+    SCALE_DOWN,
     SCALE_UP,
     Bounds,
     PodLoad,
@@ -88,6 +91,15 @@ def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
     assert decision.able.message == "Fewer suffice; earlier bursts filled them."
 
 
+@pytest.mark.parametrize(("window", "released"), [(0, 20), (60, 540), (300, 2700), (600, 2700)])
+def test_a_window_that_is_set_shortens_what_one_burst_keeps(window: int, released: int) -> None:
+    """The load has fallen to half at 500 s. The memory is 0, 540 and 2,700 s."""
+    policy = dataclasses.replace(POLICY, down=dataclasses.replace(SCALE_DOWN, window_seconds=window))
+    fleet = Fleet(policy)
+    sizes = fleet.run(lambda now: 0.5 if now < 300 or now >= 480 else 7.0, 4200)
+    assert next(10 * at for at, size in enumerate(sizes) if size == 1 and at > 30) == 500 + released
+
+
 class Judged(Fleet):
     """A histogram shows that each request meets the TTFT, until ``missing_from``."""
 
@@ -130,8 +142,8 @@ def test_headroom_is_requested_where_the_slo_is_missed_or_not_judged() -> None:
 def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
     state = in_a_third_burst(Judged).state
     carried = Sum(offered=3.5, concurrency=10)
-    assert step_module._is_carried(state, carried, 2800.0)
-    assert not step_module._is_carried(state, dataclasses.replace(carried, kv_cache=3.9), 2800.0)
+    assert step_module._is_carried(state, carried, 4.0)
+    assert not step_module._is_carried(state, dataclasses.replace(carried, kv_cache=3.9), 4.0)
 
 
 def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:

@@ -77,24 +77,41 @@ def test_by_default_all_that_the_window_allows_goes_at_once() -> None:
     assert limit(SCALE_DOWN, 16, (), 0.0, upwards=False) == 0
 
 
-def kept(*values: float, seconds: float = 300.0) -> float:
+def kept(*values: float, seconds: float = 300.0, window: float = SCALE_DOWN.window_seconds) -> float:
     """What bursts keep after loads that are so many seconds apart."""
     bursts: tuple[Point, ...] = ()
     low: float | None = None
     for number, value in enumerate(values):
         bursts, low = with_bursts(bursts, low, Point(number * seconds, value))
-    return filled_by_bursts(bursts, low, (len(values) - 1) * seconds)
+    return filled_by_bursts(bursts, low, (len(values) - 1) * seconds, window)
 
 
 def test_what_a_burst_filled_is_kept_for_three_quarters_of_an_hour() -> None:
     assert kept(2, 8) == 0, "it lasts, and may be a new level"
     assert kept(2, 8, 2) == 8
-    assert kept(2, 8, *[2] * 10) == 8
-    assert kept(2, 8, *[2] * 11) == 0, "too long ago"
+    assert kept(2, 8, *[2] * 9) == 8
+    assert kept(2, 8, *[2] * 10) == 0, "too long ago"
     assert kept(2, 3, 2, 3, 2) == 0, "noise"
     assert kept(0.1, 0.9, 0.1, 0.9, 0.1) == 0, "one replica carries it"
     assert kept(0.4, 1.6, 0.4) == 1.6
     assert kept(2, 8, 2, 8, 2, 2, seconds=-60.0) == 0, "a clock that was set back"
+
+
+@pytest.mark.parametrize(("window", "minutes"), [(0, 0), (60, 9), (140, 21), (300, 45), (3600, 45)])
+def test_a_shorter_window_shortens_the_memory_of_bursts_by_as_much(window: int, minutes: int) -> None:
+    held = [kept(2, 8, *[2] * (after + 1), seconds=60.0, window=window) for after in range(60)]
+    assert held == [8] * minutes + [0] * (60 - minutes)
+
+
+@given(
+    st.lists(st.floats(0, 100), max_size=60), st.integers(0, 3600), st.integers(0, 3600), st.floats(10, 900)
+)
+def test_bursts_keep_no_less_by_a_longer_window_and_as_much_from_the_default_on(
+    values: list[float], one: int, other: int, seconds: float
+) -> None:
+    shorter, longer = (kept(*values, seconds=seconds, window=window) for window in sorted((one, other)))
+    assert shorter <= longer <= kept(*values, seconds=seconds)
+    assert kept(*values, seconds=seconds, window=300 + one) == kept(*values, seconds=seconds)
 
 
 def test_of_several_bursts_two_have_reached_what_is_kept() -> None:

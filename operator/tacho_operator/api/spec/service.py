@@ -136,7 +136,8 @@ class ScalingRules(ApiModel):
     """How replicas may change in one direction, as in a HorizontalPodAutoscaler."""
 
     stabilization_window_seconds: Annotated[int, integer(0, 3600)] | None = None
-    """Seconds for which a recommendation must hold. Absent: 0 upwards, 300 downwards. Example: 300."""
+    """Seconds for which a recommendation must hold. Absent: 0 upwards, 300 downwards. Less than 300 downwards
+    shortens by the same share how long earlier bursts keep replicas: at 0 they keep none. Example: 300."""
     select_policy: ScalingSelect | None = None
     """Which of several policies applies: Max the largest change, Min the smallest; Disabled forbids this
     direction. Absent: Max."""

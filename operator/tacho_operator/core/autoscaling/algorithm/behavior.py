@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tacho_operator.core.autoscaling.algorithm import tuning
-from tacho_operator.core.autoscaling.algorithm.types import Change, PodLoad, Point, Rules
+from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, Change, PodLoad, Point, Rules
 
 EARLY_SECONDS = 0.25
 """Jitter of a decision: a period of two decisions is over at the second one, even if that is early."""
@@ -79,11 +79,14 @@ def with_bursts(
     return (point, *bursts[: BURSTS_KEPT - 1]), None
 
 
-def filled_by_bursts(bursts: Sequence[Point], low: float | None, now: float) -> float:
+def filled_by_bursts(
+    bursts: Sequence[Point], low: float | None, now: float, window_seconds: float = SCALE_DOWN.window_seconds
+) -> float:
     """The load that two bursts have reached, or the only one, until MEMORY_SECONDS after the latest. One
-    that lasts does not count. 0: none."""
+    that lasts does not count. 0: none. A window shorter than the default shortens the memory by as much."""
+    memory = tuning.MEMORY_SECONDS * min(1.0, window_seconds / SCALE_DOWN.window_seconds)
     ended = bursts if low is not None else bursts[1:]
-    if not ended or not 0 <= now - ended[0].time_seconds <= tuning.MEMORY_SECONDS:
+    if not ended or not 0 <= now - ended[0].time_seconds < memory:
         return 0.0
     return sorted(item.value for item in ended)[-2:][0]
 

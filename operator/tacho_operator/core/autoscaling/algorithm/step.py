@@ -169,7 +169,8 @@ def _corrected(
     if not at.capacity.unverified:
         waiting = sum(track.sample.waiting or 0 for track in tracks.values())
         backlog = waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
-        needed = found.load if _is_carried(state, found, state.read_seconds) else found.need
+        carried = _is_carried(state, found, _recurring(at, state, state.read_seconds))
+        needed = found.load if carried else found.need
         enough = whole(needed + backlog) <= len(tracks)
         correction = attainment.corrected(
             correction,
@@ -182,10 +183,14 @@ def _corrected(
     return dataclasses.replace(state, tracks=tracks, correction=correction, attainment=recent)
 
 
-def _is_carried(state: State, found: Sum, now: float) -> bool:
+def _recurring(at: ScalingInput, state: State, now: float) -> float:
+    """The load that earlier bursts keep replicas for."""
+    return behavior.filled_by_bursts(state.bursts, state.low, now, at.policy.down.window_seconds)
+
+
+def _is_carried(state: State, found: Sum, recurring: float) -> bool:
     """Whether the replicas that earlier bursts keep carry the load: headroom is for the time that replicas
     take to start, and these are ready. Only where the SLO is judged, whose misses lower the capacity."""
-    recurring = behavior.filled_by_bursts(state.bursts, state.low, now)
     if not recurring or found.cause != "Work" or not state.attainment.judged:
         return False
     ready = min(len(state.tracks), whole(recurring))
@@ -197,7 +202,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, now: float) -> Outco
     """Replicas by the need of both windows and the scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
-    recurring, needed = behavior.filled_by_bursts(state.bursts, state.low, now), whole(found.need)
+    recurring, needed = _recurring(at, state, now), whole(found.need)
     highest = max(state.downs[0].value, recurring)
     outcome = Outcome(
         replicas=have,
@@ -207,7 +212,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, now: float) -> Outco
         by_bursts=recurring > state.downs[0].value,
     )
     if needed > have and not behavior.tolerated(up, found.need, have):
-        if _is_carried(state, found, now):
+        if _is_carried(state, found, recurring):
             why = "what earlier bursts keep carries this one"
             return dataclasses.replace(outcome, able="ScaleUpStabilized", held=why)
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
