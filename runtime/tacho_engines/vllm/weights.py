@@ -38,10 +38,12 @@ PLAIN_MLP = (
 )
 """Architectures whose MLP is not gated. Source: vLLM model_executor/models (the first projection is a
 ColumnParallelLinear, not a MergedColumnParallelLinear)."""
-KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256), "oracle": (64, 1)}
+KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256), "oracle": (64, 1), "trtllm": (256, 256)}
 """MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
 layers/quantization/mxfp4.py create_weights; "oracle", Triton later: layers/fused_moe/oracle/mxfp4.py
-mxfp4_round_up_hidden_size_and_intermediate_size (wheel 0.26.0)."""
+mxfp4_round_up_hidden_size_and_intermediate_size (wheel 0.26.0). Compute capability 10.x has FlashInfer's
+TRTLLM kernel in every version that loads these experts (wheels 0.10.1.1, 0.11.0, 0.12.0, 0.26.0); 8.x and
+12.x have Marlin."""
 SCALE_ROWS, SCALE_GROUPS, GROUP = 256, 4, 32
 """Triton's layout of MXFP4 scales on compute capability 9.x pads rows and groups of 32 values to these
 multiples. Source: triton_kernels HopperMXScaleLayout with 8 warps; vLLM mxfp4_utils.py _swizzle_mxfp4. A
@@ -107,7 +109,7 @@ def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
         packed = weights.parameters(facts, "linear", "expert") * 2 * settings.rules.nf4_bits / 8
         dense = sum(t.stored_bytes for t in facts.tensors if t.kind in ("embedding", "lm_head"))
         parts = weights.Parts(split=packed, head=float(dense))
-    if stored.method == "awq" and gpu.capability[:1] == (9,):
+    if stored.method == "awq" and gpu.capability[0] == 9:
         parts = _scaled(parts, split=MACHETE_AWQ)
     if stored.method == "mxfp4":
         parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
@@ -126,8 +128,7 @@ def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -
 
 def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSettings) -> float:
     """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
-    hopper = (9, 0) <= gpu.capability < (11, 0)
-    kernel = settings.rules.mxfp4_hopper if hopper else "marlin"
+    kernel = {9: settings.rules.mxfp4_hopper, 10: "trtllm"}.get(gpu.capability[0], "marlin")
     wide, deep = KERNEL_PADDING[kernel]
     share = settings.tensor if not settings.expert_parallel else 1
     inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)

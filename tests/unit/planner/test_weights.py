@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.planner.models import facts
-from benchmarks.planner.placements import host, placement
+from benchmarks.planner.placements import gpu, host, placement
 from tacho_contract.model import TensorClass
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
@@ -18,6 +18,8 @@ from tacho_engines.ctranslate2 import memory as ctranslate2
 from tacho_engines.memory import weights
 from tacho_engines.memory.weights import NF4_BITS, NF4_DOUBLE_QUANT_BITS
 from tacho_engines.transformers import memory as transformers
+from tacho_engines.vllm import weights as vllm
+from tacho_engines.vllm.settings import planned_settings
 
 PUBLISHED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "data" / "published_sizes.json").read_text(encoding="utf-8")
@@ -144,6 +146,34 @@ def test_the_vocabulary_is_padded_for_each_gpu():
     assert found.architecture is not None
     odd = type(found.architecture)(**{**_fields(found.architecture), "vocabulary": 32001})
     assert weights.per_gpu(weights.Parts(), odd, tensor=8, pipeline=1) == 2 * 4096 * (32256 - 32001) // 8
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "factor"),
+    [
+        ("0.26.0", (8, 0), 2944 * 3072),
+        ("0.26.0", (8, 9), 2944 * 3072),
+        ("0.26.0", (9, 0), 1.00353 * 2880**2),  # scales in 5888 and 3072 rows of 92 groups
+        ("0.26.0", (10, 0), 3072 * 3072),
+        ("0.32.0", (10, 3), 3072 * 3072),
+        ("0.26.0", (11, 0), 2944 * 3072),
+        ("0.26.0", (12, 0), 2944 * 3072),
+        ("0.12.0", (9, 0), 2880 * 3072),
+        ("0.12.0", (10, 0), 3072 * 3072),
+        ("0.11.0", (10, 0), 3072 * 3072),
+    ],
+)
+def test_mxfp4_experts_are_padded_as_the_kernel_of_the_gpu_wants_it(version, capability, factor):
+    """gpt-oss: both sizes are 2880."""
+    device = dataclasses.replace(gpu("H100"), capability=capability)
+    found = facts("gpt-oss-20b")
+    dense = weights.parts(found)
+    asked = placement("vllm", found, "none", device, version=version)
+    rest = dense.total - dense.experts + weights.rotary_bytes(found.architecture, 4096)
+    settings = planned_settings(asked, Context(4096, 1))
+    settings = dataclasses.replace(settings, rules=dataclasses.replace(settings.rules, whole_blocks=False))
+    experts = vllm.weights_bytes(asked, settings) - rest
+    assert experts / dense.experts == pytest.approx(factor / 2880**2, rel=1e-4)
 
 
 def _fields(record: Any) -> dict[str, Any]:
