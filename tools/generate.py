@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tacho_engines.registry import engine_profiles
-from tools import air_gapped, chart_readme, troubleshooting
+from tools import air_gapped, chart_readme, cli_page, troubleshooting
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
@@ -27,6 +27,7 @@ PAGES = {
     chart_readme.README: chart_readme.readme,
     troubleshooting.PAGE: troubleshooting.page,
     air_gapped.PAGE: air_gapped.page,
+    cli_page.PAGE: cli_page.page,
 }
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"
@@ -67,7 +68,7 @@ def name_engines(*, check: bool) -> bool:
 
 
 def write_pages(*, check: bool) -> bool:
-    """Pages of which every line is generated. True when each is as it should be."""
+    """Pages that are generated, in whole or in part. True when each is as it should be."""
     drifted = []
     for path, made in PAGES.items():
         text = made()

@@ -11,6 +11,7 @@ from tacho_cli.shared_options import (
     AllNamespaces,
     AnyName,
     Context,
+    FindingOutput,
     Kubeconfig,
     Name,
     Namespace,
@@ -34,15 +35,14 @@ def status(
     """Show LLMDeployments: all as rows, or one with its conditions, plan and measurements.
 
     Reads the cluster with kubectl and your own rights. --watch of a NAME prints a line for each step until it
-    is ready. Exit code: 0 shown, and ready with --watch; 1 not readable; 3 with --watch: it cannot become
-    ready without you.
+    is ready.
     """
     from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
 
     _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
     _refuse(plot and not name, "--plot needs a NAME")
     _refuse(output == "html" and not name, "-o html needs a NAME; tacho report has the fleet's page")
-    _refuse(bool(name) and watch and output != "table", "--watch of a NAME prints lines")
+    _refuse(bool(name) and watch and output != "table", "--watch of a NAME prints lines: -o table")
     target = KubectlTarget(
         context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
     )
@@ -73,9 +73,9 @@ def logs(
 ) -> int:
     """Show the last lines of the pods that are not ready, else of the newest, with the class of each failure.
 
-    Reads with kubectl and your own rights. Exit code: 0 shown; 1 not readable.
+    Reads with kubectl and your own rights. -o name prints the pods, without their lines.
     """
-    _refuse(watch and output != "table", "--watch prints lines, and no documents")
+    _refuse(watch and output not in ("table", "wide"), "--watch prints lines: -o table or wide")
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.logs.read import execute
 
@@ -93,7 +93,7 @@ def report(
 ) -> int:
     """Write a page on one LLMDeployment, or on the fleet, that needs neither network nor scripts.
 
-    Reads with kubectl and your own rights. Exit code: 0 written; 1 not readable.
+    Reads with kubectl and your own rights.
     """
     del output  # there is one
     _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
@@ -123,12 +123,11 @@ def doctor(
             help="Also try whether NetworkPolicies are enforced, by two pods that are deleted at the end.",
         ),
     ] = False,
-    output: Output = "table",
+    output: FindingOutput = "table",
 ) -> int:
     """Check a cluster: operator, GPU nodes, drivers, MIG, storage, claims, quotas, Prometheus, rights.
 
-    Reads with kubectl and your own rights; a check that lacks one says which. Exit code: 0 nothing fails;
-    1 the cluster does not answer; 3 a check fails.
+    Reads with kubectl and your own rights; a check that lacks one says which.
     """
     _refuse(network_policy and all_namespaces, "--network-policy needs one namespace, and -A names all")
     from tacho_cli.doctor.read import execute

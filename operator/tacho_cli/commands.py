@@ -51,8 +51,6 @@ def plan(
     Reads only the headers and the configuration of the model. With -n, --context or --kubeconfig it plans
     for that cluster, and learns from what the namespace has measured. Without these, --gpu or --nodes it
     plans for the manifest's GPUs from the catalog, else for this machine.
-
-    Exit code: 0 fits, 2 does not fit, 1 bad input.
     """
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.plan.answer import answer
@@ -82,8 +80,7 @@ def run(
 ) -> int:
     """Serve and measure a model on this machine, from the same manifest a cluster takes.
 
-    Prints the measured status, then serves until Ctrl-C. Exit code: 0 served, 1 bad input, 2 it does not
-    fit on this machine, 3 it failed.
+    Prints the measured status, then serves until Ctrl-C.
     """
     from tacho_cli.run.serve import RunOptions, execute
 
@@ -147,9 +144,6 @@ def probe(
 
     A server at a URL receives load from this machine until it is saturated. The operator measures a
     deployment in a probe pod. The output is one entry of status.measurements.
-
-    Exit code: 0 measured, and the SLO is met if one was given; 1 SLO not met; 2 wrong usage; 3 not measured,
-    or the SLO could not be judged; 4 the measurement is provisional.
     """
     if "://" in target:
         from tacho_cli.probe import measure
@@ -274,7 +268,6 @@ def simulate(
 
     Replicas are simulated from a measurement: batches, prompts, KV cache, queues, cold starts. The tacho
     policy is the operator's own code. The same seed gives the same results.
-    Exit code: 0 simulated, 1 bad input.
     """
     from tacho_cli.simulate.execute import SimulationOptions, execute
     from tacho_cli.simulate.starts import parse_starts

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from tacho_cli import cluster_commands, commands
 from tacho_cli.output import never_fail
-from tacho_cli.problems import CommandError, ExitCode
+from tacho_cli.problems import CommandError, ExitCode, exit_codes
+from tacho_cli.shared_options import GRAMMAR
 from tacho_contract import __version__
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, as kubectl prints it, in half the time
+    epilog=exit_codes(),
 )
 for command in (
     commands.plan,
@@ -32,10 +34,10 @@ for command in (
     cluster_commands.doctor,
     commands.simulate,
 ):
-    app.command()(command)
+    app.command(epilog=exit_codes(command.__name__))(command)
 
 USAGE_CODES = {"probe": ExitCode.PROBE_USAGE}
-"""ExitCode code of a usage error, for commands whose exit code 1 is a result."""
+"""Exit code of a usage error, for commands whose exit code 1 is a result."""
 
 
 def _version(requested: bool) -> None:
@@ -68,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
             show()
         else:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
+        if verbs := _verbs_with(getattr(error, "option_name", "")):
+            print(f"It has no meaning here; these have it: {verbs}.", file=sys.stderr)
         return USAGE_CODES.get(_verb(error), ExitCode.BAD_INPUT)
     except (typer.Abort, KeyboardInterrupt):
         print("tacho: interrupted", file=sys.stderr)
@@ -99,6 +103,16 @@ def _verb(error: TyperException) -> str:
     """The command that was called with wrong arguments; "" for none."""
     context = getattr(error, "ctx", None)
     return context.info_name or "" if context else ""
+
+
+def _verbs_with(option: str) -> str:
+    """The verbs that have an option of the common grammar; "" for any other option."""
+    if option not in GRAMMAR:
+        return ""
+    commands: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+    return ", ".join(
+        verb for verb, command in commands.items() if any(option in one.opts for one in command.params)
+    )
 
 
 def _program() -> str:

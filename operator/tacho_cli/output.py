@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-Format = Literal["table", "yaml", "json"]
-"""Values of ``--output``."""
-FigureFormat = Literal["table", "yaml", "json", "html"]
-"""The same where figures are printed."""
+Format = Literal["table", "wide", "json", "yaml", "name"]
+"""Values of ``--output`` where objects are printed."""
+FindingFormat = Literal["table", "json", "yaml"]
+"""The same of findings, which are no objects."""
+FigureFormat = Literal["table", "json", "yaml", "html"]
+"""The same of figures."""
 StatusFormat = Literal["table", "wide", "json", "yaml", "name", "html"]
-"""The same where resources are printed."""
+"""The same of resources with their figures."""
 PageFormat = Literal["html"]
 """The same of a report."""
-TraceFormat = Literal["table", "json", "csv", "html"]
+TraceFormat = Literal["table", "json", "yaml", "csv", "html"]
 """The same where runs of a trace are printed."""
 
 

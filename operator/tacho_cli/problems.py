@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import textwrap
 from collections.abc import Mapping
 
 from tacho_contract.failure import Failure, FailureClass
@@ -11,7 +12,7 @@ from tacho_contract.text import LINES, visible
 
 
 class ExitCode(enum.IntEnum):
-    """ExitCode codes of all verbs; docs/reference/cli.md has them in one table."""
+    """Exit codes of all verbs; EXIT_MEANINGS says what each means."""
 
     OK = 0
     BAD_INPUT = 1
@@ -25,6 +26,74 @@ class ExitCode(enum.IntEnum):
     SLO_NOT_MET = 1
     PROBE_USAGE = 2
     NOT_MEASURED = 3
+
+
+VERBS = ("plan", "run", "probe", "status", "logs", "report", "doctor", "simulate")
+NO_PROBE = tuple(verb for verb in VERBS if verb != "probe")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExitMeaning:
+    """A row of the table of exit codes, which help and docs/reference/cli.md print."""
+
+    name: str
+    """Of the code."""
+    verbs: tuple[str, ...]
+    means: str
+
+    @property
+    def code(self) -> int:
+        return ExitCode[self.name]
+
+    @property
+    def where(self) -> str:
+        """The verbs as text."""
+        return {VERBS: "all", NO_PROBE: "all but probe"}.get(self.verbs, ", ".join(self.verbs))
+
+
+EXIT_MEANINGS = (
+    ExitMeaning("OK", VERBS, "it fits; served; measured, and the SLO is met if one is set; shown; simulated"),
+    ExitMeaning(
+        "BAD_INPUT",
+        NO_PROBE,
+        "wrong usage, an invalid manifest, or a model, resource or cluster that is absent or cannot be read",
+    ),
+    ExitMeaning(
+        "SLO_NOT_MET",
+        ("probe",),
+        "the SLO is missed: by one stream, or by open-loop requests below the capacity's rate",
+    ),
+    ExitMeaning("DOES_NOT_FIT", ("plan", "run"), "no plan fits"),
+    ExitMeaning("PROBE_USAGE", ("probe",), "wrong usage; its 1 is an answer"),
+    ExitMeaning(
+        "FAILED", ("run",), "a port in use, an engine that crashed, a download that broke off for good"
+    ),
+    ExitMeaning("FAILED", ("status",), "with --watch: it cannot become ready without you"),
+    ExitMeaning("FAILED", ("doctor",), "a check fails"),
+    ExitMeaning("NOT_MEASURED", ("probe",), "not measured, or the time was too short to judge the SLO"),
+    ExitMeaning(
+        "PROVISIONAL",
+        ("probe",),
+        "measured, but something else than the server changed the figures: they decide nothing. A deployment "
+        "keeps its clean figures and is measured again later",
+    ),
+    ExitMeaning("INTERRUPTED", VERBS, "interrupted before it ended"),
+    ExitMeaning(
+        "BROKEN_PIPE",
+        VERBS,
+        "what reads the output (head, less) ended first, as a shell counts SIGPIPE",
+    ),
+)
+
+
+def exit_codes(verb: str = "") -> str:
+    """The exit codes as the end of a help text: of one verb, or of all with their verbs."""
+    lines = ["\b", "Exit codes:"]
+    for row in EXIT_MEANINGS:
+        if not verb or verb in row.verbs:
+            text = row.means if verb else f"{row.where}: {row.means}"
+            lines += textwrap.wrap(text, 76, initial_indent=f"  {row.code:<5}", subsequent_indent=" " * 7)
+    return "\n".join(lines)
 
 
 class CommandError(Exception):

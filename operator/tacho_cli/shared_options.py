@@ -7,8 +7,24 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.output import FigureFormat, Format, PageFormat, StatusFormat, TraceFormat
+from tacho_cli.output import FigureFormat, FindingFormat, Format, PageFormat, StatusFormat, TraceFormat
 from tacho_cli.problems import CommandError
+
+GRAMMAR = frozenset(
+    (
+        "-n",
+        "--namespace",
+        "-A",
+        "--all-namespaces",
+        "--context",
+        "--kubeconfig",
+        "-o",
+        "--output",
+        "-w",
+        "--watch",
+    )
+)
+"""The options that mean the same in every verb that has them."""
 
 
 def _names(context: typer.Context) -> list[str]:
@@ -61,6 +77,7 @@ Watch = Annotated[
 ]
 _OUTPUT = typer.Option("--output", "-o", help="Output format.")
 Output = Annotated[Format, _OUTPUT]
+FindingOutput = Annotated[FindingFormat, _OUTPUT]
 FigureOutput = Annotated[FigureFormat, _OUTPUT]
 StatusOutput = Annotated[StatusFormat, _OUTPUT]
 PageOutput = Annotated[PageFormat, _OUTPUT]

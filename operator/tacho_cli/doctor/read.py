@@ -11,7 +11,7 @@ from tacho_cli.doctor import checks
 from tacho_cli.doctor.findings import Facts, Finding, Objects, UnreadError
 from tacho_cli.doctor.network_policy import network_policy
 from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed
-from tacho_cli.output import Format, console, grid, print_document
+from tacho_cli.output import FindingFormat, console, grid, print_document
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.text import visible_document
 
@@ -42,7 +42,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
 AT_ONCE = 4
 
 
-def execute(target: KubectlTarget, output: Format, *, try_network: bool) -> int:
+def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) -> int:
     """Prints the findings; FAILED where a check fails. Raises CommandError where no cluster answers."""
     done = kubectl(target, "version")
     if done.returncode:

@@ -33,6 +33,7 @@ class ContainerLog:
 
     pod: str
     container: str
+    node: str = ""
     restarts: int = 0
     failure: Failure | None = None
     """How the container ended last; None: it has not, or by exit code 0."""
@@ -42,6 +43,8 @@ class ContainerLog:
     def to_wire(self) -> Manifest:
         lines = [{"class": found, "text": line} if found else {"text": line} for found, line in self.lines]
         wire: Manifest = {"pod": self.pod, "container": self.container, "restarts": self.restarts}
+        if self.node:
+            wire["node"] = self.node
         if self.failure:
             wire["failure"] = failure_document(self.failure)
         return {**wire, "lines": lines}
@@ -55,12 +58,16 @@ def execute(target: KubectlTarget, name: str, *, tail: int, watch: bool, output:
     chosen = troubled(pods)
     if not chosen:
         raise CommandError(f"{name} has no pods; tacho status {name} has the reason")
+    if output == "name":
+        for pod, _ in chosen:
+            print(f"pod/{pod.name}")
+        return ExitCode.OK
     found = [_read(target, pod, container, engine, tail) for pod, container in chosen]
-    if output != "table":
+    if output in ("json", "yaml"):
         print_document({"logs": [item.to_wire() for item in found]}, output)
         return ExitCode.OK
     for item in found:
-        _show(item)
+        _show(item, wide=output == "wide")
     if watch:
         pod, container = chosen[0]
         _follow(target, pod, container, engine)
@@ -101,16 +108,19 @@ def _read(target: KubectlTarget, pod: PodView, container: str, engine: str, tail
     return ContainerLog(
         pod=pod.name,
         container=container,
+        node=pod.node,
         restarts=view.restarts if view else 0,
         failure=ended_with(engine, view.terminated, lines) if view and view.terminated else None,
         lines=tuple((line_class(engine, line), line) for line in lines),
     )
 
 
-def _show(log: ContainerLog) -> None:
+def _show(log: ContainerLog, *, wide: bool) -> None:
+    """``wide``: with the node."""
     screen = console()
     restarts = f", restarts {log.restarts}" if log.restarts else ""
-    screen.print(Text(f"{log.pod} {log.container}{restarts}", style="bold"))
+    node = f" on {visible(log.node or 'no node')}" if wide else ""
+    screen.print(Text(f"{log.pod} {log.container}{node}{restarts}", style="bold"))
     for found, line in log.lines:
         screen.print(_marked(found, line), soft_wrap=True)
     if log.failure:

@@ -11,7 +11,8 @@ from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_mode
 from tacho_cli.output import Format, print_document, say
 from tacho_cli.plan import hardware, screen as plan_screen
 from tacho_cli.plan.hardware import Hardware
-from tacho_cli.problems import CommandError, ExitCode, failure_document
+from tacho_cli.problems import CommandError, ExitCode, describe, failure_document
+from tacho_cli.status.rows import resource_name
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import launchable, plan_model
@@ -53,7 +54,7 @@ def answer(
     try:
         facts = inspect_model(resource, folders)
     except CommandError as error:
-        if error.failure and output != "table":
+        if error.failure and output in ("json", "yaml"):
             print_document(_document(error.failure, {}), output)
         raise
     plan = plan_model(
@@ -65,9 +66,11 @@ def answer(
 
 
 def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: Format) -> int:
-    if output == "table":
+    if output == "name":
+        print(resource_name(resource.metadata.name))
+    elif output in ("table", "wide"):
         budget = probe_budget(resource.spec, plan)
-        plan_screen.show_plan(resource.metadata.name, plan, found.source, budget)
+        plan_screen.show_plan(resource.metadata.name, plan, found.source, budget, wide=output == "wide")
     else:
         revision = desired_revision_name(cluster_form(resource))
         print_document(plan_status(plan, resource.spec, revision).to_wire(), output)
@@ -78,8 +81,11 @@ def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: 
 
 
 def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output: Format) -> int:
-    if output == "table":
-        plan_screen.show_refusal(resource.metadata.name, plan, found.source)
+    if output == "name":
+        for line in describe(plan.failure):
+            say(line)
+    elif output in ("table", "wide"):
+        plan_screen.show_refusal(resource.metadata.name, plan, found.source, wide=output == "wide")
     else:
         print_document(_document(plan.failure, failure_status(plan).to_wire()), output)
     return ExitCode.BAD_INPUT if plan.failure.failure_class in INPUT_FAILURES else ExitCode.DOES_NOT_FIT

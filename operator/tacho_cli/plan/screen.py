@@ -23,25 +23,28 @@ METHOD_CELLS = len("compressed-tensors,")
 COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
 
 
-def show_plan(name: str, plan: ModelPlan, source: str, probe: ProbeBudget | None = None) -> None:
-    """Prints the plan on stdout. ``probe``: the budget of its measurement."""
+def show_plan(
+    name: str, plan: ModelPlan, source: str, probe: ProbeBudget | None = None, *, wide: bool = False
+) -> None:
+    """Prints the plan on stdout. ``probe``: the budget of its measurement. ``wide``: with a row for
+    each alternative."""
     screen = console()
     screen.print(Text.assemble((f"{name}: fits", "bold green"), f", planned {source}"))
     screen.print(plan.message, markup=False, highlight=False)
     screen.print()
     screen.print(_choice(plan, probe))
     _show_memory(screen, plan)
-    _show_alternatives(screen, plan.alternatives)
+    _show_alternatives(screen, plan.alternatives, wide=wide)
 
 
-def show_refusal(name: str, plan: PlanFailure, source: str) -> None:
+def show_refusal(name: str, plan: PlanFailure, source: str, *, wide: bool = False) -> None:
     """Prints on stdout why planning failed, and which change would make a plan fit."""
     screen, failure = console(), plan.failure
     screen.print(Text.assemble((f"{name}: {failure.failure_class}", "bold red"), f", planned {source}"))
     screen.print(failure.message, markup=False, highlight=False)
     screen.print(f"-> {failure.next_step}", markup=False, highlight=False)
     _show_memory(screen, plan)
-    _show_alternatives(screen, plan.alternatives)
+    _show_alternatives(screen, plan.alternatives, wide=wide)
 
 
 def _choice(plan: ModelPlan, probe: ProbeBudget | None) -> Table:
@@ -144,9 +147,10 @@ def _sizes(name: str, size_bytes: int, whole_bytes: int, style: str = "") -> tup
     return tuple(Text(cell, style=style) for cell in cells)
 
 
-def _show_alternatives(screen: Console, alternatives: Iterable[Alternative]) -> None:
+def _show_alternatives(screen: Console, alternatives: Iterable[Alternative], *, wide: bool) -> None:
     """Prints the alternatives: fitting ones first, else in the planner's order."""
-    found = merged(sorted(alternatives, key=lambda item: not item.fits))
+    found = sorted(alternatives, key=lambda item: not item.fits)
+    found = found if wide else merged(found)
     if not found:
         return
     rows = []

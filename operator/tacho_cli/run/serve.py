@@ -21,6 +21,7 @@ from tacho_cli.problems import CommandError, ExitCode, failed
 from tacho_cli.run.pod import LocalPod
 from tacho_cli.run.setup import DRAIN_SECONDS, LOCAL, Here, LocalSetup, local_setup, require_engine
 from tacho_cli.run.snapshot import local_status
+from tacho_cli.status.rows import resource_name
 from tacho_cli.status.screen import show_status
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import local_url
@@ -106,7 +107,7 @@ async def _serve(order: RunOptions, raw: Manifest, setup: LocalSetup, plan: Mode
         if report is None:
             say("interrupted: stopping")
             return ExitCode.INTERRUPTED
-        _print(raw, local_status(setup, plan, report).to_wire(), order.output)
+        print_status(raw, local_status(setup, plan, report).to_wire(), order.output)
         if order.once:
             return 0
         where = local_url(order.host, setup.runtime.engine_port)
@@ -116,12 +117,14 @@ async def _serve(order: RunOptions, raw: Manifest, setup: LocalSetup, plan: Mode
     return 0
 
 
-def _print(raw: Manifest, status: Manifest, output: Format) -> None:
-    if output == "table":
-        show_status(raw, status)
-        return
-    metadata = {key: raw["metadata"][key] for key in ("name", "namespace")}
-    print_document({**raw, "metadata": metadata, "status": status}, output)
+def print_status(raw: Manifest, status: Manifest, output: Format) -> None:
+    if output == "name":
+        print(resource_name(raw["metadata"]["name"]), flush=True)
+    elif output in ("table", "wide"):
+        show_status(raw, status, wide=output == "wide")
+    else:
+        metadata = {key: raw["metadata"][key] for key in ("name", "namespace")}
+        print_document({**raw, "metadata": metadata, "status": status}, output)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

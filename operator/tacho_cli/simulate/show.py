@@ -1,4 +1,4 @@
-"""Simulation results on stdout: table, JSON, CSV or HTML."""
+"""Simulation results on stdout: table, document, CSV or HTML."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def _title(run: PolicyRun) -> str:
 
 def show(report: SimulationReport, output: TraceFormat, *, decided: bool = False) -> None:
     """``decided``: also print every replica change; in CSV the changes replace the runs."""
-    if output == "json":
-        print_document(document(report), "json")
+    if output in ("json", "yaml"):
+        print_document(document(report), output)
     elif output == "csv":
         write_page(decision_rows(report) if decided else run_rows(report))
     elif output == "html":

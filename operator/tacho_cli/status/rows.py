@@ -47,9 +47,9 @@ def figure(summary: Manifest, key: str) -> str:
     return str(summary.get(f"{key}Shown") or summary.get(key, ""))
 
 
-def resource_name(raw: Manifest) -> str:
+def resource_name(name: str) -> str:
     """As ``kubectl -o name`` prints it."""
-    return f"llmdeployment.tacho.dev/{raw['metadata']['name']}"
+    return f"llmdeployment.tacho.dev/{name}"
 
 
 def document(raw: Manifest) -> Manifest:

@@ -148,7 +148,7 @@ def show(
     """Prints resources as the API server has them. ``one``: the resource was named, and is shown whole."""
     if output == "name":
         for raw in resources:
-            print(resource_name(raw))
+            print(resource_name(raw["metadata"]["name"]))
     elif output in ("json", "yaml"):
         print_document(document(resources[0]) if one else document_of(resources), output)
     elif one and output == "html":

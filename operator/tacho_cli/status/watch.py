@@ -88,7 +88,7 @@ def _show(raw: Manifest, cells: dict[str, str], output: StatusFormat, widths: li
     if output in ("json", "yaml"):
         print_document(document(raw), output)
     elif output == "name":
-        print(resource_name(raw), flush=True)
+        print(resource_name(raw["metadata"]["name"]), flush=True)
     else:
         print(visible(aligned(cells.values(), widths)), flush=True)
 

@@ -131,6 +131,24 @@ def test_the_document_has_the_same(kubectl: Path, capsys: pytest.CaptureFixture[
     assert log["lines"][1] == {"class": "GPUOutOfMemory", "text": OUT_OF_MEMORY}
 
 
+def test_wide_has_the_node_and_names_are_those_of_kubectl(
+    kubectl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (item,) = json.loads((kubectl / "pods").read_text())["items"]
+    assert call(capsys, "logs", "mistral", "-o", "wide").out.startswith(
+        "mistral-1 engine on no node, restarts 4\n"
+    )
+    (kubectl / "pods").write_text(json.dumps({"items": [{**item, "spec": {"nodeName": "gpu-3"}}]}))
+    assert call(capsys, "logs", "mistral", "-o", "wide").out.startswith(
+        "mistral-1 engine on gpu-3, restarts 4\n"
+    )
+    (log,) = json.loads(call(capsys, "logs", "mistral", "-o", "json").out)["logs"]
+    assert log["node"] == "gpu-3"
+    (kubectl / "asked").unlink()
+    assert call(capsys, "logs", "mistral", "-o", "name").out == "pod/mistral-1\n"
+    assert " logs " not in (kubectl / "asked").read_text()
+
+
 def test_no_pods_is_told(kubectl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (kubectl / "pods").write_text('{"items": []}')
     told = call(capsys, "logs", "mistral")

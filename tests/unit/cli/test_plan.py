@@ -42,6 +42,18 @@ def test_a_plan_has_the_shape_of_the_status(
     assert yaml.safe_load(again.out) == plan
 
 
+def test_a_name_is_printed_of_what_fits_alone(
+    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--pvc", claims, "-o", "name")
+    told = call(capsys, "plan", "-f", manifest(tmp_path), *given)
+    assert (told.code, told.out) == (0, "llmdeployment.tacho.dev/smollm2\n")
+    told = call(capsys, "plan", "-f", manifest(tmp_path, engine=SMALL), *given)
+    assert (told.code, told.out) == (2, "")
+    assert "tacho: DoesNotFit: " in told.err
+    assert "\ntacho:   -> " in told.err
+
+
 def test_what_does_not_fit_ends_with_2_and_says_what_would(
     tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

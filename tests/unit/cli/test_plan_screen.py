@@ -206,3 +206,15 @@ def test_the_parts_add_up(
     )
     assert sum(size for _, size in rows) == whole
     assert all(size >= 0 for _, size in rows)
+
+
+def test_a_wide_table_has_a_row_for_each_alternative(capsys: pytest.CaptureFixture[str]) -> None:
+    ruled_out = [
+        Alternative(engine="vllm", method=method, fits=False, reason="UnsupportedQuantization", message="no")
+        for method in ("awq", "gptq")
+    ]
+    for wide, methods in ((False, ["awq,", "gptq"]), (True, ["awq", "gptq"])):
+        show_plan("mistral", replace(GPU_PLAN, alternatives=tuple(ruled_out)), "from a test", wide=wide)
+        rows = capsys.readouterr().out.split("Alternatives")[1]
+        assert re.findall(r"(?:awq|gptq),?", rows) == methods
+        assert rows.count("UnsupportedQuantization") == (2 if wide else 1)

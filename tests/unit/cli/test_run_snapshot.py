@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_cli.run.serve import RunOptions
+from tacho_cli.run.serve import RunOptions, print_status
 from tacho_cli.run.setup import DRAIN_SECONDS, Here, local_setup
 from tacho_cli.run.snapshot import local_status
 from tacho_contract.report import Report
@@ -57,3 +57,12 @@ def test_one_replica_serves_whatever_spec_says(replicas: int, tmp_path: Path) ->
     found = find_condition(local_status(setup, plan(), report).conditions, "Ready")
     assert found is not None
     assert (found.status, found.reason, found.message) == ("True", "Serving", "1 of 1 replicas serve.")
+
+
+def test_wide_and_name_are_those_of_status(capsys: pytest.CaptureFixture[str]) -> None:
+    raw = {"metadata": {"name": "smollm2", "namespace": "default"}}
+    print_status(raw, {"url": "http://127.0.0.1:8000"}, "wide")
+    heading, row = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (heading[-1], row[-1]) == ("URL", "http://127.0.0.1:8000")
+    print_status(raw, {}, "name")
+    assert capsys.readouterr().out == "llmdeployment.tacho.dev/smollm2\n"
