@@ -27,7 +27,6 @@ def section() -> Iterable[str]:
     exceptions = [
         f"`{_name(start)}`" for start in found if start.row["started"] == _name(start).endswith("-short")
     ]
-    exceptions += [f"`{_name(start)}`" for start in found if _name(start).endswith("-before")]
     yield HEAD.format(exceptions=" and ".join(exceptions))
     yield from map(_line, found)
 

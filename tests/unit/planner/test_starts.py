@@ -17,6 +17,8 @@ WORST = {"kvTokens": 0.05, "peak": 0.05}
 or found in the cache, and graphs by a third between two kernels of the same weights."""
 LOW_GIB = 0.03
 """What is predicted too low is missing when the engine starts; too high only costs cache."""
+HIGH_GIB = 0.51
+"""Most that it cost (gpt-oss-20b), of about 112 GiB."""
 SMALL_CACHE_GIB = 0.03
 """What is left of several GiB for a cache of less than one is known to so much."""
 PARTS = {"fit": False, "heldBack": True}
@@ -62,7 +64,7 @@ def test_weights_of_every_start(start):
 def test_no_start_finds_much_less_for_its_cache_than_predicted(start):
     if start.row["engine"] == "vllm" and "kvGiB" in start.row["actual"]:
         found = predict(start.case).available_bytes / GIB
-        assert found - start.row["actual"]["kvGiB"] <= LOW_GIB
+        assert -HIGH_GIB <= found - start.row["actual"]["kvGiB"] <= LOW_GIB
 
 
 def test_no_start_is_refused_that_starts_and_none_called_fitting_that_fails():
