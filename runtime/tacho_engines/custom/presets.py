@@ -6,8 +6,6 @@ from tacho_engines.profile import DeniedOptions, EngineImage, EngineProfile, Eng
 from tacho_engines.shared.switches import ADMIN, CODE
 
 NOTHING = DeniedOptions()
-STORED = ("fp8", "awq", "gptq", "compressed-tensors")
-"""Methods that servers name as tacho does."""
 LISTENS = ("--host", "$(TACHO_HOST)", "--port", "$(TACHO_PORT)")
 
 
@@ -66,7 +64,9 @@ SGLANG = Preset(
     trust_remote_code=("--trust-remote-code",),
     methods={
         "none": (),
-        **{method: ("--quantization", method) for method in STORED},
+        **{method: ("--quantization", method) for method in ("fp8", "compressed-tensors")},
+        # By their plain names SGLang forces the slower kernels.
+        **{method: ("--quantization", f"{method}_marlin") for method in ("awq", "gptq")},
         "bnb-nf4": ("--quantization", "bitsandbytes", "--load-format", "bitsandbytes"),
     },
     cache_types={
@@ -74,8 +74,11 @@ SGLANG = Preset(
         **dict.fromkeys(("fp8", "fp8_e4m3"), ("--kv-cache-dtype", "fp8_e4m3")),
         "fp8_e5m2": ("--kv-cache-dtype", "fp8_e5m2"),
     },
+    caveat="AWQ and GPTQ run on Marlin's kernels, from compute capability 8.0 on. With quantization.method "
+    "none SGLang takes what the checkpoint says, on any GPU.",
     source="wheel 0.5.23: srt/server_args.py ServerArgs.add_cli_args; srt/entrypoints/http_server.py "
     "server_info; srt/arg_groups/fields/serving.py (a key by --api-key alone); "
+    "srt/layers/quantization/awq/awq.py, gptq/gptq.py override_quantization_method; "
     "srt/model_loader/loader.py (NF4, its constants quantized too, is what it makes of a 16-bit checkpoint)",
 )
 
@@ -106,7 +109,7 @@ TGI = Preset(
     trust_remote_code=("--trust-remote-code",),
     methods={
         "none": (),
-        **{method: ("--quantize", method) for method in STORED},
+        **{method: ("--quantize", method) for method in ("fp8", "awq", "gptq", "compressed-tensors")},
         "bnb-int8": ("--quantize", "bitsandbytes"),
         "bnb-nf4": ("--quantize", "bitsandbytes-nf4"),
         "bnb-fp4": ("--quantize", "bitsandbytes-fp4"),
