@@ -54,6 +54,10 @@ class LocalPackage:
 
 
 # --- quantization and speed -----------------------------------------------------------------------
+Arithmetic = Literal["fp16", "fp8", "fp4", "int8"]
+"""Units that matrix products run on at large batches: fp16 also where weights alone are quantized."""
+
+
 @dataclass(frozen=True, slots=True)
 class MethodSupport:
     """A quantization method that an engine runs, and what it takes."""
@@ -72,8 +76,8 @@ class MethodSupport:
     _: KW_ONLY
     older: tuple[tuple[str, int, int], ...] = ()
     """(version, major, minor): the minimum capability before that version, oldest first."""
-    arithmetic: Literal["fp16", "fp8", "int8"] = "fp16"
-    """Units its matrix products run on at large batches: fp16 (weights only), fp8 (from 8.9 on), int8."""
+    arithmetic: Arithmetic = "fp16"
+    """Where the checkpoint's scheme does not say it, see ``shared/compatibility.py``."""
     gpu_only: bool = False
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_engines.base import EngineRefusal, Placement
 from tacho_engines.hardware.gpus import is_slice
-from tacho_engines.profile import EngineProfile, MethodSupport
+from tacho_engines.profile import Arithmetic, EngineProfile, MethodSupport
 from tacho_engines.shared.images import lacks_plugin, version_key
 from tacho_engines.shared.switches import parse_arguments
 
@@ -31,6 +33,27 @@ def stored_method(facts: ModelFacts) -> str:
     if stored.method == "bitsandbytes":
         return BITSANDBYTES.get(stored.scheme, "bnb-nf4")
     return STORED_AS.get(stored.method, "none")
+
+
+UNITS: Mapping[str, Mapping[str, Arithmetic]] = {
+    "compressed-tensors": {
+        "W8A8-int": "int8",
+        "W8A8-float": "fp8",
+        "W4A8-float": "fp8",
+        "W4A4-float": "fp4",
+    },
+    "modelopt": {"FP8": "fp8", "MXFP8": "fp8", "NVFP4": "fp4"},
+}
+"""Units by the checkpoint's format and scheme; of every other scheme activations have 16 bits. Source: vLLM
+layers/quantization/compressed_tensors/schemes, modelopt.py."""
+
+
+def arithmetic(placement: Placement) -> Arithmetic:
+    """Units that the matrix products of a placement run on at large batches, on a GPU that has them. Others
+    compute in 16 bits."""
+    stored = placement.facts.quantization
+    schemes = UNITS.get(stored.method)
+    return placement.method.arithmetic if schemes is None else schemes.get(stored.scheme, "fp16")
 
 
 def is_quantized(facts: ModelFacts) -> bool:

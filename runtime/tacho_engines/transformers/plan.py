@@ -84,7 +84,14 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
 
 def _package_refusal(placement: Placement) -> EngineRefusal | None:
     stored = stored_method(placement.facts)
-    if stored not in BY_GPTQMODEL or placement.options.own_image:
+    if placement.options.own_image:
+        return None
+    if stored == "none" and is_quantized(placement.facts):
+        # Some are loaded without their package too, in 16 bits (quantizer_mxfp4.py).
+        name = placement.facts.quantization.method
+        message = f"tacho's image of transformers lacks what loads {name} checkpoints"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message, "Leave engine.name out")
+    if stored not in BY_GPTQMODEL:
         return None
     gpus = " and gpu.count to 1 or more" if placement.device.on_host else ""
     return refused(

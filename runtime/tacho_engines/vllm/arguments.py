@@ -19,8 +19,9 @@ from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
 """--quantization of the methods that are applied in flight; of all others the checkpoint says it."""
-FP8_NEEDS_CHOICE = "0.32"
-"""vLLM version from which the kind of scaling must be named for in-flight FP8 quantization."""
+FP8_NEEDS_CHOICE = "0.31"
+"""vLLM version from which the kind of scaling must be named for in-flight FP8 quantization. Source: wheels
+0.30.0 and 0.31.0, layers/quantization/fp8.py ("no longer supports online quantization")."""
 ALSO = {
     "tensor-parallel-size": ("tp",),
     "pipeline-parallel-size": ("pp",),

@@ -8,6 +8,7 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
 from tacho_engines.shared.compatibility import (
+    arithmetic,
     cache_refusal,
     capability_refusal,
     device_refusal,
@@ -34,9 +35,32 @@ from tacho_engines.vllm.settings import (
 from tacho_engines.vllm.versions import SWAP_REMOVED
 from tacho_engines.vllm.weights import offloaded_bytes
 
-FORMAT_CAPABILITY = {"mxfp4": (8, 0), "fbgemm_fp8": (8, 0)}
-"""Minimum compute capability of checkpoints whose format needs a higher one than its method. Source: vLLM
-layers/quantization/mxfp4.py, fbgemm_fp8.py get_min_capability (MXFP4's kernels compute in bfloat16)."""
+FORMAT_CAPABILITY = {
+    "mxfp4": (8, 0),
+    "fbgemm_fp8": (8, 0),
+    "experts_int8": (8, 0),
+    "fp_quant": (10, 0),
+    "modelopt FP8": (8, 0),
+    "modelopt MXFP8": (8, 0),
+    "compressed-tensors W4A8-float": (9, 0),
+}
+"""Minimum compute capability of checkpoints whose format, or format and scheme, needs a higher one than its
+method. Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4's kernels compute in
+bfloat16; modelopt's FP8 needed 8.9 before 0.27)."""
+FORMATS_SINCE = "0.26"
+FORMATS = frozenset(
+    (
+        *("awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin", "compressed-tensors"),
+        *("fp8", "fbgemm_fp8", "deepseek_v4_fp8", "mxfp4", "gpt_oss_mxfp4", "mxfp8", "fp_quant"),
+        *("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "bitsandbytes", "gguf"),
+        *("experts_int8", "moe_wna16", "quark", "torchao", "inc", "auto-round", "humming", "online"),
+    )
+)
+"""``quant_method`` of the checkpoints that vLLM and its plugins load. Source: wheels 0.26.0 and 0.32.0,
+layers/quantization/__init__.py QUANTIZATION_METHODS, inc/inc.py."""
+DEPRECATED = ("fbgemm_fp8", "fp_quant")
+ALLOW_DEPRECATED = "allow-deprecated-quantization"
+"""Source: the same, DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization."""
 FP8_CACHE_CAPABILITY = (8, 0)
 """Source: vLLM v1/attention/backends: FlashInfer from 8.0, Triton from 8.9; none on Turing and Volta."""
 NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
@@ -57,6 +81,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
     """Why vLLM cannot run this at all."""
     return (
         model_refusal(PROFILE, placement)
+        or _format_refusal(placement)
         or _experts_refusal(placement)
         or _switch_refusal(placement)
         or _gpu_refusal(placement)
@@ -98,6 +123,26 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
+def _format_refusal(placement: Placement) -> EngineRefusal | None:
+    """A checkpoint that vLLM knows no loader for. A user's image may have a plugin that does."""
+    stored, key = placement.facts.quantization.method.lower(), version_key(placement.version)
+    if stored in ("", "none") or (key and key < version_key(FORMATS_SINCE)):
+        return None
+    if stored in DEPRECATED and ALLOW_DEPRECATED not in switches(placement.options):
+        return refused(
+            FailureClass.UNSUPPORTED_QUANTIZATION,
+            f"vllm {placement.version} loads {stored} checkpoints with --{ALLOW_DEPRECATED} only",
+            f"Add --{ALLOW_DEPRECATED} to engine.extraArgs, or use another checkpoint of the model",
+        )
+    if stored in FORMATS or placement.options.own_image:
+        return None
+    return refused(
+        FailureClass.UNSUPPORTED_QUANTIZATION,
+        f"vllm {placement.version} loads no {stored} checkpoints",
+        "Use another checkpoint of the model, or an engine.image with a plugin for this one",
+    )
+
+
 def _experts_refusal(placement: Placement) -> EngineRefusal | None:
     if placement.method.method == "bnb-int8" and placement.architecture.experts > 0:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
@@ -115,9 +160,10 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if gpu.capability == (0, 0):
         return None
     least, what = least_capability(method, version), method.method
-    stored = placement.facts.quantization.method
-    if FORMAT_CAPABILITY.get(stored, least) > least:
-        least, what = FORMAT_CAPABILITY[stored], stored
+    stored = placement.facts.quantization
+    for name in (stored.method, f"{stored.method} {stored.scheme}"):
+        if FORMAT_CAPABILITY.get(name, least) > least:
+            least, what = FORMAT_CAPABILITY[name], name
     if found := capability_refusal(PROFILE, placement, least, what):
         return found
     has = f"{gpu.product} has {gpu.compute_capability}"
@@ -224,7 +270,7 @@ def fallbacks(placement: Placement) -> tuple[str, ...]:
 
 def _clauses(placement: Placement) -> Iterator[str]:
     device, method = placement.device, placement.method
-    if method.arithmetic == "fp8" and (0, 0) != device.capability < FP8_CAPABILITY:
+    if arithmetic(placement) == "fp8" and (0, 0) != device.capability < FP8_CAPABILITY:
         yield f"FP8 weights only, by Marlin: {device.product} does not compute in FP8"
     if in_half(placement):
         yield f"float16 instead of bfloat16, which {device.product} lacks"

@@ -15,6 +15,8 @@ CONTEXT_BYTES = int(0.5 * GIB)
 BEFORE_BYTES = int(0.95 * GIB)
 """The same of NCCL and of the all-reduce of several GPUs: on each of two H200 138.34 GiB were free where one
 alone had 139.29 (benchmarks/gpu/h200/two)."""
+BLACKWELL = 10
+"""Major compute capability of B200 and B300; that of workstations is 12."""
 GRAPH_BYTES = 20 * MIB
 EXPERT_GRAPH_BYTES = 40 * MIB
 """One captured batch size by the law of sizes: 0.98 GiB of 51 on H200; models with experts keep their
@@ -30,14 +32,17 @@ SPLIT_WIDTH = 0.75
 MLP's width, which are 10.5 hidden states, beside 3.5 hidden states that each GPU has in full."""
 
 
-def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) -> int:
+def graph_sizes(
+    rules: VllmRules, sequences: int, arguments: Mapping[str, str], capability: tuple[int, int] = (0, 0)
+) -> int:
     """How many batch sizes are captured as CUDA graphs.
 
-    1, 2, 4, then every 8th up to 256, then every 16th up to min(2 x max_num_seqs, 512). Before 0.8 up to
-    max_num_seqs. Source: vLLM config/vllm.py _set_cudagraph_sizes.
+    1, 2, 4, then every 8th up to 256, then every 16th up to min(2 x max_num_seqs, 512), on data-centre
+    Blackwell more. Before 0.8 up to max_num_seqs. Source: vLLM config/vllm.py _set_cudagraph_sizes.
     """
     requested = integer(first_of(arguments, "max-cudagraph-capture-size"))
-    default = min(2 * sequences, 512) if rules.runner != "v0" else min(sequences, 256)
+    most = rules.blackwell_graph_tokens if capability[0] == BLACKWELL else 512
+    default = min(2 * sequences, most) if rules.runner != "v0" else min(sequences, 256)
     largest = default if requested is None else requested
     small = [size for size in (1, 2, 4) if size <= largest]
     return len(small) + min(largest, 256) // 8 + max(0, round_up(largest - 256, 16) // 16)

@@ -80,7 +80,6 @@ METHODS = (
         (7, 5),
         99.0,
         "layers/quantization/compressed_tensors/schemes",
-        arithmetic="int8",
         gpu_only=True,
     ),
     MethodSupport("gguf", "stored", (7, 0), 97.0, "vllm-gguf-plugin", gpu_only=True),

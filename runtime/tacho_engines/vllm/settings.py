@@ -252,7 +252,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             in_flight_steps=rules.in_flight if asynchronous else max(1, pipeline),
         ),
         graphs=GraphSettings(
-            sizes=0 if eager else graph_sizes(rules, batch.sequences, arguments),
+            sizes=0 if eager else graph_sizes(rules, batch.sequences, arguments, gpu.capability),
             inside=rules.graphs == "inside" and estimated,
             piecewise=level == 1,
         ),

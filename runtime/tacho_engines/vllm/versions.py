@@ -51,6 +51,8 @@ class VllmRules:
     """Resident bits of a bitsandbytes 4-bit weight."""
     mxfp4_hopper: Literal["marlin", "triton", "oracle"] = "marlin"
     """Kernel of MXFP4 experts on compute capability 9.x."""
+    blackwell_graph_tokens: int = 512
+    """Largest batch captured as a CUDA graph by default on compute capability 10.x; 512 on others."""
     graph_law: Literal["sizes", "shape"] = "sizes"
     """What CUDA graphs take a captured size: the same of every model, or what follows from its shape."""
     non_torch_mib: int = 205
@@ -136,13 +138,18 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         },
     ),
     (
+        "0.28",
+        "wheel 0.28.0 (0.27.1 has neither): engine/arg_utils.py get_batch_defaults, config/vllm.py "
+        "_set_cudagraph_sizes",
+        {"huge_tokens": 16384, "blackwell_graph_tokens": 1024},
+    ),
+    (
         "0.29",
-        "wheel 0.29.0: engine/arg_utils.py get_batch_defaults; L4 log with an estimate of 0.29 GiB",
+        "wheel 0.29.0; L4 log with an estimate of 0.29 GiB",
         {
             "graphs": "inside",
             "graph_law": "sizes",
             "non_torch_mib": 205,
-            "huge_tokens": 16384,
             "compile_copies": False,
             "v2_experts": None,
         },

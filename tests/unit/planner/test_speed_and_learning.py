@@ -10,8 +10,10 @@ from hypothesis import given, strategies as st
 
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
+from tacho_contract.units import GIB
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory import weights
+from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.vllm.parallel import splits, tensor_problem
 from tacho_operator.core.planner.history import excess_share
 from tacho_operator.core.planner.plan import plan_model
@@ -167,3 +169,32 @@ def test_quantization_groups_must_stay_whole():
     assert found.architecture is not None
     assert tensor_problem(found.architecture, found, 2) == ""
     assert "groups of 128" in tensor_problem(found.architecture, found, 4)
+
+
+@pytest.mark.parametrize(
+    ("method", "scheme", "gpu", "rate"),
+    [
+        ("compressed-tensors", "W4A16", "H200", "fp16_flops"),  # as AWQ: the same kernel
+        ("compressed-tensors", "W8A16-float", "H200", "fp16_flops"),
+        ("compressed-tensors", "W8A8-int", "A100-80GB", "int8_ops"),
+        ("compressed-tensors", "W8A8-float", "B300", "fp8_flops"),
+        ("compressed-tensors", "W8A8-float", "A100-80GB", "fp16_flops"),  # by Marlin: weights alone
+        ("compressed-tensors", "W4A4-float", "B200", "fp4_flops"),
+        ("compressed-tensors", "W4A4-float", "H200", "fp16_flops"),
+        ("modelopt", "NVFP4", "B200", "fp4_flops"),
+        ("modelopt", "FP8", "L4", "fp8_flops"),
+        ("fp8", "block-dynamic", "H200", "fp8_flops"),
+    ],
+)
+def test_a_prompts_bound_is_of_the_units_that_the_checkpoint_asks_for(method, scheme, gpu, rate):
+    base = facts("llama-3.1-8b")
+    quantization = dataclasses.replace(base.quantization, method=method, bits=8, scheme=scheme)
+    stored = dataclasses.replace(base, quantization=quantization)
+    asked = placement("vllm", stored, stored_method(stored), gpu)
+    step = DecodeStep(
+        placement=asked, weights_bytes=GIB, key_value_bytes=2.0, input_tokens=512, output_tokens=0
+    )
+    of_the_gpu = getattr(asked.device, rate)
+    assert of_the_gpu > 0
+    parameters = of_the_gpu / (2 * step.bound().prefill_tokens_per_second)
+    assert parameters == pytest.approx(6.98e9, rel=0.01)

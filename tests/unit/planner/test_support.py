@@ -48,6 +48,77 @@ def test_mxfp4_needs_bf16():
     assert isinstance(plan("gpt-oss-20b", "A100-40GB"), ModelPlan)
 
 
+def stored_as(method, scheme=""):
+    base = facts("qwen2.5-0.5b")
+    return dataclasses.replace(
+        base, quantization=dataclasses.replace(base.quantization, method=method, bits=8, scheme=scheme)
+    )
+
+
+def planned(model, **asks):
+    return plan_model(spec(**asks), model, nodes=None, history=(), config=CONFIG)
+
+
+@pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet"])
+@pytest.mark.parametrize("engine", [{}, {"name": "vllm"}, {"name": "transformers"}], ids=str)
+def test_a_checkpoint_that_nothing_loads_is_refused_before_it_is_downloaded(method, engine):
+    found = planned(stored_as(method), gpu={"products": ["L4"]}, engine=engine)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "UnsupportedQuantization"
+
+
+def test_a_users_image_may_load_what_upstreams_does_not():
+    engine = {"name": "vllm", "image": "registry.example/vllm-hqq:v0.32.0"}
+    assert isinstance(planned(stored_as("hqq"), gpu={"products": ["L4"]}, engine=engine), ModelPlan)
+
+
+@pytest.mark.parametrize("method", ["torchao", "quark", "modelopt_fp4", "auto-round"])
+def test_formats_without_a_method_of_their_own_run_as_stored(method):
+    found = planned(stored_as(method), gpu={"products": ["L4"]})
+    assert isinstance(found, ModelPlan)
+    assert (found.engine, found.quantization_method) == ("vllm", "none")
+
+
+def test_deprecated_formats_need_a_switch():
+    """vLLM: "is deprecated and will be removed ... To bypass, set `--allow-deprecated-quantization`"."""
+    asks = {"gpu": {"products": ["L4"]}, "quantization": {"method": "fp8"}}
+    found = planned(stored_as("fbgemm_fp8"), engine={"name": "vllm"}, **asks)
+    assert isinstance(found, PlanFailure)
+    switch = ["--allow-deprecated-quantization"]
+    assert switch[0] in found.failure.message + found.failure.next_step
+    allowed = planned(stored_as("fbgemm_fp8"), engine={"name": "vllm", "extraArgs": switch}, **asks)
+    assert isinstance(allowed, ModelPlan), allowed
+
+
+@pytest.mark.parametrize(
+    ("method", "scheme", "gpu", "runs"),
+    [
+        ("modelopt", "FP8", "T4", False),
+        ("modelopt", "FP8", "A10", True),
+        ("modelopt", "NVFP4", "T4", True),
+        ("experts_int8", "", "T4", False),
+        ("compressed-tensors", "W4A8-float", "L4", False),
+        ("compressed-tensors", "W4A8-float", "H200", True),
+        ("compressed-tensors", "W4A16", "T4", True),
+    ],
+)
+def test_formats_and_their_schemes_need_their_compute_capability(method, scheme, gpu, runs):
+    asks = {"gpu": {"products": [gpu]}, "context": {"maxModelLen": 1024, "concurrency": 1}}
+    found = planned(stored_as(method, scheme), engine={"name": "vllm"}, **asks)
+    assert isinstance(found, ModelPlan) is runs, found
+    assert runs or found.failure.failure_class == "UnsupportedGPU"
+
+
+@pytest.mark.parametrize(
+    ("version", "named"), [("0.26.0", "fp8"), ("0.30.0", "fp8"), ("0.31.0", "fp8_per_tensor")]
+)
+def test_fp8_in_flight_is_named_as_the_version_takes_it(version, named):
+    """vLLM 0.31: "The `fp8` quantization method no longer supports online quantization"."""
+    found = plan("qwen2.5-0.5b", "L4", version=version, quantization={"method": "fp8"})
+    assert isinstance(found, ModelPlan)
+    assert found.arguments[found.arguments.index("--quantization") + 1] == named
+
+
 @pytest.mark.parametrize(
     ("version", "gpu", "runs"),
     [

@@ -106,6 +106,20 @@ def test_graph_sizes_are_what_was_captured():
     """Own measurement, H200, vLLM 0.26: 51 sizes by default."""
     assert graph_sizes(rules_for("0.26.0"), 1024, {}) == 51
     assert graph_sizes(rules_for("0.26.0"), 4, {}) == 4
+
+
+@pytest.mark.parametrize(
+    ("version", "tokens", "sizes"), [("0.27.1", 8192, 51), ("0.28.0", 16384, 83), ("0.32.0", 16384, 83)]
+)
+def test_data_centre_blackwell_captures_and_batches_more_since_0_28(version, tokens, sizes):
+    """Wheels 0.27.1 and 0.28.0: get_batch_defaults, _set_cudagraph_sizes."""
+    found = settings(gpu="B200", version=version)
+    assert (found.batch.tokens, found.graphs.sizes) == (tokens, sizes)
+    workstation = settings(gpu="NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", version=version)
+    assert (workstation.batch.tokens, workstation.graphs.sizes) == (8192, 51)
+
+
+def test_eager_mode_captures_nothing():
     assert settings("--enforce-eager").graphs.sizes == 0
     assert settings("--enforce-eager=false").graphs.sizes > 0
 

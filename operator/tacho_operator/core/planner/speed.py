@@ -24,6 +24,7 @@ from tacho_engines.base import Placement
 from tacho_engines.memory import kv
 from tacho_engines.memory.weights import linear_elements
 from tacho_engines.profile import KernelTiming, StepLaw
+from tacho_engines.shared.compatibility import arithmetic
 
 EMBEDDINGS_READ = ("embedding",)
 """Tables of which a step reads a row or two a token, not the whole."""
@@ -103,8 +104,8 @@ class DecodeStep:
         if not self.bandwidth or not read:
             return None
         device, architecture = self.placement.device, self.placement.architecture
-        special = {"fp8": device.fp8_flops, "int8": device.int8_ops}
-        rate = special.get(self.placement.method.arithmetic, 0.0) or device.fp16_flops
+        special = {"fp8": device.fp8_flops, "fp4": device.fp4_flops, "int8": device.int8_ops}
+        rate = special.get(arithmetic(self.placement), 0.0) or device.fp16_flops
         prompt = prompt_parameters(architecture)
         return SpeedBound(
             decode_tokens_per_second=self.bandwidth / read,
