@@ -208,8 +208,8 @@ def test_what_is_not_said_of_the_spread_follows_from_the_gpus(tensor, pipeline, 
 
 @pytest.mark.parametrize("method", ["awq", "gptq"])
 def test_sglang_is_asked_for_its_fast_kernels(method: str) -> None:
-    """"Detected that the model can run with awq_marlin, however you specified quantization=awq explicitly, so
-    forcing awq. Use quantization=awq_marlin for faster inference" (srt/layers/quantization/awq/awq.py)."""
+    """SGLang 0.5.23: "however you specified quantization=awq explicitly, so forcing awq. Use
+    quantization=awq_marlin for faster inference" (srt/layers/quantization/awq/awq.py)."""
     preset = presets()["sglang"]
     words = command_line(preset, EngineOptions(preset=preset.name), 1, method)
     assert words[words.index("--quantization") + 1] == f"{method}_marlin"
