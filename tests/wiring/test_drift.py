@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from tacho_operator.core.types import ChildRefusal
 from tacho_operator.shell.drift import REWRITES, Rewrites, abandoned, contains
 
 JSON = st.recursive(
@@ -94,3 +95,38 @@ def test_a_child_is_contested_by_its_own_writes_of_one_content() -> None:
     assert not rewrites.is_contested({**first, "spec": {"number": REWRITES - 1}}), "each brought a change"
     assert rewrites.is_contested({**second, "spec": {}})
     assert not rewrites.is_contested({**second, "spec": {"number": 1}})
+
+
+def test_a_refused_child_is_withheld_whatever_its_controllers_write() -> None:
+    rewrites, wanted = Rewrites(clock=lambda: 0.0), {**deployment("smol"), "spec": {"replicas": 2}}
+    refusal = ChildRefusal(kind="Deployment", name="smol-1", message="no", invalid=True)
+
+    def found(version: int, replicas: int = 1, **metadata: Any) -> dict[str, Any]:
+        written = {"resourceVersion": str(version), "generation": version, "managedFields": [{"at": version}]}
+        body = {"spec": {"replicas": replicas}, "status": {"readyReplicas": version}}
+        return {"metadata": {"name": "smol-1", "uid": "a", **written, **metadata}, **body}
+
+    rewrites.note_refusal(found(1), wanted, refusal)
+    assert rewrites.withheld(found(2), wanted) == refusal
+    assert rewrites.withheld(found(2, replicas=3), wanted) is None, "somebody has changed it"
+    assert rewrites.withheld(found(2, labels={"team": "a"}), wanted) is None
+    rewrites.note(wanted)
+    assert rewrites.withheld(found(1), wanted) is None, "it was written"
+
+
+def test_nothing_is_kept_of_a_deleted_resource_s_children() -> None:
+    rewrites, refusal = Rewrites(clock=lambda: 0.0), ChildRefusal(kind="D", name="d", invalid=True)
+    for name in ("smol", "other"):
+        rewrites.note_refusal(None, deployment(name), refusal)
+        for _ in range(REWRITES):
+            rewrites.note({**deployment(name), "kind": "Service"})
+    rewrites.forget(("ml", "smol"))
+    assert rewrites.withheld(None, deployment("smol")) is None
+    assert not rewrites.is_contested({**deployment("smol"), "kind": "Service"})
+    assert rewrites.withheld(None, deployment("other")) == refusal
+    assert rewrites.is_contested({**deployment("other"), "kind": "Service"})
+
+
+def deployment(owner: str) -> dict[str, Any]:
+    metadata = {"namespace": "ml", "name": f"{owner}-1", "labels": {"tacho.dev/deployment": owner}}
+    return {"kind": "Deployment", "metadata": metadata}

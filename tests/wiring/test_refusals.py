@@ -122,3 +122,6 @@ async def test_what_stays_invalid_is_tried_after_pauses_that_double(error: ApiEr
     world.objects["NetworkPolicy", "smol"] = policy
     await reconcile(KEY)
     assert server.applied.count("NetworkPolicy") == 1, "and the same content where the child is another"
+    server.gone = True
+    await reconcile(KEY)
+    assert not reconcile._rewrites._written, "nothing is kept of a deleted resource"

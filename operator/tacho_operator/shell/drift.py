@@ -10,6 +10,7 @@ from typing import Any
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.base import parse_quantity
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Manifest
 
@@ -115,7 +116,7 @@ class RefusedChild:
     """The last refusal of a child as invalid."""
 
     content: int
-    """Hash of the child as it is and as desired."""
+    """Hash of the child as desired, and as it is but for what controllers write at each change of a pod."""
     refusal: ChildRefusal
     count: int
     due: float
@@ -129,16 +130,23 @@ class Rewrites:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
-        """Hash of the content, number of writes and time of the last one, by kind, namespace and name."""
+        """Hash of the content, number of writes and time of the last one, by _place."""
         self._refused: dict[tuple[str, ...], RefusedChild] = {}
 
     def note(self, desired: Manifest) -> None:
         """Counts a write of the child."""
         count = self._count(desired) + 1
+        self._refused.pop(_place(desired), None)
         self._written.pop(_place(desired), None)
         self._written[_place(desired)] = (_hash(desired), count, self._clock())
         if len(self._written) > CHILDREN_LIMIT:
             del self._written[next(iter(self._written))]
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """Drops the children of a deleted resource, by its namespace and name."""
+        for known in (self._written, self._refused):
+            for place in [place for place in known if place[:2] == key]:
+                del known[place]
 
     def is_contested(self, desired: Manifest) -> bool:
         """Whether the child is not written for now."""
@@ -150,7 +158,7 @@ class Rewrites:
         withhold nothing."""
         if refused_child(refusal).reason != FailureClass.INVALID_CONFIG:
             return
-        content, place = _hash([found, desired]), _place(desired)
+        content, place = _refused_content(found, desired), _place(desired)
         former = self._refused.pop(place, None)
         count = former.count + 1 if former is not None and former.content == content else 1
         pause = min(LONGEST_REFUSED_SECONDS, REFUSED_SECONDS * 2.0 ** min(count - 1, 10))
@@ -163,7 +171,11 @@ class Rewrites:
         if self.is_contested(desired):
             return ChildRefusal(kind=desired["kind"], name=desired["metadata"]["name"], contested=True)
         former = self._refused.get(_place(desired))
-        if former is None or self._clock() >= former.due or former.content != _hash([found, desired]):
+        if (
+            former is None
+            or self._clock() >= former.due
+            or former.content != _refused_content(found, desired)
+        ):
             return None
         return former.refusal
 
@@ -175,7 +187,20 @@ class Rewrites:
 
 
 def _place(desired: Manifest) -> tuple[str, ...]:
-    return (desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])
+    """The namespace and the name of the resource, then the child's kind and name."""
+    metadata = desired["metadata"]
+    owner = (metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")
+    return (metadata["namespace"], owner, desired["kind"], metadata["name"])
+
+
+_PASSING = frozenset({"resourceVersion", "generation", "managedFields"})
+
+
+def _refused_content(found: Manifest | None, desired: Manifest) -> int:
+    if found is not None:
+        metadata = {key: value for key, value in found["metadata"].items() if key not in _PASSING}
+        found = {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
+    return _hash([found, desired])
 
 
 def _hash(document: Any) -> int:

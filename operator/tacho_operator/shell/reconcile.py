@@ -176,7 +176,15 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         """Drops everything that is kept of a deleted resource."""
-        for part in (self._metrics, self._scaler, self._plans, self._probe_turns, self._trials):
+        parts = (
+            self._metrics,
+            self._scaler,
+            self._plans,
+            self._probe_turns,
+            self._trials,
+            self._rewrites,
+        )
+        for part in parts:
             part.forget(key)
         for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):
             known.pop(key, None)
