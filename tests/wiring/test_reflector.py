@@ -16,7 +16,8 @@ from tacho_operator.shell.store.reflector import EtcdRestored, Reflector, WatchS
 from tacho_operator.shell.store.store import Store
 from tests.wiring.test_store import thing
 
-Script = list[Event | Exception]
+Script = list[Event | Exception | float]
+"""What happens, and for how many seconds nothing does."""
 
 
 class Server:
@@ -58,6 +59,9 @@ class Server:
         for step in self._watches.pop(0):
             if isinstance(step, Exception):
                 raise step
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+                continue
             yield step
 
 
@@ -137,6 +141,29 @@ async def test_after_an_outage_a_version_that_is_too_old_is_listed_without_a_pau
         await until(lambda: len(server.since) == 4 and len(ends) == 4)
         assert ends == ["broken", "broken", "expired", "broken"]
         assert server.lists == 2
+
+
+@pytest.mark.parametrize(
+    ("run", "lasting", "pauses"),
+    [
+        ([0.01], 3600.0, [1, 2, 3]),
+        ([0.01], 0.001, []),
+        ([("BOOKMARK", thing("", "900"))], 3600.0, []),
+        ([("MODIFIED", thing("a", "900"))], 3600.0, []),
+    ],
+    ids=["nothing", "it lasts", "a bookmark", "a change"],
+)
+async def test_versions_that_are_too_old_after_each_short_watch_are_not_listed_every_second(
+    run: Script, lasting: float, pauses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, asked = Expired(410, "too old"), list[int]()
+    server = Server([old], *(script for _ in range(3) for script in (run, [old])))
+    monkeypatch.setattr(module, "LASTING_SECONDS", lasting)
+    monkeypatch.setattr(module, "retry_seconds", lambda failures, _: asked.append(failures) or 0.001)
+    monkeypatch.setattr(module, "check_not_older", lambda *_: None)
+    async with reflecting(server):
+        await until(lambda: len(server.since) == 8)
+        assert asked == pauses
 
 
 async def test_while_it_is_broken_it_says_so_and_why() -> None:

@@ -30,6 +30,8 @@ SHORTEST_WATCH_SECONDS = 1.0
 """A watch that ends sooner and has delivered nothing is unhealthy: the next one waits, so that a broken proxy
 is not flooded. A busy API server ends watches that delivered much; those restart at once, as nothing is
 decided while a watch is away."""
+LASTING_SECONDS = 30.0
+"""A watch that runs for so long is healthy even where nothing changes."""
 SETTLE_SECONDS = 1.0
 """Wait after a reconnect: changes during the break arrive within moments of the new stream's begin."""
 
@@ -92,8 +94,8 @@ class Reflector:
         self._version = ""
         self._last_event = time.monotonic()
         self._failures = 0
-        self._expired = False
-        """Since it last ran, a version was too old."""
+        self._expired = 0
+        """Versions that were too old since a watch last delivered or lasted."""
         store.lost(self.kind, self.namespace, f"{self.kind}: not listed yet")
 
     def silent_seconds(self) -> float:
@@ -115,12 +117,13 @@ class Reflector:
             except Expired as error:
                 self._version = ""
                 # An API server that was away knows no old version: that needs a list, and no pause of the
-                # refused connections before.
+                # refused connections before. A list that is too old within moments again is no such case.
                 if self._expired:
+                    self._failures = max(self._failures, self._expired - 1)
                     await self._pause(error)
                 else:
                     self._break("expired", error)
-                self._expired = True
+                self._expired += 1
             except Forbidden as error:
                 self._version = ""
                 if self._optional:
@@ -180,19 +183,24 @@ class Reflector:
             self._last_event = time.monotonic()
             wait = SETTLE_SECONDS if self._failures else 0.0
             settled = asyncio.get_running_loop().call_later(wait, self._runs)
+            lasting = asyncio.get_running_loop().call_later(LASTING_SECONDS, self._delivers)
             try:
                 async for what, manifest in events:
                     self._take(what, manifest)
                     changes += what != "BOOKMARK"
             finally:
                 settled.cancel()
+                lasting.cancel()
         self._store.lost(self.kind, self.namespace, f"{self.kind}: the watch ended and begins anew")
         # A repeated event is nothing new: a cache in between answers so.
         return changes if self._version != began else 0
 
     def _runs(self) -> None:
-        self._failures, self._expired = 0, False
+        self._failures = 0
         self._store.runs(self.kind, self.namespace)
+
+    def _delivers(self) -> None:
+        self._expired = 0
 
     def _take(self, what: str, manifest: dict[str, object]) -> None:
         metadata = manifest["metadata"]
@@ -201,6 +209,9 @@ class Reflector:
             self._store.remove(self.kind, metadata.get("namespace", ""), metadata["name"])
         elif what in ("ADDED", "MODIFIED"):
             self._store.put(self.kind, manifest)
-        self._version = str(metadata["resourceVersion"])
+        version = str(metadata["resourceVersion"])
+        if version != self._version:
+            self._delivers()
+        self._version = version
         self._last_event = time.monotonic()
         self._store.at(self.kind, self.namespace, self._version)
