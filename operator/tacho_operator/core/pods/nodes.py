@@ -51,11 +51,13 @@ _LOST_TAINTS = tuple(
 
 
 def unbounded_on_lost_node(tolerations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The tolerations that keep a pod for ever on a node that stopped answering. Of each taint the first that
-    accepts it decides (component-helpers ``scheduling/corev1/helpers.go`` GetMatchingTolerations)."""
+    """The tolerations that keep a pod for ever on a node that stopped answering; none where one of the two
+    taints evicts it, as the node may come to have either. Of each taint the first that accepts it decides
+    (component-helpers ``scheduling/corev1/helpers.go`` GetMatchingTolerations)."""
     given = tuple(tolerations)
-    deciding = (next((item for item in given if tolerates(taint, [item])), None) for taint in _LOST_TAINTS)
-    return [item for item in deciding if item is not None and item.get("tolerationSeconds") is None]
+    deciding = [next((item for item in given if tolerates(taint, [item])), None) for taint in _LOST_TAINTS]
+    unbounded = [item for item in deciding if item is not None and item.get("tolerationSeconds") is None]
+    return unbounded if len(unbounded) == len(_LOST_TAINTS) else []
 
 
 def eligible(
