@@ -29,6 +29,7 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
         F.CACHE_NOT_SHAREABLE,
         F.QUOTA_EXCEEDED,
         F.ADMISSION_DENIED,
+        F.NAMESPACE_TERMINATING,
         F.NAME_CONFLICT,
         F.DELETION_BLOCKED,
         F.UNREADABLE_SPEC,

@@ -41,6 +41,7 @@ class FailureClass(str, Enum):
     NO_SPARE_GPU = "NoSpareGPU"
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
     NAME_CONFLICT = "NameConflict"
     DELETION_BLOCKED = "DeletionBlocked"
     CACHE_NOT_FOUND = "CacheNotFound"
@@ -184,6 +185,11 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.ADMISSION_DENIED: FailureKind(
         meaning="An admission policy or a missing permission of the operator refuses an object.",
         next_step="Change spec or the policy, or install the chart's roles again.",
+    ),
+    _F.NAMESPACE_TERMINATING: FailureKind(
+        meaning="The namespace is being deleted and takes no new object.",
+        next_step="Wait for its end, then create it again.",
+        by_platform=True,
     ),
     _F.NAME_CONFLICT: FailureKind(
         meaning="An object with a name that tacho needs exists and has another owner.",

@@ -28,6 +28,11 @@ _NO_FAILURES = frozenset(map(str, Reason))
 _NO_PERMISSION = re.compile(r"cannot \w+ resource")
 _NAMESPACE_ENDS = "because it is being terminated"
 _DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
+_TOO_LARGE = re.compile(
+    r"request is too large|message larger than max|entity too large|\[\]: Too long:", re.I
+)
+"""etcd's words, those of its client, and those of the API server about a request, a ConfigMap or
+annotations."""
 _INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]*\): \.?([^:]{1,200}):")
 """The API server's words about a wrong field, and of a server-side apply about a repeated list item."""
 
@@ -135,15 +140,18 @@ def refused_child(refusal: ChildRefusal) -> Problem:
     )
 
 
-def deletion_blocked(child: Manifest) -> Problem:
-    """A child whose deletion finalizers hold up, and which therefore has no successor."""
-    metadata = child["metadata"]
-    return Problem(
-        reason=FailureClass.DELETION_BLOCKED,
-        what=f"A finalizer keeps {child['kind']} {metadata['name']}, which is being deleted.",
-        next_step="Let its controller finish, or remove it.",
-        quotation=f"{', '.join(metadata['finalizers'])}, since {metadata['deletionTimestamp']}",
-    )
+def deletion_blocked(child: Manifest, pod: str = "") -> Problem:
+    """A child whose deletion finalizers hold up, and which therefore has no successor. ``pod``: the first one
+    that has to end before it."""
+    kind, metadata = child["kind"], child["metadata"]
+    what = f"A finalizer keeps {kind} {metadata['name']}, which is being deleted."
+    next_step = f"Let the finalizer's controller finish, or remove the finalizer from the {kind}."
+    if pod:
+        what = f"Pod {pod} does not end; its {kind} is being deleted and waits for it."
+        next_step = "Check its node and its finalizers."
+    finalizers = f"{', '.join(metadata['finalizers'])}, since {metadata['deletionTimestamp']}"
+    quotation = f"{kind} {metadata['name']}: {finalizers}" if pod else finalizers
+    return Problem(reason=FailureClass.DELETION_BLOCKED, what=what, next_step=next_step, quotation=quotation)
 
 
 def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
@@ -159,13 +167,16 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
     elif _NAMESPACE_ENDS in lowered:
+        reason = FailureClass.NAMESPACE_TERMINATING
         what, next_step = "The namespace is being deleted.", "Wait for its end, then create it again."
     elif _NO_PERMISSION.search(lowered):
         what, next_step = "The operator lacks a permission.", "Install the roles of its chart again."
-    elif (invalid or field) and not _DENIED.search(text):
+    elif (invalid or field or _TOO_LARGE.search(text)) and not _DENIED.search(text):
         reason = FailureClass.INVALID_CONFIG
         what, next_step = "The API server refuses an object as invalid.", "Change spec as its words say."
-        if field is not None:
+        if _TOO_LARGE.search(text):
+            what, next_step = "An object is too large for the API server.", "Shorten spec."
+        elif field is not None:
             what = f"The API server refuses a field: {field[1] or field[2]}."
             next_step = "Correct that field in spec."
     else:

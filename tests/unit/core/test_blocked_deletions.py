@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from datetime import timedelta
+
 import pytest
 
 from tacho_operator.api.defaults import GRACE_SECONDS
@@ -17,7 +20,8 @@ def leaving(kind: str, *finalizers: str) -> World:
     world = measured_world()
     if kind == "ReplicaSet":
         (owner,) = world.names("Deployment")
-        world.objects[kind, owner] = {"metadata": {"name": owner, "uid": "rs"}}
+        labels = dict(world.objects["Deployment", owner]["metadata"]["labels"])
+        world.objects[kind, owner] = {"metadata": {"name": owner, "uid": "rs", "labels": labels}}
     (name,) = world.names(kind)
     stamp = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
     world.objects[kind, name]["metadata"] |= {"deletionTimestamp": stamp, "finalizers": list(finalizers)}
@@ -36,6 +40,7 @@ def test_a_finalizer_that_keeps_a_child_is_named(kind: str) -> None:
     message = world.condition("Stalled")["message"]
     assert message.startswith(f"A finalizer keeps {kind} ")
     assert FOREIGN in message
+    assert f"remove the finalizer from the {kind}." in message
     assert world.brief("Reconciling") == ("False", "Failed")
     assert world.brief("Ready") == ("True", "Serving"), "pods serve on"
     assert ("Warning", "DeletionBlocked") in world.events
@@ -45,12 +50,46 @@ def test_a_finalizer_that_keeps_a_child_is_named(kind: str) -> None:
     assert world.brief("Stalled")[0] == "False"
 
 
-def test_pods_that_kubernetes_deletes_first_have_their_time() -> None:
-    world = leaving("Deployment", "foregroundDeletion")
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
+def test_pods_that_kubernetes_deletes_first_have_their_own_time(kind: str) -> None:
+    world = leaving(kind, "foregroundDeletion")
+    template = world.raw["spec"].setdefault("podTemplate", {}).setdefault("spec", {})
+    template["terminationGracePeriodSeconds"] = 3600  # of the next revision's pods
+    (pod,) = world.pods("server")
     world.reconcile(GRACE_SECONDS + FINALIZER_SECONDS - 1)
     assert world.brief("Stalled")[0] == "False"
     world.reconcile(2)
     assert world.brief("Stalled") == ("True", "DeletionBlocked")
+    message = world.condition("Stalled")["message"]
+    assert message.startswith(f"Pod {pod['metadata']['name']} does not end; its {kind} is being deleted")
+    world.remove_pod(pod)
+    world.reconcile(1)
+    assert world.condition("Stalled")["message"].startswith(f"A finalizer keeps {kind} ")
+
+
+def test_a_pod_that_is_deleted_late_has_its_time_from_then_on() -> None:
+    world = leaving("Deployment", "foregroundDeletion")
+    (pod,) = world.pods("server")
+    ends = world.now + timedelta(seconds=2 * GRACE_SECONDS)
+    pod["metadata"]["deletionTimestamp"] = ends.strftime("%Y-%m-%dT%H:%M:%SZ")
+    world.reconcile(2 * GRACE_SECONDS + FINALIZER_SECONDS - 1)
+    assert world.brief("Stalled")[0] == "False"
+    world.reconcile(2)
+    assert world.brief("Stalled") == ("True", "DeletionBlocked")
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
+def test_what_a_former_revision_leaves_behind_stalls_nothing(kind: str) -> None:
+    world = leaving(kind, FOREIGN)
+    (name,) = world.names(kind)
+    former = copy.deepcopy(world.objects[kind, name])
+    del world.objects[kind, name]
+    world.settle(world.serve_all)
+    former["metadata"]["labels"]["tacho.dev/revision"] = former["metadata"]["name"] = "smol-former"
+    world.objects[kind, "smol-former"] = former
+    world.reconcile(FINALIZER_SECONDS + 1)
+    assert world.brief("Stalled")[0] == "False"
+    assert world.brief("Ready") == ("True", "Serving")
 
 
 def test_without_a_pod_ready_tells_it_too() -> None:

@@ -214,6 +214,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.NO_SPARE_GPU: without_a_spare_gpu,
     F.QUOTA_EXCEEDED: refused(message="exceeded quota: q"),
     F.ADMISSION_DENIED: refused(message="denied by policy"),
+    F.NAMESPACE_TERMINATING: refused(message="no new content in it because it is being terminated"),
     F.NAME_CONFLICT: refused(taken=True),
     F.DELETION_BLOCKED: lambda: (
         deletion_blocked(

@@ -24,7 +24,7 @@ from tacho_operator.core.problems import from_failure, parse_failure, refusal_pr
         (
             'services "x" is forbidden: unable to create new content in namespace ml because it is being '
             "terminated",
-            "AdmissionDenied",
+            "NamespaceTerminating",
         ),
         (
             'Pod "x" is invalid: spec.volumes[1]: Required value: must specify a volume type',
@@ -38,6 +38,23 @@ def test_who_refused(text: str, reason: str) -> None:
     assert text in found.message
     assert ("roles of its chart" in found.message) == ("cannot create" in text)
     assert ("namespace is being deleted" in found.message) == ("terminated" in text)
+
+
+@pytest.mark.parametrize("invalid", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "etcdserver: request is too large",
+        "rpc error: code = ResourceExhausted desc = trying to send message larger than max (3 vs. 2)",
+        "Request entity too large: limit is 3145728",
+        'ConfigMap "smol-facts" is invalid: []: Too long: may not be more than 1048576 bytes',
+    ],
+)
+def test_whoever_finds_an_object_too_large_it_is_one_problem(text: str, invalid: bool) -> None:
+    found = refusal_problem(text, invalid=invalid)
+    assert found.reason == "InvalidConfig"
+    assert (found.what, found.next_step) == ("An object is too large for the API server.", "Shorten spec.")
+    assert text in found.message
 
 
 def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:

@@ -129,6 +129,11 @@ class PodView:
     def terminating(self) -> bool:
         return bool(self.raw["metadata"].get("deletionTimestamp"))
 
+    @property
+    def ends(self) -> datetime | None:
+        """The end of its grace period, where it is being deleted."""
+        return parse_time(self.raw["metadata"].get("deletionTimestamp"))
+
     def is_stuck(self, lost: Collection[str]) -> bool:
         """Whether it terminates on one of the ``lost`` nodes: no kubelet confirms that it has ended."""
         return self.terminating and self.node in lost

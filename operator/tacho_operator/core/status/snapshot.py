@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tacho_contract.units import parse_time
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.defaults import grace_seconds
+from tacho_operator.api.defaults import GRACE_SECONDS
 from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -209,18 +209,20 @@ def take_snapshot(
         reporting=probing
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
-        deadline_seconds=_deadline_seconds(observed, (*servers, *probes), now),
+        deadline_seconds=_deadline_seconds(observed, reconcile_plan, (*servers, *probes), now),
     )
 
 
-def _deadline_seconds(observed: Observed, pods: Iterable[PodView], now: datetime) -> float | None:
+def _deadline_seconds(
+    observed: Observed, reconcile_plan: ReconcilePlan, pods: Iterable[PodView], now: datetime
+) -> float | None:
     of_pods = deadline_seconds(
         pods,
         now,
         schedule_limit_seconds=schedule_timeout_seconds(observed.resource),
         answered=observed.reports.keys(),
     )
-    found = (of_pods, *(left for _, left in _leaving(observed, now)))
+    found = (of_pods, *(left for _, left in _leaving(observed, reconcile_plan, now)))
     return min((seconds for seconds in found if seconds is not None), default=None)
 
 
@@ -245,7 +247,7 @@ def _problems(
         service=_service_problem(observed),
         blocking=(
             *_refused_children(observed),
-            *(deletion_blocked(child) for child, left in _leaving(observed, now) if left is None),
+            *(held for held, left in _leaving(observed, reconcile_plan, now) if left is None),
             *reconcile_plan.blocking,
         ),
         subject=problem(described),
@@ -279,19 +281,31 @@ def _refused_children(observed: Observed) -> list[Problem]:
     ]
 
 
-def _leaving(observed: Observed, now: datetime) -> Iterator[tuple[Manifest, float | None]]:
-    """Children whose deletion finalizers hold up, each with the seconds for which it may; None: too long.
+def _leaving(
+    observed: Observed, reconcile_plan: ReconcilePlan, now: datetime
+) -> Iterator[tuple[Problem, float | None]]:
+    """Problems of children whose deletion is held up, each with the seconds after which it is one; None: now.
 
     Kubernetes replaces no pod of a Deployment or ReplicaSet that is being deleted. It deletes the pods first
-    where the deletion is in the foreground.
+    where the deletion is in the foreground. A revision that has no pods to be replaced does not count.
     """
+    rollout = reconcile_plan.rollout
+    sized = (name for name, size in rollout.replicas.items() if size)
+    wanted = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized}
     for child in (*observed.deployments, *observed.replica_sets, *observed.services):
         metadata = child["metadata"]
-        since, finalizers = parse_time(metadata.get("deletionTimestamp")), metadata.get("finalizers")
-        if since is not None and finalizers:
-            foreground = "foregroundDeletion" in finalizers
-            grace = grace_seconds(observed.resource.spec) if foreground else 0
-            yield child, time_left(since, FINALIZER_SECONDS + grace, now)
+        ends, finalizers = parse_time(metadata.get("deletionTimestamp")), metadata.get("finalizers")
+        name = (metadata.get("labels") or {}).get(names.REVISION_LABEL, "")
+        if ends is None or not finalizers or (child["kind"] != "Service" and name not in wanted):
+            continue
+        waits: list[PodView] = []
+        if "foregroundDeletion" in finalizers:
+            waits = [pod for pod in views(observed.pods, names.ROLE_SERVER) if pod.revision == name]
+            frozen = reconcile_plan.revisions.get(name)
+            grace = (frozen.pod_template["spec"] if frozen else {}).get("terminationGracePeriodSeconds")
+            ends += timedelta(seconds=GRACE_SECONDS if grace is None else grace)
+            ends = max((ends, *(pod.ends for pod in waits if pod.ends is not None)))
+        yield deletion_blocked(child, waits[0].name if waits else ""), time_left(ends, FINALIZER_SECONDS, now)
 
 
 def _scale_refused(observed: Observed) -> str:
