@@ -12,7 +12,7 @@ from tacho_operator.core.types import Manifest
 from tacho_operator.shell.bounded_reading import Text, Unreadable, metadata_only, metadata_part, parsed
 
 PAGE = 50
-"""Objects in one page of a list; fewer where they are long (reading.LONGEST_BYTES)."""
+"""Objects in one page of a list; fewer where they are long (bounded_reading.LONGEST_BYTES)."""
 METADATA_PAGE = 500
 """The same, of metadata alone."""
 CROWD = 8
