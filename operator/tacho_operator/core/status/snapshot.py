@@ -291,12 +291,12 @@ def _leaving(
     """
     rollout = reconcile_plan.rollout
     sized = (name for name, size in rollout.replicas.items() if size)
-    wanted = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized}
+    needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized}
     for child in (*observed.deployments, *observed.replica_sets, *observed.services):
         metadata = child["metadata"]
         ends, finalizers = parse_time(metadata.get("deletionTimestamp")), metadata.get("finalizers")
         name = (metadata.get("labels") or {}).get(names.REVISION_LABEL, "")
-        if ends is None or not finalizers or (child["kind"] != "Service" and name not in wanted):
+        if ends is None or not finalizers or (child["kind"] != "Service" and name not in needed):
             continue
         waits: list[PodView] = []
         if "foregroundDeletion" in finalizers:
