@@ -69,7 +69,7 @@ class Escalation(str, Enum):
     """Events after which a failure requires user action whose class alone does not."""
 
     RESTARTS = f"after {RESTARTS_BEFORE_USER_ACTION} restarts"
-    SCHEDULE_TIMEOUT = "after 10 minutes without a node"
+    SCHEDULE_TIMEOUT = "after rollout.scheduleTimeoutSeconds without a node"
     FINAL = "when the message says that a retry cannot help"
 
     def __str__(self) -> str:

@@ -68,13 +68,14 @@ class LLMDeploymentSpec(ApiModel):
     autoscaling: AutoscalingSpec | None = None
     """Scaling by measured capacity. Absent: replicas applies."""
     probe: ProbeSpec | None = None
-    """How a replica is measured while it warms up. Absent: Auto, 45 seconds."""
+    """How a replica is measured while it warms up. Absent: Auto, within 45 to 120 seconds by the expected
+    speed."""
     rollout: RolloutSpec | None = None
-    """How a new revision replaces the active one. Absent: Surge, with a gate that rolls back."""
+    """How a new revision replaces the active one: beside it, until its pods are available."""
     cost: CostSpec | None = None
     """Hardware cost. Absent: the operator's price table; without a price, status has no cost."""
     endpoint: EndpointSpec | None = None
-    """Access to the service. Absent: every client in the cluster, without a key."""
+    """Access to the service. Absent: every pod in the cluster."""
     startup_timeout_seconds: Annotated[int, integer(10, 604800)] | None = None
     """Seconds a pod may take from its start to serving. Absent: 30 minutes and 18 seconds for each GiB of
     weights. Example: 3600."""

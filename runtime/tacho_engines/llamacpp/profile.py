@@ -25,7 +25,10 @@ DENIED = DeniedOptions(
         "path": (ADMIN, "leave it out; files are not served"),
         "log-file": (ADMIN, "read the container's log"),
         "tools": (ADMIN, "leave it out"),
-        "api-key-file": ("the key has a field of its own", "use endpoint.apiKeySecretRef"),
+        "api-key-file": (
+            "the probe would not know the key",
+            "set LLAMA_API_KEY in engine.env, from a Secret",
+        ),
         "model-url": (OWN, "set model.uri"),
         "models-dir": (OWN, "set model.uri"),
         "models-preset": (OWN, "set model.uri"),

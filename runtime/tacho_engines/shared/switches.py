@@ -85,7 +85,10 @@ COMMON = DeniedOptions(
     switches={
         "trust-remote-code": (CODE, "set model.trustRemoteCode"),
         "config": ("it reads further arguments from a file", "write them into engine.extraArgs"),
-        "api-key": ("a key on a command line is no secret", "use endpoint.apiKeySecretRef"),
+        "api-key": (
+            "a key on a command line is no secret",
+            "set the engine's variable in engine.env, from a Secret",
+        ),
         "hf-token": ("a token on a command line is no secret", "use model.tokenSecretRef"),
         "host": (OWN, "leave it out"),
         "port": (OWN, "leave it out"),

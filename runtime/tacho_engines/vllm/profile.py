@@ -46,7 +46,6 @@ DENIED = DeniedOptions(
         "VLLM_SERVER_DEV_MODE": (ADMIN, "leave it out"),
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": (ADMIN, "leave it out"),
         "VLLM_TORCH_PROFILER_DIR": (ADMIN, "leave it out; the figures are in status.measurements"),
-        "VLLM_API_KEY": ("the key has a field of its own", "use endpoint.apiKeySecretRef"),
         "VLLM_USE_MODELSCOPE": (OWN, "set model.uri"),
     },
 )

@@ -118,18 +118,9 @@ SERVICE = {
     "probe.policy": NO_CHOICE,
     "probe.budgetSeconds": 4,
     "probe.timeoutSeconds": 7201,
-    "rollout.strategy": NO_CHOICE,
-    "rollout.allowDowntime": NO_SWITCH,
-    "rollout.paused": NO_SWITCH,
     "rollout.scheduleTimeoutSeconds": 9,
-    "rollout.gate.onRegression": NO_CHOICE,
-    **_below(
-        "rollout.gate.tolerancePercent",
-        {"throughput": -1, "ttft": 1001, "tpot": -1, "memory": 1001, "perplexity": 1001},
-    ),
     "cost.pricePerGPUHour": "1,20",
     "cost.currency": "eur",
-    **_below("endpoint.apiKeySecretRef", REFERENCE),
     "endpoint.allowedNamespaces": [NO_NAME],
     "startupTimeoutSeconds": 9,
 }

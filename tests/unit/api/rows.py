@@ -38,7 +38,6 @@ VLLM: dict[str, Any] = {
     "engine": {"name": "vllm"},
     "gpu": {"count": 1},
 }
-VLLM_GATES = ("engine-built", "gpu-count-zero")
 
 BY_NAME: dict[str, Rule] = {rule.name: rule for rule in RULES}
 
@@ -53,7 +52,7 @@ class Row:
     """Dotted path in spec (a number is a position in a list) to value."""
     resource_name: str = "smollm2"
     refused: tuple[str, ...] = ()
-    """Names of the rules that refuse it. Gates that are lifted do not count any more."""
+    """Names of the rules that refuse it."""
     malformed: str = ""
     """Path of the structural problem."""
     offline_too: bool = True
@@ -73,7 +72,7 @@ class Row:
 
     def messages(self) -> set[str]:
         """What must be said."""
-        return {BY_NAME[name].message for name in self.refused if name in BY_NAME}
+        return {BY_NAME[name].message for name in self.refused}
 
 
 def _put(node: dict[str, Any], steps: list[str], value: Any) -> None:

@@ -13,10 +13,9 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.pod import LIVE_DIR, MODEL_DIR, RUNTIME_PORT, TACHO_DIR
 from tacho_operator.api.crd.definition import at, resource_schema
-from tacho_operator.api.rules import PERMANENT, RULES
+from tacho_operator.api.rules import RULES
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.rules.rule import Rule
-from tacho_operator.api.rules.service import GATES
 from tacho_operator.api.types import LLMDeployment
 from tests.unit.api.leaves import LEAVES, WRONG, shown, wrong_at
 from tests.unit.api.rows import CUSTOM, LLAMACPP, Row
@@ -75,12 +74,6 @@ def test_offline_names_each_leaf_that_is_wrong() -> None:
     assert unnamed == {}
 
 
-def test_rows_name_rules_that_exist_or_gates_that_were_lifted() -> None:
-    permanent = {rule.name for rule in PERMANENT}
-    behind = {name for row in TABLE for name in row.refused} - permanent
-    assert {gate.name for gate in GATES} <= behind
-
-
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_is_of_what_both_evaluators_understand(rule: Rule) -> None:
     assert set(cel.compile(rule.cel).functions()) <= UNDERSTOOD
@@ -96,11 +89,6 @@ def test_a_rule_is_of_what_both_evaluators_understand(rule: Rule) -> None:
 
 def test_rules_have_names_of_their_own() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
-
-
-@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
-def test_a_gate_says_that_it_will_open(gate: Rule) -> None:
-    assert "not supported yet" in gate.message
 
 
 @pytest.mark.parametrize(

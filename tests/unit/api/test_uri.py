@@ -17,10 +17,10 @@ from tacho_contract.uri import (
     ModelUri,
     parse_uri,
 )
-from tacho_operator.api.rules import PERMANENT
+from tacho_operator.api.rules import RULES as ALL_RULES
 from tacho_operator.api.spec.sources import ModelSpec
 
-RULES = [cel.compile(rule.cel) for rule in PERMANENT if rule.name in ("uri-form", "uri-parent")]
+RULES = [cel.compile(rule.cel) for rule in ALL_RULES if rule.name in ("uri-form", "uri-parent")]
 
 URIS = st.one_of(
     st.from_regex(HUB_PATTERN),

@@ -68,7 +68,6 @@ IDENTITY_CHANGES: list[dict[str, Any]] = [
     {"gpu": None},
     {"parallelism": {"tensor": 2}},
     {"context": {"maxModelLen": 4096, "concurrency": 4}},
-    {"endpoint": {"apiKeySecretRef": {"name": "k", "key": "token"}}},
     {"podTemplate": {"metadata": {"labels": {"team": "a"}}}},
     {"podTemplate": {"spec": {"tolerations": [{}]}}},
     {"podTemplate": {"spec": {"affinity": {"podAntiAffinity": {}}}}},
@@ -98,7 +97,7 @@ SAME_MEANING: list[dict[str, Any]] = [
     {"probe": {"policy": "Always"}},
     {"replicas": 3},
     {"autoscaling": {"maxReplicas": 3}},
-    {"rollout": {"paused": True}},
+    {"rollout": {"scheduleTimeoutSeconds": 60}},
     {"cost": {"pricePerGPUHour": "1.20"}},
     {"startupTimeoutSeconds": 100},
 ]

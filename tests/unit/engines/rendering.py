@@ -13,12 +13,14 @@ from tacho_engines.registry import run_half, startable
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.autoscaling.target import desired_replicas
+from tacho_operator.core.manifests.objects import network_policy
 from tacho_operator.core.manifests.pod_template import pod_template, runtime_config
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.inspection import inspect_config
+from tacho_operator.core.rollout.reading import schedule_timeout_seconds
 from tacho_operator.core.types import NodeFacts, Observed
 from tools.harness.resources import CONFIG
 
@@ -74,6 +76,8 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
             codec.dumps(live_config(resource.spec)),
             desired_replicas(Observed(resource=resource, raw=document)),
             price_of(resource.spec.cost, plan.gpu_product, {}),
+            network_policy(resource, CONFIG),
+            schedule_timeout_seconds(resource),
         ),
     }
     return Outcome(parts=parts, plan=plan, config=config)

@@ -56,7 +56,7 @@ ROW = EngineProfile(
         cache_types=CacheTypes(names=("bfloat16",), cel="startsWith('bf')"),
         denied=DeniedOptions(
         switches={"backdoor": ("it opens the back door", "close it")},
-        variables={"SWIFT_KEY": ("the key has a field of its own", "use endpoint.apiKeySecretRef")},
+        variables={"SWIFT_KEY": ("a key in it is no secret", "leave it out")},
     ),
     ),
 )
@@ -214,7 +214,7 @@ def test_what_it_refuses_is_refused_by_the_api_in_its_own_words(answers: Any) ->
         sum("--backdoor is refused: it opens the back door; close it" in said for said in answers["switch"])
         == 2
     )
-    assert any("SWIFT_KEY is refused: the key has a field of its own" in said for said in answers["variable"])
+    assert any("SWIFT_KEY is refused: a key in it is no secret" in said for said in answers["variable"])
 
 
 def test_the_operators_settings_may_name_its_image(answers: Any) -> None:

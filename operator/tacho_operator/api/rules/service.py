@@ -1,7 +1,4 @@
-"""The rules between the fields of GPU, workload, autoscaling and rollout.
-
-Fields that exist, but have no implementation yet, are refused (GATES). To release one is to remove its entry.
-"""
+"""The rules between the fields of GPU, workload, probe and autoscaling."""
 
 from __future__ import annotations
 
@@ -66,13 +63,6 @@ _SERVICE = (
         f"probe.budgetSeconds (absent: {_PROBE.budget_seconds} or more) exceeds timeoutSeconds; lower it or "
         "raise the timeout",
     ),
-    Rule(
-        "recreate-with-downtime",
-        "spec.rollout",
-        "!has(self.strategy) || self.strategy != 'Recreate' || (has(self.allowDowntime)"
-        " && self.allowDowntime)",
-        "strategy Recreate stops the service for a while; set rollout.allowDowntime to true to confirm",
-    ),
 )
 
 _SCHEDULES = "spec.autoscaling.schedules[]"
@@ -112,13 +102,5 @@ _AUTOSCALING = (
     ),
 )
 
-
-GATES: tuple[Rule, ...] = tuple(
-    Rule(f"{field}-absent", "spec", f"!has(self.{field})", f"{what}: not supported yet; {instead}")
-    for field, what, instead in (
-        ("rollout", "settings of rollouts", "remove rollout; a new revision surges and then takes over"),
-        ("endpoint", "API keys and allowed namespaces", "remove endpoint"),
-    )
-)
 
 SERVICE_RULES: tuple[Rule, ...] = (*_GPU, *_SERVICE, *_AUTOSCALING)

@@ -7,13 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tacho_operator.api.base import ApiModel, Decimal, Label63, integer, items
-from tacho_operator.api.spec.sources import SecretKeyRef
 
 ProbePolicy = Literal["Auto", "Always", "Disabled"]
-RolloutStrategy = Literal["Surge", "Recreate"]
-OnRegression = Literal["Rollback", "Pause", "Record"]
 
-Percent = Annotated[int, integer(0, 1000)]
 Milliseconds = Annotated[int, integer(1, 3_600_000)]
 
 
@@ -60,45 +56,12 @@ class ProbeSpec(ApiModel):
     Absent: twice the budget, at least 90. Example: 240."""
 
 
-class TolerancePercent(ApiModel):
-    """How much worse than the active revision a candidate may be, in percent. Absent: a default from the
-    spread between pods."""
-
-    throughput: Percent | None = None
-    """Output tokens per second, percent less. Example: 10."""
-    ttft: Percent | None = None
-    """Time to the first token, percent more. Example: 20."""
-    tpot: Percent | None = None
-    """Time per further token, percent more. Example: 10."""
-    memory: Percent | None = None
-    """GPU memory, percent more. Example: 10."""
-    perplexity: Percent | None = None
-    """Perplexity, percent more. Example: 2."""
-
-
-class GateSpec(ApiModel):
-    """The action for a candidate revision that measures worse than the active revision."""
-
-    on_regression: OnRegression | None = None
-    """Rollback rejects the candidate, Pause waits for the user, Record only records it. Absent: Rollback."""
-    tolerance_percent: TolerancePercent | None = None
-    """Accepted degradation. Setting it also compares across models, GPUs and quantizations."""
-
-
 class RolloutSpec(ApiModel):
-    """How a new revision replaces the active one."""
+    """How a new revision replaces the active one: beside it, until its pods are available."""
 
-    strategy: RolloutStrategy | None = None
-    """Surge starts the candidate in addition to the active revision; Recreate frees its GPU first and needs
-    allowDowntime. Absent: Surge."""
-    allow_downtime: bool = False
-    """True permits a rollout with downtime, where no spare GPU exists. Absent: false."""
-    paused: bool = False
-    """True keeps the active revision when spec changes. Absent: false."""
     schedule_timeout_seconds: Annotated[int, integer(10, 86400)] | None = None
-    """Seconds a candidate may wait for a node, node autoscalers included. Absent: 600. Example: 600."""
-    gate: GateSpec | None = None
-    """The action for a candidate revision that measures worse than the active one."""
+    """Seconds a pod may wait for a node, node autoscalers included, before Stalled is true. Absent: 600.
+    Example: 1800."""
 
 
 class CostSpec(ApiModel):
@@ -115,10 +78,9 @@ class CostSpec(ApiModel):
 class EndpointSpec(ApiModel):
     """Access to the service."""
 
-    api_key_secret_ref: SecretKeyRef | None = None
-    """Key clients must send as a bearer token. Absent: no key is required."""
     allowed_namespaces: Annotated[list[Label63], items(64, unique=True)] | None = None
-    """Namespaces whose pods may connect, by a NetworkPolicy. Absent: any; empty: none. Example: [ml]."""
+    """Namespaces whose pods may connect to the engine, by a NetworkPolicy. Absent: all; empty: none.
+    Example: [web]."""
 
 
 class ScalingPolicy(ApiModel):
