@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.planner.models import facts
 from tacho_contract.measurement import INVALIDATING, LIMITING, Measurement, SingleStream, Workload
+from tacho_contract.report import Report
 from tacho_operator.core.measurement.efficiency import (
     ABOVE_ROOFLINE,
     LOW_EFFICIENCY,
@@ -16,6 +17,7 @@ from tacho_operator.core.measurement.efficiency import (
     decode_bound,
     efficiency,
 )
+from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.frozen import Revision
@@ -97,6 +99,25 @@ def test_one_stream_on_an_h200(model: str, decode: float, percent: float, flags:
     assert found.decode is not None
     assert 100 * found.decode == pytest.approx(percent, rel=0.02)
     assert list(found.flags()) == flags
+
+
+@pytest.mark.parametrize(("decode", "said"), [(322, False), (340, True)])
+def test_what_the_flag_means_stands_in_the_message(decode: float, said: bool) -> None:
+    """The CLI's text of the flag points there."""
+    found, plan = measured(decode), planned()
+    report = Report(
+        runtime_version="1",
+        revision="r",
+        plan_key="p",
+        phase="Serving",
+        engine="vllm",
+        observed_time="2026-11-20T12:00:00Z",
+        measurement=found,
+    )
+    entry = measurement_entry(PodReport(report=report, image_id="i"), revision(plan))
+    assert entry is not None
+    assert (ABOVE_ROOFLINE in entry.flags) == said
+    assert ("one stream would use 107 % of the GPU's memory bandwidth" in (entry.message or "")) == said
 
 
 def test_the_cache_that_is_read_is_that_of_half_the_answer() -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from benchmarks.planner.models import facts
-from tacho_contract.failure import FailureClass
 from tacho_contract.launch import ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload, samples_for
 from tacho_operator.core.planner import probe_budget as formula
@@ -192,16 +191,22 @@ def test_a_plan_moves_no_key_and_what_the_user_sets_does() -> None:
     assert live_config(aloud, slow_plan()).measure_key != live_config(silent).measure_key
 
 
-def test_a_timeout_that_cannot_hold_the_budget_is_refused() -> None:
-    fields = {"gpu": TWO_H200, "slo": {"tpotMilliseconds": 50}}
-    refused = planned("llama-3.1-70b", **fields, probe={"timeoutSeconds": 60})
-    assert isinstance(refused, PlanFailure)
-    assert refused.failure.failure_class == FailureClass.INVALID_CONFIG
-    assert "probe.timeoutSeconds 60 cannot hold the probe's budget of 90 s" in refused.failure.message
-    assert "to 90 or more" in refused.failure.next_step
-    for probe in (
-        {"timeoutSeconds": 90},
-        {"timeoutSeconds": 60, "budgetSeconds": 60},
-        {"timeoutSeconds": 60, "policy": "Disabled"},
-    ):
-        assert isinstance(planned("llama-3.1-70b", **fields, probe=probe), ModelPlan)
+def test_a_timeout_below_a_default_budget_is_the_budget_and_the_message_says_so() -> None:
+    """A default that grows refuses no resource."""
+    fields = {"gpu": TWO_H200, "slo": {"tpotMilliseconds": 50}, "probe": {"timeoutSeconds": 60}}
+    found = planned("llama-3.1-70b", **fields)
+    assert isinstance(found, ModelPlan)
+    budget = probe_budget(spec(**fields), found)
+    assert budget is not None
+    assert budget.seconds == 60
+    assert "probe.timeoutSeconds ends it after 60 s instead of 90: raise it for more." in budget.message
+
+
+def test_a_search_for_the_knee_takes_no_less_than_one_for_the_edge() -> None:
+    """Few streams: the cohort takes longer than six windows."""
+    times = RequestTimes(
+        prompt_seconds=0.02, alone_seconds=4.0, loaded_seconds=5.0, streams=4, cohort=59, limited=False
+    )
+    limited = probe_time(dataclasses.replace(times, limited=True))
+    assert limited[1] > formula.KNEE_LEVELS * (formula.KNEE_LEVEL_SECONDS + 0.6 * 5.0) + 0.08
+    assert probe_time(times) == limited

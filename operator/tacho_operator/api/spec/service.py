@@ -52,8 +52,8 @@ class ProbeSpec(ApiModel):
     """Target duration of a full measurement, in seconds. Absent: 45, 90 or 120 by the plan's expected speed,
     see status.plan.probeBudgetSeconds. Example: 60."""
     timeout_seconds: Annotated[int, integer(5, 7200)] | None = None
-    """Seconds after which the pod becomes ready whatever the measurement says; not less than the budget.
-    Absent: twice the budget, at least 90. Example: 240."""
+    """Seconds after which the pod becomes ready whatever the measurement says; not less than
+    budgetSeconds, and a default budget is cut to it. Absent: twice the budget, at least 90. Example: 240."""
 
 
 class RolloutSpec(ApiModel):

@@ -58,6 +58,13 @@ class Efficiency:
         elif self.decode < LOWEST_EFFICIENCY and (self.expected is None or self.expected < AS_EXPECTED):
             yield LOW_EFFICIENCY
 
+    @property
+    def denied(self) -> str:
+        """What AboveRoofline means here; "" where it is not among the flags."""
+        if ABOVE_ROOFLINE not in self.flags() or self.decode is None:
+            return ""
+        return f"one stream would use {100 * self.decode:.0f} % of the GPU's memory bandwidth"
+
 
 def efficiency(measurement: Measurement, revision: Revision | None) -> Efficiency:
     """Efficiency of one stream; empty on a CPU, on a product that the table lacks, and with speculative

@@ -152,7 +152,7 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
             "observed_time": measurement.observed_time,
             "state": STALE,
             "confidence": confidence_of(flags),
-            "message": clipped(_message(measurement), 1024),
+            "message": clipped(_message(measurement, near), 1024),
             "plan_key": measurement.plan_key,
             "measure_key": measurement.measure_key,
             "probe_seconds": seconds(measurement.probe_seconds),
@@ -168,10 +168,10 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
     )
 
 
-def _message(measurement: Measurement) -> str:
-    """What a probe says; first, what its figures deny."""
+def _message(measurement: Measurement, near: Efficiency) -> str:
+    """What a probe says; first, what its figures deny, and what the GPU cannot do."""
     denied = next(contradictions(measurement), "")
-    return "; ".join(filter(None, (denied, measurement.message)))
+    return "; ".join(filter(None, (denied, near.denied, measurement.message)))
 
 
 def _parts(measurement: Measurement) -> dict[str, Any]:

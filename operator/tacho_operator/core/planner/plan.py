@@ -25,7 +25,6 @@ from tacho_operator.core.planner.no_plan import (
     nothing_fits,
     too_little_known,
 )
-from tacho_operator.core.planner.probe_budget import short_timeout
 from tacho_operator.core.planner.request import PlanRequest, request_of
 from tacho_operator.core.planner.search import Search, expected_quality
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
@@ -62,9 +61,7 @@ def plan_model(
         return no_method(engine, request.method)
     chosen = search.best(device_options.available)
     if chosen is not None and chosen.context is not None:
-        planned = _planned(chosen, chosen.context, search)
-        refused = short_timeout(spec, planned)
-        return planned if refused is None else PlanFailure(failure=refused)
+        return _planned(chosen, chosen.context, search)
     nearest = search.nearest(device_options.available)
     if nearest is None:
         return failure(

@@ -9,8 +9,8 @@ that tell the service level's percentile, that takes
     levels       1.7 r + 2.4 R + n R / C
     arrivals     2 R + 1.25 n R / (0.85 C)
 
-Without a service level no verdict ends a level early: six levels take up to 4.5 s and 0.6 R each,
-after C p.
+Without a service level no verdict ends a level early: six levels take up to 4.5 s and 0.6 R each, after
+C p, where that is more. The cohort at the capacity is followed to its end in both.
 
 Source: one stream and arrivals are the probe's own time plan (tacho_runtime.probe). Of the levels, probes in
 virtual time of laws from 8B to 70B tell the constants: 8 streams 1.7 r, two levels that are plainly kept or
@@ -24,7 +24,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload, samples_for
 from tacho_operator.api.defaults import probe_settings, service_level, workload
@@ -83,7 +82,7 @@ def probe_time(times: RequestTimes) -> tuple[float, float, float]:
     sent = times.cohort * loaded / streams
     levels = FEW_STREAMS_REQUESTS * alone + LEVELS_REQUESTS * loaded + sent
     if not times.limited:
-        levels = KNEE_LEVELS * (KNEE_LEVEL_SECONDS + KNEE_LEVEL_REQUESTS * loaded)
+        levels = max(levels, KNEE_LEVELS * (KNEE_LEVEL_SECONDS + KNEE_LEVEL_REQUESTS * loaded))
     levels += streams * times.prompt_seconds
     return single, levels, ARRIVALS_REQUESTS * loaded + ARRIVALS_MARGIN * sent / ARRIVALS_LOAD
 
@@ -143,8 +142,8 @@ def probe_budget(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeBudget
     timeout = written.timeout_seconds if written else None
     if timeout is None or timeout >= found.seconds:
         return found
-    held = f"{found.message} probe.timeoutSeconds ends it after {timeout} s instead of {found.seconds}."
-    return ProbeBudget(seconds=timeout, message=held)
+    held = f"probe.timeoutSeconds ends it after {timeout} s instead of {found.seconds}: raise it for more."
+    return ProbeBudget(seconds=timeout, message=f"{found.message} {held}")
 
 
 def planned_probe(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeSettings:
@@ -155,20 +154,3 @@ def planned_probe(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeSetti
     least = max(settings.timeout_seconds, TIMEOUTS * budget.seconds)
     timeout = (spec.probe.timeout_seconds if spec.probe else None) or least
     return dataclasses.replace(settings, budget_seconds=budget.seconds, timeout_seconds=timeout)
-
-
-def short_timeout(spec: LLMDeploymentSpec, plan: ModelPlan) -> Failure | None:
-    """The refusal of a probe.timeoutSeconds that cannot hold the plan's budget; None where it can."""
-    written = spec.probe
-    if written is None or written.timeout_seconds is None:
-        return None
-    free = spec.model_copy(update={"probe": written.model_copy(update={"timeout_seconds": None})})
-    needed = probe_budget(free, plan)
-    if needed is None or needed.seconds <= written.timeout_seconds:
-        return None
-    return Failure(
-        failure_class=FailureClass.INVALID_CONFIG,
-        message=f"probe.timeoutSeconds {written.timeout_seconds} cannot hold the probe's budget of "
-        f"{needed.seconds} s. {needed.message}",
-        next_step=f"Raise probe.timeoutSeconds to {needed.seconds} or more, or set probe.budgetSeconds.",
-    )
