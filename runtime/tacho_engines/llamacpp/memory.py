@@ -68,7 +68,11 @@ def weights_bytes(facts: ModelFacts) -> int:
 
 
 def kv_cache_bytes(
-    architecture: Architecture, context_tokens: int, sequences: int, element_bytes: float
+    architecture: Architecture,
+    context_tokens: int,
+    sequences: int,
+    element_bytes: float,
+    micro_batch_tokens: int = MICRO_BATCH_TOKENS,
 ) -> int:
     """K and V for every cell of every sequence: ``cells x layers x n_kv x (d_k + d_v) x b``.
 
@@ -81,7 +85,7 @@ def kv_cache_bytes(
     for group in kv.layer_groups(architecture):
         group_cells = cells
         if group.kind in ("sliding", "chunked") and group.window_tokens:
-            group_cells = min(cells, round_up(group.window_tokens + MICRO_BATCH_TOKENS, CELL_ALIGNMENT))
+            group_cells = min(cells, round_up(group.window_tokens + micro_batch_tokens, CELL_ALIGNMENT))
         total += sequences * group_cells * kv.group_bytes_per_token(architecture, group, element_bytes)
     return int(total) + sequences * kv.state_bytes(architecture)
 
@@ -157,12 +161,12 @@ def _account(placement: Placement, context: Context, weights: int, part: float, 
     buffers = compute_bytes(architecture, length, concurrency, rows, copies)
     return Account(
         weights_bytes=weights,
-        cache_bytes=int(kv_cache_bytes(architecture, length, concurrency, element) * part),
+        cache_bytes=int(kv_cache_bytes(architecture, length, concurrency, element, rows) * part),
         cache_tokens=length * concurrency,
         concurrency=float(concurrency),
         activation_bytes=buffers,
         other_bytes=other,
         budget_bytes=placement.device.part_bytes,
         fixed_bytes=weights + buffers + other,
-        request_bytes=max(1, int(kv_cache_bytes(architecture, length, 1, element) * part)),
+        request_bytes=max(1, int(kv_cache_bytes(architecture, length, 1, element, rows) * part)),
     )

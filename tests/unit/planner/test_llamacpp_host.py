@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
+from benchmarks.planner.models import facts as facts_of
 from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Context
@@ -217,3 +218,13 @@ def test_a_gpu_is_advised_where_the_host_is_too_small():
     found = plan(nodes=(small,), gpu={"count": 0}).failure
     assert found.failure_class == "DoesNotFit"
     assert found.details["fitsProduct"] == "NVIDIA-H200"
+
+
+def test_a_larger_micro_batch_widens_the_windows_cache():
+    """llama.cpp b11549, llama-kv-cache-iswa.cpp: size_swa = PAD(n_swa + n_ubatch)."""
+    gemma = facts_of("gemma-3-4b").architecture
+    usual = llamacpp.kv_cache_bytes(gemma, 8192, 1, 2.0)
+    wide = llamacpp.kv_cache_bytes(gemma, 8192, 1, 2.0, 2048)
+    windows = next(group for group in gemma.layer_groups if group.kind == "sliding")
+    a_cell = windows.layers * windows.key_value_heads * 2 * windows.key_head_dim * 2
+    assert wide - usual == (2048 - 512) * a_cell
