@@ -133,6 +133,22 @@ def capability_refusal(
     return None
 
 
+CUDA_13_CAPABILITY = (7, 5)
+"""Least compute capability that CUDA 13 has code for: it dropped Pascal and Volta."""
+
+
+def cuda_13_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
+    """The refusal of a build with CUDA 13 where the GPU is older; else None."""
+    device = placement.device
+    if not (0, 0) != device.capability < CUDA_13_CAPABILITY:
+        return None
+    return refused(
+        FailureClass.UNSUPPORTED_GPU,
+        f"{profile.name} {placement.version} is built with CUDA 13, which has no code for less than 7.5; "
+        f"{device.product} has {device.compute_capability}",
+    )
+
+
 def device_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
     """Why the engine does not run on this device, or not on this many."""
     device, method = placement.device, placement.method

@@ -9,6 +9,7 @@ from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
 from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import (
+    cuda_13_refusal,
     double_quant_refusal,
     is_quantized,
     plain_refusal,
@@ -136,6 +137,7 @@ class TransformersPlan(DefaultPlan):
         """Why this cannot be run at all; None when memory decides."""
         return (
             _package_refusal(placement)
+            or (None if placement.options.own_image else cuda_13_refusal(PROFILE, placement))
             or plain_refusal(PROFILE, _with_gptqmodel(placement), dtype(placement))
             or double_quant_refusal(PROFILE, placement)
             or _compute_refusal(placement)

@@ -11,6 +11,7 @@ from tacho_engines.shared.compatibility import (
     arithmetic,
     cache_refusal,
     capability_refusal,
+    cuda_13_refusal,
     device_refusal,
     double_quant_refusal,
     is_quantized,
@@ -67,9 +68,8 @@ NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
 CUDA_13_SINCE, CUDA_12_TAG = "0.26", "cu12"
-CUDA_13_CAPABILITY = (7, 5)
-"""CUDA 13 dropped Volta; vLLM's wheels are built with it since 0.26 at the latest (METADATA of that wheel),
-and its images, except those whose tag names CUDA 12."""
+"""vLLM's wheels are built with CUDA 13 since 0.26 at the latest (METADATA of that wheel), and its images,
+except those whose tag names CUDA 12."""
 BITSANDBYTES_COMPUTES = "bfloat16"
 """Type in which vLLM multiplies 4-bit weights, whatever the model's."""
 STRETCHING = ("rope-", "yarn-", "hf-overrides")
@@ -166,12 +166,10 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
             least, what = FORMAT_CAPABILITY[name], name
     if found := capability_refusal(PROFILE, placement, least, what):
         return found
-    has = f"{gpu.product} has {gpu.compute_capability}"
     recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
-    if recent and gpu.capability < CUDA_13_CAPABILITY:
-        message = f"vllm {version} is built with CUDA 13, which has no code for less than 7.5; {has}"
-        return refused(FailureClass.UNSUPPORTED_GPU, message)
-    name = placement.architecture.name
+    if recent and (found := cuda_13_refusal(PROFILE, placement)):
+        return found
+    name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
     if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)

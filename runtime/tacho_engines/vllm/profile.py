@@ -72,7 +72,8 @@ METHODS = (
         gpu_only=True,
     ),
     MethodSupport("awq", "stored", (7, 5), 97.0, "layers/quantization/auto_awq.py", gpu_only=True),
-    MethodSupport("gptq", "stored", (6, 0), 97.5, "layers/quantization/auto_gptq.py", gpu_only=True),
+    # The method's own 6.0 is below what vLLM has code for.
+    MethodSupport("gptq", "stored", (7, 0), 97.5, "layers/quantization/auto_gptq.py", gpu_only=True),
     MethodSupport(
         "compressed-tensors",
         "stored",

@@ -300,3 +300,24 @@ def test_volta_is_not_in_builds_with_cuda_13(version, runs):
     if isinstance(found, PlanFailure):
         assert found.failure.failure_class == "UnsupportedGPU"
         assert "CUDA 13" in found.failure.message
+
+
+@pytest.mark.parametrize(("gpu", "runs"), [("V100", False), ("T4", True)])
+@pytest.mark.parametrize("method", ["none", "bnb-nf4"])
+def test_torch_of_the_transformers_image_has_no_code_for_volta(gpu, runs, method):
+    """requirements/torch.txt: a build with CUDA 13."""
+    asks = {"gpu": {"products": [gpu]}, "quantization": {"method": method}}
+    found = planned(facts("qwen2.5-0.5b"), engine={"name": "transformers"}, **asks)
+    assert isinstance(found, ModelPlan) is runs, found
+    assert runs or "built with CUDA 13" in found.failure.message
+    own = {"name": "transformers", "image": "registry.example/transformers:cu126"}
+    assert isinstance(planned(facts("qwen2.5-0.5b"), engine=own, **asks), ModelPlan)
+
+
+def test_gptq_needs_what_vllm_has_code_for():
+    pascal = gpu_node("p", "Tesla-P100-PCIE-16GB", memory_mib=16384, compute="6.0")
+    engine = {"name": "vllm", "image": "vllm/vllm-openai:v0.11.0"}
+    asks = {"gpu": {"count": 1}, "engine": engine}
+    found = plan_model(spec(**asks), stored_as("gptq", "W4A16"), nodes=(pascal,), history=(), config=CONFIG)
+    assert isinstance(found, PlanFailure)
+    assert "from compute capability 7.0 on" in found.failure.message
