@@ -75,9 +75,9 @@ class SingleStream:
     """95th percentile of the time per further token, in milliseconds. Absent, as every percentile, where
     fewer requests came than its bound needs."""
     itl_milliseconds_p50: float | None = None
-    """Median gap between two tokens, in milliseconds."""
+    """Median gap between two tokens, with stalls, in milliseconds."""
     itl_milliseconds_p95: float | None = None
-    """95th percentile of the gap between two tokens, in milliseconds."""
+    """95th percentile of the gap between two tokens, with stalls, in milliseconds."""
     ttft_milliseconds_p50: float | None = None
     """Median time to the first token, in milliseconds."""
     ttft_milliseconds_p95: float | None = None

@@ -85,7 +85,8 @@ def decode_of(streams: Sequence[StreamResult]) -> DecodeRate | None:
     if seconds <= 0 or tokens <= 0:
         return None
     stalled = math.fsum(gap - usual for gap, _ in every if gap > limit)
-    each = [1000 * gap / count for gap, count in running if count > 0]
+    # A client sees stalls too: a percentile without them would hide what it is for.
+    each = [1000 * gap / count for gap, count in every if count > 0]
     return DecodeRate(
         tokens_per_second=tokens / seconds,
         ci_percent=_interval(running, kept),

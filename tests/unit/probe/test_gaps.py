@@ -41,6 +41,15 @@ def test_a_stall_is_told_and_left_out() -> None:
     assert found.stalled_percent == pytest.approx(100 * 400 / 1400)
 
 
+def test_gaps_between_tokens_are_told_with_stalls() -> None:
+    gaps = [10.0] * 100
+    gaps[10:80:10] = [210.0] * 7
+    found = decode_of([stream(gaps)])
+    assert found is not None
+    assert found.stalls == 7
+    assert (found.itl_milliseconds_p50, found.itl_milliseconds_p95) == (10, 210)
+
+
 @pytest.mark.parametrize(("longer", "stalls"), [(48.0, 0), (61.0, 2), (130.0, 2)])
 def test_a_pause_of_a_slow_engine_need_not_be_four_of_its_steps(longer: float, stalls: int) -> None:
     gaps = [40.0] * 100
