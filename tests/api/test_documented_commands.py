@@ -84,6 +84,7 @@ OBJECTS: list[dict[str, Any]] = [
         "spec": {**SIZE, "volumeName": "models", "resources": {"requests": {"storage": "1Gi"}}},
     },
     definition("ServiceMonitor"),
+    definition("PodMonitor"),
     definition("PrometheusRule"),
 ]
 """What the pages take for granted: a node, a claim that may grow, the Prometheus Operator."""

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tacho_operator.core.manifests.pod_template import pod_template
 from tests.charts.selectors import unknown
 from tools.harness.helm import ChartRefused, Helm, kinds
+from tools.harness.resources import CONFIG, plan, resource
 
 OPERATOR = 'namespace="tacho-system",service="tacho",instance="a"'
 DEMO = 'namespace="ml",name="demo",instance="a"'
@@ -160,6 +162,7 @@ def test_each_alert_has_a_section_on_what_to_do(groups: list[dict[str, Any]], he
     for section in sections:
         for part in ("**Meaning**", "**Impact**", "**Diagnosis**", "**Mitigation**"):
             assert part in section, section.split()[0]
+        assert "runbook_url" not in alerts(groups)[section.split()[0]]["annotations"], "no page is published"
     values = {"prometheusRule": {"enabled": True, "runbookUrl": "https://docs.example/alerts"}}
     (rule,) = kinds(helm.template(values), "PrometheusRule")
     for name, found in alerts(rule["spec"]["groups"]).items():
@@ -168,7 +171,7 @@ def test_each_alert_has_a_section_on_what_to_do(groups: list[dict[str, Any]], he
 
 def test_monitors_are_off_by_default_and_find_the_service(helm: Helm) -> None:
     plain = helm.template()
-    assert not kinds(plain, "ServiceMonitor") + kinds(plain, "PrometheusRule")
+    assert not kinds(plain, "ServiceMonitor") + kinds(plain, "PodMonitor") + kinds(plain, "PrometheusRule")
     values = {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}
     manifests = helm.template({"serviceMonitor": values})
     (monitor,), (service,) = kinds(manifests, "ServiceMonitor"), kinds(manifests, "Service")
@@ -180,3 +183,24 @@ def test_monitors_are_off_by_default_and_find_the_service(helm: Helm) -> None:
     assert endpoint == {"port": endpoint["port"], "honorLabels": True, "interval": "15s"}
     with pytest.raises(ChartRefused, match=r"needs metrics\.enabled"):
         helm.template({"serviceMonitor": {"enabled": True}, "metrics": {"enabled": False}})
+
+
+@pytest.mark.parametrize(
+    ("values", "namespaces", "ports"),
+    [
+        ({}, {"any": True}, ["runtime"]),
+        ({"podMonitor": {"engines": True}}, {"any": True}, ["runtime", "http"]),
+        ({"watchNamespaces": ["ml", "web"]}, {"matchNames": ["ml", "web"]}, ["runtime"]),
+    ],
+)
+def test_a_monitor_finds_the_ports_of_server_pods(
+    helm: Helm, values: dict[str, Any], namespaces: dict[str, Any], ports: list[str]
+) -> None:
+    asked = {**values, "podMonitor": {"enabled": True, **values.get("podMonitor", {})}}
+    (monitor,) = kinds(helm.template(asked), "PodMonitor")
+    spec = monitor["spec"]
+    assert spec["namespaceSelector"] == namespaces
+    assert [endpoint["port"] for endpoint in spec["podMetricsEndpoints"]] == ports
+    pod = pod_template(resource(), plan(), revision="smol-1", plan_key="key", config=CONFIG)
+    assert spec["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert set(ports) <= {port["name"] for port in pod["spec"]["containers"][0]["ports"]}

@@ -173,7 +173,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
 def page_labels() -> dict[str, set[str]]:
     """The same by the page, which does not repeat whose series they are."""
     found = {}
-    for name, labels in re.findall(r"^\| `(tacho_\w+)(?:\{([^}]*)\})?`", PAGE.read_text(), re.MULTILINE):
+    for name, labels in re.findall(
+        r"^\| `(tacho_(?!runtime_)\w+)(?:\{([^}]*)\})?`", PAGE.read_text(), re.MULTILINE
+    ):
         whose = {"llmdeployment": {"namespace", "name"}, "namespace": {"namespace"}}
         found[name] = {*filter(None, labels.split(",")), *whose.get(name.split("_")[1], ())}
     return found

@@ -117,7 +117,7 @@ class Metrics:
         self.reconnects = counter(
             "tacho_operator_watch_reconnects_total",
             "Watches that ended: by the API server's clock (ended), too old (expired), or broken.",
-            ["kind", "why"],
+            ["kind", "reason"],
         )
         self.unreadable_objects = counter(
             "tacho_operator_unreadable_objects_total",
@@ -188,9 +188,9 @@ class Metrics:
             if len(self._logged) > LOGGED_LIMIT:
                 del self._logged[next(iter(self._logged))]
 
-    def reconnect(self, kind: str, why: str) -> None:
+    def reconnect(self, kind: str, reason: str) -> None:
         """Counts a watch that ended."""
-        self.reconnects.labels(kind, why).inc()
+        self.reconnects.labels(kind, reason).inc()
 
     @contextmanager
     def reconcile(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -43,13 +43,14 @@ class ReportCollector(Collector):
         yield _labelled("phase", "1 for the current phase of the runtime.", "phase", phases)
         yield _gauge("ready", "1 while the pod is ready (/readyz).", float(report.ready))
         restarts = float(report.engine_restarts)
-        yield _gauge("engine_restarts", "Restarts of the engine in this pod.", restarts)
+        name = "tacho_runtime_engine_restarts"
+        yield CounterMetricFamily(name, "Restarts of the engine in this pod.", value=restarts)
         if report.fetch is not None:
             done, total = float(report.fetch.bytes_done), float(report.fetch.bytes_total)
             yield _gauge("download_bytes", "Downloaded bytes of the model.", done)
             yield _gauge("download_size_bytes", "Size of the model in bytes.", total)
         spent = dataclasses.asdict(report.startup)
-        yield _labelled("startup_seconds", "Seconds of each part of the start.", "stage", spent)
+        yield _labelled("startup_seconds", "Seconds of each part of the start.", "phase", spent)
         if report.measurement is not None:
             yield from _measured(report.measurement)
 

@@ -23,12 +23,14 @@ from tacho_contract.report import (
     Report,
     StartupSeconds,
 )
-from tacho_runtime.http.metrics import render
+from tacho_runtime.http.metrics import ReportCollector, render
 from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle, state_files
 from tacho_runtime.supervisor.endpoints import encode, encode_load, make_load, make_report, run_of
 from tests.launching import runtime_config
 
+COUNTERS = {"tacho_runtime_engine_restarts_total"}
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "metrics.md"
 CONFIG = runtime_config(
     revision="demo-1",
     plan_key="plan",
@@ -110,14 +112,24 @@ def test_a_report_that_is_too_long_gives_up_its_curve() -> None:
     assert read.measurement.capacity == MEASUREMENT.capacity
 
 
+def test_the_page_names_each_metric_with_its_labels_and_no_other() -> None:
+    shown = {
+        sample.name: set(sample.labels)
+        for family in ReportCollector(report(), lifecycle.PHASES).collect()
+        for sample in family.samples
+    }
+    page = re.findall(r"^\| `(tacho_runtime_\w+)(?:\{([^}]*)\})?`", PAGE.read_text(), re.MULTILINE)
+    assert {name: {*filter(None, labels.split(","))} for name, labels in page} == shown
+
+
 def test_metrics_show_the_report() -> None:
     shown = samples(report())
     assert shown["tacho_runtime_ready"] == 1.0
     assert shown["tacho_runtime_phase{'phase': 'Serving'}"] == 1.0
     assert sum(value for name, value in shown.items() if name.startswith("tacho_runtime_phase{")) == 1.0
-    assert shown["tacho_runtime_engine_restarts"] == 2.0
+    assert shown["tacho_runtime_engine_restarts_total"] == 2.0
     assert shown["tacho_runtime_download_bytes"] == 10.0
-    assert shown["tacho_runtime_startup_seconds{'stage': 'total'}"] == 42.0
+    assert shown["tacho_runtime_startup_seconds{'phase': 'total'}"] == 42.0
     assert shown["tacho_runtime_single_stream_ttft_seconds"] == pytest.approx(0.15)
     assert shown["tacho_runtime_single_stream_tpot_seconds"] == pytest.approx(0.02)
     assert shown["tacho_runtime_single_stream_output_tokens_per_second"] == 50.0
@@ -138,7 +150,7 @@ def test_metric_names_follow_prometheus_conventions() -> None:
     for name in samples(report()):
         base = name.partition("{")[0]
         assert re.fullmatch(r"tacho_runtime_[a-z_]+", base)
-        assert not base.endswith("_total"), "only counters end so, and these are gauges"
+        assert base.endswith("_total") == (base in COUNTERS), "counters end so, and nothing else does"
         assert "milli" not in base, "base units"
 
 
