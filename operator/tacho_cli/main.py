@@ -59,8 +59,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; a usage error's is that of bad input."""
     never_fail()
     try:
-        code = app(args=arguments, prog_name=_program(), standalone_mode=False)
+        code = _called(arguments)
         sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        # Of a command that writes to a reader which went away (head, less), typer makes exit code 1.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        for stream in (sys.stdout, sys.stderr):  # else Python complains at exit of what is not written
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return ExitCode.BROKEN_PIPE
+    return code
+
+
+def _called(arguments: list[str] | None) -> int:
+    """The exit code of one command, whose error is told."""
+    try:
+        return int(app(args=arguments, prog_name=_program(), standalone_mode=False) or 0)
     except CommandError as error:
         print(f"tacho: {error}", file=sys.stderr)
         return error.code
@@ -76,13 +90,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         print("tacho: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit) as error:
-        # Of a command that writes to a reader which went away (head, less), typer makes exit code 1.
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
-        return ExitCode.BROKEN_PIPE
-    return int(code or 0)
 
 
 def complete() -> int:

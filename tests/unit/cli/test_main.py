@@ -136,20 +136,51 @@ def test_an_interrupt_is_told_and_has_its_code(
     assert call(capsys) == Told(130, "", "tacho: interrupted\n")
 
 
+GONE = {
+    "help": "plan --help",
+    "bad input": "plan -f /nowhere.yaml",
+    "plan": "plan -f {file} --gpu L4 -o json",
+    "simulate": "simulate --trace {trace} --measurement examples/simulate/vllm-bf16.json -o csv",
+    "status": "status",
+    "logs": "logs tiny",
+    "doctor": "doctor",
+}
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the end", "at once"])
 def test_a_reader_that_has_gone_is_no_verdict(unbuffered: str) -> None:
+    done = into_nothing(["--version"], errors=subprocess.PIPE, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("command", GONE.values(), ids=GONE)
+def test_a_reader_of_everything_may_go_at_any_write(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in: tacho plan ... 2>&1 | head -1: the first write may be an error's."""
+    play_kubectl(tmp_path, monkeypatch, "echo '{\"items\": []}'\n")
+    trace = tmp_path / "trace.csv"
+    trace.write_text("time_s,input_tokens,output_tokens\n" + "".join(f"{at},400,100\n" for at in range(99)))
+    words = command.format(file=manifest(tmp_path), trace=trace).split()
+    assert into_nothing(words).returncode == 141
+
+
+def into_nothing(
+    arguments: list[str], errors: int | None = None, **env: str
+) -> subprocess.CompletedProcess[bytes]:
+    """A command whose stdout is a pipe that nobody reads; stderr, too, unless ``errors`` says otherwise."""
     unread, output = os.pipe()
     os.close(unread)
-    program = "import sys\nfrom tacho_cli.main import main\nsys.exit(main(['--version']))"
+    program = "import sys\nfrom tacho_cli.main import main\nsys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, *arguments],
         stdout=output,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        stderr=output if errors is None else errors,
+        env=os.environ | env,
         check=False,
     )
     os.close(output)
-    assert (done.returncode, done.stderr) == (141, b"")
+    return done
 
 
 @pytest.mark.parametrize("option", ["--port", "--report-port"])
