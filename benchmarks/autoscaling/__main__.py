@@ -3,11 +3,13 @@
     python -m benchmarks.autoscaling [--seeds development] [--scenarios spikes,diurnal] [--policy tacho]
     python -m benchmarks.autoscaling --seeds development --policy all   (rivals' rows to development.csv)
     python -m benchmarks.autoscaling --seeds judging                    (all policies; appends to judging.csv)
+    python -m benchmarks.autoscaling --seeds judging --on COMMIT --policy tacho,hpa-demand
 
 Development compares the given policies with the rivals' rows in development.csv, of which only those count
 that the present simulator, scenarios and policies have made. Judging seeds are drawn from
-the hash of the last commit that changed operator/ or runtime/, so that nobody chooses them. Rivals have the
-parameters that were best on the training trace. Prints the goals; exit code 1: one of them is missed.
+the hash of the last commit that changed operator/ or runtime/, so that nobody chooses them. --on judges
+present code on the seeds of a former run, whose other rows stay. Rivals have the parameters that were best on
+the training trace. Prints the goals; exit code 1: one of them is missed.
 """
 
 from __future__ import annotations
@@ -162,13 +164,15 @@ def main() -> int:
     parser.add_argument("--seeds", choices=("development", "judging"), default="development")
     parser.add_argument("--scenarios", default="all")
     parser.add_argument("--policy", default="")
+    parser.add_argument("--on", default="", help="commit of a former judging run")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     judging = given.seeds == "judging"
     if judging and git("status", "--porcelain", *CODE):
         raise SystemExit(f"{' and '.join(CODE)} have changes without a commit: seeds come from its hash")
     commit = git("log", "-1", "--format=%H", "--", *CODE)[:12]
-    seeds = judging_seeds(commit) if judging else DEVELOPMENT_SEEDS
+    seeds = judging_seeds(given.on or commit) if judging else DEVELOPMENT_SEEDS
+    commit += f"{records.ON}{given.on}" if given.on else ""
     scenarios = listed(given.scenarios, SCENARIOS)
     policies = listed(given.policy or ("all" if judging else OWN), POLICIES)
     began = time.monotonic()

@@ -2,26 +2,31 @@
 
     python -m benchmarks.autoscaling.ablation [--scenarios spikes,diurnal] [--without trend] [--seeds 11]
 
-Prints SLO attainment in percent and GPU-hours, means over scenarios and seeds.
+Prints the tables of docs/results/scaling/ablation.md. Means over the seeds.
+--sick 6: one pod is six times slower, and there are no other faults.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean, linear_regression
 from typing import Any
 from unittest import mock
 
+from benchmarks.autoscaling import scenarios as worlds
 from benchmarks.autoscaling.__main__ import DEVELOPMENT_SEEDS, listed, values
+from benchmarks.autoscaling.goals import OWN
 from benchmarks.autoscaling.scenarios import SCENARIOS
 from tacho_operator.core.autoscaling.algorithm import (
     attainment,
     behavior,
     demand,
     need,
+    outliers,
     request_cost,
     step,
     tuning,
@@ -30,17 +35,33 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Correction,
     Interval,
     Mix,
+    Point,
     ReplicaCapacity,
 )
+from tacho_simulate.run import Faults
 
 Replacement = tuple[object, str, Any]
 """Module, name, and what stands for it."""
+Found = Mapping[str, tuple[float, float]]
+"""SLO attainment in percent and GPU-hours, by scenario."""
+NOTHING = "nothing"
 
 
 def _mean(offered: Sequence[Interval], request_seconds: float) -> float:
     """The load by the whole window alone."""
     with mock.patch.object(tuning, "DEVIATIONS", math.inf):
         return demand_level(offered, request_seconds)
+
+
+def _any_rise(offered: Sequence[Interval]) -> float:
+    """The slope of the line, also where a step fits as well."""
+    if len(offered) < demand.MIN_POINTS:
+        return 0.0
+    times, loads = zip(*demand._thinned(offered, offered[0].end_seconds), strict=True)
+    found, base = linear_regression(times, loads)
+    line = math.fsum((load - base - found * time) ** 2 for time, load in zip(times, loads, strict=True))
+    error = math.sqrt(line / (len(times) - 2) / math.fsum((time - fmean(times)) ** 2 for time in times))
+    return max(0.0, found - tuning.DEVIATIONS * error)
 
 
 def _measured_lengths(capacity: ReplicaCapacity, _: Mix) -> request_cost.RequestCost | None:
@@ -51,26 +72,64 @@ def _uncorrected(former: Correction, *_: object, **__: object) -> Correction:
     return former
 
 
+def _highest(bursts: Sequence[Point], low: float | None, now: float, window_seconds: float) -> float:
+    """What the highest burst has filled, whether or not a second one has."""
+    second = filled(bursts, low, now, window_seconds)
+    return max((item.value for item in bursts[low is None :]), default=0.0) if second else 0.0
+
+
 demand_level: Callable[[Sequence[Interval], float], float] = demand.level
+filled: Callable[..., float] = behavior.filled_by_bursts
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
-    "nothing": (),
+    NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
+    "a step is no trend": ((demand, "slope", _any_rise),),
     "short windows": ((demand, "level", _mean),),
+    "work in the pods": ((demand, "in_progress", lambda *_: 0.0),),
     "speed in service": ((tuning, "MIN_R2", math.inf),),
     "own lengths": ((step, "cost_of", _measured_lengths),),
     "KV cache": ((need, "_kv_cache", lambda *_: None),),
     "correction": ((attainment, "corrected", _uncorrected),),
+    "slow pods": ((outliers, "slow", lambda *_: ()),),
+    "pods that miss alone": ((outliers, "missing_alone", lambda *_: ""),),
     "bursts": ((behavior, "filled_by_bursts", lambda *_: 0.0),),
+    "bursts: two of several": ((behavior, "filled_by_bursts", _highest),),
+    "bursts: lower bound": ((demand, "surely", lambda level, _: level),),
+    "bursts: no headroom": ((step, "_is_carried", lambda *_: False),),
 }
 
 
-def without(task: tuple[str, Sequence[str], Sequence[int]]) -> tuple[str, float, float]:
-    """The mechanism, SLO attainment in percent and GPU-hours without it."""
-    name, scenarios, seeds = task
+def without(task: tuple[str, str, Sequence[int]]) -> tuple[float, float]:
+    """SLO attainment in percent and GPU-hours without the mechanism, in one scenario."""
+    name, scenario, seeds = task
     for module, attribute, replacement in MECHANISMS[name]:
         setattr(module, attribute, replacement)
-    found = [values(scenario, "tacho", seed) for scenario in scenarios for seed in seeds]
-    return name, fmean(slo for slo, _, _ in found), fmean(hours for _, hours, _ in found)
+    found = [values(scenario, OWN, seed) for seed in seeds]
+    return fmean(slo for slo, _, _ in found), fmean(hours for _, hours, _ in found)
+
+
+def table(found: Mapping[str, Found]) -> Iterator[str]:
+    """What is lost and saved without each mechanism, by scenario. Empty: it changes nothing."""
+    whole = found[NOTHING]
+    names = [name for name in found if name != NOTHING]
+    yield f"| scenario | tacho | {' | '.join(names)} |"
+    yield f"|---|---|{'---|' * len(names)}"
+    for scenario, (slo, hours) in whole.items():
+        cells = [_difference((slo, hours), found[name][scenario]) for name in names]
+        yield f"| {scenario} | {slo:.2f} % · {hours:.2f} | {' | '.join(cells)} |"
+    mean = _average(whole.values())
+    cells = [_difference(mean, _average(found[name].values())) for name in names]
+    yield f"| **mean** | {mean[0]:.2f} % · {mean[1]:.2f} | {' | '.join(cells)} |"
+
+
+def _average(items: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    slo, hours = zip(*items, strict=True)
+    return fmean(slo), fmean(hours)
+
+
+def _difference(whole: tuple[float, float], left: tuple[float, float]) -> str:
+    points, percent = left[0] - whole[0], 100 * (left[1] / whole[1] - 1)
+    return f"{points:+.2f} · {percent:+.1f} %" if abs(points) >= 0.005 or abs(percent) >= 0.05 else ""
 
 
 def main() -> None:
@@ -81,14 +140,24 @@ def main() -> None:
     parser.add_argument("--without", default="all")
     parser.add_argument("--seeds", default=",".join(map(str, DEVELOPMENT_SEEDS)))
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--sick", type=float, default=1.0)
+    parser.add_argument("--kv-cache-tokens", type=int, default=worlds.MODEL.kv_cache_tokens)
     given = parser.parse_args()
+    worlds.MODEL = dataclasses.replace(worlds.MODEL, kv_cache_tokens=given.kv_cache_tokens)
+    if given.sick > 1:
+        faults = Faults(stragglers=((1, given.sick),))
+        SCENARIOS.update({name: dataclasses.replace(SCENARIOS[name], faults=faults) for name in SCENARIOS})
     seeds = tuple(map(int, given.seeds.split(",")))
     scenarios = listed(given.scenarios, SCENARIOS)
-    tasks = [(name, scenarios, seeds) for name in listed(given.without, MECHANISMS)]
+    mechanisms = dict.fromkeys((NOTHING, *listed(given.without, MECHANISMS)))
+    for name in scenarios:
+        SCENARIOS[name].setting(SCENARIOS[name].trace(seeds[0]))  # measured once, before the processes fork
+    tasks = [(name, scenario, seeds) for name in mechanisms for scenario in scenarios]
     # A process for each: a mechanism that was replaced stays so.
     with multiprocessing.get_context("fork").Pool(given.jobs, maxtasksperchild=1) as pool:
-        for name, slo, hours in pool.imap(without, tasks, chunksize=1):
-            print(f"without {name:20} {slo:.2f} % at {hours:.2f} GPU-hours", flush=True)
+        results = dict(zip(tasks, pool.imap(without, tasks, chunksize=1), strict=True))
+    found = {name: {item: results[name, item, seeds] for item in scenarios} for name in mechanisms}
+    print("\n".join(table(found)))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,9 @@ SINCE = {
     "7e0968795ec5": "\n  Since then bursts keep replicas for longer, which no row of tacho shows yet.",
 }
 """What later changed in the algorithm, by judged commit."""
+AGAIN = """
+  The rows of {names} are of `{present}`, on the same seeds: no others were drawn for it. Results on
+  these seeds had been seen before. Nothing was chosen by them."""
 SCENARIOS = """
 ## Each policy
 
@@ -141,9 +144,14 @@ def means(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Score]:
     }
 
 
+def _judged_again(latest: Sequence[Row]) -> str:
+    return " and ".join(dict.fromkeys(row.policy for row in latest if row.commit == latest[-1].commit))
+
+
 def runs(rows: Sequence[Row]) -> Iterator[str]:
-    for commit in dict.fromkeys(row.commit for row in rows):
-        scores = whole(row for row in rows if row.commit == commit)
+    last = {row.commit: number for number, row in enumerate(rows)}
+    for commit in last:
+        scores = whole(records.latest(rows[: last[commit] + 1]))
         found, mean = list(goals(scores)), means(scores)
         kept = f"{sum(goal.passed for goal in found)} of {len(found)}"
         yield f"| {commit} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
@@ -152,13 +160,14 @@ def runs(rows: Sequence[Row]) -> Iterator[str]:
 def pages(rows: Sequence[Row]) -> dict[str, str]:
     """Texts by file name."""
     latest = records.latest(rows)
-    scores, commit = whole(latest), latest[-1].commit
+    scores, (present, _, former) = whole(latest), latest[-1].commit.partition(records.ON)
+    commit = former or present
     found, missing = list(goals(scores)), [name for name in ALL if name not in scores]
     head = HEAD.format(
         count=JUDGING_SEEDS,
         commit=commit,
         seeds=", ".join(map(str, judging_seeds(commit))),
-        since=SINCE.get(commit, ""),
+        since=AGAIN.format(present=present, names=_judged_again(latest)) if former else SINCE.get(commit, ""),
         scenarios=f"{len(scores)} of {len(ALL)}"
         + (f"; cut off before {', '.join(missing)}" if missing else ""),
         passed=sum(goal.passed for goal in found),

@@ -12,6 +12,8 @@ from benchmarks.autoscaling.goals import Score
 
 JUDGING = Path(__file__).with_name("judging.csv")
 """Rows of all judging runs, appended and never rewritten."""
+ON = " on "
+"""Between a commit and that of the former run whose seeds it was judged on."""
 DEVELOPMENT = Path(__file__).with_name("development.csv")
 """Rows of tacho's rivals on the development seeds, each by the code of its commit."""
 
@@ -19,7 +21,7 @@ DEVELOPMENT = Path(__file__).with_name("development.csv")
 @dataclass(frozen=True, slots=True)
 class Row:
     commit: str
-    """Last commit that changed code."""
+    """Last commit that changed code; "b on a": on the seeds of a."""
     scenario: str
     policy: str
     parameters: str
@@ -74,9 +76,10 @@ def scores(rows: Iterable[Row]) -> dict[str, dict[str, Score]]:
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
-    """Rows of the commit that was judged last."""
+    """Rows of the commit that was judged last, after those of the run whose seeds it took."""
     every = list(rows)
-    return [row for row in every if row.commit == every[-1].commit]
+    judged = every[-1].commit
+    return [row for row in every if row.commit in (judged, judged.partition(ON)[2])]
 
 
 def _values(text: str) -> tuple[float, ...]:

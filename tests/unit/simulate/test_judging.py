@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from benchmarks.autoscaling import records
 from benchmarks.autoscaling.__main__ import PLAYED, POLICIES, git, is_current, judging_seeds, run, unchanged
+from benchmarks.autoscaling.ablation import table
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
 from benchmarks.autoscaling.goals import AFTER_COLD_STARTS, AT_ONCE, Goal, Score, goals
 from benchmarks.autoscaling.page import pages
@@ -205,3 +206,23 @@ def test_the_page_shows_the_latest_run_and_counts_those_before() -> None:
     assert "| aaa | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |" in text
     assert "| wva | up=0.5 |" in text
     assert "7: 99.1 · 14.0" in text
+
+
+def test_a_run_on_former_seeds_keeps_the_rows_of_other_policies() -> None:
+    again = [row for row in judged("ccc on bbb", 10.2) if row.policy == "tacho"]
+    text = pages([*judged("bbb", 11.0), *again, *judged("aaa", 11.0), *again])["README.md"]
+    assert f"`bbb`:\n  {judging_seeds('bbb')[0]}" in text
+    assert "The rows of tacho are of `ccc`, on the same seeds" in text
+    assert "4 of 4 are kept" in text
+    assert "| bbb | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |\n| ccc on bbb | 4 of 4 | 99.5 · 10.2 |" in text
+
+
+def test_an_ablation_shows_each_scenario() -> None:
+    whole = {"spikes": (90.0, 10.0), "ramp": (99.0, 5.0)}
+    other = {"spikes": (92.0, 10.0), "ramp": (97.0, 5.0)}
+    lines = list(table({"nothing": whole, "trend": other, "none": whole}))
+    assert lines[2:] == [
+        "| spikes | 90.00 % · 10.00 | +2.00 · +0.0 % |  |",
+        "| ramp | 99.00 % · 5.00 | -2.00 · +0.0 % |  |",
+        "| **mean** | 94.50 % · 7.50 |  |  |",
+    ]
