@@ -35,7 +35,7 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
         F.UNREADABLE_SPEC,
         F.INTERNAL_ERROR,
     ),
-    "Pending": (F.UNSCHEDULABLE, F.NO_SPARE_GPU, F.INSPECTION_TIMEOUT),
+    "Pending": (F.UNSCHEDULABLE, F.NO_SPARE_GPU, F.POD_NOT_PREPARED, F.INSPECTION_TIMEOUT),
     "ErrImagePull, ImagePullBackOff, InvalidImageName": (F.IMAGE_PULL_ERROR,),
     "CreateContainerConfigError, CreateContainerError, RunContainerError": (F.INVALID_CONFIG,),
     "Init:Error, Init:CrashLoopBackOff, or an inspect pod in Error": (

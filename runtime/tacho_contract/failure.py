@@ -39,6 +39,7 @@ class FailureClass(str, Enum):
     IMAGE_PULL_ERROR = "ImagePullError"
     UNSCHEDULABLE = "Unschedulable"
     NO_SPARE_GPU = "NoSpareGPU"
+    POD_NOT_PREPARED = "PodNotPrepared"
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
@@ -177,6 +178,10 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         meaning="No GPU is free for the new revision while the active one holds its own.",
         next_step="Add or free a GPU, or delete and create the resource again to reuse its own.",
         escalates=(Escalation.SCHEDULE_TIMEOUT,),
+    ),
+    _F.POD_NOT_PREPARED: FailureKind(
+        meaning="The pod's node does not mount its volumes or set up its network.",
+        next_step="See the pod's events; a ReadWriteOnce claim mounts on one node only.",
     ),
     _F.QUOTA_EXCEEDED: FailureKind(
         meaning="The namespace's ResourceQuota does not admit another pod or object.",

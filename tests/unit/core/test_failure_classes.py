@@ -31,7 +31,7 @@ from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.supervisor import lifecycle, preflight
 from tacho_runtime.supervisor.engine_memory import quantization_failure
 from tests.launching import runtime_config
-from tools.harness.resources import CLAIM_SPEC, at, changed, resource
+from tools.harness.resources import CLAIM_SPEC, NOW, at, changed, resource
 from tools.harness.world import World
 from tools.mock.specs import cpu_node, smollm2
 
@@ -126,6 +126,15 @@ def of_world(model: ModelFacts | None = None, *nodes: NodeFacts, **spec: Any) ->
     return origin
 
 
+def never_prepared() -> str:
+    waits = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": at(-301)}
+    status = {"phase": "Pending", "conditions": [waits]}
+    view = PodView({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}, "status": status})
+    found = diagnose(view, lost_nodes=(), schedule_overdue=False, now=NOW)
+    assert found is not None
+    return found.reason
+
+
 def refused(**fields: Any) -> Callable[[], str]:
     return lambda: refused_child(ChildRefusal(kind="Service", name="smol", **fields)).reason
 
@@ -212,6 +221,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.IMAGE_PULL_ERROR: of_waiting("ImagePullBackOff"),
     F.UNSCHEDULABLE: of_pod(conditions=[{"type": "PodScheduled", "status": "False"}]),
     F.NO_SPARE_GPU: without_a_spare_gpu,
+    F.POD_NOT_PREPARED: never_prepared,
     F.QUOTA_EXCEEDED: refused(message="exceeded quota: q"),
     F.ADMISSION_DENIED: refused(message="denied by policy"),
     F.NAMESPACE_TERMINATING: refused(message="no new content in it because it is being terminated"),

@@ -43,7 +43,9 @@ from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.rollout.reading import schedule_timeout_seconds
 from tacho_operator.core.types import Manifest, Reference
 
-_TRIED_AGAIN = frozenset({FailureClass.UNSCHEDULABLE, FailureClass.IMAGE_PULL_ERROR})
+_TRIED_AGAIN = frozenset(
+    {FailureClass.UNSCHEDULABLE, FailureClass.POD_NOT_PREPARED, FailureClass.IMAGE_PULL_ERROR}
+)
 """Failures that scheduler and kubelet retry for a while. The image was pulled for the serving pods, so a
 failed pull is caused by the node or the registry."""
 
@@ -347,7 +349,7 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
     report = case.reports.get(probe.uid)
     if report and (failed := probe_failure(report, case.live)) is not None:
         return failed
-    problem = diagnose(probe, lost_nodes=case.lost, schedule_overdue=late)
+    problem = diagnose(probe, lost_nodes=case.lost, schedule_overdue=late, now=case.now)
     if problem is not None and (problem.kind.by_platform or problem.reason in _TRIED_AGAIN):
         waits = probe.phase != "Failed" and problem.reason in _TRIED_AGAIN and not late
         # It takes what is free, and does not wait in line for what others need.

@@ -74,6 +74,12 @@ def _access_modes(claim: Manifest | None) -> set[str]:
     return set(((claim or {}).get("spec") or {}).get("accessModes") or ())
 
 
+def sole_claims(spec: LLMDeploymentSpec, claims: Mapping[str, Manifest | None]) -> list[str]:
+    """Claims of spec that pods of several nodes cannot mount."""
+    modes = {name: _access_modes(claims.get(name)) for name in claim_names(spec)}
+    return [name for name, found in modes.items() if found and not found & MANY]
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimBound:
     """A claim that not every replica can mount."""
@@ -117,10 +123,10 @@ def claim_bound(
     """
     single_node = nodes is None or sum(node.ready and not node.unschedulable for node in nodes) <= 1
     found = []
-    for name in claim_names(resource.spec):
-        modes = _access_modes(claims.get(name))
+    for name in sole_claims(resource.spec, claims):
+        modes = _access_modes(claims[name])
         one_pod = modes == {"ReadWriteOncePod"}
-        if not modes or modes & MANY or (not one_pod and single_node):
+        if not one_pod and single_node:
             continue
         max_replicas = 1 if one_pod else max(1, _sharing(servers, sizes))
         found.append(ClaimBound(f"Claim {name} is {', '.join(sorted(modes))}", max_replicas))

@@ -12,6 +12,8 @@ from tacho_operator.core.pods.view import PodView
 
 READY_SECONDS = 30.0
 """A pod ready for longer should have reported: its runtime works, so the network blocks the operator."""
+PREPARE_SECONDS = 300.0
+"""A node attaches, mounts and connects in seconds, and a disk of the cloud in two minutes."""
 RUNNING_SECONDS = 120.0
 """A pod that is not ready may be busy; one that runs for longer should have reported once."""
 
@@ -67,6 +69,8 @@ def deadline_seconds(
     found: list[float | None] = []
     for pod in pods:
         found.append(schedule_deadline(pod, schedule_limit_seconds, now))
+        if (since := pod.unprepared_since) is not None:
+            found.append(time_left(since, PREPARE_SECONDS, now))
         if (taken := pod.condition_time("DisruptionTarget")) is not None:
             found.append(time_left(taken, RECENT_SECONDS, now))
         if pod.uid not in answered and pod.phase == "Running":

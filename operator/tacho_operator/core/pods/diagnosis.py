@@ -11,6 +11,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.units import counted
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import FETCH_CONTAINER, INSPECT_CONTAINER
+from tacho_operator.core.pods.deadlines import PREPARE_SECONDS, time_left
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.view import ContainerView, PodView
@@ -30,11 +31,12 @@ def diagnose(
     lost_nodes: Collection[str],
     schedule_overdue: bool,
     fetch: FetchProgress | None = None,
+    now: datetime | None = None,
 ) -> Problem | None:
     """Why ``pod`` is not ready; None where it is only slow.
 
     ``schedule_overdue``: it has been pending for longer than spec allows. ``fetch``: the progress of the
-    download that the pod reports.
+    download that the pod reports. ``now``: None where the pod's waiting is no problem.
     """
     if pod.ready:
         return None
@@ -42,6 +44,13 @@ def diagnose(
         return found
     if found := _scheduling(pod, schedule_overdue):
         return found
+    since = pod.unprepared_since
+    if now is not None and since is not None and time_left(since, PREPARE_SECONDS, now) is None:
+        return Problem(
+            reason=FailureClass.POD_NOT_PREPARED,
+            what=f"Node {pod.node} cannot mount pod {pod.name}'s volumes or set up its network.",
+            next_step="See the events of kubectl describe pod.",
+        )
     for container in pod.containers():
         if _downloads(container, fetch):
             continue

@@ -197,6 +197,12 @@ class PodView:
         return found.since if found.status == "True" else None
 
     @property
+    def unprepared_since(self) -> datetime | None:
+        """Since when its node has not mounted its volumes or set up its network; None where it has."""
+        found = self.condition("PodReadyToStartContainers")
+        return found.since if self.node and self.phase == "Pending" and found.status == "False" else None
+
+    @property
     def ready(self) -> bool:
         """Whether endpoints list it: the Ready condition, and not terminating."""
         return not self.terminating and self.condition("Ready").status == "True"

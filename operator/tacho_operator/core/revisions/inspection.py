@@ -234,7 +234,7 @@ def _under_way(
     now: datetime,
 ) -> Inspection:
     late = overdue(last, now, SCHEDULE_LIMIT_SECONDS)
-    found = diagnose(last, lost_nodes=lost, schedule_overdue=late)
+    found = diagnose(last, lost_nodes=lost, schedule_overdue=late, now=now)
     if found is None and earlier:
         found = problem.from_failure(result(earlier[-1]).failure or _UNEXPLAINED)
     return Inspection(

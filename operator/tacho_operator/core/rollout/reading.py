@@ -10,6 +10,7 @@ from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
+from tacho_operator.core.pods.claims import sole_claims
 from tacho_operator.core.pods.deadlines import RECENT_SECONDS
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue, stuck
 from tacho_operator.core.pods.disruption import disruption
@@ -101,6 +102,7 @@ def revision_problem(
                 pod,
                 lost_nodes=lost,
                 schedule_overdue=overdue(pod, now, limit_seconds),
+                now=now,
                 fetch=report.fetch if (report := observed.reports.get(pod.uid)) else None,
             )
         )
@@ -110,7 +112,17 @@ def revision_problem(
         leaving = (pod for pod in pods if pod.revision == revision and pod.terminating)
         found = [evicted for pod in leaving if not pod.is_stuck(lost) and (evicted := disruption(pod))]
         found += [stuck(pod) for pod in held]
-    return _with_held(most_pressing(found), held) or _own_evictions(mine)
+    return _with_held(_with_claim(observed, most_pressing(found)), held) or _own_evictions(mine)
+
+
+def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
+    """``problem``, with the claim that only one node mounts: a pod on another node waits for it for ever."""
+    if problem is None or problem.reason != FailureClass.POD_NOT_PREPARED:
+        return problem
+    if not (found := sole_claims(observed.resource.spec, observed.claims)):
+        return problem
+    step = f"If another node mounts claim {found[0]}, run the pods there or use ReadWriteMany."
+    return dataclasses.replace(problem, next_step=step)
 
 
 def _with_held(problem: Problem | None, held: Sequence[PodView]) -> Problem | None:

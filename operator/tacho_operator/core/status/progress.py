@@ -55,6 +55,9 @@ def _of(pod: PodView, report: Report | None) -> PodProgress:
         return PodProgress(Reason.SCHEDULING, f"Pod {pod.name} waits for a node.")
     engine = pod.container(names.ENGINE_CONTAINER)
     running = engine is not None and engine.running_since is not None
+    if pod.unprepared_since is not None:
+        text = f"Node {pod.node} mounts the volumes of pod {pod.name} and sets up its network."
+        return PodProgress(Reason.STARTING, text)
     if report is not None and running:
         return _reported(pod, report)
     if not running and engine is not None and engine.waiting_reason == "CrashLoopBackOff":
