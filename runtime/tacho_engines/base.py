@@ -247,6 +247,10 @@ class RunHalf(Protocol):
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         """``startup`` with the values of one more line of the engine's output; called for each line."""
 
+    def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
+        """Those in the log that are slower than another way on a GPU of this compute capability; None: it is
+        not known."""
+
     def names_cause(self, line: str) -> bool:
         """Whether a line names a cause of failure. Lines that do are kept longer than others: the last lines
         alone may be the traceback of a consequence."""

@@ -72,6 +72,9 @@ class DefaultRun:
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         return self.startup.read(startup, line)
 
+    def fallbacks(self, startup: EngineStartup, _capability: tuple[int, int] | None) -> tuple[str, ...]:
+        return startup.fallbacks
+
     def names_cause(self, line: str) -> bool:
         return names_cause(self.failures, line)
 

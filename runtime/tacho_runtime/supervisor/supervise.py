@@ -306,7 +306,9 @@ class Supervisor:
         version = engine.version(document) if isinstance(document, dict) else ""
         self._enter(lifecycle.PROBING, "the engine is healthy")
         self._report = dataclasses.replace(
-            self._report, engine_version=version, fallbacks=self._figures.fallbacks
+            self._report,
+            engine_version=version,
+            fallbacks=engine.fallbacks(self._figures, self._machine.capability),
         )
         startup = lifecycle.load_split(self.state.startup, self._figures)
         self.state = dataclasses.replace(self.state, startup=startup)

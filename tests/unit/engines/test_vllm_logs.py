@@ -112,6 +112,14 @@ def test_a_fallback_is_told_once(line, told):
     assert figures.fallbacks == (told,)
 
 
+@pytest.mark.parametrize(
+    ("capability", "told"),
+    [((9, 0), (MARLIN,)), (None, (MARLIN,)), ((8, 0), ()), ((8, 9), ()), ((12, 0), ())],
+)
+def test_marlin_is_a_fallback_on_hopper_alone(capability, told):
+    assert VLLM.fallbacks(read(f"{H200}/8b-w4a16-marlin"), capability) == told
+
+
 def test_at_most_eight_fallbacks_are_told():
     figures = reduce(VLLM.read, [f"Falling back to way {n}" for n in range(20)], EngineStartup())
     assert len(figures.fallbacks) == 8
