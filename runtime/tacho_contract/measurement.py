@@ -64,7 +64,8 @@ class SingleStream:
     decode_tokens_per_second: float | None = None
     """Output tokens per second after the first token, without stalls: 1 / mean gap between tokens."""
     decode_ci_percent: float | None = None
-    """Half width of its 95 % confidence interval, in percent of it. Absent: too few tokens came."""
+    """Half width of the 95 % confidence interval of decodeTokensPerSecond, in percent of it. Absent: too few
+    tokens came."""
     stalls: int = field(default=0, metadata=COUNT)
     """Gaps far longer than the others, in which the engine did nothing for the request."""
     stalled_percent: float | None = 0.0
@@ -86,7 +87,7 @@ class SingleStream:
     """The part of the time to the first token that does not grow with the prompt, in milliseconds: a of
     TTFT = a + b x input tokens."""
     prefill_tokens_per_second: float | None = None
-    """Prompt tokens per second: 1 / b of the same fit."""
+    """Prompt tokens per second: 1 / b of TTFT = a + b x input tokens."""
     textless_percent: float | None = None
     """Share of the events that brought no text, in percent: half a character, or a token that is none.
     Absent: the events were not counted."""
@@ -133,7 +134,8 @@ class CurvePoint:
     """The SLO's percentile of the time to the first token over its target; above 1 misses it. Absent: the SLO
     has no such target."""
     tpot_slo_ratio: float | None = None
-    """The same of the time per further token."""
+    """The SLO's percentile of the time per further token over its target; above 1 misses it. Absent: the SLO
+    has no such target."""
     steady: bool = True
     """False: the throughput was still drifting when the window closed."""
     flags: tuple[str, ...] = field(default=(), metadata=FLAGS)
@@ -244,7 +246,7 @@ class Quality:
     negative_log_likelihood: float | None = None
     """Mean over the tokens, in nats; less is better. Absent: the message says why."""
     perplexity: float | None = None
-    """e to the power of negative_log_likelihood; less is better."""
+    """e to the power of the negative log-likelihood; less is better."""
     message: str = field(default="", metadata=MESSAGE)
     """Why there are no values, where there are none."""
 

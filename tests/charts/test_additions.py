@@ -103,6 +103,12 @@ def test_the_readme_has_every_value_with_its_comment() -> None:
     assert "| `bounds.replicas` | `0` |" in readme()
 
 
+def test_every_value_of_the_chart_is_described() -> None:
+    found = {value.path: value.comment for value in values((CHART / "values.yaml").read_text())}
+    for path, comment in found.items():
+        assert comment or found.get(path.rpartition(".")[0]), f"{path} has no comment, nor has its block"
+
+
 def test_bounds_make_a_policy_where_one_is_set(helm: Helm) -> None:
     def bounded(**bounds: Any) -> bool:
         found = kinds(helm.template({"bounds": bounds}), "ValidatingAdmissionPolicy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -154,6 +155,14 @@ def test_lists_of_objects_are_maps_or_replaced_whole() -> None:
 def test_rules_stand_where_they_belong_and_none_is_lost() -> None:
     rendered = [rule for _, node in nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", ())]
     assert len(rendered) == len(RULES)
+
+
+def test_descriptions_stand_alone() -> None:
+    """`kubectl explain` sorts fields by name: "the same" and "that one" would mean another field there."""
+    for path, node in nodes(SCHEMA):
+        said = node.get("description", "")
+        assert not re.match(r"(The same|Of|At the|Its?|Their|That|This) ", said), f"{path}: {said}"
+        assert not re.search(r"[a-z]_[a-z]|as the next|that minute", said), f"{path}: {said}"
 
 
 def test_the_written_files_are_what_the_types_say() -> None:

@@ -93,9 +93,9 @@ class PodAffinityTerm(ApiModel):
     label_selector: LabelSelector | None = None
     """The pods that the term applies to, by their labels."""
     namespaces: Namespaces = Field(default_factory=list)
-    """Their namespaces. Absent, without namespaceSelector: the pods' own."""
+    """Namespaces of the pods to be near to or away from. Absent, without namespaceSelector: the pods' own."""
     namespace_selector: LabelSelector | None = None
-    """Their namespaces, by label."""
+    """Namespaces of the pods to be near to or away from, by label."""
     match_label_keys: LabelKeys = Field(default_factory=list)
     """Labels whose values must be the same as the pod's own."""
     mismatch_label_keys: LabelKeys = Field(default_factory=list)

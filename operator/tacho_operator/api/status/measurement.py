@@ -43,7 +43,7 @@ class MeasuredWorkload(Workload):
     """The shape of the requests that were sent."""
 
     output_spread_percent: float | None = None
-    """Spread of the answer lengths around output_tokens, in percent to either side."""
+    """Spread of the answer lengths around outputTokens, in percent to either side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,8 @@ class MeasuredMemory(StatusModel):
     peak_bytes: Bytes | None = None
     """The most that was seen in use, from the engine's start to the end of the measurement, in bytes."""
     source: Word | None = None
-    """Where the two figures are from: Process (the engine's processes, by the driver), Device (the whole GPU,
-    less what was in use before) or Host (resident memory)."""
+    """Where actual and peak memory are from: Process (the engine's processes, by the driver), Device (the
+    whole GPU, less what was in use before) or Host (resident memory)."""
     predicted_weights_bytes: Bytes | None = None
     """Weights the plan predicted, in bytes."""
     actual_weights_bytes: Bytes | None = None
@@ -126,18 +126,19 @@ class AgainstPlan(StatusModel):
     """Measured speed in percent of the speed that the plan expected; above 100: faster."""
 
     decode_percent: float | None = None
-    """Of one stream, in percent."""
+    """Measured decode rate of one stream, in percent of the plan's."""
     output_percent: float | None = None
-    """Of the planned concurrency, in percent. Absent: no level was at or around it."""
+    """Measured throughput at the planned concurrency, in percent of the plan's. Absent: no level was at or
+    around it."""
     capacity_percent: float | None = None
-    """Of the capacity, in percent. Absent: it is not known, or was not predicted."""
+    """Measured capacity, in percent of the plan's. Absent: it is not known, or was not predicted."""
 
 
 class SeenTraffic(StatusModel):
     """What a replica carried within the SLO for a minute: users' requests of the measured lengths."""
 
     observed_time: Timestamp | None = None
-    """When that minute ended."""
+    """When the minute of that traffic ended."""
     concurrency: Count | None = None
     """Mean number of requests at the same time."""
     requests_per_second: float | None = None
@@ -185,11 +186,11 @@ class MeasuredRun(StatusModel):
     output_tokens_per_second: float | None = None
     """Output tokens per second of all requests together."""
     ci_percent: float | None = None
-    """Half width of its 95 % confidence interval, in percent of it."""
+    """Half width of the 95 % confidence interval of outputTokensPerSecond, in percent of it."""
     decode_tokens_per_second: float | None = None
     """Output tokens per second of one request alone, after its first token."""
     decode_ci_percent: float | None = None
-    """Half width of its 95 % confidence interval, in percent of it."""
+    """Half width of the 95 % confidence interval of decodeTokensPerSecond, in percent of it."""
 
 
 class MeasurementHistory(StatusModel):

@@ -49,7 +49,7 @@ class PlanModel(StatusModel):
     file_count: Count | None = None
     """Number of files that match."""
     total_bytes: Bytes | None = None
-    """Their total size, in bytes."""
+    """Total size of the files, in bytes."""
 
 
 class PlanGpu(StatusModel):
@@ -99,19 +99,19 @@ class Predicted:
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
     expected_decode_tokens_per_second: float | None = None
-    """Expected output tokens per second of a single request. Absent, as the next ones: unknown."""
+    """Expected output tokens per second of a single request. Absent: unknown."""
     expected_output_tokens_per_second: float | None = None
-    """Expected output tokens per second of the planned concurrency."""
+    """Expected output tokens per second of the planned concurrency. Absent: unknown."""
     expected_capacity_tokens_per_second: float | None = None
     """Expected output tokens per second within the service level that the plan was made for; without one,
-    where more streams add little."""
+    where more streams add little. Absent: unknown."""
     expected_capacity_concurrency: int | None = field(default=None, metadata=COUNT)
-    """Streams of that capacity; 0: not even one keeps the service level."""
+    """Concurrent requests of the expected capacity; 0: not even one keeps the service level."""
     decode_within_percent: float | None = None
     """How far a single request is off in nine of ten measurements at most, in percent up or down: 100 is a
     factor of two."""
     output_within_percent: float | None = None
-    """The same of several requests."""
+    """How far the planned concurrency is off in nine of ten measurements at most, in percent up or down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ class Startup(StatusModel):
     download_seconds: Seconds | None = None
     """Seconds the download of the model took."""
     overlap_seconds: Seconds | None = None
-    """Seconds of that download in parallel with the pull of the engine's image, the start of its container
+    """Seconds of the download in parallel with the pull of the engine's image, the start of its container
     and the checks of the machine."""
     preflight_seconds: Seconds | None = None
     """Seconds the checks of container and machine took."""
@@ -150,13 +150,13 @@ class SLOAttainment(StatusModel):
     """SLO attainment of the last minutes, exponentially weighted with five minutes."""
 
     percent: Count | None = None
-    """Of requests that met the SLO, at least. Absent: unknown, as a target has no histogram."""
+    """Percent of the requests that met the SLO, at least. Absent: unknown, as a target has no histogram."""
     requests: Count | None = None
-    """At the last change of the others."""
+    """Weighted number of requests that percent rests on, when it last changed."""
     ttft_source: Word | None = None
-    """Histogram, Mean (which is no attainment) or None (not counted)."""
+    """Where the times to the first token are from: Histogram, Mean (which gives no percent) or None."""
     tpot_source: Word | None = None
-    """Histogram or None."""
+    """Where the times per further token are from: Histogram or None."""
 
 
 class ScalingBurst(StatusModel):
@@ -192,17 +192,17 @@ class AutoscalingStatus(StatusModel):
     capacity_correction_fingerprint: Annotated[str, Field(max_length=64)] | None = None
     """Measurement that the correction applies to."""
     attainment: SLOAttainment | None = None
-    """Absent: spec.slo has no target."""
+    """Share of requests that met spec.slo. Absent: spec.slo has no target."""
     speed_percent: Count | None = None
-    """Tokens per second in service, in percent of the measured law's."""
+    """Tokens per second in service, in percent of what the measurement's fit gives for that load."""
     input_tokens: float | None = None
     """Mean prompt length in service."""
     output_tokens: float | None = None
     """Mean answer length in service."""
     bursts: Annotated[list[ScalingBurst], items(8)] = Field(default_factory=list)
-    """The latest, newest first."""
+    """The latest bursts of the load, newest first."""
     low_replicas: float | None = None
-    """Lowest load since the latest burst, in replicas. Absent: it lasts."""
+    """Lowest load since the latest burst, in replicas. Absent: the burst lasts."""
     cold_start_seconds: Count | None = None
     """90th percentile of the time from a pod's creation to its readiness, in seconds."""
     reason: Annotated[str, Field(max_length=512)] | None = None
@@ -210,9 +210,9 @@ class AutoscalingStatus(StatusModel):
     last_scale_time: Timestamp | None = None
     """When the number of replicas last changed."""
     refused_above: Count | None = None
-    """Server pods that quota or admission allowed at its last refusal, which holds for ten minutes."""
+    """Server pods that quota or admission allowed when it last refused one. It holds for ten minutes."""
     refused_time: Timestamp | None = None
-    """Time of that refusal."""
+    """When quota or admission last refused a server pod."""
     decisions: Annotated[list[ScalingDecision], items(10)] = Field(default_factory=list)
     """The latest changes and recommendations, newest first."""
 
