@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import example, given, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.model import InspectResult
 from tacho_contract.report import Report
+from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
 from tacho_operator.core.autoscaling.algorithm.types import Bounds
 from tacho_operator.core.types import NodeFacts
@@ -160,6 +162,27 @@ def test_any_report(report: Any) -> None:
     except codec.DocumentError:
         del world.reports[uid]
     decide(world)
+
+
+UNREADABLE = [
+    *("", "null", "1", '"x"', "{}", "[]", "[[]]", "[" * 50_000, '{"a":' * 50_000, "9" * 4400, "\u202e"),
+    '{"revision":"r","measureKey":"k","reason":"Serving","message":"m","time":"9999-12-31T23:59:59Z"}',
+    f'{{"revision":"r","reason":"CannotJudge","message":"m","time":"{at(0)}","count":{2**80},"tries":1e300}}',
+]
+
+
+@pytest.mark.parametrize("note", UNREADABLE, ids=lambda note: note[:20])
+def test_any_note(note: str) -> None:
+    """Whoever may edit a child may edit what the operator noted there."""
+    notes = [value for place, value in vars(names).items() if place.endswith("_ANNOTATION")]
+    assert len(notes) > 10
+    world = copied(serving())
+    for (kind, _), item in world.objects.items():
+        if kind != "ControllerRevision":
+            item["metadata"].setdefault("annotations", {}).update(dict.fromkeys(notes, note))
+    decide(world)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Stalled")[0] == "False"
 
 
 def parts(least: int, most: int, *words: str) -> st.SearchStrategy[str]:

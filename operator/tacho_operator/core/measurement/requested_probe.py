@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,8 +109,8 @@ def _unanswered_message(pod: PodView, report: Report | None) -> str:
 def read_reprobe_note(text: str) -> ReprobeNote:
     """The note that an earlier reconcile wrote; empty where the text is unreadable."""
     try:
-        return codec.from_dict(ReprobeNote, json.loads(text)) if text else ReprobeNote()
-    except ValueError:  # of both
+        return codec.loads(ReprobeNote, text) if text else ReprobeNote()
+    except codec.DocumentError:
         return ReprobeNote()
 
 
