@@ -41,6 +41,8 @@ class ApiDouble:
         self.forbidden: set[str] = set()
         """Namespaces, and paths of discovery."""
         self.ends_watches = False
+        self.refused_watches: list[web.Response] = []
+        """Answers to the next watches."""
         self.silent_from = 0
         """No watch delivers an event of this version or later; 0: every event."""
         self.expired_below = 0
@@ -133,6 +135,8 @@ class ApiDouble:
 
     async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
         self.watches += 1
+        if self.refused_watches:
+            return self.refused_watches.pop()
         since, cut = int(request.query["resourceVersion"]), self._cut
         response = web.StreamResponse()
         await response.prepare(request)

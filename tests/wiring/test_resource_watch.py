@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tacho_operator.shell import handlers, resource_watch as module
 from tacho_operator.shell.handlers import KopfRunner
@@ -220,6 +221,25 @@ async def test_a_list_that_is_refused_is_named_at_once_and_tried_again_soon(
         double.forbidden.clear()
         await world.complete()
         assert set(world.names()) == {"a", "b"}
+
+
+@pytest.mark.parametrize("where", ["header", "body"])
+async def test_a_watch_that_is_to_wait_for_a_day_waits_for_as_long_as_any_other_request(
+    where: str, start: Start, double: ApiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_RETRY_AFTER_SECONDS", 0.5)
+    async with start() as world:
+        await world.complete()
+        status = {"kind": "Status", "code": 429, "details": {"retryAfterSeconds": 86400}}
+        headers = {"Retry-After": "86400"} if where == "header" else {}
+        double.refused_watches.append(web.json_response(status, status=429, headers=headers))
+        await double.cut()
+        await world.until(lambda: not double.refused_watches)
+        await world.until(world.store.stale)
+        await double.put(deployment("c"))
+        await world.complete()
+        assert set(world.names()) == {"a", "b", "c"}
+        assert world.signals == 2, "kopf started anew"
 
 
 @pytest.mark.parametrize("path", ["/apis", BASE])

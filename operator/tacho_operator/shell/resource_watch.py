@@ -18,7 +18,12 @@ from typing import Any
 import aiohttp
 
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.api_errors import ApiError, requested_pause_seconds, response_error
+from tacho_operator.shell.api_errors import (
+    LONGEST_RETRY_AFTER_SECONDS,
+    ApiError,
+    requested_pause_seconds,
+    response_error,
+)
 from tacho_operator.shell.handlers import INACTIVITY_SECONDS, KopfRunner
 from tacho_operator.shell.kopf_content import ReadableContent
 from tacho_operator.shell.kube import KINDS, Counted, Kube, Page
@@ -184,6 +189,8 @@ class ResourceWatch:
         if error is not None and is_watch:
             self._settling = True
             self._lost("broken", str(error))  # kopf tries a watch again by itself
+            wait = asyncio.get_running_loop().call_later
+            wait(LONGEST_RETRY_AFTER_SECONDS, self._overdue, self._watch_began, error)
         elif error is not None:
             self._refused(error)
         elif is_watch:
@@ -205,6 +212,11 @@ class ResourceWatch:
         self._lost("", str(error))
         if self._refusal is not None and not self._refusal.done():
             self._refusal.set_exception(error)
+
+    def _overdue(self, watch_began: float, error: ApiError) -> None:
+        """kopf waits for as long as a 429 says, be it a day, and nothing is decided meanwhile."""
+        if watch_began == self._watch_began:
+            self._refused(ApiError(error.status, error.message))
 
     async def _before_watch(self) -> None:
         """The former watch, if any, has ended."""
