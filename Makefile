@@ -170,7 +170,8 @@ nightly-autoscaling: $(STAMP)
 	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py tests/e2e/test_default_scaling.py
 
 nightly-e2e: $(STAMP)
-	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py tests/api
+	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py \
+		tests/e2e/test_pages_on_a_node.py tests/e2e/test_upgrade_under_load.py tests/api
 
 nightly-scalers: $(STAMP)
 	$(PYTEST) tests/nightly/scalers

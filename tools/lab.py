@@ -85,23 +85,24 @@ def chart_values(references: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def install_chart(cluster: Cluster, references: dict[str, str], values: dict[str, Any] | None = None) -> None:
+def install_chart(
+    cluster: Cluster,
+    references: dict[str, str],
+    values: dict[str, Any] | None = None,
+    *,
+    chart: Path = CHART,
+) -> None:
     """helm upgrade --install, waiting until the operator is ready. Raises StepError with helm's words."""
     cluster.create_namespace(OPERATOR_NAMESPACE)
-    command = [
-        str(binaries.helm(say)),
-        f"--kubeconfig={cluster.kubeconfig}",
-        "upgrade",
-        "--install",
-        RELEASE,
-        str(CHART),
-        f"--namespace={OPERATOR_NAMESPACE}",
-        "--values=-",
-        "--wait",
-        f"--timeout={INSTALL_SECONDS}s",
-    ]
     merged = {**chart_values(references), **(values or {})}
-    done = subprocess.run(command, input=json.dumps(merged), capture_output=True, text=True, check=False)
+    helm(cluster, "upgrade", "--install", RELEASE, str(chart), "--values=-", stdin=json.dumps(merged))
+
+
+def helm(cluster: Cluster, *arguments: str, stdin: str = "") -> None:
+    """Runs helm in the operator's namespace and waits until all is ready. Raises StepError with its words."""
+    where = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={OPERATOR_NAMESPACE}"]
+    command = [str(binaries.helm(say)), *arguments, *where, "--wait", f"--timeout={INSTALL_SECONDS}s"]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StepError("ChartNotInstalled", f"{done.stderr.strip()}\n{operator_log(cluster)}")
 

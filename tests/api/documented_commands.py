@@ -22,15 +22,19 @@ NOT_RUN = {
     r"cosign ": "wants a released image; tests/nightly/release signs and verifies one",
     r"etcdutl ": "wants a snapshot, and an etcd that stands still",
     r"helm install tacho oci://": "wants that release, too",
-    r"helm test ": "wants a node for its pod",
-    r"kubectl (logs|port-forward|wait|rollout status) ": "waits for a pod that runs",
-    r"curl -s localhost": "wants that port-forward",
-    r"\S*tacho (run|probe http)": "wants an engine and a model; tests/unit/cli has both",
-    r"tacho plan -f (llama\.yaml|FILE)": "wants a model; tests/unit/cli compares its output",
+    r"\S*tacho (run|probe http)": "wants an engine and a model; tests/unit/cli runs both with others",
 }
 """Patterns of commands, and why they are not run."""
-RUN_ELSEWHERE = re.compile(r"tacho simulate ")
-"""tests/unit/cli/simulate/test_docs.py compares what they print, too."""
+ON_A_NODE = (
+    r"helm test ",
+    r"kubectl logs ",
+    r"kubectl rollout status ",
+    r"kubectl port-forward ",
+    r"curl -s localhost",
+)
+"""Patterns of commands that need a pod: tests/e2e/test_pages_on_a_node.py runs them."""
+RUN_ELSEWHERE = re.compile("|".join((r"tacho simulate ", *ON_A_NODE)))
+"""tests/unit/cli/simulate/test_docs.py compares what simulations print, too."""
 SYNOPSIS = re.compile(r" \[[-\w]")
 """Of a list of options, which tests/unit/cli/test_docs.py holds to the command."""
 

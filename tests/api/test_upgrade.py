@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_fixtures import unavailable
+from tests.earlier import checked_out
 from tools.cluster import binaries
 from tools.cluster.binaries import Binaries
 from tools.cluster.controlplane import ControlPlane
@@ -30,8 +30,6 @@ from tools.harness.operator_process import (
     pod_kubeconfig,
 )
 
-BEFORE = "f086c9c3"
-"""The commit that is upgraded from."""
 WORK = "ml"
 CLAIM = {
     "apiVersion": "v1",
@@ -43,13 +41,7 @@ CLAIM = {
 
 @pytest.fixture
 def before(tmp_path: Path) -> Path:
-    """Chart and operator of that commit."""
-    archive = ["git", "-C", str(REPOSITORY), "archive", BEFORE, "charts", "crds", "operator", "runtime"]
-    done = subprocess.run(archive, capture_output=True, check=False)
-    if done.returncode:
-        unavailable(f"the history has no commit {BEFORE}")
-    subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=done.stdout, check=True)
-    return tmp_path
+    return checked_out(tmp_path)
 
 
 @pytest.fixture

@@ -28,12 +28,16 @@ def kill_operator(tacho: Installed) -> None:
     tacho.cluster.kubectl(*wait, timeout_seconds=RESTART_SECONDS + 10)
 
 
+def no_loads(cluster: Cluster) -> contextlib.AbstractContextManager[None]:
+    """No pod's load reaches the operator. Requests, and the kubelet's probes, go on."""
+    return dropped(cluster, LOAD_PORT)
+
+
 @contextlib.contextmanager
-def no_loads(cluster: Cluster) -> Iterator[None]:
-    """No pod's load reaches the operator: packets to that port are dropped between pods. Requests, and the
-    kubelet's probes, go on."""
+def dropped(cluster: Cluster, port: int) -> Iterator[None]:
+    """Packets to that port are dropped between pods."""
     known = state_of(cluster)
-    rule = ("FORWARD", "--protocol", "tcp", "--dport", str(LOAD_PORT), "--jump", "DROP")
+    rule = ("FORWARD", "--protocol", "tcp", "--dport", str(port), "--jump", "DROP")
     run_inside(known.holder_pid, ["iptables", "--wait", "--insert", *rule])
     try:
         yield

@@ -1,0 +1,112 @@
+"""What the pages say of a cluster with a node: commands that need a pod, and the network trial of doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tacho_cli.doctor import network_policy
+from tests.api.documented_commands import ON_A_NODE, PAGES, commands
+from tests.e2e.conftest import Installed
+from tests.e2e.faults import OPERATOR, dropped
+from tests.e2e.resource import eventually
+from tests.unit.cli.commands import call
+from tools import lab
+from tools.cluster import binaries
+from tools.cluster.processes import NO_PROXY
+
+pytestmark = [pytest.mark.nightly, pytest.mark.alone, pytest.mark.timeout(600)]
+
+OPENED_SECONDS = 3.0
+"""For a port that is forwarded."""
+
+
+@pytest.fixture
+def environment(tacho: Installed) -> dict[str, str]:
+    """A reader's, whose PATH has kubectl and helm."""
+    folders = [str(Path(tacho.cluster.binaries.path("kubectl")).parent), str(binaries.helm(print).parent)]
+    path = os.pathsep.join([*folders, os.environ["PATH"]])
+    return {**os.environ, **NO_PROXY, "PATH": path, "KUBECONFIG": str(tacho.cluster.kubeconfig)}
+
+
+@pytest.fixture
+def restarted(tacho: Installed) -> None:
+    """The operator's container ran before: there is a log of its previous run."""
+    namespace = ("-n", lab.OPERATOR_NAMESPACE)
+    end = "import os, signal; os.kill(1, signal.SIGTERM)"
+    tacho.cluster.kubectl("exec", f"deploy/{lab.RELEASE}", *namespace, "--", "python", "-c", end)
+
+    def again() -> bool | None:
+        found = tacho.cluster.get("pods", *namespace, "-l", OPERATOR)["items"]
+        states = [item for pod in found for item in pod["status"].get("containerStatuses") or ()]
+        return any(item["restartCount"] and item["ready"] for item in states) or None
+
+    eventually("it runs again", again)
+
+
+@contextlib.contextmanager
+def in_background(command: str, environment: dict[str, str]) -> Iterator[None]:
+    """A command that goes on until it is ended."""
+    with subprocess.Popen(["bash", "-c", command], env=environment, start_new_session=True) as process:
+        time.sleep(OPENED_SECONDS)
+        try:
+            yield
+            assert process.poll() is None, command
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("restarted")
+def test_the_commands_that_need_a_pod_end_well(environment: dict[str, str]) -> None:
+    ran = set()
+    for page in PAGES:
+        with contextlib.ExitStack() as background:
+            for command in commands(page):
+                found = next((pattern for pattern in ON_A_NODE if re.match(pattern, command)), None)
+                if found is None:
+                    continue
+                ran.add(found)
+                if "port-forward" in command:
+                    background.enter_context(in_background(command, environment))
+                    continue
+                print(f"$ {command}", flush=True)
+                subprocess.run(
+                    ["bash", "-o", "pipefail", "-c", command], env=environment, check=True, timeout=120
+                )
+    assert ran == set(ON_A_NODE)
+
+
+@pytest.mark.parametrize("enforced", [False, True], ids=["this cluster's plugin", "a port that is dropped"])
+def test_doctor_sees_whether_network_policies_are_enforced(
+    tacho: Installed,
+    namespace: str,
+    environment: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    enforced: bool,
+) -> None:
+    """The second one stands for a plugin that enforces: this cluster's has no policies."""
+    monkeypatch.setenv("PATH", environment["PATH"])
+    monkeypatch.setattr(network_policy, "SETTLE_SECONDS", 5)
+    where = ("-n", namespace, "--kubeconfig", str(tacho.cluster.kubeconfig))
+    closed = dropped(tacho.cluster, network_policy.CLOSED_PORT) if enforced else contextlib.nullcontext()
+    with closed:
+        told = call(capsys, "doctor", "--network-policy", "-o", "json", *where)
+    (found,) = [item for item in json.loads(told.out)["findings"] if item["check"] == network_policy.CHECK]
+    with capsys.disabled():
+        print(found)
+    expected = network_policy.ENFORCED if enforced else network_policy.NOT_ENFORCED
+    assert (found["state"], found["message"]) == network_policy.OUTCOMES[expected][:2]
+    assert told.code == (0 if enforced else 3)
+    left = ("pods,networkpolicies", "-n", namespace, "--selector", network_policy.LABEL)
+    eventually("nothing of it is left", lambda: tacho.cluster.get(*left)["items"] == [] or None)
