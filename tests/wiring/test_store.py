@@ -396,3 +396,14 @@ async def test_a_bookmark_ends_the_wait_for_a_write() -> None:
     store.at("Pod", "", "9")
     async with asyncio.timeout(10):
         assert await waiting
+
+
+def test_what_a_pod_without_a_node_waits_for_is_kept() -> None:
+    store, _ = told()
+    selector = {"nvidia.com/gpu.product": "NVIDIA-H200"}
+    for name, node in (("waits", ""), ("runs", "n1")):
+        item = pod(name, node=node)
+        item["spec"]["nodeSelector"] = selector
+        store.put("Pod", item)
+    kept = {item["metadata"]["name"]: item["spec"] for item in store.children("Pod", KEY)}
+    assert kept == {"waits": {"nodeSelector": selector}, "runs": {"nodeName": "n1"}}

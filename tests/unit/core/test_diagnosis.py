@@ -242,6 +242,14 @@ def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> N
     assert found.quotation == message.rstrip(".")
 
 
+def test_labels_that_no_node_has_are_named() -> None:
+    view = unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
+    selector = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
+    found = diagnose(PodView({**view.raw, "spec": selector}), lost_nodes=(), schedule_overdue=False)
+    assert found is not None
+    assert found.quotation.startswith("the pod selects nvidia.com/gpu.product=NVIDIA-H200; 0/1 nodes are")
+
+
 @pytest.mark.parametrize(("age", "late"), [(599, False), (600, False), (601, True)])
 def test_a_pod_is_overdue_when_it_has_waited_longer_than_the_limit(age: float, late: bool) -> None:
     view = PodView({"metadata": {"name": "p", "creationTimestamp": at(-age)}})

@@ -22,6 +22,8 @@ _PULL_WAITING = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
 
+_NOT_SELECTED = "node affinity/selector"
+"""In the scheduler's words where nodes lack labels."""
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 
 
@@ -99,11 +101,13 @@ def _scheduling(pod: PodView, overdue: bool) -> Problem | None:
     text = scheduled.message.rstrip(".")
     missing = sorted(set(_INSUFFICIENT.findall(text)))
     lacks = f"not enough {', '.join(missing)}" if missing else "no node fits"
+    labels = ", ".join(f"{label}={value}" for label, value in sorted(pod.node_selector.items()))
+    selected = f"the pod selects {labels}; " if labels and _NOT_SELECTED in text else ""
     return Problem(
         reason=FailureClass.UNSCHEDULABLE,
         what=f"No node for pod {pod.name}: {lacks}.",
         next_step="Add or free such a node, or relax spec.gpu, spec.engine.resources or spec.podTemplate.",
-        quotation=text,
+        quotation=selected + text,
         escalations=frozenset({Escalation.SCHEDULE_TIMEOUT} if overdue else ()),
         missing_resources=tuple(missing),
     )

@@ -176,6 +176,11 @@ class PodView:
         return str((self.raw.get("spec") or {}).get("nodeName", ""))
 
     @property
+    def node_selector(self) -> dict[str, str]:
+        """Labels that its node must have; the store keeps none of a pod that has a node."""
+        return dict((self.raw.get("spec") or {}).get("nodeSelector") or {})
+
+    @property
     def tolerations(self) -> tuple[Manifest, ...]:
         """Those that keep it on a node that stopped answering; the store keeps no others."""
         return tuple((self.raw.get("spec") or {}).get("tolerations") or ())

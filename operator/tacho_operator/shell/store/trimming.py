@@ -162,7 +162,8 @@ def _pod(manifest: Manifest) -> Manifest:
     status["conditions"] = [_some(item, CONDITION) for item in full.get("conditions") or ()]
     for key in ("initContainerStatuses", "containerStatuses"):
         status[key] = [_some(item, CONTAINER_STATUS) for item in full.get(key) or ()]
-    spec = _some(manifest.get("spec"), ("nodeName",))
+    placed = (manifest.get("spec") or {}).get("nodeName")
+    spec = _some(manifest.get("spec"), ("nodeName",) if placed else ("nodeSelector",))
     if stays := unbounded_on_lost_node((manifest.get("spec") or {}).get("tolerations") or ()):
         spec["tolerations"] = stays
     return {
