@@ -118,7 +118,7 @@ test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one clo
 nightly: $(STAMP) $(if $(filter properties probe,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
 	@$(if $(filter-out scalers,$(PART)),:,$(PY) -m tools.cluster build keda)
 	@$(if $(filter-out release install,$(PART)),:,$(PY) -m tools.cluster build cosign syft)
-	@$(if $(filter-out e2e,$(PART)),:,$(PY) -m tools.cluster build helm3)
+	@$(if $(filter-out e2e,$(PART)),:,$(PY) -m tools.cluster build helm3 etcdutl)
 	@$(if $(filter-out release,$(PART)),:,$(MAKE) -s $(SITE)/.installed)
 	@$(PY) -m tools.tiers nightly $(PART)
 
@@ -170,8 +170,7 @@ nightly-autoscaling: $(STAMP)
 	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py tests/e2e/test_default_scaling.py
 
 nightly-e2e: $(STAMP)
-	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py \
-		tests/e2e/test_pages_on_a_node.py tests/e2e/test_upgrade_under_load.py tests/api
+	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py tests/e2e/test_pages_on_a_node.py tests/e2e/test_upgrade_under_load.py tests/api
 
 nightly-scalers: $(STAMP)
 	$(PYTEST) tests/nightly/scalers

@@ -20,7 +20,6 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 NOT_RUN = {
     r"sudo \S+ -m tools\.images build": "builds images of gigabytes",
     r"cosign ": "wants a released image; tests/nightly/release signs and verifies one",
-    r"etcdutl ": "wants a snapshot, and an etcd that stands still",
     r"helm install tacho oci://": "wants that release, too",
     r"\S*tacho (run|probe http)": "wants an engine and a model; tests/unit/cli runs both with others",
 }
@@ -33,8 +32,9 @@ ON_A_NODE = (
     r"curl -s localhost",
 )
 """Patterns of commands that need a pod: tests/e2e/test_pages_on_a_node.py runs them."""
-RUN_ELSEWHERE = re.compile("|".join((r"tacho simulate ", *ON_A_NODE)))
-"""tests/unit/cli/simulate/test_docs.py compares what simulations print, too."""
+RUN_ELSEWHERE = re.compile("|".join((r"tacho simulate ", r"etcdutl ", *ON_A_NODE)))
+"""tests/unit/cli/simulate/test_docs.py compares what simulations print, too. An etcd that stands still is in
+tests/api/test_operator_interrupted.py."""
 SYNOPSIS = re.compile(r" \[[-\w]")
 """Of a list of options, which tests/unit/cli/test_docs.py holds to the command."""
 

@@ -3,7 +3,11 @@ where etcd is an earlier one then."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import shlex
 import shutil
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -12,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.documented_commands import commands
+from tools.cluster import builds
 from tools.cluster.binaries import Binaries
 from tools.cluster.controlplane import ControlPlane
 from tools.cluster.handle import Cluster
+from tools.cluster.paths import REPOSITORY
 from tools.harness.definition import install_definition
 from tools.harness.operating import NAME, await_condition, bring_up
 from tools.harness.operator_process import Kubelet, Operator, eventually, install_rights
@@ -37,6 +44,10 @@ def plane(cluster_binaries: Binaries) -> Iterator[tuple[ControlPlane, Cluster]]:
         yield one, cluster
 
 
+def uids(kubelet: Kubelet) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+
+
 def answer(url: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(url, timeout=5) as found:
@@ -55,7 +66,7 @@ def test_an_api_server_that_goes_away_and_comes_back(
     try:
         with kubelet.answering():
             bring_up(cluster, kubelet, NAMESPACE)
-            before = {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+            before = uids(kubelet)
             ready, live = f"{operator.readiness_url}/readyz", f"{operator.health_url}/healthz"
             assert answer(ready) == (200, "ok\n")
             control.kill("kube-apiserver")
@@ -71,10 +82,21 @@ def test_an_api_server_that_goes_away_and_comes_back(
             eventually("it is ready again", lambda: answer(ready)[0] == 200 or None, seconds=90)
             cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
             kubelet.serve()
-            assert before < {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+            assert before < uids(kubelet)
     finally:
         operator.kill()
         print(operator.log.read_text()[-20000:])
+
+
+@contextlib.contextmanager
+def stopped(control: ControlPlane) -> Iterator[None]:
+    """Nothing writes to etcd meanwhile."""
+    programs = ("kube-controller-manager", "kube-apiserver", "etcd")
+    for program in programs:
+        control.kill(program)
+    yield
+    for program in reversed(programs):
+        control.start_again(program)
 
 
 def test_an_etcd_that_is_restored_from_an_earlier_copy(
@@ -86,20 +108,16 @@ def test_an_etcd_that_is_restored_from_an_earlier_copy(
     data, copy = cluster.directory / "etcd", tmp_path / "copy"
 
     def exchange(source: Path, target: Path) -> None:
-        """Replaces one folder by the other while nothing writes."""
-        programs = ("kube-controller-manager", "kube-apiserver", "etcd")
-        for program in programs:
-            control.kill(program)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target)
-        for program in reversed(programs):
-            control.start_again(program)
+        """Replaces one folder by the other."""
+        with stopped(control):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
 
     operator.start()
     try:
         with kubelet.answering():
             bring_up(cluster, kubelet, NAMESPACE)
-            served = {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+            served = uids(kubelet)
             exchange(data, copy)
             eventually("it leads again", lambda: (operator.ready() and operator.leads()) or None, seconds=90)
             cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
@@ -110,10 +128,53 @@ def test_an_etcd_that_is_restored_from_an_earlier_copy(
             operator.start()
             eventually("it leads anew", lambda: (operator.ready() and operator.leads()) or None, seconds=90)
             await_condition(cluster, NAMESPACE, "Ready", "True")
-            assert {pod["metadata"]["uid"] for pod in kubelet.pods("server")} == served
+            assert uids(kubelet) == served
             cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
             kubelet.serve()
-            assert served < {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+            assert served < uids(kubelet)
+    finally:
+        operator.kill()
+        print(operator.log.read_text()[-20000:])
+
+
+def snapshot(data: Path, target: Path) -> None:
+    """What `etcdctl snapshot save` writes: etcd's store, and its hash."""
+    store = (data / "member/snap/db").read_bytes()
+    target.write_bytes(store + hashlib.sha256(store).digest())
+
+
+@pytest.mark.nightly
+def test_an_etcd_that_is_restored_by_the_command_of_the_page(
+    plane: tuple[ControlPlane, Cluster], tmp_path: Path
+) -> None:
+    """Clients list anew, so that no operator has to be restarted."""
+    control, cluster = plane
+    operator = Operator(install_rights(cluster), tmp_path / "operator.log")
+    kubelet = Kubelet(cluster, NAMESPACE)
+    data = cluster.directory / "etcd"
+    (shown,) = (text for text in commands(REPOSITORY / "docs/how-to/restore.md") if "etcdutl" in text)
+    _, *options = shlex.split(shown.replace("NEW_DIR", str(data)))
+    operator.start()
+    try:
+        with kubelet.answering():
+            bring_up(cluster, kubelet, NAMESPACE)
+            served = uids(kubelet)
+            with stopped(control):
+                snapshot(data, tmp_path / "snapshot.db")
+            eventually("it leads again", lambda: (operator.ready() and operator.leads()) or None, seconds=90)
+            cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
+            kubelet.serve()
+            with stopped(control):
+                shutil.rmtree(data)
+                program = builds.built(builds.ETCDUTL, print) / "etcdutl"
+                subprocess.run([program, *options], cwd=tmp_path, check=True)
+            eventually("it leads still", lambda: (operator.ready() and operator.leads()) or None, seconds=90)
+            # A watch that is late may tell of the later replicas: for a moment there is one pod more.
+            eventually("it is as it was", lambda: uids(kubelet) == served or None)
+            await_condition(cluster, NAMESPACE, "Ready", "True")
+            cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
+            kubelet.serve()
+            assert served < uids(kubelet)
     finally:
         operator.kill()
         print(operator.log.read_text()[-20000:])

@@ -112,7 +112,15 @@ SYFT = Module(
     link_flags="-s -w",
     programs=(),
 )
-MODULES = {module.name: module for module in (CLUSTER, HELM, HELM3, DEVICE_PLUGIN, KEDA, COSIGN, SYFT)}
+ETCDUTL = Module(
+    name="etcdutl",
+    folder=HERE / "go-tools" / "etcdutl",
+    packages=("go.etcd.io/etcd/etcdutl/v3",),
+    link_flags="-s -w",
+    programs=(),
+)
+ALL = (CLUSTER, HELM, HELM3, DEVICE_PLUGIN, KEDA, COSIGN, SYFT, ETCDUTL)
+MODULES = {module.name: module for module in ALL}
 
 
 def source_of(module: Module, path: str, say: Say) -> Path:
