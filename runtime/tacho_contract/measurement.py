@@ -17,7 +17,9 @@ INVALIDATING = frozenset(
 )
 """Flags of measured values that something other than the engine influenced. Flagged values are provisional,
 are never a baseline, and are replaced by the next clean measurement of the same fingerprint."""
-LIMITING = frozenset({"BudgetExhausted", "FrontendBound", "LowEfficiency", "SharedGPU", "ShortOutput"})
+LIMITING = frozenset(
+    {"BudgetExhausted", "FrontendBound", "LongOutput", "LowEfficiency", "SharedGPU", "ShortOutput"}
+)
 """Flags that say what a figure means; it holds all the same."""
 
 

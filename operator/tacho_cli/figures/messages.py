@@ -19,6 +19,7 @@ FLAGS = {
     "Contended": "another process used the CPUs or the GPU",
     "FrontendBound": "the engine's HTTP server was the limit, not the model",
     "Incomplete": "levels are missing",
+    "LongOutput": "answers had more tokens than were asked for",
     "LowEfficiency": "one stream uses less than 40 % of the memory's bandwidth",
     "NotSteady": "the throughput was still changing when it was measured",
     "OtherTraffic": "the engine answered other requests",

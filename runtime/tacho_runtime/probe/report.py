@@ -19,7 +19,7 @@ from tacho_contract.measurement import (
     SingleStream,
     Workload,
 )
-from tacho_contract.units import format_time
+from tacho_contract.units import counted, format_time
 from tacho_runtime.probe.capacity import capacity_level, capacity_of, saturation_level
 from tacho_runtime.probe.level_search import bracket
 from tacho_runtime.probe.levels import LevelResult
@@ -125,8 +125,8 @@ def _cache_was_hit(findings: ProbeFindings) -> bool:
     cache that has never seen the prompt."""
     before, after = findings.before, findings.after
     hits = (after.cached_prompt_tokens or 0.0) - (before.cached_prompt_tokens or 0.0)
-    counted = (after.ttft_seconds_count or 0.0) - (before.ttft_seconds_count or 0.0)
-    known = findings.known_tokens * max(findings.requests, counted)
+    first = (after.ttft_seconds_count or 0.0) - (before.ttft_seconds_count or 0.0)
+    known = findings.known_tokens * max(findings.requests, first)
     return findings.cached_tokens > 0 or (before.cached_prompt_tokens is not None and hits > known)
 
 
@@ -147,6 +147,8 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
         flags.add("CacheHit")
     if _short(findings):
         flags.add("ShortOutput")
+    if findings.longer:
+        flags.add("LongOutput")
     capacity, _ = capacity_level(findings, slo)
     _, high = bracket(findings.tried())
     first_broken = findings.result(high.concurrency) if high else None
@@ -187,6 +189,9 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
         findings.stall_note,
+        f"{counted(findings.longer, 'answer')} had more tokens than were asked for"
+        if findings.longer
+        else "",
         unknown,
         *findings.notes,
         *findings.disturbances(),
@@ -216,9 +221,9 @@ def assemble(
     """The measurement. ``workload`` is what was really sent, which the message explains when it is not what
     was asked for."""
     workload = findings.shape.workload if findings.shape else live.workload
-    counted = [stream.prompt_tokens for stream in findings.single if stream.prompt_tokens]
-    if counted:
-        workload = Workload(input_tokens=round(median(counted)), output_tokens=workload.output_tokens)
+    prompts = [stream.prompt_tokens for stream in findings.single if stream.prompt_tokens]
+    if prompts:
+        workload = Workload(input_tokens=round(median(prompts)), output_tokens=workload.output_tokens)
     single = _reported_single(findings)
     capacity, rated = capacity_of(findings, workload, live.slo), findings.rated
     own, apart = _cross_check(findings)

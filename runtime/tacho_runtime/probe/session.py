@@ -70,6 +70,8 @@ class ProbeFindings:
     """What the machine did meanwhile, and during what of the probe."""
     short: bool = False
     """Some answer ended before the length it was asked for."""
+    longer: int = 0
+    """Answers of more tokens than were asked for."""
     same_tokens: int = 0
     """Tokens with which every prompt begins, so that a cache may well know them."""
     requests: int = 0
@@ -143,7 +145,8 @@ class ProbeFindings:
             )
 
     def note_prompts(self, streams: Sequence[StreamResult]) -> None:
-        """Adds the streams' prompt tokens that a prefix cache already held."""
+        """Adds the streams' prompt tokens that a prefix cache already held, and answers that went on."""
+        self.longer += sum(one.longer for one in streams)
         self.requests += len(streams)
         self.cached_tokens += sum(max(0, one.cached_tokens - self.known_tokens) for one in streams)
 

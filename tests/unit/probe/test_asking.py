@@ -197,6 +197,23 @@ def test_a_counter_that_is_no_number_is_unknown() -> None:
     assert engine_counters.parse_counters(text, metric_names()) == engine_counters.EngineCounters()
 
 
+@pytest.mark.parametrize("value", ["NaN", "-1", "1e300", "none"])
+def test_a_sum_without_one_of_its_ranks_is_unknown(value: str) -> None:
+    names = ("vllm:generation_tokens_total", "vllm:num_requests_running", "vllm:kv_cache_usage_perc")
+    names += ("vllm:time_to_first_token_seconds_sum",)
+    lines = [
+        f'{name}{{engine="{rank}"}} {figure}' for name in names for rank, figure in enumerate((1, value))
+    ]
+    lines += [
+        f'vllm:time_to_first_token_seconds_bucket{{engine="{rank}",le="{edge}"}} {figure}'
+        for edge in ("0.1", "+Inf")
+        for rank, figure in enumerate((1, value))
+    ]
+    whole = "vllm:num_requests_waiting 3\nvllm:num_requests_waiting 4\n"
+    found = engine_counters.parse_counters(whole + "\n".join(lines), metric_names())
+    assert found == engine_counters.EngineCounters(waiting=7, by_step=found.by_step)
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "line",

@@ -95,6 +95,7 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
         ),
         ({"before": EngineCounters(cached_prompt_tokens=5.0), "after": EngineCounters()}, ()),
         ({"short": True}, ("ShortOutput",)),
+        ({"longer": 2}, ("LongOutput",)),
         ({"single": (stream(tokens=stream().tokens[:5]), stream())}, ("ShortOutput",)),
         ({"single_flags": ("OtherTraffic",)}, ("OtherTraffic",)),
         ({"opened": replace(opened(True), flags=("Throttled",))}, ("Throttled",)),

@@ -95,10 +95,23 @@ def test_more_tokens_than_were_asked_for_raise_no_figure(running: bool) -> None:
     raw.max_tokens = 4
     stream = raw.result(whole=True)
     assert stream.output_tokens == pytest.approx(4)
+    assert stream.longer
     assert stream.tpot_milliseconds is not None
     assert stream.tpot_milliseconds >= 10 - 1e-9
     assert raw.tokens_so_far(1.0) <= 4
     assert raw.counted_later[0] <= 3
+
+
+@pytest.mark.parametrize(("told", "counted"), [(True, 6), (False, 4)])
+def test_an_answer_that_goes_on_is_said_to(told: bool, counted: int) -> None:
+    """Six events where four tokens were asked for: the engine's own count says which they are."""
+    events = [completion(10 * n, "a", **({"usage": used(n)} if told else {})) for n in range(1, 7)]
+    raw = received(*((at, (b"" if at > 10 else HEAD) + in_chunks(data)) for at, data in events))
+    raw.max_tokens = 4
+    stream = raw.result(whole=True)
+    assert (stream.longer, stream.output_tokens) == (True, pytest.approx(counted))
+    raw.max_tokens = 6
+    assert not raw.result(whole=True).longer
 
 
 def test_a_total_of_very_many_digits_is_no_total() -> None:

@@ -280,4 +280,4 @@ class MeasurementEntry(StatusModel):
     flags: Annotated[list[Word], items(16, unique=True)] = Field(default_factory=list)
     """What happened; see docs/design/measurement.md. These make the figures provisional: AboveRoofline,
     CacheHit, ClientBound, Contended, NotSteady, OtherTraffic, Throttled. These limit what they mean:
-    BudgetExhausted, FrontendBound, Incomplete, LowEfficiency, SharedGPU, ShortOutput."""
+    BudgetExhausted, FrontendBound, Incomplete, LongOutput, LowEfficiency, SharedGPU, ShortOutput."""

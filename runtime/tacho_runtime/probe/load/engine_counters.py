@@ -52,7 +52,7 @@ class EngineCounters:
 
 def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters:
     """By the names of any of ``families``. Label sets (one per data-parallel rank) are summed, but the KV
-    cache's use, of which the fullest counts."""
+    cache's use, of which the fullest counts. Where one of them is no figure, neither is their sum."""
     configs = {names.cache_config for names in families if names.cache_config}
     samples: dict[str, list[float]] = {}
     buckets: dict[str, dict[float, float]] = {}
@@ -65,17 +65,21 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         name, labels, value = match.groups()
         if name in configs:
             cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
-        with contextlib.suppress(ValueError):
-            number = float(value)
-            if not 0 <= number <= NUMBER_LIMIT:
-                if "quantile=" not in (labels or ""):  # an idle summary's are NaN, and are not read
-                    dropped.add(name)
-                continue
-            if not name.endswith(_BUCKET):
-                samples.setdefault(name, []).append(number)
-            elif edge := _EDGE.search(labels or ""):
-                counts, le = buckets.setdefault(name, {}), float(edge[1])
-                counts[le] = counts.get(le, 0.0) + number
+        number = _number(value)
+        edge = _EDGE.search(labels or "")
+        le = _number(edge[1]) if edge else None
+        if "quantile=" in (labels or ""):
+            continue  # an idle summary's are NaN, and none is read
+        if number is None or not 0 <= number <= NUMBER_LIMIT or (edge and le is None):
+            dropped.add(name)
+        elif le is not None:
+            counts = buckets.setdefault(name, {})
+            counts[le] = counts.get(le, 0.0) + number
+        elif not name.endswith(_BUCKET):
+            samples.setdefault(name, []).append(number)
+    for name in dropped:
+        samples.pop(name, None)
+        buckets.pop(name, None)
     if not dropped.isdisjoint(_read_names(tuple(families))):
         _say_dropped()
     sums = {name: found for name, values in samples.items() if (found := sum(values)) <= NUMBER_LIMIT}
@@ -106,6 +110,12 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         tpot=_histogram(_names(families, "output_token_seconds", _BUCKET), buckets),
         by_step=any(generated in names.by_step for names in families),
     )
+
+
+def _number(text: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return None
 
 
 def _histogram(names: Sequence[str], buckets: Mapping[str, Mapping[float, float]]) -> LatencyHistogram | None:

@@ -43,6 +43,8 @@ class StreamResult:
     """Events that brought tokens."""
     textless: int = 0
     """Those of ``events`` without text: half a character, or a token that is none."""
+    longer: bool = False
+    """The engine sent or counted more tokens than it was asked for."""
 
     @property
     def output_tokens(self) -> float:
@@ -108,14 +110,17 @@ def reduce_stream(
     A token is an event with choices or usage, whether it brings text or not. Tokens are counted by the
     running totals some engines put into every event (vLLM's continuous usage, llama.cpp's
     ``timings.predicted_n``); else the closing usage is shared out; else, for a stream that was cut, each
-    event counts ``tokens_per_event``. An engine that counts more than the ``max_tokens`` counts wrong: all
-    its counts shrink alike, so that neither a rate nor a gap gains by it.
+    event counts ``tokens_per_event``. An engine that counts more than the ``max_tokens``, and sends fewer
+    events than that, counts wrong: its counts shrink alike, so that neither a rate nor a gap gains by it.
     """
     ends = _ends(reads)
     came = reads.marks[-1][1] if reads.marks else 0
     events = max(0, came - ends.leading - ends.trailing)
     if ends.textless_end and ends.total is not None and events > ends.total:
         events -= 1
+    longer = _is_longer(ends.total, events, max_tokens)
+    if longer and ends.total is not None and events >= ends.total:
+        max_tokens = None  # it went on, and each token came in an event
     exact = bool(events) and all(
         total >= 0 for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events
     )
@@ -137,8 +142,14 @@ def reduce_stream(
         engine_tpot_milliseconds=ends.engine_tpot_milliseconds,
         error=ends.error,
         events=events,
+        longer=longer,
         textless=min(events, max(0, reads.empty_texts - ends.leading - ends.textless_end)),
     )
+
+
+def _is_longer(total: int | None, events: int, limit: int | None) -> bool:
+    """One event more than tokens may end a stream."""
+    return limit is not None and ((total or 0) > limit or events > limit + 1)
 
 
 def _at_most(tokens: tuple[tuple[int, float], ...], limit: int | None) -> tuple[tuple[int, float], ...]:
