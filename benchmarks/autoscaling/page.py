@@ -13,7 +13,7 @@ from statistics import fmean
 from benchmarks.autoscaling import records
 from benchmarks.autoscaling.__main__ import JUDGING_SEEDS, judging_seeds
 from benchmarks.autoscaling.drawing import picture
-from benchmarks.autoscaling.goals import BOUND, NEAR, OWN, REFERENCE, STATIC, Score, goals
+from benchmarks.autoscaling.goals import BOUND, NEAR, OWN, REFERENCE, STATIC, Goal, Score, goals
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS as ALL
 from tacho_simulate.tuning import TRIED
@@ -59,10 +59,6 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
 | scenario | goal | SLO attainment at GPU-hours |
 |---|---|---|
 """
-SINCE = {
-    "7e0968795ec5": "\n  Since then bursts keep replicas for longer, which no row of tacho shows yet.",
-}
-"""What later changed in the algorithm, by judged commit."""
 AGAIN = """
   The rows of {names} are of `{present}`, on the same seeds: no others were drawn for it. Results on
   these seeds had been seen before. Nothing was chosen by them."""
@@ -79,6 +75,15 @@ MEANS = """
 
 | policy | chosen on the training trace |
 |---|---|
+"""
+CUT = """
+## The latest run
+
+`{commit}`, on its own seeds {seeds}.
+It was cut off after {scenarios} of {every} scenarios. {passed} of {goals} goals are kept.
+
+| scenario | goal | SLO attainment at GPU-hours |
+|---|---|---|
 """
 RUNS = """
 ## Runs
@@ -148,10 +153,33 @@ def _judged_again(latest: Sequence[Row]) -> str:
     return " and ".join(dict.fromkeys(row.policy for row in latest if row.commit == latest[-1].commit))
 
 
-def runs(rows: Sequence[Row]) -> Iterator[str]:
+def _goal(goal: Goal) -> str:
+    return f"| {goal.scenario} | {'kept' if goal.passed else '**missed**'} | {goal.reason} |"
+
+
+def _cut(run: Sequence[Row]) -> Iterator[str]:
+    commit, scores = run[-1].commit, whole(run)
+    found = list(goals(scores))
+    yield CUT.format(
+        commit=commit,
+        seeds=", ".join(map(str, judging_seeds(commit))),
+        scenarios=len(scores),
+        every=len(ALL),
+        passed=sum(goal.passed for goal in found),
+        goals=len(found),
+    )
+    yield from map(_goal, found)
+
+
+def _runs(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by the commit that was judged, in the order of their beginnings."""
     last = {row.commit: number for number, row in enumerate(rows)}
-    for commit in last:
-        scores = whole(records.latest(rows[: last[commit] + 1]))
+    return {commit: records.latest(rows[: number + 1]) for commit, number in last.items()}
+
+
+def runs(rows: Sequence[Row]) -> Iterator[str]:
+    for commit, run in _runs(rows).items():
+        scores = whole(run)
         found, mean = list(goals(scores)), means(scores)
         kept = f"{sum(goal.passed for goal in found)} of {len(found)}"
         yield f"| {commit} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
@@ -159,7 +187,9 @@ def runs(rows: Sequence[Row]) -> Iterator[str]:
 
 def pages(rows: Sequence[Row]) -> dict[str, str]:
     """Texts by file name."""
-    latest = records.latest(rows)
+    judged = list(_runs(rows).values())
+    # A run that was cut off hides no whole one: it has a table of its own.
+    latest = next((run for run in reversed(judged) if len(whole(run)) == len(ALL)), judged[-1])
     scores, (present, _, former) = whole(latest), latest[-1].commit.partition(records.ON)
     commit = former or present
     found, missing = list(goals(scores)), [name for name in ALL if name not in scores]
@@ -167,17 +197,21 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
         count=JUDGING_SEEDS,
         commit=commit,
         seeds=", ".join(map(str, judging_seeds(commit))),
-        since=AGAIN.format(present=present, names=_judged_again(latest)) if former else SINCE.get(commit, ""),
+        since=AGAIN.format(present=present, names=_judged_again(latest)) if former else "",
         scenarios=f"{len(scores)} of {len(ALL)}"
         + (f"; cut off before {', '.join(missing)}" if missing else ""),
         passed=sum(goal.passed for goal in found),
         goals=len(found),
     )
-    listed = (
-        f"| {goal.scenario} | {'kept' if goal.passed else '**missed**'} | {goal.reason} |" for goal in found
-    )
     parts = (
-        *(head, *listed, SCENARIOS, *policies(scores), MEANS),
+        *(
+            head,
+            *map(_goal, found),
+            *(_cut(judged[-1]) if judged[-1] is not latest else ()),
+            SCENARIOS,
+            *policies(scores),
+            MEANS,
+        ),
         *(*parameters(latest), RUNS, *runs(rows)),
     )
     text = "".join(part if part.endswith("\n") else f"{part}\n" for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -210,11 +211,20 @@ def test_the_page_shows_the_latest_run_and_counts_those_before() -> None:
 
 def test_a_run_on_former_seeds_keeps_the_rows_of_other_policies() -> None:
     again = [row for row in judged("ccc on bbb", 10.2) if row.policy == "tacho"]
-    text = pages([*judged("bbb", 11.0), *again, *judged("aaa", 11.0), *again])["README.md"]
+    text = pages([*judged("aaa", 11.0), *judged("bbb", 11.0), *again])["README.md"]
     assert f"`bbb`:\n  {judging_seeds('bbb')[0]}" in text
     assert "The rows of tacho are of `ccc`, on the same seeds" in text
     assert "4 of 4 are kept" in text
     assert "| bbb | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |\n| ccc on bbb | 4 of 4 | 99.5 · 10.2 |" in text
+
+
+def test_a_run_that_was_cut_off_has_a_table_of_its_own() -> None:
+    rows = judged("aaa", 11.0)
+    every = [dataclasses.replace(row, scenario=name) for name in SCENARIOS for row in rows[:4]]
+    text = pages([*every, *judged("bbb", 10.2)])["README.md"]
+    assert "`aaa`:" in text
+    assert f"`bbb`, on its own seeds {judging_seeds('bbb')[0]}, " in text
+    assert "after 2 of 23 scenarios. 4 of 4 goals are kept." in text
 
 
 def test_an_ablation_shows_each_scenario() -> None:
