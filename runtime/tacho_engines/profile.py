@@ -35,8 +35,8 @@ class EngineImage:
 class PluginImage:
     """An image of tacho's own, for methods that upstream's lacks from a version on."""
 
-    methods: tuple[str, ...] = ()
-    since: str = ""
+    methods: Mapping[str, str] = field(default_factory=dict)
+    """The first version of upstream's image that lacks a method."""
     reference: str = ""
 
 

@@ -39,11 +39,14 @@ def engine_image(
     """
     image = desired or settings.get(profile.image.setting or profile.name, "")
     if not image:
-        plugged = method in profile.plugins.methods and version_key(profile.image.version) >= version_key(
-            profile.plugins.since
-        )
+        plugged = _by_plugin(profile, profile.image.version, method)
         image = profile.plugins.reference if plugged else profile.image.reference
     return image, image_version(image) or profile.image.version
+
+
+def _by_plugin(profile: EngineProfile, version: str, method: str) -> bool:
+    since = profile.plugins.methods.get(method)
+    return since is not None and version_key(version) >= version_key(since)
 
 
 def _repository(image: str) -> str:
@@ -56,6 +59,5 @@ def _repository(image: str) -> str:
 
 def lacks_plugin(profile: EngineProfile, image: str, version: str, method: str) -> bool:
     """Whether ``image`` is upstream's, which has no plugins, of a version that needs one for ``method``."""
-    if method not in profile.plugins.methods or version_key(version) < version_key(profile.plugins.since):
-        return False
-    return _repository(image) == _repository(profile.image.reference)
+    upstreams = _repository(image) == _repository(profile.image.reference)
+    return upstreams and _by_plugin(profile, version, method)

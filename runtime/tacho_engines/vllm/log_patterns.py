@@ -112,7 +112,7 @@ FAILURES = (
         pattern=r"(?:Unknown quantization method: |config file at '[^']*\.(?=gguf' is not a valid JSON))"
         r"(?P<method>bitsandbytes|gguf)\b",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
-        message="this vLLM has no plugin for {method}, which it needs since 0.28",
+        message="this vLLM has no plugin for {method}, which recent versions need",
         next_step="leave spec.engine.image out, for tacho's own image of vLLM has the plugins; elsewhere "
         "install vllm-bnb-plugin or vllm-gguf-plugin, and name it in VLLM_PLUGINS where that is set",
         detail_groups=("method",),

