@@ -67,9 +67,9 @@ FP8_CACHE_CAPABILITY = (8, 0)
 NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
-CUDA_13_SINCE, CUDA_12_TAG = "0.26", "cu12"
-"""vLLM's wheels are built with CUDA 13 since 0.26 at the latest (METADATA of that wheel), and its images,
-except those whose tag names CUDA 12."""
+CUDA_13_SINCE, CUDA_12_TAG = "0.20", "cu12"
+"""vLLM's wheels are built with CUDA 13 (_C.abi3.so of 0.19.1 is linked with libcudart.so.12, of 0.20.0 with
+13, and has no code for sm_70), and its images, except those whose tag names CUDA 12."""
 BITSANDBYTES_COMPUTES = "bfloat16"
 """Type in which vLLM multiplies 4-bit weights, whatever the model's."""
 STRETCHING = ("rope-", "yarn-", "hf-overrides")

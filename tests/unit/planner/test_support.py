@@ -292,7 +292,7 @@ def test_ctranslate2_runs_what_its_converter_knows(model, converts):
 
 
 @pytest.mark.parametrize(
-    ("version", "runs"), [("0.32.0", False), ("0.26.0", False), ("0.32.0-cu129", True), ("0.19.0", True)]
+    ("version", "runs"), [("0.32.0", False), ("0.20.0", False), ("0.32.0-cu129", True), ("0.19.1", True)]
 )
 def test_volta_is_not_in_builds_with_cuda_13(version, runs):
     found = plan("llama-2-7b", "V100-32GB", version=version, context={"maxModelLen": 2048, "concurrency": 1})
