@@ -62,12 +62,12 @@ FAULTS = {
         labels=OPERATOR,
     ),
     "TachoNotReady": Fault(condition("Ready", "Downloading"), 14, 16),
-    "TachoStaleFigure": Fault(condition("Measured", "MeasurementStale"), 59, 61),
+    "TachoMeasurementStale": Fault(condition("Measured", "MeasurementStale"), 59, 61),
     "TachoSLOBurnsFast": Fault(SLO, 42, 48, 5),
     "TachoSLOBurnsSlowly": Fault(SLO, 38, 44, 25),
     "TachoAtMaxReplicas": Fault(condition("ScalingLimited", "TooManyReplicas", "True"), 14, 16),
     "TachoPlanRefused": Fault(condition("Planned", "DoesNotFit"), 4, 6),
-    "TachoRolloutFellBack": Fault(condition("RolloutAccepted", "RolledBack"), 4, 6),
+    "TachoRolloutFailed": Fault(condition("RolloutAccepted", "RolledBack"), 4, 6),
     # Ready stays True: another replica serves.
     "TachoGPUFault": Fault({f"tacho_llmdeployment_gpu_fault_nodes{{{DEMO}}}": ("none", "1")}, -1, 0, 11),
 }

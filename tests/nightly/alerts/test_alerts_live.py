@@ -163,9 +163,9 @@ def test_an_slo_that_is_missed_and_a_bound_that_is_reached(watched: Watched, kub
 def test_a_figure_that_is_stale(watched: Watched, kubelet: Kubelet) -> None:
     SPEC["workload"] = {"inputTokens": 64, "outputTokens": 32}
     watched.apply(model={"uri": "pvc://models/another"})
-    watched.await_alert("TachoStaleFigure", fires=True)
+    watched.await_alert("TachoMeasurementStale", fires=True)
     kubelet.serve(role="probe")
-    watched.await_alert("TachoStaleFigure", fires=False)
+    watched.await_alert("TachoMeasurementStale", fires=False)
 
 
 def test_a_gpu_fault(watched: Watched, kubelet: Kubelet) -> None:
@@ -184,9 +184,9 @@ def test_a_rollout_that_falls_back(watched: Watched, kubelet: Kubelet) -> None:
     watched.apply(model=model, context={"maxModelLen": 512, "concurrency": 1})
     candidate = kubelet.await_pod("server")
     crash(watched.cluster, candidate, restarts=3)  # from then on a user has to act
-    watched.await_alert("TachoRolloutFellBack", fires=True)
+    watched.await_alert("TachoRolloutFailed", fires=True)
     watched.apply(model=model)
-    watched.await_alert("TachoRolloutFellBack", fires=False)
+    watched.await_alert("TachoRolloutFailed", fires=False)
 
 
 def test_an_operator_that_hangs(watched: Watched) -> None:

@@ -10,15 +10,6 @@ from tacho_contract.uri import ModelUri, parse_uri
 from tacho_operator.api.base import ApiModel, DataKey, Name, items
 
 
-class SecretKeyRef(ApiModel):
-    """One key of a Secret in the resource's own namespace."""
-
-    name: Name
-    """Name of the Secret, in the same namespace. Example: hf."""
-    key: DataKey
-    """Key in the Secret's data. Example: token."""
-
-
 class HubTokenRef(ApiModel):
     """The key of a Secret that holds a Hugging Face token."""
 
