@@ -25,8 +25,8 @@ STRING_LIMIT_BYTES = 1024 * 1024
 KEPT_ARRAY_LIMIT = 4096
 """Longer arrays (vocabularies) are stepped over, only their length is kept."""
 PARTS_LIMIT = 2_000_000
-"""Strings and arrays in all arrays of a header: each is a step of the reader. The largest vocabulary with its
-merges has fewer than 800,000."""
+"""Strings, arrays and kept numbers in all arrays of a header: each is a step of the reader, or takes memory.
+The largest vocabulary with its merges has fewer than 800,000."""
 NESTED_ARRAY_LIMIT = 256
 """Arrays in an array. The format allows them; no known key uses them."""
 
@@ -75,11 +75,11 @@ class _Cursor:
         self._parts = 0
 
     def count_parts(self, count: int) -> None:
-        """Refuses a header of more strings and arrays than PARTS_LIMIT before they are read."""
+        """Refuses a header whose arrays hold more than PARTS_LIMIT before they are read."""
         self._parts += count
         if self._parts > PARTS_LIMIT:
             raise invalid(
-                f"the GGUF header claims {self._parts} strings and arrays; no real one has so many."
+                f"the GGUF header claims {self._parts} strings, arrays and numbers; no real one has so many."
             )
 
     def skip(self, count: int) -> None:
@@ -137,11 +137,12 @@ def read_header(read: Read, size_bytes: int) -> GGUFHeader:
     for _ in range(metadata_count):
         key = cursor.string()
         metadata[key] = _value(cursor, cursor.number("<I"))
-    tensors, end_of_data = _tensors(cursor, tensor_count)
+    rows = _rows(cursor, tensor_count)
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
         raise invalid(f"the GGUF header sets an alignment of {alignment}.")
     data_start = -(-cursor.at // alignment) * alignment
+    tensors, end_of_data = _tensors(rows, size_bytes - data_start)
     if tensors and data_start + end_of_data > size_bytes:
         raise invalid(
             f"the GGUF header describes {file_size(data_start + end_of_data)}, but the file has only "
@@ -164,6 +165,7 @@ def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
         if count > KEPT_ARRAY_LIMIT:
             cursor.skip(size * count)
             return ArrayLength(count)
+        cursor.count_parts(count)
         return struct.unpack(f"<{count}{SCALARS[element][1]}", cursor.take(size * count))
     cursor.count_parts(count)
     if element == STRING and count > KEPT_ARRAY_LIMIT:
@@ -175,8 +177,8 @@ def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
     return tuple(_value(cursor, element, depth + 1) for _ in range(count))
 
 
-def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[StoredTensor, ...], int]:
-    """The tensor list, and where the last one's data ends, relative to the start of data."""
+def _rows(cursor: _Cursor, count: int) -> list[tuple[str, tuple[int, ...], int, int]]:
+    """The tensor list: name, shape, type and offset."""
     rows: list[tuple[str, tuple[int, ...], int, int]] = []
     for _ in range(count):
         name, dimensions = cursor.string(), cursor.number("<I")
@@ -184,7 +186,14 @@ def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[StoredTensor, ...], int
             raise invalid(f"the GGUF tensor {name[:80]!r} claims {dimensions} dimensions.")
         shape = tuple(cursor.number("<Q") for _ in range(dimensions))
         rows.append((name, shape, cursor.number("<I"), cursor.number("<Q")))
-    offsets = sorted(row[3] for row in rows)
+    return rows
+
+
+def _tensors(
+    rows: list[tuple[str, tuple[int, ...], int, int]], data_bytes: int
+) -> tuple[tuple[StoredTensor, ...], int]:
+    """The tensors, and where the last one's data ends, relative to the start of data."""
+    offsets = sorted({*(row[3] for row in rows), data_bytes})
     following = dict(itertools.pairwise(offsets))
     tensors, end = [], 0
     for name, shape, type_id, offset in rows:
@@ -192,7 +201,7 @@ def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[StoredTensor, ...], int
         if elements > 1 << 50:
             raise invalid(f"the GGUF tensor {name[:80]!r} claims {elements} elements.")
         dtype, block, block_bytes = GGML_TYPES.get(type_id, (f"GGML_{type_id}", 1, 0))
-        # A type newer than the table: its bytes are what lies between it and the next tensor.
+        # A type newer than the table: its bytes are what lies between it and the next tensor, or the end.
         size = -(-elements // block) * block_bytes if block_bytes else following.get(offset, offset) - offset
         tensors.append(StoredTensor(name, dtype, shape, size))
         end = max(end, offset + size)

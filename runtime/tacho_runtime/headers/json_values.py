@@ -8,19 +8,19 @@ from typing import Any
 from tacho_runtime.headers.source import SMALL_FILE_LIMIT_BYTES, FileEntry, ModelSource, invalid
 
 NUMBER_LIMIT = 1 << 40
-"""Upper bound of any number in a model's shape; a larger number counts as absent."""
+"""Upper bound of any number in a model's shape; a larger number counts as absent, and a negative one."""
 
 
 def integer(value: Any) -> int:
     """``value`` if it is a whole number of sane size, else 0. An integral float counts (1e6 in JSON is
     one)."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < NUMBER_LIMIT:
+    if isinstance(value, float) and 0 <= value < NUMBER_LIMIT and value.is_integer():
         return int(value)
-    return value if type(value) is int and abs(value) < NUMBER_LIMIT else 0
+    return value if type(value) is int and 0 <= value < NUMBER_LIMIT else 0
 
 
 def number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and abs(value) < NUMBER_LIMIT else 0.0
+    return float(value) if isinstance(value, int | float) and 0 <= value < NUMBER_LIMIT else 0.0
 
 
 def text(value: Any) -> str:

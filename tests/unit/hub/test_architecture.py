@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - tables, a row each
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -234,6 +235,26 @@ def test_what_is_missing_is_said() -> None:
     assert "dtype" not in facts.unknown
     assert facts.architecture is not None
     assert facts.architecture.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"num_key_value_heads": [-8]},
+        {"model_type": "mamba", "mamba_expand": -9e6, "state_size": 16, "conv_kernel": 4},
+        {"model_type": "mamba", "expand": -2, "state_size": 16, "conv_kernel": 4},
+        {"quantization_config": {"quant_method": "gptq", "bits": -4, "group_size": -1}},
+        {"quantization_config": {"quant_method": "fp8", "weight_block_size": [-128, -128]}},
+    ],
+    ids=str,
+)
+def test_no_figure_is_negative(lie: dict[str, Any]) -> None:
+    """A cache of fewer bytes than none would make any plan fit."""
+    config = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 8, "vocab_size": 9, **lie}
+    rows = [StoredTensor("model.embed_tokens.weight", "BF16", (4, 4), 32)]
+    assert "-" not in re.sub(
+        r'"[^"]*"', "", codec.dumps(facts_from_config_and_tensors(config, rows, listed("x", rows, "")))
+    )
 
 
 def test_a_lie_about_depth_costs_nothing() -> None:

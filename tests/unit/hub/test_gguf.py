@@ -172,7 +172,10 @@ def test_types_newer_than_the_table_are_sized_by_offsets() -> None:
     for name, offset in (("a.weight", 0), ("b.weight", 4096)):
         body += ggufs.text(name) + struct.pack("<IQQIQ", 2, 64, 64, 250, offset)
     header = parse(body, len(body) + 10000)
-    assert [(t.dtype, t.stored_bytes) for t in header.tensors] == [("GGML_250", 4096), ("GGML_250", 0)]
+    assert [(t.dtype, t.stored_bytes) for t in header.tensors] == [
+        ("GGML_250", 4096),
+        ("GGML_250", 10000 - -len(body) % 32 - 4096),
+    ]
 
 
 def test_bits_are_those_of_the_weights(tmp_path: Path) -> None:
@@ -291,6 +294,18 @@ def test_any_metadata_gives_numbers(metadata: dict[str, object], file_type: obje
     assert shape.layers >= 0
     assert all(g.layers > 0 and g.state_bytes >= 0 for g in shape.layer_groups if shape.layers)
     gguf_quantization(full, [])
+
+
+@pytest.mark.parametrize("nested", [True, False], ids=["in arrays", "in keys"])
+def test_more_numbers_than_any_shape_has_are_refused_before_they_take_memory(nested: bool) -> None:
+    """64 MiB of small arrays took 640 to 800 MiB: the inspecting pod ended without a word."""
+    numbers = struct.pack("<IQ", 0, 4096) + bytes(4096)
+    array = struct.pack("<IIQ", 9, 9, 256) + numbers * 256 if nested else struct.pack("<I", 9) + numbers
+    keys = 2 if nested else 490
+    body = b"GGUF" + struct.pack("<IQQ", 3, 0, keys)
+    body += b"".join(ggufs.text(f"k{n}") + array for n in range(keys))
+    with pytest.raises(FailedError, match="no real one has so many"):
+        parse(body)
 
 
 def test_more_strings_than_any_vocabulary_are_refused_unread() -> None:
