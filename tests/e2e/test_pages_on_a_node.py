@@ -16,7 +16,7 @@ import pytest
 
 from tacho_cli.doctor import network_policy
 from tests.api.documented_commands import ON_A_NODE, PAGES, commands
-from tests.e2e.conftest import Installed
+from tests.e2e.conftest import INSECURE_HUB, Installed
 from tests.e2e.faults import OPERATOR, dropped
 from tests.e2e.resource import eventually
 from tests.unit.cli.commands import call
@@ -39,9 +39,10 @@ def environment(tacho: Installed) -> dict[str, str]:
 
 
 @pytest.fixture
-def restarted(tacho: Installed) -> None:
-    """The operator's container ran before: there is a log of its previous run."""
+def restarted(tacho: Installed) -> Iterator[None]:
+    """The operator logs as the chart has it, and its container ran before: there is a log of that run."""
     namespace = ("-n", lab.OPERATOR_NAMESPACE)
+    lab.install_chart(tacho.cluster, tacho.images, {**INSECURE_HUB, "logFormat": "json"})
     end = "import os, signal; os.kill(1, signal.SIGTERM)"
     tacho.cluster.kubectl("exec", f"deploy/{lab.RELEASE}", *namespace, "--", "python", "-c", end)
 
@@ -51,6 +52,8 @@ def restarted(tacho: Installed) -> None:
         return any(item["restartCount"] and item["ready"] for item in states) or None
 
     eventually("it runs again", again)
+    yield
+    lab.install_chart(tacho.cluster, tacho.images, INSECURE_HUB)
 
 
 @contextlib.contextmanager
