@@ -44,6 +44,8 @@ SPEC: dict[str, Any] = {
     "autoscaling": {"minReplicas": 1, "maxReplicas": 1},
 }
 LEASE = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+SECONDS_OF_A_PANEL = 20
+DECISIONS = "scaling_decisions_total"
 HANGING = "hanging.tests.tacho.dev"
 
 
@@ -57,7 +59,8 @@ class Watched:
         self.cluster.apply(on_a_gpu(**{**SPEC, **spec}))
 
     def series(self, query: str) -> list[dict[str, Any]] | None:
-        return self.prometheus.query(query) or None
+        """Over the last seconds; None: there is none."""
+        return self.prometheus.query_range(query, SECONDS_OF_A_PANEL) or None
 
     def await_alert(self, name: str, *, fires: bool) -> None:
         query = f'ALERTS{{alertname="{name}",alertstate="firing"}}'
@@ -133,21 +136,26 @@ def test_a_plan_that_is_refused_and_a_service_that_is_not_ready(watched: Watched
 def test_each_query_of_the_dashboards_has_figures(watched: Watched) -> None:
     """But for scaling decisions, of which there is none yet."""
     for panel, target in targets():
-        query = target["expr"].replace("[5m]", "[20s]")
-        query = query.replace("$namespace", MODELS).replace("$name", NAME)
-        found = eventually(f"{panel['title']}: {query}", partial(watched.series, query))
-        for series in found:
-            assert not math.isnan(float(series["value"][1])), query
-            for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
-                assert series["metric"].get(label), (query, label)
+        if DECISIONS not in target["expr"]:
+            assert_drawn(watched, panel, target)
+
+
+def assert_drawn(watched: Watched, panel: dict[str, Any], target: dict[str, Any]) -> None:
+    """Each series of the panel has numbers and what its legend names, over a range of time."""
+    query = target["expr"].replace("[5m]", "[20s]")
+    query = query.replace("$namespace", MODELS).replace("$name", NAME)
+    found = eventually(f"{panel['title']}: {query}", partial(watched.series, query))
+    for series in found:
+        assert not any(math.isnan(float(value)) for _, value in series["values"]), query
+        for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
+            assert series["metric"].get(label), (query, label)
 
 
 def targets() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for dashboard in DASHBOARDS.values():
         for panel in dashboard["panels"]:
             for target in panel["targets"]:
-                if "scaling_decisions_total" not in target["expr"]:
-                    yield panel, target
+                yield panel, target
 
 
 def test_an_slo_that_is_missed_and_a_bound_that_is_reached(watched: Watched, kubelet: Kubelet) -> None:
@@ -187,6 +195,16 @@ def test_a_rollout_that_falls_back(watched: Watched, kubelet: Kubelet) -> None:
     watched.await_alert("TachoRolloutFailed", fires=True)
     watched.apply(model=model)
     watched.await_alert("TachoRolloutFailed", fires=False)
+
+
+def test_a_scaling_decision_is_drawn(watched: Watched, kubelet: Kubelet) -> None:
+    """Last of those with replicas: the pod that goes then holds its GPU, as no kubelet ends it."""
+    watched.apply(model={"uri": "pvc://models/another"}, autoscaling={"minReplicas": 2, "maxReplicas": 2})
+    kubelet.serve()
+    found = [(panel, target) for panel, target in targets() if DECISIONS in target["expr"]]
+    assert found
+    for panel, target in found:
+        assert_drawn(watched, panel, target)
 
 
 def test_an_operator_that_hangs(watched: Watched) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import threading
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -38,8 +39,16 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector of an expression."""
-        asked = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{asked}", timeout=10) as answer:
+        return self._result("query", query=expression)
+
+    def query_range(self, expression: str, seconds: int) -> list[dict[str, Any]]:
+        """The series of an expression over the last seconds, as a panel asks for them."""
+        now = time.time()
+        return self._result("query_range", query=expression, start=now - seconds, end=now, step=1)
+
+    def _result(self, what: str, **asked: object) -> list[dict[str, Any]]:
+        url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(asked)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
             return found
 
