@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,25 @@ def test_resources_are_listed(ask: Any) -> None:
         "llama",
         "mistral",
     ]
+
+
+@pytest.mark.usefixtures("ask")
+def test_kubectl_runs_it_as_a_plugin_and_completes_it(api: Cluster, namespace: str) -> None:
+    programs = f"{Path(sys.executable).parent}:{Path(api.binaries.path('kubectl')).parent}:/usr/bin:/bin"
+
+    def printed(*arguments: str) -> list[str]:
+        command = ["kubectl", *arguments]
+        environment = {**os.environ, "PATH": programs, "KUBECONFIG": str(api.kubeconfig)}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    asked = ("tacho", "status", "-n", namespace)
+    assert printed(*asked, "-o", "name") == [
+        "llmdeployment.tacho.dev/llama",
+        "llmdeployment.tacho.dev/mistral",
+    ]
+    assert printed("__complete", *asked, "mis") == ["mistral", ":4"]
 
 
 def test_pages_are_written_of_real_objects(namespace: str, ask: Any) -> None:

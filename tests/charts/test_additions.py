@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from tacho_operator.config import load_settings
 from tests.charts.test_chart import operator_environment
@@ -91,6 +93,30 @@ def test_a_default_hub_reaches_the_operator_and_is_encrypted_unless_that_is_allo
         helm.template({"hub": plain})
     allowed = load_settings(operator_environment(helm.template({"hub": {**plain, "allowInsecure": True}})))
     assert allowed.decisions.hub_endpoint == "http://mirror.home"
+
+
+def test_the_notes_name_the_next_command_and_what_is_missing(helm: Helm) -> None:
+    def notes(values: dict[str, Any]) -> str:
+        flags = ("--dry-run=client", "--namespace=ops", "--disable-openapi-validation")
+        given = json.dumps({**REQUIRED, **values})
+        return helm.run("install", "mine", str(CHART), *flags, stdin=given).partition("\nNOTES:\n")[2]
+
+    engines = {"engineImages": {"llamacpp": "example/llamacpp:1"}}
+    assert "\n  helm test mine -n ops\n  kubectl apply -f examples/hub-gguf.yaml\n" in notes(engines)
+    assert "No engine image" not in notes(engines)
+    assert "No engine image is set" in notes({})
+    assert "hub-gguf.yaml -n ml\n" in notes({"watchNamespaces": ["ml", "dev"]})
+    assert "kubectl apply --server-side -f crds/" in notes({"crds": {"install": False}})
+
+
+def test_the_chart_says_to_artifact_hub_what_it_is() -> None:
+    found = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert found["kubeVersion"] == ">=1.30.0-0"
+    (definition,) = yaml.safe_load(found["annotations"]["artifacthub.io/crds"])
+    (crd,) = (yaml.safe_load(path.read_text()) for path in (CHART / "files/crds").glob("*.yaml"))
+    assert definition["kind"] == crd["spec"]["names"]["kind"]
+    assert definition["name"] == crd["metadata"]["name"]
+    assert definition["version"] == crd["spec"]["versions"][0]["name"]
 
 
 def test_the_readme_has_every_value_with_its_comment() -> None:

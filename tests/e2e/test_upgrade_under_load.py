@@ -1,17 +1,22 @@
-"""helm upgrade from an earlier commit, and helm rollback, while requests come in all the time."""
+"""helm upgrade from an earlier commit, and helm rollback, while requests come in all the time.
+
+Two replicas of the operator: for a while one of each version runs, and one of them leads."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import INSECURE_HUB, Installed
+from tests.e2e.faults import OPERATOR
 from tests.e2e.load import Load, service_url
 from tests.e2e.mocks import fill_model, mock
 from tests.e2e.resource import Llmd, eventually
@@ -22,6 +27,7 @@ from tools.cluster import images
 pytestmark = [pytest.mark.nightly, pytest.mark.alone, pytest.mark.timeout(900)]
 
 CLIENTS, PAUSE_SECONDS = 4, 0.05
+VALUES = {**INSECURE_HUB, "replicas": 2}
 ENOUGH = 100
 """Requests that show that all is well."""
 
@@ -35,7 +41,7 @@ def before(tacho: Installed, tmp_path: Path) -> Iterator[Path]:
     (image,) = json.loads((sources / "build/images/images.json").read_text())
     images.load_into(tacho.cluster.name, Path(image["archive"]))
     references = {**tacho.images, "tacho": image["content_reference"]}
-    lab.install_chart(tacho.cluster, references, INSECURE_HUB, chart=sources / "charts/tacho")
+    lab.install_chart(tacho.cluster, references, VALUES, chart=sources / "charts/tacho")
     yield sources
     lab.install_chart(tacho.cluster, tacho.images, INSECURE_HUB)
 
@@ -60,7 +66,26 @@ def settled(llmd: Llmd) -> None:
 
 def operator_image(tacho: Installed) -> str:
     where = ("deployment", lab.RELEASE, "-n", lab.OPERATOR_NAMESPACE)
-    return str(tacho.cluster.get(*where)["spec"]["template"]["spec"]["containers"][0]["image"])
+    return image_of(tacho.cluster.get(*where)["spec"]["template"])
+
+
+def image_of(pod: dict[str, Any]) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
+
+
+def changed(tacho: Installed, change: Callable[[], None]) -> None:
+    """Until the change has ended; versions of the operator run beside each other meanwhile."""
+    where = ("pods", "-n", lab.OPERATOR_NAMESPACE, "-l", OPERATOR)
+    before, beside = operator_image(tacho), False
+    with ThreadPoolExecutor(1) as pool:
+        change_ends = pool.submit(change)
+        while not change_ends.done():
+            found = [pod for pod in tacho.cluster.get(*where)["items"] if pod["status"]["phase"] == "Running"]
+            beside = beside or len({image_of(pod) for pod in found}) == 2
+            time.sleep(0.2)
+        change_ends.result()
+    assert beside
+    assert operator_image(tacho) != before
 
 
 def test_every_request_is_answered_by_the_pods_of_before(
@@ -84,11 +109,10 @@ def test_every_request_is_answered_by_the_pods_of_before(
 
     with load.running():
         answered("before")
-        lab.install_chart(tacho.cluster, tacho.images, INSECURE_HUB)
-        assert operator_image(tacho) != old
+        changed(tacho, lambda: lab.install_chart(tacho.cluster, tacho.images, VALUES))
         settled(llmd)
         answered("upgraded")
-        lab.helm(tacho.cluster, "rollback", lab.RELEASE)
+        changed(tacho, lambda: lab.helm(tacho.cluster, "rollback", lab.RELEASE))
         assert operator_image(tacho) == old
         settled(llmd)
         answered("rolled back")
