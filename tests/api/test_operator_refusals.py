@@ -72,6 +72,19 @@ def test_drift_is_corrected(api: Cluster, namespace: str, kubelet: Kubelet) -> N
 
 
 @pytest.mark.usefixtures("operator", "claim")
+def test_a_deployment_that_somebody_paused_goes_on(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
+    """Else pods of a template that was put right would stay, and status would say that all is well."""
+    bring_up(api, kubelet, namespace)
+    (found,) = api.get("deployments", "-n", namespace)["items"]
+    name = found["metadata"]["name"]
+    api.kubectl("rollout", "pause", f"deployment/{name}", "-n", namespace)
+    eventually(
+        "it is not paused",
+        lambda: not api.get("deployment", name, "-n", namespace)["spec"].get("paused") or None,
+    )
+
+
+@pytest.mark.usefixtures("operator", "claim")
 def test_a_model_that_is_not_there_says_so_with_what_to_do(
     api: Cluster, namespace: str, kubelet: Kubelet
 ) -> None:

@@ -79,4 +79,7 @@ def test_the_next_step_and_the_first_sentence_survive() -> None:
     message = condition_message(f"The figure is 7. {'x' * 150}", "Raise it.", "words of others")
     assert message == f"The figure is 7. Raise it.{DETAILS}words of others"
     assert condition_message("word " * 40, "Raise it.").endswith("word… Raise it.")
+    image = f"registry.example/team/engine@sha256:{'a' * 64}"
+    found = condition_message(f"Image {image} cannot be pulled.", "Check its name. " * 6, "no such tag")
+    assert found.startswith("Image registry.example/team/engine@sha256:aa"), "not Image…"
     assert condition_message("a. " * 80, "Do b.").endswith(". Do b.")

@@ -156,6 +156,7 @@ def deployment(
     """One revision's Deployment. Its pod template never changes; only replicas and deadline do."""
     spec = {
         "replicas": replicas,
+        "paused": False,  # else one that somebody paused keeps pods of a template that was put right
         "minReadySeconds": MIN_READY_SECONDS,
         "revisionHistoryLimit": 1,
         "progressDeadlineSeconds": ready_deadline_seconds(resource, plan),

@@ -84,13 +84,15 @@ def condition_message(what: str, next_step: str = "", quotation: str = "") -> st
 
 def _shortened(text: str, limit: int) -> str:
     """``text`` cut to at most ``limit`` characters: whole sentences where these fill half of it, else whole
-    words."""
+    words where these do, else the beginning of a name that is longer."""
     if len(text) <= limit:
         return text
     sentences = text[: limit + 1].rfind(". ")
     if sentences + 1 >= limit // 2:
         return text[: sentences + 1]
-    words = text[: limit - 1].rpartition(" ")[0].rstrip() or text[: limit - 1]
+    words = text[: limit - 1].rpartition(" ")[0].rstrip()
+    if len(words) < limit // 2 and not words.endswith("."):
+        words = text[: limit - 1]
     return words if words.endswith(".") else f"{words}…"
 
 
