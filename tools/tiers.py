@@ -53,10 +53,10 @@ NIGHTLY_MINUTES = {
     "probe": 5,
     "engines": 20,
     "autoscaling": 23,
-    "e2e": 10,
+    "e2e": 13,
     "scalers": 18,
-    "alerts": 8,
-    "release": 7,
+    "alerts": 6,
+    "release": 6,
     "install": 9,
     "soak": 20,
 }
