@@ -7,7 +7,8 @@ FILE holds LLMDeployments for a node. Each is applied once the GPUs that it want
 benchmarks.tacho.dev/ends says what it ends in: `Serving`, or reasons of Ready; with `beside` it needs no GPU.
 OUT/NAME/ holds `kubectl get` and `describe`, the resource with its status, events, pods, logs, the answer to
 a chat through the Service, and timeline.json: every change of a condition, in seconds since it was created.
-Run again with the same OUT it goes on with what has not ended as expected.
+Run again with the same OUT it goes on with what has not ended as expected. Where the host has several GPUs,
+the pods of each resource have its GPUs' share of the CPUs, and no other.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -35,6 +37,8 @@ SERVING = "Serving"
 STORY_SECONDS = 360
 AS_EXPECTED = "as expected"
 TURN_SECONDS = 0.5
+PODS = Path("/sys/fs/cgroup")
+"""Below it the kubelet makes a cgroup for each pod, named by its uid."""
 LEAST_SECONDS = 75
 """A story that has less does not begin."""
 DELETED_SECONDS = 40
@@ -55,6 +59,8 @@ class Story:
         self.ends, self.shares_gpus = notes.get(ENDS, SERVING), notes.get(SHARES_GPUS) == "true"
         self.folder = out / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.cpus = ""
+        self.bound: set[Path] = set()
         self.began = 0.0
         self.timeline: list[dict[str, Any]] = []
         self.seen: dict[str, tuple[Any, ...]] = {}
@@ -66,6 +72,19 @@ class Story:
         self.began = time.monotonic()
         output = self.cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=text)
         say(output.strip())
+
+    def bind(self) -> None:
+        """Its new pods to its CPUs. No pod of another's is asked for twice: kubectl takes time itself."""
+        new = set(PODS.rglob("pod*/cpuset.cpus")) - self.bound if self.cpus else set()
+        if new:
+            label = f"tacho.dev/deployment={self.name}"
+            pods = self.cluster.get("pods", "-n", NAMESPACE, "-l", label)["items"]
+            own = {f"pod{pod['metadata']['uid']}" for pod in pods}
+            for file in new:
+                if file.parent.name in own:
+                    file.write_text(self.cpus)
+                    say(f"{self.name}: {file.parent.name} has the CPUs {self.cpus}")
+            self.bound |= new
 
     def refresh(self) -> dict[str, Any]:
         """The status now; changes of its conditions go to the timeline."""
@@ -88,6 +107,8 @@ class Story:
     def until(self, done: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):  # a pod that has gone
+                self.bind()
             self.refresh()
             if done():
                 return True
@@ -181,21 +202,33 @@ def run_and_delete(story: Story, deadline: float) -> str:
     return ended
 
 
+def cpus(shares: list[int], of: int) -> str:
+    """The CPUs of some of ``of`` equal shares of the host's, as the kernel writes them."""
+    each = (os.cpu_count() or of) // of
+    return ",".join(f"{share * each}-{(share + 1) * each - 1}" for share in shares)
+
+
 def run_all(stories: list[Story], gpus: int, deadline: float, keep: Callable[[str, str], None]) -> None:
     """Each as soon as its GPUs are free, in order; ``keep`` gets a name and how it ended, at once."""
     waiting, running = list(stories), dict[Future[str], Story]()
+    free = list(range(gpus))
+    held: dict[Story, list[int]] = {}
     with ThreadPoolExecutor(max_workers=max(1, len(stories))) as pool:
         while waiting or running:
             while waiting and deadline - time.monotonic() >= LEAST_SECONDS:
-                if waiting[0].gpus > gpus - sum(one.gpus for one in running.values()):
+                if waiting[0].gpus > len(free):
                     break
                 story = waiting.pop(0)
+                held[story], free = free[: story.gpus], free[story.gpus :]
+                story.cpus = cpus(held[story], gpus) if gpus > 1 else ""
                 running[pool.submit(run_and_delete, story, deadline)] = story
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                keep(running.pop(future).name, future.result())
+                story = running.pop(future)
+                free = sorted(free + held.pop(story))
+                keep(story.name, future.result())
     for story in waiting:
         keep(story.name, "no time left")
 

@@ -58,3 +58,31 @@ def test_none_begins_that_has_no_time(tmp_path: Path, monkeypatch: pytest.Monkey
     deadline = time.monotonic() + stories.LEAST_SECONDS - 1
     stories.run_all([story(tmp_path, "late", 1)], 1, deadline, kept.__setitem__)
     assert kept == {"late": "no time left"}
+
+
+def test_a_resource_has_its_gpus_share_of_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cluster:
+        def get(self, *_: str) -> dict[str, Any]:
+            return {"items": [{"metadata": {"uid": "own"}}]}
+
+    files = [tmp_path / "kubepods" / pod / "cpuset.cpus" for pod in ("podown", "podanother")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    monkeypatch.setattr(stories, "PODS", tmp_path)
+    monkeypatch.setattr("os.cpu_count", lambda: 32)
+
+    def bind(story: stories.Story, _: float) -> str:
+        story.cluster = Cluster()
+        story.bind()
+        return stories.AS_EXPECTED
+
+    monkeypatch.setattr(stories, "run_and_delete", bind)
+    both = story(tmp_path, "both", 2)
+    given = [story(tmp_path, "first", 1), story(tmp_path, "second", 1), both]
+    stories.run_all(given, 2, time.monotonic() + 1000, lambda *_: None)
+    assert [one.cpus for one in given] == ["0-15", "16-31", "0-15,16-31"]
+    assert [file.read_text() for file in files] == ["0-15,16-31", ""]
+    alone = story(tmp_path, "alone", 1)
+    stories.run_all([alone], 1, time.monotonic() + 1000, lambda *_: None)
+    assert not alone.cpus, "a host's only GPU has all of them"
