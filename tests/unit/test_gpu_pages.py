@@ -140,10 +140,12 @@ def test_every_withdrawn_cell_is_measured_again_by_a_cell_of_the_next_session() 
 
 def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
     done = later_pods.done()
-    assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", "llama-8b-gptq"}
+    again = {"llama-8b-gptq", "llama-8b-bnb-nf4", "llama-8b-tp2"}
+    assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", *again}
     assert done["llama-8b-gptq"] == "alone/llama-8b-gptq"
-    still, again = outstanding.page().split("## Measured again")
-    assert "| more/llama-8b-awq |" in again
+    assert done["llama-8b-tp2"] == "longer/llama-8b-tp2"
+    still, later = outstanding.page().split("## Measured again")
+    assert "| more/llama-8b-awq |" in later
     assert "| more/llama-8b-awq |" not in still
     assert "| matrix/llama-8b-fp8 |" in still
 
