@@ -55,6 +55,11 @@ class Faults:
     """How long an answer takes to begin."""
     garbage: bool = False
     """API answers are JSON of the wrong shape."""
+    flood_bytes: int = 0
+    """Length of every answer that is no file, as blanks."""
+    flood_status: int = 200
+    flood_packed: bool = False
+    """Whether they are compressed."""
     no_ranges: bool = False
     """Requests for a part of a file get all of it."""
     shift: int = 0
@@ -188,6 +193,11 @@ class FakeHub:
             return web.json_response({"error": "made to fail"}, status=code, headers={"Retry-After": "0"})
         if faults.garbage and request.path.startswith("/api/"):
             return web.json_response([{"sha": 17, "type": "file"}, None])
+        if faults.flood_bytes and (request.path.startswith("/api/") or faults.flood_status != 200):
+            flood = web.Response(body=b" " * faults.flood_bytes, status=faults.flood_status)
+            if faults.flood_packed:
+                flood.enable_compression(web.ContentCoding.gzip)
+            return flood
         try:
             response = await handler(request)
         except web.HTTPException as error:

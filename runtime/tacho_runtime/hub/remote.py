@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from tacho_contract.failure import FailedError
+from tacho_contract.text import visible
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
 from tacho_runtime.hub.failures import classify
 
 if TYPE_CHECKING:
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
@@ -25,6 +27,11 @@ PAGES_LIMIT = 200
 """Of one listing. A hub's page holds a thousand files, and a listing at most FILE_LIMIT."""
 SAME_PAGE_LIMIT = 10
 """How often pages may name the same next one. The library reads a page again that was cut."""
+ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+"""Of whatever is no file: as JSON it takes up to twenty times that in memory. A listing of FILE_LIMIT files
+has 6 MB."""
+BLANKS = "\u00a0\u3000"
+"""White space that names of files may have besides the usual one."""
 READ_RETRIES = 3
 PAUSES_SECONDS = (1.0, 3.0)
 """Between attempts to list, after answers that may be better next time."""
@@ -46,7 +53,7 @@ def prepare_environment(endpoint: str) -> None:
 def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     """Gives the library's client a timeout, as by itself it waits for ever for a listing, and takes the token
     from requests to other hosts: by itself it sends it to wherever a listing goes on. ``followed`` learns the
-    address of each further page before it is read."""
+    address of each further page before it is read. Answers that are no files have a bound."""
     import httpx2
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
@@ -54,6 +61,7 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     own = httpx2.URL(endpoint)
 
     def withhold_token(request: httpx2.Request) -> None:
+        request.headers["Accept-Encoding"] = "identity"
         url = request.url
         encrypted = url.scheme == "https" and url.host == own.host
         if not encrypted and (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
@@ -66,11 +74,45 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     def factory() -> httpx2.Client:
         client = default_client_factory()
         client.event_hooks["request"].append(withhold_token)
-        client.event_hooks["response"].append(follow)
+        client.event_hooks["response"] += [_bound(endpoint), follow]
         client.timeout = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS)
         return client
 
     set_client_factory(factory)
+
+
+def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
+    """Hook that refuses an answer of more than ANSWER_LIMIT_BYTES that is no file, as far as it was read."""
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        def __init__(self, stream: httpx2.SyncByteStream) -> None:
+            self._stream = stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            left = ANSWER_LIMIT_BYTES
+            for chunk in self._stream:
+                left -= len(chunk)
+                if left < 0:
+                    raise _endless(f"{endpoint} answers with more than {ANSWER_LIMIT_BYTES >> 20} MiB.")
+                yield chunk
+
+        def close(self) -> None:
+            self._stream.close()
+
+    def bound(response: httpx2.Response) -> None:
+        if response.status_code in (200, 206) and "/api/" not in response.url.path:
+            return  # a file
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise _endless(f"{endpoint} compresses its answers, though asked for plain ones.")
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = Bounded(response.stream)
+
+    return bound
+
+
+def _endless(message: str) -> FailedError:
+    return invalid(message, "Ask the hub's operator, or set spec.model.hub to another mirror.")
 
 
 class HubSource:
@@ -115,10 +157,9 @@ class HubSource:
         """Raises FailedError where a listing has no end."""
         self._pages[page] += 1
         if self._pages[page] > SAME_PAGE_LIMIT or len(self._pages) > PAGES_LIMIT:
-            raise invalid(
+            raise _endless(
                 f"the hub's list of {self.repository}'s files has no end: its pages name each other, or are "
-                f"more than {PAGES_LIMIT}.",
-                "Ask the hub's operator, or set spec.model.hub to another mirror.",
+                f"more than {PAGES_LIMIT}."
             )
 
     def _failed(self, error: Exception) -> FailedError:
@@ -191,7 +232,9 @@ class HubSource:
 
 
 def _sound_path(path: object) -> bool:
-    """Whether ``path`` is relative and cannot lead out of its folder."""
-    if not isinstance(path, str) or not 0 < len(path) <= 1024 or "\0" in path or "\\" in path:
+    """Whether ``path`` is relative, cannot lead out of its folder, and shows all of itself."""
+    if not isinstance(path, str) or not 0 < len(path) <= 1024:
+        return False
+    if "\\" in path or visible(path, BLANKS) != path:
         return False
     return not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))

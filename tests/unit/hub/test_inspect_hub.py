@@ -116,6 +116,23 @@ def test_a_listing_without_end_is_refused(
     assert len(hub.asked("GET", "/api/models/acme/llama/tree")) <= remote.SAME_PAGE_LIMIT + 1
 
 
+@pytest.mark.parametrize("status", [200, 307, 404, 500])
+def test_an_answer_without_end_is_not_read_to_its_end(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """1.5 GB of blanks took up to 6 GiB of memory."""
+    monkeypatch.setattr(remote, "ANSWER_LIMIT_BYTES", 100_000)
+    hub.fake.faults.flood_bytes, hub.fake.faults.flood_status = 3_000_000, status
+    failure = failure_of(published)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "answers with more than" in failure.message
+
+
+def test_a_packed_answer_is_refused_unread(hub: RunningHub, published: InspectConfig) -> None:
+    hub.fake.faults.flood_bytes, hub.fake.faults.flood_packed = 3_000_000, True
+    assert "compresses its answers" in failure_of(published).message
+
+
 def test_another_part_than_requested_is_refused(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.shift = 1
     failure = failure_of(published)
@@ -137,7 +154,9 @@ def test_redirects_that_are_not_followed(hub: RunningHub, published: InspectConf
     assert failure_of(published).failure_class in (FailureClass.HUB_UNREACHABLE, FailureClass.MODEL_NOT_FOUND)
 
 
-@pytest.mark.parametrize("path", ["../../escape", "/etc/passwd", "a//b", "a\0b", "", "x" * 2000])
+@pytest.mark.parametrize(
+    "path", ["../../escape", "/etc/passwd", "a//b", "a\0b", "", "x" * 2000, "\ud800", "\x1b[2J"]
+)
 def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig, path: str) -> None:
     original = hub.fake._commit
 
