@@ -26,7 +26,8 @@ time. `llama-8b-fp8` and `llama-8b-tp2` ran on a host of two H200s with 32 cores
 `llama-8b-tp2` is Llama-3.1-8B in 16 bits on both GPUs. The others ran on hosts of one H200 with 16 cores.
 Their probe measures the capacity's level for up to 20 s where its rate is uncertain and the budget allows.
 It did so in `llama-8b-tp2`. vLLM 0.26 runs bitsandbytes in 8 bits without CUDA graphs, and each of its
-layers casts its inputs. `qwen2-5-32b` answers one request in 3.7 s, so its one stream has two:
+layers casts its inputs. `qwen2-5-32b` answers one request in 3.7 s, so its one stream has two. Triton still
+compiled kernels of `gpt-oss-20b` while its levels ran (engine.log), so its 35 streams are no knee:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
