@@ -12,6 +12,7 @@ from tacho_cli.shared_options import (
     AnyName,
     Context,
     FindingOutput,
+    Follow,
     Kubeconfig,
     Name,
     Namespace,
@@ -67,7 +68,7 @@ def logs(
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    watch: Watch = False,
+    watch: Follow = False,
     tail: Annotated[int, typer.Option(min=1, max=10000, help="Lines of each pod.")] = 50,
     output: Output = "table",
 ) -> int:

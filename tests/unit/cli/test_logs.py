@@ -111,7 +111,7 @@ esac
 def test_the_lines_of_the_run_that_failed_with_their_class(
     kubectl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = call(capsys, "logs", "mistral", "--tail", "7", "--watch")
+    told = call(capsys, "logs", "mistral", "--tail", "7", "-f")
     assert told.code == 0, told
     assert "logs mistral-1 -c engine --tail=7 --previous" in (kubectl / "asked").read_text()
     lines = told.out.splitlines()
