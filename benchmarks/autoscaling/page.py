@@ -88,8 +88,8 @@ It was cut off after {scenarios} of {every} scenarios. {passed} of {goals} goals
 RUNS = """
 ## Runs
 
-| commit | goals kept | tacho: mean SLO % at GPU-hours | greedy reference |
-|---|---|---|---|
+| commit | scenarios | goals kept | tacho: mean SLO % at GPU-hours | greedy reference |
+|---|---|---|---|---|
 """
 
 
@@ -182,7 +182,7 @@ def runs(rows: Sequence[Row]) -> Iterator[str]:
         scores = whole(run)
         found, mean = list(goals(scores)), means(scores)
         kept = f"{sum(goal.passed for goal in found)} of {len(found)}"
-        yield f"| {commit} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
+        yield f"| {commit} | {len(scores)} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
 
 
 def pages(rows: Sequence[Row]) -> dict[str, str]:

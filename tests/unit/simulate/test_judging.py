@@ -204,7 +204,7 @@ def test_the_page_shows_the_latest_run_and_counts_those_before() -> None:
     assert "`bbb`" in text
     assert "4 of 4 are kept" in text
     assert "| spikes | kept | 99.50 % at 10.20; the cheapest with 99 %: wva, 99.20 % at 10.00 |" in text
-    assert "| aaa | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |" in text
+    assert "| aaa | 2 | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |" in text
     assert "| wva | up=0.5 |" in text
     assert "7: 99.1 · 14.0" in text
 
@@ -215,7 +215,9 @@ def test_a_run_on_former_seeds_keeps_the_rows_of_other_policies() -> None:
     assert f"`bbb`:\n  {judging_seeds('bbb')[0]}" in text
     assert "The rows of tacho are of `ccc`, on the same seeds" in text
     assert "4 of 4 are kept" in text
-    assert "| bbb | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |\n| ccc on bbb | 4 of 4 | 99.5 · 10.2 |" in text
+    assert (
+        "| bbb | 2 | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |\n| ccc on bbb | 2 | 4 of 4 | 99.5 · 10.2 |" in text
+    )
 
 
 def test_a_run_that_was_cut_off_has_a_table_of_its_own() -> None:
