@@ -85,8 +85,18 @@ LAW = StepLaw(
             output_within=1.00,
             ran="as vLLM 0.26 ran an 8B in NF4 on an H200",
         ),
+        KernelTiming(
+            methods=("bnb-int8",),
+            unpacking=10_700.0,
+            batch_unpacking=11_700.0,
+            arithmetic=0.63,
+            decode_within=1.00,
+            output_within=1.00,
+            ran="as vLLM 0.26 ran an 8B in LLM.int8() on an H200",
+        ),
     ),
 )
 """Weights of 4 bits are unpacked in the kernel, by Machete or by bitsandbytes, which for several streams
 writes them in 16 bits and reads them back. FP8 and W8A8 quantize what the weights are multiplied with. All of
-these were timed in the 8B's shape alone."""
+these were timed in the 8B's shape alone. LLM.int8() looks for outliers in each product and runs without
+graphs: its constants are those of one pod (docs/results/h200/longer/llama-8b-bnb-int8)."""
