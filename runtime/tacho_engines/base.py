@@ -172,6 +172,8 @@ class EngineStartup:
     fallbacks: tuple[str, ...] = ()
     """What it does otherwise than requested or than is fastest, a clause each: weight-only kernels where the
     GPU lacks a type, eager mode, another attention backend. At most 8."""
+    late_kernels: int = 0
+    """Kernels that it compiled after its start: requests halt for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

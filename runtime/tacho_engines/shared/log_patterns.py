@@ -28,9 +28,13 @@ class StartupPatterns:
     """The same of values that are logged once a load: the last one counts."""
     fallbacks: tuple[tuple[re.Pattern[str], str], ...] = ()
     """(pattern, clause) of a fallback; the first that matches a line counts."""
+    late_kernel: re.Pattern[str] | None = None
+    """A line for each kernel that is compiled while requests run."""
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         """``startup`` with the values and the fallback of ``line``."""
+        if self.late_kernel and self.late_kernel.search(line):
+            return replace(startup, late_kernels=startup.late_kernels + 1)
         for pattern in self.values:
             if match := pattern.search(line):
                 values = _startup_values(match)

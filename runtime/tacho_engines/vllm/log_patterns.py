@@ -60,6 +60,7 @@ STARTUP = StartupPatterns(
         ),
     ),
     fallbacks=FALLBACKS,
+    late_kernel=re.compile(r"during inference: .+ This causes a latency spike"),
 )
 
 _ARGUMENTS = (

@@ -36,6 +36,8 @@ class MachineSample:
     throttled_microseconds: int | None = None
     """Time in which the cgroup's limit kept its tasks from running."""
     gpus: tuple[GpuSample, ...] = ()
+    late_kernels: int | None = None
+    """Kernels that the engine compiled after its start, by its log."""
 
 
 WORK_PERCENT = 5.0

@@ -1,4 +1,4 @@
-"""Whether other processes used what the engine needs while it was measured: pure, from machine samples.
+"""Whether something disturbed an engine while it was measured: pure, from machine samples.
 
 What cannot be read raises no flag.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tacho_contract.measurement import NOT_STEADY
+from tacho_contract.units import counted
 from tacho_runtime.machine.gpus import GpuSample
 from tacho_runtime.machine.sampling import MachineSample
 
@@ -73,6 +75,7 @@ def detect_contention(before: MachineSample, after: MachineSample, first: Machin
         *_speed(before, after, first),
         *_gpus(before, after, first),
         *_limit(before, after),
+        *_late_kernels(before, after),
     )
     flags = {flag for flag, _ in found if flag}
     other = _others(before, after) or 0.0
@@ -199,6 +202,12 @@ def _limit(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, s
     seconds = _seconds(before, after)
     if stood and seconds > 0 and (share := stood / (seconds * 1e6)) >= WAITING_SHARE:
         yield "", f"the container's CPU limit throttled it for {share:.0%} of the time"
+
+
+def _late_kernels(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
+    """Requests halt while a kernel is compiled, once in the life of an engine."""
+    if compiled := _grown(before.late_kernels, after.late_kernels):
+        yield NOT_STEADY, f"the engine compiled {counted(compiled, 'kernel')}"
 
 
 def _seconds(before: MachineSample, after: MachineSample) -> float:

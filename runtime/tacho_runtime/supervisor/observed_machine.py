@@ -45,9 +45,13 @@ def observe(config: RuntimeConfig, environment: Mapping[str, str]) -> ObservedMa
     )
 
 
-def machine_sampler(machine: ObservedMachine, pid: int) -> Callable[[bool], MachineSample]:
-    """Samples this machine while the engine, a loaded process and its children, is measured."""
-    return sampler(machine.gpus.devices if machine.gpus else (), lambda: processes.process_tree(pid))
+def machine_sampler(
+    machine: ObservedMachine, pid: int, late_kernels: Callable[[], int]
+) -> Callable[[bool], MachineSample]:
+    """Samples this machine while the engine, a loaded process and its children, is measured.
+    ``late_kernels``: as the sample's."""
+    sample = sampler(machine.gpus.devices if machine.gpus else (), lambda: processes.process_tree(pid))
+    return lambda calibrate: dataclasses.replace(sample(calibrate), late_kernels=late_kernels())
 
 
 def with_cache(config: RuntimeConfig, machine: ObservedMachine) -> RuntimeConfig:

@@ -324,7 +324,8 @@ class Supervisor:
         from tacho_runtime.probe.target import ProbeScope
         from tacho_runtime.supervisor.measuring import MeasurementRun, known_levels, target_of
 
-        live, sampler = self._read_live(), observed_machine.machine_sampler(self._machine, pid)
+        live = self._read_live()
+        sampler = observed_machine.machine_sampler(self._machine, pid, lambda: self._figures.late_kernels)
         pod = this_pod(self.config, self._report.environment)
         slots = self._engine().slots(self.config)
 

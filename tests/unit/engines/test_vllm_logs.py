@@ -80,6 +80,13 @@ def test_of_several_workers_the_one_that_said_most_counts():
     assert (figures.weights_bytes, figures.load_seconds) == (int(7.51 * GIB), 3.5)
 
 
+def test_kernels_that_are_compiled_while_requests_run_are_counted():
+    log = Path(__file__).parents[3] / "benchmarks/gpu/h200/pods-longer/gpt-oss-20b/engine.log"
+    figures = reduce(VLLM.read, log.read_text(encoding="utf-8").splitlines(), EngineStartup())
+    assert figures.late_kernels == 5
+    assert figures.graph_seconds == 53
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -118,6 +118,15 @@ def test_what_cannot_be_read_raises_no_flag(hidden: set[str]) -> None:
     assert detect_contention(START, MachineSample(stamp_ns=5 * SECOND), MachineSample(stamp_ns=0)).notes == ()
 
 
+def test_a_kernel_that_is_compiled_meanwhile_is_told() -> None:
+    """It halts the requests, and is not compiled again: the level is measured a second time."""
+    before, after = replace(START, late_kernels=2), replace(sample(5), late_kernels=3)
+    assert detect_contention(before, after, START).flags == ("NotSteady",)
+    assert detect_contention(before, after, START).notes == ("the engine compiled 1 kernel",)
+    assert detect_contention(before, replace(after, late_kernels=2), START).flags == ()
+    assert detect_contention(before, replace(after, late_kernels=None), START).flags == ()
+
+
 @given(first=st.integers(1_000_000, 2_000_000), ratio=st.floats(0.7, 1.45))
 def test_the_speed_of_a_cpu_may_vary_by_chance(first: int, ratio: float) -> None:
     looked = [replace(START, calibration_ns=ns) for ns in (first, max(first, int(first * ratio)))]

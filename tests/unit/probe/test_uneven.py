@@ -153,3 +153,29 @@ async def test_what_told_no_rate_leaves_what_did() -> None:
     assert measured.capacity is not None
     assert measured.capacity.concurrency in range(8, 11)
     assert max(point.concurrency for point in measured.curve) <= 10
+
+
+class Compiling(VirtualEngine):
+    """It compiles a kernel at its first level of several streams."""
+
+    loop: VirtualLoop | None = None
+    samples = 0
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> VirtualLoop:
+        self.loop = await super().steady_loop(workload, spread=spread)
+        return self.loop
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        self.samples += self.loop is not None
+        return replace(super().machine(calibrate=calibrate), late_kernels=int(self.samples > 1))
+
+
+async def test_a_level_at_which_a_kernel_was_compiled_is_measured_again() -> None:
+    slo = ServiceLevel(tpot_milliseconds=30)
+    plain = await probed(LAW, 1, slo)
+    found = await probed(LAW, 1, slo, engine=Compiling(LAW, Random(1)))
+    assert "the engine compiled 1 kernel" in found.message
+    assert found.flags == plain.flags
+    assert found.capacity is not None
+    assert plain.capacity is not None
+    assert found.capacity.concurrency == pytest.approx(plain.capacity.concurrency, rel=0.05)

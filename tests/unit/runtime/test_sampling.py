@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ import pytest
 
 from tacho_runtime.machine import cpu, gpus, sampling
 from tacho_runtime.machine.cpu import CpuWaits
+from tacho_runtime.supervisor.machine_check import ObservedMachine
+from tacho_runtime.supervisor.observed_machine import machine_sampler
 from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
 
 STAT = """cpu  300 20 100 5000 60 7 8 40 9 9
@@ -228,3 +231,9 @@ def test_this_machine_without_a_gpu_of_the_engines() -> None:
     assert seen.calibration_ns is None
     assert seen.node_busy_microseconds is not None
     assert seen.own_busy_microseconds is not None
+
+
+def test_the_sample_has_the_kernels_that_the_engine_compiled_late() -> None:
+    late = iter((0, 2))
+    look = machine_sampler(ObservedMachine(), os.getpid(), lambda: next(late))
+    assert [look(False).late_kernels, look(False).late_kernels] == [0, 2]
