@@ -28,6 +28,8 @@ from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+MIRROR = "/artifactory/api/huggingfaceml/hub"
+"""Path of a second endpoint, as Artifactory's are."""
 LARGE_BYTES = 1024 * 1024
 """Larger files are what the hub keeps as LFS objects: their ETag is a sha256."""
 HASHED_WHOLE_BYTES = 1024 * 1024 * 1024
@@ -109,10 +111,12 @@ class FakeHub:
         repository = r"{repository:[^/]+/[^/]+}"
         app.router.add_get("/_stats", self._stats)
         app.router.add_post("/_faults", self._set_faults)
-        app.router.add_get(rf"/api/models/{repository}", self._info)
-        app.router.add_get(rf"/api/models/{repository}/revision/{{revision}}", self._info)
-        app.router.add_get(rf"/api/models/{repository}/tree/{{revision}}", self._tree)
-        app.router.add_get(rf"/{repository}/resolve/{{revision}}/{{path:.+}}", self._file)  # HEAD as well
+        for root in ("", MIRROR):
+            app.router.add_get(rf"{root}/api/models/{repository}", self._info)
+            app.router.add_get(rf"{root}/api/models/{repository}/revision/{{revision}}", self._info)
+            app.router.add_get(rf"{root}/api/models/{repository}/tree/{{revision}}", self._tree)
+            files = rf"{root}/{repository}/resolve/{{revision}}/{{path:.+}}"
+            app.router.add_get(files, self._file)  # HEAD as well
         app.router.add_get(rf"/_elsewhere/{repository}/resolve/{{revision}}/{{path:.+}}", self._elsewhere)
         return app
 

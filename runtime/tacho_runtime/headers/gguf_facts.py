@@ -141,7 +141,8 @@ def gguf_quantization(metadata: dict[str, Any], tensors: Iterable[StoredTensor])
     """The file type's name; bits are those of the type most of the weights have."""
     linear = [t for t in tensors if len(t.shape) >= 2]
     elements = sum(t.elements for t in linear)
-    file_type = GGUF_FILE_TYPES.get(integer(metadata.get("general.file_type", -1)), "")
+    stored = metadata.get("general.file_type")
+    file_type = GGUF_FILE_TYPES.get(stored, "") if type(stored) is int else ""
     bits = round(8 * sum(t.stored_bytes for t in linear) / elements) if elements else 0
     return StoredQuantization(
         method="gguf",

@@ -30,6 +30,8 @@ SAME_PAGE_LIMIT = 10
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
 """Of whatever is no file: as JSON it takes up to twenty times that in memory. A listing of FILE_LIMIT files
 has 6 MB."""
+ANSWER = "tacho.answer"
+"""Extension of requests for what is no file."""
 BLANKS = "\u00a0\u3000"
 """White space that names of files may have besides the usual one."""
 READ_RETRIES = 3
@@ -58,10 +60,13 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
-    own = httpx2.URL(endpoint)
+    own, pages = httpx2.URL(endpoint), set[str]()
 
     def withhold_token(request: httpx2.Request) -> None:
         request.headers["Accept-Encoding"] = "identity"
+        # A redirect keeps the extensions. The endpoint's own path may hold /api/, as may a file's.
+        address = str(request.url)
+        request.extensions.setdefault(ANSWER, address in pages or address.startswith(f"{own}/api/models/"))
         url = request.url
         encrypted = url.scheme == "https" and url.host == own.host
         if not encrypted and (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
@@ -70,6 +75,7 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     def follow(response: httpx2.Response) -> None:
         if url := response.links.get("next", {}).get("url"):
             followed(url)
+            pages.add(str(httpx2.URL(url)))
 
     def factory() -> httpx2.Client:
         client = default_client_factory()
@@ -101,7 +107,7 @@ def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
             self._stream.close()
 
     def bound(response: httpx2.Response) -> None:
-        if response.status_code in (200, 206) and "/api/" not in response.url.path:
+        if response.status_code in (200, 206) and not response.request.extensions[ANSWER]:
             return  # a file
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _endless(f"{endpoint} compresses its answers, though asked for plain ones.")

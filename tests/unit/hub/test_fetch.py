@@ -17,12 +17,13 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, FetchProgress
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri
-from tacho_runtime.hub import download, fetch as fetch_module
+from tacho_runtime.hub import download, fetch as fetch_module, remote
 from tacho_runtime.hub.fetch import StallDetector, fetch
 from tacho_runtime.hub.inspect import inspect
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL, check_whole, failed, partial_of, progress
+from tests.unit.hub.fetching import MODEL, check_whole, failed, partial_of, planned, progress
 from tools.mock.checkpoints import write_checkpoint
+from tools.mock.hub import MIRROR
 
 
 def test_brings_exactly_the_planned_files(config: FetchConfig) -> None:
@@ -32,6 +33,18 @@ def test_brings_exactly_the_planned_files(config: FetchConfig) -> None:
     assert progress(config).resumed_bytes == 0
     for file in Path(config.cache_dir).rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o444 == 0o444
+
+
+def test_a_mirrors_address_may_hold_the_word_of_an_api(
+    hub: RunningHub, config: FetchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is no answer of an API, and has no bound."""
+    monkeypatch.setattr(remote, "ANSWER_LIMIT_BYTES", 100_000)
+    hub.url += MIRROR
+    mirrored = planned(hub, tmp_path)
+    assert mirrored.files == config.files
+    check_whole(mirrored, str(fetch(mirrored, "")))
+    assert hub.asked("GET", f"{MIRROR}/acme/model/resolve")
 
 
 def test_brings_a_sharded_checkpoint_with_equal_files(hub: RunningHub, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tacho_contract.uri import FileUri
 from tacho_runtime.headers import gguf
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
+from tacho_runtime.headers.tensors import StoredTensor
 from tacho_runtime.hub.inspect import inspect
 from tests.properties import examples
 from tools.mock import ggufs
@@ -294,6 +295,13 @@ def test_any_metadata_gives_numbers(metadata: dict[str, object], file_type: obje
     assert shape.layers >= 0
     assert all(g.layers > 0 and g.state_bytes >= 0 for g in shape.layer_groups if shape.layers)
     gguf_quantization(full, [])
+
+
+@pytest.mark.parametrize("metadata", [{}, {"general.file_type": -1}, {"general.file_type": 999}], ids=str)
+def test_a_file_type_that_is_not_known_is_that_of_the_weights(metadata: dict[str, object]) -> None:
+    """0 would be F32."""
+    row = StoredTensor("blk.0.ffn_up.weight", "Q4_K", (256, 256), 36_864)
+    assert gguf_quantization(metadata, [row]).scheme == "Q4_K"
 
 
 @pytest.mark.parametrize("nested", [True, False], ids=["in arrays", "in keys"])
