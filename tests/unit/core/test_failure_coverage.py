@@ -68,7 +68,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "api/test_operator_spare.py::test_a_new_revision_waits_for_a_gpu_beside_the_active_one",
     ),
     F.POD_NOT_PREPARED: (
-        "unit/core/test_not_prepared.py::test_it_pulls_no_image_and_is_told_after_five_minutes",
+        "unit/core/test_not_prepared.py::test_it_pulls_no_image_and_is_told_after_eight_minutes",
     ),
     F.QUOTA_EXCEEDED: (
         "api/test_operator_refusals.py::test_a_quota_is_named",

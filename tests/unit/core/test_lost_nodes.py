@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.noisy_neighbours import neighbour_activities
+from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.runtime_image import repository
 from tacho_operator.core.types import Neighbour, NodeFacts
@@ -111,6 +113,22 @@ def test_a_successor_without_room_names_the_node_that_may_hold_it() -> None:
     world.nodes = (OTHER,)
     world.reconcile(1)
     assert "Repair node" not in world.condition("Ready")["message"]
+
+
+def test_a_successor_without_its_volume_names_the_node_that_may_hold_it() -> None:
+    world = measured_world()
+    (pod,) = world.pods("server")
+    lose(world, pod)
+    made = replace(world, pod)
+    made["spec"]["nodeName"] = "node-2"
+    since = {"lastTransitionTime": format_time(world.now)}
+    waits = {"type": "PodReadyToStartContainers", "status": "False", **since}
+    made["status"] = {"phase": "Pending", "conditions": [waits]}
+    world.reconcile(6 * 60 + 30)
+    assert world.brief("Stalled")[0] == "False", "Kubernetes detaches it by force after six minutes"
+    world.reconcile(PREPARE_SECONDS)
+    assert world.brief("Ready") == ("False", "PodNotPrepared")
+    assert "Repair node node-1, where a pod cannot end" in world.condition("Ready")["message"]
 
 
 def test_a_rollout_goes_on_without_it() -> None:

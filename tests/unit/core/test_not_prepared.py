@@ -33,7 +33,7 @@ def waiting(world: World) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("mode", "is_named"), [("ReadWriteOnce", True), ("ReadWriteMany", False)])
-def test_it_pulls_no_image_and_is_told_after_five_minutes(mode: str, is_named: bool) -> None:
+def test_it_pulls_no_image_and_is_told_after_eight_minutes(mode: str, is_named: bool) -> None:
     world = World(MOCK_SPEC)
     world.claims = claim(mode)
     world.first_pods()

@@ -18,6 +18,7 @@ from tests.unit.core.remeasuring import (
     NO_ROOM,
     OTHERS,
     RUNS_SINCE_LONG,
+    SPEC,
     Row,
     assert_step,
     note,
@@ -26,6 +27,7 @@ from tests.unit.core.remeasuring import (
     report,
     step,
 )
+from tools.harness.resources import changed, resource
 
 ROWS: dict[str, Row] = {
     "it runs": ({"probes": (pod("probe"), *OTHERS)}, "runs", "other before", "", False, LEFT),
@@ -66,6 +68,17 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", 301, **NO_ROOM), *OTHERS)},
         "",
         "probe other before",
+        "CannotJudge: No node for pod probe",
+        True,
+        RETRY_SECONDS,
+    ),
+    "there is no room for as long as its turn, and spec is more patient": (
+        {
+            "resource": resource(changed(SPEC, rollout={"scheduleTimeoutSeconds": 86400})),
+            "probes": (pod("probe", LIMIT_SECONDS + 1, **NO_ROOM),),
+        },
+        "",
+        "probe",
         "CannotJudge: No node for pod probe",
         True,
         RETRY_SECONDS,

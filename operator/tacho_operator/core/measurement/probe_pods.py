@@ -281,7 +281,9 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
     mine = found is not None and found.measure_key == case.live.measure_key
     if found is not None and mine and found.state in USABLE and found.kind != CHECK:
         return _measured(case, why, probe, found, others)
-    late = overdue(probe, case.now, schedule_timeout_seconds(case.resource))
+    # Not longer than its turn: else probe pods of many turns would wait, and measure at once.
+    patience = min(schedule_timeout_seconds(case.resource), case.limit_seconds)
+    late = overdue(probe, case.now, patience)
     ended = _end_of(case, probe, late=late)
     if ended is None:
         return replace(kept, running=True, outcome=None, requeue_after_seconds=_time_left(case, probe))

@@ -12,8 +12,9 @@ from tacho_operator.core.pods.view import PodView
 
 READY_SECONDS = 30.0
 """A pod ready for longer should have reported: its runtime works, so the network blocks the operator."""
-PREPARE_SECONDS = 300.0
-"""A node attaches, mounts and connects in seconds, and a disk of the cloud in two minutes."""
+PREPARE_SECONDS = 480.0
+"""A node attaches, mounts and connects in seconds, and a disk of the cloud in two minutes. From a lost node
+Kubernetes detaches it by force after six minutes."""
 RUNNING_SECONDS = 120.0
 """A pod that is not ready may be busy; one that runs for longer should have reported once."""
 
