@@ -35,6 +35,27 @@ async def test_a_child_that_is_refused_reaches_the_status_at_once_and_holds_up_n
     assert server.created[-1] != "NetworkPolicy", "the children after it are made"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "starts"), [(None, True), ({}, True), ({"allowedNamespaces": []}, False)]
+)
+async def test_pods_for_some_namespaces_do_not_start_open_to_all(
+    endpoint: dict[str, list[str]] | None, starts: bool
+) -> None:
+    world = inspected_world()
+    if endpoint is not None:
+        world.raw["spec"]["endpoint"] = endpoint
+    server = Server(world)
+    server.refuses, server.forbids = False, "NetworkPolicy"
+    for _ in range(2):
+        await reconciler(server)(KEY)
+        assert ("Deployment" in server.created) is starts
+        assert conditions(server)["Stalled"][0] == "True"
+        world.raw["status"] = server.status
+    server.forbids = ""
+    await reconciler(server)(KEY)
+    assert "Deployment" in server.created
+
+
 async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() -> None:
     world = World(resourceVersion="1")
     world.come_up()

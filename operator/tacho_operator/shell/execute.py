@@ -75,11 +75,9 @@ async def execute(
     waited = (decision.now - created).total_seconds() >= COLLECTION_SECONDS
     for desired in decision.apply:
         kind, name = desired["kind"], desired["metadata"]["name"]
-        if kind == "Deployment" and any(
-            (item.kind, item.name) == ("ControllerRevision", name) for item in refusals
-        ):
-            continue  # what its pods are made from could not be kept
         found = live.get((kind, name))
+        if kind == "Deployment" and _is_premature(observed, name, found, refusals):
+            continue
         if (found is None or _needs_write(found, desired)) and (
             withheld := rewrites.withheld(found, desired)
         ) is not None:
@@ -108,6 +106,19 @@ async def execute(
             unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
             return ExecuteResult(tuple(refusals), writes, error, unanswered)
     return ExecuteResult(tuple(refusals), writes)
+
+
+def _is_premature(
+    observed: Observed, name: str, found: Manifest | None, refusals: list[ChildRefusal]
+) -> bool:
+    """Whether what a Deployment's pods are made from could not be kept, or what closes new ones to other
+    namespaces."""
+    endpoint = observed.resource.spec.endpoint
+    closed = found is None and endpoint is not None and endpoint.allowed_namespaces is not None
+    return any(
+        (item.kind, item.name) == ("ControllerRevision", name) or (closed and item.kind == "NetworkPolicy")
+        for item in refusals
+    )
 
 
 async def _mark_victims(

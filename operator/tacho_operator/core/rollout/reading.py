@@ -21,9 +21,7 @@ from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving, read_
 from tacho_operator.core.types import NodeFacts, Observed
 
 SCHEDULE_TIMEOUT_SECONDS = 600
-_LACKING = frozenset(
-    {FailureClass.UNSCHEDULABLE, FailureClass.QUOTA_EXCEEDED, FailureClass.POD_NOT_PREPARED}
-)
+_LACKING = frozenset({FailureClass.UNSCHEDULABLE, FailureClass.QUOTA_EXCEEDED, FailureClass.POD_NOT_PREPARED})
 """What a pod on a lost node may hold: its place, its quota, its volumes."""
 
 
