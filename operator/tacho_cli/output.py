@@ -90,10 +90,13 @@ def spelled(encoding: str, text: str) -> str:
 
 
 def never_fail() -> None:
-    """Makes stdout and stderr replace characters that their encoding lacks, from now on."""
+    """Makes stdout and stderr replace characters that their encoding lacks, and take what nobody reads, from
+    now on."""
     codecs.register_error(HANDLER, _replaced)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this; its number is not to be a socket's
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors=HANDLER)
 
 

@@ -242,6 +242,21 @@ async def test_a_watch_that_is_to_wait_for_a_day_waits_for_as_long_as_any_other_
         assert world.signals == 2, "kopf started anew"
 
 
+async def test_a_watch_that_was_refused_once_is_left_alone_once_its_successor_runs(
+    start: Start, double: ApiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_RETRY_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(handlers, "WATCH_BACKOFFS_SECONDS", (0.01,))
+    async with start() as world:
+        await world.complete()
+        double.refused_watches.append(web.json_response({"kind": "Status", "code": 500}, status=500))
+        await double.cut()
+        await world.until(lambda: not double.refused_watches)
+        await world.complete()
+        await asyncio.sleep(0.7)
+        assert world.signals == 1, "kopf did not start anew"
+
+
 @pytest.mark.parametrize("path", ["/apis", BASE])
 async def test_discovery_that_is_refused_is_named_and_is_not_taken_for_an_absent_definition(
     path: str, start: Start, double: ApiDouble, monkeypatch: pytest.MonkeyPatch

@@ -153,6 +153,12 @@ def test_a_reader_that_has_gone_is_no_verdict(unbuffered: str) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_verdict(closed: str) -> None:
+    tacho = f"{sys.executable} -m tacho_cli.main --version"
+    assert subprocess.run(["bash", "-c", f"{tacho} {closed}"], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("command", GONE.values(), ids=GONE)
 def test_a_reader_of_everything_may_go_at_any_write(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

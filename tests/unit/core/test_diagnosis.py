@@ -250,6 +250,24 @@ def test_labels_that_no_node_has_are_named() -> None:
     assert found.quotation.startswith("the pod selects nvidia.com/gpu.product=NVIDIA-H200; 0/1 nodes are")
 
 
+def test_labels_are_not_named_where_nodes_have_them() -> None:
+    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
+    raw = {**unscheduled(message).raw, "spec": {"nodeSelector": {"disk": "ssd"}}}
+    found = diagnose(PodView(raw), lost_nodes=(), schedule_overdue=False)
+    assert found is not None
+    assert found.quotation == message
+
+
+def test_a_pod_that_has_ended_is_not_being_prepared() -> None:
+    """The kubelet takes that condition back when it removes the pod's network."""
+    removed = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": at(-9999)}
+    status = {"phase": "Failed", "conditions": [removed]}
+    raw = {"metadata": {"name": "p"}, "spec": {"nodeName": "n"}, "status": status}
+    found = diagnose(PodView(raw), lost_nodes=(), schedule_overdue=False, now=NOW)
+    assert found is not None
+    assert found.reason == "EngineCrashed"
+
+
 @pytest.mark.parametrize(("age", "late"), [(599, False), (600, False), (601, True)])
 def test_a_pod_is_overdue_when_it_has_waited_longer_than_the_limit(age: float, late: bool) -> None:
     view = PodView({"metadata": {"name": "p", "creationTimestamp": at(-age)}})

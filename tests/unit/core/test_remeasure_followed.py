@@ -9,6 +9,7 @@ import pytest
 from tacho_operator.core.measurement.attempts import (
     RETRY_SECONDS,
 )
+from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
 from tests.unit.core.remeasuring import (
     CRASHED,
     EVICTED,
@@ -27,7 +28,18 @@ from tests.unit.core.remeasuring import (
     report,
     step,
 )
-from tools.harness.resources import changed, resource
+from tools.harness.resources import at, changed, resource
+
+UNPREPARED = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodReadyToStartContainers",
+            "status": "False",
+            "lastTransitionTime": at(-PREPARE_SECONDS - 1),
+        }
+    ],
+}
 
 ROWS: dict[str, Row] = {
     "it runs": ({"probes": (pod("probe"), *OTHERS)}, "runs", "other before", "", False, LEFT),
@@ -141,6 +153,14 @@ ROWS: dict[str, Row] = {
         "CannotJudge: Image",
         False,
         LEFT,
+    ),
+    "its node does not prepare it": (
+        {"probes": (on_node(pod("probe", PREPARE_SECONDS + 9, **UNPREPARED)),)},
+        "",
+        "probe",
+        "CannotJudge: Node gone cannot mount pod probe's volumes",
+        True,
+        RETRY_SECONDS,
     ),
     "its image is not pulled for long": (
         {"probes": (pod("probe", 301, **NO_IMAGE),)},
