@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,6 +35,10 @@ ANSWER = "tacho.answer"
 """Extension of requests for what is no file."""
 BLANKS = "\u00a0\u3000"
 """White space that names of files may have besides the usual one."""
+JOINED = re.compile(
+    "(?<=[^\x00-\x7f\u200c\u200d\ufe0e\ufe0f])[\ufe0e\ufe0f]?[\u200c\u200d]?|\ufe0f(?=\u20e3)"
+)
+"""Characters without width after the sign to which they belong: in emoji, and in Persian or Hindi words."""
 READ_RETRIES = 3
 PAUSES_SECONDS = (1.0, 3.0)
 """Between attempts to list, after answers that may be better next time."""
@@ -241,6 +246,7 @@ def _sound_path(path: object) -> bool:
     """Whether ``path`` is relative, cannot lead out of its folder, and shows all of itself."""
     if not isinstance(path, str) or not 0 < len(path) <= 1024:
         return False
-    if "\\" in path or visible(path, BLANKS) != path:
+    shown = JOINED.sub("", path)
+    if "\\" in path or visible(shown, BLANKS) != shown:
         return False
     return not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))

@@ -155,6 +155,25 @@ def test_redirects_that_are_not_followed(hub: RunningHub, published: InspectConf
 
 
 @pytest.mark.parametrize(
+    ("path", "sound"),
+    [
+        *(
+            (f"{name}.png", True)
+            for name in ("1\ufe0f\u20e3", "\u2764\ufe0f\u200d\U0001f525", "\u0645\u06cc\u200c\u062e")
+        ),
+        *(
+            (f"{name}.png", False)
+            for name in ("a\u200d", "a\ufe0f", "\u0645\u200c\u200c", "\u200d", "\u0645\u202e")
+        ),
+    ],
+    ids=ascii,
+)
+def test_what_joins_signs_belongs_to_a_name_and_hides_nothing(path: str, sound: bool) -> None:
+    """Emoji and words of Persian have characters without width."""
+    assert remote._sound_path(path) == sound
+
+
+@pytest.mark.parametrize(
     "path", ["../../escape", "/etc/passwd", "a//b", "a\0b", "", "x" * 2000, "\ud800", "\x1b[2J"]
 )
 def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig, path: str) -> None:

@@ -66,6 +66,7 @@ def test_native_formats(name: str, method: str, bits: int, group: int) -> None:
           "type": "float", "symmetric": False}}}, "kv_cache_scheme": {"type": "float", "num_bits": 8}},
          SQ(method="compressed-tensors", bits=4, group_size=32, scheme="W4A16-float",
             kv_cache_dtype="fp8")),
+        ({"quant_method": "compressed_tensors"}, SQ(method="compressed-tensors")),
         ({"quant_method": "hqq", "bits": 3, "group_size": 64}, SQ(method="hqq", bits=3, group_size=64)),
         ({"quant_method": "awq", "bits": "four", "group_size": None, "modules_to_not_convert": "lm_head"},
          SQ(method="awq", bits=4, scheme="W4A16")),

@@ -114,6 +114,16 @@ def test_an_answer_that_goes_on_is_said_to(told: bool, counted: int) -> None:
     assert not raw.result(whole=True).longer
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_several_events_of_a_token_that_the_engine_counts_once_are_no_longer_answer(told: bool) -> None:
+    events = [completion(10 * n, "a") for n in range(1, 12)]
+    events.append(completion(120, "a", **({"usage": used(4)} if told else {})))
+    raw = received(*((at, (b"" if at > 10 else HEAD) + in_chunks(data)) for at, data in events))
+    raw.max_tokens = 4
+    stream = raw.result(whole=True)
+    assert (stream.longer, stream.output_tokens) == (not told, pytest.approx(4))
+
+
 def test_a_total_of_very_many_digits_is_no_total() -> None:
     raw = received((10, HEAD + in_chunks(completion(0, "a", usage=used(10**400))[1])))
     assert raw.tokens_so_far(1.0) == 1

@@ -44,7 +44,7 @@ class StreamResult:
     textless: int = 0
     """Those of ``events`` without text: half a character, or a token that is none."""
     longer: bool = False
-    """The engine sent or counted more tokens than it was asked for."""
+    """The engine counted more tokens than it was asked for, or sent more without a count."""
 
     @property
     def output_tokens(self) -> float:
@@ -148,8 +148,8 @@ def reduce_stream(
 
 
 def _is_longer(total: int | None, events: int, limit: int | None) -> bool:
-    """One event more than tokens may end a stream."""
-    return limit is not None and ((total or 0) > limit or events > limit + 1)
+    """One event more than tokens may end a stream. Where the engine counts, a token may have several."""
+    return limit is not None and (events > limit + 1 if total is None else total > limit)
 
 
 def _at_most(tokens: tuple[tuple[int, float], ...], limit: int | None) -> tuple[tuple[int, float], ...]:
