@@ -155,12 +155,15 @@ ROWS: dict[str, Row] = {
         LEFT,
     ),
     "its node does not prepare it": (
-        {"probes": (on_node(pod("probe", PREPARE_SECONDS + 9, **UNPREPARED)),)},
+        {
+            "resource": resource(changed(SPEC, rollout=None)),
+            "probes": (on_node(pod("probe", PREPARE_SECONDS + 9, **UNPREPARED)),),
+        },
         "",
-        "probe",
+        "",
         "CannotJudge: Node gone cannot mount pod probe's volumes",
-        True,
-        RETRY_SECONDS,
+        False,
+        LEFT,
     ),
     "its image is not pulled for long": (
         {"probes": (pod("probe", 301, **NO_IMAGE),)},
