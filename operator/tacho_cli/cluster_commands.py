@@ -12,7 +12,6 @@ from tacho_cli.shared_options import (
     AnyName,
     Context,
     FindingOutput,
-    Follow,
     Kubeconfig,
     Name,
     Namespace,
@@ -68,7 +67,10 @@ def logs(
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    watch: Follow = False,
+    watch: Watch = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="The same as --watch, as kubectl logs has it.")
+    ] = False,
     tail: Annotated[int, typer.Option(min=1, max=10000, help="Lines of each pod.")] = 50,
     output: Output = "table",
 ) -> int:
@@ -76,6 +78,7 @@ def logs(
 
     Reads with kubectl and your own rights. -o name prints the pods, without their lines.
     """
+    watch = watch or follow
     _refuse(watch and output not in ("table", "wide"), "--watch prints lines: -o table or wide")
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.logs.read import execute

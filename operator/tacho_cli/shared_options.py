@@ -75,10 +75,6 @@ Watch = Annotated[
     bool,
     typer.Option("--watch", "-w", help="Keep printing changes, until Ctrl-C or what is watched has ended."),
 ]
-Follow = Annotated[
-    bool, typer.Option("--watch", "-w", "--follow", "-f", help="Keep printing new lines, until Ctrl-C.")
-]
-"""The same of lines, by kubectl's name too."""
 _OUTPUT = typer.Option("--output", "-o", help="Output format.")
 Output = Annotated[Format, _OUTPUT]
 FindingOutput = Annotated[FindingFormat, _OUTPUT]
