@@ -179,3 +179,24 @@ async def test_a_level_at_which_a_kernel_was_compiled_is_measured_again() -> Non
     assert found.capacity is not None
     assert plain.capacity is not None
     assert found.capacity.concurrency == pytest.approx(plain.capacity.concurrency, rel=0.05)
+
+
+class AlwaysCompiling(VirtualEngine):
+    """It names a kernel at each look."""
+
+    looks = 0
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        self.looks += 1
+        return replace(super().machine(calibrate=calibrate), late_kernels=self.looks)
+
+
+async def test_an_engine_that_compiles_all_the_time_is_measured_in_its_budget_all_the_same() -> None:
+    """Each level twice at most: what it does all the time is what it is."""
+    slo = ServiceLevel(tpot_milliseconds=30)
+    plain = await probed(LAW, 1, slo)
+    found = await probed(LAW, 1, slo, engine=AlwaysCompiling(LAW, Random(1)))
+    assert (found.state, found.flags) == ("Complete", ("NotSteady",))
+    assert found.capacity is not None
+    assert plain.capacity is not None
+    assert found.capacity.concurrency == pytest.approx(plain.capacity.concurrency, rel=0.05)
