@@ -150,14 +150,16 @@ async def test_after_an_outage_a_version_that_is_too_old_is_listed_without_a_pau
         ([0.01], 0.001, []),
         ([("BOOKMARK", thing("", "900"))], 3600.0, []),
         ([("MODIFIED", thing("a", "900"))], 3600.0, []),
+        ([("MODIFIED", thing("a", "10")), 0.01], 3600.0, [1, 2, 3]),
     ],
-    ids=["nothing", "it lasts", "a bookmark", "a change"],
+    ids=["nothing", "it lasts", "a bookmark", "a change", "what it had before"],
 )
 async def test_versions_that_are_too_old_after_each_short_watch_are_not_listed_every_second(
     run: Script, lasting: float, pauses: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, asked = Expired(410, "too old"), list[int]()
     server = Server([old], *(script for _ in range(3) for script in (run, [old])))
+    server.versions = ["10"] * 8
     monkeypatch.setattr(module, "LASTING_SECONDS", lasting)
     monkeypatch.setattr(module, "retry_seconds", lambda failures, _: asked.append(failures) or 0.001)
     monkeypatch.setattr(module, "check_not_older", lambda *_: None)
