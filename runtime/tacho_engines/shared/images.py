@@ -57,7 +57,11 @@ def _repository(image: str) -> str:
     return "/".join([*path[:-1], path[-1].partition(":")[0]])
 
 
+def is_upstreams(profile: EngineProfile, image: str) -> bool:
+    """Whether ``image`` is upstream's, from whichever registry."""
+    return _repository(image) == _repository(profile.image.reference)
+
+
 def lacks_plugin(profile: EngineProfile, image: str, version: str, method: str) -> bool:
     """Whether ``image`` is upstream's, which has no plugins, of a version that needs one for ``method``."""
-    upstreams = _repository(image) == _repository(profile.image.reference)
-    return upstreams and _by_plugin(profile, version, method)
+    return is_upstreams(profile, image) and _by_plugin(profile, version, method)

@@ -20,7 +20,7 @@ from tacho_engines.shared.compatibility import (
     model_refusal,
     refused,
 )
-from tacho_engines.shared.images import version_key
+from tacho_engines.shared.images import is_upstreams, version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
 from tacho_engines.vllm.arguments import in_half
 from tacho_engines.vllm.graphs import before_bytes
@@ -123,6 +123,11 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
+def _is_users_build(placement: Placement) -> bool:
+    """The image may hold what upstream's does not."""
+    return placement.options.own_image and not is_upstreams(PROFILE, placement.image)
+
+
 def _format_refusal(placement: Placement) -> EngineRefusal | None:
     """A checkpoint that vLLM knows no loader for. A user's image may have a plugin that does."""
     stored, key = placement.facts.quantization.method.lower(), version_key(placement.version)
@@ -134,7 +139,7 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
             f"vllm {placement.version} loads {stored} checkpoints with --{ALLOW_DEPRECATED} only",
             f"Add --{ALLOW_DEPRECATED} to engine.extraArgs, or use another checkpoint of the model",
         )
-    if stored in FORMATS or placement.options.own_image:
+    if stored in FORMATS or _is_users_build(placement):
         return None
     return refused(
         FailureClass.UNSUPPORTED_QUANTIZATION,
@@ -167,7 +172,7 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if found := capability_refusal(PROFILE, placement, least, what):
         return found
     recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
-    if recent and (found := cuda_13_refusal(PROFILE, placement)):
+    if recent and not _is_users_build(placement) and (found := cuda_13_refusal(PROFILE, placement)):
         return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
     if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):

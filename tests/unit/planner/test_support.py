@@ -72,6 +72,11 @@ def test_a_users_image_may_load_what_upstreams_does_not():
     assert isinstance(planned(stored_as("hqq"), gpu={"products": ["L4"]}, engine=engine), ModelPlan)
 
 
+def test_upstreams_image_loads_no_more_because_it_is_named():
+    engine = {"name": "vllm", "image": "mirror.example:5000/vllm/vllm-openai:v0.32.0"}
+    assert isinstance(planned(stored_as("hqq"), gpu={"products": ["L4"]}, engine=engine), PlanFailure)
+
+
 @pytest.mark.parametrize("method", ["torchao", "quark", "modelopt_fp4", "auto-round"])
 def test_formats_without_a_method_of_their_own_run_as_stored(method):
     found = planned(stored_as(method), gpu={"products": ["L4"]})
@@ -300,6 +305,12 @@ def test_volta_is_not_in_builds_with_cuda_13(version, runs):
     if isinstance(found, PlanFailure):
         assert found.failure.failure_class == "UnsupportedGPU"
         assert "CUDA 13" in found.failure.message
+
+
+def test_a_users_own_build_may_have_code_for_volta():
+    engine = {"name": "vllm", "image": "registry.example/vllm-volta:v0.32.0"}
+    asks = {"gpu": {"products": ["V100"]}, "context": {"maxModelLen": 2048, "concurrency": 1}}
+    assert isinstance(planned(facts("qwen2.5-0.5b"), engine=engine, **asks), ModelPlan)
 
 
 @pytest.mark.parametrize(("gpu", "runs"), [("V100", False), ("T4", True)])
