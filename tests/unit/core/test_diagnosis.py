@@ -10,6 +10,7 @@ from tacho_contract.failure import FAILURE_KINDS
 from tacho_contract.fetch import FetchProgress
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.status.conditions import condition_message
 from tools.harness.resources import NOW, at
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
@@ -248,6 +249,14 @@ def test_labels_that_no_node_has_are_named() -> None:
     found = diagnose(PodView({**view.raw, "spec": selector}), lost_nodes=(), schedule_overdue=False)
     assert found is not None
     assert found.quotation.startswith("the pod selects nvidia.com/gpu.product=NVIDIA-H200; 0/1 nodes are")
+
+
+def test_many_labels_leave_room_for_the_words_of_the_scheduler() -> None:
+    view = unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
+    selector = {"nodeSelector": {f"example.com/{number}": "x" * 63 for number in range(9)}}
+    found = diagnose(PodView({**view.raw, "spec": selector}), lost_nodes=(), schedule_overdue=False)
+    assert found is not None
+    assert "node affinity/selector" in condition_message(found.what, found.next_step, found.quotation)
 
 
 def test_labels_are_not_named_where_nodes_have_them() -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tacho_contract.failure import Escalation, FailureClass
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.units import counted
+from tacho_contract.units import clipped, counted
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import FETCH_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS, time_left
@@ -24,6 +24,8 @@ _PULL_WAITING = frozenset(
 
 _NOT_SELECTED = "node affinity/selector"
 """In the scheduler's words where nodes lack labels."""
+LABELS_CHARS = 160
+"""Of the labels that a pod selects, which leaves room for the scheduler's words."""
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 
 
@@ -102,7 +104,9 @@ def _scheduling(pod: PodView, overdue: bool) -> Problem | None:
     missing = sorted(set(_INSUFFICIENT.findall(text)))
     lacks = f"not enough {', '.join(missing)}" if missing else "no node fits"
     labels = ", ".join(f"{label}={value}" for label, value in sorted(pod.node_selector.items()))
-    selected = f"the pod selects {labels}; " if labels and _NOT_SELECTED in text else ""
+    selected = (
+        f"the pod selects {clipped(labels, LABELS_CHARS)}; " if labels and _NOT_SELECTED in text else ""
+    )
     return Problem(
         reason=FailureClass.UNSCHEDULABLE,
         what=f"No node for pod {pod.name}: {lacks}.",
