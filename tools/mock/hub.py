@@ -59,6 +59,8 @@ class Faults:
     """API answers are JSON of the wrong shape."""
     flood_bytes: int = 0
     """Length of every answer that is no file, as blanks."""
+    flood_path: str = "/api/"
+    """What paths of these answers begin with."""
     flood_status: int = 200
     flood_packed: bool = False
     """Whether they are compressed."""
@@ -197,7 +199,7 @@ class FakeHub:
             return web.json_response({"error": "made to fail"}, status=code, headers={"Retry-After": "0"})
         if faults.garbage and request.path.startswith("/api/"):
             return web.json_response([{"sha": 17, "type": "file"}, None])
-        if faults.flood_bytes and (request.path.startswith("/api/") or faults.flood_status != 200):
+        if faults.flood_bytes and (request.path.startswith(faults.flood_path) or faults.flood_status != 200):
             flood = web.Response(body=b" " * faults.flood_bytes, status=faults.flood_status)
             if faults.flood_packed:
                 flood.enable_compression(web.ContentCoding.gzip)

@@ -128,6 +128,15 @@ def test_an_answer_without_end_is_not_read_to_its_end(
     assert "answers with more than" in failure.message
 
 
+def test_a_page_from_elsewhere_without_end_is_not_read_to_its_end(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "ANSWER_LIMIT_BYTES", 100_000)
+    hub.fake.faults.next_page = hub.url.replace("127.0.0.1", "localhost") + "/_elsewhere"
+    hub.fake.faults.flood_bytes, hub.fake.faults.flood_path = 3_000_000, "/_elsewhere"
+    assert "answers with more than" in failure_of(published).message
+
+
 def test_a_packed_answer_is_refused_unread(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.flood_bytes, hub.fake.faults.flood_packed = 3_000_000, True
     assert "compresses its answers" in failure_of(published).message
