@@ -113,12 +113,12 @@ def _is_premature(
 ) -> bool:
     """Whether what a Deployment's pods are made from could not be kept, or what closes new ones to other
     namespaces."""
+    if any((item.kind, item.name) == ("ControllerRevision", name) for item in refusals):
+        return True
+    if found is not None or all(item.kind != "NetworkPolicy" for item in refusals):
+        return False
     endpoint = observed.resource.spec.endpoint
-    closed = found is None and endpoint is not None and endpoint.allowed_namespaces is not None
-    return any(
-        (item.kind, item.name) == ("ControllerRevision", name) or (closed and item.kind == "NetworkPolicy")
-        for item in refusals
-    )
+    return endpoint is not None and endpoint.allowed_namespaces is not None
 
 
 async def _mark_victims(
