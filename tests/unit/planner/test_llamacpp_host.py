@@ -228,3 +228,11 @@ def test_a_larger_micro_batch_widens_the_windows_cache():
     windows = next(group for group in gemma.layer_groups if group.kind == "sliding")
     a_cell = windows.layers * windows.key_value_heads * 2 * windows.key_head_dim * 2
     assert wide - usual == (2048 - 512) * a_cell
+    small, large = (
+        llamacpp.account(
+            placement("llamacpp", "gemma-3-4b", "gguf", arguments=("--ubatch-size", rows)), Context(8192, 2)
+        )
+        for rows in ("512", "2048")
+    )
+    assert large.cache_bytes - small.cache_bytes == 2 * (wide - usual)
+    assert large.request_bytes - small.request_bytes == wide - usual

@@ -114,6 +114,14 @@ def test_formats_and_their_schemes_need_their_compute_capability(method, scheme,
     assert runs or found.failure.failure_class == "UnsupportedGPU"
 
 
+@pytest.mark.parametrize(("scheme", "said"), [("W8A8-float", True), ("W8A8-int", False), ("W4A16", False)])
+def test_a_checkpoint_in_fp8_falls_back_where_the_gpu_has_no_fp8(scheme, said):
+    asks = {"gpu": {"products": ["A10"]}, "context": {"maxModelLen": 1024, "concurrency": 1}}
+    found = planned(stored_as("compressed-tensors", scheme), engine={"name": "vllm"}, **asks)
+    assert isinstance(found, ModelPlan)
+    assert ("FP8 weights only, by Marlin" in found.message) == said
+
+
 @pytest.mark.parametrize(
     ("version", "named"), [("0.26.0", "fp8"), ("0.30.0", "fp8"), ("0.31.0", "fp8_per_tensor")]
 )
