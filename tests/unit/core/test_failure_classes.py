@@ -18,6 +18,7 @@ from tacho_engines.base import EngineStartup, Exit
 from tacho_engines.registry import run_half
 from tacho_operator.core.manifests.containers import inject
 from tacho_operator.core.pods.claims import claim_bound, not_shareable
+from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, deletion_blocked, from_failure, parse_failure, refused_child
@@ -127,7 +128,11 @@ def of_world(model: ModelFacts | None = None, *nodes: NodeFacts, **spec: Any) ->
 
 
 def never_prepared() -> str:
-    waits = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": at(-301)}
+    waits = {
+        "type": "PodReadyToStartContainers",
+        "status": "False",
+        "lastTransitionTime": at(-PREPARE_SECONDS - 1),
+    }
     status = {"phase": "Pending", "conditions": [waits]}
     view = PodView({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}, "status": status})
     found = diagnose(view, lost_nodes=(), schedule_overdue=False, now=NOW)
