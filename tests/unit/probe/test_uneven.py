@@ -12,6 +12,7 @@ import pytest
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe import time_plan
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
 from tacho_runtime.probe.levels import LevelResult, evaluate
 from tests.unit.probe.probing import LAW, WORKLOAD, level_of, probed
@@ -156,8 +157,9 @@ async def test_what_told_no_rate_leaves_what_did() -> None:
 
 
 class Compiling(VirtualEngine):
-    """It compiles a kernel at its first level of several streams."""
+    """It compiles a kernel at each of the first levels of several streams."""
 
+    levels = 1
     loop: VirtualLoop | None = None
     samples = 0
 
@@ -167,15 +169,37 @@ class Compiling(VirtualEngine):
 
     def machine(self, *, calibrate: bool) -> MachineSample:
         self.samples += self.loop is not None
-        return replace(super().machine(calibrate=calibrate), late_kernels=int(self.samples > 1))
+        late = min(self.samples // 2, self.levels)
+        return replace(super().machine(calibrate=calibrate), late_kernels=late)
 
 
-async def test_a_level_at_which_a_kernel_was_compiled_is_measured_again() -> None:
-    slo = ServiceLevel(tpot_milliseconds=30)
+BOUNDED, KNEE = ServiceLevel(tpot_milliseconds=30), ServiceLevel()
+
+
+@pytest.mark.parametrize(
+    ("slo", "levels", "known_percent", "flags"),
+    [
+        (BOUNDED, 1, 5.0, ()),  # the first level keeps the SLO
+        (BOUNDED, 99, 5.0, ("NotSteady",)),  # whatever breaks it may be a halt
+        (KNEE, 99, 5.0, ()),
+        (KNEE, 1, 0.1, ()),  # it is measured again
+        (KNEE, 99, 0.1, ("NotSteady",)),
+    ],
+)
+async def test_a_level_at_which_a_kernel_was_compiled_counts_where_it_holds_all_the_same(
+    slo: ServiceLevel,
+    levels: int,
+    known_percent: float,
+    flags: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time_plan, "DESIRED_PERCENT", known_percent)
     plain = await probed(LAW, 1, slo)
-    found = await probed(LAW, 1, slo, engine=Compiling(LAW, Random(1)))
+    engine = Compiling(LAW, Random(1))
+    engine.levels = levels
+    found = await probed(LAW, 1, slo, engine=engine)
     assert "the engine compiled 1 kernel" in found.message
-    assert found.flags == plain.flags
+    assert (plain.flags, found.flags) == ((), flags)
     assert found.capacity is not None
     assert plain.capacity is not None
     assert found.capacity.concurrency == pytest.approx(plain.capacity.concurrency, rel=0.05)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from tacho_contract.measurement import NOT_STEADY
 from tacho_contract.units import counted
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.capacity import capacity_level
@@ -177,7 +178,9 @@ class _Levels:
             findings.notes.append(f"{terms.streams} streams could not be measured")
             return None
         findings.notes.extend(result.notes)
-        flags = {*result.point.flags, *around.flags}
+        # A halt to compile a kernel takes from a level. One that holds despite it needs no second run.
+        halted = {NOT_STEADY} if _holds(result, limited=limited) else set()
+        flags = {*result.point.flags, *(set(around.flags) - halted)}
         # A level above the capacity is what it limits.
         findings.flags.update(flags & {FRONTEND_BOUND})
         if slow := client_lateness(trace.client, result.point.tpot_milliseconds_p50):
@@ -190,6 +193,14 @@ class _Levels:
             ci_percent=None if interval is None else interval + around.loss_percent,
         )
         return replace(result, point=point)
+
+
+def _holds(result: LevelResult, *, limited: bool) -> bool:
+    """Whether a level keeps the SLO, or without one its rate is known well."""
+    if limited:
+        return not result.broken
+    percent = result.point.ci_percent
+    return percent is not None and percent <= time_plan.DESIRED_PERCENT
 
 
 def _around_seconds(terms: LevelTerms) -> float:
