@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _called(arguments: list[str] | None) -> int:
-    """The exit code of one command, whose error is told."""
+    """Runs one command, prints its error and returns its exit code."""
     try:
         return int(app(args=arguments, prog_name=_program(), standalone_mode=False) or 0)
     except CommandError as error:

@@ -90,8 +90,7 @@ def spelled(encoding: str, text: str) -> str:
 
 
 def never_fail() -> None:
-    """Makes stdout and stderr replace characters that their encoding lacks, and take what nobody reads, from
-    now on."""
+    """Makes stdout and stderr replace characters that their encoding lacks; a closed one discards output."""
     codecs.register_error(HANDLER, _replaced)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this; its number is not to be a socket's
