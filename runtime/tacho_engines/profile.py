@@ -110,8 +110,10 @@ class StepLaw:
 
     capability: tuple[int, int]
     """Compute capability of the GPUs it was timed on; elsewhere it is a guess."""
-    since: str
-    """The engine's version that was timed."""
+    products: tuple[str, ...]
+    """The GPUs it was timed on. Others of that compute capability have a wider band."""
+    version: str
+    """The engine's version that was timed. Later ones have a wider band, earlier ones are a guess."""
     traffic: float
     """Time to read weights and KV cache, as a multiple of bytes / bandwidth: 1.0 is the bound."""
     layer_microseconds: float

@@ -32,7 +32,8 @@ had 17,248 and 26,002, and 29,180 answered whole. An 8B (9,839 at 256) has less 
 
 LAW = StepLaw(
     capability=HOPPER,
-    since="0.26",
+    products=("NVIDIA-H200",),
+    version="0.26",
     traffic=1.067,
     layer_microseconds=47.7,
     attention_nanoseconds=32.4,

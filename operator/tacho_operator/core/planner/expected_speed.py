@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -15,7 +16,8 @@ from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.speed import DecodeStep
 
 UNTIMED_WITHIN = 1.0
-"""Where steps were not timed, 9 of 10 measurements are taken to stay within a factor of two."""
+"""Where steps were not timed, 9 of 10 measurements are taken to stay within a factor of two. With one step
+to what was timed, another version or another GPU of that generation, half as far on a scale of factors."""
 MORE_STREAMS, MORE_TOKENS = 1.25, 1.02
 """Without a service level the capacity is where this many times the streams give less than this many times
 the tokens."""
@@ -131,7 +133,8 @@ def expected_speed(
 
 
 def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTiming, bool]:
-    """Law and kernel of a placement, and whether they were timed on such a one."""
+    """Law and kernel of a placement, and whether they were timed on such a one, or on one like it, whose
+    band is wider."""
     law = speed.law or _whole(speed.efficiency)
     plain = law.kernels[0]
     kernel = next((row for row in law.kernels if _covers(row, placement)), None)
@@ -139,7 +142,29 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
         return replace(law, traffic=1 / speed.efficiency), plain, False
     if kernel.arithmetic > plain.arithmetic and not placement.device.fp8_flops:
         kernel = replace(kernel, arithmetic=plain.arithmetic)
-    return law, kernel, speed.law is not None and _is_timed(law, placement)
+    untimed = _untimed(law, placement)
+    if len(untimed) == 1:
+        kernel = replace(
+            kernel,
+            decode_within=_halfway(kernel.decode_within),
+            output_within=_halfway(kernel.output_within),
+            ran=f"{kernel.ran}; {untimed[0]} was not measured",
+        )
+    return law, kernel, speed.law is not None and len(untimed) <= 1 and _is_alike(law, placement)
+
+
+def _halfway(within: float) -> float:
+    """Between a band and that of what was not timed, on a scale of factors."""
+    return math.sqrt((1 + within) * (1 + UNTIMED_WITHIN)) - 1
+
+
+def _untimed(law: StepLaw, placement: Placement) -> list[str]:
+    """What differs from the setup that was timed, and may still be like it: a later version, another GPU of
+    that generation."""
+    version, product = placement.version, placement.device.product
+    timed = version_key(law.version)
+    found = [] if version_key(version)[: len(timed)] == timed else [f"version {version}"]
+    return found if product in law.products else [*found, product]
 
 
 def _whole(efficiency: float) -> StepLaw:
@@ -152,7 +177,8 @@ def _whole(efficiency: float) -> StepLaw:
     )
     return StepLaw(
         capability=(0, 0),
-        since="",
+        version="",
+        products=(),
         traffic=1 / efficiency,
         layer_microseconds=0.0,
         attention_nanoseconds=0.0,
@@ -171,9 +197,9 @@ TIMED_LAYERS = ("full", "sliding")
 """Kinds of attention of the models that were timed; a window that holds the whole request is none."""
 
 
-def _is_timed(law: StepLaw, placement: Placement) -> bool:
-    """Whether the law was timed on such a placement: a dense model of text on one whole GPU of that
-    generation, run as the engine runs by itself."""
+def _is_alike(law: StepLaw, placement: Placement) -> bool:
+    """Whether a placement is like those that were timed: a dense model of text on one whole GPU of that
+    generation and no earlier version, run as the engine runs by itself."""
     options, device = placement.options, placement.device
     whole = placement.count == 1 and placement.tensor == placement.pipeline == 1
     return (
@@ -181,7 +207,7 @@ def _is_timed(law: StepLaw, placement: Placement) -> bool:
         and not is_slice(device)
         and _dense(placement.architecture)
         and device.capability == law.capability
-        and version_key(placement.version) >= version_key(law.since)
+        and version_key(placement.version) >= version_key(law.version)
         and {*parse_arguments(options.arguments), *options.env} <= set(law.alike)
     )
 
