@@ -150,7 +150,7 @@ def prepare(shell: Shell) -> None:
     """The chart is installed, and measured resources are there."""
     if shell.run(f"helm status tacho -n {NAMESPACE}").returncode:
         assert_ok(shell.run(INSTALL), INSTALL)
-    recorded = yaml.safe_load((REPOSITORY / RECORDED).read_text().partition("\n")[2])
+    recorded = yaml.safe_load((REPOSITORY / RECORDED).read_text())
     for namespace, name in PLACES:
         kept = {"name": name, "namespace": namespace}
         shell.cluster.apply(

@@ -85,6 +85,13 @@ def test_source_files_stay_small() -> None:
     assert long == {}
 
 
+def test_recorded_resources_are_yaml() -> None:
+    """A reader feeds them to kubectl or to a parser: no command stands above them."""
+    for path in tracked("docs/*.yaml", "benchmarks/*.yaml"):
+        for document in yaml.load_all(path.read_text(), yaml.CSafeLoader):
+            assert isinstance(document, dict), path
+
+
 def test_nothing_outside_the_tests_imports_them() -> None:
     found = []
     for path in tracked("operator/*.py", "runtime/*.py", "tools/*.py", "benchmarks/*.py"):

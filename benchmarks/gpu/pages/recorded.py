@@ -44,10 +44,8 @@ MIXED_PODS = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS)
 
 @functools.cache
 def resource(path: Path) -> dict[str, Any]:
-    """A resource as kubectl or `tacho run` printed it, with or without the command above it."""
-    text = path.read_text()
-    document = text.partition("\n")[2] if text.startswith("$") else text
-    found: dict[str, Any] = yaml.load(document, yaml.CSafeLoader)
+    """A resource as `kubectl get -o yaml` or `tacho run` printed it."""
+    found: dict[str, Any] = yaml.load(path.read_text(), yaml.CSafeLoader)
     return found
 
 
