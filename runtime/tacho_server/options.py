@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-KEY_VARIABLE = "TACHO_SERVER_API_KEY"
+KEY_VARIABLE = "SERVER_API_KEY"
 """Environment variable with the API key; arguments are visible to everyone."""
 WAITING = 256
 

@@ -117,6 +117,10 @@ def test_the_chart_says_to_artifact_hub_what_it_is() -> None:
     assert definition["kind"] == crd["spec"]["names"]["kind"]
     assert definition["name"] == crd["metadata"]["name"]
     assert definition["version"] == crd["spec"]["versions"][0]["name"]
+    (shown,) = yaml.safe_load(found["annotations"]["artifacthub.io/crdsExamples"])
+    *_, example = yaml.safe_load_all((CHART.parents[1] / "examples/hub-gguf.yaml").read_text())
+    assert shown["metadata"] == example["metadata"]
+    assert all(example["spec"][name].items() >= value.items() for name, value in shown["spec"].items())
 
 
 def test_the_readme_has_every_value_with_its_comment() -> None:

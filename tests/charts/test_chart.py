@@ -74,6 +74,8 @@ def test_tenants_may_edit_resources_and_never_their_status(helm: Helm) -> None:
     assert f"{TENANTS}view" not in roles["tacho-edit"]["metadata"]["labels"]
     without = helm.template({"rbac": {"aggregate": False}})
     assert [role["metadata"]["name"] for role in kinds(without, "ClusterRole")] == ["tacho"]
+    other = helm.template({"crds": {"install": False}})
+    assert set(roles) == {role["metadata"]["name"] for role in kinds(other, "ClusterRole")}
 
 
 def test_what_is_read_is_watched_and_nothing_else_is(helm: Helm) -> None:
@@ -160,7 +162,9 @@ def test_the_policy_fences_all_that_the_operator_writes_but_leases_and_events(he
 
 
 def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) -> None:
-    manifests = helm.template({"watchNamespaces": ["ml", "team-b"], "crds": {"install": False}})
+    manifests = helm.template(
+        {"watchNamespaces": ["ml", "team-b"], "crds": {"install": False}, "rbac": {"aggregate": False}}
+    )
     assert not kinds(manifests, "ClusterRole")
     assert not kinds(manifests, "ClusterRoleBinding")
     roles = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in kinds(manifests, "Role")}

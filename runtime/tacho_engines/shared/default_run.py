@@ -129,7 +129,7 @@ class TachoServerRun(DefaultRun):
     then the plan's own switches and the user's."""
 
     bounds_requests = True
-    key_variable = "TACHO_SERVER_API_KEY"
+    key_variable = "SERVER_API_KEY"
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return (

@@ -46,6 +46,12 @@ def test_every_column_shows_a_field_that_is_there() -> None:
     assert set(paths) - {"status", "reason"} <= set(leaves(structural(LLMDeploymentStatus)))
 
 
+def test_a_condition_has_what_every_condition_of_kubernetes_has() -> None:
+    """metav1.Condition: clients print the message without asking whether it is there."""
+    schema = structural(LLMDeploymentStatus)["properties"]["conditions"]["items"]
+    assert set(schema["required"]) == {"type", "status", "reason", "message", "lastTransitionTime"}
+
+
 def test_every_model_of_the_status_hangs_on_it() -> None:
     """A class that nothing refers to is not part of the API."""
     reached = set(models(LLMDeploymentStatus))

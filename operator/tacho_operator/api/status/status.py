@@ -35,7 +35,7 @@ class Condition(StatusModel):
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
     """Why, in one word; docs/reference/conditions.md lists all."""
-    message: Annotated[str, Field(max_length=4096)] = ""
+    message: Annotated[str, Field(max_length=4096)]
     """Figure, reason and next step, at most 160 characters; quotations follow, at most 512 in all."""
     last_transition_time: Timestamp
     """When the status last changed."""
@@ -44,7 +44,7 @@ class Condition(StatusModel):
 
 
 Shown = Annotated[str, Field(max_length=24, pattern=r"^~?\d+(\.\d{1,3})?$")]
-"""A Decimal for display: ~ before a provisional one."""
+"""A Decimal for a printer column."""
 
 
 Currency = Annotated[str, Field(max_length=3, pattern=r"^[A-Z]{3}$")]
@@ -53,7 +53,8 @@ ShownCost = Annotated[str, Field(max_length=28, pattern=r"^~?\d+(\.\d{1,3})? [A-
 
 
 class Summary(StatusModel):
-    """Key metrics of the active revision, at the capacity of one replica."""
+    """Key metrics of the active revision, at the capacity of one replica. A printer column shows one string:
+    the fields …Shown are those strings, with ~ before a provisional value."""
 
     output_tokens_per_second: Decimal | None = None
     """Aggregate output tokens per second of one replica."""
@@ -63,9 +64,9 @@ class Summary(StatusModel):
     confidence: Word | None = None
     """Clean, or Provisional: something other than the engine changed the result, and it is measured again."""
     output_tokens_per_second_shown: Shown | None = None
-    """outputTokensPerSecond as `kubectl get` shows it: ~ before a provisional value."""
+    """outputTokensPerSecond as `kubectl get` shows it."""
     ttft_milliseconds_shown: Shown | None = None
-    """ttftMilliseconds as `kubectl get` shows it: ~ before a provisional value."""
+    """ttftMilliseconds as `kubectl get` shows it."""
     cost_per_million_output_tokens: Decimal | None = None
     """Cost of a million output tokens at the load of costBasis. Absent: the price is not known, or the
     replica has no GPU."""
@@ -75,7 +76,7 @@ class Summary(StatusModel):
     """Throughput that it is based on: SLO (the highest that meets spec.slo) or Saturation (the highest steady
     one, at any latency)."""
     cost_shown: ShownCost | None = None
-    """Cost and currency as `kubectl get` shows them: ~ before a provisional value."""
+    """costPerMillionOutputTokens and costCurrency as `kubectl get` shows them."""
 
 
 class Startup(StatusModel):
