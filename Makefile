@@ -111,15 +111,11 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 # --- tests -----------------------------------------------------------------------------------------
 TIERS := lint types unit wiring pages engines charts api e2e
 PARTS := properties probe engines autoscaling e2e scalers alerts release install soak
-.PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%)
+.PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%) $(PARTS:%=needs-%)
 test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
 	@$(PY) -m tools.tiers ci
 
-nightly: $(STAMP) $(if $(filter properties probe,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
-	@$(if $(filter-out scalers,$(PART)),:,$(PY) -m tools.cluster build keda)
-	@$(if $(filter-out release install,$(PART)),:,$(PY) -m tools.cluster build cosign syft)
-	@$(if $(filter-out e2e,$(PART)),:,$(PY) -m tools.cluster build helm3 etcdutl)
-	@$(if $(filter-out release,$(PART)),:,$(MAKE) -s $(SITE)/.installed)
+nightly: $(STAMP) $(patsubst %,needs-%,$(if $(PART),$(filter $(PART),$(PARTS)),$(PARTS))) ## What takes too long for every change (PART=name: one part)
 	@$(PY) -m tools.tiers nightly $(PART)
 
 ahead: engines-env cluster-build images ## What the tiers download and build, so that they need not
@@ -156,38 +152,50 @@ engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
 e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real model
 	$(PYTEST) $(TRIO) -m 'not nightly' tests/e2e
 
+# What a part needs is built before its minutes begin.
+needs-properties needs-probe: $(STAMP)
+needs-engines needs-autoscaling needs-e2e needs-scalers needs-release needs-install needs-soak: cluster-build images engines-env
+needs-alerts: cluster-build $(DASHBOARDS)/.installed
+needs-release: $(SITE)/.installed
+needs-e2e:
+	@$(PY) -m tools.cluster build helm3 etcdutl
+needs-scalers:
+	@$(PY) -m tools.cluster build keda
+needs-release needs-install:
+	@$(PY) -m tools.cluster build cosign syft
+
 # The parts of `make nightly`.
-nightly-properties: $(STAMP)
+nightly-properties: needs-properties
 	$(PYTEST) $(SPREAD) --hypothesis-profile=nightly --timeout=2000 -m hypothesis tests/unit tests/wiring
 
-nightly-probe: $(STAMP)
+nightly-probe: needs-probe
 	$(PYTEST) -m nightly tests/unit
 
-nightly-engines: $(STAMP)
+nightly-engines: needs-engines
 	$(PYTEST) -m nightly tests/engines tests/e2e/test_engines.py
 
-nightly-autoscaling: $(STAMP)
+nightly-autoscaling: needs-autoscaling
 	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py tests/e2e/test_default_scaling.py
 
-nightly-e2e: $(STAMP)
+nightly-e2e: needs-e2e
 	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py tests/e2e/test_pages_on_a_node.py tests/e2e/test_upgrade_under_load.py tests/api
 
-nightly-scalers: $(STAMP)
+nightly-scalers: needs-scalers
 	$(PYTEST) tests/nightly/scalers
 
-nightly-alerts: $(STAMP)
+nightly-alerts: needs-alerts
 	$(PYTEST) -s tests/nightly/alerts
 	@$(MAKE) -s dashboards CHECK=1
 
-nightly-release: $(STAMP)
+nightly-release: needs-release
 	$(PYTEST) tests/nightly/release
 	@$(MAKE) -s site
 
-nightly-install: $(STAMP)
+nightly-install: needs-install
 	$(PYTEST) -s tests/nightly/install
 
 # TACHO_SOAK_SECONDS=3600: an hour of it.
-nightly-soak: $(STAMP)
+nightly-soak: needs-soak
 	$(PYTEST) -s tests/nightly/soak
 
 # What it needs lies in a folder of its own: nothing else is to depend on it.

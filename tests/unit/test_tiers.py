@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from tools import tiers
 
 REPOSITORY = tiers.ROOT
 MAKEFILE = (tiers.ROOT / "Makefile").read_text()
+WITHOUT_IMAGES = {"properties", "probe", "alerts"}
+"""Parts that start no container."""
 RUNS = '\t@echo \'<testsuite tests="{}" failures="{}" errors="0" skipped="1"/>\' > build/tiers/{}.xml'
 
 
@@ -144,6 +148,33 @@ def test_a_tier_beyond_its_limit_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     tier = run("slow", limit_seconds=0.5)
     assert tier.problem.startswith("ended after")
     assert not tier.ok
+
+
+def test_a_longer_soak_has_as_much_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TACHO_SOAK_SECONDS", raising=False)
+    before = {part: tiers.limit_of(part) for part in tiers.NIGHTLY_MINUTES}
+    assert before == {part: 60 * minutes for part, minutes in tiers.NIGHTLY_MINUTES.items()}
+    monkeypatch.setenv("TACHO_SOAK_SECONDS", "3600")
+    assert {part: tiers.limit_of(part) - before[part] for part in before} == {
+        part: 3000 * (part == "soak") for part in before
+    }
+
+
+def planned(*arguments: str) -> list[str]:
+    """Commands that make would run."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    command = ["make", "--dry-run", "--no-print-directory", *arguments]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("part", tiers.NIGHTLY_MINUTES)
+def test_a_part_that_runs_by_itself_builds_what_it_needs(part: str) -> None:
+    *needed, _ = planned("nightly", f"PART={part}")
+    assert planned(f"nightly-{part}")[: len(needed)] == needed
+    assert any("tools.images build" in line for line in needed) == (part not in WITHOUT_IMAGES)
 
 
 def test_every_tier_and_part_runs() -> None:

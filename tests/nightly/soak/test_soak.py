@@ -29,8 +29,9 @@ from tools.cluster import packages
 from tools.cluster.handle import Cluster
 from tools.harness.definition import install_definition
 from tools.harness.operator_process import install_rights
+from tools.tiers import SOAK_SECONDS
 
-SECONDS = float(os.environ.get("TACHO_SOAK_SECONDS") or 600)
+SECONDS = float(os.environ.get("TACHO_SOAK_SECONDS") or SOAK_SECONDS)
 SEED = int(os.environ.get("TACHO_SOAK_SEED") or random.SystemRandom().randrange(10**6))
 PLANT = os.environ.get("TACHO_SOAK_PLANT", "")
 
