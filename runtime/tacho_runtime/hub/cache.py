@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,15 +73,22 @@ class VerifiedFiles:
             LOG.warning("%s cannot be written: %s", self._path, error.strerror)
 
 
+LIST_LIMIT_BYTES = 64 * 1024 * 1024
+"""Of the list of verified files. One of 20,000 files with the longest names has 25 MB."""
+
+
 def _read_verified(path: Path) -> dict[str, VerifiedFile]:
-    """The list of verified files; empty where the list is missing or not readable."""
+    """The list of verified files; empty where the list is missing or not readable. Whoever shares the cache
+    may have written it."""
     try:
+        if not path.is_file() or path.stat().st_size > LIST_LIMIT_BYTES:
+            return {}
         found: dict[str, Any] = json.loads(path.read_text())
         return {
             name: VerifiedFile(int(size), int(time), str(digest))
             for name, (size, time, digest) in found.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
 
 
@@ -96,7 +104,8 @@ class DownloadTarget:
     path: str
     size_bytes: int
     etag: str
-    """sha256 of a large file, git's blob id of a small one: as the hub lists it, and names it in its ETag."""
+    """sha256 of a large file, git's blob id of a small one: as the hub lists it. Most hubs' ETags are the
+    same."""
 
 
 class HubCache:
@@ -165,6 +174,14 @@ class HubCache:
 
     def _strays(self, etag: str) -> list[Path]:
         return list(self.blobs.glob(f"{etag}.*.incomplete")) if self.blobs.is_dir() else []
+
+    def link(self, path: str, blob: Path) -> None:
+        """Lets ``path`` of the snapshot be ``blob``."""
+        pointer = self.snapshot / path
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.blobs / f"{blob.name}.{uuid.uuid4().hex[:8]}.link"
+        fresh.symlink_to(os.path.relpath(blob, pointer.parent))
+        os.replace(fresh, pointer)
 
     def drop_strays(self, etag: str) -> None:
         """Frees what killed processes left behind. Called with the file's lock held."""

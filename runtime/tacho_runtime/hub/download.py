@@ -1,18 +1,18 @@
 """Downloads one file into the cache, continuing where an earlier attempt stopped.
 
-huggingface_hub continues a download only within one process: its partial files have a random name and are
-given up with the process. So a file that is not on Xet storage is written here to a partial file with a
-fixed name, under the client's own lock, and only then handed to the client, which links it into the
-snapshot. Files on Xet storage are the client's from beginning to end. Either way a file is complete
-once its content was read back from the disk and has the digest that the hub lists.
+huggingface_hub continues a download only within one process, and names files by the ETag of each answer: a
+hostile hub's leads out of the cache, and a mirror's may be the same for two files. So files are written here,
+under the client's own lock, and have the digest that the hub lists as their name. A partial file has a fixed
+name, except on Xet storage, where the client begins again. A file is complete once its content was read back
+from the disk and has that digest.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,6 @@ MEND = (
     "Something between the hub and the pod changes files, or its storage is damaged: check the mirror or "
     "proxy in spec.model.hub, and upload the file again where the repository is yours."
 )
-ETAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=+-]{0,127}$")
-"""An etag becomes a file name; a hostile one would leave the cache."""
 
 
 class Downloader:
@@ -71,16 +69,15 @@ class Downloader:
         if self._cache.whole(target):
             return
         self._cache.drop_damaged(target)
-        metadata = self._metadata(target)
-        if metadata.xet_file_data is not None and self._by_client(target):
-            return
         from huggingface_hub.file_download import are_symlinks_supported
 
+        metadata = self._metadata(target)
         if are_symlinks_supported(self._cache.root):
-            self._fill(target, metadata, self._cache.blobs / metadata.etag)
-            self._link(target)
+            blob = self._cache.blobs / target.etag
+            self._fill(target, metadata, blob)
+            self._cache.link(target.path, blob)
         else:
-            # The client would copy the blob, and take twice the space.
+            # A copy of the blob would take twice the space.
             self._fill(target, metadata, self._cache.snapshot / target.path)
 
     def _metadata(self, target: DownloadTarget) -> Any:
@@ -95,8 +92,6 @@ class Downloader:
             library_name="tacho",
             retry_on_errors=True,
         )
-        if metadata.etag is None or not ETAG.match(metadata.etag):
-            raise invalid(f"{self._endpoint} gives {target.path} no usable ETag; it is no model hub.")
         if metadata.size not in (None, target.size_bytes):
             raise invalid(
                 f"{self._endpoint} lists {target.path} with {target.size_bytes} bytes and delivers "
@@ -105,52 +100,55 @@ class Downloader:
             )
         return metadata
 
-    def _by_client(self, target: DownloadTarget) -> bool:
-        """The client's own download, from Xet storage. False when that failed and plain HTTP may still
+    def _fill(self, target: DownloadTarget, metadata: Any, destination: Path) -> None:
+        """The file's content at ``destination``, under the lock that the client takes for it."""
+        from huggingface_hub.utils._fixes import WeakFileLock
+
+        lock = self._cache.locks / f"{target.etag}.lock"
+        for folder in (self._cache.blobs, self._cache.locks, destination.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(lock):
+            self._cache.drop_strays(target.etag)
+            if destination.exists():
+                return
+            if metadata.xet_file_data is not None and self._from_xet(target, metadata, destination):
+                return
+            partial = self._cache.partial(target.etag)
+            self._fill_partial(target, metadata, partial)
+            os.replace(partial, destination)
+
+    def _from_xet(self, target: DownloadTarget, metadata: Any, destination: Path) -> bool:
+        """The client's own download from Xet storage. False when that failed and plain HTTP may still
         work."""
+        from huggingface_hub.file_download import xet_get
         from huggingface_hub.utils._runtime import is_xet_available
 
         if not is_xet_available():
             return False
+        # Under a name of its own: not every file system honours the lock.
+        fresh = self._cache.blobs / f"{target.etag}.{uuid.uuid4().hex[:8]}.incomplete"
         try:
-            self._link(target)
+            fresh.touch()
+            xet_get(
+                incomplete_path=fresh,
+                xet_file_data=metadata.xet_file_data,
+                headers=self._headers(metadata.xet_file_data.refresh_route),
+                expected_size=target.size_bytes,
+                displayed_filename=target.path,
+            )
+            if fresh.stat().st_size != target.size_bytes:
+                return False
+            os.replace(fresh, destination)
+            return True
         except Exception as error:  # the native client raises its own kinds
             if isinstance(error, OSError) and error.errno:
                 raise
             LOG.warning(
                 "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, _first_line(error)
             )
-        return self._cache.whole(target)
-
-    def _link(self, target: DownloadTarget) -> None:
-        """The client's download: finds the blob that is there, and links it into the snapshot."""
-        from huggingface_hub import hf_hub_download
-
-        hf_hub_download(
-            self._repository,
-            target.path,
-            revision=self._commit,
-            cache_dir=self._cache.root,
-            endpoint=self._endpoint,
-            token=self._token,
-            library_name="tacho",
-            etag_timeout=REQUEST_TIMEOUT_SECONDS,
-        )
-
-    def _fill(self, target: DownloadTarget, metadata: Any, destination: Path) -> None:
-        """The file's content at ``destination``, under the lock that the client takes for it."""
-        from huggingface_hub.utils._fixes import WeakFileLock
-
-        lock = self._cache.locks / f"{metadata.etag}.lock"
-        for folder in (self._cache.blobs, self._cache.locks, destination.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(lock):
-            self._cache.drop_strays(metadata.etag)
-            if destination.exists():
-                return
-            partial = self._cache.partial(metadata.etag)
-            self._fill_partial(target, metadata, partial)
-            os.replace(partial, destination)
+            return False
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def _fill_partial(self, target: DownloadTarget, metadata: Any, partial: Path) -> None:
         """Continues ``partial`` up to the full size. Retries cut connections as long as each delivers
@@ -176,15 +174,10 @@ class Downloader:
     def _stream(self, target: DownloadTarget, metadata: Any, partial: Path, start: int) -> None:
         from huggingface_hub import constants
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils._headers import build_hf_headers
 
         # The client writes whole pieces only: what a cut or a kill loses is at most one.
         constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
-        headers = build_hf_headers(token=self._token, library_name="tacho")
-        headers["Accept-Encoding"] = "identity"
-        if not _same_origin(metadata.location, self._endpoint):
-            # A signed link to storage; the hub's token is none of its business.
-            headers.pop("authorization", None)
+        headers = {**self._headers(metadata.location), "Accept-Encoding": "identity"}
         with partial.open("ab") as file:
             http_get(
                 metadata.location,
@@ -195,6 +188,14 @@ class Downloader:
                 displayed_filename=target.path,
                 tqdm_class=self._bar(target, start),
             )
+
+    def _headers(self, url: str) -> dict[str, str]:
+        """Headers of a request to ``url``. Only the hub gets its token; a signed link to storage has none."""
+        from huggingface_hub.utils._headers import build_hf_headers
+
+        token = self._token if _same_origin(url, self._endpoint) else False
+        headers: dict[str, str] = build_hf_headers(token=token, library_name="tacho")
+        return headers
 
     def _bar(self, target: DownloadTarget, expected_start: int) -> Any:
         """What the client takes for a progress bar: to learn where the server really began, and to end what

@@ -24,6 +24,8 @@ def classify(
     where = f"{repository}@{revision} on {endpoint}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(f"No space was left while {repository} was downloaded ({error.strerror}).")
+    if isinstance(error, OSError) and error.filename:
+        return _on_disk(error)
     if code == "GatedRepo" or "Gated" in type(cause).__name__:
         return FailedError.of(
             FailureClass.AUTH_REQUIRED,
@@ -47,6 +49,14 @@ def disk_full(message: str) -> FailedError:
         FailureClass.DISK_FULL,
         message,
         "Give spec.cache a larger claim, free space in it, or choose a smaller model or spec.model.files.",
+    )
+
+
+def _on_disk(error: OSError) -> FailedError:
+    return FailedError.of(
+        FailureClass.INVALID_CONFIG,
+        f"The cache cannot be used: {error.strerror}: {str(error.filename)[-300:]}.",
+        "Check the claim in spec.cache: whether it is read-only, who may write it, and its storage.",
     )
 
 

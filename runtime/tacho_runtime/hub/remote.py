@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -33,6 +34,8 @@ ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
 has 6 MB."""
 ANSWER = "tacho.answer"
 """Extension of requests for what is no file."""
+PART_LIMIT_BYTES = 255
+"""Of a file's or folder's name, as file systems have it."""
 BLANKS = "\u00a0\u3000"
 """White space that names of files may have besides the usual one."""
 JOINED = re.compile(
@@ -93,7 +96,8 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
 
 
 def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
-    """Hook that refuses an answer of more than ANSWER_LIMIT_BYTES that is no file, as far as it was read."""
+    """Hook that refuses what is compressed, as 64 KiB may unpack to gigabytes, and an answer of more than
+    ANSWER_LIMIT_BYTES that is no file, as far as it was read."""
     import httpx2
 
     class Bounded(httpx2.SyncByteStream):
@@ -112,10 +116,10 @@ def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
             self._stream.close()
 
     def bound(response: httpx2.Response) -> None:
-        if response.status_code in (200, 206) and not response.request.extensions[ANSWER]:
-            return  # a file
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _endless(f"{endpoint} compresses its answers, though asked for plain ones.")
+        if response.status_code in (200, 206) and not response.request.extensions[ANSWER]:
+            return  # a file
         if isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = Bounded(response.stream)
 
@@ -205,6 +209,8 @@ class HubSource:
                     f"{self.repository} lists more than {FILE_LIMIT} files.",
                     "Point spec.model.uri at a repository that holds one model.",
                 )
+        if clash := _clash([entry.path for entry in found]):
+            raise invalid(f"{self.repository} lists {clash} twice, or as a file and as a folder.")
         return found
 
     def read(self, path: str, start: int, length: int) -> bytes:
@@ -246,7 +252,18 @@ def _sound_path(path: object) -> bool:
     """Whether ``path`` is relative, cannot lead out of its folder, and shows all of itself."""
     if not isinstance(path, str) or not 0 < len(path) <= 1024:
         return False
+    if any(len(part.encode(errors="replace")) > PART_LIMIT_BYTES for part in path.split("/")):
+        return False
     shown = JOINED.sub("", path)
     if "\\" in path or visible(shown, BLANKS) != shown:
         return False
     return not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))
+
+
+def _clash(paths: list[str]) -> str:
+    """The first path that is another one, too, or a folder of another one; "" where there is none."""
+    ordered = sorted(path.split("/") for path in paths)
+    for before, after in pairwise(ordered):
+        if after[: len(before)] == before:
+            return "/".join(before)
+    return ""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, snapshot_dir
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, planned, progress
+from tools.mock.hub import Stored
 
 
 def gets(hub: RunningHub, name: str) -> int:
@@ -66,16 +71,42 @@ def test_a_file_that_is_shorter_than_listed(hub: RunningHub, config: FetchConfig
     assert not Path(snapshot_dir(config.cache_dir, config.repository, config.files.commit)).exists()
 
 
-def test_a_mirrors_own_etag_is_not_taken_for_the_digest(hub: RunningHub, config: FetchConfig) -> None:
-    hub.fake.faults.etag = "e" * 64
-    (hub.root / "acme/model/config.json").unlink()
-    config = planned(hub, Path(config.cache_dir).parent, files=("*.bin",))
+def test_files_with_one_etag_are_kept_apart(hub: RunningHub, tmp_path: Path) -> None:
+    """As of a mirror that makes it from size and time."""
+    folder = hub.root / "acme/model"
+    folder.mkdir(parents=True)
+    content = {f"part-{n}.bin": bytes([n]) * 2_000_000 for n in range(6)}
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    config = planned(hub, tmp_path, files=("*.bin",))
+    hub.fake.faults.etag = "65f0-1e8480"
     path = fetch(config, "")
     assert isinstance(path, str)
-    assert Path(path, "weights.bin").read_bytes() == MODEL
-    assert Path(path, "weights.bin").resolve().name == "e" * 64
+    assert {file.name: file.read_bytes() for file in Path(path).iterdir()} == content
     again = replace(config, state_dir=f"{config.state_dir}-of-another-pod", endpoint="http://127.0.0.1:9")
     assert fetch(again, "") == path
+
+
+@pytest.mark.parametrize("honest", [0, 1, 2])
+def test_a_hostile_etag_names_no_file(
+    hub: RunningHub, config: FetchConfig, honest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever answer has it: the first ones, ``honest`` of a file, may have the listed digest."""
+    blobs, outside = Path(config.cache_dir, "hub/models--acme--model/blobs"), Path(config.state_dir)
+    hostile = os.path.relpath(outside / "planted", blobs)
+    original, answered = hub.fake._send, Counter[str]()
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        answered[file.path] += 1
+        if answered[file.path] > honest:
+            headers = headers | {"ETag": f'"{hostile}"'}
+        return await original(request, file, headers)
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    path = fetch(config, "")
+    assert not list(outside.glob("planted*"))
+    assert isinstance(path, str)
+    check_whole(config, path)
 
 
 def test_a_listing_without_digests_is_refused(
@@ -128,3 +159,49 @@ def test_a_cache_that_cannot_be_written_is_verified_all_the_same(config: FetchCo
     again = replace(config, state_dir=f"{config.state_dir}-of-another-pod")
     assert fetch(again, "") == path
     assert progress(again).verified_bytes == config.files.total_bytes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"weights.bin": [1e999, 0, ""]}', "[" * 100_000, '{"weights.bin": [NaN, 1, 1]}', "\x00", '"text"'],
+)
+def test_a_list_of_verified_files_that_nobody_wrote_counts_for_nothing(
+    config: FetchConfig, text: str
+) -> None:
+    path = fetch(config, "")
+    next(Path(config.cache_dir, "verified").rglob("*.json")).write_text(text)
+    again = replace(config, state_dir=f"{config.state_dir}-of-another-pod")
+    assert fetch(again, "") == path
+    assert progress(again).verified_bytes == config.files.total_bytes
+
+
+def test_a_pipe_in_place_of_that_list_is_not_waited_for(config: FetchConfig) -> None:
+    path = fetch(config, "")
+    seals = next(Path(config.cache_dir, "verified").rglob("*.json"))
+    seals.unlink()
+    os.mkfifo(seals)
+    assert fetch(replace(config, state_dir=f"{config.state_dir}-of-another-pod"), "") == path
+
+
+def test_a_cache_that_cannot_be_written_is_no_silent_hub(config: FetchConfig) -> None:
+    Path(config.cache_dir).mkdir()
+    Path(config.cache_dir, "hub").write_text("in the way")
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.INVALID_CONFIG
+    assert re.search("cache cannot be used: (Not a directory|File exists): .*hub", failure.message)
+    assert "spec.cache" in failure.next_step
+
+
+def test_compressed_files_are_refused_unread(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 KiB that were packed twice unpack to gigabytes."""
+    bomb = gzip.compress(gzip.compress(bytes(100_000_000)))
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        if request.method == "HEAD":
+            return web.Response(headers=headers | {"Content-Length": str(file.size)})
+        return web.Response(body=bomb, headers=headers | {"Content-Encoding": "gzip, gzip"})
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    assert "compresses its answers" in failed(config).message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tacho_runtime.hub import remote
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock.checkpoints import facts_for
+from tools.mock.hub import Stored
 
 
 @pytest.mark.parametrize(
@@ -200,3 +202,28 @@ def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig
 def test_server_that_ignores_ranges(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.no_ranges = True
     assert facts_of(published).tensors == facts_for("small").tensors
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a" * 256, "an impossible name"),
+        ("é" * 128, "an impossible name"),
+        ("folder/" + "a" * 256 + "/file", "an impossible name"),
+        ("config.json", "lists config.json twice"),
+        ("config.json/inside", "lists config.json twice, or as a file and as a folder"),
+    ],
+)
+def test_a_listing_that_no_file_system_can_hold_is_refused(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    original = hub.fake._commit
+
+    def lying(repository: str, revision: str) -> tuple[str, list[Stored]]:
+        commit, files = original(repository, revision)
+        return commit, [*files, replace(files[0], path=name), replace(files[0], path="config.json.old")]
+
+    monkeypatch.setattr(hub.fake, "_commit", lying)
+    failure = failure_of(published)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert message in failure.message
