@@ -166,8 +166,9 @@ class Capacity:
     """What made it the capacity: SLO, or Knee (the fewest requests at the same time with nine tenths of the
     highest throughput)."""
     verified: bool | None = None
-    """Whether requests that arrived at a rate of their own met the SLO, at 0.85 of the capacity.
-    Absent: the time did not suffice."""
+    """Whether the SLO's percentile of requests that arrived at a rate of their own, at 0.85 of the capacity,
+    met it, with 95 % confidence. Absent: the time did not suffice, or the requests were too few to tell:
+    true takes 59 of 59, or 92 of 93, for a 95th percentile, and false 7 of 59."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,7 @@ def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
     setting = Setting(
         min_replicas=least,
         max_replicas=most,
-        capacity=capacity_of([entry], plan, workload(spec) if spec else Workload()),
+        capacity=capacity_of([entry], plan, workload(spec) if spec else Workload(), slo),
         slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
         slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
         cold_start_seconds=starts.known_seconds,

@@ -12,7 +12,14 @@ from tacho_contract.units import counted
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import PARTIAL_TOKENS, Latencies, first_token_milliseconds, latencies
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.statistics import founded_percentile, median, most_over, percentile, wilson_lower
+from tacho_runtime.probe.statistics import (
+    founded_percentile,
+    median,
+    percentile,
+    share_is_over,
+    share_is_under,
+    wilson_lower,
+)
 
 LOAD_SHARE = 0.85
 """Share of the capacity at which requests are sent; nearer to the capacity, queues grow with the square of
@@ -29,8 +36,8 @@ class OpenLoopResult:
     """Latencies of the requests; None: fewer than MIN_ANSWERED were answered."""
     goodput: Goodput | None
     passed: bool | None
-    """Whether the service level's percentile was met, as far as the requests tell; None: too few requests, or
-    no service level is set."""
+    """Whether the service level's percentile was met, with 95 % confidence; None: the requests are too few to
+    tell, or no service level is set."""
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     """Flags of what disturbed the open loop."""
@@ -53,13 +60,12 @@ class OpenLoopOutcomes:
         return self.kept + self.broken + self.undecided
 
     def passed(self, percent: float) -> bool | None:
-        """Whether the percentile of all requests meets the service level; None where fewer were sent than
-        tell a percentile, or undecided ones can change the result."""
-        size = samples_for(percent)
-        allowed = most_over(max(size, self.requests), percent)
-        if self.broken > allowed:
+        """Whether that percentile of all requests meets the service level, each with 95 % confidence; None
+        where so many requests do not tell, or undecided ones can change the result."""
+        may_break = 1 - percent / 100
+        if share_is_over(self.broken, self.requests, may_break):
             return False
-        return True if self.requests >= size and self.broken + self.undecided <= allowed else None
+        return True if share_is_under(self.broken + self.undecided, self.requests, may_break) else None
 
 
 def seconds_for(
@@ -128,8 +134,8 @@ def evaluate_open(
         notes.append(f"{counted(len(trace.failures), 'open-loop request')} failed")
     if passed is None:
         notes.append(
-            f"{found.requests} open-loop requests are too few to tell whether {slo.percentile} % meet the "
-            f"SLO: {found.kept} did"
+            f"{found.kept} of {counted(found.requests, 'open-loop request')} met the SLO: too few to tell "
+            f"whether {slo.percentile} % do"
         )
     return OpenLoopResult(
         figures=figures, goodput=_goodput(found, offered), passed=passed, notes=tuple(notes)

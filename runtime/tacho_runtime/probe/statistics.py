@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tacho_contract.measurement import samples_for
 
 ONE_SIDED_95 = 1.6448536269514722
+ONE_SIDED_RISK = 0.05
 FEWEST_BATCHES = 8
 DRIFT_SHARE, DRIFT_ERRORS = 0.05, 3.0
 _T_975 = (
@@ -47,6 +48,28 @@ def most_over(count: int, percent: float) -> int:
             return over
         chance *= (count - over) / (over + 1) * share / (1 - share)
     return count
+
+
+def share_is_over(over: int, count: int, share: float) -> bool:
+    """Whether more than ``share`` of all are over a limit, with 95 % confidence, where ``over`` of ``count``
+    were (exact binomial test; one-sided Clopper-Pearson)."""
+    return over > 0 and 1 - _at_most(over - 1, count, share) <= ONE_SIDED_RISK
+
+
+def share_is_under(over: int, count: int, share: float) -> bool:
+    """Whether fewer than ``share`` of all are over a limit, as ``share_is_over``: of 5 % where none of 59
+    was, or one of 93."""
+    return _at_most(over, count, share) <= ONE_SIDED_RISK
+
+
+def _at_most(over: int, count: int, share: float) -> float:
+    """Chance that ``over`` of ``count`` or fewer are over the limit; ``share`` of all are."""
+    log_under, log_over = math.log1p(-share), math.log(share)
+    ways, total = 0.0, 0.0
+    for one in range(min(over, count) + 1):
+        total += math.exp(ways + one * log_over + (count - one) * log_under)
+        ways += math.log(max(1, count - one) / (one + 1))
+    return min(1.0, total)
 
 
 def founded_percentile(values: Sequence[float], percent: float) -> float | None:

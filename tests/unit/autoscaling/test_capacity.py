@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
@@ -82,6 +83,23 @@ def test_a_law_without_a_positive_gap_is_not_used(alpha: str, beta: str) -> None
 def test_without_a_clean_measurement_no_request_has_a_cost() -> None:
     found = capacity_of([], PLAN, WORKLOAD)
     assert cost_of(found, measured_mix(found, 30)) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "verified", "trust"),
+    [("93", None, 0.95 * 0.9), ("96", None, 0.95), ("93", True, 0.95), ("96", False, 0.95 * 0.9)],
+)
+def test_arrivals_too_few_to_tell_count_by_their_share(
+    share: str, verified: bool | None, trust: float
+) -> None:
+    capacity = {**ENTRY["capacity"], "verified": verified}
+    entries = measured(
+        capacity={key: value for key, value in capacity.items() if value is not None},
+        goodput={"compliancePercent": share},
+        latency={"offeredRequestsPerSecond": "3.4"},
+    )
+    found = capacity_of(entries, PLAN, WORKLOAD, ServiceLevel(tpot_milliseconds=20))
+    assert found.trust == pytest.approx(trust)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tacho_contract.measurement import Workload
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Capacity, Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
 from tacho_operator.core.autoscaling.algorithm import tuning
@@ -17,7 +18,10 @@ UNATTAINABLE = "an idle replica misses the SLO, which no number of replicas meet
 
 
 def capacity_of(
-    measurements: Iterable[MeasurementEntry], plan: Plan | None, workload: Workload
+    measurements: Iterable[MeasurementEntry],
+    plan: Plan | None,
+    workload: Workload,
+    slo: ServiceLevel | None = None,
 ) -> ReplicaCapacity:
     """Of the present configuration. ``workload``: lengths of a request where nothing was measured."""
     found = current(measurements)
@@ -30,7 +34,7 @@ def capacity_of(
     out = (shape.output_tokens if shape else None) or workload.output_tokens
     interval = measured.ci_percent if measured else None
     trust = 1 - (tuning.UNKNOWN_INTERVAL if interval is None else min(interval / 100, 0.5))
-    if measured is not None and measured.verified is False:
+    if measured is not None and _missed(found, measured, slo):
         trust *= tuning.UNVERIFIED_RATE
     streams = measured.concurrency if measured else None
     alpha = found.fit.alpha_milliseconds if found.fit else None
@@ -53,6 +57,15 @@ def capacity_of(
         output_tokens=out,
         trust=trust,
     )
+
+
+def _missed(found: MeasurementEntry, measured: Capacity, slo: ServiceLevel | None) -> bool:
+    """Whether random arrivals missed the SLO; where they were too few to tell, whether their share did."""
+    arrived = found.latency is not None and found.latency.offered_requests_per_second is not None
+    share = found.goodput.compliance_percent if found.goodput and arrived else None
+    if measured.verified is not None or slo is None or share is None:
+        return measured.verified is False
+    return share < slo.percentile
 
 
 def _doubt(found: MeasurementEntry | None) -> str:
