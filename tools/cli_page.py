@@ -49,7 +49,7 @@ def verbs_with(given: str) -> str:
 
 def page() -> str:
     """The page with both tables as they must be."""
-    codes = ((str(row.code), f"`{row.name}`", row.where, row.means) for row in EXIT_MEANINGS)
+    codes = ((str(row.code), f"`{row.code.name}`", row.where, row.text()) for row in EXIT_MEANINGS)
     made = _with_table(PAGE.read_text(), "exit code", codes)
     return _with_table(
         made, "in all verbs", ((f"`{key}`", verbs_with(key), text) for key, text in GRAMMAR.items())

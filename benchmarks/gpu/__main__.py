@@ -43,8 +43,6 @@ INTERRUPTED = 130
 LEAST_SECONDS = 60
 """A cell that has less does not begin."""
 UNITS = {"s": 1, "m": 60, "h": 3600}
-DOES_NOT_FIT = 2
-"""Exit code of `tacho plan`."""
 EMPTY_BYTES = 2 * 2**30
 EMPTY_WITHIN_SECONDS = 30
 
@@ -137,6 +135,7 @@ def rehearse(documents: list[dict[str, Any]], resume: Path, product: str) -> lis
     """Plans each cell on a product of the catalog; the names of those that are planned otherwise than they
     end. A cell of a GGUF file, which has no headers apart from its weights, is not planned."""
     from tacho_cli.main import main as tacho
+    from tacho_cli.problems import ExitCode
 
     place = resume / "models"
     made = {
@@ -154,7 +153,7 @@ def rehearse(documents: list[dict[str, Any]], resume: Path, product: str) -> lis
         with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.redirect_stderr(shown):
             code = tacho([*arguments, "--gpu", f"{product}:{spec['gpu']['count']}"])
         ends = (document["metadata"].get("annotations") or {}).get(f"{models.NOTES}ends", "")
-        if code != (DOES_NOT_FIT if "DoesNotFit" in ends else 0):
+        if code != (ExitCode.NOT_MET if "DoesNotFit" in ends else 0):
             surprises.append(name)
         print(" ".join(shown.getvalue().split())[:160], flush=True)
     print(f"{len(documents)} cells, planned otherwise than expected: {surprises}", flush=True)

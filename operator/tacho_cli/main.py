@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Annotated, Any
+import traceback
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.exceptions import TyperException
 
 from tacho_cli import cluster_commands, commands
 from tacho_cli.output import never_fail
-from tacho_cli.problems import CommandError, ExitCode, exit_codes
+from tacho_cli.problems import DEBUG, CommandError, ExitCode, exit_codes
 from tacho_cli.shared_options import GRAMMAR
 from tacho_contract import __version__
+from tacho_contract.text import visible
 
 app = typer.Typer(
     help="Plan, run and measure quantized LLM servers.",
@@ -36,8 +38,9 @@ for command in (
 ):
     app.command(epilog=exit_codes(command.__name__))(command)
 
-USAGE_CODES = {"probe": ExitCode.PROBE_USAGE}
-"""Exit code of a usage error, for commands whose exit code 1 is a result."""
+
+WORDS = 300
+"""Characters of an internal error's message that are shown."""
 
 
 def _version(requested: bool) -> None:
@@ -56,19 +59,48 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code; a usage error's is that of bad input."""
+    """Runs one command and returns its exit code; no exception leaves it but SystemExit."""
     never_fail()
     try:
-        code = _called(arguments)
-        sys.stdout.flush()
+        return _guarded(arguments)
     except (BrokenPipeError, SystemExit) as error:
         # Of a command that writes to a reader which went away (head, less), typer makes exit code 1.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
-        for stream in (sys.stdout, sys.stderr):  # else Python complains at exit of what is not written
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _discard(sys.stdout, sys.stderr)
         return ExitCode.BROKEN_PIPE
+
+
+def _guarded(arguments: list[str] | None) -> int:
+    """The exit code of one command, its output written; of one that raised, that of an internal error."""
+    try:
+        code = _called(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - else Python prints a traceback
+        return _internal_error(error)
     return code
+
+
+def _internal_error(error: Exception) -> int:
+    """Tells an error that no verb expects, in one line."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    words = visible(" ".join(str(error).split()))[:WORDS]
+    text = ": ".join(filter(None, (type(error).__name__, words)))
+    print(f"tacho: internal error: {text}; {DEBUG}=1 prints the traceback", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk; else Python ends with a code of its own
+        _discard(sys.stdout)
+    return ExitCode.INTERNAL_ERROR
+
+
+def _discard(*streams: TextIO) -> None:
+    """Discards what is not written yet: else Python complains of it at exit."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _called(arguments: list[str] | None) -> int:
@@ -86,7 +118,7 @@ def _called(arguments: list[str] | None) -> int:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
         if verbs := _verbs_with(getattr(error, "option_name", "")):
             print(f"It has no meaning here; these have it: {verbs}.", file=sys.stderr)
-        return USAGE_CODES.get(_verb(error), ExitCode.BAD_INPUT)
+        return ExitCode.BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):
         print("tacho: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -104,12 +136,6 @@ def complete() -> int:
         app(prog_name="tacho")
     print(":4")  # cobra's ShellCompDirectiveNoFileComp
     return ExitCode.OK
-
-
-def _verb(error: TyperException) -> str:
-    """The command that was called with wrong arguments; "" for none."""
-    context = getattr(error, "ctx", None)
-    return context.info_name or "" if context else ""
 
 
 def _verbs_with(option: str) -> str:

@@ -10,89 +10,106 @@ from collections.abc import Mapping
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.text import LINES, visible
 
+DEBUG = "TACHO_DEBUG"
+"""Variable that makes an internal error print its traceback."""
+
 
 class ExitCode(enum.IntEnum):
-    """Exit codes of all verbs; EXIT_MEANINGS says what each means."""
+    """Exit codes; each has one meaning in all verbs, which EXIT_MEANINGS says."""
 
     OK = 0
-    BAD_INPUT = 1
-    DOES_NOT_FIT = 2
+    INTERNAL_ERROR = 1  # Python's own, too: no crash is taken for an answer
+    BAD_INPUT = 2
     FAILED = 3
-    PROVISIONAL = 4
+    NOT_MET = 4
+    PROVISIONAL = 5
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
-    # Of probe, whose 1 is a result: a CI gate must not take a usage error for it.
-    SLO_NOT_MET = 1
-    PROBE_USAGE = 2
-    NOT_MEASURED = 3
-
 
 VERBS = ("plan", "run", "probe", "status", "logs", "report", "doctor", "simulate")
-NO_PROBE = tuple(verb for verb in VERBS if verb != "probe")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExitMeaning:
-    """A row of the table of exit codes, which help and docs/reference/cli.md print."""
+    """What an exit code means; a row of the table that help and docs/reference/cli.md print."""
 
-    name: str
-    """Of the code."""
-    verbs: tuple[str, ...]
+    code: ExitCode
     means: str
+    by_verb: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What it means in the verbs that have it; empty: all have it, and no more is to be said."""
 
     @property
-    def code(self) -> int:
-        return ExitCode[self.name]
+    def verbs(self) -> tuple[str, ...]:
+        return tuple(self.by_verb) or VERBS
 
     @property
     def where(self) -> str:
         """The verbs as text."""
-        return {VERBS: "all", NO_PROBE: "all but probe"}.get(self.verbs, ", ".join(self.verbs))
+        return ", ".join(self.by_verb) or "all"
+
+    def text(self, verb: str = "") -> str:
+        """The meaning in one verb, or in all."""
+        if verb:
+            return ": ".join(filter(None, (self.means, self.by_verb.get(verb))))
+        verbs: dict[str, list[str]] = {}
+        for name, case in self.by_verb.items():
+            verbs.setdefault(case, []).append(name)
+        cases = "; ".join(f"{case} ({', '.join(names)})" for case, names in verbs.items())
+        return ": ".join(filter(None, (self.means, cases)))
 
 
 EXIT_MEANINGS = (
-    ExitMeaning("OK", VERBS, "it fits; served; measured, and the SLO is met if one is set; shown; simulated"),
+    ExitMeaning(ExitCode.OK, "done, and nothing speaks against it: it fits, it serves, the SLO is met"),
     ExitMeaning(
-        "BAD_INPUT",
-        NO_PROBE,
-        "wrong usage, an invalid manifest, or a model, resource or cluster that is absent or cannot be read",
+        ExitCode.INTERNAL_ERROR,
+        f"an error in tacho itself: report it; {DEBUG}=1 prints the traceback",
     ),
     ExitMeaning(
-        "SLO_NOT_MET",
-        ("probe",),
-        "the SLO is missed: by one stream, or by open-loop requests below the capacity's rate",
+        ExitCode.BAD_INPUT,
+        "wrong usage, an invalid manifest, or a model, resource, server or cluster that is absent or cannot "
+        "be read",
     ),
-    ExitMeaning("DOES_NOT_FIT", ("plan", "run"), "no plan fits"),
-    ExitMeaning("PROBE_USAGE", ("probe",), "wrong usage; its 1 is an answer"),
     ExitMeaning(
-        "FAILED", ("run",), "a port in use, an engine that crashed, a download that broke off for good"
+        ExitCode.FAILED,
+        "it was begun and did not come to its end",
+        {
+            "plan": "the inspection of the model broke off",
+            "run": "a port in use, an engine that crashed, a download that broke off for good",
+            "probe": "not measured, or the time was too short to judge the SLO",
+        },
     ),
-    ExitMeaning("FAILED", ("status",), "with --watch: it cannot become ready without you"),
-    ExitMeaning("FAILED", ("doctor",), "a check fails"),
-    ExitMeaning("NOT_MEASURED", ("probe",), "not measured, or the time was too short to judge the SLO"),
     ExitMeaning(
-        "PROVISIONAL",
-        ("probe",),
-        "measured, but something else than the server changed the figures: they decide nothing. A deployment "
-        "keeps its clean figures and is measured again later",
+        ExitCode.NOT_MET,
+        "the answer is no",
+        {
+            "plan": "no plan fits",
+            "run": "no plan fits",
+            "probe": "the SLO is missed, by one stream or by open-loop requests below the capacity's rate",
+            "status": "with --watch, it cannot become ready without you",
+            "doctor": "a check fails",
+        },
     ),
-    ExitMeaning("INTERRUPTED", VERBS, "interrupted before it ended"),
     ExitMeaning(
-        "BROKEN_PIPE",
-        VERBS,
-        "what reads the output (head, less) ended first, as a shell counts SIGPIPE",
+        ExitCode.PROVISIONAL,
+        "measured, but something else than the server changed the figures, which decide nothing",
+        {"probe": "a deployment keeps its clean figures and is measured again later"},
+    ),
+    ExitMeaning(ExitCode.INTERRUPTED, "interrupted before it ended"),
+    ExitMeaning(
+        ExitCode.BROKEN_PIPE, "what reads the output (head, less) ended first, as a shell counts SIGPIPE"
     ),
 )
 
 
 def exit_codes(verb: str = "") -> str:
-    """The exit codes as the end of a help text: of one verb, or of all with their verbs."""
+    """The exit codes as the end of a help text: of one verb, or of all."""
     lines = ["\b", "Exit codes:"]
     for row in EXIT_MEANINGS:
         if not verb or verb in row.verbs:
-            text = row.means if verb else f"{row.where}: {row.means}"
-            lines += textwrap.wrap(text, 76, initial_indent=f"  {row.code:<5}", subsequent_indent=" " * 7)
+            begin = f"  {row.code:<5}"
+            next_lines = " " * len(begin)
+            lines += textwrap.wrap(row.text(verb), 76, initial_indent=begin, subsequent_indent=next_lines)
     return "\n".join(lines)
 
 
@@ -122,11 +139,20 @@ def failed(failure: Failure, code: int) -> CommandError:
     return CommandError(*describe(failure), code=code, failure=failure)
 
 
+INPUT_FAILURES = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, FailureClass.MODEL_NOT_FOUND)
+"""Failures that no other hardware would mend: bad input rather than a model that does not fit."""
+
+
+def no_plan_code(failure: Failure) -> ExitCode:
+    """The exit code where planning found nothing."""
+    return ExitCode.BAD_INPUT if failure.failure_class in INPUT_FAILURES else ExitCode.NOT_MET
+
+
 def refuse_given(meant: str, options: Mapping[str, object]) -> None:
     """Raises CommandError where one of the options is set: these options apply to ``meant`` only."""
     given = [option for option, value in options.items() if value]
     if given:
-        raise CommandError(f"{', '.join(given)}: for {meant} only", code=ExitCode.PROBE_USAGE)
+        raise CommandError(f"{', '.join(given)}: for {meant} only")
 
 
 NEXT_STEPS: dict[str, str] = {

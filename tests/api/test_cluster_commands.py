@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tacho_cli.doctor import network_policy
+from tacho_cli.problems import ExitCode
 from tests.api.test_plan_command import gpu_node  # noqa: F401 - a fixture
 from tests.unit.cli.commands import Told, call
 from tools.cluster.handle import Cluster
@@ -96,7 +97,7 @@ def test_a_cluster_is_examined_with_the_rights_of_the_user(
     gpu_node: None,  # noqa: F811
 ) -> None:
     told = ask("doctor", "-o", "json")
-    assert told.code == 3, told
+    assert told.code == ExitCode.NOT_MET, told
     found = findings(told)
     assert found["claims"] == ["fail", "fail"], "the claim does not exist"
     assert "ok" in found["GPUs"], "2 x NVIDIA-L4"

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tacho_cli.problems import ExitCode
 from tests.api.documented_commands import NOT_RUN, PAGES, commands, excused, to_run
 from tests.api.test_plan_command import LABELS
 from tools.cluster import binaries
@@ -35,7 +36,7 @@ NAME, NS = "llama-8b-w4a16", "models"
 WORDS = {"NAME": NAME, "NS": NS, "NODE": "gpu-1", "CLAIM": "models", "REGISTRY": "registry.example.com/team"}
 WORDS["FILE"] = f"{MANIFEST} --pvc models=models"
 """What a reader puts in the place of each word in capitals."""
-EXPECTED = {r"tacho doctor": {0, 3}, r"tacho plan .* --gpu T4": {2}}
+EXPECTED = {r"tacho doctor": {ExitCode.OK, ExitCode.NOT_MET}, r"tacho plan .* --gpu T4": {ExitCode.NOT_MET}}
 """Exit codes of answers that are no error: checks may fail where nothing runs, and a model may not fit."""
 INSTALL = (
     "helm install tacho charts/tacho -n tacho-system --create-namespace --set image.repository=r.example/t"

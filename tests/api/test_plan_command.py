@@ -103,6 +103,6 @@ def test_a_server_that_does_not_answer_is_told(tmp_path: Path, ask: Any) -> None
     path = tmp_path / "gone"
     path.write_text(json.dumps(kubeconfig))
     told = ask(path)
-    assert told.code == 1
+    assert told.code == 2
     assert told.err.startswith("tacho: kubectl get nodes failed:")
     assert "127.0.0.1:1" in told.err

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tacho_cli.problems import ExitCode
 from tools.cluster.handle import Cluster
 from tools.harness.operating import FACTS, NAME, bring_up, resource
 from tools.harness.operator_process import PATIENCE_SECONDS, Kubelet, eventually
@@ -89,7 +90,7 @@ def test_what_is_not_there_or_never_measured_is_no_answer(
     api: Cluster, kubelet: Kubelet, namespace: str, tacho: Start
 ) -> None:
     code, out, err = ended(tacho("probe", "nobody"))
-    assert (code, out) == (3, "")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
     assert "NotFound" in err
     api.apply(
         {
@@ -100,7 +101,7 @@ def test_what_is_not_there_or_never_measured_is_no_answer(
         }
     )
     code, out, err = ended(tacho("probe", NAME))
-    assert (code, out) == (3, "")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
     assert "its spec.probe.policy is Disabled" in err
 
 

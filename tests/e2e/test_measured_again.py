@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tacho_cli.problems import ExitCode
 from tacho_operator.core import names
 from tests.e2e.conftest import Installed
 from tests.e2e.mocks import fill_model, mock
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.timeout(900)
 
 LAW = ("--ttft-base-ms=40", "--ttft-per-token-ms=0.2", "--itl-base-ms=10", "--itl-per-seq-ms=2")
 SHORT = {"budgetSeconds": 12, "timeoutSeconds": 90}
-MEASURED, NO_BETTER, PROVISIONAL = 0, 3, 4
+MEASURED, NO_BETTER, PROVISIONAL = ExitCode.OK, ExitCode.FAILED, ExitCode.PROVISIONAL
 """Exit codes; which of them it is depends on what else the machine does just now."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tacho_cli.doctor import network_policy
+from tacho_cli.problems import ExitCode
 from tests.api.documented_commands import ON_A_NODE, PAGES, commands
 from tests.e2e.conftest import INSECURE_HUB, Installed
 from tests.e2e.faults import OPERATOR, dropped
@@ -110,6 +111,6 @@ def test_doctor_sees_whether_network_policies_are_enforced(
         print(found)
     expected = network_policy.ENFORCED if enforced else network_policy.NOT_ENFORCED
     assert (found["state"], found["message"]) == network_policy.OUTCOMES[expected][:2]
-    assert told.code == (0 if enforced else 3)
+    assert told.code == (ExitCode.OK if enforced else ExitCode.NOT_MET)
     left = ("pods,networkpolicies", "-n", namespace, "--selector", network_policy.LABEL)
     eventually("nothing of it is left", lambda: tacho.cluster.get(*left)["items"] == [] or None)

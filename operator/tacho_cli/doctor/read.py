@@ -43,7 +43,7 @@ AT_ONCE = 4
 
 
 def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) -> int:
-    """Prints the findings; FAILED where a check fails. Raises CommandError where no cluster answers."""
+    """Prints the findings; NOT_MET where a check fails. Raises CommandError where no cluster answers."""
     done = kubectl(target, "version")
     if done.returncode:
         raise CommandError("the cluster does not answer:", *last_lines(done.stderr))
@@ -57,7 +57,7 @@ def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) 
         show(found)
     else:
         print_document({"findings": [finding.to_wire() for finding in found]}, output)
-    return ExitCode.FAILED if any(finding.state == "fail" for finding in found) else ExitCode.OK
+    return ExitCode.NOT_MET if any(finding.state == "fail" for finding in found) else ExitCode.OK
 
 
 def read(target: KubectlTarget, kind: str) -> Objects | UnreadError | None:

@@ -78,9 +78,10 @@ def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFact
             result = unpack(InspectResult, answer.read_text())
         except (OSError, DocumentError):
             tail = done.stderr.strip().splitlines()[-5:]
-            raise CommandError(f"inspecting {uri} ended with code {done.returncode}", *tail) from None
+            ended = f"inspecting {uri} ended with code {done.returncode}"
+            raise CommandError(ended, *tail, code=ExitCode.FAILED) from None
     if result.failure:
         raise failed(for_this_machine(result.failure), ExitCode.BAD_INPUT)
     if result.facts is None:
-        raise CommandError(f"inspecting {uri} had no result")
+        raise CommandError(f"inspecting {uri} had no result", code=ExitCode.FAILED)
     return dataclasses.replace(result.facts, uri=uri)

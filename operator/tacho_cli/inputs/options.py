@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tacho_cli.problems import CommandError, ExitCode
+from tacho_cli.problems import CommandError
 from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.base import ApiModel
@@ -112,4 +112,4 @@ def _within_bounds(model: type[ModelT], given: dict[str, int], option: str, text
 
 
 def _usage(option: str, text: str, expected: str) -> CommandError:
-    return CommandError(f"{option} {text}: {expected}", code=ExitCode.PROBE_USAGE)
+    return CommandError(f"{option} {text}: {expected}")

@@ -11,9 +11,9 @@ from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_mode
 from tacho_cli.output import Format, print_document, say
 from tacho_cli.plan import hardware, screen as plan_screen
 from tacho_cli.plan.hardware import Hardware
-from tacho_cli.problems import CommandError, ExitCode, describe, failure_document
+from tacho_cli.problems import CommandError, ExitCode, describe, failure_document, no_plan_code
 from tacho_cli.status.rows import resource_name
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import Failure
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.probe_budget import probe_budget
@@ -21,9 +21,6 @@ from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.status.build import failure_status, plan_status
 from tacho_operator.core.types import Config, Manifest
-
-INPUT_FAILURES = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, FailureClass.MODEL_NOT_FOUND)
-"""Failures that no other hardware would mend: bad input rather than a model that does not fit."""
 
 
 def answer(
@@ -88,7 +85,7 @@ def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output
         plan_screen.show_refusal(resource.metadata.name, plan, found.source, wide=output == "wide")
     else:
         print_document(_document(plan.failure, failure_status(plan).to_wire()), output)
-    return ExitCode.BAD_INPUT if plan.failure.failure_class in INPUT_FAILURES else ExitCode.DOES_NOT_FIT
+    return no_plan_code(plan.failure)
 
 
 def _document(failure: Failure, view: Manifest) -> Manifest:

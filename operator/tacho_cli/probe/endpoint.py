@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tacho_cli.problems import CommandError, ExitCode
+from tacho_cli.problems import CommandError
 from tacho_engines.registry import engine_profiles
 
 REQUEST_SECONDS = 10.0
@@ -36,7 +36,6 @@ def base_of(url: str) -> str:
     if not known or more:
         raise CommandError(
             f"{url}: http://HOST[:PORT] or https://HOST[:PORT] of an OpenAI-compatible server is expected",
-            code=ExitCode.PROBE_USAGE,
         )
     return url.rstrip("/").removesuffix(API)
 
@@ -53,15 +52,12 @@ def find(url: str, model: str, api_key: str) -> ServedModel:
         served = []  # Not every server has the list, and the name is all that is needed of it.
     names = [str(item["id"]) for item in served]
     if model and served and model not in names:
-        raise CommandError(
-            f"{base} serves no {model}; it serves: {', '.join(names)}", code=ExitCode.PROBE_USAGE
-        )
+        raise CommandError(f"{base} serves no {model}; it serves: {', '.join(names)}")
     if not model and len(names) != 1:
         raise CommandError(
             f"{base} serves several models ({', '.join(names)}); choose one with --model"
             if names
             else f"{base} lists no model; name one with --model",
-            code=ExitCode.PROBE_USAGE,
         )
     chosen = model or names[0]
     owner = next((str(item.get("owned_by", "")) for item in served if item["id"] == chosen), "")
@@ -88,4 +84,4 @@ def _models(base: str, api_key: str) -> list[dict[str, Any]]:
         why = str(error) or type(error).__name__
     except (ValueError, KeyError, TypeError):
         why = "the answer is no list of models; is it an OpenAI-compatible server?"
-    raise CommandError(f"{where}: {why}", code=ExitCode.NOT_MEASURED)
+    raise CommandError(f"{where}: {why}")

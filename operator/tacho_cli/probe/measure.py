@@ -59,14 +59,14 @@ def execute(options: ProbeOptions) -> int:
     found = measurement_view(entry, live.slo)
     show(entry, found, f"{endpoint.model} at {endpoint.base_url}", options.output)
     code = verdict(found)
-    if code == ExitCode.NOT_MEASURED:
+    if code == ExitCode.FAILED:
         say(f"whether the SLO is met ({slo_message(live.slo)}) could not be judged; raise --budget")
     return code
 
 
 def _key(variable: str) -> str:
     if variable and not os.environ.get(variable):
-        raise CommandError(f"--api-key-env {variable}: that variable is not set", code=ExitCode.PROBE_USAGE)
+        raise CommandError(f"--api-key-env {variable}: that variable is not set")
     return os.environ.get(variable, "") if variable else ""
 
 
@@ -104,7 +104,7 @@ async def _measure(
 def _ended(code: int, log: Path) -> CommandError:
     tail = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
     lines = (f"  | {line}" for line in tail)
-    return CommandError(f"the probe ended with code {code}", *lines, code=ExitCode.NOT_MEASURED)
+    return CommandError(f"the probe ended with code {code}", *lines, code=ExitCode.FAILED)
 
 
 def order_for(
@@ -136,6 +136,6 @@ def entry_of(found: Measurement, engine: str) -> Manifest:
     shown = measurement_entry(PodReport(report=report, image_id=""), None)
     if shown is None:
         why = found.message or "the figures are not plausible"
-        raise CommandError(f"not measured: {why}", code=ExitCode.NOT_MEASURED)
+        raise CommandError(f"not measured: {why}", code=ExitCode.FAILED)
     state = PARTIAL if INCOMPLETE in shown.flags else COMPLETE
     return shown.model_copy(update={"state": state}).to_wire()

@@ -27,10 +27,6 @@ def execute(target: KubectlTarget, name: str, *, disrupt: bool, output: FigureFo
     try:
         resource = deployment(target, name)
         entry = _measured(target, name, resource, disrupt=disrupt)
-    except CommandError as error:
-        # Its 1 is an answer here.
-        code = ExitCode.NOT_MEASURED if error.code == ExitCode.BAD_INPUT else error.code
-        raise CommandError(str(error), code=code) from None
     except KeyboardInterrupt:
         raise CommandError(
             f"interrupted; the measurement goes on, and tacho status {name} shows it",
@@ -68,10 +64,11 @@ def _measured(target: KubectlTarget, name: str, resource: Manifest, *, disrupt: 
             if outcome and outcome.entry is not None:
                 return outcome.entry
             if outcome:
-                code = ExitCode.PROVISIONAL if outcome.provisional else ExitCode.NOT_MEASURED
+                code = ExitCode.PROVISIONAL if outcome.provisional else ExitCode.FAILED
                 raise CommandError(f"no new figures: {outcome.why}", code=code)
             time.sleep(SAMPLE_INTERVAL_SECONDS)
-    raise CommandError(f"the operator has not answered within {MAX_SECONDS:.0f} s; is it running?")
+    why = f"the operator has not answered within {MAX_SECONDS:.0f} s; is it running?"
+    raise CommandError(why, code=ExitCode.FAILED)
 
 
 def _observe(target: KubectlTarget, name: str) -> tuple[Manifest, Manifest | None]:
@@ -81,7 +78,7 @@ def _observe(target: KubectlTarget, name: str) -> tuple[Manifest, Manifest | Non
     objects = found(target, f"{RESOURCE}/{name}", f"configmap/{live}")
     by_kind = {item["kind"]: item for item in objects}
     if "LLMDeployment" not in by_kind:
-        raise CommandError(f"{name} was deleted meanwhile")
+        raise CommandError(f"{name} was deleted meanwhile", code=ExitCode.FAILED)
     return by_kind["LLMDeployment"], by_kind.get("ConfigMap")
 
 

@@ -31,6 +31,6 @@ def verdict(found: MeasurementView) -> int:
     if not has_target:
         return ExitCode.OK
     if found.capacity is None or found.capacity.basis != "SLO":
-        return ExitCode.NOT_MEASURED
+        return ExitCode.FAILED
     broken = found.capacity.boundary == "NeverMet" or found.capacity.verified is False
-    return ExitCode.SLO_NOT_MET if broken else ExitCode.OK
+    return ExitCode.NOT_MET if broken else ExitCode.OK

@@ -17,7 +17,7 @@ from tacho_cli.inputs.child import leaving_nothing
 from tacho_cli.inputs.model import claim_directories, inspect_model
 from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.output import Format, print_document, say
-from tacho_cli.problems import CommandError, ExitCode, failed
+from tacho_cli.problems import CommandError, ExitCode, failed, no_plan_code
 from tacho_cli.run.pod import LocalPod
 from tacho_cli.run.setup import DRAIN_SECONDS, LOCAL, Here, LocalSetup, local_setup, require_engine
 from tacho_cli.run.snapshot import local_status
@@ -70,7 +70,7 @@ def execute(order: RunOptions) -> int:
     facts = inspect_model(resource, claims)
     plan = plan_model(resource.spec, facts, nodes=(this_machine(),), history=(), config=LOCAL)
     if isinstance(plan, PlanFailure):
-        raise failed(plan.failure, ExitCode.DOES_NOT_FIT)
+        raise failed(plan.failure, no_plan_code(plan.failure))
     if refusal := launchable(plan):
         raise failed(refusal, ExitCode.FAILED)
     require_engine(plan.engine)

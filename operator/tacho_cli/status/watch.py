@@ -32,7 +32,7 @@ ReadT = TypeVar("ReadT")
 
 
 def until_ready(target: KubectlTarget, name: str) -> int:
-    """Prints a line for each step to Ready; returns OK, or FAILED where only a person can help."""
+    """Prints a line for each step to Ready; returns OK, or NOT_MET where only a person can help."""
     steps, mark = StartProgress(), None
     with following() as progress:
         while True:
@@ -51,7 +51,7 @@ def until_ready(target: KubectlTarget, name: str) -> int:
         visible(observation.now if observation.ready else f"{'Stalled':10}{stalled.get('message', '')}"),
         flush=True,
     )
-    return ExitCode.OK if observation.ready else ExitCode.FAILED
+    return ExitCode.OK if observation.ready else ExitCode.NOT_MET
 
 
 def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:

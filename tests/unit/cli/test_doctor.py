@@ -194,7 +194,7 @@ def test_the_trial_tells_and_cleans_up(
     findings = {item["check"]: item for item in json.loads(told.out)["findings"]}
     assert findings["network policy"]["state"] == state
     assert findings["GPUs"]["message"] == "You lack the right: list nodes at the cluster scope."
-    assert told.code == (3 if state == "fail" else 0)
+    assert told.code == (4 if state == "fail" else 0)
     calls = (kubectl / "asked").read_text().splitlines()
     assert "delete pods,networkpolicies --selector tacho.dev/network-policy-trial=" in calls[-1]
     assert (kubectl / "created").read_text().count("reg/tacho:1") == 2

@@ -74,7 +74,7 @@ def test_what_is_wrong_with_a_model_is_told_by_its_class(
     assert refused.value.failure.failure_class == failure_class
     assert words in str(refused.value)
     assert "  -> " in str(refused.value)
-    assert refused.value.code == 1
+    assert refused.value.code == 2
 
 
 def test_the_engine_sees_no_token_of_the_hub() -> None:

@@ -152,5 +152,5 @@ def test_wide_has_the_node_and_names_are_those_of_kubectl(
 def test_no_pods_is_told(kubectl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (kubectl / "pods").write_text('{"items": []}')
     told = call(capsys, "logs", "mistral")
-    assert (told.code, told.out) == (1, "")
+    assert (told.code, told.out) == (2, "")
     assert "tacho status mistral has the reason" in told.err

@@ -49,7 +49,7 @@ def test_usage_errors_are_bad_input(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     told = call(capsys, *arguments)
-    assert told.code == 1
+    assert told.code == 2
     assert words in told.err
     assert told.out == ""
 
@@ -208,13 +208,13 @@ def test_a_port_in_use_is_told_before_anything_else(
 def test_one_port_cannot_be_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     port = str(free_port())
     told = call(capsys, "run", "-f", manifest(tmp_path), "--port", port, "--report-port", port)
-    assert told.code == 1
+    assert told.code == 2
     assert "choose two ports" in told.err
 
 
 def test_an_address_of_another_machine_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = call(capsys, "run", "-f", manifest(tmp_path), "--host", "192.0.2.1")
-    assert told.code == 1
+    assert told.code == 2
     assert "cannot listen on 192.0.2.1:8000" in told.err
 
 
@@ -236,7 +236,7 @@ def test_what_does_not_fit_on_this_machine_is_not_started(
     ports = ["--port", str(free_port()), "--report-port", str(free_port())]
     file = manifest(tmp_path, engine=small)
     told = call(capsys, "run", "-f", file, "--pvc", f"models={tmp_path}", *ports)
-    assert told.code == 2
+    assert told.code == 4
     assert "tacho: DoesNotFit: " in told.err
     assert "\n  -> " in told.err
 
@@ -244,5 +244,5 @@ def test_what_does_not_fit_on_this_machine_is_not_started(
 def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ports = ["--port", str(free_port()), "--report-port", str(free_port())]
     told = call(capsys, "run", "-f", manifest(tmp_path), "--log", f"{tmp_path}/no/log", *ports)
-    assert told.code == 1
+    assert told.code == 2
     assert told.err == f"tacho: --log {tmp_path}/no/log: No such file or directory\n"

@@ -49,24 +49,24 @@ def test_a_name_is_printed_of_what_fits_alone(
     told = call(capsys, "plan", "-f", manifest(tmp_path), *given)
     assert (told.code, told.out) == (0, "llmdeployment.tacho.dev/smollm2\n")
     told = call(capsys, "plan", "-f", manifest(tmp_path, engine=SMALL), *given)
-    assert (told.code, told.out) == (2, "")
+    assert (told.code, told.out) == (4, "")
     assert "tacho: DoesNotFit: " in told.err
     assert "\ntacho:   -> " in told.err
 
 
-def test_what_does_not_fit_ends_with_2_and_says_what_would(
+def test_what_does_not_fit_ends_with_4_and_says_what_would(
     tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = manifest(tmp_path, engine=SMALL)
     told = call(capsys, "plan", "-f", file, "--pvc", claims, "-o", "json")
-    assert told.code == 2
+    assert told.code == 4
     document = json.loads(told.out)
     assert document["failure"]["class"] == "DoesNotFit"
     assert document["failure"]["message"]
     assert document["failure"]["nextStep"]
     assert isinstance(document["alternatives"], list)
     told = call(capsys, "plan", "-f", file, "--pvc", claims)
-    assert told.code == 2
+    assert told.code == 4
     assert told.out.startswith("smollm2: DoesNotFit, planned for this machine")
     assert f"-> {document['failure']['nextStep'][:40]}" in told.out
 
@@ -76,7 +76,7 @@ def test_a_model_that_cannot_be_read_is_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
 ) -> None:
     told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", f"models={tmp_path}", "-o", output)
-    assert told.code == 1
+    assert told.code == 2
     assert "tacho: ModelNotFound: " in told.err
     printed: Any = yaml.safe_load(told.out)
     assert printed is None if output == "table" else printed["failure"]["class"] == "ModelNotFound"
@@ -95,7 +95,7 @@ def test_saved_nodes_are_planned_for(tmp_path: Path, claims: str, capsys: pytest
     nodes.write_text(yaml.safe_dump({"kind": "List", "items": [node]}))
     file = manifest(tmp_path, engine={"name": "llamacpp"})
     told = call(capsys, "plan", "-f", file, "--pvc", claims, "--nodes", str(nodes), "-o", "json")
-    assert told.code == 2
+    assert told.code == 4
     assert "allocatable memory of node tiny" in json.loads(told.out)["failure"]["message"]
 
 
@@ -139,7 +139,7 @@ def llama_8b(tmp_path: Path) -> list[str]:
 
 def test_a_gpu_is_planned_from_the_catalog(llama_8b: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     told = call(capsys, *llama_8b)
-    assert told.code == 2, "16 GB of weights on 16 GB"
+    assert told.code == 4, "16 GB of weights on 16 GB"
     refused = json.loads(told.out)
     assert refused["failure"]["class"] == "DoesNotFit"
     assert list(check(refused["predicted"], PREDICTED_SCHEMA, "predicted")) == []
@@ -179,5 +179,5 @@ def test_another_gpu_of_the_cluster_is_named(
     path = tmp_path / "nodes.json"
     path.write_text(json.dumps({"kind": "List", "items": nodes}))
     told = call(capsys, *llama_8b, "--nodes", str(path))
-    assert told.code == 2
+    assert told.code == 4
     assert "NVIDIA-A100-SXM4-80GB" in json.loads(told.out)["failure"]["nextStep"]

@@ -74,5 +74,5 @@ def test_a_download_is_continued_and_the_engine_never_sees_the_token(tmp_path: P
 def test_a_model_that_needs_a_token_says_so(tmp_path: Path, hub: RunningHub) -> None:
     file = manifest(tmp_path, model={"uri": f"hf://{REPOSITORY}", "hub": {"endpoint": hub.url}})
     with started(tmp_path, "plan", "-f", file, HF_TOKEN="", NO_PROXY="127.0.0.1") as running:
-        assert running.end() == 1
+        assert running.end() == 2
     assert any(line.startswith("tacho: AuthRequired: ") for line in running.lines), running.lines

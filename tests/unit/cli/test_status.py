@@ -144,7 +144,7 @@ def test_a_resource_nobody_has_looked_at_yet_has_a_row(
 def test_what_is_not_there_is_told(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
     (cluster / "resource").unlink()
     told = call(capsys, "status", "x")
-    assert (told.code, told.out) == (1, "")
+    assert (told.code, told.out) == (2, "")
     assert "Error from server (NotFound)" in told.err
 
 
@@ -208,7 +208,7 @@ def test_a_forged_status_forges_no_line(capsys: pytest.CaptureFixture[str], clus
 def test_an_error_of_kubectl_shows_every_character(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
     (cluster / "kubectl").write_text("#!/bin/sh\nprintf 'no \\033[2J\\302\\233' >&2\nexit 1\n")
     told = call(capsys, "status", "mistral")
-    assert told.code == 1
+    assert told.code == 2
     assert not hidden(told.err, "\n")
 
 

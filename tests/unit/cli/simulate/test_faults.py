@@ -62,7 +62,7 @@ def test_nothing_goes_wrong_after_the_last_request(
     text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     told = call(capsys, "simulate", *few(tmp_path), "--fault", text)
-    assert told.code == 1
+    assert told.code == 2
     assert f"--fault {text}: the last request of few arrives at 96 s" in told.err
 
 

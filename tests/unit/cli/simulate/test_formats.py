@@ -191,6 +191,6 @@ def test_questions_that_make_no_sense_are_refused_before_anything_runs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str, more: tuple[str, ...], said: str
 ) -> None:
     found = told(capsys, tmp_path, trace, *more)
-    assert found.code == 1
+    assert found.code == 2
     assert said in found.err
     assert found.out == ""
