@@ -13,13 +13,21 @@ from dataclasses import dataclass, field, replace
 NOT_STEADY = "NotSteady"
 """Flag of a rate that moved while it was measured, or that is not known within 100 %."""
 INVALIDATING = frozenset(
-    {"AboveRoofline", "CacheHit", "ClientBound", "Contended", NOT_STEADY, "OtherTraffic", "Throttled"}
+    {
+        "AboveRoofline",
+        "CacheHit",
+        "ClientBound",
+        "Contended",
+        "LongOutput",
+        NOT_STEADY,
+        "OtherTraffic",
+        "Throttled",
+    }
 )
-"""Flags of measured values that something other than the engine influenced. Flagged values are provisional,
-are never a baseline, and are replaced by the next clean measurement of the same fingerprint."""
-LIMITING = frozenset(
-    {"BudgetExhausted", "FrontendBound", "LongOutput", "LowEfficiency", "SharedGPU", "ShortOutput"}
-)
+"""Flags of measured values that something other than the engine influenced, or whose tokens are in doubt.
+Flagged values are provisional, are never a baseline, and are replaced by the next clean measurement of the
+same fingerprint."""
+LIMITING = frozenset({"BudgetExhausted", "FrontendBound", "LowEfficiency", "SharedGPU", "ShortOutput"})
 """Flags that say what a figure means; it holds all the same."""
 
 

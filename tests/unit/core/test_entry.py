@@ -251,6 +251,7 @@ def test_a_percentile_that_too_few_requests_came_for_is_absent() -> None:
         (("WhatALaterRuntimeSays",), "Clean"),
         *(((flag,), "Provisional") for flag in sorted(INVALIDATING)),
         (("SharedGPU", "Contended"), "Provisional"),
+        (("LongOutput", "SharedGPU"), "Provisional"),
     ],
 )
 def test_a_flag_of_what_moved_the_figures_makes_them_provisional(

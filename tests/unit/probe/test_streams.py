@@ -102,16 +102,17 @@ def test_more_tokens_than_were_asked_for_raise_no_figure(running: bool) -> None:
     assert raw.counted_later[0] <= 3
 
 
-@pytest.mark.parametrize(("told", "counted"), [(True, 6), (False, 4)])
-def test_an_answer_that_goes_on_is_said_to(told: bool, counted: int) -> None:
-    """Six events where four tokens were asked for: the engine's own count says which they are."""
+@pytest.mark.parametrize("told", [True, False])
+def test_an_answer_that_goes_on_is_said_to_and_raises_no_figure(told: bool) -> None:
+    """Six events where four tokens were asked for. Their count is no evidence: an engine that sends several
+    events for a token may count those."""
     events = [completion(10 * n, "a", **({"usage": used(n)} if told else {})) for n in range(1, 7)]
     raw = received(*((at, (b"" if at > 10 else HEAD) + in_chunks(data)) for at, data in events))
     raw.max_tokens = 4
     stream = raw.result(whole=True)
-    assert (stream.longer, stream.output_tokens) == (True, pytest.approx(counted))
-    raw.max_tokens = 6
-    assert not raw.result(whole=True).longer
+    assert (stream.longer, stream.output_tokens) == (True, pytest.approx(4))
+    raw.max_tokens = 5
+    assert not raw.result(whole=True).longer, "one may end a stream"
 
 
 @pytest.mark.parametrize("told", [True, False])

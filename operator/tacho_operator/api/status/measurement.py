@@ -279,5 +279,5 @@ class MeasurementEntry(StatusModel):
     """What the engine did otherwise than asked, or than is fastest, by its log."""
     flags: Annotated[list[Word], items(16, unique=True)] = Field(default_factory=list)
     """What happened; see docs/design/measurement.md. These make the figures provisional: AboveRoofline,
-    CacheHit, ClientBound, Contended, NotSteady, OtherTraffic, Throttled. These limit what they mean:
-    BudgetExhausted, FrontendBound, Incomplete, LongOutput, LowEfficiency, SharedGPU, ShortOutput."""
+    CacheHit, ClientBound, Contended, LongOutput, NotSteady, OtherTraffic, Throttled. These limit what they
+    mean: BudgetExhausted, FrontendBound, Incomplete, LowEfficiency, SharedGPU, ShortOutput."""

@@ -44,7 +44,8 @@ class StreamResult:
     textless: int = 0
     """Those of ``events`` without text: half a character, or a token that is none."""
     longer: bool = False
-    """The engine counted more tokens than it was asked for, or sent more without a count."""
+    """The engine counted more tokens than it was asked for, or sent more without a count: it goes on, or
+    counts events for tokens, of answers that are cut too."""
 
     @property
     def output_tokens(self) -> float:
@@ -110,8 +111,8 @@ def reduce_stream(
     A token is an event with choices or usage, whether it brings text or not. Tokens are counted by the
     running totals some engines put into every event (vLLM's continuous usage, llama.cpp's
     ``timings.predicted_n``); else the closing usage is shared out; else, for a stream that was cut, each
-    event counts ``tokens_per_event``. An engine that counts more than the ``max_tokens``, and sends fewer
-    events than that, counts wrong: its counts shrink alike, so that neither a rate nor a gap gains by it.
+    event counts ``tokens_per_event``. Counts beyond the ``max_tokens`` shrink alike, so that neither a rate
+    nor a gap gains by an engine that counts events for tokens, or that goes on.
     """
     ends = _ends(reads)
     came = reads.marks[-1][1] if reads.marks else 0
@@ -119,8 +120,6 @@ def reduce_stream(
     if ends.textless_end and ends.total is not None and events > ends.total:
         events -= 1
     longer = _is_longer(ends.total, events, max_tokens)
-    if longer and ends.total is not None and events >= ends.total:
-        max_tokens = None  # it went on, and each token came in an event
     exact = bool(events) and all(
         total >= 0 for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events
     )
@@ -148,8 +147,8 @@ def reduce_stream(
 
 
 def _is_longer(total: int | None, events: int, limit: int | None) -> bool:
-    """One event more than tokens may end a stream. Where the engine counts, a token may have several."""
-    return limit is not None and (events > limit + 1 if total is None else total > limit)
+    """One more may end a stream. Where the engine counts, a token may have several events."""
+    return limit is not None and (events if total is None else total) > limit + 1
 
 
 def _at_most(tokens: tuple[tuple[int, float], ...], limit: int | None) -> tuple[tuple[int, float], ...]:
