@@ -55,8 +55,9 @@ def make_app(backend: Backend, settings: ServerSettings, state: ServerState) -> 
         BodyLimit, limit=lambda: body_limit_bytes(backend.abilities.max_model_len if state.loaded else 0)
     )
     _guard(app, settings.api_key)
-    _about(app, backend, settings, state, metrics)
-    _openai(app, Service(backend, settings, metrics), state)
+    service = Service(backend, settings, metrics)
+    _about(app, service, settings, state, metrics)
+    _openai(app, service, state)
     return app
 
 
@@ -66,14 +67,15 @@ def _require_loaded(state: ServerState) -> None:
 
 
 def _about(
-    app: FastAPI, backend: Backend, settings: ServerSettings, state: ServerState, metrics: ServerMetrics
+    app: FastAPI, service: Service, settings: ServerSettings, state: ServerState, metrics: ServerMetrics
 ) -> None:
     """Endpoints about the server and its model."""
+    backend = service.backend
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
         _require_loaded(state)
-        if problem := backend.problem():
+        if problem := service.problem():
             raise RequestError(503, f"The engine has failed: {problem}")
         why = backend.tokenizer.chat_problem
         return {"status": "ok", "chat": not why, **({"chatProblem": why} if why else {})}

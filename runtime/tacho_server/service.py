@@ -9,8 +9,8 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tacho_server.answers import AnswerChoice, AnswerFormat, Usage
@@ -28,6 +28,10 @@ from tacho_server.schema import (
     sampling_of,
     template_variables_of,
 )
+from tacho_server.threads import TimedThread
+
+TEXT_SECONDS = 60.0
+"""Time for the template and tokens of one request: a model's own template may loop for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +51,16 @@ class Service:
     """Validates, admits and runs the requests of one backend."""
 
     def __init__(self, backend: Backend, settings: ServerSettings, metrics: ServerMetrics) -> None:
-        self._backend, self._settings, self._metrics = backend, settings, metrics
+        self.backend, self._settings, self._metrics = backend, settings, metrics
         self._admitted = 0
         # One thread: not every tokenizer can be used by two, and the CPUs are the engine's.
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._tokenizing = TimedThread("tokenize", TEXT_SECONDS)
+
+    def problem(self) -> str:
+        """Why no request can be answered any more; "" in general."""
+        if self._tokenizing.stuck_seconds > TEXT_SECONDS:
+            return f"the tokenizer has not returned for more than {2 * TEXT_SECONDS:.0f} s"
+        return self.backend.problem()
 
     # --- admission -------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -62,7 +72,7 @@ class Service:
                 f"The model {request.model!r} is not served here; this is {self._settings.served_name!r}."
             )
             raise RequestError(404, message, param="model", code="model_not_found")
-        if problem := self._backend.problem():
+        if problem := self.problem():
             raise RequestError(503, f"The engine has failed: {problem}")
         prompts = len(prompts_of(request.prompt)) if isinstance(request, CompletionRequest) else 1
         count, most = prompts * request.n, self._settings.max_requests
@@ -84,8 +94,11 @@ class Service:
     # --- checks ----------------------------------------------------------------------------------
     async def job(self, request: CompletionRequest | ChatRequest) -> GenerationJob:
         """Validates the request and prepares its generation job before anything is computed. Templates and
-        tokenizers run outside the event loop, because their time is not bounded. Raises RequestError."""
-        job = await asyncio.get_running_loop().run_in_executor(self._tokenizing, self._job, request)
+        tokenizers run outside the event loop, and have a time limit. Raises RequestError."""
+        try:
+            job = await self._tokenizing.run(partial(self._job, request))
+        except TimeoutError:
+            raise bad(f"the chat template or tokenizer took longer than {TEXT_SECONDS:.0f} s") from None
         self._metrics.prompt_tokens.inc(job.prompt_tokens)
         return job
 
@@ -94,7 +107,7 @@ class Service:
         prompts = [self._chat_prompt(request)] if isinstance(request, ChatRequest) else self._prompts(request)
         top = _top_logprobs(request)
         echo = isinstance(request, CompletionRequest) and request.echo
-        abilities = self._backend.abilities
+        abilities = self.backend.abilities
         if echo and top is not None and not abilities.scores:
             raise bad("this engine gives no log-probabilities of given tokens (echo with logprobs)", "echo")
         samplings = [sampling_of(request, abilities, len(prompt), top) for prompt in prompts]
@@ -116,7 +129,7 @@ class Service:
             model=self._settings.served_name,
             chat=chat,
             logprobs=top is not None,
-            name=self._backend.tokenizer.name,
+            name=self.backend.tokenizer.name,
         )
         return GenerationJob(
             form=form,
@@ -129,7 +142,7 @@ class Service:
         )
 
     def _chat_prompt(self, request: ChatRequest) -> tuple[int, ...]:
-        tokenizer = self._backend.tokenizer
+        tokenizer = self.backend.tokenizer
         if tokenizer.chat_problem:
             raise bad(f"This model cannot chat: {tokenizer.chat_problem}. Use /v1/completions.")
         messages, variables = messages_of(request), template_variables_of(request, tokenizer.reserved)
@@ -144,10 +157,10 @@ class Service:
         for prompt in prompts_of(request.prompt):
             if isinstance(prompt, str):
                 _check_characters(prompt, "prompt")
-            tokens = self._backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+            tokens = self.backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
             if not tokens:
                 raise bad("a prompt is empty: give at least one token", "prompt")
-            if max(tokens) >= self._backend.abilities.vocabulary:
+            if max(tokens) >= self.backend.abilities.vocabulary:
                 raise bad(f"token {max(tokens)} is not in the vocabulary", "prompt")
             found.append(tuple(tokens))
         return found
@@ -223,7 +236,7 @@ class Service:
             ):
                 yield piece
         sources = [
-            pieces(self._backend, generation, job.stops, index)
+            pieces(self.backend, generation, job.stops, index)
             for index, generation in enumerate(job.generations)
             if generation.sampling.max_tokens
         ]
@@ -236,8 +249,8 @@ class Service:
         generation = job.generations[index]
         scored: Sequence[Token] = ()
         if job.form.logprobs:
-            scored = await self._backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
-        text = self._backend.tokenizer.decode(generation.prompt)
+            scored = await self.backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
+        text = self.backend.tokenizer.decode(generation.prompt)
         finish = None if generation.sampling.max_tokens else "length"
         return Piece(index=index, text=text, scored=scored, finish=finish)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import math
 import os
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -77,3 +81,50 @@ class Mailbox(Generic[T]):
                 yield item
         finally:
             on_close()
+
+
+class Overdue(BaseException):
+    """Work took too long. No Exception: templates and libraries do not catch it."""
+
+
+class TimedThread:
+    """One thread, whose work is ended after ``limit_seconds``. What C code does cannot be ended:
+    ``stuck_seconds`` tells."""
+
+    def __init__(self, name: str, limit_seconds: float) -> None:
+        self.limit_seconds = limit_seconds
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._running: tuple[int, float] | None = None
+        """Id of the thread, and when its present work began."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work``, after that of earlier callers. Raises TimeoutError."""
+        task = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, work)
+        while not (await asyncio.wait({task}, timeout=self.limit_seconds / 2))[0]:
+            self._end_overdue()
+        return task.result()
+
+    @property
+    def stuck_seconds(self) -> float:
+        """How long work has not ended although it should have; 0.0 in general."""
+        running = self._running
+        return max(0.0, time.monotonic() - running[1] - self.limit_seconds) if running else 0.0
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        try:
+            self._running = threading.get_ident(), time.monotonic()
+            try:
+                return work()
+            finally:
+                with self._lock:  # later than this nobody ends it
+                    self._running = None
+        except Overdue:
+            self._running = None
+            raise TimeoutError from None
+
+    def _end_overdue(self) -> None:
+        with self._lock:
+            if self._running and self.stuck_seconds > 0:
+                identity = ctypes.c_ulong(self._running[0])
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(Overdue))

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from starlette.types import Message
 
-from tacho_server import app as app_module
+from tacho_server import app as app_module, service
 from tacho_server.app import FLOOR_BYTES, body_limit_bytes
 from tacho_server.text import HuggingFaceTokenizer
 from tests.unit.server.scripted import Letters, Scripted, app_of, client_of, client_to
@@ -87,6 +88,47 @@ async def test_a_slow_template_or_tokenizer_does_not_hold_up_the_others(
         assert not backend.seen
         backend.tokenizer.open.set()
         assert (await slow).status_code == 200
+
+
+TEMPLATE = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+"""Of a model: it takes half an hour."""
+
+
+async def test_a_template_that_loops_ends_and_the_others_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "TEXT_SECONDS", 0.4)
+    backend = Scripted("a")
+    template = ImmutableSandboxedEnvironment().from_string(TEMPLATE)
+
+    def chat(_messages: object, _options: object) -> list[int]:
+        return [len(template.render())]
+
+    monkeypatch.setattr(backend.tokenizer, "chat", chat)
+    async with client_of(backend) as client:
+        asked = [client.post(CHAT, json=HELLO) for _ in range(2)]
+        *refused, taken = await asyncio.gather(*asked, client.post(COMPLETIONS, json={"prompt": "x"}))
+        assert [answer.status_code for answer in refused] == [400, 400]
+        assert "took longer than" in refused[0].json()["error"]["message"]
+        assert taken.status_code == 200
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_a_tokenizer_that_nothing_ends_is_an_engine_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "TEXT_SECONDS", 0.05)
+    backend = Scripted("a")
+    backend.tokenizer.open.clear()  # a lock is waited for in C
+    async with client_of(backend) as client:
+        slow = asyncio.ensure_future(client.post(COMPLETIONS, json={"prompt": "x"}))
+        while (answer := await client.get("/health")).status_code == 200:
+            await asyncio.sleep(0.01)
+        assert "the tokenizer has not returned" in answer.json()["error"]["message"]
+        assert (await client.post(COMPLETIONS, json={"prompt": "x"})).status_code == 503
+        backend.tokenizer.open.set()
+        assert (await slow).status_code == 400
+        assert (await client.get("/health")).status_code == 200
 
 
 @pytest.mark.parametrize(
