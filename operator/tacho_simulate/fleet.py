@@ -33,7 +33,8 @@ class SimulatedPod:
 
 
 class Fleet:
-    """``assigned_pods``: pod of each request, by order of first readiness, used if that pod is ready."""
+    """The pods of a simulated deployment. ``assigned_pods``: the pod that a trace names for each request, by
+    order of first readiness; it gets the request if it is ready."""
 
     def __init__(
         self,

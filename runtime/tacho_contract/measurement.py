@@ -99,7 +99,7 @@ class SingleStream:
     prefill_tokens_per_second: float | None = None
     """Prompt tokens per second: 1 / b of TTFT = a + b x input tokens."""
     textless_percent: float | None = None
-    """Share of the events that brought no text, in percent: half a character, or a token that is none.
+    """Share of the events that brought no text, in percent: part of a character, or a special token.
     Absent: the events were not counted."""
 
 
@@ -174,15 +174,14 @@ class Capacity:
     """What made it the capacity: SLO, or Knee (the fewest requests at the same time with nine tenths of the
     highest throughput)."""
     verified: bool | None = None
-    """Whether the SLO's percentile of requests that arrived at a rate of their own, at 0.85 of the capacity,
-    met it, with 95 % confidence. Absent: the time did not suffice, or the requests were too few to tell:
-    true takes 59 of 59, or 92 of 93, for a 95th percentile, and false 7 of 59."""
+    """Whether the SLO's percentile of open-loop requests, sent at 85 % of the capacity, met the SLO, with 95 %
+    confidence. Absent: the time did not suffice, or the requests were too few: true takes 59 of 59, or 92 of
+    93, for a 95th percentile, and false 7 of 59."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLoop:
-    """Latencies of requests in an open loop. Requests sent at a rate of their own are timed from their
-    intended arrival."""
+    """Latencies of open-loop requests, sent at a fixed rate and timed from their intended arrival."""
 
     offered_requests_per_second: float | None = None
     """Rate at which requests arrived, in requests per second."""
@@ -229,11 +228,11 @@ class Fit:
     """The line fitted to the curve: gap between tokens = alpha + beta x concurrency."""
 
     alpha_milliseconds: float | None = None
-    """Gap at no concurrency, in milliseconds."""
+    """alpha: the gap between tokens that does not depend on the concurrency, in milliseconds."""
     beta_microseconds: float | None = None
-    """What each further request adds, in microseconds."""
+    """beta: what each concurrent request adds to the gap, in microseconds."""
     r2: float | None = None
-    """Share of the variance the line explains, 0 to 1."""
+    """Coefficient of determination of the fit, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

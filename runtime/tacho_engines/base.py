@@ -250,8 +250,8 @@ class RunHalf(Protocol):
         """``startup`` with the values of one more line of the engine's output; called for each line."""
 
     def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
-        """Those in the log that are slower than another way on a GPU of this compute capability; None: it is
-        not known."""
+        """Messages about slower kernels that the log names, on a GPU of this compute capability (None:
+        unknown)."""
 
     def names_cause(self, line: str) -> bool:
         """Whether a line names a cause of failure. Lines that do are kept longer than others: the last lines

@@ -57,7 +57,7 @@ class MeasurementView:
 
     @property
     def arrivals(self) -> Latency | None:
-        """Requests that were sent at a rate of their own."""
+        """Latencies of open-loop requests: sent at a fixed rate."""
         found = self.entry.latency
         return found if found and found.open_loop and found.offered_requests_per_second is not None else None
 
@@ -97,7 +97,7 @@ class MeasurementView:
 
 
 def measurement_view(wire: Wire, slo: ServiceLevel) -> MeasurementView:
-    """``wire``: one entry of ``status.measurements``. ``slo``: the resource's ``spec.slo``."""
+    """The view of one entry of ``status.measurements``, beside the resource's ``spec.slo``."""
     entry = _read(copy.deepcopy(dict(wire)))
     parts: dict[str, Any] = {
         name: _known(getattr(entry, name))

@@ -53,7 +53,8 @@ def _time(found: MeasurementView, point: CurvePoint, milliseconds: float | None)
 def show_figures(
     screen: Console, found: MeasurementView, *, picture: str = "", shown_message: str = ""
 ) -> None:
-    """``picture``: the curve as text. ``shown_message``: text that is already on the screen."""
+    """Prints a measurement: headline, ``picture`` (the curve as text), levels and notes. ``shown_message``:
+    text that is already on the screen and is not repeated."""
     screen.print(Text(f"Measured: {headline(found)}", style="bold"))
     if rows := sentences(found):
         shown = [(what, spelled(screen.encoding, content)) for what, content in rows]

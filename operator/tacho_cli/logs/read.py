@@ -116,7 +116,7 @@ def _read(target: KubectlTarget, pod: PodView, container: str, engine: str, tail
 
 
 def _show(log: ContainerLog, *, wide: bool) -> None:
-    """``wide``: with the node."""
+    """Prints the log of one container under a heading, with its node where ``wide``."""
     screen = console()
     restarts = f", restarts {log.restarts}" if log.restarts else ""
     node = f" on {visible(log.node or 'no node')}" if wide else ""

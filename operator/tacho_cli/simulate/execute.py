@@ -129,8 +129,8 @@ class PlannedRun:
 def _planned_runs(
     names: Iterable[str], about: Subject, training: Trace | None, seed: int
 ) -> Iterator[PlannedRun]:
-    """``training``: trace on which parameters are chosen that are not given. Raises CommandError for an
-    unknown policy or parameter."""
+    """The runs of the named policies. Parameters that are not given are chosen on the trace ``training``.
+    Raises CommandError for an unknown policy or parameter."""
     known: dict[str, Factory] = {**POLICIES, "tacho": about.tacho}
     for name in names:
         for each in known if name == ALL else (name,):

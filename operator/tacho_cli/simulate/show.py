@@ -45,7 +45,7 @@ def _title(run: PolicyRun) -> str:
 
 
 def show(report: SimulationReport, output: TraceFormat, *, decided: bool = False) -> None:
-    """``decided``: also print every replica change; in CSV the changes replace the runs."""
+    """Prints the report. ``decided``: also every replica change; in CSV the changes replace the runs."""
     if output in ("json", "yaml"):
         print_document(document(report), output)
     elif output == "csv":

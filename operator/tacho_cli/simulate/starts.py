@@ -44,7 +44,7 @@ def parse_starts(text: str) -> tuple[float, ...]:
 
 
 def starts_of(observed: tuple[float, ...], resource: LLMDeployment | None) -> ColdStarts:
-    """``observed``: cold starts given as an option.
+    """Cold starts to simulate: those ``observed``, given as an option, else those of the status.
 
     A status has the latest cold start and the 90th percentile. Values between them are equally likely.
     The latest start may include a probe, which is subtracted.

@@ -55,9 +55,9 @@ class LLMDeploymentSpec(ApiModel):
     gpu: GpuSpec | None = None
     """The GPUs of one replica. Absent: the fewest that fit."""
     parallelism: ParallelismSpec | None = None
-    """How the model is spread over the GPUs of a replica. Absent: from head counts and memory."""
+    """How the model is spread over the GPUs of a replica. Absent: chosen by attention heads and memory."""
     context: ContextSpec | None = None
-    """The context length and concurrency that must fit. Absent: the longest useful that fits."""
+    """The context length and concurrency that must fit. Absent: the longest that fits."""
     workload: WorkloadSpec | None = None
     """The shape of a typical request. Absent: 512 tokens in, 200 out."""
     slo: SloSpec | None = None
@@ -71,7 +71,7 @@ class LLMDeploymentSpec(ApiModel):
     """How a replica is measured while it warms up. Absent: Auto, within 45 to 120 seconds by the expected
     speed."""
     rollout: RolloutSpec | None = None
-    """How a new revision replaces the active one: beside it, until its pods are available."""
+    """How a new revision replaces the active one, which serves until pods of the new one are available."""
     cost: CostSpec | None = None
     """Hardware cost. Absent: the operator's price table; without a price, status has no cost."""
     endpoint: EndpointSpec | None = None

@@ -32,7 +32,7 @@ class ProbeTurns:
     def __init__(
         self, limit: int, store: Store, call: Callable[[Key], None], clock: Callable[[], float] = time.time
     ) -> None:
-        """``clock``: Unix time, which the times of pods are compared with."""
+        """At most ``limit`` turns at a time. ``clock`` is Unix time, like the times of pods."""
         self._store = store
         self._all_counted = False
         """Whether every stream was up to date when the store's probe pods were counted."""
@@ -49,7 +49,7 @@ class ProbeTurns:
         """Those that were called and did not come yet: a second call would end their back-off."""
 
     def observed(self, key: Key, observed: Observed) -> Observed:
-        """``observed``, which knows whether the resource may start a probe pod now."""
+        """``observed`` with ``probe_turn``: whether the resource may start a probe pod now."""
         self._note(key, observed.pods, observed.deployments)
         if not self._all_counted:
             self._all_counted = not self._store.stale()

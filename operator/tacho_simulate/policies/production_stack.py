@@ -61,7 +61,7 @@ class Operator:
     period_seconds = SYNC_SECONDS
 
     def __init__(self, setting: Setting, factor: float = 1.0, *, keepalive: bool = True) -> None:
-        """``factor``: on all three thresholds."""
+        """``factor`` multiplies all three thresholds."""
         self._factor, self._keepalive = factor, keepalive
         self._rates = CounterRates(RATE_SECONDS)
         self._arrivals = deque([Point(0.0, 0)])

@@ -11,5 +11,5 @@ __all__ = ["Ledger", "Replica", "Timed", "replica_of"]
 
 
 def replica_of(model: PerformanceModel, timed: Timed, ledger: Ledger, begins: float) -> Replica:
-    """``timed``: lookup tables of ``model``, shared by many replicas."""
+    """The simulated replica that suits ``model``. Its lookup tables ``timed`` are shared by many replicas."""
     return (ConcurrentPrefill if model.step_tokens is None else ChunkedPrefill)(timed, ledger, begins)

@@ -54,7 +54,7 @@ class Timed:
 
     @classmethod
     def of(cls, model: PerformanceModel, factor: float = 1.0) -> Timed:
-        """``factor``: multiplies all times."""
+        """The lookup tables of ``model``, with all times multiplied by ``factor``."""
         slowed = dataclasses.replace(
             model,
             steps=tuple((batch, factor * seconds) for batch, seconds in model.steps),

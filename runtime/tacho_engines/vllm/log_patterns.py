@@ -229,7 +229,7 @@ _LOADING = re.compile(r"(?:EngineCore|WorkerProc|Engine core initialization) fai
 
 
 def with_phase(failure: Failure, lines: Sequence[str]) -> Failure:
-    """A lack of GPU memory, with the phase in which it showed: the next step differs."""
+    """GPUOutOfMemory with the phase in which it occurred, and the next step of that phase."""
     if failure.failure_class != FailureClass.GPU_OUT_OF_MEMORY:
         return failure
     if any(_SERVING.search(line) for line in lines):

@@ -37,7 +37,7 @@ def run_of(config: RuntimeConfig) -> Report:
 
 
 def make_report(run: Report, state: lifecycle.RuntimeState, *, now: float) -> Report:
-    """``run`` with ``state``. ``now`` is monotonic."""
+    """The report of this run in its present ``state``, at the monotonic time ``now``."""
     return dataclasses.replace(
         run,
         phase=state.phase,

@@ -189,7 +189,7 @@ class MemoryWatch:
                 await asyncio.sleep(SAMPLE_SECONDS)
 
     async def recorded_in(self, measurement: Measurement, figures: EngineStartup) -> Measurement:
-        """``measurement`` with the memory as it was, and is now with shared pages counted once."""
+        """``measurement`` with the memory that was sampled; the last sample counts shared pages once."""
         with self._nvml() as module:
             await asyncio.to_thread(self._sample, module, last=True)
         memory_ = memory_actual(self._used, figures, measurement.memory.kv_cache_tokens)
@@ -197,7 +197,7 @@ class MemoryWatch:
         return dataclasses.replace(measurement, memory=memory_, flags=tuple(sorted(flags)))
 
     def _nvml(self) -> contextlib.AbstractContextManager[Any]:
-        """Kept open from sample to sample: to start it takes longer than to ask."""
+        """NVML, kept open from sample to sample: its start takes longer than a query."""
         return gpus.nvml() if self._gpus else contextlib.nullcontext()
 
     def _sample(self, module: Any, *, last: bool = False) -> None:

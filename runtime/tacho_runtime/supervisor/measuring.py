@@ -61,7 +61,8 @@ def pending_request(live: LiveConfig, known: Measurement | None, hostname: str) 
 
 
 def decide_measurement(live: LiveConfig, known: Measurement | None, pod: MeasuredPod) -> MeasurementDecision:
-    """``known``: the measurement of an earlier run of this container."""
+    """Whether to measure this pod, in full or as a check, and why. ``known``: the measurement of an earlier
+    run of this container."""
     policy = live.probe.policy
     if policy == "Disabled":
         return MeasurementDecision(probes=False, reason="spec.probe.policy is Disabled")
@@ -129,7 +130,8 @@ Probe = Callable[[ProbeTarget, "Baseline | None"], Awaitable[Measurement]]
 def target_of(
     config: RuntimeConfig, base_url: str, api_key: str, *, slots: int, cpus: int = 1
 ) -> ProbeTarget:
-    """``slots``: the engine's limit of concurrent requests, 0 for none. ``cpus``: those of the container."""
+    """What the probe measures: the engine and its limits. ``slots``: its limit of concurrent requests, 0 for
+    none. ``cpus``: those of the container."""
     return ProbeTarget(
         base_url=base_url,
         served_name=config.served_name,

@@ -144,7 +144,7 @@ class ParallelismSpec(ApiModel):
     """How the model is spread over the GPUs of a replica; the product equals max(1, gpu.count)."""
 
     tensor: Annotated[int, integer(1, 64)] | None = None
-    """GPUs that each layer is split over. Absent: from head counts and memory. Example: 2."""
+    """GPUs that each layer is split over. Absent: chosen by attention heads and memory. Example: 2."""
     pipeline: Annotated[int, integer(1, 64)] | None = None
     """Groups of GPUs the layers are divided among. Absent: 1. Example: 1."""
 
@@ -153,7 +153,7 @@ class ContextSpec(ApiModel):
     """The context that must fit: the plan is made for `concurrency` requests of `maxModelLen` tokens."""
 
     max_model_len: Annotated[int, integer(16, 2**31 - 1, form="int64")] | None = None
-    """Longest request in tokens, prompt plus answer. Absent: the longest useful that fits.
-    Example: 8192."""
+    """Longest request in tokens, prompt plus answer. Absent: the longest that fits, up to the
+    model's own limit. Example: 8192."""
     concurrency: Annotated[int, integer(1, 4096)] | None = None
     """Concurrent requests of one replica. Absent: tacho chooses. Example: 16."""

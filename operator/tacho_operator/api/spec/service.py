@@ -57,7 +57,7 @@ class ProbeSpec(ApiModel):
 
 
 class RolloutSpec(ApiModel):
-    """How a new revision replaces the active one: beside it, until its pods are available."""
+    """How a new revision replaces the active one, which serves until pods of the new one are available."""
 
     schedule_timeout_seconds: Annotated[int, integer(10, 86400)] | None = None
     """Seconds a pod may wait for a node, node autoscalers included, before Stalled is true. Absent: 600.
@@ -99,7 +99,7 @@ class ScalingRules(ApiModel):
 
     stabilization_window_seconds: Annotated[int, integer(0, 3600)] | None = None
     """Seconds for which a recommendation must hold. Absent: 0 upwards, 300 downwards. Less than 300 downwards
-    shortens by the same share how long earlier bursts keep replicas: at 0 they keep none. Example: 300."""
+    also shortens, in proportion, how long replicas stay after a burst; 0 keeps none. Example: 300."""
     select_policy: ScalingSelect | None = None
     """Which of several policies applies: Max the largest change, Min the smallest; Disabled forbids this
     direction. Absent: Max."""

@@ -51,8 +51,8 @@ class Latency(OpenLoop):
     """Latencies at the capacity. A percentile is absent where fewer requests came than its bound needs."""
 
     open_loop: bool | None = None
-    """True: requests arrived at a rate of their own, and times count from the intended arrival. Absent or
-    false: the next request was sent when one had ended."""
+    """True: open loop. Requests were sent at a fixed rate, and times count from the intended arrival. Absent
+    or false: closed loop. The next request was sent when one had ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ class MeasurementEntry(StatusModel):
     """Complete, Partial (the time ran out after some levels), or Stale: workload, slo, probe or the hardware
     changed since, so it is history."""
     confidence: Word | None = None
-    """Clean, or Provisional: something other than the engine moved the figures. They are measured again."""
+    """Clean, or Provisional: something other than the engine changed the figures. They are measured again."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this state, in a sentence. Absent: nothing to say."""
     plan_key: Key | None = None
@@ -249,10 +249,10 @@ class MeasurementEntry(StatusModel):
     capacity: Capacity | None = None
     """Maximum sustainable load of one replica."""
     traffic: SeenTraffic | None = None
-    """A higher lower bound of the capacity, by live traffic; scaling counts on it. It raises a Floor, and
-    never makes an Edge of it. Absent: there is none."""
+    """Live traffic above a capacity whose boundary is Floor. Scaling uses it as the lower bound of the
+    capacity. Absent: no such traffic was seen."""
     latency: Latency | None = None
-    """Latencies at the capacity: of requests that arrived at a rate of their own, where that was tried."""
+    """Latencies at the capacity: of open-loop requests where they were measured, else of closed-loop ones."""
     goodput: Goodput | None = None
     """Requests that kept the SLO."""
     saturation: Saturation | None = None
@@ -260,7 +260,7 @@ class MeasurementEntry(StatusModel):
     curve: Annotated[list[CurvePoint], items(16)] = Field(default_factory=list)
     """The levels that were measured, by rising concurrency."""
     fit: Fit | None = None
-    """The law fitted to the curve."""
+    """Performance model fitted to the curve: gap between tokens = alpha + beta x concurrency."""
     memory: MeasuredMemory | None = None
     """Predicted against actual memory."""
     kv_cache: KvCache | None = None
@@ -274,9 +274,9 @@ class MeasurementEntry(StatusModel):
     quality: ComparedQuality | None = None
     """Quality of the quantized model."""
     cold_first_request_milliseconds: float | None = None
-    """Time of the very first request, in milliseconds."""
+    """Duration of the first request after the start, in milliseconds."""
     fallbacks: Annotated[list[ShortText], items(8)] = Field(default_factory=list)
-    """What the engine did otherwise than asked, or than is fastest, by its log."""
+    """Settings that the engine did not apply, and slower kernels that it chose, by its log."""
     flags: Annotated[list[Word], items(16, unique=True)] = Field(default_factory=list)
     """What happened; see docs/design/measurement.md. These make the figures provisional: AboveRoofline,
     CacheHit, ClientBound, Contended, LongOutput, NotSteady, OtherTraffic, Throttled. These limit what they

@@ -106,12 +106,13 @@ class Predicted:
     """Expected output tokens per second within the service level that the plan was made for; without one,
     where more streams add little. Absent: unknown."""
     expected_capacity_concurrency: int | None = field(default=None, metadata=COUNT)
-    """Concurrent requests of the expected capacity; 0: not even one keeps the service level."""
+    """Concurrent requests of the expected capacity; 0: not even one meets the SLO."""
     decode_within_percent: float | None = None
-    """How far a single request is off in nine of ten measurements at most, in percent up or down: 100 is a
-    factor of two."""
+    """Error of expectedDecodeTokensPerSecond that nine of ten measurements stay within, in percent up or
+    down; 100 is a factor of two."""
     output_within_percent: float | None = None
-    """How far the planned concurrency is off in nine of ten measurements at most, in percent up or down."""
+    """Error of expectedOutputTokensPerSecond that nine of ten measurements stay within, in percent up or
+    down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,14 +53,13 @@ ShownCost = Annotated[str, Field(max_length=28, pattern=r"^~?\d+(\.\d{1,3})? [A-
 
 
 class Summary(StatusModel):
-    """Key metrics of the active revision, at the capacity of one replica. A printer column shows one string:
-    the fields …Shown are those strings, with ~ before a provisional value."""
+    """Key metrics of the active revision, at the capacity of one replica."""
 
     output_tokens_per_second: Decimal | None = None
     """Aggregate output tokens per second of one replica."""
     ttft_milliseconds: Decimal | None = None
     """Median time to the first token, in milliseconds: at the arrival rate `latency.offeredRequestsPerSecond`
-    where arriving requests were measured, else at the concurrency of the summary's throughput."""
+    where open-loop requests were measured, else at the concurrency of the summary's throughput."""
     confidence: Word | None = None
     """Clean, or Provisional: something other than the engine changed the result, and it is measured again."""
     output_tokens_per_second_shown: Shown | None = None
@@ -151,7 +150,8 @@ class SLOAttainment(StatusModel):
     """SLO attainment of the last minutes, exponentially weighted with five minutes."""
 
     percent: Count | None = None
-    """Percent of the requests that met the SLO, at least. Absent: unknown, as a target has no histogram."""
+    """Lower bound of the share of requests that met the SLO, in percent. Absent: the engine has no histogram
+    for a target."""
     requests: Count | None = None
     """Weighted number of requests that percent rests on, when it last changed."""
     ttft_source: Word | None = None
@@ -189,13 +189,13 @@ class AutoscalingStatus(StatusModel):
     """Capacity of one replica for scaling: lower confidence bound x speed in service x correction. Absent:
     no clean measurement."""
     capacity_correction_percent: Count | None = None
-    """Capacity in service by the attainment of the SLO, in percent of the measured one."""
+    """Capacity in service, estimated from the SLO attainment, in percent of the measured capacity."""
     capacity_correction_fingerprint: Annotated[str, Field(max_length=64)] | None = None
     """Measurement that the correction applies to."""
     attainment: SLOAttainment | None = None
     """Share of requests that met spec.slo. Absent: spec.slo has no target."""
     speed_percent: Count | None = None
-    """Tokens per second in service, in percent of what the measurement's fit gives for that load."""
+    """Tokens per second in service, in percent of the rate that the measurement predicts for that load."""
     input_tokens: float | None = None
     """Mean prompt length in service."""
     output_tokens: float | None = None
@@ -211,7 +211,8 @@ class AutoscalingStatus(StatusModel):
     last_scale_time: Timestamp | None = None
     """When the number of replicas last changed."""
     refused_above: Count | None = None
-    """Server pods that quota or admission allowed when it last refused one. It holds for ten minutes."""
+    """Number of server pods when quota or admission last refused another. The scaler stays at or below it for
+    ten minutes."""
     refused_time: Timestamp | None = None
     """When quota or admission last refused a server pod."""
     decisions: Annotated[list[ScalingDecision], items(10)] = Field(default_factory=list)
@@ -232,7 +233,8 @@ class LLMDeploymentStatus(StatusModel):
     url: Annotated[str, Field(max_length=512)] | None = None
     """URL of the OpenAI API inside the cluster. Example: http://mistral-7b.ml.svc:8000."""
     summary: Summary | None = None
-    """Key metrics of the active revision."""
+    """Key metrics of the active revision. A printer column shows one string field: those …Shown are made for
+    the columns, with ~ before a provisional value."""
     plan: Plan | None = None
     """The plan of the active revision, or of the first candidate until one is active."""
     measurements: Annotated[list[MeasurementEntry], items(4, key="fingerprint")] = Field(default_factory=list)

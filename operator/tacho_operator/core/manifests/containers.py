@@ -46,7 +46,8 @@ def pod_security() -> Manifest:
 
 
 def container_security(*, read_only_root: bool = True) -> Manifest:
-    """``read_only_root`` is False for GPU engines: nvidia-cdi-hook writes into the root file system."""
+    """A security context within Pod Security ``restricted``. ``read_only_root`` is False for GPU engines:
+    nvidia-cdi-hook writes into the root file system."""
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},

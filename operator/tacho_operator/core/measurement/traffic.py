@@ -188,8 +188,7 @@ def carried(entry: MeasurementEntry) -> Capacity | None:
 
 
 def raised(entry: MeasurementEntry, seen: Iterable[SeenTraffic]) -> MeasurementEntry:
-    """``entry`` with the most that pods of its fingerprint carried beyond its lower bound; none where
-    no pod did."""
+    """``entry`` with the highest live traffic of its pods above its lower bound, if any was."""
     bound = entry.capacity.output_tokens_per_second if entry.capacity and _may_be_raised(entry) else None
     known = [*([entry.traffic] if entry.traffic else []), *seen]
     beyond = [item for item in known if (item.output_tokens_per_second or 0.0) > (bound or math.inf)]

@@ -45,7 +45,7 @@ class ClaimLimits:
 
 
 def claim_limits(observed: Observed, *, replacing: bool, replicas: int) -> ClaimLimits:
-    """``replacing``: another revision than the desired one is active. ``replicas``: desired replicas."""
+    """What the claims of a resource allow. ``replacing``: another revision than the desired one is active."""
     resource, claims = observed.resource, observed.claims
     bound = claim_bound_of(observed)
     exclusive = one_pod_only(resource, claims) if replacing else None

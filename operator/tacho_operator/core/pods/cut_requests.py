@@ -42,7 +42,8 @@ class CutReport:
 
 
 def report_cut_requests(servers: Iterable[PodView], note: str, grace_seconds: int) -> CutReport:
-    """``note``: the ends that were reported. ``grace_seconds``: the present limit of spec."""
+    """Events for requests that ended pods cut off. ``note`` holds the ends that were reported before;
+    ``grace_seconds`` is the present limit of spec."""
     reported, requests = frozenset(note.split()), 0
     present: list[str] = []
     ended: list[tuple[PodView, CutRequests]] = []

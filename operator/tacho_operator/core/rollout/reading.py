@@ -117,7 +117,7 @@ def revision_problem(
 
 
 def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
-    """``problem``, with the claim that only one node mounts: a pod on another node waits for it for ever."""
+    """``problem``, with a next step where a claim mounts on one node only: other pods wait for ever."""
     if problem is None or problem.reason != FailureClass.POD_NOT_PREPARED:
         return problem
     if not (found := sole_claims(observed.resource.spec, observed.claims)):
@@ -127,8 +127,8 @@ def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
 
 
 def _with_held(problem: Problem | None, held: Sequence[PodView]) -> Problem | None:
-    """``problem``, with the next step that frees what ``held`` pods on lost nodes hold, where that may be
-    lacking."""
+    """``problem``, with a next step that frees the resources of pods ``held`` on lost nodes, where it may be
+    for lack of these."""
     if problem is None or not held or problem.reason not in _LACKING:
         return problem
     step = f"Repair node {held[0].node}, where a pod cannot end, or taint it out-of-service."

@@ -38,7 +38,7 @@ class StoredResource:
 
 
 def unreadable_spec(text: str) -> Problem:
-    """``text``: the field and what is wrong with it."""
+    """The problem of a spec that this version cannot read; ``text`` names the field and its error."""
     return Problem(
         reason=FailureClass.UNREADABLE_SPEC,
         what=f"This version of the operator cannot read spec: {text}.",

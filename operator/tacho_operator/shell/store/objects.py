@@ -74,8 +74,8 @@ class StoredObjects:
         return self._packing.packed(kept, former.text if former else b"")
 
     def add(self, name: Name, kept: Manifest, version: str, text: bytes, least_size: int) -> StoredObject:
-        """``text``: of ``kept``, packed. ``least_size``: of its former version, where it was dropped; a crowd
-        whose objects are cut to their metadata would else be none at each change."""
+        """Stores the object ``kept``, whose packed form is ``text``. ``least_size``: the size of its former
+        version, where that was dropped: a crowd whose objects are cut to their metadata stays a crowd."""
         metadata, is_resource = kept["metadata"], self._kind == "LLMDeployment"
         size = len(self._packing.json(text))
         entry = StoredObject(

@@ -234,7 +234,7 @@ class Packing:
         return found
 
     def packed(self, kept: Manifest, former: bytes = b"") -> bytes:
-        """``former`` itself where nothing of it has changed."""
+        """The compressed JSON of an object; ``former`` itself where nothing of it has changed."""
         text = json.dumps(kept, separators=(",", ":")).encode()
         if former and self.json(former) == text:
             return former

@@ -61,9 +61,8 @@ class Waits:
             del self._counts[wait]
 
     def ended(self, was: Wait, now_why: str) -> Wait | None:
-        """``was``, where a wait for the hub ended and other resources are to retry now; else None.
-
-        ``now_why``: the resource's present reason. A hub that has just worked is not noted again.
+        """The wait ``was``, where it ended because the hub works again: others that wait for it retry now.
+        Else None. ``now_why`` is the present reason. A hub that worked a moment ago is not reported again.
         """
         now = self._clock()
         if not ended_wait(was.why, now_why) or not notice_due(self._worked.get(was), now):
