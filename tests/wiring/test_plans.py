@@ -200,7 +200,7 @@ async def test_a_deadline_that_passed_is_no_verdict_on_the_inputs(monkeypatch: A
             assert await late.get() == A
             shown = plans.answer(A, inputs())
             assert isinstance(shown, PlanFailure)
-            assert shown.failure.message == "It took too long. It is tried again."
+            assert shown.failure.message == "It took too long. It is retried."
             pause, again = pauses.get_nowait()
             assert pause == seconds
             again()

@@ -238,5 +238,5 @@ class Plans:
                 self._late(other)
 
         asyncio.get_running_loop().call_later(delay, again)
-        logger.warning("%s/%s: %s It is tried again in %.0f s.", *key, why, delay, extra=about(key))
-        return planning_failed(f"{why} It is tried again.")
+        logger.warning("%s/%s: %s It is retried in %.0f s.", *key, why, delay, extra=about(key))
+        return planning_failed(f"{why} It is retried.")

@@ -214,7 +214,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", LIMIT_SECONDS + 1),)},
         "",
         "probe",
-        "CannotJudge: Pod probe did not report a measurement in time. It is tried once more.",
+        "CannotJudge: Pod probe did not report a measurement in time. It is retried once.",
         True,
         RETRY_SECONDS,
     ),

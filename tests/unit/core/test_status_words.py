@@ -61,11 +61,11 @@ def test_a_plan_is_told_with_its_revision() -> None:
         ({"capacity": None}, "Measured."),
         (
             {"state": "Partial", "capacity": FLAT},
-            "204.8 output tokens per second, but not every level: the time ran out after some levels.",
+            "204.8 output tokens per second; levels of concurrency are missing: the time ran out.",
         ),
         (
             {"state": "Partial", "capacity": FLAT, "message": "too slow"},
-            "204.8 output tokens per second, but not every level: too slow.",
+            "204.8 output tokens per second; levels of concurrency are missing: too slow.",
         ),
         (
             {
@@ -74,8 +74,8 @@ def test_a_plan_is_told_with_its_revision() -> None:
                 "message": "no time was left: more streams",
                 "flags": ("BudgetExhausted",),
             },
-            "204.8 output tokens per second, but not every level: no time was left: more streams. "
-            "Raise probe.budgetSeconds above 45.",
+            "204.8 output tokens per second; levels of concurrency are missing: no time was left: more "
+            "streams. Raise probe.budgetSeconds above 45.",
         ),
         (
             {"flags": ("Contended", "SharedGPU"), "message": "pod x loaded beside it"},
@@ -96,7 +96,7 @@ def test_what_follows_stale_figures() -> None:
     world = settled()
     world.change(workload={"inputTokens": 900, "outputTokens": 10})
     world.reconcile(1)
-    assert world.condition("Measured")["message"].endswith(" A probe pod measures it.")
+    assert world.condition("Measured")["message"].endswith(" A probe pod measures again.")
     (probe,) = world.pods("probe")
     world.remove_pod(probe)
     (server,) = world.pods("server")

@@ -69,8 +69,7 @@ def test_a_lower_bound_is_called_one_and_a_probe_pod_goes_on_from_its_levels() -
     assert world.brief("Measured") == ("True", "CapacityFloor")
     message = world.condition("Measured")["message"]
     assert message == (
-        "At least 400 output tokens per second: the time ran out. Probe pod 1 of 3 will go on from the "
-        "known levels."
+        "At least 400 output tokens per second: the time ran out. Probe pod 1 of 3 will resume the search."
     )
     assert len(message) <= OWN_LIMIT_CHARS
     assert live(world).known is None
@@ -135,7 +134,7 @@ def test_without_a_free_gpu_nothing_waits_in_line_and_status_says_so() -> None:
     assert world.brief("Measured") == ("True", "CannotResume")
     message = world.condition("Measured")["message"]
     assert message.startswith(
-        "At least 400 output tokens per second: the time ran out, and no probe pod can go on. Free resources "
+        "At least 400 output tokens per second: the time ran out, and no probe pod can resume. Free resources "
         "for one more pod."
     )
     assert "nvidia.com/gpu" in message
@@ -154,7 +153,7 @@ def test_a_probe_pod_that_crashes_twice_is_not_tried_again() -> None:
     assert never_probes(world)
     assert world.brief("Measured") == ("True", "CannotResume")
     message = world.condition("Measured")["message"]
-    assert "Mend that, then probe it again (tacho probe)." in message
+    assert "Correct that, then measure again (tacho probe)." in message
     assert "Free resources" not in message
 
 
@@ -222,7 +221,7 @@ def test_the_advice_after_three_is_one_that_the_api_takes(probe: dict[str, int],
         world.serves(world.pods("probe")[0], **floor())
         world.reconcile(1)
     message = world.condition("Measured")["message"]
-    assert message.endswith(f"did not reach the end of the search.{' ' if advice else ''}{advice}")
+    assert message.endswith(f"resumed the search and did not end it.{' ' if advice else ''}{advice}")
 
 
 def test_a_probe_pod_that_goes_on_has_no_priority_over_others() -> None:

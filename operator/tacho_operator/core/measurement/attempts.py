@@ -77,7 +77,7 @@ def next_note(
     """The note after one more attempt. A crash is tried a second time, to show whether it was chance."""
     crashes = (before.crashes if before else 0) + crashed
     if crashed and crashes < CRASHES:
-        reason, message = Reason.CANNOT_JUDGE, f"{message} It is tried once more."
+        reason, message = Reason.CANNOT_JUDGE, f"{message} It is retried once."
     return AttemptNote(
         reason=reason,
         message=message,

@@ -166,8 +166,8 @@ def reconciling(snapshot: Snapshot) -> ConditionValue:
     if snapshot.work is None:
         return ConditionValue("False", Reason.SETTLED, "The cluster matches spec.")
     if (found := snapshot.unanswered) is not None:
-        what = f"The API server does not take {found.kind} {found.name}."
-        return ConditionValue("True", Reason.RETRYING, what, "It is tried again.", found.message)
+        what = f"The API server did not accept {found.kind} {found.name}."
+        return ConditionValue("True", Reason.RETRYING, what, "It is retried.", found.message)
     return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot))
 
 
@@ -235,7 +235,7 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
                 "The model's files changed since the last measurement.",
                 problem.next_step,
             )
-        follows = "A probe pod measures it." if remeasure.running else "A new measurement follows."
+        follows = "A probe pod measures again." if remeasure.running else "A new measurement follows."
         return ConditionValue(
             "False",
             Reason.MEASUREMENT_STALE,
@@ -279,8 +279,8 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
     if remeasure.cause == Cause.UNFINISHED:
         return _lower_bound(f"At least {text}" if speed else text, remeasure, more_time)
     if entry.state == PARTIAL:
-        why = entry.message or "the time ran out after some levels"
-        what = f"{text}, but not every level: {why}."
+        why = entry.message or "the time ran out"
+        what = f"{text}; levels of concurrency are missing: {why}."
         return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, what, more_time)
     if entry.capacity is not None and entry.capacity.boundary == NEVER_MET:
         text += "; an idle replica misses spec.slo, which no number of replicas meets"
@@ -291,18 +291,20 @@ def _lower_bound(text: str, remeasure: RemeasurePlan, more_time: str) -> Conditi
     """The condition of a resource whose capacity is a lower bound for want of time."""
     attempts = remeasure.attempts
     if attempts >= ATTEMPTS:
-        what = f"{text}: {ATTEMPTS} probe pods went on and did not reach the end of the search."
+        what = f"{text}: {ATTEMPTS} probe pods resumed the search and did not end it."
         return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
     if remeasure.outcome is not None:
-        what = f"{text}: the time ran out, and no probe pod can go on."
+        what = f"{text}: the time ran out, and no probe pod can resume."
         crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
         next_step = (
-            "Free resources for one more pod." if crowded else "Mend that, then probe it again (tacho probe)."
+            "Free resources for one more pod."
+            if crowded
+            else "Correct that, then measure again (tacho probe)."
         )
         quotation = remeasure.outcome.message.replace(DETAILS, " ")
         return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
-    follows = "goes on" if remeasure.running else "will go on"
-    next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} from the known levels."
+    follows = "resumes" if remeasure.running else "will resume"
+    next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} the search."
     return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: the time ran out.", next_step)
 
 
