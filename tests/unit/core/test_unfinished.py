@@ -134,8 +134,8 @@ def test_without_a_free_gpu_nothing_waits_in_line_and_status_says_so() -> None:
     assert world.brief("Measured") == ("True", "CannotResume")
     message = world.condition("Measured")["message"]
     assert message.startswith(
-        "At least 400 output tokens per second: the time ran out, and no probe pod can resume. Free resources "
-        "for one more pod."
+        "At least 400 output tokens per second: the time ran out, and no probe pod can resume. Free "
+        "resources for one more pod."
     )
     assert "nvidia.com/gpu" in message
     assert seconds_to_probe(world) == pytest.approx(RETRY_SECONDS, abs=10)
