@@ -174,9 +174,9 @@ class Capacity:
     """What made it the capacity: SLO, or Knee (the fewest requests at the same time with nine tenths of the
     highest throughput)."""
     verified: bool | None = None
-    """Whether the SLO's percentile of open-loop requests, sent at 85 % of the capacity, met the SLO, with 95 %
-    confidence. Absent: the time did not suffice, or the requests were too few: true takes 59 of 59, or 92 of
-    93, for a 95th percentile, and false 7 of 59."""
+    """Whether the SLO's percentile of open-loop requests, sent at 85 % of the capacity, met the SLO, with
+    95 % confidence. Absent: the time did not suffice, or the requests were too few: true takes 59 of 59, or
+    92 of 93, for a 95th percentile, and false 7 of 59."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
