@@ -147,12 +147,10 @@ class World:
 
     def restart_api_server(self, draw: random.Random) -> str:
         assert self._known is not None
-        (pid,) = (
-            pid
-            for pid in state.processes_of(self.cluster.directory)
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "kube-apiserver"
+        commands = {pid: _command_of(pid) for pid in state.processes_of(self.cluster.directory)}
+        ((pid, command),) = (
+            (pid, command) for pid, command in commands.items() if Path(command[0]).name == "kube-apiserver"
         )
-        command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
         seconds = draw.uniform(0, 8)
         with self.impeding():
             os.kill(pid, signal.SIGKILL)
@@ -195,3 +193,10 @@ class World:
         replica, offset = draw.choice(self.replicas), draw.choice((-60, 0, 30, 600, 7200))
         replica.set_clock(offset)
         return f"clock of {replica.pod} at {offset:+} s"
+
+
+def _command_of(pid: int) -> list[str]:
+    """The arguments of a process; one empty string where it has ended, as others come and go."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1] or [""]
+    return [""]
