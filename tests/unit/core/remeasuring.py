@@ -10,6 +10,7 @@ from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
+from tacho_operator.core.manifests.objects import PULL_SECONDS
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.measurement.probe_pods import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.pods.view import PodView
@@ -37,7 +38,7 @@ ACTIVE = Revision(
 )
 
 
-LIMIT_SECONDS = 1000 + LIVE.probe.timeout_seconds + 600
+LIMIT_SECONDS = 300 + PULL_SECONDS + 1000 + LIVE.probe.timeout_seconds
 
 
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}

@@ -10,6 +10,7 @@ from tacho_operator.core.measurement.attempts import (
     RETRY_SECONDS,
 )
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
+from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS
 from tests.unit.core.remeasuring import (
     CRASHED,
     EVICTED,
@@ -84,10 +85,10 @@ ROWS: dict[str, Row] = {
         True,
         RETRY_SECONDS,
     ),
-    "there is no room for as long as its turn, and spec is more patient": (
+    "there is no room for as long as is usual, and spec is more patient": (
         {
             "resource": resource(changed(SPEC, rollout={"scheduleTimeoutSeconds": 86400})),
-            "probes": (pod("probe", LIMIT_SECONDS + 1, **NO_ROOM),),
+            "probes": (pod("probe", SCHEDULE_TIMEOUT_SECONDS + 1, **NO_ROOM),),
         },
         "",
         "probe",
@@ -155,18 +156,23 @@ ROWS: dict[str, Row] = {
         LEFT,
     ),
     "its node does not prepare it": (
-        {
-            "resource": resource(changed(SPEC, rollout=None)),
-            "probes": (on_node(pod("probe", PREPARE_SECONDS + 9, **UNPREPARED)),),
-        },
+        {"probes": (on_node(pod("probe", max(300, PREPARE_SECONDS) + 9, **UNPREPARED)),)},
         "",
         "",
         "CannotJudge: Node gone cannot mount pod probe's volumes",
         False,
         LEFT,
     ),
-    "its image is not pulled for long": (
-        {"probes": (pod("probe", 301, **NO_IMAGE),)},
+    "its image is not pulled for longer than it may wait for a node": (
+        {"probes": (on_node(pod("probe", 301, **NO_IMAGE)),)},
+        "",
+        "",
+        "CannotJudge: Image",
+        False,
+        LEFT,
+    ),
+    "its image is not pulled for as long as its turn": (
+        {"probes": (on_node(pod("probe", LIMIT_SECONDS + 1, **NO_IMAGE)),)},
         "",
         "probe",
         "CannotJudge: Image",

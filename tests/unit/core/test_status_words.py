@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -168,13 +169,18 @@ PAUSES = {"waiting": {"reason": "CrashLoopBackOff"}}
 WAITS = {"waiting": {"reason": "PodInitializing"}}
 
 
-def pod(name: str = "p", node: str = "n", gone: bool = False, state: object = None) -> PodView:
+UNPREPARED = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": format_time(NOW)}
+
+
+def pod(
+    name: str = "p", node: str = "n", gone: bool = False, state: object = None, **status: object
+) -> PodView:
     metadata = {"name": name, "uid": name} | ({"deletionTimestamp": format_time(NOW)} if gone else {})
     return PodView(
         {
             "metadata": metadata,
             "spec": {"nodeName": node} if node else {},
-            "status": {"containerStatuses": [{"name": "engine", "state": state}]} if state else {},
+            "status": status | ({"containerStatuses": [{"name": "engine", "state": state}]} if state else {}),
         }
     )
 
@@ -227,6 +233,30 @@ def test_the_pod_nearest_to_serving_is_told_of() -> None:
     pods = [pod("a", node=""), pod("b", state=RUNS), pod("c"), pod("d", gone=True, state=RUNS)]
     step = progress(pods, {"d": report("Probing")})
     assert step.message == "Pod b runs; the engine starts."
+
+
+NEARER_AND_NEARER = (
+    (pod("p", node=""), ""),
+    (pod("p", phase="Pending", conditions=[UNPREPARED]), ""),
+    (pod("p", state=PAUSES), ""),
+    (pod("p"), ""),
+    (pod("p", state=RUNS), "Preflight"),
+    (pod("p", state=RUNS), "WaitingForModel"),
+    (pod("p", state=RUNS), "Starting"),
+    (pod("p", state=RUNS), "Probing"),
+    (pod("p", state=RUNS), "Serving"),
+)
+
+
+@pytest.mark.parametrize(("farther", "nearer"), list(pairwise(NEARER_AND_NEARER)))
+def test_each_step_of_a_start_is_nearer_to_serving(
+    farther: tuple[PodView, str], nearer: tuple[PodView, str]
+) -> None:
+    def of(*steps: tuple[PodView, str]) -> str:
+        pods = [PodView({**found.raw, "metadata": {"name": "p", "uid": phase}}) for found, phase in steps]
+        return progress(pods, {phase: report(phase) for _, phase in steps if phase}).message
+
+    assert of(farther, nearer) == of(nearer, farther) == of(nearer) != of(farther)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from tacho_operator.core.names import (
 )
 from tacho_operator.core.planner.probe_budget import planned_probe
 from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.rollout.reading import schedule_timeout_seconds
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving
 from tacho_operator.core.types import Config, Manifest
 
@@ -140,14 +141,20 @@ def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
     return child(resource, "networking.k8s.io/v1", "NetworkPolicy", resource.metadata.name, spec=spec)
 
 
-SCHEDULING_SECONDS = 10 * 60
-"""Besides the runtime's startup budget: scheduling, and pulling an image of 10 GB."""
+PULL_SECONDS = 10 * 60
+"""For an image of 10 GB."""
 
 
 def ready_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
     """Maximum time from a pod's creation to its measurement."""
+    return schedule_timeout_seconds(resource) + start_deadline_seconds(resource, plan)
+
+
+def start_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
+    """Maximum time from a pod's node to its measurement: the pull, the startup budget and the probe."""
     startup = startup_budget_seconds(plan.files.total_bytes, resource.spec.startup_timeout_seconds)
-    return startup + planned_probe(resource.spec, plan).timeout_seconds + SCHEDULING_SECONDS
+    probe = planned_probe(resource.spec, plan).timeout_seconds
+    return PULL_SECONDS + startup + probe
 
 
 def deployment(

@@ -19,7 +19,7 @@ from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import probe_pod
-from tacho_operator.core.manifests.objects import ready_deadline_seconds
+from tacho_operator.core.manifests.objects import start_deadline_seconds
 from tacho_operator.core.measurement.attempts import (
     ATTEMPTS,
     DISRUPT,
@@ -40,7 +40,7 @@ from tacho_operator.core.pods.deadlines import pause_left, time_left, unreachabl
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView, references
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.rollout.reading import schedule_timeout_seconds
+from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS, schedule_timeout_seconds
 from tacho_operator.core.types import Manifest, Reference
 
 _TRIED_AGAIN = frozenset(
@@ -184,7 +184,13 @@ class RemeasureInput:
     @property
     def limit_seconds(self) -> float:
         """Maximum time from a probe pod's creation to its measurement."""
-        return ready_deadline_seconds(self.resource, self.active.plan)
+        return self.patience_seconds + start_deadline_seconds(self.resource, self.active.plan)
+
+    @property
+    def patience_seconds(self) -> float:
+        """Maximum time that a probe pod waits for a node: not longer than is usual, whatever spec says, as
+        probe pods of many turns would wait, and measure at once."""
+        return min(schedule_timeout_seconds(self.resource), SCHEDULE_TIMEOUT_SECONDS)
 
 
 def remeasure(case: RemeasureInput) -> RemeasurePlan:
@@ -281,9 +287,7 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
     mine = found is not None and found.measure_key == case.live.measure_key
     if found is not None and mine and found.state in USABLE and found.kind != CHECK:
         return _measured(case, why, probe, found, others)
-    # Not longer than its turn: else probe pods of many turns would wait, and measure at once.
-    patience = min(schedule_timeout_seconds(case.resource), case.limit_seconds)
-    late = overdue(probe, case.now, patience)
+    late = overdue(probe, case.now, case.limit_seconds if probe.node else case.patience_seconds)
     ended = _end_of(case, probe, late=late)
     if ended is None:
         return replace(kept, running=True, outcome=None, requeue_after_seconds=_time_left(case, probe))

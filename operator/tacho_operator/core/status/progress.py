@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,23 +16,28 @@ from tacho_operator.api.status.status import Startup
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 
-_ORDER = (
-    Reason.STARTING,
-    Reason.SCHEDULING,
-    Reason.PULLING_IMAGES,
-    Reason.DOWNLOADING,
-    Reason.LOADING,
-    Reason.MEASURING,
-)
+
+class _Step(enum.IntEnum):
+    """How near a pod is to serving; one reason may name several steps."""
+
+    UNSCHEDULED = enum.auto()
+    UNPREPARED = enum.auto()
+    PAUSED = enum.auto()
+    PULLING = enum.auto()
+    CHECKING = enum.auto()
+    DOWNLOADING = enum.auto()
+    LOADING = enum.auto()
+    MEASURING = enum.auto()
+    SERVING = enum.auto()
 
 
 _PHASES = {
-    "Preflight": (Reason.STARTING, ": the runtime checks the container and the machine."),
-    "Starting": (Reason.LOADING, ": the engine loads the model."),
-    "Probing": (Reason.MEASURING, " is measured before it receives requests."),
-    "Serving": (Reason.STARTING, ": the engine serves, but the readiness check fails."),
+    "Preflight": (_Step.CHECKING, Reason.STARTING, ": the runtime checks the container and the machine."),
+    "Starting": (_Step.LOADING, Reason.LOADING, ": the engine loads the model."),
+    "Probing": (_Step.MEASURING, Reason.MEASURING, " is measured before it receives requests."),
+    "Serving": (_Step.SERVING, Reason.STARTING, ": the engine serves, but the readiness check fails."),
 }
-"""Reason and words about a pod, by the phase that its runtime reports."""
+"""Step, reason and words about a pod, by the phase that its runtime reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +53,33 @@ def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgr
     found = [_of(pod, reports.get(pod.uid)) for pod in pods if not pod.terminating]
     if not found:
         return PodProgress()
-    return max(found, key=lambda step: _ORDER.index(step.reason))
+    _, reason, message = max(found, key=lambda item: item[0])
+    return PodProgress(reason, message)
 
 
-def _of(pod: PodView, report: Report | None) -> PodProgress:
+def _of(pod: PodView, report: Report | None) -> tuple[_Step, Reason, str]:
     if not pod.node:
-        return PodProgress(Reason.SCHEDULING, f"Pod {pod.name} waits for a node.")
+        return _Step.UNSCHEDULED, Reason.SCHEDULING, f"Pod {pod.name} waits for a node."
     engine = pod.container(names.ENGINE_CONTAINER)
     running = engine is not None and engine.running_since is not None
     if pod.unprepared_since is not None:
         text = f"Node {pod.node} mounts the volumes of pod {pod.name} and sets up its network."
-        return PodProgress(Reason.STARTING, text)
+        return _Step.UNPREPARED, Reason.STARTING, text
     if report is not None and running:
         return _reported(pod, report)
     if not running and engine is not None and engine.waiting_reason == "CrashLoopBackOff":
-        return PodProgress(Reason.STARTING, f"Pod {pod.name} restarts after a pause.")
+        return _Step.PAUSED, Reason.STARTING, f"Pod {pod.name} restarts after a pause."
     if running:
-        return PodProgress(Reason.LOADING, f"Pod {pod.name} runs; the engine starts.")
-    return PodProgress(Reason.PULLING_IMAGES, f"Node {pod.node} pulls the images of pod {pod.name}.")
+        return _Step.LOADING, Reason.LOADING, f"Pod {pod.name} runs; the engine starts."
+    return _Step.PULLING, Reason.PULLING_IMAGES, f"Node {pod.node} pulls the images of pod {pod.name}."
 
 
-def _reported(pod: PodView, report: Report) -> PodProgress:
+def _reported(pod: PodView, report: Report) -> tuple[_Step, Reason, str]:
     if report.phase == "WaitingForModel":
-        return PodProgress(Reason.DOWNLOADING, f"Pod {pod.name}: {downloading(report.fetch)}.")
-    reason, text = _PHASES.get(report.phase, (Reason.STARTING, f" is in phase {report.phase}."))
-    return PodProgress(reason, f"Pod {pod.name}{text}")
+        return _Step.DOWNLOADING, Reason.DOWNLOADING, f"Pod {pod.name}: {downloading(report.fetch)}."
+    other = (_Step.CHECKING, Reason.STARTING, f" is in phase {report.phase}.")
+    step, reason, text = _PHASES.get(report.phase, other)
+    return step, reason, f"Pod {pod.name}{text}"
 
 
 def downloading(fetch: FetchProgress | None) -> str:
