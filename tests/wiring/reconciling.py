@@ -36,6 +36,8 @@ class Server:
         self.refuses = True
         self.status_error = ApiError(503, "overloaded")
         self.forbids = ""
+        self.forbids_changes = False
+        """Of that kind too, not its creation alone."""
         self.refused = 0
         self.error: ApiError = Forbidden(403, "exceeded quota: q")
         self.tried: list[str] = []
@@ -83,6 +85,8 @@ class Server:
         assert uid
         if subresource == "status" and self.refuses:
             raise self.status_error
+        if self.forbids_changes and manifest["kind"] == self.forbids:
+            raise self.error
         self.applied.append(manifest["kind"])
         self.status = manifest.get("status", self.status)
         return written(manifest)

@@ -50,10 +50,46 @@ async def test_pods_for_some_namespaces_do_not_start_open_to_all(
         await reconciler(server)(KEY)
         assert ("Deployment" in server.created) is starts
         assert conditions(server)["Stalled"][0] == "True"
+        assert ("No pod starts without the policy" in conditions(server)["Stalled"][2]) is not starts
         world.raw["status"] = server.status
     server.forbids = ""
     await reconciler(server)(KEY)
     assert "Deployment" in server.created
+
+
+@pytest.mark.parametrize(
+    ("allowed", "policy", "words"),
+    [
+        ([], "deleted", "Every namespace reaches the pods: NetworkPolicy smol is missing"),
+        ([], "changed", "endpoint.allowedNamespaces is not in force: a change of NetworkPolicy smol"),
+        (None, "deleted", ""),
+    ],
+)
+async def test_pods_that_serve_open_to_all_go_on_and_the_status_names_it(
+    allowed: list[str] | None, policy: str, words: str
+) -> None:
+    world = World(resourceVersion="1")
+    world.come_up()
+    if allowed is not None:
+        world.raw["spec"]["endpoint"] = {"allowedNamespaces": allowed}
+    world.reconcile()
+    if policy == "deleted":
+        del world.objects["NetworkPolicy", "smol"]
+    else:
+        world.objects["NetworkPolicy", "smol"]["spec"]["ingress"] = [{}]
+    server = Server(world)
+    server.refuses, server.forbids, server.forbids_changes = False, "NetworkPolicy", True
+    server.error = Forbidden(403, "admission webhook w denied the request: no")
+    await reconciler(server)(KEY)
+    assert conditions(server)["Ready"][:2] == ("True", "Serving")
+    assert conditions(server)["Stalled"][:2] == ("True", "AdmissionDenied")
+    for kind in ("Ready", "Stalled"):
+        assert words in conditions(server)[kind][2]
+    assert "NetworkPolicy/smol: admission webhook w denied" in conditions(server)["Stalled"][2]
+    server.forbids, world.raw["status"] = "", server.status
+    await reconciler(server)(KEY)
+    assert conditions(server)["Ready"][2] == "1 of 1 replicas serve."
+    assert conditions(server)["Stalled"][0] == "False"
 
 
 async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() -> None:

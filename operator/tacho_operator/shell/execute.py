@@ -13,6 +13,7 @@ from tacho_contract.units import parse_time
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
+from tacho_operator.core.status.exposure import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.drift import Rewrites, abandoned, contains, managed_entry
@@ -115,10 +116,7 @@ def _is_premature(
     namespaces."""
     if any((item.kind, item.name) == ("ControllerRevision", name) for item in refusals):
         return True
-    if found is not None or all(item.kind != "NetworkPolicy" for item in refusals):
-        return False
-    endpoint = observed.resource.spec.endpoint
-    return endpoint is not None and endpoint.allowed_namespaces is not None
+    return found is None and refused_policy(observed.resource, refusals) is not None
 
 
 async def _mark_victims(

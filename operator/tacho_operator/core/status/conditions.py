@@ -133,7 +133,8 @@ def ready(snapshot: Snapshot) -> ConditionValue:
         reached, desired = snapshot.pods.reached, snapshot.replicas
         count = serving_message(reached, desired)
         if reached >= desired:
-            return ConditionValue("True", Reason.SERVING, count)
+            exposure = snapshot.problems.exposure
+            return ConditionValue("True", Reason.SERVING, count, exposure.what if exposure else "")
         problem = next(
             (item for item in (snapshot.problems.subject, *snapshot.problems.blocking) if item), None
         )

@@ -30,6 +30,7 @@ from tacho_operator.core.rollout.reading import (
     schedule_timeout_seconds,
     without_spare_gpu,
 )
+from tacho_operator.core.status.exposure import exposure
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
@@ -60,6 +61,8 @@ class ProblemSet:
     """The Service cannot be created: no request reaches a pod."""
     blocking: tuple[Problem, ...] = ()
     """Problems of the resource as a whole: names, quota, claims."""
+    exposure: Problem | None = None
+    """One of ``blocking``: who reaches the pods against spec."""
     subject: Problem | None = None
     candidate: Problem | None = None
 
@@ -245,6 +248,7 @@ def _problems(
     candidate = problem(rollout.candidate) or _refused_revision(observed, rollout.candidate)
     return ProblemSet(
         service=_service_problem(observed),
+        exposure=exposure(observed),
         blocking=(
             *_refused_children(observed),
             *(held for held, left in _leaving(observed, reconcile_plan, now) if left is None),
@@ -273,8 +277,9 @@ def _service_problem(observed: Observed) -> Problem | None:
 def _refused_children(observed: Observed) -> list[Problem]:
     """Names that are in use, and children that quota or admission refused. Probe and marker pods do not
     count: their failure does not concern the service."""
+    exposed = exposure(observed)
     return [
-        refused_child(item)
+        exposed if exposed and item.kind == "NetworkPolicy" else refused_child(item)
         for item in sorted(observed.refusals, key=lambda item: not item.taken)
         if item.role not in (names.ROLE_PROBE, names.ROLE_AVOID)
         and not (item.taken and _is_service(observed, item))
