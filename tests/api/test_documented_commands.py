@@ -29,10 +29,10 @@ from tools.harness.operator_process import NAMESPACE
 from tools.mock.checkpoints import write_checkpoint
 
 CLI = REPOSITORY / "docs/reference/cli.md"
-RECORDED = "docs/results/h200/llama-8b-w4a16/resource.yaml"
+RECORDED = "docs/results/h200/longer/llama-8b-bnb-nf4/resource.yaml"
 MANIFEST, MODEL = "llama.yaml", "llama-3.1-8b"
 """Of cli.md, which shows the one and names the other."""
-NAME, NS = "llama-8b-w4a16", "models"
+NAME, NS = "llama-8b-bnb-nf4", "models"
 WORDS = {"NAME": NAME, "NS": NS, "NODE": "gpu-1", "CLAIM": "models", "REGISTRY": "registry.example.com/team"}
 WORDS["FILE"] = f"{MANIFEST} --pvc models=models"
 """What a reader puts in the place of each word in capitals."""

@@ -103,6 +103,25 @@ def test_nothing_outside_the_tests_imports_them() -> None:
     assert found == []
 
 
+def test_the_figures_that_the_readme_begins_with_are_those_of_its_pages() -> None:
+    text, planner, scaling = (
+        (ROOT / name).read_text()
+        for name in ("README.md", "docs/results/planner.md", "docs/results/scaling/README.md")
+    )
+    right = dict(re.findall(r"^\| (\S+) \| (\d+) of 35 \|", planner, flags=re.M))
+    told = "by the formulas of KAITO {KAITO}, gpustack {gpustack}, hf-mem {hf-mem} |"
+    assert f"[{right['tacho']} of 35 starts]" in text
+    assert told.format(**right) in text
+    kept, goals = re.findall(r"^(\d+) of (\d+) are kept", scaling, flags=re.M)[0]
+    assert f"met {kept} of {goals} goals" in text
+    kinds = re.findall(r"^- \*\*Scenarios\*\*: \d+ of (\d+)", scaling, flags=re.M)[0]
+    assert f"{kinds} kinds of load" in text
+    for name, words in (("tacho", "within the SLO for {} GPU hours"), ("static-3", "{} % for {}.")):
+        share, hours = re.findall(rf"^{name} +(\S+) +(\S+)", text, flags=re.M)[0]
+        assert f"{share} %" in text
+        assert words.format(*((hours,) if name == "tacho" else (share, hours))) in text
+
+
 def test_what_the_readme_names_exists() -> None:
     text = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()
