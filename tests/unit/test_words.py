@@ -42,7 +42,8 @@ NAME_PHRASES = (
 TEXT = re.compile(
     r"\b(nobody|a person|no person|persons|throwaway|what waits|(is|are) told|tells? their|(fell|went) back"
     r"|look(s|ed)? again|at every look|lets? (in|through)|lost its pods|taken away|there are as many as"
-    r"|what came of|the like|gives? up|promises nothing|at the least|of all together|somebody)\b"
+    r"|what came of|the like|gives? up|promises nothing|at the least|of all together|somebody"
+    r"|(go|goes|went) on from|mends?|is tried (again|once)|a rate of their own)\b"
     r"|\bKEPT %|\bASKED %",
     re.IGNORECASE,
 )

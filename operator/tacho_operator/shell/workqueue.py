@@ -193,7 +193,7 @@ class WorkQueue:
     def stuck_seconds(self) -> float:
         """How long a key has been due without any reconcile having begun or ended; 0 when none is due.
 
-        A long line that moves is no trouble: after an hour without an API server everything is overdue.
+        A long queue that moves is not stuck: after an hour without an API server every key is overdue.
         """
         return min(self.oldest_seconds(), max(0.0, time.monotonic() - self._moved))
 

@@ -56,7 +56,7 @@ class Account:
         return self.fixed_bytes + max(concurrency * self.request_bytes, self.cache_limit_bytes or 0)
 
     def holds(self, cache_bytes: float) -> bool:
-        """Whether the cache may be as large as this."""
+        """Whether a KV cache of this size is within the size that a switch fixes, if one does."""
         return self.cache_limit_bytes is None or cache_bytes <= self.cache_limit_bytes
 
     @property

@@ -93,8 +93,8 @@ def probe_pod(
 ) -> Manifest:
     """A pod of ``revision`` in the probe role: no Service selects it and no scaler counts it.
 
-    ``attempt``: it goes on from known levels, for the so-many-th time; 0: it measures in full. One that goes
-    on improves a figure only: it has no priority over the pods of others, and no node is started for it.
+    ``attempt``: number of the attempt that resumes from known levels; 0: a full measurement. A pod that
+    resumes improves a figure only: it has no priority over the pods of others, and no node is started for it.
     """
     manifest = child(resource, "v1", "Pod", name, role=ROLE_PROBE, revision=revision)
     template = copy.deepcopy(pod_template)

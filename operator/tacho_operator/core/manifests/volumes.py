@@ -40,7 +40,8 @@ def model_volume(resource: LLMDeployment, source: ModelUri) -> Manifest:
 
 
 def model_mount(resource: LLMDeployment, source: ModelUri, *, writable: bool) -> Manifest:
-    """``writable`` only for fetch; a claim the user marked readOnly is never written."""
+    """The volume mount of the model. ``writable`` only for fetch; a claim that the user marked readOnly is
+    never written."""
     mount: Manifest = {"name": MODEL_VOLUME, "mountPath": MODEL_DIR}
     cache = resource.spec.cache if not isinstance(source, ClaimUri) else None
     claim = cache.persistent_volume_claim if cache else None

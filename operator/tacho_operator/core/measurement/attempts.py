@@ -1,4 +1,4 @@
-"""Attempts to measure: the note about the last one, when the next one starts, and which went on.
+"""Attempts to measure: the note about the last one, when the next one starts, and which resumed.
 
 Notes are annotations of the live ConfigMap. A restart of the operator neither loses nor repeats an attempt.
 """
@@ -104,7 +104,7 @@ def wait_seconds(note: AttemptNote, now: datetime) -> float | None:
 
 
 ATTEMPTS = 3
-"""Probe pods that go on from known levels for one plan and workload; then the lower bound stays."""
+"""Probe pods that resume from known levels for one plan and workload; then the lower bound stays."""
 KEPT_KEYS = 4
 """Plans and workloads that are remembered, the latest: as many as there are measurements."""
 

@@ -25,8 +25,8 @@ class Cause(StrEnum):
     DEVIATES = "Deviates"
     """A pod checked after the measurement differs from it by more than pods usually do."""
     UNFINISHED = "Unfinished"
-    """The time ran out before the capacity was more than a lower bound: a probe pod goes on from the known
-    levels."""
+    """The time ran out before the capacity was more than a lower bound: a probe pod resumes from the
+    known levels."""
 
 
 def due_cause(

@@ -1,4 +1,4 @@
-"""The levels of a probe that ran out of its time, for the next probe pod to go on from.
+"""The levels of a probe that ran out of its time, from which the next probe pod resumes.
 
 The document is made of the measurement itself, so that it is as current as that one is: another plan or
 workload has other keys, and no known levels.
@@ -52,8 +52,8 @@ def known_levels(entry: MeasurementEntry) -> KnownLevels | None:
 
 
 def _usable(point: CurvePoint) -> bool:
-    """Whether the level is whole, known well, clean and steady, and its ratios say what its verdict says.
-    Rounded ones beside a limit may not, and earlier runtimes report none."""
+    """Whether the level is complete, precise, clean and steady, and its SLO ratios agree with its verdict.
+    Rounded ratios near a limit may not agree, and earlier runtimes report none."""
     figures = (point.output_tokens_per_second, point.requests_per_second, point.window_seconds)
     latencies = (point.requests, point.ttft_milliseconds_p50, point.tpot_milliseconds_p50)
     if None in figures or None in latencies or not point.output_tokens_per_second:

@@ -83,7 +83,7 @@ class RemeasurePlan:
     answered: str = ""
     """The last completed request, to store on the live ConfigMap."""
     resumed: Resumed = field(default_factory=dict)
-    """The probe pods that went on from known levels, to store on the live ConfigMap."""
+    """The probe pods that resumed from known levels, to store on the live ConfigMap."""
     attempts: int = 0
     """How many of them did so for this plan and workload."""
     requeue_after_seconds: float | None = None
@@ -109,7 +109,7 @@ class RemeasureInput:
     deviating: MeasuredRun | None = None
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
     resumed: Resumed = field(default_factory=dict)
-    """The probe pods that went on from known levels."""
+    """The probe pods that resumed from known levels."""
     refused: str
     """The API server's message where it refused the probe pod in this reconcile pass; "": not refused."""
     quota: str = ""
@@ -160,7 +160,7 @@ class RemeasureInput:
 
     @property
     def attempts(self) -> int:
-        """How many probe pods went on from known levels of this plan and workload."""
+        """How many probe pods resumed from known levels of this plan and workload."""
         return len(self.resumed.get(self.key, ()))
 
     @property
@@ -301,12 +301,12 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
 
 
 def _resumes(probe: PodView) -> bool:
-    """Whether the probe pod goes on from known levels."""
+    """Whether the probe pod resumes from known levels."""
     return bool(probe.annotation(names.RESUMES_ANNOTATION))
 
 
 def _counted(case: RemeasureInput, probe: PodView) -> Resumed:
-    """The probe pods that went on from known levels, with this one where it is one of them."""
+    """The probe pods that resumed from known levels, with this one where it is one of them."""
     return with_attempt(case.resumed, case.key, probe.name) if _resumes(probe) else case.resumed
 
 

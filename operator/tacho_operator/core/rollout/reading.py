@@ -127,8 +127,7 @@ def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
 
 
 def _with_held(problem: Problem | None, held: Sequence[PodView]) -> Problem | None:
-    """``problem``, with a next step that frees the resources of pods ``held`` on lost nodes, where it may be
-    for lack of these."""
+    """``problem``, with the next step for pods ``held`` on lost nodes, where these may hold what it lacks."""
     if problem is None or not held or problem.reason not in _LACKING:
         return problem
     step = f"Repair node {held[0].node}, where a pod cannot end, or taint it out-of-service."
