@@ -16,9 +16,9 @@ def claim(mode: str) -> dict[str, Any]:
     return {"models": {"spec": {"accessModes": [mode]}}}
 
 
-def waiting(world: World) -> dict[str, Any]:
-    """The youngest server pod is on a node that prepares it."""
-    pod = world.pods("server")[-1]
+def waiting(world: World, role: str = "server") -> dict[str, Any]:
+    """The youngest pod of that role is on a node that prepares it."""
+    pod = world.pods(role)[-1]
     since = {"lastTransitionTime": world.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
     pod["spec"]["nodeName"] = "node-2"
     pod["status"] = {
@@ -69,3 +69,15 @@ def test_images_are_pulled_once_it_is_prepared() -> None:
     pod["status"]["conditions"][-1]["status"] = "True"
     world.reconcile(PREPARE_SECONDS + 1)
     assert world.brief("Ready") == ("False", "PullingImages")
+
+
+def test_a_pod_that_reads_the_model_is_told_as_late() -> None:
+    world = World(MOCK_SPEC)
+    world.reconcile()
+    waiting(world, "inspect")
+    decision = world.reconcile(PREPARE_SECONDS - 1)
+    assert world.brief("Stalled")[0] == "False"
+    assert decision.requeue_after_seconds is not None
+    assert decision.requeue_after_seconds < 2
+    world.reconcile(decision.requeue_after_seconds)
+    assert world.brief("Stalled") == ("True", "PodNotPrepared")

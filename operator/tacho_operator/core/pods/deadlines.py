@@ -56,8 +56,11 @@ def reports_progress(pods: Iterable[PodView]) -> bool:
     )
 
 
-def schedule_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float | None:
-    """Seconds until a pod is pending for too long; None: it has a node, or is late already."""
+def start_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float | None:
+    """Seconds until a pod waits too long for a node, or for its node to prepare it; None: it waits for
+    neither, or is late already."""
+    if (since := pod.unprepared_since) is not None:
+        return time_left(since, PREPARE_SECONDS, now)
     created = pod.created
     has_one = pod.node or pod.phase != "Pending" or pod.condition_time("PodScheduled") is not None
     return None if has_one or created is None else time_left(created, limit_seconds, now)
@@ -69,9 +72,7 @@ def deadline_seconds(
     """Seconds until the next deadline of all pods; ``answered``: uids of pods that have reported."""
     found: list[float | None] = []
     for pod in pods:
-        found.append(schedule_deadline(pod, schedule_limit_seconds, now))
-        if (since := pod.unprepared_since) is not None:
-            found.append(time_left(since, PREPARE_SECONDS, now))
+        found.append(start_deadline(pod, schedule_limit_seconds, now))
         if (taken := pod.condition_time("DisruptionTarget")) is not None:
             found.append(time_left(taken, RECENT_SECONDS, now))
         if pod.uid not in answered and pod.phase == "Running":

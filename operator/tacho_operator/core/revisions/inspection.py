@@ -20,7 +20,7 @@ from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.environment import hub_endpoint
 from tacho_operator.core.manifests.helper_pods import inspect_pod, runtime_pod
 from tacho_operator.core.manifests.pod_template import inspect_spec
-from tacho_operator.core.pods.deadlines import schedule_deadline
+from tacho_operator.core.pods.deadlines import start_deadline
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView, named, references, views
@@ -241,7 +241,7 @@ def _under_way(
         problem=found,
         running=True,
         delete=(*references(earlier[:-1]), *others),
-        requeue_after_seconds=schedule_deadline(last, SCHEDULE_LIMIT_SECONDS, now),
+        requeue_after_seconds=start_deadline(last, SCHEDULE_LIMIT_SECONDS, now),
         reason=f"Pod {last.name} reads {_subject(resource)}.",
     )
 
