@@ -92,6 +92,20 @@ async def test_pods_that_serve_open_to_all_go_on_and_the_status_names_it(
     assert conditions(server)["Stalled"][0] == "False"
 
 
+async def test_pods_that_exist_are_as_many_as_asked_while_the_policy_that_closes_them_is_refused() -> None:
+    world = World(resourceVersion="1")
+    world.raw["spec"]["endpoint"] = {"allowedNamespaces": []}
+    world.come_up()
+    world.reconcile()
+    del world.objects["NetworkPolicy", "smol"]
+    world.raw["spec"]["replicas"] = 2
+    server = Server(world)
+    server.refuses, server.forbids = False, "NetworkPolicy"
+    await reconciler(server)(KEY)
+    assert server.refused
+    assert "Deployment" in server.applied
+
+
 async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() -> None:
     world = World(resourceVersion="1")
     world.come_up()

@@ -185,6 +185,14 @@ def test_a_rate_that_may_as_well_be_nothing_is_no_figure() -> None:
     assert set(known) == {True, False}
 
 
+def test_answers_that_went_on_are_counted_and_said() -> None:
+    found = findings()
+    found.note_prompts([stream(longer=True), stream(), stream(longer=True)])
+    measured = report(found)
+    assert "2 answers had more tokens than were asked for" in measured.message
+    assert measured.flags == ("LongOutput",)
+
+
 def test_what_a_cache_knows_of_every_prompt_is_no_hit() -> None:
     found = findings(same_tokens=10)
     found.note_prompts([stream(cached_tokens=14), stream(cached_tokens=3)])

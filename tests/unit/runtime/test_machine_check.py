@@ -119,6 +119,10 @@ def test_a_declared_target_is_an_edge_and_without_the_switch_there_are_bounds(
             assert not exact or lower == upper
 
 
+def test_its_compute_capability_is_its_first_gpus() -> None:
+    assert (GOOD.capability, ObservedMachine().capability) == ((9, 0), None)
+
+
 def test_the_machine_that_was_planned_for_is_good() -> None:
     assert machine_failure(GOOD, PLAN, NEEDS) is None
 
