@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from tacho_operator.core.manifests.objects import network_policy, service
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.rollout.record import Serving
 from tacho_operator.shell import execute
 from tacho_operator.shell.api_errors import ApiError, Conflict
 from tacho_operator.shell.drift import abandoned, contains, field_set, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, _path, connect
 from tools.cluster.handle import Cluster
+from tools.harness.resources import CONFIG, HUB_SPEC, changed, resource
 
 
 @pytest.fixture
@@ -295,3 +299,45 @@ async def test_a_size_that_somebody_else_wrote_is_taken_back(
     assert await execute._ensure(kube, live, deployment(3)) == 1
     live = await read_deployment(kube, namespace)
     assert (live["spec"]["replicas"], owners_of_size(live)) == (3, {SIZE_MANAGER})
+
+
+FOREIGN: list[tuple[str, dict[str, Any]]] = [
+    ("Service", {"selector": {"of": "another"}}),
+    ("Service", {"type": "NodePort"}),
+    ("Service", {"type": "ExternalName", "externalName": "elsewhere.example"}),
+    ("Service", {"publishNotReadyAddresses": True}),
+    ("Service", {"ports": [{"name": "http", "port": 8000, "targetPort": 22, "protocol": "TCP"}]}),
+    ("NetworkPolicy", {"podSelector": {"matchExpressions": [{"key": "of-nobody", "operator": "Exists"}]}}),
+    ("NetworkPolicy", {"ingress": [{}]}),
+    ("NetworkPolicy", {"policyTypes": ["Egress"]}),
+]
+"""What another manager writes so that others than the pods are reached, or others may reach them."""
+
+
+async def test_fields_of_another_manager_lead_nobody_elsewhere(
+    api: Cluster, kube: Kube, namespace: str, config_map: Make
+) -> None:
+    found = resource(changed(HUB_SPEC, endpoint={"allowedNamespaces": []}), namespace=namespace, name="demo")
+    children = {
+        "Service": service(found, Serving(active="demo-1", selected="demo-1")),
+        "NetworkPolicy": network_policy(found, CONFIG),
+    }
+    for kind, child in children.items():
+        child["metadata"]["ownerReferences"] = config_map()["metadata"]["ownerReferences"]
+        await execute._ensure(kube, None, child)
+        made = await kube.get(kind, namespace, child["metadata"]["name"])
+        assert made is not None
+        assert contains(made, child)
+    for kind, spec in FOREIGN:
+        child = children[kind]
+        name = child["metadata"]["name"]
+        api.kubectl(
+            "patch", kind, name, "-n", namespace, "--type=strategic", "-p", json.dumps({"spec": spec})
+        )
+        live = await kube.get(kind, namespace, name)
+        assert live is not None
+        assert not contains(live, child), spec
+        assert await execute._ensure(kube, live, child) == 1
+        live = await kube.get(kind, namespace, name)
+        assert live is not None
+        assert contains(live, child), spec

@@ -36,3 +36,16 @@ def test_who_edits_a_namespace_edits_its_resources_and_not_their_status(api: Clu
     assert not may(api, "editor", namespace, "update", resource, "--subresource=status")
     assert not may(api, "editor", "default", "create", resource)
     assert [may(api, "viewer", namespace, verb, resource) for verb in verbs] == [True] * 3 + [False] * 4
+
+
+def test_tenants_forge_neither_revisions_nor_the_addresses_of_pods(api: Cluster, namespace: str) -> None:
+    """The operator makes pods of a revision's template, and reads load and reports from a pod's address."""
+    for role in ("edit", "admin"):
+        api.kubectl(
+            "create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}or", "-n", namespace
+        )
+    for user in ("editor", "adminor"):
+        assert may(api, user, namespace, "update", "services")
+        for verb in ("create", "update", "patch"):
+            assert not may(api, user, namespace, verb, "controllerrevisions.apps")
+            assert not may(api, user, namespace, verb, "pods", "--subresource=status")

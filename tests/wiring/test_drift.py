@@ -50,6 +50,10 @@ def test_nothing_to_do(live: Any, wanted: Any) -> None:
         ({"labels": {"limits": "1"}}, {"labels": {"limits": "1000m"}}),
         ({"selector": {"role": "server", "revision": "x"}}, {"selector": {"role": "server"}}),
         ({"matchLabels": {"a": "b", "c": "d"}}, {"matchLabels": {"a": "b"}}),
+        (
+            {"from": [{"namespaceSelector": {"matchExpressions": [], "matchLabels": {"a": "b"}}}]},
+            {"from": [{"namespaceSelector": {"matchExpressions": []}}]},
+        ),
         ({"list": [1, 2]}, {"list": [1]}),
         ({"list": []}, {"list": [1]}),
         ({"on": True}, {"on": False}),

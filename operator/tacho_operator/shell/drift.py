@@ -18,7 +18,7 @@ Path = tuple[str, ...]
 """Keys that lead to a value; elements of a list have their list's."""
 
 _RESOURCES = frozenset({"limits", "requests"})
-_WHOLE = frozenset({"selector", "matchLabels"})
+_WHOLE = frozenset({"selector", "matchLabels", "podSelector", "namespaceSelector"})
 """Objects that mean something only whole (x-kubernetes-map-type: atomic): nothing is defaulted in them, and a
 key that another manager added selects something else."""
 

@@ -94,6 +94,7 @@ def service(resource: LLMDeployment, serving: Serving) -> Manifest:
     spec = {
         "type": "ClusterIP",
         "selector": server_selector(resource.metadata.name, serving.selected),
+        "publishNotReadyAddresses": False,  # else clients reach pods that load, and Ready is untrue
         "ports": [
             {"name": "http", "port": ENGINE_PORT, "targetPort": "http", "protocol": "TCP"},
             {"name": "runtime", "port": RUNTIME_PORT, "targetPort": "runtime", "protocol": "TCP"},
