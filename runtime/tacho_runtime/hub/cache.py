@@ -7,6 +7,7 @@ as verified as long as its size and its modification time stay.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class VerifiedFiles:
         self._path = path
         self._lock = threading.Lock()
         self._seals = _read_verified(path)
+        self._due, self._is_stored = 0.0, True
 
     def holds(self, name: str, file: Path, digest: str = "") -> bool:
         """Whether ``file`` was found right before (as ``digest``, where that is known) and is untouched."""
@@ -59,9 +61,19 @@ class VerifiedFiles:
         """Notes that the file has ``digest``; ``before`` is how it was before it was read."""
         with self._lock:
             self._seals[name] = VerifiedFile(before.st_size, before.st_mtime_ns, digest)
-            self._write()
+            self._is_stored = False
+            if time.monotonic() >= self._due:  # all of it is written, which takes long for thousands of files
+                self._write()
+                self._due = time.monotonic() + WRITE_SECONDS
+
+    def store(self) -> None:
+        """Writes what was noted since the last writing."""
+        with self._lock:
+            if not self._is_stored:
+                self._write()
 
     def _write(self) -> None:
+        self._is_stored = True
         text = json.dumps(
             {name: [s.size_bytes, s.modified_ns, s.digest] for name, s in sorted(self._seals.items())}
         )
@@ -73,6 +85,8 @@ class VerifiedFiles:
             LOG.warning("%s cannot be written: %s", self._path, error.strerror)
 
 
+WRITE_SECONDS = 1.0
+"""Between two writings of the list."""
 LIST_LIMIT_BYTES = 64 * 1024 * 1024
 """Of the list of verified files. One of 20,000 files with the longest names has 25 MB."""
 
@@ -117,6 +131,7 @@ class HubCache:
         self.storage = self.snapshot.parent.parent
         self.blobs = self.storage / "blobs"
         self.locks = self.root / ".locks" / self.storage.name
+        self._strays = self._partials()
         self.hashed_bytes = 0
         """Bytes of cached files read from disk so far to verify their hash."""
         self.verified = VerifiedFiles(Path(cache_dir, "verified", self.storage.name, f"{commit}.json"))
@@ -164,16 +179,28 @@ class HubCache:
         lost."""
         return self.blobs / f"{etag}.incomplete"
 
-    def present_bytes(self, target: DownloadTarget) -> int:
-        """Bytes of a file that are on disk: the whole file, or the larger of its partial copies."""
+    def present(self, targets: Iterable[DownloadTarget]) -> dict[str, int]:
+        """Bytes of each file that are on disk: the whole file, or the larger of its partial copies."""
+        partials = self._partials()
+        return {target.path: self._present_bytes(target, partials.get(target.etag, [])) for target in targets}
+
+    def _present_bytes(self, target: DownloadTarget, partials: list[Path]) -> int:
         if self.whole(target) or _size(self.blobs / target.etag) == target.size_bytes:
             return target.size_bytes
         # The client may reserve a file's full size at once: only blocks that are written count.
-        others = [_written(path) for path in self._strays(target.etag)]
+        others = [_written(path) for path in partials]
         return min(target.size_bytes, max([max(_size(self.partial(target.etag)), 0), *others]))
 
-    def _strays(self, etag: str) -> list[Path]:
-        return list(self.blobs.glob(f"{etag}.*.incomplete")) if self.blobs.is_dir() else []
+    def _partials(self) -> dict[str, list[Path]]:
+        """The client's own partial files, by their digest. Of all files at once: a listing for each file of
+        thousands takes minutes."""
+        found: dict[str, list[Path]] = {}
+        with contextlib.suppress(OSError), os.scandir(self.blobs) as entries:
+            for entry in entries:
+                digest, *middle = entry.name.removesuffix(".incomplete").split(".")
+                if middle and entry.name.endswith(".incomplete"):
+                    found.setdefault(digest, []).append(Path(entry.path))
+        return found
 
     def link(self, path: str, blob: Path) -> None:
         """Lets ``path`` of the snapshot be ``blob``."""
@@ -184,8 +211,8 @@ class HubCache:
         os.replace(fresh, pointer)
 
     def drop_strays(self, etag: str) -> None:
-        """Frees what killed processes left behind. Called with the file's lock held."""
-        for path in self._strays(etag):
+        """Frees what killed processes had left behind. Called with the file's lock held."""
+        for path in self._strays.pop(etag, []):
             if _age_seconds(path) > STRAY_AGE_SECONDS:
                 path.unlink(missing_ok=True)
 

@@ -44,12 +44,12 @@ class Downloader:
         self.lost_bytes = 0
         """Bytes of an earlier attempt that had to be downloaded again."""
 
-    def download(self, target: DownloadTarget) -> None:
-        """Puts the file into the snapshot, with the content that the hub lists.
+    def download(self, target: DownloadTarget, had: int) -> None:
+        """Puts the file, of which ``had`` bytes are on disk, into the snapshot, with the content that the hub
+        lists.
 
         A file with other content is downloaded once more. Raises FailedError, or what the client raises.
         """
-        had = self._cache.present_bytes(target)
         for _ in range(ATTEMPTS_AT_CONTENT):
             self._download_size(target)
             if self._cache.sound(target):

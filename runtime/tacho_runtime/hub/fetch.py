@@ -80,8 +80,11 @@ class ModelFetch:
     def run(self) -> str:
         """Raises FailedError, and whatever the client raises."""
         self.report()
-        if not self._whole_on_disk():
-            self._download_missing()
+        try:
+            if not self._whole_on_disk():
+                self._download_missing()
+        finally:
+            self._cache.verified.store()
         if files_digest(self._present()) != self._config.files.files_digest:
             raise invalid(
                 f"After the download, {self._config.repository} on disk is not what was planned.",
@@ -127,12 +130,12 @@ class ModelFetch:
             targets = self._planned(source)
         finally:
             container.end_limit()
-        present = {target.path: self._cache.present_bytes(target) for target in targets}
+        present = self._cache.present(targets)
         self._check_space(targets, present)
         self.report(
             state="Downloading", resumed_bytes=sum(present.values()), bytes_done=sum(present.values())
         )
-        self._download(targets, source)
+        self._download(targets, present, source)
 
     def _planned(self, source: HubSource) -> tuple[DownloadTarget, ...]:
         """The planned files as the hub lists them now. Raises FailedError when the hub lists other files."""
@@ -170,7 +173,9 @@ class ModelFetch:
                 f"which has {file_size(free)} free."
             )
 
-    def _download(self, targets: tuple[DownloadTarget, ...], source: HubSource) -> None:
+    def _download(
+        self, targets: tuple[DownloadTarget, ...], present: dict[str, int], source: HubSource
+    ) -> None:
         from tacho_runtime.hub.download import Downloader
 
         downloader = Downloader(
@@ -183,7 +188,9 @@ class ModelFetch:
         resumed = self.progress.resumed_bytes
         stall = StallDetector(STALL_SECONDS, time.monotonic())
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            futures: set[Future[None]] = {pool.submit(downloader.download, target) for target in targets}
+            futures: set[Future[None]] = {
+                pool.submit(downloader.download, target, present[target.path]) for target in targets
+            }
             try:
                 while futures:
                     done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
@@ -200,9 +207,8 @@ class ModelFetch:
                 raise
 
     def _count(self, targets: tuple[DownloadTarget, ...], resumed_bytes: int) -> None:
-        sizes = [self._cache.present_bytes(target) for target in targets]
         self.report(
-            bytes_done=sum(sizes),
+            bytes_done=sum(self._cache.present(targets).values()),
             verified_bytes=self._cache.hashed_bytes,
             resumed_bytes=max(0, resumed_bytes),
         )
