@@ -24,7 +24,9 @@ def read_text(path: Path) -> str:
 def replace_file(path: Path, text: str) -> None:
     """Writes ``path`` so that a reader sees the old content or the new, never a part. Raises OSError."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fresh.write_text(text, encoding="utf-8")
+    fresh.unlink(missing_ok=True)
+    with fresh.open("x", encoding="utf-8") as file:  # never through a link that somebody put there
+        file.write(text)
     os.replace(fresh, path)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import threading
 import time
 import uuid
@@ -22,7 +23,7 @@ from typing import Any
 
 from tacho_contract.fetch import snapshot_dir
 from tacho_runtime.files import replace_file
-from tacho_runtime.headers.source import FileEntry
+from tacho_runtime.headers.source import FileEntry, invalid
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class VerifiedFiles:
     """The seals of one repository at one commit, in the file ``path``. May be used by several threads."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self.folder = path, path.parent
         self._lock = threading.Lock()
         self._seals = _read_verified(path)
         self._due, self._is_stored = 0.0, True
@@ -136,6 +137,13 @@ class HubCache:
         """Bytes of cached files read from disk so far to verify their hash."""
         self.verified = VerifiedFiles(Path(cache_dir, "verified", self.storage.name, f"{commit}.json"))
 
+    def check_confined(self, folder: Path | None = None) -> None:
+        """Raises FailedError where the cache's folders, or ``folder``, lead out of the cache: who shares the
+        claim may put links there."""
+        for place in [folder] if folder else [self.blobs, self.snapshot, self.locks, self.verified.folder]:
+            if not place.resolve().is_relative_to(self.root.parent.resolve()):
+                raise invalid(f"{place} links to a place outside of the cache.", "Remove the link.")
+
     def whole(self, target: DownloadTarget) -> bool:
         """True when the file is there with its full size."""
         return _size(self.snapshot / target.path) == target.size_bytes
@@ -205,13 +213,19 @@ class HubCache:
     def link(self, path: str, blob: Path) -> None:
         """Lets ``path`` of the snapshot be ``blob``."""
         pointer = self.snapshot / path
+        self.check_confined(pointer.parent)
         pointer.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.blobs / f"{blob.name}.{uuid.uuid4().hex[:8]}.link"
         fresh.symlink_to(os.path.relpath(blob, pointer.parent))
         os.replace(fresh, pointer)
 
     def drop_strays(self, etag: str) -> None:
-        """Frees what killed processes had left behind. Called with the file's lock held."""
+        """Frees what killed processes had left behind, and what is no file of a download. Called with the
+        file's lock held."""
+        with contextlib.suppress(FileNotFoundError):
+            status = self.partial(etag).lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                self.partial(etag).unlink()
         for path in self._strays.pop(etag, []):
             if _age_seconds(path) > STRAY_AGE_SECONDS:
                 path.unlink(missing_ok=True)

@@ -80,6 +80,7 @@ class ModelFetch:
     def run(self) -> str:
         """Raises FailedError, and whatever the client raises."""
         self.report()
+        self._cache.check_confined()
         try:
             if not self._whole_on_disk():
                 self._download_missing()

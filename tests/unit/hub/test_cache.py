@@ -1,4 +1,4 @@
-"""The cache of a repository with thousands of files: what each file costs does not grow with their number."""
+"""The cache of thousands of files, of which none costs more for their number, and that others write to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.failure import FailedError, FailureClass
+from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
+from tacho_runtime.hub.fetch import fetch
+from tests.unit.hub.fetching import check_whole, failed, partial_of
 
 COUNT = 500
 
@@ -70,3 +74,58 @@ def test_verified_files_are_not_written_again_for_each(
     assert len(written) < COUNT / 10
     again = HubCache(str(cache.root.parent), "acme/many", "c" * 40)
     assert all(again.verified.holds(one.path, cache.blobs / one.etag, one.etag) for one in targets())
+
+
+def planted(config: FetchConfig) -> tuple[Path, Path]:
+    """The partial file of the weights, where whoever shares the cache's claim puts something; a file of the
+    pod's own."""
+    partial = partial_of(config, 0)
+    partial.unlink()
+    victim = Path(config.cache_dir).parent / "runtime.pyz"
+    victim.write_text("the pod's own")
+    return partial, victim
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe"])
+def test_a_planted_partial_file_is_not_written_to(config: FetchConfig, kind: str) -> None:
+    partial, victim = planted(config)
+    if kind == "pipe":
+        os.mkfifo(partial)
+    else:
+        (os.symlink if kind == "symlink" else os.link)(victim, partial)
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
+    assert victim.read_text() == "the pod's own"
+
+
+@pytest.mark.parametrize("folder", ["blobs", "snapshots", "../.locks", ".", "../../verified"])
+def test_folders_that_lead_out_of_the_cache_are_refused(config: FetchConfig, folder: str) -> None:
+    outside = Path(config.cache_dir).parent / "outside"
+    outside.mkdir()
+    place = Path(os.path.normpath(Path(config.cache_dir, "hub/models--acme--model", folder)))
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside)
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "links to a place outside of the cache" in failure.message
+    assert not list(outside.iterdir())
+
+
+def test_a_planted_list_of_verified_files_is_not_written_through(config: FetchConfig) -> None:
+    _, victim = planted(config)
+    folder = Path(config.cache_dir, "verified/models--acme--model")
+    folder.mkdir(parents=True)
+    (folder / f".{config.files.commit}.json.{os.getpid()}.new").symlink_to(victim)
+    assert isinstance(fetch(config, ""), str)
+    assert victim.read_text() == "the pod's own"
+
+
+def test_a_folder_of_the_model_that_leads_out_is_refused(cache: HubCache, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    cache.snapshot.mkdir(parents=True)
+    (cache.snapshot / "sub").symlink_to(outside)
+    with pytest.raises(FailedError, match="outside of the cache"):
+        cache.link("sub/folder/file", cache.blobs / ("a" * 64))
+    assert not list(outside.iterdir())
