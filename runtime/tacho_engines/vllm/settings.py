@@ -235,7 +235,6 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     dtype = kv_dtype(first_of(arguments, "kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
     level = _optimization_level(arguments) if rules.graph_law == "shape" else None
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
-    asynchronous = "no-async-scheduling" not in arguments and pipeline == 1
     estimated = options.env.get("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", "1") != "0"
     return VllmSettings(
         rules=rules,
@@ -249,7 +248,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             element_bytes=KV_ELEMENT_BYTES.get(dtype, 2.0),
             block_tokens=integer(first_of(arguments, "block-size")) or 16,
             hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
-            in_flight_steps=rules.in_flight if asynchronous else max(1, pipeline),
+            in_flight_steps=_in_flight(rules, pipeline, "no-async-scheduling" not in arguments),
         ),
         graphs=GraphSettings(
             sizes=0 if eager else graph_sizes(rules, batch.sequences, arguments, gpu.capability),
@@ -262,6 +261,14 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         compiled=not eager,
         max_model_len=max_model_len,
     )
+
+
+def _in_flight(rules: VllmRules, pipeline: int, asynchronous: bool) -> int:
+    """Batches whose tokens are not settled yet: one a stage, and with asynchronous scheduling one more, for
+    which the first runner has no pipeline. Source: wheel 0.32.0, config/vllm.py max_concurrent_batches."""
+    stages = max(1, pipeline)
+    ahead = rules.in_flight - 1 if asynchronous and (stages == 1 or rules.runner == "v2") else 0
+    return stages + ahead
 
 
 def _optimization_level(arguments: Mapping[str, str]) -> int | None:

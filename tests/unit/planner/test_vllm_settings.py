@@ -229,3 +229,21 @@ def test_switches_are_read_as_the_engines_would():
     assert found == {"a": "3", "b-c": "2", "flag": "", "neg": "-1"}
     assert [integer(t) for t in ("8k", "8K", "1.5k", "x", None, "")] == [8000, 8192, 1500, None, None, None]
     assert [decimal(t) for t in ("0.9", "nan", "1e9", None)] == [0.9, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "more", "steps"),
+    [
+        ((), {}, 2),
+        (("--no-async-scheduling",), {}, 1),
+        ((), {"pipeline": 2}, 3),
+        ((), {"pipeline": 4}, 5),
+        (("--no-async-scheduling",), {"pipeline": 2}, 2),
+        ((), {"pipeline": 2, "version": "0.26.0", "env": {"VLLM_USE_V2_MODEL_RUNNER": "0"}}, 2),
+        ((), {"pipeline": 2, "version": "0.25.0"}, 2),
+        ((), {"version": "0.25.0"}, 1),
+    ],
+    ids=str,
+)
+def test_batches_in_flight_are_one_a_stage_and_one_ahead(arguments, more, steps):
+    assert settings(*arguments, gpu="H100", **more).cache.in_flight_steps == steps
