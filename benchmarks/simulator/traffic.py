@@ -88,7 +88,7 @@ async def _sent(group: LoadGroup, arrivals: Arrivals) -> tuple[Answered, ...]:
     pairs = zip(arrivals.seconds, arrivals.output_tokens, strict=True)
     try:
         await group.turn([StreamSlot(begins + int(at * NS), tokens, True) for at, tokens in pairs], 0)
-        while (now := await group.progress()).streams and not now.broken:  # noqa: ASYNC110  # other processes
+        while (now := await group.counts()).streams and not now.broken:  # noqa: ASYNC110  # other processes
             await asyncio.sleep(POLL_SECONDS)
         results = await group.collect(begins, time.monotonic_ns())
     finally:

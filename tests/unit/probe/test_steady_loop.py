@@ -16,7 +16,14 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.engine_under_test import ClientHealth, Cohort, LevelTerms, LoadTrace, SteadyLoop
+from tacho_runtime.probe.engine_under_test import (
+    ClientHealth,
+    Cohort,
+    LevelTerms,
+    LoadTrace,
+    RequestProgress,
+    SteadyLoop,
+)
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.load.job import BIN_NS, StreamSlot
 from tacho_runtime.probe.load.load_worker import LoadWorker
@@ -173,6 +180,21 @@ async def test_streams_that_are_counted_leave_last() -> None:
     assert [one.slot.counted for one in staying] == [True] * 3
 
 
+async def test_a_request_that_has_ended_is_told_once() -> None:
+    """To tell all of a long level's at each look took longer than the time between two tokens."""
+    told: list[RequestProgress] = []
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+            await worker.turn([StreamSlot(time.monotonic_ns(), 2) for _ in range(4)], 0)
+            while len(told) < 12:
+                await asyncio.sleep(0.1)
+                told += (await worker.progress(0)).ended
+            await worker.hang_up()
+    assert all(one.ended for one in told)
+    assert len({one.sent_ns for one in told}) == len(told)
+
+
 async def test_streams_are_added_no_closer_than_the_gap() -> None:
     """As where a prompt blocks all others: together they would wait for each other."""
     with mock_engine(**QUICK) as port:
@@ -199,6 +221,7 @@ async def test_a_level_ends_early_where_enough_is_known() -> None:
     sent_ns = [one.sent_ns for one in last.requests]
     assert sent_ns == sorted(sent_ns)
     assert min(sent_ns) >= trace.start_ns
+    assert len(set(sent_ns)) == len(sent_ns), "those that ended before are still there, once"
     by_sent = {stream.sent_ns: stream for stream in trace.cohort}
     for one in last.requests:
         if one.ended:

@@ -54,8 +54,9 @@ class LoadProgress:
     """Since the last turn."""
     broken: bool = False
     """Too many failed: nothing is sent any more."""
-    requests: tuple[RequestProgress, ...] = ()
-    """No stream's first ones, in the order of their sending."""
+    under_way: tuple[RequestProgress, ...] = ()
+    ended: tuple[RequestProgress, ...] = ()
+    """Since the progress before: each request is told once. No stream's first ones, as of ``under_way``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
-from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace
+from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace, RequestProgress
 from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.job import BIN_NS, LoadJob, LoadProgress, LoadResult, StreamSlot
 from tacho_runtime.probe.load.load_worker import LoadWorker
 from tacho_runtime.probe.load.requests import RequestBuilder
 from tacho_runtime.probe.load.workers import WorkerPool, WorkerProcess
+
+NEVER_NS = 2**62
+"""No request is sent so late."""
+_SENT = attrgetter("sent_ns")
 
 
 class LoadGroup:
@@ -23,6 +29,8 @@ class LoadGroup:
         self.job = job
         self._requests, self._pool = requests, pool
         self._parts: list[LoadWorker | WorkerProcess] = [LoadWorker(requests, job)]
+        self._ended: list[RequestProgress] = []
+        """Of this level, in the order of their sending."""
 
     async def grow(self, processes: int) -> None:
         """Starts workers up to ``processes`` in all, as far as they start; it ends none."""
@@ -36,7 +44,8 @@ class LoadGroup:
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
         """Begins a level: each slot goes to the part with the fewest that stay, those that leave are of the
         parts with the most."""
-        held = [part.staying for part in await self._each(0)]
+        held = [part.staying for part in (await self._each(NEVER_NS))]
+        self._ended.clear()
         added: list[list[StreamSlot]] = [[] for _ in self._parts]
         for slot in slots:
             place = held.index(min(held))
@@ -51,17 +60,29 @@ class LoadGroup:
             *(part.turn(added[place], leaving[place]) for place, part in enumerate(self._parts))
         )
 
-    async def progress(self, since_ns: int = 0) -> LoadProgress:
-        """All parts' together, with the requests sent since ``since_ns``; 0: with none."""
+    async def counts(self) -> LoadProgress:
+        """All parts' together, without requests."""
+        return self._together(await self._each(NEVER_NS))
+
+    async def cohort(self, since_ns: int) -> tuple[LoadProgress, tuple[RequestProgress, ...]]:
+        """(all parts' counts, this level's requests sent since ``since_ns``, in the order of their sending).
+
+        Parts tell only what is new: to build and to send all of a long level's requests at each look took
+        longer than the time between two tokens."""
         each = await self._each(since_ns)
-        requests = itertools.chain.from_iterable(one.requests for one in each)
+        new = itertools.chain.from_iterable(one.ended for one in each)
+        self._ended = sorted((*self._ended, *new), key=_SENT)
+        under_way = sorted(itertools.chain.from_iterable(one.under_way for one in each), key=_SENT)
+        return self._together(each), tuple(heapq.merge(self._ended, under_way, key=_SENT))
+
+    @staticmethod
+    def _together(each: Sequence[LoadProgress]) -> LoadProgress:
         return LoadProgress(
             streams=sum(one.streams for one in each),
             staying=sum(one.staying for one in each),
             begun=sum(one.begun for one in each),
             failures=sum(one.failures for one in each),
             broken=any(one.broken for one in each),
-            requests=tuple(sorted(requests, key=lambda one: one.sent_ns)),
         )
 
     async def _each(self, since_ns: int) -> list[LoadProgress]:

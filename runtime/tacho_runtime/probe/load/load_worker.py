@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -99,6 +99,8 @@ class LoadWorker:
         self._tasks: dict[asyncio.Future[None], _Stream] = {}
         self._running: dict[_Request, None] = {}
         self._ended: list[_Request] = []
+        self._polled = 0
+        """Of ``_ended``, those that an earlier progress reported."""
         self._failures: list[str] = []
         self._bins: list[float] = []
         self._counted: dict[_Request, None] = {}
@@ -116,6 +118,7 @@ class LoadWorker:
         self._former_tokens_per_event = self._tokens_per_event()
         self._later_tokens = self._later_events = 0.0
         self._ended.clear()
+        self._polled = 0
         self._failures.clear()
         staying = [stream for stream in self._going().values() if not stream.leaving]
         staying = self._rng.sample(staying, len(staying))
@@ -129,16 +132,12 @@ class LoadWorker:
         return {task: stream for task, stream in self._tasks.items() if not task.done()}
 
     async def progress(self, since_ns: int) -> LoadProgress:
-        """With the requests sent since ``since_ns``."""
+        """With the requests sent since ``since_ns``, and of those that have ended the new ones."""
         going = self._going()
         fault = next((error for task in self._tasks if task.done() and (error := task.exception())), None)
         if fault is not None and len(self._failures) < MAX_FAILURES:
             self._failures += [f"{type(fault).__name__}: {fault}"] * MAX_FAILURES
-        sent = [
-            one
-            for one in (*self._ended, *self._running)
-            if not one.first and one.raw is not None and one.raw.sent_ns >= since_ns
-        ]
+        new, self._polled = self._ended[self._polled :], len(self._ended)
         per_event = self._tokens_per_event()
         return LoadProgress(
             streams=len(going),
@@ -146,7 +145,8 @@ class LoadWorker:
             begun=sum(stream.begun for stream in going.values()),
             failures=len(self._failures),
             broken=len(self._failures) >= MAX_FAILURES,
-            requests=tuple(_so_far(one.raw, one.result, per_event) for one in sent if one.raw is not None),
+            under_way=_so_far(self._running, since_ns, per_event),
+            ended=_so_far(new, since_ns, per_event),
         )
 
     async def _run(self, stream: _Stream) -> None:
@@ -269,7 +269,20 @@ async def _until(due_ns: int) -> None:
         await asyncio.sleep(left_ns / NS)
 
 
-def _so_far(raw: TokenStream, result: StreamResult | None, tokens_per_event: float) -> RequestProgress:
+def _so_far(
+    requests: Iterable[_Request], since_ns: int, tokens_per_event: float
+) -> tuple[RequestProgress, ...]:
+    """Of those sent since ``since_ns`` that are no stream's first."""
+    return tuple(
+        _request_so_far(one.raw, one.result, tokens_per_event)
+        for one in requests
+        if not one.first and one.raw is not None and one.raw.sent_ns >= since_ns
+    )
+
+
+def _request_so_far(
+    raw: TokenStream, result: StreamResult | None, tokens_per_event: float
+) -> RequestProgress:
     if result is not None and result.tokens:
         first_ns, last_ns = result.tokens[0][0], result.tokens[-1][0]
         return RequestProgress(raw.sent_ns, first_ns, result.output_tokens, last_ns, True)

@@ -88,7 +88,7 @@ class SocketLoop:
         setting, group = self._setting, self._group
         until = time.monotonic() + terms.ramp_seconds
         await group.grow(processes_for(setting.pace.tokens_per_second(terms.streams), setting.cpus))
-        present = (await group.progress()).staying
+        present = (await group.counts()).staying
         await group.turn(self._slots(terms.streams - present, terms), max(0, present - terms.streams))
         full = await self._until_full(terms.streams, until)
         window = await self._watch(terms, enough, full=full)
@@ -120,7 +120,7 @@ class SocketLoop:
     async def _until_full(self, streams: int, until: float) -> bool:
         """Whether in time there were ``streams`` streams, and each had begun to be answered."""
         while True:
-            now = await self._group.progress()
+            now = await self._group.counts()
             if now.begun == now.streams == streams:
                 return True
             if now.broken or time.monotonic() >= until:
@@ -136,10 +136,10 @@ class SocketLoop:
         closes_ns = start_ns + int(terms.window_seconds * NS)
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            now = await self._group.progress(start_ns)
+            now, requests = await self._group.cohort(start_ns)
             stamp_ns = time.monotonic_ns()
-            closes_ns = terms.closes_ns(start_ns, [one.sent_ns for one in now.requests])
-            sent = tuple(one for one in now.requests if one.sent_ns <= closes_ns)
+            closes_ns = terms.closes_ns(start_ns, [one.sent_ns for one in requests])
+            sent = tuple(one for one in requests if one.sent_ns <= closes_ns)
             seconds = (stamp_ns - start_ns) / NS
             if now.broken or enough(Cohort(seconds, sent)):
                 break
@@ -203,7 +203,7 @@ async def run_open_loop(
 async def _until(group: LoadGroup, moment_ns: int) -> LoadProgress:
     """The loop's progress at ``moment_ns``, or when it broke before."""
     while True:
-        now = await group.progress(time.monotonic_ns())
+        now = await group.counts()
         left_ns = moment_ns - time.monotonic_ns()
         if now.broken or left_ns <= 0:
             return now
