@@ -100,7 +100,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     covered = [row["capacityCovered"] for row in rows if row["capacityCovered"] is not None]
     return {
         "runs": len(rows),
-        "arrivalsEnded": _share([row["verified"] is not None for row in rows]),
+        "verifiedOrRefuted": _share([row["verified"] is not None for row in rows]),
         "edgeOrPlateau": _share([row["boundary"] in ("Edge", "Plateau") for row in rows]),
         "capacityMedianErrorPercent": statistics.median(errors) if errors else None,
         "capacityWithin5Percent": _share([error <= 5 for error in errors]),

@@ -9,7 +9,7 @@ from statistics import NormalDist, fmean, stdev
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import samples_for
 from tacho_runtime.probe.engine_under_test import Cohort
-from tacho_runtime.probe.statistics import most_over
+from tacho_runtime.probe.statistics import most_over, share_is_over
 
 FEWEST_REQUESTS = 8
 """Fewer tell nothing of a percentile."""
@@ -29,23 +29,32 @@ def cohort_size(slo: ServiceLevel) -> int:
 def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool | None:
     """True: the level plainly keeps ``slo``, False: it plainly breaks it, None: that cannot be told yet.
 
-    Broken: more requests are over a limit than a full cohort may have. Kept: the percentile is within its
-    limits by the tolerance interval of a normal distribution, with 95 % confidence.
+    Broken: more requests are over a limit than a full cohort may have; of more than a cohort, so many of them
+    that the percentile is over it with 95 % confidence. Kept: the percentile is within its limits by the
+    tolerance interval of a normal distribution, with 95 % confidence.
     """
     ttfts, waits = _first_tokens(cohort)
     tpots = _tpots(cohort, TPOT_SHARE * output_tokens)
     pairs = [(ttfts, slo.ttft_milliseconds), (tpots, slo.tpot_milliseconds)]
     known = max(FEWEST_INDEPENDENT, round(2 * cohort.seconds / _request_seconds(ttfts, tpots, output_tokens)))
     limited = [(values, float(limit)) for values, limit in pairs if limit]
-    allowed = most_over(max(cohort_size(slo), len(cohort.requests)), slo.percentile)
     late = sum(wait > slo.ttft_milliseconds for wait in waits) if slo.ttft_milliseconds else 0
     for values, limit in limited:
         over = sum(value > limit for value in values) + (late if values is ttfts else 0)
-        if over > allowed:
+        if _plainly_over(over, len(cohort.requests), slo):
             return False
     if not late and all(_within(values, limit, slo.percentile, known) for values, limit in limited):
         return True
     return None
+
+
+def _plainly_over(over: int, count: int, slo: ServiceLevel) -> bool:
+    """To ask whether the percentile of all is over its limit, at each look anew, would end most levels that
+    keep it closely at a moment when it is."""
+    size = cohort_size(slo)
+    if count <= size:
+        return over > most_over(size, slo.percentile)
+    return share_is_over(over, count, 1 - slo.percentile / 100)
 
 
 def _first_tokens(cohort: Cohort) -> tuple[list[float], list[float]]:

@@ -62,6 +62,19 @@ def test_what_is_allowed_over_a_limit_grows_with_the_cohort() -> None:
     assert plain_verdict(Cohort(5.0, over.requests + most.requests), SLO, TOKENS) is not False
 
 
+def test_a_level_that_is_kept_is_seldom_ended_as_broken_however_often_it_is_asked() -> None:
+    """4 % of requests are over a limit that 5 % may be. By the share so far, asked every 20 requests, 38 of
+    100 such levels ended; at their end 10 were over."""
+    slow, fast = (cohort(count=1, tpot=tpot).requests[0] for tpot in (21.0, 10.0))
+    ended = 0
+    for seed in range(100):
+        rng = Random(seed)
+        requests = tuple(slow if rng.random() < 0.04 else fast for _ in range(400))
+        looks = (Cohort(5.0, requests[:count]) for count in range(80, 401, 20))
+        ended += any(plain_verdict(look, SLO, TOKENS) is False for look in looks)
+    assert ended <= 10
+
+
 def test_a_level_without_a_limit_is_kept_at_once() -> None:
     assert plain_verdict(cohort(count=0), ServiceLevel(), TOKENS) is True
 
