@@ -224,6 +224,10 @@ def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
     )
 
 
+INT8 = "bnb-int8"
+"""Runs in eager mode, whatever is asked for. Source: wheel vllm-bnb-plugin 0.0.3, _enforce_eager_for_8bit."""
+
+
 def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_len: int) -> VllmSettings:
     """Settings of a server that is started with exactly ``arguments`` (parsed switches, which win)."""
     options, gpu, tensor, pipeline = (
@@ -235,6 +239,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     dtype = kv_dtype(first_of(arguments, "kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
     level = _optimization_level(arguments) if rules.graph_law == "shape" else None
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
+    eager |= placement.method.method == INT8
     estimated = options.env.get("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", "1") != "0"
     return VllmSettings(
         rules=rules,
