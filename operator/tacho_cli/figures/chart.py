@@ -139,9 +139,9 @@ class Plot:
     def path(self, points: Iterable[Place], kind: str) -> str:
         return path((self.at(*point) for point in points), kind)
 
-    def area(self, points: Sequence[Place], kind: str = "area") -> str:
+    def area(self, points: Sequence[Place]) -> str:
         """The area between a line and 0."""
-        return self.path([(points[0][0], 0.0), *points, (points[-1][0], 0.0)], kind)
+        return self.path([(points[0][0], 0.0), *points, (points[-1][0], 0.0)], "area")
 
 
 def steps(values: Sequence[Place], end: float) -> list[Place]:
@@ -199,12 +199,12 @@ def path(points: Iterable[Place], kind: str) -> str:
     return f'<path class="{kind}" d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in points)}"/>'
 
 
-def whisker(start: Place, end: Place, kind: str = "reach") -> Iterator[str]:
+def whisker(start: Place, end: Place) -> Iterator[str]:
     """A horizontal or vertical line with a cap at ``end``."""
     (x1, y1), (x2, y2) = start, end
-    yield line(x1, y1, x2, y2, kind)
+    yield line(x1, y1, x2, y2, "reach")
     across, up = (0, 4) if y1 == y2 else (4, 0)
-    yield line(x2 - across, y2 - up, x2 + across, y2 + up, kind)
+    yield line(x2 - across, y2 - up, x2 + across, y2 + up, "reach")
 
 
 def free(boxes: Iterable[Box], taken: Sequence[Box], within: Box) -> Box | None:

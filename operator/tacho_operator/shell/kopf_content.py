@@ -55,10 +55,10 @@ class ReadableContent:
         except Unreadable:
             pass
         if not text.is_cut:
-            return _dumped(await metadata_part(text), "")
+            return _dumped(await metadata_part(text))
         page = await self._metadata_page()
         metadata = {"resourceVersion": page.version, "continue": page.token or ""}
-        return _dumped({"metadata": metadata, "items": page.items}, "")
+        return _dumped({"metadata": metadata, "items": page.items})
 
 
 async def readable_line(line: Text) -> bytes:
@@ -74,6 +74,6 @@ async def readable_line(line: Text) -> bytes:
     return line.start
 
 
-def _dumped(page: dict[str, Any], why: str) -> bytes:
-    items = [metadata_only(item, why) for item in page.get("items") or ()]
+def _dumped(page: dict[str, Any]) -> bytes:
+    items = [metadata_only(item, "") for item in page.get("items") or ()]
     return json.dumps({**page, "items": items}).encode()

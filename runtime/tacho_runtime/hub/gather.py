@@ -140,7 +140,8 @@ def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str
 
     total_bytes = total_tensors = 0
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        for batch in _batches(selection.weights, PARALLEL_READS):
+        for start in range(0, len(selection.weights), PARALLEL_READS):
+            batch = selection.weights[start : start + PARALLEL_READS]
             for entry, header in zip(batch, pool.map(fetch, batch), strict=True):
                 with _naming(entry):
                     tensors = safetensors.parse_header(header, entry.size_bytes)
@@ -149,10 +150,6 @@ def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str
                 if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > safetensors.TENSOR_LIMIT:
                     raise invalid("The model's shards describe more than any real model has.")
                 yield from tensors
-
-
-def _batches(entries: tuple[FileEntry, ...], size: int) -> Iterator[tuple[FileEntry, ...]]:
-    return (entries[start : start + size] for start in range(0, len(entries), size))
 
 
 @contextlib.contextmanager
