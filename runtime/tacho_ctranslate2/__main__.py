@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tacho_ctranslate2.backend import CTranslate2Backend
 from tacho_ctranslate2.conversion import PROGRAM, ConversionPlan, check
-from tacho_ctranslate2.source import BYTES_OF
+from tacho_ctranslate2.model_folder import BYTES_OF
 from tacho_server.errors import LoadError, fail
 from tacho_server.launch import serve
 from tacho_server.options import KEY_VARIABLE, add_server_options, server_settings

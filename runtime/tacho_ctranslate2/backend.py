@@ -22,7 +22,7 @@ from typing import Any
 
 from tacho_ctranslate2 import steps
 from tacho_ctranslate2.conversion import PROGRAM, ConversionPlan, Prepared, prepared
-from tacho_ctranslate2.source import end_tokens
+from tacho_ctranslate2.model_folder import end_tokens
 from tacho_server.backend import Abilities, Generation, GenerationError, Occupancy, Token, Tokenizer
 from tacho_server.errors import LoadError
 from tacho_server.text import HuggingFaceTokenizer

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tacho_ctranslate2.convert import convert
-from tacho_ctranslate2.source import CONVERTED, converted_bytes, has_tokenizer, is_converted, source_key
+from tacho_ctranslate2.model_folder import CONVERTED, converted_bytes, has_tokenizer, is_converted, source_key
 from tacho_server.errors import LoadError
 
 PROGRAM = "tacho-ctranslate2"

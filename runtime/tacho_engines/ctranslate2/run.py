@@ -21,7 +21,7 @@ RETURNS_MEMORY = {"MKL_DISABLE_FAST_MM": "1", "MALLOC_MMAP_THRESHOLD_": str(1024
 """Large buffers go back to the system once a prompt is computed, and not to each thread's own store. Measured
 with two workers and prompts of 1024 tokens, SmolLM2-135M: 344 MiB stay instead of 546."""
 SLACK_BYTES = 64 * MIB
-"""Vocabulary and what a file system keeps for itself: tacho_ctranslate2.source.SLACK_BYTES."""
+"""Vocabulary and what a file system keeps for itself: tacho_ctranslate2.model_folder.SLACK_BYTES."""
 FOLDER = "ctranslate2"
 """Cache folder of converted models; the same name as tacho_ctranslate2.conversion.FOLDER."""
 CONVERSION = "converting the checkpoint"

@@ -11,7 +11,7 @@ import pytest
 from tacho_ctranslate2.backend import TokenBudget, shares
 from tacho_ctranslate2.conversion import ConversionPlan, check
 from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE, problem
-from tacho_ctranslate2.source import end_tokens
+from tacho_ctranslate2.model_folder import end_tokens
 from tacho_ctranslate2.steps import options, token_of
 from tacho_server.backend import Sampling
 from tacho_server.errors import LoadError

@@ -11,7 +11,7 @@ from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.store.state import StoredObject, StoreState, state_of
+from tacho_operator.shell.store.stored_object import StoredObject, StoreState, state_of
 from tacho_operator.shell.store.trimming import Packing
 
 Name = tuple[str, str]

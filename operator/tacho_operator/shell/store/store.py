@@ -32,7 +32,7 @@ from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.objects import Name, StoredObjects
-from tacho_operator.shell.store.state import (
+from tacho_operator.shell.store.stored_object import (
     StoredObject,
     StoreState as StoreState,
     is_reported as is_reported,
