@@ -28,6 +28,10 @@ alone, as has 0.27.1) and 0.28.0 (neither), and of vllm-bnb-plugin 0.0.3 and vll
 BUCKETS = "--custom-histogram-buckets"
 BUCKETS_SINCE = "0.32"
 """The first version that is known to have the switch: 0.26 has none. Source: tests/fixtures/vllm."""
+NAMED_KERNELS = "--jit-monitor-verbose"
+NAMED_KERNELS_SINCE = "0.26"
+"""Without it vLLM names a kernel once, for however many sizes it compiles it. Source: wheel 0.26.0,
+utils/jit_monitor.py _handle_jit_event; the first version that is known to have it."""
 VLLM_TTFT_EDGES = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
     80.0, 160.0, 640.0, 2560.0,
@@ -114,8 +118,8 @@ class Vllm(DefaultRun):
         return {**found, **vllm_caches(config.paths.cache_dir)}
 
     def needs(self, config: RuntimeConfig) -> Needs:
-        """The libraries that the method computes with, the plugin that carries it where vLLM does not, and
-        edges that tell a target from its neighbours."""
+        """The libraries that the method computes with, the plugin that carries it where vLLM does not, edges
+        that tell a target from its neighbours, and a line for each kernel that is compiled late."""
         method = config.quantization_method
         plugin, since, library = "", "", ""
         if method == "gguf":
@@ -126,12 +130,17 @@ class Vllm(DefaultRun):
             PackageNeed(name=plugin, since=since, what=method),
             PackageNeed(name=library, what=method),
         )
-        set_by_user = any(word.replace("_", "-").startswith(BUCKETS) for word in config.extra_args)
-        dense = NewSwitch(BUCKETS_SINCE, dense_buckets)
+        given = [word.replace("_", "-").replace("--no-", "--") for word in config.extra_args]
+        switches = {
+            BUCKETS: NewSwitch(BUCKETS_SINCE, dense_buckets),
+            NAMED_KERNELS: NewSwitch(NAMED_KERNELS_SINCE, lambda _: (NAMED_KERNELS,)),
+        }
         return Needs(
             engine=DISTRIBUTIONS,
             packages=packages if plugin else (),
-            switches=() if set_by_user else (dense,),
+            switches=tuple(
+                new for name, new in switches.items() if not any(word.startswith(name) for word in given)
+            ),
         )
 
     def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:

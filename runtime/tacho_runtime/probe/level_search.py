@@ -123,10 +123,9 @@ def next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
 
 
 def _next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
-    if not tried:
-        return SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")
     if all(one.slo_ratio is None for one in tried):
-        return _climb(tried, limits, math.inf) or _towards_knee(tried)
+        rated = [one for one in tried if one.rated]  # others tell nothing of a knee
+        return (_climb(rated, limits, math.inf) if rated else None) or _towards_knee(rated)
     low, high = bracket(tried)
     if low is None:
         return SearchStep(concurrency=None, reason="one stream misses the SLO", boundary="NeverMet")

@@ -155,7 +155,8 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
     for level in (capacity, saturation_level(findings.rated.values()), first_broken):
         flags.update(level.point.flags if level else ())
     for level in _bounding(findings, slo, capacity):
-        flags.update(INVALIDATING.intersection(level.point.flags) - {NOT_STEADY})
+        of_load = set() if level.point.steady else {NOT_STEADY}  # what halted a steady one is not its load
+        flags.update(INVALIDATING.intersection(level.point.flags) - of_load)
     return tuple(sorted(flags))
 
 

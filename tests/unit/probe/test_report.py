@@ -8,6 +8,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.measurement import Measurement, Workload
+from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.session import PromptTiming
@@ -30,6 +31,11 @@ def test_a_clean_probe() -> None:
     assert measured.capacity.total_tokens_per_second == pytest.approx(200 + 20 * 100)
     assert [point.concurrency for point in measured.curve] == [1, 4]
     assert codec.loads(Measurement, codec.dumps(measured)) == measured
+
+
+def halted(streams: int, rate: float) -> LevelResult:
+    found = result(streams, rate, flags=("NotSteady",))
+    return replace(found, point=replace(found.point, steady=True))
 
 
 @pytest.mark.parametrize(
@@ -123,6 +129,8 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
             },
             ("OtherTraffic",),
         ),
+        # A halt, as to compile a kernel, may have kept it from more throughput than the knee is a share of.
+        ({"results": levels(result(1, 70), result(4, 200), halted(9, 150))}, ("NotSteady",)),
         # Neither the knee nor the highest: it is marked in the curve and nowhere else.
         (
             {"results": levels(result(1, 70), result(2, 80, flags=("Contended",)), result(4, 200))},

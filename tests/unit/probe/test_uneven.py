@@ -156,6 +156,26 @@ async def test_what_told_no_rate_leaves_what_did() -> None:
     assert max(point.concurrency for point in measured.curve) <= 10
 
 
+@pytest.mark.parametrize(("even", "least"), [(10, 8), (60, 48)])
+async def test_levels_without_a_rate_are_no_plateau(even: int, least: int) -> None:
+    """Kernels of an MoE on an H200 were compiled at 48 and at 256 streams: 7 were no knee."""
+    engine = Uneven(LAW, Random(1))
+    engine.even = even
+    found = await probed(LAW, 1, engine=engine, budget=90)
+    assert found.capacity is not None
+    assert least <= (found.capacity.concurrency or 0) <= even
+    assert (found.state, found.capacity.boundary) == ("Partial", "Floor")
+
+
+async def test_below_a_level_without_a_rate_the_next_is_nearer_to_what_is_known() -> None:
+    """On an H200 168, 108, 138, 153, 160, 164 and 166 streams were tried, where 28 were known."""
+    engine = Uneven(LAW, Random(1))
+    engine.even = 100
+    found = await probed(LAW, 1, engine=engine, budget=90)
+    assert found.capacity is not None
+    assert 80 <= (found.capacity.concurrency or 0) <= 100
+
+
 class Compiling(VirtualEngine):
     """It compiles a kernel at each of the first levels of several streams."""
 

