@@ -124,12 +124,13 @@ class Story:
         return self.condition("Ready")[1] in self.ends.split(",")
 
     def keep(self, name: str, *arguments: str) -> None:
-        """What kubectl prints, with the command on top."""
+        """What kubectl prints, with the command on top: of YAML a comment."""
         try:
             text = self.cluster.kubectl(*arguments, timeout_seconds=20)
         except (subprocess.SubprocessError, OSError) as error:
             text = f"{error}\n{getattr(error, 'stderr', '')}"
-        (self.folder / name).write_text(f"$ kubectl {' '.join(arguments)}\n{text}")
+        comment = "# " if name.endswith(".yaml") else ""
+        (self.folder / name).write_text(f"{comment}$ kubectl {' '.join(arguments)}\n{text}")
 
     def keep_all(self) -> None:
         label = f"tacho.dev/deployment={self.name}"

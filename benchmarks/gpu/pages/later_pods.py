@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from benchmarks.gpu.pages import held, pods
-from benchmarks.gpu.pages.recorded import ALONE_PODS, LATER_PODS, LONGER_PODS, number, pod, row
+from benchmarks.gpu.pages.recorded import (
+    ALONE_PODS,
+    KERNEL_PODS,
+    LATER_PODS,
+    LONGER_PODS,
+    RAW,
+    number,
+    paragraph,
+    pod,
+    resource,
+    row,
+)
 
 HEAD = """
 ## The 8B, on a second host
@@ -18,6 +31,18 @@ in and 200 out, those of Transformers 64. One run of each, with the default prob
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
 """
+KERNELS_HEAD = """
+## Alone, with every late kernel counted
+
+The same node on 2026-11-23, on one H200 with 16 cores ([commands and
+commits](../../../benchmarks/gpu/h200/pods-kernels)). One pod at a time. `gpt-oss-20b-warm` starts from the
+compiled code that `gpt-oss-20b` left on a volume. The cores were slower than those of `longer/llama-8b-fp8`,
+so HTTP limits this one from 48 streams on:
+
+| folder | ended as | start s: load + compile + graphs + probe |
+| --- | --- | --- |
+"""
+LATE = re.compile(r"during inference: (\S+)")
 LONGER_HEAD = """
 ## Alone, measured for longer
 
@@ -26,8 +51,8 @@ time. `llama-8b-fp8` and `llama-8b-tp2` ran on a host of two H200s with 32 cores
 `llama-8b-tp2` is Llama-3.1-8B in 16 bits on both GPUs. The others ran on hosts of one H200 with 16 cores.
 Their probe measures the capacity's level for up to 20 s where its rate is uncertain and the budget allows.
 It did so in `llama-8b-tp2`. vLLM 0.26 runs bitsandbytes in 8 bits without CUDA graphs, and each of its
-layers casts its inputs. `qwen2-5-32b` answers one request in 3.7 s, so its one stream has two. Triton still
-compiled kernels of `gpt-oss-20b` while its levels ran (engine.log), so its 35 streams are no knee:
+layers casts its inputs. `qwen2-5-32b` answers one request in 3.7 s, so its one stream has two. What was
+measured again above is not shown, but for `llama-8b-fp8`:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -60,7 +85,7 @@ Predicted before the start / found, GiB beside tokens:
 """
 
 
-def shown(names: Iterable[str] = (*LONGER_PODS, *ALONE_PODS, *LATER_PODS)) -> Iterable[str]:
+def shown(names: Iterable[str] = (*KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)) -> Iterable[str]:
     for name in names:
         measurement = pod(name)
         for _, level, doubts in pods.levels([name]):
@@ -90,12 +115,49 @@ def whole(name: str) -> bool:
 
 def done() -> dict[str, str]:
     """Cells of which one stream and a level of at least the planned streams hold, to their pods."""
-    every = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS)
+    every = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS)
     return {name.rpartition("/")[2]: name for name in every if whole(name)}
 
 
+def late(folder: str) -> tuple[int, int]:
+    """(kernels compiled while requests ran, their names) in a log of `pods-kernels`."""
+    found = LATE.findall((RAW / "pods-kernels" / folder / "engine.log").read_text())
+    return len(found), len(set(found))
+
+
+def _status(folder: str) -> dict[str, Any]:
+    found: dict[str, Any] = resource(RAW / "pods-kernels" / folder / "resource.yaml")["status"]
+    return found
+
+
+def taught() -> str:
+    """What the pods of `gpt-oss-20b` showed, one after the other."""
+    first, mended, warm = (_status(name) for name in ("gpt-oss-20b-first", "gpt-oss-20b", "gpt-oss-20b-warm"))
+    wrong, floor = (each["measurements"][0]["capacity"] for each in (first, mended))
+    cold, short = (each["startup"]["totalSeconds"] - each["startup"]["probeSeconds"] for each in (mended, warm))
+    compiled, names = late("gpt-oss-20b")
+    before, fewer = late("gpt-oss-20b-first")
+    again, others = late("gpt-oss-20b-warm")
+    return "\n" + paragraph(
+        f"`gpt-oss-20b` compiled {compiled} kernels of {names} names while requests ran; by default vLLM says "
+        f"{names}. Before that (`gpt-oss-20b-first` of the raw data, {before} of {fewer} names) levels of 48 and "
+        f"256 streams told no rate, and the probe took {wrong['concurrency']} streams for the knee: "
+        f"{number(wrong['outputTokensPerSecond'])} tok/s, complete and clean. A level without a rate is no "
+        f"plateau since: {floor['concurrency']} streams with {number(floor['outputTokensPerSecond'])} tok/s as a "
+        f"floor, and provisional. From compiled code it started in {short} s instead of {cold}, and still "
+        f"compiled or loaded {again} of {others} names: Triton makes one for each padded number of rows. Neither "
+        "found a knee in 90 s, as the next levels lay too near to those without a rate. They lie nearer to what "
+        "is known since; that has not run on a GPU."
+    )
+
+
 def sections() -> Iterable[str]:
-    heads = ((LONGER_HEAD, LONGER_PODS), (ALONE_HEAD, ALONE_PODS), (HEAD, LATER_PODS))
+    heads = (
+        (KERNELS_HEAD, KERNEL_PODS),
+        (LONGER_HEAD, LONGER_PODS),
+        (ALONE_HEAD, ALONE_PODS),
+        (HEAD, LATER_PODS),
+    )
     for head, names in heads:
         rows = list(shown(names))
         yield head
@@ -104,3 +166,5 @@ def sections() -> Iterable[str]:
         yield from rows
         yield FITS
         yield from pods.fits(names)
+        if names is KERNEL_PODS:
+            yield taught()

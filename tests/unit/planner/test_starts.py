@@ -108,15 +108,17 @@ def test_starts_of_one_configuration_are_of_one_part():
 def test_starts_that_were_planned_before_they_ran():
     """What docs/results/planner.md and docs/results/h200/matrix.md say of them."""
     found = [start for start in starts.starts() if start.row.get("note") == starts.PLANNED_BEFORE]
-    assert len(found) == 57
+    assert len(found) == 63
     assert all(start.held_out for start in found)
     vllm = {start.name: start.errors for start in found if start.row["engine"] == "vllm"}
     weights = {name: abs(errors["weights"]) for name, errors in vllm.items()}
-    assert weights.pop("pods-again/qwen2-5-32b-awq") <= 0.0055
-    assert weights.pop("pods-longer/gpt-oss-20b") <= 0.0064
+    of_oss = [name for name in weights if "gpt-oss-20b" in name]
+    assert len(of_oss) == 4
+    assert max(weights.pop(name) for name in of_oss) <= 0.0064
+    assert max(weights.pop(name) for name in [*weights] if name.endswith("qwen2-5-32b-awq")) <= 0.0055
     assert max(weights.values()) <= 0.0042
     tokens = {name: abs(errors["kvTokens"]) for name, errors in vllm.items() if "kvTokens" in errors}
-    assert tokens.pop("pods-longer/gpt-oss-20b") <= 0.0045
+    assert max(tokens.pop(name) for name in of_oss) <= 0.0045
     edges = [tokens.pop(name) for name in sorted(tokens) if name.startswith("edges/")]
     assert len(edges) == 5
     assert max(edges) <= 0.034
@@ -134,7 +136,7 @@ def test_each_row_names_the_file_it_was_read_from():
 
 def test_names_are_unique():
     names = [start.name for start in starts.starts()]
-    assert len(set(names)) == len(names) == 136
+    assert len(set(names)) == len(names) == 142
 
 
 def test_a_figure_that_nobody_told_has_no_error():
