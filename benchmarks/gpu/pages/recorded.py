@@ -41,7 +41,7 @@ KERNEL_PODS = tuple(
     for name in ("gpt-oss-20b", "gpt-oss-20b-warm", "llama-8b-fp8", "moe-bf16", "qwen2-5-32b-awq")
 )
 """The same; each kernel that is compiled late is counted. Those of the former are gone for these, but for one
-that ran on a host with faster cores."""
+on whose host HTTP kept up."""
 MIXED_PODS = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS)
 
 
