@@ -37,8 +37,9 @@ KERNELS_HEAD = """
 The same node on 2026-11-23, on one H200 with 16 cores ([commands and
 commits](../../../benchmarks/gpu/h200/pods-kernels)). One pod at a time. `gpt-oss-20b-warm` starts from the
 compiled code that `gpt-oss-20b` left on a volume. On this host HTTP limits `llama-8b-fp8` from 48 streams on,
-on that of `longer/llama-8b-fp8` at 256. So their knees differ. The highest levels of `moe-bf16` stay uncertain,
-as its budget held no longer one. `qwen2-5-32b-awq` answers one request in 2.4 s, so its one stream has two:
+on that of `longer/llama-8b-fp8` at 256. So their knees differ. The highest levels of `moe-bf16` stay
+uncertain, as its budget had no time for a longer one. `qwen2-5-32b-awq` has two requests of one stream, as the
+probe's share for it holds no more:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
