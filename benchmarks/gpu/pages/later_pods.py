@@ -38,8 +38,8 @@ The same node on 2026-11-23, on one H200 with 16 cores ([commands and
 commits](../../../benchmarks/gpu/h200/pods-kernels)). One pod at a time. `gpt-oss-20b-warm` starts from the
 compiled code that `gpt-oss-20b` left on a volume. On this host HTTP limits `llama-8b-fp8` from 48 streams on,
 on that of `longer/llama-8b-fp8` at 256. So their knees differ. The highest levels of `moe-bf16` stay
-uncertain, as its budget had no time for a longer one. `qwen2-5-32b-awq` has two requests of one stream, as the
-probe's share for it holds no more:
+uncertain, as its budget had no time for a longer one. `qwen2-5-32b-awq` has two requests of one stream, as
+the probe's share for it holds no more:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -136,20 +136,23 @@ def taught() -> str:
     """What the pods of `gpt-oss-20b` showed, one after the other."""
     first, mended, warm = (_status(name) for name in ("gpt-oss-20b-first", "gpt-oss-20b", "gpt-oss-20b-warm"))
     wrong, floor = (each["measurements"][0]["capacity"] for each in (first, mended))
-    cold, short = (each["startup"]["totalSeconds"] - each["startup"]["probeSeconds"] for each in (mended, warm))
+    cold, short = (
+        each["startup"]["totalSeconds"] - each["startup"]["probeSeconds"] for each in (mended, warm)
+    )
     compiled, names = late("gpt-oss-20b")
     before, fewer = late("gpt-oss-20b-first")
     again, others = late("gpt-oss-20b-warm")
     return "\n" + paragraph(
-        f"`gpt-oss-20b` compiled {compiled} kernels of {names} names while requests ran; by default vLLM says "
-        f"{names}. Before that (`gpt-oss-20b-first` of the raw data, {before} of {fewer} names) levels of 48 and "
-        f"256 streams told no rate, and the probe took {wrong['concurrency']} streams for the knee: "
-        f"{number(wrong['outputTokensPerSecond'])} tok/s, complete and clean. A level without a rate is no "
-        f"plateau since: {floor['concurrency']} streams with {number(floor['outputTokensPerSecond'])} tok/s as a "
-        f"floor, and provisional. From compiled code it started in {short} s instead of {cold}, and still "
-        f"compiled or loaded {again} of {others} names: Triton makes one for each padded number of rows. Neither "
-        "found a knee in 90 s, as the next levels lay too near to those without a rate. They lie nearer to what "
-        "is known since; that has not run on a GPU."
+        f"`gpt-oss-20b` compiled {compiled} kernels of {names} names while requests ran; by default vLLM "
+        f"says {names}. Before that (`gpt-oss-20b-first` of the raw data, {before} of {fewer} names) levels "
+        f"of 48 and 256 streams told no rate, and the probe took {wrong['concurrency']} streams for the "
+        f"knee: {number(wrong['outputTokensPerSecond'])} tok/s, complete and clean. A level without a rate "
+        f"is no plateau since: {floor['concurrency']} streams with "
+        f"{number(floor['outputTokensPerSecond'])} tok/s as a floor, and provisional. From compiled code it "
+        f"started in {short} s instead of {cold}, and still compiled or loaded {again} of {others} names: "
+        "Triton makes one for each padded number of rows. Neither found a knee in 90 s, as the next levels "
+        "lay too near to those without a rate. They lie nearer to what is known since; that has not run on "
+        "a GPU."
     )
 
 

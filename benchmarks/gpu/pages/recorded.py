@@ -26,10 +26,7 @@ LATER_PODS = (
     *("llama-8b-bnb-nf4", "transformers-nf4"),
 )
 """The same on a second host; its probe begins each level in the steady mix."""
-ALONE_PODS = tuple(
-    f"alone/{name}"
-    for name in ("llama-8b-gptq", "qwen2-5-7b", "transformers-nf4")
-)
+ALONE_PODS = tuple(f"alone/{name}" for name in ("llama-8b-gptq", "qwen2-5-7b", "transformers-nf4"))
 """The same, with nothing beside them on their host."""
 LONGER_PODS = tuple(
     f"longer/{name}"
