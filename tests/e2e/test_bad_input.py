@@ -87,7 +87,7 @@ def test_a_claim_that_comes_later(llmd: Llmd, tacho: Installed) -> None:
 def test_more_than_any_node_has(llmd: Llmd) -> None:
     greedy = {"requests": {"cpu": "1000", "memory": "9Ti"}}
     llmd.apply(manifest(engine={"resources": greedy}))
-    refused(llmd, "Unschedulable", "not enough cpu", "Insufficient memory", "spec.engine.resources")
+    refused(llmd, "Unschedulable", "No node has enough cpu", "Insufficient memory", "spec.engine.resources")
     assert llmd.condition("Planned")["status"] == "True"
     assert llmd.condition("Stalled")["status"] == "False", "a node may still come"
 

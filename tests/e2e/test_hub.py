@@ -214,7 +214,7 @@ def _holders(pod: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("repository", "revision", "words"),
     [
-        ("tests/nothing", "main", ("has no model tests/nothing", "spec.model.uri")),
+        ("tests/nothing", "main", ("tests/nothing does not exist", "spec.model.uri")),
         (REPOSITORY, "v9", ("has no revision 'v9'", "spec.model.revision")),
     ],
 )

@@ -62,10 +62,11 @@ def check_operator(facts: Facts) -> Iterator[Result]:
             "Install the chart; docs/how-to/install.md has the command.",
         )
     for item in operators:
-        name = f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
+        space, own = _place(item)
+        name = f"{space}/{own}"
         ready = (item.get("status") or {}).get("readyReplicas", 0)
         desired = (item.get("spec") or {}).get("replicas", 1)
-        step = "" if ready else f"kubectl describe deployment {item['metadata']['name']}, and its pods' logs."
+        step = "" if ready else f"kubectl describe deployment {own} -n {space}, and its pods' logs."
         yield ("ok" if ready else "fail"), f"Operator {name}: {ready} of {desired} pods are ready.", step
 
 
@@ -104,13 +105,24 @@ def check_claims(facts: Facts) -> Iterator[Result]:
             phase = (found.get("status") or {}).get("phase", "")
             modes = set((found.get("spec") or {}).get("accessModes") or ())
             if phase != "Bound":
-                step = f"kubectl describe pvc {claim} -n {space} has the provisioner's events."
-                yield "warn", f"{text} is {phase or 'not bound'}.", step
+                yield "warn", f"{text} is {phase or 'not bound'}.", _until_bound(facts, space, found)
             elif (raw["spec"].get("replicas") or 1) > 1 and not modes & MANY:
                 step = "Use a claim with ReadWriteMany, or keep the pods on one node."
                 yield "warn", f"{text} is {', '.join(sorted(modes))}, for several replicas.", step
             else:
                 yield "ok", f"{text} is bound ({', '.join(sorted(modes))}).", ""
+
+
+def _until_bound(facts: Facts, space: str, claim: Mapping[str, Any]) -> str:
+    """The next step for a claim without a volume."""
+    storage_class = (claim.get("spec") or {}).get("storageClassName") or ""
+    classes = {item["metadata"]["name"]: item for item in facts.all_of("storageclasses")}
+    name = claim["metadata"]["name"]
+    if storage_class and classes and storage_class not in classes:
+        return f"StorageClass {storage_class} does not exist: make claim {name} anew with another class."
+    if (classes.get(storage_class) or {}).get("volumeBindingMode") == "WaitForFirstConsumer":
+        return "It is bound when its first pod is scheduled (WaitForFirstConsumer)."
+    return f"kubectl describe pvc {name} -n {space} has the provisioner's events."
 
 
 def _claims(spec: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.failure import FAILURE_KINDS, FailedError, Failure, FailureClass
 from tacho_engines.base import Exit
 from tacho_engines.registry import run_half
 from tacho_operator.core.pods.view import Termination
@@ -26,11 +26,16 @@ def line_class(engine: str, line: str) -> str:
     return "" if found == FailureClass.ENGINE_CRASHED else str(found)
 
 
+def begins_with_class(line: str) -> bool:
+    """Whether the line begins with a failure class, as the runtime's own programs end."""
+    return line.partition(":")[0] in FAILURE_KINDS
+
+
 def ended_with(engine: str, end: Termination, lines: Sequence[str]) -> Failure | None:
-    """The failure that the runtime reported, else that of its last lines; None: exit code 0."""
+    """The failure that the runtime reported, else that of its last lines; None: exit code 0, or told."""
     if reported := parse_failure(end.message):
         return reported
-    if not end.exit_code:
+    if not end.exit_code or any(map(begins_with_class, lines)):
         return None
     number = end.exit_code - SIGNAL_BASE if end.exit_code > SIGNAL_BASE else None
     kills = 1 if end.reason == "OOMKilled" else 0

@@ -35,6 +35,14 @@ _TOO_LARGE = re.compile(
 annotations."""
 _INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]*\): \.?([^:]{1,200}):")
 """The API server's words about a wrong field, and of a server-side apply about a repeated list item."""
+_EXCEEDED = re.compile(
+    r"exceeded quota: ([\w.-]{1,63}), requested: ([\w./-]+=\w+), "
+    r"used: [\w./-]+=(\w+), limited: [\w./-]+=(\w+)$"
+)
+"""The API server's words about one resource; those about several are quoted alone."""
+_LIMIT_RANGE = re.compile(
+    r"(?:maximum|minimum) [\w./-]+ usage per \w+ is [\w.]+, but (?:limit|request) is [\w.]+"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +99,7 @@ def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Pro
     final = () if failure.retryable else (Escalation.FINAL,)
     return Problem(
         reason=_word(failure.failure_class),
-        what=with_full_stop(f"{where}: {what}" if where else what),
+        what=f"{with_full_stop(what)} From {with_full_stop(where)}" if where else with_full_stop(what),
         next_step=with_full_stop(step[:1].upper() + step[1:]),
         quotation=" | ".join(line.strip() for line in failure.log_tail[-3:]),
         escalations=after_restarts(restarts).union(final),
@@ -166,6 +174,9 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
     if "exceeded quota" in lowered or ("must specify" in lowered and field is None):
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
+        if exceeded := _EXCEEDED.search(text):
+            name, requested, used, allowed = exceeded.groups()
+            what = f"ResourceQuota {name}: {requested} requested, {used} used, {allowed} allowed."
     elif _NAMESPACE_ENDS in lowered:
         reason = FailureClass.NAMESPACE_TERMINATING
         what, next_step = "The namespace is being deleted.", "Wait for its end, then create it again."
@@ -179,6 +190,9 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         elif field is not None:
             what = f"The API server refuses a field: {field[1] or field[2]}."
             next_step = "Correct that field in spec."
+    elif bound := _LIMIT_RANGE.search(text):
+        what = f"The namespace's LimitRange refuses it: {bound[0]}."
+        next_step = "Change spec.engine.resources or the LimitRange."
     else:
         what = "The cluster's admission refuses an object."
         next_step = "Change spec or the namespace's policy."

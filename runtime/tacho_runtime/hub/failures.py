@@ -48,7 +48,7 @@ def disk_full(message: str) -> FailedError:
     return FailedError.of(
         FailureClass.DISK_FULL,
         message,
-        "Give spec.cache a larger claim, free space in it, or choose a smaller model or spec.model.files.",
+        "Enlarge the claim of spec.cache, free space in it, or choose fewer spec.model.files.",
     )
 
 
@@ -79,8 +79,8 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
         step = "Try again; if it stays, the repository is damaged."
     else:
         hidden = ", or the token may not see it" if has_token else ", or it is private and needs a token"
-        message = f"{endpoint} has no model {repository}{hidden}."
-        step = f"Correct spec.model.uri. For a private model: {AUTHORIZE[0].lower()}{AUTHORIZE[1:]}."
+        message = f"{repository} does not exist on {endpoint}{hidden}."
+        step = "Correct spec.model.uri, or name a Secret with a hub token in spec.model.tokenSecretRef."
     return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, step)
 
 

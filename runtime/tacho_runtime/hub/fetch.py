@@ -170,8 +170,8 @@ class ModelFetch:
         free = shutil.disk_usage(self._config.cache_dir).free
         if missing and missing + SPARE_BYTES > free:
             raise disk_full(
-                f"{self._config.repository} needs {file_size(missing)} more in {self._config.cache_dir}, "
-                f"which has {file_size(free)} free."
+                f"{self._config.cache_dir} has {file_size(free)} free, and {file_size(missing)} are missing "
+                f"of {self._config.repository}."
             )
 
     def _download(

@@ -23,7 +23,7 @@ from tools.cluster import nodeconfig, state
 from tools.cluster.down import down
 
 HOW_TO = lab.ROOT / "docs" / "how-to" / "install.md"
-HOSTS = re.compile(r'```\n(\[host\."http://ADDRESS:PORT"\]\n.*?)```', re.DOTALL)
+HOSTS = re.compile(r'```\n(server = "http://ADDRESS:PORT"\n.*?)```', re.DOTALL)
 PIECE_BYTES = 1 << 16
 
 

@@ -132,6 +132,31 @@ def test_what_is_wrong_is_found(check: str, changes: dict[str, Any], state: str,
     assert any(one == state and words in message for one, message in found(check, **changes))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "step"),
+    [
+        ("nfs", "kubectl describe pvc models -n ml has"),
+        ("local", "It is bound when its first pod is scheduled"),
+        ("gone", "StorageClass gone does not exist"),
+    ],
+)
+def test_a_claim_without_a_volume_is_told_why(wanted: str, step: str) -> None:
+    local = {"metadata": {"name": "local"}, "volumeBindingMode": "WaitForFirstConsumer"}
+    claim = named("models", spec={"storageClassName": wanted}, status={"phase": "Pending"})
+    objects = HEALTHY | {"storageclasses": (NFS, local), "persistentvolumeclaims": (claim,)}
+    steps = [
+        item.next_step for item in diagnosis(Facts(objects=objects, rights={})) if item.check == "claims"
+    ]
+    assert len(steps) == 1
+    assert steps[0].startswith(step)
+
+
+def test_the_command_for_an_operator_that_is_not_ready_has_its_namespace() -> None:
+    objects = HEALTHY | {OPERATORS: (OPERATOR | {"status": {}},)}
+    first = next(item for item in diagnosis(Facts(objects=objects, rights={})) if item.check == "operator")
+    assert first.next_step.startswith("kubectl describe deployment tacho -n tacho-system")
+
+
 def test_gpus_without_labels_cannot_be_planned_for() -> None:
     bare = node()
     bare["metadata"]["labels"] = {}

@@ -85,6 +85,7 @@ def test_the_end_is_that_of_the_runtime_else_of_the_lines() -> None:
     assert killed is not None
     assert killed.failure_class == "HostOutOfMemory"
     assert ended_with("vllm", ended(0), [OUT_OF_MEMORY]) is None
+    assert ended_with("", ended(1), ["reads", "ModelNotFound: tests/x does not exist."]) is None
     unplanned = ended_with("", ended(2), [])
     assert unplanned is not None
     assert unplanned.message == "the container ended with exit code 2"

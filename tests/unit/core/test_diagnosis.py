@@ -63,19 +63,31 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         waiting("CreateContainerConfigError", 'secret "k" not found'),
         "InvalidConfig",
         True,
-        ('secret "k" not found', "Create the missing object"),
+        ("Secret k does not exist", "container engine of pod p needs it. Create it", 'Details: secret "k"'),
     ),
     "hub token missing": (
         waiting("CreateContainerConfigError", 'secret "hf" not found', "inspect"),
         "AuthRequired",
         True,
-        ('secret "hf" not found',),
+        ("Secret hf does not exist",),
     ),
     "config map of inspection missing": (
         waiting("CreateContainerConfigError", 'configmap "ca" not found', "inspect"),
         "InvalidConfig",
         True,
-        ('configmap "ca" not found',),
+        ("ConfigMap ca does not exist",),
+    ),
+    "key of a secret missing": (
+        waiting("CreateContainerConfigError", "couldn't find key HF_TOKEN in Secret ns/hf", "inspect"),
+        "AuthRequired",
+        True,
+        ("Secret hf has no key HF_TOKEN; ", "Add it to the Secret"),
+    ),
+    "another reference missing": (
+        waiting("CreateContainerConfigError", "no words that are known"),
+        "InvalidConfig",
+        True,
+        ("Container engine of pod p cannot be created. Create the missing object",),
     ),
     "image not to be pulled and not there": (
         waiting("ErrImageNeverPull"),
@@ -120,7 +132,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ),
         "DiskFull",
         True,
-        ("No room. Enlarge it.", "fetch in pod p"),
+        ("No room. From fetch in pod p (1 restart). Enlarge it.",),
     ),
     "hub away": (ended(2, exitCode=1, message=HUB), "HubUnreachable", False, ("No answer.",)),
     "hub away again and again": (ended(3, exitCode=1, message=HUB), "HubUnreachable", True, ("No answer.",)),
@@ -173,7 +185,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ended(exitCode=1, message='{"failureClass":"New-Class!","message":"m","nextStep":"n"}'),
         "NewClass",
         True,
-        ("m. N.",),
+        ("m. From engine in pod p. N.",),
     ),
     "a class that is no word": (
         ended(exitCode=1, message='{"failureClass":"","message":"m","nextStep":"n"}'),
@@ -238,9 +250,55 @@ def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> N
     found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=False)
     assert found is not None
     assert found.missing_resources == missing
-    lacks = f"not enough {', '.join(missing)}" if missing else "no node fits"
-    assert found.what == f"No node for pod p: {lacks}."
+    lacks = f"has enough {', '.join(missing)} for" if missing else "fits"
+    assert found.what == f"No node {lacks} pod p."
     assert found.quotation == message.rstrip(".")
+
+
+LABEL = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
+NOT_SELECTED = "node(s) didn't match Pod's node affinity/selector"
+
+
+@pytest.mark.parametrize(
+    ("message", "what", "next_step"),
+    [
+        (
+            "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
+            "No volume for a claim of pod p.",
+            "See the events of kubectl describe pvc.",
+        ),
+        (
+            "0/2 nodes are available: 2 node(s) were unschedulable.",
+            "All nodes are cordoned; pod p waits.",
+            "Run kubectl uncordon NODE, or add a node.",
+        ),
+        (
+            f"0/2 nodes are available: 2 {NOT_SELECTED}.",
+            "No node matches nvidia.com/gpu.product=NVIDIA-H200 for pod p.",
+            "Add or free a node",
+        ),
+        (
+            f"0/2 nodes are available: 1 node(s) were unschedulable, 1 {NOT_SELECTED}.",
+            "No node fits pod p.",
+            "Add or free a node",
+        ),
+    ],
+)
+def test_the_reason_is_the_one_that_holds_for_all_nodes(message: str, what: str, next_step: str) -> None:
+    raw = {**unscheduled(message).raw, "spec": LABEL}
+    found = diagnose(PodView(raw), lost_nodes=(), schedule_overdue=False)
+    assert found is not None
+    assert found.what == what
+    assert found.next_step.startswith(next_step)
+
+
+def test_a_long_name_of_a_pod_hides_no_reason() -> None:
+    view = unscheduled("0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.")
+    named = PodView({**view.raw, "metadata": {"name": f"{'long' * 15}-f9e9703e51-555b9456cf-gx6q5"}})
+    found = diagnose(named, lost_nodes=(), schedule_overdue=False)
+    assert found is not None
+    told = condition_message(found.what, found.next_step, found.quotation)
+    assert told.startswith("No node has enough cpu, memory")
 
 
 def test_labels_that_no_node_has_are_named() -> None:

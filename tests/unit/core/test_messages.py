@@ -75,6 +75,12 @@ def test_no_text_exceeds_the_limits(what: str, next_step: str, quotation: str) -
     assert_limits(condition_message(what, next_step, quotation))
 
 
+def test_a_text_is_not_cut_within_a_parenthesis() -> None:
+    parts = "(weights 92 MiB, KV cache 360 MiB, buffers 148 MiB)"
+    what = f"Revision {'m' * 60}: 600 MiB of 4.00 GiB for 4 requests of 4096 tokens {parts}"
+    assert condition_message(what).endswith("for 4 requests of 4096 tokens…")
+
+
 def test_the_next_step_and_the_first_sentence_survive() -> None:
     message = condition_message(f"The figure is 7. {'x' * 150}", "Raise it.", "words of others")
     assert message == f"The figure is 7. Raise it.{DETAILS}words of others"

@@ -57,6 +57,33 @@ def test_whoever_finds_an_object_too_large_it_is_one_problem(text: str, invalid:
     assert text in found.message
 
 
+REFUSED = 'Pod/a-trial: pods "a-trial" is forbidden: '
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            "exceeded quota: small, requested: limits.memory=6Gi, used: limits.memory=1Gi, "
+            "limited: limits.memory=3Gi",
+            "ResourceQuota small: limits.memory=6Gi requested, 1Gi used, 3Gi allowed.",
+        ),
+        (
+            "exceeded quota: small, requested: pods=1,cpu=2, used: pods=1,cpu=1, limited: pods=1,cpu=2",
+            "The namespace's quota refuses an object.",
+        ),
+        (
+            "[maximum memory usage per Container is 1Gi, but limit is 4Gi, maximum cpu usage per Pod is 1]",
+            "The namespace's LimitRange refuses it: maximum memory usage per Container is 1Gi, "
+            "but limit is 4Gi.",
+        ),
+    ],
+)
+def test_a_refusal_has_its_figures_first(text: str, what: str) -> None:
+    found = refusal_problem(REFUSED + text)
+    assert (found.what, found.quotation) == (what, REFUSED + text)
+
+
 def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
     failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
     owner = {
@@ -103,9 +130,9 @@ def test_a_termination_message_that_is_no_failure_is_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("message", "next_step", "read"),
     [
-        ("it broke", "look at it", "It: it broke. Look at it."),
-        ("It broke.", "Look at it!", "It: It broke. Look at it!"),
-        ("It broke…", "Look.", "It: It broke… Look."),
+        ("it broke", "look at it", "it broke. From It. Look at it."),
+        ("It broke.", "Look at it!", "It broke. From It. Look at it!"),
+        ("It broke…", "Look.", "It broke… From It. Look."),
     ],
 )
 def test_what_happened_and_what_to_do_are_sentences_of_their_own(
@@ -118,7 +145,7 @@ def test_what_happened_and_what_to_do_are_sentences_of_their_own(
 def test_a_failure_that_says_nothing_is_told_by_its_class() -> None:
     kind = FAILURE_KINDS[FailureClass.GPU_FAULT]
     found = from_failure(Failure(failure_class="GPUFault", message="", next_step=" "), "It")
-    assert found.message == f"It: {kind.meaning} {kind.next_step}"
+    assert found.message == f"{kind.meaning} From It. {kind.next_step}"
 
 
 @pytest.mark.parametrize("word", ["Serving", "Settled", "", "lower", "{}"])

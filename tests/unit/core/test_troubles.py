@@ -94,6 +94,16 @@ def test_a_bad_change_keeps_the_old_revision_serving() -> None:
     assert ("Warning", "ModelNotFound") in world.events
 
 
+def test_a_first_pod_without_room_is_not_said_to_need_nobody() -> None:
+    world = World()
+    world.first_pods()
+    insufficient(world.pods("server")[0])
+    world.reconcile(1)
+    assert world.brief("Ready") == ("False", "Unschedulable")
+    assert world.brief("Stalled") == ("False", "Progressing")
+    assert world.condition("Stalled")["message"] == "It may still resolve by itself. See Ready."
+
+
 def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:
     world = World()
     world.come_up()
@@ -104,7 +114,7 @@ def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:
     insufficient(pod)
     world.reconcile(60)
     assert world.brief("Stalled")[0] == "False"
-    assert "not enough memory" in world.condition("RolloutAccepted")["message"]
+    assert "No node has enough memory" in world.condition("RolloutAccepted")["message"]
     world.reconcile(600)
     assert world.brief("Stalled") == ("True", "Unschedulable")
     assert world.brief("RolloutAccepted") == ("False", "Unschedulable")

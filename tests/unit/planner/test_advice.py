@@ -149,6 +149,17 @@ def on_host(memory, *, facts=None, history=(), length=8192, concurrency=4):
     return plan_model(asks, facts or smollm2(), nodes=nodes, history=history, config=CONFIG)
 
 
+def test_a_memory_limit_that_is_too_low_is_the_field_to_raise():
+    asks = spec(
+        gpu={"count": 0},
+        context={"maxModelLen": 8192, "concurrency": 4},
+        engine={"name": "llamacpp", "resources": {"limits": {"memory": "300Mi"}}},
+    )
+    told = plan_model(asks, smollm2(), nodes=(cpu_node(memory="8Gi"),), history=(), config=CONFIG).failure
+    assert told.message.startswith("964 MiB of memory are needed, 300 MiB are available (the memory limit of")
+    assert "raise engine.resources.limits.memory to 1003 MiB or more" in told.next_step
+
+
 SEEN = PastMeasurement(
     engine="llamacpp",
     engine_version="2026.10",
@@ -164,7 +175,7 @@ SEEN = PastMeasurement(
 def test_the_memory_that_is_said_to_be_enough_is_and_less_is_not(history):
     told = on_host("300Mi", history=history).failure
     needed = int(told.details["neededBytes"])
-    assert f"use a node (or a memory limit) of {gib_or_more(needed)} or more" in told.next_step
+    assert f"use a node of {gib_or_more(needed)} or more" in told.next_step
     assert isinstance(on_host(str(needed), history=history), ModelPlan)
     assert isinstance(on_host(str(needed - 1), history=history), PlanFailure)
     assert ("took 50 % more than predicted" in told.message) == bool(history)

@@ -17,6 +17,7 @@ GPU_FACTS = ("product", "memory", "replicas")
 MAJOR_LABEL = "nvidia.com/gpu.compute.major"
 MINOR_LABEL = "nvidia.com/gpu.compute.minor"
 MIG_RESOURCE = "nvidia.com/mig-"
+MEMORY_LIMIT = "the memory limit of engine.resources"
 MAX_GPUS = 8
 """Maximum GPUs of a replica whose product has no live node: the usual size of a large node."""
 
@@ -125,7 +126,7 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
 
 def host(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOption:
     """The CPU. Its memory: the container's limit or the largest node's allocatable, whichever is smaller."""
-    limit, source = request.options.memory_limit_bytes, "the memory limit of engine.resources"
+    limit, source = request.options.memory_limit_bytes, MEMORY_LIMIT
     usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=False)
     largest = max(usable, key=lambda n: (memory_bytes(n), n.name), default=None)
     if largest is not None and (limit is None or limit > memory_bytes(largest)):

@@ -12,7 +12,7 @@ from tacho_engines.base import Context
 from tacho_engines.memory import kv
 from tacho_engines.profile import EngineProfile
 from tacho_operator.core.planner.attempt import Attempt
-from tacho_operator.core.planner.devices import DeviceOption, DeviceOptions, gpu_options
+from tacho_operator.core.planner.devices import MEMORY_LIMIT, DeviceOption, DeviceOptions, gpu_options
 from tacho_operator.core.planner.messages import described, host_parts, learned, requests, short_message
 from tacho_operator.core.planner.search import GPU_COUNTS, Search, every_way, rank
 from tacho_operator.core.planner.types import PlanFailure
@@ -123,7 +123,9 @@ class FitAdvisor:
             available = (account.budget_bytes or 0) - needed + account.weights_bytes
             kind = "GGUF file" if self.search.inputs.facts.format == "gguf" else "model"
             found.add(f"use a {kind} below {gib(available)}" if available > 0 else "use a smaller model")
-        found.add(f"use a node (or a memory limit) of {gib_or_more(needed)} or more")
+        limited = self.nearest.placement.device.source == MEMORY_LIMIT
+        field = "raise engine.resources.limits.memory to" if limited else "use a node of"
+        found.add(f"{field} {gib_or_more(needed)} or more")
 
 
 NEXT_STEPS: dict[str, str] = {
@@ -250,9 +252,9 @@ def _why(nearest: Attempt) -> str:
     if device.on_host and account is not None and context is not None and not nearest.beyond_tokens:
         needed = account.needed_bytes(context.concurrency)
         return (
-            f"{uri} needs {gib(needed)} of memory for {requests(context)} of "
-            f"{context.max_model_len} tokens {host_parts(account)}; {gib(account.budget_bytes or 0)} is "
-            f"available ({device.source})."
+            f"{gib(needed)} of memory are needed, {gib(account.budget_bytes or 0)} are available "
+            f"({device.source}): {uri}, {requests(context)} of {context.max_model_len} tokens "
+            f"{host_parts(account)}."
         )
     what = f"{nearest.engine.name} with {described(nearest)}"
     return f"{uri} does not fit ({what}): {short_message(nearest)}."

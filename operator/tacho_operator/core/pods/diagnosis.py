@@ -6,14 +6,15 @@ import re
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from tacho_contract.failure import Escalation, FailureClass
+from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.units import clipped, counted
+from tacho_contract.units import counted
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import FETCH_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS, time_left
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
+from tacho_operator.core.pods.scheduling import unscheduled
 from tacho_operator.core.pods.view import ContainerView, PodView
 from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
@@ -21,12 +22,8 @@ from tacho_operator.core.types import Manifest
 _PULL_WAITING = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
-
-_NOT_SELECTED = "node affinity/selector"
-"""In the scheduler's words where nodes lack labels."""
-LABELS_CHARS = 160
-"""Of the labels that a pod selects, which leaves room for the scheduler's words."""
-_INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
+_NO_OBJECT = re.compile(r'^(secret|configmap) "([a-z0-9.-]{1,253})" not found')
+_NO_KEY = re.compile(r"^couldn't find key (\S{1,253}) in (Secret|ConfigMap) [^/\s]+/(\S{1,253})")
 
 
 def diagnose(
@@ -46,7 +43,7 @@ def diagnose(
         return None
     if (found := _node(pod, lost_nodes)) or (found := disruption(pod)):
         return found
-    if found := _scheduling(pod, schedule_overdue):
+    if found := unscheduled(pod, schedule_overdue):
         return found
     since = pod.unprepared_since
     if now is not None and since is not None and time_left(since, PREPARE_SECONDS, now) is None:
@@ -96,27 +93,6 @@ def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
     return None
 
 
-def _scheduling(pod: PodView, overdue: bool) -> Problem | None:
-    scheduled = pod.condition("PodScheduled")
-    if scheduled.status != "False":
-        return None
-    text = scheduled.message.rstrip(".")
-    missing = sorted(set(_INSUFFICIENT.findall(text)))
-    lacks = f"not enough {', '.join(missing)}" if missing else "no node fits"
-    labels = ", ".join(f"{label}={value}" for label, value in sorted(pod.node_selector.items()))
-    selected = (
-        f"the pod selects {clipped(labels, LABELS_CHARS)}; " if labels and _NOT_SELECTED in text else ""
-    )
-    return Problem(
-        reason=FailureClass.UNSCHEDULABLE,
-        what=f"No node for pod {pod.name}: {lacks}.",
-        next_step="Add or free such a node, or relax spec.gpu, spec.engine.resources or spec.podTemplate.",
-        quotation=selected + text,
-        escalations=frozenset({Escalation.SCHEDULE_TIMEOUT} if overdue else ()),
-        missing_resources=tuple(missing),
-    )
-
-
 def _downloads(container: ContainerView, fetch: FetchProgress | None) -> bool:
     """Whether it is the fetch container and downloads: its progress then matters more than its last exit."""
     if container.name != FETCH_CONTAINER or fetch is None or container.running_since is None:
@@ -134,15 +110,27 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
             quotation=text or reason,
         )
     if reason == "CreateContainerConfigError":
+        what, next_step = _missing_reference(pod, container)
         return Problem(
-            reason=_missing_reference_class(container),
-            what=f"Container {container.name} of pod {pod.name} cannot be created.",
-            next_step="Create the missing object, or correct its name in spec.",
-            quotation=text,
+            reason=_missing_reference_class(container), what=what, next_step=next_step, quotation=text
         )
     if reason in ("CreateContainerError", "RunContainerError"):
         return _not_startable(container, text)
     return _ended(pod, container)
+
+
+def _missing_reference(pod: PodView, container: ContainerView) -> tuple[str, str]:
+    """What a container needs that does not exist, and the next step."""
+    user = f"container {container.name} of pod {pod.name}"
+    if found := _NO_OBJECT.search(container.waiting_message):
+        kind = {"secret": "Secret", "configmap": "ConfigMap"}[found[1]]
+        what = f"{kind} {found[2]} does not exist in {pod.namespace}; {user} needs it."
+        return what, "Create it, or correct its name in spec."
+    if found := _NO_KEY.search(container.waiting_message):
+        what = f"{found[2]} {found[3]} has no key {found[1]}; {user} needs it."
+        return what, f"Add it to the {found[2]}, or correct the key in spec."
+    what = f"{user[:1].upper()}{user[1:]} cannot be created."
+    return what, "Create the missing object, or correct its name in spec."
 
 
 def _missing_reference_class(container: ContainerView) -> FailureClass:
@@ -170,7 +158,7 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
     if end.reason == "OOMKilled":
         return Problem(
             reason=FailureClass.HOST_OUT_OF_MEMORY,
-            what=f"{_where(pod, container)}: killed, as it exceeded its memory limit.",
+            what=f"Killed, as it exceeded its memory limit: {_where(pod, container)}.",
             next_step="Raise spec.engine.resources.limits.memory, or lower spec.context.",
             escalations=after_restarts(container.restarts),
         )

@@ -84,13 +84,15 @@ def condition_message(what: str, next_step: str = "", quotation: str = "") -> st
 
 def _shortened(text: str, limit: int) -> str:
     """``text`` cut to at most ``limit`` characters: whole sentences where these fill half of it, else whole
-    words where these do, else the beginning of a name that is longer."""
+    words where these do, without a parenthesis begun, else the beginning of a name that is longer."""
     if len(text) <= limit:
         return text
     sentences = text[: limit + 1].rfind(". ")
     if sentences + 1 >= limit // 2:
         return text[: sentences + 1]
     words = text[: limit - 1].rpartition(" ")[0].rstrip()
+    if words.count("(") > words.count(")") and words.rindex("(") > limit // 2:
+        words = words[: words.rindex("(")].rstrip()
     if len(words) < limit // 2 and not words.endswith("."):
         words = text[: limit - 1]
     return words if words.endswith(".") else f"{words}…"
@@ -157,6 +159,8 @@ def stalled(snapshot: Snapshot) -> ConditionValue:
     problem = snapshot.stalling_problem
     if problem is not None:
         return ConditionValue.of("True", problem)
+    if not snapshot.serves and any(snapshot.all_problems()):
+        return ConditionValue("False", Reason.PROGRESSING, "It may still resolve by itself.", "See Ready.")
     return ConditionValue("False", Reason.PROGRESSING, "No user action is required.")
 
 
@@ -266,7 +270,7 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
     text = f"{speed} output tokens per second" if speed else "Measured"
     if not clean(entry):
         flags = ", ".join(flag for flag in entry.flags if flag in INVALIDATING)
-        cause = f": {with_full_stop(entry.message)}" if entry.message else "."
+        cause = f": {with_full_stop(_disturbances_first(entry.message))}" if entry.message else "."
         what = f"{text}, provisional ({flags}){cause}"
         if unknown := _unknown_rate(entry):
             rates = f"{text}; the {unknown}" if speed else unknown.capitalize()
@@ -286,6 +290,11 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
     if entry.capacity is not None and entry.capacity.boundary == NEVER_MET:
         text += "; an idle replica misses spec.slo, which no number of replicas meets"
     return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
+
+
+def _disturbances_first(message: str) -> str:
+    """The notes of a measurement, those about its time last: they do not say why it is provisional."""
+    return "; ".join(sorted(message.split("; "), key=lambda note: "(raise probe." in note))
 
 
 def _lower_bound(text: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
