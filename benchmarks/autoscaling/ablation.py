@@ -31,11 +31,11 @@ from tacho_operator.core.autoscaling.algorithm import (
     step,
     tuning,
 )
+from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.types import (
     Correction,
     Interval,
     Mix,
-    Point,
     ReplicaCapacity,
 )
 from tacho_simulate.run import Faults
@@ -72,14 +72,19 @@ def _uncorrected(former: Correction, *_: object, **__: object) -> Correction:
     return former
 
 
-def _highest(bursts: Sequence[Point], low: float | None, now: float, window_seconds: float) -> float:
-    """What the highest burst has filled, whether or not a second one has."""
-    second = filled(bursts, low, now, window_seconds)
-    return max((item.value for item in bursts[low is None :]), default=0.0) if second else 0.0
-
-
 demand_level: Callable[[Sequence[Interval], float], float] = demand.level
-filled: Callable[..., float] = behavior.filled_by_bursts
+FIXED_TARGET = property(lambda _: 0.8)
+
+
+def _without_chance(
+    bursts: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
+) -> tuple[tuple[Burst, ...], float | None]:
+    """Bursts of the load as it was seen."""
+    seen = (load + at_most) / 2
+    return with_bursts(bursts, low, now, seen, seen)
+
+
+with_bursts = behavior.with_bursts
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
@@ -92,10 +97,11 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "correction": ((attainment, "corrected", _uncorrected),),
     "slow pods": ((outliers, "slow", lambda *_: ()),),
     "pods that miss alone": ((outliers, "missing_alone", lambda *_: ""),),
-    "bursts": ((behavior, "filled_by_bursts", lambda *_: 0.0),),
-    "bursts: two of several": ((behavior, "filled_by_bursts", _highest),),
-    "bursts: lower bound": ((demand, "surely", lambda level, _: level),),
-    "bursts: no headroom": ((step, "_is_carried", lambda *_: False),),
+    "headroom by concurrency": ((need.Sum, "target", FIXED_TARGET),),
+    "even routing": ((demand, "scattered", lambda former, *_: former),),
+    "bursts": ((behavior, "ended", lambda *_: ()),),
+    "bursts: chance": ((behavior, "with_bursts", _without_chance),),
+    "bursts: worth a start": ((behavior, "soon_over", lambda *_: False),),
 }
 
 

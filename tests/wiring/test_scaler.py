@@ -145,7 +145,7 @@ async def test_an_slo_that_an_idle_replica_misses_is_said_before_any_traffic(mod
 
 
 async def test_nobody_is_called_when_nothing_changes(looking: Looking) -> None:
-    for _ in range(3):
+    for _ in range(8):  # after a minute the lowest load is known
         await looking.look(running=0, waiting=0, generation_tokens_total=5.0)
         looking.reconcile()
     for _ in range(50):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from tacho_operator.core.autoscaling.algorithm.memory import Scatter
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
@@ -18,11 +19,15 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 )
 
 RATE, OUTPUT_TOKENS, SLOTS = 2.0, 100, 10
+CONCURRENCY, TARGET = 20, 0.8
+"""Measured, with room for 16 requests and their root, 4."""
+BY_CHANCE = Scatter(1e9, 1e9)
+"""Requests reach pods by chance, whatever else is seen."""
 CAPACITY = ReplicaCapacity(
     fingerprint="f",
     requests_per_second=RATE,
     output_tokens_per_second=RATE * OUTPUT_TOKENS,
-    concurrency=SLOTS,
+    concurrency=CONCURRENCY,
     input_tokens=0,
     output_tokens=OUTPUT_TOKENS,
 )
@@ -62,7 +67,7 @@ class Fleet:
         self.tells_running = tells_running
         self.now, self.wanted, self.queue = 0.0, replicas, 0.0
         self.replicas = [Replica(f"pod-{number}", -1.0) for number in range(replicas)]
-        self.state = State(cold_start_seconds=start_seconds)
+        self.state = State(cold_start_seconds=start_seconds, scatter=BY_CHANCE)
         self.decisions: list[Decision] = []
         self.sizes: list[int] = []
         self._born = replicas

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from benchmarks.autoscaling.bounds import need_of
-from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS, TARGET_UTILIZATION
+from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import Bounds, Policy
 from tests.properties import examples
-from tests.unit.autoscaling.fleet import PERIOD_SECONDS, RATE, Fleet
+from tests.unit.autoscaling.fleet import PERIOD_SECONDS, RATE, TARGET, Fleet
 
 GRID_SECONDS = 1.0
 """Needs are looked for at each of these."""
@@ -48,7 +48,7 @@ def latest(found: list[tuple[float, int]], demand: Callable[[float], float]) -> 
     fall."""
     longest = time = 0.0
     while time < found[-1][0] - 60:
-        need = need_of(demand(time), 1.0, TARGET_UTILIZATION)
+        need = need_of(demand(time), 1.0, TARGET)
         longest = max(longest, next(when for when, size in found if when >= time and size >= need) - time)
         time += GRID_SECONDS
     return longest

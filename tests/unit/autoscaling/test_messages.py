@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import ClassVar
 
 import pytest
 
-from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import step as step_module
 from tacho_operator.core.autoscaling.algorithm.need import Sum
 from tacho_operator.core.autoscaling.algorithm.step import step
@@ -16,12 +13,11 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     SCALE_UP,
     Bounds,
-    PodLoad,
     Point,
     ScalingInput,
     State,
 )
-from tests.unit.autoscaling.fleet import CAPACITY, OUTPUT_TOKENS, POLICY, Fleet, Replica
+from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
 
 
 def test_a_verified_capacity_without_token_counters_is_said_to_be_of_no_use() -> None:
@@ -100,50 +96,36 @@ def test_a_window_that_is_set_shortens_what_one_burst_keeps(window: int, release
     assert next(10 * at for at, size in enumerate(sizes) if size == 1 and at > 30) == 500 + released
 
 
-class Judged(Fleet):
-    """A histogram shows that each request meets the TTFT, until ``missing_from``."""
-
-    missing_from = math.inf
-    met: ClassVar[dict[str, int]] = {}
-
-    def load_of(self, item: Replica) -> PodLoad:
-        pod, requests = super().load_of(item), round(item.generated / OUTPUT_TOKENS)
-        if self.now < self.missing_from:
-            self.met[item.uid] = requests
-        ttft = LatencyHistogram(edges_seconds=(1.0,), counts=(self.met.get(item.uid, 0),), total=requests)
-        return dataclasses.replace(pod, sample=dataclasses.replace(pod.sample, ttft=ttft))  # type: ignore[type-var]
-
-
-def in_a_third_burst(kind: type[Fleet]) -> Fleet:
-    """Two bursts have recurred, and 110 s of the next have passed."""
-    fleet = kind(dataclasses.replace(POLICY, ttft_seconds=1.0), replicas=4)
-    fleet.run(lambda now: 7.0 if now % 900 < 120 else 0.5, 2690)
-    fleet.run(lambda _: 7.0, 110)
+def in_a_third_burst(load: float, seconds: float) -> Fleet:
+    """Two bursts of 7 requests/s have recurred, of 80 s each, and a third begins."""
+    fleet = Fleet(POLICY, replicas=4)
+    fleet.run(lambda now: 7.0 if now % 900 < 80 else 0.5, 2690)
+    fleet.run(lambda _: load, seconds)
     return fleet
 
 
-def test_a_burst_that_ready_replicas_carry_requests_no_headroom() -> None:
-    fleet = in_a_third_burst(Judged)
-    assert set(fleet.sizes[-11:]) == {4}
+def test_a_burst_that_ends_before_a_new_replica_helps_requests_none() -> None:
+    fleet = in_a_third_burst(7.0, 80)
+    assert set(fleet.sizes[-8:]) == {4}
     decision = fleet.decisions[-1]
-    why = "5 replicas are needed, but not yet: what earlier bursts keep carries this one."
+    why = "5 replicas are needed, but not yet: a new replica would start too late for this burst."
     assert decision.reason.endswith(why)
     assert decision.able.reason == "ScaleUpStabilized"
-    assert fleet.run(lambda _: 12.0, 60)[-1] > 4, "a larger one requests what it needs"
+    assert fleet.run(lambda _: 7.0, 120)[-1] > 4, "it lasts longer than those before it"
 
 
-def test_headroom_is_requested_where_the_slo_is_missed_or_not_judged() -> None:
-    assert in_a_third_burst(Fleet).sizes[-1] > 4, "nothing would tell that they do not suffice"
-    fleet = in_a_third_burst(Judged)
-    fleet.missing_from = fleet.now
-    assert fleet.run(lambda _: 7.0, 900)[-1] > 4
+def test_a_larger_burst_requests_what_it_needs() -> None:
+    assert in_a_third_burst(14.0, 110).sizes[-1] > 4
 
 
 def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
-    state = in_a_third_burst(Judged).state
-    carried = Sum(offered=3.5, concurrency=10)
-    assert step_module._is_carried(state, carried, 4.0)
-    assert not step_module._is_carried(state, dataclasses.replace(carried, kv_cache=3.9), 4.0)
+    fleet = in_a_third_burst(7.0, 60)
+    earlier = fleet.state.bursts[1:]
+    found = Sum(offered=3.5, concurrency=20)
+    assert step_module._worthwhile(fleet.state, found, earlier, 60.0) == 4
+    assert (
+        step_module._worthwhile(fleet.state, dataclasses.replace(found, kv_cache=3.9), earlier, 60.0) is None
+    )
 
 
 def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:

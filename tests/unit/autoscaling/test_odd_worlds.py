@@ -8,6 +8,7 @@ import pytest
 
 from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import with_starts
+from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
@@ -15,7 +16,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Mix,
     Pace,
     PodLoad,
-    Point,
     Policy,
     Sample,
 )
@@ -186,13 +186,13 @@ def test_speed_and_bursts_of_another_measurement_do_not_apply() -> None:
         output_tokens_per_second=400.0,
         gap_seconds=0.025,
     )
-    fleet = Fleet(capacity=wrong, replicas=8)
+    fleet = Fleet(capacity=wrong, replicas=9)
     fleet.run(lambda _: 12.0, 1500)
     assert fleet.state.mix
     assert fleet.state.mix.speed < 0.6
-    bursts = (Point(fleet.now, 40.0), Point(fleet.now - 600, 40.0))
+    bursts = (Burst(fleet.now - 60, fleet.now, 40.0),)
     fleet.state, fleet.capacity = dataclasses.replace(fleet.state, bursts=bursts, low=1.0), right
-    assert set(fleet.run(lambda _: 12.0, 60)) == {8}
+    assert set(fleet.run(lambda _: 12.0, 60)) == {9}
     assert fleet.run(lambda _: 12.0, 600)[-1] == 8
     assert (fleet.decisions[-1].figures.need, fleet.state.bursts) == (8, ())
 

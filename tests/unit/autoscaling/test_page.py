@@ -64,7 +64,7 @@ def test_each_decision_of_the_page_is_that_of_the_code(cells: list[str]) -> None
         Interval(NOW - 10 * (age + 1), 10.0, count * 0.5 / 10) for age, count in enumerate(reversed(former))
     ]
     before = {name: Track(sample(number, NOW - 10, 0.0)) for number, name in enumerate(names)}
-    crowded = sum(max(0, count - 10) for count in share)
+    crowded = sum(max(0, count - 20) for count in share)
     state = State(
         fingerprint=CAPACITY.fingerprint,
         tracks=before,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from random import Random
 
 import pytest
 from hypothesis import given, strategies as st
@@ -13,13 +15,15 @@ from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import (
     BURSTS_KEPT,
     cold_start,
-    filled_by_bursts,
+    ended,
     limit,
+    soon_over,
     with_bursts,
     with_high,
     with_low,
     with_starts,
 )
+from tacho_operator.core.autoscaling.algorithm.memory import Burst, Scatter
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
@@ -78,12 +82,13 @@ def test_by_default_all_that_the_window_allows_goes_at_once() -> None:
 
 
 def kept(*values: float, seconds: float = 300.0, window: float = SCALE_DOWN.window_seconds) -> float:
-    """What bursts keep after loads that are so many seconds apart."""
-    bursts: tuple[Point, ...] = ()
+    """What bursts keep after loads that are so many seconds apart, and scatter by nothing."""
+    bursts: tuple[Burst, ...] = ()
     low: float | None = None
     for number, value in enumerate(values):
-        bursts, low = with_bursts(bursts, low, Point(number * seconds, value))
-    return filled_by_bursts(bursts, low, (len(values) - 1) * seconds, window)
+        bursts, low = with_bursts(bursts, low, number * seconds, value, value)
+    found = ended(bursts, low, (len(values) - 1) * seconds, window)
+    return max((item.load for item in found), default=0.0)
 
 
 def test_what_a_burst_filled_is_kept_for_three_quarters_of_an_hour() -> None:
@@ -114,10 +119,28 @@ def test_bursts_keep_no_less_by_a_longer_window_and_as_much_from_the_default_on(
     assert kept(*values, seconds=seconds, window=300 + one) == kept(*values, seconds=seconds)
 
 
-def test_of_several_bursts_two_have_reached_what_is_kept() -> None:
-    assert kept(2, 8, 2, 6, 2) == 6, "the highest may be chance"
-    assert kept(2, 8, 2, 6, 2, 9, 2) == 8
-    assert kept(2, 8, 2, 9, 2, 4) == 8, "the next one begins, and may rise"
+def test_the_highest_of_several_bursts_is_kept() -> None:
+    assert kept(2, 8, 2, 6, 2) == 8
+    assert kept(2, 8, 2, 9, 2, 4) == 9, "the next one begins, and may rise"
+
+
+def test_a_load_that_may_have_grown_by_chance_begins_no_burst() -> None:
+    """It has doubled where what it surely is, is twice what it was at most."""
+    bursts, low = with_bursts((), None, 0.0, 0.9, 1.5)
+    assert with_bursts(bursts, low, 60.0, 2.9, 4.0) == ((), 1.5)
+    assert with_bursts(bursts, low, 60.0, 3.0, 4.0) == ((Burst(60.0, 60.0, 3.0),), None)
+
+
+def test_a_replica_that_would_serve_for_less_than_its_start_is_of_no_use_to_a_burst() -> None:
+    earlier = (Burst(0.0, 120.0, 4.0), Burst(600.0, 900.0, 3.0))
+
+    def at(seconds: float, *known: Burst) -> bool:
+        return soon_over(Burst(2000.0, 2000.0 + seconds, 4.0), known, 60.0)
+
+    assert [at(seconds, *earlier) for seconds in (0, 180, 181, 299, 300)] == [False, False, True, True, False]
+    assert at(0, earlier[0]) is False
+    assert at(1, earlier[0]) is True
+    assert at(0) is False, "nothing is known"
 
 
 @pytest.mark.parametrize("lasting", [90, 240, 360])
@@ -148,11 +171,11 @@ def test_bursts_keep_no_more_than_the_highest_load(values: list[float]) -> None:
 @given(st.lists(st.floats(0, 100), max_size=60), st.integers(0, 60))
 def test_a_restart_forgets_no_burst(values: list[float], at: int) -> None:
     """Bursts and the lowest load are all that it needs."""
-    whole: tuple[tuple[Point, ...], float | None] = (), None
+    whole: tuple[tuple[Burst, ...], float | None] = (), None
     for number, value in enumerate(values):
         if number == at:
-            whole = tuple(Point(item.time_seconds, item.value) for item in whole[0]), whole[1]
-        whole = with_bursts(*whole, Point(10.0 * number, value))
+            whole = tuple(dataclasses.replace(item) for item in whole[0]), whole[1]
+        whole = with_bursts(*whole, 10.0 * number, value, value)
         assert len(whole[0]) <= BURSTS_KEPT
         assert whole[1] is not None or whole[0], "one that lasts is among them"
 
@@ -199,10 +222,10 @@ def track(**fields: object) -> Track:
 
 
 def test_requests_in_the_pods_count_by_what_is_left_of_them() -> None:
-    """Ten at the same time were measured: two of twelve running ones wait."""
+    """Twenty at the same time were measured: two of 22 running ones wait."""
     assert COST is not None
-    tracks = {"a": track(running=12, waiting=3), "b": track(running=4)}
-    assert demand.in_progress(tracks, COST) == pytest.approx((5 + 14 / 2) / RATE)
+    tracks = {"a": track(running=22, waiting=3), "b": track(running=4)}
+    assert demand.in_progress(tracks, COST) == pytest.approx((5 + 24 / 2) / RATE)
 
 
 TARGETS = Policy(bounds=Bounds(least=1, most=9), ttft_seconds=3.0, tpot_seconds=0.012)
@@ -272,15 +295,44 @@ def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
 
 
 def test_bursts_of_a_time_to_come_keep_nothing() -> None:
-    bursts = (Point(5000.0, 4.0), Point(4000.0, 4.0))
-    assert filled_by_bursts(bursts, 1.0, 5000.0) == 4.0
-    assert filled_by_bursts(bursts, 1.0, 3000.0) == 0.0
+    bursts = (Burst(4900.0, 5000.0, 4.0), Burst(3900.0, 4000.0, 4.0))
+    assert len(ended(bursts, 1.0, 5000.0, 300.0)) == 2
+    assert ended(bursts, 1.0, 3000.0, 300.0) == ()
 
 
 def test_a_burst_counts_by_what_it_surely_fills() -> None:
     """Without the doubt of the measurement. 120 requests in 60 s are 98 at least."""
     assert COST is not None
     level = 120 / RATE / 60
-    assert demand.surely(level, COST) == pytest.approx((120 - 2 * math.sqrt(120)) / RATE / 60)
+    assert demand.chance(level, COST) == pytest.approx(2 * math.sqrt(120) / RATE / 60)
     doubted = summed(intervals(*[1.0] * 6), 60, trusted=0.45)
-    assert doubted.load == pytest.approx(demand.surely(1.0, COST) / 0.5)
+    assert doubted.chance == demand.chance(1.0, COST)
+    assert doubted.filled(-doubted.chance) == pytest.approx((1 - doubted.chance) / 0.5)
+
+
+def test_headroom_is_the_root_of_the_requests_at_the_same_time() -> None:
+    """Of 20, 4 are the root of the other 16; of 110, 10 are that of 100."""
+    one = Sum(offered=1.0, concurrency=20)
+    assert one.target == pytest.approx(16 / 20)
+    assert Sum(offered=0.1, concurrency=110).target == pytest.approx(100 / 110)
+    five = dataclasses.replace(one, offered=5.5)
+    assert five.target == one.target, "each pod has its own, where chance deals"
+    assert dataclasses.replace(five, imbalance=0.0).target == pytest.approx(100 / 110), "one for all of them"
+    assert dataclasses.replace(one, speed=5.5).target == pytest.approx(100 / 110), "faster ones"
+    assert Sum(offered=1.0).target == one.target, "not known: 20"
+
+
+def test_how_evenly_requests_reach_pods_is_seen() -> None:
+    def seen(deal: Callable[[Random], int], samples: int = 300) -> float:
+        rng, found = Random(5), Scatter()
+        for number in range(samples):
+            held = [Sample(time_seconds=number, running=deal(rng), waiting=0) for _ in range(4)]
+            pods = [PodLoad(uid=str(at), sample=sample) for at, sample in enumerate(held)]
+            found = demand.scattered(found, demand.read({}, pods, float(number)), 10.0)
+        return found.imbalance
+
+    assert seen(lambda rng: 7 + rng.randint(0, 1)) < 0.1
+    assert seen(lambda rng: sum(rng.random() < 0.01 for _ in range(1000))) > 0.85
+    assert seen(lambda rng: rng.choice((0, 30))) == 1.0
+    assert seen(lambda _: 8, samples=5) > 0.6, "a few samples are chance"
+    assert seen(lambda _: 0) == 1.0, "an idle service shows nothing"

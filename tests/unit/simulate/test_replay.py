@@ -22,6 +22,7 @@ from benchmarks.autoscaling.replay import (
     sent,
     upto,
 )
+from tacho_operator.core.autoscaling.algorithm import need
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 from tacho_simulate.run import simulate
@@ -120,6 +121,13 @@ def test_when_a_request_was_sent_and_who_answered_it_are_as_recorded() -> None:
     assert dealt([{**shape, "sent_s": 0.0}]) == ()
 
 
+@pytest.fixture
+def fixed_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recordings are of the time before headroom followed the concurrency."""
+    monkeypatch.setattr(need.Sum, "target", property(lambda _: 0.8))
+
+
+@pytest.mark.usefixtures("fixed_target")
 def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:
     recorded = json.loads((RECORDED / "growth.json").read_text())
     result, trace = run(recorded, IN_TIME_SECONDS, seed=0, unverified=True)
@@ -132,6 +140,7 @@ def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:
     assert max(moment.desired for moment in result.trajectory) == recorded["moments"][-1]["replicas"] == 6
 
 
+@pytest.mark.usefixtures("fixed_target")
 def test_a_recording_is_replayed_up_to_before_the_pod_that_hangs_has_answered() -> None:
     recorded = upto(json.loads((RECORDED / "clean.json").read_text()), 45.0)
     assert recorded["hung"] not in {item["pod"] for item in recorded["requests"]}

@@ -163,8 +163,10 @@ class SLOAttainment(StatusModel):
 class ScalingBurst(StatusModel):
     """A burst of the load."""
 
+    begin_time: Timestamp | None = None
+    """When the load had doubled."""
     end_time: Timestamp
-    """When the load fell to half of its peak. While the burst lasts: when it began."""
+    """When the load fell to half of its peak. While the burst lasts: a time of it."""
     replicas: float
     """Replicas that its peak filled."""
 
@@ -203,7 +205,7 @@ class AutoscalingStatus(StatusModel):
     bursts: Annotated[list[ScalingBurst], items(8)] = Field(default_factory=list)
     """The latest bursts of the load, newest first."""
     low_replicas: float | None = None
-    """Lowest load since the latest burst, in replicas. Absent: the burst lasts."""
+    """Lowest load since the latest burst, in replicas, at most. Absent: the burst lasts."""
     cold_start_seconds: Count | None = None
     """90th percentile of the time from a pod's creation to its readiness, in seconds."""
     reason: Annotated[str, Field(max_length=512)] | None = None

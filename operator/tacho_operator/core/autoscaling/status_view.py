@@ -100,7 +100,10 @@ def _status(
         input_tokens=mix.prompt_tokens / mix.requests if mix else None,
         output_tokens=mix.output_tokens / mix.requests if mix else None,
         bursts=[
-            ScalingBurst(end_time=_time(item.time_seconds), replicas=item.value) for item in state.bursts
+            ScalingBurst(
+                begin_time=_time(item.begin_seconds), end_time=_time(item.end_seconds), replicas=item.load
+            )
+            for item in state.bursts
         ],
         low_replicas=state.low,
         cold_start_seconds=seconds(figures.cold_start_seconds),

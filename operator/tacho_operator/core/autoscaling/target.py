@@ -16,6 +16,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
 from tacho_operator.core.autoscaling.algorithm.tuning import (
     MIN_CORRECTION,
@@ -165,10 +166,13 @@ def _mix(former: AutoscalingStatus) -> Mix | None:
     return Mix(MIX_REQUESTS, prompt, output, output / speed)
 
 
-def _bursts(former: AutoscalingStatus) -> tuple[Point, ...]:
-    dated = ((parse_time(item.end_time), item.replicas) for item in former.bursts)
-    points = (Point(at.timestamp(), value) for at, value in dated if at and 0 < value <= UNBOUNDED.most)
-    return tuple(sorted(points, key=lambda item: -item.time_seconds))
+def _bursts(former: AutoscalingStatus) -> tuple[Burst, ...]:
+    found = []
+    for item in former.bursts:
+        begin, end = parse_time(item.begin_time), parse_time(item.end_time)
+        if end and 0 < item.replicas <= UNBOUNDED.most:
+            found.append(Burst(min(begin or end, end).timestamp(), end.timestamp(), item.replicas))
+    return tuple(sorted(found, key=lambda item: -item.end_seconds))
 
 
 def restored_recommendations(former: AutoscalingStatus | None) -> tuple[Change, ...]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, Change, PodLoad, Point, Rules
 
 EARLY_SECONDS = 0.25
@@ -60,35 +61,34 @@ def _young(points: tuple[Point, ...], point: Point, window_seconds: float) -> It
 
 
 def with_bursts(
-    bursts: tuple[Point, ...], low: float | None, point: Point
-) -> tuple[tuple[Point, ...], float | None]:
+    bursts: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
+) -> tuple[tuple[Burst, ...], float | None]:
     """``bursts`` and ``low`` of State with one more load. A burst begins where the load has grown BURST
     times, to more than one replica, and ends where it has fallen by as much. One that lasts longer than
     MAX_HORIZON_SECONDS is a new level: bursts of the former one are forgotten."""
-    bursts = tuple(_young(bursts, point, 2 * tuning.MEMORY_SECONDS))
+    bursts = tuple(item for item in bursts if 0 <= now - item.end_seconds < tuning.MEMORY_SECONDS)
     if low is None and bursts:
-        began, highest = bursts[0].time_seconds, max(point.value, bursts[0].value)
-        if point.time_seconds - began > tuning.MAX_HORIZON_SECONDS:
-            return (), point.value
-        if tuning.BURST * point.value <= highest:
-            return (Point(point.time_seconds, highest), *bursts[1:]), point.value
-        return (Point(began, highest), *bursts[1:]), None
-    low = point.value if low is None else min(low, point.value)
-    if point.value <= 1 or point.value < tuning.BURST * low:
+        burst = Burst(bursts[0].begin_seconds, now, max(load, bursts[0].load))
+        if now - burst.begin_seconds > tuning.MAX_HORIZON_SECONDS:
+            return (), at_most
+        return (burst, *bursts[1:]), at_most if tuning.BURST * load <= burst.load else None
+    low = at_most if low is None else min(low, at_most)
+    if load <= 1 or load < tuning.BURST * low:
         return bursts, low
-    return (point, *bursts[: BURSTS_KEPT - 1]), None
+    return (Burst(now, now, load), *bursts[: BURSTS_KEPT - 1]), None
 
 
-def filled_by_bursts(
-    bursts: Sequence[Point], low: float | None, now: float, window_seconds: float = SCALE_DOWN.window_seconds
-) -> float:
-    """The load that two bursts have reached, or the only one, until MEMORY_SECONDS after the latest. One
-    that lasts does not count. 0: none. A window shorter than the default shortens the memory by as much."""
+def ended(bursts: Sequence[Burst], low: float | None, now: float, window_seconds: float) -> tuple[Burst, ...]:
+    """Earlier bursts, for MEMORY_SECONDS. A window shorter than the default shortens that by as much."""
     memory = tuning.MEMORY_SECONDS * min(1.0, window_seconds / SCALE_DOWN.window_seconds)
-    ended = bursts if low is not None else bursts[1:]
-    if not ended or not 0 <= now - ended[0].time_seconds < memory:
-        return 0.0
-    return sorted(item.value for item in ended)[-2:][0]
+    return tuple(item for item in bursts[low is None :] if 0 <= now - item.end_seconds < memory)
+
+
+def soon_over(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: float) -> bool:
+    """Whether the burst that lasts, if no longer than ``earlier`` ones, is over before a new replica has
+    served for as long as it starts."""
+    longest = max((item.seconds for item in earlier), default=0.0)
+    return lasting.seconds < longest < lasting.seconds + 2 * cold_start_seconds
 
 
 def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, linear_regression
 
 from tacho_operator.core.autoscaling.algorithm import outliers, tuning
+from tacho_operator.core.autoscaling.algorithm.memory import Scatter
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
 
@@ -130,6 +131,17 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     )
 
 
+def scattered(former: Scatter, reading: Reading, seconds: float) -> Scatter:
+    """``former`` with the requests that the pods have, ``seconds`` later."""
+    samples = [track.sample for uid, track in reading.tracks.items() if uid not in reading.slow]
+    held = [(item.running or 0) + (item.waiting or 0) for item in samples]
+    if seconds <= 0 or not any(held):
+        return former
+    kept = math.exp(-seconds / tuning.MEMORY_SECONDS)
+    squares = _scattered(held) / fmean(held)
+    return Scatter(kept * former.squares + squares, kept * former.pods + len(held) - 1)
+
+
 def speed(in_service: float) -> float:
     """Speed in service that counts, relative to the measured one: half to twice."""
     return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, in_service))
@@ -164,9 +176,9 @@ def level(offered: Sequence[Interval], request_seconds: float) -> float:
     return max(found, work / seconds) if seconds else 0.0
 
 
-def surely(level: float, cost: RequestCost) -> float:
-    """The lower bound of a level of RATE_SECONDS."""
-    return max(0.0, level - tuning.DEVIATIONS * math.sqrt(level * cost.request_seconds / tuning.RATE_SECONDS))
+def chance(level: float, cost: RequestCost) -> float:
+    """By how much a level of RATE_SECONDS may deviate."""
+    return tuning.DEVIATIONS * math.sqrt(level * cost.request_seconds / tuning.RATE_SECONDS)
 
 
 def slope(offered: Sequence[Interval]) -> float:

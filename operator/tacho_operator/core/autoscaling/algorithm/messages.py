@@ -20,7 +20,7 @@ NAMES_SHOWN = 3
 def calculation(at: ScalingInput, outcome: Outcome, found: Sum, reading: Reading, alone: str = "") -> str:
     """The sum that decided. ``alone``: the pod that misses the SLO where the others meet it."""
     parts = []
-    terms, target = found.terms, f"{tuning.TARGET_UTILIZATION:.2f}"
+    terms, target = found.terms, f"{found.target:.2f}"
     if found.offered is not None:
         work = f"load of {found.offered:.2f} replicas"
         if found.growth >= 0.005:

@@ -28,8 +28,12 @@ class Sum:
     cold_start_seconds: float = 0.0
     slow: int = 0
     """Pods that are much slower than the others: they carry next to nothing."""
-    work: float | None = None
-    """Replicas that the offered load surely fills, without headroom, growth and doubt of the measurement."""
+    imbalance: float = 1.0
+    """How unevenly requests reach the pods: 1 as by chance, 0 not at all."""
+    chance: float = 0.0
+    """By how much the offered load may deviate."""
+    speed: float = 1.0
+    """The corrected capacity, relative to the measured one."""
 
     @property
     def loads(self) -> dict[str, float]:
@@ -44,9 +48,24 @@ class Sum:
         return found
 
     @property
+    def target(self) -> float:
+        """Target utilization by square-root staffing: requests at the same time deviate by the root of their
+        number, and headroom is for that. They are those of one pod where requests reach pods by chance, and
+        those of all pods where each gets as many."""
+        known = (
+            self.concurrency
+            if self.concurrency and math.isfinite(self.concurrency)
+            else tuning.UNKNOWN_STREAMS
+        )
+        found = self.loads
+        pods = max(1.0, found.get("Work", 0.0), found.get("Concurrency", 0.0))
+        streams = known * self.speed * pods / (1 + self.imbalance * (pods - 1))
+        return ((math.sqrt(tuning.HEADROOM**2 + 4 * streams) - tuning.HEADROOM) / 2) ** 2 / streams
+
+    @property
     def terms(self) -> dict[str, float]:
         """Replicas that each known term needs."""
-        target = tuning.TARGET_UTILIZATION
+        target = self.target
         found = {name: load / target for name, load in self.loads.items()}
         if "Work" in found:
             found["Work"] += self.growth / (target * self.trust)
@@ -58,10 +77,12 @@ class Sum:
     def need(self) -> float:
         return max(self.terms.values(), default=0.0) + self.slow
 
-    @property
-    def load(self) -> float:
-        """Replicas that a burst surely fills which finds them ready."""
-        return (max(self.loads.values(), default=0.0) if self.work is None else self.work) + self.slow
+    def filled(self, chance: float = 0.0) -> float:
+        """Replicas that the load fills, with so much more or less by chance. Without headroom, growth and
+        doubt of the measurement."""
+        if self.offered is None:
+            return max(self.loads.values(), default=0.0) + self.slow
+        return max(0.0, self.offered + chance) / self.speed + self.slow
 
     @property
     def cause(self) -> str:
@@ -77,13 +98,14 @@ def sum_of(
     cold_start_seconds: float,
     trusted: float,
     alone: str = "",
+    imbalance: float = 1.0,
 ) -> Sum:
     """The sum of one moment. ``trusted``: share of the measured rate that counts. ``alone``: the pod that
     misses the SLO where the others meet it."""
-    level, growth, work = None, 0.0, None
+    level, growth, chance = None, 0.0, 0.0
     if cost is not None and offered:
         level = demand.level(offered, cost.request_seconds)
-        work = demand.surely(level, cost) * at.capacity.trust / trusted
+        chance = demand.chance(level, cost)
         growth = min(level, demand.slope(offered) * min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS))
     blind = level is None and reading.running is not None
     return Sum(
@@ -93,9 +115,11 @@ def sum_of(
         kv_cache=_kv_cache(reading, at.capacity, cost, {*reading.slow, alone}),
         trust=trusted,
         concurrency=cost.concurrency if cost else at.capacity.concurrency,
+        imbalance=imbalance,
         cold_start_seconds=cold_start_seconds,
         slow=len(reading.slow),
-        work=work,
+        chance=chance,
+        speed=trusted / at.capacity.trust,
     )
 
 

@@ -9,11 +9,12 @@ never zero: without load, replicas stay.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, outliers, tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
+from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of, whole
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, cost_of, measured_mix
@@ -57,15 +58,16 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
         trust *= demand.speed(healthy)
     present = {uid: track for uid, track in former.tracks.items() if uid in reading.tracks}
     alone = outliers.missing_alone(present, at.policy.percentile)
-    found = sum_of(at, reading, cost, state.offered, cold_start, trust, alone)
+    found = sum_of(at, reading, cost, state.offered, cold_start, trust, alone, former.scatter.imbalance)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
     state = _corrected(at, former, state, found, cost, {*reading.slow, alone})
     # A pod without metrics may be full: it keeps its replica, and requests no other.
-    lowest = found.need + reading.silent / tuning.TARGET_UTILIZATION
+    lowest = found.need + reading.silent / found.target
     bursts, low = state.bursts, state.low
-    if not bursts or state.watched_since != now:  # the first sample after a gap shows no rate yet
-        bursts, low = behavior.with_bursts(bursts, low, Point(now, found.load))
+    if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
+        surely, at_most = found.filled(-found.chance), found.filled(found.chance)
+        bursts, low = behavior.with_bursts(bursts, low, now, surely, at_most)
     state = dataclasses.replace(
         state,
         bursts=bursts,
@@ -77,7 +79,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
         # A pod's last load leaves with the pod, and would be taken for load that ended.
         late = f"{reading.late} of {len(reading.tracks)} pods have no new load metrics"
         at = dataclasses.replace(at, held=at.held or late)
-    outcome = _bounded(at, state, _stabilized(at, state, found, now))
+    outcome = _bounded(at, state, _stabilized(at, state, found, cold_start, now))
     reason = calculation(at, outcome, found, reading, alone)
     return _done(at, state, outcome, figures_of(at, reading, found, state.attainment), reason, now)
 
@@ -134,6 +136,7 @@ def _with_load(
     unbroken = state.watched_since is not None and elapsed <= tuning.MAX_AGE_SECONDS
     work = None if cost is None else demand.in_progress(reading.tracks, cost)
     offered, mix, counted = state.offered, state.mix, reading.counted
+    scatter = demand.scattered(state.scatter, reading, elapsed)
     if cost and work is not None and counted and mix and elapsed > 0:
         done = cost.of(counted.prompt_tokens, counted.output_tokens)
         most = tuning.MAX_POD_RATE * len(reading.tracks)
@@ -151,6 +154,7 @@ def _with_load(
         read_seconds=now,
         in_progress=work,
         mix=mix,
+        scatter=scatter,
         offered=offered,
         watched_since=state.watched_since if unbroken else now,
     )
@@ -169,9 +173,7 @@ def _corrected(
     if not at.capacity.unverified:
         waiting = sum(track.sample.waiting or 0 for track in tracks.values())
         backlog = waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
-        carried = _is_carried(state, found, _recurring(at, state, state.read_seconds))
-        needed = found.load if carried else found.need
-        enough = whole(needed + backlog) <= len(tracks)
+        enough = whole(found.need + backlog) <= len(tracks)
         correction = attainment.corrected(
             correction,
             attainment.joint(item for uid, item in seen.items() if uid not in sick),
@@ -183,26 +185,23 @@ def _corrected(
     return dataclasses.replace(state, tracks=tracks, correction=correction, attainment=recent)
 
 
-def _recurring(at: ScalingInput, state: State, now: float) -> float:
-    """The load that earlier bursts keep replicas for."""
-    return behavior.filled_by_bursts(state.bursts, state.low, now, at.policy.down.window_seconds)
+def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: float) -> int | None:
+    """The most replicas that are worth their start: in a burst like the ``earlier`` ones, what those filled.
+    None: as many as needed."""
+    if not earlier or state.low is not None or found.cause != "Work":
+        return None
+    most = whole(max(item.load for item in earlier))
+    if whole(found.filled(-found.chance)) > most:
+        return None
+    return most if behavior.soon_over(state.bursts[0], earlier, cold_start) else None
 
 
-def _is_carried(state: State, found: Sum, recurring: float) -> bool:
-    """Whether the replicas that earlier bursts keep carry the load: headroom is for the time that replicas
-    take to start, and these are ready. Only where the SLO is judged, whose misses lower the capacity."""
-    if not recurring or found.cause != "Work" or not state.attainment.judged:
-        return False
-    ready = min(len(state.tracks), whole(recurring))
-    others = max((amount for name, amount in found.terms.items() if name != "Work"), default=0.0)
-    return max(whole(found.load), whole(others + found.slow)) <= ready
-
-
-def _stabilized(at: ScalingInput, state: State, found: Sum, now: float) -> Outcome:
+def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, now: float) -> Outcome:
     """Replicas by the need of both windows and the scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
-    recurring, needed = _recurring(at, state, now), whole(found.need)
+    earlier, needed = behavior.ended(state.bursts, state.low, now, down.window_seconds), whole(found.need)
+    recurring = max((item.load for item in earlier), default=0.0)
     highest = max(state.downs[0].value, recurring)
     outcome = Outcome(
         replicas=have,
@@ -212,8 +211,9 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, now: float) -> Outco
         by_bursts=recurring > state.downs[0].value,
     )
     if needed > have and not behavior.tolerated(up, found.need, have):
-        if _is_carried(state, found, recurring):
-            why = "what earlier bursts keep carries this one"
+        most = _worthwhile(state, found, earlier, cold_start)
+        if most is not None and most <= have:
+            why = "a new replica would start too late for this burst"
             return dataclasses.replace(outcome, able="ScaleUpStabilized", held=why)
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
         steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have
@@ -221,8 +221,9 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, now: float) -> Outco
             return dataclasses.replace(outcome, able="ScaleUpStabilized")
         if steady < needed:
             outcome = dataclasses.replace(outcome, lowest=state.ups[0].value)
-        allowed = min(steady, behavior.limit(up, have, state.changes, now, upwards=True))
-        limited = "ScaleUpLimit" if allowed < steady else ""
+        most = min(steady, needed if most is None else most)
+        allowed = min(most, behavior.limit(up, have, state.changes, now, upwards=True))
+        limited = "ScaleUpLimit" if allowed < most else ""
         return dataclasses.replace(outcome, replicas=allowed, cause=found.cause, limited=limited)
     if needed < have:
         steady = whole(highest)

@@ -3,8 +3,8 @@
 A HorizontalPodAutoscaler's defaults are in behavior.py.
 """
 
-TARGET_UTILIZATION = 0.80
-"""Load of a replica, as a share of its capacity: the rest is for random arrivals within a cold start."""
+HEADROOM = 1.0
+"""Standard deviations of the requests at the same time that replicas have room for, beyond their mean."""
 TARGET_KV_CACHE = 0.85
 """Share of the KV cache in use: a full one preempts requests."""
 RATE_SECONDS = 60.0
@@ -39,6 +39,8 @@ MIN_R2 = 0.95
 """Fit of the scaling law from which the speed in service counts."""
 UNKNOWN_START_SECONDS = 60.0
 """Cold start before one was observed."""
+UNKNOWN_STREAMS = 20.0
+"""Concurrency of a replica that is not known: a target utilization of 0.8."""
 MAX_AGE_SECONDS = 35.0
 """Age from which a sample is unknown, and time without a token from which a pod hangs: three periods."""
 MAX_POD_RATE = 3.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tacho_contract.report import LatencyHistogram
+from tacho_operator.core.autoscaling.algorithm.memory import Burst, Scatter
 
 Source = Literal["Histogram", "Mean", "None"]
 """What latencies are judged by."""
@@ -284,6 +285,7 @@ class State:
     in_progress: float | None = None
     """Work of all requests in the pods, in seconds of one replica. None: not known."""
     mix: Mix | None = None
+    scatter: Scatter = Scatter()
     correction: Correction = Correction()
     attainment: Attainment = Attainment()
     offered: tuple[Interval, ...] = ()
@@ -294,10 +296,10 @@ class State:
     """Needed replicas of the scale-up window; the first is the lowest."""
     downs: tuple[Point, ...] = ()
     """Needed replicas of the scale-down window; the first is the highest."""
-    bursts: tuple[Point, ...] = ()
-    """Peaks of the load, the newest first: when each burst ended, or began if it lasts."""
+    bursts: tuple[Burst, ...] = ()
+    """The latest, newest first."""
     low: float | None = None
-    """Lowest load since the last of them. None: it has not fallen to half yet."""
+    """Lowest load since the last of them, at most. None: it has not fallen to half yet."""
     changes: tuple[Change, ...] = ()
     """The latest, newest first."""
     refused: Point | None = None
