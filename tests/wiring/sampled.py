@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
@@ -25,7 +25,7 @@ class Pods:
         self.answers: dict[str, Load] = {}
         self.asked: list[str] = []
 
-    async def read(self, addresses: Iterable[str]) -> dict[str, Load]:
+    async def read(self, addresses: Iterable[str], _namespaces: Mapping[str, str]) -> dict[str, Load]:
         self.asked = list(addresses)
         return {address: self.answers[address] for address in self.asked if address in self.answers}
 

@@ -15,6 +15,7 @@ import pytest
 
 from tacho_contract.codec import dumps
 from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
+from tacho_operator.shell import loads as loads_module
 from tacho_operator.shell.loads import (
     HEAD_LIMIT_BYTES,
     Loads,
@@ -261,3 +262,26 @@ def test_figures_that_no_engine_has_are_unknown() -> None:
         1.0,
     )
     assert replace(found, kv_cache_usage=None).known is False
+
+
+async def test_slow_pods_of_a_namespace_hold_up_no_other_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They answer each time, and just in time: none of them counts as silent."""
+    monkeypatch.setattr(loads_module, "SAMPLE_SECONDS", 2.0)
+    monkeypatch.setattr(loads_module, "AT_ONCE", 8)
+    slow = [f"127.0.2.{number}" for number in range(1, 41)]
+    quick = [f"127.0.3.{number}" for number in range(1, 41)]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if writer.get_extra_info("sockname")[0] in slow:
+            await asyncio.sleep(0.9)
+        body = dumps(Load(observed_time="2026-01-01T00:00:00Z")).encode()
+        writer.write(OK + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "0.0.0.0", 0) as server:
+        loads = Loads(server.sockets[0].getsockname()[1])
+        namespaces = {**dict.fromkeys(slow, "noisy"), **dict.fromkeys(quick, "victim")}
+        for _ in range(2):
+            assert set(quick) <= set(await loads.read([*slow, *quick], namespaces))
+        assert set(await loads.read([*slow[:8], *quick])) >= {*slow[:8], *quick}

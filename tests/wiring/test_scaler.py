@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -340,7 +339,7 @@ async def test_a_resource_that_is_gone_leaves_no_series(looking: Looking) -> Non
 async def test_a_resource_that_goes_while_its_pods_are_asked_leaves_no_series(
     looking: Looking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def read(addresses: Iterable[str]) -> dict[str, Load]:
+    async def read(*_: object) -> dict[str, Load]:
         looking.scaler.forget(KEY)
         return {}
 

@@ -19,14 +19,14 @@ import selectors
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tacho_contract.codec import DocumentError, from_dict, loads
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
 from tacho_operator.core.autoscaling.algorithm.types import Sample
+from tacho_operator.shell.waiting_pods import SILENT_PODS, WaitingPods
 
 HEAD_LIMIT_BYTES = 8192
 POLL_SECONDS = 0.5
@@ -80,20 +80,24 @@ def read_many(
     *,
     limits: ReadLimits,
     is_needed: Callable[[], bool],
+    namespaces: Mapping[str, str] | None = None,
 ) -> dict[str, bytes | None]:
     """Bodies by address; None: that one gave no good answer. One that was not reached in time is absent.
 
-    Returns as soon as ``is_needed`` is false.
+    Addresses are asked in their order, but with ``namespaces``, by address, each namespace in turn: its slow
+    pods hold up no others. Returns as soon as ``is_needed`` is false.
     """
-    waiting, end = deque(addresses), time.monotonic() + limits.all_seconds
-    with _OpenConnections(limits.limit_bytes) as connections:
-        while (waiting or connections.count) and is_needed():
+    waiting, end = (
+        WaitingPods(addresses, namespaces or {}, limits.at_once),
+        time.monotonic() + limits.all_seconds,
+    )
+    with _OpenConnections(limits.limit_bytes, waiting) as connections:
+        while (waiting.left or connections.count) and is_needed():
             now = time.monotonic()
             connections.time_out(now)
             if now >= end:
                 break
-            while waiting and connections.count < limits.at_once:
-                address = waiting.popleft()
+            while connections.count < limits.at_once and (address := waiting.take()) is not None:
                 connections.begin(
                     address, port, request_bytes(address, port, path), min(end, now + limits.each_seconds)
                 )
@@ -104,8 +108,8 @@ def read_many(
 class _OpenConnections:
     """Open connections to pods, and the results of the closed ones."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(self, limit_bytes: int, waiting: WaitingPods) -> None:
+        self._limit_bytes, self._waiting = limit_bytes, waiting
         self._selector = selectors.DefaultSelector()
         self._open: dict[int, PodConnection] = {}
         """Open connections in the order of their start: the first to start times out first."""
@@ -128,6 +132,7 @@ class _OpenConnections:
             one = PodConnection(address, port, request, until)
         except OSError:
             self.found[address] = None
+            self._waiting.give_back(address)
             return
         self._open[one.socket.fileno()] = one
         self._selector.register(one.socket.fileno(), selectors.EVENT_WRITE)
@@ -169,6 +174,7 @@ class _OpenConnections:
         del self._open[number]
         one.socket.close()
         self.found[one.address] = body
+        self._waiting.give_back(one.address)
 
 
 def _simple(head: bytes) -> int | None:
@@ -246,11 +252,13 @@ class Loads:
         self._broken: dict[str, None] = {}
         """Addresses whose histograms were left out, which is logged once."""
 
-    async def read(self, addresses: Iterable[str]) -> dict[str, Load]:
+    async def read(
+        self, addresses: Iterable[str], namespaces: Mapping[str, str] | None = None
+    ) -> dict[str, Load]:
         """Load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
 
-        Pods that did not answer the last time are read last, so that they do not use up the time of healthy
-        ones.
+        Pods that did not answer the last time are read last, and share connections as one namespace does, so
+        that they do not use up the time of healthy ones. ``namespaces``: those of the pods, by address.
         """
         requested = dict.fromkeys(addresses)
         # A sample is of some pods: silent ones of other samples stay remembered.
@@ -259,7 +267,8 @@ class Loads:
             *(address for address in requested if address not in self._silent),
             *(address for address in self._silent if address in requested),
         ]
-        found = await self._read_in_thread(ordered) if ordered else {}
+        shares = {**(namespaces or {}), **dict.fromkeys(self._silent, SILENT_PODS)}
+        found = await self._read_in_thread(ordered, shares) if ordered else {}
         answers = {address: load for address, load in found.items() if load is not None}
         for address in found:
             self._silent.pop(address, None)
@@ -276,7 +285,9 @@ class Loads:
             self._broken = dict.fromkeys([*list(self._broken)[-MAX_SILENT:], address])
         return load
 
-    async def _read_in_thread(self, addresses: list[str]) -> dict[str, Load | None]:
+    async def _read_in_thread(
+        self, addresses: list[str], namespaces: Mapping[str, str]
+    ) -> dict[str, Load | None]:
         """Load by address. None: the pod gave no valid answer; a pod that was not reached in time is
         absent."""
         leaving = threading.Event()
@@ -293,6 +304,7 @@ class Loads:
                     limit_bytes=LOAD_LIMIT_BYTES,
                 ),
                 is_needed=lambda: not leaving.is_set(),
+                namespaces=namespaces,
             )
             return {address: self._load_of(address, body) for address, body in bodies.items()}
 

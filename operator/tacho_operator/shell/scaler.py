@@ -171,8 +171,11 @@ class Scaler:
         started, reconciles = time.perf_counter(), 0
         watched = {key: known for key, known in self._watched.items() if self._due(key, known)}
         self._samples += 1
-        addresses = [pod.address for known in watched.values() for pod in known.target.pods]
-        answers = await self._loads.read(addresses)
+        namespaces = {
+            pod.address: key.namespace for key, known in watched.items() for pod in known.target.pods
+        }
+        addresses = list(namespaces)
+        answers = await self._loads.read(addresses, namespaces)
         now = self._clock()
         for index, (key, known) in enumerate(watched.items()):
             if self._watched.get(key) is not known:

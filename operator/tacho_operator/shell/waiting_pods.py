@@ -1,0 +1,48 @@
+"""Which pod is asked next, so that slow pods of one namespace hold up no other namespace."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+
+SILENT_PODS = "silent pods"
+"""Their place among the namespaces; no namespace has this name."""
+NAMESPACE_SHARE = 4
+"""A namespace takes one in so many connections at most while others wait: its pods may all be slow."""
+
+
+class WaitingPods:
+    """Addresses that are still to be asked, by namespace."""
+
+    def __init__(self, addresses: Iterable[str], namespaces: Mapping[str, str], at_once: int) -> None:
+        self._namespaces, self._at_once = namespaces, at_once
+        self.left: dict[str, deque[str]] = {}
+        """The namespace whose turn is longest ago comes first."""
+        self._taken: Counter[str] = Counter()
+        for address in addresses:
+            self.left.setdefault(namespaces.get(address, ""), deque()).append(address)
+
+    def take(self) -> str | None:
+        """The next address; None where none may be asked now."""
+        others, share = len(self.left) - (SILENT_PODS in self.left), max(1, self._at_once // NAMESPACE_SHARE)
+        most = share if others > 1 else self._at_once
+        free = (name for name in self.left if name != SILENT_PODS and self._taken[name] < most)
+        namespace = next(free, None)
+        if (
+            namespace is None
+            and SILENT_PODS in self.left
+            and self._taken[SILENT_PODS] < (share if others else most)
+        ):
+            namespace = SILENT_PODS
+        if namespace is None:
+            return None
+        addresses = self.left.pop(namespace)
+        address = addresses.popleft()
+        if addresses:
+            self.left[namespace] = addresses
+        self._taken[namespace] += 1
+        return address
+
+    def give_back(self, address: str) -> None:
+        """Its connection has ended."""
+        self._taken[self._namespaces.get(address, "")] -= 1
