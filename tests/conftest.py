@@ -4,7 +4,10 @@ import os
 import sys
 
 from tests.properties import register_profiles
-from tools.whole_run import pytest_sessionfinish as pytest_sessionfinish
+from tools.whole_run import (
+    pytest_sessionfinish as pytest_sessionfinish,
+    pytest_unconfigure as pytest_unconfigure,
+)
 
 pytest_plugins = ["tests.cluster_fixtures"]
 
