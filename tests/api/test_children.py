@@ -53,6 +53,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
             revision=revision.name,
             pod_template=revision.pod_template,
             measure_key="m",
+            limit_seconds=3600,
         ),
         *asked,
     ]

@@ -369,7 +369,14 @@ def test_network_policy_means(allowed: list[str] | None, namespace: str, port: i
 
 def test_a_throwaway_pod_is_reached_by_the_operator_where_namespaces_deny_by_default() -> None:
     """And its report is as private as a server's."""
-    pod = probe_pod(resource(), name="p", revision="r", pod_template=template("claim"), measure_key="m")
+    pod = probe_pod(
+        resource(),
+        name="p",
+        revision="r",
+        pod_template=template("claim"),
+        measure_key="m",
+        limit_seconds=3600,
+    )
     policy = network_policy(resource(), CONFIG)
     assert selects(policy["spec"]["podSelector"], pod["metadata"]["labels"])
     assert admits(policy, pod, namespace=CONFIG.operator_namespace, port=9400)

@@ -140,7 +140,14 @@ def test_a_token_among_the_hubs_variables_goes_nowhere() -> None:
 def test_a_throwaway_pod_is_the_revisions_in_another_role() -> None:
     spec = changed(CLAIM_SPEC, podTemplate={"metadata": {"labels": {"team": "search"}}})
     rendered = template(spec, plan())
-    pod = probe_pod(resource(spec), name="p", revision="smol-1", pod_template=rendered, measure_key="m")
+    pod = probe_pod(
+        resource(spec),
+        name="p",
+        revision="smol-1",
+        pod_template=rendered,
+        measure_key="m",
+        limit_seconds=3600,
+    )
     assert (pod["apiVersion"], pod["kind"]) == ("v1", "Pod")
     served = rendered["metadata"]["labels"]
     roles = {"tacho.dev/role": "probe", "app.kubernetes.io/component": "probe"}
@@ -155,6 +162,7 @@ def test_a_throwaway_pod_is_the_revisions_in_another_role() -> None:
         **rendered["spec"],
         "containers": [in_full, *others],
         "restartPolicy": "Never",
+        "activeDeadlineSeconds": 4200,
         "terminationGracePeriodSeconds": 30,
     }
 

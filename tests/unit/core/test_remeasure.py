@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tacho_operator.core.manifests.helper_pods import LEFT_ALONE_SECONDS
 from tacho_operator.core.measurement.attempts import (
     RETRY_SECONDS,
 )
 from tests.unit.core.remeasuring import (
     DISABLED,
     DONE,
+    LIMIT_SECONDS,
     OTHERS,
     READY,
     Row,
@@ -128,3 +130,9 @@ def test_each_attempt_has_a_pod_of_its_own_name() -> None:
     second = step(note=note("CannotJudge", RETRY_SECONDS))
     third = step(note=note("CannotJudge", 10 * RETRY_SECONDS, tries=2))
     assert len({found.apply[0]["metadata"]["name"] for found in (first, second, third)}) == 3
+
+
+def test_the_kubelet_ends_a_throwaway_pod_later_than_the_operator_would() -> None:
+    """As when the operator was uninstalled while it measured: it would hold its GPU for ever."""
+    (started,) = step().apply
+    assert started["spec"]["activeDeadlineSeconds"] == LIMIT_SECONDS + LEFT_ALONE_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,16 @@ UNPREPARED = {
         }
     ],
 }
+
+
+def ended_by_kubelet(**run: str) -> dict[str, Any]:
+    killed = {"exitCode": 137, "reason": "Error", **run}
+    return {
+        "phase": "Failed",
+        "reason": "DeadlineExceeded",
+        "containerStatuses": [{"name": "engine", "state": {"terminated": killed}}],
+    }
+
 
 ROWS: dict[str, Row] = {
     "it runs": ({"probes": (pod("probe"), *OTHERS)}, "runs", "other before", "", False, LEFT),
@@ -221,6 +232,22 @@ ROWS: dict[str, Row] = {
         "",
         "probe",
         "CannotJudge: Pod probe did not report a measurement in time. It is retried once.",
+        True,
+        RETRY_SECONDS,
+    ),
+    "the kubelet ended it, as no operator did": (
+        {"probes": (pod("probe", LIMIT_SECONDS + 1, **ended_by_kubelet(startedAt=at(-900))),)},
+        "",
+        "probe",
+        "CannotJudge: Pod probe did not report a measurement in time. It is retried once.",
+        True,
+        RETRY_SECONDS,
+    ),
+    "the kubelet ended it before a container ran": (
+        {"probes": (pod("probe", LIMIT_SECONDS + 1, **ended_by_kubelet()),)},
+        "",
+        "probe",
+        "CannotJudge: Pod probe did not report a measurement in time.",
         True,
         RETRY_SECONDS,
     ),

@@ -80,6 +80,8 @@ NO_SCALE_UP = {"cluster-autoscaler.kubernetes.io/pod-scale-up-delay": "1h"}
 """The cluster autoscaler starts no node for a pod that is deleted where no node has room for it."""
 GRACE_SECONDS = 30
 """No client requests have to finish."""
+LEFT_ALONE_SECONDS = 600
+"""The operator ends a probe pod at its deadline, and so much later the kubelet, where no operator runs."""
 
 
 def probe_pod(
@@ -89,10 +91,12 @@ def probe_pod(
     revision: str,
     pod_template: Manifest,
     measure_key: str,
+    limit_seconds: int,
     attempt: int = 0,
 ) -> Manifest:
     """A pod of ``revision`` in the probe role: no Service selects it and no scaler counts it.
 
+    ``limit_seconds``: the operator's deadline, from the pod's creation to its measurement.
     ``attempt``: number of the attempt that resumes from known levels; 0: a full measurement. A pod that
     resumes improves a figure only: it has no priority over the pods of others, and no node is started for it.
     """
@@ -111,6 +115,7 @@ def probe_pod(
         "containers": [_with_full_probe(item) for item in template["spec"]["containers"]],
         # A failed measurement stays failed; its ended pod holds no resources and shows the reason.
         "restartPolicy": "Never",
+        "activeDeadlineSeconds": limit_seconds + LEFT_ALONE_SECONDS,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
     }
     return manifest

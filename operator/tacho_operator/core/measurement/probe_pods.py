@@ -182,12 +182,12 @@ class RemeasureInput:
         return read_note(self.note, self.active.name, self.live.measure_key, self.request)
 
     @property
-    def limit_seconds(self) -> float:
+    def limit_seconds(self) -> int:
         """Maximum time from a probe pod's creation to its measurement."""
         return self.patience_seconds + start_deadline_seconds(self.resource, self.active.plan)
 
     @property
-    def patience_seconds(self) -> float:
+    def patience_seconds(self) -> int:
         """Maximum time that a probe pod waits for a node: not longer than is usual, whatever spec says, as
         probe pods of many turns would wait, and measure at once."""
         return min(schedule_timeout_seconds(self.resource), SCHEDULE_TIMEOUT_SECONDS)
@@ -259,6 +259,7 @@ def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> R
         revision=case.active.name,
         pod_template=case.active.pod_template,
         measure_key=key,
+        limit_seconds=case.limit_seconds,
         attempt=attempt,
     )
     return replace(kept, apply=(pod,), running=True)
@@ -361,6 +362,11 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
         # It takes what is free, and does not wait in line for what others need.
         waits = waits and not (_resumes(probe) and problem.reason == FailureClass.UNSCHEDULABLE)
         return ProbeFailure(reason=Reason.CANNOT_JUDGE, message=problem.message, may_recover=waits)
+    too_late = f"Pod {probe.name} did not report a measurement in time."
+    if probe.exceeded_deadline:
+        ran = any(item.terminated and item.terminated.started for item in probe.containers())
+        reason = Reason.MEASUREMENT_FAILED if ran else Reason.CANNOT_JUDGE
+        return ProbeFailure(reason=reason, message=too_late, crashed=ran)
     if probe.phase in ("Failed", "Succeeded") or (problem is not None and problem.needs_user_action):
         why = problem.message if problem else f"Pod {probe.name} ended without a measurement."
         return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
@@ -372,8 +378,7 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
             reason=Reason.REPORT_UNREACHABLE, message=message, may_recover=not late_altogether
         )
     if late_altogether:
-        why = f"Pod {probe.name} did not report a measurement in time."
-        return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
+        return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=too_late, crashed=True)
     return None
 
 

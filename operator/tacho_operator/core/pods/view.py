@@ -162,6 +162,11 @@ class PodView:
         return str(self._status.get("reason", ""))
 
     @property
+    def exceeded_deadline(self) -> bool:
+        """Whether the kubelet ended it by its activeDeadlineSeconds."""
+        return self.phase == "Failed" and self.reason == "DeadlineExceeded"
+
+    @property
     def message(self) -> str:
         """The pod's ``status.message``."""
         return str(self._status.get("message", "")).strip()

@@ -318,12 +318,12 @@ def result(pod: PodView) -> InspectResult:
         failure_class = FailureClass.MODEL_INVALID
         message = f"Pod {pod.name} read the model, and its result cannot be used: {unusable}."
         next_step = "Check that the model's files are sound; the inspection is retried."
-    elif pod.reason == "DeadlineExceeded" and end is not None and end.started is None:
+    elif pod.exceeded_deadline and end is not None and end.started is None:
         message = (
             f"Pod {pod.name} exceeded its deadline before its container started: the image, a Secret or a "
             f"volume was missing. See kubectl describe pod {pod.name}."
         )
-    elif pod.reason == "DeadlineExceeded":
+    elif pod.exceeded_deadline:
         message = f"Pod {pod.name} exceeded its deadline: the model's source did not answer."
     elif end is not None and end.reason == "OOMKilled":
         message = f"Pod {pod.name} ran out of memory while reading the model's headers."
