@@ -31,8 +31,8 @@ _DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
 _TOO_LARGE = re.compile(
     r"request is too large|message larger than max|entity too large|\[\]: Too long:", re.I
 )
-"""etcd's words, those of its client, and those of the API server about a request, a ConfigMap or
-annotations."""
+"""Of a whole object: etcd's words, those of its client, the API server's about a request and about the data
+of a ConfigMap. Annotations that are too long are a field with a name."""
 _INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]*\): \.?([^:]{1,200}):")
 """The API server's words about a wrong field, and of a server-side apply about a repeated list item."""
 _EXCEEDED = re.compile(

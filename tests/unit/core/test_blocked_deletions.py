@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from tacho_operator.api.defaults import GRACE_SECONDS
 from tacho_operator.core.status.snapshot import FINALIZER_SECONDS
 from tests.unit.core.measured_world import measured_world
-from tools.harness.world import World
+from tools.harness.resources import changed
+from tools.harness.world import MOCK_SPEC, World
 
 FOREIGN = "example.com/backup"
 
 
-def leaving(kind: str, *finalizers: str) -> World:
+def leaving(kind: str, *finalizers: str, spec: dict[str, Any] | None = None) -> World:
     """A resource that serves, one child of which was deleted just now."""
-    world = measured_world()
+    world = measured_world(spec)
     if kind == "ReplicaSet":
         (owner,) = world.names("Deployment")
         labels = dict(world.objects["Deployment", owner]["metadata"]["labels"])
@@ -65,6 +67,29 @@ def test_pods_that_kubernetes_deletes_first_have_their_own_time(kind: str) -> No
     world.remove_pod(pod)
     world.reconcile(1)
     assert world.condition("Stalled")["message"].startswith(f"A finalizer keeps {kind} ")
+
+
+@pytest.mark.parametrize("grace_seconds", [1, 10 * GRACE_SECONDS])
+def test_pods_have_the_time_that_their_own_revision_gives_them(grace_seconds: int) -> None:
+    pods = {"spec": {"terminationGracePeriodSeconds": grace_seconds}}
+    world = leaving("Deployment", "foregroundDeletion", spec=changed(MOCK_SPEC, podTemplate=pods))
+    world.reconcile(grace_seconds + FINALIZER_SECONDS - 1)
+    assert world.brief("Stalled")[0] == "False"
+    world.reconcile(2)
+    assert world.brief("Stalled") == ("True", "DeletionBlocked")
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"tacho.dev/revision": ""}])
+def test_a_child_that_names_no_revision_stalls_nothing(labels: dict[str, str] | None) -> None:
+    world = leaving("Deployment", FOREIGN)
+    (name,) = world.names("Deployment")
+    bare = copy.deepcopy(world.objects["Deployment", name])
+    del world.objects["Deployment", name]
+    world.settle(world.serve_all)
+    bare["metadata"] |= {"name": "bare", "labels": labels}
+    world.objects["Deployment", "bare"] = bare
+    world.reconcile(FINALIZER_SECONDS + 1)
+    assert world.brief("Stalled")[0] == "False"
 
 
 def test_a_pod_that_is_deleted_late_has_its_time_from_then_on() -> None:

@@ -84,6 +84,13 @@ def test_a_refusal_has_its_figures_first(text: str, what: str) -> None:
     assert (found.what, found.quotation) == (what, REFUSED + text)
 
 
+def test_annotations_that_are_too_long_are_a_field_with_a_name() -> None:
+    place = "spec.template.annotations"
+    text = f'Deployment.apps "smol-1" is invalid: {place}: Too long: may not be more than 262144 bytes'
+    found = refusal_problem(text, invalid=True)
+    assert (found.reason, found.what) == ("InvalidConfig", f"The API server refuses a field: {place}.")
+
+
 def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
     failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
     owner = {

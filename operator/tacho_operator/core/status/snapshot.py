@@ -296,7 +296,7 @@ def _leaving(
     """
     rollout = reconcile_plan.rollout
     sized = (name for name, size in rollout.replicas.items() if size)
-    needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized}
+    needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized} - {""}
     for child in (*observed.deployments, *observed.replica_sets, *observed.services):
         metadata = child["metadata"]
         ends, finalizers = parse_time(metadata.get("deletionTimestamp")), metadata.get("finalizers")
