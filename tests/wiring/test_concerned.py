@@ -10,7 +10,7 @@ from tacho_operator.core.types import HubWaiters
 from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.store.store import Store, StoreState
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
-from tests.wiring.test_store import KEY, pod, thing, told
+from tests.wiring.storing import KEY, pod, thing, told
 from tools.harness.resources import NOW
 
 

@@ -14,7 +14,7 @@ from tacho_operator.shell.kube import Event, Kube, Page
 from tacho_operator.shell.store import reflector as module
 from tacho_operator.shell.store.reflector import EtcdRestored, Reflector, WatchScope
 from tacho_operator.shell.store.store import Store
-from tests.wiring.test_store import thing
+from tests.wiring.storing import thing
 
 Script = list[Event | Exception | float]
 """What happens, and for how many seconds nothing does."""

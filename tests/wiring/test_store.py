@@ -7,34 +7,14 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.core.names import DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 from tacho_operator.shell.store import objects, store as store_module
 from tacho_operator.shell.store.expectations import Expectation, seen
-from tacho_operator.shell.store.store import Store, StoreChange, later
+from tacho_operator.shell.store.store import later
 from tacho_operator.shell.store.trimming import Packing
 from tacho_operator.shell.workqueue import Key
-
-KEY = Key("ml", "smol")
-
-
-def thing(
-    name: str, version: str = "1", *, owner: str = "smol", uid: str = "", **rest: Any
-) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": "ml", "uid": uid or f"uid-{name}", "resourceVersion": version}
-    labels = {DEPLOYMENT_LABEL: owner} if owner else {}
-    return {"metadata": {**metadata, "labels": labels, **rest.pop("metadata", {})}, **rest}
-
-
-def pod(name: str, version: str = "1", *, node: str = "", **rest: Any) -> dict[str, Any]:
-    spec = {"containers": [{"name": "engine", "env": ["x" * 20_000]}], **({"nodeName": node} if node else {})}
-    return thing(name, version, spec=spec, **rest)
-
-
-def told() -> tuple[Store, list[StoreChange]]:
-    changes: list[StoreChange] = []
-    return Store(changes.append), changes
+from tests.wiring.storing import KEY, own_config_map, owned_by, pod, thing, told
 
 
 def test_children_are_found_by_their_owner_and_forgotten_when_they_go() -> None:
@@ -64,80 +44,6 @@ def test_what_another_made_under_the_label_is_not_even_unpacked(monkeypatch: pyt
     monkeypatch.setattr(Packing, "unpacked", lambda _, text: unpacked.append(text) or {"metadata": {}})
     assert len(store.children("ConfigMap", KEY, {"uid-smol"})) == len(unpacked) == 1
     assert isinstance(store._kinds["ConfigMap"]._labelled["ml", "smol"], dict)
-
-
-PROBE = {ROLE_LABEL: ROLE_PROBE}
-
-
-def owned_by(kind: str, name: str, uid: str = "") -> dict[str, Any]:
-    reference = {"kind": kind, "name": name, "uid": uid or f"uid-{name}", "controller": True}
-    return {"ownerReferences": [reference]}
-
-
-def own_config_map(version: str = "1", *, uid: str = "", **rest: Any) -> dict[str, Any]:
-    metadata = {**owned_by("LLMDeployment", "smol"), **rest.pop("metadata", {})}
-    return thing("live", version, uid=uid, metadata=metadata, **rest)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "seconds"),
-    [
-        (owned_by("ReplicaSet", "set"), 2400.0),
-        (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "smol-1"}}, 2400.0),
-        (owned_by("LLMDeployment", "smol") | {"labels": PROBE}, 1800.0),
-        (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "other-1"}}, 1800.0),
-        (owned_by("LLMDeployment", "smol") | {"labels": {ROLE_LABEL: ROLE_SERVER}}, None),
-        ({"labels": PROBE}, None),
-        (owned_by("ReplicaSet", "set", "forged"), None),
-        (owned_by("ReplicaSet", "another"), None),
-        (owned_by("ReplicaSet", "lone"), None),
-        (owned_by("LLMDeployment", "smol", "forged") | {"labels": PROBE}, None),
-        (owned_by("LLMDeployment", "gone") | {"labels": PROBE}, None),
-        (owned_by("Deployment", "smol-1"), None),
-        (owned_by("ReplicaSet", "set") | {"namespace": "others"}, None),
-        (owned_by("LLMDeployment", "smol") | {"labels": PROBE, "namespace": "others"}, None),
-    ],
-    ids=str,
-)
-def test_a_neighbour_has_owners_that_end_at_a_held_resource(
-    metadata: dict[str, Any], seconds: float | None
-) -> None:
-    store, _ = told()
-    spec = {"progressDeadlineSeconds": 2400}
-    store.put("LLMDeployment", thing("smol", owner=""))
-    store.put("Deployment", thing("smol-1", spec=spec, metadata=owned_by("LLMDeployment", "smol")))
-    store.put("LLMDeployment", thing("other", owner=""))
-    store.put("Deployment", thing("other-1", spec=spec, metadata=owned_by("LLMDeployment", "other")))
-    store.put("ReplicaSet", thing("set", metadata=owned_by("Deployment", "smol-1")))
-    store.put("Deployment", thing("own", spec=spec, metadata=owned_by("LLMDeployment", "smol", "forged")))
-    store.put("ReplicaSet", thing("lone", metadata=owned_by("Deployment", "own")))
-    store.put("Pod", pod("a", node="n1", metadata=metadata))
-    assert [item.start_seconds for item in store.neighbours_on({"n1"})] == ([seconds] if seconds else [])
-    assert store.neighbours_on({"n2"}) == []
-
-
-def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, _ = told()
-    store.put("LLMDeployment", thing("smol", owner=""))
-    own, named = owned_by("LLMDeployment", "smol"), {"labels": PROBE}
-    for number in range(40):
-        store.put("Pod", pod(f"a-{number}", node="n1", metadata=named))
-        store.put("Pod", pod(f"b-{number}", node="n1", metadata=named | owned_by("LLMDeployment", "x")))
-        store.put("Pod", pod(f"c-{number}", node="n1", metadata=named | own))
-    monkeypatch.setattr(store_module, "NODE_PODS_LIMIT", 10)
-    read: list[tuple[str, str]] = []
-    original = store._read
-    monkeypatch.setattr(
-        store, "_read", lambda kind, name: read.append((kind, name[1])) or original(kind, name)
-    )
-    found = store.neighbours_on({"n1"})
-    assert len(found) == 10
-    assert {item.pod["metadata"]["name"][0] for item in found} == {"c"}
-    assert len(read) == 10 + 1 + 1, "the pods, their resource, and a Deployment that they do not name"
-    store.remove("LLMDeployment", "ml", "smol")
-    read.clear()
-    assert store.neighbours_on({"n1"}) == []
-    assert read == []
 
 
 def test_a_crowd_is_by_the_count_and_the_bytes_of_all_owners_together(

@@ -1,0 +1,74 @@
+"""The store's neighbours on a node: pods whose owners end at a held resource."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
+from tacho_operator.shell.store import store as store_module
+from tests.wiring.storing import owned_by, pod, thing, told
+
+PROBE = {ROLE_LABEL: ROLE_PROBE}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        (owned_by("ReplicaSet", "set"), 2400.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "smol-1"}}, 2400.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": PROBE}, 1800.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "other-1"}}, 1800.0),
+        (owned_by("LLMDeployment", "smol") | {"labels": {ROLE_LABEL: ROLE_SERVER}}, None),
+        ({"labels": PROBE}, None),
+        (owned_by("ReplicaSet", "set", "forged"), None),
+        (owned_by("ReplicaSet", "another"), None),
+        (owned_by("ReplicaSet", "lone"), None),
+        (owned_by("LLMDeployment", "smol", "forged") | {"labels": PROBE}, None),
+        (owned_by("LLMDeployment", "gone") | {"labels": PROBE}, None),
+        (owned_by("Deployment", "smol-1"), None),
+        (owned_by("ReplicaSet", "set") | {"namespace": "others"}, None),
+        (owned_by("LLMDeployment", "smol") | {"labels": PROBE, "namespace": "others"}, None),
+    ],
+    ids=str,
+)
+def test_a_neighbour_has_owners_that_end_at_a_held_resource(
+    metadata: dict[str, Any], seconds: float | None
+) -> None:
+    store, _ = told()
+    spec = {"progressDeadlineSeconds": 2400}
+    store.put("LLMDeployment", thing("smol", owner=""))
+    store.put("Deployment", thing("smol-1", spec=spec, metadata=owned_by("LLMDeployment", "smol")))
+    store.put("LLMDeployment", thing("other", owner=""))
+    store.put("Deployment", thing("other-1", spec=spec, metadata=owned_by("LLMDeployment", "other")))
+    store.put("ReplicaSet", thing("set", metadata=owned_by("Deployment", "smol-1")))
+    store.put("Deployment", thing("own", spec=spec, metadata=owned_by("LLMDeployment", "smol", "forged")))
+    store.put("ReplicaSet", thing("lone", metadata=owned_by("Deployment", "own")))
+    store.put("Pod", pod("a", node="n1", metadata=metadata))
+    assert [item.start_seconds for item in store.neighbours_on({"n1"})] == ([seconds] if seconds else [])
+    assert store.neighbours_on({"n2"}) == []
+
+
+def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = told()
+    store.put("LLMDeployment", thing("smol", owner=""))
+    own, named = owned_by("LLMDeployment", "smol"), {"labels": PROBE}
+    for number in range(40):
+        store.put("Pod", pod(f"a-{number}", node="n1", metadata=named))
+        store.put("Pod", pod(f"b-{number}", node="n1", metadata=named | owned_by("LLMDeployment", "x")))
+        store.put("Pod", pod(f"c-{number}", node="n1", metadata=named | own))
+    monkeypatch.setattr(store_module, "NODE_PODS_LIMIT", 10)
+    read: list[tuple[str, str]] = []
+    original = store._read
+    monkeypatch.setattr(
+        store, "_read", lambda kind, name: read.append((kind, name[1])) or original(kind, name)
+    )
+    found = store.neighbours_on({"n1"})
+    assert len(found) == 10
+    assert {item.pod["metadata"]["name"][0] for item in found} == {"c"}
+    assert len(read) == 10 + 1 + 1, "the pods, their resource, and a Deployment that they do not name"
+    store.remove("LLMDeployment", "ml", "smol")
+    read.clear()
+    assert store.neighbours_on({"n1"}) == []
+    assert read == []
