@@ -13,7 +13,7 @@ from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.execute import ExecuteResult, execute, write_status
 from tacho_operator.shell.kube import Kube
 from tests.wiring.test_former_children import child
-from tools.harness.resources import NOW
+from tools.harness.resources import NOW, resource
 
 RAW = {
     "apiVersion": "tacho.dev/v1alpha1",
@@ -54,7 +54,7 @@ class Server:
 
 async def carried_out(server: Server, **decision: Any) -> ExecuteResult:
     pods = tuple({"kind": "Pod", "metadata": {"name": name, "uid": name}} for name in REVISIONS)
-    observed = Observed(raw=RAW, resource=cast(Any, None), pods=pods)
+    observed = Observed(raw=RAW, resource=resource(), pods=pods)
     wanted = ReconcileDecision(status=None, reason="", now=NOW, **decision)
     return await execute(cast(Kube, server), observed, wanted, Rewrites())
 
