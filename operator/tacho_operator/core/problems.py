@@ -41,7 +41,7 @@ _EXCEEDED = re.compile(
 )
 """The API server's words about one resource; those about several are quoted alone."""
 _LIMIT_RANGE = re.compile(
-    r"(?:maximum|minimum) [\w./-]+ usage per \w+ is [\w.]+, but (?:limit|request) is [\w.]+"
+    r"(?:maximum|minimum) [\w./-]+ usage per \w+ is [\w.]+, but (?:limit|request) is [\w.]*\w"
 )
 
 

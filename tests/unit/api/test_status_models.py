@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from tacho_operator.api.crd.schema import structural
 from tacho_operator.api.status import measurement, status
-from tacho_operator.api.status.status import Condition, LLMDeploymentStatus
+from tacho_operator.api.status.status import EPOCH, Condition, LLMDeploymentStatus
+from tacho_operator.core.planner.history import stored_status
 from tests.unit.contract.test_text import foreign, hidden
 from tools.crd import COLUMNS
 
@@ -50,6 +51,15 @@ def test_a_condition_has_what_every_condition_of_kubernetes_has() -> None:
     """metav1.Condition: clients print the message without asking whether it is there."""
     schema = structural(LLMDeploymentStatus)["properties"]["conditions"]["items"]
     assert set(schema["required"]) == {"type", "status", "reason", "message", "lastTransitionTime"}
+
+
+def test_a_condition_without_a_message_is_read_and_stored_with_one() -> None:
+    """Else what another writer stored would make the rest of the status unreadable, or refused."""
+    stored = {"type": "Audited", "status": "True", "reason": "ByHand", "lastTransitionTime": EPOCH}
+    for condition in (stored, {**stored, "message": ""}):
+        former = stored_status({"status": {"conditions": [condition], "replicas": 2}})
+        assert former.replicas == 2
+        assert former.to_wire()["conditions"] == [{**stored, "message": "ByHand"}]
 
 
 def test_every_model_of_the_status_hangs_on_it() -> None:

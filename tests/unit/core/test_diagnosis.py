@@ -45,6 +45,27 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         False,
         ("nvidia.com/gpu", "memory", "pod p"),
     ),
+    "held by a gate": (
+        pod(
+            conditions=[
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "SchedulingGated",
+                    "message": "Scheduling is blocked due to non-empty scheduling gates",
+                }
+            ]
+        ),
+        "Unschedulable",
+        False,
+        ("Scheduling gates hold pod p. See what set its spec.schedulingGates",),
+    ),
+    "volume in another zone": (
+        unscheduled("0/2 nodes are available: 2 node(s) had volume node affinity conflict. preemption: 0/2"),
+        "Unschedulable",
+        False,
+        ("No node reaches the volumes of pod p. Add a node where the claims' volumes are.",),
+    ),
     "claim not bound": (
         unscheduled('persistentvolumeclaim "models" not found'),
         "Unschedulable",

@@ -77,6 +77,11 @@ REFUSED = 'Pod/a-trial: pods "a-trial" is forbidden: '
             "The namespace's LimitRange refuses it: maximum memory usage per Container is 1Gi, "
             "but limit is 4Gi.",
         ),
+        (
+            "minimum cpu usage per Container is 500m, but request is 0.1.",
+            "The namespace's LimitRange refuses it: minimum cpu usage per Container is 500m, "
+            "but request is 0.1.",
+        ),
     ],
 )
 def test_a_refusal_has_its_figures_first(text: str, what: str) -> None:

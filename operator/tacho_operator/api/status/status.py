@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tacho_operator.api.base import (
     Bytes,
@@ -41,6 +41,13 @@ class Condition(StatusModel):
     """When the status last changed."""
     observed_generation: Annotated[int, integer(0, form="int64")] | None = None
     """metadata.generation that was judged."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _always_has_a_message(cls, given: Any) -> Any:
+        """Without one the API server refuses the whole status. Another writer may have stored none."""
+        lacks = isinstance(given, dict) and not given.get("message")
+        return {**given, "message": given.get("reason")} if lacks else given
 
 
 Shown = Annotated[str, Field(max_length=24, pattern=r"^~?\d+(\.\d{1,3})?$")]

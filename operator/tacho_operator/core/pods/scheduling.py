@@ -18,7 +18,10 @@ _NODES = re.compile(r"0/(\d+) nodes are available")
 _NOT_SELECTED = "node affinity/selector"
 """In the scheduler's words where nodes lack labels."""
 _NO_VOLUME = re.compile(r"unbound immediate PersistentVolumeClaims|available persistent volumes to bind")
+_OTHER_NODES = r"(?:had volume node affinity conflict|didn't match PersistentVolume's node affinity)"
+"""In the scheduler's words where a volume is in another zone, or on a node of its own."""
 _ADD_NODE = "Add or free a node, or change spec.gpu, spec.engine.resources or spec.podTemplate."
+_SEE_GATES = "See what set its spec.schedulingGates, such as Kueue: it has not admitted the pod."
 
 
 def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
@@ -33,6 +36,8 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
         f"the pod selects {clipped(labels, LABELS_CHARS)}; " if labels and _NOT_SELECTED in text else ""
     )
     what, next_step = _reason(pod.name, text, missing, labels)
+    if scheduled.reason == "SchedulingGated":
+        what, next_step = f"Scheduling gates hold pod {pod.name}.", _SEE_GATES
     return Problem(
         reason=FailureClass.UNSCHEDULABLE,
         what=what,
@@ -49,6 +54,8 @@ def _reason(pod: str, text: str, missing: list[str], labels: str) -> tuple[str, 
         return f"No node has enough {', '.join(missing)} for pod {pod}.", _ADD_NODE
     if _NO_VOLUME.search(text):
         return f"No volume for a claim of pod {pod}.", "See the events of kubectl describe pvc."
+    if _of_all(text, _OTHER_NODES):
+        return f"No node reaches the volumes of pod {pod}.", "Add a node where the claims' volumes are."
     if _of_all(text, "were unschedulable"):
         return f"All nodes are cordoned; pod {pod} waits.", "Run kubectl uncordon NODE, or add a node."
     if labels and _of_all(text, rf"didn't match Pod's {_NOT_SELECTED}"):
