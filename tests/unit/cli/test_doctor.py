@@ -133,16 +133,17 @@ def test_what_is_wrong_is_found(check: str, changes: dict[str, Any], state: str,
 
 
 @pytest.mark.parametrize(
-    ("wanted", "step"),
+    ("wanted", "phase", "step"),
     [
-        ("nfs", "kubectl describe pvc models -n ml has"),
-        ("local", "It is bound when its first pod is scheduled"),
-        ("gone", "StorageClass gone does not exist"),
+        ("nfs", "Pending", "kubectl describe pvc models -n ml has"),
+        ("local", "Pending", "It is bound when its first pod is scheduled"),
+        ("local", "Lost", "Its volume was deleted"),
+        ("gone", "Pending", "No StorageClass gone: create a volume of that class"),
     ],
 )
-def test_a_claim_without_a_volume_is_told_why(wanted: str, step: str) -> None:
+def test_a_claim_without_a_volume_is_told_why(wanted: str, phase: str, step: str) -> None:
     local = {"metadata": {"name": "local"}, "volumeBindingMode": "WaitForFirstConsumer"}
-    claim = named("models", spec={"storageClassName": wanted}, status={"phase": "Pending"})
+    claim = named("models", spec={"storageClassName": wanted}, status={"phase": phase})
     objects = HEALTHY | {"storageclasses": (NFS, local), "persistentvolumeclaims": (claim,)}
     steps = [
         item.next_step for item in diagnosis(Facts(objects=objects, rights={})) if item.check == "claims"
