@@ -12,13 +12,12 @@ from tacho_runtime.probe.level_search import (
     KNEE_CLOSE,
     KNEE_SHARE,
     PLATEAU_GAIN,
-    SearchedEdge,
     bracket,
     close_to,
-    edge_of,
     knee_of,
 )
 from tacho_runtime.probe.levels import LevelResult
+from tacho_runtime.probe.searched_edge import SearchedEdge, edge_of
 from tacho_runtime.probe.session import ProbeFindings
 
 
@@ -67,8 +66,9 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         knee = knee_of(findings.tried())
         if knee is None:
             return None, ""
-        # Out of time, the search did not measure whether more streams bring more throughput.
-        above = max(rated) > knee.concurrency and not findings.out_of_time
+        # A search that was cut did not measure whether more streams bring more throughput.
+        cut = findings.out_of_time or findings.levels_missing
+        above = max(rated) > knee.concurrency and not cut
         return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
     low, high = bracket(findings.tried())
     if low is None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tacho_contract.units import counted
-from tacho_runtime.probe.statistics import NORMAL_975
 
 MAX_STREAMS = 256
 """Maximum number of streams where no service level bounds them, and the plan counts with no more."""
@@ -125,7 +124,9 @@ def next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
 def _next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
     if all(one.slo_ratio is None for one in tried):
         rated = [one for one in tried if one.rated]  # others tell nothing of a knee
-        return (_climb(rated, limits, math.inf) if rated else None) or _towards_knee(rated)
+        if not rated or _top_is_close(tried, max(one.concurrency for one in rated), limits.top):
+            return _towards_knee(rated)
+        return _climb_over(tried, rated, limits) or _climb(rated, limits, math.inf) or _towards_knee(rated)
     low, high = bracket(tried)
     if low is None:
         return SearchStep(concurrency=None, reason="one stream misses the SLO", boundary="NeverMet")
@@ -248,6 +249,22 @@ def _climb(kept: Sequence[TriedLevel], limits: SearchLimits, edge: float) -> Sea
     return SearchStep(concurrency=min(limits.top, max(nearest, math.ceil(desired))), reason=most)
 
 
+def _top_is_close(tried: Sequence[TriedLevel], low: int, top: int) -> bool:
+    """Whether the maximum tells no rate, and is so close to a level with one that no knee is known better."""
+    return low < top <= KNEE_CLOSE * low and any(one.concurrency == top for one in tried)
+
+
+def _climb_over(
+    tried: Sequence[TriedLevel], rated: Sequence[TriedLevel], limits: SearchLimits
+) -> SearchStep | None:
+    """A level beyond the first of several streams where that one alone told no rate: once, as a halt. None:
+    the search goes on as usual."""
+    low, highest = (max(one.concurrency for one in found) for found in (rated, tried))
+    if highest != FIRST_STREAMS or not FIRST_STREAMS / 2 <= low < FIRST_STREAMS < limits.top:
+        return None
+    return SearchStep(concurrency=min(limits.top, MOST_TIMES * low), reason=f"more than {low} streams")
+
+
 def _boundary(kept: Sequence[TriedLevel]) -> str:
     """Plateau where the highest level brings hardly more throughput than one of fewer streams."""
     rated = sorted((one for one in kept if one.rated), key=lambda one: one.concurrency)
@@ -288,7 +305,7 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
     )
 
 
-def _uncertain_streams(low: TriedLevel, high: TriedLevel) -> float:
+def uncertain_streams(low: TriedLevel, high: TriedLevel) -> float:
     """By how many streams the edge between both may be elsewhere, as times per token vary: standard error."""
     error = max(low.tpot_error, high.tpot_error)
     below, above = low.tpot_ratio, high.tpot_ratio
@@ -320,38 +337,6 @@ def edge_between(low: TriedLevel, high: TriedLevel) -> float:
     if below is None or above is None or above <= 1 or (high.ttft_ratio or 0.0) > 1:
         return (low.concurrency + high.concurrency) / 2
     return _crossing(low, high, below, above)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchedEdge:
-    """What a replica carries at its service level."""
-
-    concurrency: int
-    output_tokens_per_second: float
-    interval_percent: float
-    """How far from it the rates of the levels on both sides are, by the share of what lies between that is
-    not known."""
-
-
-def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:
-    """At the interpolated edge between a level that keeps the service level and one that breaks it."""
-    rate = low.output_tokens_per_second
-    if high is None or not (low.rated and high.rated):
-        more = 0.0 if high is None else 100 * (high.concurrency / low.concurrency - 1)
-        return SearchedEdge(concurrency=low.concurrency, output_tokens_per_second=rate, interval_percent=more)
-    streams = min(max(math.floor(edge_between(low, high) + 1e-9), low.concurrency), high.concurrency - 1)
-    between = high.concurrency - low.concurrency
-    share = (streams - low.concurrency) / between
-    at_edge = streams / (low.cycle_seconds + share * (high.cycle_seconds - low.cycle_seconds))
-    # Beside a limit chance decides by a stream.
-    chance = any(abs((one.slo_ratio or 0.0) - 1) < RATIO_ERROR for one in (low, high))
-    unknown = min(1.0, (between - 1 + chance) / between)
-    slope = abs(high.output_tokens_per_second - rate) / between
-    apart = unknown * max(abs(at_edge - rate), abs(high.output_tokens_per_second - at_edge))
-    apart = max(apart, NORMAL_975 * _uncertain_streams(low, high) * slope)
-    return SearchedEdge(
-        concurrency=streams, output_tokens_per_second=at_edge, interval_percent=100 * apart / at_edge
-    )
 
 
 def knee_of(tried: Sequence[TriedLevel]) -> TriedLevel | None:

@@ -16,7 +16,6 @@ from tacho_runtime.probe.level_search import (
     SearchStep,
     TriedLevel,
     bracket,
-    edge_of,
     knee_of,
     next_level,
     pooled,
@@ -24,6 +23,7 @@ from tacho_runtime.probe.level_search import (
     predicted_edge,
     top_level,
 )
+from tacho_runtime.probe.searched_edge import edge_of
 from tests.properties import examples
 
 Law = Callable[[int], tuple[float, float | None]]

@@ -176,6 +176,57 @@ async def test_below_a_level_without_a_rate_the_next_is_nearer_to_what_is_known(
     assert 80 <= (found.capacity.concurrency or 0) <= 100
 
 
+class Halted(Uneven):
+    """Some levels tell no rate; all others do."""
+
+    untold: frozenset[int] = frozenset()
+
+    def __init__(self, untold: frozenset[int]) -> None:
+        super().__init__(LAW, Random(1))
+        self.untold, self.tried = untold, list[int]()
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> VirtualLoop:
+        self.loop = HaltedLoop(self, workload, spread)
+        self.loop.halted = self
+        return self.loop
+
+
+class HaltedLoop(UnevenLoop):
+    halted: Halted
+
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        self.halted.tried.append(terms.streams)
+        self.even = 0 if terms.streams in self.halted.untold else terms.streams
+        return await super().level(terms, enough)
+
+
+@pytest.mark.parametrize(
+    ("untold", "slots", "least", "levels"),
+    [({8}, 0, 100, 6), ({8, 48}, 0, 100, 6), ({48}, 48, 28, 7), ({256}, 0, 100, 8), ({8}, 8, 7, 5)],
+)
+async def test_one_level_without_a_rate_does_not_end_the_search(
+    untold: set[int], slots: int, least: int, levels: int
+) -> None:
+    """Beside 8 streams that told none, 7 were the capacity; beside a maximum of 48, 47 were tried."""
+    engine = Halted(frozenset(untold))
+    found = await probed(LAW, 1, engine=engine, slots=slots, budget=90)
+    assert found.capacity is not None
+    assert (found.state, found.capacity.boundary) == ("Complete", "Plateau"), found.message
+    assert (found.capacity.concurrency or 0) >= least
+    assert len(engine.tried) <= levels
+
+
+async def test_no_time_is_spent_on_levels_close_to_those_without_a_rate() -> None:
+    """All 16 levels were, between 152 and 227 streams, and a larger budget was advised."""
+    engine = Halted(frozenset(range(200, 300)))
+    found = await probed(LAW, 1, engine=engine, budget=90)
+    assert found.capacity is not None
+    assert (found.state, found.capacity.boundary) == ("Partial", "Floor")
+    assert found.message.startswith("204 streams had no steady rate")
+    assert found.flags == ()
+    assert len(engine.tried) <= 8
+
+
 class Compiling(VirtualEngine):
     """It compiles a kernel at each of the first levels of several streams."""
 

@@ -247,15 +247,17 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
             further -= 1
             if further < 0:
                 break
-            streams = undecided = step.concurrency
-            known = _decided_below(bench, streams)
-            while streams in findings.results and streams > known:
-                # It decides nothing: something nearer to what is known.
-                undecided, streams = streams, (known + streams) // 2
+            streams = step.concurrency
             if streams in findings.results:
-                findings.levels_missing = True
-                findings.search_ended = f"{counted(undecided, 'stream')} had no steady rate"
-                return
+                known = _decided_below(bench, streams)
+                undecided = min(one for one in findings.results if one > known)
+                while streams in findings.results and streams > known:
+                    # It decides nothing: something nearer to what is known.
+                    streams = (known + streams) // 2
+                if streams == known or undecided <= level_search.KNEE_CLOSE * known:
+                    findings.levels_missing = True
+                    findings.search_ended = f"{counted(undecided, 'stream')} had no steady rate"
+                    return
             streams = levels.affordable(streams)
             if streams in findings.results or streams <= 1 or not await levels.measure(streams):
                 break
