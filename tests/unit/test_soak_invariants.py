@@ -10,6 +10,7 @@ import pytest
 from tests.nightly.soak.invariants import (
     COLLECTION_SECONDS,
     INVARIANTS,
+    LONGEST_COLLECTION_SECONDS,
     LONGEST_RETRY_SECONDS,
     PLANTS,
     RECONCILE_SECONDS,
@@ -95,6 +96,14 @@ def test_what_lasts_beyond_its_bound_is_found(name: str, change: Any, bound_seco
     assert violations(recorded(*twice)) == {}, "it was well in between"
 
 
+@pytest.mark.parametrize("more", [0.0, PERIOD_SECONDS])
+def test_kubernetes_collects_later_what_no_operator_takes_over(more: float) -> None:
+    ends = (10.0, 10.0 + LONGEST_COLLECTION_SECONDS + more)
+    seen = tuple(Snapshot(at=at, resources=(), orphans=(), uncollected=("Pod a/b",)) for at in ends)
+    found = violations(recorded(snapshots=(*seen, *recorded().snapshots))).get("child-without-owner", [])
+    assert found == ([f"Pod a/b for {ends[1] - 10:.0f} s since 00:00:10Z"] if more else [])
+
+
 @pytest.mark.parametrize(
     ("at", "pod", "found"),
     [
@@ -163,7 +172,7 @@ def test_impeded_time_counts_once() -> None:
 def metadata(
     name: str, uid: str, owner: str = "", kind: str = "LLMDeployment", **more: Any
 ) -> dict[str, Any]:
-    owners = [{"uid": owner, "kind": kind, "controller": True}] if owner else []
+    owners = [{"uid": owner, "kind": kind, "name": owner, "controller": True}] if owner else []
     return {"namespace": "a", "name": name, "uid": uid, "ownerReferences": owners, **more}
 
 
@@ -173,12 +182,15 @@ def test_children_whose_controller_does_not_exist() -> None:
     children["pods"] = [
         {"metadata": metadata("own", "p", "d", "Deployment")},
         {"metadata": metadata("collected later", "t", "gone", "ReplicaSet")},
-        {"metadata": metadata("lost", "q", "gone")},
+        {"metadata": metadata("lost", "q", "now")},
+        {"metadata": metadata("uncollected", "u", "gone")},
+        {"metadata": metadata("bare", "b")},
         {"metadata": metadata("ending", "r", "gone", deletionTimestamp="now")},
         {"metadata": metadata("foreign", "s", annotations={"soak/foreign": "true"})},
     ]
-    (found,) = orphans(children, {"1"})
-    assert found.startswith("pods a/lost q of ")
+    succeeded, uncollected = orphans(children, [{"metadata": metadata("now", "1")}])
+    assert [line.split(" of ")[0] for line in succeeded] == ["pods a/lost q", "pods a/bare b"]
+    assert [line.split(" of ")[0] for line in uncollected] == ["pods a/uncollected u"]
 
 
 def test_endpoints_are_ready_pods_that_the_service_selects() -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 RECONCILE_SECONDS = 20.0
 """Ready follows the endpoints within this time, where nothing impedes the operators."""
 COLLECTION_SECONDS = 60.0
-"""Garbage collection's delay, where nothing impedes the API server."""
+"""Garbage collection's delay, where nothing impedes the API server. An operator takes over before it."""
+LONGEST_COLLECTION_SECONDS = 300.0
+"""Where no resource has the name of a child's owner: no operator acts, and Kubernetes' collector begins anew
+after each restart of the API server."""
 SETTLED_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 600.0
 """A later retry of a candidate than this after the events is not waited for."""
@@ -48,7 +52,9 @@ class Snapshot:
     at: float
     resources: tuple[Resource, ...]
     orphans: tuple[str, ...]
-    """Children whose controller does not exist."""
+    """Children whose controller does not exist, though a resource of its name does."""
+    uncollected: tuple[str, ...] = ()
+    """Children of a controller whose name no resource has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,17 +93,20 @@ def unimpeded_seconds(start: float, end: float, impeded: Iterable[Interval]) -> 
 def _lasting(
     recording: Recording, of: Callable[[Snapshot], Iterable[str]], bound_seconds: float
 ) -> list[str]:
-    """What was so in successive snapshots for longer than the bound; each once, with its seconds."""
+    """What was so in successive snapshots for longer than the bound; each once, with its longest time."""
     since: dict[str, float] = {}
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, float]] = {}
     for snapshot in recording.snapshots:
         now = set(of(snapshot))
         since = {what: since.get(what, snapshot.at) for what in now}
         for what, start in since.items():
             seconds = unimpeded_seconds(start, snapshot.at, recording.impeded)
             if seconds > bound_seconds:
-                found[what] = max(seconds, found.get(what, 0.0))
-    return [f"{what} for {seconds:.0f} s" for what, seconds in found.items()]
+                found[what] = max((seconds, start), found.get(what, (0.0, 0.0)))
+    return [
+        f"{what} for {seconds:.0f} s since {datetime.fromtimestamp(start, UTC):%H:%M:%S}Z"
+        for what, (seconds, start) in found.items()
+    ]
 
 
 def ready_without_endpoint(recording: Recording) -> list[str]:
@@ -112,7 +121,10 @@ def ready_without_endpoint(recording: Recording) -> list[str]:
 
 
 def child_without_owner(recording: Recording) -> list[str]:
-    return _lasting(recording, lambda snapshot: snapshot.orphans, COLLECTION_SECONDS)
+    return [
+        *_lasting(recording, lambda snapshot: snapshot.orphans, COLLECTION_SECONDS),
+        *_lasting(recording, lambda snapshot: snapshot.uncollected, LONGEST_COLLECTION_SECONDS),
+    ]
 
 
 def two_writers(recording: Recording) -> list[str]:

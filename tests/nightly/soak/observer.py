@@ -75,13 +75,15 @@ class Observer(threading.Thread):
             for plural in plurals
         }
         resources = self._items("/apis/tacho.dev/v1alpha1/llmdeployments")
+        taken_over, uncollected = orphans(children, resources)
         return Snapshot(
             at=time.time(),
             resources=tuple(
                 resource_of(item, endpoints(item, children["services"], children["pods"]))
                 for item in resources
             ),
-            orphans=tuple(orphans(children, {item["metadata"]["uid"] for item in resources})),
+            orphans=tuple(taken_over),
+            uncollected=tuple(uncollected),
         )
 
 
@@ -173,19 +175,25 @@ def endpoints(item: dict[str, Any], services: list[dict[str, Any]], pods: list[d
     )
 
 
-def orphans(children: dict[str, list[dict[str, Any]]], resources: set[str]) -> list[str]:
-    """tacho's own children without the resource that controls them, foreign and terminating ones left out.
-    A ReplicaSet or a pod of a Deployment that is gone is for the cluster's garbage collector alone, which a
+def orphans(
+    children: dict[str, list[dict[str, Any]]], resources: list[dict[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """tacho's own children without the resource that controls them, foreign and terminating ones left out:
+    those whose resource has a successor of its name, and those that Kubernetes alone collects.
+    A ReplicaSet or a pod of a Deployment that is gone is for the cluster's garbage collector, too, which a
     restart of the API server holds up for minutes."""
-    existing = resources | {item["metadata"]["uid"] for items in children.values() for item in items}
-    found = []
+    existing = {item["metadata"]["uid"] for items in (*children.values(), resources) for item in items}
+    names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in resources}
+    succeeded, uncollected = [], []
     for plural, items in children.items():
         for item in items:
             metadata = item["metadata"]
             owners = [one for one in metadata.get("ownerReferences") or () if one.get("controller")]
             owned = any(one["uid"] in existing or one["kind"] != "LLMDeployment" for one in owners)
             foreign = FOREIGN_ANNOTATION in (metadata.get("annotations") or {})
-            if not (owned or foreign or "deletionTimestamp" in metadata):
-                name = f"{plural} {metadata['namespace']}/{metadata['name']} {metadata['uid']}"
-                found.append(f"{name} of {metadata.get('ownerReferences')}")
-    return found
+            if owned or foreign or "deletionTimestamp" in metadata:
+                continue
+            line = f"{plural} {metadata['namespace']}/{metadata['name']} {metadata['uid']} of {owners}"
+            gone = owners and all((metadata["namespace"], one["name"]) not in names for one in owners)
+            (uncollected if gone else succeeded).append(line)
+    return succeeded, uncollected

@@ -11,7 +11,6 @@ import random
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -37,7 +36,11 @@ PLANT = os.environ.get("TACHO_SOAK_PLANT", "")
 
 
 @pytest.fixture
-def world(node_cluster: Cluster, tmp_path: Path) -> World:
+def world(node_cluster: Cluster) -> World:
+    # Not a temporary folder, which three later runs of tests remove: a finding is understood from the logs.
+    folder = lab.ROOT / "build" / "soak" / str(SEED)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     if node_cluster.audit_log is None:
         unavailable("the API server of a cluster that was not started here cannot be restarted")
     packages.ensure({"faketime": "faketime"}, print)
@@ -45,7 +48,7 @@ def world(node_cluster: Cluster, tmp_path: Path) -> World:
     install_rights(node_cluster)
     for namespace in (resources.REAL_NAMESPACE, *resources.PLAYED_NAMESPACES):
         node_cluster.create_namespace(namespace)
-    return World(node_cluster, lab.load_images(node_cluster), tmp_path)
+    return World(node_cluster, lab.load_images(node_cluster), folder)
 
 
 @pytest.mark.timeout(SECONDS + 900)
