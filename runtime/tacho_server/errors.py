@@ -32,7 +32,9 @@ def fail(program: str, error: LoadError, code: int = 1) -> int:
         }
         with contextlib.suppress(OSError):
             Path(path).write_text(json.dumps(document), encoding="utf-8")
-    print(f"{program}: error {error}", file=sys.stderr, flush=True)
+    # One write: where stderr is unbuffered, an engine's threads write between a text and its line break.
+    sys.stderr.write(f"{program}: error {error}\n")
+    sys.stderr.flush()
     return code
 
 
