@@ -111,14 +111,15 @@ def _utilization(resources: Sequence[Manifest]) -> Section:
 
 
 def _stale(resources: Sequence[Manifest]) -> Section:
-    """Resources without a current, clean measurement."""
+    """Resources without a current, clean measurement; of one that never started, why it is not Ready."""
     rows = []
     for raw in resources:
         status = raw.get("status") or {}
         measured = condition(status, "Measured")
         if measured.get("status") != "True":
             newest = next((item.get("observedTime", "") for item in status.get("measurements") or ()), "")
-            rows.append([_name(raw), newest, measured.get("reason", ""), measured.get("message", "")])
+            why = measured or condition(status, "Ready")
+            rows.append([_name(raw), newest, why.get("reason", ""), why.get("message", "")])
     return {
         "title": "Figures that are stale or missing",
         "table": ("stale", ["NAME", "MEASURED", "REASON", "WHY"], rows),

@@ -286,7 +286,7 @@ NOT_SELECTED = "node(s) didn't match Pod's node affinity/selector"
         (
             "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
             "No volume for a claim of pod p.",
-            "See the events of kubectl describe pvc.",
+            "Run tacho doctor, or see the events of kubectl describe pvc.",
         ),
         (
             "0/2 nodes are available: 2 node(s) were unschedulable.",
