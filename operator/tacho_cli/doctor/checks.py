@@ -165,7 +165,7 @@ def _full(used: Mapping[str, Any], key: str, limit: object) -> bool:
 def check_prometheus(facts: Facts) -> Iterator[Result]:
     found = facts.known(MONITORS)
     if found is None:
-        step = "Install it, or take rules and scrape jobs for a Prometheus of your own from docs/how-to/watch.md."
+        step = "Install it, or take rules and jobs for a Prometheus of your own from docs/how-to/watch.md."
         yield "warn", "The cluster has no ServiceMonitors: no Prometheus operator.", step
     elif not found:
         step = "Set serviceMonitor.enabled in the chart; docs/how-to/watch.md has the rest."

@@ -107,6 +107,12 @@ def test_the_page_of_a_fleet_adds_up() -> None:
     assert fleet_page([], "ml").count("<svg") == 0
 
 
+def test_the_page_of_a_fleet_says_why_one_never_started() -> None:
+    refused = {"type": "Ready", "status": "False", "reason": "DoesNotFit", "message": "418 MiB are needed."}
+    page = fleet_page([deployment("never", status={"conditions": [refused]})], "ml")
+    assert re.search(r"ml/never.*DoesNotFit.*418 MiB are needed\.", page, re.S)
+
+
 @given(
     st.dictionaries(
         st.sampled_from(

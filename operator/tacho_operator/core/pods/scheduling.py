@@ -53,7 +53,10 @@ def _reason(pod: str, text: str, missing: list[str], labels: str) -> tuple[str, 
     if missing:
         return f"No node has enough {', '.join(missing)} for pod {pod}.", _ADD_NODE
     if _NO_VOLUME.search(text):
-        return f"No volume for a claim of pod {pod}.", "Run tacho doctor, or see the events of kubectl describe pvc."
+        return (
+            f"No volume for a claim of pod {pod}.",
+            "Run tacho doctor, or see the events of kubectl describe pvc.",
+        )
     if _of_all(text, _OTHER_NODES):
         return f"No node reaches the volumes of pod {pod}.", "Add a node where the claims' volumes are."
     if _of_all(text, "were unschedulable"):
