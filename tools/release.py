@@ -3,7 +3,7 @@
 The key is a file of cosign's (``cosign generate-key-pair``), its password is in COSIGN_PASSWORD. No
 transparency log is used. What comes out lies in build/release/VERSION: the chart with the images by digest,
 its signature, and each image's list of parts (CycloneDX), which the registry has as an attestation too.
-The chart lies in the registry as well, as REGISTRY/charts/tacho.
+The chart lies in the registry as well, as REGISTRY/charts/tacho. notes.md names all of it, and what changed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from tacho_contract import __version__
 from .cluster import binaries, builds
 from .cluster.errors import ClusterError
 from .images import __main__ as images, base, buildah, catalog, push
+from .release_notes import changes, notes
 from .steps import StepError, ended_by_signals, run, say, step
 
 CHART = catalog.ROOT / "charts" / "tacho"
+CHANGELOG = catalog.ROOT / "CHANGELOG.md"
 OUTPUT = catalog.ROOT / "build" / "release"
 NAMES = ("tacho", "tacho-llamacpp")
 """Released images. Those on larger bases are built by hand (docs/how-to/images.md)."""
+NOTES = "notes.md"
 BASE_DAYS = 30
 """Maximum age of the base: it lacks the security fixes since then."""
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -166,7 +169,9 @@ class Release:
             with step(f"signing {reference}"):
                 self.cosign("sign", reference)
                 self.cosign("attest", "--type", "cyclonedx", "--predicate", parts, reference)
-        return [*references.values(), self.package_chart(references)]
+        signed, chart = list(references.values()), self.package_chart(references)
+        (self.folder / NOTES).write_text(notes(self.version, CHANGELOG.read_text(), signed, chart))
+        return [*signed, chart]
 
 
 def charts_of(registry: str) -> str:
@@ -188,6 +193,7 @@ def steps(version: str, registry: str, key: str) -> list[str]:
         *(f"sign {reference} and its list of parts with {key}" for reference in references),
         f"package and sign {OUTPUT / version}/tacho-{version}.tgz with the images by digest",
         f"push and sign {chart_reference(registry, version)}",
+        f"write {OUTPUT / version / NOTES}",
     ]
 
 
@@ -204,6 +210,7 @@ def main() -> int:
     ended_by_signals()
     try:
         refuse_version(options.version, (CHART / "Chart.yaml").read_text())
+        changes(CHANGELOG.read_text(), options.version)
         refuse_base(pull=False)
         try:
             refuse_changes(catalog.ROOT)

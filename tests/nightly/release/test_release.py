@@ -79,6 +79,11 @@ def test_the_list_names_packages_of_debian_and_of_python(released: list[str]) ->
     assert {"pkg:pypi/kopf", "pkg:deb/debian/libssl3"} <= names, sorted(names)
 
 
+def test_the_notes_name_all_that_was_pushed(released: list[str]) -> None:
+    told = (release.OUTPUT / __version__ / release.NOTES).read_text()
+    assert [reference for reference in released if reference not in told] == []
+
+
 def test_the_chart_is_signed_and_names_what_was_pushed(
     programs: Path, released: list[str], keys: tuple[Path, Path], tmp_path: Path
 ) -> None:

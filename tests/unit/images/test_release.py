@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, strategies as st
 
 from tacho_contract import __version__
-from tools import release
+from tools import release, release_notes
 from tools.images import base
 from tools.steps import StepError
 
@@ -99,6 +99,21 @@ def test_the_packaged_chart_names_images_by_digest() -> None:
         release.pinned_values(before.replace("engineImages: {}", "engineImages:"), references)
 
 
+def test_the_notes_have_what_changed_and_each_reference() -> None:
+    changelog = "## Unreleased\n\n- later\n\n## [2.0.0] - 2026-11-22\n\n- now\n\n## 1.0.0\n\n- before\n"
+    images, chart = [f"r.example/tacho:2@{DIGEST}"], f"r.example/charts/tacho:2@{DIGEST}"
+    found = release_notes.notes("2.0.0", changelog, images, chart)
+    assert "- now" in found
+    assert "later" not in found
+    assert "before" not in found
+    assert f"cosign verify --key cosign.pub --insecure-ignore-tlog {images[0]}\n" in found
+    assert f"helm install tacho oci://{chart} " in found
+    assert release_notes.changes(changelog, "3.0.0") == "- later", "not named yet"
+    with pytest.raises(StepError, match="NothingChanged"):
+        release_notes.changes("# Changelog\n\n## Unreleased\n\n## 1.0.0\n\n- before\n", "2.0.0")
+    assert release_notes.changes(release.CHANGELOG.read_text(), __version__)
+
+
 def test_a_release_refuses_uncommitted_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,8 +149,9 @@ def test_a_dry_run_says_what_a_release_does(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for_each = [verb for verb in ("build", "push", "list", "sign") for _ in release.NAMES]
-    assert [line.split()[0] for line in lines] == [*for_each, "package", "push"]
-    assert lines[-1].endswith(f" registry.example/team/charts/tacho:{__version__}")
+    assert [line.split()[0] for line in lines] == [*for_each, "package", "push", "write"]
+    assert lines[-2].endswith(f" registry.example/team/charts/tacho:{__version__}")
+    assert lines[-1].endswith(f"/{__version__}/notes.md")
     assert f"push registry.example/team/tacho:{__version__}" in lines
 
 
