@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,23 +34,52 @@ def applied(cluster: Cluster) -> tuple[object, ...] | None:  # noqa: F811
     return found["metadata"]["uid"], found["spec"]
 
 
+@pytest.mark.parametrize(
+    ("find", "forced"),
+    [(binaries.helm, ("--force-conflicts",)), (binaries.helm3, ())],  # kubectl owns the definition's fields
+    ids=["Helm 4", "Helm 3"],
+)
 def test_a_definition_that_the_chart_does_not_manage_loses_nothing(
     cluster: Cluster,  # noqa: F811
     before: Path,  # noqa: F811
+    find: Find,
+    forced: tuple[str, ...],
 ) -> None:
+    run = partial(helm, cluster, values=True, program=find(print))
     cluster.kubectl("apply", "--server-side", "-f", str(before / "crds"))
-    helm(cluster, "install", "tacho", str(before / "charts" / "tacho"), UNMANAGED, values=True)
+    run("install", "tacho", str(before / "charts" / "tacho"), UNMANAGED)
     first = eventually("it is served", lambda: applied(cluster))
     cluster.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
-    helm(cluster, "upgrade", "tacho", str(CHART), UNMANAGED, values=True)
+    run("upgrade", "tacho", str(CHART), UNMANAGED)
     (definition,) = cluster.get("crds")["items"]
     assert definition["status"]["storedVersions"] == ["v1alpha1"]
     assert "meta.helm.sh/release-name" not in definition["metadata"].get("annotations", {})
-    for flag in ("--set=crds.install=true", UNMANAGED):  # the chart takes it over, and gives it back
-        given = ("--take-ownership", "--force-conflicts", flag)  # kubectl owns the definition's fields
-        helm(cluster, "upgrade", "tacho", str(CHART), *given, values=True)
+    for flag, owner in (("--set=crds.install=true", "tacho"), (UNMANAGED, None)):  # taken over, given back
+        run("upgrade", "tacho", str(CHART), "--take-ownership", *forced, flag)
         found = cluster.get("llmd", NAME, "-n", WORK)
         assert (found["metadata"]["uid"], found["spec"]) == first, flag
+        if owner:
+            (definition,) = cluster.get("crds")["items"]
+            assert definition["metadata"]["annotations"]["meta.helm.sh/release-name"] == owner
+
+
+def test_a_release_of_helm_3_goes_on_with_helm_4_by_server_side_apply(cluster: Cluster) -> None:  # noqa: F811
+    """Helm 4 keeps the way of applying that a release began with, unless it is told."""
+    helm(cluster, "install", "tacho", str(CHART), values=True, program=binaries.helm3(print))
+    first = eventually("it is served", lambda: applied(cluster))
+    chosen = ("--server-side=true", "--force-conflicts", "--set=workers=7")
+    helm(cluster, "upgrade", "tacho", str(CHART), *chosen, values=True)
+    managers = {
+        item["manager"]
+        for item in cluster.get("deployment", "tacho", "-n", NAMESPACE, "--show-managed-fields")["metadata"][
+            "managedFields"
+        ]
+        if item["operation"] == "Apply"
+    }
+    assert "helm" in managers
+    helm(cluster, "rollback", "tacho", "1")
+    found = cluster.get("llmd", NAME, "-n", WORK)
+    assert (found["metadata"]["uid"], found["spec"]) == first
 
 
 @pytest.mark.parametrize("find", [binaries.helm, binaries.helm3])
