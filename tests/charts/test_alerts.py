@@ -20,7 +20,9 @@ OPERATOR = 'namespace="tacho-system",service="tacho",instance="a"'
 DEMO = 'namespace="ml",name="demo",instance="a"'
 BEFORE, FAULT, AFTER = 60, 120, 60
 """Minutes without a fault, with it, and without it again."""
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "alerts.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reference" / "alerts.md"
+LIVE = ROOT / "tests" / "nightly" / "alerts" / "test_alerts_live.py"
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,10 @@ def test_each_alert_fires_in_time_and_ends(groups: list[dict[str, Any]], tmp_pat
         ["promtool", "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_one_that_fires_live() -> None:
+    assert set(re.findall(r'"(Tacho\w+)"', LIVE.read_text())) == set(FAULTS)
 
 
 def test_alerts_select_what_the_operator_exports(groups: list[dict[str, Any]]) -> None:
