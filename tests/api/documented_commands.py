@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tools.cluster.paths import REPOSITORY
 
-WORD_FOR_WORD = REPOSITORY / "docs/how-to/install.md"
-"""As README.md it is run by tests/nightly/install, up to a chat on a cluster with a node."""
+README, WORD_FOR_WORD = REPOSITORY / "README.md", REPOSITORY / "docs/how-to/install.md"
+"""tests/nightly/install runs both, up to a chat on a cluster with a node; of README.md, what has no
+prompt."""
 PAGES = [
     *(REPOSITORY / name for name in ("CONTRIBUTING.md", "charts/tacho/README.md")),
     *sorted({*REPOSITORY.glob("docs/**/*.md")} - {WORD_FOR_WORD}),
@@ -54,12 +55,17 @@ def commands(page: Path) -> list[str]:
     return [command for command in found if not SYNOPSIS.search(command) and not command.startswith(" ")]
 
 
+def prompted(page: Path) -> list[str]:
+    """The commands of a page that stand behind a prompt."""
+    text = page.read_text().replace("\\\n", "")
+    return [command for command in commands(page) if f"$ {command}" in text]
+
+
 def excused(command: str) -> str:
     """Why the command is not run; "" where it is."""
     return next((why for pattern, why in NOT_RUN.items() if re.match(pattern, command)), "")
 
 
 def to_run(page: Path) -> list[str]:
-    return [
-        command for command in commands(page) if not excused(command) and not RUN_ELSEWHERE.match(command)
-    ]
+    shown = prompted(page) if page == README else commands(page)
+    return [command for command in shown if not excused(command) and not RUN_ELSEWHERE.match(command)]

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tacho_cli.problems import ExitCode
-from tests.api.documented_commands import NOT_RUN, PAGES, commands, excused, to_run
+from tests.api.documented_commands import NOT_RUN, PAGES, README, commands, excused, to_run
 from tests.api.test_plan_command import LABELS
 from tools.cluster import binaries
 from tools.cluster.binaries import Binaries
@@ -176,7 +176,9 @@ def assert_ok(done: subprocess.CompletedProcess[str], command: str) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if to_run(page)], ids=lambda page: str(page.relative_to(REPOSITORY))
+    "page",
+    [page for page in (README, *PAGES) if to_run(page)],
+    ids=lambda page: str(page.relative_to(REPOSITORY)),
 )
 def test_the_commands_of_a_page_end_well(page: Path, shell: Shell) -> None:
     prepare(shell)
@@ -189,6 +191,7 @@ def test_the_commands_of_a_page_end_well(page: Path, shell: Shell) -> None:
 def test_few_commands_are_not_run_and_each_reason_is_needed() -> None:
     shown = [command for page in PAGES for command in commands(page)]
     assert len(shown) > 60
+    assert len(to_run(README)) == 2, to_run(README)
     reasons = [reason for command in shown if (reason := excused(command))]
     assert len(reasons) <= 10
     assert set(reasons) == set(NOT_RUN.values())
