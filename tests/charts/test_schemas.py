@@ -28,7 +28,7 @@ def manifests(helm: Helm) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("version", ["1.31", "1.34", "1.37"])
+@pytest.mark.parametrize("version", ["1.30", "1.34", "1.37"])
 def test_every_manifest_is_what_kubernetes_describes(manifests: list[dict[str, Any]], version: str) -> None:
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
