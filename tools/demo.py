@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def main() -> int:
 def with_cluster(name: str, engine: str, started: float) -> int:
     with step("the cluster's programs (built once, about seven minutes on two cores)"):
         programs = binaries.find(say)
-        binaries.helm(say)
+        helm = binaries.helm(say)
     with step("images"):
         build_images(*IMAGES[engine])
     with step(f"cluster {name}"):
@@ -83,14 +83,17 @@ def with_cluster(name: str, engine: str, started: float) -> int:
     serve(cluster, engine)
     model = resource_of(engine)["metadata"]["name"]
     show(cluster, model, time.monotonic() - started)
-    print(
-        f"""To go on:
-  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={cluster.binaries.folder}:$PATH
+    print(to_go_on(name, model, (cluster.binaries.folder, helm.parent)))
+    return 0
+
+
+def to_go_on(name: str, model: str, folders: Iterable[Path]) -> str:
+    """The pages begin with kubectl or helm, in one of the ``folders`` each."""
+    return f"""To go on:
+  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={":".join(map(str, folders))}:$PATH
 {NEXT.format(model=model)}
 To clean up, so that nothing is left:
   make cluster-down CLUSTER={name}"""
-    )
-    return 0
 
 
 def with_users_cluster(engine: str, started: float) -> int:
