@@ -97,6 +97,7 @@ def test_conditions_of_two_writers_stand_side_by_side(api: Cluster, namespace: s
             "type": kind,
             "status": "True",
             "reason": "X",
+            "message": "x",
             "lastTransitionTime": "2026-11-20T08:00:00Z",
         }
         apply_status(api, namespace, manager, {"conditions": [condition]})

@@ -78,6 +78,7 @@ def test_up_by_need_blind_without_loads_and_down_one_by_one(
     operator = scaling_operator
     operator.start()
     try:
+        kubelet.concurrency = 20  # of which a fifth is headroom
         bring_up(api, kubelet, namespace, autoscaling=AUTOSCALING, replicas=7)
         assert size(api, namespace) == 1, "replicas are the scaler's"
         await_condition(api, namespace, "ScalingActive", "True", "ValidMetricFound")

@@ -79,7 +79,7 @@ def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None
 @pytest.mark.usefixtures("model")
 def test_a_crash_at_the_start_is_told_with_its_last_words(llmd: Llmd, tacho: Installed) -> None:
     llmd.apply(mock(tacho, "--fail=crash"))
-    refused(llmd, "EngineCrashed", "the mock engine was told to crash at its start", "engine in pod")
+    refused(llmd, "EngineCrashed", "the mock engine was told to crash at its start", "exit code 1")
     assert llmd.condition("Planned")["status"] == "True"
     assert llmd.endpoints() == set()
 

@@ -181,7 +181,7 @@ def test_a_token_opens_the_door_and_stays_with_those_who_need_it(hub: Hub, llmd:
 
     named = {"tokenSecretRef": {"name": "hf", "key": "HF_TOKEN"}}
     llmd.apply(from_hub(hub, model=named, probe=UNMEASURED))
-    refused(llmd, "AuthRequired", 'secret "hf" not found', "Create the missing object")
+    refused(llmd, "AuthRequired", 'secret "hf" not found', "Create it, or correct its name")
     (inspect,) = eventually("an inspect pod that waits for the Secret", lambda: llmd.pods("inspect") or None)
     assert _holders(inspect) == ["inspect"]
 

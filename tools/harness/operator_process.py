@@ -193,6 +193,8 @@ class Kubelet:
         self.loads = Pods()
         self.environment = Environment(cpu_model="test", cpu_count=2)
         """What pods find on the node from now on."""
+        self.concurrency = 1
+        """Of the capacity that pods report from now on."""
 
     def pods(self, role: str) -> list[dict[str, Any]]:
         found = self._cluster.get("pods", "-n", self._namespace, "-l", f"tacho.dev/role={role}")["items"]
@@ -263,7 +265,7 @@ class Kubelet:
         address = next(self._addresses)
         while any(found.observed_time == _now() for found in self._reports.values()):
             time.sleep(0.05)  # times are told to the second, and no two measurements end in the same
-        found = report(config, key, tokens_per_second)
+        found = report(config, key, tokens_per_second, self.concurrency)
         self._reports[address] = replace(found, environment=self.environment)
         self._answer_at(address)
         status = {
@@ -345,9 +347,9 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def report(config: RuntimeConfig, measure_key: str, tokens_per_second: float) -> Report:
+def report(config: RuntimeConfig, measure_key: str, tokens_per_second: float, concurrency: int = 1) -> Report:
     point = CurvePoint(
-        concurrency=1,
+        concurrency=concurrency,
         window_seconds=5,
         requests=10,
         requests_per_second=2,
@@ -380,7 +382,7 @@ def report(config: RuntimeConfig, measure_key: str, tokens_per_second: float) ->
                 ttft_milliseconds_p50=100,
             ),
             capacity=Capacity(
-                concurrency=1,
+                concurrency=concurrency,
                 requests_per_second=2,
                 output_tokens_per_second=tokens_per_second,
                 total_tokens_per_second=2 * tokens_per_second,
