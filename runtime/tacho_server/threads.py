@@ -117,7 +117,7 @@ class TimedThread:
             try:
                 return work()
             finally:
-                with self._lock:  # later than this nobody ends it
+                with self._lock:  # _end_overdue interrupts no work that has returned
                     self._running = None
         except Overdue:
             self._running = None

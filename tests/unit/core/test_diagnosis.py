@@ -10,7 +10,6 @@ from tacho_contract.failure import FAILURE_KINDS
 from tacho_contract.fetch import FetchProgress
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.status.conditions import condition_message
 from tools.harness.resources import NOW, at
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
@@ -248,102 +247,6 @@ def test_what_is_wrong(row: str) -> None:
     assert (found.reason, found.needs_user_action) == (reason, stalled), found
     assert all(word in found.message for word in words), found.message
     assert len(found.message) <= 2048
-
-
-def test_waiting_for_a_node_too_long_needs_a_person() -> None:
-    found = diagnose(unscheduled("no"), lost_nodes=(), schedule_overdue=True)
-    assert found is not None
-    assert found.needs_user_action
-
-
-@pytest.mark.parametrize(
-    ("message", "missing"),
-    [
-        (
-            "0/3 nodes: 3 Insufficient nvidia.com/gpu, 1 Insufficient memory, 2 Insufficient memory.",
-            ("memory", "nvidia.com/gpu"),
-        ),
-        ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", ("nvidia.com/gpu",)),
-        ("0/3 nodes are available: 3 node(s) had untolerated taints.", ()),
-    ],
-)
-def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> None:
-    found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=False)
-    assert found is not None
-    assert found.missing_resources == missing
-    lacks = f"has enough {', '.join(missing)} for" if missing else "fits"
-    assert found.what == f"No node {lacks} pod p."
-    assert found.quotation == message.rstrip(".")
-
-
-LABEL = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
-NOT_SELECTED = "node(s) didn't match Pod's node affinity/selector"
-
-
-@pytest.mark.parametrize(
-    ("message", "what", "next_step"),
-    [
-        (
-            "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
-            "No volume for a claim of pod p.",
-            "Run tacho doctor, or see the events of kubectl describe pvc.",
-        ),
-        (
-            "0/2 nodes are available: 2 node(s) were unschedulable.",
-            "All nodes are cordoned; pod p waits.",
-            "Run kubectl uncordon NODE, or add a node.",
-        ),
-        (
-            f"0/2 nodes are available: 2 {NOT_SELECTED}.",
-            "No node matches nvidia.com/gpu.product=NVIDIA-H200 for pod p.",
-            "Add or free a node",
-        ),
-        (
-            f"0/2 nodes are available: 1 node(s) were unschedulable, 1 {NOT_SELECTED}.",
-            "No node fits pod p.",
-            "Add or free a node",
-        ),
-    ],
-)
-def test_the_reason_is_the_one_that_holds_for_all_nodes(message: str, what: str, next_step: str) -> None:
-    raw = {**unscheduled(message).raw, "spec": LABEL}
-    found = diagnose(PodView(raw), lost_nodes=(), schedule_overdue=False)
-    assert found is not None
-    assert found.what == what
-    assert found.next_step.startswith(next_step)
-
-
-def test_a_long_name_of_a_pod_hides_no_reason() -> None:
-    view = unscheduled("0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.")
-    named = PodView({**view.raw, "metadata": {"name": f"{'long' * 15}-f9e9703e51-555b9456cf-gx6q5"}})
-    found = diagnose(named, lost_nodes=(), schedule_overdue=False)
-    assert found is not None
-    told = condition_message(found.what, found.next_step, found.quotation)
-    assert told.startswith("No node has enough cpu, memory")
-
-
-def test_labels_that_no_node_has_are_named() -> None:
-    view = unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
-    selector = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
-    found = diagnose(PodView({**view.raw, "spec": selector}), lost_nodes=(), schedule_overdue=False)
-    assert found is not None
-    assert found.quotation.startswith("the pod selects nvidia.com/gpu.product=NVIDIA-H200; 0/1 nodes are")
-
-
-def test_many_labels_leave_room_for_the_words_of_the_scheduler() -> None:
-    view = unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
-    selector = {"nodeSelector": {f"example.com/{number}": "x" * 63 for number in range(9)}}
-    found = diagnose(PodView({**view.raw, "spec": selector}), lost_nodes=(), schedule_overdue=False)
-    assert found is not None
-    assert "node affinity/selector" in condition_message(found.what, found.next_step, found.quotation)
-
-
-def test_labels_are_not_named_where_nodes_have_them() -> None:
-    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
-    raw = {**unscheduled(message).raw, "spec": {"nodeSelector": {"disk": "ssd"}}}
-    found = diagnose(PodView(raw), lost_nodes=(), schedule_overdue=False)
-    assert found is not None
-    assert found.quotation == message
 
 
 def test_a_pod_that_has_ended_is_not_being_prepared() -> None:

@@ -56,7 +56,7 @@ class LoadProgress:
     """Too many failed: nothing is sent any more."""
     under_way: tuple[RequestProgress, ...] = ()
     ended: tuple[RequestProgress, ...] = ()
-    """Since the progress before: each request is told once. No stream's first ones, as of ``under_way``."""
+    """Requests that ended since the last progress, each once. The first request of a stream is left out."""
 
 
 @dataclass(frozen=True, slots=True)
