@@ -1,7 +1,7 @@
-"""Mode Recommend: decisions that are recorded and not applied.
+"""Mode Recommend of the scaler: decisions are recorded in status and not applied.
 
-Each is made from the existing replicas. The state keeps none of them: the scaling policies count
-changes that happened.
+Each decision starts from the existing replicas. Recommendations do not count as changes for the scaling
+policies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAME_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """What Enforce would do now, and the latest recommendations."""
+    """What mode Enforce would do now, and the latest recommendations."""
 
     time_seconds: float
     before: int
@@ -35,7 +35,7 @@ class Recommendation:
 def recommended(
     done: Step, former: State, made: tuple[Change, ...], before: int, now: float
 ) -> tuple[State, Recommendation]:
-    """The state after a decision that is not applied, and the recommendation."""
+    """The scaler's state after a decision that is not applied, and the recommendation for status."""
     if done.decision.replicas != before and _is_new(done.state.changes[0], made):
         made = (done.state.changes[0], *made)[:KEPT]
     state = dataclasses.replace(done.state, changes=former.changes)

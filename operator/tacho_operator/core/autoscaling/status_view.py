@@ -1,4 +1,4 @@
-"""The autoscaling status of a decision. It stays equal until the decision or a rounded value changes."""
+"""status.autoscaling and the scaling conditions of one decision; unchanged until a relevant value changes."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def scaled(
     former: Scaled | None,
     recommendation: Recommendation | None = None,
 ) -> Scaled:
-    """The status to write: ``former`` itself without a relevant change.
+    """The scaling status to write; ``former`` itself where nothing relevant has changed.
 
-    ``recommendation``: the decision is not applied. Near a threshold recommendations alternate: they alone
-    are written once a minute at most.
+    ``recommendation`` is set in mode Recommend, where the decision is not applied. Near a threshold
+    recommendations alternate: if only they change, status is written once a minute at most.
     """
     status = _status(decision, state, bounds, recommendation)
     conditions = _conditions(decision, problems, recommendation)

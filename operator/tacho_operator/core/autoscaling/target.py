@@ -1,4 +1,5 @@
-"""What the scaler reads of one resource: pods, capacity, targets, policy, replicas, and its victims."""
+"""The scaler's input for one resource: pods, capacity, latency targets, bounds, and the pods to delete
+first."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ TOKENS_LIMIT = 1e7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetPod:
-    """A pod that requests reach."""
+    """A serving pod, as the scaler samples it."""
 
     uid: str
     name: str
@@ -139,8 +140,11 @@ def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
 
 
 def restored(former: AutoscalingStatus | None) -> State:
-    """The state of an earlier process, without its samples. Users may edit status: what no scaler writes is
-    bounded or left out. A burst expires by its time; lengths and speed by the requests that come."""
+    """The scaler's state, read from status after a restart of the operator; it has no samples.
+
+    Users may edit status: values that the scaler never writes are limited or left out. Old bursts expire by
+    their time; request lengths and speed adapt to new requests.
+    """
     if former is None:
         return State()
     refused, when = former.refused_above, parse_time(former.refused_time)
@@ -176,7 +180,7 @@ def _bursts(former: AutoscalingStatus) -> tuple[Burst, ...]:
 
 
 def restored_recommendations(former: AutoscalingStatus | None) -> tuple[Change, ...]:
-    """The recommendations of an earlier process, newest first."""
+    """The recommendations in status, newest first, read after a restart of the operator."""
     return _decided(former, RECOMMEND) if former else ()
 
 
@@ -195,7 +199,7 @@ def _decided(former: AutoscalingStatus, mode: str | None) -> tuple[Change, ...]:
 
 
 def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
-    """The policy of spec at ``now``, and the invalid schedules."""
+    """The bounds, rules and latency targets of spec at ``now``, and a sentence for each invalid schedule."""
     spec = target.autoscaling
     if spec is None:
         return _with_targets(Policy(bounds=UNBOUNDED), target), ()
@@ -258,10 +262,10 @@ def _rules(spec: ScalingRules | None, default: Rules) -> Rules:
 
 
 def desired_replicas(observed: Observed) -> int:
-    """``spec.replicas``; where autoscaling is enforced, the scaler's decision.
+    """The desired replicas: ``spec.replicas``, or the scaler's decision where autoscaling is enforced.
 
-    Before its first decision, and so after every restart of the operator, the existing ones: the Deployment
-    may be newer than status.
+    Before the scaler's first decision, also after a restart of the operator, the existing replicas: the
+    Deployment may be newer than status.
     """
     spec = observed.resource.spec
     if spec.autoscaling is None or scaling_mode(spec) == "Recommend":
@@ -278,7 +282,10 @@ def desired_replicas(observed: Observed) -> int:
 
 
 def victims(pods: Sequence[TargetPod], tracks: Mapping[str, Track], fewer: int) -> tuple[str, ...]:
-    """Names of ``fewer`` pods. One without load metrics may be busy: it is last."""
+    """Names of the ``fewer`` pods to delete first at a scale-down: the least busy ones.
+
+    A pod without load metrics may be busy: it is deleted last.
+    """
 
     def load_of(pod: TargetPod) -> tuple[bool, int, str]:
         track = tracks.get(pod.uid)

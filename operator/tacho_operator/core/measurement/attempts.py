@@ -1,4 +1,4 @@
-"""Attempts to measure: the note about the last one, when the next one starts, and which resumed.
+"""Attempts to measure in a probe pod: a note on the last one, when the next one starts, how many resumed.
 
 Notes are annotations of the live ConfigMap. A restart of the operator neither loses nor repeats an attempt.
 """
@@ -74,7 +74,8 @@ def next_note(
     request: str = "",
     crashed: bool = False,
 ) -> AttemptNote:
-    """The note after one more attempt. A crash is tried a second time, to show whether it was chance."""
+    """The note after one more attempt. After a first crash one more attempt follows, as it may have been
+    chance."""
     crashes = (before.crashes if before else 0) + crashed
     if crashed and crashes < CRASHES:
         reason, message = Reason.CANNOT_JUDGE, f"{message} It is retried once."
@@ -89,14 +90,14 @@ def next_note(
 
 
 def backoff_seconds(reason: str, tries: int) -> float:
-    """Delay before the next attempt, after ``tries`` attempts, the last of which ended for ``reason``."""
+    """Delay before the next attempt, after ``tries`` attempts of which the last one failed for ``reason``."""
     doublings = min(max(0, tries - 1), 32)
     first = PROVISIONAL_RETRY_SECONDS if reason == Reason.MEASUREMENT_PROVISIONAL else RETRY_SECONDS
     return min(LONGEST_RETRY_SECONDS, first * 2.0**doublings)
 
 
 def wait_seconds(note: AttemptNote, now: datetime) -> float | None:
-    """Seconds until the next attempt; 0 at once, None never."""
+    """Seconds until the next attempt; 0: it may start now; None: none follows."""
     since = parse_time(note.time)
     if note.reason == Reason.MEASUREMENT_FAILED or since is None:
         return None
@@ -117,7 +118,8 @@ def resume_key(plan_key: str, measure_key: str) -> str:
 
 
 def with_attempt(resumed: Resumed, key: str, pod: str) -> Resumed:
-    """``resumed`` with the end of ``pod``; the same pod counts once."""
+    """``resumed``, the probe pods that resumed from known levels, with ``pod`` added; each pod counts
+    once."""
     pods = resumed.get(key, ())
     pods = pods if pod in pods else (*pods, pod)[:ATTEMPTS]
     others = [item for item in resumed.items() if item[0] != key]
@@ -125,7 +127,8 @@ def with_attempt(resumed: Resumed, key: str, pod: str) -> Resumed:
 
 
 def read_resumed(text: str) -> Resumed:
-    """The record that ``write_resumed`` wrote; empty for an unreadable text."""
+    """The probe pods that resumed from known levels, as ``write_resumed`` wrote them; empty for an unreadable
+    text."""
     try:
         data = json.loads(text) if text else []
         found = {str(key): tuple(map(str, pods))[:ATTEMPTS] for key, pods in data if isinstance(pods, list)}
@@ -135,5 +138,6 @@ def read_resumed(text: str) -> Resumed:
 
 
 def write_resumed(resumed: Resumed) -> str:
-    """As a list of pairs, which keeps the order; "" for none."""
+    """The probe pods that resumed from known levels, as a JSON list of pairs, which keeps the order; "" for
+    none."""
     return json.dumps([[key, list(pods)] for key, pods in resumed.items()]) if resumed else ""

@@ -1,6 +1,7 @@
-"""Figures of a measurement that no engine can have: absurdly fast, or denied by its other figures.
+"""Finds figures of a measurement that no engine can have: absurdly fast, or in contradiction to each other.
 
-Source: Little's law (Operations Research 9/3): requests at a time = rate x time of each.
+Source: Little's law (Operations Research 9/3): concurrent requests = requests per second x seconds per
+request.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FASTER_TOGETHER = 4.0
 
 
 def contradictions(measurement: Measurement) -> Iterator[str]:
-    """A clause for each; nothing for figures that agree. Unknown ones agree with any."""
+    """One message clause for each contradiction among the figures; none for unknown figures."""
     single = measurement.single_stream
     parts: tuple[SingleStream | OpenLoop | CurvePoint | None, ...] = (
         single,

@@ -30,7 +30,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Cost of one replica's tokens at the load at which its throughput was measured."""
+    """What output and prompt tokens cost on one replica, at the load at which its throughput was measured."""
 
     per_million_output_tokens: str
     """A Decimal, in ``currency``, with the digits of the throughput."""

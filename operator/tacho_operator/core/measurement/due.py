@@ -1,4 +1,4 @@
-"""When a model is measured again: the reasons, the most urgent first, and whose probe pod starts next."""
+"""When a model is measured again: the possible causes, the most urgent first, and which resource is next."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ def due_cause(
     checked: bool = False,
     deviating: MeasuredRun | None = None,
 ) -> Cause | None:
-    """The most pressing reason to measure again; None: the measurement stands.
+    """The most urgent cause to measure again in a probe pod; None: the present measurement suffices.
 
-    ``request``: the unanswered request for a measurement by a probe pod. ``checked``: the serving pods were
-    checked and not measured in full. ``deviating``: the check of a serving pod that differs.
+    ``request``: the user's unanswered request for a measurement. ``checked``: the serving pods were only
+    checked, not measured in full. ``deviating``: the check of a serving pod that differs from the
+    measurement.
     """
     found = tuple(measurements)
     entry = current(found)
@@ -66,10 +67,10 @@ Place = tuple[str, str]
 
 
 def next_turns(waiting: Iterable[Place], measuring: Collection[Place], limit: int) -> tuple[Place, ...]:
-    """Those of ``waiting``, in the order of their arrival, that may start a probe pod now.
+    """The resources of ``waiting`` (in order of arrival) that may start a probe pod now.
 
-    The namespace with the fewest probe pods goes first, of several the one that waits longest. ``measuring``:
-    resources with a probe pod. ``limit``: maximum of these in the cluster.
+    The namespace with the fewest probe pods comes first; among equals, the one that has waited longest.
+    ``measuring``: resources that have a probe pod. ``limit``: the most probe pods in the cluster.
     """
     lines: dict[str, deque[tuple[int, Place]]] = {}
     for arrival, place in enumerate(waiting):

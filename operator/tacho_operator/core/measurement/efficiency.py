@@ -1,4 +1,5 @@
-"""Efficiency of the engine: its measured speed against the hardware's bounds, and against the plan's.
+"""Efficiency of an engine: its measured speed as a share of the hardware's limit, and of the plan's
+expectation.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """
@@ -35,7 +36,7 @@ does not apply."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """Shares of 1; None is unknown."""
+    """Measured speeds as shares of a limit, 0 to 1. A field is None where it is unknown."""
 
     decode: float | None = None
     """Share of the memory bandwidth that one stream's decoding uses."""
@@ -46,10 +47,10 @@ class Efficiency:
     of GPU."""
 
     def flags(self) -> Iterator[str]:
-        """Flags of a measurement that follow from its efficiency.
+        """The flags AboveRoofline and LowEfficiency, where the speed of one stream is too high or too low.
 
-        Prefill gives none: kernels may compute in 8 bits, two to four times as fast, what a plan counts in 16
-        (llama.cpp's do).
+        Prefill gives no flag: kernels may compute in 8 bits, up to four times as fast as the 16 bits that a
+        plan assumes (llama.cpp's do).
         """
         if self.decode is None:
             return
@@ -60,7 +61,7 @@ class Efficiency:
 
     @property
     def denied(self) -> str:
-        """What AboveRoofline means here; "" where it is not among the flags."""
+        """The message clause for the flag AboveRoofline; "" without that flag."""
         if ABOVE_ROOFLINE not in self.flags() or self.decode is None:
             return ""
         return f"one stream would use {100 * self.decode:.0f} % of the GPU's memory bandwidth"
@@ -90,7 +91,10 @@ def efficiency(measurement: Measurement, revision: Revision | None) -> Efficienc
 
 
 def decode_bound(plan: ModelPlan, context_tokens: float) -> float | None:
-    """Tokens per second of one stream in that context: ``BW / (W_r + L k_kv)``. None: not known."""
+    """The most tokens per second that one stream can have at that context length: ``BW / (W_r + L k_kv)``.
+
+    None where the GPU's memory bandwidth or the model's sizes are unknown.
+    """
     found = plan.predicted
     device = named_gpu(plan.gpu_product) if plan.gpu_count and plan.gpu_product else None
     if device is None or not device.bandwidth_bytes or not found.step_weights_bytes:
@@ -113,8 +117,11 @@ BOUNDED = ("Edge", "Plateau")
 
 
 def against_plan(measurement: Measurement, revision: Revision | None) -> AgainstPlan | None:
-    """None where nothing was expected, or nothing measured of what was, or the plan was made for another
-    workload, service level or probe."""
+    """The measured speeds in percent of those that the plan expected.
+
+    None where the plan expected none, where none of those was measured, or where the plan was made for
+    another workload, SLO or probe.
+    """
     if revision is None or revision.measure_key != measurement.measure_key:
         return None
     plan, single, capacity = revision.plan, measurement.single_stream, measurement.capacity
@@ -136,8 +143,11 @@ def against_plan(measurement: Measurement, revision: Revision | None) -> Against
 
 
 def rate_at(curve: Iterable[CurvePoint], streams: int) -> float | None:
-    """Output tokens per second of ``streams``: the time from token to token is taken to be linear between the
-    levels around it. None: no level whose rate is known is at or around it."""
+    """Output tokens per second at ``streams`` streams, interpolated between the measured levels.
+
+    The time between two tokens is taken to be linear between two levels. None where no level with a known
+    rate is at ``streams`` or on both sides of it.
+    """
     gaps = {
         level.concurrency: level.concurrency / level.output_tokens_per_second
         for level in curve

@@ -1,8 +1,7 @@
-"""Makes an entry of status.measurements from a pod's report.
+"""Makes an entry of status.measurements from a pod's report. No other module does.
 
-The only place where reports become entries. A pod is not trusted, so its report is validated here, once:
-values that the API cannot hold (a negative count, a word of a kilobyte) make the measurement unusable. A rate
-or a time that is no number is left out.
+A pod is not trusted, so its report is validated here, once. Values that the API cannot hold (a negative
+count, a word of a kilobyte) make the measurement unusable. A rate or a time that is no number is left out.
 """
 
 from __future__ import annotations
@@ -82,11 +81,10 @@ class PodReport:
 
 
 def measurement_entry(found: PodReport, revision: Revision | None) -> MeasurementEntry | None:
-    """The measurement in the report, Stale until it is compared with the spec; None where no usable one is
-    reported.
+    """The measurement in a pod's report as an entry, marked Stale until it is compared with the spec.
 
-    ``revision``: the revision that the pod reports to run, where it is known. A check is no entry: it
-    compares a pod with an earlier full measurement.
+    None where the report has no usable measurement, or only a check: a check compares a pod with an earlier
+    full measurement. ``revision``: the revision that the pod says it runs, where that is known.
     """
     measurement = found.report.measurement
     if measurement is None or measurement.kind != FULL or not usable(measurement):
@@ -98,7 +96,7 @@ def measurement_entry(found: PodReport, revision: Revision | None) -> Measuremen
 
 
 def usable(measurement: Measurement) -> bool:
-    """Whether it has figures that the API can hold."""
+    """Whether the measurement has figures, and only such that the API can hold."""
     return measurement.state in USABLE and _plausible(measurement)
 
 
@@ -114,9 +112,11 @@ def _plausible(measurement: Measurement) -> bool:
 
 
 def flags_of(measurement: Measurement) -> frozenset[str]:
-    """The flags of a report's measurement. NotSteady is among them where the throughput of the capacity or of
-    the single stream is not known: what lacks it is measured again. AboveRoofline is among them where figures
-    contradict each other or are absurdly fast."""
+    """The flags of a reported measurement, and those that the operator adds.
+
+    NotSteady is added where the throughput of the capacity or of the single stream is unknown, so that it is
+    measured again. AboveRoofline is added where figures contradict each other or are absurdly fast.
+    """
     capacity, single = measurement.capacity, measurement.single_stream
     capacity_unknown = capacity is not None and too_wide(capacity.ci_percent)
     single_unknown = single is not None and too_wide(single.decode_ci_percent)

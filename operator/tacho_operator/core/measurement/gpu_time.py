@@ -1,4 +1,4 @@
-"""GPU time for chargeback: which pods hold GPUs, what for, and what one interval adds."""
+"""GPU time for chargeback: which pods hold GPUs, for what use, and the GPU seconds of one interval."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GAP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class GpuHolding:
-    """The GPUs that one resource holds."""
+    """The pods of one resource that hold GPUs, and how many each holds."""
 
     gpus_per_pod: int = 0
     product: str = ""
@@ -34,9 +34,10 @@ class GpuHolding:
 
 
 def holding_of(observed: Observed, status: LLMDeploymentStatus, config: Config) -> GpuHolding:
-    """The pods that hold GPUs, each as many as the plan in ``status`` says.
+    """The pods of a resource that hold GPUs, each as many as the plan in ``status`` says.
 
-    A pod of another revision counts as many, too: a rollout that changes the number is off while it lasts.
+    Pods of another revision are counted with the same number. During a rollout that changes the number, the
+    sum is wrong.
     """
     gpu = status.plan.gpu if status.plan else None
     if gpu is None or not gpu.count:
@@ -59,15 +60,15 @@ def _use(pod: PodView, observed: Observed) -> Use:
 
 
 def counted_seconds(last: float | None, now: float) -> float:
-    """Seconds from ``last`` to ``now`` that count: none before the first time or backwards, at most
-    GAP_SECONDS."""
+    """Seconds from ``last`` to ``now`` to charge for, at most GAP_SECONDS; 0 at the first reading, or if time
+    went backwards."""
     return 0.0 if last is None else min(max(0.0, now - last), GAP_SECONDS)
 
 
 def gpu_interval(holding: GpuHolding, idle: Mapping[str, bool], seconds: float) -> tuple[Spent, Spent]:
-    """(GPU seconds, their cost) of ``seconds``; without a price no cost.
+    """(GPU seconds, their cost) of an interval of ``seconds``, by use; no cost without a price.
 
-    ``idle``: by pod uid, whether a pod has no request; an unknown load is no idle one.
+    ``idle``: by pod uid, whether the pod has no request. A pod whose load is unknown does not count as idle.
     """
     spent: dict[Use, float] = {}
     for uid, use in holding.pods:

@@ -1,7 +1,7 @@
-"""The levels of a probe that ran out of its time, from which the next probe pod resumes.
+"""The levels that a probe measured before its time ran out, from which the next probe pod resumes.
 
-The document is made of the measurement itself, so that it is as current as that one is: another plan or
-workload has other keys, and no known levels.
+They are taken from the stored measurement. Another plan or workload has another measurement, and so no known
+levels.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ chance, and would keep the search below it."""
 
 
 def unfinished(entry: MeasurementEntry) -> bool:
-    """Whether the capacity is a clean lower bound only because the search did not come to its end: levels are
-    missing, or have no rate below one that misses the SLO."""
+    """Whether the measurement is clean, but its capacity only a lower bound as the search for it ended early.
+
+    Levels are missing, or have no known rate below a level that misses the SLO.
+    """
     bounded = entry.capacity is not None and entry.capacity.boundary == FLOOR
     missed = any(item.slo_met is False for item in entry.curve)
     return bounded and clean(entry) and (missed or INCOMPLETE in entry.flags)
 
 
 def known_levels(entry: MeasurementEntry) -> KnownLevels | None:
-    """What a probe pod begins with; None where nothing is to be resumed, or too little is known for it."""
+    """The known levels for the next probe pod; None where the search came to its end, or too few levels are
+    usable."""
     single, shape, machine = entry.single_stream, entry.workload, machine_of(entry)
     if not unfinished(entry) or single is None or not single.decode_tokens_per_second:
         return None

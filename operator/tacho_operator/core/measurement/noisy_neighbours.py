@@ -1,6 +1,7 @@
-"""Noisy neighbours of a measured pod: tacho pods that started, loaded or measured on its node meanwhile.
+"""Noisy neighbours: tacho pods that started, loaded or were measured on the node of a pod while it was
+measured.
 
-A pod that only serves counts as none: what its requests take is seen by the measured pod itself.
+A pod that only serves is none: the measured pod itself notices the CPU and GPU that its requests take.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ SHORTEST_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourActivity:
-    """One pod that starts or is probed: it uses more of its node than one that serves."""
+    """A period in which one pod started or was measured, and so used more of its node than a pod that
+    serves."""
 
     pod: PodView
     since: datetime
@@ -45,7 +47,8 @@ class NeighbourActivity:
         return self.since + least <= end and not over
 
     def seen_from(self, namespace: str) -> str:
-        """The pod in the words of a status in ``namespace``: no other namespace is named there."""
+        """The pod's description for a status in ``namespace``; a pod of another namespace is not named
+        there."""
         return f"pod {self.pod.name}" if namespace == self.pod.namespace else "a pod of another namespace"
 
 
@@ -73,7 +76,8 @@ def _neighbour_activity(pod: PodView, start_seconds: float) -> NeighbourActivity
 
 
 def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[NeighbourActivity]) -> str:
-    """The first neighbour active on the pod's node in that time, in words; "": none."""
+    """A description of the first neighbour active on the pod's node between ``start`` and ``end``; "": none
+    was."""
     others = (item for item in found if item.pod.node == pod.node and item.pod.uid != pod.uid)
     return next((item.seen_from(pod.namespace) for item in others if item.overlaps(start, end)), "")
 
@@ -91,7 +95,7 @@ def probe_interval(measured: Measurement) -> tuple[datetime, datetime] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlaggedReports:
-    """The reports of own pods, with the neighbours active on their nodes."""
+    """The reports of a resource's own pods, flagged where neighbours were active on their nodes."""
 
     reports: Mapping[str, Report]
     """Reports of own pods, flagged Contended where the pod had a noisy neighbour."""
@@ -108,7 +112,11 @@ def flag_noisy_neighbours(
     recorded: Iterable[MeasurementEntry],
     now: datetime,
 ) -> FlaggedReports:
-    """``seen``: by earlier reconciles. A neighbour may be deleted before the measurement is there."""
+    """Adds the flag Contended to the reports of pods that were measured beside an active neighbour.
+
+    ``seen``: neighbours that earlier reconciles found. A neighbour may be deleted before the measurement is
+    reported.
+    """
     loads, known = neighbour_activities(neighbours), _runs(recorded)
     flagged, kept = dict(reports), {}
     for pod in pods:
@@ -160,7 +168,8 @@ def needs_neighbours(
     recorded: Iterable[MeasurementEntry],
     now: datetime,
 ) -> bool:
-    """Whether some pod is being measured, or has new figures."""
+    """Whether neighbours must be read: some pod is being measured, or has a measurement not yet checked for
+    them."""
     known = _runs(recorded)
     return any(
         report.phase == "Probing" or _new(pod, report.measurement, known, now) is not None

@@ -1,4 +1,4 @@
-"""Measures a model again in a probe pod: when the pod is created, followed and deleted.
+"""Measures a model again in a probe pod: when that pod is created, watched and deleted.
 
 Serving pods are not disturbed. The result of a failed attempt is a note on the live ConfigMap.
 """
@@ -55,7 +55,7 @@ TURN_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeFailure:
-    """Why the present workload, or a probe pod, has no measurement."""
+    """Why a probe, in a probe pod or in a serving pod, gave no measurement."""
 
     reason: Reason
     """CannotJudge (the cluster did not let a probe pod measure), ReportUnreachable, MeasurementFailed."""
@@ -91,7 +91,7 @@ class RemeasurePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemeasureInput:
-    """Inputs of the next step towards a measurement of the present workload."""
+    """All that the next step of a measurement in a probe pod depends on."""
 
     resource: LLMDeployment
     active: Revision
@@ -165,7 +165,7 @@ class RemeasureInput:
 
     @property
     def crowded(self) -> str:
-        """Why a serving pod may need the place of a probe pod; "": none does."""
+        """Why a serving pod may need the resources that a probe pod holds, as a sentence; "": none does."""
         if self.quota:
             return f"A serving pod is refused: {self.quota}"
         waiting = (pod for pod in self.servers if pod.condition("PodScheduled").status == "False")
@@ -188,13 +188,16 @@ class RemeasureInput:
 
     @property
     def patience_seconds(self) -> int:
-        """Maximum time that a probe pod waits for a node: not longer than is usual, whatever spec says, as
-        probe pods of many turns would wait, and measure at once."""
+        """Maximum time that a probe pod waits for a node: spec's timeout, but no more than the default.
+
+        Otherwise the probe pods of many resources would wait at the same time, and then measure at the same
+        time.
+        """
         return min(schedule_timeout_seconds(self.resource), SCHEDULE_TIMEOUT_SECONDS)
 
 
 def remeasure(case: RemeasureInput) -> RemeasurePlan:
-    """The next step for a measurement that is missing, requested, provisional, deviating or unfinished."""
+    """The next step of a measurement in a probe pod: to create, await or delete the pod, or to do nothing."""
     plan = _next_step(case)
     resumed = plan.resumed or case.resumed
     return replace(plan, resumed=resumed, attempts=len(resumed.get(case.key, ())))
@@ -383,7 +386,7 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
 
 
 def probe_failure(report: Report, live: LiveConfig) -> ProbeFailure | None:
-    """The failure of a probe that ran with the present workload and measured nothing."""
+    """The failure of a probe that ran with the present workload; None where it measured, or has not ended."""
     found = report.measurement
     if found is None or found.measure_key != live.measure_key or found.state in USABLE:
         return None

@@ -33,11 +33,11 @@ def updated_measurements(
     known: Mapping[str, Revision],
     doubted: bool = False,
 ) -> tuple[MeasurementEntry, ...]:
-    """Former measurements and those that pods report now, newest first; Stale where the configuration
-    changed.
+    """The stored measurements with those that pods report now, newest first.
 
-    ``subject``: the revision that the summary describes (the active one, or the first candidate).
-    ``doubted``: the model's files are no longer the measured ones.
+    A measurement becomes Stale where the configuration has changed. ``subject``: the revision that the
+    summary describes (the active one, or the first candidate). ``doubted``: the model's files are no longer
+    the measured ones.
     """
     found = {item.fingerprint: item for item in former}
     running: set[str] = set()
@@ -93,9 +93,11 @@ def _age(item: MeasurementEntry) -> tuple[str, str]:
 def summary_of(
     measurements: Iterable[MeasurementEntry], *, gpu_count: int = 0, price: Price | None = None
 ) -> Summary | None:
-    """Output tokens per second, median TTFT (of arriving requests where measured, else at that concurrency),
-    and the cost of a million output tokens on ``gpu_count`` GPUs at ``price``; None where the measurement is
-    stale."""
+    """status.summary: output tokens per second, median TTFT, and the cost of a million output tokens.
+
+    TTFT is that of open-loop requests where measured, else that at the same concurrency. The cost is for
+    ``gpu_count`` GPUs at ``price``. None where the measurement is stale.
+    """
     found = current(measurements)
     if found is None:
         return None
@@ -117,7 +119,7 @@ def summary_of(
 
 
 def shown(text: str | None, measurement: MeasurementEntry) -> str | None:
-    """A figure for a person's eye: a provisional one never looks like a clean one."""
+    """A figure as status shows it: with ``~`` before it where the measurement is provisional."""
     return text if text is None or clean(measurement) else f"~{text}"
 
 
@@ -152,10 +154,11 @@ UNQUANTIZED = "none"
 def compared(
     measurements: Sequence[MeasurementEntry], known: Mapping[str, Revision]
 ) -> tuple[MeasurementEntry, ...]:
-    """``measurements`` with the perplexity difference to the unquantized model, where that was measured too.
+    """``measurements``, each with its perplexity difference to the unquantized model where that was measured,
+    too.
 
-    Both must have the same files, text and number of tokens; ``known``: revisions by name. A difference stays
-    after the unquantized measurement or its revision was deleted.
+    Both measurements must have the same files, text and number of tokens. ``known``: revisions by name. A
+    difference stays when the unquantized measurement or its revision is deleted.
     """
     plain = [item for item in measurements if item.quantization_method == UNQUANTIZED]
     return tuple(_compared(item, plain, known) for item in measurements)

@@ -1,4 +1,5 @@
-"""A request that a serving pod is to answer: which one, whether it has, and how long it is waited for."""
+"""A user's request that a serving pod measures itself: which pod has it, whether it answered, how long to
+wait."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ class ReprobeNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReprobePlan:
-    """The request for the serving pods, and which request was dealt with last."""
+    """The request to pass on to a serving pod, and the last request that is completed."""
 
     again: Again = Again()
     answered: str = ""
@@ -58,7 +59,10 @@ def plan_reprobe(
     note: str,
     now: datetime,
 ) -> ReprobePlan:
-    """One pod at a time: the one that has the request, while it is there, else the oldest that serves."""
+    """Which serving pod gets the user's request to measure itself, and whether the request is completed.
+
+    One pod at a time: the pod that already has the request while it exists, else the oldest ready pod.
+    """
     before = read_reprobe_note(note)
     if request == answered or not request.startswith(DISRUPT):
         unanswered = request == before.request and before.message
@@ -124,7 +128,8 @@ def hostname(pod: PodView) -> str:
 
 
 def former_request(live: str) -> Again:
-    """The request that the pods have now; nothing where it cannot be read."""
+    """The request that serving pods read from their mounted settings ``live``; an empty one where these are
+    unreadable."""
     try:
         return codec.loads(LiveConfig, live).again
     except codec.DocumentError:

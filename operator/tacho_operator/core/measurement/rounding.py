@@ -18,9 +18,9 @@ MAX_CI_PERCENT = 100.0
 
 
 def rounded(value: float | None, ci_percent: float | None = None) -> float | None:
-    """``value`` rounded to the digit of half its interval, ``ci_percent`` of it.
+    """``value`` rounded to the digit of half its 95 % interval; ``ci_percent`` is that half width in percent.
 
-    At least three significant digits. None for a value that is unknown, negative, not finite, or whose
+    At least three significant digits. None for a value that is unknown, negative or not finite, and where the
     interval is wider than MAX_CI_PERCENT.
     """
     exact = placed(value)
@@ -32,28 +32,31 @@ def rounded(value: float | None, ci_percent: float | None = None) -> float | Non
 
 
 def too_wide(ci_percent: float | None) -> bool:
-    """Whether a value with this interval is not known."""
+    """Whether an interval is so wide that its value counts as unknown."""
     return ci_percent is not None and MAX_CI_PERCENT < ci_percent < math.inf
 
 
 def placed(value: float | None) -> float | None:
-    """``value`` to the last place that a Decimal has; None for a value that is unknown, negative or not
+    """``value`` with as many decimals as the API's Decimal has; None where it is unknown, negative or not
     finite."""
     text = decimal(value)
     return None if text is None else float(text)
 
 
 def interval(ci_percent: float | None) -> float | None:
-    """Half the width of an interval; None where it is too wide for its value to be known."""
+    """``ci_percent``, half the width of an interval in percent, rounded; None where it is too wide for a
+    known value."""
     return rounded(ci_percent, None) if ci_percent is None or ci_percent <= MAX_CI_PERCENT else None
 
 
 def fields_of(
     part: Any, intervals: Mapping[str, float | None] | None = None, *, exact: Collection[str] = ()
 ) -> dict[str, Any] | None:
-    """The fields of a part of a measurement, by name, with the digits that are known; None stays None.
+    """The fields of one part of a measurement as a dict, every float rounded to its known digits; None stays
+    None.
 
-    ``intervals``: by field, the interval of its value. ``exact``: fields that keep every place.
+    ``intervals``: for each field, half the width of its interval in percent. ``exact``: fields that are not
+    rounded to an interval.
     """
     if part is None:
         return None

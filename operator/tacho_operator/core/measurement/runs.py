@@ -1,4 +1,5 @@
-"""Runs of one fingerprint, by pod: how far their results agree, and which pod deviates."""
+"""The history of one fingerprint: a run for each pod that measured, how far they agree, which pod
+deviates."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ DEVIATING_PERCENT = 15.0
 
 
 def with_run(entry: MeasurementEntry, found: PodReport) -> MeasurementEntry:
-    """``entry`` with the run of this pod added to its history, once; the latest runs are kept."""
+    """``entry`` with this pod's run added to its history; unchanged where it is there already or unusable.
+
+    Only the newest runs are kept.
+    """
     measured = found.report.measurement
     if measured is None or not found.pod or not usable(measured):
         return entry
@@ -39,7 +43,7 @@ def is_check(found: PodReport) -> bool:
 
 
 def summed_up(entry: MeasurementEntry) -> MeasurementEntry:
-    """``entry`` with the summary of its history computed again from its runs."""
+    """``entry`` with the counts, mean and spread of its history computed again from its runs."""
     runs = entry.history.runs if entry.history else []
     if not runs:
         return entry
@@ -58,7 +62,8 @@ def summed_up(entry: MeasurementEntry) -> MeasurementEntry:
 
 
 def deviating(entry: MeasurementEntry | None, pods: Collection[str]) -> MeasuredRun | None:
-    """The latest check of one of ``pods`` that deviates from the measurement by more than pods usually do."""
+    """The latest run among ``pods`` that differs from the measurement by more than pods usually do; None:
+    none does."""
     if entry is None or entry.history is None:
         return None
     latest: dict[str, MeasuredRun] = {}
@@ -70,7 +75,7 @@ def deviating(entry: MeasurementEntry | None, pods: Collection[str]) -> Measured
 
 
 def deviation_message(run: MeasuredRun, entry: MeasurementEntry) -> str:
-    """The deviating rate, for example ``35 instead of 50 output tokens per second``."""
+    """A clause with the deviating rate, for example ``35 instead of 50 output tokens per second``."""
     for pair in _pairs(run, entry):
         if pair.off:
             mine, its = decimal(rounded(pair.mine)), decimal(rounded(pair.its))
@@ -183,8 +188,11 @@ def _off(run: MeasuredRun, entry: MeasurementEntry) -> bool:
 
 # --- what checks of later pods are compared with ----------------------------------------------------
 def baselines(measurements: Iterable[MeasurementEntry]) -> tuple[Baseline, ...]:
-    """Baselines from each clean measurement that has a capacity, in a stable order; later pods are only
-    checked."""
+    """The baselines for pods that start later, one for each clean measurement with a capacity, in a stable
+    order.
+
+    A pod that finds its baseline runs a short check instead of a full measurement.
+    """
     found = (_baseline(item) for item in measurements if is_clean(item))
     kept = [item for item in found if item is not None]
     return tuple(sorted(kept, key=lambda item: (item.plan_key, item.measure_key, repr(item.environment))))
@@ -209,7 +217,8 @@ def _baseline(item: MeasurementEntry) -> Baseline | None:
 
 
 def machine_of(item: MeasurementEntry) -> Environment | None:
-    """The machine that was measured, as pods report theirs."""
+    """The machine of a stored measurement, in the form in which pods report theirs; None where it is not
+    stored."""
     shown = item.environment
     if shown is None:
         return None

@@ -1,4 +1,4 @@
-"""The state of a measurement, and how far it may be believed."""
+"""Whether a measurement is current, and whether it is clean or provisional."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ INCOMPLETE = "Incomplete"
 
 
 def confidence_of(flags: Iterable[str]) -> str:
-    """Provisional where a flag says that something other than the engine moved the figures, else Clean."""
+    """Provisional where a flag says that something other than the engine changed the figures, else Clean."""
     return CLEAN if INVALIDATING.isdisjoint(flags) else PROVISIONAL
 
 
 def clean(measurement: MeasurementEntry) -> bool:
-    """Whether nothing but the engine moved the figures; an earlier version said so by flags alone."""
+    """Whether nothing but the engine changed the figures. Entries of earlier versions say so by their flags
+    alone."""
     return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
 
 
 def current(measurements: Iterable[MeasurementEntry]) -> MeasurementEntry | None:
-    """The newest current measurement; figures that are stale are never taken for it."""
+    """The newest measurement that is not stale; None where there is none."""
     return next((item for item in measurements if item.state in USABLE), None)

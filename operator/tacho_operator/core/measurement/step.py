@@ -1,4 +1,4 @@
-"""Updates measurements from the pods' reports, and plans the next measurement."""
+"""Updates status.measurements from the pods' reports, and plans the next measurement."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tacho_operator.core.types import Manifest, Observed, ResourceEvent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementPlan:
-    """The present measurements, and the next step to improve or replace them."""
+    """The present measurements, and the next measurement to make, if any."""
 
     live: LiveConfig
     measurements: tuple[MeasurementEntry, ...] = ()
@@ -56,7 +56,7 @@ class MeasurementPlan:
 
     @property
     def current(self) -> MeasurementEntry | None:
-        """The measurement that describes the service as it is."""
+        """The measurement that holds for the present configuration; None where there is none."""
         return current(self.measurements)
 
     @property
@@ -82,7 +82,8 @@ def plan_measurement(
     revisions: Mapping[str, Revision],
     now: datetime,
 ) -> MeasurementPlan:
-    """Measurements of the active revision, or of the desired one until it serves."""
+    """The measurements of the active revision, or of the desired one until it serves, and the next one to
+    make."""
     resource, notes = observed.resource, stored_notes(observed)
     active = revisions.get(rollout.active)
     subject = active or planning.revision
@@ -222,9 +223,9 @@ def _live(observed: Observed) -> str:
 
 
 def stored_notes(observed: Observed) -> dict[str, str]:
-    """The operator's notes on the live ConfigMap.
+    """The operator's notes on the live ConfigMap, by annotation.
 
-    A request made before the first pod existed is answered by that pod's own measurement.
+    A user's request made before the first pod existed counts as completed: that pod measures itself.
     """
     meta, found = observed.resource.metadata, _live_config_map(observed)
     if found is None:

@@ -1,7 +1,8 @@
-"""What users' requests show of a lower bound: a replica that served more within the SLO carries more.
+"""Raises a measured lower bound of the capacity where users' requests show that a replica sustains more.
 
-Only a Floor is raised, and it stays one: traffic shows what is carried, never where the SLO breaks. Only
-requests of the measured lengths count. Engines tell sums, so means are compared with the SLO's percentile.
+Only a capacity with the boundary Floor is raised, and it stays Floor: traffic does not show where the SLO
+breaks. Only requests of the measured lengths count. Engines report sums, so means are compared with the SLO's
+percentile.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Counters = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficWindow:
-    """One pod's requests since the window began."""
+    """The users' requests of one pod, counted since the window began."""
 
     first: Load
     last: Load
@@ -75,8 +76,8 @@ def _since(first: Load, last: Load) -> Counters | None:
 
 
 def extended(window: TrafficWindow | None, load: Load, now: float) -> TrafficWindow:
-    """The window with one more sample; a new one where the last is full, broken off, or of another run of
-    the engine."""
+    """The window with one more sample; a new window where the last one is full, was interrupted, or the
+    engine restarted."""
     fresh = TrafficWindow(first=load, last=load, at_seconds=now)
     if window is None or window.seconds >= WINDOW_SECONDS:
         return fresh
@@ -104,7 +105,7 @@ def watch_traffic(
     slo: ServiceLevel,
     now: datetime,
 ) -> tuple[dict[str, TrafficWindow], dict[str, SeenTraffic]]:
-    """(windows with one more sample, what raises the lower bound of ``entry``), both by pod uid."""
+    """(windows with one more sample, traffic that raises the capacity's lower bound), both by pod uid."""
     if entry is None or not _may_be_raised(entry):
         return {}, {}
     found = {uid: extended(windows.get(uid), load, now.timestamp()) for uid, load in loads.items()}
@@ -115,8 +116,8 @@ def watch_traffic(
 def seen_traffic(
     window: TrafficWindow, entry: MeasurementEntry, slo: ServiceLevel, now: datetime
 ) -> SeenTraffic | None:
-    """What the pod carried in a full window, where that raises the lower bound of ``entry``; None: it does
-    not."""
+    """The traffic that a pod sustained in a full window; None where that does not raise the capacity's lower
+    bound."""
     bound = carried(entry)
     counted = _since(window.first, window.last)
     if bound is None or not _may_be_raised(entry) or counted is None or window.seconds < WINDOW_SECONDS:
@@ -172,7 +173,8 @@ def _within(slo: ServiceLevel, ttft_milliseconds: float, tpot_milliseconds: floa
 
 
 def carried(entry: MeasurementEntry) -> Capacity | None:
-    """The capacity, with a lower bound that traffic has raised; its boundary stays Floor."""
+    """The capacity of ``entry``, raised to the traffic that a pod sustained where that is more; its boundary
+    stays Floor."""
     capacity, seen = entry.capacity, entry.traffic
     if capacity is None or seen is None or not _may_be_raised(entry):
         return capacity
@@ -188,7 +190,8 @@ def carried(entry: MeasurementEntry) -> Capacity | None:
 
 
 def raised(entry: MeasurementEntry, seen: Iterable[SeenTraffic]) -> MeasurementEntry:
-    """``entry`` with the highest live traffic of its pods above its lower bound, if any was."""
+    """``entry`` with the highest traffic that its pods sustained above its lower bound; unchanged where none
+    did."""
     bound = entry.capacity.output_tokens_per_second if entry.capacity and _may_be_raised(entry) else None
     known = [*([entry.traffic] if entry.traffic else []), *seen]
     beyond = [item for item in known if (item.output_tokens_per_second or 0.0) > (bound or math.inf)]

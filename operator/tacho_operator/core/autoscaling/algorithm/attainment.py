@@ -1,8 +1,9 @@
-"""Correction of the measured capacity by the SLO attainment of the last minutes.
+"""Corrects the measured capacity by SLO attainment: the share of recent requests whose latencies met the
+targets.
 
-TTFT and TPOT are counted in separate histograms: a request that misses one may or may not miss the other.
-Their joint attainment lies between lower_ttft + lower_tpot - 1 and the smaller upper bound. A target between
-two edges is met by the requests below the lower edge, and at most by those below the upper one.
+TTFT and TPOT are counted in separate histograms: a request that misses one may or may not miss the other. The
+joint attainment lies between lower_ttft + lower_tpot - 1 and the smaller upper bound. A target between two
+bucket edges is met by the requests below the lower edge, and at most by those below the upper one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ def _up_to(histogram: LatencyHistogram, target: float) -> Shares:
 def within(
     before: LatencyHistogram | None, after: LatencyHistogram | None, target: float | None
 ) -> Shares | None:
-    """What was counted between two readings of a histogram; None: nothing, or without a target."""
+    """Requests between two readings of a histogram, and how many met ``target`` seconds, at least and at
+    most.
+
+    None without a target, without both readings, or where no request was counted between them.
+    """
     if target is None or before is None or after is None:
         return None
     old, new = _up_to(before, target), _up_to(after, target)
@@ -71,7 +76,8 @@ def _share(found: Sequence[Shares | None]) -> Shares:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one pod has counted of each target."""
+    """What one pod counted between two samples: how many requests met the TTFT target, and how many the TPOT
+    target."""
 
     ttft: Shares | None
     tpot: Shares | None
@@ -82,10 +88,10 @@ class Seen:
 def counted(
     former: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy, cost: RequestCost | None = None
 ) -> dict[str, Seen]:
-    """By pod, since the ``former`` samples.
+    """SLO results of each pod, by uid, between its ``former`` sample and its present one.
 
-    A pod whose counters claim more than MAX_POD_RATE replicas' work does not count: one that has jumped would
-    outvote all others.
+    A pod whose counters claim more than MAX_POD_RATE replicas' work is left out: a counter that jumped would
+    outvote all other pods.
     """
     found = {}
     for uid in former.keys() & tracks.keys():
@@ -102,7 +108,8 @@ def counted(
 
 
 def joint(seen: Iterable[Seen]) -> Shares:
-    """Requests of one interval, and the bounds of the share that met both targets."""
+    """Requests that several pods counted, and the share of them that met both targets: lower and upper
+    bound."""
     every = list(seen)
     ttft, tpot = _share([item.ttft for item in every]), _share([item.tpot for item in every])
     return max(ttft[0], tpot[0]), max(0.0, ttft[1] + tpot[1] - 1), min(ttft[2], tpot[2])
@@ -111,7 +118,8 @@ def joint(seen: Iterable[Seen]) -> Shares:
 def by_pod(
     former: Mapping[str, Track], tracks: Mapping[str, Track], seen: Mapping[str, Seen], seconds: float
 ) -> dict[str, Track]:
-    """``tracks`` with the requests that the SLO has judged in the last minute."""
+    """``tracks`` with two numbers added for each pod: requests judged against the SLO in the last minute, and
+    those met."""
     kept, found = math.exp(-seconds / tuning.RATE_SECONDS), dict(tracks)
     for uid in former.keys() & tracks.keys():
         requests, _, upper = joint([seen[uid]] if uid in seen else [])
@@ -133,8 +141,10 @@ def _most(cost: RequestCost | None, seconds: float) -> float:
 def recent(
     former: Attainment, seen: Iterable[Seen], tracks: Iterable[Track], policy: Policy, seconds: float
 ) -> Attainment:
-    """The attainment of the last minutes, ``seconds`` after ``former``. Bounds are those of both sums: a
-    request's TTFT and TPOT are counted in different intervals."""
+    """The SLO attainment of the last minutes, updated with the requests of the last ``seconds``.
+
+    TTFT and TPOT are summed separately: the two latencies of one request are counted at different times.
+    """
     samples = [track.sample for track in tracks]
     means: Source = "Mean" if any(item.first_tokens is not None for item in samples) else "None"
     ttft: Source = "Histogram" if any(item.ttft for item in samples) else means
@@ -165,11 +175,14 @@ def corrected(
     seconds: float,
     judged: bool = True,
 ) -> Correction:
-    """``former`` after ``seconds`` more. Only ``settled`` replicas count: where some are missing, late
-    requests say nothing about the capacity of one.
+    """The capacity correction, updated with the SLO results of the last ``seconds``.
 
-    Misses within one standard deviation are chance. What was lowered is tried again where the bounds do not
-    decide for MEMORY_SECONDS: wide edges, or a target that is not ``judged``, would keep it for ever.
+    The factor falls where too many requests miss the SLO, and rises again where enough meet it. Misses within
+    one standard deviation are chance. Nothing is judged until the replicas are ``settled``: while some are
+    missing, late requests say nothing about the capacity of one.
+
+    A lowered factor is raised after MEMORY_SECONDS, too, where the bounds decide nothing: with wide buckets,
+    or a target that is not ``judged``, it would stay low for ever.
     """
     if not settled:
         return Correction(factor=former.factor, seconds=-tuning.MIX_SECONDS)

@@ -1,4 +1,5 @@
-"""How fast replicas may change: rules of a HorizontalPodAutoscaler, earlier bursts, cold starts."""
+"""Limits how fast replicas change: HorizontalPodAutoscaler rules, remembered bursts of load, cold start
+times."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ Starts = tuple[tuple[str, float], ...]
 
 
 def limit(rules: Rules, replicas: int, changes: Sequence[Change], now: float, *, upwards: bool) -> int:
-    """The most replicas, or the fewest, that the scaling policies allow now."""
+    """The highest (``upwards``) or lowest number of replicas that the scaling policies allow now."""
     limits = []
     for pace in rules.paces:
         within = pace.period_seconds - EARLY_SECONDS
@@ -42,17 +43,20 @@ def limit(rules: Rules, replicas: int, changes: Sequence[Change], now: float, *,
 
 
 def tolerated(rules: Rules, need: float, replicas: int) -> bool:
-    """Whether need and replicas differ by no more than the tolerance."""
+    """Whether the needed and the present replicas differ by no more than the tolerance, so that nothing
+    changes."""
     return replicas > 0 and abs(need / replicas - 1) <= rules.tolerance
 
 
 def with_low(points: tuple[Point, ...], point: Point, window_seconds: float) -> tuple[Point, ...]:
-    """``points`` and one more; the first is the lowest of the window."""
+    """``points`` of a stabilization window with ``point`` added; the first one is the lowest value of the
+    window."""
     return (*(old for old in _young(points, point, window_seconds) if old.value < point.value), point)
 
 
 def with_high(points: tuple[Point, ...], point: Point, window_seconds: float) -> tuple[Point, ...]:
-    """``points`` and one more; the first is the highest of the window."""
+    """``points`` of a stabilization window with ``point`` added; the first one is the highest value of the
+    window."""
     return (*(old for old in _young(points, point, window_seconds) if old.value > point.value), point)
 
 
@@ -63,9 +67,12 @@ def _young(points: tuple[Point, ...], point: Point, window_seconds: float) -> It
 def with_bursts(
     bursts: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
 ) -> tuple[tuple[Burst, ...], float | None]:
-    """``bursts`` and ``low`` of State with one more load. A burst begins where the load has grown BURST
-    times, to more than one replica, and ends where it has fallen by as much. One that lasts longer than
-    MAX_HORIZON_SECONDS is a new level: bursts of the former one are forgotten."""
+    """(remembered bursts, lowest load since the last one), updated with the present ``load``.
+
+    A burst begins where the load exceeds one replica and has grown by the factor BURST. It ends where the
+    load has fallen by the same factor; until then the lowest load is None. A burst longer than
+    MAX_HORIZON_SECONDS is a new level of load: it and all earlier ones are forgotten.
+    """
     bursts = tuple(item for item in bursts if 0 <= now - item.end_seconds < tuning.MEMORY_SECONDS)
     if low is None and bursts:
         burst = Burst(bursts[0].begin_seconds, now, max(load, bursts[0].load))
@@ -79,27 +86,32 @@ def with_bursts(
 
 
 def ended(bursts: Sequence[Burst], low: float | None, now: float, window_seconds: float) -> tuple[Burst, ...]:
-    """Earlier bursts, for MEMORY_SECONDS. A window shorter than the default shortens that by as much."""
+    """Bursts that ended within the last MEMORY_SECONDS; fewer seconds where the scale-down window is shorter
+    than the default."""
     memory = tuning.MEMORY_SECONDS * min(1.0, window_seconds / SCALE_DOWN.window_seconds)
     return tuple(item for item in bursts[low is None :] if 0 <= now - item.end_seconds < memory)
 
 
 def soon_over(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: float) -> bool:
-    """Whether the burst that lasts, if no longer than ``earlier`` ones, is over before a new replica has
-    served for as long as it starts."""
+    """Whether the present burst probably ends too soon for a new replica to be worth its start.
+
+    Taken to last as long as the longest of ``earlier``: a new replica must then serve for as long as it took
+    to start.
+    """
     longest = max((item.seconds for item in earlier), default=0.0)
     return lasting.seconds < longest < lasting.seconds + 2 * cold_start_seconds
 
 
 def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:
-    """``known`` and the cold starts of new pods: the latest, and those of all present pods."""
+    """The remembered cold start times by pod uid, with those of new pods; the oldest are dropped."""
     seen = {uid for uid, _ in known}
     present = sorted((pod.uid, pod.start_seconds) for pod in pods if pod.start_seconds is not None)
     return (*known, *(item for item in present if item[0] not in seen))[-max(STARTS_KEPT, len(present)) :]
 
 
 def cold_start(starts: Starts, remembered: float | None) -> float:
-    """90th percentile of the cold starts, in seconds."""
+    """Expected cold start in seconds: the 90th percentile of the known ones, else ``remembered``, else a
+    default."""
     if not starts:
         return tuning.UNKNOWN_START_SECONDS if remembered is None else remembered
     ranked = sorted(seconds for _, seconds in starts)

@@ -1,4 +1,5 @@
-"""Capacity of one replica: its clean measurement, else what its memory admits."""
+"""Capacity of one replica for the scaler: from a clean measurement, else from its KV cache and concurrency
+limit."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def capacity_of(
     workload: Workload,
     slo: ServiceLevel | None = None,
 ) -> ReplicaCapacity:
-    """Of the present configuration. ``workload``: lengths of a request where nothing was measured."""
+    """What one replica of the present plan sustains. ``workload``: request lengths to assume without a
+    measurement."""
     found = current(measurements)
     why = _doubt(found)
     if found is None or why:

@@ -1,4 +1,4 @@
-"""The offered load and its trend, from what the pods count."""
+"""The offered load (the work that arrives, in replicas) and its trend, from the counters of the pods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIN_POINTS, TREND_POINTS = 4, 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The loads of one moment, all pods together."""
+    """The load metrics of all pods at one sampling time."""
 
     tracks: Mapping[str, Track]
     """Of the pods with known load."""
@@ -45,8 +45,10 @@ class Reading:
 def read(
     former: Mapping[str, Track], pods: Iterable[PodLoad], now: float, cost: RequestCost | None = None
 ) -> Reading:
-    """The present load, and what was counted since the ``former`` samples. Slow pods count for the load and
-    not for its speed."""
+    """The present load metrics, and the requests and tokens counted since the ``former`` samples.
+
+    Pods much slower than the others add to the load, but not to the speed in service.
+    """
     tracks: dict[str, Track] = {}
     least = tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
     slow = outliers.slow(former, least)
@@ -111,16 +113,20 @@ def _track(before: Track | None, sample: Sample) -> Track:
 
 
 def grown(before: float | None, after: float | None) -> float:
-    """Increase of a counter; a lower one has restarted from 0."""
+    """Increase of a counter between two samples; a counter that fell has restarted from 0. 0 where one is
+    unknown."""
     if before is None or after is None:
         return 0.0
     return after - before if after >= before else after
 
 
 def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
-    """``mix`` with what was ``counted`` per second in the last ``seconds``. An engine that does not count
-    requests has those of the mean answer. The last request weighs 1 until the next: without traffic, lengths
-    stay."""
+    """The weighted request and token counts ``mix``, updated with what was ``counted`` per second for
+    ``seconds``.
+
+    Where an engine counts no requests, they follow from its tokens by the mean answer. The last request keeps
+    a weight of 1 until the next: request lengths stay known without traffic.
+    """
     kept = max(math.exp(-seconds / tuning.MIX_SECONDS), min(1.0, 1 / mix.requests))
     requests = counted.requests or counted.output_tokens * mix.requests / max(1.0, mix.output_tokens)
     return Mix(
@@ -132,7 +138,7 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
 
 
 def scattered(former: Scatter, reading: Reading, seconds: float) -> Scatter:
-    """``former`` with the requests that the pods have, ``seconds`` later."""
+    """How unevenly requests are spread over the pods: ``former``, updated with the present ``reading``."""
     samples = [track.sample for uid, track in reading.tracks.items() if uid not in reading.slow]
     held = [(item.running or 0) + (item.waiting or 0) for item in samples]
     if seconds <= 0 or not any(held):
@@ -143,13 +149,16 @@ def scattered(former: Scatter, reading: Reading, seconds: float) -> Scatter:
 
 
 def speed(in_service: float) -> float:
-    """Speed in service that counts, relative to the measured one: half to twice."""
+    """``in_service``, the speed in service relative to the measured one, limited to the range from half to
+    twice."""
     return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, in_service))
 
 
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
-    """Work of all requests in the pods, in seconds of one replica. Those beyond the concurrency have most
-    of their answer to come."""
+    """Unfinished work of all running and waiting requests, in seconds of one replica.
+
+    Running requests beyond the concurrency count as if they had not begun.
+    """
     samples = [track.sample for track in tracks.values()]
     crowded = math.fsum(max(0.0, (item.running or 0) - cost.concurrency) for item in samples)
     running, waiting = sum(item.running or 0 for item in samples), sum(item.waiting or 0 for item in samples)
@@ -157,14 +166,17 @@ def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
 
 
 def kept(offered: Sequence[Interval], cold_start_seconds: float, now: float) -> tuple[Interval, ...]:
-    """The intervals that the load and its trend need."""
+    """The intervals of offered load that are still recent enough for the level and the trend; older ones are
+    dropped."""
     longest = max(TREND_SECONDS, min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS))
     return tuple(item for item in offered if 0 <= now - item.end_seconds < longest)
 
 
 def level(offered: Sequence[Interval], request_seconds: float) -> float:
-    """Offered load: the mean over RATE_SECONDS, or the lower bound of a shorter and higher one. Random
-    arrivals deviate by the root of their number."""
+    """Offered load in replicas: the mean over RATE_SECONDS, or the lower bound of a shorter, higher period.
+
+    The bound subtracts what random arrivals deviate by: the square root of their number.
+    """
     found = seconds = work = 0.0
     for item in offered:
         if seconds and seconds + item.seconds > tuning.RATE_SECONDS + LATE_SECONDS:
@@ -177,13 +189,16 @@ def level(offered: Sequence[Interval], request_seconds: float) -> float:
 
 
 def chance(level: float, cost: RequestCost) -> float:
-    """By how much a level of RATE_SECONDS may deviate."""
+    """By how many replicas the offered load ``level`` may deviate because requests arrive at random."""
     return tuning.DEVIATIONS * math.sqrt(level * cost.request_seconds / tuning.RATE_SECONDS)
 
 
 def slope(offered: Sequence[Interval]) -> float:
-    """Replicas per second by which the load surely rises: the least-squares line, less its standard errors.
-    0 where one step fits at least as well: a finished step is no trend."""
+    """Trend of the offered load in replicas per second: a least-squares slope minus its standard errors, at
+    least 0.
+
+    0 where a single step fits as well as the line: a finished step is no trend.
+    """
     if len(offered) < MIN_POINTS:
         return 0.0
     points = _thinned(offered, offered[0].end_seconds)

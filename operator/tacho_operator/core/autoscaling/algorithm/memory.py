@@ -1,4 +1,4 @@
-"""What is remembered of the load: its bursts, and how evenly pods get requests."""
+"""What the scaler remembers of past load: its bursts, and how evenly requests are spread over the pods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tacho_operator.core.autoscaling.algorithm import tuning
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """A short rise of the load."""
+    """A short rise of the load: its begin, its end, and the replicas that its peak filled."""
 
     begin_seconds: float
     end_seconds: float
@@ -24,7 +24,8 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """How much the pods differ in requests, exponentially weighted by MEMORY_SECONDS."""
+    """How unevenly requests are spread over the pods, as sums that are exponentially weighted by
+    MEMORY_SECONDS."""
 
     squares: float = tuning.MIX_REQUESTS
     """Squared differences from the pods' mean, over the mean: 1 for each pod but one, where chance deals."""

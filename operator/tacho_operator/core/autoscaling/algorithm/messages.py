@@ -1,4 +1,5 @@
-"""The messages of a decision: its calculation, and the conditions of a HorizontalPodAutoscaler."""
+"""Texts of a scaling decision: its calculation, and the conditions that a HorizontalPodAutoscaler would
+have."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ NAMES_SHOWN = 3
 
 
 def calculation(at: ScalingInput, outcome: Outcome, found: Sum, reading: Reading, alone: str = "") -> str:
-    """The sum that decided. ``alone``: the pod that misses the SLO where the others meet it."""
+    """The calculation behind a decision as one sentence: the load, the target utilization, the needed
+    replicas.
+
+    ``alone``: uid of the one pod that misses the SLO while the others meet it; "": none.
+    """
     parts = []
     terms, target = found.terms, f"{found.target:.2f}"
     if found.offered is not None:
@@ -52,7 +57,8 @@ def _outliers(at: ScalingInput, slow: tuple[str, ...], alone: str) -> str:
 
 
 def unknown(at: ScalingInput, outcome: Outcome) -> str:
-    """Without known load."""
+    """The reason of a decision made while the load is unknown, for example ``Held at 2: no pod reports its
+    load.``"""
     stays = outcome.replicas == at.replicas
     size = f"Held at {at.replicas}" if stays else _how_many(at, outcome)
     return f"{size}: {outcome.blind if at.pods else 'no pod serves yet'}.{_why(at, outcome)}"
@@ -111,7 +117,7 @@ def _replicas(count: int) -> str:
 
 
 def figures_of(at: ScalingInput, reading: Reading, found: Sum, attainment: Attainment) -> Figures:
-    """Values for status and metrics."""
+    """The load figures of a decision, for status.autoscaling and the metrics."""
     reporting = len(at.pods) - reading.silent
     filled = max(found.loads.values(), default=None)
     measured = None if at.capacity.unverified else at.capacity.requests_per_second
@@ -133,7 +139,8 @@ def figures_of(at: ScalingInput, reading: Reading, found: Sum, attainment: Attai
 
 
 def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -> Decision:
-    """The outcome with its conditions."""
+    """The scaling decision of an outcome, with ``reason`` and the conditions AbleToScale, ScalingActive and
+    ScalingLimited."""
     if at.capacity.unattainable:
         reason = f"{reason} {_clause(at.capacity.unverified)}."
     return Decision(

@@ -1,4 +1,4 @@
-"""The sum: how many replicas the load needs, by its work, its requests at the same time, and its KV cache."""
+"""How many replicas the load needs: the largest of three needs, by work, concurrent requests and KV cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tacho_operator.core.autoscaling.algorithm.types import Interval, ReplicaCap
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """The load in replicas, and the replicas that it needs. None: not known."""
+    """The present load, and the calculation of the replicas that it needs. A field is None where it is
+    unknown."""
 
     offered: float | None = None
     growth: float = 0.0
@@ -37,7 +38,8 @@ class Sum:
 
     @property
     def loads(self) -> dict[str, float]:
-        """Replicas that the present load fills, by each known term; without headroom and growth."""
+        """Replicas that the present load would fill completely, by term (Work, Concurrency, KVCache); only
+        known terms."""
         found: dict[str, float] = {}
         if self.offered is not None:
             found["Work"] = self.offered / self.trust
@@ -49,9 +51,11 @@ class Sum:
 
     @property
     def target(self) -> float:
-        """Target utilization by square-root staffing: requests at the same time deviate by the root of their
-        number, and headroom is for that. They are those of one pod where requests reach pods by chance, and
-        those of all pods where each gets as many."""
+        """Target utilization of a replica, 0 to 1, by square-root staffing.
+
+        The number of concurrent requests deviates by its square root, and the headroom covers that. Where
+        requests are spread evenly, the requests of all pods count, else those of one pod.
+        """
         known = (
             self.concurrency
             if self.concurrency and math.isfinite(self.concurrency)
@@ -64,7 +68,8 @@ class Sum:
 
     @property
     def terms(self) -> dict[str, float]:
-        """Replicas that each known term needs."""
+        """Replicas that the load needs, by term (Work, Concurrency, KVCache), with headroom and trend; only
+        known terms."""
         target = self.target
         found = {name: load / target for name, load in self.loads.items()}
         if "Work" in found:
@@ -78,15 +83,15 @@ class Sum:
         return max(self.terms.values(), default=0.0) + self.slow
 
     def filled(self, chance: float = 0.0) -> float:
-        """Replicas that the load fills, with so much more or less by chance. Without headroom, growth and
-        doubt of the measurement."""
+        """Replicas that the load, plus a deviation of ``chance`` replicas, would fill; without headroom and
+        trend."""
         if self.offered is None:
             return max(self.loads.values(), default=0.0) + self.slow
         return max(0.0, self.offered + chance) / self.speed + self.slow
 
     @property
     def cause(self) -> str:
-        """The term that needs the most."""
+        """The term (Work, Concurrency or KVCache) that needs the most replicas."""
         return max(self.terms, key=self.terms.__getitem__)
 
 
@@ -100,8 +105,11 @@ def sum_of(
     alone: str = "",
     imbalance: float = 1.0,
 ) -> Sum:
-    """The sum of one moment. ``trusted``: share of the measured rate that counts. ``alone``: the pod that
-    misses the SLO where the others meet it."""
+    """The load and the needed replicas at one sampling time.
+
+    ``trusted``: share of the measured rate that one replica is expected to sustain. ``alone``: uid of the one
+    pod that misses the SLO while the others meet it; "": none.
+    """
     level, growth, chance = None, 0.0, 0.0
     if cost is not None and offered:
         level = demand.level(offered, cost.request_seconds)
@@ -135,5 +143,5 @@ def _kv_cache(
 
 
 def whole(amount: float) -> int:
-    """Replicas, at least one; rounding errors add none."""
+    """A fractional need as whole replicas, rounded up, at least one; rounding errors add none."""
     return max(1, math.ceil(amount - 1e-9))

@@ -1,7 +1,7 @@
-"""Pods that differ from all others: a fault of one machine is no figure of the capacity.
+"""Finds pods that are much slower than the others, or alone in missing the SLO: a fault of one machine.
 
-A slow pod is left out of the speed in service, and of the evidence for the capacity correction. The latter
-holds for one, too, that misses the SLO while the others meet it. Both need three pods that can be compared.
+A slow pod is left out of the speed in service. Neither kind of pod is evidence for the capacity correction.
+Both need at least three pods to compare.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ MET_BY_SICK = 0.2
 
 
 def slow(tracks: Mapping[str, Track], tokens: float) -> tuple[str, ...]:
-    """Pods that serve at less than half the median speed, by at least so many expected ``tokens``."""
+    """Uids of pods below half the median speed. Judged only with at least ``tokens`` expected output
+    tokens."""
     speeds = {uid: item.output / item.expected for uid, item in tracks.items() if item.expected >= tokens > 0}
     if len(speeds) < MIN_PODS:
         return ()
@@ -28,14 +29,16 @@ def slow(tracks: Mapping[str, Track], tokens: float) -> tuple[str, ...]:
 
 
 def speed(tracks: Mapping[str, Track], without: Container[str]) -> float:
-    """Of the other pods, relative to the measured one."""
+    """Speed in service of all pods but those in ``without``, relative to the measured speed; 1.0 where
+    unknown."""
     others = [item for uid, item in tracks.items() if uid not in without]
     expected = math.fsum(item.expected for item in others)
     return math.fsum(item.output for item in others) / expected if expected else 1.0
 
 
 def missing_alone(tracks: Mapping[str, Track], percentile: float) -> str:
-    """The pod that misses the SLO for nearly all requests, where the others meet it; "": none."""
+    """Uid of the one pod that misses the SLO for nearly all its requests while the others meet it; "":
+    none."""
     judged = {uid: item for uid, item in tracks.items() if item.requests >= tuning.MIX_REQUESTS}
     worst = min(sorted(judged), key=lambda uid: judged[uid].met / judged[uid].requests, default="")
     if len(judged) < MIN_PODS or judged[worst].met > MET_BY_SICK * judged[worst].requests:

@@ -1,8 +1,8 @@
-"""What requests cost in the traffic's own lengths.
+"""What a request of the present traffic costs: seconds of one replica, by its prompt and output tokens.
 
-The measurement has the law gap = alpha + beta x streams, which contains the prompts of the measured lengths:
-each stream adds its prompt's time, spread over its answer, to every gap. Another ratio of prompt to answer
-changes beta by that difference, and the streams that keep the measured gap with it.
+The measurement gives gap = alpha + beta x streams: the time between two tokens, at the measured request
+lengths. Each stream's prompt delays the others, and beta contains that. Traffic with another ratio of prompt
+to answer has another beta, and reaches the measured gap with another number of streams.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class RequestCost:
     """Whether the gap at other counts of requests was measured, too."""
 
     def expected_tokens(self, running: float, seconds: float) -> float:
-        """Output tokens of ``running`` concurrent requests in ``seconds``, by the measured performance
-        model."""
+        """Output tokens that ``running`` concurrent requests should get in ``seconds``, by the
+        measurement."""
         gap = self.gap_seconds + self.gap_seconds_per_request * (running - self.concurrency)
         return seconds * running / gap if gap > 0 else 0.0
 
@@ -41,8 +41,10 @@ class RequestCost:
 
 
 def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
-    """Scaled such that the measured rate of the measured lengths is exactly 1; None without a clean
-    measurement."""
+    """The cost of requests of the lengths in ``mix``; None without a clean measurement.
+
+    Scaled so that the measured rate, at the measured lengths, is exactly one replica.
+    """
     rate, speed = capacity.requests_per_second, capacity.output_tokens_per_second
     if not rate or not speed or capacity.unverified:
         return None
@@ -68,6 +70,6 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
 
 
 def measured_mix(capacity: ReplicaCapacity, requests: float) -> Mix:
-    """That many requests of the measured lengths."""
+    """The token counts of ``requests`` requests of the measured lengths."""
     tokens = requests * capacity.output_tokens
     return Mix(requests, requests * capacity.input_tokens, tokens, tokens)

@@ -1,4 +1,4 @@
-"""Bounds that a schedule sets at a time of day, in the time zone it names."""
+"""Minimum and maximum replicas by time of day: cron schedules, each in the time zone that it names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ DAYS_SEARCHED = 3000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """From each time that ``cron`` names on, other bounds."""
+    """Bounds that apply from each time that ``cron`` names, for ``duration_seconds`` or until another
+    schedule begins."""
 
     cron: str
     """Five fields: minute, hour, day of the month, month, day of the week."""
@@ -34,7 +35,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """The bounds of a moment."""
+    """The minimum and maximum replicas at one time, and the schedules that could not be read."""
 
     bounds: Bounds
     problems: tuple[str, ...] = ()
@@ -42,9 +43,10 @@ class Scheduled:
 
 
 def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Scheduled:
-    """The bounds of the schedule that began last and is not over; ``usual`` where none is.
+    """The bounds of the schedule that began last and has not ended; ``usual`` where no schedule applies.
 
-    ``now`` has a time zone."""
+    ``now`` has a time zone.
+    """
     problems = []
     begun: list[tuple[datetime, int]] = []
     for index, schedule in enumerate(schedules):
@@ -77,13 +79,13 @@ class _Search(CronSim):
 
 @functools.lru_cache(maxsize=4096)
 def last_time(cron: str, time_zone: str, now: datetime) -> datetime | None:
-    """When a schedule last began, ``now`` included, in UTC; None: never. Raises CronSimError,
-    ZoneInfoNotFoundError, ValueError or OSError (a directory of time zones) for one that cannot be read.
+    """The last time at or before ``now`` that ``cron`` names, in UTC; None where there was none.
 
-    Remembered, as load is sampled several times a minute.
+    Raises CronSimError, ZoneInfoNotFoundError, ValueError or OSError for an unreadable cron or time zone.
+    Results are cached, as load is sampled several times a minute.
 
-    In the hour that is repeated when clocks are set back, a time of day that was passed the first time has
-    begun, though the clock shows an earlier one: so the search begins behind that hour.
+    When clocks are set back, one hour is repeated. A time that has passed in its first pass counts as begun,
+    although the clock shows an earlier time: so the search starts after that hour.
     """
     zone, now = ZoneInfo(time_zone), now.astimezone(timezone.utc)
     following = now.replace(second=0, microsecond=0) + timedelta(minutes=1)

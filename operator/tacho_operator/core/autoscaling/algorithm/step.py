@@ -1,9 +1,9 @@
-"""One decision: how many replicas, and why. The same arguments give the same decision.
+"""One scaling decision: how many replicas, and why. The same arguments give the same decision.
 
     samples -> offered load, trend, KV cache -> need -> windows -> scaling policies -> bounds
 
 ``replicas`` includes those that still start, and the need is absolute: nothing is requested twice. Unknown is
-never zero: without load, replicas stay.
+never zero: without known load, replicas stay.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ CHANGES_KEPT = 10
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A decision, and the state for the next."""
+    """A scaling decision, and the state that the next decision starts from."""
 
     decision: Decision
     state: State
 
 
 def step(at: ScalingInput, state: State, now: float) -> Step:
-    """The decision at ``now``, in seconds of the clock of the samples."""
+    """The scaling decision at ``now``, in seconds of the samples' clock, and the state for the next one."""
     state = _in_present_units(_not_ahead(state, now), at)
     state = dataclasses.replace(
         state, starts=behavior.with_starts(state.starts, at.pods), refused=_refused(at, state, now)
@@ -85,7 +85,8 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
 
 
 def unread(state: State) -> State:
-    """Without samples: sampling has stopped, and its values are of another time."""
+    """``state`` without samples, after sampling has stopped: old counters must not be compared with later
+    ones."""
     return dataclasses.replace(_unwatched(state), tracks={}, read_seconds=None, in_progress=None, offered=())
 
 

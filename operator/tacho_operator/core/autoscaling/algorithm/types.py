@@ -1,5 +1,5 @@
-"""Types of the scaling algorithm. Times are seconds of one clock that is passed in. Load is in replicas: 1 is
-what one replica was measured to carry within the SLO."""
+"""Types of the scaling algorithm. Times are seconds of one clock that callers pass in. Load is in replicas: 1
+is what one replica was measured to sustain within the SLO."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Select = Literal["Max", "Min", "Disabled"]
 # --- policy -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """At most so many pods, or so many percent of them, within a period."""
+    """A scaling policy: at most ``value`` pods, or percent of the pods, may be added or removed within a
+    period."""
 
     kind: Literal["Pods", "Percent"]
     value: int
@@ -28,7 +29,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How replicas may change in one direction, as the rules of a HorizontalPodAutoscaler."""
+    """Rules for one direction (up or down), as in a HorizontalPodAutoscaler: window, scaling policies,
+    tolerance."""
 
     window_seconds: float = 0.0
     """Stabilization window."""
@@ -53,7 +55,7 @@ SCALE_DOWN = Rules(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Minimum and maximum replicas."""
+    """Minimum and maximum replicas, and the field or claim that sets them."""
 
     least: int
     most: int
@@ -63,7 +65,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The policy of spec at one time."""
+    """The user's settings for one decision: bounds at that time, scaling rules, and latency targets."""
 
     bounds: Bounds
     up: Rules = SCALE_UP
@@ -78,7 +80,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaCapacity:
-    """What one replica carries. None: not known."""
+    """What one replica sustains: rates, concurrency and KV cache. A field is None where it is unknown."""
 
     fingerprint: str = ""
     """Of the measurement."""
@@ -109,7 +111,7 @@ class ReplicaCapacity:
 # --- input ------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One reading of a pod's engine. None is unknown, never zero; counters may restart."""
+    """One reading of a pod's load metrics. None is unknown, never zero; counters may restart."""
 
     time_seconds: float
     running: int | None = None
@@ -127,13 +129,14 @@ class Sample:
 
     @property
     def known(self) -> bool:
-        """Whether it shows any load."""
+        """Whether the pod reports its load: running requests or generated tokens."""
         return self.running is not None or self.generated_tokens is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodLoad:
-    """A pod that requests reach. ``sample`` None: it has never reported its load."""
+    """A pod that receives requests, with its last sample; ``sample`` is None until it has reported its
+    load."""
 
     uid: str
     name: str = ""
@@ -144,7 +147,7 @@ class PodLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingInput:
-    """Input of one decision."""
+    """All that one scaling decision is made from, except the state and the time."""
 
     replicas: int
     """Desired until now, those that still start included."""
@@ -161,7 +164,7 @@ class ScalingInput:
 # --- state ------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A pod's last sample."""
+    """A pod's last sample, and its recent output, speed and SLO results."""
 
     sample: Sample
     stalled_since: float | None = None
@@ -180,7 +183,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value at a time."""
+    """A value at a time, in a stabilization window."""
 
     time_seconds: float
     value: float
@@ -188,7 +191,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The load between two samples."""
+    """The offered load between two samples."""
 
     end_seconds: float
     seconds: float
@@ -198,7 +201,8 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Requests and tokens of the last minutes, exponentially weighted."""
+    """Requests and tokens of the last minutes, exponentially weighted: they give the traffic's mean request
+    lengths."""
 
     requests: float
     prompt_tokens: float
@@ -208,13 +212,14 @@ class Mix:
 
     @property
     def speed(self) -> float:
-        """Speed in service, relative to the measured one."""
+        """Output tokens in service, relative to what the measurement leads to expect; 1.0 where unknown."""
         return self.output_tokens / self.expected_tokens if self.expected_tokens > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """Capacity in service, relative to the measured one, and its evidence since the last change."""
+    """The capacity correction: capacity in service as a share of the measured one, and the SLO results since
+    its last change."""
 
     factor: float = 1.0
     requests: float = 0.0
@@ -241,7 +246,7 @@ class Attainment:
 
     @property
     def judged(self) -> bool:
-        """Whether each target has a figure: what nothing counts is not met, but unknown."""
+        """Whether each latency target has a source of results. Without one, attainment is unknown."""
         sources = {self.ttft, self.tpot} - {None}
         return bool(sources) and "None" not in sources
 
@@ -251,8 +256,11 @@ class Attainment:
 
     @property
     def shares(self) -> tuple[float, float] | None:
-        """Of the requests, at least and at most: a request may miss one target or both. None: not known, as a
-        target has no histogram."""
+        """The share of requests that met the SLO: (at least, at most), as a request may miss one target or
+        both.
+
+        None where a target has no histogram, or no request was counted.
+        """
         sources = ((self.ttft, self.ttft_counts), (self.tpot, self.tpot_counts))
         targets = [(source, counts) for source, counts in sources if source]
         if not targets or any(source != "Histogram" or counts[0] < 1 for source, counts in targets):
@@ -263,7 +271,7 @@ class Attainment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A change of the replicas."""
+    """One change of the desired replicas, with its time and reason."""
 
     time_seconds: float
     before: int
@@ -275,7 +283,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What is kept from one decision to the next."""
+    """What the scaler keeps of a resource from one decision to the next."""
 
     fingerprint: str = ""
     """Measurement that the correction and the units of the load are of."""
@@ -313,7 +321,7 @@ class State:
 # --- output -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Values of the load. None: not known."""
+    """Figures of the load for status and metrics. A field is None where it is unknown."""
 
     demand: float | None = None
     """Replicas that the load would fill to the measured capacity."""
@@ -339,7 +347,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A condition as of a HorizontalPodAutoscaler."""
+    """Status, reason and message of a condition that a HorizontalPodAutoscaler has, too."""
 
     status: Literal["True", "False", "Unknown"]
     reason: str
@@ -348,7 +356,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Number of replicas, and why."""
+    """A scaling decision: the desired replicas, the calculation, the figures and the conditions."""
 
     replicas: int
     cause: str
@@ -363,7 +371,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Result of one decision, before its messages."""
+    """Numbers and reasons of a scaling decision, before its messages are written."""
 
     replicas: int
     needed: int
