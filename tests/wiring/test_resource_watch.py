@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -35,6 +37,10 @@ class World:
     def names(self) -> dict[str, str]:
         """Uid by name."""
         return {name[1]: uid for name, uid, _ in self.store.held("LLMDeployment")}
+
+    def has(self, name: str, generation: int) -> bool:
+        found = self.store.resource(Key("ml", name))
+        return found is not None and found["metadata"]["generation"] == generation
 
     async def until(self, true: Callable[[], object], seconds: float = 20.0) -> None:
         async with asyncio.timeout(seconds):
@@ -325,6 +331,39 @@ async def test_an_object_that_kopf_cannot_parse_is_held_by_its_metadata_and_stop
         await double.delete("c")
         await world.until(lambda: "c" not in world.names())
         assert world.reconnects["broken"] == 0
+
+
+KOPF_NOTES: dict[str, dict[str, Any]] = {
+    "not JSON": {"annotations": {"kopf.zalando.org/last-handled-configuration": "{"}},
+    "no object": {"annotations": {"kopf.zalando.org/last-handled-configuration": "[1]"}},
+    "nested": {"annotations": {"kopf.zalando.org/last-handled-configuration": "[" * 9000 + "]" * 9000}},
+    "touched": {"annotations": {"kopf.zalando.org/touch-dummy": "1", "kopf.zalando.org/store": "{"}},
+    "finalizer": {"finalizers": ["kopf.zalando.org/KopfFinalizerMarker"]},
+}
+"""Metadata of an LLMDeployment that kopf reads as its own notes. Whoever may edit it can write them."""
+
+
+@pytest.mark.parametrize("when", ["listed", "watched"])
+@pytest.mark.parametrize("notes", KOPF_NOTES)
+async def test_forged_notes_of_kopf_withhold_no_event_and_cause_no_write(
+    when: str, notes: str, start: Start, double: ApiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMPLETE_SECONDS", 4.0)
+
+    def forged(generation: int) -> dict[str, Any]:
+        found = deployment("c")
+        found["metadata"] |= {**KOPF_NOTES[notes], "generation": generation}
+        return found
+
+    async with start() as world:
+        if when == "watched":
+            await world.complete()
+        await double.put(forged(1))
+        await world.complete()
+        for generation in range(2, 5):
+            await double.put(forged(generation))
+            await world.until(partial(world.has, "c", generation), 3.0)
+        assert (double.writes, world.reconnects["broken"]) == ([], 0)
 
 
 async def test_kopf_that_delivers_nothing_starts_anew(

@@ -36,10 +36,28 @@ LIVENESS_BACKOFFS_SECONDS = itertools.repeat(10.0)
 """Liveness needs no API server: kopf retries for ever."""
 RESTART_SECONDS = 5.0
 REQUEST_TIMEOUT_SECONDS = 30.0
+NO_FINALIZER = "no finalizer"
+"""kopf removes its own finalizer from every object. The API server accepts none of this name."""
 
 OnEvent = Callable[[str | None, Manifest], None]
 """Called with the event's type (None: listed) and the LLMDeployment."""
 Middlewares = Sequence[aiohttp.ClientMiddlewareType]
+
+
+class NothingNoted(kopf.DiffBaseStorage):
+    """kopf compares no versions of an object and reads none of its annotations.
+
+    Its own storage parses one that anyone may write, and withholds the events of an object where that fails.
+    """
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
 
 
 def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) -> None:
@@ -53,6 +71,8 @@ def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) 
     settings.watching.connect_timeout = REQUEST_TIMEOUT_SECONDS
     settings.networking.request_timeout = REQUEST_TIMEOUT_SECONDS
     settings.networking.error_backoffs = error_backoffs
+    settings.persistence.diffbase_storage = NothingNoted()
+    settings.persistence.finalizer = NO_FINALIZER
 
 
 def _base_registry(
