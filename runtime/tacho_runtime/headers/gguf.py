@@ -149,6 +149,8 @@ def read_header(read: Read, size_bytes: int) -> GGUFHeader:
             f"{file_size(size_bytes)}: it is cut short.",
             "Download the model again.",
         )
+    if sum(tensor.stored_bytes for tensor in tensors) > size_bytes:
+        raise invalid("the GGUF header describes overlapping tensors.")
     return GGUFHeader(metadata, tensors, bytes(cursor.buffer[: cursor.at]), data_start)
 
 

@@ -266,10 +266,12 @@ def content_matches(path: Path, digest: str, note_bytes: Callable[[int], None]) 
 
 
 def _size(path: Path) -> int:
+    """-1 for what is no file: a pipe that somebody put there would be waited for."""
     try:
-        return path.stat().st_size
+        status = path.stat()
     except OSError:
         return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
 def _written(path: Path) -> int:

@@ -13,11 +13,11 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tacho_contract.failure import FailedError
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
@@ -26,7 +26,6 @@ LOG = logging.getLogger(__name__)
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
 ATTEMPTS_AT_CONTENT = 2
-PIECE_BYTES = 1024 * 1024
 MEND = (
     "Something between the hub and the pod changes files, or its storage is damaged: check the mirror or "
     "proxy in spec.model.hub, and upload the file again where the repository is yours."
@@ -43,6 +42,8 @@ class Downloader:
         self._endpoint, self._token = endpoint, token
         self.lost_bytes = 0
         """Bytes of an earlier attempt that had to be downloaded again."""
+        self._native: dict[Path, DownloadTarget] = {}
+        """What the client's native code writes at present."""
 
     def download(self, target: DownloadTarget, had: int) -> None:
         """Puts the file, of which ``had`` bytes are on disk, into the snapshot, with the content that the hub
@@ -129,6 +130,7 @@ class Downloader:
         fresh = self._cache.blobs / f"{target.etag}.{uuid.uuid4().hex[:8]}.incomplete"
         try:
             fresh.touch()
+            self._native[fresh] = target
             xet_get(
                 incomplete_path=fresh,
                 xet_file_data=metadata.xet_file_data,
@@ -148,6 +150,7 @@ class Downloader:
             )
             return False
         finally:
+            self._native.pop(fresh, None)
             fresh.unlink(missing_ok=True)
 
     def _fill_partial(self, target: DownloadTarget, metadata: Any, partial: Path) -> None:
@@ -158,12 +161,16 @@ class Downloader:
         failures = 0
         while True:
             before = _present(partial)
+            if before == target.size_bytes and partial.exists():
+                return
             if before > target.size_bytes:
                 partial.unlink()
                 before = 0
             try:
-                self._stream(target, metadata, partial, before)
-                return
+                if self._stream(target, metadata.location, partial, before):
+                    return
+                partial.unlink()
+                self._note_lost(before)
             except (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException) as error:
                 failures = 0 if _present(partial) > before else failures + 1
                 if failures >= ATTEMPTS_WITHOUT_PROGRESS:
@@ -171,23 +178,62 @@ class Downloader:
                 LOG.warning("%s: %s; continuing", target.path, _first_line(error))
                 time.sleep(min(8.0, 2.0**failures))
 
-    def _stream(self, target: DownloadTarget, metadata: Any, partial: Path, start: int) -> None:
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import http_get
+    def _stream(self, target: DownloadTarget, url: str, partial: Path, start: int) -> bool:
+        """Continues ``partial`` from ``start``. False: the server has no such part, or sends another one.
 
-        # The client writes whole pieces only: what a cut or a kill loses is at most one.
-        constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
-        headers = {**self._headers(metadata.location), "Accept-Encoding": "identity"}
-        with partial.open("ab") as file:
-            http_get(
-                metadata.location,
-                file,
-                resume_size=start,
+        Not by the client's own function: that believes any part, begins again without end where the server
+        does, and takes no file of more than 50 GB.
+        """
+        import httpx2
+        from huggingface_hub import constants
+        from huggingface_hub.utils._http import hf_raise_for_status, http_stream_backoff
+
+        headers = {**self._headers(url), "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        with (
+            http_stream_backoff(
+                "GET",
+                url,
                 headers=headers,
-                expected_size=target.size_bytes,
-                displayed_filename=target.path,
-                tqdm_class=self._bar(target, start),
-            )
+                timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+                retry_on_exceptions=(),
+                retry_on_status_codes=(408, 429),
+            ) as response,
+            partial.open("ab") as file,
+        ):
+            if start and response.status_code == 416:
+                return False
+            hf_raise_for_status(response)
+            if start and response.status_code == 206:
+                if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                    return False
+            elif response.status_code != 200:
+                raise ValueError(f"HTTP {response.status_code} to a request for {target.path}")
+            else:  # a server that knows no ranges begins again
+                file.truncate(0)
+                self._note_lost(start)
+                start = 0
+            for piece in response.iter_raw():
+                start += len(piece)
+                if start > target.size_bytes:
+                    raise self._too_long(target)
+                file.write(piece)
+        if start < target.size_bytes:
+            raise httpx2.RemoteProtocolError(f"the answer ended at byte {start} of {target.size_bytes}")
+        return True
+
+    def _too_long(self, target: DownloadTarget) -> FailedError:
+        return invalid(
+            f"{self._endpoint} lists {target.path} with {target.size_bytes} bytes and delivers more.", MEND
+        )
+
+    def check_bounds(self) -> None:
+        """Raises FailedError where the client's native code writes more than a file has."""
+        for path, target in list(self._native.items()):
+            if _present(path) > target.size_bytes:
+                path.unlink(missing_ok=True)
+                raise self._too_long(target)
 
     def _headers(self, url: str) -> dict[str, str]:
         """Headers of a request to ``url``. Only the hub gets its token; a signed link to storage has none."""
@@ -196,32 +242,6 @@ class Downloader:
         token = self._token if _same_origin(url, self._endpoint) else False
         headers: dict[str, str] = build_hf_headers(token=token, library_name="tacho")
         return headers
-
-    def _bar(self, target: DownloadTarget, expected_start: int) -> Any:
-        """What the client takes for a progress bar: to learn where the server really began, and to end what
-        it sends beyond the file's end, which the client would write until the disk is full."""
-        note: Callable[[int], None] = self._note_lost
-        too_long = invalid(
-            f"{self._endpoint} lists {target.path} with {target.size_bytes} bytes and delivers more.", MEND
-        )
-
-        class Bar:
-            def __init__(self, *_args: object, initial: int = 0, **_options: object) -> None:
-                note(expected_start - initial)
-                self._present_bytes = initial
-
-            def __enter__(self) -> Bar:
-                return self
-
-            def __exit__(self, *_error: object) -> None:
-                return None
-
-            def update(self, count: float | None = 1) -> None:
-                self._present_bytes += int(count or 0)
-                if self._present_bytes > target.size_bytes:
-                    raise too_long
-
-        return Bar
 
     def _note_lost(self, size_bytes: int) -> None:
         self.lost_bytes += max(0, size_bytes)

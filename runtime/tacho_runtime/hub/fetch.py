@@ -196,6 +196,7 @@ class ModelFetch:
                 while futures:
                     done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
                     self._count(targets, resumed - downloader.lost_bytes)
+                    downloader.check_bounds()
                     for future in done:
                         future.result()
                     if stall.stalled(self.progress, time.monotonic()):

@@ -99,13 +99,7 @@ def _parsed(
 ) -> ModelFacts:
     """``base`` with what the files say; marks of the headers that were read are put into ``marks``."""
     if selection.format == GGUF:
-        parsed = []
-        for entry in selection.weights:
-            with _naming(entry):
-                header = gguf.read_header(partial(source.read, entry.path), entry.size_bytes)
-            marks[entry.path] = header_mark(header.header)
-            parsed.append(header)
-        return facts_from_gguf(parsed, base)
+        return facts_from_gguf(list(_ggufs(source, selection, marks)), base)
     if selection.format == SAFETENSORS:
         tensors = list(_safetensors(source, selection, marks))
         return facts_from_config_and_tensors(_config(source, entries), tensors, base)
@@ -131,6 +125,19 @@ def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, An
         if quantization := read_json(source, entries, "quantize_config.json"):
             return {**config, "quantization_config": {"quant_method": "gptq", **quantization}}
     return config
+
+
+def _ggufs(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[gguf.GGUFHeader]:
+    """The headers of all shards, without their bytes."""
+    total_bytes = total_tensors = 0
+    for entry in selection.weights:
+        with _naming(entry):
+            header = gguf.read_header(partial(source.read, entry.path), entry.size_bytes)
+        marks[entry.path] = header_mark(header.header)
+        total_bytes, total_tensors = total_bytes + len(header.header), total_tensors + len(header.tensors)
+        if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > gguf.TENSOR_LIMIT:
+            raise invalid("The model's shards describe more than any real model has.")
+        yield replace(header, header=b"")
 
 
 def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[StoredTensor]:

@@ -129,3 +129,14 @@ def test_a_folder_of_the_model_that_leads_out_is_refused(cache: HubCache, tmp_pa
     with pytest.raises(FailedError, match="outside of the cache"):
         cache.link("sub/folder/file", cache.blobs / ("a" * 64))
     assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize("place", ["snapshot", "blob"])
+def test_a_pipe_in_place_of_an_empty_file_is_not_waited_for(cache: HubCache, place: str) -> None:
+    empty = DownloadTarget("__init__.py", 0, hashlib.sha1(b"blob 0\0").hexdigest())
+    cache.snapshot.mkdir(parents=True)
+    pipe = cache.snapshot / empty.path if place == "snapshot" else cache.blobs / empty.etag
+    os.mkfifo(pipe)
+    assert not cache.whole(empty)
+    cache.drop_damaged(empty)
+    assert not os.path.lexists(pipe)

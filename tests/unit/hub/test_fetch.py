@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, FetchProgress
@@ -23,7 +24,7 @@ from tacho_runtime.hub.inspect import inspect
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, partial_of, planned, progress
 from tools.mock.checkpoints import write_checkpoint
-from tools.mock.hub import MIRROR
+from tools.mock.hub import MIRROR, Stored
 
 
 def test_brings_exactly_the_planned_files(config: FetchConfig) -> None:
@@ -120,6 +121,42 @@ def test_partial_file_longer_than_the_whole(config: FetchConfig) -> None:
     check_whole(config, path)
 
 
+@pytest.mark.parametrize("fault", ["shifted part", "no part at all"])
+def test_an_answer_with_another_part_costs_the_partial_file_alone(
+    hub: RunningHub, config: FetchConfig, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a second download of all that was brought together wrongly."""
+    original = hub.fake._send
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        if request.method == "GET" and request.headers.get("Range") and file.large:
+            if fault == "no part at all":
+                raise web.HTTPRequestRangeNotSatisfiable
+            hub.fake.faults.shift = 7
+        else:
+            hub.fake.faults.shift = 0
+        return await original(request, file, headers)
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    partial_of(config, 4_000_000)
+    hub.fake.log.clear()
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
+    assert progress(config).resumed_bytes == 0
+    assert [bool(e["range"]) for e in hub.asked("GET", "/weights.bin")] == [True, False]
+
+
+def test_a_file_of_more_than_the_clients_limit(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client refuses files of more than 50 GB that are not on Xet storage; mirrors have them."""
+    monkeypatch.setattr("huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE", len(MODEL) - 1)
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
+
+
 def test_server_without_ranges(hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     partial_of(config, 4_000_000)
     hub.fake.faults.no_ranges = True
@@ -191,7 +228,8 @@ def test_connection_that_is_always_cut(
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setattr(download, "ATTEMPTS_WITHOUT_PROGRESS", 1)
-    hub.fake.faults.cut_after, hub.fake.faults.cuts = 1, -1
+    hub.fake.faults.cut_after, hub.fake.faults.cuts = 2_500_000, -1
+    hub.fake.faults.no_ranges = True  # else each connection would bring something new
     failure = failed(config)
     assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 

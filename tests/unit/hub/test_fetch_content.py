@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,9 @@ def test_what_follows_a_files_end_is_not_kept(hub: RunningHub, config: FetchConf
     failure = failed(config)
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert re.search(r"lists \S+ with \d+ bytes and delivers more", failure.message)
-    assert sum(file.stat().st_size for file in Path(config.cache_dir).rglob("*.incomplete")) <= len(MODEL)
+    assert sum(file.stat().st_size for file in Path(config.cache_dir).rglob("*.incomplete")) <= (
+        config.files.total_bytes
+    )
 
 
 def test_a_file_that_is_shorter_than_listed(hub: RunningHub, config: FetchConfig) -> None:
@@ -205,3 +208,23 @@ def test_compressed_files_are_refused_unread(
 
     monkeypatch.setattr(hub.fake, "_send", send)
     assert "compresses its answers" in failed(config).message
+
+
+def test_native_code_that_writes_without_end_is_ended(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Xet storage is whatever the hub names, and the client's native code has no bound of its own."""
+
+    def endless(*, incomplete_path: Path, **_: object) -> None:
+        ends = time.monotonic() + 20
+        with incomplete_path.open("ab", buffering=0) as file:
+            while incomplete_path.exists() and time.monotonic() < ends:
+                file.write(bytes(1_000_000))
+                time.sleep(0.02)
+
+    hub.fake.faults.xet = True
+    monkeypatch.setattr("huggingface_hub.file_download.xet_get", endless)
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert re.search(r"lists weights.bin with \d+ bytes and delivers more", failure.message)
+    assert not list(Path(config.cache_dir).rglob("*.incomplete"))

@@ -108,6 +108,15 @@ def test_nested_arrays() -> None:
     assert parse(body).metadata == {"n": ((5, 6),)}
 
 
+def test_tensors_that_overlap_are_refused() -> None:
+    """Each within the file, all together many times its size."""
+    head, size = ggufs.header({}, [("a", (1 << 20,), ggufs.F32)])
+    body = b"GGUF" + struct.pack("<IQQ", 3, 50, 0)
+    body += b"".join(ggufs.text(f"t{n}") + struct.pack("<IQIQ", 1, 1 << 20, ggufs.F32, 0) for n in range(50))
+    with pytest.raises(FailedError, match="overlapping"):
+        parse(body, len(body) + len(head) + size)
+
+
 def test_per_layer_heads_and_windows() -> None:
     metadata = {
         "general.architecture": "gemma3",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,7 +14,8 @@ from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import FileUri, HubUri, parse_uri
-from tacho_runtime.headers import safetensors
+from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.hub import gather
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock import ggufs
@@ -69,6 +71,24 @@ def test_gguf_file_on_a_claim(tmp_path: Path) -> None:
         facts = facts_of(InspectConfig(uri=parse_uri(uri), claim_dir=str(tmp_path), engine="llamacpp"))
         assert (facts.files.model_file, facts.files.file_count, facts.format) == ("m.gguf", 1, "gguf")
         assert facts.quantization.scheme == "Q4_K_M"
+
+
+@pytest.mark.parametrize(("place", "limit"), [(gather, "HEADERS_LIMIT_BYTES"), (gguf, "TENSOR_LIMIT")])
+def test_all_shards_of_a_gguf_together_have_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: ModuleType, limit: str
+) -> None:
+    """Each of 2,000 may have a header of 64 MiB."""
+    tensors = [(f"blk.{n}.attn_q.weight", (256, 256), 12) for n in range(30)]
+    for number in range(1, 4):
+        ggufs.write(tmp_path / f"m-{number:05d}-of-00003.gguf", {"general.architecture": "llama"}, tensors)
+    header = gguf.read_header(
+        lambda at, n: (tmp_path / "m-00001-of-00003.gguf").read_bytes()[at : at + n], 10**9
+    )
+    one = len(header.header) if limit == "HEADERS_LIMIT_BYTES" else len(tensors)
+    config = InspectConfig(uri=FileUri(str(tmp_path)), engine="llamacpp")
+    facts_of(config)
+    monkeypatch.setattr(place, limit, 2 * one)
+    assert "more than any real model has" in failure_of(config).message
 
 
 def test_gguf_shards_add_up(tmp_path: Path) -> None:
