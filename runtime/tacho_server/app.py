@@ -32,6 +32,10 @@ FLOOR_BYTES = 512 * 1024
 """Admitted whatever the model: several prompts, tools, metadata."""
 BODY_SECONDS = 60.0
 """Time for a request's body to come: slow clients must not fill the memory with bodies."""
+SMALL_BYTES = 64 * 1024
+"""A body up to this size is read however many others are."""
+BODIES = 64
+"""Largest bodies that are held at a time, from their first byte to the end of the answer."""
 ENDING = (408, 413)
 """Statuses after which the connection is closed: the rest of the body is not waited for."""
 BYTES_PER_TOKEN = 64
@@ -217,36 +221,52 @@ def body_limit_bytes(max_model_len: int) -> int:
 
 
 class BodyLimit:
-    """Middleware: a handler that reads a body of more than ``limit()`` bytes gets HTTPException(413), and one
-    that reads for more than BODY_SECONDS HTTPException(408)."""
+    """Middleware: a handler that reads a body of more than ``limit()`` bytes gets HTTPException(413), one
+    that reads for more than BODY_SECONDS HTTPException(408), and one beyond BODIES of them 429."""
 
     def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
-        self._app, self._limit = app, limit
+        self._app, self._limit, self._held_bytes = app, limit, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            receive = _counted(receive, Headers(scope=scope), self._limit())
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        body = _Body(self._limit(), Headers(scope=scope).get("content-length", ""))
+
+        async def counted() -> Message:
+            before = body.seen
+            try:
+                return await body.next(receive, self._held_bytes)
+            finally:
+                self._held_bytes += body.seen - before
+
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._held_bytes -= body.seen
 
 
-def _counted(receive: Receive, headers: Headers, limit: int) -> Receive:
-    length = headers.get("content-length", "")
-    declared = int(length) if length.isdecimal() else 0
-    seen, is_whole = 0, False
-    ends = asyncio.get_running_loop().time() + BODY_SECONDS
+class _Body:
+    """One request's body as it comes. Raises HTTPException for one that is too large or too slow."""
 
-    async def counted() -> Message:
-        nonlocal seen, is_whole
-        if declared <= limit:
-            left = None if is_whole else ends - asyncio.get_running_loop().time()
+    def __init__(self, limit: int, length: str) -> None:
+        self.seen = 0
+        self._limit, self._is_whole = limit, False
+        self._declared = int(length) if length.isdecimal() else 0
+        self._ends = asyncio.get_running_loop().time() + BODY_SECONDS
+
+    async def next(self, receive: Receive, held_bytes: int) -> Message:
+        """The next message. ``held_bytes``: of all bodies."""
+        if self._declared <= self._limit:
+            left = None if self._is_whole else self._ends - asyncio.get_running_loop().time()
             try:
                 message = await asyncio.wait_for(receive(), left)
             except (TimeoutError, asyncio.TimeoutError):
                 raise HTTPException(408, f"The request took longer than {BODY_SECONDS:.0f} s.") from None
-            is_whole = not message.get("more_body", False)
-            seen += len(message.get("body", b""))
-            if seen <= limit:
+            self._is_whole = not message.get("more_body", False)
+            size = len(message.get("body", b""))
+            if self.seen + size > SMALL_BYTES and held_bytes + size > BODIES * self._limit:
+                raise HTTPException(429, "Too many large requests come at the same time; try again later.")
+            self.seen += size
+            if self.seen <= self._limit:
                 return message
-        raise HTTPException(413, f"The request is larger than {limit} bytes, the most that is read.")
-
-    return counted
+        raise HTTPException(413, f"The request is larger than {self._limit} bytes, the most that is read.")

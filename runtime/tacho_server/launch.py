@@ -17,6 +17,7 @@ import uvicorn
 
 from tacho_server.app import ServerState, make_app
 from tacho_server.backend import Backend
+from tacho_server.connections import BoundedProtocol
 from tacho_server.errors import LoadError, fail
 from tacho_server.options import ServerSettings
 
@@ -39,6 +40,8 @@ def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
         log_level="warning",
         access_log=False,
         lifespan="off",
+        http=BoundedProtocol,
+        ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = uvicorn.Server(config)

@@ -1,0 +1,49 @@
+"""Connections with an end: of those that send no request, and of those that read no answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_SECONDS = 20.0
+"""Time for a request's head to come, from the connection or the last answer on."""
+UNREAD_SECONDS = 60.0
+"""How long a client may leave unread what no longer fits the buffers: its answer holds a place."""
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's own has no time limit for a connection's first head, nor for one that comes byte by byte."""
+
+    _head: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self._head is not None and self.cycle is not None and not self.cycle.response_complete:
+            self._head.cancel()
+            self._head = None
+
+    def on_response_complete(self) -> None:
+        if self._head is None and not self.transport.is_closing():
+            self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head, self._unread):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)

@@ -1,0 +1,124 @@
+"""Clients that send no request, or read no answer, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from tacho_server import app as app_module, connections
+from tacho_server.app import FLOOR_BYTES, SMALL_BYTES
+from tacho_server.connections import BoundedProtocol
+from tests.unit.server.scripted import Scripted, app_of, client_of
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: m\r\n\r\n"
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@contextlib.asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[int]:
+    """The port of ``app`` behind the protocol."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_level="warning", lifespan="off", http=BoundedProtocol, ws="none")
+        server = uvicorn.Server(config)
+        task = asyncio.ensure_future(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await task
+
+
+def completion(**fields: object) -> bytes:
+    body = json.dumps({"prompt": "x", **fields}).encode()
+    lines = ("POST /v1/completions HTTP/1.1", "Host: m", "Content-Type: application/json")
+    return "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode() + body
+
+
+async def _ended(ends: Ends, *, dribbles: bool) -> None:
+    """Waits until the server has ended the connection."""
+    reader, writer = ends
+    with contextlib.suppress(ConnectionError):
+        reading = asyncio.ensure_future(reader.read())
+        while not reading.done():
+            if dribbles:
+                writer.write(b"x")
+            await asyncio.wait({reading}, timeout=0.05)
+        await reading
+    writer.close()
+
+
+@pytest.mark.parametrize("dribbles", [False, True])
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_connection_without_a_request_ends(
+    monkeypatch: pytest.MonkeyPatch, dribbles: bool, answered: bool
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if answered:
+            writer.write(HEALTH)
+            assert b"200" in await reader.readline()
+        if dribbles:
+            writer.write(b"GET /")
+        await _ended((reader, writer), dribbles=dribbles)
+
+
+async def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    backend = Scripted("a")
+    backend.gate.clear()
+    async with serving(app_of(backend)) as port, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(completion())
+        asyncio.get_running_loop().call_later(0.6, backend.gate.set)
+        assert b"200" in await reader.readline()
+        writer.close()
+
+
+async def test_a_client_that_never_reads_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.3)
+    backend = Scripted("a" * 60_000, max_model_len=100_000)
+    async with serving(app_of(backend, max_requests=1)) as port, asyncio.timeout(30):
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", port))
+        deaf.sendall(completion(stream=True, max_tokens=60_000))
+        while not backend.running:
+            await asyncio.sleep(0.01)
+        while backend.running:
+            await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(completion(max_tokens=1))
+        assert b"200" in await reader.readline()
+        writer.close()
+        deaf.close()
+    assert backend.seen[0].sampling.max_tokens == 60_000
+
+
+async def test_large_bodies_of_many_clients_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "BODIES", 1)
+    backend = Scripted("a")
+    backend.gate.clear()
+    large = json.dumps({"prompt": "x", "user": "u" * (FLOOR_BYTES * 3 // 4)})
+    small = json.dumps({"prompt": "x", "user": "u" * (SMALL_BYTES // 2)})
+    headers = {"content-type": "application/json"}
+    async with client_of(backend) as client:
+        first = asyncio.ensure_future(client.post("/v1/completions", content=large, headers=headers))
+        while not backend.running:
+            await asyncio.sleep(0.001)
+        refused = await client.post("/v1/completions", content=large, headers=headers)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        taken = asyncio.ensure_future(client.post("/v1/completions", content=small, headers=headers))
+        while backend.running < 2:
+            await asyncio.sleep(0.001)
+        backend.gate.set()
+        assert [(await one).status_code for one in (first, taken)] == [200, 200]
+        again = await client.post("/v1/completions", content=large, headers=headers)
+        assert again.status_code == 200
