@@ -100,7 +100,7 @@ class CTranslate2Backend:
         begin = time.monotonic()
         self._generator = self._load_generator(self._prepared.folder)
         self._vocabulary = json.loads((self._prepared.folder / "vocabulary.json").read_text(encoding="utf-8"))
-        self._end_tokens = tuple(token for token in end_tokens(source) if token < len(self._vocabulary))
+        self._end_tokens = tuple(token for token in end_tokens(source) if 0 <= token < len(self._vocabulary))
         self._report(time.monotonic() - begin)
 
     def _load_generator(self, folder: Path) -> Any:

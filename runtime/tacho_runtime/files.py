@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -14,11 +16,27 @@ T = TypeVar("T")
 
 
 def read_text(path: Path) -> str:
-    """Text of a file; empty where it cannot be read."""
+    """Text of a file; empty where it cannot be read. A process chooses its own name, in any bytes."""
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+def read_theirs(path: Path, limit_bytes: int) -> bytes:
+    """What another process may have put at ``path``: a link is not followed, a pipe not waited for. Raises
+    OSError, also for more than ``limit_bytes``."""
+    with open(path, "rb", opener=_open_theirs) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no file", str(path))
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
+
+
+def _open_theirs(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def replace_file(path: Path, text: str) -> None:

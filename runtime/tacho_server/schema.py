@@ -174,7 +174,7 @@ def sampling_of(
         min_tokens=request.min_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
-        top_k=max(0, request.top_k),
+        top_k=min(max(0, request.top_k), abilities.vocabulary),
         seed=request.seed,
         ignore_eos=request.ignore_eos,
         top_logprobs=top_logprobs,

@@ -63,10 +63,10 @@ class TransformersBackend:
         self.tokenizer = HuggingFaceTokenizer.load(
             transformers, Path(self._options.model), trust_remote_code=self._options.trust_remote_code
         )
-        self._end = _end_tokens(self._model, self.tokenizer.end_token)
+        vocabulary = self._model.get_input_embeddings().weight.shape[0]
+        self._end = _end_tokens(self._model, self.tokenizer.end_token, vocabulary)
         self._start_batching(transformers)
         attention = self._model.config._attn_implementation
-        vocabulary = self._model.get_input_embeddings().weight.shape[0]
         self.abilities = Abilities(
             max_model_len=self._options.max_model_len,
             vocabulary=vocabulary,
@@ -207,14 +207,14 @@ class TransformersBackend:
         self._manager.stop(block=True, timeout=2, hard_stop=True)
 
 
-def _end_tokens(model: Any, of_tokenizer: int | None) -> tuple[int, ...]:
-    """Tokens that end an answer, by the model's generation settings, else by its tokenizer."""
+def _end_tokens(model: Any, of_tokenizer: int | None, vocabulary: int) -> tuple[int, ...]:
+    """Tokens that end an answer, by the model's generation settings, else by its tokenizer. Others than
+    those of the vocabulary would end the computation of all requests once one asks for min_tokens."""
     stated = model.generation_config.eos_token_id
     if stated is None:
         stated = of_tokenizer
-    if stated is None:
-        return ()
-    return tuple(stated) if isinstance(stated, list | tuple) else (int(stated),)
+    found = stated if isinstance(stated, list | tuple) else (stated,)
+    return tuple(token for token in found if type(token) is int and 0 <= token < vocabulary)
 
 
 def _mask_bytes(processor: Any) -> int:

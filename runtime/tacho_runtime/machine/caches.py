@@ -28,6 +28,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tacho_runtime.files import read_theirs
+
 BYTECODE_PREFIX = "PYTHONPYCACHEPREFIX"
 """Python reads and writes bytecode below this folder, and nowhere else."""
 NEVER_WRITTEN = "PYTHONDONTWRITEBYTECODE"
@@ -63,6 +65,7 @@ def bytecode_variables(
 
 
 KEY_FILE = "key.json"
+KEY_LIMIT_BYTES = 64 * 1024
 KEPT_SECONDS = 30 * 24 * 3600.0
 """How long an unused folder is kept."""
 IN_MAKING_SECONDS = 600.0
@@ -156,8 +159,8 @@ def _trusted(folder: Path, key: Mapping[str, str]) -> bool:
         raise PermissionError(f"{folder} belongs to user {status.st_uid}")
     folder.chmod(0o700)
     try:
-        return bool(json.loads((folder / KEY_FILE).read_text()) == dict(key))
-    except (OSError, ValueError):
+        return bool(json.loads(read_theirs(folder / KEY_FILE, KEY_LIMIT_BYTES)) == dict(key))
+    except (OSError, ValueError, RecursionError):
         return False
 
 

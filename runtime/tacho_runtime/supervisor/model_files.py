@@ -85,6 +85,8 @@ def _shards(first: Path) -> list[Path]:
 
 def _check_gguf(path: Path) -> None:
     """The file can be read and begins as a GGUF file does."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise FailedError(_not_found(f"{path} is no file"))
     try:
         with path.open("rb") as file:
             head = file.read(len(LFS_POINTER))

@@ -71,7 +71,7 @@ def with_cache(config: RuntimeConfig, machine: ObservedMachine) -> RuntimeConfig
     for root in filter(None, (config.paths.cache_dir, f"{config.paths.state_dir}/{POD_CACHE}")):
         try:
             folder, warm = caches.opened(root, key)
-        except OSError as error:
+        except (OSError, RecursionError) as error:  # the second: folders in folders, thousands deep
             log.warning("compiled code cannot be cached in %s: %s", root, error)
             continue
         log.info("compiled-code cache: %s (%s)", folder, "warm" if warm else "new")

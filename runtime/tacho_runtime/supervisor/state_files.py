@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,11 +12,13 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
-from tacho_runtime.files import replace_file
+from tacho_runtime.files import read_theirs, replace_file
 
 REPORT_FILE = "report.json"
 ENGINE_FAILURE_FILE = "engine-failure.json"
 ENGINE_FAILURE_LIMIT_BYTES = 16 * 1024
+DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
+"""Of what the runtime or fetch wrote. The engine's user is the runtime's own, and may have replaced it."""
 
 T = TypeVar("T")
 
@@ -73,20 +74,11 @@ def engine_failure_path(state_dir: str) -> str:
 
 def read_engine_failure(state_dir: str) -> Failure | None:
     """Failure that the launcher reported; None where it reported none, or the file is not readable."""
+    return _read(Failure, Path(state_dir, ENGINE_FAILURE_FILE), ENGINE_FAILURE_LIMIT_BYTES)
+
+
+def _read(kind: type[T], path: Path, limit_bytes: int = DOCUMENT_LIMIT_BYTES) -> T | None:
     try:
-        with open(Path(state_dir, ENGINE_FAILURE_FILE), "rb", opener=_open_theirs) as file:
-            return codec.loads(Failure, file.read(ENGINE_FAILURE_LIMIT_BYTES) or b"")
-    except (OSError, codec.DocumentError):
-        return None
-
-
-def _open_theirs(path: str, flags: int) -> int:
-    """Opens what another process may have put there: a link is not followed, a pipe not waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
-def _read(kind: type[T], path: Path) -> T | None:
-    try:
-        return codec.loads(kind, path.read_bytes())
+        return codec.loads(kind, read_theirs(path, limit_bytes))
     except (OSError, codec.DocumentError):
         return None

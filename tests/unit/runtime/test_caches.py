@@ -47,6 +47,27 @@ def test_folders_are_equal_where_keys_are(first: dict[str, str], second: dict[st
     assert all(name.isalnum() for name in names)
 
 
+@pytest.mark.parametrize("planted", ["pipe", "deep", "large", "link"])
+def test_a_key_that_somebody_put_there_is_neither_waited_for_nor_believed(
+    tmp_path: Path, planted: str
+) -> None:
+    """By whoever shares the claim, as the same user: every pod of a namespace may be that."""
+    folder, _ = caches.opened(str(tmp_path / "cache"), KEY)
+    key = Path(folder, "key.json")
+    text = key.read_text()
+    Path(folder, "graph").write_text("planted")
+    key.unlink()
+    if planted == "pipe":
+        os.mkfifo(key)
+    elif planted == "link":
+        (tmp_path / "elsewhere").write_text(text)
+        key.symlink_to(tmp_path / "elsewhere")
+    else:
+        key.write_text("[" * 50_000 if planted == "deep" else text + " " * caches.KEY_LIMIT_BYTES)
+    assert caches.opened(str(tmp_path / "cache"), KEY) == (folder, False)
+    assert not Path(folder, "graph").exists()
+
+
 def test_a_second_start_finds_what_the_first_left(tmp_path: Path) -> None:
     root = str(tmp_path / "cache")
     folder, warm = caches.opened(root, KEY)

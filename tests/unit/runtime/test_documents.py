@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -196,6 +197,20 @@ def test_a_report_nobody_can_read_or_keep_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{cut")
     assert state_files.read_report(str(tmp_path)) is None
     state_files.write_report("/nowhere", report())
+
+
+@pytest.mark.parametrize("planted", ["pipe", "link", "large"])
+def test_a_report_that_the_engine_put_there_is_not_waited_for(tmp_path: Path, planted: str) -> None:
+    """The engine's user is the runtime's own."""
+    kept, place = tmp_path / "state", tmp_path / "state/report.json"
+    kept.mkdir()
+    state_files.write_report(str(kept), report())
+    if planted == "large":
+        os.truncate(place, state_files.DOCUMENT_LIMIT_BYTES + 1)
+    else:
+        place.rename(tmp_path / "report.json")
+        os.mkfifo(place) if planted == "pipe" else place.symlink_to(tmp_path / "report.json")
+    assert state_files.read_report(str(kept)) is None
 
 
 def test_live_settings_that_cannot_be_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,9 @@ def test_other_engines_get_the_folder(tmp_path: Path) -> None:
     assert path_of(config, str(tmp_path)) == str(tmp_path)
     with pytest.raises(FailedError, match=r"no file .* matches \*\.bin"):
         path_of(changed(config, files=("*.bin",)), str(tmp_path))
+
+
+def test_a_pipe_in_place_of_the_model_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.gguf")
+    with pytest.raises(FailedError, match="is no file"):
+        path_of(changed(LLAMACPP, model_file="m.gguf"), str(tmp_path))

@@ -124,3 +124,10 @@ def test_programs_are_looked_up_on_the_engines_path(tmp_path: Path) -> None:
     assert failure_class(raised) == "EngineNotSupported"
     program.chmod(0o755)
     check_program(("engine",), {"PATH": str(tmp_path)})
+
+
+def test_a_process_whose_name_is_no_text_is_seen_all_the_same(tmp_path: Path) -> None:
+    for pid, parent in ((7, 1), (8, 7)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_bytes(b"%d (\xff\xfe) S %d 0" % (pid, parent))
+    assert processes.process_tree(7, tmp_path) == (7, 8)

@@ -15,7 +15,7 @@ import pytest
 from tacho_ctranslate2 import backend as ctranslate2
 from tacho_ctranslate2.backend import CTranslate2Backend
 from tacho_server.backend import Generation, Sampling, Token
-from tacho_transformers.backend import TransformersBackend
+from tacho_transformers.backend import TransformersBackend, _end_tokens
 
 GENERATION = Generation(identity="one", prompt=(1,), sampling=Sampling(max_tokens=1))
 
@@ -50,6 +50,16 @@ async def test_a_request_that_transformers_does_not_take_leaves_nothing(broken: 
         await anext(backend.generate(GENERATION))
     assert (backend._rows, manager.output_router.result_handlers) == ({}, {})
     assert manager.cancelled == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "ends"),
+    [(None, (3,)), (7, (7,)), ([7, 10, 9, -1, "8", True], (7, 9)), (2**63, ()), ("7", ()), ([], ())],
+)
+def test_only_tokens_of_the_vocabulary_end_an_answer(stated: object, ends: tuple[int, ...]) -> None:
+    """With min_tokens each is an index into a row of logits: another ends the thread of all requests."""
+    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=stated))
+    assert _end_tokens(model, 3, 10) == ends
 
 
 class Generator:
