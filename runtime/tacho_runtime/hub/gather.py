@@ -12,6 +12,7 @@ from typing import Any
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import FULL, InspectConfig, ModelFacts, ModelFiles
+from tacho_contract.units import file_size
 from tacho_engines.run_parts import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, loadable_files
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.digests import (
@@ -30,6 +31,8 @@ from tacho_runtime.headers.tensors import StoredTensor
 from tacho_runtime.hub.select import INDEX, Selection, select
 
 SHARD_LIMIT = 2000
+SIZE_LIMIT_BYTES = 1 << 50
+"""Of all files: a hub lists what it likes, a file with holes has any size, and a status holds 64 bits."""
 HEADERS_LIMIT_BYTES = 100_000_000
 """All shards' headers together; DeepSeek-V3's 163 have 12 MB."""
 
@@ -49,6 +52,9 @@ def find_facts(
     selection = select(entries, config.files, loadable, index)
     if len(selection.weights) > SHARD_LIMIT:
         raise invalid(f"The model has {len(selection.weights)} shards; more than {SHARD_LIMIT} are not read.")
+    total_bytes = sum(entry.size_bytes for entry in selection.files)
+    if total_bytes > SIZE_LIMIT_BYTES:
+        raise invalid(f"The files claim {file_size(total_bytes)}; no model is so large.")
     base = ModelFacts(
         uri=config.uri,
         files=ModelFiles(
@@ -56,7 +62,7 @@ def find_facts(
             digest=source.commit,
             globs=selection.globs,
             file_count=len(selection.files),
-            total_bytes=sum(entry.size_bytes for entry in selection.files),
+            total_bytes=total_bytes,
             files_digest=files_digest(_identifying(source, selection)),
             model_file=selection.model_file,
         ),

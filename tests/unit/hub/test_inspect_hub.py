@@ -199,6 +199,21 @@ def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig
     assert failure_of(published).failure_class == FailureClass.MODEL_INVALID
 
 
+def test_sizes_that_no_status_can_hold(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = hub.fake._commit
+
+    def lying(repository: str, revision: str) -> Any:
+        commit, files = original(repository, revision)
+        return commit, [replace(f, size=10**30 if f.path.endswith(".safetensors") else f.size) for f in files]
+
+    monkeypatch.setattr(hub.fake, "_commit", lying)
+    failure = failure_of(replace(published, parse=False, engine="custom"))
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "no model is so large" in failure.message
+
+
 def test_server_that_ignores_ranges(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.no_ranges = True
     assert facts_of(published).tensors == facts_for("small").tensors

@@ -19,7 +19,7 @@ from tacho_engines.base import Exit
 from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
-from tacho_runtime.probe.load.engine_counters import _say_dropped, parse_counters
+from tacho_runtime.probe.load.engine_counters import LINE_LIMIT, _say_dropped, parse_counters
 from tacho_runtime.supervisor.endpoints import make_load
 from tests.launching import changed, runtime_config
 
@@ -235,6 +235,14 @@ def test_unknown_load_is_not_zero(text: str) -> None:
     assert make_load(parse_counters(text, run_parts.metric_names()), observed_time="t") == Load(
         observed_time="t"
     )
+
+
+def test_a_sample_of_megabytes_is_not_read() -> None:
+    """Its labels took seconds of the event loop, and 700 MB."""
+    label = "a" * (LINE_LIMIT + 1)
+    text = f'vllm:num_requests_waiting{{a="{label}"}} 7\nvllm:num_requests_running 1\n'
+    found = make_load(parse_counters(text, run_parts.metric_names()), observed_time="t")
+    assert (found.running, found.waiting) == (1, None)
 
 
 def test_version_of_an_engine() -> None:

@@ -24,6 +24,8 @@ _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _BUCKET = "_bucket"
 _EDGE = re.compile(r'\ble="([^"]*)"')
 _LABEL = re.compile(r'\b(\w+)="((?:[^"\\]|\\.)*)"')
+LINE_LIMIT = 64 * 1024
+"""Characters of a sample that is read. A label of megabytes takes hundreds of them to match, and seconds."""
 NUMBER_LIMIT = 2.0**53
 """Higher numbers, negative ones and NaN are no figures of an engine, and no report can hold them."""
 
@@ -59,7 +61,7 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
     cache_tokens: int | None = None
     dropped: set[str] = set()
     for line in text.splitlines():
-        match = _SAMPLE.match(line)
+        match = _SAMPLE.match(line) if len(line) <= LINE_LIMIT else None
         if match is None:
             continue
         name, labels, value = match.groups()
