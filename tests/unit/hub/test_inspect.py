@@ -78,7 +78,7 @@ def test_all_shards_of_a_gguf_together_have_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: ModuleType, limit: str
 ) -> None:
     """Each of 2,000 may have a header of 64 MiB."""
-    tensors = [(f"blk.{n}.attn_q.weight", (256, 256), 12) for n in range(30)]
+    tensors: list[ggufs.Tensor] = [(f"blk.{n}.attn_q.weight", (256, 256), 12) for n in range(30)]
     for number in range(1, 4):
         ggufs.write(tmp_path / f"m-{number:05d}-of-00003.gguf", {"general.architecture": "llama"}, tensors)
     header = gguf.read_header(
