@@ -1,4 +1,5 @@
-"""The commands that look at a cluster. A command imports its work when it is called."""
+"""The commands that read a cluster: status, logs, report, doctor. A command's code is imported when it is
+called."""
 
 from __future__ import annotations
 

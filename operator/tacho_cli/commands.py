@@ -1,4 +1,5 @@
-"""The commands and their options. A command imports its work when it is called."""
+"""The commands plan, run, probe and simulate, with their options. A command's code is imported when it is
+called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``tacho`` command, also installed as ``kubectl-tacho``."""
+"""The ``tacho`` command: parses its arguments and calls the verb. Also installed as ``kubectl-tacho``."""
 
 from __future__ import annotations
 

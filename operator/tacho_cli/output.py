@@ -1,4 +1,4 @@
-"""How commands print: documents, tables and progress, in whatever encoding the stream has.
+"""Prints documents, tables and progress of all commands, in whatever encoding the stream has.
 
 Light to import, as every command does so: rich is imported where it prints.
 """
@@ -74,7 +74,7 @@ HANDLER = "tacho-letters"
 
 
 def encodes(encoding: str, text: str) -> bool:
-    """Whether all of ``text`` can be written so."""
+    """Whether the encoding has every character of ``text``."""
     try:
         text.encode(encoding)
     except (LookupError, UnicodeError):
@@ -83,14 +83,15 @@ def encodes(encoding: str, text: str) -> bool:
 
 
 def spelled(encoding: str, text: str) -> str:
-    """``text`` with letters for the characters that cannot be written so."""
+    """``text`` with ASCII letters in place of the characters that the encoding lacks."""
     if encodes(encoding, text):
         return text
     return "".join(sign if encodes(encoding, sign) else LETTERS.get(sign, UNKNOWN) for sign in text)
 
 
 def never_fail() -> None:
-    """Makes stdout and stderr replace characters that their encoding lacks; a closed one discards output."""
+    """Makes stdout and stderr replace characters that their encoding lacks, and discard output once they are
+    closed."""
     codecs.register_error(HANDLER, _replaced)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this; its number is not to be a socket's
@@ -108,7 +109,7 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None]]:
-    """Yields a function that reports the present step.
+    """Shows the progress of a task; yields a function to call with each step.
 
     ``about_seconds``: expected duration of all steps together; None: unknown.
     """
@@ -140,7 +141,8 @@ UNLIMITED_WIDTH = 1_000_000
 
 
 def console() -> Console:
-    """Stdout: coloured on a terminal unless NO_COLOR is set, plain and with whole tables elsewhere.
+    """A rich console on stdout: coloured on a terminal unless NO_COLOR is set, plain and with whole tables
+    elsewhere.
 
     No text is markup, and every character of it shows.
     """

@@ -15,7 +15,7 @@ DEBUG = "TACHO_DEBUG"
 
 
 class ExitCode(enum.IntEnum):
-    """Exit codes; each has one meaning in all verbs, which EXIT_MEANINGS says."""
+    """Exit codes of all verbs; each has one meaning, which EXIT_MEANINGS says."""
 
     OK = 0
     INTERNAL_ERROR = 1  # Python's own, too: no crash is taken for an answer
@@ -45,11 +45,11 @@ class ExitMeaning:
 
     @property
     def where(self) -> str:
-        """The verbs as text."""
+        """The verbs that use the exit code, as text."""
         return ", ".join(self.by_verb) or "all"
 
     def text(self, verb: str = "") -> str:
-        """The meaning in one verb, or in all."""
+        """The meaning of the exit code as text, in one verb or in all."""
         if verb:
             return ": ".join(filter(None, (self.means, self.by_verb.get(verb))))
         verbs: dict[str, list[str]] = {}
@@ -103,7 +103,7 @@ EXIT_MEANINGS = (
 
 
 def exit_codes(verb: str = "") -> str:
-    """The exit codes as the end of a help text: of one verb, or of all."""
+    """The list of exit codes that ends a help text: of one verb, or of all."""
     lines = ["\b", "Exit codes:"]
     for row in EXIT_MEANINGS:
         if not verb or verb in row.verbs:
@@ -114,7 +114,7 @@ def exit_codes(verb: str = "") -> str:
 
 
 class CommandError(Exception):
-    """Ends the command with its message on stderr."""
+    """Ends the command with a message on stderr and an exit code."""
 
     def __init__(self, *lines: str, code: int = ExitCode.BAD_INPUT, failure: Failure | None = None) -> None:
         super().__init__(visible("\n".join(lines), LINES))
@@ -124,7 +124,7 @@ class CommandError(Exception):
 
 
 def describe(failure: Failure) -> list[str]:
-    """A failure as text: class and message, the next step, the engine's last lines."""
+    """A failure as lines of text: class and message, the next step, the engine's last lines."""
     lines = [f"{failure.failure_class}: {failure.message}", f"  -> {failure.next_step}"]
     return [visible(line) for line in (*lines, *(f"  | {line}" for line in failure.log_tail))]
 
@@ -135,7 +135,7 @@ def failure_document(failure: Failure) -> dict[str, str]:
 
 
 def failed(failure: Failure, code: int) -> CommandError:
-    """The error of a classified failure."""
+    """The error that ends a command because of ``failure``, with the exit code ``code``."""
     return CommandError(*describe(failure), code=code, failure=failure)
 
 
@@ -144,12 +144,12 @@ INPUT_FAILURES = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, Failu
 
 
 def no_plan_code(failure: Failure) -> ExitCode:
-    """The exit code where planning found nothing."""
+    """The exit code where planning found no plan: by the failure's class."""
     return ExitCode.BAD_INPUT if failure.failure_class in INPUT_FAILURES else ExitCode.NOT_MET
 
 
 def refuse_given(meant: str, options: Mapping[str, object]) -> None:
-    """Raises CommandError where one of the options is set: these options apply to ``meant`` only."""
+    """Raises CommandError where one of ``options`` is set, as they have an effect on ``meant`` only."""
     given = [option for option, value in options.items() if value]
     if given:
         raise CommandError(f"{', '.join(given)}: for {meant} only")
@@ -170,6 +170,6 @@ NEXT_STEPS: dict[str, str] = {
 
 
 def for_this_machine(failure: Failure) -> Failure:
-    """``failure`` with the next step for the user of this machine."""
+    """``failure`` with a next step for a user of ``tacho run``, without Kubernetes."""
     step = NEXT_STEPS.get(failure.failure_class, failure.next_step)
     return dataclasses.replace(failure, next_step=step)

@@ -1,4 +1,4 @@
-"""The options and arguments that several commands have: one grammar, with one help text each."""
+"""Options and arguments that several commands share: each has one form and one help text."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def dns_name(name: str) -> str:
-    """``name`` where an object can have it, or "". Raises BadParameter: kubectl might read an option."""
+    """``name`` if it is a valid object name or "". Raises BadParameter: kubectl might read it as an
+    option."""
     if name and not _DNS_NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is no name of an object: lower-case letters, digits, '-' and '.'")
     return name

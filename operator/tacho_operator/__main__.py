@@ -1,4 +1,4 @@
-"""Wiring only: settings, client, store, queue, kopf. The one place where the parts meet."""
+"""Starts the operator: reads the settings, and connects client, store, queue and kopf. It decides nothing."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def lease_elector(settings: Settings, kube: Kube) -> Elector:
-    """The election that this process takes part in. Outside a pod its identity is new at each start."""
+    """The leader election of this process. Outside a pod, its identity is new at each start."""
     namespace = settings.decisions.operator_namespace
     host = f"[{settings.pod_address}]" if ":" in settings.pod_address else settings.pod_address
     return Elector(
@@ -178,7 +178,8 @@ async def _run_together(parts: Mapping[str, Coroutine[Any, Any, None]], stop: as
 
 
 class LogFormatter(JsonFormatter):
-    """A JSON object a line: ``JSON_FIELDS``, severity in lower case, timestamp in UTC with milliseconds."""
+    """Formats each log record as one JSON object: ``JSON_FIELDS``, severity in lower case, timestamp in
+    UTC."""
 
     def __init__(self) -> None:
         renamed = {"levelname": "severity", "name": "logger"}
@@ -196,7 +197,7 @@ class LogFormatter(JsonFormatter):
 
 
 def configure_logging(level: str, *, as_json: bool) -> None:
-    """Logs to stderr, a line a record; verbose libraries from WARNING on."""
+    """Sends log records to stderr, one line each; of verbose libraries, warnings and errors only."""
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter() if as_json else VisibleFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -221,7 +222,8 @@ async def _main(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Exit 0 after a signal, 1 when a part failed (the kubelet restarts it), 2 for a wrong setting."""
+    """Runs the operator. Exit code 0 after a signal, 1 when a part failed (the kubelet restarts it), 2 for a
+    wrong setting."""
     try:
         settings = load_settings(os.environ)
     except SettingsError as error:

@@ -1,4 +1,5 @@
-"""Capacity of a simulated replica: as a probe measures it, and for random arrivals (greedy reference)."""
+"""Capacity of a simulated replica: as a probe measures it, and for random arrivals (for the greedy
+reference)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def capacity_at(
     tpot_seconds: float | None,
     fingerprint: str = "model",
 ) -> ReplicaCapacity:
-    """Capacity at the highest concurrency whose 95th percentiles meet the SLO."""
+    """The capacity at the highest concurrency whose 95th percentiles meet the SLO."""
 
     def level(concurrency: int) -> Level:
         return closed_loop(
@@ -85,8 +86,11 @@ def open_rate(
     tpot_seconds: float | None,
     share: float,
 ) -> float:
-    """Requests/s of Poisson arrivals with lengths drawn from ``lengths``, at which the SLO attainment of one
-    replica is ``share`` of its attainment when idle."""
+    """Requests per second at which one replica still meets the SLO nearly as well as when idle.
+
+    Poisson arrivals with lengths drawn from ``lengths``; the SLO attainment is ``share`` of that of an idle
+    replica.
+    """
     known = capacity_at(
         model,
         input_tokens=round(fmean(prompt for prompt, _ in lengths)),

@@ -1,4 +1,5 @@
-"""Closed-loop load on one replica: each stream sends its next request after an answer, as in a probe."""
+"""Simulates closed-loop load on one replica: each stream sends its next request after an answer, as in a
+probe."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ MIN_CONCURRENCY = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """Results at one concurrency."""
+    """Latencies and throughput of a simulated closed loop at one concurrency."""
 
     concurrency: int
     requests_per_second: float
@@ -60,7 +61,7 @@ class Streams:
             self._send(0.0, self._rng.randint(1, output_tokens))
 
     def until(self, ended: int) -> None:
-        """Advances until ``ended`` requests have completed."""
+        """Simulates until ``ended`` requests have completed."""
         step = 1.0
         while self.ledger.ended < ended:
             self.replica.advance(self.replica.now + step)
@@ -89,7 +90,10 @@ def closed_loop(
     pause_seconds: float = 0.0,
     rounds: int = ROUNDS,
 ) -> Level:
-    """``pause_seconds``: maximum pause between requests of a stream, uniformly distributed."""
+    """The result of a closed loop of ``concurrency`` streams on one replica.
+
+    ``pause_seconds``: maximum pause between two requests of a stream, uniformly distributed.
+    """
     streams = Streams(model, input_tokens, output_tokens, concurrency, seed, pause_seconds)
     ledger, replica = streams.ledger, streams.replica
     streams.until(WARM_ROUNDS * concurrency)

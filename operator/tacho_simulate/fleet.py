@@ -1,4 +1,4 @@
-"""The pods of one run: readiness, request routing, creation and deletion."""
+"""The pods of one simulated run: readiness, request routing, creation and deletion."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Fleet:
         return self._retired_preemptions + sum(pod.replica.preemptions for pod in (*self.pods, *self.ended))
 
     def arrive(self, until: float) -> None:
-        """Routes all requests that arrive before ``until``."""
+        """Routes the requests that arrive before ``until`` to pods."""
         arrived, at, count = self._ledger.arrived, self.arrived, len(self._ledger.arrived)
         serving, draw = [pod.replica for pod in self._serving], self._rng.random
         size = len(serving)
@@ -129,7 +129,7 @@ class Fleet:
             pod.replica.incoming.append((now + pod.replica.entry_seconds, request))
 
     def crash(self, pod: SimulatedPod, now: float) -> None:
-        """Crashes a pod: its requests fail; the pod may become ready again."""
+        """Crashes a pod: its requests fail. The pod may become ready again."""
         if not pod.hung:
             pod.replica.advance(now)
         self._forget(pod)
@@ -141,7 +141,7 @@ class Fleet:
         pod.hung = True
 
     def resume(self, pod: SimulatedPod, now: float) -> None:
-        """Continues the pod's requests."""
+        """Lets a pod that hung continue its requests."""
         pod.replica.now = now
         pod.hung = False
 
@@ -162,7 +162,7 @@ class Fleet:
                 self._drain(pod, now)
 
     def observe(self, now: float, *, blind: bool) -> tuple[SimulatedPodView, ...]:
-        """State of all pods; ``blind``: without metrics."""
+        """The state of all pods as a policy sees them; ``blind``: without metrics."""
         found = []
         for pod in self.pods:
             if pod.ready and not pod.hung:

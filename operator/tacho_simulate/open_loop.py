@@ -1,4 +1,5 @@
-"""Open arrivals at one replica: requests come by themselves, whatever it carries."""
+"""Simulates open-loop load on one replica: requests arrive at random times, whatever the replica has in
+progress."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ FILLING = 4
 
 
 class OpenLatency(NamedTuple):
-    """Median latencies, in seconds."""
+    """Median TTFT, TPOT and end-to-end latency of an open loop, in seconds."""
 
     ttft: float
     tpot: float
@@ -30,7 +31,8 @@ def answered(
     input_tokens: Sequence[int],
     output_tokens: Sequence[int],
 ) -> Ledger:
-    """Requests at rising times in seconds, until DRAIN_SECONDS after the last."""
+    """Simulates requests that arrive at the times ``arrived`` (ascending seconds), until DRAIN_SECONDS after
+    the last."""
     ledger = Ledger(arrived, input_tokens, output_tokens)
     replica = replica_of(model, Timed.of(model), ledger, 0.0)
     replica.incoming.extend((when + replica.entry_seconds, request) for request, when in enumerate(arrived))
@@ -41,7 +43,8 @@ def answered(
 def open_loop(
     model: PerformanceModel, rate: float, *, input_tokens: int, output_tokens: int, requests: int
 ) -> OpenLatency:
-    """Poisson arrivals, ``rate`` a second; answers vary by SPREAD."""
+    """Median latencies of ``requests`` Poisson arrivals, ``rate`` per second; answer lengths vary by
+    SPREAD."""
     rng = Random(0)  # noqa: S311  # a game, not a secret
     arrived = [rng.expovariate(rate)]
     while len(arrived) < requests:

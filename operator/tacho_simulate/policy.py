@@ -1,4 +1,4 @@
-"""Interface of scaling policies: their view of the cluster and their decision."""
+"""The interface of scaling policies: what they see of the cluster, and their decision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tacho_simulate.performance_model import PerformanceModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodMetrics:
-    """Metrics of an engine. Counters begin at 0 with the pod."""
+    """The metrics of one pod's engine. Counters begin at 0 with the pod."""
 
     running: int
     waiting: int
@@ -32,7 +32,7 @@ class PodMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedPodView:
-    """A pod without a deletion."""
+    """A pod as a policy sees it; pods that are being deleted are not shown."""
 
     uid: str
     ready: bool
@@ -47,7 +47,7 @@ class SimulatedPodView:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Requests that have arrived with their answer lengths; only the greedy reference may use it."""
+    """The requests that have arrived, with their answer lengths; only the greedy reference may use them."""
 
     input_tokens: Sequence[int]
     output_tokens: Sequence[int]
@@ -55,7 +55,7 @@ class Arrived:
     total: int
 
     def latest(self, limit: int) -> tuple[tuple[int, int], ...]:
-        """(input tokens, output tokens) of the latest requests."""
+        """(input tokens, output tokens) of the latest ``limit`` requests."""
         rows = slice(max(0, self.total - limit), self.total)
         return tuple(zip(self.input_tokens[rows], self.output_tokens[rows], strict=True))
 
@@ -83,7 +83,7 @@ class PolicyView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyDecision:
-    """Desired replicas from now on."""
+    """A policy's decision: the desired replicas from now on, and the reason."""
 
     replicas: int
     reason: str
@@ -100,7 +100,7 @@ class SimulatedPolicy(Protocol):
 
     @property
     def period_seconds(self) -> float:
-        """Time between two decisions."""
+        """Seconds between two decisions of the policy."""
         ...
 
     def decide(self, view: PolicyView) -> PolicyDecision: ...
@@ -112,7 +112,7 @@ Routing = Literal["random", "least-loaded"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Parameters of one run besides its trace."""
+    """The parameters of one run except its trace: bounds, SLO, capacity, cold starts."""
 
     min_replicas: int
     max_replicas: int

@@ -1,4 +1,4 @@
-"""Result of one simulation run."""
+"""The result of one simulation run: latencies, replicas over time, SLO attainment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Quantiles(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Desired and ready replicas from a time on."""
+    """Desired and ready replicas from one time on, until the next entry."""
 
     time_seconds: float
     desired: int
@@ -34,7 +34,10 @@ class ReplicaChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Latencies are of completed requests, from arrival; None: no request was completed."""
+    """The result of one run.
+
+    Latencies are of completed requests, from their arrival; None: no request was completed.
+    """
 
     policy: str
     trace: str
@@ -68,5 +71,5 @@ def quantiles(values: Sequence[float]) -> Quantiles | None:
 
 
 def quantile(ranked: Sequence[float], share: float) -> float:
-    """Nearest-rank quantile of sorted values, at least one."""
+    """The nearest-rank quantile ``share`` of sorted values, of which there is at least one."""
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

@@ -65,10 +65,10 @@ def simulate(
     faults: Faults = NO_FAULTS,
     assigned_pods: Sequence[int] = (),
 ) -> Result:
-    """Result of ``policy_factory``'s policy on ``trace``.
+    """Runs ``policy_factory``'s policy on ``trace``.
 
-    ``assigned_pods``: pod of each request, by order of first readiness. A random ready pod is used if that
-    pod is not ready, and always for ().
+    ``assigned_pods``: the pod of each request, by order of first readiness. A random ready pod is used if
+    that pod is not ready, and always for ().
     """
     return Simulation(trace, setting, policy_factory, seed, faults, assigned_pods).result()
 

@@ -31,12 +31,13 @@ GZIP = b"\x1f\x8b"
 
 
 class TraceError(ValueError):
-    """A trace that cannot be read, with the place."""
+    """A trace file that cannot be read, with the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Requests in the order of their arrival. The three rows are equally long."""
+    """The requests of a trace in order of arrival: three lists of equal length (times, prompt lengths, answer
+    lengths)."""
 
     name: str
     time_seconds: tuple[float, ...]
@@ -78,7 +79,7 @@ def read_trace(path: str | Path) -> Trace:
 
 
 def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
-    """Parses a CSV trace of requests; errors name it ``place``. Raises TraceError."""
+    """The trace in the lines of a CSV file; errors name it ``place``. Raises TraceError."""
     rows = csv.reader(lines)
     heading = [cell.strip().lstrip("\ufeff") for cell in next(rows, [])]
     at = {cell.lower(): column for column, cell in reversed(list(enumerate(heading)))}
@@ -187,14 +188,14 @@ def _timestamp(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class CsvColumns:
-    """A way to write a trace: the columns of time, prompt and answer, and how the time is read."""
+    """One CSV format of a trace: the columns of time, prompt and answer, and how the time is read."""
 
     columns: tuple[str, str, str]
     seconds: Callable[[str], float]
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The columns in small letters."""
+        """The names of the columns in lower case."""
         return tuple(column.lower() for column in self.columns)
 
 

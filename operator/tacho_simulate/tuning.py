@@ -1,4 +1,4 @@
-"""Chooses a policy's parameters on a trace, as an operator of a cluster would on yesterday's traffic."""
+"""Tunes a policy's parameters on a trace, as an operator of a cluster would on yesterday's traffic."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ TRIED: dict[str, tuple[str, ...]] = {
 def tuned(
     name: str, trace: Trace, setting: Setting, *, seed: int, faults: Faults = NO_FAULTS
 ) -> tuple[str, dict[str, Result]]:
-    """The policy with the chosen parameters, and what each of those tried came to, the defaults first.
+    """(the policy with its best parameters, the results of all parameters tried, the defaults first).
 
-    Chosen: the fewest GPU-hours with ATTAINMENT, else the highest attainment.
+    Best: the fewest GPU-hours with ATTAINMENT, else the highest attainment.
     """
     texts = (name, *(f"{name}:{values}" for values in TRIED.get(name, ())))
     results = {}

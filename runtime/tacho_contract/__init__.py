@@ -1,7 +1,7 @@
-"""Data that operator and runtime exchange: one file per subject. Standard library only, frozen data, no I/O.
+"""The documents that operator and runtime exchange, as dataclasses: one file per subject.
 
-Documents are JSON with camelCase keys (``codec``); readers ignore unknown keys, so that operator N reads
-reports of runtimes back to N-2.
+Standard library only, frozen data, no I/O. Documents are JSON with camelCase keys (``codec``). Readers ignore
+unknown keys, so that operator N reads reports of runtimes back to N-2.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Contract documents to JSON and back. Part of the contract: standard library only, no I/O."""
+"""Converts the contract's dataclasses to JSON and back. Standard library only, no I/O."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INFLATED_LIMIT_BYTES = 1024 * 1024
 
 
 class DocumentError(ValueError):
-    """A document that does not have the shape the contract says."""
+    """A document does not have the shape that the contract requires."""
 
 
 def _camel(name: str) -> str:
@@ -36,16 +36,17 @@ def _camel(name: str) -> str:
 
 
 def flat(**renamed: str) -> dict[str, Any]:
-    """Metadata of a field whose object has no key of its own: its keys stand among its owner's.
+    """Metadata of a dataclass field whose own fields are written among its owner's, without a key of their
+    own.
 
-    ``renamed`` gives the keys of its fields where they are not the camelCase of their names. Only fields of
-    the declared type are written, so a value of a subclass may be passed.
+    ``renamed``: keys that are not the camelCase of the field's name. Only fields of the declared type are
+    written, so a value of a subclass may be passed.
     """
     return {_FLAT: renamed}
 
 
 def at_most(items: int) -> dict[str, Any]:
-    """Metadata of a list: with more items it is no document of the contract."""
+    """Metadata of a list field: reading fails for a list of more than ``items`` items."""
     return {_LIMIT: items}
 
 
@@ -72,7 +73,7 @@ def _pairs(document: Any, cls: type, renamed: Mapping[str, str]) -> Iterator[tup
 
 
 def dumps(document: Any) -> str:
-    """Compact and with sorted keys, so that equal documents are equal strings."""
+    """The document as compact JSON with sorted keys, so that equal documents are equal strings."""
     return json.dumps(to_dict(document), separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
@@ -206,12 +207,12 @@ def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) 
 
 
 def pack(document: Any) -> str:
-    """zlib + base64, for a termination message."""
+    """The document as zlib + base64, short enough for a termination message."""
     return base64.b64encode(zlib.compress(dumps(document).encode(), 9)).decode()
 
 
 def unpack(cls: type[T], text: str) -> T:
-    """What ``pack`` made. Raises DocumentError for anything else; inflates at most 1 MiB."""
+    """The document that ``pack`` encoded. Raises DocumentError for any other text; inflates at most 1 MiB."""
     try:
         inflater = zlib.decompressobj()
         raw = inflater.decompress(base64.b64decode(text.encode(), validate=True), INFLATED_LIMIT_BYTES)

@@ -21,7 +21,7 @@ RESTARTS_BEFORE_USER_ACTION = 3
 
 
 class FailureClass(str, Enum):
-    """Why a resource does not progress; the reason of Ready, and of Stalled where user action is required."""
+    """Why a resource makes no progress: the reason of Ready, and of Stalled where user action is required."""
 
     ENGINE_NOT_SUPPORTED = "EngineNotSupported"
     IMPORT_FAILED = "ImportFailed"
@@ -67,7 +67,7 @@ class FailureClass(str, Enum):
 
 
 class Escalation(str, Enum):
-    """Events after which a failure requires user action whose class alone does not."""
+    """An event after which a failure requires user action, although its class alone does not."""
 
     RESTARTS = f"after {RESTARTS_BEFORE_USER_ACTION} restarts"
     SCHEDULE_TIMEOUT = "after rollout.scheduleTimeoutSeconds without a node"
@@ -79,8 +79,11 @@ class Escalation(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureKind:
-    """Meaning, default next step and consequences of a class. The two properties are independent: the kubelet
-    retries a pull for ever, and still the user has to correct the image's name."""
+    """Meaning, default next step and consequences of a failure class.
+
+    Two properties are independent: the kubelet retries a pull for ever, and still the user has to correct the
+    image's name.
+    """
 
     meaning: str
     next_step: str
@@ -97,11 +100,11 @@ class FailureKind:
 
     @property
     def needs_user_action(self) -> bool:
-        """Whether user action is required at once: then Stalled is true."""
+        """Whether the class alone requires user action: then Stalled is True at once."""
         return self.escalates is None
 
     def user_action_needed(self, happened: Collection[Escalation] = ()) -> bool:
-        """Whether user action is required, after the events that have ``happened`` to this failure."""
+        """Whether user action is required, after the events ``happened``."""
         return self.escalates is None or any(item in self.escalates for item in happened)
 
 
@@ -289,7 +292,7 @@ _UNKNOWN = FailureKind(
 
 
 def failure_kind(failure_class: str) -> FailureKind:
-    """The kind of a class. For a class of another version, Failure.retryable decides."""
+    """The kind of a failure class. For a class of another version, Failure.retryable decides."""
     try:
         return FAILURE_KINDS[FailureClass(failure_class)]
     except ValueError:
@@ -330,7 +333,7 @@ MESSAGE_LIMIT_CHARS = 800
 
 
 class FailedError(Exception):
-    """Carries a Failure up to where the process ends."""
+    """The exception that carries a Failure to the place where the process ends."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.failure_class}: {failure.message}")
@@ -340,7 +343,8 @@ class FailedError(Exception):
     def of(
         cls, failure_class: str, message: str, next_step: str = "", *, retryable: bool | None = None
     ) -> FailedError:
-        """Makes an error of a failure without details. Without ``next_step`` it has that of its class."""
+        """An error with a failure of that class. Without ``next_step``, it has the default one of its
+        class."""
         step = next_step or failure_kind(failure_class).next_step
         return cls(Failure(failure_class=failure_class, message=message, next_step=step, retryable=retryable))
 

@@ -1,4 +1,4 @@
-"""Configuration and progress of the fetch sidecar."""
+"""Settings and progress of the fetch sidecar, which downloads the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ ENV_FETCH_CONFIG = "TACHO_FETCH_CONFIG"
 # --- fetching -------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchConfig:
-    """Configuration of the fetch sidecar. Environment TACHO_FETCH_CONFIG. The hub token is in HF_TOKEN."""
+    """Settings of the fetch sidecar, in the environment variable TACHO_FETCH_CONFIG. The hub token is in
+    HF_TOKEN."""
 
     repository: str
     files: FileSet = field(metadata=flat(globs="files"))
@@ -49,5 +50,5 @@ COMPLETE_FILE = "complete"
 
 
 def snapshot_dir(cache_dir: str, repository: str, commit: str) -> str:
-    """Where the hub client puts a repository's files: its own cache layout under ``cache_dir``."""
+    """The folder below ``cache_dir`` in which the hub client has the files of a repository at a commit."""
     return f"{cache_dir}/hub/models--{repository.replace('/', '--')}/snapshots/{commit}"

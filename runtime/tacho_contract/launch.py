@@ -1,4 +1,4 @@
-"""Configurations of the engine's container, and of a probe of an engine that tacho does not run."""
+"""Settings of the runtime in the engine's container, and of a probe of any other engine."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ STARTUP_SECONDS_PER_GIB = 18
 
 
 def local_url(bind_host: str, port: int) -> str:
-    """The base URL at which a machine reaches what listens on its ``bind_host``."""
+    """The base URL by which this machine reaches a server that listens on ``bind_host``."""
     every = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
     host = every.get(bind_host, bind_host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def startup_budget_seconds(weights_bytes: int, override_seconds: int | None = None) -> int:
-    """How long download and load may take together, counted from the runtime's start.
+    """How many seconds download and load may take together, counted from the runtime's start.
 
-    ``override_seconds``, else 30 min + 18 s for each GiB of weights, rounded up.
+    ``override_seconds``, else 30 minutes + 18 s for each GiB of weights, rounded up.
     """
     return override_seconds or BASE_STARTUP_SECONDS + -(-weights_bytes * STARTUP_SECONDS_PER_GIB // GIB)
 
@@ -43,8 +43,11 @@ def startup_budget_seconds(weights_bytes: int, override_seconds: int | None = No
 # --- configuration of the engine container --------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomEngine:
-    """engine.name custom. ``command`` is the user's, empty where a preset's stands in
-    ``RuntimeConfig.entrypoint``; both may hold what ``tacho_engines.custom.run`` expands."""
+    """The command and settings of engine.name custom.
+
+    ``command`` is the user's; empty where a preset's is in ``RuntimeConfig.entrypoint``. Both may contain
+    variables that ``tacho_engines.custom.run`` replaces.
+    """
 
     command: tuple[str, ...]
     health_path: str = HEALTH_PATH
@@ -56,7 +59,7 @@ class CustomEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedModel:
-    """The model's files as the plan was made with them."""
+    """The model's files that the plan was made with."""
 
     path: str
     """Folder or file. For hf:// the folder is known only from fetch's marker and this is ""."""
@@ -77,7 +80,7 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedGpus:
-    """The GPUs that the plan counts with."""
+    """The GPUs that the plan expects in the pod."""
 
     count: int = 0
     product: str = ""
@@ -91,7 +94,7 @@ class PlannedGpus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePaths:
-    """Folders and files of the runtime."""
+    """Folders and files of the runtime in its container."""
 
     cache_dir: str = ""
     """Where what the engine converts and compiles is kept, in a folder for each kind of machine and image,
@@ -105,7 +108,7 @@ class RuntimePaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
-    """Frozen when the revision is created. Environment TACHO_RUNTIME_CONFIG."""
+    """The runtime's settings, frozen with the revision; in the environment variable TACHO_RUNTIME_CONFIG."""
 
     schema: int = SCHEMA
     revision: str
@@ -150,7 +153,7 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLevel:
-    """0: no objective."""
+    """The SLO: latency targets at a percentile of requests. 0: no target."""
 
     ttft_milliseconds: int = 0
     tpot_milliseconds: int = 0
@@ -167,7 +170,7 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """Request that a serving pod measures itself again, for which it leaves the Service."""
+    """A request that one serving pod measures itself again; meanwhile it leaves the Service."""
 
     request: str = ""
     """Name of the request: a new name is a new request; "": none."""
@@ -177,7 +180,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveConfig:
-    """May change under a running pod: the mounted ConfigMap's ``live.json``."""
+    """Settings that may change while a pod runs: ``live.json`` of the mounted ConfigMap."""
 
     schema: int = SCHEMA
     measure_key: str
@@ -201,7 +204,8 @@ ENV_PROBE_KEY = "TACHO_PROBE_API_KEY"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOrder:
-    """One engine that answers the OpenAI API, and how to probe it. Environment TACHO_PROBE_ORDER."""
+    """One engine that answers the OpenAI API, and how to probe it; in the environment variable
+    TACHO_PROBE_ORDER."""
 
     schema: int = SCHEMA
     base_url: str
@@ -218,7 +222,7 @@ class ProbeOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeLine:
-    """One line of output: a progress message for each phase; the last line has the measurement."""
+    """One line that a probe prints: a progress message for each phase; the last line has the measurement."""
 
     progress: str = ""
     measurement: Measurement | None = None

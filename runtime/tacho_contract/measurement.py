@@ -1,7 +1,7 @@
-"""What one probe measured, and on what.
+"""The documents of a measurement: its values, its workload, and the machine it was made on.
 
 The parts of a measurement are types of the API too: the operator puts them into ``status.measurements`` as
-they are. A field's bounds stand in its metadata under pydantic's names, which the CRD is generated from; the
+they are. A field's bounds are in its metadata under pydantic's names, and the CRD is generated from them. The
 contract itself needs the standard library only.
 """
 
@@ -48,8 +48,10 @@ FLAGS = {
 
 
 def samples_for(percent: float) -> int:
-    """Fewest values of which the largest is, with 95 % confidence, not below the percentile: 29 for the
-    90th, 59 for the 95th, 299 for the 99th."""
+    """Least number of values whose largest is not below the percentile, with 95 % confidence.
+
+    29 for the 90th, 59 for the 95th, 299 for the 99th.
+    """
     return math.ceil(math.log(0.05) / math.log(percent / 100))
 
 
@@ -303,7 +305,10 @@ class MemoryActual:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one probe found. Keyed by (plan_key, measure_key); the operator adds the fingerprint."""
+    """The result of one probe.
+
+    Its keys are plan_key and measure_key; the operator adds the fingerprint.
+    """
 
     plan_key: str
     measure_key: str
@@ -338,7 +343,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What only the running pod shows; part of the fingerprint."""
+    """Facts about the machine that only the running pod can see; part of the fingerprint."""
 
     cpu_model: str = ""
     cpu_count: int = 0
@@ -353,7 +358,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """The last clean full measurement of one fingerprint: what a check of another pod is held against."""
+    """The last clean full measurement of one fingerprint, with which a check of another pod is compared."""
 
     plan_key: str
     measure_key: str
@@ -372,7 +377,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownLevels:
-    """What an earlier probe measured that ran out of its time: where the next probe pod goes on."""
+    """Levels of a probe that ran out of time, from which the next probe pod resumes."""
 
     plan_key: str
     measure_key: str
@@ -387,6 +392,8 @@ class KnownLevels:
 
 
 def same_machine(one: Environment, other: Environment) -> bool:
-    """Whether measured values of one machine hold for the other. GPU memory sizes are equal within the memory
-    that the driver keeps for itself."""
+    """Whether a measurement on one machine is valid for the other.
+
+    GPU memory sizes may differ by the memory that a driver keeps for itself.
+    """
     return replace(one, gpu_memory_bytes=0) == replace(other, gpu_memory_bytes=0)

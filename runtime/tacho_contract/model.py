@@ -1,4 +1,4 @@
-"""Inspection of a model: its input, and the facts that it determines."""
+"""The documents of a model's inspection: its settings, and the facts that it finds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FULL = "Full"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorClass:
-    """All tensors of one kind and storage type, added up. Never a list of modules."""
+    """All tensors of one kind and storage type, added up; single modules are not listed."""
 
     kind: str
     """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft |
@@ -46,7 +46,7 @@ class TensorClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerGroup:
-    """Layers that keep the same state per token or per request."""
+    """Layers that keep the same kind of state for each token or request."""
 
     kind: str
     """full | sliding | chunked | mla | mamba | linear_attention | none."""
@@ -62,7 +62,7 @@ class LayerGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """The shape numbers that memory and speed follow from. 0 or "" means unknown."""
+    """The model's shape (layers, heads, sizes), from which memory and speed follow. 0 or "" means unknown."""
 
     name: str = ""
     """First of config.json's ``architectures``, or GGUF's ``general.architecture``."""
@@ -93,7 +93,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredQuantization:
-    """How the checkpoint is already quantized. ``method`` "" means it is not."""
+    """How the checkpoint is already quantized. ``method`` is "" where it is not."""
 
     method: str = ""
     """awq | gptq | compressed-tensors | fp8 | bitsandbytes | mxfp4 | modelopt | gguf | others as stored."""
@@ -108,7 +108,8 @@ class StoredQuantization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSet:
-    """Pinned files of one commit or folder: a later listing is compared with this one to detect changes."""
+    """The files of one commit or folder at one time; a later listing is compared with them to detect
+    changes."""
 
     commit: str
     """hf:// only, else "": the commit the revision resolved to."""
@@ -122,7 +123,7 @@ class FileSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles(FileSet):
-    """The files of a model: found by inspection, planned with, frozen in the revision, fetched."""
+    """The files of a model to load: found by inspection, frozen in the revision, downloaded by fetch."""
 
     digest: str
     """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
@@ -155,7 +156,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectConfig:
-    """Input of an inspect pod, or of ``tacho plan``. Environment TACHO_INSPECT_CONFIG."""
+    """Settings of an inspect pod, or of ``tacho plan``; in the environment variable TACHO_INSPECT_CONFIG."""
 
     uri: ModelUri
     revision: str = DEFAULT_REVISION
@@ -177,7 +178,7 @@ class InspectConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectResult:
-    """The inspect pod's termination message (zlib, then base64)."""
+    """The result of an inspect pod: its termination message, packed with zlib and base64."""
 
     facts: ModelFacts | None = None
     failure: Failure | None = None

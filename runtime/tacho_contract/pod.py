@@ -1,4 +1,4 @@
-"""Where things are in a model pod: folders, files, ports."""
+"""Paths, file names and ports in a model pod, as operator and runtime both use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report that the runtime sends to the operator."""
+"""The documents that a pod's runtime answers: its report and its load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPORT_LIMIT_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutRequests:
-    """The termination message of an engine that was stopped with unfinished requests."""
+    """How many requests were unfinished when the engine was stopped: a termination message."""
 
     drain_seconds: int
     """How long the runtime waited for them."""
@@ -55,7 +55,7 @@ class StartupSeconds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """GET /report on RUNTIME_PORT."""
+    """The answer of GET /report on RUNTIME_PORT: the phase, the startup times, the measurement."""
 
     schema: int = SCHEMA
     runtime_version: str
@@ -95,7 +95,8 @@ round numbers, which are edges: the requests that meet them are then counted exa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyHistogram:
-    """Requests by their latency since the engine's start. Raises ValueError where it is none."""
+    """Numbers of requests by their latency, since the engine's start. Raises ValueError for contradictory
+    counts."""
 
     edges_seconds: tuple[float, ...] = ()
     """Ascending. Edges between two empty buckets are left out: they tell nothing."""
@@ -114,7 +115,7 @@ class LatencyHistogram:
 
 
 def latency_histogram(edges: Sequence[float], counts: Sequence[int], total: int) -> LatencyHistogram:
-    """Without the edges between two empty buckets. Raises ValueError where it is no histogram."""
+    """A histogram without the edges between two empty buckets. Raises ValueError for contradictory counts."""
     found = (0, *counts, total)
     kept = [at for at in range(len(edges)) if not found[at] == found[at + 1] == found[at + 2]]
     return LatencyHistogram(
@@ -126,7 +127,7 @@ def latency_histogram(edges: Sequence[float], counts: Sequence[int], total: int)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """GET /load. None is unknown, never zero."""
+    """The answer of GET /load: the engine's present load. None is unknown, never zero."""
 
     running: int | None = None
     waiting: int | None = None

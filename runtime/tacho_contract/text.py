@@ -1,6 +1,6 @@
-"""Foreign text where people read it: a status, an event, a log, a terminal.
+"""Makes untrusted text safe to show in a status, an event, a log or on a terminal.
 
-A model's author, a webhook or a page may put characters into it that forge a line, colour a screen or turn
+A model's author, a webhook or a page may put characters into it that forge a line, colour a screen or change
 the direction of reading.
 """
 
@@ -27,11 +27,11 @@ category does not tell, and the blanks of Braille, Khitan, musical notes and hie
 
 
 def visible(text: str, kept: str = "") -> str:
-    """``text`` as one line in which every character shows, as long as before, so that a limit still holds.
+    """``text`` as one line in which every character is visible, and which is no longer than before.
 
-    White space of any kind becomes a space. Other controls, directions, characters without width or ink,
-    halves of a pair, and more than MARKS combining marks in a row become U+FFFD. ``kept``: characters that
-    stay as they are.
+    White space of any kind becomes a space. Other control characters, changes of direction, characters
+    without width or ink, halves of a pair, and more than MARKS combining marks in a row become U+FFFD.
+    ``kept``: characters that stay as they are.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -46,7 +46,7 @@ def visible(text: str, kept: str = "") -> str:
 
 
 def visible_document(document: Any) -> Any:
-    """A JSON document of which every text is ``visible``."""
+    """A JSON document in which every text is made ``visible``."""
     if isinstance(document, str):
         return visible(document)
     if isinstance(document, list):
@@ -57,7 +57,8 @@ def visible_document(document: Any) -> Any:
 
 
 class VisibleFormatter(logging.Formatter):
-    """A record as one line. Those of a traceback are indented: none can pass for a record."""
+    """Formats a log record as one line; lines of a traceback are indented, so that none looks like a
+    record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
         return visible(super().formatMessage(record))

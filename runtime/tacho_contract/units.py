@@ -47,20 +47,20 @@ def file_size(size_bytes: int) -> str:
 
 
 def part_of(done_bytes: int, total_bytes: int) -> str:
-    """How far a download is: ``1.2 of 4.4 GB``."""
+    """The progress of a download as text: ``1.2 of 4.4 GB``."""
     unit, name = (1e9, "GB") if total_bytes >= 1e9 else (1e6, "MB")
     return f"{done_bytes / unit:.1f} of {total_bytes / unit:.1f} {name}"
 
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names for a message: the first few, and the number of the others. Long names lose their middle."""
+    """Names for a message: the first few, and the number of the others. Long names are cut in the middle."""
     shown = [name if len(name) <= 80 else f"{name[:38]}…{name[-40:]}" for name in names[:limit]]
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(shown) + more
 
 
 def clipped(text: str, limit_chars: int = MESSAGE_LIMIT_CHARS) -> str:
-    """``text``, or its beginning with a mark when it is longer than ``limit_chars``."""
+    """``text``; where it is longer than ``limit_chars``, its beginning and a mark."""
     return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"
 
 
@@ -68,14 +68,14 @@ _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:(Z)|(
 
 
 def format_time(moment: datetime) -> str:
-    """The time in UTC, to the second. Raises ValueError for a moment that does not know its time zone."""
+    """The time in UTC as RFC 3339, to the second. Raises ValueError without a time zone."""
     if moment.tzinfo is None:
         raise ValueError("a time without a zone cannot be written down")
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """The moment ``text`` names; None for anything else, a time without a zone included."""
+    """The time in ``text``; None for any other text, also for a time without a zone."""
     match = _RFC3339.fullmatch(text or "")
     if match is None:
         return None

@@ -1,8 +1,8 @@
-"""Where a model comes from: the one grammar of model URIs, and their parts.
+"""Parses model URIs: where a model comes from.
 
-The rules of the CustomResourceDefinition are made of the same patterns, so that what the API server accepts
-is the URIs that this module parses. The patterns use only syntax that RE2 (the API server's) and Python's
-``re`` read alike.
+The rules of the CustomResourceDefinition use the same patterns, so that the API server accepts exactly the
+URIs that this module parses. The patterns use only syntax that RE2 (the API server's) and Python's ``re``
+read alike.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CTranslate2 behind an OpenAI-compatible server: converts a checkpoint where needed, serves, answers.
+"""The server program of CTranslate2: converts a checkpoint where needed, and serves it over the OpenAI API.
 
-Rests on ``tacho_server`` and imports nothing else of this project: it runs inside the engine's image.
+It imports ``tacho_server`` and nothing else of this project, as it runs inside the engine's image.
 """

@@ -1,4 +1,4 @@
-"""``python -m tacho_ctranslate2``: convert where needed, load, serve."""
+"""``python -m tacho_ctranslate2``: convert a checkpoint where needed, load it, serve it."""
 
 from __future__ import annotations
 

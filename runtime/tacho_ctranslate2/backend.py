@@ -30,17 +30,18 @@ from tacho_server.threads import Mailbox, usable_cpus
 
 
 def shares(cpus: int, concurrency: int) -> tuple[int, int]:
-    """(requests computed at a time, threads of each request), so that the CPUs suffice and at most
-    ``concurrency`` requests run."""
+    """(requests computed at a time, threads for each), so that ``cpus`` suffice and at most ``concurrency``
+    requests run."""
     workers = max(1, min(concurrency, cpus))
     return workers, max(1, cpus // workers)
 
 
 class TokenBudget:
-    """Admits prompts while their tokens together are at most ``most``; a single prompt always fits.
+    """Limits the prompts computed at a time: together at most ``most`` tokens; a single prompt is always
+    admitted.
 
-    CTranslate2 computes a row of the whole vocabulary for every token of a prompt. So the memory for that is
-    that of one prompt of the longest kind, however many requests there are.
+    CTranslate2 computes a row of the whole vocabulary for every token of a prompt. The limit keeps that
+    memory at one longest prompt, however many requests there are.
     """
 
     def __init__(self, most: int) -> None:
@@ -65,7 +66,7 @@ vocabulary for each token, twice. One text at a time."""
 
 
 class CTranslate2Backend:
-    """One model, shared by requests as the module's docstring describes."""
+    """One model in CTranslate2; its workers compute several requests at a time."""
 
     name = "ctranslate2"
 
@@ -209,7 +210,8 @@ class CTranslate2Backend:
             leave()
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
-        """Raises GenerationError for a text that is too long for SCORING_BYTES."""
+        """Log-probabilities of the given tokens. Raises GenerationError for a text that is too long for
+        SCORING_BYTES."""
         most = SCORING_BYTES // (8 * len(self._vocabulary))
         if len(tokens) > most:
             raise GenerationError(f"log-probabilities are given for at most {most} tokens of a text")

@@ -1,9 +1,10 @@
-"""The folder that CTranslate2 loads: as it is, from the cache, or converted now. A conversion is whole or not
-there, also for two pods at a time.
+"""The folder that CTranslate2 loads: the model as it is, a cached conversion, or a new one.
 
-CACHE/ctranslate2/KEY            the model, with conversion.json that lists its files
-CACHE/ctranslate2/KEY.lock       held while it is made
-CACHE/ctranslate2/KEY.part-XXXX  being made; renamed when every byte is on the disk
+A conversion is complete or absent, also where two pods convert at a time.
+
+    CACHE/ctranslate2/KEY            the model, with conversion.json that lists its files
+    CACHE/ctranslate2/KEY.lock       held while it is made
+    CACHE/ctranslate2/KEY.part-XXXX  being made; renamed when every byte is on the disk
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class ConversionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A folder that CTranslate2 loads."""
+    """A folder that CTranslate2 can load. ``close`` removes it where it was made for this process only."""
 
     folder: Path
     scratch: Path | None = None
@@ -58,7 +59,7 @@ class Prepared:
 
 
 def check(plan: ConversionPlan) -> None:
-    """Checks the model's folder before anything is loaded. Raises LoadError."""
+    """Checks the model's folder before anything is loaded. Raises LoadError for one that cannot be served."""
     if not plan.source.is_dir():
         raise LoadError("ModelNotFound", f"{plan.source} is no folder", "name the model's folder")
     if not plan.quantization and not is_converted(plan.source):
@@ -71,7 +72,7 @@ def check(plan: ConversionPlan) -> None:
 
 
 def prepared(plan: ConversionPlan, version: str) -> Prepared:
-    """The model in CTranslate2's format. Blocks while it is converted. Raises LoadError."""
+    """The folder with the model in CTranslate2's format. Blocks while it is converted. Raises LoadError."""
     if is_converted(plan.source):
         print(f"{PROGRAM}: the model is converted already", flush=True)
         return Prepared(folder=plan.source)
@@ -97,7 +98,7 @@ def prepared(plan: ConversionPlan, version: str) -> Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """A converted model that is whole."""
+    """The folder of a complete conversion."""
 
     folder: Path
     cached: bool
@@ -105,7 +106,8 @@ class Converted:
 
 
 def ensure(source: Path, cache: Path, quantization: str, version: str, make: Make) -> Converted:
-    """The converted form of ``source``, made by ``make`` where it is not there. Raises LoadError."""
+    """The conversion of ``source`` in the cache; where there is none, ``make`` converts it. Raises
+    LoadError."""
     try:
         root = cache / FOLDER
         root.mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,7 @@ def ensure(source: Path, cache: Path, quantization: str, version: str, make: Mak
 
 
 def is_whole(place: Path) -> bool:
-    """Whether every file that the conversion left is there in its size."""
+    """Whether every file that the conversion wrote is in ``place`` with its size."""
     try:
         files = json.loads((place / MARKER).read_text(encoding="utf-8"))["files"]
         return bool(files) and all((place / name).stat().st_size == size for name, size in files.items())

@@ -26,7 +26,7 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 
 def convert(source: Path, target: Path, quantization: str, *, trust_remote_code: bool) -> None:
-    """Blocks until ``target`` is made. Raises LoadError."""
+    """Converts ``source`` in a child process, and returns when ``target`` is complete. Raises LoadError."""
     command = [sys.executable, "-m", "tacho_ctranslate2.convert", str(source), str(target), quantization]
     if trust_remote_code:
         command.append("--trust-remote-code")
@@ -50,7 +50,7 @@ def convert(source: Path, target: Path, quantization: str, *, trust_remote_code:
 
 
 def problem(code: int, last: str) -> LoadError:
-    """Why a conversion ended with ``code``; ``last`` is its last line."""
+    """The error for a conversion that ended with the exit code ``code``; ``last`` is its last line."""
     if code == -signal.SIGKILL:
         message = "the converter was killed, most often for memory: it holds the whole checkpoint"
         return LoadError(

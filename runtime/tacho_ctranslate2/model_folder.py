@@ -22,7 +22,7 @@ _HEADER_LIMIT_BYTES = 100_000_000
 
 
 def is_converted(folder: Path) -> bool:
-    """Whether CTranslate2 loads the folder as it is."""
+    """Whether the folder is in CTranslate2's format already, so that it needs no conversion."""
     return (folder / CONVERTED).is_file()
 
 
@@ -41,10 +41,11 @@ def end_tokens(folder: Path) -> tuple[int, ...]:
 
 
 def source_key(folder: Path, quantization: str, version: str) -> str:
-    """Names a conversion: by its method, the converter's version and the files it is made of.
+    """The name of a conversion in the cache: a hash of its method, the converter's version and the source
+    files.
 
-    A hub's cache names the content (a link to ``blobs/<hash>``); of any other weights, size and time of the
-    last change stand for it, because reading them takes as long as loading them. Small files are read.
+    For weights in a hub's cache, the name of the blob identifies the content. For other weights, size and
+    time of the last change do, because reading them takes as long as loading them. Small files are read.
     """
     digest = hashlib.sha256(f"{quantization}\n{version}\n".encode())
     for path in _files(folder):
@@ -61,7 +62,7 @@ def source_key(folder: Path, quantization: str, version: str) -> str:
 
 
 def converted_bytes(folder: Path, quantization: str) -> int:
-    """About what the conversion takes on disk."""
+    """Approximate bytes of the converted model on disk."""
     return int(_parameters(folder) * BYTES_OF[quantization]) + SLACK_BYTES
 
 

@@ -71,12 +71,13 @@ def token_of(step: Any, sampling: Sampling, end_tokens: Sequence[int]) -> Token:
 
 
 def rows(found: Any) -> Any:
-    """The one sequence of a StorageView of shape (1, tokens, vocabulary)."""
+    """The rows of the only sequence in a StorageView of shape (1, tokens, vocabulary)."""
     return _numpy().asarray(found)[0]
 
 
 def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Token, ...]:
-    """Each given token with what the model thought of it; ``logprobs``: one row for each position."""
+    """Each given token with the log-probability that the model gives it; ``logprobs``: one row for each
+    position."""
     first = Token(token=tokens[0], logprob=None)
     rest = (
         Token(token=token, logprob=float(row[token]), top=likeliest(row, top))

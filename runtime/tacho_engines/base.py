@@ -1,8 +1,8 @@
-"""The protocols of an engine's two halves, and the types of their arguments and answers.
+"""The interfaces of an engine to planner and runtime (PlanHalf, RunHalf), and the types of their arguments.
 
-An engine's files are pure. For the plan: what it runs on, what it can load, where its memory goes and the
-switches that follow. For the run: how its command line is made, where its health is, what its
-metrics mean, and which failure its last lines stand for. Requests to it are the runtime's work.
+An engine's files are pure. For the plan: which hardware it runs on, which models it loads, how much memory it
+needs, and its switches. For the run: its command line, its health path, its metrics, and the failure that its
+last lines show. The runtime sends the requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """What the user set for the engine. None and "": not set."""
+    """The user's settings of the engine. None and "": not set."""
 
     arguments: tuple[str, ...] = ()
     """``engine.extraArgs``, as written."""
@@ -54,7 +54,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """One way to run a model: by a method of an engine, on some number of one kind of device."""
+    """One way to run a model: an engine's method, on a number of devices of one kind."""
 
     facts: ModelFacts
     architecture: Architecture
@@ -72,7 +72,8 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Switches for speed, which memory does not ask for. The default leaves the engine its own."""
+    """Command-line switches that make the engine faster and need no memory. Empty: the engine's own
+    defaults."""
 
     arguments: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -83,7 +84,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRefusal:
-    """Why an engine cannot run a placement, whatever the memory."""
+    """Why an engine cannot run a placement, however much memory there is."""
 
     failure_class: str
     message: str
@@ -97,7 +98,7 @@ Splits = tuple[tuple[int, int], ...]
 
 
 class PlanHalf(Protocol):
-    """The interface of an engine to the planner. Instances have no state."""
+    """The interface of an engine to the planner. Implementations have no state."""
 
     @property
     def profile(self) -> EngineProfile: ...
@@ -108,33 +109,41 @@ class PlanHalf(Protocol):
         presets."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
-        """Why this cannot be run at all; None when memory decides. Tensor and pipeline are not chosen yet."""
+        """Why the engine cannot run this placement at all; None when only memory decides.
+
+        Tensor and pipeline sizes are not chosen yet.
+        """
 
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
-        """How the model may be spread over the placement's devices."""
+        """The (tensor, pipeline) sizes by which the model may be spread over the devices, or why there are
+        none."""
 
     def settings_refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why the engine would refuse its own settings on this device before it loads anything."""
 
     def extends_context(self, options: EngineOptions) -> bool:
-        """Whether the user stretches the model's context beyond what it was made for."""
+        """Whether the user's switches extend the model's context beyond the length it was trained for."""
 
     def cache_element_bytes(self, placement: Placement) -> float:
         """Bytes of one element of the KV cache."""
 
     def account(self, placement: Placement, context: Context) -> Account | None:
-        """Where the memory goes; None for an engine that is not predicted."""
+        """The memory that the engine needs, by part; None for an engine whose memory is not predicted."""
 
     def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
-        """The switches that the plan itself decides, frozen with it; the user's extraArgs come after them."""
+        """The command-line switches that the plan decides, frozen with it; the user's extraArgs follow
+        them."""
 
     def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
-        """Switches that make the engine faster than its defaults. ``streamed_tokens_per_second``: expected of
-        all the plan's requests together; None: unknown. The user's own switches take precedence."""
+        """Command-line switches that make the engine faster than its defaults; the user's own come before
+        them.
+
+        ``streamed_tokens_per_second``: expected of all requests of the plan together; None: unknown.
+        """
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
-        """What the engine will do otherwise than requested or than is fastest, as far as it is known before a
-        start; a clause each."""
+        """One clause for each thing that the engine will do otherwise than requested, or slower than it
+        could."""
 
 
 # --- the half of the run --------------------------------------------------------------------------
@@ -190,7 +199,7 @@ class PackageNeed:
 
 @dataclass(frozen=True, slots=True)
 class NewSwitch:
-    """Arguments that older versions of the engine refuse."""
+    """Arguments that older versions of the engine do not accept, and from which version on it does."""
 
     since: str
     arguments: Callable[[ServiceLevel], tuple[str, ...]]
@@ -198,7 +207,7 @@ class NewSwitch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What an engine's image must have for one configuration. The default is not known."""
+    """The packages, switches and disk space that an engine's image must have for one configuration."""
 
     engine: tuple[str, ...] = ()
     """Distributions that carry the engine itself. If none is found, the engine was installed in an unknown
@@ -213,35 +222,37 @@ class Needs:
 
 
 class RunHalf(Protocol):
-    """The interface of an engine to the runtime. Instances have no state."""
+    """The interface of an engine to the runtime. Implementations have no state."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def users_command(self) -> bool:
-        """True: the command is the user's (RuntimeConfig.custom), with no entrypoint of a known image."""
+        """Whether the user gives the whole command (RuntimeConfig.custom), without the entrypoint of a known
+        image."""
 
     def api_key_variable(self, config: RuntimeConfig) -> str:
         """The environment variable that this engine takes its API key from; "" when it has none."""
 
     def version_path(self, config: RuntimeConfig) -> str:
-        """Path of a JSON document with the engine's version; "": none."""
+        """HTTP path of a JSON document that contains the engine's version; "": none."""
 
     def version(self, document: Mapping[str, object]) -> str:
-        """The version in that document; "" when it has none."""
+        """The version in the document of ``version_path``; "" when it has none."""
 
     def health_path(self, config: RuntimeConfig) -> str:
-        """Answers 2xx when the engine can serve."""
+        """HTTP path that answers with a status 2xx when the engine can serve."""
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
-        """The argument vector. Raises FailedError(InvalidConfig) for a config it cannot be made of."""
+        """The command line that starts the engine. Raises FailedError(InvalidConfig) for unusable
+        settings."""
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
-        """Variables that the engine is started with; those that are set already win."""
+        """Environment variables for the engine; variables that are set already are kept."""
 
     def slots(self, config: RuntimeConfig) -> int:
-        """Maximum running requests by its configuration; 0: no limit. Further requests wait."""
+        """How many requests the engine runs at a time by its settings; further ones wait. 0: no limit."""
 
     def needs(self, config: RuntimeConfig) -> Needs:
         """Packages and disk space that the start needs; their lack is reported before anything is loaded."""
@@ -258,4 +269,5 @@ class RunHalf(Protocol):
         alone may be the traceback of a consequence."""
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
-        """Why the engine ended, from how it ended, the lines that name a cause and its last lines."""
+        """The failure of an engine that ended: from its exit status, its lines that name a cause, and its
+        last lines."""

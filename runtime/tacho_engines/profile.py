@@ -33,7 +33,7 @@ class EngineImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginImage:
-    """An image of tacho's own, for methods that upstream's lacks from a version on."""
+    """An image of tacho's own with plugins, for methods that upstream's image lacks from a version on."""
 
     methods: Mapping[str, str] = field(default_factory=dict)
     """The first version of upstream's image that lacks a method."""
@@ -42,7 +42,7 @@ class PluginImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalPackage:
-    """The engine as a package of this Python, for ``tacho run``."""
+    """The Python package of an engine, with which ``tacho run`` starts it."""
 
     package: str = ""
     """Python package that must be importable; "": it brings its own command."""
@@ -60,7 +60,7 @@ Arithmetic = Literal["fp16", "fp8", "fp4", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class MethodSupport:
-    """A quantization method that an engine runs, and what it takes."""
+    """A quantization method that an engine supports, with its quality, formats and requirements."""
 
     method: str
     how: Literal["stored", "either", "converted"]
@@ -83,7 +83,7 @@ class MethodSupport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTiming:
-    """What the matrix products of one kind of weights take beyond reading them."""
+    """How much longer the matrix products of one kind of weights take than reading the weights."""
 
     methods: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ("",)
@@ -106,7 +106,8 @@ class KernelTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLaw:
-    """A performance model of decoding steps, fitted to measured ones: see ``core/planner/speed.py``."""
+    """Constants of a decoding step's time, fitted to measured steps; the formula is in
+    ``core/planner/speed.py``."""
 
     capability: tuple[int, int]
     """Compute capability of the GPUs it was timed on; elsewhere it is a guess."""
@@ -140,7 +141,7 @@ best step that was timed of Transformers (26 ms of an 8B on an H200; benchmarks/
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpeed:
-    """How fast an engine decodes."""
+    """Constants by which an engine's decoding speed is predicted."""
 
     efficiency: float
     """Part of the memory bandwidth that decoding reaches, for ranking where no step was timed: 1 stream,
@@ -152,17 +153,22 @@ class EngineSpeed:
 
     @property
     def carries_load(self) -> bool:
-        """Whether it is made for many streams: requests join a running batch, and a step costs what the
-        device needs for it. Others come after all that are (8B in 16 bits on an H200, 16 streams: vLLM
-        2,052 tok/s, Transformers 380; docs/results/articles)."""
+        """Whether the engine is made for many streams: requests join a running batch, at little cost per
+        step.
+
+        Other engines are ranked after all that are (8B in 16 bits on an H200, 16 streams: vLLM 2,052 tok/s,
+        Transformers 380; docs/results/articles).
+        """
         return self.batching and self.efficiency >= SLOW_EFFICIENCY
 
 
 # --- rules of the API -----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodRule:
-    """A combination of ``quantization.method`` and ``engine.name`` that the API refuses: CEL over spec, where
-    both are set, true where the combination is allowed."""
+    """A combination of ``quantization.method`` and ``engine.name`` that the API refuses.
+
+    As CEL over spec, evaluated where both are set: true where the combination is allowed.
+    """
 
     cel: str
     message: str
@@ -170,7 +176,7 @@ class MethodRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheTypes:
-    """Values of ``quantization.kvCacheDtype`` that are one engine's own."""
+    """Values of ``quantization.kvCacheDtype`` that only one engine has."""
 
     names: tuple[str, ...]
     cel: str
@@ -179,8 +185,11 @@ class CacheTypes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeniedOptions:
-    """What a user may not set in ``engine.extraArgs`` and ``engine.env``, in the engine's own spellings, each
-    with (why, what to do instead). What several engines spell alike is in ``shared/switches.py``."""
+    """Arguments and variables that a user may not set for an engine, each with (why, what to do instead).
+
+    They are in the engine's own spelling. Those that several engines spell alike are in
+    ``shared/switches.py``.
+    """
 
     switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Long ones, without dashes in front, in their dashed spelling."""
@@ -208,7 +217,7 @@ class DeniedOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRules:
-    """What the API refuses because of one engine."""
+    """The validation rules of the API that follow from one engine."""
 
     method: MethodRule | None = None
     cache_types: CacheTypes | None = None
@@ -217,7 +226,7 @@ class EngineRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProfile:
-    """One engine. A new version of it is new data."""
+    """One engine as data: images, methods, formats, speed, rules. A new version of it is new data."""
 
     name: str
     """Name of the engine, as in ``spec.engine.name``."""
@@ -258,7 +267,7 @@ class EngineProfile:
 
     @property
     def image_settings(self) -> tuple[str, ...]:
-        """Every name under which an image of this engine may be set."""
+        """The names of all operator settings that set an image of this engine."""
         own = self.image.setting or self.name
         return (own, self.cpu_image.setting) if self.cpu_image else (own,)
 
@@ -267,7 +276,7 @@ class EngineProfile:
 class Preset:
     """How a third-party server is started, as data: ``spec.engine.custom.preset``.
 
-    Switches may hold {max_model_len}, {longest_prompt}, {concurrency}, {tensor} and {pipeline}, and the
+    Switches may contain {max_model_len}, {longest_prompt}, {concurrency}, {tensor} and {pipeline}, and the
     command the $(TACHO_…) variables, which the pod sets.
     """
 

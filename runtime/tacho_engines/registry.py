@@ -1,5 +1,5 @@
-"""The registry of engines. Each engine is a folder in this package; its halves are found by name and loaded
-on first use."""
+"""The list of engines. Each is a folder in this package; its halves (plan and run) are loaded on first
+use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENGINES: tuple[str, ...] = ("vllm", "transformers", "llamacpp", "ctranslate2", "
 
 @cache
 def plan_half(name: str) -> PlanHalf:
-    """The engine's half of the plan. Raises KeyError for a name that is not registered."""
+    """The planner's half of the engine ``name``. Raises KeyError for an unknown name."""
     if name not in ENGINES:
         raise KeyError(name)
     half: PlanHalf = import_module(f"tacho_engines.{name}.plan").PLAN
@@ -26,8 +26,8 @@ def plan_half(name: str) -> PlanHalf:
 
 
 def engine_profile(name: str, preset: str = "") -> EngineProfile:
-    """What the engine is, or the server that ``preset`` makes of it. Raises KeyError for a name that is not
-    registered."""
+    """The profile of the engine, or of the server that ``preset`` names. Raises KeyError for an unknown
+    name."""
     return presets()[preset].profile if preset else plan_half(name).profile
 
 
@@ -37,7 +37,7 @@ def engine_profiles() -> Iterator[EngineProfile]:
 
 
 def image_settings() -> tuple[str, ...]:
-    """Every name under which the operator's settings may give an engine another image."""
+    """The names of all operator settings that set an engine's image."""
     return tuple(name for profile in engine_profiles() for name in profile.image_settings)
 
 
@@ -52,12 +52,13 @@ def method_names() -> tuple[str, ...]:
 
 
 def startable() -> tuple[str, ...]:
-    """Engines that have a half of the run."""
+    """Names of the engines that have a half for the runtime, so that tacho can start them."""
     return tuple(name for name in ENGINES if find_spec(f"tacho_engines.{name}.run") is not None)
 
 
 def run_half(name: str) -> RunHalf:
-    """The engine's half of the run. Raises FailedError(EngineNotSupported) for an unknown engine."""
+    """The runtime's half of the engine ``name``. Raises FailedError(EngineNotSupported) for an unknown
+    engine."""
     known = startable()
     if name in known:
         half: RunHalf = import_module(f"tacho_engines.{name}.run").RUN

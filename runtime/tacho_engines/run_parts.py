@@ -1,4 +1,5 @@
-"""The optional parts of every engine's ``run.py``: DIALECT, METRICS, and FILES, the files that it loads."""
+"""The optional parts of an engine's ``run.py``, for all engines: request dialect, metric names, loadable
+files."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ SAFETENSORS, GGUF, CT2, PYTORCH, UNPARSED = "safetensors", "gguf", "ct2", "pytor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadableFiles:
-    """Files that an engine loads where the user names no files."""
+    """Which files of a model an engine loads where the user names none."""
 
     formats: tuple[str, ...]
     """Model formats in order of preference. Empty: all files, listed and sized but not parsed."""

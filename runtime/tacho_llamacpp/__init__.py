@@ -1,5 +1,5 @@
-"""llama-server over the llama.cpp that PyPI's ``xllamacpp`` carries.
+"""The server program of llama.cpp: llama-server on top of PyPI's ``xllamacpp``.
 
-Stands alone: Python 3.10, xllamacpp and what of tacho_server needs the standard library only, so that the
-engine image holds no more than that.
+It imports xllamacpp, and of tacho_server only what needs the standard library, so that the engine image
+contains no more.
 """

@@ -1,8 +1,8 @@
-"""``llama-server``: read the flags, start llama.cpp's server, stop it on SIGTERM or SIGINT.
+"""``llama-server``: reads the flags, starts llama.cpp's server, stops it on SIGTERM or SIGINT.
 
-Exit codes: 0 stopped on request, 1 could not start, 2 wrong arguments. A failure's last line on stderr
-is ``llama-server: error [Class]: what happened: what to do``; llama.cpp's own lines come before it. The same
-is written, as JSON, to the file that TACHO_ENGINE_FAILURE names.
+Exit codes: 0 stopped on request, 1 could not start, 2 wrong arguments. A failure's last line on stderr is
+``llama-server: error [Class]: what happened: what to do``; llama.cpp's own lines come before it. The same is
+written, as JSON, to the file that TACHO_ENGINE_FAILURE names.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _serve(values: dict[str, object]) -> int:
 
 
 def check_gpus(requested_layers: int, kinds: Sequence[str], features: str) -> None:
-    """There is a GPU where layers are requested on GPUs: llama.cpp would compute on the CPU.
+    """Fails where layers are requested on GPUs and there is none: llama.cpp would compute on the CPU without
+    an error.
 
     ``requested_layers``: of --n-gpu-layers; negative: all. ``kinds``: of llama.cpp's devices. ``features``:
     its system info, where each backend that was compiled in has an entry.

@@ -1,7 +1,7 @@
-"""The flags of llama-server that are supported, and where each goes in xllamacpp's ``CommonParams``.
+"""The supported flags of llama-server, and the field of xllamacpp's ``CommonParams`` that each sets.
 
-Pure: arguments and environment in, values out. A flag that is not in the table is refused, never
-ignored: a setting that silently does nothing would be measured, and believed.
+Pure: arguments and environment in, values out. A flag that is not in the table is refused, never ignored: a
+setting that silently does nothing would be measured, and believed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ABOUT = "llama.cpp's HTTP server with the flags below; any other flag is refused
 
 
 class UsageError(LoadError):
-    """The arguments cannot be used: why, and what to do."""
+    """Arguments that cannot be used: the reason, and what to do."""
 
     def __init__(self, message: str, next_step: str) -> None:
         super().__init__("InvalidConfig", message, next_step)
@@ -49,7 +49,7 @@ class Flag:
 
     @property
     def takes(self) -> str:
-        """The value as shown in help and the README."""
+        """The flag's value as help and README show it."""
         if self.switch is not None:
             return ""
         if self.choices is not None:
@@ -214,7 +214,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Flags that set the same thing exclude each other; only given flags appear in the result."""
+    """The parser of all flags. Flags that set the same field exclude each other; only given flags are in the
+    result."""
     root = _Parser(prog=PROGRAM, allow_abbrev=False, argument_default=argparse.SUPPRESS, description=ABOUT)
     groups: dict[str, argparse._MutuallyExclusiveGroup] = {}
     for index, flag in enumerate(FLAGS):
@@ -232,7 +233,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, object]:
-    """Attribute path of CommonParams to its value. Raises UsageError for whatever cannot take effect."""
+    """The values of the given flags, by attribute path of CommonParams. Raises UsageError for one without an
+    effect."""
     given, unknown = parser().parse_known_args(list(arguments))
     values: dict[str, object] = dict(DEFAULTS)
     if "version" in given:
@@ -254,7 +256,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str,
 
 
 def refusal(unknown: Sequence[str]) -> UsageError:
-    """Which arguments are not supported, why where that is known, and which are."""
+    """The error for unsupported arguments: why, where that is known, and which ones are supported."""
     flags = [argument.partition("=")[0] for argument in unknown if argument.startswith("-")] or list(unknown)
     reasons = [f"{flag} ({HINTS[flag]})" if flag in HINTS else flag for flag in flags]
     supported = " ".join(flag.long_name for flag in FLAGS)
@@ -266,7 +268,7 @@ def refusal(unknown: Sequence[str]) -> UsageError:
 
 
 def apply(values: Mapping[str, object], params: Any) -> None:
-    """Write the values into a CommonParams; an enumeration's member is looked up by its name."""
+    """Writes the values into a CommonParams; a member of an enumeration is looked up by its name."""
     for path, value in values.items():
         *parents, name = path.split(".")
         target = params

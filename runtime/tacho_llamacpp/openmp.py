@@ -1,14 +1,13 @@
-"""Whether llama.cpp's threads spin while they wait for each other, or sleep.
+"""Switches llama.cpp's threads between spinning and sleeping while they wait for each other.
 
-They synchronise about a hundred times per token. Sleeping, a small model's threads lose half of their speed
-and more to being woken; spinning, they steal the CPU from the very thread they wait for as soon as another
-program wants the same cores. So they spin on cores of their own and sleep on shared ones; how long they
-queue for a CPU shows which these are.
+They synchronise about a hundred times per token. A small model's threads that sleep lose half of their speed
+and more to being woken. Threads that spin take the CPU from the very thread they wait for, as soon as another
+program uses the same cores. So they spin on cores of their own and sleep on shared ones; how long they queue
+for a CPU shows which these are.
 
-OpenMP's library (libgomp) reads its environment once. What it does follow later is documented: with more
-OpenMP threads than CPUs it spins ``throttled``, and with OMP_WAIT_POLICY=passive that is not at all
-(libgomp's manual, GOMP_SPINCOUNT). So idle OpenMP threads, held for as long as the cores are shared, are
-the switch.
+OpenMP's library (libgomp) reads its environment once. A later switch is documented, too: with more OpenMP
+threads than CPUs it spins ``throttled``, and with OMP_WAIT_POLICY=passive that is not at all (libgomp's
+manual, GOMP_SPINCOUNT). So idle OpenMP threads, held for as long as the cores are shared, are the switch.
 """
 
 from __future__ import annotations
@@ -78,7 +77,8 @@ Times = Mapping[str, tuple[float, float]]
 
 
 def passed(before: Times, after: Times) -> tuple[float, float]:
-    """Seconds on a CPU and in the queue between two readings, of the threads in both."""
+    """(seconds on a CPU, seconds in the queue for one) between two readings, of the threads that are in
+    both."""
     both = before.keys() & after.keys()
     return (
         sum(after[thread][0] - before[thread][0] for thread in both),
@@ -98,7 +98,8 @@ TASKS = Path("/proc/self/task")
 
 
 class Switch:
-    """Threads sleep from the start on, until ``spin``."""
+    """Holds the idle OpenMP threads that make libgomp's waiting threads sleep; it holds them from the
+    start."""
 
     def __init__(self, library: ctypes.CDLL, cpus: int) -> None:
         self._library = library
@@ -117,7 +118,7 @@ class Switch:
         held.wait()
 
     def spin(self) -> None:
-        """Makes waiting threads spin again: the held threads end."""
+        """Makes waiting threads spin again, by ending the held threads."""
         if self._release is not None:
             self._release.set()
             self._release = None
@@ -130,8 +131,10 @@ class Switch:
 
 
 def prepare(environment: MutableMapping[str, str], threads: int | None) -> Switch | None:
-    """Prepares OpenMP before llama.cpp and libgomp are loaded. None: the user has chosen, one thread waits
-    for no other, or libgomp is missing."""
+    """Prepares OpenMP before llama.cpp and libgomp are loaded, and returns the switch.
+
+    None: the user has chosen a policy, there is one thread only, or libgomp is missing.
+    """
     if threads == 1 or any(name in environment for name in CHOICES):
         return None
     environment.update({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(SPINS)})
@@ -174,7 +177,8 @@ def _watch(switch: Switch) -> None:
 
 
 def read_times(tasks: Path = TASKS) -> Times:
-    """Times of all threads; empty where the kernel has none (its Documentation/scheduler/sched-stats.rst)."""
+    """The CPU and queue times of all threads; empty where the kernel has none
+    (Documentation/scheduler/sched-stats.rst)."""
     times: dict[str, tuple[float, float]] = {}
     for thread in os.listdir(tasks):
         with contextlib.suppress(OSError, ValueError):  # it has ended

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def serve(config: RuntimeConfig) -> int:
-    """Binds the runtime's port, then runs the engine. The exit code."""
+    """Opens the runtime's HTTP port, then runs the engine. Returns the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # PID 1 ignores a signal without a handler, and it is sent once: until there is an engine to drain,
         # there is nothing to do but to end. ``Supervisor.run`` puts its own handlers in place of these.

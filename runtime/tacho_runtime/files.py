@@ -1,4 +1,4 @@
-"""Small files: texts of the kernel, documents that are replaced whole, the termination message."""
+"""Reads and writes small files: kernel files, documents that are replaced whole, the termination message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers in OpenAI's shapes, whole and in chunks. Pure."""
+"""Builds answers in the OpenAI API's format, whole or as chunks. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Name = Callable[[int], str]
 
 @dataclass(slots=True)
 class Usage:
-    """Exact: tokens that were computed, the end-of-sequence token among them."""
+    """Token counts of a request: tokens that were computed, the end-of-sequence token among them."""
 
     prompt: int
     generated: int = 0
@@ -30,7 +30,7 @@ class Usage:
 
 @dataclass(slots=True)
 class AnswerChoice:
-    """One choice as its pieces come in."""
+    """One choice of an answer, collected from its pieces."""
 
     text: str = ""
     finish: str | None = None
@@ -53,7 +53,7 @@ class AnswerFormat:
 
     # --- chunks ----------------------------------------------------------------------------------
     def opening(self, index: int) -> dict[str, Any] | None:
-        """The chunk that comes before any token; completions have none."""
+        """The chunk that a stream begins with; None for completions, which have none."""
         return (
             self._chat_chunk(index, {"role": "assistant", "content": ""}, None, None) if self.chat else None
         )

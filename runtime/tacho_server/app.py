@@ -1,4 +1,4 @@
-"""The HTTP surface: OpenAI's endpoints, health, version, metrics. Nothing else is there to be called."""
+"""The HTTP endpoints: OpenAI's, health, version, metrics. There are no others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BYTES_PER_TOKEN = 64
 
 @dataclass(slots=True)
 class ServerState:
-    """State that the loading thread passes to the server."""
+    """Whether the model is loaded: set by the loading thread, read by the server."""
 
     loaded: bool = False
 

@@ -44,7 +44,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token and the log-probability that the model itself gives it, before temperature and top-p."""
+    """A token with the log-probability that the model gives it, before temperature and top-p."""
 
     token: int
     logprob: float
@@ -76,7 +76,8 @@ class Occupancy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:
-    """What requests a loaded model can answer. Others are answered 400, with this as the reason."""
+    """Which kinds of request a loaded model can answer. All others are answered with 400 and the reason given
+    here."""
 
     max_model_len: int
     vocabulary: int
@@ -89,12 +90,11 @@ class Abilities:
 
 
 class GenerationError(Exception):
-    """Generation of this one request failed in the backend; other requests continue. Answered with HTTP
-    500."""
+    """Generation of one request failed in the backend; other requests continue. The answer is HTTP 500."""
 
 
 class Tokenizer(Protocol):
-    """Text to tokens and back. Prompts are made in one thread while the event loop decodes."""
+    """Converts text to tokens and back. Prompts are tokenized in one thread while the event loop decodes."""
 
     @property
     def chat_problem(self) -> str:
@@ -109,18 +109,21 @@ class Tokenizer(Protocol):
         """Token ids of ``text``, with the model's special tokens at the beginning of a prompt."""
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of ``tokens``, without special tokens."""
+        """The text of ``tokens``, without special tokens."""
 
     def name(self, token: int) -> str:
         """One token as text, special tokens included; an incomplete character is shown as U+FFFD."""
 
     def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Sequence[int]:
-        """The prompt of a conversation, up to where the answer begins; ``options`` go to the template. Raises
-        ValueError with the problem of the messages or options."""
+        """The prompt tokens of a conversation, up to where the answer begins; ``options`` go to the chat
+        template.
+
+        Raises ValueError with the problem of the messages or options.
+        """
 
 
 class Backend(Protocol):
-    """An engine in this process."""
+    """An engine in the server's process: the interface that an engine implements."""
 
     @property
     def name(self) -> str:
@@ -131,7 +134,7 @@ class Backend(Protocol):
         """Version of the engine's package."""
 
     def load(self) -> None:
-        """Blocks until the model can answer; called once, in a thread. Raises LoadError."""
+        """Loads the model: blocks until it can answer. Called once, in a thread. Raises LoadError."""
 
     @property
     def abilities(self) -> Abilities:
@@ -142,7 +145,8 @@ class Backend(Protocol):
         """The tokenizer of the loaded model; available after loading."""
 
     def generate(self, generation: Generation) -> AsyncIterator[Token]:
-        """Joins the running batch. Closing the iterator cancels. Raises GenerationError."""
+        """Adds a sequence to the running batch and yields its tokens. Closing the iterator cancels. Raises
+        GenerationError."""
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Log-probabilities of given tokens; only called where ``abilities.scores``."""
@@ -153,4 +157,4 @@ class Backend(Protocol):
         """Why the engine can no longer answer; "" while it can."""
 
     def close(self) -> None:
-        """Ends its threads; called once, after the last answer."""
+        """Ends the engine's threads; called once, after the last answer."""

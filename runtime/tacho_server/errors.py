@@ -1,4 +1,5 @@
-"""Why a start fails, as the runtime reads it, and why a request does, in the shape of the OpenAI API."""
+"""Errors of the server: why a start fails, for the runtime, and why a request fails, in the OpenAI API's
+format."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
 
 
 class LoadError(Exception):
-    """The model cannot be served: a failure class of tacho's contract, what happened, what to do."""
+    """The model cannot be served: the failure class, what happened, what to do."""
 
     def __init__(self, failure_class: str, message: str, next_step: str) -> None:
         super().__init__(f"[{failure_class}]: {message}: {next_step}")
@@ -39,7 +40,7 @@ def fail(program: str, error: LoadError, code: int = 1) -> int:
 
 
 class RequestError(Exception):
-    """An answer that is not 2xx."""
+    """An error answer to one request: HTTP status, message and code."""
 
     def __init__(
         self, status: int, message: str, *, param: str | None = None, code: str | None = None
@@ -69,5 +70,5 @@ KINDS = {
 
 
 def bad(message: str, param: str | None = None, code: str | None = None) -> RequestError:
-    """400: the request cannot be answered as it is."""
+    """The error 400 for a request that cannot be answered as it is."""
     return RequestError(400, message, param=param, code=code)

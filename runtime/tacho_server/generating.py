@@ -1,4 +1,4 @@
-"""One request's sequences: tokens of the backend in, pieces of text out."""
+"""Generates the sequences of one request: tokens of the backend in, pieces of text out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tacho_server.text import Detokenizer, Stops
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Text and data that one token adds to one choice."""
+    """The text and data that one token adds to one choice."""
 
     index: int
     text: str
@@ -27,7 +27,10 @@ class Piece:
 async def pieces(
     backend: Backend, generation: Generation, stops: Sequence[str], index: int
 ) -> AsyncGenerator[Piece, None]:
-    """Until the end-of-sequence token, a stop string or the limit. Leaving early cancels the generation."""
+    """The pieces of one choice, until the end-of-sequence token, a stop string or the limit.
+
+    Leaving the iteration early cancels the generation.
+    """
     text = Detokenizer(backend.tokenizer, generation.prompt)
     stop = Stops(stops)
     async with contextlib.aclosing(_closable(backend.generate(generation))) as tokens:
@@ -56,7 +59,7 @@ async def _closable(tokens: AsyncIterator[Token]) -> AsyncGenerator[Token, None]
 
 
 async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
-    """The pieces of all sources in order of arrival. Leaving early closes every source."""
+    """The pieces of all sources in order of arrival. Leaving the iteration early closes every source."""
     if len(sources) == 1:
         async with contextlib.aclosing(sources[0]) as only:
             async for piece in only:

@@ -28,8 +28,10 @@ WATCH_SECONDS = 1.0
 
 
 def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
-    """Serves until a stop signal or a failure of the backend; the exit code. Does not return while a thread
-    of the backend could keep the process alive."""
+    """Serves until a stop signal or a failure of the backend. Returns the exit code.
+
+    It does not return while a thread of the backend could keep the process alive.
+    """
     try:
         listener = _listen(settings)
     except LoadError as error:

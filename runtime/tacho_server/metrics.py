@@ -1,4 +1,4 @@
-"""The server's figures as Prometheus text."""
+"""The server's Prometheus metrics: requests, tokens, latencies, KV cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DURATION_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 12
 
 
 class ServerMetrics:
-    """A registry of its own: nothing else of the process is in it."""
+    """The server's metrics, in a registry that has nothing else of the process."""
 
     def __init__(self, backend: Backend) -> None:
         self.registry = CollectorRegistry()
@@ -49,7 +49,8 @@ class ServerMetrics:
         )
 
     def loaded(self) -> None:
-        """The KV cache's figure is there only where the backend has it: unknown is absent, not zero."""
+        """Adds the KV cache's gauge once the model is loaded, where the backend reports it: unknown is
+        absent, not zero."""
         if self._usage is None and self._backend.occupancy().kv_cache_usage is not None:
             self._usage = self._gauge("kv_cache_usage_ratio", "Part of the KV cache in use, 0 to 1.")
             self._usage.set_function(lambda: self._backend.occupancy().kv_cache_usage or 0.0)

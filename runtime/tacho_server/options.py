@@ -1,4 +1,5 @@
-"""The switches that every in-process engine has, and their values."""
+"""The command-line switches that all engines behind the server have, and functions that parse their
+values."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def server_settings(options: argparse.Namespace, api_key: str) -> ServerSettings
 
 # --- values of switches ---------------------------------------------------------------------------
 def integer(text: str) -> int:
-    """A whole number of either sign. These functions raise ArgumentTypeError."""
+    """A whole number, also a negative one. Like the functions below, it raises ArgumentTypeError for other
+    text."""
     try:
         return int(text)
     except ValueError as error:
@@ -83,7 +85,7 @@ def positive(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """A number of a TCP port."""
+    """A TCP port number."""
     if not 1 <= (number := integer(text)) <= 65535:
         raise argparse.ArgumentTypeError(f"{number} is not a port (1 to 65535)")
     return number

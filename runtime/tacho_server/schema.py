@@ -1,5 +1,5 @@
-"""Request schemas of the server's API. A field that is not listed is refused, so every accepted field has an
-effect."""
+"""The request fields that the server accepts. A field that is not listed is refused, so every accepted one
+has an effect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StreamOptions(_Strict):
 
 
 class GenerationRequest(_Strict):
-    """What completions and chat have in common; names and defaults are OpenAI's."""
+    """The fields that completions and chat requests share; names and defaults are OpenAI's."""
 
     model: Name = ""
     max_tokens: int | None = Field(default=None, ge=0)
@@ -62,7 +62,7 @@ class GenerationRequest(_Strict):
 
 
 class CompletionRequest(GenerationRequest):
-    """POST /v1/completions."""
+    """The body of POST /v1/completions."""
 
     prompt: str | list[Token] | list[str] | list[list[Token]]
     echo: bool = False
@@ -72,14 +72,14 @@ class CompletionRequest(GenerationRequest):
 
 
 class Part(_Strict):
-    """A part of a message; only text can be read here."""
+    """One part of a chat message; only text is accepted."""
 
     type: Literal["text"]
     text: str
 
 
 class Message(BaseModel):
-    """Goes to the model's chat template as it is."""
+    """One chat message, which is passed to the model's chat template unchanged."""
 
     model_config = ConfigDict(extra="allow")
     role: Name
@@ -91,7 +91,7 @@ class TextFormat(_Strict):
 
 
 class ChatRequest(GenerationRequest):
-    """POST /v1/chat/completions."""
+    """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: int | None = Field(default=None, ge=1)
@@ -103,7 +103,8 @@ class ChatRequest(GenerationRequest):
 
 
 def prompts_of(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:
-    """Each prompt of its own: one text, one list of tokens, or a list of either. Raises RequestError."""
+    """The prompts of a request as a list: from one text, one list of tokens, or a list of either. Raises
+    RequestError."""
     if isinstance(prompt, str):
         return [prompt]
     if not prompt:
@@ -125,7 +126,8 @@ def messages_of(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def template_variables_of(request: ChatRequest, reserved: Set[str]) -> dict[str, Any]:
-    """What the request gives the chat template: single values under names that are the template's own.
+    """The variables that a request passes to the chat template: single values under names that the template
+    uses.
 
     ``reserved`` are parameters of the library that renders the template. One of them is a template of the
     client's, which could loop for ever. Raises RequestError.
@@ -143,7 +145,7 @@ def template_variables_of(request: ChatRequest, reserved: Set[str]) -> dict[str,
 def sampling_of(
     request: GenerationRequest, abilities: Abilities, prompt: int, top_logprobs: int | None
 ) -> Sampling:
-    """The settings of a generation after ``prompt`` tokens. Raises RequestError."""
+    """The sampling settings for a generation after ``prompt`` prompt tokens. Raises RequestError."""
     limit = request.max_tokens
     if isinstance(request, ChatRequest):
         limit = request.max_completion_tokens or limit

@@ -1,4 +1,4 @@
-"""From an HTTP request to the backend and back: validation, admission, metrics."""
+"""Handles one HTTP request: validates it, admits it, lets the backend generate, counts it in the metrics."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Service:
         self._tokenizing = TimedThread("tokenize", TEXT_SECONDS)
 
     def problem(self) -> str:
-        """Why no request can be answered any more; "" in general."""
+        """Why no request can be answered any more; "" while requests can."""
         if self._tokenizing.stuck_seconds > TEXT_SECONDS:
             return f"the tokenizer has not returned for more than {2 * TEXT_SECONDS:.0f} s"
         return self.backend.problem()
@@ -167,7 +167,7 @@ class Service:
 
     # --- answers ---------------------------------------------------------------------------------
     async def whole(self, job: GenerationJob) -> dict[str, Any]:
-        """The answer at once. Raises RequestError."""
+        """The whole answer of a request without streaming. Raises RequestError."""
         choices = [AnswerChoice() for _ in job.generations]
         usage = Usage(job.prompt_tokens)
         try:
@@ -182,7 +182,7 @@ class Service:
         return job.form.whole(choices, usage)
 
     async def events(self, job: GenerationJob) -> AsyncGenerator[bytes, None]:
-        """The answer as server-sent events."""
+        """The answer of a streaming request, as server-sent events."""
         usage = Usage(job.prompt_tokens)
         for index in range(len(job.generations)):
             if opening := job.form.opening(index):

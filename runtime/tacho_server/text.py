@@ -1,4 +1,4 @@
-"""Text of tokens that come one by one: detokenizing, stop strings, and tokenizers of Hugging Face. Pure."""
+"""Text from single tokens: detokenizing, stop strings, and tokenizers of Hugging Face. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CONTEXT_TOKENS = 6
 
 
 class Detokenizer:
-    """The text that each new token adds. An incomplete character is held back until it is complete.
+    """Gives the text that each new token adds; an incomplete character is held back until it is complete.
 
-    The last few tokens are decoded with and without the new ones; the difference is what is new. Decoding all
-    tokens each time would be quadratic.
+    The last few tokens are decoded with and without the new ones; the difference is the new text. Decoding
+    all tokens each time would take quadratic time.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
@@ -30,7 +30,7 @@ class Detokenizer:
         """Tokens whose text was returned, or is the prompt's."""
 
     def add(self, token: int) -> str:
-        """The new text; "" where a character is not complete."""
+        """The text that ``token`` adds; "" while a character is not complete."""
         self._tokens.append(token)
         return self._new(final=False)
 
@@ -117,7 +117,8 @@ def _parameters(kind: type, method: str) -> frozenset[str]:
 
 
 class Stops:
-    """Passes text through, except what may be the beginning of a stop string."""
+    """Looks for stop strings in streamed text: holds back what may be the beginning of one, passes on the
+    rest."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)

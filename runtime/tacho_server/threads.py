@@ -1,4 +1,4 @@
-"""Threads of a backend: their number, and their way into the server's event loop."""
+"""Helpers for a backend's threads: their number, a mailbox to the event loop, and work with a time limit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """One reader in the event loop that made it, any number of writers in threads."""
+    """A queue from any number of threads to one reader in the event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -73,7 +73,8 @@ class Mailbox(Generic[T]):
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
 
     async def read(self, on_close: Callable[[], None]) -> AsyncIterator[T]:
-        """Until the end. ``on_close`` is called when the reader leaves, however it leaves."""
+        """The items, until the end of the stream. ``on_close`` is called when the reader leaves, for whatever
+        reason."""
         try:
             while (item := await self._queue.get()) is not None:
                 if isinstance(item, Exception):
@@ -84,12 +85,14 @@ class Mailbox(Generic[T]):
 
 
 class Overdue(BaseException):
-    """Work took too long. No Exception: templates and libraries do not catch it."""
+    """Work in a thread took too long. It is no Exception, so that templates and libraries do not catch it."""
 
 
 class TimedThread:
-    """One thread, whose work is ended after ``limit_seconds``. What C code does cannot be ended:
-    ``stuck_seconds`` tells."""
+    """One thread that ends its work after ``limit_seconds``.
+
+    Work in C code cannot be ended; ``stuck_seconds`` shows it.
+    """
 
     def __init__(self, name: str, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
@@ -99,7 +102,7 @@ class TimedThread:
         """Id of the thread, and when its present work began."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """The result of ``work``, after that of earlier callers. Raises TimeoutError."""
+        """Runs ``work`` after that of earlier callers, and returns its result. Raises TimeoutError."""
         task = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, work)
         while not (await asyncio.wait({task}, timeout=self.limit_seconds / 2))[0]:
             self._end_overdue()
@@ -107,7 +110,7 @@ class TimedThread:
 
     @property
     def stuck_seconds(self) -> float:
-        """How long work has not ended although it should have; 0.0 in general."""
+        """Seconds since work should have ended and has not; 0.0 otherwise."""
         running = self._running
         return max(0.0, time.monotonic() - running[1] - self.limit_seconds) if running else 0.0
 

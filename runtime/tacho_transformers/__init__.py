@@ -1,4 +1,4 @@
-"""Transformers' continuous batching, with bitsandbytes, behind tacho's server of in-process engines.
+"""The server program of Transformers: continuous batching, with bitsandbytes, behind ``tacho_server``.
 
-Stands alone: Python 3.10, transformers, torch, bitsandbytes and ``tacho_server``.
+It needs Python 3.10, transformers, torch, bitsandbytes and ``tacho_server``.
 """

@@ -25,7 +25,7 @@ PAGE_TOKENS = 64
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every switch; an unknown one ends the program with code 2."""
+    """The parser of all switches; an unknown one ends the program with exit code 2."""
     made = argparse.ArgumentParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
     add_server_options(made)
     made.add_argument("--quantization", choices=METHODS, default="none", help="applied while loading (none)")

@@ -1,4 +1,5 @@
-"""Transformers as a backend of the server: its continuous batching, a row of settings for each request."""
+"""Transformers as a backend of the server: its continuous batching, with sampling settings for each
+request."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ SCORE_BYTES = 64 * 1024**2
 
 
 class TransformersBackend:
-    """One model. ``load`` imports torch: nothing before it does."""
+    """One model in Transformers. ``load`` is the first method that imports torch."""
 
     name = "transformers"
 
@@ -165,7 +166,8 @@ class TransformersBackend:
         self._rows.pop(identity, None)
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
-        """Between two steps of the batch, while the library pauses it."""
+        """Log-probabilities of the given tokens, computed between two steps of the batch, while the library
+        pauses it."""
         return await asyncio.to_thread(self._score, list(tokens), top_logprobs)
 
     def _score(self, tokens: list[int], top: int) -> list[Token]:
@@ -227,5 +229,6 @@ def _say(message: str) -> None:
 
 
 def cache_blocks(max_model_len: int, max_batch: int, page_tokens: int) -> int:
-    """Blocks that hold ``max_batch`` requests of ``max_model_len`` tokens, so that none is ever put out."""
+    """Number of cache blocks that hold ``max_batch`` requests of ``max_model_len`` tokens, so that none is
+    evicted."""
     return -(-max_model_len // page_tokens) * max_batch

@@ -1,4 +1,4 @@
-"""Loads a checkpoint with transformers, quantized by bitsandbytes where requested, and sizes it."""
+"""Loads a checkpoint with transformers, quantized by bitsandbytes where requested, and reports its size."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def installed(package: str) -> str:
 
 
 def quantization_config(options: argparse.Namespace, torch: Any, transformers: Any) -> Any:
-    """bitsandbytes' settings; None: as stored."""
+    """The bitsandbytes settings for loading; None: the model is loaded as stored."""
     if options.quantization == "none":
         return None
     if options.quantization == "bnb-int8":
@@ -72,7 +72,8 @@ def quantization_config(options: argparse.Namespace, torch: Any, transformers: A
 
 
 def load_model(options: argparse.Namespace, torch: Any, transformers: Any) -> Any:
-    """The model on its device. Raises LoadError for what has a cause of its own; the rest as it comes."""
+    """The model on its device. Raises LoadError for a known cause, and the library's own exceptions
+    otherwise."""
     if options.device == "cuda" and not torch.cuda.is_available():
         step = "check the node's driver and the pod's GPU, or set spec.gpu.count: 0"
         raise LoadError("UnsupportedGPU", "torch finds no CUDA device", step)
@@ -114,14 +115,16 @@ def give_back_freed() -> None:
 
 
 def weights_bytes(model: Any) -> int:
-    """Resident bytes of the weights, with the constants that bitsandbytes keeps beside them and
-    ``get_memory_footprint`` does not count."""
+    """Bytes of the weights in memory, with bitsandbytes' constants, which ``get_memory_footprint`` leaves
+    out."""
     return int(model.get_memory_footprint()) + sum(_constants(weight) for weight in model.parameters())
 
 
 def experts_left(model: Any) -> int:
-    """Bytes of weights that bitsandbytes does not see: a layer's experts are one tensor of three
-    dimensions, and it replaces linear layers."""
+    """Bytes of expert weights that bitsandbytes leaves unquantized.
+
+    A layer's experts are one tensor of three dimensions, and bitsandbytes replaces linear layers only.
+    """
     weights = (weight for name, weight in model.named_parameters() if ".experts." in name)
     return sum(weight.numel() * weight.element_size() for weight in weights if weight.dim() == 3)
 

@@ -1,8 +1,8 @@
-"""Chooses the next token of every sequence of a batch, each by its own settings.
+"""Chooses the next token of every sequence of a batch, each by its own sampling settings.
 
-The library's batching samples all requests alike and returns log-probabilities after temperature; here each
-row has its own temperature, top-p, top-k, seed and least length, and the
-log-probabilities are the model's own.
+The library's batching samples all requests alike and returns log-probabilities after temperature. Here each
+row has its own temperature, top-p, top-k, seed and least length, and the log-probabilities are the model's
+own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tacho_server.backend import Sampling, Token, TokenLogprob
 
 @dataclass(slots=True)
 class Row:
-    """One sequence: its settings and everything that was chosen for it."""
+    """One sequence of the batch: its settings, and the tokens chosen for it."""
 
     sampling: Sampling
     generator: Any
@@ -24,7 +24,11 @@ class Row:
 
 
 class Sampler:
-    """``torch`` is passed in: importing it takes seconds, and this module is read before any model is."""
+    """Samples tokens for the rows of a batch.
+
+    ``torch`` is passed in: importing it takes seconds, and this module is imported before any model is
+    loaded.
+    """
 
     def __init__(self, torch: Any, end_tokens: frozenset[int]) -> None:
         self._torch, self._end = torch, end_tokens
@@ -40,10 +44,10 @@ class Sampler:
         return Row(sampling, generator)
 
     def choose(self, rows: Sequence[Row | None], scores: Any) -> list[int]:
-        """The next token of each row from ``scores``, the model's 32-bit logits, [rows, vocabulary].
+        """The next token of each row, from ``scores``: the model's 32-bit logits, [rows, vocabulary].
 
-        A row that is None gets any token. Values are read from the device once for all rows: each read waits
-        for the device.
+        A row that is None gets any token. Values are read from the device once for all rows, as each read
+        waits for the device.
         """
         logprobs = {
             place: self._torch.log_softmax(scores[place], -1)
@@ -98,11 +102,11 @@ def _must_go_on(row: Row) -> bool:
 
 
 def make_runner(processor: Any, sampler: Sampler, rows: dict[str, Row]) -> Any:
-    """A model runner for ``processor`` (transformers' ContinuousBatchProcessor) in place of its own.
+    """A model runner for ``processor`` (transformers' ContinuousBatchProcessor) that samples with
+    ``sampler``.
 
-    ``rows`` maps a request to its row. Only what follows the forward pass is another: the scheduler, the
-    paged cache and the forward pass stay the library's. It reads Python objects, so it runs without CUDA
-    graphs.
+    ``rows`` maps a request to its row. Only the sampling is replaced: the scheduler, the paged cache and the
+    forward pass stay the library's. It reads Python objects, so it runs without CUDA graphs.
     """
     from transformers.generation.continuous_batching.model_runner import ModelRunner
 

@@ -1,6 +1,6 @@
-"""The checks of ``tacho doctor``: from facts to findings. Pure.
+"""The checks of ``tacho doctor``: from the objects of a cluster to findings. Pure.
 
-A check that needs what the user may not read is ``unknown``, with the missing right.
+A check of objects that the user may not read is ``unknown``, with the missing right.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ ONE_NODE = (
 
 
 def diagnosis(facts: Facts, network: Finding | None = None) -> list[Finding]:
-    """All findings, in the order of the checks. ``network``: of the trial; None: it was not made."""
+    """All findings, in the order of the checks.
+
+    ``network``: the finding of the NetworkPolicy trial; None: it was not made.
+    """
     found: list[Finding] = []
     for name, check in CHECKS.items():
         try:

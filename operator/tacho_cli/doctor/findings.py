@@ -1,4 +1,4 @@
-"""What ``tacho doctor`` reads, and what it finds. Pure."""
+"""The objects that ``tacho doctor`` reads, and the form of its findings. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UnreadError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The cluster as far as the user may read it."""
+    """The objects of the cluster that the user may read."""
 
     objects: dict[str, Objects | UnreadError | None]
     """By kind, as kubectl names it; None: the cluster has no such type."""
@@ -37,12 +37,12 @@ class Facts:
     """What the user may do, by ``VERB RESOURCE``."""
 
     def known(self, kind: str) -> Objects | None:
-        """The objects of a kind; None: the cluster has no such type. Raises UnreadError."""
+        """The objects of a kind; None: the cluster does not have that kind. Raises UnreadError."""
         found = self.objects[kind]
         if isinstance(found, UnreadError):
             raise found
         return found
 
     def all_of(self, kind: str) -> Objects:
-        """The same, without objects where the type is absent. Raises UnreadError."""
+        """The objects of a kind; none where the cluster does not have that kind. Raises UnreadError."""
         return self.known(kind) or ()

@@ -66,8 +66,10 @@ def _offered(node: NodeFacts) -> dict[str, int]:
 
 
 def check_drivers(facts: Facts) -> Iterator[Result]:
-    """Drivers of one major version run images of any minor one; some images bring a newer user-space
-    driver."""
+    """Findings about GPU drivers that support an older CUDA than engine images are built with.
+
+    A driver of one major version runs images of any minor one. Some images contain a newer user-space driver.
+    """
     nodes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node in map(node_facts, facts.all_of("nodes")):
         if _offered(node):

@@ -1,4 +1,4 @@
-"""Whether the cluster enforces NetworkPolicies: two pods and a policy that admits one of two ports."""
+"""Tests whether the cluster enforces NetworkPolicies: two pods, and a policy that admits one of two ports."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ OUTCOMES: dict[int, Outcome] = {
 
 
 def network_policy(target: KubectlTarget, facts: Facts) -> Finding:
-    """The finding of the trial. Both pods and the policy are deleted, whatever happens."""
+    """Runs the test in the cluster and returns its finding. Both pods and the policy are deleted in any
+    case."""
     image = operator_image(facts)
     if not image:
         return _unknown("The trial needs the operator's image, and no operator was found.")
@@ -125,7 +126,7 @@ def _wait(target: KubectlTarget, name: str, deadline: float, value: Callable[[Ma
 
 
 def address(status: Manifest) -> str | None:
-    """The pod's address once it runs."""
+    """The pod's IP address; None until it runs."""
     return status.get("podIP") if status.get("phase") == "Running" else None
 
 
@@ -138,7 +139,7 @@ def exit_code(status: Manifest) -> int | None:
 
 
 def trial_pod(trial: str, role: str, image: str, program: str, *arguments: str) -> Manifest:
-    """A pod that runs a few lines of Python, as Pod Security ``restricted`` admits it."""
+    """The manifest of a pod that runs a few lines of Python, as Pod Security ``restricted`` admits it."""
     container = {
         "name": role,
         "image": image,
@@ -165,7 +166,7 @@ def trial_pod(trial: str, role: str, image: str, program: str, *arguments: str) 
 
 
 def policy(trial: str) -> Manifest:
-    """Admits only the open port to the server's pod."""
+    """The manifest of a NetworkPolicy that admits one port only of the server's pod."""
     selector = {"matchLabels": {LABEL: trial, f"{LABEL}-role": "server"}}
     return {
         "apiVersion": "networking.k8s.io/v1",

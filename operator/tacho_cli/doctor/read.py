@@ -1,4 +1,4 @@
-"""The work of ``tacho doctor``: reads the cluster with kubectl, checks, prints, and the exit code."""
+"""Runs ``tacho doctor``: reads the cluster with kubectl, makes the checks, prints the findings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ AT_ONCE = 4
 
 
 def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) -> int:
-    """Prints the findings; NOT_MET where a check fails. Raises CommandError where no cluster answers."""
+    """Prints the findings; the exit code is NOT_MET where a check fails. Raises CommandError where no cluster
+    answers."""
     done = kubectl(target, "version")
     if done.returncode:
         raise CommandError("the cluster does not answer:", *last_lines(done.stderr))
@@ -61,7 +62,7 @@ def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) 
 
 
 def read(target: KubectlTarget, kind: str) -> Objects | UnreadError | None:
-    """Objects of a kind; None: the cluster has no such type."""
+    """The objects of a kind, or the missing right; None: the cluster does not have that kind."""
     everywhere = ("--all-namespaces",) if target.everywhere and kind in NAMESPACED else ()
     try:
         done = kubectl(target, "get", kind, *KINDS[kind], *everywhere)
@@ -85,7 +86,7 @@ def may(target: KubectlTarget, verb: str, kind: str) -> bool:
 
 
 def show(found: list[Finding]) -> None:
-    """Prints the findings, a row each, with the next step below."""
+    """Prints the findings, one row each, with the next step below it."""
     rows = []
     for finding in visible_document([item.to_wire() for item in found]):
         text = Text(finding["message"])

@@ -1,4 +1,4 @@
-"""SVG charts of pages and benchmarks: axes, lines, steps, marks, legends. Pure.
+"""Draws SVG charts for pages and benchmarks: axes, lines, steps, marks, legends. Pure.
 
 Colours are CSS variables with a light and a dark value. A chart needs no script, no font and no network.
 """
@@ -60,7 +60,8 @@ class Axis:
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
-        """0 at the low end, 1 at the high end; values beyond an end are placed at it."""
+        """The position of a value: 0 at the low end, 1 at the high end; values beyond an end are placed at
+        it."""
         low, high = self.low, self.high
         if self.logarithmic:
             low, high, value = math.log(low), math.log(high), math.log(max(value, low))
@@ -76,7 +77,8 @@ def linear(values: Sequence[float], ticks: int) -> Axis:
 
 
 def latency(values: Sequence[float], ticks: int) -> Axis:
-    """Linear from 0; logarithmic if the values span more than a decade. Ignores values up to 0."""
+    """A latency axis: linear from 0; logarithmic if the values span more than a decade. Values up to 0 are
+    ignored."""
     known = [min(LARGEST, max(SMALLEST, value)) for value in values if value > 0]
     if not known or max(known) <= LOGARITHMIC_ABOVE * min(known):
         return linear(known, ticks)
@@ -89,7 +91,7 @@ def latency(values: Sequence[float], ticks: int) -> Axis:
 
 
 def label(value: float) -> str:
-    """Text of a tick: 0, 0.5, 20, 12000."""
+    """A tick's value as text: 0, 0.5, 20, 12000."""
     return f"{value:.6g}"
 
 
@@ -140,7 +142,7 @@ class Plot:
         return path((self.at(*point) for point in points), kind)
 
     def area(self, points: Sequence[Place]) -> str:
-        """The area between a line and 0."""
+        """The filled area between a line and 0."""
         return self.path([(points[0][0], 0.0), *points, (points[-1][0], 0.0)], "area")
 
 
@@ -165,7 +167,10 @@ def _extremes(values: Sequence[Place], end: float) -> list[Place]:
 
 
 def svg(title: str, height: float, parts: Iterable[str], *, style: str = "") -> str:
-    """The whole chart. ``title``: its accessible name. ``style``: needed outside of a page that has STYLE."""
+    """The whole chart as SVG.
+
+    ``title``: its accessible name. ``style``: include the styles, for use outside of a page that has STYLE.
+    """
     size = f'width="{WIDTH}" height="{height:.0f}"'
     head = (
         '<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
@@ -208,7 +213,8 @@ def whisker(start: Place, end: Place) -> Iterator[str]:
 
 
 def free(boxes: Iterable[Box], taken: Sequence[Box], within: Box) -> Box | None:
-    """The first of ``boxes`` that lies ``within`` and overlaps none of ``taken``."""
+    """The first of ``boxes`` that lies ``within`` the plot and overlaps none of ``taken``; None: there is
+    none."""
     inside = (box for box in boxes if _contains(within, box))
     return next((box for box in inside if not any(overlap(box, other) for other in taken)), None)
 

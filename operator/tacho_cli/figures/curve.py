@@ -1,4 +1,4 @@
-"""Measured latency (y) against throughput (x) as SVG, one panel per latency metric. Pure."""
+"""Draws measured latency (y) against throughput (x) as SVG, one panel per latency metric. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEGEND = {
 
 
 def curve_chart(found: MeasurementView, title: str) -> str:
-    """The chart; empty without a measured level."""
+    """The chart of a measurement as SVG; "" without a measured level."""
     drawn = panels(found, x_ticks=X_TICKS, y_ticks=Y_TICKS)
     if not drawn:
         return ""

@@ -13,7 +13,7 @@ PROVISIONAL_DIGITS = 2
 
 
 def plain(value: float | None) -> str:
-    """A figure without an interval; "" for one that is not known."""
+    """A value without an interval as text; "" for an unknown one."""
     if value is None:
         return ""
     return f"{value:.{max(0, LEAST_DIGITS - 1 - _magnitude(value))}f}"

@@ -1,4 +1,4 @@
-"""Describes a measurement in sentences. Pure."""
+"""Describes a measurement in sentences, for the terminal and for pages. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROVISIONAL = "~ marks a provisional figure: something else than the engine chan
 
 
 def slo_message(slo: ServiceLevel) -> str:
-    """``TTFT ≤ 500 ms and TPOT ≤ 50 ms for 95 of 100 requests``; "" without a target."""
+    """The SLO as text: ``TTFT ≤ 500 ms and TPOT ≤ 50 ms for 95 of 100 requests``; "" without a target."""
     bounds = {"TTFT": slo.ttft_milliseconds, "TPOT": slo.tpot_milliseconds}
     targets = [f"{name} ≤ {bound} ms" for name, bound in bounds.items() if bound]
     return f"{' and '.join(targets)} for {slo.percentile} of 100 requests" if targets else ""
@@ -50,7 +50,7 @@ def headline(found: MeasurementView) -> str:
 
 
 def sentences(found: MeasurementView) -> list[tuple[str, str]]:
-    """(label, text), in the order of interest."""
+    """The results of a measurement as pairs (label, sentence), the most interesting first."""
     rows = []
     if found.single and found.single.decode_tokens_per_second is not None:
         rows.append(("one stream", _single_message(found.single, provisional=found.provisional)))
@@ -140,7 +140,7 @@ def _history_message(found: MeasurementHistory) -> str:
 
 
 def capacity_message(found: MeasurementView, capacity: Capacity) -> str:
-    """Maximum sustainable load of one replica, and known results beyond that load."""
+    """A sentence on the maximum sustainable load of one replica, and on results beyond that load."""
     slo = slo_message(found.slo)
     if capacity.boundary == "NeverMet":
         return f"one stream already misses the SLO ({slo})" if slo else "one stream already misses the SLO"

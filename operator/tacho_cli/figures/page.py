@@ -1,4 +1,4 @@
-"""HTML pages from the templates: one self-contained file each, for measurements and for simulations."""
+"""Makes HTML pages from the templates: one self-contained file each, for measurements and for simulations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tacho_cli.figures.table import table
 
 
 def render(template: str, **content: object) -> str:
-    """The page of ``templates/<template>.html.j2``. All values are escaped, except charts."""
+    """The HTML page made from ``templates/<template>.html.j2``. All values are escaped, except charts."""
     environment = Environment(
         loader=PackageLoader("tacho_cli"),
         autoescape=True,
@@ -34,13 +34,13 @@ def raw(markup: str) -> Markup:
 
 
 def measurement_page(title: str, measured: Sequence[MeasurementView], remarks: Iterable[str] = ()) -> str:
-    """The page of measurements. ``remarks`` precede them."""
+    """The HTML page of one or more measurements. ``remarks`` precede them."""
     sections = measurement_sections(title, measured)
     return render("measurement", title=title, remarks=list(remarks), sections=sections)
 
 
 def measurement_sections(title: str, measured: Iterable[MeasurementView]) -> list[dict[str, Any]]:
-    """What the macro ``measurements`` shows: text, the curve and the levels of each."""
+    """The data for the template macro ``measurements``: texts, curve and levels of each measurement."""
     sections = []
     for found in measured:
         headings, rows = table(found)

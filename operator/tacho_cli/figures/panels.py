@@ -1,4 +1,4 @@
-"""Data of the latency-throughput charts before they are drawn: one panel per latency metric. Pure."""
+"""Prepares the data of latency-throughput charts: one panel per latency metric. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tacho_contract.measurement import CurvePoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One level in one panel."""
+    """The point of one level of concurrency in one panel of the chart."""
 
     streams: int
     rate: float
@@ -29,7 +29,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One latency over the throughput."""
+    """One panel of the chart: a latency metric (y) against throughput (x)."""
 
     title: str
     marks: tuple[Mark, ...]
@@ -42,7 +42,7 @@ class Panel:
 
 
 def panels(found: MeasurementView, *, x_ticks: int, y_ticks: int) -> tuple[Panel, ...]:
-    """Time to first token and time per token, on one scale of throughput; none without a level."""
+    """The panels for TTFT and for time per token, on one scale of throughput; () without a level."""
     points, targets = found.points, found.slo
     seen = {
         "Time to first token": (

@@ -29,18 +29,18 @@ MAX_VALUE = 1e15
 
 
 def moved(point: CurvePoint) -> bool:
-    """Whether something other than the engine changed the values of one level."""
+    """Whether something other than the engine changed the values of a level."""
     return not point.steady or bool(INVALIDATING & set(point.flags))
 
 
 def flags_of(point: CurvePoint) -> tuple[str, ...]:
-    """The flags that are to be explained."""
+    """The flags of a level or measurement that need an explanation."""
     return tuple(sorted({*point.flags, *([] if point.steady else ["NotSteady"])}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementView:
-    """One measurement. A part without its main value is None."""
+    """One measurement for display. A part whose main value is unknown is None."""
 
     entry: MeasurementEntry
     slo: ServiceLevel = ServiceLevel()
@@ -57,7 +57,7 @@ class MeasurementView:
 
     @property
     def arrivals(self) -> Latency | None:
-        """Latencies of open-loop requests: sent at a fixed rate."""
+        """Latencies of open-loop requests, which are sent at a fixed rate; None where not measured."""
         found = self.entry.latency
         return found if found and found.open_loop and found.offered_requests_per_second is not None else None
 
@@ -80,17 +80,17 @@ class MeasurementView:
 
     @property
     def provisional(self) -> bool:
-        """Something other than the engine changed the values."""
+        """Whether something other than the engine changed the values."""
         return bool(INVALIDATING & set(self.entry.flags))
 
     def doubts(self, point: CurvePoint) -> bool:
-        """Whether one level is provisional: a disturbance of the whole measurement may have affected any
+        """Whether a level is provisional: a disturbance of the whole measurement may have affected any
         level."""
         return moved(point) or self.provisional
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Every flag, of the whole and of its levels, once."""
+        """Every flag of the measurement and of its levels, each once."""
         return tuple(
             sorted({*self.entry.flags, *(flag for point in self.points for flag in flags_of(point))})
         )

@@ -1,4 +1,4 @@
-"""A measurement as a table: its levels as rows of text, and the whole of it on a terminal."""
+"""Prints a measurement on a terminal: headline, curve, the levels as a table, notes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ NONE = "-"
 
 
 def table(found: MeasurementView) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows), the capacity's row marked; the columns of SLO and flags
-    only where there are any."""
+    """(headings, rows) of a measurement's levels; the capacity's row is marked.
+
+    Columns of SLO and flags only where some level has them.
+    """
     points = found.points
     rates = [
         measured(point.output_tokens_per_second, point.ci_percent, provisional=found.doubts(point))

@@ -15,7 +15,7 @@ SHORTEST_SECONDS = 1.0
 
 
 def step(least_seconds: float) -> float:
-    """The least easy span that is not below ``least_seconds``."""
+    """The smallest round time span (such as 5 min) that is not below ``least_seconds``."""
     if least_seconds > STEPS[-1]:
         return round_step(least_seconds / STEPS[-1]) * STEPS[-1]
     if least_seconds < STEPS[0]:
@@ -31,7 +31,8 @@ def axis(duration_seconds: float, ticks: int) -> Axis:
 
 
 def span(seconds: float) -> str:
-    """``40 s``, ``2 min``, ``1 h 30 min``, ``3 d 6 h``: the two largest units, and none that is 0."""
+    """A duration as text: ``40 s``, ``2 min``, ``1 h 30 min``, ``3 d 6 h``. The two largest units, and none
+    that is 0."""
     if seconds < MINUTE:
         return f"{seconds:.3g} s"
     left = round(seconds)
@@ -44,7 +45,7 @@ def span(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """``0:02:20``, and with days ``3 d 06:00:10``."""
+    """A time since the start as text: ``0:02:20``, and with days ``3 d 06:00:10``."""
     days, left = divmod(round(seconds), DAY)
     hours, minutes = left // HOUR, left % HOUR // MINUTE
     return (f"{days} d {hours:02}" if days else str(hours)) + f":{minutes:02}:{left % MINUTE:02}"

@@ -1,4 +1,4 @@
-"""Child processes that leave nothing behind, whichever of us is killed first (Linux), and their environment.
+"""Starts child processes that end with this process, however it ends (Linux), and sets their environment.
 
 The environment is the same as in a pod's containers.
 """
@@ -34,7 +34,8 @@ _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def ends_with_us() -> None:
-    """Runs in a child before its program: the kernel sends SIGTERM when the parent ends, by SIGKILL too."""
+    """Called in a child before its program runs: the kernel sends it SIGTERM when this process ends, even by
+    SIGKILL."""
     if _prctl is not None:
         _prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
 
@@ -78,9 +79,10 @@ def _children(parent: int) -> frozenset[int]:
 async def running(
     module: list[str], environment: Mapping[str, str], log: Path, *, answers: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python module in a session of its own, so that Ctrl-C reaches us alone and we end it in order.
+    """Runs a Python module as a child in a session of its own: Ctrl-C reaches this process alone, which ends
+    it in order.
 
-    ``answers``: its stdout is ours to read, and only the rest goes to ``log``.
+    ``answers``: the child's stdout is read here, and only the rest of its output goes to ``log``.
     """
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
@@ -118,13 +120,14 @@ HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 
 
 def hub_environment(model: ModelSpec) -> dict[str, str]:
-    """Environment variables to inspect and fetch the model, added to the caller's own, whose HF_ENDPOINT is
-    their choice. Raises CommandError."""
+    """Environment variables to inspect and fetch the model, added to the caller's own, HF_ENDPOINT among
+    them. Raises CommandError."""
     return {**_values("spec.model.hub.env", model.hub.env if model.hub else ()), INSECURE_HUB: "1"}
 
 
 def engine_environment(resource: LLMDeployment, caller: Mapping[str, str]) -> dict[str, str]:
-    """Everything the runtime and its engine see: the caller's without the hub's tokens, then spec's own."""
+    """The environment of runtime and engine: the caller's without the hub's tokens, then the variables in
+    spec."""
     own = {name: value for name, value in caller.items() if name not in HUB_TOKENS}
     engine = resource.spec.engine
     if isinstance(resource.spec.model.source, HubUri):

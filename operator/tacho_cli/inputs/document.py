@@ -1,4 +1,4 @@
-"""Reads the one LLMDeployment of a manifest and checks it as the API server would."""
+"""Reads one LLMDeployment from a manifest file and checks it as the API server would."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
 
 
 def text(file: str, expected: str = "a YAML file with an LLMDeployment") -> str:
-    """The text of a small file; ``-`` is stdin. Raises CommandError, which says that ``expected`` is
+    """The text of a small file; ``-`` is stdin. Raises CommandError, whose message says that ``expected`` is
     needed."""
     if file == "-":
         if sys.stdin not in _STDIN:
@@ -101,7 +101,10 @@ def _documents(file: str) -> list[Any]:
 
 
 def is_bounded(document: object) -> bool:
-    """Whether it has at most VALUES_LIMIT values, aliases expanded: one of itself has no end."""
+    """Whether a YAML document has at most VALUES_LIMIT values once its aliases are expanded.
+
+    An alias that contains itself never ends.
+    """
     left, count = [document], 0
     while left and count <= VALUES_LIMIT:
         count += 1
@@ -114,7 +117,8 @@ def is_bounded(document: object) -> bool:
 
 
 def typed(raw: Manifest, file: str) -> tuple[Manifest, LLMDeployment]:
-    """The manifest with its namespace, and typed. Raises CommandError with every problem and its place."""
+    """(the manifest with its namespace, the same as a typed object). Raises CommandError with every error and
+    its place."""
     problems = validate_offline(raw)
     if problems:
         raise CommandError(f"{file}: not a valid LLMDeployment", *(f"  {item}" for item in problems))

@@ -1,4 +1,5 @@
-"""A cluster by ``kubectl``, so that the user's own login and rights apply."""
+"""Reads and annotates objects of a cluster through ``kubectl``, so that the user's own login and rights
+apply."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ RESOURCE = f"{PLURAL}.{GROUP}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubectlTarget:
-    """A cluster as kubectl's options name it; "" leaves the choice to the kubeconfig."""
+    """A cluster and namespace, as kubectl's options name them; "" leaves the choice to the kubeconfig."""
 
     context: str = ""
     kubeconfig: str = ""
@@ -54,7 +55,7 @@ def kubectl(
 
 
 def command_line(target: KubectlTarget) -> list[str]:
-    """kubectl with the options that name the cluster."""
+    """The kubectl command with the options that name the cluster."""
     options = {"context": target.context, "kubeconfig": target.kubeconfig, "namespace": target.namespace}
     given = [f"--{option}={value}" for option, value in options.items() if value]
     return ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s"]
@@ -93,12 +94,12 @@ def annotate(target: KubectlTarget, name: str, annotation: str, value: str) -> d
 
 
 def found(target: KubectlTarget, *objects: str) -> list[dict[str, Any]]:
-    """The objects of the given ``KIND/NAME`` that exist. Raises CommandError."""
+    """The objects among the given ``KIND/NAME`` that exist. Raises CommandError."""
     return _items(_answered(target, "get", *objects, "--ignore-not-found"))
 
 
 def listed(target: KubectlTarget, kind: str, selector: str) -> list[dict[str, Any]]:
-    """Objects that carry the labels of ``selector``. Raises CommandError."""
+    """The objects of a kind with the labels of ``selector``. Raises CommandError."""
     return _items(_answered(target, "get", kind, "--selector", selector))
 
 

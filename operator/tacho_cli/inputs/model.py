@@ -1,4 +1,4 @@
-"""Finds out about a model from this machine: the inspect program as a child, with the caller's rights."""
+"""Inspects a model from this machine: runs the inspect program as a child, with the caller's rights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from tacho_operator.core.revisions.inspection import inspect_config
 
 
 def claim_directories(pairs: list[str]) -> dict[str, Path]:
-    """``CLAIM=DIR`` options. Raises CommandError for one that is not, or a folder that is not there."""
+    """The folder for each claim, from ``CLAIM=DIR`` options.
+
+    Raises CommandError for an option of another form, and for a folder that does not exist.
+    """
     found: dict[str, Path] = {}
     for pair in pairs:
         claim, separator, folder = pair.partition("=")
@@ -48,7 +51,8 @@ def model_directory(source: ModelUri, claims: dict[str, Path]) -> Path | None:
 
 
 def cluster_form(resource: LLMDeployment) -> LLMDeployment:
-    """The same resource with a URI that a cluster accepts, for code shared by both."""
+    """The resource with a URI that a cluster accepts, in place of file://, for code that also runs in
+    clusters."""
     if not isinstance(resource.spec.model.source, FileUri):
         return resource
     stand_in = ClaimUri("local", digest(resource.spec.model.uri))
@@ -57,7 +61,7 @@ def cluster_form(resource: LLMDeployment) -> LLMDeployment:
 
 
 def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFacts:
-    """Facts about the resource's model. Raises CommandError with the failure's class and next step."""
+    """The facts of the resource's model. Raises CommandError with the failure's class and next step."""
     uri = resource.spec.model.source
     folder = model_directory(uri, claims)
     config = dataclasses.replace(inspect_config(resource), uri=FileUri(str(folder)) if folder else uri)

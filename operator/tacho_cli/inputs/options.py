@@ -1,5 +1,5 @@
-"""Turns ``--workload``, ``--slo`` and ``--budget`` into a probe's configuration. Pure; bounds and
-defaults are those of the API."""
+"""Turns the options --workload, --slo and --budget into a probe's settings. Pure; bounds and defaults are the
+API's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ModelT = TypeVar("ModelT", bound=ApiModel)
 
 
 def live_config(workload: str, slo: str, budget: str) -> LiveConfig:
-    """The configuration that the options give; "" leaves a field at the default of a spec. Raises
+    """The probe's settings that the options give; "" leaves a field at the default of a spec. Raises
     CommandError."""
     return probe_config(_workload(workload), _service_level(slo), _settings(budget))
 

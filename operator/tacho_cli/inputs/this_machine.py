@@ -1,4 +1,4 @@
-"""This machine as planning sees a node: CPUs, memory, and NVIDIA GPUs as feature discovery labels them."""
+"""Describes this machine as planning sees a node: CPUs, memory, and NVIDIA GPUs with their labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRIVER_SECONDS = 20.0
 
 
 def this_machine() -> NodeFacts:
-    """CPU, memory and GPUs of this machine; ``labels`` is empty where no GPU can be seen."""
+    """CPU, memory and GPUs of this machine; ``labels`` is empty where no GPU is found."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     labels = gpu_labels(_query_driver())
     allocatable = {"cpu": str(os.cpu_count() or 1), "memory": str(memory)}

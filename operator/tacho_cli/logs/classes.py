@@ -1,4 +1,4 @@
-"""The failure class of a log's line and of a container's end, by the engines' own patterns. Pure."""
+"""Finds the failure class of a log line and of a container's end, by the engines' own patterns. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNAL_BASE = 128
 
 
 def line_class(engine: str, line: str) -> str:
-    """The class of the failure that the line names; "" where it names none."""
+    """The failure class that the line shows; "" where it shows none."""
     try:
         half = run_half(engine)
     except FailedError:
@@ -27,12 +27,15 @@ def line_class(engine: str, line: str) -> str:
 
 
 def begins_with_class(line: str) -> bool:
-    """Whether the line begins with a failure class, as the runtime's own programs end."""
+    """Whether the line begins with a failure class, as last lines of the runtime's own programs do."""
     return line.partition(":")[0] in FAILURE_KINDS
 
 
 def ended_with(engine: str, end: Termination, lines: Sequence[str]) -> Failure | None:
-    """The failure that the runtime reported, else that of its last lines; None: exit code 0, or told."""
+    """The failure that the runtime reported, else the one that the last lines show.
+
+    None: exit code 0, or a line shows the failure already.
+    """
     if reported := parse_failure(end.message):
         return reported
     if not end.exit_code or any(map(begins_with_class, lines)):

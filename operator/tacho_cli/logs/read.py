@@ -1,4 +1,4 @@
-"""The work of ``tacho logs``: the last lines of the pods that matter, with the class of each failure."""
+"""Runs ``tacho logs``: prints the last lines of pods that are not ready, with the class of each failure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_PODS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerLog:
-    """The end of one container's log."""
+    """The last lines of one container's log."""
 
     pod: str
     container: str

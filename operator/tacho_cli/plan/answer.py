@@ -1,4 +1,4 @@
-"""The work of ``tacho plan``: read, inspect, plan, print, and the exit code."""
+"""Runs ``tacho plan``: reads the manifest, inspects the model, plans, prints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def answer(
 ) -> int:
     """Prints the plan, or why planning failed; returns the exit code. Raises CommandError for bad input.
 
-    ``cluster``: whose nodes are planned for; none, where nothing of it is named.
+    ``cluster``: the cluster whose nodes are planned for; not read where the options name none.
     """
     raw = document.read(file, name)
     if gpu:

@@ -1,4 +1,4 @@
-"""Selects the hardware for a plan: a named GPU, saved nodes, a cluster's nodes, or this machine."""
+"""Finds the hardware to plan for: a named GPU, saved nodes, a cluster's nodes, or this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tacho_operator.core.types import Manifest, NodeFacts, PastMeasurement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """Nodes, GPUs and CPUs that planning may use."""
+    """The nodes, GPUs and CPUs to plan for, and where they were found."""
 
     nodes: tuple[NodeFacts, ...] | None
     """Known nodes; None: no node is known, products come from the catalog."""
@@ -36,7 +36,7 @@ class Hardware:
 
 
 def override_gpu(raw: Manifest, gpu: str) -> Manifest:
-    """``raw`` with ``PRODUCT[:COUNT]`` as its requested GPUs. Raises CommandError."""
+    """The manifest ``raw`` with ``PRODUCT[:COUNT]`` as its requested GPUs. Raises CommandError."""
     product, _, number = gpu.partition(":")
     if not rows_for(product):
         known = sorted({name for row in GPUS for name in row.short})
@@ -142,7 +142,7 @@ def _nodes(document: Any, where: str) -> tuple[NodeFacts, ...]:
 
 
 def read_nodes(target: KubectlTarget) -> tuple[tuple[NodeFacts, ...] | None, str]:
-    """The cluster's nodes, or None and a note where the person may not list them. Raises CommandError."""
+    """The cluster's nodes; None and a note where the user may not list them. Raises CommandError."""
     found = kubectl(target, "get", "nodes", advice=OTHERWISE)
     if found.returncode == 0:
         return _nodes(parsed(found.stdout), "kubectl get nodes"), ""

@@ -1,4 +1,4 @@
-"""A plan on the terminal: the choice, the memory as bars, the alternatives."""
+"""Prints a plan on the terminal: the choice, the memory as bars, the alternatives."""
 
 from __future__ import annotations
 

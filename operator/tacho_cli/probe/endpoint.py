@@ -26,7 +26,7 @@ class ServedModel:
 
 
 def base_of(url: str) -> str:
-    """The URL up to /v1. Raises CommandError for one that nothing could be sent to."""
+    """The URL up to /v1. Raises CommandError for an invalid URL."""
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)

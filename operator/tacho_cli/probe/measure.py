@@ -1,4 +1,4 @@
-"""The work of ``tacho probe URL``: a child measures, whose client must not share its loop with a display."""
+"""Runs ``tacho probe URL``: a child process measures, so that the display does not delay its client."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ LAST_LINES = 5
 
 
 def measure(order: ProbeOrder, api_key: str, progress: Callable[[str], None]) -> Measurement:
-    """The probe's measurement. Raises CommandError where the probe ended without one, or was interrupted."""
+    """The measurement of a probe. Raises CommandError where the probe ended without one, or was
+    interrupted."""
     with tempfile.TemporaryDirectory(prefix="tacho-probe-") as scratch, child.leaving_nothing():
         try:
             return asyncio.run(_measure(order, api_key, progress, Path(scratch) / "log"))
@@ -110,7 +111,8 @@ def _ended(code: int, log: Path) -> CommandError:
 def order_for(
     endpoint: ServedModel, live: LiveConfig, concurrency: int, levels: tuple[int, ...] = ()
 ) -> ProbeOrder:
-    """The probe's order. Its plan key is made of address and model: nothing else is known of the engine."""
+    """The order for the probe. Its plan key is made of address and model, as nothing else is known of the
+    engine."""
     return ProbeOrder(
         base_url=endpoint.base_url,
         served_name=endpoint.model,
@@ -122,7 +124,8 @@ def order_for(
 
 
 def entry_of(found: Measurement, engine: str) -> Manifest:
-    """The entry of status.measurements. Raises CommandError where the measurement is unusable."""
+    """The measurement in the form of status.measurements. Raises CommandError where it has no usable
+    figures."""
     report = Report(
         runtime_version=__version__,
         revision="",

@@ -1,4 +1,4 @@
-"""The work of ``tacho probe NAME``: requests a measurement from the operator, and follows it."""
+"""Runs ``tacho probe NAME``: requests a measurement from the operator, and follows its progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_SECONDS = 3600.0
 
 
 def execute(target: KubectlTarget, name: str, *, disrupt: bool, output: FigureFormat) -> int:
-    """Requests, follows, prints; returns the exit code. Raises CommandError."""
+    """Requests a measurement, follows it, prints it; returns the exit code. Raises CommandError."""
     try:
         resource = deployment(target, name)
         entry = _measured(target, name, resource, disrupt=disrupt)

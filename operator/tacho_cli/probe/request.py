@@ -1,4 +1,4 @@
-"""Result of a request to measure a deployment again. Pure: the cluster's objects are arguments."""
+"""Finds the outcome of a request to measure a deployment again, from the cluster's objects. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ PROVISIONAL = "Provisional"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReprobeOutcome:
-    """Result of a request. ``entry``: the requested measurement; None: ``why`` explains its absence."""
+    """The outcome of a request to measure again.
+
+    ``entry``: the requested measurement; None: ``why`` says why there is none.
+    """
 
     entry: Manifest | None = None
     why: str = ""
@@ -26,7 +29,7 @@ class ReprobeOutcome:
 
 
 def request_text(now: str, *, disrupt: bool) -> str:
-    """The annotation's value: another one each time."""
+    """The value of the annotation that requests a measurement: a different one each time."""
     return f"{DISRUPT}-{now}" if disrupt else now
 
 
@@ -36,8 +39,10 @@ def seen(resource: Manifest) -> MeasurementKeys:
 
 
 def tried(live: Manifest, request: str) -> bool:
-    """Whether the request was completed, or at least measured. ``live``: the ConfigMap with the operator's
-    notes."""
+    """Whether the operator has completed the request, or at least measured for it.
+
+    ``live``: the ConfigMap with the operator's notes.
+    """
     return _kept(live, names.ANSWERED_ANNOTATION) == request or _outcome(live, request) is not None
 
 
@@ -58,7 +63,7 @@ def unanswered(resource: Manifest, live: Manifest, request: str, before: Measure
 
 
 def ended(resource: Manifest, live: Manifest, request: str, before: MeasurementKeys) -> ReprobeOutcome | None:
-    """The result of the request; None while it is in progress."""
+    """The outcome of the request; None while it is in progress."""
     given_up = _document(_kept(live, names.MEASURE_REQUESTED_ANNOTATION))
     if given_up.get("request") == request and given_up.get("message"):
         return ReprobeOutcome(why=str(given_up["message"]))

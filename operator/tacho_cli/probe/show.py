@@ -1,4 +1,4 @@
-"""One measurement on stdout: as a table, as JSON or as a page; and the exit code."""
+"""Prints one measurement on stdout as a table, JSON or page, and gives the exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def show(entry: Manifest, found: MeasurementView, title: str, output: FigureForm
 
 
 def verdict(found: MeasurementView) -> int:
-    """The exit code: whether the measurement shows that the SLO is met."""
+    """The exit code of a measurement: OK or NOT_MET for the SLO, PROVISIONAL if disturbed, FAILED without a
+    capacity."""
     has_target = found.slo.ttft_milliseconds or found.slo.tpot_milliseconds
     if found.provisional:
         return ExitCode.PROVISIONAL

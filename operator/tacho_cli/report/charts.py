@@ -1,4 +1,5 @@
-"""The charts of a report: bars of memory, start and utilization; replicas and throughput over time. Pure."""
+"""Draws the charts of a report: bars of memory, start and utilization; replicas and throughput over time.
+Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ LEAST_SPAN = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ChartRow:
-    """One row: from ``start`` on, as long as ``length``, in the unit of the axis."""
+    """One bar of a chart: from ``start`` on, as long as ``length``, in the unit of the axis."""
 
     name: str
     start: float
@@ -59,7 +60,10 @@ def _row(plot: Plot, bar: ChartRow, top: float) -> Iterator[str]:
 
 
 def replicas_chart(changes: Sequence[tuple[float, int, int]]) -> str:
-    """Replicas over time. ``changes``: (seconds, before, after), ascending; "" without any."""
+    """The chart of replicas over time as SVG; "" without changes.
+
+    ``changes``: (seconds, before, after), ascending.
+    """
     if not changes:
         return ""
     end = max(times.SHORTEST_SECONDS, changes[-1][0] * 1.05)
@@ -76,7 +80,7 @@ def replicas_chart(changes: Sequence[tuple[float, int, int]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Throughput of one run of the measurement."""
+    """The throughput that one run measured, and when."""
 
     seconds: float
     rate: float
@@ -86,7 +90,7 @@ class Run:
 
 
 def history_chart(runs: Sequence[Run]) -> str:
-    """Throughput of the runs over time, with their intervals; "" for fewer than two."""
+    """The chart of the runs' throughput over time, with intervals; "" for fewer than two runs."""
     if len(runs) < 2:
         return ""
     end = max(times.SHORTEST_SECONDS, runs[-1].seconds * 1.02)

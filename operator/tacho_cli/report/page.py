@@ -1,4 +1,4 @@
-"""The work of ``tacho report``: one page on a deployment, or on the fleet."""
+"""Runs ``tacho report``: writes one HTML page on a deployment, or on all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_BARS = 40
 
 
 def deployment_page(raw: Manifest) -> str:
-    """The page of one LLMDeployment."""
+    """The HTML page of one LLMDeployment."""
     raw = visible_document(raw)
     status: Manifest = raw.get("status") or {}
     entries = status.get("measurements") or []
@@ -46,7 +46,7 @@ def deployment_page(raw: Manifest) -> str:
 
 
 def fleet_page(resources: Sequence[Manifest], scope: str) -> str:
-    """The page of several LLMDeployments."""
+    """The HTML page of several LLMDeployments. ``scope``: the namespace, or all, for its title."""
     found = [visible_document(raw) for raw in resources]
     return _page(
         f"LLMDeployments of {scope}", [_models(found), _gpus(found), _utilization(found), _stale(found)]

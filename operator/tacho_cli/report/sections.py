@@ -27,7 +27,7 @@ START_PARTS = ("verify", "load", "compile", "graph", "probe")
 
 
 def memory(status: Manifest, measured: Manifest) -> Section:
-    """Memory of the most loaded GPU, predicted and measured."""
+    """The section on memory of the most loaded GPU: predicted and measured."""
     plan, actual = status.get("plan") or {}, measured.get("memory") or {}
     predicted = plan.get("predicted") or {}
     rows, bars, before = [], [], 0.0
@@ -54,8 +54,10 @@ def memory(status: Manifest, measured: Manifest) -> Section:
 
 
 def cold_start(startup: Manifest) -> Section:
-    """The latest start as a waterfall: the download runs while images are pulled and the machine is
-    checked."""
+    """The section on the latest start, as bars over time.
+
+    The download runs while images are pulled and the machine is checked.
+    """
 
     def part(name: str) -> float:
         return float(startup.get(f"{name}Seconds") or 0)
@@ -80,7 +82,7 @@ def cold_start(startup: Manifest) -> Section:
 
 
 def history(status: Manifest, measured: Manifest) -> Section:
-    """The runs of the measurement, newest first, and the revisions."""
+    """The section on the runs of the measurement, newest first, and on the revisions."""
     runs = (measured.get("history") or {}).get("runs") or []
     known = [(at, run) for at, run in _timed(runs) if run.get("outputTokensPerSecond")]
     points = []
@@ -102,7 +104,7 @@ def history(status: Manifest, measured: Manifest) -> Section:
 
 
 def scaling(status: Manifest) -> Section:
-    """The scaler's latest decisions."""
+    """The section on the scaler's latest decisions."""
     found = status.get("autoscaling") or {}
     decisions = found.get("decisions") or []
     applied = _timed(item for item in decisions if not item.get("mode"))
@@ -124,7 +126,7 @@ def scaling(status: Manifest) -> Section:
 
 
 def cost(raw: Manifest) -> Section:
-    """What tokens and the present replicas cost."""
+    """The section on what tokens and the present replicas cost."""
     status = raw.get("status") or {}
     summary, spec = status.get("summary") or {}, (raw.get("spec") or {}).get("cost") or {}
     terms = []
@@ -139,7 +141,7 @@ def cost(raw: Manifest) -> Section:
 
 
 def gpus_of(status: Manifest) -> int:
-    """GPUs of all server pods."""
+    """The number of GPUs that all server pods hold together."""
     gpu = (status.get("plan") or {}).get("gpu") or {}
     return int(status.get("replicas") or 0) * int(gpu.get("count") or 0)
 

@@ -1,4 +1,5 @@
-"""Runs fetch and runtime as children and follows them: the pod of ``tacho run``."""
+"""Runs the fetch program and the runtime as children of ``tacho run``, in place of a pod, and follows
+them."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ Say = Callable[[str], None]
 
 
 class LocalPod:
-    """The running children, and the reports of their runtime."""
+    """The children of ``tacho run`` in place of a pod's containers, and the reports of their runtime."""
 
     def __init__(self, setup: LocalSetup, scratch: Path, say: Say, *, log: Path | None = None) -> None:
         self._setup, self._scratch, self._say = setup, scratch, say
@@ -52,7 +53,7 @@ class LocalPod:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[LocalPod]:
-        """Starts the children; ends them whatever happens."""
+        """Starts the children, and ends them when the block is left for whatever reason."""
         self._prepare()
         if self._setup.fetch:
             self._ends["fetch"] = asyncio.create_task(self._fetch())
@@ -101,7 +102,8 @@ class LocalPod:
         return CommandError(f"fetch ended with code {code}", *_tail(log), code=ExitCode.FAILED)
 
     async def until_ready(self) -> Report:
-        """Follows and prints the phases until the engine serves and is measured. Raises CommandError."""
+        """Prints each phase until the engine serves and is measured; returns the report. Raises
+        CommandError."""
         shown = ""
         async for report in self._reports(POLL_SECONDS):
             line = f"{report.phase}: {report.message}" if report.message else report.phase
@@ -113,7 +115,7 @@ class LocalPod:
         raise AssertionError("reports end only by an error")
 
     async def until_exit(self) -> None:
-        """Returns never; raises CommandError when a child dies."""
+        """Waits while the engine serves. Never returns: raises CommandError when a child ends."""
         async for _ in self._reports(WATCH_SECONDS):
             pass
 

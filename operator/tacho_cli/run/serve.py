@@ -1,4 +1,4 @@
-"""The work of ``tacho run``: check the ports, plan, start, follow, print the status, serve."""
+"""Runs ``tacho run``: checks the ports, plans, starts the engine, prints the status, serves."""
 
 from __future__ import annotations
 
@@ -141,8 +141,10 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
 
 
 def require_free(host: str, ports: Mapping[str, int]) -> None:
-    """Checks that the ports are free. ``ports`` by option. Raises CommandError(PortInUse), or where the
-    address is not local."""
+    """Checks that the ports are free. ``ports``: by the option that sets them.
+
+    Raises CommandError(PortInUse), or CommandError where the address is not this machine's.
+    """
     if len(set(ports.values())) < len(ports):
         raise CommandError(f"{' and '.join(ports)} are the same: choose two ports")
     for option, port in ports.items():

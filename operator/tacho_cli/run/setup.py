@@ -1,4 +1,4 @@
-"""The configuration of the children of ``tacho run``: a pod's, with local engines and paths."""
+"""The settings of the children of ``tacho run``: those of a pod, with engines and paths of this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from tacho_operator.core.types import Config
 
 
 def require_engine(name: str | None) -> None:
-    """Raises CommandError(EngineNotSupported) with the extra to install."""
+    """Raises CommandError(EngineNotSupported), with the pip extra to install, where the engine is missing
+    here."""
     package = engine_profile(name).local.package if name else ""
     if not package or find_spec(package) is not None:
         return
@@ -40,9 +41,10 @@ def require_engine(name: str | None) -> None:
 
 
 def local_images(name: str) -> dict[str, str]:
-    """Image of each engine that this Python can run: ``name``, with the installed version as tag.
+    """An image reference for each engine that this Python can run: ``name``, with the installed version as
+    tag.
 
-    The engine's switches follow from the version. No image is pulled.
+    Planning needs one, as the engine's switches follow from its version. No image is pulled.
     """
     rows = (row for row in engine_profiles() if row.local.entrypoint)
     return {
@@ -53,7 +55,7 @@ def local_images(name: str) -> dict[str, str]:
 
 
 def installed_version(package: str) -> str:
-    """Version of the distribution that contains the import package, whatever its name; "" where it is not
+    """Version of the distribution that contains an import package, whatever its name; "" where it is not
     installed."""
     if not package or find_spec(package) is None:
         return ""
@@ -65,9 +67,10 @@ def installed_version(package: str) -> str:
 
 
 def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    """Command that starts the engine in this Python, of the build whose image ``otherwise`` starts.
+    """The command that starts the engine from this Python's packages; ``otherwise`` for an engine with its
+    own command.
 
-    An engine with its own command keeps ``otherwise``.
+    ``otherwise``: the entrypoint of the engine's image, which decides the build.
     """
     row = engine_profile(name)
     found = row.local.entrypoint
@@ -86,7 +89,7 @@ DRAIN_SECONDS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
-    """Local paths, address and ports of a run on this machine."""
+    """Paths, address and ports of ``tacho run`` on this machine."""
 
     scratch: Path
     """A directory for this run only, in place of a pod's emptyDir."""
@@ -100,7 +103,7 @@ class Here:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSetup:
-    """Everything the children read."""
+    """All settings that the children of ``tacho run`` read."""
 
     resource: LLMDeployment
     """The resource as a cluster would accept it: a file:// model appears as a claim."""
@@ -112,7 +115,7 @@ class LocalSetup:
 
 
 def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
-    """Where downloads go: the folder that stands in for the cache claim, else the user's cache."""
+    """The folder for downloads: the one that stands in for the cache claim, else the user's cache."""
     cache = resource.spec.cache
     claim = cache.persistent_volume_claim if cache else None
     if claim and claim.claim_name in claims:
@@ -121,7 +124,7 @@ def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
 
 
 def compiled_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
-    """Directory of compiled and converted artifacts: beside the downloads, as on the cache claim."""
+    """The folder for compiled and converted artifacts: beside the downloads, as on the cache claim."""
     return cache_directory(resource, claims) / CACHE_FOLDER
 
 
@@ -131,7 +134,7 @@ def local_setup(
     claims: dict[str, Path],
     here: Here,
 ) -> LocalSetup:
-    """The pod's own configuration with this machine's paths in it. Nothing is written."""
+    """A pod's settings with this machine's paths in it. Nothing is written."""
     shared = cluster_form(resource)
     revision = desired_revision_name(shared)
     key = plan_key(plan, shared.spec)

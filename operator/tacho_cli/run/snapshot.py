@@ -1,8 +1,8 @@
-"""The status of ``tacho run``: the operator's own status code, for a pod on this machine.
+"""Makes the status that ``tacho run`` prints, with the operator's own status code.
 
-The pod's state in a cluster is known (one replica, on its node, with this report), so the snapshot is filled
-in directly. The operator's code builds the status, so that the same measurement gives the same status in both
-places.
+The pod's state in a cluster is known (one replica, on its node, with this report), so the operator's snapshot
+is filled in directly. The operator's code builds the status, so that the same measurement gives the same
+status in both places.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def local_status(setup: LocalSetup, plan: ModelPlan, report: Report) -> LLMDeplo
 
 
 def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: datetime) -> Snapshot:
-    """One moment of the pod on this machine."""
+    """The operator's snapshot for one pod on this machine, at the time ``now``."""
     revision = Revision(
         name=setup.revision,
         number=1,

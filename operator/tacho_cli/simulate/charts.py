@@ -1,4 +1,4 @@
-"""The charts of a simulation report: SLO attainment, arrivals, replicas, TTFT. Pure."""
+"""Draws the charts of a simulation report: SLO attainment, arrivals, replicas, TTFT. Pure."""
 
 from __future__ import annotations
 

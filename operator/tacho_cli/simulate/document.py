@@ -1,4 +1,4 @@
-"""A simulation report as JSON or CSV. Pure."""
+"""Turns a simulation report into JSON or CSV. Pure."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _quantiles(found: Quantiles | None) -> dict[str, float] | None:
 
 
 def run_rows(report: SimulationReport) -> str:
-    """One row per run; an empty cell is unknown."""
+    """The runs as CSV, one row each; an empty cell is unknown."""
     latencies = [f"{what}_{at}_seconds" for what in ("ttft", "e2e", "tpot") for at in QUANTILES]
     headings = (
         "policy", *report.varied, "trace", "slo_attainment_percent", "gpu_hours", "cost", "currency",
@@ -73,7 +73,7 @@ def run_rows(report: SimulationReport) -> str:
 
 
 def decision_rows(report: SimulationReport) -> str:
-    """One row per replica change."""
+    """The replica changes as CSV, one row each."""
     rows: list[tuple[object, ...]] = [
         ("policy", *report.varied, "time_seconds", "replicas_before", "replicas_after", "reason")
     ]

@@ -1,4 +1,4 @@
-"""Runs each policy on the trace and prints the report."""
+"""Runs ``tacho simulate``: each policy on the trace, then prints the report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_RUNS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationOptions:
-    """Options of the command."""
+    """The options of ``tacho simulate``."""
 
     trace: str
     given: SubjectOptions
@@ -119,7 +119,7 @@ def _trace(file: str) -> Trace:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A scaling policy and its setting."""
+    """One run to simulate: a scaling policy and its settings."""
 
     name: str
     factory: Factory

@@ -1,4 +1,4 @@
-"""``--fault``: faults to inject into a run. Pure."""
+"""Parses ``--fault``: faults to inject into a simulated run. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_SLOW = 1000.0
 
 
 def faults(options: Iterable[str]) -> Faults:
-    """Raises CommandError."""
+    """The faults that the options name. Raises CommandError."""
     failing: list[tuple[float, int | None]] = []
     hanging: list[tuple[float, int | None]] = []
     metrics: list[tuple[float, float]] = []
@@ -53,7 +53,7 @@ def faults(options: Iterable[str]) -> Faults:
 
 
 def within(options: Iterable[str], trace: Trace) -> None:
-    """Raises CommandError for a fault after the last arrival."""
+    """Raises CommandError for a fault after the trace's last arrival, as it would have no effect."""
     for text in options:
         begins = BEGINS.search(text)
         if begins and float(begins[1]) > trace.duration_seconds:

@@ -1,4 +1,4 @@
-"""Reads measurements from measurement files and from LLMDeployments with their status."""
+"""Reads the measurements to simulate from, out of measurement files and measured LLMDeployments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEASUREMENT = "a file with an entry of status.measurements, as tacho probe -o js
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementSource:
-    """The file that holds the measurement of a quantization."""
+    """Where a measurement to simulate from is: a measurement file, or an LLMDeployment in a manifest file."""
 
     quantization: str
     """Quantization method of the model; empty: unknown."""
@@ -35,8 +35,11 @@ class MeasurementSource:
 
 
 def measured(files: Sequence[str], measurements: Sequence[str], name: str) -> tuple[MeasurementSource, ...]:
-    """Sources in the measurement files, else in the measured LLMDeployments of ``files``, filtered by
-    ``name`` if given. Raises CommandError."""
+    """The measurements in the measurement files, else those of the LLMDeployments in ``files``; only
+    ``name``'s if given.
+
+    Raises CommandError.
+    """
     if measurements:
         return tuple(
             MeasurementSource(quantization=read_entry(file).quantization_method or "", measurement=file)
@@ -59,7 +62,7 @@ def _planned(resource: LLMDeployment) -> str:
 
 
 def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> MeasurementEntry:
-    """The measurement in that file, else the current measurement of the resource in ``file``. Raises
+    """The measurement in the file ``measurement``, else the current one of the resource in ``file``. Raises
     CommandError."""
     if measurement:
         return read_entry(measurement)

@@ -1,4 +1,4 @@
-"""Headline, conclusion and settings of a simulation report, as text. Pure."""
+"""Writes headline, conclusion and settings of a simulation report as text. Pure."""
 
 from __future__ import annotations
 

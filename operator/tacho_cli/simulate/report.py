@@ -16,7 +16,7 @@ from tacho_simulate.trace import Trace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRun:
-    """One policy under one variant of the settings."""
+    """The result of one scaling policy under one combination of settings."""
 
     name: str
     """Unique within the report."""
@@ -45,7 +45,7 @@ class PolicyRun:
 
     @property
     def slo_percent(self) -> float:
-        """Requests that met the SLO, of all requests."""
+        """Percentage of all requests that met the SLO."""
         return 100 * self.result.slo_attainment
 
     @property
@@ -104,7 +104,7 @@ def front(runs: tuple[PolicyRun, ...]) -> tuple[PolicyRun, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ArrivalInterval:
-    """Requests of one interval."""
+    """One interval of the trace, and how many requests arrived in it."""
 
     begins: float
     ends: float

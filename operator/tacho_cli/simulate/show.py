@@ -1,4 +1,4 @@
-"""Simulation results on stdout: table, document, CSV or HTML."""
+"""Prints simulation results on stdout: table, document, CSV or HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_DECISIONS = 500
 
 
 def page(report: SimulationReport) -> str:
-    """The complete HTML file."""
+    """The report as one complete HTML file."""
     return render(
         "simulation",
         title=report.title,

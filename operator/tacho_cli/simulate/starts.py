@@ -1,4 +1,4 @@
-"""Cold starts: the durations given as an option, else those measured in the status. Pure."""
+"""The cold start durations to simulate: those of the option, else those measured in status. Pure."""
 
 from __future__ import annotations
 

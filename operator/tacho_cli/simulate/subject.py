@@ -1,4 +1,4 @@
-"""The simulated deployment: manifest and measurement, overridden by options."""
+"""The deployment to simulate: a manifest and its measurement, overridden by options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_DATE = datetime.fromtimestamp(0, timezone.utc)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectOptions:
-    """Options that describe the deployment; "" and None: not given."""
+    """The options that describe the simulated deployment; "" and None: not given."""
 
     file: str = ""
     name: str = ""
@@ -69,7 +69,7 @@ class Subject:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings of the simulation, by their JSON names."""
+        """The settings of the simulated deployment, by their JSON names."""
         setting = self.setting
         return {
             "minReplicas": setting.min_replicas,
@@ -94,7 +94,7 @@ seconds."""
 
 
 def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
-    """Raises CommandError."""
+    """The deployment to simulate, from the options and the manifest. Raises CommandError."""
     resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
     entry = entry_of(resource, given.file, given.measurement)
     spec, status = (resource.spec, resource.status) if resource else (None, None)

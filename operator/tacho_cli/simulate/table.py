@@ -17,7 +17,7 @@ ARRIVAL_ROWS = 24
 
 
 def summary(report: SimulationReport) -> Table:
-    """GPU-hours and SLO attainment, one row per run. Pareto-optimal runs are marked."""
+    """The table of runs with GPU-hours and SLO attainment. Pareto-optimal runs are marked."""
     best = front(report.runs)
     headings = ["RUN", *_costs(report), "MEAN REPLICAS", "MAX REPLICAS", "CHANGES", "FAILED"]
     rows = []
@@ -28,7 +28,7 @@ def summary(report: SimulationReport) -> Table:
 
 
 def narrow(report: SimulationReport) -> Table:
-    """The table of the terminal: one column per varied setting replaces some latency columns."""
+    """The summary for a terminal: fewer latency columns, and one column for each setting that varies."""
     several = len({run.result.policy for run in report.runs}) > 1 or not report.varied
     headings = [
         *(["POLICY"] if several else []),
@@ -50,7 +50,7 @@ def narrow(report: SimulationReport) -> Table:
 
 
 def latencies(report: SimulationReport) -> Table:
-    """Latency percentiles of completed requests."""
+    """The table of latency percentiles of completed requests, one row per run."""
     headings = ["RUN"]
     for what, unit in (("TTFT", "S"), ("E2E", "S"), ("TPOT", "MS")):
         headings += [f"{what} P50 {unit}", "P95", "P99"]
@@ -63,7 +63,7 @@ def latencies(report: SimulationReport) -> Table:
 
 
 def decisions(run: PolicyRun, limit: int) -> Table:
-    """The first ``limit`` replica changes with their reasons."""
+    """The table of the first ``limit`` replica changes of a run, with their reasons."""
     rows = [
         [clock(found.time_seconds), str(found.before), str(found.after), found.reason]
         for found in run.result.decisions[:limit]

@@ -1,4 +1,4 @@
-"""``--what-if``: the same trace with other settings. Pure."""
+"""Parses ``--what-if``: simulates the same trace with other settings. Pure."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ def variants(
     what_if: Sequence[str],
     measured: Sequence[MeasurementSource] = (),
 ) -> tuple[Variant, ...]:
-    """All combinations; the first setting varies slowest. ``measured``: measurements to select quantizations
-    from; their files are then not varied themselves. Raises CommandError."""
+    """All combinations of the settings to compare; the first setting varies slowest. Raises CommandError.
+
+    ``measured``: measurements to select quantizations from; their files are then not varied themselves.
+    """
     dimensions: list[Dimension] = []
     chosen = varies_quantization(what_if)
     if not chosen or measurements:

@@ -1,4 +1,5 @@
-"""The progress to Ready, from one observation to the next: which steps ended, and the present one. Pure."""
+"""Follows a resource's progress to Ready between two readings: which steps ended, and the present one.
+Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ RATE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Outcome of one observation of the resource."""
+    """The result of one reading of a resource: its ended steps, its present step, whether it is ready."""
 
     ended: tuple[str, ...]
     """A line for each step that ended since the last observation."""
@@ -49,7 +50,7 @@ class Observation:
 
 @dataclass(slots=True)
 class StartProgress:
-    """What earlier observations saw."""
+    """The steps that earlier readings of a resource have shown."""
 
     shown: set[str] = field(default_factory=set)
     former: Manifest | None = None

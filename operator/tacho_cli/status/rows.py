@@ -1,4 +1,4 @@
-"""LLMDeployments as rows, one each, like ``kubectl get``. Pure."""
+"""Formats LLMDeployments as rows, one each, like ``kubectl get``. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def row(raw: Manifest, *, wide: bool = False, everywhere: bool = False) -> dict[str, str]:
-    """Cells by heading. ``wide``: with what a fleet is compared by. ``everywhere``: with the namespace."""
+    """The cells of one resource, by heading.
+
+    ``wide``: with further columns to compare resources. ``everywhere``: with the namespace.
+    """
     status = raw.get("status") or {}
     plan, summary, scaling = (status.get(key) or {} for key in ("plan", "summary", "autoscaling"))
     ready = condition(status, "Ready")
@@ -43,21 +46,21 @@ def condition(status: Manifest, kind: str) -> Manifest:
 
 
 def figure(summary: Manifest, key: str) -> str:
-    """A measured value, marked as provisional where the cluster's operator marks it."""
+    """A measured value of status.summary as text, with ``~`` where it is provisional."""
     return str(summary.get(f"{key}Shown") or summary.get(key, ""))
 
 
 def resource_name(name: str) -> str:
-    """As ``kubectl -o name`` prints it."""
+    """The resource's name as ``kubectl -o name`` prints it."""
     return f"llmdeployment.tacho.dev/{name}"
 
 
 def document(raw: Manifest) -> Manifest:
-    """The resource without the notes of its writers."""
+    """The resource without managedFields, the notes of who wrote which field."""
     metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
     return {**raw, "metadata": metadata}
 
 
 def document_of(resources: Iterable[Manifest]) -> Manifest:
-    """The resources as one List, as kubectl prints several objects."""
+    """The resources as one Kubernetes List, as kubectl prints several objects."""
     return {"apiVersion": "v1", "kind": "List", "items": [document(raw) for raw in resources]}

@@ -1,4 +1,4 @@
-"""A resource's status as text: the row of ``kubectl get``, problems, and the measurement."""
+"""Prints a resource's status on the terminal: the row of ``kubectl get``, problems, and the measurement."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def remarks(status: Manifest) -> list[str]:
 
 
 def service_level(raw: Manifest) -> ServiceLevel:
-    """The service level of the resource's ``spec.slo``."""
+    """The SLO in the resource's ``spec.slo``."""
     return from_dict(ServiceLevel, (raw.get("spec") or {}).get("slo") or {})
 
 
@@ -145,7 +145,8 @@ def _changes(decisions: list[Manifest]) -> Table:
 def show(
     resources: Sequence[Manifest], output: StatusFormat, *, one: bool, plotted: bool, everywhere: bool
 ) -> None:
-    """Prints resources as the API server has them. ``one``: the resource was named, and is shown whole."""
+    """Prints resources as the API server has them. ``one``: the user named the resource, so it is shown in
+    full."""
     if output == "name":
         for raw in resources:
             print(resource_name(raw["metadata"]["name"]))

@@ -1,4 +1,4 @@
-"""The work of ``tacho status --watch``: reads every few seconds, and prints what changed."""
+"""Runs ``tacho status --watch``: reads the cluster every few seconds, and prints what changed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ReadT = TypeVar("ReadT")
 
 
 def until_ready(target: KubectlTarget, name: str) -> int:
-    """Prints a line for each step to Ready; returns OK, or NOT_MET where only a person can help."""
+    """Prints a line for each step to Ready; returns OK, or NOT_MET where the resource needs user action."""
     steps, mark = StartProgress(), None
     with following() as progress:
         while True:
@@ -55,7 +55,7 @@ def until_ready(target: KubectlTarget, name: str) -> int:
 
 
 def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:
-    """Prints each resource that is new or changed, until Ctrl-C."""
+    """Prints a row for each resource that is new or changed, until Ctrl-C."""
     known: dict[str, dict[str, str]] = {}
     widths: list[int] = []
     while True:
@@ -94,6 +94,6 @@ def _show(raw: Manifest, cells: dict[str, str], output: StatusFormat, widths: li
 
 
 def aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
-    """A row of a table whose later rows are not known yet."""
+    """One row of a table whose later rows are not known yet: cells padded to ``widths``."""
     padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
     return "  ".join(padded).rstrip()

@@ -71,7 +71,7 @@ def _stored(value: Any) -> Any:
 
 
 def integer(least: int, most: int | None = None, *, form: str = "int32") -> Any:
-    """The field of a whole number within its bounds."""
+    """The pydantic field of a whole number from ``least`` to ``most``, in the OpenAPI format ``form``."""
     return Field(ge=least, le=most, json_schema_extra={"format": form})
 
 
@@ -83,9 +83,10 @@ Tokens = Annotated[int, integer(0, form="int64")]
 
 
 def items(most: int, *, least: int | None = None, key: str = "", unique: bool = False) -> Any:
-    """The field of a list of at most ``most`` items. A server-side apply replaces the whole list.
+    """The pydantic field of a list of ``least`` to ``most`` items. A server-side apply replaces the whole
+    list.
 
-    ``key``: the field that identifies an item, so that items have owners of their own. ``unique``: a set.
+    ``key``: the field that identifies an item, so that each item has its own owner. ``unique``: a set.
     """
     extra: dict[str, Any] = {"x-kubernetes-list-type": "map" if key else "set" if unique else "atomic"}
     if key:
@@ -141,7 +142,8 @@ EXACT_LIMIT = 2**53
 
 
 def exact(value: int | None) -> int | None:
-    """``value`` as Bytes or Tokens; None for what is unknown, negative or beyond what JSON keeps exact."""
+    """``value`` as Bytes or Tokens; None for what is unknown, negative or too large for an exact JSON
+    number."""
     return value if value is not None and 0 <= value < EXACT_LIMIT else None
 
 
@@ -167,9 +169,9 @@ _FACTOR: dict[str, Fraction] = {
 
 @functools.lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Fraction:
-    """The value of a quantity such as ``500m``, ``8Gi``, ``-1.5`` or ``1e3``.
+    """The value of a Kubernetes quantity such as ``500m``, ``8Gi``, ``-1.5`` or ``1e3``.
 
-    Wider than the field: it reads whatever the API server stores. Source: apimachinery
+    It accepts more than spec does: every form that the API server stores. Source: apimachinery
     ``resource.Quantity``. Raises ValueError naming the text.
     """
     match = _QUANTITY.fullmatch(text.strip())

@@ -12,7 +12,7 @@ from tacho_operator.api.status.status import Condition
 
 
 class ConditionType(StrEnum):
-    """The aspect that a condition judges."""
+    """The types of conditions: each judges one aspect of the resource."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -26,7 +26,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why, in one word; a FailureClass is a reason too."""
+    """The reasons of conditions, beside the failure classes: one word for why the status is as it is."""
 
     WAITING_FOR_OPERATOR = "WaitingForOperator"
     SERVING = "Serving"
@@ -87,9 +87,9 @@ def find_condition(conditions: Sequence[Condition], type_: str) -> Condition | N
 
 
 def set_condition(conditions: Sequence[Condition], judged: Condition) -> list[Condition]:
-    """The conditions with one set: in its old place, or last where it is new.
+    """The conditions with ``judged`` in the place of the former one of its type, or at the end.
 
-    ``judged.last_transition_time`` is when it was judged; it stays the former one's while the status does.
+    While the status stays the same, so does the time of the last transition.
     """
     old = find_condition(conditions, judged.type)
     if old is None:

@@ -1,4 +1,4 @@
-"""Child objects: which to apply, in order of creation, and which to delete."""
+"""The child objects of a resource: which to apply, in order of creation, and which to delete."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VICTIM_COST = "-1"
 
 
 def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) -> tuple[Manifest, ...]:
-    """Every child as it should be; objects that pods mount come before the pods."""
+    """The manifest of every child that should exist; objects that pods mount come before the pods."""
     resource, planning, rollout = observed.resource, reconcile_plan.planning, reconcile_plan.rollout
     found: list[Manifest] = []
     if packed := _facts(observed, reconcile_plan):
@@ -64,8 +64,12 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
 
 
 def to_try(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) -> Trial | None:
-    """Deployment and pod of a revision that is about to be made; before inspection, the pod as far as spec
-    tells. The pod is like those that the Deployment's controller will create."""
+    """The Deployment and a pod of a revision about to be created, for a server-side dry run; None: none is
+    due.
+
+    Before the model is inspected, the pod has only what spec determines. It is like the pods that the
+    Deployment's controller will create.
+    """
     resource, planning = observed.resource, reconcile_plan.planning
     revision = planning.revision
     if revision is None:
@@ -121,7 +125,7 @@ def _runtime(observed: Observed, inspection: Inspection | None) -> str:
 
 
 def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Reference, ...]:
-    """Children that are no longer used, except children that are already being deleted."""
+    """References to children that are no longer needed and not being deleted yet."""
     inspection = reconcile_plan.planning.inspection
     unused: list[Reference] = []
     unused += inspection.delete if inspection else references(views(observed.pods, names.ROLE_INSPECT))
@@ -138,7 +142,10 @@ def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Refere
 
 
 def deletion_costs(observed: Observed) -> dict[str, str]:
-    """Deletion costs by pod name, for the ReplicaSet's controller. A former victim gets 0 again."""
+    """The pod-deletion-cost annotation by pod name: the ReplicaSet's controller deletes the lowest first.
+
+    A pod that was to be deleted first, and no longer is, gets 0 again.
+    """
     victims = observed.scaling.victims if observed.scaling else ()
     found = {}
     for pod in views(observed.pods, names.ROLE_SERVER):

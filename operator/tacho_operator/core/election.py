@@ -23,7 +23,7 @@ ADDRESS_ANNOTATION = "tacho.dev/leader-address"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A process that leads or would lead, and what it last saw of the Lease."""
+    """A process that takes part in the leader election, and what it last read of the Lease."""
 
     identity: str
     address: str = ""
@@ -35,17 +35,19 @@ class Candidate:
     """When the Lease was first read so."""
 
     def leads(self, now: float) -> bool:
-        """Whether this process may act on what it decides."""
+        """Whether this process is the leader and its Lease has not expired, so that it may write to the
+        cluster."""
         return now < self.leads_until
 
     def renewed(self, began: float) -> Candidate:
-        """After the API server accepted a write. ``began``: when the Lease was read for it."""
+        """The candidate after the API server accepted its write of the Lease, which it had read at
+        ``began``."""
         return replace(self, leads_until=began + RENEW_DEADLINE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What follows from one reading of the Lease."""
+    """The result of one reading of the Lease: what to write, if anything, and when to read again."""
 
     candidate: Candidate
     write: Manifest | None = None
@@ -59,15 +61,15 @@ def holder_of(lease: Manifest | None) -> str:
 
 
 def address_of(lease: Manifest | None) -> str:
-    """Where the holder answers; "" where the Lease does not say so."""
+    """The HTTP address of the Lease's holder; "" where the Lease does not contain it."""
     metadata = (lease or {}).get("metadata") or {}
     return str((metadata.get("annotations") or {}).get(ADDRESS_ANNOTATION, "")) if holder_of(lease) else ""
 
 
 def turn(candidate: Candidate, lease: Manifest | None, now: float, moment: datetime) -> Turn:
-    """What the candidate does with the Lease as it was read.
+    """The next step of a candidate that has read the Lease: to write it, or to wait.
 
-    ``now``: its monotonic clock; ``moment``: the wall clock, which the Lease shows to people.
+    ``now``: the candidate's monotonic clock. ``moment``: the wall clock, which the Lease shows to people.
     """
     holder = holder_of(lease)
     if holder in ("", candidate.identity):
@@ -83,7 +85,7 @@ def turn(candidate: Candidate, lease: Manifest | None, now: float, moment: datet
 
 
 def new_lease(namespace: str, name: str) -> Manifest:
-    """A Lease that nothing holds yet."""
+    """The manifest of a Lease without a holder."""
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
 

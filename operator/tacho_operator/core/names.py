@@ -1,6 +1,6 @@
-"""Every label, annotation and child name.
+"""Names of all labels, annotations and child objects.
 
-A resource's name has at most 40 characters (a rule of the API), so every name below fits 63.
+A resource's name has at most 40 characters (a rule of the API), so every name below has at most 63.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def marker_pod_name(name: str, node: str) -> str:
 
 
 def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:
-    """Labels of a child; without ``role`` and ``revision`` where those do not apply."""
+    """The labels of a child object; without ``role`` and ``revision`` where these do not apply."""
     found = {
         "app.kubernetes.io/name": "llmdeployment",
         "app.kubernetes.io/instance": name,
@@ -136,5 +136,5 @@ def server_selector(name: str, revision: str = "") -> dict[str, str]:
 
 
 def scale_selector(name: str) -> str:
-    """status.selector, which a HorizontalPodAutoscaler reads."""
+    """The label selector for status.selector, by which a HorizontalPodAutoscaler finds the pods."""
     return ",".join(f"{key}={value}" for key, value in server_selector(name).items())

@@ -47,7 +47,7 @@ _LIMIT_RANGE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong."""
+    """One thing that is wrong with a resource: its class, its message, and the next step."""
 
     reason: str
     """The failure class; CamelCase."""
@@ -76,12 +76,12 @@ class Problem:
 
     @property
     def caused_by_platform(self) -> bool:
-        """The cluster caused it, independently of the revision."""
+        """Whether the cluster caused the problem, so that another revision would have it, too."""
         return self.kind.by_platform and not self.caused_by_pod
 
     @property
     def needs_user_action(self) -> bool:
-        """False: it may recover, or is being retried."""
+        """Whether only a user can solve the problem; False: it may end by itself, or is being retried."""
         return self.kind.user_action_needed(self.escalations)
 
 
@@ -92,7 +92,8 @@ def most_pressing(problems: Iterable[Problem]) -> Problem | None:
 
 
 def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Problem:
-    """A failure that runtime, fetch, inspection or planning reported, after so many ``restarts``."""
+    """The problem of a failure that runtime, fetch, inspection or planning reported, after ``restarts``
+    restarts."""
     kind = failure_kind(failure.failure_class)
     step = failure.next_step.strip() or kind.next_step
     what = failure.message.strip() or kind.meaning
@@ -107,18 +108,19 @@ def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Pro
 
 
 def after_restarts(restarts: int) -> frozenset[Escalation]:
-    """The escalations after so many restarts of a container."""
+    """The escalations that follow from ``restarts`` restarts of a container."""
     return frozenset({Escalation.RESTARTS} if restarts >= RESTARTS_BEFORE_USER_ACTION else ())
 
 
 def with_full_stop(text: str) -> str:
-    """Text with a full stop."""
+    """``text`` with a full stop at its end."""
     text = text.strip()
     return text if not text or text[-1] in ".!?…" else f"{text}."
 
 
 def parse_failure(message: str) -> Failure | None:
-    """The failure in a termination message; None where it is something else (a log's tail, nothing)."""
+    """The failure in a termination message; None where the message is another text, for example the end of a
+    log."""
     try:
         return codec.loads(Failure, message)
     except codec.DocumentError:
@@ -132,7 +134,7 @@ def _word(failure_class: str) -> str:
 
 
 def refused_child(refusal: ChildRefusal) -> Problem:
-    """Why the API server refused a child, or does not keep it."""
+    """The problem of a child object that the API server refuses, or that another writer keeps changing."""
     if refusal.contested:
         return Problem(
             reason=FailureClass.ADMISSION_DENIED,
@@ -149,8 +151,10 @@ def refused_child(refusal: ChildRefusal) -> Problem:
 
 
 def deletion_blocked(child: Manifest, pod: str = "") -> Problem:
-    """A child whose deletion finalizers hold up, and which therefore has no successor. ``pod``: the first one
-    that has to end before it."""
+    """The problem of a child whose finalizers delay its deletion, so that it cannot be created again.
+
+    ``pod``: the first pod that has to end before.
+    """
     kind, metadata = child["kind"], child["metadata"]
     what = f"A finalizer keeps {kind} {metadata['name']}, which is being deleted."
     next_step = f"Let the finalizer's controller finish, or remove the finalizer from the {kind}."
@@ -165,8 +169,9 @@ def deletion_blocked(child: Manifest, pod: str = "") -> Problem:
 def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
     """The problem behind the API server's refusal of a child.
 
-    Only the text of the refusal distinguishes quota, admission policy, missing permission and a wrong field.
-    ``invalid``: by its HTTP status the object is wrong, which webhooks say of what they deny too.
+    Quota, admission policy, missing permission and a wrong field differ only in the refusal's text.
+    ``invalid``: the HTTP status says that the object is wrong. Webhooks return that status for their
+    refusals, too.
     """
     lowered = text.lower()
     reason = FailureClass.ADMISSION_DENIED

@@ -46,9 +46,9 @@ from tacho_operator.core.types import Config, Observed, ReconcileDecision
 def decide(
     observed: Observed, config: Config, now: datetime, planned: PlanResult | None = None
 ) -> ReconcileDecision:
-    """Everything to do for one resource now. Pure: the same arguments give the same decision.
+    """All effects of one reconcile pass for one resource. Pure: the same arguments give the same decision.
 
-    ``planned``: the plan that the decision without it needs; None: it has not been made.
+    A first decision may request a plan, which is made outside; ``planned`` is that plan in the second call.
     """
     if observed.resource.metadata.deletion_timestamp:
         why = "It is being deleted: garbage collection deletes the children."
@@ -82,7 +82,7 @@ def decide(
 def plan_reconcile(
     observed: Observed, config: Config, now: datetime, planned: PlanResult | None
 ) -> ReconcilePlan:
-    """The next step of each package, in this order: later steps depend on earlier ones."""
+    """The next step of each package of the core, in this order: later steps depend on earlier ones."""
     revisions = frozen.read_all(observed.revisions)
     planning = plan_step(observed, config, revisions, now, planned)
     if planning.revision is not None:

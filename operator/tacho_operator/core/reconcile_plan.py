@@ -16,7 +16,7 @@ from tacho_operator.core.rollout.decision import Rollout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcilePlan:
-    """The next step of each package."""
+    """The next step of each package of the core: planning, claims, scaling, rollout, pods, measurement."""
 
     revisions: Mapping[str, Revision]
     """All that can be read, the one about to be made included, by name."""

@@ -1,6 +1,6 @@
-"""Types of the core: observed state, configuration, and the decision. Frozen data only.
+"""Types of the operator's core: the observed state, the settings, and the decision. Frozen data only.
 
-Manifests are plain dicts in the API server's form; the values that tacho decides on are typed.
+Manifests are plain dicts as the API server sends them; values that tacho decides on are typed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
-    """The facts of a node that planning uses."""
+    """The facts of a node that planning reads."""
 
     name: str
     labels: Mapping[str, str]
@@ -35,7 +35,7 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastMeasurement:
-    """One earlier measurement in the namespace: predicted against actual."""
+    """One earlier measurement in the namespace: its predicted and its actual memory."""
 
     engine: str
     engine_version: str
@@ -50,7 +50,7 @@ class PastMeasurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildRefusal:
-    """A child that the API server would not create or change."""
+    """A child object that the API server refused to create or change."""
 
     kind: str
     name: str
@@ -68,7 +68,7 @@ class ChildRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingCondition:
-    """One condition that the scaler sets."""
+    """One condition of status that the scaler sets: AbleToScale, ScalingActive or ScalingLimited."""
 
     type: str
     status: ConditionStatus
@@ -78,7 +78,7 @@ class ScalingCondition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """The scaler's last decision, with its status."""
+    """The scaler's last decision, with status.autoscaling and its conditions."""
 
     replicas: int
     autoscaling: AutoscalingStatus
@@ -92,7 +92,7 @@ class Scaled:
 # --- what was observed ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class HubWaiters:
-    """Resources that wait for the same hub, and when the hub last worked."""
+    """How many resources wait for the same hub, and when that hub last worked."""
 
     count: int = 0
     """Those of the resource's namespace."""
@@ -104,7 +104,7 @@ class HubWaiters:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A pod that some LLMDeployment of the cluster owns, not only by its labels."""
+    """A pod on the same node whose owner references, not only its labels, lead to an LLMDeployment."""
 
     pod: Manifest
     start_seconds: float
@@ -113,7 +113,8 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """Everything that one decision depends on, read just before it."""
+    """The state that one decision depends on, read just before it: the resource, its children, pods, nodes,
+    reports."""
 
     resource: LLMDeployment
     raw: Manifest
@@ -178,7 +179,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeImage:
-    """The runtime that the pods of a revision are injected with."""
+    """The image, and the hash, of the runtime that is copied into the pods of a revision."""
 
     image: str
     """By digest where one is known."""
@@ -188,7 +189,7 @@ class RuntimeImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInputs:
-    """Everything that one plan depends on."""
+    """All inputs of one plan."""
 
     spec: LLMDeploymentSpec
     facts: ModelFacts
@@ -211,7 +212,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceEvent:
-    """A Kubernetes event; posted on transitions only."""
+    """A Kubernetes event to post on an LLMDeployment; made when something changes, not in every pass."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -220,7 +221,7 @@ class ResourceEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """Objects to try by server-side dry run before others are made."""
+    """Objects to send as a server-side dry run before others are created."""
 
     name: str
     """The revision, or the pod where none is planned yet."""
@@ -237,7 +238,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileDecision:
-    """All effects of one reconcile pass; executing an unchanged one sends no mutating request."""
+    """All effects of one reconcile pass. Carrying out an unchanged decision sends no mutating request."""
 
     apply: tuple[Manifest, ...] = ()
     """Complete desired children, in order of creation."""

@@ -1,4 +1,4 @@
-"""What the API server refuses, as typed errors."""
+"""Errors of requests to the API server, as one exception class for each way to react."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ request to wait a day is not honoured."""
 
 
 class ApiError(Exception):
-    """A request the API server refused, as one line; status 0 where it gave no answer."""
+    """A request that the API server refused, described in one line; status 0 where it did not answer."""
 
     def __init__(self, status: int, message: str, *, retry_after_seconds: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
@@ -36,7 +36,7 @@ class Forbidden(ApiError):
 
 
 class Invalid(ApiError):
-    """The API server cannot take the object as it is: a field of it is wrong, or it is too large."""
+    """The API server does not accept the object: a field is wrong, or the object is too large."""
 
 
 class Fenced(ApiError):
@@ -77,7 +77,7 @@ def api_error(error: DynamicApiError) -> ApiError:
 
 
 async def response_error(response: aiohttp.ClientResponse) -> ApiError:
-    """The error of a request that another client sent and that was refused. The response stays readable."""
+    """The error for a refused request of another HTTP client (kopf's). The response can still be read."""
     body = await response.text(errors="replace")
     error = aio.ApiException(status=response.status, reason=response.reason, body=body)
     error.headers = response.headers
@@ -93,5 +93,5 @@ def _wait_seconds(error: DynamicApiError) -> float:
 
 
 def requested_pause_seconds(error: Exception) -> float:
-    """The pause that a failed request's Retry-After requests; 0 without one."""
+    """Seconds that the API server's Retry-After asks to wait; 0 without one."""
     return error.retry_after_seconds if isinstance(error, ApiError) else 0.0

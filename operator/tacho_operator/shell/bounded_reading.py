@@ -1,7 +1,7 @@
-"""Reads the API server's answers within bounds: whatever cannot be read leaves its metadata.
+"""Reads the API server's answers with a limit of memory; of an object that cannot be read, only the metadata.
 
 An object of another tenant may be as long as etcd accepts, six times that as JSON, and nested as deep as the
-API server accepts. Of a line or a body at most ``LONGEST_BYTES`` are held; the rest is dropped as it arrives.
+API server accepts. Of a line or a body at most ``LONGEST_BYTES`` are kept; the rest is dropped as it arrives.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ class Text(NamedTuple):
 
     @property
     def is_cut(self) -> bool:
-        """Whether it was too long to be held."""
+        """Whether the text was longer than LONGEST_BYTES, so that its end is missing."""
         return self.length > len(self.start)
 
 
 class Unreadable(ValueError):
-    """JSON that is too long, nested too deep, or none."""
+    """A text that is not JSON, or JSON that is too long or nested too deep."""
 
 
 async def lines(content: Chunks) -> AsyncIterator[Text]:
-    """Lines that are not empty."""
+    """The lines of a response, each cut at LONGEST_BYTES, without empty ones."""
     held, length = bytearray(), 0
     while chunk := await content.readany():
         start = 0
@@ -74,7 +74,8 @@ async def lines(content: Chunks) -> AsyncIterator[Text]:
 
 
 async def body(content: Chunks) -> Text:
-    """The whole body, or as much of it as may be held: then the rest is still to come."""
+    """The body of a response; where it is longer than LONGEST_BYTES, its beginning, and the rest is not
+    read."""
     held = bytearray()
     while chunk := await content.readany():
         held += chunk
@@ -84,7 +85,7 @@ async def body(content: Chunks) -> Text:
 
 
 def parsed(text: Text) -> Any:
-    """The document. Raises Unreadable."""
+    """The JSON document in ``text``. Raises Unreadable."""
     if text.is_cut:
         raise Unreadable(f"it is longer than {LONGEST_BYTES >> 20} MiB as JSON")
     try:
@@ -96,7 +97,7 @@ def parsed(text: Text) -> Any:
 
 
 def is_deep(document: Any) -> bool:
-    """Whether containers are nested deeper than DEEPEST."""
+    """Whether objects or lists are nested deeper than DEEPEST."""
     level = [document]
     for _ in range(DEEPEST):
         level = [
@@ -111,11 +112,10 @@ def is_deep(document: Any) -> bool:
 
 
 async def metadata_part(text: Text, until: int = 0) -> dict[str, Any]:
-    """What is left of a text that cannot be read, without deep containers and what follows a cut; {} where
-    nothing is.
+    """What can be parsed of a text that cannot be read as a whole: without deep parts, and only up to a cut.
 
-    ``until``: how deep the one ``metadata`` lies, after which the rest is left out. A long text takes seconds
-    without it, so the work is a thread's.
+    {} where nothing can. ``until``: the nesting depth of the one ``metadata``, after which the rest is left
+    out. Without it, a long text takes seconds, so callers run this in a thread.
     """
     return await asyncio.to_thread(_metadata_part, text.start, until)
 
@@ -158,7 +158,8 @@ def _metadata_part(text: bytes, until: int) -> dict[str, Any]:
 
 
 def metadata_only(manifest: Any, why: str) -> dict[str, Any]:
-    """Of an object its metadata and its kind. Raises Unreadable where it has no name or version."""
+    """The metadata and kind of an object, with ``why`` the rest was left out. Raises Unreadable where it has
+    no name or version."""
     metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
     if not isinstance(metadata, dict) or not {"name", "uid", "resourceVersion"} <= metadata.keys():
         raise Unreadable(f"an object without a name that can be read: {why}")
@@ -168,8 +169,10 @@ def metadata_only(manifest: Any, why: str) -> dict[str, Any]:
 
 
 async def readable_event(text: Text) -> dict[str, Any]:
-    """An event of a watch, with its object as far as it can be read. Raises Unreadable where its object is
-    unknown."""
+    """A watch event; an object too long or too deep is reduced to its metadata.
+
+    Raises Unreadable where not even the object's name can be read.
+    """
     try:
         event = parsed(text)
         what, manifest = event["type"], event["object"]

@@ -1,4 +1,7 @@
-"""Is the live object already as desired, and does it stay so? Decides whether a request is sent at all."""
+"""Compares live objects with the desired ones, to decide whether a request is sent at all.
+
+It also notices a child that another writer changes again and again, and one that was refused as invalid.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,7 @@ key that another manager added selects something else."""
 
 
 def contains(live: Any, desired: Any, path: Path = ()) -> bool:
-    """True when ``live`` contains everything in ``desired``; fields that the API server defaulted may be
-    extra.
+    """Whether ``live`` contains everything in ``desired``; fields that the API server defaulted may be extra.
 
     Lists must have the same length: the API server adds fields to objects, hardly ever items to lists.
     Quantities compare by value, since the server stores 1000m as 1; ``path`` tells which fields are
@@ -75,7 +77,8 @@ def field_set(value: Any) -> set[tuple[str, ...]]:
 
 
 def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
-    """Our own managedFields entry of the main resource, with its index."""
+    """(index, entry) of the managedFields entry for the manager ``manager`` on the object itself; None: there
+    is none."""
     for index, entry in enumerate(live["metadata"].get("managedFields") or ()):
         if entry.get("manager") == manager and not entry.get("subresource"):
             return index, entry
@@ -83,7 +86,8 @@ def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
 
 
 def abandoned(live: Manifest, desired: Manifest, manager: str) -> bool:
-    """True when we still own a field that ``desired`` no longer mentions: only an apply removes it."""
+    """Whether we still own a field that ``desired`` no longer contains: only a server-side apply removes
+    it."""
     found = managed_entry(live, manager)
     if not found:
         return False
@@ -113,7 +117,7 @@ CHILDREN_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RefusedChild:
-    """The last refusal of a child as invalid."""
+    """The last time that the API server refused a child as invalid."""
 
     content: int
     """Hash of the child as desired, and as it is but for what controllers write at each change of a pod."""
@@ -124,8 +128,11 @@ class RefusedChild:
 
 
 class Rewrites:
-    """Remembers how often each child was written with the same content, as a webhook or another controller
-    that changes it at each write would have the operator write for ever; and which content was refused."""
+    """Counts how often each child was written with the same content, and keeps refusals as invalid.
+
+    A webhook or another controller that changes a child after each write would otherwise make the operator
+    write for ever.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -143,19 +150,22 @@ class Rewrites:
             del self._written[next(iter(self._written))]
 
     def forget(self, key: tuple[str, str]) -> None:
-        """Drops the children of a deleted resource, by its namespace and name."""
+        """Drops the counts and refusals for the children of a deleted resource."""
         for known in (self._written, self._refused):
             for place in [place for place in known if place[:2] == key]:
                 del known[place]
 
     def is_contested(self, desired: Manifest) -> bool:
-        """Whether the child is not written for now."""
+        """Whether another writer has changed the child so often that it is not written for now."""
         return self._count(desired) >= REWRITES
 
     def note_refusal(self, found: Manifest | None, desired: Manifest, refusal: ChildRefusal) -> None:
-        """Withholds the child for a doubling pause after the API server refused it as invalid: it stays so
-        until spec or ``found``, the live child, changes. Refusals by quota and policies may pass, and
-        withhold nothing."""
+        """Records that the API server refused the child as invalid: it is not written for a pause, which
+        doubles.
+
+        It is written earlier if spec or ``found``, the live child, changes. Refusals by quota and policies
+        are not recorded, as they may end at any time.
+        """
         if refused_child(refusal).reason != FailureClass.INVALID_CONFIG:
             return
         content, place = _refused_content(found, desired), _place(desired)
@@ -167,7 +177,7 @@ class Rewrites:
             del self._refused[next(iter(self._refused))]
 
     def withheld(self, found: Manifest | None, desired: Manifest) -> ChildRefusal | None:
-        """Why the child is not written for now; None: it is written."""
+        """The earlier refusal because of which the child is not written for now; None: it is written."""
         if self.is_contested(desired):
             return ChildRefusal(kind=desired["kind"], name=desired["metadata"]["name"], contested=True)
         former = self._refused.get(_place(desired))

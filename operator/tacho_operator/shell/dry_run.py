@@ -1,4 +1,4 @@
-"""Trials by server-side dry run. Of what is refused, no model is inspected and none is downloaded.
+"""Tries new objects by server-side dry run before a model is inspected or downloaded for them.
 
 Pods are tried, too, as LimitRange, Pod Security and most policies act on pods alone. A trial needs no right
 beyond those to create Deployments and pods.
@@ -35,7 +35,7 @@ LONGEST_PAUSE_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class RefusedTrial:
-    """The last trial of a resource, which was refused."""
+    """The last trial of a resource, with the API server's refusal."""
 
     key: str
     refusal: ChildRefusal
@@ -45,8 +45,11 @@ class RefusedTrial:
 
 
 class Trials:
-    """Tries what is about to be made, once. A refused trial is remembered, and repeated after a pause that
-    doubles. Where a quota refuses, the pause is proportional to the namespace's waiting resources."""
+    """Tries the objects of each new revision once.
+
+    A refused trial is remembered and repeated after a pause that doubles. Where a quota refuses, the pause is
+    proportional to the namespace's waiting resources.
+    """
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube, self._clock = kube, clock
@@ -79,7 +82,7 @@ class Trials:
         return refusal
 
     def forget(self, key: Key) -> None:
-        """Drops what is known of the trials of a deleted resource."""
+        """Drops the remembered trial of a deleted resource."""
         self._refused.pop(key, None)
         self._accepted.pop(key, None)
 

@@ -1,7 +1,7 @@
-"""Events of a resource: one object for each of its reasons, whose series counts the repetitions.
+"""Writes Kubernetes events of a resource: one object for each reason, whose series counts the repetitions.
 
-They are written by v1, where events.k8s.io/v1 reads the same objects: that API lets no note change, and a
-repeated reason brings another figure.
+They are written through v1, and events.k8s.io/v1 shows the same objects. That newer API does not let a note
+change, but a repeated reason has a new figure in its note.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ LONGEST_NOTE_BYTES = 1024
 
 
 async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
-    """Posts events; a refused event is logged and never holds up the work it reports.
+    """Posts events; a refused event is logged and never delays the work that it reports.
 
-    Several events of one reason at once have an object each.
+    Several events of one reason in the same pass get one object each.
     """
     counts: Counter[str] = Counter()
     for event in events:

@@ -1,7 +1,8 @@
-"""Carries a decision out: children, then the status. Sends nothing when nothing differs.
+"""Carries out a decision: applies and deletes children, then writes the status. Sends nothing when nothing
+differs.
 
-A child that the API server refuses is reported, and the others are written. An error that may pass (408, 429,
-5xx, silence) ends the children of this reconcile: its status is still written, and the queue tries again.
+A child that the API server refuses is reported, and the others are written. After an error that may pass
+(408, 429, 5xx, no answer) no more children are written: the status still is, and the queue tries again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ExecuteResult:
 
 
 def children(observed: Observed) -> tuple[Manifest, ...]:
-    """Every child of a resource that an apply may make."""
+    """All live objects of a resource that the operator may apply."""
     return (
         *observed.revisions,
         *observed.deployments,
@@ -68,7 +69,7 @@ async def execute(
     kube: Kube, observed: Observed, decision: ReconcileDecision, rewrites: Rewrites
 ) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
-    it."""
+    the pass."""
     refusals: list[ChildRefusal] = []
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     writes = await _mark_victims(kube, live, decision)
@@ -318,7 +319,8 @@ def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
 
 
 async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
-    """Server-side apply of the whole status; no request when it is stored already, or stays as it is."""
+    """Writes the whole status by server-side apply; whether it was written. No request where the status is
+    unchanged."""
     wire = status.to_wire() if status else None
     if wire is None or raw.get("status") == wire:
         return False

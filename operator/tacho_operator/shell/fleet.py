@@ -1,4 +1,4 @@
-"""What the operator watches, which resources a change concerns, and whether the process hangs."""
+"""What the operator watches, which resources an event concerns, and whether the process hangs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STUCK_SECONDS = 300.0
 
 
 class Stream(Protocol):
-    """Keeps one kind of one namespace, or of all (""), in the store."""
+    """Something that keeps one kind, of one namespace or of all (""), up to date in the store."""
 
     kind: str
     namespace: str
@@ -41,7 +41,7 @@ class Stream(Protocol):
 def reflectors(
     kube: Kube, store: Store, namespaces: tuple[str, ...], on_reconnect: Callable[[str, str], None]
 ) -> tuple[Reflector, ...]:
-    """One a kind and namespace, without LLMDeployments (resource_watch.py).
+    """One reflector for each kind and namespace, except LLMDeployments (resource_watch.py).
 
     Nodes are not read where only some namespaces are watched: the rights to them are missing there.
     """
@@ -73,27 +73,29 @@ def reflectors(
 
 
 def blocked(store: Store, namespaces: tuple[str, ...]) -> bool:
-    """Whether nothing can be decided anywhere. A namespace that may not be read any longer, as its roles were
-    deleted with it, holds up no other."""
+    """Whether no resource can be reconciled, because watches of all namespaces are interrupted.
+
+    A namespace whose objects may not be read any longer, as its roles were deleted with it, delays no other.
+    """
     return all(store.stale(namespace) for namespace in namespaces or ("",))
 
 
 async def in_sync(store: Store, namespaces: tuple[str, ...]) -> None:
-    """Waits until the streams of some namespace all run."""
+    """Waits until all watches of at least one namespace are up to date."""
     while blocked(store, namespaces):
         await store.changed()
 
 
 async def led_and_in_sync(leadership: Elector, store: Store, namespaces: tuple[str, ...]) -> None:
-    """Waits until this process leads and the streams of some namespace all run."""
+    """Waits until this process leads and all watches of at least one namespace are up to date."""
     while not leadership.leads() or blocked(store, namespaces):
         await leadership.led()
         await in_sync(store, namespaces)
 
 
 def where_in_sync(store: Store, process: Process) -> Process:
-    """Wraps ``process``: it runs only while every watch it reads from is in sync, else later. Stale objects
-    decide nothing."""
+    """Wraps ``process`` so that a resource is reconciled only while its watches are up to date, and later
+    otherwise."""
 
     async def process_in_sync(key: Key) -> float | None:
         return STALE_RETRY_SECONDS if store.stale(key.namespace) else await process(key)
@@ -102,8 +104,11 @@ def where_in_sync(store: Store, process: Process) -> Process:
 
 
 def hanging(leadership: Elector, store: Store, queue: WorkQueue, namespaces: tuple[str, ...]) -> str:
-    """Why the operator should be restarted: resources are due and no worker makes progress. "": no reason. An
-    unreachable API server is none, nor that another process leads."""
+    """Why the operator should be restarted: resources are due and no worker makes progress. "": it should
+    not.
+
+    An unreachable API server is no reason, nor is another process that leads.
+    """
     stuck = queue.stuck_seconds()
     if stuck > STUCK_SECONDS and leadership.leads() and not blocked(store, namespaces):
         return f"resources are due, and no reconcile began or ended for {stuck:.0f} s: the workers hang"
@@ -111,7 +116,7 @@ def hanging(leadership: Elector, store: Store, queue: WorkQueue, namespaces: tup
 
 
 class Sizes(Collector):
-    """Metrics of the store and the queue, read at each scrape."""
+    """The metrics of the number of stored objects and of waiting keys, read at each scrape."""
 
     def __init__(self, store: Store, queue: WorkQueue, streams: Iterable[Stream]) -> None:
         self._store, self._queue, self._streams = store, queue, tuple(streams)
@@ -168,14 +173,15 @@ SPREAD_PER_SECOND = 50.0
 
 
 class ChangeRouter:
-    """Adds the resources that a change concerns to the work queue."""
+    """Adds to the work queue the resources that a changed object concerns."""
 
     def __init__(self) -> None:
         self._store: Store | None = None
         self._queue: WorkQueue | None = None
 
     def connect(self, store: Store, queue: WorkQueue) -> None:
-        """Starts to route changes to the queue; earlier changes are already in the store."""
+        """Sets store and queue: from now on changes reach the queue. Earlier changes are already in the
+        store."""
         self._store, self._queue = store, queue
 
     def __call__(self, change: StoreChange) -> None:
@@ -199,13 +205,13 @@ class ChangeRouter:
 
 
 def concerned_by_node(store: Store, node: str) -> set[Key]:
-    """Resources with pods on the node, and resources that are not ready and may need the node."""
+    """Resources with pods on the node, and resources that are not ready and might use the node."""
     there = store.owners_on(node)
     return there | {key for key in store.resources() if not store.state(key).ready}
 
 
 def priority(store: Store, key: Key) -> Priority:
-    """Priority of a resource's reconcile."""
+    """The priority with which a resource is reconciled."""
     state = store.state(key)
     if not state.reported:
         return Priority.NEW
@@ -215,7 +221,7 @@ def priority(store: Store, key: Key) -> Priority:
 
 
 async def resync(store: Store, queue: WorkQueue, seconds: float) -> None:
-    """Enqueues every resource every ``seconds``, spread over the period; runs until cancelled."""
+    """Adds every resource to the queue once in ``seconds``, spread over that time; runs until cancelled."""
     while True:
         await asyncio.sleep(seconds)
         keys = list(store.resources())

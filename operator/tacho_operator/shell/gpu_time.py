@@ -1,4 +1,4 @@
-"""GPU time and its cost as counters by namespace, summed while this process leads."""
+"""The metrics of GPU time and its cost for chargeback, by namespace; counted while this process leads."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ OTHER = "other"
 
 
 class Totals:
-    """Sums by namespace, by GPU product or currency, and by use.
+    """Sums by namespace, by kind (GPU product or currency) and by use.
 
-    ``rest``: the name of all kinds above KINDS_LIMIT; None: they are not counted, as they have no sum.
+    ``rest``: the kind under which all kinds above KINDS_LIMIT are counted; None: these are not counted, as
+    currencies cannot be added.
     """
 
     def __init__(self, rest: str | None) -> None:
@@ -33,7 +34,7 @@ class Totals:
         self._kinds: dict[str, set[str]] = {}
 
     def add(self, namespace: str, kind: str, found: Mapping[Use, float]) -> None:
-        """Adds what one interval has ``found``."""
+        """Adds ``found``, the seconds or costs of one interval."""
         if not found:
             return
         kinds = self._kinds.setdefault(namespace, set())
@@ -47,7 +48,7 @@ class Totals:
             self._sums[place] = self._sums.get(place, 0.0) + value
 
     def forget(self, namespace: str) -> None:
-        """Drops the sums of a namespace without a resource."""
+        """Drops the sums of a namespace that has no resource left."""
         self._kinds.pop(namespace, None)
         for place in [place for place in self._sums if place[0] == namespace]:
             del self._sums[place]
@@ -58,7 +59,7 @@ class Totals:
 
 
 class GpuTime:
-    """Both counters. A namespace's series go with its last resource."""
+    """The counters of GPU seconds and of their cost. The series of a namespace end with its last resource."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -80,18 +81,19 @@ class GpuTime:
         )
 
     def observe(self, key: Key, holding: GpuHolding) -> None:
-        """Keeps the GPUs that a reconcile found the resource to hold."""
+        """Keeps the GPUs that the resource holds, as its reconcile found them."""
         self._held[key] = holding
 
     def forget(self, key: Key) -> None:
-        """Forgets a deleted resource, and its namespace's sums with the last one."""
+        """Drops a deleted resource, and its namespace's sums with the last one."""
         if self._held.pop(key, None) is None or any(other.namespace == key.namespace for other in self._held):
             return
         self._seconds.forget(key.namespace)
         self._cost.forget(key.namespace)
 
     def add(self, idle: Idle) -> None:
-        """Counts the time since the last call."""
+        """Adds the time since the last call to the sums. ``idle``: by pod uid, whether the pod has no
+        request."""
         now = self._clock()
         seconds, self._last = counted_seconds(self._last, now), now
         for key, holding in self._held.items():
@@ -101,7 +103,7 @@ class GpuTime:
                 self._cost.add(key.namespace, holding.price.currency if holding.price else "", cost)
 
     async def run(self, idle: Idle, period_seconds: float) -> None:
-        """Counts until cancelled."""
+        """Adds to the sums every ``period_seconds`` until cancelled."""
         while True:
             self.add(idle)
             await asyncio.sleep(period_seconds)

@@ -1,4 +1,5 @@
-"""kopf: login, the watch of LLMDeployments, liveness. It decides nothing and writes nothing.
+"""Runs kopf: its login, the watch of LLMDeployments, the liveness endpoint. It decides nothing and writes
+nothing.
 
 The process runs one kopf operator for liveness, and one for each watched namespace or for the whole cluster.
 Each is supervised: a failure of kopf ends its operator, never the process, which keeps its signal handlers.
@@ -129,10 +130,8 @@ def watch_registry(kubeconfig: str, on_event: OnEvent, middlewares: Middlewares)
 
 
 def liveness_registry(kubeconfig: str, hanging: Callable[[], str]) -> kopf.OperatorRegistry:
-    """kopf's registry for an operator that answers /healthz.
-
-    ``hanging``: why the operator should be restarted; "": no reason.
-    """
+    """kopf's registry for an operator that answers /healthz. ``hanging`` returns why the operator should be
+    restarted; "": it should not."""
     found = _base_registry(kubeconfig, LIVENESS_BACKOFFS_SECONDS)
 
     @kopf.on.probe(id="workers", registry=found)
@@ -153,11 +152,12 @@ class KopfRunner:
     """Installs the process's signal handlers, which kopf replaces with its own at each start."""
 
     async def watch(self, namespace: str, on_event: OnEvent, middlewares: Middlewares) -> None:
-        """Watches LLMDeployments of a namespace, or of all (""). Raises whatever ended it."""
+        """Watches the LLMDeployments of a namespace, or of all (""). Ends only with an error, which it
+        raises."""
         await self._run(watch_registry(self.kubeconfig, on_event, middlewares), namespace)
 
     async def liveness(self, port: int, hanging: Callable[[], str]) -> None:
-        """Answers /healthz: 500 while something hangs. Raises whatever ended it."""
+        """Answers /healthz, with 500 while the operator hangs. Ends only with an error, which it raises."""
         endpoint = f"http://0.0.0.0:{port}/healthz"
         await self._run(liveness_registry(self.kubeconfig, hanging), "", endpoint)
 
@@ -188,7 +188,7 @@ class KopfRunner:
 
 
 async def supervised(run: Callable[[], Awaitable[None]]) -> None:
-    """Starts ``run`` anew whenever it fails."""
+    """Runs ``run``, and starts it again whenever it fails."""
     while True:
         try:
             await run()

@@ -45,7 +45,7 @@ LEADER_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Data and callbacks that the HTTP server answers from."""
+    """The data and callbacks from which the HTTP server answers."""
 
     registry: CollectorRegistry
     latest: Callable[[Key], tuple[Decision, int] | None]
@@ -186,7 +186,8 @@ async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -
 
 
 def leader_client() -> httpx.AsyncClient:
-    """No proxy of the operator's own environment comes between a standby and the leader."""
+    """The HTTP client by which a standby asks the leader; proxies in the operator's environment are
+    ignored."""
     return httpx.AsyncClient(timeout=LEADER_SECONDS, follow_redirects=False, trust_env=False)
 
 
@@ -206,7 +207,8 @@ async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Reque
 
 
 def only_operator_metrics(names: Sequence[str]) -> bool:
-    """Whether a scrape reads metrics of the operator alone: for these no pod has to report its load."""
+    """Whether a scrape asks only for the operator's own metrics, for which no pod's load has to be
+    sampled."""
     return bool(names) and all(name.startswith(OWN_PREFIX) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What kopf reads of the API server's answers, made readable before.
+"""Makes the API server's answers safe for kopf's parser before kopf reads them.
 
 kopf holds a line of any length and parses it with a bare json.loads. It ends at the first object that is
 nested too deep or has an integer of too many digits, and the watch of every LLMDeployment ends with it.
@@ -32,7 +32,7 @@ MetadataPage = Callable[[], Awaitable[Page]]
 
 
 class ReadableContent:
-    """Stands in for a response's content: what kopf reads of it, it can parse."""
+    """Takes the place of a response's content, so that kopf can parse everything that it reads."""
 
     def __init__(self, content: Any, metadata_page: MetadataPage) -> None:
         self._content, self._metadata_page = content, metadata_page
@@ -41,13 +41,16 @@ class ReadableContent:
         return getattr(self._content, name)
 
     async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
-        """A watch, one event a chunk. A line that was cut is left out: kopf watches again from before it."""
+        """The events of a watch, one in each chunk.
+
+        A line whose end never arrived is left out: kopf then watches again from the event before.
+        """
         async for line in lines(self._content):
             if line.ended:
                 yield await readable_line(line) + b"\n"
 
     async def read(self) -> bytes:
-        """A page of a list."""
+        """One page of a list, as bytes that kopf can parse."""
         text = await body(self._content)
         try:
             if not is_deep(parsed(text)):
@@ -62,7 +65,7 @@ class ReadableContent:
 
 
 async def readable_line(line: Text) -> bytes:
-    """The line, or an event that kopf can parse in its place."""
+    """``line`` itself, or an event with metadata only where kopf could not parse the line."""
     try:
         event = await readable_event(line)
     except Unreadable:

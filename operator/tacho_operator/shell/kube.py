@@ -1,7 +1,7 @@
-"""The Kubernetes API as this operator uses it: plain dicts in, plain dicts out, typed errors.
+"""Client of the Kubernetes API: manifests as plain dicts, errors as types.
 
-Paths come from a table of the kinds tacho touches, so no discovery is read and no right beyond the
-table is needed.
+Paths come from a table of the kinds that tacho uses, so it needs no discovery, and no right beyond that
+table.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ _METHODS = {
 
 
 class Kube:
-    """A handful of verbs over ``kubernetes.aio``."""
+    """A client with the few verbs that the operator needs, on top of ``kubernetes.aio``."""
 
     def __init__(self, dynamic: Any, counted: Counted = uncounted) -> None:
         self._dynamic = dynamic
@@ -171,12 +171,13 @@ class Kube:
         selector: str = "",
         is_kept: Callable[[Manifest], bool] = lambda _: True,
     ) -> list[Manifest]:
-        """Every object that ``is_kept``; kind and apiVersion filled in, as lists leave them out."""
+        """Every object for which ``is_kept`` is true, with the kind and apiVersion that lists leave out."""
         pages = self.pages(kind, namespace, selector)
         return [item async for page in pages for item in page.items if is_kept(item)]
 
     async def is_served(self, kind: str) -> bool:
-        """Whether discovery has that kind; True where discovery may not be read, as a list shows it then."""
+        """Whether the API server has that kind; True where discovery may not be read, as a list then shows
+        it."""
         version, plural = KINDS[kind]
         try:
             found = await self._request("get", "APIResourceList", f"/apis/{version}")
@@ -195,7 +196,8 @@ class Kube:
         metadata_only: bool = False,
         token: str | None = None,
     ) -> AsyncIterator[Page]:
-        """A list, page by page, from ``token`` on; what cannot be read has METADATA_ONLY."""
+        """A list, page by page, from the continue token ``token`` on; objects that cannot be read have
+        METADATA_ONLY."""
         read = partial(self._page_text, kind, namespace, selector)
         kinds = {"apiVersion": KINDS[kind][0], "kind": kind}
         async for page in readable_pages(read, kinds, alone=metadata_only, token=token):
@@ -217,7 +219,8 @@ class Kube:
         )
 
     async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
-        """The resourceVersion that a list would have now. Never older than any that was returned before."""
+        """The resourceVersion of the present state, as a list would have it. Never older than one returned
+        before."""
         page = await metadata_part(await self._page_text(kind, namespace, selector, 1, None, True))
         return str((page.get("metadata") or {}).get("resourceVersion", ""))
 
@@ -225,9 +228,10 @@ class Kube:
     async def watch(
         self, kind: str, namespace: str | None, selector: str, version: str
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        """Events after ``version``, until the API server ends the stream; entered once it has begun.
+        """The events after ``version``, until the API server ends the stream. Entered once the stream has
+        begun.
 
-        Raises Expired when ``version`` is too old, ApiError after a silence that no live stream keeps.
+        Raises Expired when ``version`` is too old, and ApiError when the stream is silent for too long.
         """
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=REQUEST_TIMEOUT_SECONDS, sock_read=WATCH_SILENCE_SECONDS
@@ -249,14 +253,14 @@ class Kube:
                 response.close()
 
     async def try_create(self, manifest: Manifest) -> None:
-        """A server-side dry run of ``create``: raises what it would raise, and makes nothing."""
+        """A server-side dry run of ``create``: it raises the same errors, and creates nothing."""
         await self._create(manifest, dry_run="All")
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Creates the object. Raises Conflict when the name is taken.
 
-        An object that is applied later is applied from the start: a POST owns its fields as Update, and to
-        turn them into Apply would cost one more request at the first change.
+        An object that is applied later is created by an apply: a POST owns its fields as Update, and to turn
+        them into Apply would cost one more request at the first change.
         """
         return await self._create(manifest)
 
@@ -278,7 +282,8 @@ class Kube:
     async def apply(
         self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
     ) -> Manifest:
-        """Server-side apply that carries the uid: a replaced object is refused with Conflict, not adopted."""
+        """Server-side apply with the object's uid: if the object was replaced, Conflict is raised and nothing
+        is adopted."""
         named = {**manifest, "metadata": {**manifest["metadata"], "uid": uid}}
         return await self._apply(named, subresource, manager)
 
@@ -293,13 +298,13 @@ class Kube:
         return await self._patch(live, "json-patch+json", operations, field_manager=FIELD_MANAGER)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
-        """Sets annotations of just this object; one that was replaced is refused."""
+        """Sets annotations of the object that was read; refused where another object has its name since."""
         return await self.merge(
             live, {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
         )
 
     async def merge(self, target: Manifest, body: dict[str, Any]) -> Manifest:
-        """JSON merge patch of an object of that name; the object as it is then."""
+        """JSON merge patch of an object by its name; returns the object after the patch."""
         return await self._patch(target, "merge-patch+json", body, field_manager=FIELD_MANAGER)
 
     async def _patch(
@@ -313,7 +318,7 @@ class Kube:
         return await self._request("patch", counted_kind, path, body, content_type=content_type, **parameters)
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        """Deletes just this object; one that was deleted or replaced is left alone."""
+        """Deletes the object with that uid; does nothing where it was deleted or replaced."""
         options = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
@@ -327,7 +332,7 @@ class Kube:
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY name for that server."""
+    """The proxy that HTTPS_PROXY and NO_PROXY set for the server ``url``; None: no proxy."""
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None

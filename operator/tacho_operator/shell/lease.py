@@ -1,7 +1,8 @@
-"""Holds the Lease, or waits for it: the loop around core/election.py.
+"""Takes and renews the leader's Lease, or waits for it: the loop that does what core/election.py decides.
 
 kubernetes.aio's own election is not used: it compares wall clocks, lets a TimeoutError escape while the led
-task works on, waits 300 s for an answer and releases nothing. A pure function is as short and can be proved.
+task works on, waits 300 s for an answer and releases nothing. A pure function is as short and can be tested
+completely.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ TRIAL_PERIOD_SECONDS = 0.1
 
 
 class LeaseLost(RuntimeError):
-    """Another process leads, or the API server takes no writes of this one. The process has to end."""
+    """Another process leads, or the API server accepts no writes of this one. The process has to exit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasePlace:
-    """Where the Lease is, and where the fence is tried."""
+    """Namespace and name of the Lease, and the object with which the admission policy against two leaders is
+    tested."""
 
     namespace: str
     name: str
@@ -52,7 +54,7 @@ class LeasePlace:
 
 
 class Elector:
-    """One candidate, from the start of its process to the end."""
+    """This process as a candidate in the leader election, from its start to its end."""
 
     def __init__(
         self, kube: Kube, candidate: Candidate, place: LeasePlace, clock: Callable[[], datetime]
@@ -67,22 +69,26 @@ class Elector:
         self._last_line = ""
 
     def leads(self) -> bool:
-        """Whether this process may begin to act. False too when the API server has been silent for too long;
-        true again once it answers that nothing else has led."""
+        """Whether this process is the leader and may write to the cluster.
+
+        False, too, when the API server has not answered for too long; True again once it answers and no other
+        process has led in between.
+        """
         return self._admitted and self._candidate.leads(monotonic())
 
     async def led(self) -> None:
-        """Waits until this process leads."""
+        """Waits until this process is the leader."""
         while not self.leads():
             self._renewed.clear()
             await self._renewed.wait()
 
     def leader_address(self) -> str:
-        """Where the leader answers while another process leads; "" where this one does, or none is known."""
+        """The HTTP address of the leader if that is another process; "" where this one leads, or none is
+        known."""
         return "" if holder_of(self._lease) == self._candidate.identity else address_of(self._lease)
 
     async def run(self) -> None:
-        """Until cancelled; the Lease is released then. Raises LeaseLost."""
+        """Takes part in the election until cancelled, and then releases the Lease. Raises LeaseLost."""
         delay = 0.0
         try:
             while True:

@@ -35,7 +35,7 @@ UNDER_WAY = frozenset({0, errno.EINPROGRESS})
 
 
 class PodConnection:
-    """One pod's connection."""
+    """One HTTP request to one pod, and as much of the answer as has arrived."""
 
     __slots__ = ("address", "got", "left", "socket", "until")
 
@@ -55,7 +55,7 @@ class PodConnection:
 
 
 def request_bytes(address: str, port: int, path: str) -> bytes:
-    """The HTTP request, as bytes."""
+    """A GET request as the bytes to send."""
     host = f"[{address}]" if ":" in address else address
     lines = (f"GET {path} HTTP/1.1", f"Host: {host}:{port}", "Accept-Encoding: identity", "Connection: close")
     return "\r\n".join((*lines, "", "")).encode()
@@ -82,10 +82,11 @@ def read_many(
     is_needed: Callable[[], bool],
     namespaces: Mapping[str, str] | None = None,
 ) -> dict[str, bytes | None]:
-    """Bodies by address; None: that one gave no good answer. One that was not reached in time is absent.
+    """The HTTP bodies of many pods, by address. None: the pod gave no valid answer; absent: it was not
+    reached in time.
 
-    Addresses are asked in their order, but with ``namespaces``, by address, each namespace in turn: its slow
-    pods hold up no others. Returns as soon as ``is_needed`` is false.
+    Addresses are read in their order. With ``namespaces`` (by address) the namespaces take turns, so that
+    slow pods of one delay no other. Returns as soon as ``is_needed`` is false.
     """
     waiting, end = (
         WaitingPods(addresses, namespaces or {}, limits.at_once),
@@ -196,7 +197,7 @@ def _whole(got: bytes) -> bool:
 
 
 def body_of(got: bytes, limit_bytes: int) -> bytes | None:
-    """The body of a whole answer; None where it is refused, cut, too long, or no HTTP."""
+    """The body of a complete HTTP answer; None where it is an error, cut, too long, or not HTTP."""
     head, ended, body = got.partition(b"\r\n\r\n")
     length = _simple(head) if ended else None
     if length is None:
@@ -243,7 +244,7 @@ MAX_COUNTER = 1e15
 
 
 class Loads:
-    """Readings of many pods at once."""
+    """Reads the load of many pods at once, and remembers which did not answer."""
 
     def __init__(self, port: int = RUNTIME_PORT) -> None:
         self._port = port
@@ -255,10 +256,10 @@ class Loads:
     async def read(
         self, addresses: Iterable[str], namespaces: Mapping[str, str] | None = None
     ) -> dict[str, Load]:
-        """Load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
+        """The load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
 
-        Pods that did not answer the last time are read last, and share connections as one namespace does, so
-        that they do not use up the time of healthy ones. ``namespaces``: those of the pods, by address.
+        Pods that did not answer the last time are read last and share few connections, so that they do not
+        use up the time of healthy ones. ``namespaces``: the pods' namespaces, by address.
         """
         requested = dict.fromkeys(addresses)
         # A sample is of some pods: silent ones of other samples stay remembered.
@@ -315,8 +316,11 @@ class Loads:
 
 
 def load_of(body: bytes | None) -> tuple[Load | None, tuple[str, ...]]:
-    """The load in a pod's response; None where the response is missing or invalid. Why histograms were left
-    out, a clause each: without one that is none, the other figures count."""
+    """(the load in a pod's answer, a clause for each histogram that was left out as invalid).
+
+    The load is None where the answer is missing or invalid. Without an invalid histogram, the other figures
+    still count.
+    """
     if body is None:
         return None, ()
     try:
@@ -340,7 +344,8 @@ def load_of(body: bytes | None) -> tuple[Load | None, tuple[str, ...]]:
 
 
 def sample_of(load: Load, now: float) -> Sample:
-    """A load as the law reads it. Figures that no engine has (a negative count) are unknown."""
+    """A pod's load as a sample for the scaling algorithm. Impossible figures (a negative count) become
+    unknown."""
     usage = _figure(load.kv_cache_usage)
     return Sample(
         time_seconds=now,

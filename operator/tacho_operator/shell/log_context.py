@@ -1,4 +1,4 @@
-"""Which resource, and which of its reconciles, a log record is about."""
+"""Adds to each log record which resource, and which reconcile of it, the record is about."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ _fields: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default={})  #
 
 
 def about(key: Key) -> dict[str, str]:
-    """``extra`` of a record about a resource, outside of its reconciles."""
+    """The argument ``extra`` for a log record about a resource, outside of its reconciles."""
     return {"object": f"{key.namespace}/{key.name}"}
 
 
 def begin_reconcile(key: Key) -> None:
-    """Adds the reconcile to all later log records of this task, the queue's on its end too."""
+    """Marks all later log records of this asyncio task with the resource and a new reconcile id."""
     _fields.set({**about(key), "reconcile_id": uuid.uuid4().hex[:8]})
 
 
 def found_uid(uid: str) -> None:
-    """Adds the resource's uid to the log records of the reconcile."""
+    """Adds the resource's uid to the later log records of this reconcile."""
     _fields.set({**_fields.get(), "uid": uid})
 
 
 def log_fields() -> Mapping[str, str]:
-    """Fields of a record that this task makes: object, uid and reconcile_id, as far as they are known."""
+    """The fields object, uid and reconcile_id for log records of the present task, as far as they are
+    known."""
     return _fields.get()

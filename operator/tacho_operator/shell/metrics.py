@@ -1,4 +1,5 @@
-"""The operator's own metrics. Series of a resource go when the resource goes."""
+"""The operator's Prometheus metrics about itself and each resource's status. A deleted resource has no
+series."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ STARTUP_PHASES = (
 
 
 class ShownStatus(NamedTuple):
-    """Status of one resource as metrics show it, without measurements."""
+    """The values of a resource's status, except measurements, that metrics show."""
 
     conditions: tuple[tuple[str, str, str], ...]
     """Type, status and reason of each condition."""
@@ -56,7 +57,7 @@ class ShownStatus(NamedTuple):
 
 
 class Metrics:
-    """All series, on the registry passed in."""
+    """The operator's metrics, on the registry passed in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -175,7 +176,7 @@ class Metrics:
         self.requests.labels(verb, kind, str(code)).inc()
 
     def report(self, result: str) -> None:
-        """Counts a pod's report."""
+        """Counts one attempt to read a pod's report, by its result."""
         self.reports.labels(result).inc()
 
     def unreadable(self, kind: str, namespace: str, name: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Puts together everything one decision looks at, from the store."""
+"""Collects from the store everything that one decision depends on."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ CHILDREN = (
 
 
 class UnreadableResource(Exception):
-    """A stored resource that the types refuse: an old CRD let it in."""
+    """A stored resource that this version cannot parse; an older CRD accepted it."""
 
 
 class UnreadableChild(Exception):
-    """A child that others made too long or too deep: its kind and name, and why."""
+    """A child that somebody made too long or too deeply nested to read: its kind, its name, and why."""
 
 
 class ForbiddenChild(UnreadableChild):
@@ -61,12 +61,12 @@ class ForbiddenChild(UnreadableChild):
 
 
 class CrowdedChildren(UnreadableChild):
-    """More children of one kind than are read: its kind and the limit."""
+    """A resource has more children of one kind than the operator reads: the kind and the limit."""
 
 
 class UndecidedResource(Exception):
-    """A stored resource without a decision. Its cause is an UnreadableResource or UnreadableChild, or a
-    defect."""
+    """A stored resource that could not be reconciled, with the cause: unreadable objects, or a defect of the
+    operator."""
 
     def __init__(self, found: StoredResource, cause: Exception) -> None:
         self.found = found
@@ -84,10 +84,10 @@ class UndecidedResource(Exception):
 
 
 def read_resource(raw: Manifest) -> LLMDeployment:
-    """The stored resource. Raises UnreadableResource.
+    """The stored resource, typed. Raises UnreadableResource.
 
-    A status that the types refuse (a later version of the operator wrote it) is as if there were none: it has
-    no other writer, so it is written anew, and no user could repair it.
+    A status that cannot be parsed (a later version of the operator wrote it) counts as absent. It has no
+    other writer, so the operator writes it anew; no user could repair it.
     """
     try:
         resource = LLMDeployment.model_validate({**raw, "status": {}})
@@ -103,7 +103,8 @@ def _is_owned(uids: set[str], manifest: Manifest) -> bool:
 
 
 def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]:
-    """Objects that one of ``uids`` controls, by name. Labels can be forged; owner uids cannot be guessed."""
+    """The objects that one of the owners ``uids`` controls, sorted by name. Labels can be forged, owner uids
+    cannot."""
     found = filter(partial(_is_owned, uids), manifests)
     return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
 
@@ -115,15 +116,18 @@ def _live_config_text(config_maps: Iterable[Manifest], name: str) -> str:
 
 
 class Observer:
-    """Observes one resource at a time; objects that the resource does not own always come from the store."""
+    """Collects the state of one resource at a time. Nodes, claims and neighbours always come from the
+    store."""
 
     def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
         self._kube, self._store, self._reports = kube, store, reports
 
     async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
-        """The resource and everything around it; None when it was deleted. Raises UndecidedResource.
+        """The resource and everything that its decision depends on; None when it was deleted. Raises
+        UndecidedResource.
 
-        ``live``: the resource and its children come from the API server, as the store is not yet current.
+        ``live``: read the resource and its children from the API server, as the store does not yet have our
+        own last writes.
         """
         raw = await self._kube.get("LLMDeployment", *key) if live else self._store.resource(key)
         if raw is None:

@@ -1,4 +1,5 @@
-"""Lists, page by page, however long or deep their objects are."""
+"""Reads lists of the API server page by page, with a limit of memory, however long or deep their objects
+are."""
 
 from __future__ import annotations
 
@@ -36,11 +37,13 @@ class Page(NamedTuple):
 async def readable_pages(
     read: PageText, kinds: dict[str, str], *, alone: bool, token: str | None
 ) -> AsyncIterator[Page]:
-    """A list from ``token`` on, as metadata ``alone`` or whole. ``kinds``: kind and apiVersion of objects.
+    """The pages of a list from the continue token ``token`` on; ``alone``: metadata alone. ``kinds``: kind
+    and apiVersion.
 
-    A page that is too long, or that no parser takes, is halved down to the one object, which is read as
-    metadata alone: then it has METADATA_ONLY. Pages grow again after one that can be read. Such an object
-    costs two requests, and anyone can make many: after CROWD of them, so the rest of their namespace is read.
+    A page that is too long or cannot be parsed is requested again in halves, down to one object. That object
+    is read as metadata only, and marked METADATA_ONLY. Pages grow again afterwards. Each such object costs
+    two requests, and anyone can create many: after CROWD of them, the rest of their namespace is read as
+    metadata only.
     """
     limit, as_metadata = (METADATA_PAGE if alone else PAGE), alone
     unreadable: Counter[str] = Counter()

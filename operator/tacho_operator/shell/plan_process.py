@@ -1,6 +1,7 @@
-"""The process that makes plans: inputs on standard input, results on standard output, until the input ends.
+"""The child process that makes plans: inputs on its standard input, results on its standard output.
 
-A plan of hostile facts may take any time and memory. Here it costs other resources neither.
+A plan of hostile model facts may take any time and memory. In a process of its own it delays no other
+resource.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class _Document:
 
 
 def planning_failed(why: str) -> PlanFailure:
-    """The result where the planner itself fails."""
+    """The result to return where the planner itself fails, with the error ``why``."""
     kind = FailureClass.PLANNING_FAILED
     return failure(kind, why, failure_kind(kind).next_step)
 
@@ -54,10 +55,10 @@ def result_of(inputs: PlanInputs) -> PlanResult:
 
 
 def main(cpu_seconds: int) -> int:
-    """Answers until its input ends. What it prints otherwise goes to the log.
+    """Reads inputs and writes results until standard input ends; other output goes to the log.
 
-    The kernel ends it (SIGXCPU) where one plan takes more than ``cpu_seconds`` of CPU time, which a busy node
-    does not lengthen.
+    The kernel ends the process (SIGXCPU) where one plan takes more than ``cpu_seconds`` of CPU time. A busy
+    node does not change CPU time.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
@@ -79,7 +80,7 @@ def _send(results: BinaryIO, message: object) -> None:
 
 
 def framed(message: object) -> bytes:
-    """``message`` with its length before it."""
+    """``message`` after its length in bytes, as both processes send it."""
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return len(data).to_bytes(LENGTH_BYTES) + data
 

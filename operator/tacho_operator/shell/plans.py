@@ -1,4 +1,4 @@
-"""Plans, made one by one in a process of their own, namespace by namespace, and kept by their inputs.
+"""Makes plans one by one in a child process, namespace by namespace, and caches them by their inputs.
 
 The event loop never waits for a plan: a resource whose plan is not made yet is reconciled again once it is.
 """
@@ -44,11 +44,12 @@ COMMAND = (sys.executable, "-m", "tacho_operator.shell.plan_process", str(CPU_SE
 
 
 class DeadlinePassed(Exception):
-    """A plan took too long, and did not use up its CPU time: on another day it may be made."""
+    """A plan took too long without using up its CPU time, as on a busy node: it is worth another try."""
 
 
 class PlanProcess:
-    """The process, started when it is needed. It is killed where a plan exceeds its time, and starts anew."""
+    """The child process that makes plans; started when needed, killed where a plan takes too long, and
+    started again."""
 
     def __init__(self, command: Sequence[str] = COMMAND, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._command = command
@@ -60,10 +61,10 @@ class PlanProcess:
         return self._process is not None
 
     async def plan(self, inputs: PlanInputs) -> PlanResult:
-        """The plan, or why there is none. Raises DeadlinePassed, and where the process does not start OSError
-        or TimeoutError.
+        """The plan, or the failure. Raises DeadlinePassed, and OSError or TimeoutError where the process does
+        not start.
 
-        A process that ended without a result may have been killed while it was idle, so another one tries.
+        A process that ended without a result may have been killed while it was idle, so a second one tries.
         """
         for _ in range(2):
             if (found := await self._answer(inputs)) is not None:
@@ -132,7 +133,7 @@ class _Question(NamedTuple):
 
 
 class Plans:
-    """The plans that were made lately, and those still to be made."""
+    """The cache of recent plans, and the line of plans still to be made."""
 
     def __init__(self, process: PlanProcess, *, late: Callable[[Key], None], metrics: Metrics) -> None:
         """``late`` is called for each resource whose plan was not there when it asked, once it is."""
@@ -151,9 +152,11 @@ class Plans:
         self._changed = asyncio.Event()
 
     def answer(self, key: Key, inputs: PlanInputs) -> PlanResult | None:
-        """The plan; None: it is being made, and ``late`` is called once it is there.
+        """The plan for ``inputs``; None: it is being made, and ``late`` is called with the resource once it
+        is there.
 
-        A failure counts until its successor is there, so that a new node changes no status in between.
+        While a plan is made again, the former failure is returned, so that a new node changes no status in
+        between.
         """
         subject = subject_hash(inputs)
         question = _Question(subject, inputs_hash(inputs, subject), inputs)
@@ -170,7 +173,7 @@ class Plans:
         return found
 
     def forget(self, key: Key) -> None:
-        """Drops the questions and failures of a deleted resource."""
+        """Drops the waiting inputs and the failures of a deleted resource."""
         self._questions.pop(key, None)
         self._failed.pop(key, None)
         self._deadlines.pop(key, None)
@@ -184,7 +187,7 @@ class Plans:
         self._changed.set()
 
     async def run(self) -> None:
-        """Makes plans until cancelled."""
+        """Makes the waiting plans until cancelled."""
         try:
             while True:
                 key = self._lines.take()

@@ -1,7 +1,7 @@
-"""The line of resources that wait to start a probe pod.
+"""The line of resources that wait to start a probe pod, as only a few may run at a time.
 
 It is kept in memory: after a restart of the operator it forms anew. The probe pods that run then are counted
-from the store before the first turn is granted.
+from the store before the first resource may start another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_TURN_SECONDS = 6 * 3600.0
 
 
 class ProbeTurns:
-    """Grants turns to start a probe pod; ``call`` reconciles a resource whose turn has come."""
+    """Decides which resource may start a probe pod now; ``call`` reconciles a resource that may."""
 
     def __init__(
         self, limit: int, store: Store, call: Callable[[Key], None], clock: Callable[[], float] = time.time
@@ -58,8 +58,11 @@ class ProbeTurns:
         return dataclasses.replace(observed, probe_turn=turn)
 
     def follow(self, key: Key, observed: Observed, decision: ReconcileDecision) -> None:
-        """What a reconcile has decided. Called in the same step of the event loop as ``observed``, so that no
-        two resources take one turn, and again where the decision changed."""
+        """Updates the line with a decision: the resource waits for a probe pod, has one, or needs none.
+
+        Called in the same step of the event loop as ``observed``, so that no two resources use one turn, and
+        again where the decision changed.
+        """
         begins = any(
             item["kind"] == "Pod" and item["metadata"]["labels"][names.ROLE_LABEL] == names.ROLE_PROBE
             for item in decision.apply
@@ -73,7 +76,7 @@ class ProbeTurns:
         self._call_next()
 
     def leave(self, key: Key) -> None:
-        """The resource leaves the queue, as no decision about it is possible."""
+        """Removes a resource from the line because it cannot be reconciled."""
         self._waiting.pop(key, None)
         self._called.discard(key)
         self._call_next()

@@ -1,4 +1,4 @@
-"""One reconcile of one resource: observe, decide, execute, write the status."""
+"""Reconciles one resource: observe, decide, execute, write the status."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ STALE_RETRY_SECONDS = 1.0
 
 
 class Reconciler:
-    """Reconciles one resource at a time. Remembers its last log line and its writes that the watch has not
-    delivered.
+    """Reconciles one resource at a time.
 
-    A restart loses nothing, as the store then begins with a complete list.
+    It remembers its last log line, and its own writes that the watch has not delivered yet. A restart loses
+    nothing, as the store then begins with a complete list.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
-"""Reads the reports of model pods. A pod is untrusted: small answers, no redirects, short patience.
+"""Reads the reports of model pods over HTTP.
 
-Threads read and parse them: 64 KiB in chunks of one byte take seconds in an event loop's HTTP client.
+A pod is untrusted: small answers, no redirects, short timeouts. Threads read and parse them: 64 KiB in chunks
+of one byte take seconds in an event loop's HTTP client.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def _read(address: str, is_needed: Callable[[], bool]) -> Report:
 
 
 def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
-    """Whether another request would bring nothing new.
+    """Whether a pod's report will not change, so that it need not be read again.
 
-    The report of a pod that serves and was measured as requested stays the same until the pod changes, which
-    the pod's watch shows.
+    That is so for a pod that serves and was measured as requested, until the pod changes, which the watch
+    shows.
     """
     measured = report.measurement
     if report.phase != "Serving" or not report.ready or not pod.ready:
@@ -74,7 +75,7 @@ def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
 
 @dataclass(slots=True)
 class KnownReport:
-    """The last report of a pod."""
+    """The last report of a pod, and which state of the pod it belongs to."""
 
     pod: str
     """Readiness, address and restart counts of the pod: the report is valid while they are unchanged."""
@@ -84,10 +85,9 @@ class KnownReport:
 
 
 class Reports:
-    """Reads the reports of pods that start or measure; a pod that serves and was measured keeps its last
-    report.
+    """Reads the reports of pods that start or are measured; keeps the last report of pods that serve.
 
-    A reconcile waits for reports only a moment: a late report wakes its resource.
+    A reconcile waits for reports only a moment: a report that arrives later causes another reconcile.
     """
 
     def __init__(self, *, late: Callable[[Key], None], counted: Callable[[str], None] = uncounted) -> None:
@@ -103,9 +103,9 @@ class Reports:
         self._requests: dict[str, asyncio.Task[bool]] = {}
 
     async def collect(self, key: Key, pods: Iterable[Manifest], live: str) -> dict[str, Report]:
-        """Reports by pod uid; ``live``: the text of their live configuration.
+        """The reports by pod uid; a pod that does not answer is absent: unknown, not failed.
 
-        A pod that does not answer is absent: unknown, not failed.
+        ``live``: the text of the pods' mounted settings.
         """
         live_config = _live(live)
         known = self._known.setdefault(key, {})

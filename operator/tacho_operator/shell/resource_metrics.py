@@ -1,8 +1,8 @@
-"""Figures of each resource as metrics: what was measured, its load, and scaling decisions.
+"""Prometheus metrics of each resource: measured values, load, and scaling decisions.
 
-A figure that something other than the engine moved has no series, as a stale one has none:
-``…_measured_provisional`` says that there is one. Labels are the resource's name, and of the cost its
-currency and basis: as many series as resources, however often something is measured.
+A provisional or stale value has no series; ``…_measured_provisional`` says that there is a provisional one.
+Labels are the resource's name, and of the cost its currency and basis: the number of series depends on the
+number of resources alone.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ MEASURED_GAUGES = (
 
 
 class ShownMeasurement(NamedTuple):
-    """The current measurement of one resource."""
+    """The current measurement of one resource, as its metrics show it."""
 
     provisional: bool
     figures: tuple[float | None, ...]
@@ -115,7 +115,7 @@ class ShownMeasurement(NamedTuple):
 
 
 class MeasuredMetrics:
-    """All gauges, on the registry passed in."""
+    """The gauges of measured values, on the registry passed in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         gauges: list[tuple[str, str, Callable[[ShownMeasurement], float | None]]] = [
@@ -167,7 +167,7 @@ def _cost(found: Summary | None) -> tuple[str, str, float] | None:
 
 
 class ShownLoad(NamedTuple):
-    """Load and capacity of one resource."""
+    """Load and capacity of one resource, as its metrics show them."""
 
     figures: Figures
     desired: int | None
@@ -257,7 +257,7 @@ SAMPLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 
 
 class ScalingMetrics:
-    """All series, on the registry passed in."""
+    """The metrics of the scaler, on the registry passed in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._shown = KnownFigures(registry, SCALING_PREFIX, LOAD_GAUGES)
@@ -298,7 +298,7 @@ class ScalingMetrics:
         )
 
     def sampled(self, *, requests: int, answered: int, reconciles: int, seconds: float) -> None:
-        """Counts one sample of all pods that were due."""
+        """Counts one sampling of all pods that were due, with its duration."""
         self._requests.labels("answered").inc(answered)
         self._requests.labels("silent").inc(requests - answered)
         self._reconciles.inc(reconciles)
@@ -314,8 +314,11 @@ class ScalingMetrics:
         scaled: bool,
         objective: float | None,
     ) -> None:
-        """One decision about a resource. ``scaled``: it has autoscaling; ``before`` and ``after``: replicas,
-        which mode Recommend leaves equal."""
+        """Updates the metrics of a resource with a scaling decision.
+
+        ``scaled``: the resource has autoscaling. ``before`` and ``after``: replicas, which mode Recommend
+        leaves equal.
+        """
         self._shown.known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None, objective)
         if after != before:
             kind = ("up" if after > before else "down", decision.cause)
@@ -323,7 +326,7 @@ class ScalingMetrics:
             self._decisions.labels(*key, *kind).inc()
 
     def served(self, key: Key, before: Sample, after: Sample) -> None:
-        """Adds the tokens that one pod has counted between two of its samples."""
+        """Adds to the counters the tokens that one pod generated between two of its samples."""
         known = self._served.get(key, (0.0, 0.0))
         self._served[key] = (
             known[0] + _counted(before.generated_tokens, after.generated_tokens),
@@ -334,7 +337,7 @@ class ScalingMetrics:
         return ((key, tokens[index]) for key, tokens in self._served.copy().items())
 
     def unknown(self, key: Key) -> None:
-        """Removes the load of a resource that is no longer sampled."""
+        """Removes the load series of a resource that is no longer sampled."""
         self._shown.known.pop(key, None)
 
     def forget(self, key: Key) -> None:

@@ -1,8 +1,9 @@
-"""Keeps the store's LLMDeployments as the API server has them: kopf's events, checked by lists of metadata.
+"""Keeps all LLMDeployments in the store up to date: by kopf's events, checked against lists of metadata.
 
 kopf neither says when its stream breaks nor which objects were deleted while it was broken. So a middleware
-of its HTTP session sees each of its lists and watches, and a list of metadata alone decides when the store is
-complete: at the start, after each list of kopf's (410), and every ten minutes. What it lacks is removed.
+of its HTTP client sees each list and watch. The store counts as complete only after a comparison with a list
+of metadata: at the start, after each of kopf's lists (410), and every ten minutes. Objects that the list
+lacks are removed.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ restarts."""
 
 
 class WatchIncomplete(RuntimeError):
-    """kopf has not delivered every object that the API server has."""
+    """kopf has not delivered every object that the API server lists."""
 
 
 class ResourceWatch:
-    """LLMDeployments of one namespace, or of all ("")."""
+    """The watch of the LLMDeployments of one namespace, or of all ("")."""
 
     kind = KIND
 
@@ -90,7 +91,7 @@ class ResourceWatch:
         store.lost(KIND, namespace, f"{KIND}: not listed yet")
 
     def silent_seconds(self) -> float:
-        """Since the stream last delivered something: an event, a new watch, a complete list."""
+        """Seconds since the stream last delivered something: an event, a new watch, a complete list."""
         return time.monotonic() - max(self._last_event, self._last_check)
 
     async def run(self) -> None:
@@ -141,7 +142,8 @@ class ResourceWatch:
 
     # --- kopf's events ---
     def on_event(self, what: str | None, manifest: Manifest) -> None:
-        """Puts or removes one object. Events of two uids of one name may arrive in either order."""
+        """Stores or removes the object of one kopf event. Events of two uids of one name may arrive in either
+        order."""
         metadata = manifest["metadata"]
         uid, version = str(metadata["uid"]), str(metadata["resourceVersion"])
         self._last_event = time.monotonic()
@@ -162,7 +164,7 @@ class ResourceWatch:
     async def middleware(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Sees kopf's lists and watches begin and fail; slows down watches that end at once."""
+        """Notes when kopf's lists and watches begin and fail; delays watches that end at once."""
         if not request.url.path.endswith(f"/{KINDS[KIND][1]}"):
             response = await handler(request)
             if response.status == FORBIDDEN:
@@ -310,7 +312,7 @@ class ResourceWatch:
 def resource_watches(
     kube: Kube, store: Store, runner: KopfRunner, namespaces: tuple[str, ...], metrics: Metrics
 ) -> tuple[ResourceWatch, ...]:
-    """One for each of ``namespaces``, or one for all."""
+    """One watch for each of ``namespaces``, or one for the whole cluster."""
     return tuple(
         ResourceWatch(
             kube,

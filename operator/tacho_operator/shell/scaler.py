@@ -55,7 +55,7 @@ five minutes may be late, or miss one time, and still finds metrics."""
 
 @dataclasses.dataclass(slots=True)
 class ScaledResource:
-    """One resource between two of its reconciles."""
+    """What the scaler knows of one resource, as its last reconcile left it."""
 
     uid: str
     target: Target
@@ -78,7 +78,8 @@ class ScaledResource:
 
 
 class Scaler:
-    """Samples every ``period_seconds``. Its memory is rebuilt from the status after a restart."""
+    """Samples the load of all serving pods every ``period_seconds``. After a restart its state is read from
+    status."""
 
     def __init__(
         self,
@@ -97,8 +98,7 @@ class Scaler:
         self._scraped = 0.0
 
     def observed(self, key: Key, observed: Observed) -> Observed:
-        """``observed`` with the last scaling decision; the scaler takes from ``observed`` the inputs of the
-        next decision."""
+        """``observed`` with the last scaling decision. The next decision is made from this ``observed``."""
         known, uid = self._watched.get(key), observed.raw["metadata"]["uid"]
         if known is not None and known.uid != uid:
             known = None  # deleted and made anew with the same name
@@ -126,7 +126,7 @@ class Scaler:
         return dataclasses.replace(observed, traffic=dict(known.traffic))
 
     def follow(self, key: Key, observed: Observed, status: LLMDeploymentStatus | None) -> None:
-        """Takes over the status that a reconcile has made of ``observed``."""
+        """Takes the newest measurement from the status that a reconcile made of ``observed``."""
         if status is not None and (known := self._watched.get(key)) is not None:
             known.target = target_of(observed, status)
 
@@ -154,11 +154,11 @@ class Scaler:
         }
 
     def scraped(self) -> None:
-        """Notes that all metrics are scraped now."""
+        """Notes that Prometheus scrapes all metrics now, so that loads are sampled for them."""
         self._scraped = self._clock()
 
     async def run(self) -> None:
-        """Samples until cancelled, at an even interval however long a sample takes."""
+        """Samples until cancelled, at an even interval however long one sampling takes."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -167,7 +167,7 @@ class Scaler:
             await self.sample()
 
     async def sample(self) -> None:
-        """Samples and decides everything that is due."""
+        """Samples the load of every resource that is due, and makes its scaling decision."""
         started, reconciles = time.perf_counter(), 0
         watched = {key: known for key, known in self._watched.items() if self._due(key, known)}
         self._samples += 1

@@ -1,4 +1,4 @@
-"""Series that are made when they are scraped, from what is known by then.
+"""Prometheus series that are created at each scrape from the values known by then.
 
 prometheus_client keeps an object with a lock for every series, 14 KB for the twenty of a resource, where a
 tuple holds their values.
@@ -46,7 +46,7 @@ class ResourceSeries(Collector):
         registry.register(self)
 
     def describe(self) -> Iterable[Family]:
-        """Describes the metrics without series: registration does not have to read all series."""
+        """The metrics without their series: otherwise registration would have to read all series."""
         yield self._family(self._name, self._documentation, labels=self._labels)
 
     def collect(self) -> Iterable[Family]:
@@ -57,7 +57,7 @@ class ResourceSeries(Collector):
 
 
 class KnownFigures(Generic[V]):
-    """What is known of each resource, with a gauge for each figure. A figure that is None has no series."""
+    """The known values of each resource, with a gauge for each field. A value that is None has no series."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class KnownFigures(Generic[V]):
             ResourceSeries(registry, prefix + name, documentation, LABELS, partial(self._series, read))
 
     def items(self) -> list[tuple[Key, V]]:
-        """A copy of what is known: scrapes are rendered in another thread than the event loop's."""
+        """A copy of the known values, by resource: scrapes run in another thread than the event loop."""
         return list(self.known.copy().items())
 
     def _series(self, read: Callable[[V], float | None]) -> Iterator[SeriesValue]:

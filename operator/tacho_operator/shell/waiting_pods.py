@@ -1,4 +1,4 @@
-"""Which pod is asked next, so that slow pods of one namespace hold up no other namespace."""
+"""The order in which pods are read, so that slow pods of one namespace delay no other namespace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMESPACE_SHARE = 4
 
 
 class WaitingPods:
-    """Addresses that are still to be asked, by namespace."""
+    """Addresses of the pods that are still to be read, by namespace."""
 
     def __init__(self, addresses: Iterable[str], namespaces: Mapping[str, str], at_once: int) -> None:
         self._namespaces, self._at_once = namespaces, at_once
@@ -23,7 +23,7 @@ class WaitingPods:
             self.left.setdefault(namespaces.get(address, ""), deque()).append(address)
 
     def take(self) -> str | None:
-        """The next address; None where none may be asked now."""
+        """The address of the next pod to read; None while no namespace may have another connection."""
         others, share = len(self.left) - (SILENT_PODS in self.left), max(1, self._at_once // NAMESPACE_SHARE)
         most = share if others > 1 else self._at_once
         free = (name for name in self.left if name != SILENT_PODS and self._taken[name] < most)
@@ -44,5 +44,5 @@ class WaitingPods:
         return address
 
     def give_back(self, address: str) -> None:
-        """Its connection has ended."""
+        """Notes that the connection to ``address`` has ended, so that its namespace may have another one."""
         self._taken[self._namespaces.get(address, "")] -= 1

@@ -47,7 +47,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class PriorityLines(Generic[K]):
-    """Keys in line, each once."""
+    """Waiting keys by priority and namespace; each key waits once."""
 
     def __init__(self) -> None:
         self._lines: dict[Priority, dict[str, deque[K]]] = {priority: {} for priority in Priority}
@@ -60,7 +60,7 @@ class PriorityLines(Generic[K]):
         return key in self._keys
 
     def count(self, priority: Priority) -> int:
-        """Keys of that priority in line."""
+        """The number of waiting keys of that priority."""
         return sum(map(len, self._lines[priority].values()))
 
     def add(self, key: K, namespace: str, priority: Priority) -> None:
@@ -99,7 +99,7 @@ class PriorityLines(Generic[K]):
         return Priority.CHANGED if alternate else waiting[0]
 
     def take(self, may_begin: Callable[[str], bool] = lambda _namespace: True) -> K | None:
-        """The next key of a namespace that ``may_begin``; None when none is due."""
+        """The next key whose namespace passes ``may_begin``, by priority; None when there is none."""
         found = {priority: self._first(priority, may_begin) for priority in Priority}
         waiting = [priority for priority, namespace in found.items() if namespace is not None]
         if not waiting:
@@ -137,7 +137,8 @@ class Key(NamedTuple):
 
 
 def backoff_seconds(failures: int, jitter: float) -> float:
-    """Delay before the next try after ``failures`` in a row; ``jitter`` in [0, 1) spreads keys apart."""
+    """Seconds until the next try after ``failures`` failures in a row; ``jitter`` in [0, 1) spreads keys
+    apart."""
     delay = min(MAX_BACKOFF_SECONDS, BASE_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20))
     return delay * (0.5 + 0.5 * jitter)
 
@@ -191,22 +192,22 @@ class WorkQueue:
         return dict(found)
 
     def stuck_seconds(self) -> float:
-        """How long a key has been due without any reconcile having begun or ended; 0 when none is due.
+        """Seconds for which a key has been due while no reconcile began or ended; 0 when no key is due.
 
         A long queue that moves is not stuck: after an hour without an API server every key is overdue.
         """
         return min(self.oldest_seconds(), max(0.0, time.monotonic() - self._moved))
 
     def oldest_seconds(self) -> float:
-        """How long the key has been due that has waited longest; 0 when none is due. Thread-safe."""
+        """Seconds for which the longest-waiting key has been due; 0 when none is due. Thread-safe."""
         running = self._running.copy()
         due = min((due for key, due in self._due.copy().items() if key not in running), default=math.inf)
         return max(0.0, time.monotonic() - due)
 
     def add(self, key: Key, delay_seconds: float = 0.0, *, routine: bool = False) -> None:
-        """Requests that ``key`` is processed no later than in ``delay_seconds``.
+        """Requests that ``key`` is processed in at most ``delay_seconds``.
 
-        ``routine``: nothing is known to have happened to it.
+        ``routine``: a periodic reconcile, without a change of the resource.
         """
         due = max(asyncio.get_running_loop().time() + delay_seconds, self._held.get(key, 0.0))
         known = key in self._due

@@ -1,4 +1,4 @@
-"""Scaling policies by name, with their defaults."""
+"""The scaling policies that can be simulated, by name, with default parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Static:
 
 
 def static(setting: Setting) -> SimulatedPolicy:
-    """The initial replicas where the setting gives them, else the minimum."""
+    """The policy of a fixed number of replicas: the initial ones where the setting gives them, else the
+    minimum."""
     if setting.initial_replicas is None:
         return Static(setting.min_replicas)
     return Static(setting.initial_replicas, name=f"static-{setting.initial_replicas}")
@@ -64,14 +65,17 @@ CHOICES = {"metric": tuple(aibrix.METRICS), "rules": tuple(wva.RULES)}
 
 
 class PolicyError(ValueError):
-    """A policy that does not exist, or a value that it does not take."""
+    """The text names no policy, or a value that the policy does not accept."""
 
 
 def policy_of(
     text: str, setting: Setting, known: Mapping[str, Factory] = POLICIES
 ) -> tuple[Factory, Setting]:
-    """The policy ``NAME[:PARAMETER=VALUE…]`` or ``static-N`` of ``known``, and the setting that it runs with.
-    Raises PolicyError."""
+    """(factory, setting) of the policy that ``NAME[:PARAMETER=VALUE…]`` or ``static-N`` names. Raises
+    PolicyError.
+
+    ``known``: the policies by name.
+    """
     name, *given = text.split(":")
     if fixed := re.fullmatch(r"static-([1-9]\d{0,2})", name):
         count = int(fixed[1])

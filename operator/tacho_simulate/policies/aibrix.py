@@ -111,5 +111,5 @@ def make_apa(setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache
 def make_kpa(
     setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache", *, total: bool = False
 ) -> SimulatedPolicy:
-    """The KPA. ``total``: the metric is the sum over all pods, as one of type external may be."""
+    """The KPA as a policy. ``total``: its metric is the sum over all pods, as one of type External may be."""
     return AIBrix(setting, name="aibrix-kpa", panics=True, target=target, metric=metric, total=total)

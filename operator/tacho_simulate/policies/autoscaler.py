@@ -27,11 +27,10 @@ UP, DOWN = (replace(rules, tolerance=TOLERANCE) for rules in (SCALE_UP, SCALE_DO
 def by_pods(
     known: Sequence[float], *, unready: int, missing: int, replicas: int, target: float
 ) -> int | None:
-    """Metric type Pods with AverageValue. ``known``: values of ready pods; ``missing``: ready pods without a
-    value.
+    """Proposed replicas for a metric of type Pods with AverageValue; None without values.
 
-    At a scale-down, pods without a value count as at the target; at a scale-up they count as idle, like
-    unready pods.
+    ``known``: values of ready pods. ``missing``: ready pods without a value. At a scale-down, pods without a
+    value count as at the target; at a scale-up they count as idle, like unready pods.
     """
     if not known:
         return None
@@ -53,14 +52,14 @@ def by_pods(
 
 
 def by_average(total: float, *, replicas: int, target: float) -> int:
-    """Metric type External with AverageValue."""
+    """Proposed replicas for a metric of type External with AverageValue."""
     if replicas and _tolerated(total / (target * replicas)):
         return replicas
     return _whole(total / target)
 
 
 def by_value(value: float, *, ready: int, replicas: int, target: float) -> int:
-    """Metric type External or Object with Value."""
+    """Proposed replicas for a metric of type External or Object with Value."""
     ratio = value / target
     return replicas if _tolerated(ratio) else _whole(ratio * ready)
 
@@ -74,7 +73,7 @@ def _whole(amount: float) -> int:
 
 
 class Autoscaler:
-    """One autoscaler with its recent recommendations and changes."""
+    """A HorizontalPodAutoscaler with its recent recommendations and changes."""
 
     def __init__(self, setting: Setting, *, up: Rules = UP, down: Rules = DOWN) -> None:
         self._bounded = setting.bounded
@@ -84,8 +83,10 @@ class Autoscaler:
         self._changes: list[Change] = []
 
     def settle(self, view: PolicyView, proposals: Iterable[int | None], reason: str) -> PolicyDecision:
-        """The largest proposal, limited by windows, scaling policies and bounds. While a metric is missing,
-        the others may scale up only."""
+        """The decision: the largest proposal, limited by windows, scaling policies and bounds.
+
+        While a metric is missing, the others may scale up only.
+        """
         all_proposals = list(proposals)
         found = [item for item in all_proposals if item is not None]
         now, have = view.now_seconds, view.replicas
@@ -115,7 +116,7 @@ class Autoscaler:
 
 
 def ready_metrics(view: PolicyView) -> tuple[list[PodMetrics], int, int]:
-    """Metrics of ready pods; number of unready pods; number of ready pods without metrics."""
+    """(metrics of ready pods, number of unready pods, number of ready pods without metrics)."""
     ready = [pod for pod in view.pods if pod.ready]
     known = [pod.metrics for pod in ready if pod.metrics is not None]
     return known, len(view.pods) - len(ready), len(ready) - len(known)
@@ -143,7 +144,7 @@ class CounterRates:
                 del self._pods[uid]
 
     def of(self, uid: str, counter: Callable[[PodMetrics], float]) -> float:
-        """A counter's rate per second; 0 with a single sample, and after the counter was reset."""
+        """A counter's rate per second in one pod; 0 with a single sample, and after the counter was reset."""
         samples = self._pods.get(uid, deque())
         if len(samples) < 2:
             return 0.0

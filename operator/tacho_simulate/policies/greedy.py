@@ -29,7 +29,7 @@ MIX_STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class ArrivalTotals:
-    """Totals of arrivals at one time."""
+    """Totals of the requests that have arrived up to one time."""
 
     time_seconds: float
     arrivals: int

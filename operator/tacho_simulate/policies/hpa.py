@@ -21,7 +21,7 @@ are a round number."""
 
 
 class OnPods:
-    """Average value per pod."""
+    """An HPA on a metric of pods: the average value per pod against a target."""
 
     period_seconds = SYNC_SECONDS
 
@@ -62,17 +62,17 @@ class OnDemand:
 
 
 def on_queue(setting: Setting, target: float = QUEUE) -> SimulatedPolicy:
-    """Waiting requests per pod."""
+    """The HPA on waiting requests per pod."""
     return OnPods(setting, name="hpa-queue", metric=lambda item: item.waiting, target=target)
 
 
 def on_kv_cache(setting: Setting, target: float = KV_CACHE) -> SimulatedPolicy:
-    """The share of the KV cache that is used."""
+    """The HPA on the used share of the KV cache per pod."""
     return OnPods(setting, name="hpa-kv-cache", metric=lambda item: item.kv_cache_usage, target=target)
 
 
 def on_concurrency(setting: Setting, target: float = CONCURRENCY) -> SimulatedPolicy:
-    """Requests in a pod, waiting or not."""
+    """The HPA on requests per pod, running and waiting."""
     return OnPods(
         setting, name="hpa-concurrency", metric=lambda item: item.running + item.waiting, target=target
     )

@@ -1,4 +1,4 @@
-"""KubeAI: the mean of active requests over ten minutes, over a target for each replica.
+"""KubeAI's autoscaler: the mean of active requests over ten minutes, divided by a target for each replica.
 
 Source: github.com/kubeai-project/kubeai internal/modelautoscaler/autoscaler.go and
 internal/modelclient/scale.go at f442a2cd (chart 0.22.1).
@@ -18,9 +18,10 @@ SCALE_DOWN_DELAY_SECONDS = 30.0
 
 
 class KubeAI:
-    """KubeAI. Active requests are requests that its own proxy has accepted and not answered.
+    """KubeAI's autoscaler as a policy.
 
-    The simulation takes them from the pods' metrics; where pods do not answer, the last sum is used again.
+    Active requests are those that KubeAI's own proxy has accepted and not answered. The simulation takes them
+    from the pods' metrics; where pods do not answer, the last sum is used again.
     """
 
     name = "kubeai"

@@ -1,5 +1,8 @@
-"""vLLM's production-stack through KEDA: its chart scales by requests that wait, its operator by requests that
-run and by tokens, each with a threshold per replica that the user sets."""
+"""vLLM's production-stack through KEDA, in two variants: its Helm chart's trigger and its operator's.
+
+The chart scales by waiting requests. The operator scales by running requests and by tokens, each with a
+threshold per replica that the user sets.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ ONE_A_MINUTE = (Pace(kind="Pods", value=1, period_seconds=60),)
 
 
 class Chart:
-    """Default trigger and behavior of the chart: the HorizontalPodAutoscaler's own.
+    """The chart's default trigger, with the HorizontalPodAutoscaler's own behavior.
 
     Source: github.com/vllm-project/production-stack helm/templates/scaledobject-vllm.yaml at a6c01db0,
     through KEDA and a HorizontalPodAutoscaler.
@@ -50,10 +53,10 @@ class Chart:
 
 
 class Operator:
-    """What its operator writes into a ScaledObject: four triggers, the largest counts. The first keeps
-    replicas as they are for as long as any request comes.
+    """The ScaledObject that production-stack's operator writes: four triggers, of which the largest counts.
 
-    Source: github.com/vllm-project/production-stack operator/internal/controller/vllmruntime_controller.go at
+    The first keeps replicas as they are for as long as any request comes. Source:
+    github.com/vllm-project/production-stack operator/internal/controller/vllmruntime_controller.go at
     a6c01db0, through KEDA and a HorizontalPodAutoscaler.
     """
 

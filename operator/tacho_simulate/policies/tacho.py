@@ -1,4 +1,4 @@
-"""The operator's own scaling algorithm, driven as by its scaler."""
+"""tacho's own scaling algorithm as a policy, called as the operator's scaler calls it."""
 
 from __future__ import annotations
 
@@ -106,5 +106,5 @@ def make(setting: Setting) -> Tacho:
 
 
 def make_with(policy: ScalingPolicy, setting: Setting) -> SimulatedPolicy:
-    """The policy with the user's behavior and bounds."""
+    """tacho's scaler as a policy, with the user's behavior and bounds."""
     return Tacho(setting, lambda _: policy)

@@ -53,7 +53,7 @@ class AnalyzedReplica:
 
 
 def by_flags(input_tokens: float, output_tokens: float, batched_tokens: float, sequences: float) -> float:
-    """Tokens that a replica holds when its steps are full; 0: not known."""
+    """Tokens that a replica holds when its steps are full, by the engine's flags; 0: not known."""
     if output_tokens <= 0:
         return 0.0
     steady = min(batched_tokens * output_tokens / (input_tokens + output_tokens), sequences)
@@ -61,7 +61,7 @@ def by_flags(input_tokens: float, output_tokens: float, batched_tokens: float, s
 
 
 def desired(have: int, *, ready: int, kv_tokens: float, demand: float, up: float, down: float) -> int:
-    """Replicas, by the kv_tokens of one."""
+    """Desired replicas, where one replica holds ``kv_tokens`` tokens."""
     if kv_tokens <= 0:
         return have
     required = demand / up - have * kv_tokens

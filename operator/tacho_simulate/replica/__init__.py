@@ -1,4 +1,4 @@
-"""One replica in virtual time."""
+"""One simulated replica, in virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Common part of all replicas: waiting and running requests, free KV cache, and counters.
+"""The common part of all simulated replicas: waiting and running requests, free KV cache, and counters.
 
 A replica depends only on the requests sent to it, so its time advances only when its state is read. Between
 two events, every running request gets one token per step: the end of a request is a step number.
@@ -44,7 +44,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Lookup tables of a performance model."""
+    """Step times and prompt times of a performance model, as lookup tables."""
 
     model: PerformanceModel
     step_seconds: tuple[float, ...]
@@ -118,7 +118,7 @@ class Replica(ABC):
 
     @property
     def held(self) -> int:
-        """Requests that are lost if it crashes."""
+        """The number of requests that would be lost if the replica crashed."""
         return len(self._running) + len(self._waiting) + len(self._front) + len(self.incoming)
 
     def metrics(self, now: float) -> PodMetrics:

@@ -16,7 +16,10 @@ FULL = 1e-6
 
 
 class ConcurrentPrefill(Replica):
-    """Each request counts its steps from its own first token, so steps are not whole numbers here."""
+    """A replica that computes prompts concurrently with its steps.
+
+    Each request counts its steps from its own first token, so steps are not whole numbers here.
+    """
 
     def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
         super().__init__(timed, ledger, begins)

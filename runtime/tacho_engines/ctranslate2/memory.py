@@ -1,4 +1,4 @@
-"""CTranslate2: the converted model, a cache that grows with the running requests, and what prompts take."""
+"""Memory of CTranslate2: the converted model, a KV cache that grows with the requests, and prompts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ HALF_SINCE = {"bfloat16": (8, 0), "float16": (7, 0)}
 
 
 def quantization(placement: Placement) -> str:
-    """The method as CTranslate2 spells it. A CPU has no arithmetic in 16 bits: unquantized weights are
-    widened once, in the conversion, and not at each start."""
+    """The method as CTranslate2 spells it.
+
+    A CPU has no arithmetic in 16 bits: unquantized weights are widened to 32 bits once, in the conversion,
+    and not at each start.
+    """
     method = placement.method.method
     if method == INT8_FLOAT16:
         return "int8_float16"
@@ -51,7 +54,8 @@ def element_bytes(placement: Placement) -> float:
 
 
 def weights_bytes(placement: Placement) -> int:
-    """The converted weights: linear layers *and* embeddings are quantized. A converted model is as stored."""
+    """Bytes of the converted weights: linear layers *and* embeddings are quantized. A converted model is as
+    stored."""
     facts, architecture = placement.facts, placement.architecture
     if facts.format == "ct2":
         return facts.files.total_bytes
@@ -71,8 +75,10 @@ def _plain(placement: Placement) -> bool:
 
 
 def conversion_bytes(placement: Placement) -> int:
-    """Peak of the converter, which holds the checkpoint and what becomes of it; 0 for a model that is
-    converted already. It ends before the model is served."""
+    """Peak memory in bytes of the converter, which holds checkpoint and result; 0 for a converted model.
+
+    It ends before the model is served.
+    """
     facts, architecture = placement.facts, placement.architecture
     if facts.format == "ct2":
         return 0
@@ -85,15 +91,17 @@ def checkpoint_bytes(facts: ModelFacts) -> int:
 
 
 def activation_bytes(architecture: Architecture, element: float, length: int, concurrency: int) -> int:
-    """A prompt of the longest kind: hidden states, and a row of the whole vocabulary for each of its tokens;
-    then one row for each request. Prompts that are computed at a time have no more tokens together
-    (tacho_ctranslate2.backend.TokenBudget)."""
+    """Bytes that the longest prompt and all requests take beside weights and cache.
+
+    The prompt has hidden states, and a row of the whole vocabulary for each token; each request has one such
+    row. Prompts computed at a time have no more tokens together (tacho_ctranslate2.backend.TokenBudget).
+    """
     row = 4 * architecture.hidden_size + 3 * architecture.intermediate_size + architecture.vocabulary
     return int(element * length * row + 4 * architecture.vocabulary * concurrency)
 
 
 def account(placement: Placement, context: Context) -> Account:
-    """One GPU (CTranslate2 splits no model over several here), or the host."""
+    """The memory account on one GPU, or on the host. CTranslate2 spreads no model over several GPUs here."""
     architecture = placement.architecture
     length, concurrency = context.max_model_len, context.concurrency
     element, resident = element_bytes(placement), weights_bytes(placement)

@@ -1,4 +1,4 @@
-"""CTranslate2's half of the plan: what it refuses, its switches, and the account of its memory."""
+"""CTranslate2 for the planner: what it cannot run, its switches, and its memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tacho_engines.shared.default_plan import DefaultPlan
 
 
 class CTranslate2Plan(DefaultPlan):
-    """CTranslate2's plan: it runs on one GPU or on the host's CPUs."""
+    """The planner's half of CTranslate2: it runs on one GPU or on the host's CPUs."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         if found := super().refusal(placement):
@@ -23,7 +23,8 @@ class CTranslate2Plan(DefaultPlan):
         return conversion_refusal(placement)
 
     def cache_type(self, placement: Placement) -> str:
-        """It computes and caches in one type; of a converted model, the loader chooses it."""
+        """The type of the KV cache, which is the type it computes in; "" for a converted model, as its loader
+        chooses."""
         if placement.facts.format == "ct2":
             return ""
         return memory.quantization(placement).rpartition("_")[2]
@@ -35,7 +36,8 @@ class CTranslate2Plan(DefaultPlan):
         return memory.account(placement, context)
 
     def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
-        """Where it computes, and what a checkpoint is converted to; a converted model is served as it is."""
+        """Switches for the device, and for the type that a checkpoint is converted to. A converted model
+        needs no type."""
         device = ("--device", "cpu" if placement.device.on_host else "cuda")
         trusted = ("--trust-remote-code",) if placement.options.trust_remote_code else ()
         if placement.facts.format == "ct2":
@@ -44,8 +46,12 @@ class CTranslate2Plan(DefaultPlan):
 
 
 def conversion_refusal(placement: Placement) -> EngineRefusal | None:
-    """Why the memory is too small for the converter, which runs before the model is served. The bound is the
-    container's memory limit; without a limit, on the host, it is the plan's share of the node's memory."""
+    """The refusal where memory is too small for the converter, which runs before the model is served; else
+    None.
+
+    The limit is the container's memory limit; on the host without a limit, the plan's share of the node's
+    memory.
+    """
     device, needed = placement.device, memory.conversion_bytes(placement)
     limit, source = placement.options.memory_limit_bytes, "memory limit"
     if limit is None and device.on_host:

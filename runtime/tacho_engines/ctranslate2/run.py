@@ -1,5 +1,7 @@
-"""CTranslate2's half of the run: command line, requests, metrics and log of its server. The launcher is
-``tacho_ctranslate2``."""
+"""CTranslate2 for the runtime: command line, requests, metrics and log of its server.
+
+The server program is ``tacho_ctranslate2``.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ PROGRAM = "tacho-ctranslate2"
 
 
 class CTranslate2(TachoServerRun):
-    """``engine.name: ctranslate2``."""
+    """The runtime's half of ``engine.name: ctranslate2``."""
 
     name = "ctranslate2"
     program = "CTranslate2"

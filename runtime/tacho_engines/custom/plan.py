@@ -1,4 +1,4 @@
-"""The half of the plan of a custom engine: the switches of its preset; its memory is not predicted."""
+"""Custom engines for the planner: the switches of a preset. Their memory is not predicted."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ PROFILE = EngineProfile(
 
 
 def preset_refusal(placement: Placement, preset: Preset) -> EngineRefusal | None:
-    """Why the preset cannot be used: the first field that would have no effect. The API refuses all of those
-    fields as well, by rules made from the same data."""
+    """The first field of spec that has no effect with this preset, as a refusal; None: all have one.
+
+    The API refuses those fields as well, by rules made from the same data.
+    """
     options, method = placement.options, placement.method.method
     name = f"the preset {preset.name}"
     if placement.device.on_host:
@@ -67,8 +69,10 @@ def _preset(options: EngineOptions) -> Preset | None:
 
 
 class CustomPlan(DefaultPlan):
-    """The plan of a custom engine. The command is the user's, so its memory and refusals are not known; those
-    of a preset follow from its switches."""
+    """The planner's half of a custom engine.
+
+    The command is the user's, so memory and refusals are unknown; a preset's follow from its switches.
+    """
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         if not placement.image:
@@ -81,8 +85,7 @@ class CustomPlan(DefaultPlan):
         return preset_refusal(placement, preset) if preset else None
 
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
-        """Tensor and pipeline sizes as the user set them; a size that is not set follows from the number of
-        GPUs."""
+        """The user's tensor and pipeline sizes; a size that is not set follows from the number of GPUs."""
         options, gpus = placement.options, max(1, placement.count)
         preset = _preset(options)
         if preset and preset.spreads_layers:
@@ -95,7 +98,7 @@ class CustomPlan(DefaultPlan):
         return None
 
     def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
-        """The planned context, how the model is spread, and the requested types of weights and cache."""
+        """The preset's switches for context, spread over GPUs, and types of weights and cache."""
         preset = _preset(placement.options)
         if preset is None:
             return ()

@@ -1,4 +1,4 @@
-"""Servers by others that ``engine.custom.preset`` names, each as data."""
+"""The servers that ``engine.custom.preset`` can name: image, command and switches of each, as data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def server(
     python: str = "python3",
     denied: DeniedOptions = NOTHING,
 ) -> EngineProfile:
-    """The profile of a server. ``image`` "": upstream publishes none that a restricted pod can start."""
+    """The profile of a third-party server.
+
+    ``image`` is "" where upstream publishes none that a restricted pod can start.
+    """
     return EngineProfile(
         name="custom",
         title=title,

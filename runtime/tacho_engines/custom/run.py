@@ -1,4 +1,4 @@
-"""The run half of custom engines, with or without a preset."""
+"""Custom engines for the runtime, with or without a preset: command line and environment."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _REFERENCE = re.compile(r"\$\$|\$\((?P<name>[^)]*)\)")
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
-    """``text`` with each $(NAME) replaced; $$ stands for one $, as in a pod's ``command``.
+    """``text`` with each $(NAME) replaced by its value; $$ stands for one $, as in a pod's ``command``.
 
-    A $(NAME) outside the TACHO_ family stays as it is (the kubelet's rule for unknown names); an
-    unknown $(TACHO_…) is a typing error. Raises FailedError(InvalidConfig) for that.
+    An unknown $(TACHO_…) is a typing error: raises FailedError(InvalidConfig). Any other unknown $(NAME)
+    stays as it is, by the kubelet's rule.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -71,7 +71,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 
 class Custom(DefaultRun):
-    """``engine.name: custom``."""
+    """The runtime's half of ``engine.name: custom``: a server that the user's command or a preset starts."""
 
     name = "custom"
     program = "the engine"
@@ -87,7 +87,7 @@ class Custom(DefaultRun):
         return config.custom.health_path if config.custom else HEALTH_PATH
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
-        """The argument vector. Raises FailedError(InvalidConfig)."""
+        """The user's or the preset's command line. Raises FailedError(InvalidConfig)."""
         written = (*config.entrypoint, *(config.custom.command if config.custom else ()))
         if not written:
             raise FailedError.of(
@@ -110,7 +110,7 @@ class Custom(DefaultRun):
         return (*(expand(argument, values) for argument in written), *config.extra_args)
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
-        """Cache variables of the engine's process, as most servers on PyTorch read them."""
+        """Environment variables for cache folders, as most servers on PyTorch read them."""
         return vllm_caches(config.paths.cache_dir)
 
 

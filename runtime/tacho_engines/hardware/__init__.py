@@ -1,1 +1,1 @@
-"""What engines run on: the GPU table, and what labels and names of products stand for."""
+"""The hardware that engines run on: the GPU table, and the names and labels of GPU products."""

@@ -48,5 +48,6 @@ class Device:
 
     @property
     def has_bf16(self) -> bool:
-        """Source: vLLM platforms/cuda.py supported_dtypes (compute capability 8.0 and later)."""
+        """Whether the device computes in bfloat16. Source: vLLM platforms/cuda.py supported_dtypes (compute
+        capability 8.0 and later)."""
         return self.capability >= (8, 0)

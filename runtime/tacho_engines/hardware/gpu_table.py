@@ -1,8 +1,8 @@
-"""NVIDIA GPUs by the product label of GPU Feature Discovery (nvidia.com/gpu.product): ``gpu_table.csv``.
+"""The data sheets of NVIDIA GPUs, read from ``gpu_table.csv``, by GPU Feature Discovery's product label.
 
 A cell of the table is a value, its source and its confidence: sources are named in SOURCES, confidence is H,
-M or L; an empty cell is a unit that the GPU has not. Labels on a node win over memory and compute capability
-here; bandwidth and arithmetic rates come from here only.
+M or L. An empty cell is a unit that the GPU does not have. For memory and compute capability, labels on a
+node come before this table; bandwidth and arithmetic rates are only here.
 """
 
 from __future__ import annotations

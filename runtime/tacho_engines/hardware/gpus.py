@@ -1,4 +1,4 @@
-"""What a product label, a short name or a MIG slice stands for."""
+"""Finds the GPU that a product label, a short name or a MIG slice stands for."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ def is_shared(label: str) -> bool:
 
 
 def is_slice(gpu: Device) -> bool:
-    """Whether several of it may be parts of one GPU: NCCL refuses two ranks on one device, and a process
-    sees one MIG slice only."""
+    """Whether several of these devices may be parts of one GPU.
+
+    NCCL refuses two ranks on one device, and a process sees one MIG slice only.
+    """
     return gpu.sharers > 1 or is_shared(gpu.product) or _mig(gpu.product) is not None
 
 
 def rows_for(name: str) -> tuple[GpuProduct, ...]:
-    """The products ``name`` stands for: a label (exactly one), or a short name (perhaps several)."""
+    """The GPUs of the table that ``name`` stands for: one for a label, perhaps several for a short name."""
     normalised = normalise(base_label(name))
     exact = tuple(r for r in GPUS if normalise(r.label) == normalised)
     if exact:
@@ -68,7 +70,7 @@ def _slice_of(label: str) -> str:
 
 
 def matches(desired: str, label: str) -> bool:
-    """Whether a node's product label is what ``desired`` (a label or short name) means."""
+    """Whether ``desired`` (a label or a short name) stands for a node's product label."""
     if normalise(desired) == normalise(label):
         return True
     if _slice_of(desired) != _slice_of(label):
@@ -79,7 +81,7 @@ def matches(desired: str, label: str) -> bool:
 
 
 def gpu_from_row(row: GpuProduct, label: str = "") -> Device:
-    """The catalog's product as a plan sees it; ``label`` may carry MIG or -SHARED suffixes."""
+    """A GPU of the table as a device for a plan; ``label`` may have MIG or -SHARED suffixes."""
     major, minor = (int(part) for part in row.compute.split("."))
     gpu = Device(
         product=label or row.label,
@@ -116,8 +118,12 @@ def _mig_slice(gpu: Device, row: GpuProduct, label: str) -> Device:
 
 
 def guessed_rates(device: Device) -> tuple[Device, float] | None:
-    """``device`` with rates between those of the table's GPUs of its compute capability, and how many times
-    as fast or as slow it may be. None: the table has no such GPU, or it is a MIG slice of an unknown one."""
+    """(``device`` with estimated rates, the factor by which they may be wrong); None where no estimate is
+    possible.
+
+    The rates are between those of the table's GPUs of its compute capability. None where the table has no
+    such GPU, or for a MIG slice of an unknown one.
+    """
     if _mig(device.product):
         return None
     alike = [gpu for row in GPUS if (gpu := gpu_from_row(row)).capability == device.capability]
@@ -132,7 +138,8 @@ def guessed_rates(device: Device) -> tuple[Device, float] | None:
 
 
 def named_gpu(name: str) -> Device | None:
-    """A product from the catalog alone; of a short name that means several, the one with the least memory."""
+    """A GPU from the table alone; of several with a short name, the one with the least memory. None:
+    unknown."""
     rows = rows_for(name)
     if not rows:
         return None
@@ -144,11 +151,10 @@ def named_gpu(name: str) -> Device | None:
 def labelled_gpu(
     label: str, *, memory_mib: int | None, capability: tuple[int, int] | None, sharers: int = 1
 ) -> Device | None:
-    """A GPU as a node's labels describe it; labels take precedence over the catalog. None: labels say too
-    little.
+    """A GPU as a node's labels describe it, completed from the table. None: labels say too little.
 
-    What the driver keeps is the catalog's difference between label and usable memory, else RESERVE_MIB. A
-    label that leaves nothing beside it says nothing: the driver tells 0 of GPUs that share the host's memory.
+    Memory kept by the driver is the table's difference between label and usable memory, else RESERVE_MIB. A
+    label with less memory than that is ignored: the driver reports 0 for GPUs that share the host's memory.
     """
     rows = tuple(r for r in GPUS if normalise(r.label) == normalise(base_label(label)))
     reserve = RESERVE_MIB if not rows else int(rows[0].memory_mib[0] - rows[0].usable_mib[0])

@@ -1,8 +1,8 @@
-"""Which device holds which part of the model, as llama.cpp distributes the model over GPUs.
+"""How llama.cpp distributes the layers of a model over GPUs and the host.
 
 Source: llama.cpp b11549, src/llama-model.cpp (load_tensors): the output head counts as one more layer after
-the last; the last ``--n-gpu-layers`` of them go to GPUs, in turn by the parts of ``--tensor-split``, by
-default the GPUs' free memory; the input embedding stays on the host.
+the last. The last ``--n-gpu-layers`` of them go to GPUs, in turn by the parts of ``--tensor-split``, by
+default the GPUs' free memory. The input embedding stays on the host.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ class GpuShare:
 
 
 def mode(placement: Placement) -> str:
-    """How several GPUs share the model; a switch wins over ``spec.parallelism``."""
+    """How several GPUs share the model (llama.cpp's split mode); a switch comes before
+    ``spec.parallelism``."""
     given = first_of(parse_arguments(placement.options.arguments), "split-mode", "sm")
     return given or (TENSOR if placement.tensor > 1 else LAYER)
 
 
 def offloaded_layers(options: EngineOptions, layers: int) -> int:
-    """Layers on GPUs, the output head among them: all, unless the user names fewer."""
+    """Number of layers on GPUs, the output head included: all, unless the user sets fewer."""
     given = first_of(parse_arguments(options.arguments), "n-gpu-layers", "gpu-layers", "ngl")
     requested = None if given is None or given in EVERY else integer(given)
     return layers + 1 if requested is None or requested < 0 else min(requested, layers + 1)
 
 
 def proportions(options: EngineOptions) -> tuple[float, ...] | None:
-    """The parts of --tensor-split; None: not given. Raises ValueError for text that is not a list of
-    parts."""
+    """The parts in the user's --tensor-split; None: not given. Raises ValueError for any other text."""
     given = first_of(parse_arguments(options.arguments), "tensor-split", "ts")
     if given is None:
         return None
@@ -90,8 +90,11 @@ def _first_beyond(end: float, layers: int) -> int:
 
 
 def splits(placement: Placement) -> Splits | EngineRefusal:
-    """Layers in turn (pipeline), as llama.cpp does by itself; tensor parallelism only where the user sets it:
-    it is experimental, and some architectures do not have it."""
+    """The spread over GPUs: layers in turn (pipeline), as llama.cpp does by default.
+
+    Tensor parallelism only where the user sets it: it is experimental, and some architectures do not support
+    it.
+    """
     options, gpus = placement.options, max(1, placement.count)
     tensor = options.tensor or 1
     if tensor > 1 and placement.device.on_host:
@@ -117,7 +120,8 @@ def fallbacks(placement: Placement) -> tuple[str, ...]:
 
 
 def refusal(placement: Placement) -> EngineRefusal | None:
-    """Switches about GPUs that llama.cpp would refuse, or that would leave planned GPUs idle."""
+    """The refusal of GPU switches that llama.cpp does not accept, or that leave planned GPUs unused; else
+    None."""
     given, gpus = parse_arguments(placement.options.arguments), placement.count
     requested = first_of(given, "split-mode", "sm")
     if requested is not None and requested not in MODES:

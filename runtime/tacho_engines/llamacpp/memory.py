@@ -1,8 +1,8 @@
-"""llama.cpp: what its process keeps resident, on the host or on the most loaded GPU.
+"""Memory of llama.cpp on the host or on the most loaded GPU: weights, KV cache, compute buffers.
 
-Weights are the GGUF file's tensors as stored (on the host mapped into memory, all read for each token); the
+Weights are the GGUF file's tensors as stored (on the host mapped into memory, all read for each token). The
 KV cache is allocated whole at start for ``n_ctx = max_model_len x concurrency`` cells, with the layers that
-it belongs to; compute buffers are reserved for the worst micro-batch.
+it belongs to. Compute buffers are reserved for the worst micro-batch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ KV_ELEMENT_BYTES = {
 
 
 def cache_element_bytes(options: EngineOptions) -> float | None:
-    """Mean bytes of a K and a V element, or None for a type llama.cpp does not have; switches win."""
+    """Mean bytes of a K and a V element; None for a type that llama.cpp does not have. Switches come before
+    spec."""
     switches = parse_arguments(options.arguments)
     key = first_of(switches, "cache-type-k", "ctk") or options.kv_cache_dtype
     value = first_of(switches, "cache-type-v", "ctv") or options.kv_cache_dtype
@@ -63,7 +64,7 @@ def micro_batch(switches: Mapping[str, str]) -> int:
 
 
 def weights_bytes(facts: ModelFacts) -> int:
-    """All tensors as stored; the file's size where the header was not read."""
+    """Bytes of all tensors as stored; the file's size where its header was not read."""
     return sum(t.stored_bytes for t in facts.tensors) or facts.files.total_bytes
 
 
@@ -93,12 +94,12 @@ def kv_cache_bytes(
 def compute_bytes(
     architecture: Architecture, context_tokens: int, sequences: int, micro_batch: int, copies: int = 1
 ) -> int:
-    """Buffers of the worst graph: intermediate rows of one micro-batch, the attention mask (an input, of
-    which there may be several ``copies``), the logits.
+    """Bytes of the compute buffers of the worst micro-batch.
 
-    ``u x 4 x (4H + 3I + n_q d)`` + ``2 u x cells`` (mask, f16) + ``2 x 4 x V x sequences``. The mask is
-    exact; the first term was read off own measurements (xllamacpp 2026.10, flash attention: 15.64, 18.64
-    and 22.64 MiB at 1024, 4096 and 8192 cells a sequence of SmolLM2-135M).
+    They hold intermediate rows of one micro-batch, the attention mask (an input, of which there may be
+    several ``copies``), and the logits: ``u x 4 x (4H + 3I + n_q d)`` + ``2 u x cells`` (mask, f16) + ``2 x 4
+    x V x sequences``. The mask is exact. The first term was fitted to own measurements (xllamacpp 2026.10,
+    flash attention: 15.64, 18.64 and 22.64 MiB at 1024, 4096 and 8192 cells a sequence of SmolLM2-135M).
     """
     rows = (
         4 * architecture.hidden_size
@@ -111,15 +112,17 @@ def compute_bytes(
 
 
 def head_bytes(facts: ModelFacts) -> tuple[int, int]:
-    """(output head, what of the input embedding stays on the host). Without a head of its own a model
-    computes with the embedding, which then is on the GPU too."""
+    """(bytes of the output head, bytes of the input embedding that stay on the host).
+
+    A model without its own head computes with the embedding, which then is on the GPU too.
+    """
     kinds = ("lm_head", "embedding")
     head, table = (sum(t.stored_bytes for t in facts.tensors if t.kind == kind) for kind in kinds)
     return (head, table) if head else (table, 0)
 
 
 def gpu_weights_bytes(placement: Placement, share: GpuShare) -> int:
-    """Weights on one GPU. Source: llama.cpp src/llama-model.cpp load_tensors."""
+    """Bytes of weights on one GPU. Source: llama.cpp src/llama-model.cpp load_tensors."""
     head, table = head_bytes(placement.facts)
     layers = max(1, placement.architecture.layers)
     repeating = max(0, weights_bytes(placement.facts) - head - table) * share.layers / layers
@@ -127,13 +130,15 @@ def gpu_weights_bytes(placement: Placement, share: GpuShare) -> int:
 
 
 def cache_share(placement: Placement, share: GpuShare) -> float:
-    """Part of the KV cache that lies with the layers of one GPU."""
+    """The share of the KV cache that is on one GPU, with the layers there."""
     return share.layers / max(1, placement.architecture.layers) * share.part
 
 
 def account(placement: Placement, context: Context) -> Account:
-    """The host process, or the most loaded of the GPUs that share the layers. The cache is allocated for
-    exactly the requested context length and concurrency."""
+    """The memory account of the host process, or of the most loaded GPU.
+
+    The KV cache is allocated for exactly the requested context length and concurrency.
+    """
     if placement.device.on_host:
         return _account(placement, context, weights_bytes(placement.facts), 1.0, PROCESS_BYTES)
     found = [

@@ -1,4 +1,4 @@
-"""llama.cpp's half of the plan: what it refuses, its switches, and the account of its memory."""
+"""llama.cpp for the planner: what it cannot run, its switches, and its memory."""
 
 from __future__ import annotations
 
@@ -45,17 +45,20 @@ def _split(placement: Placement) -> tuple[str, ...]:
 
 
 def stands_in(placement: Placement) -> bool:
-    """Whether chats are formatted by a template that is not the model's own."""
+    """Whether chats would be formatted by another template than the model's own."""
     given = parse_arguments(placement.options.arguments)
     return placement.facts.chat_template is False and not any(name.startswith(TEMPLATE) for name in given)
 
 
 class LlamaCppPlan(DefaultPlan):
-    """GGUF files on the host, or with every layer on GPUs: one that does not fit is not planned in part, as a
-    layer on the host costs most of the GPU's speed."""
+    """The planner's half of llama.cpp: GGUF files on the host, or with all layers on GPUs.
+
+    A model that does not fit on the GPUs is not planned in part: a layer on the host costs most of the GPU's
+    speed.
+    """
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
-        """Why llama.cpp cannot run this at all."""
+        """Why llama.cpp cannot run this placement at all; None when only memory decides."""
         if placement.facts.format not in PROFILE.formats:
             return refused(
                 FailureClass.UNSUPPORTED_QUANTIZATION,
@@ -75,7 +78,7 @@ class LlamaCppPlan(DefaultPlan):
         return gpu_split.splits(placement)
 
     def extends_context(self, options: EngineOptions) -> bool:
-        """Whether the user stretches the model's context beyond what it was made for."""
+        """Whether the user's switches extend the model's context beyond the length it was trained for."""
         return any(name.startswith(STRETCHING) for name in parse_arguments(options.arguments))
 
     def cache_element_bytes(self, placement: Placement) -> float:
@@ -85,7 +88,8 @@ class LlamaCppPlan(DefaultPlan):
         return memory.account(placement, context)
 
     def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
-        """On GPUs every layer is offloaded, as the memory model counts; on the host nothing is."""
+        """Switches of the plan: on GPUs all layers are offloaded, as the memory account assumes; on the host
+        none."""
         switches = () if placement.device.on_host else (*ON_GPUS, *_split(placement))
         return (*switches, *STAND_IN_TEMPLATE) if stands_in(placement) else switches
 

@@ -1,5 +1,7 @@
-"""llama.cpp's half of the run: command line, requests, metrics and log of its server. The launcher is
-``tacho_llamacpp``."""
+"""llama.cpp for the runtime: command line, requests, metrics and log of its server.
+
+The server program is ``tacho_llamacpp``.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,7 @@ FAILURES = (
 
 
 class LlamaCpp(DefaultRun):
-    """``engine.name: llamacpp``."""
+    """The runtime's half of ``engine.name: llamacpp``."""
 
     name = "llamacpp"
     program = "llama-server"
@@ -146,14 +148,17 @@ class LlamaCpp(DefaultRun):
     startup = STARTUP
 
     def version(self, document: Mapping[str, object]) -> str:
-        """A build number and commit; builds outside of llama.cpp's repository call themselves b0."""
+        """The build number and commit; a build from outside of llama.cpp's repository has the number b0."""
         build = document.get("build_info")
         return build if isinstance(build, str) and not build.startswith("b0") else ""
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
-        """Context, slots and cache type are numbers of the frozen RuntimeConfig and are spelled here, for the
-        image that the runtime runs in; as ready-made flags they would change what running revisions got. All
-        slots share one context, of ``concurrency`` times the requested length."""
+        """The command line of llama-server.
+
+        Context, slots and cache type are numbers of the frozen RuntimeConfig, and become flags here, for the
+        image that the runtime runs in. As ready-made flags they could not follow a later image. All slots
+        share one context of ``concurrency`` times the requested length.
+        """
         return (
             *config.entrypoint,
             *("--model", model_path),

@@ -1,1 +1,1 @@
-"""Arithmetic that the memory models of the engines share: from a model's facts to bytes."""
+"""Arithmetic that the memory models of all engines share: from a model's facts to bytes."""

@@ -1,4 +1,5 @@
-"""Where the memory goes: the same account for every engine, of the most loaded GPU (or the host process)."""
+"""The memory account: predicted bytes by part, in one form for all engines, of the most loaded GPU or the
+host process."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Bytes. ``concurrency`` is how many requests of the desired length the cache holds at once."""
+    """Predicted memory in bytes, by part.
+
+    ``concurrency``: how many requests of the desired length the KV cache holds at once.
+    """
 
     weights_bytes: int
     cache_bytes: int
@@ -47,16 +51,20 @@ class Account:
 
     @property
     def overhead_bytes(self) -> int:
-        """What counts against the budget and is neither weights nor cache: activations, graphs, buffers, the
-        process. It follows from no file; it is estimated."""
+        """Bytes of the budget that are neither weights nor KV cache: activations, graphs, buffers, the
+        process.
+
+        They are estimated, as no file shows them.
+        """
         return self.fixed_bytes - self.weights_bytes
 
     def needed_bytes(self, concurrency: int) -> int:
-        """The least that serves ``concurrency`` requests of the desired length."""
+        """The least memory in bytes that serves ``concurrency`` requests of the desired length."""
         return self.fixed_bytes + max(concurrency * self.request_bytes, self.cache_limit_bytes or 0)
 
     def holds(self, cache_bytes: float) -> bool:
-        """Whether a KV cache of this size is within the size that a switch fixes, if one does."""
+        """Whether a KV cache of ``cache_bytes`` is within the size that a switch fixes; True without such a
+        switch."""
         return self.cache_limit_bytes is None or cache_bytes <= self.cache_limit_bytes
 
     @property
@@ -73,7 +81,7 @@ class Account:
 
 
 def requests_held(budget_bytes: int | None, fixed_bytes: int, request_bytes: float, desired: int) -> float:
-    """Requests whose cache the rest of the budget holds at once; of an unknown budget, the desired ones."""
+    """How many requests the rest of the budget holds at once; ``desired`` where the budget is unknown."""
     if budget_bytes is None:
         return float(desired)
     return max(0.0, (budget_bytes - fixed_bytes) / max(1.0, request_bytes))

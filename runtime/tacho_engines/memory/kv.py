@@ -1,4 +1,4 @@
-"""KV cache: bytes one token keeps, and what a request keeps besides."""
+"""KV cache size: bytes for each token, and for each request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PER_TOKEN_KINDS = ("full", "sliding", "chunked", "mla")
 
 
 def layer_groups(architecture: Architecture) -> tuple[LayerGroup, ...]:
-    """The groups that keep state, or one group of full attention where only head counts are known."""
+    """The groups of layers that keep state; one group of full attention where only head counts are known."""
     if architecture.layer_groups:
         return tuple(g for g in architecture.layer_groups if g.kind != "none" and g.layers > 0)
     heads = architecture.key_value_heads or architecture.attention_heads
@@ -28,10 +28,10 @@ def layer_groups(architecture: Architecture) -> tuple[LayerGroup, ...]:
 def group_bytes_per_token(
     architecture: Architecture, group: LayerGroup, element_bytes: float, tensor_parallel: int = 1
 ) -> float:
-    """Bytes one token keeps in one group's layers on one GPU.
+    """Bytes of KV cache for one token in one group's layers on one GPU.
 
-    GQA: ``layers x max(1, n_kv / TP) x (d_k + d_v) x b``; heads are replicated once TP exceeds them.
-    MLA keeps one latent vector of ``kv_lora_rank + qk_rope_head_dim`` whatever TP is. Source: vLLM
+    GQA: ``layers x max(1, n_kv / TP) x (d_k + d_v) x b``; heads are replicated once TP exceeds them. MLA
+    keeps one latent vector of ``kv_lora_rank + qk_rope_head_dim`` whatever TP is. Source: vLLM
     ``v1/kv_cache_interface.py`` (FullAttentionSpec.page_size_bytes, MLAAttentionSpec with num_kv_heads = 1).
     """
     if group.kind not in PER_TOKEN_KINDS:
@@ -44,13 +44,13 @@ def group_bytes_per_token(
 
 
 def bytes_per_token(architecture: Architecture, element_bytes: float) -> float:
-    """Bytes one token keeps over all layers of one GPU, every layer charged in full."""
+    """Bytes of KV cache for one token in all layers, on one GPU."""
     groups = layer_groups(architecture)
     return sum(group_bytes_per_token(architecture, group, element_bytes) for group in groups)
 
 
 def missing(architecture: Architecture) -> str:
-    """Which parts of the shape a plan needs and the model lacks, as text; "" when all is there."""
+    """Names of the values that a plan needs and the model's files lack, as text; "" where none is missing."""
     absent = [
         name
         for name, value in (("layers", architecture.layers), ("hidden size", architecture.hidden_size))
@@ -62,5 +62,5 @@ def missing(architecture: Architecture) -> str:
 
 
 def state_bytes(architecture: Architecture) -> int:
-    """Constant state of one request (Mamba, linear attention) on one GPU."""
+    """Bytes of state that one request keeps on one GPU whatever its length (Mamba, linear attention)."""
     return sum(group.state_bytes for group in layer_groups(architecture))

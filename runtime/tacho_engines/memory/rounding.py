@@ -1,4 +1,4 @@
-"""Small arithmetic every memory model shares."""
+"""Integer arithmetic for memory models: division and multiples rounded up, and a search."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ def round_up(value: int, multiple: int) -> int:
 
 
 def largest_that(low: int, high: int, step: int, holds: Callable[[int], bool]) -> int | None:
-    """The largest of ``low, low + step, … high`` for which ``holds``, or None. ``holds`` must be monotone:
-    once false, false for everything above."""
+    """The largest of ``low, low + step, … high`` for which ``holds`` is true; None: none.
+
+    ``holds`` must be monotone: once false, false for everything above.
+    """
     if not holds(low):
         return None
     first, last = 0, max(0, (high - low) // step)

@@ -1,4 +1,4 @@
-"""Weights: what a checkpoint's tensors become in an engine's memory, on the most loaded GPU."""
+"""Bytes of a checkpoint's weights in an engine's memory, on the most loaded GPU."""
 
 from __future__ import annotations
 
@@ -52,11 +52,12 @@ def quantized_in_checkpoint(facts: ModelFacts) -> bool:
 
 
 def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: bool = True) -> Parts:
-    """Bytes by part. ``linear_bits``: linear layers are quantized in flight to this many bits, experts
-    likewise where ``experts_too``; None: every tensor stays as stored, 32-bit ones in 16.
+    """Bytes of the whole model by part.
 
-    What quantization in flight leaves alone: embedding, output head, norms, biases, router, vision tower
-    (vLLM: these are not LinearBase, or are in the method's own skip list).
+    ``linear_bits``: linear layers are quantized at load to this many bits, experts likewise where
+    ``experts_too``. None: every tensor stays as stored, 32-bit ones in 16. Quantization at load leaves alone
+    embedding, output head, norms, biases, router and vision tower (vLLM: these are not LinearBase, or are in
+    the method's own skip list).
     """
     quantized = ("linear", "expert") if experts_too else ("linear",)
     scales = "experts" if parameters(facts, "expert") else "split"
@@ -121,7 +122,8 @@ def _replicated_key_values(parts: Parts, architecture: Architecture, tensor: int
 
 
 def linear_elements(architecture: Architecture) -> float:
-    """Elements of attention and MLP projections by the shape numbers alone (dense models, gated MLP)."""
+    """Number of elements of attention and MLP projections by the model's shape alone (dense models, gated
+    MLP)."""
     hidden, heads, dim = architecture.hidden_size, architecture.attention_heads, architecture.head_dim
     attention = hidden * dim * (2 * heads + 2 * architecture.key_value_heads)
     wide = architecture.moe_intermediate_size * architecture.experts or architecture.intermediate_size
@@ -129,9 +131,9 @@ def linear_elements(architecture: Architecture) -> float:
 
 
 def rotary_bytes(architecture: Architecture, max_model_len: int, element_bytes: int = 2) -> int:
-    """One table of cosines and sines on every GPU: ``positions x rotary_dim x b``.
+    """Bytes of the table of cosines and sines on every GPU: ``positions x rotary_dim x b``.
 
-    As long as the longer of the checkpoint's context and the asked one. Source: vLLM
+    As many positions as the checkpoint's context or the requested one, whichever is longer. Source: vLLM
     layers/rotary_embedding.py _compute_cos_sin_cache (Llama-3.1-8B: 131072 x 128 x 2 = 32 MiB).
     """
     positions = max(architecture.max_positions, max_model_len)

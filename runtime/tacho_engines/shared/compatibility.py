@@ -1,4 +1,4 @@
-"""Refusals of a placement that follow from the engine's profile, before memory is computed."""
+"""Checks whether an engine supports a model, method and device, by its profile, before memory is computed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ STORED_AS = {
 
 
 def stored_method(facts: ModelFacts) -> str:
-    """The quantization method that serves the checkpoint unchanged. Formats without a method of their own
-    (mxfp4, modelopt) are ``none``."""
+    """The quantization method that serves the checkpoint as it is stored.
+
+    Formats that no method of tacho's names (mxfp4, modelopt) are ``none``.
+    """
     stored = facts.quantization
     if facts.format == "gguf":
         return "gguf"
@@ -49,8 +51,11 @@ layers/quantization/compressed_tensors/schemes, modelopt.py."""
 
 
 def arithmetic(placement: Placement) -> Arithmetic:
-    """Units that the matrix products of a placement run on at large batches, on a GPU that has them. Others
-    compute in 16 bits."""
+    """The number format in which a placement's matrix products run for large batches, on a GPU that supports
+    it.
+
+    Other GPUs compute in 16 bits.
+    """
     stored = placement.facts.quantization
     schemes = UNITS.get(stored.method)
     return placement.method.arithmetic if schemes is None else schemes.get(stored.scheme, "fp16")
@@ -84,7 +89,7 @@ def refused(failure_class: str, message: str, next_step: str = "") -> EngineRefu
 
 
 def model_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
-    """Why the engine cannot load this checkpoint by this method."""
+    """The refusal where the engine cannot load this checkpoint with this method; else None."""
     facts, method = placement.facts, placement.method
     if placement.options.trust_remote_code and not profile.executes_model_code:
         message = (
@@ -111,7 +116,7 @@ def model_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal
 
 
 def least_capability(method: MethodSupport, version: str) -> tuple[int, int]:
-    """The least compute capability of ``method`` in ``version``."""
+    """The least compute capability of a GPU that ``method`` needs in the engine's ``version``."""
     key = version_key(version)
     for before, major, minor in method.older:
         if key and key < version_key(before):
@@ -138,7 +143,7 @@ CUDA_13_CAPABILITY = (7, 5)
 
 
 def cuda_13_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
-    """The refusal of a build with CUDA 13 where the GPU is older; else None."""
+    """The refusal where the image is built with CUDA 13 and the GPU is too old for it; else None."""
     device = placement.device
     if not (0, 0) != device.capability < CUDA_13_CAPABILITY:
         return None
@@ -150,7 +155,7 @@ def cuda_13_refusal(profile: EngineProfile, placement: Placement) -> EngineRefus
 
 
 def device_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
-    """Why the engine does not run on this device, or not on this many."""
+    """The refusal where the engine does not run on this kind of device, or not on this many; else None."""
     device, method = placement.device, placement.method
     if device.on_host and ("cpu" not in profile.devices or method.gpu_only):
         return refused(FailureClass.UNSUPPORTED_GPU, f"{profile.name} runs {method.method} on GPUs only")
@@ -161,13 +166,16 @@ def device_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusa
 
 
 def cache_refusal(profile: EngineProfile, kind: str) -> EngineRefusal:
-    """The engine has no KV cache of the type ``kind``."""
+    """The refusal of the KV cache type ``kind``, which the engine does not have."""
     return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{profile.name} has no KV cache of type {kind}")
 
 
 def kept_cache_refusal(profile: EngineProfile, kind: str, kept: str) -> EngineRefusal | None:
-    """Why ``kind`` cannot be the type of the KV cache, for an engine without a switch for it. ``kept``: the
-    type that it uses; "": not known."""
+    """The refusal of the KV cache type ``kind`` by an engine without a switch for it; None where it uses that
+    type.
+
+    ``kept``: the type that it uses; "": not known.
+    """
     if kind in ("", kept):
         return None
     message = f"quantization.kvCacheDtype {kind} has no effect: {profile.name} keeps its KV cache in "
@@ -178,8 +186,10 @@ def kept_cache_refusal(profile: EngineProfile, kind: str, kept: str) -> EngineRe
 def double_quant_refusal(
     profile: EngineProfile, placement: Placement, *, chosen: bool = True
 ) -> EngineRefusal | None:
-    """quantization.bitsandbytes.doubleQuant has no effect where the checkpoint has decided it, or, with
-    ``chosen`` False, the engine, which then always does it."""
+    """The refusal of quantization.bitsandbytes.doubleQuant where it would have no effect; else None.
+
+    The checkpoint is quantized already, or (``chosen`` False) the engine always uses double quantization.
+    """
     requested, stored = placement.options.double_quant, placement.facts.quantization
     if requested is None or placement.method.method == "bnb-int8":
         return None
@@ -197,7 +207,10 @@ def double_quant_refusal(
 
 
 def plain_refusal(profile: EngineProfile, placement: Placement, kept: str = "") -> EngineRefusal | None:
-    """All refusals that follow from the profile. ``kept``: type of the engine's KV cache."""
+    """The first refusal that follows from the profile alone; None: none.
+
+    ``kept``: the type of the engine's KV cache.
+    """
     if found := model_refusal(profile, placement):
         return found
     least = least_capability(placement.method, placement.version)

@@ -1,4 +1,4 @@
-"""Defaults of an engine's half of the plan."""
+"""Defaults for an engine's plan half: most engines override only a few of these methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tacho_engines.shared.compatibility import plain_refusal, refused
 
 @dataclass(frozen=True, slots=True)
 class DefaultPlan:
-    """An engine of one process, which splits no layer over GPUs and takes no switch from the plan."""
+    """The plan half of an engine with one process, which splits no layer over GPUs and needs no switches of
+    the plan."""
 
     profile: EngineProfile
     cache_bytes: float = 2.0

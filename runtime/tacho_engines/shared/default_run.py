@@ -1,4 +1,4 @@
-"""Defaults of an engine's half of the run."""
+"""Defaults for an engine's run half: most engines override only a few of these methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tacho_engines.shared.metrics import MetricNames
 
 
 def compile_caches(cache_dir: str) -> dict[str, str]:
-    """Variables of TorchInductor, Triton and the CUDA driver's own compiler. Empty without a place."""
+    """Environment variables that put compiled code of TorchInductor, Triton and CUDA below ``cache_dir``;
+    empty for ""."""
     if not cache_dir:
         return {}
     return {
@@ -25,13 +26,14 @@ def compile_caches(cache_dir: str) -> dict[str, str]:
 
 
 def vllm_caches(cache_dir: str) -> dict[str, str]:
-    """Cache variables of ``compile_caches``, and vLLM's own, which holds its compiled graphs."""
+    """The variables of ``compile_caches``, and vLLM's own for its compiled graphs."""
     found = compile_caches(cache_dir)
     return {**found, "VLLM_CACHE_ROOT": f"{cache_dir}/vllm"} if found else {}
 
 
 class DefaultRun:
-    """A server at its usual paths, with no variables of its own and a log without startup values."""
+    """The run half of a server with the usual HTTP paths, no variables of its own, and no startup values in
+    its log."""
 
     name = ""
     program = ""
@@ -97,7 +99,7 @@ TACHO_SERVER_METRICS = MetricNames(
 
 
 def server_startup(program: str) -> StartupPatterns:
-    """Startup values that ``program``, an engine behind tacho_server, logs."""
+    """Patterns of the startup values that ``program``, an engine behind tacho_server, logs."""
     return StartupPatterns(
         last_values=(
             re.compile(
@@ -115,7 +117,7 @@ def server_startup(program: str) -> StartupPatterns:
 
 
 def refused_arguments(program: str) -> FailurePattern:
-    """argparse's line where it refuses an argument of ``program``."""
+    """The pattern of argparse's error line for an argument that ``program`` does not accept."""
     return FailurePattern(
         pattern=rf"{program}: error: (?P<why>.*)",
         failure_class=FailureClass.INVALID_CONFIG,
@@ -125,8 +127,10 @@ def refused_arguments(program: str) -> FailurePattern:
 
 
 class TachoServerRun(DefaultRun):
-    """An engine in the process of ``tacho_server``: its arguments are paths, ports and the plan's numbers,
-    then the plan's own switches and the user's."""
+    """The run half of an engine in the process of ``tacho_server``.
+
+    Its arguments are paths, ports and the plan's numbers, then the plan's own switches and the user's.
+    """
 
     bounds_requests = True
     key_variable = "SERVER_API_KEY"

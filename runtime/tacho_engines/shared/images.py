@@ -1,4 +1,4 @@
-"""Images of an engine: which one a plan takes, and the version its tag names."""
+"""Chooses the image of an engine, and reads the engine's version from the image's tag."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ def image_version(image: str) -> str:
 def engine_image(
     profile: EngineProfile, desired: str, settings: Mapping[str, str], method: str = ""
 ) -> tuple[str, str]:
-    """The image and its engine version: ``desired`` (spec.engine.image), else the operator's setting, else
-    the profile's: the one with plugins where quantization ``method`` needs a plugin that upstream's lacks.
+    """(the image, the engine's version in it).
 
-    The version is the tag's where it carries one, else the profile's.
+    The image is ``desired`` (spec.engine.image), else the operator's setting, else the profile's: the one
+    with plugins where quantization ``method`` needs a plugin that upstream's image lacks. The version is that
+    of the tag, else the profile's.
     """
     image = desired or settings.get(profile.image.setting or profile.name, "")
     if not image:
@@ -58,10 +59,11 @@ def _repository(image: str) -> str:
 
 
 def is_upstreams(profile: EngineProfile, image: str) -> bool:
-    """Whether ``image`` is upstream's, from whichever registry."""
+    """Whether ``image`` is upstream's own, from whichever registry."""
     return _repository(image) == _repository(profile.image.reference)
 
 
 def lacks_plugin(profile: EngineProfile, image: str, version: str, method: str) -> bool:
-    """Whether ``image`` is upstream's, which has no plugins, of a version that needs one for ``method``."""
+    """Whether ``image`` is upstream's own, of a version in which ``method`` needs a plugin that it does not
+    contain."""
     return is_upstreams(profile, image) and _by_plugin(profile, version, method)

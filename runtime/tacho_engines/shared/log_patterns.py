@@ -1,4 +1,4 @@
-"""Reading an engine's log: its startup values, and the failure that its last lines classify."""
+"""Reads an engine's log by patterns: startup values, and the failure class of its last lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StartupPatterns:
     """A line for each kernel that is compiled while requests run."""
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
-        """``startup`` with the values and the fallback of ``line``."""
+        """``startup`` completed with the values in ``line``, and with the fallback that it reports."""
         if self.late_kernel and self.late_kernel.search(line):
             return replace(startup, late_kernels=startup.late_kernels + 1)
         for pattern in self.values:
@@ -66,7 +66,8 @@ def _startup_values(match: re.Match[str]) -> dict[str, Any]:
 # --- its end --------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailurePattern:
-    """A line that names a cause of failure. ``message`` may use the pattern's named groups."""
+    """A pattern of a log line that shows a failure's cause. ``message`` may use the pattern's named
+    groups."""
 
     pattern: str
     failure_class: str
@@ -145,8 +146,11 @@ UNUSABLE_GPU = FailurePattern(
 
 
 def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
-    """Whether ``line`` matches one of ``patterns`` or of the common ones, or ends the traceback of an
-    import, or shows that the engine survived those before it."""
+    """Whether ``line`` must be kept to classify a failure later.
+
+    It matches one of ``patterns`` or of the common ones, or ends the traceback of an import, or shows that
+    the engine went on after such lines.
+    """
     known = any(re.search(known.pattern, line) for known in (*patterns, *COMMON_FAILURES))
     return known or _import_error(line) is not None or _STARTED in line
 
@@ -207,8 +211,11 @@ def _import_error(line: str) -> str | None:
 
 
 def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
-    """ImportFailed where the last exception in ``lines`` is a failed import, and no server started after it;
-    engines continue after earlier ones. UnsupportedGPU where the import lacks a library of the driver."""
+    """ImportFailed where the last exception in ``lines`` is a failed import and no server started after it;
+    else None.
+
+    Engines go on after earlier ones. UnsupportedGPU where the import lacks a library of the driver.
+    """
     ends = [
         line
         for line in lines
@@ -240,11 +247,11 @@ def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
 
 
 def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[FailurePattern]) -> Failure:
-    """The engine's own patterns first, then those all engines share, then how the process ended.
+    """The failure of an engine that ended: by its own patterns, then the common ones, then its exit status.
 
     A launcher's report counts where no pattern matches: it checks the configuration before the start. A
-    failed import is checked last, because engines continue after many; it ends Python with an exit code of
-    its own, neither 0 nor a signal's.
+    failed import is checked last, because engines go on after many; it ends Python with an exit code of its
+    own, neither 0 nor a signal's.
     """
     known = first_match((*patterns, *COMMON_FAILURES), lines)
     if known is not None:

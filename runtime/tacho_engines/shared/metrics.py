@@ -1,4 +1,4 @@
-"""Which of an engine's metrics is which figure, and the names that several engines share. Pure."""
+"""The names of engines' Prometheus metrics by meaning, and those that several engines share. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricNames:
-    """Names in an engine's Prometheus text: of one figure the newest first, () where it has none."""
+    """Metric names of an engine: for each meaning, the newest name first; () where it has none."""
 
     running: tuple[str, ...] = ()
     """Requests that are being answered."""
@@ -51,14 +51,14 @@ VLLM_FAMILY = MetricNames(
 
 
 def first_known(names: tuple[str, ...], metrics: Mapping[str, float]) -> float | None:
-    """The value of the first of ``names`` that is there."""
+    """The value of the first of ``names`` that the metrics contain; None: none."""
     return next((metrics[name] for name in names if name in metrics), None)
 
 
 def kv_cache_tokens(labels: Mapping[str, str]) -> int | None:
-    """The KV cache's size, from the labels of ``MetricNames.cache_config``.
+    """The KV cache's size in tokens, from the labels of ``MetricNames.cache_config``; None where unknown.
 
-    The engine's own total where it reports one; blocks x block size is wrong for models with several kinds of
+    The engine's own total where it reports one: blocks x block size is wrong for models with several kinds of
     layers.
     """
     stated = _digits(labels.get("kv_cache_size_tokens"))

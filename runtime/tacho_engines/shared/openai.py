@@ -1,7 +1,7 @@
-"""Requests to any server of the OpenAI API, and what an engine's own dialect adds to them. Pure.
+"""Requests to any server of the OpenAI API, and each engine's own extra fields (its dialect). Pure.
 
-The probe needs answers of an exact length that no cache has made cheaper. The plain API has no field for
-that, so each engine's ``dialect`` names the fields of its own that do.
+The probe needs answers of an exact length that no cache has made faster. The plain API has no field for that,
+so each engine's ``dialect`` names the fields of its own that do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """Fields of requests beyond the plain API, from the richest an engine has to none at all."""
+    """An engine's request fields beyond the plain OpenAI API."""
 
     name: str
     """The engine's, where the dialect is one engine's own."""
@@ -67,7 +67,7 @@ COMMON = Dialect(
 
 
 def limits_of(model: Mapping[str, Any]) -> Limits:
-    """Limits in an entry of /v1/models: its own, as vLLM and tacho_server report them, else llama.cpp's."""
+    """The limits in an entry of /v1/models, in the form of vLLM and tacho_server, or of llama.cpp."""
     meta = model.get("meta")
     found = {**(meta if isinstance(meta, dict) else {}), **model}
     return Limits(
@@ -83,7 +83,7 @@ def model_entry(models: object) -> Mapping[str, Any]:
 
 
 def owner_of(model: Mapping[str, Any]) -> str:
-    """``owned_by``, as ``Dialect.owner`` spells it."""
+    """``owned_by`` of an entry of /v1/models, which names the engine."""
     return str(model.get("owned_by", "")).lower().replace(".", "")
 
 

@@ -1,5 +1,4 @@
-"""Engine switches as the user wrote them, read the way the engines' own parsers would, and those that no user
-may set, as several engines or every program spells them."""
+"""Parses the user's engine switches as the engines' own parsers do, and lists those that no user may set."""
 
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def split_switch(word: str) -> tuple[str, str, bool] | None:
-    """(name, value, whether ``=`` gave it) of a switch; None for values, including negative numbers.
+    """(name, value, whether ``=`` separated them) of a switch; None for a value, including negative numbers.
 
-    Dashes in front are dropped and ``_`` is read as ``-``, as vLLM's FlexibleArgumentParser does.
+    Leading dashes are dropped and ``_`` is read as ``-``, as vLLM's FlexibleArgumentParser does.
     """
     bare = word.lstrip("-").strip()
     if not word.startswith("-") or not bare or bare[0].isdigit() or bare[0] == ".":
@@ -45,8 +44,10 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
-    """``found`` with abbreviations of ``known`` switches written out, as argparse does: ``--gpu-mem`` is
-    ``gpu-memory-utilization``. What begins several, or none, stays."""
+    """``found`` with abbreviations of ``known`` switches written out, as argparse does.
+
+    ``--gpu-mem`` becomes ``gpu-memory-utilization``. An abbreviation of several switches, or of none, stays.
+    """
     whole: dict[str, str] = {}
     for name, value in found.items():
         meant = [switch for switch in known if len(name) >= SHORTEST_ABBREVIATION and switch.startswith(name)]
@@ -55,7 +56,7 @@ def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]
 
 
 def first_of(found: Mapping[str, str], *names: str) -> str | None:
-    """The value of the first of several spellings of one switch."""
+    """The value of the first given spelling of a switch that has several; None: not given."""
     return next((found[name] for name in names if name in found), None)
 
 

@@ -1,4 +1,5 @@
-"""Transformers, with bitsandbytes or as stored: weights, one layer expanded, the running requests' cache."""
+"""Memory of Transformers, with or without bitsandbytes: weights, one expanded layer, the requests' KV
+cache."""
 
 from __future__ import annotations
 
@@ -30,14 +31,14 @@ CACHE_ELEMENT_BYTES = 2.0
 
 
 def linear_bits(method: str, double_quant: bool) -> float | None:
-    """Bits of a linear weight as bitsandbytes keeps it; None: as stored."""
+    """Bits of a linear weight in bitsandbytes' form; None: as stored."""
     if method in ("bnb-nf4", "bnb-fp4"):
         return NF4_DOUBLE_QUANT_BITS if double_quant else NF4_BITS
     return INT8_BITS if method == "bnb-int8" else None
 
 
 def expanded_bytes(architecture: Architecture, method: str, compute_bytes: int) -> int:
-    """What the largest linear layer takes besides while it is multiplied.
+    """Extra bytes of the largest linear layer while it is multiplied.
 
     4 bits: the weight in 16 bits, and once more in the compute type where that is another. 8 bits: its
     re-arranged copy. Source: bitsandbytes autograd/_functions.py MatMul4Bit, MatMul8bitLt.
@@ -49,12 +50,12 @@ def expanded_bytes(architecture: Architecture, method: str, compute_bytes: int) 
 
 
 def kept_bytes(architecture: Architecture, method: str, *, on_host: bool) -> int:
-    """What loading leaves in PyTorch's allocator on a GPU, in tables of the vocabulary in 16 bits.
+    """Bytes that loading leaves unused in PyTorch's allocator on a GPU.
 
-    Quantizing to 8 bits: the embedding and the head. Own measurements on an H200: 2.27 tables more than
-    everything else that is counted of an 8B with two, about one of a 1B whose head is its embedding. As
-    stored: a head of its own; two starts of that 8B took 0.9 and 1.0 GiB more beside weights and cache than
-    in 4 bits, and the head is 0.98.
+    Counted in tables of the vocabulary in 16 bits. Quantizing to 8 bits: the embedding and the head. Own
+    measurements on an H200: 2.27 tables more than everything else that is counted of an 8B with two, about
+    one of a 1B whose head is its embedding. As stored: a head of its own; two starts of that 8B took 0.9 and
+    1.0 GiB more beside weights and cache than in 4 bits, and the head is 0.98.
     """
     head = 0 if architecture.tied_embeddings else 1
     tables = {"bnb-int8": 1 + head, "none": head}.get(method, 0)
@@ -82,7 +83,7 @@ def fallbacks(placement: Placement) -> tuple[str, ...]:
 
 
 def switch(options: EngineOptions, name: str, default: int) -> int:
-    """A switch of the launcher that the user may set."""
+    """The number of a launcher switch that the user may set, else ``default``."""
     return integer(parse_arguments(options.arguments).get(name)) or default
 
 
@@ -100,13 +101,14 @@ def cells(options: EngineOptions, context: Context) -> int:
 def batch_bytes(
     architecture: Architecture, options: EngineOptions, context: Context, used_tokens: int | None = None
 ) -> int:
-    """What one step of the batch takes beside weights and cache, when ``used_tokens`` of the cache are in
-    use; None: every cell is. A plan counts them all, as requests may grow to that.
+    """Bytes of one step of the batch beside weights and cache, with ``used_tokens`` of the cache in use;
+    None: all.
 
-    The attention mask is allocated at start, ``prefill x (cells + prefill) x 2`` for each kind of attention;
-    a step reads every cached K and V of one layer back and repeats them for all heads; the logits of all
-    sequences are kept in 16 and in 32 bits. Source: transformers generation/continuous_batching/cache.py
-    (PagedAttentionMemoryHandler) and input_outputs.py.
+    A plan assumes all of the cache, as requests may grow to that. The attention mask is allocated at start,
+    ``prefill x (cells + prefill) x 2`` for each kind of attention. A step reads every cached K and V of one
+    layer back and repeats them for all heads. The logits of all sequences are kept in 16 and in 32 bits.
+    Source: transformers generation/continuous_batching/cache.py (PagedAttentionMemoryHandler) and
+    input_outputs.py.
     """
     prefill = max(switch(options, "prefill-tokens", PREFILL_TOKENS), context.concurrency)
     cache_tokens = cells(options, context) + prefill
@@ -126,8 +128,11 @@ def batch_bytes(
 
 
 def account(placement: Placement, context: Context, used_tokens: int | None = None) -> Account:
-    """One process that keeps whole layers on each GPU (device_map) and allocates its cache at start, for
-    exactly the requested context length and concurrency. ``used_tokens``: see ``batch_bytes``."""
+    """The memory account of one process that keeps whole layers on each GPU (device_map).
+
+    It allocates its cache at start, for exactly the requested context length and concurrency.
+    ``used_tokens``: see ``batch_bytes``.
+    """
     facts, architecture, options = placement.facts, placement.architecture, placement.options
     method, concurrency = placement.method.method, context.concurrency
     stage = ceil_div(max(1, architecture.layers), max(1, placement.count)) / max(1, architecture.layers)

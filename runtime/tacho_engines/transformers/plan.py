@@ -1,4 +1,4 @@
-"""Transformers' half of the plan: what it refuses, its switches, and the account of its memory."""
+"""Transformers for the planner: what it cannot run, its switches, and its memory."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 class TransformersPlan(DefaultPlan):
-    """Transformers' plan: GPUs, each with whole layers, or the host."""
+    """The planner's half of Transformers: several GPUs with whole layers each, or the host."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
-        """Why this cannot be run at all; None when memory decides."""
+        """Why Transformers cannot run this placement at all; None when only memory decides."""
         return (
             _package_refusal(placement)
             or (None if placement.options.own_image else cuda_13_refusal(PROFILE, placement))
@@ -149,7 +149,7 @@ class TransformersPlan(DefaultPlan):
         return memory.account(placement, context)
 
     def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
-        """Device, method, types, and leave to run the model's own code."""
+        """Switches for device, method and types, and for the model's own code where the user trusts it."""
         options = placement.options
         switches = ["--device", "cpu" if placement.device.on_host else "cuda"]
         method = placement.method.method

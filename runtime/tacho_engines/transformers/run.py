@@ -1,5 +1,7 @@
-"""Transformers' half of the run: command line, requests, metrics and log of its server. The launcher is
-``tacho_transformers``."""
+"""Transformers for the runtime: command line, requests, metrics and log of its server.
+
+The server program is ``tacho_transformers``.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ FAILURES = (
 
 
 class Transformers(TachoServerRun):
-    """``engine.name: transformers``."""
+    """The runtime's half of ``engine.name: transformers``."""
 
     name = "transformers"
     program = PROGRAM

@@ -33,8 +33,10 @@ ALSO = {
 
 
 def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
-    """Everything that follows from the plan: context, spread, quantization, types, and what the engine's own
-    defaults would do otherwise."""
+    """The switches that follow from the plan: context, spread over GPUs, quantization, types.
+
+    They also set whatever vLLM's own defaults would decide otherwise.
+    """
     given = switches(placement.options)
     found: list[str] = []
     for name, value in _switches(placement, context):

@@ -79,7 +79,8 @@ def memory(placement: Placement, context: Context) -> HostMemory:
 
 
 def cache_limit_bytes(placement: Placement) -> int | None:
-    """The cache's size where the user fixed it; the variable wins (platforms/cpu.py)."""
+    """The KV cache's size in bytes where the user sets it, else None; the variable comes before the switch
+    (platforms/cpu.py)."""
     if (space := integer(placement.options.env.get("VLLM_CPU_KVCACHE_SPACE"))) is not None:
         return space * GIB
     return integer(first_of(switches(placement.options), "kv-cache-memory-bytes", "kv-cache-memory"))

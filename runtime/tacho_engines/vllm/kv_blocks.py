@@ -1,4 +1,4 @@
-"""vLLM's KV cache: bytes of a block, blocks of a request, and the figures its start-up log prints.
+"""vLLM's KV cache: bytes of a block, blocks of a request, and the sizes that its log reports at start.
 
 Layers that keep the same state form groups of equal layer counts, which share one pool of blocks. Source:
 vLLM v1/core/kv_cache_utils.py (get_kv_cache_groups, get_max_concurrency_for_kv_cache_config) and
@@ -33,7 +33,7 @@ class Pool:
     """Groups of recurrent layers: one block a request each."""
 
     def blocks_per_request(self, tokens: int, in_flight_tokens: int) -> int:
-        """Blocks that one request of ``tokens`` holds at most."""
+        """The most blocks that one request of ``tokens`` tokens holds."""
         blocks = self.full_groups * ceil_div(tokens, self.block_tokens) + self.state_groups
         for groups, window in self.window_groups:
             kept = min(window - 1 + in_flight_tokens, tokens)
@@ -54,7 +54,7 @@ def _uncompressed(architecture: Architecture) -> tuple[LayerGroup, ...]:
 
 
 def pool(architecture: Architecture, settings: VllmSettings) -> Pool:
-    """How this model's layers share the cache on one GPU of this server."""
+    """The pool of KV cache blocks that a model has on one GPU, with these settings."""
     groups = list(kv.layer_groups(architecture))
     if not settings.rules.latent and any(g.kind == "mla" for g in groups):
         groups = list(_uncompressed(architecture))
@@ -125,7 +125,7 @@ class KvCapacity:
 
 
 def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> KvCapacity:
-    """The cache that ``available_bytes`` on each GPU make."""
+    """The KV cache in tokens and requests that ``available_bytes`` on each GPU give."""
     in_flight = settings.cache.in_flight_steps * settings.batch.tokens
     per_request = pool.blocks_per_request(settings.max_model_len, in_flight)
     blocks = max(0, available_bytes // pool.block_bytes) if pool.block_bytes else 0

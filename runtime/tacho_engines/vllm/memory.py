@@ -1,9 +1,9 @@
-"""vLLM on GPUs: where the budget goes, and what is left for the KV cache.
+"""Memory of vLLM on GPUs: how the budget is divided, and how much is left for the KV cache.
 
 ``KV = utilization x total - weights - activations - non-torch - graphs (where the version counts them)``.
-Source: vLLM v1/worker/gpu_worker.py determine_available_memory. Constants were fitted on the calibration
-half of benchmarks/planner/data/engine_logs.json; those of 0.26's activations on starts of
-benchmarks/planner/h200 besides, whatever their part.
+Source: vLLM v1/worker/gpu_worker.py determine_available_memory. Constants were fitted on the calibration half
+of benchmarks/planner/data/engine_logs.json; those of 0.26's activations on starts of benchmarks/planner/h200
+besides, whatever their part.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ which is slightly more than WITHIN_SHARE of the overhead. Source: benchmarks/pla
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmMemory:
-    """Bytes on the most loaded GPU."""
+    """Predicted memory of vLLM by part, in bytes on the most loaded GPU."""
 
     total_bytes: int
     """Total memory of the GPU, in bytes."""
@@ -142,7 +142,7 @@ def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
 
 
 def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
-    """The whole account of one GPU, most loaded."""
+    """Predicted memory by part on the most loaded GPU, for a server with these settings."""
     architecture, total = placement.architecture, placement.device.memory_bytes or 0
     loaded = vllm_weights.weights_bytes(placement, settings)
     activation = activation_bytes(architecture, settings, fp8=placement.method.method == "fp8")

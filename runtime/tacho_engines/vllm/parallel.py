@@ -1,4 +1,4 @@
-"""How a model may be spread over GPUs: which tensor-parallel sizes its head counts and groups allow."""
+"""Over how many GPUs a model can be spread in vLLM: tensor-parallel sizes that its heads and groups allow."""
 
 from __future__ import annotations
 

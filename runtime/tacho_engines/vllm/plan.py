@@ -1,4 +1,4 @@
-"""vLLM's half of the plan: what it refuses, its switches, and the account of its memory."""
+"""vLLM for the planner: what it cannot run, its switches, and its memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tacho_engines.vllm.settings import planned_settings
 
 
 class VllmPlan(DefaultPlan):
-    """GPUs, over which it splits layers and stages, or the host; flags and account come from the same
+    """The planner's half of vLLM: several GPUs, or the host. Switches and memory follow from the same
     settings."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:

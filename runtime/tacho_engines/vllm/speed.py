@@ -1,4 +1,4 @@
-"""The time of vLLM's steps, on the GPUs on which it was measured.
+"""Constants of vLLM's step times, on the GPUs on which it was measured.
 
 Every constant is fitted by ``python -m benchmarks.planner.speed`` over the rows that it prints.
 """

@@ -1,4 +1,4 @@
-"""How vLLM accounts for memory, by version."""
+"""How vLLM's use of memory differs by version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tacho_engines.shared.images import version_key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmRules:
-    """Rules of vLLM that hold from ``version`` on, until the next row."""
+    """Constants and rules of vLLM's memory that hold from ``version`` on, until the next row."""
 
     version: str
     source: str
@@ -175,7 +175,7 @@ V0_REMOVED = "0.11"
 
 
 def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
-    """The row for ``version``: the newest not above it; an unknown version counts as the newest.
+    """The row for ``version``: the newest that is not newer. An unknown version counts as the newest.
 
     ``VLLM_USE_V1`` chose the engine while a version had both.
     """

@@ -1,11 +1,11 @@
-"""What a model's weights take in vLLM: the tensors, and what PyTorch's allocator keeps beside them.
+"""Memory of a model's weights in vLLM: the tensors, and what PyTorch's allocator keeps beside them.
 
-A tensor of 10 MiB or more gets memory in steps of 2 MiB. What is left of the last step goes to another
-tensor where it is more than 1 MiB; vLLM switches that off for tensors of 20 MiB and more while it loads
-weights (max_split_size_mb), so that each of those keeps its last step whole. Source:
-c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp should_split. Seen on an H200: Qwen2.5-1.5B
-takes 95 MiB more than its tensors have (3.5 of them in smaller tensors, which are not predicted), phi-2
-16; models whose tensors are multiples of 2 MiB (an 8B of Llama) take nothing.
+A tensor of 10 MiB or more gets memory in steps of 2 MiB. What is left of the last step goes to another tensor
+where it is more than 1 MiB. vLLM switches that off for tensors of 20 MiB and more while it loads weights
+(max_split_size_mb), so that each of those keeps its last step whole. Source: c10/core/AllocatorConfig.h,
+c10/cuda/CUDACachingAllocator.cpp should_split. Seen on an H200: Qwen2.5-1.5B takes 95 MiB more than its
+tensors have (3.5 of them in smaller tensors, which are not predicted), phi-2 16; models whose tensors are
+multiples of 2 MiB (an 8B of Llama) take nothing.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float
 
 
 def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Weights on the most loaded GPU as ``Model loading took`` counts them: with padding and rotary table."""
+    """Bytes of weights on the most loaded GPU as vLLM logs them (``Model loading took``): with padding and
+    rotary table."""
     architecture, parts = placement.architecture, _parts(placement, settings)
     return max(
         0,
@@ -148,7 +149,7 @@ def _scale_bytes(rows: int, columns: int) -> int:
 
 
 def offloaded_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Weights of one GPU that stay in host memory (--cpu-offload-gb)."""
+    """Bytes of one GPU's weights that stay in host memory (--cpu-offload-gb)."""
     whole = weights_bytes(placement, replace(settings, offload_bytes=0))
     return whole - weights_bytes(placement, settings)
 

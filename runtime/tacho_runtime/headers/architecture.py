@@ -1,4 +1,4 @@
-"""The shape numbers of a model from its config.json, and what the configuration leaves open."""
+"""Reads a model's shape (layers, heads, sizes) from its config.json, and lists what is missing there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ classes)."""
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The language model's part of a multimodal configuration, with the outer keys it does not override."""
+    """The language model's part of a multimodal configuration, completed with outer keys that it does not set
+    itself."""
     for key in TEXT_CONFIGS:
         inner = mapping(config.get(key))
         if key == "thinker_config" and inner:

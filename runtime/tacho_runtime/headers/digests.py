@@ -1,7 +1,7 @@
-"""Digests that identify a model: of file sizes, of headers, and of every byte.
+"""Digests that identify a model: over file sizes, over headers, and over every byte.
 
-Headers tell replaced files apart without reading weights; the digest over every byte costs one reading of
-the files, as engines do next in any case, and the memory of a few chunks.
+A digest over headers detects replaced files without reading weights. The digest over every byte costs one
+reading of the files, as engines do next in any case, and the memory of a few chunks.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ _READ_BY_ENGINES = re.compile(
 
 
 def loaded(files: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
-    """Of a folder's files those that an engine reads: weights wherever they are, and what stands beside them
-    in the top folder by its usual names. A note or a log that is added later changes no model."""
+    """The files of a folder that an engine reads: all weights, and known files of the top folder.
+
+    A note or a log that is added later does not change the model.
+    """
     return tuple(f for f in files if _WEIGHTS.search(f.path) or _READ_BY_ENGINES.match(f.path))
 
 
@@ -63,8 +65,11 @@ PARALLEL_READS = 4
 
 
 def mark(source: ModelSource, entry: FileEntry) -> str:
-    """Hash of a file's header, or of its first bytes where the header cannot be parsed. It depends on the
-    file alone: a later reader computes the same mark. Raises FailedError where the file cannot be read."""
+    """Hash of a file's header, or of its first bytes where the header cannot be parsed.
+
+    It depends on the file alone: another process computes the same. Raises FailedError where the file cannot
+    be read.
+    """
     read = partial(source.read, entry.path)
     with contextlib.suppress(FailedError):
         if entry.path.endswith(".gguf"):
@@ -83,7 +88,7 @@ def model_digest(source: ModelSource, files: Iterable[FileEntry]) -> str:
 
 
 class HashProgress:
-    """Progress of reading files, which may be stopped. Used by several threads."""
+    """How many bytes have been read for a digest; can stop the reading. Used by several threads."""
 
     def __init__(self) -> None:
         self.done_bytes = 0
@@ -98,9 +103,9 @@ class HashProgress:
 
 
 def full_digest(source: FolderSource, files: Iterable[FileEntry], reading: HashProgress | None = None) -> str:
-    """sha256 over sorted (path, size, sha256 of the bytes). Raises FailedError for what cannot be read.
+    """sha256 over sorted (path, size, sha256 of the bytes). Raises FailedError for an unreadable file.
 
-    Worthless where ``reading`` was stopped, as the rest was not read.
+    Not valid where ``reading`` was stopped, as not all files were read.
     """
     chosen, reading = list(files), reading or HashProgress()
     reading.total_bytes = sum(entry.size_bytes for entry in chosen)

@@ -1,4 +1,4 @@
-"""Model facts from configuration, tensors and tokenizer files."""
+"""Combines the model's facts from config.json, tensor headers and tokenizer files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ SETTINGS = "tokenizer_config.json"
 
 
 def with_tokenizer(facts: ModelFacts, source: ModelSource, files: tuple[FileEntry, ...]) -> ModelFacts:
-    """``facts`` with what the ``files`` that will be loaded say. A GGUF file has said it in its header; what
-    is not parsed stays unknown, and so does a tokenizer that the repository's own code makes."""
+    """``facts`` completed with those of the tokenizer files among ``files``, the files to load.
+
+    A GGUF file has them in its header. Files that cannot be parsed, and tokenizers made by the repository's
+    own code, leave them unknown.
+    """
     if facts.format in (GGUF, UNPARSED):
         return facts
     names = {entry.path for entry in files}
@@ -53,7 +56,7 @@ STORED_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 def facts_from_config_and_tensors(
     config: dict[str, Any], stored: list[StoredTensor], base: ModelFacts
 ) -> ModelFacts:
-    """``base`` with what config.json and the tensors' headers say."""
+    """``base`` completed from config.json and the tensors' headers."""
     architecture, unknown = read_architecture(config)
     architecture = _with_stored_dtype(architecture, stored)
     if architecture.dtype and "dtype" in unknown:
@@ -69,7 +72,7 @@ def facts_from_config_and_tensors(
 
 
 def facts_from_gguf(headers: list[GGUFHeader], base: ModelFacts) -> ModelFacts:
-    """``base`` with what the headers of a GGUF model (its shards in order) say."""
+    """``base`` completed from the headers of a GGUF model, its shards in order."""
     metadata = headers[0].metadata
     tensors = [tensor for header in headers for tensor in header.tensors]
     architecture, unknown = gguf_architecture(metadata, tensors)

@@ -51,7 +51,7 @@ GGML_TYPES: dict[int, tuple[str, int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class ArrayLength:
-    """Stands for an array that was stepped over."""
+    """Takes the place of a long array that was skipped: its length only."""
 
     count: int
 
@@ -119,8 +119,7 @@ class _Cursor:
 
 
 def read_header(read: Read, size_bytes: int) -> GGUFHeader:
-    """The header of a GGUF file. Raises FailedError for anything that is not a sound one; reads at most 64
-    MiB."""
+    """The header of a GGUF file. Raises FailedError for an invalid one; reads at most 64 MiB."""
     cursor = _Cursor(read, size_bytes)
     if size_bytes < 24 or cursor.take(4) != b"GGUF":
         raise invalid("the file does not begin as a GGUF file does.")

@@ -1,4 +1,4 @@
-"""A GGUF file's metadata as the same shape numbers that a config.json gives."""
+"""Reads a model's shape and quantization from the metadata of a GGUF file, as config.json would give them."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ def _ssm_state_bytes(keys: _Keys) -> int:
 
 
 def gguf_quantization(metadata: dict[str, Any], tensors: Iterable[StoredTensor]) -> StoredQuantization:
-    """The file type's name; bits are those of the type most of the weights have."""
+    """The quantization of a GGUF file: the name of its file type, and the bits of the type that most weights
+    have."""
     linear = [t for t in tensors if len(t.shape) >= 2]
     elements = sum(t.elements for t in linear)
     stored = metadata.get("general.file_type")

@@ -1,4 +1,4 @@
-"""JSON of unknown origin: a parsed object or a refusal, and values of the expected type or their zero."""
+"""Reads untrusted JSON: an object or an error, and values of the expected type or zero."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ NUMBER_LIMIT = 1 << 40
 
 
 def integer(value: Any) -> int:
-    """``value`` if it is a whole number of sane size, else 0. An integral float counts (1e6 in JSON is
-    one)."""
+    """``value`` if it is a whole number within bounds, else 0. A float without a fraction counts (1e6 in JSON
+    is one)."""
     if isinstance(value, float) and 0 <= value < NUMBER_LIMIT and value.is_integer():
         return int(value)
     return value if type(value) is int and 0 <= value < NUMBER_LIMIT else 0
@@ -24,7 +24,7 @@ def number(value: Any) -> float:
 
 
 def text(value: Any) -> str:
-    """``value`` if it is text, without unprintable characters: names are shown on terminals."""
+    """``value`` without unprintable characters if it is text, else "": names are shown on terminals."""
     return "".join(filter(str.isprintable, value)) if isinstance(value, str) else ""
 
 
@@ -37,7 +37,7 @@ def sequence(value: Any) -> list[Any]:
 
 
 def first(config: dict[str, Any], *keys: str) -> int:
-    """The first of ``keys`` that holds a positive whole number, else 0."""
+    """The value of the first of ``keys`` that has a positive whole number, else 0."""
     return next((n for n in (integer(config.get(key)) for key in keys) if n > 0), 0)
 
 
@@ -48,7 +48,7 @@ A header of 200,000 tensors has 600,000 and 1,400,000."""
 
 
 def parse_json(text: bytes, what: str) -> dict[str, Any]:
-    """``text`` as a JSON object. ``what`` names it in the refusal. NaN and Infinity are not JSON."""
+    """``text`` as a JSON object; the error names it ``what``. NaN and Infinity are not JSON."""
     if text.count(b"[") + text.count(b"{") > NESTED_LIMIT or text.count(b",") > PARTS_LIMIT:
         raise invalid(f"{what} describes more than any real model has.")
     try:

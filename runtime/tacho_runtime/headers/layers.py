@@ -1,4 +1,5 @@
-"""Which layers keep which state: attention windows, latent caches and recurrent state.
+"""Which state each layer keeps for a request: attention window, latent cache or recurrent state, and its
+size.
 
 Shapes of recurrent states are vLLM's (model_executor/layers/mamba/mamba_utils.py, MambaStateShapeCalculator).
 """
@@ -81,8 +82,11 @@ configurations)."""
 
 
 def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[str]]:
-    """One kind a layer (``hybrid`` of Falcon-H1 excepted: see layer_groups), and the names of
-    unknown values, for messages. Raises FailedError where a list is longer than LAYER_LIMIT."""
+    """(the kind of each layer, names of unknown values for messages). Raises FailedError above LAYER_LIMIT
+    layers.
+
+    A layer with attention and recurrence side by side (Falcon-H1) is ``hybrid``: see layer_groups.
+    """
     for key in LISTS_BY_LAYER:
         if (count := len(sequence(config.get(key)))) > LAYER_LIMIT:
             raise invalid(f"{key} of the configuration has {count} entries; no model has so many layers.")

@@ -1,4 +1,4 @@
-"""The stored quantization of a checkpoint, read from each format's own configuration."""
+"""How a checkpoint is already quantized, read from the configuration of each format."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""safetensors headers: eight bytes of length, then that much JSON, and nothing of the weights.
+"""Reads safetensors headers: eight bytes of length, then that much JSON, and none of the weights.
 
-Format: https://github.com/huggingface/safetensors#format. Sizes are the header's own offsets, so that
-dtypes newer than this code count right.
+Format: https://github.com/huggingface/safetensors#format. Sizes come from the header's offsets, so dtypes
+newer than this code count correctly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DTYPE_BITS = {
 
 
 def fetch_header(read: Read, size_bytes: int) -> bytes:
-    """The eight bytes of length and the JSON, which identify the file. Raises FailedError; reads at most 25
+    """The header's length and JSON as bytes, which identify the file. Raises FailedError; reads at most 25
     MB."""
     prefix = read(0, 8) if size_bytes >= 8 else b""
     if len(prefix) < 8:
@@ -52,7 +52,7 @@ def fetch_header(read: Read, size_bytes: int) -> bytes:
 
 
 def parse_header(header: bytes, size_bytes: int) -> tuple[StoredTensor, ...]:
-    """The tensors that ``header`` (of ``fetch_header``) describes. Raises FailedError."""
+    """The tensors that ``header``, from ``fetch_header``, describes. Raises FailedError."""
     document = parse_json(header[8:], "the safetensors header")
     if len(document) > TENSOR_LIMIT:
         raise invalid(f"the safetensors header describes {len(document)} tensors.")

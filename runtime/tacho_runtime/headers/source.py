@@ -1,4 +1,4 @@
-"""Access to a model's files: their location, how they are read, and the errors of reading."""
+"""Access to a model's files, wherever they are: list them, read parts of them, and the errors of that."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tacho_contract.units import listed
 
 
 def invalid(message: str, next_step: str = "") -> FailedError:
-    """An error for model files that are not in the format that they claim."""
+    """The error ModelInvalid for files that are damaged, or not in the format of their name."""
     return FailedError.of(
         FailureClass.MODEL_INVALID,
         message,
@@ -25,7 +25,7 @@ def invalid(message: str, next_step: str = "") -> FailedError:
 
 
 def changed(message: str) -> FailedError:
-    """An error for intact files that are not those of the plan."""
+    """The error ModelChanged for files that are intact, but not those of the plan."""
     return FailedError.of(FailureClass.MODEL_CHANGED, message)
 
 
@@ -47,14 +47,15 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file, its path relative to the model's folder, with ``/``."""
+    """One file of a model: its path relative to the model's folder, with ``/``, and its size."""
 
     path: str
     size_bytes: int
 
 
 class ModelSource(Protocol):
-    """A model's files, listed and read in parts. Methods raise FailedError, and nothing else on purpose."""
+    """A place with a model's files, which can be listed and read in parts. Its methods raise FailedError
+    only."""
 
     commit: str
     """Commit to which the revision resolved; "" for folders."""
@@ -67,10 +68,10 @@ class ModelSource(Protocol):
 
 
 def model_files(folder: Path) -> Iterator[Path]:
-    """Every file below ``folder`` that may be a model's, in no order.
+    """Every file below ``folder`` that may belong to a model, in no order.
 
-    Not what is hidden (a repository's own files, NFS's .nfs* of files that were removed while open), and not
-    what engines compile and convert beside the models: both come and go while the model stays what it is.
+    Left out: hidden files (a repository's own, NFS's .nfs* of removed files that are still open), and files
+    that engines compile and convert beside the model. Both come and go while the model stays the same.
     """
     for root, folders, names in os.walk(folder, followlinks=False):
         folders[:] = [name for name in folders if not name.startswith(".") and name != CACHE_FOLDER]
@@ -135,7 +136,7 @@ class FolderSource:
             return file.read(length)
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """The whole file, in pieces that fit any memory."""
+        """The bytes of a whole file, in chunks that are small enough for any container."""
         with self._readable(path) as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk

@@ -1,4 +1,4 @@
-"""Which kind of weight a tensor is, by its name, and the sums over each kind."""
+"""Sorts tensors into kinds of weight by their names, and adds up their sizes by kind."""
 
 from __future__ import annotations
 
@@ -61,8 +61,10 @@ PATTERNS = {
 
 
 def kind_of(name: str, shape: tuple[int, ...], layers: int = 0) -> str:
-    """The TensorClass kind of a tensor. ``layers``: those the model runs; a higher number is a draft
-    layer."""
+    """The kind of a tensor, as in TensorClass.
+
+    ``layers``: how many layers the model runs; a tensor of a higher layer belongs to a draft layer.
+    """
     layer = LAYER.search(name)
     if layers and layer and int(layer.group(3)) >= layers and not PATTERNS["vision"].search(name):
         return "draft"
@@ -81,7 +83,7 @@ def _kind_of_pattern(name: str, dimensions: int) -> str:
 
 
 def largest(amounts: Iterable[tuple[str, int]]) -> str:
-    """The name whose amounts have the largest sum, the first of equals; "" without any."""
+    """The name with the largest sum of amounts, of equals the first; "" for none."""
     sums: Counter[str] = Counter()
     for name, amount in amounts:
         sums[name] += amount

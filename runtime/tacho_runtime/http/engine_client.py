@@ -1,6 +1,7 @@
-"""Client of the running engine: health, metrics and version. Not used by the probe's load.
+"""HTTP client of the running engine for health, metrics and version. The probe sends its load with another
+client.
 
-Answers are bounded in size and in time: an engine that sends without end, or a byte now and then, is broken.
+Answers are limited in size and time: an engine that sends without end, or a byte now and then, is broken.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _error_text(answer: httpx.Response) -> str:
 
 
 class EngineClient:
-    """A client of one engine."""
+    """HTTP client of one engine."""
 
     def __init__(self, base_url: str, *, api_key: str = "") -> None:
         headers = {"Connection": "close", "Accept-Encoding": "identity"}
@@ -66,7 +67,7 @@ class EngineClient:
         return httpx.Response(answer.status_code, content=bytes(body))
 
     async def healthy(self, path: str) -> tuple[bool, str]:
-        """Whether ``path`` answered 2xx; else the answer as a message."""
+        """(whether ``path`` answered with a status 2xx, else why not as a message)."""
         try:
             answer = await self._get(path)
         except httpx.HTTPError as error:

@@ -1,4 +1,4 @@
-"""The runtime's Prometheus metrics: a view of the report, made at each scrape."""
+"""The runtime's Prometheus metrics, made from its report at each scrape."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ MEASUREMENT_STATES = ("Complete", "Partial", "Failed", "Skipped")
 
 
 def render(report: Report, phases: Collection[str]) -> bytes:
-    """``report`` in the Prometheus text format (CONTENT_TYPE_LATEST). ``phases``: all that it may name."""
+    """``report`` in the Prometheus text format (CONTENT_TYPE_LATEST). ``phases``: every phase that a report
+    may name."""
     return generate_latest(ReportCollector(report, phases))
 
 
 @dataclass(frozen=True)
 class ReportCollector(Collector):
-    """The report as metric families. An unknown value has no sample, rather than a zero."""
+    """Turns the report into metric families. An unknown value has no sample, rather than a zero."""
 
     report: Report
     phases: Collection[str]

@@ -1,7 +1,7 @@
-"""The runtime's own HTTP: GET on a few paths, for the kubelet, the operator and Prometheus.
+"""The runtime's own HTTP server: GET on a few paths, for the kubelet, the operator and Prometheus.
 
-Small on purpose. It is bound before anything slow happens and has to answer while an engine takes all
-of the CPU, so a request is one read, one answer from memory and a close.
+Small on purpose. Its port is opened before anything slow happens, and it has to answer while an engine takes
+all of the CPU. So each request is one read, one answer from memory, and a close.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class HttpServer:
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
-        """Binds. Raises OSError when the port is taken."""
+        """Opens the port. Raises OSError when it is in use."""
         self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_LIMIT_BYTES)
 
     @property

@@ -1,8 +1,8 @@
-"""The hub client's cache layout: a repository's files, complete and partial, and which of them are verified.
+"""The cache folder of a hub's models: whole files, partial files, and which of them are verified.
 
-``hub/models--ORG--NAME/blobs/ETAG`` is a file's content, ``snapshots/COMMIT/PATH`` a link to it. Verified
-files are listed next to the cache, so that a later pod need not read a hundred gigabytes again: a file counts
-as verified as long as its size and its modification time stay.
+The layout is huggingface_hub's: ``hub/models--ORG--NAME/blobs/ETAG`` is a file's content,
+``snapshots/COMMIT/PATH`` a link to it. Verified files are listed next to the cache, so that a later pod need
+not read a hundred gigabytes again. A file stays verified while its size and its modification time stay.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class VerifiedFile:
-    """One file as it was when its content was found right."""
+    """A file whose content was verified: its size, modification time and digest at that time."""
 
     size_bytes: int
     modified_ns: int
@@ -39,7 +39,8 @@ class VerifiedFile:
 
 
 class VerifiedFiles:
-    """The seals of one repository at one commit, in the file ``path``. May be used by several threads."""
+    """The list of verified files of one repository at one commit, stored in ``path``. Used by several
+    threads."""
 
     def __init__(self, path: Path) -> None:
         self._path, self.folder = path, path.parent
@@ -48,7 +49,7 @@ class VerifiedFiles:
         self._due, self._is_stored = 0.0, True
 
     def holds(self, name: str, file: Path, digest: str = "") -> bool:
-        """Whether ``file`` was found right before (as ``digest``, where that is known) and is untouched."""
+        """Whether ``file`` was verified (with ``digest``, where that is known) and has not changed since."""
         seal = self._seals.get(name)
         if seal is None or (digest and seal.digest != digest):
             return False
@@ -59,7 +60,7 @@ class VerifiedFiles:
         return (status.st_size, status.st_mtime_ns) == (seal.size_bytes, seal.modified_ns)
 
     def note(self, name: str, before: os.stat_result, digest: str) -> None:
-        """Notes that the file has ``digest``; ``before`` is how it was before it was read."""
+        """Adds a verified file with its ``digest``; ``before``: its size and time before it was read."""
         with self._lock:
             self._seals[name] = VerifiedFile(before.st_size, before.st_mtime_ns, digest)
             self._is_stored = False
@@ -68,7 +69,7 @@ class VerifiedFiles:
                 self._due = time.monotonic() + WRITE_SECONDS
 
     def store(self) -> None:
-        """Writes what was noted since the last writing."""
+        """Writes the files added since the last call to disk."""
         with self._lock:
             if not self._is_stored:
                 self._write()
@@ -124,7 +125,7 @@ class DownloadTarget:
 
 
 class HubCache:
-    """One repository at one commit below ``cache_dir``."""
+    """The files of one repository at one commit, in the folder ``cache_dir``."""
 
     def __init__(self, cache_dir: str, repository: str, commit: str) -> None:
         self.root = Path(cache_dir, "hub")
@@ -138,23 +139,29 @@ class HubCache:
         self.verified = VerifiedFiles(Path(cache_dir, "verified", self.storage.name, f"{commit}.json"))
 
     def check_confined(self, folder: Path | None = None) -> None:
-        """Raises FailedError where the cache's folders, or ``folder``, lead out of the cache: who shares the
-        claim may put links there."""
+        """Raises FailedError where links lead from the cache's folders, or from ``folder``, out of the cache.
+
+        Other users of a shared claim may create such links.
+        """
         for place in [folder] if folder else [self.blobs, self.snapshot, self.locks, self.verified.folder]:
             if not place.resolve().is_relative_to(self.root.parent.resolve()):
                 raise invalid(f"{place} links to a place outside of the cache.", "Remove the link.")
 
     def whole(self, target: DownloadTarget) -> bool:
-        """True when the file is there with its full size."""
+        """Whether the file exists with its full size."""
         return _size(self.snapshot / target.path) == target.size_bytes
 
     def sound(self, target: DownloadTarget) -> bool:
-        """Whether the content is the target's. Reads all of it, unless that was done before."""
+        """Whether the file's content has the expected digest. Reads the whole file unless it was verified
+        before."""
         return self._sound(target.path, target.etag)
 
     def sound_by_name(self, path: str) -> bool:
-        """The same without asking a hub what it should be: the client names a blob by its digest, and the
-        snapshot links to the blob. False where that says nothing."""
+        """Whether the file's content is right, judged without a hub.
+
+        The client names a blob by its digest, and the snapshot links to the blob. False where the name is no
+        digest.
+        """
         file = self.snapshot / path
         if self.verified.holds(path, file):
             return True
@@ -174,7 +181,7 @@ class HubCache:
         self.hashed_bytes += size_bytes  # shown, not decided by: two threads may lose one another's piece
 
     def drop(self, target: DownloadTarget) -> None:
-        """Removes a file with all its content, so that it is downloaded again from the beginning."""
+        """Removes a file with its content, so that it is downloaded from the beginning."""
         pointer = self.snapshot / target.path
         blob = pointer.resolve()
         pointer.unlink(missing_ok=True)
@@ -183,12 +190,14 @@ class HubCache:
                 path.unlink(missing_ok=True)
 
     def partial(self, etag: str) -> Path:
-        """Where a download is continued. The client's own partial files have a random name each, and are
-        lost."""
+        """Path of the partial file in which a download continues.
+
+        The client's own partial files get random names, so they could not be found again.
+        """
         return self.blobs / f"{etag}.incomplete"
 
     def present(self, targets: Iterable[DownloadTarget]) -> dict[str, int]:
-        """Bytes of each file that are on disk: the whole file, or the larger of its partial copies."""
+        """Bytes on disk by file: of the whole file, or of the larger of its partial files."""
         partials = self._partials()
         return {target.path: self._present_bytes(target, partials.get(target.etag, [])) for target in targets}
 
@@ -211,7 +220,7 @@ class HubCache:
         return found
 
     def link(self, path: str, blob: Path) -> None:
-        """Lets ``path`` of the snapshot be ``blob``."""
+        """Makes ``path`` of the snapshot a link to ``blob``."""
         pointer = self.snapshot / path
         self.check_confined(pointer.parent)
         pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -220,8 +229,10 @@ class HubCache:
         os.replace(fresh, pointer)
 
     def drop_strays(self, etag: str) -> None:
-        """Frees what killed processes had left behind, and what is no file of a download. Called with the
-        file's lock held."""
+        """Removes partial files of killed processes, and other files that belong to no download.
+
+        Called while the file's lock is held.
+        """
         with contextlib.suppress(FileNotFoundError):
             status = self.partial(etag).lstat()
             if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
@@ -240,7 +251,7 @@ class HubCache:
             blob.unlink()
 
     def entries(self) -> tuple[FileEntry, ...]:
-        """The files of the snapshot as they are on disk."""
+        """The files of the snapshot that are on disk, with their sizes."""
         if not self.snapshot.is_dir():
             return ()
         files = (path for path in self.snapshot.rglob("*") if path.is_file())
@@ -248,12 +259,12 @@ class HubCache:
 
 
 def is_digest(text: str) -> bool:
-    """Whether it is written as a hub writes a file's sha256 or git's blob id."""
+    """Whether ``text`` has the form of a file's sha256 or of git's blob id."""
     return len(text) in (40, 64) and not set(text) - set("0123456789abcdef")
 
 
 def content_matches(path: Path, digest: str, note_bytes: Callable[[int], None]) -> bool:
-    """Whether the content is what ``digest`` says: a sha256, or git's blob id."""
+    """Whether the content of ``path`` has the ``digest``: a sha256, or git's blob id."""
     if len(digest) == 64:
         found = hashlib.sha256()
     else:

@@ -1,4 +1,4 @@
-"""A container of the tacho image that serves a model: its token, its time limit and its failure."""
+"""What the inspect and fetch containers have in common: hub token, time limit, termination message, logs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ ENV_INSECURE_HUB = "TACHO_INSECURE_HUB"
 
 
 def hub_token(endpoint: str) -> str:
-    """The token for the hub that is asked: ``endpoint``, which the operator has checked, else the variable's.
+    """The hub token, for ``endpoint`` (which the operator has checked), else for the hub of the environment
+    variable.
 
-    Raises FailedError, before it reads the token, for a variable that names a hub without encryption.
+    Raises FailedError, before it reads the token, where that variable names a hub without encryption.
     """
     named = os.environ.get("HF_ENDPOINT", "")
     if not endpoint and named and not named.startswith("https://") and not os.environ.get(ENV_INSECURE_HUB):
@@ -38,7 +39,7 @@ def hub_token(endpoint: str) -> str:
 
 
 def termination_log() -> str:
-    """The file that takes the termination message."""
+    """Path of the file for the termination message."""
     return os.environ.get(ENV_TERMINATION_LOG) or TERMINATION_LOG
 
 
@@ -48,7 +49,7 @@ def print_failure(failure: Failure) -> None:
 
 
 def log_visibly() -> None:
-    """Escapes control characters in logs: they name a model's files, whose author chose the names."""
+    """Escapes control characters in log records, as they contain file names that a model's author chose."""
     handler = logging.StreamHandler()
     handler.setFormatter(VisibleFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -60,9 +61,9 @@ def end_on_sigterm() -> None:
 
 
 def limit_time(seconds: float, message: str) -> None:
-    """Raises FailedError(HubUnreachable) with ``message`` in ``seconds``; replaces an earlier limit.
+    """Raises FailedError(HubUnreachable) with ``message`` after ``seconds``; replaces an earlier limit.
 
-    Only in the main thread, as signals are. ``end_limit`` ends it.
+    Only in the main thread, as it uses a signal. ``end_limit`` ends it.
     """
 
     def expired(_signal: int, _frame: FrameType | None) -> NoReturn:

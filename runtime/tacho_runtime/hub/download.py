@@ -1,10 +1,10 @@
 """Downloads one file into the cache, continuing where an earlier attempt stopped.
 
-huggingface_hub continues a download only within one process, and names files by the ETag of each answer: a
-hostile hub's leads out of the cache, and a mirror's may be the same for two files. So files are written here,
-under the client's own lock, and have the digest that the hub lists as their name. A partial file has a fixed
-name, except on Xet storage, where the client begins again. A file is complete once its content was read back
-from the disk and has that digest.
+huggingface_hub continues a download only within one process. It also names files by the ETag of each answer:
+a hostile hub's ETag leads out of the cache, and a mirror's may be the same for two files. So files are
+written here, under the client's own lock, with the digest that the hub lists as their name. A partial file
+has a fixed name, except on Xet storage, where the client begins again. A file is complete once its content
+was read back from the disk and has that digest.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Downloader:
         """What the client's native code writes at present."""
 
     def download(self, target: DownloadTarget, had: int) -> None:
-        """Puts the file, of which ``had`` bytes are on disk, into the snapshot, with the content that the hub
-        lists.
+        """Downloads the file into the snapshot and verifies its content. ``had``: bytes that are on disk
+        already.
 
-        A file with other content is downloaded once more. Raises FailedError, or what the client raises.
+        A file with other content is downloaded once more. Raises FailedError, or the client's own exceptions.
         """
         for _ in range(ATTEMPTS_AT_CONTENT):
             self._download_size(target)

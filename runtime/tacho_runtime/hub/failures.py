@@ -17,7 +17,10 @@ AUTHORIZE = (
 def classify(
     error: BaseException, *, repository: str, revision: str, endpoint: str, has_token: bool
 ) -> FailedError:
-    """``error``, of any type, as a failure. Its own text is shortened, and never holds the token's value."""
+    """Turns any exception of the hub client into a failure with a class and a next step.
+
+    The exception's text is shortened, and the token's value removed from it.
+    """
     cause = _with_response(error)
     status = _status(cause)
     code = _error_code(cause)

@@ -47,14 +47,14 @@ SLEEPER = f"import _signal; _signal.sigwait({{{int(signal.SIGTERM)}, {int(signal
 
 
 class StallDetector:
-    """Notices that nothing has moved for too long. Time is given, not taken."""
+    """Notices a download without progress. The time is an argument, not read from a clock."""
 
     def __init__(self, limit_seconds: float, now_seconds: float) -> None:
         self._limit, self._since = limit_seconds, now_seconds
         self._last: FetchProgress | None = None
 
     def stalled(self, progress: FetchProgress, now_seconds: float) -> bool:
-        """True once ``progress`` has been the same, but for the time, over the limit."""
+        """Whether ``progress``, apart from its time, has been the same for longer than the limit."""
         seen = replace(progress, elapsed_seconds=0.0)
         if seen != self._last:
             self._last, self._since = seen, now_seconds
@@ -62,7 +62,7 @@ class StallDetector:
 
 
 class ModelFetch:
-    """One download. ``run`` returns the folder the files are in."""
+    """The download of one model. ``run`` returns the folder with its files."""
 
     def __init__(self, config: FetchConfig, token: str) -> None:
         self._config, self._token = config, token
@@ -71,14 +71,15 @@ class ModelFetch:
         self.progress = FetchProgress(state="Listing", bytes_total=config.files.total_bytes)
 
     def report(self, **changes: Any) -> None:
-        """Changes the progress and writes it to the state folder."""
+        """Updates the progress, and writes it to the state folder."""
         elapsed = round(time.monotonic() - self._began, 1)
         self.progress = replace(self.progress, elapsed_seconds=elapsed, **changes)
         Path(self._config.state_dir).mkdir(parents=True, exist_ok=True)
         replace_file(Path(self._config.state_dir, PROGRESS_FILE), codec.dumps(self.progress))
 
     def run(self) -> str:
-        """Raises FailedError, and whatever the client raises."""
+        """Downloads all files and returns their folder. Raises FailedError, or the client's own
+        exceptions."""
         self.report()
         self._cache.check_confined()
         try:
@@ -217,7 +218,7 @@ class ModelFetch:
 
 
 def fetch(config: FetchConfig, token: str) -> str | Failure:
-    """Downloads the planned files. Returns their folder, or the failure. Writes progress either way."""
+    """Downloads the planned files. Returns their folder or the failure; writes the progress in both cases."""
     work = ModelFetch(config, token)
     try:
         path = work.run()
@@ -257,10 +258,10 @@ def _fail(failure: Failure) -> int:
 
 
 def become_sleeper() -> NoReturn:
-    """Replaces this process by one that sleeps until SIGTERM, and has no environment: no hub token stays.
+    """Replaces this process by one that sleeps until SIGTERM, with an empty environment: no hub token stays.
 
-    The signals are blocked first: one that arrives before the sleeper runs stays pending, and ends it at
-    once. PID 1 would otherwise ignore that signal, and hold the pod for its whole grace period.
+    Signals are blocked before: one that arrives before the sleeper runs stays pending, and then ends it at
+    once. PID 1 would otherwise ignore that signal, and the pod would take its whole grace period to end.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     sys.stdout.flush()
@@ -269,7 +270,7 @@ def become_sleeper() -> NoReturn:
 
 
 def main() -> int:
-    """Returns 1 on failure; on success the process becomes the sleeper, and ends with 0 on SIGTERM."""
+    """Downloads the model. Returns 1 on failure; else the process sleeps, and ends with 0 on SIGTERM."""
     text = os.environ.get(ENV_FETCH_CONFIG, "")
     if Path(_state_dir(text), COMPLETE_FILE).exists():
         become_sleeper()

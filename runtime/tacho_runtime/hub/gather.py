@@ -1,4 +1,7 @@
-"""Gathers model facts from a folder or hub: lists the files, selects, reads the headers, combines them."""
+"""Finds the facts of a model in a folder or on a hub: lists files, selects, reads headers, combines.
+
+These facts are what a plan needs to know of the model.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def find_facts(
 ) -> ModelFacts:
     """The facts of the model in ``source``. Raises FailedError.
 
-    ``allow_seconds`` gets how long reading every byte may take, before that begins.
+    ``allow_seconds`` is called with the time limit for reading every byte, before that reading begins.
     """
     entries = source.files()
     if not entries:

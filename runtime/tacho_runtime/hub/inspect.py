@@ -42,7 +42,10 @@ UNKNOWN_TEXT_LIMIT = 160
 
 
 def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -> str:
-    """``result`` packed; what does not fit is left out, least important first, and ``unknown`` says so."""
+    """``result`` packed into at most ``limit_bytes``.
+
+    The least important facts are left out until it fits; ``unknown`` then names them.
+    """
     if result.failure:
         result = replace(result, failure=_short_failure(result.failure))
     packed = codec.pack(result)
@@ -89,7 +92,7 @@ def _too_many_files(facts: ModelFacts) -> Failure:
 
 
 def open_source(config: InspectConfig, token: str) -> ModelSource:
-    """The place ``config.uri`` names. Raises FailedError."""
+    """The folder or hub repository that ``config.uri`` names. Raises FailedError."""
     uri, claim = config.uri, Path(config.claim_dir)
     if isinstance(uri, HubUri):
         return HubSource(uri.repository, config.revision, endpoint=config.endpoint, token=token)
@@ -101,7 +104,7 @@ def open_source(config: InspectConfig, token: str) -> ModelSource:
 def inspect(
     config: InspectConfig, token: str = "", allow_seconds: Callable[[int], None] = lambda _: None
 ) -> InspectResult:
-    """Facts, or the failure that stood in the way. Never raises."""
+    """The facts of the model, or the failure because of which there are none. Never raises."""
     try:
         return InspectResult(facts=find_facts(config, open_source(config, token), allow_seconds))
     except FailedError as refusal:
@@ -113,7 +116,7 @@ def inspect(
 
 
 def runtime_sha256() -> str | None:
-    """Hash of the runtime that this image injects; None: it has none."""
+    """sha256 of the runtime file in this image, which is copied into pods; None: the image has none."""
     path = Path(ZIPAPP_IN_IMAGE)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
@@ -132,7 +135,7 @@ def _end_after(seconds: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0 with facts, 1 with a failure."""
+    """Inspects a model. Exit code 0 with facts, 1 with a failure."""
     container.end_on_sigterm()
     result = InspectResult() if "--runtime" in arguments else _model()
     message = packed_within_limit(replace(result, runtime_sha256=runtime_sha256()))

@@ -48,7 +48,8 @@ PAUSES_SECONDS = (1.0, 3.0)
 
 
 def prepare_environment(endpoint: str) -> None:
-    """Settings that huggingface_hub reads when it is imported. Called before anything imports it."""
+    """Sets the environment variables that huggingface_hub reads when it is imported. Called before any import
+    of it."""
     if endpoint:
         os.environ["HF_ENDPOINT"] = endpoint
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -61,9 +62,12 @@ def prepare_environment(endpoint: str) -> None:
 
 
 def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
-    """Gives the library's client a timeout, as by itself it waits for ever for a listing, and takes the token
-    from requests to other hosts: by itself it sends it to wherever a listing goes on. ``followed`` learns the
-    address of each further page before it is read. Answers that are no files have a bound."""
+    """Makes huggingface_hub's HTTP client safe: a timeout, answers of limited size, and the token for
+    ``endpoint`` only.
+
+    By itself the client waits for ever for a listing, and sends the token to any host on which a listing
+    continues. ``followed`` is called with the address of each further page before it is read.
+    """
     import httpx2
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
@@ -131,7 +135,7 @@ def _endless(message: str) -> FailedError:
 
 
 class HubSource:
-    """One repository at one revision. The token goes to the hub's own host only."""
+    """The files of one repository at one revision on a hub. The token goes to the hub's own host only."""
 
     def __init__(self, repository: str, revision: str, *, endpoint: str = "", token: str = "") -> None:
         """Resolves the revision. Raises FailedError."""

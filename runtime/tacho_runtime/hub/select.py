@@ -1,4 +1,4 @@
-"""The files of a model to load: those of the user's globs, else those that the engine loads."""
+"""Selects the files of a model to load: by the user's globs, else those that the engine loads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPANION_LIMIT = 40
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The files to load, and the globs that say so."""
+    """The files to load, and the globs that select them."""
 
     format: str
     files: Files
@@ -43,16 +43,18 @@ class Selection:
 
 
 def matches(path: str, globs: Iterable[str]) -> bool:
-    """Whether ``path`` matches a glob, by the rules of model hubs: ``*`` also crosses folders."""
+    """Whether ``path`` matches a glob, by the rules of model hubs: ``*`` also matches ``/``."""
     return any(fnmatchcase(path, glob) for glob in globs)
 
 
 def select(
     entries: Files, globs: tuple[str, ...], desired: LoadableFiles, index: frozenset[str] | None = None
 ) -> Selection:
-    """What to load. ``index``: the files that model.safetensors.index.json names, None without one.
+    """The files to load, and their globs. ``index``: the files that model.safetensors.index.json names; None
+    without one.
 
-    Raises FailedError: ModelNotFound when nothing fits, ModelInvalid when more than one model does."""
+    Raises FailedError: ModelNotFound when no file fits, ModelInvalid when the files of several models do.
+    """
     if not globs:
         return _preferred(entries, desired, index)
     chosen = tuple(entry for entry in entries if matches(entry.path, globs))

@@ -1,16 +1,16 @@
-"""Code that engines compile and convert, kept for the next start and used only where it was made for.
+"""Folders for code that engines compile and convert, kept for the next start on an equal machine.
 
-There is one folder per key below the cache, of this user alone. The key is everything that decides whether
-the code in it is right: the image, the installed packages, GPU, driver and CPU. It is written into the
-folder, and a folder that has another one, or none, is emptied. A claim belongs to one namespace, and so does
-its content.
+There is one folder per key below the cache, owned by this user alone. The key contains everything that
+decides whether the code in it is right: the image, the installed packages, GPU, driver and CPU. It is written
+into the folder, and a folder with another key, or none, is emptied. A claim belongs to one namespace, and so
+does its content.
 
 A pod cannot read its image's digest: the kubelet resolves it after the pod is made, and the downward API does
-not contain it. So the key has the reference, which may be a tag that moves, and a digest over the file lists
-that the installed packages carry (RECORD, with a hash of every file).
+not contain it. So the key has the image reference, which may be a tag that moves, and a digest over the file
+lists of the installed packages (RECORD, with a hash of every file).
 
 Bytecode of an engine whose image has none is kept there too. vLLM starts with three imports of itself, one
-after the other in three processes: where every module is compiled anew, 0.26 takes 18 s for each on a host
+after the other in three processes. Where every module is compiled anew, 0.26 takes 18 s for each on a host
 with an H200. That is so in a read-only container whose image was built without bytecode, as vLLM's own are:
 uv compiles nothing by default.
 """
@@ -39,9 +39,10 @@ COMPILED_SHARE = 0.5
 
 
 def is_compiled(folders: Sequence[Path], package: str) -> bool | None:
-    """Whether ``package``, the engine's, carries bytecode; where it is not there, whether most packages do.
+    """Whether the engine's ``package`` is installed with bytecode; where it is missing, whether most packages
+    are.
 
-    None where no package is to be seen.
+    None where no package is found.
     """
     named = (folder / package / "__init__.py" for folder in folders)
     found = [first for first in named if first.exists()] or [
@@ -54,9 +55,9 @@ def is_compiled(folders: Sequence[Path], package: str) -> bool | None:
 def bytecode_variables(
     environment: Mapping[str, str], *, compiled: bool | None, cache_dir: str
 ) -> dict[str, str]:
-    """``environment`` of the engine, with a place for bytecode where it has none.
+    """``environment`` with a folder for Python bytecode added, where the engine's image has no bytecode.
 
-    An image that carries its own bytecode, or sets ``BYTECODE_PREFIX``, keeps its choice.
+    An image that carries its own bytecode, or sets ``BYTECODE_PREFIX``, is left as it is.
     """
     if compiled is not False or not cache_dir or BYTECODE_PREFIX in environment:
         return dict(environment)
@@ -75,18 +76,19 @@ LAYOUT = "1"
 
 
 def cache_key(*, engine: str, image: str, packages: str, gpu: str, driver: str, cpu: str) -> dict[str, str]:
-    """What compiled code depends on. On a GPU the CPU counts too: some of the code runs on it."""
+    """Everything that compiled code depends on, by name. On a GPU the CPU counts, too: some of the code runs
+    on it."""
     machine = {"gpu": gpu, "driver": driver, "cpu": cpu}
     return {"layout": LAYOUT, "engine": engine, "image": image, "packages": packages, **machine}
 
 
 def folder_name(key: Mapping[str, str]) -> str:
-    """Name of the cache folder for ``key``: equal for equal keys only."""
+    """Name of the cache folder for ``key``; different keys have different names."""
     return hashlib.sha256(_text(key).encode()).hexdigest()[:32]
 
 
 def packages_digest(folders: Iterable[Path]) -> str:
-    """sha256 over the file lists of everything that is installed there; "" where nothing is."""
+    """sha256 over the file lists of all packages in ``folders``; "" where there are none."""
     total, seen = hashlib.sha256(), False
     for folder in folders:
         for record in sorted(folder.glob("*.dist-info/RECORD")):
@@ -97,9 +99,10 @@ def packages_digest(folders: Iterable[Path]) -> str:
 
 
 def opened(root: str, key: Mapping[str, str]) -> tuple[str, bool]:
-    """(the folder for ``key`` below ``root``, whether something that was made for it is there).
+    """(the folder for ``key`` below ``root``, whether it has code of an earlier start).
 
-    Raises OSError where it cannot be written, belongs to another user, or is just being made.
+    Raises OSError where the folder cannot be written, belongs to another user, or is being created by another
+    pod.
     """
     base = Path(root)
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,12 +120,12 @@ def opened(root: str, key: Mapping[str, str]) -> tuple[str, bool]:
 
 
 def touch(folder: Path) -> None:
-    """Marks ``folder`` as in use. Raises OSError."""
+    """Marks ``folder`` as in use, so that it is not removed as old. Raises OSError."""
     os.utime(folder / KEY_FILE)
 
 
 def largest_entry(folder: Path) -> int:
-    """Bytes of the largest file or folder directly below; 0 where nothing is. Raises OSError."""
+    """Bytes of the largest file or folder directly in ``folder``; 0 where it is empty. Raises OSError."""
     if not folder.is_dir():
         return 0
     sizes = (sum(path.lstat().st_size for path in (one, *one.rglob("*"))) for one in folder.iterdir())

@@ -1,6 +1,6 @@
-"""Load of this machine's CPUs: CPU time, waiting time and speed, from /proc and cgroups.
+"""Use of this machine's CPUs: CPU time, waiting time and speed, from /proc and cgroups.
 
-Totals are microseconds and only grow. Nothing here raises: what cannot be read is None.
+Totals are microseconds and only grow. Nothing here raises: a value that cannot be read is None.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ROUNDS = 12_000
 
 
 def calibrate() -> int:
-    """Nanoseconds of CPU time for the fixed work, the best of three. Takes a few milliseconds.
+    """Nanoseconds of CPU time for a fixed piece of work, the best of three; takes a few milliseconds.
 
-    CPU time and not time by the clock: while an engine keeps all CPUs busy, this thread waits for its turn,
-    which says nothing of others. A lower clock, a busy twin of the core and full caches show in both.
+    CPU time is used instead of wall time: while an engine keeps all CPUs busy, this thread waits for its
+    turn, which shows nothing of others. A lower clock, a busy twin of the core and full caches show in both.
     """
     return min(_calibration_run() for _ in range(TRIES))
 
@@ -47,8 +47,10 @@ _IN_STAT = slice(11, 15)
 
 
 def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
-    """CPU time that all processes of the node have used on ``cpus``, in microseconds; None where it is not
-    known. Work on other CPUs takes nothing from this pod."""
+    """Microseconds of CPU time that all processes of the node have used on ``cpus``; None where unknown.
+
+    Work on other CPUs takes nothing from this pod.
+    """
     ticks, seen = 0, 0
     for line in read_text(proc / "stat").splitlines():
         name, *fields = line.split()
@@ -60,7 +62,8 @@ def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
 
 
 def own_busy(pid: int, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
-    """CPU time of this container, by its cgroup; without one of its own, of ``pid`` and its descendants."""
+    """Microseconds of CPU time of this container, by its cgroup; else of ``pid`` and its descendants. None
+    where unknown."""
     if (cgroup / "cgroup.controllers").exists():
         # A cgroup of version 2 has a type, except for the root cgroup, which all containers share.
         usage = _keyed(cgroup / "cpu.stat", "usage_usec") if (cgroup / "cgroup.type").exists() else None
@@ -86,7 +89,8 @@ def _process_ticks(pid: int, proc: Path) -> int | None:
 
 
 def own_pressure(cgroup: Path = CGROUP) -> int | None:
-    """Time in which some task of this container waited for a CPU, if its cgroup reports it."""
+    """Microseconds in which some task of this container waited for a CPU; None where its cgroup does not
+    report it."""
     # The root cgroup counts the tasks of all containers.
     return _some(cgroup / "cpu.pressure") if (cgroup / "cgroup.type").exists() else None
 
@@ -101,7 +105,7 @@ def _some(path: Path) -> int | None:
 
 
 def throttled(cgroup: Path = CGROUP) -> int | None:
-    """Time in which the container's own CPU limit kept its tasks from running."""
+    """Microseconds in which the container's own CPU limit kept its tasks from running; None where unknown."""
     found = _keyed(cgroup / "cpu.stat", "throttled_usec")
     if found is not None:
         return found
@@ -122,11 +126,11 @@ def _number(text: str) -> int | None:
 
 
 class CpuWaits:
-    """How long this container's tasks have waited for a CPU.
+    """Measures how long this container's tasks have waited for a CPU.
 
-    By the pressure of the container's own cgroup (PSI, version 2); else by the kernel's account of each
-    thread of ``pid`` and its descendants; else unknown, as the node's pressure also grows while others wait
-    for the engine.
+    Source: the pressure of the container's own cgroup (PSI, version 2), else the kernel's account of each
+    thread of ``pid`` and its descendants. Else it is unknown, as the node's pressure also grows while others
+    wait for the engine.
     """
 
     def __init__(self, pid: int, *, proc: Path = PROC, cgroup: Path = CGROUP) -> None:
@@ -136,9 +140,12 @@ class CpuWaits:
         self._total = 0
 
     def total(self) -> int | None:
-        """Of the cgroup, time in which some task waited; of threads, the time of all added up, which is no
-        less. Waits of threads that ended since the last sample are unknown and left out. The source of the
-        first value is kept, as the two are not comparable."""
+        """Microseconds that tasks have waited so far; None where unknown.
+
+        By cgroup, time in which some task waited; by thread, the sum over all threads, which is no less.
+        Waits of threads that ended since the last sample are left out. The source of the first value is kept,
+        as the two are not comparable.
+        """
         own = own_pressure(self._cgroup)
         threads = self._waits() if own is None else {}
         if self._by_cgroup is None and (threads or own is not None):

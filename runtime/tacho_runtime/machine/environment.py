@@ -1,4 +1,7 @@
-"""What only the running pod shows of its machine: CPU, GPU, driver. Part of a measurement's fingerprint."""
+"""Facts about the machine that only the running pod can see: CPU, GPU, driver, limits.
+
+They are part of a measurement's fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tacho_runtime.machine.gpus import Gpus
 def read_environment(
     gpus: Gpus | None, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
 ) -> Environment:
-    """The environment as far as it can be seen; never raises, what is unknown stays empty."""
+    """The machine's facts as far as they can be read. Never raises; unknown values are empty."""
     found = gpus or Gpus()
     first = found.devices[0] if found.devices else None
     return Environment(
@@ -32,7 +35,8 @@ def read_environment(
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """The first model name in /proc/cpuinfo; arm64 kernels give only part numbers, which name it as well."""
+    """The first CPU's model name in /proc/cpuinfo. Kernels for arm64 give part numbers only, which are used
+    instead."""
     fields: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         key, colon, value = line.partition(":")
@@ -45,7 +49,7 @@ def cpu_model(cpuinfo: str) -> str:
 
 
 def cpu_features(cpuinfo: str) -> str:
-    """What the first CPU can do, as the kernel lists it, shortened: equal for equal lists."""
+    """A short hash of the first CPU's feature list from the kernel: equal lists have equal hashes."""
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
@@ -54,21 +58,24 @@ def cpu_features(cpuinfo: str) -> str:
 
 
 def cpu_identity(proc: Path = Path("/proc")) -> str:
-    """Model and features: code that was compiled for this CPU runs on any with the same."""
+    """Model and features of the CPU: code compiled for one CPU runs on any with the same identity."""
     cpuinfo = read_text(proc / "cpuinfo")
     return f"{cpu_model(cpuinfo)} {cpu_features(cpuinfo)}".strip()
 
 
 def cpu_count(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs this process may use: its affinity, or its container's limit where that is lower (rounded up)."""
+    """Number of CPUs that this process may use: its affinity, or its container's limit where that is lower
+    (rounded up)."""
     available = len(os.sched_getaffinity(0))
     limit = cgroup_cpus(cgroup)
     return available if limit is None else max(1, min(available, -int(-limit // 1)))
 
 
 def usable_cpus(environment: Mapping[str, str], cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs to start threads for: the container's limit, else what it was promised (its request), else those
-    of its affinity. More than were promised are there only while no neighbour wants them."""
+    """Number of CPUs to start threads for: the container's limit, else its CPU request, else its affinity.
+
+    More than the request is available only while no neighbour uses them.
+    """
     available = len(os.sched_getaffinity(0))
     requested = environment.get(ENV_CPU_REQUEST, "")
     if cgroup_cpus(cgroup) is not None or not requested.isdigit() or int(requested) == 0:
@@ -82,12 +89,12 @@ def thread_variables(
     total: int | None = None,
     cgroup: Path = Path("/sys/fs/cgroup"),
 ) -> dict[str, str]:
-    """How many threads the libraries of an engine that computes on the host start: one per CPU that the pod
-    may use.
+    """Environment variables for the number of threads of an engine that computes on the CPU: one per usable
+    CPU.
 
-    The libraries' default is the machine's CPU count: limited to two of 64 CPUs, an engine would start 64
-    threads that wait for each other. On GPUs, and where nothing is limited, their own choice stands. OpenMP
-    reads it: torch and CTranslate2 do.
+    Libraries would use the machine's CPU count: limited to two of 64 CPUs, an engine would start 64 threads
+    that wait for each other. Empty on GPUs and without a limit. OpenMP reads these variables, and with it
+    torch and CTranslate2.
     """
     usable = usable_cpus(environment, cgroup)
     limited = usable < (total or os.cpu_count() or 1)
@@ -95,10 +102,9 @@ def thread_variables(
 
 
 def cgroup_cpus(cgroup: Path, proc: Path = Path("/proc")) -> float | None:
-    """The CPU time that this process's cgroup and those above it allow, in CPUs; None without a limit.
+    """The lowest CPU limit of this process's cgroup and those above it, in CPUs; None without a limit.
 
-    What a LimitRange gives a container stands in its own cgroup, what its pod may have in the one above,
-    where that is to be seen.
+    A container's limit is in its own cgroup, its pod's in the one above, where that is visible.
     """
     limits = (_quota_cpus(folder) for folder in _cgroup_folders(cgroup, read_text(proc / "self" / "cgroup")))
     return min((limit for limit in limits if limit is not None), default=None)
@@ -134,7 +140,7 @@ def _quota_cpus(folder: Path) -> float | None:
 
 
 def out_of_memory_kills(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """How many processes the kernel has killed in this container for memory; None when it does not say."""
+    """How many processes the kernel has killed in this container for lack of memory; None where unknown."""
     for name in ("memory.events", "memory/memory.oom_control"):
         for line in read_text(cgroup / name).splitlines():
             key, _, value = line.partition(" ")

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as NVML shows them."""
+"""Reads the GPUs of this machine through NVML: memory, processes, clocks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SLOWING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcess:
-    """A process that has memory of a GPU. Its number is the one of NVML's process namespace."""
+    """A process that uses memory of a GPU. Its number is the one in NVML's process namespace."""
 
     pid: int
     used_bytes: int | None
@@ -42,7 +42,7 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU. What its driver does not say is None, or empty."""
+    """One GPU. A value that its driver does not report is None or empty."""
 
     index: int
     uuid: str = ""
@@ -117,7 +117,7 @@ def read_gpus() -> Gpus | None:
 
 
 def gpus_of(module: Any) -> Gpus:
-    """Every GPU that ``module``, which is initialised, answers for."""
+    """Every GPU that the initialised NVML ``module`` lists."""
     count = _query(module, module.nvmlDeviceGetCount) or 0
     cuda = _query(module, module.nvmlSystemGetCudaDriverVersion)
     return Gpus(
@@ -162,7 +162,7 @@ def _gpu(module: Any, index: int) -> Gpu | None:
 
 
 def refreshed(module: Any, gpu: Gpu) -> Gpu:
-    """``gpu`` with its memory and processes as they are now; unchanged but for unknown memory when lost."""
+    """``gpu`` with its present memory and processes; where the GPU is lost, its memory is unknown."""
     handle = _query(module, module.nvmlDeviceGetHandleByIndex, gpu.index)
     memory = None if handle is None else memory_of(module, handle)
     if memory is None:
@@ -172,13 +172,13 @@ def refreshed(module: Any, gpu: Gpu) -> Gpu:
 
 
 def memory_of(module: Any, handle: Any) -> Any:
-    """NVML's memory figures: the kind that keeps the driver's own share apart, where the driver has it."""
+    """NVML's memory figures of a GPU; where the driver supports it, with the driver's own share apart."""
     newer = _query(module, module.nvmlDeviceGetMemoryInfo, handle, getattr(module, "nvmlMemory_v2", None))
     return newer or _query(module, module.nvmlDeviceGetMemoryInfo, handle)
 
 
 def processes_of(module: Any, handle: Any) -> tuple[GpuProcess, ...]:
-    """Processes that compute on it; empty where the driver does not tell a container."""
+    """Processes that compute on a GPU; empty where the driver does not show them to a container."""
     return tuple(
         GpuProcess(
             pid=int(item.pid),
@@ -191,7 +191,7 @@ def processes_of(module: Any, handle: Any) -> tuple[GpuProcess, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSample:
-    """One GPU at one moment. None: not reported."""
+    """Load and clocks of one GPU at one time. None: not reported."""
 
     index: int
     foreign_memory_bytes: int | None = None
@@ -205,7 +205,7 @@ class GpuSample:
 
 
 def clocks_of(module: Any, gpu: Gpu) -> GpuSample:
-    """Load and clocks of ``gpu`` now; all unknown where it is lost."""
+    """The present load and clocks of ``gpu``; all None where it is lost."""
     handle = _query(module, module.nvmlDeviceGetHandleByIndex, gpu.index)
     if handle is None:
         return GpuSample(index=gpu.index)
@@ -222,14 +222,15 @@ def clocks_of(module: Any, gpu: Gpu) -> GpuSample:
 
 
 def device_nodes(dev: Path = Path("/dev")) -> bool:
-    """Whether this container was given a GPU at all, whatever NVML says."""
+    """Whether this container has device files of a GPU, whether or not NVML works."""
     return any(next(dev.glob(pattern), None) is not None for pattern in DEVICE_NODES)
 
 
 def visible_gpus(gpus: Gpus, environment: Mapping[str, str]) -> Gpus:
-    """The GPUs that CUDA_VISIBLE_DEVICES selects, in its order: NVML does not read it.
+    """The GPUs that CUDA_VISIBLE_DEVICES selects, in its order; NVML itself ignores that variable.
 
-    CUDA numbers what the container may open. NVML lists whole GPUs, so a slice that is named leaves them all.
+    CUDA counts only devices that the container may open. NVML lists whole GPUs, so a MIG slice in the
+    variable selects all of them.
     """
     selected = environment.get("CUDA_VISIBLE_DEVICES", "").strip()
     if not selected:

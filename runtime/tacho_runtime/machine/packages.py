@@ -1,4 +1,5 @@
-"""Packages installed with an engine, read from its interpreter's folders: nothing is imported."""
+"""Versions of the packages that are installed with an engine, read from its Python's folders without an
+import."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ _CUDA = re.compile(r"^cuda\b[^=]*=\s*['\"](\d+)\.(\d+)", re.MULTILINE)
 
 
 def interpreter(program: str, environment: Mapping[str, str]) -> Path | None:
-    """The Python that runs ``program``: itself, or what its first line names; None for any other program."""
+    """The Python that runs ``program``: itself, or the one in its first line; None for any other program."""
     found = shutil.which(program, path=environment.get("PATH", os.defpath))
     if found is None:
         return None
@@ -33,9 +34,9 @@ def interpreter(program: str, environment: Mapping[str, str]) -> Path | None:
 
 
 def package_folders(python: Path, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where that interpreter finds packages, by the layout that CPython and Debian have.
+    """Folders in which that Python finds packages, by the layouts of CPython and Debian.
 
-    As it is called, not as its links resolve: a virtual environment is known by its own path.
+    Its path is used as given, without resolving links: a virtual environment is known by its own path.
     """
     for named in (python, python.resolve()):
         prefix = named.parent.parent
@@ -46,12 +47,12 @@ def package_folders(python: Path, environment: Mapping[str, str]) -> Iterator[Pa
 
 
 def normalised(name: str) -> str:
-    """A distribution's name for comparing (PEP 503)."""
+    """A package's name in the form for comparing (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def installed(folders: Iterator[Path] | list[Path]) -> dict[str, str]:
-    """Version by normalised name, of every distribution that has its metadata there; the first one wins."""
+    """Versions of the packages in ``folders``, by normalised name; of several, the first counts."""
     found: dict[str, str] = {}
     for folder in folders:
         for info in sorted(folder.glob("*.dist-info")):

@@ -33,7 +33,8 @@ def _parent(pid: int, proc: Path) -> int:
 
 
 def resident_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
-    """Resident set sizes added up: what processes share counts in each. Cheap; None when none is left."""
+    """Sum of the resident sets of ``pids`` in bytes: shared memory counts in each. Cheap; None where no
+    process is left."""
     sizes = [fields for pid in pids if (fields := read_text(proc / str(pid) / "statm").split())]
     return sum(int(fields[1]) for fields in sizes) * PAGE_BYTES if sizes else None
 
@@ -86,9 +87,9 @@ def _sockets(proc: Path) -> Iterator[TcpSocket]:
 
 
 def connections(port: int, proc: Path = Path("/proc")) -> int | None:
-    """Connections that clients hold open to ``port``; None when /proc does not say.
+    """Connections that clients have open to ``port``; None where /proc does not show them.
 
-    At least as many as requests are running; a client's idle keep-alive connection counts too.
+    At least as many as requests are running; a client's idle keep-alive connection counts, too.
     """
     if not (proc / "net" / "tcp").exists():
         return None

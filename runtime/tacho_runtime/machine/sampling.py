@@ -1,4 +1,4 @@
-"""Samples of the machine while an engine is measured on it."""
+"""Samples of CPU and GPU use while an engine is measured, to detect disturbances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tacho_runtime.machine.gpus import Gpu, GpuProcess, GpuSample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSample:
-    """The machine at one moment; totals only ever grow. None: not readable here."""
+    """CPU and GPU use of the machine at one time; totals only grow. None: cannot be read here."""
 
     stamp_ns: int
     """Time of the sample on the monotonic clock, in nanoseconds."""
@@ -51,11 +51,12 @@ def sampler(
     *,
     cgroup: Path = cpu.CGROUP,
 ) -> Callable[[bool], MachineSample]:
-    """A function that samples this machine; its argument says whether to run the calibration as well.
+    """A function that samples this machine; its argument says whether to time the fixed piece of work, too.
 
-    ``gpus``: the engine's, as they were before its start. ``engine``: its processes now. Call this when the
-    engine is loaded: new processes on its GPUs are then the engine's. Take the first sample while the engine
-    is idle: it waits, for SETTLE_SECONDS at most, until the GPUs' utilization no longer shows the load.
+    ``gpus``: the engine's GPUs as they were before its start. ``engine``: its processes now. Call this when
+    the engine is loaded: new processes on its GPUs are then the engine's. Take the first sample while the
+    engine is idle: it waits, for SETTLE_SECONDS at most, until the GPUs' utilization no longer shows the
+    load.
     """
     watched = _Watched(gpus, engine)
     waits = CpuWaits(os.getpid(), cgroup=cgroup)
@@ -122,7 +123,8 @@ def _works(gpu: GpuSample) -> bool:
 
 
 def foreign_bytes(processes: Sequence[GpuProcess], own: frozenset[int]) -> int | None:
-    """Memory of processes that are not the engine's; None where the driver does not tell processes apart."""
+    """GPU memory of processes that are not the engine's, in bytes; None where the driver does not list
+    processes."""
     if not own or not any(process.pid in own for process in processes):
         return None
     sizes = [process.used_bytes for process in processes if process.pid not in own]

@@ -1,5 +1,6 @@
-"""Measures a serving engine: latency of one stream, throughput at a few concurrency levels.
+"""The probe: measures a serving engine's latency with one stream, and its throughput at several levels of
+concurrency.
 
-While it measures, only the standard library lies between the socket and the clock; answers are taken apart
-afterwards. ``asking`` is one request and what its answer says; around it are the phases of a probe.
+While it measures, only the standard library lies between the socket and the clock; answers are parsed
+afterwards. The package ``load`` sends requests; ``phases`` are the steps of a probe.
 """

@@ -17,7 +17,7 @@ from tacho_runtime.probe.target import BY_OPTIONS, ProbeScope, ProbeTarget
 
 
 def main() -> int:
-    """Runs the probe and returns its exit code."""
+    """Runs the probe and returns the exit code."""
     try:
         order = loads(ProbeOrder, os.environ.get(ENV_PROBE_ORDER, ""))
     except DocumentError as error:

@@ -22,10 +22,11 @@ from tacho_runtime.probe.session import ProbeFindings
 
 
 def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
-    """What a replica carries, with as many streams all the time. Under a service level: at the edge between
-    the most streams that keep it, with all fewer ones keeping it too, and those that break it; without one:
-    at the knee. Requests that arrive by themselves come in bursts: whether they kept the service level is
-    told beside it."""
+    """What one replica sustains with a constant number of streams; None without a usable level.
+
+    With an SLO: at the edge between the most streams that meet it and the next level that misses it. Without
+    one: at the knee. Whether open-loop requests, which come in bursts, met the SLO is reported beside it.
+    """
     level, boundary = capacity_level(findings, slo)
     if level is None:
         return None
@@ -57,8 +58,12 @@ def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) 
 
 
 def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
-    """(the level a replica carries at least, how it is bounded). Edge is claimed only where the search has
-    found a level that breaks the service level close by."""
+    """(the highest level that one replica certainly sustains, its boundary: Edge, Plateau, Floor or
+    NeverMet).
+
+    Edge only where a level close above it misses the SLO. NeverMet: even one stream misses it. (None, "")
+    without a usable level.
+    """
     rated = findings.rated
     if not rated:
         return None, ""
@@ -128,8 +133,11 @@ def _uncertain(one: LevelResult, other: LevelResult) -> float:
 
 
 def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
-    """The level with the most output tokens per second: of the steady levels, where any has several streams.
-    One stream alone says nothing of what a batch reaches."""
+    """The level with the most output tokens per second; None where there is no level.
+
+    Only clean levels of several streams count, where there are any: one stream does not show what a batch
+    reaches.
+    """
     every = list(results)
     steady = [one for one in every if one.clean and one.point.concurrency > 1]
     return max(steady or every, key=lambda one: one.point.output_tokens_per_second, default=None)

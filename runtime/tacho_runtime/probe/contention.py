@@ -1,6 +1,6 @@
-"""Whether something disturbed an engine while it was measured: pure, from machine samples.
+"""Whether other programs disturbed an engine while it was measured, by samples of the machine. Pure.
 
-What cannot be read raises no flag.
+A value that cannot be read raises no flag.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ POWER_CAP = "SwPowerCap"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contention:
-    """What disturbed the engine between two samples. ``notes``: the cause of each flag, and other
-    observations."""
+    """The flags for disturbances between two samples of the machine. ``notes``: the cause of each flag, and
+    other observations."""
 
     flags: tuple[str, ...] = ()
     """Flags of the disturbances, in alphabetical order, each once."""
@@ -66,9 +66,9 @@ class Contention:
 
 
 def detect_contention(before: MachineSample, after: MachineSample, first: MachineSample) -> Contention:
-    """What disturbed the engine between ``before`` and ``after``.
+    """The disturbances of the engine between the samples ``before`` and ``after``.
 
-    ``first``: the machine when the engine was loaded and had nothing to do.
+    ``first``: the sample when the engine was loaded and idle.
     """
     found = (
         *_cpu(before, after),

@@ -1,4 +1,4 @@
-"""What the client measured, compared with the engine's counters and with its own lateness. Pure."""
+"""Compares the client's measurements with the engine's counters, and with the client's own delays. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ OUTSIDE_SHARE, OUTSIDE_MILLISECONDS = 0.2, 10.0
 
 
 def client_lateness(health: ClientHealth, tpot_milliseconds: float) -> str:
-    """Message about delays of the probe itself; "": none.
+    """A message about delays of the probe itself; "" where they are below half of a token's time.
 
-    Half of a token's time is no lateness worth mentioning: on few CPUs a slow engine delays every process.
+    Smaller ones are normal: on few CPUs a slow engine delays every process.
     """
     fine = tpot_milliseconds / 2
     lag, late = health.lag_milliseconds_p99, health.late_send_milliseconds_p99
@@ -38,9 +38,11 @@ def client_lateness(health: ClientHealth, tpot_milliseconds: float) -> str:
 def time_outside_engine(
     before: EngineCounters, after: EngineCounters, streams: Sequence[StreamResult]
 ) -> str:
-    """Message about the part of the times to first token that passed outside the engine, by the engine's own
-    count of these requests. "": the part is small, the engine does not count it, or it counted other clients'
-    requests too."""
+    """A message about the share of TTFT spent outside the engine, by the engine's own sum for these requests.
+
+    "" where the share is small, where the engine does not count it, or where it counted other clients'
+    requests, too.
+    """
     ours = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
     known = (before.ttft_seconds_count, after.ttft_seconds_count, before.ttft_seconds_sum)
     if None in known or after.ttft_seconds_sum is None or not ours:
@@ -54,8 +56,10 @@ def time_outside_engine(
 
 
 def engine_ttft_milliseconds(readings: Sequence[CounterReading]) -> float | None:
-    """Mean time to the first token between the first and the last of ``readings``, by the engine's own sum
-    and count. None: it does not count, or had no first token."""
+    """Mean TTFT between the first and the last of ``readings``, by the engine's own sum and count.
+
+    None where the engine does not count it, or sent no first token in that time.
+    """
     known = [
         (one.counters.ttft_seconds_sum, one.counters.ttft_seconds_count)
         for one in readings
@@ -72,11 +76,12 @@ MISSING_SHARE, MISSING_STREAMS = 0.1, 2.0
 
 
 def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = True) -> str:
-    """Message that the engine's HTTP front end, and not the engine, limits a level. "": it does not, the
-    engine has no gauges, or the client itself was late. Not ``near``: it may as well be the network.
+    """A message that the engine's HTTP front end limits a level, and not the engine itself; "" where it does
+    not.
 
-    By its gauges the engine had fewer requests, running and waiting, than the client had open: the others'
-    tokens, or the requests themselves, stood in the front end.
+    "", too, where the engine has no gauges, or the client itself was late. By its gauges the engine had fewer
+    requests, running and waiting, than the client had open: the others were in the front end. Without
+    ``near`` (the engine is on this machine) the network may be the cause as well.
     """
     held = [
         one.counters.running + one.counters.waiting
@@ -121,7 +126,7 @@ FEW_TOKENS = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CounterCheck:
-    """Result of comparing the engine's counters with the probe's, for one window."""
+    """The comparison of the engine's token counter with the probe's, for one window."""
 
     factor: float = 1.0
     """Factor for the tokens that the probe counted."""
@@ -134,11 +139,12 @@ class CounterCheck:
 
 
 def check_counters(trace: LoadTrace, *, behind: bool = False) -> CounterCheck:
-    """Compares the window's tokens by the engine's counter with the tokens received. Only for counters that
-    advance at every step: where a counter advances when a request ends, a window of a few requests would be
-    rounded to whole requests. Such an engine is checked around whole requests, see ``others``.
+    """Compares the tokens of a window by the engine's counter with the tokens received.
 
-    ``behind``: a front end is known to hold tokens back, so that more are made than arrive."""
+    Only for counters that advance at every step. A counter that advances when a request ends would round a
+    window of a few requests to whole requests: such an engine is checked around whole requests, by
+    ``foreign_tokens``. ``behind``: a front end is known to delay tokens, so more are counted than arrive.
+    """
     company = _company(trace) if trace.started else []
     if min(company, default=0.0) > OTHERS_SHARE:
         most = max(round((1 + share) * trace.concurrency) for share in company)
@@ -202,8 +208,11 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
 
 
 def foreign_tokens(before: CounterReading, after: CounterReading, *, received: float) -> float | None:
-    """Tokens that the engine generated for other clients between two readings around requests that all ended;
-    None where it does not count, or was restarted."""
+    """Tokens that the engine generated for other clients between two readings, around requests that all
+    ended.
+
+    None where it has no counter, or was restarted.
+    """
     made = made_between(before.counters, after.counters)
     return None if made is None else made - received
 

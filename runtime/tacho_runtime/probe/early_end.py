@@ -1,4 +1,4 @@
-"""Whether a level plainly keeps or breaks its service level before all of its requests have ended. Pure."""
+"""Whether a level certainly meets or misses the SLO before all of its requests have ended. Pure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ NS_PER_MS = 1e6
 
 
 def cohort_size(slo: ServiceLevel) -> int:
-    """Requests that tell the service level's percentile: 59 for the 95th."""
+    """How many requests show the SLO's percentile with 95 % confidence: 59 for the 95th."""
     return samples_for(slo.percentile)
 
 
 def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool | None:
-    """True: the level plainly keeps ``slo``, False: it plainly breaks it, None: that cannot be told yet.
+    """True: the level certainly meets ``slo``; False: it certainly misses it; None: more requests are needed.
 
-    Broken: more requests are over a limit than a full cohort may have; of more than a cohort, so many of them
-    that the percentile is over it with 95 % confidence. Kept: the percentile is within its limits by the
-    tolerance interval of a normal distribution, with 95 % confidence.
+    Missed: more requests are over a limit than a full cohort may have. With more requests than a cohort: so
+    many that the percentile is over the limit with 95 % confidence. Met: the percentiles are within their
+    limits by the tolerance interval of a normal distribution, with 95 % confidence.
     """
     ttfts, waits = _first_tokens(cohort)
     tpots = _tpots(cohort, TPOT_SHARE * output_tokens)

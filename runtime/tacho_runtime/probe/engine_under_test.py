@@ -1,7 +1,7 @@
-"""What the phases of a probe ask of the world: one engine under test, and the machine it runs on.
+"""The interface between the phases of a probe and the engine under test with its machine.
 
-Sockets and a real clock stand behind it when an engine is measured; a simulated engine on a clock of its own
-when the probe itself is tried against laws that are known.
+Behind it are sockets and a real clock when an engine is measured, and a simulated engine with a clock of its
+own when the probe itself is tested.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tacho_runtime.probe.load.streams import StreamResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientHealth:
-    """How well the asking side kept up while it measured."""
+    """Delays and CPU use of the load client while it measured."""
 
     lag_milliseconds_p99: float = 0.0
     """Delay of the client's event loops, 99th percentile, in milliseconds."""
@@ -70,19 +70,20 @@ class LoadTrace:
 
     @property
     def later(self) -> tuple[StreamResult, ...]:
-        """Requests that were no stream's first."""
+        """All requests except the first one of each stream."""
         if not self.first:
             return self.streams
         return tuple(one for one, first in zip(self.streams, self.first, strict=True) if not first)
 
     @property
     def cohort(self) -> tuple[StreamResult, ...]:
-        """Requests sent inside the window of a steady loop's level, none of them a stream's first."""
+        """The requests sent inside the window of a level, except the first one of each stream. Latencies are
+        judged by them."""
         return tuple(one for one in self.later if self.start_ns <= one.sent_ns <= self.sent_until_ns)
 
     @property
     def under_load(self) -> tuple[StreamResult, ...]:
-        """Requests that began and ended while all streams of a steady loop's level ran."""
+        """The requests that began and ended while all streams of a level were running."""
         return tuple(
             one
             for one in self.later
@@ -92,7 +93,7 @@ class LoadTrace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelTerms:
-    """One level of a steady loop."""
+    """How one level is measured: its number of streams, and the length of its window."""
 
     streams: int
     gap_seconds: float
@@ -109,8 +110,11 @@ class LevelTerms:
     """No window is shorter, however soon its requests have ended: a rate needs it."""
 
     def closes_ns(self, start_ns: int, sent_ns: Sequence[int]) -> int:
-        """When the window closes for requests to count, ``sent_ns`` having been sent since its opening: after
-        the cohort, and after all whose end fits into the least window."""
+        """When the window closes for new requests to count, in monotonic nanoseconds.
+
+        After the last request of the cohort, and after all that end within the shortest window. ``sent_ns``:
+        the sending times since the window opened.
+        """
         most = start_ns + int(self.window_seconds * 1e9)
         if len(sent_ns) < self.cohort:
             return most
@@ -120,7 +124,7 @@ class LevelTerms:
 
 @dataclass(frozen=True, slots=True)
 class RequestProgress:
-    """One request so far; monotonic nanoseconds, None while it has not come."""
+    """The state of one request: monotonic nanoseconds of its events; None for one that has not happened."""
 
     sent_ns: int
     first_token_ns: int | None
@@ -132,7 +136,7 @@ class RequestProgress:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """What is known so far of the requests sent inside a level's window, in the order of their sending."""
+    """The present state of the requests sent inside a level's window, in the order of sending."""
 
     seconds: float
     """Since the window opened."""
@@ -140,14 +144,14 @@ class Cohort:
 
 
 class SteadyLoop(Protocol):
-    """A closed loop that goes on between levels: nothing is hung up before ``close``."""
+    """A closed loop that continues between levels: its requests run on until ``close``."""
 
     async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
-        """Brings the loop to ``terms.streams`` and measures there.
+        """Brings the loop to ``terms.streams`` streams and measures there.
 
-        Streams are added no closer than the gap, each with a residual length first; streams that are too many
-        are not renewed when their requests end. The window opens when every stream had a first token.
-        ``enough`` is asked about four times a second and ends the level early.
+        New streams start at least the gap apart, each with a shortened first answer. Streams that are too
+        many are not renewed when their requests end. The window opens when every stream had a first token.
+        ``enough`` is called about four times a second and may end the level early.
         """
 
     async def close(self) -> None:
@@ -155,28 +159,32 @@ class SteadyLoop(Protocol):
 
 
 class EngineUnderTest(Protocol):
-    """One engine that is healthy. All calls raise RequestFailed where no answer can be had at all."""
+    """One healthy engine, as the phases of a probe use it. Every call raises RequestFailed where the engine
+    does not answer."""
 
     def now_seconds(self) -> float:
-        """Seconds of a monotonic clock."""
+        """The present time in seconds of a monotonic clock."""
 
     async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
-        """Sends one request alone, to its end, with a prompt that was never sent before."""
+        """Sends one request alone, with a prompt that was never sent before, and awaits its end."""
 
     async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
-        """A loop without a stream yet. ``spread``: output lengths are drawn evenly from so much (0.25) around
-        the workload's."""
+        """A closed loop without streams.
+
+        ``spread``: output lengths are drawn evenly within this share (0.25) of the workload's.
+        """
 
     async def open_loop(
         self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float
     ) -> LoadTrace:
-        """Requests at Poisson times, sent whether or not earlier ones have ended."""
+        """Sends requests at random (Poisson) times, whether or not earlier ones have ended."""
 
     async def reading(self) -> CounterReading:
-        """The counters now; empty where the engine has none."""
+        """The present values of the engine's own counters; empty where it has none."""
 
     async def pause(self, seconds: float) -> None:
-        """Waits; no request is sent meanwhile."""
+        """Waits for ``seconds`` without sending a request."""
 
     def machine(self, *, calibrate: bool) -> MachineSample:
-        """The machine now; ``calibrate`` runs the fixed piece of work, which takes a few milliseconds."""
+        """A sample of the machine now. ``calibrate``: also time the fixed piece of work, which takes a few
+        milliseconds."""

@@ -1,4 +1,4 @@
-"""Latencies of a level's requests, and what a service level makes of them. Pure."""
+"""TTFT and TPOT of a level's requests, and whether they meet the SLO. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLICES = 10
 
 @dataclass(slots=True)
 class Latencies:
-    """Latencies of the requests that count for a window, in milliseconds."""
+    """TTFT and TPOT, in milliseconds, of the requests that count for a window."""
 
     ttft: list[float] = field(default_factory=list)
     tpot: list[float] = field(default_factory=list)
@@ -42,11 +42,13 @@ class Latencies:
 
 
 def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
-    """Of a steady loop's requests but each stream's first: TTFT of those sent in the window, up to the first
-    that still waits. Of an open loop's: TTFT of those whose first token came in the window.
+    """TTFT and TPOT of the requests in a trace.
 
-    TPOT is that of tokens inside the window; a request counts with as many as the shortest may have where
-    such requests are not few, else with half of the workload's length, else with a few tokens, else with any.
+    Closed loop: TTFT of the requests sent in the window, up to the first that still waits; each stream's
+    first request is left out. Open loop: TTFT of the requests whose first token came in the window. TPOT is
+    of the tokens inside the window. A request counts with at least as many tokens as the shortest answer may
+    have. Where too few requests have that, half of the workload's length suffices, else a few tokens, else
+    any.
     """
     found = Latencies()
     tpots: list[tuple[float, float]] = []
@@ -90,8 +92,10 @@ def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
 
 
 def tpot_inside(stream: StreamResult, trace: LoadTrace) -> tuple[float, float | None]:
-    """(tokens, milliseconds of each) of a request inside the window, after its first token there. None: no
-    time is known."""
+    """(tokens, milliseconds per token) of a request inside the window, after its first token there.
+
+    None for the time where it is not known.
+    """
     inside = [point for point in stream.tokens if trace.start_ns <= point[0] <= trace.end_ns]
     tokens = math.fsum(count for _, count in inside[1:])
     return tokens, (inside[-1][0] - inside[0][0]) / 1e6 / tokens if tokens > 0 else None
@@ -100,8 +104,8 @@ def tpot_inside(stream: StreamResult, trace: LoadTrace) -> tuple[float, float | 
 def tpot_error(trace: LoadTrace) -> float:
     """Standard error of a window's mean time per token, as a share of it, from slices of the window.
 
-    Streams of a batch share its steps, so requests of the same moment tell little more than one of them; what
-    all share shows from slice to slice only.
+    Streams of a batch share its steps: requests of the same moment show little more than one of them. What
+    all of them share shows only from slice to slice.
     """
     seconds, tokens = [0.0] * SLICES, [0.0] * SLICES
     for stream in trace.streams:
@@ -128,7 +132,8 @@ def _founded_tpots(tpots: Sequence[tuple[float, float]], output_tokens: int) -> 
 
 
 def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult) -> float | None:
-    """Time to first token in milliseconds, from the intended sending time where that is known."""
+    """TTFT of one request, from its intended sending time in an open loop, else from its sending; None
+    without a token."""
     if not stream.tokens:
         return None
     began = trace.intended_ns[place] if trace.intended_ns else stream.sent_ns
@@ -136,9 +141,11 @@ def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult)
 
 
 def slo_ratios(found: Latencies, slo: ServiceLevel) -> tuple[float | None, float | None]:
-    """How far the service level's percentiles of TTFT and TPOT are from their limits, 1 being on them; None
-    without a limit. A request that waits for longer than the limit of TTFT is over it already. The time per
-    token of a longer loop would vary by what this window's own mean is uncertain by as well."""
+    """The percentiles of TTFT and TPOT divided by their limits: 1 is on the limit; None without a limit.
+
+    A request that has waited for longer than the TTFT limit is over it already. TPOT includes the uncertainty
+    of this window's own mean, as a longer window would vary by it.
+    """
     over = [wait for wait in found.waiting if wait > slo.ttft_milliseconds]
     return (
         _ratio([*found.ttft, *over], slo.ttft_milliseconds, slo.percentile),
@@ -156,8 +163,10 @@ def _ratio(values: Sequence[float], limit: float, percent: float, error: float =
 
 
 def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) -> Goodput | None:
-    """Share and rate of requests that met the service level, of those whose TTFT and TPOT are both known;
-    None without a service level or such a request."""
+    """Share and rate of the requests that met the SLO, among those with known TTFT and TPOT.
+
+    None without an SLO, or without such a request.
+    """
     if not (slo.ttft_milliseconds or slo.tpot_milliseconds) or not found.both:
         return None
     good = sum(

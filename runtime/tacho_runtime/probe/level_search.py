@@ -1,7 +1,7 @@
-"""Which level to measure next, and when enough is known. Pure: every choice comes with its reason.
+"""Chooses the next level of concurrency to measure, and when to stop. Pure: every choice has its reason.
 
-The model: a stream's gap between tokens is alpha + beta x streams, and an engine computes one prompt in the
-prompt time p, so that it takes no more than 1/p requests a second.
+The model: the gap between a stream's tokens is alpha + beta x streams, and an engine computes one prompt in
+the prompt time p, so that it takes at most 1/p requests a second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NO_FIGURE = "one stream could not be measured"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedLevel:
-    """One level that tells a rate, whether it keeps the service level, or both."""
+    """One measured level with a known rate, a known verdict on the SLO, or both."""
 
     concurrency: int
     output_tokens_per_second: float
@@ -75,13 +75,13 @@ class TriedLevel:
 
     @property
     def cycle_seconds(self) -> float:
-        """Seconds that a stream takes for a token, prompts included."""
+        """Seconds that a stream takes for one token, its share of the prompts included."""
         return self.concurrency / self.output_tokens_per_second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchLimits:
-    """What bounds the search beside the service level."""
+    """Limits of the search: the highest level, the SLO's limits, the prompt time, the engine's slots."""
 
     top: int
     """Maximum number of streams."""
@@ -96,7 +96,7 @@ class SearchLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchStep:
-    """``concurrency`` None: the search is over, with ``boundary``."""
+    """The next level to measure; ``concurrency`` None: the search has ended, with ``boundary``."""
 
     concurrency: int | None
     reason: str
@@ -104,8 +104,10 @@ class SearchStep:
 
 
 def top_level(*, desired: int, slots: int, has_slo: bool) -> tuple[int, str]:
-    """(the highest level worth trying, why). ``desired``: what the plan counts with; ``slots``: the engine's
-    own limit, 0 where it has none that is known."""
+    """(the highest level to try, the reason).
+
+    ``desired``: the concurrency of the plan. ``slots``: the engine's own limit, 0 where that is unknown.
+    """
     if slots:
         return slots, f"the engine runs {counted(slots, 'request')} at a time"
     top = max(MAX_STREAMS_UNDER_SLO if has_slo else MAX_STREAMS, desired)
@@ -113,7 +115,8 @@ def top_level(*, desired: int, slots: int, has_slo: bool) -> tuple[int, str]:
 
 
 def next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
-    """The next level above one, given those that were tried (one stream among them)."""
+    """The next level above one stream to measure, given the measured ones (one stream among them), or the
+    end."""
     step = _next_level(tried, limits)
     at_top = any(one.concurrency == limits.top for one in tried)
     if limits.full and at_top and step.boundary == "Floor":
@@ -140,11 +143,12 @@ def _next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep
 
 
 def pooled(tried: Sequence[TriedLevel]) -> tuple[TriedLevel, ...]:
-    """``tried`` with times per token as their neighbours tell them, where a level's own is not certain.
+    """``tried`` with smoothed times per token: an uncertain level is corrected by its neighbours.
 
-    Local linear regression: each level weighs by its own error and by how far the line may bend up to it, so
-    that a level that is certain stays what it is. More streams make no step shorter. Where a full cache makes
-    steps leap, a line from below would say otherwise: what a level shows plainly stays."""
+    Local linear regression: each level weighs by its own error, and by how far the line may bend up to it. A
+    level that is certain stays as it is. More streams make no step shorter. Where a full cache makes steps
+    jump, a line from below would be wrong: what a level clearly shows stays.
+    """
     return tuple(
         _pooled(one, tried) if one.tpot_ratio is not None and one.tpot_error > LEAST_ERROR else one
         for one in tried
@@ -182,8 +186,8 @@ def _weight(one: TriedLevel, here: TriedLevel) -> float:
 
 
 def bracket(tried: Sequence[TriedLevel]) -> tuple[TriedLevel | None, TriedLevel | None]:
-    """(the most streams that keep the service level, with all fewer ones keeping it too, the fewest that
-    break it)."""
+    """(the highest level up to which all meet the SLO, the lowest level that misses it); None for one that is
+    not known."""
     ordered = sorted(tried, key=lambda one: one.concurrency)
     high = next((one for one in ordered if (one.slo_ratio or 0.0) > 1), None)
     kept = [one for one in ordered if high is None or one.concurrency < high.concurrency]
@@ -191,8 +195,11 @@ def bracket(tried: Sequence[TriedLevel]) -> tuple[TriedLevel | None, TriedLevel 
 
 
 def predicted_cycle(tried: Sequence[TriedLevel], streams: int) -> float:
-    """Seconds that a stream takes for a token with so many streams: by the line through the two levels that
-    are nearest, or no less than the only one's; 0 where none has a rate."""
+    """Predicted seconds per token of a stream at that many streams, by the line through the two nearest
+    levels.
+
+    With one known level, at least its value; 0 where no level has a rate.
+    """
     rated = sorted((one for one in tried if one.rated), key=lambda one: abs(one.concurrency - streams))[:2]
     if len(rated) < 2:
         return rated[0].cycle_seconds if rated else 0.0
@@ -202,8 +209,11 @@ def predicted_cycle(tried: Sequence[TriedLevel], streams: int) -> float:
 
 
 def predicted_edge(kept: Sequence[TriedLevel], limits: SearchLimits) -> float:
-    """Streams at which a gap of alpha + beta x streams reaches its limit, requests that wait reach theirs, or
-    prompts fill the engine's time, whichever is nearest; infinity where none does."""
+    """Predicted number of streams at which the SLO is missed; infinity where it never is.
+
+    The lowest of three: the time per token reaches its limit, waiting requests reach theirs, or prompts take
+    up the engine's whole time.
+    """
     levels = sorted(kept, key=lambda one: one.concurrency)[-2:]
     if len(levels) < 2:
         return math.inf
@@ -306,7 +316,7 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
 
 
 def uncertain_streams(low: TriedLevel, high: TriedLevel) -> float:
-    """By how many streams the edge between both may be elsewhere, as times per token vary: standard error."""
+    """Standard error, in streams, of the edge between ``low`` and ``high``, as their times per token vary."""
     error = max(low.tpot_error, high.tpot_error)
     below, above = low.tpot_ratio, high.tpot_ratio
     if not error or below is None or above is None:
@@ -317,7 +327,8 @@ def uncertain_streams(low: TriedLevel, high: TriedLevel) -> float:
 
 
 def close_to(streams: int) -> int:
-    """By how many more streams a level that breaks the service level shows the edge."""
+    """How many streams above ``streams`` a level may be, so that missing the SLO there shows the edge
+    precisely."""
     return max(1, math.floor(EDGE_SHARE * streams))
 
 
@@ -331,7 +342,7 @@ def _crossing(low: TriedLevel, high: TriedLevel, below: float, above: float) -> 
 
 
 def edge_between(low: TriedLevel, high: TriedLevel) -> float:
-    """Streams at which the service level breaks: by the line between both for the time per token, else in the
+    """Streams at which the SLO is first missed: by the line between both levels' times per token, else in the
     middle."""
     below, above = low.tpot_ratio, high.tpot_ratio
     if below is None or above is None or above <= 1 or (high.ttft_ratio or 0.0) > 1:
@@ -340,8 +351,8 @@ def edge_between(low: TriedLevel, high: TriedLevel) -> float:
 
 
 def knee_of(tried: Sequence[TriedLevel]) -> TriedLevel | None:
-    """The fewest streams with nine tenths of the highest throughput that was seen; None where no level has a
-    throughput that is a number."""
+    """The knee: the fewest streams with nine tenths of the highest throughput; None where no level has a
+    throughput."""
     known = [one for one in tried if one.rated]
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""Converts the trace of one concurrency level to a point of the curve. Pure."""
+"""Turns the trace of one level of concurrency into a point of the curve. Pure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CONSISTENT_SHARE = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredLevel(CurvePoint):
-    """A point of the curve as this probe measured it: what a report may leave out is known."""
+    """A point of the curve with all its values, as only the probe that measured it has them."""
 
     window_seconds: float
     requests: int
@@ -77,19 +77,21 @@ class LevelResult:
 
     @property
     def has_rate(self) -> bool:
-        """Whether it tells a rate; that a service level is broken may be plain all the same. One stream's is
-        the mean of whole requests, and told with an interval as wide as it is."""
+        """Whether the level's throughput is known. That it misses the SLO may be certain all the same.
+
+        One stream's rate is the mean of whole requests, and is reported with its interval, however wide.
+        """
         known = self.point.ci_percent is not None and self.point.ci_percent <= WIDEST_PERCENT
         return known or self.point.concurrency == 1
 
     @property
     def broken(self) -> bool:
-        """Whether it breaks the service level."""
+        """Whether the level misses the SLO."""
         return max(self.point.ttft_slo_ratio or 0.0, self.point.tpot_slo_ratio or 0.0) > 1
 
     @property
     def near_limit(self) -> bool:
-        """Whether its time per token decides, and varies by more than lies between it and its limit."""
+        """Whether TPOT decides about the SLO, and is uncertain by more than its distance from the limit."""
         apart = abs((self.point.tpot_slo_ratio or 0.0) - 1)
         return (self.point.ttft_slo_ratio or 0.0) <= 1 and apart < NEAR_ERRORS * self.tpot_error
 
@@ -101,11 +103,12 @@ class LevelResult:
 def evaluate(
     trace: LoadTrace, workload: Workload, slo: ServiceLevel, *, near: bool = True
 ) -> LevelResult | None:
-    """The curve's point; None when too little came to say anything. It is founded only where it tells a rate.
-    ``near``: no network lies between, which could look like a slow front end.
+    """The point of the curve; None where too few tokens came. Its rate counts as known only where it is
+    consistent.
 
-    Requests per second are tokens per second over the mean output length: counting whole requests in a
-    window of a few would round them.
+    ``near``: the engine is on this machine, so that no network can look like a slow front end. Requests per
+    second are tokens per second over the mean output length: counting whole requests in a window of a few
+    would round them.
     """
     seconds = len(trace.bins) * trace.bin_nanoseconds / NS
     found = latencies(trace, workload)
@@ -166,9 +169,11 @@ def _result(
 
 
 def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: float | None) -> str:
-    """What contradicts what in a level of a steady loop; "": nothing. By Little's law tokens a second times
-    the latencies' sum over the tokens' is the number of streams, in any loop whose load is what it is said to
-    be. The rate, ``tokens_per_second``, is known no better than to ``interval_percent``."""
+    """A message about figures of a closed-loop level that contradict each other; "": none.
+
+    By Little's law, tokens per second times mean seconds per token equals the number of streams. The rate,
+    ``tokens_per_second``, is known to ``interval_percent``.
+    """
     whole = _ended_under_load(trace)
     tokens = math.fsum(one.output_tokens for one in whole)
     if len(whole) < FEW_REQUESTS or not tokens:
@@ -185,8 +190,10 @@ def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: 
 
 
 def filling_cache(trace: LoadTrace) -> str:
-    """That the window shows a KV cache which is still filling up; "": it does not. Once it is full, requests
-    wait or are preempted."""
+    """A message that the KV cache was still filling up in the window; "": it was not.
+
+    Once it is full, requests wait or are preempted.
+    """
     usages = [
         one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None
     ]
@@ -218,8 +225,8 @@ def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> 
 def rate_between_steps(bins: Sequence[float], trace: LoadTrace) -> float:
     """Tokens per second from the first step in ``bins`` to the last one, the first not counted.
 
-    Streams of a batch move together: a window that opened just behind a step and closes anywhere holds on
-    average half a step too little, which is a percent or two where a step takes a tenth of a second.
+    Streams of a batch get their tokens at the same time. A window that begins just after a step and ends
+    anywhere has on average half a step too little: a percent or two where a step takes a tenth of a second.
     """
     busy = [place for place, count in enumerate(bins) if count]
     if len(busy) < 2:
@@ -294,8 +301,10 @@ def single_result(
     flags: Sequence[str] = (),
     loss_percent: float = 0.0,
 ) -> LevelResult | None:
-    """The curve's first point, from requests sent one after the other. ``loss_percent``: the share that other
-    programs may have taken, which widens the interval."""
+    """The curve's first point, from requests sent one after the other; None where none is usable.
+
+    ``loss_percent``: the share that other programs may have taken, which widens the interval.
+    """
     found = Latencies()
     rows: list[tuple[float, float]] = []
     for stream in streams:

@@ -1,4 +1,4 @@
-"""Requests that arrive at a rate of their own, at a share of what a level carried. Pure."""
+"""Evaluates the open loop: requests at a fixed rate, at a share of the measured capacity. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OpenLoopResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLoopOutcomes:
-    """Number of requests by whether they met the service level."""
+    """Number of open-loop requests that met the SLO, missed it, or are undecided."""
 
     kept: int = 0
     broken: int = 0
@@ -60,8 +60,8 @@ class OpenLoopOutcomes:
         return self.kept + self.broken + self.undecided
 
     def passed(self, percent: float) -> bool | None:
-        """Whether that percentile of all requests meets the service level, each with 95 % confidence; None
-        where so many requests do not tell, or undecided ones can change the result."""
+        """Whether that percentile of all requests meets the SLO, with 95 % confidence; None where too few
+        requests show it."""
         may_break = 1 - percent / 100
         if share_is_over(self.broken, self.requests, may_break):
             return False
@@ -71,8 +71,11 @@ class OpenLoopOutcomes:
 def seconds_for(
     requests_per_second: float, *, request_seconds: float, left_seconds: float, slo: ServiceLevel
 ) -> float:
-    """Duration of an open loop in seconds: until the load is steady, a cohort has arrived and has ended; 0
-    where the time left is shorter."""
+    """Duration of an open loop in seconds: until the load is steady, and a cohort has been sent and has
+    ended.
+
+    0 where the time left is shorter.
+    """
     if requests_per_second <= 0:
         return 0.0
     seconds = 2 * request_seconds + ARRIVALS_MARGIN * samples_for(slo.percentile) / requests_per_second
@@ -80,11 +83,11 @@ def seconds_for(
 
 
 def outcomes(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> OpenLoopOutcomes:
-    """Outcomes of requests whose first token came in the window, that failed, or that still waited at its
+    """Outcomes of the requests whose first token came in the window, that failed, or that still waited at its
     end.
 
-    One that has only just been sent, or has too few tokens for a time per token, counts nowhere: it is as
-    likely to keep the service level as the others are.
+    A request that was only just sent, or has too few tokens for a time per token, is not counted: it is as
+    likely to meet the SLO as the others are.
     """
     ttfts = latencies(trace, workload).ttft
     usual = percentile(ttfts, slo.percentile) if ttfts else 0.0
@@ -120,7 +123,7 @@ def _kept(stream: StreamResult, ttft: float, workload: Workload, slo: ServiceLev
 def evaluate_open(
     trace: LoadTrace, workload: Workload, offered: float, slo: ServiceLevel
 ) -> OpenLoopResult | None:
-    """None when nothing came of it that says anything."""
+    """Latencies and SLO result of an open loop; None where too few requests were answered."""
     figures = _figures(trace, workload, offered)
     if not (slo.ttft_milliseconds or slo.tpot_milliseconds):
         return OpenLoopResult(figures=figures, goodput=None, passed=None) if figures else None

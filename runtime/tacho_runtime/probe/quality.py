@@ -1,8 +1,8 @@
-"""How well the model, as it was loaded, foresees a fixed text: what a quantization costs, in three seconds.
+"""Perplexity of a fixed text under the model as it was loaded: what a quantization costs, in three seconds.
 
-The text is sent as text: every quantization of a model has its tokenizer, and so the same tokens. Four short
-passages and not one long: what an engine needs for the logits of a prompt grows with its length, and may be
-planned for no more than a batch of answers.
+The text is sent as text: every quantization of a model has its tokenizer, and so the same tokens. It is sent
+as four short passages: an engine's memory for the logits of a prompt grows with its length, and may be
+planned for a batch of answers only.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ RequestFailed, OSError or ValueError."""
 
 
 class NoScore(Exception):
-    """The perplexity of the reference text cannot be computed; the message says why."""
+    """The perplexity of the fixed text cannot be computed; the message says why."""
 
 
 def passages() -> tuple[str, ...]:
-    """The text, in pieces that are sent one by one."""
+    """The fixed text in short passages, each of which is one request."""
     data = get_data(__package__, FILE)
     assert data is not None, "shipped with this package"
     return tuple(data.decode().strip().split("\n\n"))

@@ -1,10 +1,10 @@
-"""How fast an engine generates: the decode rate of one stream, and the throughput of a closed loop. Pure.
+"""Computes decode rate of one stream, and throughput of a closed loop, from the times of tokens. Pure.
 
 A decode rate excludes stalls. Where a prompt stops all streams for a while, as on a CPU or with long prompts,
 tokens come in bursts: a window with one prompt more or less is off by a tenth, and its bins cannot show it.
 So throughput is measured over whole cycles, from one request's first token to another's. A cycle's time is
-``prompts * a + tokens * b``, fitted by least squares; a request of the workload's length takes
-``a + length * b``.
+``prompts * a + tokens * b``, fitted by least squares; a request of the workload's length takes ``a + length *
+b``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DecodeRate:
 
 
 def gaps_of(stream: StreamResult) -> list[tuple[float, float]]:
-    """(seconds since the chunk before, tokens of the chunk) after the first step of a stream."""
+    """(seconds since the previous chunk, tokens of the chunk) for each chunk of a stream after the first."""
     if len(stream.tokens) < 2:
         return []
     whole = (stream.tokens[-1][0] - stream.tokens[0][0]) / NS / (len(stream.tokens) - 1)
@@ -67,7 +67,7 @@ def gaps_of(stream: StreamResult) -> list[tuple[float, float]]:
 def decode_of(streams: Sequence[StreamResult]) -> DecodeRate | None:
     """The decode rate of requests sent one after the other; None where none had two chunks.
 
-    A stall takes its tokens with it, so that what is left is the rate of all other steps. The interval is the
+    A stall is left out together with its tokens: the rest is the rate of all other steps. The interval is the
     wider of two: of batches of consecutive gaps, and of the requests' own rates.
     """
     by_request = [gaps for stream in streams if (gaps := gaps_of(stream))]
@@ -138,7 +138,8 @@ request."""
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """From the bin in which a request's first token came to the bin of a later one's, that one included."""
+    """The time from one request's first token to that of a later request, in bins, with its prompts and
+    tokens."""
 
     seconds: float
     tokens: float
@@ -153,7 +154,8 @@ class CycleRate:
 
 
 def find_cycles(bins: Sequence[float], started: Sequence[int], bin_seconds: float) -> list[Cycle]:
-    """``bins``: tokens in equal bins of time. ``started``: requests whose first token came in them."""
+    """The cycles in a window. ``bins``: tokens in equal bins of time. ``started``: first tokens of requests
+    in these bins."""
     begins = [place for place, count in enumerate(started) if count]
     each = max(1, math.ceil(sum(started[place] for place in begins[1:]) / MAX_CYCLES)) if begins else 1
     found: list[Cycle] = []
@@ -171,12 +173,11 @@ def find_cycles(bins: Sequence[float], started: Sequence[int], bin_seconds: floa
 def cycle_rate(
     found: Sequence[Cycle], output_tokens: float, *, step_seconds: float = 0.0
 ) -> CycleRate | None:
-    """Rate of requests with ``output_tokens`` on average; None below MIN_CYCLES cycles, or where cycles like
-    these do not tell what such a request takes.
+    """The rate of requests with ``output_tokens`` on average, from whole cycles.
 
-    Weighted by prompts, as a cycle of several varies as several do; neighbours that are slow together count
-    for fewer. No interval is narrower than a step of the engine is of all cycles: where in one the first of
-    them begins and the last one ends, none of them shows.
+    None below MIN_CYCLES cycles, or where they do not determine the time of such a request. A cycle weighs by
+    its prompts, as one of several prompts varies more; slow neighbours count as fewer. The interval is at
+    least one step of the engine as a share of all cycles, as the cycles' ends are known to a step only.
     """
     n = len(found)
     if n < MIN_CYCLES:

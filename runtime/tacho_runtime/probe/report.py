@@ -38,7 +38,8 @@ MOST_NOTES_CHARACTERS = 1500
 
 
 def engine_reported_rate(streams: Sequence[StreamResult]) -> float | None:
-    """Tokens per second of the same requests by the engine's own timings (llama.cpp has them), else None."""
+    """Tokens per second of the same requests by the engine's own timings (llama.cpp has them); None without
+    these."""
     tpots = [stream.engine_tpot_milliseconds for stream in streams if stream.engine_tpot_milliseconds]
     return 1000 * len(tpots) / sum(tpots) if tpots else None
 
@@ -58,8 +59,10 @@ def _cross_check(findings: ProbeFindings) -> tuple[str, bool]:
 def single_stream(
     streams: Sequence[StreamResult], prompts: Sequence[PromptTiming], loss_percent: float = 0.0
 ) -> SingleStream | None:
-    """None without a request of two chunks. ``loss_percent``: what others may have taken, which widens the
-    interval."""
+    """The figures of one stream; None without a request of two chunks.
+
+    ``loss_percent``: the share that other programs may have taken, which widens the interval.
+    """
     decode = decode_of(streams)
     tpots = [tpot for stream in streams if (tpot := stream.tpot_milliseconds) is not None and tpot > 0]
     ttfts = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
@@ -106,7 +109,7 @@ def _unknown(single: SingleStream | None) -> str:
 
 
 def fit_of(results: Iterable[LevelResult]) -> Fit | None:
-    """None below three levels: a line goes through any two."""
+    """The line fitted to the curve's times per token; None below three levels, as any two give a line."""
     points = [(float(one.point.concurrency), one.point.tpot_milliseconds_p50) for one in results]
     line = least_squares(points)
     if line is None or len(points) < FEWEST_FOR_FIT or line.intercept < 0 or line.slope < 0:
@@ -136,9 +139,11 @@ def _short(findings: ProbeFindings) -> bool:
 
 
 def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
-    """What a reader must know before trusting the figures, in alphabetical order: of the whole probe, of the
-    single stream, and of the levels that the figures rest on: the capacity's, the highest, and the one that
-    was taken for too much, which one that decides nothing is not."""
+    """The flags of a measurement, in alphabetical order: each names something that affects its figures.
+
+    They are those of the whole probe, of the single stream, and of the levels that decide: the capacity's,
+    the one with the highest throughput, and the one that missed the SLO.
+    """
     flags = {*findings.flags, *(findings.single_flags or ())}
     flags.update(findings.opened.flags if findings.opened else ())
     if findings.out_of_time or (findings.shape is not None and findings.shape.time_was_short):
@@ -219,8 +224,11 @@ def assemble(
     kind: str = "Full",
     spread: float = 0.0,
 ) -> Measurement:
-    """The measurement. ``workload`` is what was really sent, which the message explains when it is not what
-    was asked for."""
+    """The measurement, from the findings of a probe.
+
+    ``workload`` is the shape of the requests that were sent; where it differs from the requested one, the
+    message explains it.
+    """
     workload = findings.shape.workload if findings.shape else live.workload
     prompts = [stream.prompt_tokens for stream in findings.single if stream.prompt_tokens]
     if prompts:
@@ -268,13 +276,14 @@ def _wider(point: CurvePoint, percent: float) -> CurvePoint:
 
 
 def in_clauses(notes: Iterable[str]) -> str:
-    """One text of which ``"; "`` parts the notes, and nothing else: an engine's words may hold it too."""
+    """The notes joined by ``"; "``; the same characters inside a note are replaced, as an engine's text may
+    contain them."""
     clauses = (note.replace("; ", ", ") for note in notes if note)
     return "; ".join(dict.fromkeys(clauses))
 
 
 def skipped(live: LiveConfig, *, plan_key: str, ended: datetime, message: str) -> Measurement:
-    """No request was sent."""
+    """The measurement with state Skipped, where no request was sent."""
     return Measurement(
         plan_key=plan_key,
         measure_key=live.measure_key,

@@ -1,4 +1,4 @@
-"""What a replica carries between a level that keeps its service level and one that breaks it. Pure."""
+"""Capacity between a level that meets the SLO and one that misses it, by interpolation. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tacho_runtime.probe.statistics import NORMAL_975
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchedEdge:
-    """What a replica carries at its service level."""
+    """Streams and rates of one replica at the limit of its SLO."""
 
     concurrency: int
     output_tokens_per_second: float
@@ -21,7 +21,7 @@ class SearchedEdge:
 
 
 def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:
-    """At the interpolated edge between a level that keeps the service level and one that breaks it."""
+    """The interpolated capacity between ``low``, which meets the SLO, and ``high``, which misses it."""
     rate = low.output_tokens_per_second
     if high is None or not (low.rated and high.rated):
         more = 0.0 if high is None else 100 * (high.concurrency / low.concurrency - 1)

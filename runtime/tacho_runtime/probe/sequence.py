@@ -1,4 +1,4 @@
-"""The probe from the first request to the report."""
+"""Runs a whole probe: its phases in order, from the first request to the report."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Score = Callable[[float], Awaitable[Quality]]
 
 
 def utc_now() -> datetime:
-    """The wall clock; only ever used to date the result."""
+    """The wall clock, used only to date the result."""
     return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureOptions:
-    """Options of a measurement of an engine that already answers."""
+    """The settings of a measurement of an engine that already answers."""
 
     live: LiveConfig
     max_model_len: int
@@ -73,7 +73,8 @@ async def measure(
     clock: ProbeClock,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """All phases after the engine's first answer, into ``findings``. Raises RequestFailed."""
+    """Runs all phases after the engine's first answer, and adds their results to ``findings``. Raises
+    RequestFailed."""
     quiet = engine.machine(calibrate=True)
     if question.score is not None and not question.level and clock.left() > CHECK_SECONDS:
         # Before the counters are read: the text is the same at each probe, and a prefix cache may know it.
@@ -146,12 +147,11 @@ async def run_probe(
     progress: Callable[[str], None] = lambda _: None,
     machine: MachineSampler = timestamp_only,
 ) -> Measurement:
-    """Measures ``target`` within ``live.probe.budget_seconds``, a check within CHECK_SECONDS. It always ends
-    within ``timeout_seconds``.
+    """Measures ``target`` within ``live.probe.budget_seconds``, or checks it within CHECK_SECONDS.
 
-    Never raises but CancelledError (after which no requests left running): what goes wrong is the
-    measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
-    ``progress`` gets a few words at each phase.
+    It always ends within ``timeout_seconds``. It raises CancelledError only, after which no request is
+    running. An error is in the measurement's ``message``, with the ``state`` Partial (something was measured)
+    or Failed (nothing was). ``progress`` is called with a few words at each phase.
     """
     if live.probe.policy == "Disabled":
         return skipped(live, plan_key=plan_key, ended=utc_now(), message="probe.policy is Disabled")

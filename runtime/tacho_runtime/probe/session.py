@@ -25,7 +25,7 @@ from tacho_runtime.probe.time_plan import RequestShape
 
 
 class PromptTiming(NamedTuple):
-    """A request sent alone with one token of output."""
+    """The time of a request sent alone with one token of output: how long its prompt takes."""
 
     tokens: float
     milliseconds: float
@@ -106,8 +106,10 @@ class ProbeFindings:
         return {level: result for level, result in self.results.items() if result.has_rate}
 
     def tried(self) -> tuple[TriedLevel, ...]:
-        """Levels that decide something: those that are not steady do where requests wait too long, which
-        only gets worse."""
+        """The levels that the search may use.
+
+        Also unsteady ones in which requests wait too long: more time would only make that worse.
+        """
         levels = tuple(
             TriedLevel(
                 concurrency=level,
@@ -133,7 +135,7 @@ class ProbeFindings:
         return max(0.0, waited / 1000 * point.requests_per_second / point.concurrency)
 
     def add_trace(self, trace: LoadTrace) -> None:
-        """Keeps what a loop's streams and readings show beside its figures."""
+        """Keeps the flags and notes that follow from a loop's streams and counters."""
         self.short = self.short or any(one.finish_reason not in ("", "length") for one in trace.streams)
         self.note_prompts(trace.streams)
         usages = [
@@ -145,14 +147,16 @@ class ProbeFindings:
             )
 
     def note_prompts(self, streams: Sequence[StreamResult]) -> None:
-        """Adds the streams' prompt tokens that a prefix cache already held, and answers that went on."""
+        """Counts prompt tokens that a prefix cache already held, and answers that did not stop at their
+        length."""
         self.longer += sum(one.longer for one in streams)
         self.requests += len(streams)
         self.cached_tokens += sum(max(0, one.cached_tokens - self.known_tokens) for one in streams)
 
     @property
     def known_tokens(self) -> int:
-        """Tokens of a prompt that a cache may know without having been asked the same before."""
+        """Tokens at the beginning of every prompt, which a prefix cache may hold although no prompt is
+        repeated."""
         return self.same_tokens + CHANCE_TOKENS
 
 
@@ -169,11 +173,12 @@ class ProbeClock:
     timeout_ends: float
 
     def left(self) -> float:
-        """Seconds of the budget that are left: no phase starts when they are used up. Negative after that."""
+        """Seconds that are left of the budget; negative after its end. No phase starts without any."""
         return self.budget_ends - self.now()
 
     def patience(self) -> float:
-        """Seconds a request that has begun may take: a starved engine is slow, not dead."""
+        """Seconds that a running request may still take before it counts as failed: a starved engine is slow,
+        not dead."""
         return max(1.0, self.timeout_ends - self.now())
 
 

@@ -39,8 +39,11 @@ def median(values: Sequence[float]) -> float:
 
 
 def most_over(count: int, percent: float) -> int:
-    """Most of ``count`` values that may be over a limit which their percentile keeps: the binomial's median,
-    so that a percentile on its limit is as likely to keep it as not. 3 of 59 for the 95th."""
+    """The most of ``count`` values that may be over a limit while their percentile still counts as within it.
+
+    It is the median of the binomial distribution: a percentile exactly on its limit passes half of the time.
+    3 of 59 for the 95th.
+    """
     share, chance, total = 1 - percent / 100, (percent / 100) ** count, 0.0
     for over in range(count):
         total += chance
@@ -51,14 +54,20 @@ def most_over(count: int, percent: float) -> int:
 
 
 def share_is_over(over: int, count: int, share: float) -> bool:
-    """Whether more than ``share`` of all are over a limit, with 95 % confidence, where ``over`` of ``count``
-    were (exact binomial test; one-sided Clopper-Pearson)."""
+    """Whether more than ``share`` of all requests are over a limit, with 95 % confidence, given ``over`` of
+    ``count``.
+
+    Exact binomial test; one-sided Clopper-Pearson.
+    """
     return over > 0 and 1 - _at_most(over - 1, count, share) <= ONE_SIDED_RISK
 
 
 def share_is_under(over: int, count: int, share: float) -> bool:
-    """Whether fewer than ``share`` of all are over a limit, as ``share_is_over``: of 5 % where none of 59
-    was, or one of 93."""
+    """Whether less than ``share`` of all requests are over a limit, with 95 % confidence, given ``over`` of
+    ``count``.
+
+    For 5 %: where none of 59 was over it, or one of 93.
+    """
     return _at_most(over, count, share) <= ONE_SIDED_RISK
 
 
@@ -73,12 +82,13 @@ def _at_most(over: int, count: int, share: float) -> float:
 
 
 def founded_percentile(values: Sequence[float], percent: float) -> float | None:
-    """The percentile where ``values`` are at least ``samples_for`` it; None instead of a guess."""
+    """The percentile of ``values``; None where there are fewer than ``samples_for`` it needs."""
     return percentile(values, percent) if len(values) >= samples_for(percent) else None
 
 
 def t_975(freedom: float) -> float:
-    """Student's t, two-sided 95 %."""
+    """The 97.5 % quantile of Student's t with ``freedom`` degrees of freedom, for two-sided 95 %
+    intervals."""
     place = max(1, math.floor(freedom))
     return _T_975[place - 1] if place <= len(_T_975) else NORMAL_975 + 2.4 / place
 
@@ -96,7 +106,7 @@ def wilson_lower(good: int, of: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """y = intercept + slope * x."""
+    """A straight line: y = intercept + slope * x."""
 
     intercept: float
     slope: float
@@ -147,7 +157,7 @@ def batches(values: Sequence[float], count: int) -> list[float]:
 
 
 def lag_one(off: Sequence[float]) -> float:
-    """Autocorrelation of neighbours among deviations from a mean; 0 where nothing deviates."""
+    """Lag-1 autocorrelation of ``off``, deviations from a mean; 0 where nothing deviates."""
     squares = math.fsum(one * one for one in off)
     return math.fsum(a * b for a, b in itertools.pairwise(off)) / squares if squares else 0.0
 
@@ -174,9 +184,11 @@ def batch_means_percent(values: Sequence[float]) -> float | None:
 
 
 def drifts(bins: Sequence[float]) -> bool:
-    """Whether a rate, in equal bins of time, moved over the window: by more than DRIFT_SHARE of its mean and
-    by more than DRIFT_ERRORS standard errors, more of them where few bins tell how large these are, so that a
-    short noisy window is not called a drift."""
+    """Whether a rate, given in equal bins of time, changed over the window.
+
+    It must change by more than DRIFT_SHARE of its mean and by more than DRIFT_ERRORS standard errors. With
+    few bins more standard errors are required, so that a short noisy window is not called a drift.
+    """
     line = least_squares([(float(index), value) for index, value in enumerate(bins)])
     mean = math.fsum(bins) / len(bins) if bins else 0.0
     if line is None or mean <= 0:

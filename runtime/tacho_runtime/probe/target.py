@@ -1,4 +1,4 @@
-"""What the probe measures, and the settings that its messages advise to change."""
+"""What a probe measures: the engine's address, model and limits, the scope, and advice for its messages."""
 
 from __future__ import annotations
 

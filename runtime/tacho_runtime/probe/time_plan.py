@@ -1,4 +1,5 @@
-"""Plans the measurements for the time left. Pure: every decision comes with its reason as a message."""
+"""Plans how long each phase of a probe takes, within the time left. Pure: every decision has its reason as a
+message."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ COHORT_MARGIN = 1.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestShape:
-    """The request that is measured."""
+    """Input and output tokens of the requests that a probe sends."""
 
     workload: Workload
     notes: tuple[str, ...] = ()
@@ -52,7 +53,7 @@ class RequestShape:
 
 
 def fitting_shape(workload: Workload, max_model_len: int, advice: Advice = IN_SPEC) -> RequestShape:
-    """The workload, scaled down in proportion where it does not fit the context."""
+    """The workload's request, scaled down in proportion where it does not fit the context length."""
     limit = max_model_len - MARGIN_TOKENS
     desired = workload.input_tokens + workload.output_tokens
     if max_model_len <= 0 or desired <= limit:
@@ -67,7 +68,7 @@ def fitting_shape(workload: Workload, max_model_len: int, advice: Advice = IN_SP
 
 
 def quartered(shape: RequestShape, timeout_seconds: float, advice: Advice = IN_SPEC) -> RequestShape:
-    """``shape`` with a quarter of its prompt, which got no answer in time."""
+    """``shape`` with a quarter of its prompt, after the whole prompt got no answer in time."""
     desired = shape.workload.input_tokens
     note = (
         f"measured with {desired // 4} input tokens instead of {desired}: that prompt got no answer within "
@@ -111,9 +112,10 @@ def single_stream_requests(*, request_seconds: float, left_seconds: float) -> in
 def input_sizes(
     input_tokens: int, max_model_len: int, *, ttft_seconds: float, left_seconds: float
 ) -> tuple[tuple[int, ...], int]:
-    """(prompt lengths for the line TTFT = a + b x length, repetitions), largest three octaves apart.
+    """(prompt lengths for the line TTFT = a + b x length, repetitions); the lengths span at most a factor of
+    eight.
 
-    Time to first token is taken as proportional to length, which overestimates the short ones.
+    TTFT is taken as proportional to length, which overestimates the short ones.
     """
     limit = max_model_len - MARGIN_TOKENS if max_model_len > 0 else 4 * input_tokens
     per_token_seconds = ttft_seconds / max(1, input_tokens)
@@ -140,10 +142,12 @@ def level_terms(
     left_seconds: float,
     ending_seconds: float = 0.0,
 ) -> LevelTerms | None:
-    """Terms of a level that go from ``running`` to ``streams``: a window in which a cohort is sent, and a
-    request's time to follow that; less where the time left is short. None: it would tell nothing.
+    """How a level is measured after one of ``running`` streams: the window for a cohort, and the time to
+    follow it.
 
-    ``ending_seconds``: of a request of those streams that go."""
+    Shorter where little time is left; None where a level would show nothing. ``ending_seconds``: how long a
+    request takes of the streams that end.
+    """
     added = max(0, streams - running)
     ramp = added * prompt_seconds + RAMP_REQUESTS * max(request_seconds, ending_seconds)
     follow = FOLLOW_REQUESTS * request_seconds
@@ -167,9 +171,11 @@ def level_terms(
 def longer_window(
     *, window_seconds: float, interval_percent: float | None, spare_seconds: float
 ) -> float | None:
-    """Seconds of a window in which a rate is known to DESIRED_PERCENT, or of all the spare time, at most
-    LONGEST_WINDOW_SECONDS: an interval shrinks with the square root of its window. None: the rate is known,
-    or the time tells little more."""
+    """Seconds of a window after which a rate is known to DESIRED_PERCENT, limited by the spare time.
+
+    At most LONGEST_WINDOW_SECONDS: an interval shrinks with the square root of its window. None: the rate is
+    known already, or the time would show little more.
+    """
     if interval_percent is None or interval_percent <= DESIRED_PERCENT:
         return None
     desired_seconds = window_seconds * (interval_percent / DESIRED_PERCENT) ** 2

@@ -1,4 +1,4 @@
-"""Waiting until the engine has no requests left, or the drain time is over."""
+"""Drains the engine: waits until it has no requests left, or the drain time is over."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ IDLE_READINGS = 2
 def drain_step(
     idle_readings: int, *, running: int | None, wedged: bool, left_seconds: float
 ) -> tuple[int, Verdict]:
-    """One poll of a draining engine: (idle readings in a row so far, whether the engine may be stopped now).
+    """One poll of a draining engine: (idle readings in a row, whether the engine may be stopped now).
 
-    ``running`` is requests running or waiting; None is unknown and never taken for zero.
+    ``running``: requests running or waiting; None is unknown and never taken for zero.
     """
     left = "an unknown number of requests" if running is None else counted(running, "request")
     if left_seconds <= 0:
@@ -68,9 +68,9 @@ async def wait_until_idle(
     ended: Callable[[], bool] = lambda: False,
     wedged: Callable[[], bool] = lambda: False,
 ) -> CutRequests | None:
-    """Returns when no requests are left, after ``seconds``, or once ``stop_now`` or ``ended`` is true.
+    """Waits until no requests are left, for at most ``seconds``, or until ``stop_now`` or ``ended`` is true.
 
-    The requests that are left after ``seconds``; None where none are.
+    Returns the requests that are left after ``seconds``; None where there are none.
     """
     stop_now = stop_now or asyncio.Event()
     deadline_seconds, idle = time.monotonic() + seconds, 0

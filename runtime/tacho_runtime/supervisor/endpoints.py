@@ -1,4 +1,4 @@
-"""What the runtime answers over HTTP: documents and checks, made of its state.
+"""The runtime's HTTP answers: report, load, metrics and health checks, made from its state.
 
 All but /load come from memory, so that a busy engine delays none.
 """
@@ -20,7 +20,7 @@ from tacho_runtime.supervisor import lifecycle
 
 
 def now_text() -> str:
-    """The time now, as documents write it."""
+    """The present time as text, in the format of documents (RFC 3339)."""
     return format_time(datetime.now(timezone.utc))
 
 
@@ -61,7 +61,8 @@ def encode(report: Report, limit_bytes: int = REPORT_LIMIT_BYTES) -> str:
 
 
 def encode_load(load: Load) -> str:
-    """The load as JSON of at most LOAD_LIMIT_BYTES: larger histograms, of a custom engine, are left out."""
+    """The load as JSON of at most LOAD_LIMIT_BYTES; a custom engine's histograms that are too large are left
+    out."""
     text = codec.dumps(load)
     return (
         text
@@ -71,7 +72,7 @@ def encode_load(load: Load) -> str:
 
 
 def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
-    """GET /load. All values are None where the engine did not answer."""
+    """The answer of GET /load. All values are None where the engine did not answer."""
     return Load(
         running=_whole(counted.running),
         waiting=_whole(counted.waiting),

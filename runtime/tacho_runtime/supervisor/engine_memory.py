@@ -32,10 +32,10 @@ OTHER_WEIGHTS = ("float32", "speculative", "load-format", "load_format", "lora")
 
 
 def quantization_failure(config: RuntimeConfig, figures: EngineStartup) -> Failure | None:
-    """QuantizationNotApplied where the engine loaded far more than predicted, else None.
+    """QuantizationNotApplied where the engine loaded far more bytes than predicted, else None.
 
-    Some engines silently serve a checkpoint unquantized, where its configuration misses a field. There is
-    no failure where no method is set, or where the user's own switches change what is loaded.
+    Some engines serve a checkpoint unquantized, without an error, where its configuration lacks a field. No
+    failure where no method is set, or where the user's own arguments change what is loaded.
     """
     loaded, predicted = figures.weights_bytes, config.predicted_weights_bytes
     if loaded is None or not predicted or config.quantization_method == "none":
@@ -85,10 +85,11 @@ class EngineMemoryUse:
 
 
 def gpu_use(gpu: Gpu, before_bytes: int, pids: Sequence[int]) -> tuple[int, str] | None:
-    """(bytes in use by the engine, how the value is known). None: the GPU does not report it.
+    """(bytes that the engine uses on a GPU, how that is known); None where the GPU does not report its
+    memory.
 
-    By process where the driver tells processes apart by the numbers they have here; else the whole GPU, less
-    what was in use before the engine's start.
+    By process, where the driver shows processes under their numbers here. Else the whole GPU, less what was
+    in use before the engine's start.
     """
     if gpu.sliced or gpu.used_bytes is None:
         return None
@@ -103,7 +104,8 @@ def gpu_use(gpu: Gpu, before_bytes: int, pids: Sequence[int]) -> tuple[int, str]
 def with_sample(
     total: EngineMemoryUse, sample: EngineMemorySample, before: Mapping[int, int]
 ) -> EngineMemoryUse:
-    """``total`` with one more sample. ``before``: bytes in use of each GPU before the engine's start."""
+    """``total`` updated with one more sample. ``before``: bytes in use on each GPU before the engine's
+    start."""
     found = {gpu.index: gpu_use(gpu, before.get(gpu.index, 0), sample.pids) for gpu in sample.gpus}
     known = {index: item for index, item in found.items() if item is not None}
     sources = {source for _, source in known.values()}
@@ -123,9 +125,9 @@ def with_sample(
 def memory_actual(
     total: EngineMemoryUse, figures: EngineStartup, kv_cache_tokens: int | None
 ) -> MemoryActual:
-    """The memory values to report. GPUs on which the engine has nothing are left out.
+    """The memory values to report. GPUs that the engine does not use are left out.
 
-    ``kv_cache_tokens``: what the engine's metrics say, which counts where its log says nothing.
+    ``kv_cache_tokens``: from the engine's metrics, used where its log does not say it.
     """
     devices = tuple(
         DeviceMemory(index=index, actual_bytes=total.used.get(index, 0), peak_bytes=peak)
@@ -159,7 +161,7 @@ tables: 10 ms for a process of a gigabyte, and a second for one that maps a hund
 
 
 class MemoryWatch:
-    """The engine's memory: sampled every second while ``running``, and once more at the end."""
+    """Samples the engine's memory every second while ``running``, and once more at the end."""
 
     def __init__(self, machine: ObservedMachine, pid: int) -> None:
         self._gpus = machine.gpus.devices if machine.gpus else ()
@@ -174,7 +176,7 @@ class MemoryWatch:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Samples until left."""
+        """Samples until the block is left."""
         task = asyncio.ensure_future(self._run())
         try:
             yield

@@ -46,7 +46,7 @@ load does: an engine that starves its machine still answered within seconds."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeState:
-    """State of one run of the runtime."""
+    """The state of one run of the runtime: its phase, times, failure and results."""
 
     phase: str = PREFLIGHT
     message: str = ""
@@ -70,14 +70,14 @@ class Verdict:
 
 
 def initial_state(now: float) -> RuntimeState:
-    """The state at the process's start."""
+    """The state when the process starts."""
     return RuntimeState(started_seconds=now, entered_seconds=now, message="checking the container")
 
 
 def advance(state: RuntimeState, phase: str, *, now: float, message: str = "") -> RuntimeState:
-    """The state after entering ``phase``, with what the phase that ended took.
+    """The state after entering ``phase``, with the duration of the phase that ended.
 
-    Raises ValueError for a step that the picture above does not have.
+    Raises ValueError for a step that the module's picture does not have.
     """
     if phase not in _NEXT[state.phase]:
         raise ValueError(f"there is no way from {state.phase} to {phase}")
@@ -105,14 +105,18 @@ def _timed(state: RuntimeState, now: float) -> StartupSeconds:
 
 
 def verified(state: RuntimeState, *, seconds: float) -> RuntimeState:
-    """The state after every byte of the model was read and compared: no part of the wait for it."""
+    """The state with the seconds that it took to read and compare every byte of the model.
+
+    They are counted apart from the wait for the model.
+    """
     return dataclasses.replace(state, startup=dataclasses.replace(state.startup, verify=round(seconds, 3)))
 
 
 def load_split(startup: StartupSeconds, figures: EngineStartup) -> StartupSeconds:
-    """``startup`` with what the engine says it compiled and captured taken out of its load.
+    """``startup`` with compilation and graph capture, as the engine reports them, subtracted from its load
+    time.
 
-    An engine may count what it did in several processes at once: more than the whole load is not believed.
+    An engine may add up several processes: more than the whole load time is not accepted.
     """
     parts = [part for part in (figures.compile_seconds, figures.graph_seconds) if part is not None]
     if startup.load is None or not parts or sum(parts) > startup.load:
@@ -126,7 +130,7 @@ def load_split(startup: StartupSeconds, figures: EngineStartup) -> StartupSecond
 
 
 def fail(state: RuntimeState, failure: Failure, *, now: float) -> RuntimeState:
-    """The state after a failure that ends the run. The first failure is the one that counts."""
+    """The state after a failure that ends the run. Only the first failure is kept."""
     if state.phase == FAILED:
         return state
     failed = advance(state, FAILED, now=now, message=f"{failure.failure_class}: {failure.message}")
@@ -134,7 +138,7 @@ def fail(state: RuntimeState, failure: Failure, *, now: float) -> RuntimeState:
 
 
 def overdue(state: RuntimeState, *, budget_seconds: float, now: float) -> Failure | None:
-    """StartupTimeout once the model or the engine has taken longer than the budget, else None."""
+    """The failure StartupTimeout once model or engine have taken longer than the budget, else None."""
     elapsed = now - state.started_seconds
     if state.phase not in (WAITING_FOR_MODEL, STARTING) or elapsed <= budget_seconds:
         return None
@@ -149,7 +153,7 @@ def overdue(state: RuntimeState, *, budget_seconds: float, now: float) -> Failur
 
 
 def readiness(state: RuntimeState, *, now: float) -> Verdict:
-    """/readyz: the engine serves and the probe has ended, with or without a result."""
+    """The answer of /readyz: the engine serves, and the probe has ended, with or without a result."""
     if state.phase != SERVING:
         return Verdict(ok=False, reason=f"{state.phase}: {state.message}")
     silent = _silent_seconds(state, now)
@@ -159,7 +163,8 @@ def readiness(state: RuntimeState, *, now: float) -> Verdict:
 
 
 def liveness(state: RuntimeState, *, now: float) -> Verdict:
-    """/livez: false only for a dead or a wedged engine, never for load, download or probe."""
+    """The answer of /livez: false only for an engine that ended or hangs, never because of load, download or
+    probe."""
     if state.phase == FAILED:
         return Verdict(ok=False, reason=state.message)
     if is_wedged(state, now=now):
@@ -169,7 +174,7 @@ def liveness(state: RuntimeState, *, now: float) -> Verdict:
 
 
 def is_wedged(state: RuntimeState, *, now: float) -> bool:
-    """An engine that was healthy once and has been silent for WEDGED_AFTER_SECONDS."""
+    """Whether an engine that was healthy once has not answered for WEDGED_AFTER_SECONDS."""
     return state.phase in (SERVING, DRAINING) and _silent_seconds(state, now) > WEDGED_AFTER_SECONDS
 
 
@@ -183,7 +188,7 @@ def wedged_failure(state: RuntimeState, *, now: float) -> Failure:
 
 
 def own_failure(error: Exception) -> Failure:
-    """The failure for an error of the runtime itself."""
+    """The failure for a defect of the runtime itself."""
     return Failure(
         failure_class=FailureClass.ENGINE_CRASHED,
         message=f"the runtime itself failed: {type(error).__name__}: {error}",

@@ -1,4 +1,4 @@
-"""Whether this machine matches the plan. Pure: decides from observations.
+"""Whether this machine is what the plan expects. Pure: decides from observations.
 
 The check runs as the container starts, while the model may still be downloaded. Without it, the engine would
 fail minutes later with a traceback.
@@ -31,7 +31,7 @@ _SLICE = re.compile(r"-MIG-|-SHARED$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedMachine:
-    """Observations of the machine. None: could not be observed, which is no reason for a failure."""
+    """Observations of the machine. None: could not be observed, which causes no failure."""
 
     gpus: Gpus | None = None
     """None as well where NVML lists no GPU: those of other makers are none of its."""
@@ -51,18 +51,19 @@ class ObservedMachine:
 
     @property
     def capability(self) -> tuple[int, int] | None:
-        """Compute capability of the first GPU."""
+        """Compute capability of the first GPU as (major, minor); None where unknown."""
         devices = self.gpus.devices if self.gpus else ()
         return devices[0].capability if devices else None
 
 
 def machine_failure(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Failure | None:
-    """The first thing that keeps the plan from running here; None when nothing seen does."""
+    """The first property of this machine that keeps the plan from running here, as a failure; None: none
+    does."""
     return next(_failures(machine, config, needs), None)
 
 
 def shared_gpu(machine: ObservedMachine) -> bool:
-    """Whether other processes have memory of a GPU before the engine starts."""
+    """Whether other processes use memory of a GPU before the engine starts."""
     devices = machine.gpus.devices if machine.gpus else ()
     return any(gpu.processes or (gpu.used_bytes or 0) > SHARED_BYTES for gpu in devices if not gpu.sliced)
 
@@ -108,7 +109,7 @@ def _packages(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> 
 
 
 def switches(machine: ObservedMachine, needs: Needs, slo: ServiceLevel) -> tuple[str, ...]:
-    """Further arguments of the engine that is installed here."""
+    """Further command-line arguments that the installed version of the engine needs."""
     version = _engine_version(machine, needs)
     if version is None:
         return ()

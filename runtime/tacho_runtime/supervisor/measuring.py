@@ -1,4 +1,4 @@
-"""Whether to measure a pod in full, only check it, or not at all; and the measurement."""
+"""Decides whether a pod is measured in full, only checked, or not at all; and runs the measurement."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MeasurementDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredPod:
-    """The pod's properties that the decision whether to measure depends on, apart from the settings."""
+    """The properties of a pod that decide whether it is measured, apart from the settings."""
 
     plan_key: str
     environment: Environment = Environment()
@@ -43,7 +43,7 @@ class MeasuredPod:
 
 
 def this_pod(config: RuntimeConfig, environment: Environment) -> MeasuredPod:
-    """The pod this runtime runs in, as far as the decision whether to measure depends on it."""
+    """Those properties of the pod in which this runtime runs."""
     return MeasuredPod(
         plan_key=config.plan_key,
         environment=environment,
@@ -53,7 +53,7 @@ def this_pod(config: RuntimeConfig, environment: Environment) -> MeasuredPod:
 
 
 def pending_request(live: LiveConfig, known: Measurement | None, hostname: str) -> str:
-    """Name of the re-measure request that this pod has not answered yet; "": none."""
+    """Name of the request to measure again that this pod has not answered yet; "": none."""
     again = live.again
     if not again.request or again.hostname != hostname or live.probe.policy == "Disabled":
         return ""
@@ -106,7 +106,10 @@ def _baseline(live: LiveConfig, pod: MeasuredPod) -> Baseline | None:
 
 
 def known_levels(live: LiveConfig, pod: MeasuredPod) -> tuple[KnownLevels | None, str]:
-    """(levels that this pod's probe begins with, why those of the configuration are dropped)."""
+    """(known levels with which this pod's probe begins, why those in the settings are not used).
+
+    The first is None, or the second "", where it does not apply.
+    """
     known = live.known
     if known is None or not pod.probe_pod or known.plan_key != pod.plan_key:
         return None, ""
@@ -130,8 +133,11 @@ Probe = Callable[[ProbeTarget, "Baseline | None"], Awaitable[Measurement]]
 def target_of(
     config: RuntimeConfig, base_url: str, api_key: str, *, slots: int, cpus: int = 1
 ) -> ProbeTarget:
-    """What the probe measures: the engine and its limits. ``slots``: its limit of concurrent requests, 0 for
-    none. ``cpus``: those of the container."""
+    """The engine that the probe measures, with its limits.
+
+    ``slots``: the engine's limit of concurrent requests, 0 for none. ``cpus``: the container's number of
+    CPUs.
+    """
     return ProbeTarget(
         base_url=base_url,
         served_name=config.served_name,
@@ -156,8 +162,8 @@ class MeasurementRun:
     say: Callable[[str], None]
 
     async def measurement(self, known: Measurement | None) -> Measurement:
-        """A measurement in any case: a new one, ``known`` unchanged, or one whose message says why there are
-        no values."""
+        """Always a measurement: a new one, ``known`` unchanged, or one without figures whose message says
+        why."""
         choice = decide_measurement(self.live, known, self.pod)
         log.info("probe: %s, because %s", "yes" if choice.probes else "no", choice.reason)
         if choice.probes:
@@ -191,7 +197,7 @@ class MeasurementRun:
     def without_figures(
         self, state: str, message: str, *, seconds: float = 0.0, flags: tuple[str, ...] = ()
     ) -> Measurement:
-        """Skipped or Failed, and why."""
+        """A measurement without figures: ``state`` is Skipped or Failed, ``message`` says why."""
         return Measurement(
             plan_key=self.pod.plan_key,
             measure_key=self.live.measure_key,

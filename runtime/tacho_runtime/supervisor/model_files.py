@@ -1,6 +1,6 @@
-"""The model on disk: waiting for it, comparing it with the plan, and the path that the engine gets.
+"""The model's files in the pod: waits for them, compares them with the plan, gives the engine their path.
 
-Sizes and headers are compared, and every byte where the plan says so; fetch has verified a hub's model
+Sizes and headers are compared, and every byte where the plan requires it; fetch has verified a hub's model
 already. Paths are checked here because an engine's own message about a missing file is seldom helpful.
 """
 
@@ -29,10 +29,9 @@ _SHARD = re.compile(r"-\d{5}-of-(?P<count>\d{5})\.gguf$")
 
 
 def engine_path(model: PlannedModel, desired: LoadableFiles, root: str) -> str:
-    """What stands for the model on the engine's command line.
+    """The path of the model for the engine's command line. Raises FailedError(ModelNotFound | ModelInvalid).
 
-    ``root`` is the folder or file the model is in; ``desired`` what the engine loads of it.
-    Raises FailedError(ModelNotFound | ModelInvalid).
+    ``root``: the folder or file of the model. ``desired``: which kind of files the engine loads.
     """
     path = Path(root)
     _check_exists(path)
@@ -125,9 +124,10 @@ NAMES_SHOWN = 6
 
 
 def check_content(model: PlannedModel, root: str, reading: HashProgress | None = None) -> None:
-    """Raises FailedError(ModelChanged | ModelNotFound | ModelInvalid).
+    """Compares the model's files with the plan. Raises FailedError(ModelChanged | ModelNotFound |
+    ModelInvalid).
 
-    Without ``model.content_digest`` headers only are read, however large the files are: a file whose weights
+    Without ``model.content_digest`` only headers are read, however large the files are: a file whose weights
     alone were replaced, with the same size and header, passes. A ``reading`` that is stopped passes too.
     """
     if not model.headers_digest and not model.content_digest:
@@ -175,8 +175,11 @@ async def model_root(
     report: Callable[[FetchProgress | None], None],
     check_budget: Callable[[], None],
 ) -> str:
-    """The model's folder or file, once it is complete. ``report`` is called with fetch's progress repeatedly.
-    Raises FailedError, also what ``check_budget`` raises."""
+    """Waits until the model is complete, and returns its folder or file.
+
+    ``report`` is called again and again with the download's progress. Raises FailedError, and what
+    ``check_budget`` raises.
+    """
     path = model.path
     if fetch_dir:
         fetched = await _fetched(fetch_dir, report, check_budget)
@@ -205,7 +208,7 @@ async def _fetched(
 async def compare_with_plan(
     model: PlannedModel, path: str, say: Callable[[str], None], check_budget: Callable[[], None]
 ) -> None:
-    """Holds what is at ``path`` against the plan. Raises FailedError, also what ``check_budget`` raises."""
+    """Compares the files at ``path`` with the plan. Raises FailedError, and what ``check_budget`` raises."""
     reading = HashProgress()
     comparing = asyncio.ensure_future(asyncio.to_thread(check_content, model, path, reading))
     try:

@@ -1,4 +1,4 @@
-"""Observations of this machine, read once before the engine starts, and the folder for compiled code."""
+"""Observes this machine once before the engine starts, and prepares the folder for compiled code."""
 
 from __future__ import annotations
 
@@ -48,16 +48,19 @@ def observe(config: RuntimeConfig, environment: Mapping[str, str]) -> ObservedMa
 def machine_sampler(
     machine: ObservedMachine, pid: int, late_kernels: Callable[[], int]
 ) -> Callable[[bool], MachineSample]:
-    """Samples this machine while the engine, a loaded process and its children, is measured.
-    ``late_kernels``: as the sample's."""
+    """A function that samples this machine while the engine (process ``pid`` and its children) is measured.
+
+    ``late_kernels``: how many kernels the engine has compiled since it serves.
+    """
     sample = sampler(machine.gpus.devices if machine.gpus else (), lambda: processes.process_tree(pid))
     return lambda calibrate: dataclasses.replace(sample(calibrate), late_kernels=late_kernels())
 
 
 def with_cache(config: RuntimeConfig, machine: ObservedMachine) -> RuntimeConfig:
-    """``config`` with the cache's folder for this engine on this machine: on the claim, else in the pod.
+    """``config`` with the folder for the engine's compiled code on this machine: on the claim, else in the
+    pod.
 
-    Where neither can be written, the engine gets none and caches where it likes.
+    Where neither can be written, the engine gets none and uses its own default.
     """
     found = environment_.read_environment(machine.gpus)
     key = caches.cache_key(
@@ -86,7 +89,8 @@ def _with_cache_dir(config: RuntimeConfig, folder: str) -> RuntimeConfig:
 def with_bytecode(
     environment: Mapping[str, str], machine: ObservedMachine, config: RuntimeConfig
 ) -> dict[str, str]:
-    """Of the engine: where it is Python and its image has no compiled code, with a place to keep it."""
+    """The engine's environment, with a folder for bytecode if it is a Python program whose image has no
+    compiled code."""
     cache_dir = config.paths.cache_dir
     found = caches.bytecode_variables(environment, compiled=machine.compiled, cache_dir=cache_dir)
     if found != environment:
@@ -98,10 +102,10 @@ def with_bytecode(
 async def check_machine(
     config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
 ) -> tuple[ObservedMachine, RuntimeConfig, Failure | None]:
-    """The observations, ``config`` with its cache folder, and the failure that keeps the plan from running
-    here.
+    """(the observations, ``config`` with its cache folder, the failure that keeps the plan from running here
+    or None).
 
-    Free space is read last, in the folder that the engine will get: a claim that cannot be written is none.
+    Free space is read last, in the folder that the engine gets: a claim that cannot be written is not used.
     """
     machine, failure = await _settled(config, engine.needs(config), environment)
     if failure is None:
@@ -142,7 +146,7 @@ def _with_cache_space(machine: ObservedMachine, folder: str, needs: Needs) -> Ob
 
 @contextlib.asynccontextmanager
 async def marked_in_use(cache_dir: str) -> AsyncIterator[None]:
-    """Marks the cache as used until left, so that no other pod takes it for an old one."""
+    """Marks the cache folder as used while the block runs, so that no other pod removes it as old."""
     task = asyncio.ensure_future(_mark(Path(cache_dir))) if cache_dir else None
     try:
         yield

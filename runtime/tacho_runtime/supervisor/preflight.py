@@ -1,4 +1,4 @@
-"""Checks before the engine starts, so that a mistake becomes a message instead of a traceback."""
+"""Checks settings, folders and ports before the engine starts, so that a mistake becomes a clear message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tacho_runtime.machine import processes
 
 
 def check(config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]) -> None:
-    """All checks that need no model. Raises FailedError with the first thing that is wrong."""
+    """Makes all checks that need no model. Raises FailedError for the first error."""
     problems = config_problems(config, engine)
     if problems:
         raise FailedError.of(
@@ -32,7 +32,7 @@ def check(config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
 
 
 def config_problems(config: RuntimeConfig, engine: RunHalf) -> list[str]:
-    """Contradictions in the configuration, as messages; empty when it has none."""
+    """Contradictions in the settings, as messages; empty where there are none."""
     ports = (config.engine_port, config.runtime_port)
     rules = (
         (config.schema <= SCHEMA, f"schema {config.schema} is newer than this runtime's {SCHEMA}"),
@@ -61,7 +61,7 @@ def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> N
 
 
 def check_writable(folder: str, what: str, *, create: bool) -> None:
-    """Checks that ``folder`` takes a file. Raises FailedError(DiskFull | InvalidConfig)."""
+    """Checks that a file can be written in ``folder``. Raises FailedError(DiskFull | InvalidConfig)."""
     attempt = Path(folder, f".tacho-write-{os.getpid()}")
     try:
         if create:
@@ -83,8 +83,8 @@ def check_writable(folder: str, what: str, *, create: bool) -> None:
 
 
 def check_port(host: str, port: int) -> None:
-    """Checks that ``port`` is free. Raises FailedError(PortInUse) with the listener's name if it is
-    visible."""
+    """Checks that ``port`` is free. Raises FailedError(PortInUse), with the name of the program that listens
+    on it if visible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as attempt:
@@ -96,7 +96,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def port_failure(host: str, port: int, error: OSError) -> Failure:
-    """Why ``port`` cannot be had."""
+    """The failure of a ``port`` that cannot be opened."""
     if error.errno != errno.EADDRINUSE:
         return Failure(
             failure_class=FailureClass.INVALID_CONFIG,

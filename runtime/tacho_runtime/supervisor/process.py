@@ -1,7 +1,7 @@
-"""The engine's process: started in its own session, its output passed through and remembered, reaped.
+"""Runs the engine's process: in its own session, with its output passed on and its last lines kept.
 
-As PID 1 of a container the runtime also inherits every orphan of the engine; all are reaped, and the
-engine's own exit status is never lost to that.
+As PID 1 of a container the runtime inherits every orphan of the engine. It waits for all of them, and never
+loses the engine's own exit status.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PUMP_END_SECONDS = 1.0
 
 
 class LogTail:
-    """The last lines, and diagnostic lines before them.
+    """The last lines of the engine's output, and earlier lines that look like a diagnosis.
 
     An engine of several processes ends with a traceback of each, and the cause is in the first.
     """
@@ -48,7 +48,7 @@ class LogTail:
         self._count = 0
 
     def add(self, line: str) -> None:
-        """Keeps one more line. A line is checked for a diagnosis once it is no longer among the last."""
+        """Adds a line. The line that leaves the last lines is kept if it looks like a diagnosis."""
         self._count += 1
         self._last.append(line)
         if len(self._last) <= TAIL_LINES:
@@ -109,8 +109,10 @@ class EngineProcess:
             self._on_line(text)
 
     async def final_output(self) -> tuple[str, ...]:
-        """The last lines of output and error output in order, after earlier diagnostic ones. Waits until the
-        output has ended, and not much longer than the process runs."""
+        """The last lines of all output in order, after earlier diagnostic lines.
+
+        Waits until the output has ended, but not much longer than the process runs.
+        """
         for pump in self._pumps:
             await asyncio.to_thread(pump.join, PUMP_END_SECONDS)
         return self._lines.lines()
@@ -150,7 +152,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) -> bool:
-    """Does ``work`` until it or the engine ends; whether the engine did. Raises what ``work`` raises."""
+    """Runs ``work`` until it ends or the engine does; whether the engine ended. Raises what ``work``
+    raises."""
     task = asyncio.ensure_future(work)
     either: set[asyncio.Future[Any]] = {task, child.exit_status}
     try:
@@ -166,7 +169,8 @@ async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) 
 
 
 def exit_of(status: int, kills_before: int | None, kills: int | None, reported: Failure | None) -> Exit:
-    """How an engine ended: its status, negative for a signal; and the container's kills for memory."""
+    """How an engine ended: its exit status (negative: a signal), and how often the kernel killed in the
+    container for memory."""
     return Exit(
         code=status if status >= 0 else None,
         signal=-status if status < 0 else None,

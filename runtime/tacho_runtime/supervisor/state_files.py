@@ -1,4 +1,4 @@
-"""Small JSON documents on disk: the live settings, fetch's progress, the last report."""
+"""Small JSON files on disk: the mounted settings, the download's progress, the last report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def read_live(path: str) -> LiveConfig:
-    """The settings that may change under a running pod. Raises FailedError(InvalidConfig)."""
+    """The mounted settings, which may change while the pod runs. Raises FailedError(InvalidConfig)."""
     try:
         return codec.loads(LiveConfig, Path(path).read_bytes())
     except (OSError, codec.DocumentError) as error:
@@ -36,12 +36,15 @@ def read_live(path: str) -> LiveConfig:
 
 
 def read_progress(fetch_dir: str) -> FetchProgress | None:
-    """Progress of fetch; None before its first report."""
+    """Progress of the model's download; None before the first one is written."""
     return _read(FetchProgress, Path(fetch_dir, PROGRESS_FILE))
 
 
 def fetched_path(fetch_dir: str) -> str | None:
-    """The folder that fetch's marker names: all files are there. None without a marker, "" if it is cut."""
+    """The model's folder, once the fetch sidecar has written its marker file: all files are there.
+
+    None without a marker, "" if the marker is incomplete.
+    """
     try:
         marker = json.loads(Path(fetch_dir, COMPLETE_FILE).read_bytes())
     except OSError:
@@ -58,7 +61,8 @@ def read_report(state_dir: str) -> Report | None:
 
 
 def write_report(state_dir: str, report: Report) -> None:
-    """Keeps ``report`` for the next run. A full disk costs a repeated measurement, not the service."""
+    """Stores ``report`` for the next run in this pod. If the disk is full, the next run measures again, and
+    the service goes on."""
     with contextlib.suppress(OSError):
         replace_file(Path(state_dir, REPORT_FILE), codec.dumps(report))
 

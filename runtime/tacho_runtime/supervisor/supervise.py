@@ -1,7 +1,7 @@
-"""Runs one engine: does what ``lifecycle`` decides, in the order of its phases.
+"""Runs one engine from start to end: does what ``lifecycle`` decides, phase by phase.
 
-What ends a run (a failure, the engine's death, a signal) is awaited beside the run itself, so that it
-is noticed in every phase.
+What ends a run (a failure, the engine's end, a signal) is awaited beside the run itself, so that it is
+noticed in every phase.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _OWN_VARIABLES = frozenset(
 
 
 class Supervisor:
-    """One run, from the first check to the exit code."""
+    """One run of the engine, from the first check to the exit code."""
 
     def __init__(self, config: RuntimeConfig) -> None:
         self.config = config
@@ -103,7 +103,7 @@ class Supervisor:
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
-        """The exit code: 0 after a requested drain, 1 after a failure."""
+        """Runs the engine to its end. Returns the exit code: 0 after a requested drain, 1 after a failure."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._request_stop)
@@ -135,7 +135,7 @@ class Supervisor:
         self._stop.set()
 
     def fail(self, failure: Failure) -> int:
-        """Writes the failure to the log and the termination message. The exit code."""
+        """Writes the failure to the log and to the termination message. Returns the exit code."""
         self.state = lifecycle.fail(self.state, failure, now=time.monotonic())
         log.error("%s: %s; %s", failure.failure_class, failure.message, failure.next_step)
         write_termination(self.config.paths.termination_log, termination_message(failure))

@@ -1,4 +1,5 @@
-"""The schema of an LLMDeployment, from the types and the rules, and its first condition."""
+"""The OpenAPI schema of an LLMDeployment, made from the types and the rules, and the condition of a new
+one."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ done."""
 
 @cache
 def resource_schema(rules: tuple[Rule, ...]) -> Schema:
-    """The structural schema of a whole LLMDeployment, with its rules. It must not be changed."""
+    """The structural schema of a whole LLMDeployment, with its rules. It is cached: callers must not change
+    it."""
     spec, status = structural(LLMDeploymentSpec), structural(LLMDeploymentStatus)
     spec["properties"]["replicas"]["default"] = 1  # GET /scale answers 500 without it
     status["default"] = {"conditions": [WAITING]}

@@ -48,7 +48,8 @@ BOUNDS = {"string": "maxLength", "array": "maxItems", "object": "maxProperties"}
 
 
 class UnsupportedKeyword(ValueError):
-    """A model uses something a structural schema cannot say. The message names the place and the keyword."""
+    """A model uses a keyword that a structural schema does not support. The message names the field and the
+    keyword."""
 
 
 class _Generator(GenerateJsonSchema):

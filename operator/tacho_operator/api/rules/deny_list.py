@@ -1,8 +1,8 @@
-"""Which engine arguments and variables a user may not set, and which of the hub's they may.
+"""Engine arguments and variables that a user may not set, and hub variables that a user may.
 
-Pure, for the operator and for offline checks. CEL sees one spelling at a time and can be bypassed; this
-normalises first: `_` and `-`, `--name=value`, upper and lower case, abbreviations an engine's parser would
-expand, and names inside JSON values.
+Pure, for the operator and for offline checks. CEL compares exact spellings and can be bypassed. This module
+normalises first: `_` and `-`, `--name=value`, upper and lower case, abbreviations that an engine's parser
+would expand, and names inside JSON values.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The rules that follow from the engines' rows."""
+"""The validation rules that follow from the engines' profiles: their methods, trust of remote code, cache
+types."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _ENGINE = "!has(self.engine) || !has(self.engine.name)"
 
 
 def engine_rules() -> Iterator[Rule]:
-    """Methods that do not go with an engine, trust that does nothing, and another engine's cache types."""
+    """Rules that refuse a method, trustRemoteCode or a KV cache type that the named engine does not
+    support."""
     rows = tuple(engine_profiles())
     for row in sorted(rows, key=lambda row: row.name):
         if row.rules.method:
@@ -94,7 +96,7 @@ nothing."""
 
 
 def custom_rules() -> Iterator[Rule]:
-    """Rules that refuse fields without an effect."""
+    """Rules that refuse fields without an effect on a custom engine."""
     yield from _bare()
     known = tuple(presets().values())
     yield from _exclusive(known)

@@ -1,4 +1,4 @@
-"""The rules between the fields of model, cache, quantization and engine."""
+"""The validation rules between the fields of model, cache, quantization and engine."""
 
 from __future__ import annotations
 

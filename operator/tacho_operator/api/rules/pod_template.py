@@ -1,7 +1,8 @@
-"""The rules of the pod template: what is tacho's own, and what the API server would refuse in a pod.
+"""The validation rules of the pod template: fields that tacho sets itself, and what the API server refuses in
+a pod.
 
-The rest of what it refuses is found by the trial of a revision (docs/reference/failures.md, InvalidConfig);
-tests/api/test_pod_templates.py holds the list.
+The dry run of a revision finds the rest of what the API server refuses (docs/reference/failures.md,
+InvalidConfig); tests/api/test_pod_templates.py holds the list.
 """
 
 from __future__ import annotations

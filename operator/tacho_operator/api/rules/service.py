@@ -1,4 +1,4 @@
-"""The rules between the fields of GPU, workload, probe and autoscaling."""
+"""The validation rules between the fields of GPU, workload, probe and autoscaling."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The structural half of offline validation: the API server's schema check, offline.
+"""Offline validation against the schema: types, names and sizes, as the API server checks them.
 
-It walks the very schema the CustomResourceDefinition carries, so both accept the same documents. Unknown
-fields are errors here, as they are for kubectl, with the nearest known name. A JSON Schema library would
-have every keyword replaced, for the messages, the nulls and the two list types, and is longer so.
+It reads the schema of the CustomResourceDefinition, so both accept the same documents. Unknown fields are
+errors here, as they are for kubectl, and the message has the nearest known name. A JSON Schema library would
+be longer: its messages, nulls and two list types would all have to be replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tacho_operator.api.crd.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that is wrong with a document."""
+    """One error in a document: its path and a message."""
 
     path: str
     """Path of the invalid field: property names and list positions, for example spec.engine.env[0].name."""
@@ -35,7 +35,7 @@ class Violation:
 
 
 def check(value: Any, schema: Schema, path: str) -> Iterator[Violation]:
-    """Every structural problem of a value, in the document's order."""
+    """Every error of ``value`` against ``schema``, in the document's order."""
     kind = schema["type"]
     if not _is(kind, value):
         article = "an" if kind[0] in "aio" else "a"

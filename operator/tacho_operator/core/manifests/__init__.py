@@ -1,1 +1,1 @@
-"""Complete manifests of the desired children. shell/execute.py decides how they are applied."""
+"""Complete manifests of a resource's child objects. shell/execute.py applies them."""

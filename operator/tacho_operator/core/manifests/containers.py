@@ -46,8 +46,10 @@ def pod_security() -> Manifest:
 
 
 def container_security(*, read_only_root: bool = True) -> Manifest:
-    """A security context within Pod Security ``restricted``. ``read_only_root`` is False for GPU engines:
-    nvidia-cdi-hook writes into the root file system."""
+    """A security context that Pod Security ``restricted`` admits.
+
+    ``read_only_root`` is False for GPU engines: nvidia-cdi-hook writes into the root file system.
+    """
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -135,7 +137,8 @@ _MESSAGE = {"terminationMessagePath": TERMINATION_LOG, "terminationMessagePolicy
 
 
 def inject(runtime: RuntimeImage, pull_policy: str) -> Manifest:
-    """Copies the runtime into the pod; one of another hash ends the container with RuntimeChanged."""
+    """The init container that copies the runtime into the pod; it fails with RuntimeChanged if the runtime's
+    hash differs."""
     copy = [_COPY]
     if runtime.sha256:
         failure = FailedError.of(
@@ -159,7 +162,7 @@ MARKER = {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"memory": "32Mi
 
 
 def marker(tacho_image: str, pull_policy: str) -> Manifest:
-    """It does nothing: the scheduler counts pods that have not ended."""
+    """The container of a marker pod. It only sleeps: the scheduler counts pods that have not ended."""
     return {
         "name": "marker",
         "image": tacho_image,
@@ -171,7 +174,7 @@ def marker(tacho_image: str, pull_policy: str) -> Manifest:
 
 
 def fetch(resource: LLMDeployment, config: FetchConfig, tacho_image: str, pull_policy: str) -> Manifest:
-    """A native sidecar: it downloads while the engine's image is pulled, then sleeps."""
+    """The native sidecar that downloads the model while the engine's image is pulled, and then sleeps."""
     _, ca_mounts = ca_volume(resource.spec.model)
     return {
         "name": FETCH_CONTAINER,
@@ -230,7 +233,8 @@ def _check(path: str, *, period_seconds: int, failures: int) -> Manifest:
 
 
 def engine(resource: LLMDeployment, plan: ModelPlan, config: RuntimeConfig, pull_policy: str) -> Manifest:
-    """The runtime is PID 1 in the engine's own image; it starts the engine as its child."""
+    """The engine container: its image is the engine's own, its PID 1 the runtime, which starts the engine as
+    a child."""
     source = resource.spec.model.source
     spec = resource.spec.engine
     python = (spec.custom.python if spec and spec.custom else None) or plan.python

@@ -1,4 +1,4 @@
-"""Environment variables of the containers. Only inspect and fetch get the hub token."""
+"""Environment variables of all containers. Only the inspect and fetch containers get the hub token."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def user_variables(variables: Iterable[EnvVar]) -> list[Manifest]:
 
 
 def merged(own: Sequence[Manifest], users: Sequence[Manifest]) -> list[Manifest]:
-    """``own`` first, then the user's, which override. Names are unique: server-side apply requires it."""
+    """``own`` variables, then the user's, which replace those of the same name: server-side apply requires
+    unique names."""
     chosen = {item["name"] for item in users}
     return [item for item in own if item["name"] not in chosen] + list(users)
 
@@ -48,9 +49,11 @@ CPU_REQUEST: Manifest = {
 def engine_variables(
     runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool, requests_cpu: bool
 ) -> list[Manifest]:
-    """Of the engine container; never with a token. Caches go where any uid may write.
+    """Environment variables of the engine container: never a token, and caches in folders that any uid may
+    write.
 
-    ``requests_cpu``: spec has a CPU request. tacho's own is a minimum for scheduling, not a thread count.
+    ``requests_cpu``: spec has a CPU request, which becomes the number of threads. tacho's own request is a
+    minimum for scheduling only.
     """
     own = [
         variable("TACHO_RUNTIME_CONFIG", literal(runtime_config)),
@@ -90,15 +93,17 @@ def hub_variables(
 
 
 def hub_endpoint(model: ModelSpec, default: str = "") -> str:
-    """The hub to ask: the resource's own, else ``default``. "": its variable names one, or the Hugging Face
-    Hub."""
+    """The URL of the hub: the resource's own, else ``default``.
+
+    "" where a variable of the resource names the hub, or the Hugging Face Hub is used.
+    """
     hub = model.hub or HubSpec()
     named = any(item.name == "HF_ENDPOINT" for item in hub.env)
     return hub.endpoint or ("" if named else default)
 
 
 def ca_volume(model: ModelSpec) -> tuple[list[Manifest], list[Manifest]]:
-    """(volumes, mounts) for the certificates of the hub mirror or proxy; empty without one."""
+    """(volumes, mounts) of the CA certificates for a hub mirror or proxy; empty where spec names none."""
     reference = model.hub.ca_bundle_config_map_ref if model.hub else None
     if reference is None:
         return [], []

@@ -36,8 +36,11 @@ model's size; this limit ends a pod whose disk hangs."""
 def inspect_pod(
     resource: LLMDeployment, config: Config, inspection: InspectConfig, *, name: str, attempt: int
 ) -> Manifest:
-    """Runs where server pods may run. Mounts the claim of a pvc:// model read-only, and never the cache
-    claim: with WaitForFirstConsumer that could bind it in the wrong zone."""
+    """The manifest of a pod that reads a model's headers; it may run where server pods may run.
+
+    It mounts the claim of a pvc:// model read-only, and never the cache claim: with WaitForFirstConsumer that
+    could bind the claim in the wrong zone.
+    """
     annotations = {ATTEMPT_ANNOTATION: str(attempt), "sidecar.istio.io/inject": "false"}
     manifest = child(resource, "v1", "Pod", name, role=ROLE_INSPECT, annotations=annotations)
     source = resource.spec.model.source
@@ -63,7 +66,8 @@ def inspect_pod(
 
 
 def runtime_pod(resource: LLMDeployment, config: Config, *, name: str, attempt: int) -> Manifest:
-    """An inspect pod that reads no model: it shows which runtime the image has."""
+    """The manifest of an inspect pod that reads no model: it only shows the version of the runtime in its
+    image."""
     no_question = InspectConfig(uri=resource.spec.model.source)
     manifest = inspect_pod(resource, config, no_question, name=name, attempt=attempt)
     spec = manifest["spec"]
@@ -94,11 +98,11 @@ def probe_pod(
     limit_seconds: int,
     attempt: int = 0,
 ) -> Manifest:
-    """A pod of ``revision`` in the probe role: no Service selects it and no scaler counts it.
+    """The manifest of a probe pod of ``revision``: no Service selects it, and no scaler counts it.
 
-    ``limit_seconds``: the operator's deadline, from the pod's creation to its measurement.
-    ``attempt``: number of the attempt that resumes from known levels; 0: a full measurement. A pod that
-    resumes improves a figure only: it has no priority over the pods of others, and no node is started for it.
+    ``limit_seconds``: the operator's deadline, from the pod's creation to its measurement. ``attempt``: how
+    often probe pods have resumed from known levels, with this one; 0: a full measurement. A pod that resumes
+    only improves a figure: it preempts no other pod, and no node is started for it.
     """
     manifest = child(resource, "v1", "Pod", name, role=ROLE_PROBE, revision=revision)
     template = copy.deepcopy(pod_template)
@@ -122,10 +126,11 @@ def probe_pod(
 
 
 def marker_pod(resource: LLMDeployment, config: Config, node: str) -> Manifest:
-    """Makes new pods of the resource avoid ``node``, for AVOID_SECONDS by the kubelet's clock.
+    """The manifest of a marker pod: for AVOID_SECONDS, new pods of the resource prefer other nodes than
+    ``node``.
 
-    It is bound to the node without the scheduler, which knows of no reason to choose that node. No taint
-    evicts it: it would be made again, for as long as the fault is recent.
+    It is bound to the node without the scheduler, which has no reason to choose that node. No taint evicts
+    it: it would be created again while the GPU fault is recent.
     """
     annotations = {
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",

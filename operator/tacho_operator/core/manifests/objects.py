@@ -1,4 +1,5 @@
-"""Every child of a resource that is not a pod: ConfigMaps, Service, Deployment, policies."""
+"""Manifests of all children that are not pods: ConfigMaps, Service, Deployment, NetworkPolicy,
+PodDisruptionBudget."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def child(
     annotations: dict[str, str] | None = None,
     **content: Any,
 ) -> Manifest:
-    """A child with its ``content``: spec, data or further fields of the object."""
+    """The manifest of a child: labels, owner reference, and ``content`` (spec, data or other top-level
+    fields)."""
     metadata: Manifest = {
         "name": name,
         "namespace": resource.metadata.namespace,
@@ -71,9 +73,9 @@ LIVE_KEY = LIVE_FILE.rpartition("/")[2]
 def live_config_map(
     resource: LLMDeployment, live: LiveConfig, notes: Mapping[str, str] | None = None
 ) -> Manifest:
-    """Workload, SLO, probe and startup timeout: mounted, so that a change restarts nothing.
+    """The live ConfigMap: workload, SLO, probe and startup timeout, mounted so that a change restarts no pod.
 
-    ``notes``: the operator's own records, by annotation. Empty ones are left out.
+    ``notes``: the operator's own records, as annotations; empty ones are left out.
     """
     kept = {key: text for key, text in sorted((notes or {}).items()) if text}
     name = live_config_name(resource.metadata.name)
@@ -82,15 +84,18 @@ def live_config_map(
 
 
 def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str], runtime: str = "") -> Manifest:
-    """Inspection results (zlib + base64) by the key of the inspection. ``runtime``: its record."""
+    """The ConfigMap with the facts of inspected models (zlib + base64), by the key of the inspection.
+
+    ``runtime``: the record of the runtime in the inspect pod's image, as an annotation.
+    """
     name = facts_config_name(resource.metadata.name)
     notes = {RUNTIME_ANNOTATION: runtime} if runtime else None
     return child(resource, "v1", "ConfigMap", name, annotations=notes, data=dict(sorted(packed.items())))
 
 
 def service(resource: LLMDeployment, serving: Serving) -> Manifest:
-    """The Service that clients use. Its annotations hold the record ``serving``, so that record and selector
-    change together."""
+    """The Service that clients use. Its annotations hold ``serving``, the record of the rollout, so that
+    record and selector change in one write."""
     spec = {
         "type": "ClusterIP",
         "selector": server_selector(resource.metadata.name, serving.selected),
@@ -105,7 +110,7 @@ def service(resource: LLMDeployment, serving: Serving) -> Manifest:
 
 
 def url(resource: LLMDeployment) -> str:
-    """The API's address inside the cluster."""
+    """The URL of the OpenAI API inside the cluster."""
     return f"http://{service_name(resource.metadata.name)}.{resource.metadata.namespace}.svc:{ENGINE_PORT}"
 
 
@@ -118,8 +123,11 @@ def _from_namespaces(namespaces: list[str]) -> list[Manifest]:
 
 
 def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
-    """Ingress only. Port http: from endpoint.allowedNamespaces (absent: all, empty: none).
-    Port runtime (load and measurements): from the operator's and the monitoring namespace."""
+    """The NetworkPolicy of the server pods, for ingress only.
+
+    Port http: from endpoint.allowedNamespaces (absent: all; empty: none). Port runtime (load and
+    measurements): from the operator's namespace and the monitoring namespace.
+    """
     allowed = resource.spec.endpoint.allowed_namespaces if resource.spec.endpoint else None
     rules: list[Manifest] = []
     if allowed is None:
@@ -147,12 +155,14 @@ PULL_SECONDS = 10 * 60
 
 
 def ready_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
-    """Maximum time from a pod's creation to its measurement."""
+    """Maximum seconds from a pod's creation to its measurement: scheduling, image pull, startup budget and
+    probe."""
     return schedule_timeout_seconds(resource) + start_deadline_seconds(resource, plan)
 
 
 def start_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
-    """Maximum time from a pod's node to its measurement: the pull, the startup budget and the probe."""
+    """Maximum seconds from a pod's assignment to a node to its measurement: image pull, startup budget and
+    probe."""
     startup = startup_budget_seconds(plan.files.total_bytes, resource.spec.startup_timeout_seconds)
     probe = planned_probe(resource.spec, plan).timeout_seconds
     return PULL_SECONDS + startup + probe
@@ -161,7 +171,7 @@ def start_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
 def deployment(
     resource: LLMDeployment, plan: ModelPlan, *, revision: str, pod_template: Manifest, replicas: int
 ) -> Manifest:
-    """One revision's Deployment. Its pod template never changes; only replicas and deadline do."""
+    """The Deployment of one revision. Only its replicas and its progress deadline ever change."""
     spec = {
         "replicas": replicas,
         "paused": False,  # else one that somebody paused keeps pods of a template that was put right
@@ -176,7 +186,10 @@ def deployment(
 
 
 def disruption_budget(resource: LLMDeployment) -> Manifest:
-    """One server pod at a time may be evicted. Only for two and more replicas: with one, node drains hang."""
+    """The PodDisruptionBudget: one server pod at a time may be evicted.
+
+    Created for two and more replicas only: with one, a node could not be drained.
+    """
     spec = {
         "maxUnavailable": 1,
         # A pod that does not serve must not block a node drain.

@@ -38,7 +38,7 @@ _INSPECT_FIELDS = (
 
 
 def template_spec(resource: LLMDeployment) -> Manifest:
-    """The user's part of the pod spec, without empty fields."""
+    """The user's podTemplate.spec as a dict, without empty fields."""
     template = resource.spec.pod_template
     subset = template.spec if template and template.spec else PodSpecSubset()
     written: Manifest = subset.model_dump(
@@ -71,7 +71,7 @@ def _spread(name: str, *, gpu: bool) -> list[Manifest]:
 
 
 def inspect_spec(resource: LLMDeployment) -> Manifest:
-    """The part of the pod template that decides where an inspect pod may run: the same nodes, without GPUs or
+    """The fields of podTemplate.spec that decide on which nodes an inspect pod may run; no GPUs and no
     volumes."""
     return {key: value for key, value in template_spec(resource).items() if key in _INSPECT_FIELDS}
 
@@ -91,7 +91,10 @@ DRAIN_MARGIN_SECONDS = 15
 
 
 def fetch_config(resource: LLMDeployment, plan: ModelPlan, default_hub: str = "") -> FetchConfig | None:
-    """The download; None where the model is already on a claim. ``default_hub``: the operator's setting."""
+    """The settings of the model's download; None where the model is on a claim.
+
+    ``default_hub``: the hub URL in the operator's settings.
+    """
     source = resource.spec.model.source
     if not isinstance(source, HubUri):
         return None
@@ -194,8 +197,10 @@ def pod_template(
     config: Config,
     tacho: RuntimeImage | None = None,
 ) -> Manifest:
-    """The server pods of ``revision``: metadata and spec, complete. ``tacho``: the runtime to inject,
-    where it is not the configured image."""
+    """The complete pod template (metadata and spec) of the server pods of ``revision``.
+
+    ``tacho``: the runtime image to inject, where it is not the configured one.
+    """
     tacho = tacho or RuntimeImage(image=config.tacho_image)
     source = resource.spec.model.source
     own = labels(resource.metadata.name, ROLE_SERVER, revision)

@@ -1,6 +1,6 @@
-"""The server pod as far as spec tells, before the model is inspected and planned.
+"""A server pod before its model is inspected and planned: for a dry run that shows what the cluster refuses.
 
-Its amounts are the least that a plan may have, so that a maximum that refuses it refuses every plan.
+Its resources are the least that any plan may have: a limit that refuses this pod refuses every plan.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NO_FILES = ModelFiles(commit="", digest="", globs=(), file_count=0, total_bytes
 
 
 def unplanned_pod_template(resource: LLMDeployment, config: Config) -> Manifest:
-    """Metadata and spec of that pod."""
+    """The pod template (metadata and spec) of such a pod."""
     request = request_of(resource.spec)
     plan = ModelPlan(
         engine=request.engine or "custom",

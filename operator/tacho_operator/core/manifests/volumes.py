@@ -25,12 +25,12 @@ def shared_memory_size(gpu_count: int) -> str:
 
 
 def mounted_path(source: ModelUri) -> str:
-    """Path of a claim's model in the pod; "" for a hub's, which is known after the download."""
+    """Path of a claim's model in the pod; "" for a hub's model, whose path is known after the download."""
     return f"{MODEL_DIR}/{source.path}".rstrip("/") if isinstance(source, ClaimUri) else ""
 
 
 def model_volume(resource: LLMDeployment, source: ModelUri) -> Manifest:
-    """The claim of a pvc:// URI, the cache claim, or an emptyDir."""
+    """The volume with the model: the claim of a pvc:// URI, the cache claim, or an emptyDir."""
     if isinstance(source, ClaimUri):
         return {"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": source.claim}}
     cache = resource.spec.cache
@@ -53,13 +53,15 @@ def model_mount(resource: LLMDeployment, source: ModelUri, *, writable: bool) ->
 
 
 def cache_claim(resource: LLMDeployment, engine: str) -> CacheClaim | None:
-    """The claim where ``engine`` stores compiled and converted files. None: it has none, or may not write."""
+    """The claim where ``engine`` keeps compiled and converted files; None: spec has none, or it is
+    read-only."""
     claim = resource.spec.cache.persistent_volume_claim if resource.spec.cache else None
     return None if claim is None or claim.read_only or not engine_profile(engine).keeps else claim
 
 
 def cache_volume(resource: LLMDeployment, source: ModelUri, engine: str) -> list[Manifest]:
-    """The cache claim, where the model is on another claim; a hub's model is on the cache claim itself."""
+    """The volume of the cache claim, where the model is on another claim; a hub's model is on the cache claim
+    itself."""
     claim = cache_claim(resource, engine)
     if claim is None or not isinstance(source, ClaimUri) or claim.claim_name == source.claim:
         return []
@@ -67,7 +69,7 @@ def cache_volume(resource: LLMDeployment, source: ModelUri, engine: str) -> list
 
 
 def cache_mount(resource: LLMDeployment, source: ModelUri, engine: str) -> list[Manifest]:
-    """The engine's own folder on that claim, apart from the models."""
+    """The mount of the engine's own folder of the cache claim, apart from the models."""
     claim = cache_claim(resource, engine)
     if claim is None:
         return []

@@ -1,4 +1,4 @@
-"""One way to run a model: an engine and a method on some number of one kind of device, and its outcome."""
+"""One attempt of a plan: an engine with a method on a number of devices of one kind, and whether it fits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ UNPREDICTED_CONCURRENCY = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """The result of one way. ``account`` is None where the memory was not computed."""
+    """An engine, a method and devices, with the account of their memory and the outcome.
+
+    ``account`` is None where the memory was not computed.
+    """
 
     engine: EngineProfile
     placement: Placement
@@ -84,14 +87,15 @@ class Attempt:
 
     @property
     def reason(self) -> str:
-        """Failure class; "" when it fits."""
+        """The failure class of an attempt that does not fit; "" where it fits."""
         if self.fits:
             return ""
         return self.refusal.failure_class if self.refusal else FailureClass.DOES_NOT_FIT
 
     @property
     def needed_bytes(self) -> int | None:
-        """Memory that it needs to fit; None where the memory was not computed."""
+        """Memory per device, in bytes, with which the attempt would fit; None where the memory was not
+        computed."""
         if self.account is None or self.sized_context is None:
             return None
         margin = margin_bytes(self.account, self.excess, tight=self.least_margin)
@@ -99,7 +103,8 @@ class Attempt:
 
     @property
     def predicted(self) -> Prediction:
-        """The account as a plan or a failure reports it; empty where the memory was not computed."""
+        """The predicted memory and speed, for a plan or a failure; empty where the memory was not
+        computed."""
         account, expected = self.account, self.expected
         if account is None:
             return Prediction()
@@ -126,13 +131,13 @@ class Attempt:
 
     @property
     def ranked_tokens_per_second(self) -> float:
-        """Speed of one stream, for ranking; 0.0: unknown."""
+        """Predicted tokens per second of one stream, by which attempts are ranked; 0.0: unknown."""
         return self.expected.decode_tokens_per_second if self.expected else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
-    """The inputs that every attempt at one plan shares."""
+    """The inputs that all attempts of one plan have in common."""
 
     request: PlanRequest
     facts: ModelFacts
@@ -143,7 +148,8 @@ class PlanInput:
     def attempt(
         self, engine: EngineProfile, method: MethodSupport, option: DeviceOption, gpus: int
     ) -> Attempt:
-        """Try ``method`` of ``engine`` on ``gpus`` of the chosen device. It says why it does not fit."""
+        """The result of ``method`` of ``engine`` on ``gpus`` devices of the kind ``option``; also why it does
+        not fit."""
         half, engine = plan_half(engine.name), engine.build_for(on_host=option.device.on_host)
         requested_image = self.request.image if self.request.engine else ""
         image, version = engine_image(engine, requested_image, self.config.engine_images, method.method)

@@ -56,13 +56,14 @@ def sliced(product: str, resource: str) -> str:
 
 
 def gpu_labels(resource: str) -> tuple[str, ...]:
-    """Labels of a node that ``node_gpu`` reads."""
+    """Names of the node labels from which ``node_gpu`` reads a GPU."""
     described = (f"{prefix}.{what}" for prefix in {GPU_RESOURCE, resource} for what in GPU_FACTS)
     return (MAJOR_LABEL, MINOR_LABEL, *sorted(described))
 
 
 def node_gpu(node: NodeFacts, resource: str) -> Device | None:
-    """The GPU a node's labels describe; for a MIG resource, the slice. None: no label does."""
+    """The GPU that a node's labels describe, or the slice for a MIG resource; None: no label describes
+    one."""
     labels, prefix = node.labels, GPU_RESOURCE
     if resource.startswith(MIG_RESOURCE):
         prefix = resource
@@ -125,7 +126,8 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
 
 
 def host(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOption:
-    """The CPU. Its memory: the container's limit or the largest node's allocatable, whichever is smaller."""
+    """The CPU as a device. Its memory is the container's limit or the largest node's allocatable, whichever
+    is smaller."""
     limit, source = request.options.memory_limit_bytes, MEMORY_LIMIT
     usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=False)
     largest = max(usable, key=lambda n: (memory_bytes(n), n.name), default=None)

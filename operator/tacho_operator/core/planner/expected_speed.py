@@ -1,4 +1,4 @@
-"""Expected speed of a plan: one stream, the planned concurrency, and the capacity at the service level."""
+"""Expected speed of a plan: of one stream, at the planned concurrency, and at the capacity within the SLO."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ExpectedSpeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """Streams that follow one another on one replica."""
+    """A closed loop on one replica: each stream sends its next request when the last one has ended."""
 
     step: DecodeStep
     law: StepLaw
@@ -55,8 +55,8 @@ class Loop:
     """Tokens per second that the engine's front ends carry."""
 
     def gap(self, streams: int) -> float:
-        """Seconds from one token of a stream to the next: a step, and the prompts that others begin
-        meanwhile."""
+        """Seconds between two tokens of a stream: one step, and the prompts that other streams begin in that
+        time."""
         return self.step.seconds(streams, self.law, self.kernel) + self._prompts(streams - 1)
 
     def _prompts(self, streams: int) -> float:
@@ -64,13 +64,16 @@ class Loop:
         return streams * self.step.prompt_seconds(self.law, self.kernel) / self.step.output_tokens
 
     def tokens_per_second(self, streams: int) -> float:
-        """Of all streams; each computes its own prompt, too."""
+        """Output tokens per second of all ``streams`` together, the time for their own prompts included."""
         return min(self.ceiling, streams / (self.gap(streams) + self._prompts(1)))
 
     def keeps(self, streams: int, level: ServiceLevel) -> bool:
-        """Whether that share of requests has its tokens in time. A request meets a number of prompts with a
-        Poisson distribution, ``streams`` on average; its own waits for a step and is computed in the next.
-        What the front ends add to the first token is not known."""
+        """Whether ``streams`` streams are expected to meet the SLO at its percentile.
+
+        The prompts that delay a request are Poisson distributed, ``streams`` on average. Its own prompt waits
+        for one step and is computed in the next. The delay in the engine's HTTP front ends is unknown and
+        left out.
+        """
         gap = max(self.gap(streams), streams / self.ceiling)
         late = NormalDist().inv_cdf(level.percentile / 100) * self._prompts(streams) / streams**0.5
         first = 2 * gap + self.step.prompt_seconds(self.law, self.kernel)
@@ -79,8 +82,11 @@ class Loop:
         )
 
     def capacity(self, slots: int, level: ServiceLevel) -> int:
-        """The most concurrent streams, up to ``slots``, within the service level. Without a level: those
-        beyond which MORE_STREAMS times as many give less than MORE_TOKENS times the tokens."""
+        """The most concurrent streams, up to ``slots``, that meet the SLO; 0 where one misses it.
+
+        Without an SLO, the knee: MORE_STREAMS times as many streams would give less than MORE_TOKENS times
+        the tokens.
+        """
         bounded = level.tpot_milliseconds or level.ttft_milliseconds
         streams, kept = 1 if bounded else min(slots, FEW_STREAMS), 0
         while streams <= slots:
@@ -103,10 +109,10 @@ def expected_speed(
     level: ServiceLevel,
     front_ends: int | None,
 ) -> ExpectedSpeed | None:
-    """None where neither the memory bandwidth nor the GPU's generation is known, or the engine's speed is
-    not.
+    """The expected speed of one replica; None where the GPU's bandwidth and generation, or the engine's
+    speed, are unknown.
 
-    ``front_ends``: HTTP front ends of the engine; None: enough.
+    ``front_ends``: HTTP front ends of the engine; None: enough for any load.
     """
     device = step.placement.device
     guessed = UNTIMED_WITHIN
@@ -133,8 +139,10 @@ def expected_speed(
 
 
 def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTiming, bool]:
-    """Law and kernel of a placement, and whether they were timed on such a one, or on one like it, whose
-    band is wider."""
+    """(constants of the step time, constants of the kernel, whether they were timed on such hardware).
+
+    Where only one property was not timed, the expected error is wider, and the last value is still true.
+    """
     law = speed.law or _whole(speed.efficiency)
     plain = law.kernels[0]
     kernel = next((row for row in law.kernels if _covers(row, placement)), None)

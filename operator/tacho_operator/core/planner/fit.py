@@ -21,17 +21,22 @@ was requested is refused only where less is free than those took beyond their pr
 
 
 def margin_bytes(account: Account, excess: float = 0.0, *, tight: bool = False) -> int:
-    """Memory of the budget that a plan leaves free: a quarter of the overhead, or what measurements took
-    beyond it (``excess``, a share of it) where that is more. ``tight``: the minimum, which more starts
-    prove than any history has."""
+    """Memory in bytes that a plan leaves free: a share of the predicted overhead.
+
+    The share is OVERHEAD_MARGIN, or ``excess`` (what earlier measurements took beyond the prediction) where
+    that is more. ``tight``: the smallest margin with which the engine is known to start.
+    """
     margin = int(max(OVERHEAD_MARGIN, excess) * account.overhead_bytes)
     known = account.known_within_bytes
     return margin if known is None or not tight else min(margin, known)
 
 
 def fits(account: Account, concurrency: int, excess: float = 0.0, *, tight: bool = False) -> bool:
-    """Whether ``concurrency`` requests of the account's length fit into the budget, margin included. True
-    where the budget is unknown."""
+    """Whether ``concurrency`` requests of the account's context length fit into the memory budget, with its
+    margin.
+
+    True where the budget is unknown.
+    """
     if not account.holds(concurrency * account.request_bytes):
         return False
     needed = account.needed_bytes(concurrency) + margin_bytes(account, excess, tight=tight)
@@ -50,7 +55,8 @@ Fits = Callable[[int, int], bool]
 
 
 def longest_fitting(longest: int, concurrency: int, fits: Fits) -> int | None:
-    """The longest context up to ``longest``, in steps of 256, that ``concurrency`` requests fit with."""
+    """The longest context up to ``longest`` tokens, in steps of 256, at which ``concurrency`` requests fit;
+    None: none does."""
     if fits(longest, concurrency):
         return longest
     if longest <= SHORTEST_TOKENS:
@@ -60,7 +66,7 @@ def longest_fitting(longest: int, concurrency: int, fits: Fits) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextRequest:
-    """The requested context (None: not set), and the limits of model and device."""
+    """The user's context length and concurrency (None: not set), and the limits of model and device."""
 
     max_model_len: int | None
     concurrency: int | None
@@ -74,11 +80,11 @@ class ContextRequest:
     default_concurrency: int
 
     def choose(self, fits: Fits) -> Context | None:
-        """The context to plan for, or None when nothing the user allows fits.
+        """The context to plan for; None where nothing that the user allows fits.
 
         Values that the user set stay. An absent length becomes the longest that fits. An absent concurrency
-        starts at its default and is halved while the requested length does not fit. Where that is absent
-        too, a comfortable length is used, and at least a useful one.
+        starts at its default and is halved until the requested length fits. Where both are absent,
+        COMFORTABLE_TOKENS must fit, or one request of the workload.
         """
         first_length = self.max_model_len or max(self.useful, min(self.longest, COMFORTABLE_TOKENS))
         concurrency = self.concurrency or self.default_concurrency
@@ -92,11 +98,16 @@ class ContextRequest:
 
     @property
     def smallest(self) -> Context:
-        """The smallest acceptable context; failures are explained with it."""
+        """The smallest context that the user accepts; where even that does not fit, the failure message is
+        about it."""
         return Context(self.max_model_len or self.useful, self.concurrency or 1)
 
     def nearest(self, fits: Fits) -> Context | None:
-        """The longest that fits where ``smallest`` does not: with its concurrency, else for one request."""
+        """Where ``smallest`` does not fit: the longest context that does, with the same concurrency, else
+        with one request.
+
+        None where not even that fits.
+        """
         top = min(self.trained, self.max_model_len) if self.max_model_len else self.longest
         for concurrency in (self.smallest.concurrency, 1):
             if length := longest_fitting(top, concurrency, fits):

@@ -1,4 +1,4 @@
-"""Earlier measurements of a namespace: read off status, and what they teach a new plan about memory."""
+"""What earlier measurements of a namespace show about memory: predicted against actual, for new plans."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ HIGHEST = 2.0
 def excess_share(
     history: tuple[PastMeasurement, ...], *, engine: str, version: str, product: str, fills: bool
 ) -> float:
-    """Share of the predicted overhead that the engine took beyond it: the median of its measurements of this
-    version on this product; 0.0 where there are none, or where it took less.
+    """By which share of the predicted overhead the engine took more memory than predicted: the median of
+    measurements.
 
-    Overhead is the total without weights and KV cache. ``fills``: the engine gives the rest of its budget to
-    the cache, so its log proves what the overhead took of the budget. What the device shows besides (pages
-    that an allocator keeps, the context) is no part of the budget.
+    Only measurements of this engine version on this product count; 0.0 where there are none, or where it took
+    less. Overhead is the total without weights and KV cache. ``fills``: the engine gives the rest of its
+    budget to the KV cache, so its log shows the overhead exactly. Other memory of the device (an allocator's
+    pages, the CUDA context) is outside the budget.
     """
     ratios = [
         ratio
@@ -46,7 +47,8 @@ SHARED_GPU = "SharedGPU"
 
 
 def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
-    """A resource's status, empty where this version cannot read it: nothing is learned from it then."""
+    """A resource's status; empty where this version cannot read it, and then its measurements are not
+    used."""
     try:
         return LLMDeploymentStatus.model_validate(manifest.get("status") or {})
     except ValidationError:
@@ -54,11 +56,10 @@ def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
 
 
 def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[PastMeasurement, ...]:
-    """Predicted and actual memory of each measurement that tells the size of the KV cache; what else it does
-    not tell is as predicted.
+    """Predicted and actual memory of each measurement that reports its KV cache.
 
-    A product is named as node labels name it: with dashes, and CPU without a GPU. A GPU that was shared
-    teaches nothing: its figures may include another process.
+    Unreported values count as predicted. A product has the name of node labels (with dashes), or is CPU.
+    Measurements on a shared GPU are left out: their memory may include another process.
     """
     rows = (_row(measurement) for status in statuses for measurement in status.measurements)
     return tuple(row for row in rows if row is not None)

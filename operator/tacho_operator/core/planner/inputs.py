@@ -1,4 +1,4 @@
-"""What a plan depends on, of each node only the facts that it reads, and the hash of all that."""
+"""All inputs of a plan, of each node only the facts that planning reads, and the hash of these inputs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def _only(node: NodeFacts, labels: Iterable[str], resources: Iterable[str]) -> N
 
 
 def subject_hash(inputs: PlanInputs) -> str:
-    """Hash of what is to be planned. Settings of the operator are not part of it: they never change."""
+    """Hash of the inputs that concern the model and its spec. The operator's settings are left out: they
+    never change."""
     subject = [inputs.spec.to_wire(), codec.to_dict(inputs.facts), inputs.replan]
     return names.digest(subject, HASH_LENGTH)
 

@@ -17,7 +17,7 @@ UNCHECKED = " No memory limit is set and no eligible node is known. Whether it f
 
 
 def described(attempt: Attempt) -> str:
-    """The method, as part of a sentence."""
+    """The quantization method of an attempt, as part of a sentence."""
     return "the weights as stored" if attempt.method.method == "none" else attempt.method.method
 
 
@@ -28,7 +28,8 @@ def requests(context: Context) -> str:
 
 # --- of a plan ------------------------------------------------------------------------------------
 def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
-    """The chosen plan, its device and the reasons, as a message. ``products`` as the user named them."""
+    """The message of status.plan: the chosen plan, its device and the reasons. ``products`` as the user named
+    them."""
     account, context, facts = attempt.account, attempt.context, attempt.placement.facts
     if account is None or context is None:
         return (
@@ -52,7 +53,8 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
 
 
 def warnings(attempt: Attempt) -> tuple[str, ...]:
-    """Limitations that users would not expect, one sentence each. Empty for an engine without predictions."""
+    """Sentences about limitations of the plan that users would not expect; none for an engine without
+    predictions."""
     chat = _chat_message(attempt) if attempt.engine.predicted else ""
     return (chat,) if chat else ()
 
@@ -99,8 +101,11 @@ def _tight(attempt: Attempt, account: Account) -> str:
 
 
 def learned(attempt: Attempt) -> str:
-    """What earlier measurements took beyond the predicted overhead, where that is more than the margin and
-    stays free; "": it is not, or does not."""
+    """A sentence on memory that earlier measurements took beyond the prediction, which the plan therefore
+    reserves.
+
+    "" where the usual margin covers it, or the plan cannot reserve it.
+    """
     account = attempt.account
     if account is None or attempt.tight:
         return ""
@@ -121,7 +126,7 @@ def _tuned(attempt: Attempt) -> str:
 
 
 def host_parts(account: Account) -> str:
-    """The parts of a host process' memory."""
+    """The parts of a host process' memory, as text."""
     return (
         f"(weights {gib(account.weights_bytes)}, KV cache {gib(account.cache_bytes)}, "
         f"buffers {gib(account.overhead_bytes)})"
@@ -153,12 +158,12 @@ def _on_gpus(attempt: Attempt, account: Account, context: Context, why: str) -> 
 
 
 def ranked_by(attempt: Attempt) -> str:
-    """The speed that decided the ranking, as a clause."""
+    """A clause with the predicted speed by which the plan was ranked."""
     return "expected speed" if attempt.expected else "the order of engines"
 
 
 def within(factor: float) -> str:
-    """A band as a person reads it: ``within 5 %``, or ``a factor of 2 up or down``."""
+    """The expected error of a speed as text: ``within 5 %``, or ``a factor of 2 up or down``."""
     return f"within {100 * factor:.0f} %" if factor < 1 else f"a factor of {1 + factor:.2g} up or down"
 
 
@@ -217,7 +222,7 @@ def _unavailable(attempt: Attempt, products: tuple[str, ...]) -> str:
 
 # --- of an attempt that came to none --------------------------------------------------------------
 def short_message(attempt: Attempt) -> str:
-    """Why it cannot run or does not fit, as a clause. "" when it fits."""
+    """A clause that says why an attempt cannot run or does not fit; "" where it fits."""
     if attempt.refusal:
         return attempt.refusal.message
     account, context = attempt.account, attempt.sized_context

@@ -21,7 +21,7 @@ from tacho_operator.core.types import NodeFacts
 
 @dataclass(frozen=True, slots=True)
 class FitAdvice:
-    """Next steps, each sufficient by itself, and their values for later decisions."""
+    """Next steps for a failure message, each sufficient by itself, and their values for later decisions."""
 
     steps: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class FitAdvice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitAdvisor:
-    """Alternatives to the attempt that comes nearest."""
+    """Looks for configurations that would fit, starting from the attempt that comes nearest."""
 
     search: Search
     device_options: DeviceOptions
@@ -46,7 +46,8 @@ class FitAdvisor:
     nearest: Attempt
 
     def advice(self) -> FitAdvice:
-        """A shorter context, the next method, more GPUs, another GPU of this cluster, a larger host."""
+        """Changes that would fit: a shorter context, another method, more GPUs, another GPU of this cluster,
+        a larger host."""
         found = FitAdvice()
         if shorter := self.nearest.nearest:
             step, details = self._shorter(shorter)
@@ -137,13 +138,14 @@ NEXT_STEPS: dict[str, str] = {
 
 
 def failure(failure_class: str, message: str, next_step: str) -> PlanFailure:
-    """No plan, before anything was tried."""
+    """A failure of planning that is known before any attempt is made."""
     return PlanFailure(failure=Failure(failure_class=failure_class, message=message, next_step=next_step))
 
 
 # --- before anything was tried --------------------------------------------------------------------
 def too_little_known(facts: ModelFacts) -> PlanFailure | None:
-    """ModelInvalid where the model's files lack a value that its memory depends on; no value is guessed."""
+    """ModelInvalid where the model's files lack a value that memory depends on; None where they have all.
+    None is guessed."""
     if facts.architecture is None or not facts.tensors:
         missing = "no metadata" if facts.format == "gguf" else "no config.json"
     else:
@@ -166,7 +168,7 @@ def too_little_known(facts: ModelFacts) -> PlanFailure | None:
 
 
 def gpus_only(engine: EngineProfile) -> PlanFailure:
-    """The CPU was requested with an engine that needs a GPU."""
+    """The failure where the CPU was requested with an engine that needs a GPU."""
     return failure(
         FailureClass.ENGINE_NOT_SUPPORTED,
         f"Engine {engine.name} runs on GPUs only; gpu.count is 0.",
@@ -175,7 +177,8 @@ def gpus_only(engine: EngineProfile) -> PlanFailure:
 
 
 def no_method(engine: EngineProfile, method: str) -> PlanFailure:
-    """The engine does not know the method. Names the engines that do, and the engine's own methods."""
+    """The failure where the engine does not support the method. It names the engines that do, and the
+    engine's methods."""
     able = ", ".join(other.name for other, row in every_way() if row.method == method)
     own = ", ".join(row.method for row in engine.methods)
     return failure(
@@ -210,7 +213,8 @@ def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailur
 
 # --- after everything was tried -------------------------------------------------------------------
 def nothing_fits(advisor: FitAdvisor) -> PlanFailure:
-    """The failure where nothing fits: it explains the nearest attempt and a configuration that would fit."""
+    """The failure where no attempt fits: the nearest attempt, why it does not fit, and a configuration that
+    would."""
     nearest = advisor.nearest
     return PlanFailure(
         failure=_refused(nearest) if nearest.refusal else _does_not_fit(advisor),

@@ -39,8 +39,10 @@ def plan_model(
     history: tuple[PastMeasurement, ...],
     config: Config,
 ) -> PlanResult:
-    """Plans ``spec`` from the model's facts, the nodes and earlier measurements. ``nodes`` None: no
-    permission to read nodes; plans then come from the GPU table. Pure and deterministic."""
+    """Plans ``spec`` from the model's facts, the nodes and earlier measurements: a plan, or the failure.
+
+    ``nodes`` is None without permission to read nodes; plans then use the GPU table. Pure and deterministic.
+    """
     request = request_of(spec, in_pods=config.in_pods)
     engine = request.row
     predictable = engine is None or engine.predicted
@@ -73,7 +75,7 @@ def plan_model(
 
 
 def plan_of(inputs: PlanInputs) -> PlanResult:
-    """The plan that ``inputs`` ask for."""
+    """The plan for ``inputs``, or the failure."""
     return plan_model(
         inputs.spec, inputs.facts, nodes=inputs.nodes, history=inputs.history, config=inputs.config
     )
@@ -82,7 +84,8 @@ def plan_of(inputs: PlanInputs) -> PlanResult:
 def fails_for_any_model(
     spec: LLMDeploymentSpec, nodes: tuple[NodeFacts, ...] | None, config: Config
 ) -> PlanFailure | None:
-    """Why no model can be planned: there is no device to choose from. None: it depends on the model."""
+    """The failure that is certain before the model is known: there is no device to choose from. None: it
+    depends on the model."""
     request = request_of(spec, in_pods=config.in_pods)
     return _without_device(request, _device_options(request, None, nodes), nodes)
 
@@ -183,8 +186,10 @@ def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
 
 
 def launchable(plan: ModelPlan) -> Failure | None:
-    """Why the plan cannot be started; None where it can. A plan may fit without an image of its engine that
-    can run it."""
+    """Why the plan cannot be started, as a failure; None where it can.
+
+    A plan may fit although no image of its engine can run it.
+    """
     row = engine_profile(plan.engine)
     if not row.built:
         ready = ", ".join(other.name for other in engine_profiles() if other.built)

@@ -49,7 +49,8 @@ ARRIVALS_REQUESTS, ARRIVALS_MARGIN, ARRIVALS_LOAD = 2.0, 1.25, 0.85
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTimes:
-    """What a probe's duration follows from."""
+    """Expected seconds of a request alone, at the capacity and of its prompt, from which a probe's duration
+    follows."""
 
     prompt_seconds: float
     alone_seconds: float
@@ -66,7 +67,7 @@ class RequestTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeBudget:
-    """``message``: the reason, in whole sentences."""
+    """The budget of a probe in seconds; ``message`` is the reason, in whole sentences."""
 
     seconds: int
     message: str
@@ -88,9 +89,9 @@ def probe_time(times: RequestTimes) -> tuple[float, float, float]:
 
 
 def request_times(found: Prediction, shape: Workload, level: ServiceLevel) -> RequestTimes | None:
-    """None: the plan expects no speed.
+    """Expected times of a request of this workload under this SLO; None where the plan expects no speed.
 
-    Workload and service level are today's; the rates are those that the plan was made with.
+    The rates are those that the plan was made with.
     """
     decode, streams = found.expected_decode_tokens_per_second, found.expected_capacity_concurrency
     if not decode or streams is None:
@@ -110,7 +111,8 @@ def request_times(found: Prediction, shape: Workload, level: ServiceLevel) -> Re
 
 
 def budget_of(times: RequestTimes | None) -> ProbeBudget:
-    """The least budget that suffices; the largest where none does, the least where no speed is expected."""
+    """The smallest budget that suffices; the largest where none does, and the smallest where no speed is
+    expected."""
     least, most = BUDGETS_SECONDS[0], BUDGETS_SECONDS[-1]
     if times is None:
         unknown = f"The plan knows no speed here; {least} s is the least."
@@ -132,7 +134,10 @@ def budget_of(times: RequestTimes | None) -> ProbeBudget:
 
 def probe_budget(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeBudget | None:
     """The budget of a full measurement of ``plan``: the user's, else by the formula, within the user's
-    timeout. None: nothing is measured."""
+    timeout.
+
+    None where the probe is disabled.
+    """
     written = spec.probe
     if written is not None and written.policy == "Disabled":
         return None
@@ -147,7 +152,7 @@ def probe_budget(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeBudget
 
 
 def planned_probe(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeSettings:
-    """The probe's settings with the plan's budget, and a timeout that holds it."""
+    """The probe's settings with the budget for ``plan``, and a timeout that is long enough for it."""
     settings, budget = probe_settings(spec), probe_budget(spec, plan)
     if budget is None:
         return settings

@@ -1,4 +1,4 @@
-"""The user's requests to the planner, from the spec. None in a field: tacho chooses."""
+"""The settings of a spec that the planner reads. A field that is None is left to tacho."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PlanRequest:
 
     @property
     def row(self) -> EngineProfile | None:
-        """The requested engine, or the server that its preset makes of it."""
+        """The profile of the requested engine, or of the server that its preset stands for; None: not set."""
         return engine_profile(self.engine, self.options.preset) if self.engine else None
 
     @property
@@ -46,10 +46,10 @@ class PlanRequest:
 
 
 def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
-    """Flatten ``spec`` into what planning reads. Variables taken from Secrets or ConfigMaps stay unknown.
+    """The planner's view of ``spec``. Variables taken from Secrets or ConfigMaps stay unknown.
 
-    ``in_pods`` False: this Python's packages are started, by no command of an image, and no CPUs are set
-    aside.
+    ``in_pods`` False: the engine is started from this Python's packages, not by an image's command, and no
+    CPUs are set aside.
     """
     engine, quantization, gpu = spec.engine, spec.quantization, spec.gpu
     bitsandbytes = quantization.bitsandbytes if quantization else None

@@ -1,4 +1,4 @@
-"""The search through engines, methods and devices: which way is chosen, and why the others are not."""
+"""The search over engines, methods and devices: which attempt is chosen, and why the others are not."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ LESS_PREFERRED = "LessPreferred"
 
 
 def expected_quality(attempt: Attempt) -> float:
-    """A checkpoint that is already quantized has the quality it has, whatever runs it."""
+    """The quality of a method's weights, for ranking. A checkpoint that is already quantized keeps its own in
+    any engine."""
     return 100.0 if is_quantized(attempt.placement.facts) else attempt.method.quality
 
 
 def by_plugin(attempt: Attempt) -> bool:
-    """Whether the engine loads the checkpoint's format by a plugin only: another engine was made for it."""
+    """Whether the engine loads the checkpoint's format only by a plugin: the format belongs to another
+    engine."""
     return attempt.placement.facts.format in attempt.engine.plugins.methods
 
 
 def rank(attempt: Attempt) -> tuple[float, ...]:
-    """Sort key, best first: engines that carry load, quality, native support of the format, speed on this
-    device, an image that can be started today."""
+    """Sort key of attempts, best first.
+
+    In this order: the engine serves many requests at a time, quality, native support of the format, speed on
+    this device, an image that can be started today.
+    """
     return (
         0.0 if attempt.engine.speed.carries_load else 1.0,
         -expected_quality(attempt),
@@ -44,14 +49,14 @@ def rank(attempt: Attempt) -> tuple[float, ...]:
 
 
 def closeness(attempt: Attempt) -> tuple[object, ...]:
-    """Sort key where nothing fits: first attempts that lack only memory, with the longest possible
+    """Sort key of attempts where none fits: first those that lack only memory, with the longest possible
     context."""
     tokens = attempt.nearest.max_model_len if attempt.nearest else 0
     return (not tokens, rank(attempt)[:2], -tokens)
 
 
 def alternative(other: Attempt, chosen: Attempt | None, *, is_requested: bool) -> Alternative:
-    """``other`` as a row of the considered alternatives; ``is_requested``: the user's engine and method allow
+    """``other`` as an entry of status.plan.alternatives; ``is_requested``: the user's engine and method allow
     it."""
     reason, message = str(other.reason), short_message(other)
     if other.fits:
@@ -92,8 +97,10 @@ def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
 
 
 def not_worth_a_line(other: Attempt) -> bool:
-    """Whether to omit an alternative: the engine does not load the format or lacks the device, or the
-    checkpoint has another method."""
+    """Whether to leave an attempt out of status.plan.alternatives.
+
+    The engine does not load the format or cannot use the device, or the checkpoint has another method.
+    """
     facts, device = other.placement.facts, other.placement.device
     if facts.format not in other.engine.formats or (device.on_host and "cpu" not in other.engine.devices):
         return True
@@ -107,12 +114,12 @@ Way = tuple[EngineProfile, MethodSupport]
 
 
 def every_way() -> Iterator[Way]:
-    """Each method of each engine."""
+    """Every pair of an engine and one of its methods."""
     return ((engine, method) for engine in engine_profiles() for method in engine.methods)
 
 
 class Search:
-    """Every attempt at one plan, remembered so that none is made twice."""
+    """All attempts for one plan; each is computed once and kept."""
 
     def __init__(self, inputs: PlanInput) -> None:
         self.inputs = inputs
@@ -132,7 +139,8 @@ class Search:
         return tuple(way for way in every_way() if self.is_requested(way))
 
     def is_requested(self, way: Way) -> bool:
-        """Whether the user's engine and method allow it. ``none`` also asks for the checkpoint as it is."""
+        """Whether the user's engine and method allow this pair. The method ``none`` also allows the
+        checkpoint as stored."""
         request, (engine, method) = self.inputs.request, way
         if request.engine and engine.name != request.engine:
             return False
@@ -153,10 +161,11 @@ class Search:
         return tuple(n for n in GPU_COUNTS if n <= option.max_gpus) or (1,)
 
     def best(self, device_options: Iterable[DeviceOption]) -> Attempt | None:
-        """The best attempt that fits: kinds of device in order and, of one kind, the fewest GPUs.
+        """The best attempt that fits; None where none does.
 
-        Where the user named no product, one GPU of any kind comes before two of another. Engines that do not
-        carry load are tried only where no other fits, and tight fits only where nothing else fits.
+        Kinds of device are tried in order and, of one kind, the fewest GPUs first. Where the user named no
+        product, one GPU of any kind comes before two of another. Engines that serve few requests at a time
+        are tried only where no other fits, tight fits only where nothing else fits.
         """
         groups = [[(option, n) for n in self.counts(option)] for option in device_options]
         if not self.inputs.request.products:
@@ -174,8 +183,8 @@ class Search:
         return min(tight, key=rank, default=None)
 
     def nearest(self, device_options: Iterable[DeviceOption]) -> Attempt | None:
-        """Where nothing fits, the attempt to explain: it lacks only memory, with the longest possible
-        context."""
+        """Where nothing fits, the attempt that the failure explains: it lacks only memory, with the longest
+        possible context."""
         tried = [
             self.attempt(way, option, self.counts(option)[-1])
             for option in device_options
@@ -205,19 +214,20 @@ class Search:
         return tuple(lines.values())[:ALTERNATIVES]
 
     def freed(self) -> Search:
-        """The same inputs, with engine and method left open."""
+        """The same search with the user's engine and method ignored, to find others that would fit."""
         request = replace(self.inputs.request, method="", engine="")
         return Search(replace(self.inputs, request=request))
 
     def with_gpus(self, found: Attempt, option: DeviceOption, gpus: int) -> Attempt:
-        """``found`` on another number or kind of GPU than the user's; parallelism is then free."""
+        """``found`` on another number or kind of GPUs than the user's; its parallelism is chosen anew."""
         options = replace(self.inputs.request.options, tensor=None, pipeline=None)
         request = replace(self.inputs.request, gpu_count=gpus, options=options)
         return replace(self.inputs, request=request).attempt(found.engine, found.method, option, gpus)
 
 
 def unlisted(method: str) -> MethodSupport:
-    """The support assumed for a quantization method that tacho's table lacks: it is used as written."""
+    """The assumed support for a quantization method that tacho's tables do not contain: the engine gets its
+    name as written."""
     return MethodSupport(
         method=method, how="either", capability=(0, 0), quality=0.0, source="the command is the user's"
     )

@@ -37,7 +37,7 @@ COMMON_HEAD = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedBound:
-    """Upper bounds of speed on this hardware."""
+    """The highest speed that this hardware allows, by its memory bandwidth and its arithmetic."""
 
     decode_tokens_per_second: float
     """Upper bound of one stream's output tokens per second."""
@@ -71,7 +71,7 @@ def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeStep:
-    """Bytes that one decoding step of a placement reads, and operations that it computes."""
+    """Bytes that one decoding step reads and operations that it computes, for a model on given devices."""
 
     placement: Placement
     weights_bytes: int
@@ -94,12 +94,13 @@ class DecodeStep:
         return self.weights_bytes * read_share(self.placement.facts, self.placement.architecture, streams)
 
     def cache_bytes(self, streams: int) -> float:
-        """KV cache that a step reads: each stream's prompt and, on average, half of its output."""
+        """Bytes of KV cache that a step reads: each stream's prompt and, on average, half of its output."""
         context = self.input_tokens + self.output_tokens / 2
         return streams * context * kv.bytes_per_token(self.placement.architecture, self.key_value_bytes)
 
     def bound(self) -> SpeedBound | None:
-        """None: the device's bandwidth is unknown, or a step reads nothing."""
+        """The highest speed on this hardware; None where its bandwidth is unknown, or a step reads
+        nothing."""
         read = self.step_weights_bytes(1) + self.cache_bytes(1)
         if not self.bandwidth or not read:
             return None
@@ -131,7 +132,7 @@ class DecodeStep:
         )
 
     def prompt_seconds(self, law: StepLaw, kernel: KernelTiming) -> float:
-        """One prompt, in steps that read the weights anyway."""
+        """Seconds that one prompt adds to steps that read the weights in any case."""
         architecture, tokens = self.placement.architecture, self.input_tokens
         width = architecture.attention_heads * architecture.head_dim
         attention = law.prompt_attention * architecture.layers * width * tokens**2
@@ -144,7 +145,8 @@ class DecodeStep:
 
 
 def active_parameters(architecture: Architecture) -> float:
-    """Parameters one token passes through, by the shape numbers (packed tensors do not count elements)."""
+    """Number of parameters that one token passes through, by the model's shape: packed tensors do not show
+    it."""
     whole = linear_elements(architecture)
     if architecture.experts:
         expert = architecture.layers * 3.0 * architecture.hidden_size * architecture.moe_intermediate_size
@@ -153,5 +155,6 @@ def active_parameters(architecture: Architecture) -> float:
 
 
 def prompt_parameters(architecture: Architecture) -> float:
-    """The same of a prompt's token: the head computes the last one alone."""
+    """Number of parameters that a token of a prompt passes through: without the head, which computes the last
+    token only."""
     return active_parameters(architecture) - architecture.vocabulary * architecture.hidden_size

@@ -14,9 +14,9 @@ from tacho_operator.api.status.plan import Alternative, Predicted
 # --- the plan -------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction(Predicted):
-    """Predicted memory and speed of a plan, with what status does not show.
+    """Predicted memory and speed of a plan; status shows a part of it. A field is None where it is unknown.
 
-    Bytes are those of the most loaded GPU (the whole host process for CPU plans). None: unknown.
+    Bytes are those of the most loaded GPU, or of the whole host process for CPU plans.
     """
 
     start_bytes: int | None = None

@@ -1,4 +1,4 @@
-"""Which nodes new pods avoid after a GPU fault, for how long, and by which means.
+"""Marker pods: after a GPU fault, new pods of a resource prefer other nodes for a while.
 
 A changed pod template would restart every pod, and the operator has no right to label or cordon nodes. So
 each template has a term that never changes: its pods prefer nodes without a marker pod of their resource. A
@@ -41,7 +41,7 @@ def _preference(name: str) -> Manifest:
 
 
 def heeds_markers(pod_template: Manifest, name: str) -> bool:
-    """Whether pods of this template avoid marked nodes: those of earlier versions do not."""
+    """Whether pods of this template prefer nodes without a marker pod; those of earlier versions do not."""
     anti = (pod_template["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
     return _preference(name) in (anti.get(_PREFERRED) or ())
 
@@ -68,9 +68,9 @@ def mark_nodes(
     refused: Collection[str] = (),
     now: datetime,
 ) -> NodeMarkers:
-    """A marker for each node with a GPU fault of the last AVOID_SECONDS.
+    """The marker pods to create and to delete: one for each node with a GPU fault in the last AVOID_SECONDS.
 
-    ``engines``: server and probe pods. ``heeded``: new pods avoid marked nodes, else no node is marked.
+    ``engines``: server and probe pods. ``heeded``: new pods avoid marked nodes; if False, no node is marked.
     ``refused``: names of markers that the API server refused.
     """
     marked = {pod.name for pod in markers}

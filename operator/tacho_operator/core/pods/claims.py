@@ -1,4 +1,4 @@
-"""Limits by PersistentVolumeClaims: whether they exist, and how many pods may mount them at once."""
+"""Limits that PersistentVolumeClaims set: whether they exist, and how many pods may mount them at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def claim_names(spec: LLMDeploymentSpec) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimLimits:
-    """Limits that claims set."""
+    """The problems of a resource's claims, and how many replicas can share them."""
 
     problems: tuple[Problem, ...] = ()
     max_replicas: int | None = None
@@ -45,7 +45,8 @@ class ClaimLimits:
 
 
 def claim_limits(observed: Observed, *, replacing: bool, replicas: int) -> ClaimLimits:
-    """What the claims of a resource allow. ``replacing``: another revision than the desired one is active."""
+    """The limits that the claims of a resource set. ``replacing``: another revision than the desired one is
+    active."""
     resource, claims = observed.resource, observed.claims
     bound = claim_bound_of(observed)
     exclusive = one_pod_only(resource, claims) if replacing else None
@@ -58,7 +59,8 @@ def claim_limits(observed: Observed, *, replacing: bool, replicas: int) -> Claim
 
 
 def missing_claim(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:
-    """A claim that is known not to exist; one that could not be read is not missing."""
+    """The problem of a claim that does not exist; None where all exist. A claim that could not be read is not
+    missing."""
     for name in claim_names(resource.spec):
         if name in claims and claims[name] is None:
             return Problem(
@@ -75,14 +77,14 @@ def _access_modes(claim: Manifest | None) -> set[str]:
 
 
 def sole_claims(spec: LLMDeploymentSpec, claims: Mapping[str, Manifest | None]) -> list[str]:
-    """Claims of spec that pods of several nodes cannot mount."""
+    """Names of the claims in spec that only pods of one node can mount."""
     modes = {name: _access_modes(claims.get(name)) for name in claim_names(spec)}
     return [name for name, found in modes.items() if found and not found & MANY]
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimBound:
-    """A claim that not every replica can mount."""
+    """A claim that limits the number of replicas, as not every replica could mount it."""
 
     claim: str
     """The claim, as a clause of a message."""
@@ -91,7 +93,8 @@ class ClaimBound:
 
 
 def not_shareable(bound: ClaimBound | None, *, replicas: int) -> Problem | None:
-    """A claim whose access mode does not let all replicas mount it."""
+    """The problem of a claim whose access mode does not let ``replicas`` pods mount it; None where it
+    does."""
     if bound is None or replicas <= bound.max_replicas:
         return None
     return Problem(
@@ -102,7 +105,7 @@ def not_shareable(bound: ClaimBound | None, *, replicas: int) -> Problem | None:
 
 
 def claim_bound_of(observed: Observed) -> ClaimBound | None:
-    """The tightest claim of the observed resource."""
+    """The claim of the observed resource that allows the fewest replicas; None: no claim limits them."""
     servers = views(observed.pods, names.ROLE_SERVER)
     sizes = deployment_sizes(observed.deployments)
     return claim_bound(observed.resource, observed.claims, observed.nodes, servers, sizes)
@@ -115,11 +118,11 @@ def claim_bound(
     servers: Sequence[PodView] = (),
     sizes: Mapping[str, int] = MappingProxyType({}),
 ) -> ClaimBound | None:
-    """None: every replica can mount every claim. ``sizes``: desired pods by revision.
+    """The claim that allows the fewest replicas; None: every replica can mount every claim.
 
-    ReadWriteOncePod admits one pod. ReadWriteOnce admits the pods of one node, which is no limit on a
-    cluster of one node, or where nodes may not be read (the scheduler then decides). With several nodes,
-    pods that share one already continue.
+    ReadWriteOncePod admits one pod. ReadWriteOnce admits the pods of one node. That is no limit on a cluster
+    of one node, or where nodes may not be read (then the scheduler decides). With several nodes, pods that
+    already share one may stay. ``sizes``: desired pods by revision.
     """
     single_node = nodes is None or sum(node.ready and not node.unschedulable for node in nodes) <= 1
     found = []
@@ -147,7 +150,8 @@ def _sharing(servers: Sequence[PodView], sizes: Mapping[str, int]) -> int:
 
 
 def one_pod_only(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:
-    """A claim that prevents a new revision from starting while the active one runs."""
+    """The problem of a ReadWriteOncePod claim: no new revision can start while the active one runs. None:
+    there is none."""
     for name in claim_names(resource.spec):
         if _access_modes(claims.get(name)) == {"ReadWriteOncePod"}:
             return Problem(

@@ -1,7 +1,7 @@
-"""Requests that a drain has cut: one event for each engine that ended with unfinished requests.
+"""Warning events for requests that were cut off when an engine was stopped before they had ended.
 
-The runtime counts them in its termination message. A note on the live ConfigMap names the ends that were
-reported, so that neither a later reconcile nor another process reports them again.
+The runtime counts them in its termination message. A note on the live ConfigMap records which ends were
+reported, so that no later reconcile or operator process reports them again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_EVENTS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutReport:
-    """What is reported of cut requests."""
+    """The events to post about cut requests, and the note that records them."""
 
     events: tuple[ResourceEvent, ...] = ()
     requests: int = 0
@@ -42,8 +42,10 @@ class CutReport:
 
 
 def report_cut_requests(servers: Iterable[PodView], note: str, grace_seconds: int) -> CutReport:
-    """Events for requests that ended pods cut off. ``note`` holds the ends that were reported before;
-    ``grace_seconds`` is the present limit of spec."""
+    """Events for requests that ``servers`` cut off.
+
+    ``note``: the ends that were reported before. ``grace_seconds``: spec's present limit for ending a pod.
+    """
     reported, requests = frozenset(note.split()), 0
     present: list[str] = []
     ended: list[tuple[PodView, CutRequests]] = []

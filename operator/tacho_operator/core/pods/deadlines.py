@@ -1,4 +1,4 @@
-"""Deadlines of a pod: when elapsed time alone changes its diagnosis, and which pods should have reported by
+"""Deadlines of pods: when time alone changes what is wrong with a pod, and which pods should have reported by
 now."""
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ RECENT_SECONDS = 120.0
 
 
 def reports_progress(pods: Iterable[PodView]) -> bool:
-    """Whether a pod's engine runs but the pod is not ready or measures: only its report has the progress."""
+    """Whether some pod's engine has started but the pod is not ready or is being measured: only its report
+    shows progress."""
     return any(
         engine.running_since is not None and (not pod.ready or pod.role == names.ROLE_PROBE)
         for pod in pods
@@ -57,8 +58,11 @@ def reports_progress(pods: Iterable[PodView]) -> bool:
 
 
 def start_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float | None:
-    """Seconds until a pod waits too long for a node, or for its node to prepare it; None: it waits for
-    neither, or is late already."""
+    """Seconds until a pod has waited too long for a node, or for its node to mount volumes and set up the
+    network.
+
+    None where the pod waits for neither, or the time is already over.
+    """
     if (since := pod.unprepared_since) is not None:
         return time_left(since, PREPARE_SECONDS, now)
     created = pod.created
@@ -69,7 +73,8 @@ def start_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float |
 def deadline_seconds(
     pods: Iterable[PodView], now: datetime, *, schedule_limit_seconds: float, answered: Collection[str]
 ) -> float | None:
-    """Seconds until the next deadline of all pods; ``answered``: uids of pods that have reported."""
+    """Seconds until the next deadline of any pod; None: none lies ahead. ``answered``: uids of pods that have
+    reported."""
     found: list[float | None] = []
     for pod in pods:
         found.append(start_deadline(pod, schedule_limit_seconds, now))
@@ -85,13 +90,19 @@ def deadline_seconds(
 
 
 def pause_left(since: datetime, pause_seconds: float, now: datetime) -> float:
-    """Seconds left of a pause that began at ``since``; 0 when it is over, and at most the pause: clocks
-    differ. A start that lies further in the future than the pause is wrong; then nothing is left."""
+    """Seconds left of a pause of ``pause_seconds`` that began at ``since``; 0 when it is over.
+
+    Never more than the whole pause: clocks differ. 0, too, where ``since`` lies further in the future than
+    the pause is long, which is an error.
+    """
     left = pause_seconds - (now - since).total_seconds()
     return 0.0 if left > 2 * pause_seconds else min(max(0.0, left), pause_seconds)
 
 
 def time_left(since: datetime, limit_seconds: float, now: datetime) -> float | None:
-    """Seconds until just past the limit; None: it has passed. A clock ahead adds one limit at most."""
+    """Seconds until just after ``limit_seconds`` from ``since``; None where that time has passed.
+
+    Never more than the whole limit, as clocks differ.
+    """
     left = limit_seconds - (now - since).total_seconds()
     return min(left, limit_seconds) + 0.1 if left >= 0 else None

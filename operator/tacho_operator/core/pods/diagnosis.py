@@ -34,10 +34,10 @@ def diagnose(
     fetch: FetchProgress | None = None,
     now: datetime | None = None,
 ) -> Problem | None:
-    """Why ``pod`` is not ready; None where it is only slow.
+    """Why ``pod`` is not ready, as a problem; None where it only needs more time.
 
     ``schedule_overdue``: it has been pending for longer than spec allows. ``fetch``: the progress of the
-    download that the pod reports. ``now``: None where the pod's waiting is no problem.
+    download that the pod reports. ``now``: None if waiting for its node is to be no problem.
     """
     if pod.ready:
         return None
@@ -69,8 +69,11 @@ def diagnose(
 
 
 def stuck(pod: PodView) -> Problem:
-    """A pod that terminates on a node that does not answer. Its ReplicaSet has replaced it; what it holds is
-    free once a person confirms that it does not run (kubernetes.io, Non-graceful node shutdown)."""
+    """The problem of a pod that terminates on a node that does not answer.
+
+    Its ReplicaSet has replaced it. Its resources are freed once a user confirms that it does not run
+    (kubernetes.io, Non-graceful node shutdown).
+    """
     return Problem(
         reason=FailureClass.NODE_LOST,
         what=f"Pod {pod.name} cannot end on node {pod.node}, which does not answer.",
@@ -182,7 +185,10 @@ def _where(pod: PodView, container: ContainerView) -> str:
 def creation_refused(
     deployments: Iterable[Manifest], replica_sets: Iterable[Manifest], revision: str
 ) -> Problem | None:
-    """Quota or admission that refuses a revision's pods; only its ReplicaSet or Deployment reports it."""
+    """The problem where quota or admission refuses a revision's pods; None where it does not.
+
+    Only the ReplicaSet or the Deployment reports it.
+    """
     for manifest in (*replica_sets, *deployments):
         if (manifest["metadata"].get("labels") or {}).get(names.REVISION_LABEL) != revision:
             continue

@@ -40,7 +40,7 @@ _OWN_LIMIT = ("exceeds the limit", "exceeds the total limit", "exceeded its loca
 
 
 def disruption(pod: PodView) -> Problem | None:
-    """Why the cluster ended the pod; None where it did not."""
+    """The problem of a pod that the cluster ended; None where the cluster did not end it."""
     text = pod.message
     if any(phrase in text.lower() for phrase in _OWN_LIMIT):
         return Problem(
@@ -77,9 +77,9 @@ Of the engine's container only: the requests of the others are not in spec."""
 
 
 def over_request(message: str) -> re.Match[str] | None:
-    """The engine's excess in an eviction message; None where the message names none.
+    """The resource, the use and the request in an eviction message; None where it names none.
 
-    Without a request for ephemeral storage, any log line exceeds it; that explains no shortage.
+    None, too, for ephemeral storage without a request: any log line exceeds 0, which explains no shortage.
     """
     found = _OVER.search(message)
     if found is None or (found["requested"] == "0" and found["resource"] != "memory"):

@@ -51,9 +51,12 @@ _LOST_TAINTS = tuple(
 
 
 def unbounded_on_lost_node(tolerations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The tolerations that keep a pod for ever on a node that stopped answering; none where one of the two
-    taints evicts it, as the node may come to have either. Of each taint the first that accepts it decides
-    (component-helpers ``scheduling/corev1/helpers.go`` GetMatchingTolerations)."""
+    """The tolerations that keep a pod for ever on a node that stopped answering; empty where one taint evicts
+    it.
+
+    Such a node has one of two taints, and may come to have either. For each taint the first toleration that
+    matches decides (component-helpers ``scheduling/corev1/helpers.go`` GetMatchingTolerations).
+    """
     given = tuple(tolerations)
     deciding = [next((item for item in given if tolerates(taint, [item])), None) for taint in _LOST_TAINTS]
     unbounded = [item for item in deciding if item is not None and item.get("tolerationSeconds") is None]
@@ -86,7 +89,8 @@ def eligible(
 
 
 def memory_bytes(node: NodeFacts) -> int:
-    """Allocatable memory; 0 where the node does not report it, or reports an invalid quantity."""
+    """Allocatable memory of a node in bytes; 0 where the node does not report it, or reports an invalid
+    quantity."""
     try:
         return max(0, quantity_bytes(node.allocatable.get("memory", "0")))
     except ValueError:
@@ -94,7 +98,7 @@ def memory_bytes(node: NodeFacts) -> int:
 
 
 def resource_count(node: NodeFacts, name: str) -> int:
-    """Allocatable units of an extended resource; 0 where the node has none."""
+    """Allocatable units of an extended resource (such as GPUs) on a node; 0 where the node has none."""
     try:
         return int(parse_quantity(node.allocatable.get(name, "0")))
     except ValueError:

@@ -1,4 +1,5 @@
-"""Who controls an object, by uid: labels can be forged, and no owner is in another namespace."""
+"""Which object controls another one, by uid: labels can be forged, and owners are never in another
+namespace."""
 
 from __future__ import annotations
 
@@ -13,19 +14,20 @@ Read = Callable[[str, tuple[str, str]], Manifest | None]
 
 
 def controller(manifest: Manifest) -> Manifest | None:
-    """Reference to the controlling owner."""
+    """The owner reference of the controlling owner; None where there is none."""
     owners = manifest["metadata"].get("ownerReferences") or ()
     return next((owner for owner in owners if owner.get("controller")), None)
 
 
 def owner_uid(manifest: Manifest) -> str | None:
-    """Uid of the controlling owner."""
+    """The uid of the controlling owner; None where there is none."""
     found = controller(manifest)
     return str(found["uid"]) if found else None
 
 
 def controlling(manifest: Manifest, kind: str, read: Read) -> Manifest | None:
-    """The held object that controls ``manifest``, in its namespace; None where that is of another kind."""
+    """The stored object of ``kind`` that controls ``manifest``; None where it is of another kind or not
+    stored."""
     reference = controller(manifest) or {}
     name = (manifest["metadata"]["namespace"], str(reference.get("name", "")))
     held = read(kind, name) if reference.get("kind") == kind else None
@@ -33,7 +35,8 @@ def controlling(manifest: Manifest, kind: str, read: Read) -> Manifest | None:
 
 
 def neighbour_of(pod: Manifest, read: Read) -> Neighbour | None:
-    """The pod with the limit of its start; None unless its owners end at a held LLMDeployment.
+    """The pod as a possible noisy neighbour; None unless a stored LLMDeployment controls it, directly or
+    through its owners.
 
     A server pod belongs to a ReplicaSet of a revision's Deployment, a probe pod to the LLMDeployment itself.
     """

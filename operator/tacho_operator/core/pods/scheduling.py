@@ -1,4 +1,4 @@
-"""Why no node takes a pod: its reason in few words, from those of the scheduler."""
+"""Explains a pod that no node takes: a short reason, from the scheduler's message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _SEE_GATES = "See what set its spec.schedulingGates, such as Kueue: it has not a
 
 
 def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
-    """None where the scheduler has not refused it. The reason is before the pod's name, which may be cut."""
+    """The problem of a pod that the scheduler could not place; None where it did, or has not tried yet.
+
+    In the message, the reason comes before the pod's name, as the end may be cut off.
+    """
     scheduled = pod.condition("PodScheduled")
     if scheduled.status != "False":
         return None

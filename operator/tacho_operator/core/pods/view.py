@@ -13,7 +13,7 @@ from tacho_operator.core.types import Manifest, Reference
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """The end of one run of a container."""
+    """How one run of a container ended: exit code, reason, message and times."""
 
     exit_code: int
     reason: str
@@ -95,7 +95,7 @@ class ContainerView:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """Typed read access to one pod's manifest."""
+    """One pod, read from its manifest."""
 
     raw: Manifest
 
@@ -131,11 +131,12 @@ class PodView:
 
     @property
     def ends(self) -> datetime | None:
-        """The end of its grace period, where it is being deleted."""
+        """The end of the pod's grace period; None where it is not being deleted."""
         return parse_time(self.raw["metadata"].get("deletionTimestamp"))
 
     def is_stuck(self, lost: Collection[str]) -> bool:
-        """Whether it terminates on one of the ``lost`` nodes: no kubelet confirms that it has ended."""
+        """Whether the pod is being deleted on one of the ``lost`` nodes: no kubelet can confirm that it has
+        ended."""
         return self.terminating and self.node in lost
 
     @property
@@ -144,7 +145,7 @@ class PodView:
 
     @property
     def age_order(self) -> tuple[str, str]:
-        """Sorts pods oldest first, then by name."""
+        """Sort key of pods: oldest first, then by name."""
         return str(self.raw["metadata"].get("creationTimestamp")), self.name
 
     @property
@@ -163,7 +164,7 @@ class PodView:
 
     @property
     def exceeded_deadline(self) -> bool:
-        """Whether the kubelet ended it by its activeDeadlineSeconds."""
+        """Whether the kubelet ended the pod because of its activeDeadlineSeconds."""
         return self.phase == "Failed" and self.reason == "DeadlineExceeded"
 
     @property
@@ -182,12 +183,13 @@ class PodView:
 
     @property
     def node_selector(self) -> dict[str, str]:
-        """Labels that its node must have; the store keeps none of a pod that has a node."""
+        """The labels that a node must have for this pod; empty for a pod that has a node, as the store drops
+        them."""
         return dict((self.raw.get("spec") or {}).get("nodeSelector") or {})
 
     @property
     def tolerations(self) -> tuple[Manifest, ...]:
-        """Those that keep it on a node that stopped answering; the store keeps no others."""
+        """The tolerations that keep the pod on a node that stopped answering; the store drops all others."""
         return tuple((self.raw.get("spec") or {}).get("tolerations") or ())
 
     def condition(self, kind: str) -> PodCondition:
@@ -202,19 +204,20 @@ class PodView:
         return PodCondition()
 
     def condition_time(self, kind: str) -> datetime | None:
-        """When a condition that is True became so."""
+        """When the condition of type ``kind`` became True; None where it is not True."""
         found = self.condition(kind)
         return found.since if found.status == "True" else None
 
     @property
     def unprepared_since(self) -> datetime | None:
-        """Since when its node has not mounted its volumes or set up its network; None where it has."""
+        """Since when the pod has waited for its node to mount volumes and set up the network; None where it
+        does not wait."""
         found = self.condition("PodReadyToStartContainers")
         return found.since if self.node and self.phase == "Pending" and found.status == "False" else None
 
     @property
     def ready(self) -> bool:
-        """Whether endpoints list it: the Ready condition, and not terminating."""
+        """Whether the Service sends requests to the pod: it is Ready and not being deleted."""
         return not self.terminating and self.condition("Ready").status == "True"
 
     def containers(self) -> Iterator[ContainerView]:
@@ -227,18 +230,18 @@ class PodView:
 
 
 def views(pods: Iterable[Manifest], role: str) -> tuple[PodView, ...]:
-    """The pods of one role, oldest first, then by name: a stable order whatever the server's is."""
+    """The pods with one role, oldest first, then by name: the API server's order is not stable."""
     found = [view for view in map(PodView, pods) if view.role == role]
     return tuple(sorted(found, key=lambda view: view.age_order))
 
 
 def named(manifests: Iterable[Manifest], name: str) -> Manifest | None:
-    """The object of that name."""
+    """The object with that name; None where there is none."""
     return next((item for item in manifests if item["metadata"]["name"] == name), None)
 
 
 def references(pods: Iterable[PodView]) -> tuple[Reference, ...]:
-    """References to the pods that are to be deleted, without terminating ones."""
+    """References for deleting ``pods``, without those that are being deleted already."""
     return tuple(Reference(kind="Pod", name=pod.name, uid=pod.uid) for pod in pods if not pod.terminating)
 
 

@@ -1,6 +1,6 @@
-"""A revision frozen in its ControllerRevision: its plan and its pod template.
+"""A revision in its ControllerRevision: the plan and pod template as they were when it was created.
 
-Its data is immutable, so an operator upgrade, new catalog figures or a learned correction restart no pod.
+Its data is immutable, so an operator upgrade, new GPU figures or later measurements restart no pod.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DATA_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """A decoded ControllerRevision."""
+    """A revision, decoded from its ControllerRevision: plan, pod template, runtime."""
 
     name: str
     number: int
@@ -51,8 +51,11 @@ def new_revision(
     runtime: RuntimeImage | None = None,
     name: str = "",
 ) -> Manifest:
-    """The ControllerRevision of the resource's present spec; ``name`` where it is not the spec's own.
-    ``runtime``: what its pods are injected with, where it is not the configured image."""
+    """The ControllerRevision of the resource's present spec.
+
+    ``name``: set where it is not the name that follows from spec. ``runtime``: the runtime that its pods get,
+    where that is not the configured image's.
+    """
     tacho = runtime or RuntimeImage(image=config.tacho_image)
     meta = resource.metadata
     document = identity(resource.spec, meta.name, meta.annotations)

@@ -30,21 +30,24 @@ def hub_endpoint(spec: Manifest) -> str:
 
 
 def ended_wait(before: str, now: str) -> str:
-    """The shared reason to wait that has ended, of two successive reasons of one resource; "": none has."""
+    """``before``, the reason for which a resource waited for a hub, if that wait has ended; "": it has
+    not."""
     return before if before in SHARED_REASONS and now != before else ""
 
 
 def notice_due(noticed: datetime | None, now: datetime) -> bool:
-    """Whether to notify the others of a recovery; ``noticed``: the last notice."""
+    """Whether to tell other waiting resources that their hub works again. ``noticed``: when that was last
+    done."""
     return noticed is None or now - noticed >= NOTICE_INTERVAL
 
 
 def retry_delay_seconds(alone: float, waiting: HubWaiters, since: datetime, *, apart: float) -> float:
-    """Delay after a transient failure at ``since`` that ``waiting`` share; ``alone``: that of a single one.
+    """Delay of the next retry after a hub failure at ``since`` that all resources in ``waiting`` have in
+    common.
 
-    Retries are spread by ``apart`` in [0, 1) over the time that all take at the aggregate rate. Other
-    namespaces add OTHERS_LIMIT_SECONDS at most. After a recovery each retries as if it were alone; so does
-    one that fails before the next notice can come.
+    ``alone``: the delay of a single resource. ``apart`` in [0, 1) spreads the retries over the time that all
+    of them take together. Other namespaces add OTHERS_LIMIT_SECONDS at most. After the hub has recovered the
+    delay is ``alone``, also for a failure too soon after it for another notice.
     """
     if waiting.recovered is not None and waiting.recovered > since - NOTICE_INTERVAL:
         return alone

@@ -1,7 +1,7 @@
-"""What makes a new revision, what only a new measurement, and the keys of both.
+"""Which fields of spec make a new revision, and which only a new measurement; the hashes of both.
 
-Every leaf of spec belongs to exactly one class. ``CLASSES`` is that table; a test holds it complete
-against the API's own list of leaves, so a field added later cannot be ignored silently.
+Every leaf of spec belongs to exactly one class. ``CLASSES`` is that table. A test compares it with the API's
+own list of leaves, so that no later field is ignored silently.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ def identity(
 
 
 def identity_hash(spec: LLMDeploymentSpec, name: str, annotations: Mapping[str, str] | None = None) -> str:
-    """Ten hex digits that name the revision of this spec."""
+    """Ten hex digits over the identity fields: the suffix of the revision's name."""
     return names.digest(identity(spec, name, annotations))
 
 
 def desired_revision_name(resource: LLMDeployment) -> str:
-    """The name of the present spec's revision."""
+    """The name of the revision that the present spec describes."""
     meta = resource.metadata
     return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
 
@@ -125,10 +125,10 @@ PROBE_SCHEMA = 3
 
 
 def live_config(spec: LLMDeploymentSpec, plan: ModelPlan | None = None) -> LiveConfig:
-    """The mounted part of the configuration, with the key of its measurement.
+    """The settings that are mounted into pods and may change without a restart, with their measure key.
 
-    The key holds the settings as spec has them. A budget that follows from ``plan`` is no part of it: where
-    the plan's speed or the formula changes, what was measured stays.
+    The key is a hash of workload, SLO and probe as in spec. A budget that follows from ``plan`` is not part
+    of it: if the plan's speed changes, measurements stay valid.
     """
     found = probe_config(
         workload(spec), service_level(spec), probe_settings(spec), spec.startup_timeout_seconds or 0
@@ -139,7 +139,7 @@ def live_config(spec: LLMDeploymentSpec, plan: ModelPlan | None = None) -> LiveC
 def probe_config(
     shape: Workload, level: ServiceLevel, settings: ProbeSettings, startup_timeout_seconds: int = 0
 ) -> LiveConfig:
-    """The configuration of a probe, with its key."""
+    """The settings of a probe, with their measure key."""
     return LiveConfig(
         measure_key=names.digest([codec.to_dict(part) for part in (shape, level, settings)]),
         workload=shape,
@@ -150,8 +150,8 @@ def probe_config(
 
 
 def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
-    """Hash of the plan's parts that a measurement depends on: model, quantization, image, arguments, shape,
-    resources."""
+    """Hash of the parts of a plan that affect a measurement: model, quantization, image, arguments,
+    parallelism, resources."""
     engine = spec.engine
     written = engine.model_dump(mode="json", by_alias=True, exclude_defaults=True) if engine else {}
     return names.digest(

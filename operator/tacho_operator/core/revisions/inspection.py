@@ -49,7 +49,7 @@ RUNTIME_ATTEMPTS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """The state of a model's inspection, and the next step."""
+    """The state of a model's inspection, and what to do next: create or delete an inspect pod, or wait."""
 
     facts: ModelFacts | None = None
     runtime: RuntimeImage | None = None
@@ -65,7 +65,8 @@ class Inspection:
 
 
 def facts_key(resource: LLMDeployment) -> str:
-    """The key of the facts. The token is not part of it: it does not change the facts."""
+    """The key under which a model's facts are stored: a hash of its source. The hub token is not part of
+    it."""
     return names.digest(
         {
             "question": codec.to_dict(inspect_config(resource)),
@@ -90,7 +91,7 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
 
 
 def request_hash(resource: LLMDeployment, config: Config) -> str:
-    """Part of the pods' names: another Secret, placement or image starts a new series of attempts."""
+    """Part of the inspect pods' names: another Secret, placement or image starts a new series of attempts."""
     model = resource.spec.model
     return names.digest(
         {
@@ -104,13 +105,13 @@ def request_hash(resource: LLMDeployment, config: Config) -> str:
 
 
 def cached(observed: Observed) -> Mapping[str, str]:
-    """Packed facts by key, from the facts ConfigMap."""
+    """The stored model facts, still packed, by key: the data of the facts ConfigMap."""
     found = named(observed.config_maps, names.facts_config_name(observed.resource.metadata.name))
     return dict((found or {}).get("data") or {})
 
 
 def known_facts(observed: Observed) -> ModelFacts | None:
-    """The cached facts for this spec; None: not inspected yet."""
+    """The stored facts of this spec's model; None: it has not been inspected yet."""
     packed = cached(observed).get(facts_key(observed.resource))
     if packed is None:
         return None
@@ -121,7 +122,7 @@ def known_facts(observed: Observed) -> ModelFacts | None:
 
 
 def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
-    """Facts, or the next step towards them."""
+    """The facts of the model, or the next step to get them."""
     resource = observed.resource
     pods = views(observed.pods, names.ROLE_INSPECT)
     if (facts := known_facts(observed)) is not None:
@@ -300,7 +301,8 @@ _UNEXPLAINED = Failure(
 
 
 def result(pod: PodView) -> InspectResult:
-    """The result of an ended inspect pod: its termination message, else a failure by its status."""
+    """The result of an inspect pod that has ended: its termination message, else the failure that its status
+    shows."""
     container = pod.container(names.INSPECT_CONTAINER)
     end = container.terminated if container else None
     text = end.message if end else ""

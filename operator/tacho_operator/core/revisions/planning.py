@@ -1,4 +1,4 @@
-"""From spec to a revision: known already, else screened, inspected, planned and frozen."""
+"""From spec to a revision: an existing one, else spec is checked, its model inspected, planned and frozen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAN_PENDING = "The model is known; its plan is being made."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """The plan for the present spec, as far as it is known."""
+    """The plan and revision of the present spec, or the step that is missing, or the problem."""
 
     revision: Revision | None = None
     """Frozen, or about to be."""
@@ -122,10 +122,11 @@ def plan_step(
     now: datetime,
     planned: PlanResult | None,
 ) -> Planning:
-    """A frozen revision is never planned again, even if operator, catalog or history change. The exception:
-    its own engine reports less memory than was planned (refit.py).
+    """The revision of the present spec, or the next step towards it.
 
-    ``planned``: the plan that the same step asked for; None: it has not been made.
+    An existing revision is never planned again, even if operator, GPU table or measurements change. The
+    exception: its engine reports less memory than was planned (refit.py). ``planned``: the plan that an
+    earlier call requested; None: it has not been made.
     """
     resource = observed.resource
     own = desired_revision_name(resource)
@@ -160,7 +161,8 @@ def plan_step(
 
 
 def screen(spec: LLMDeploymentSpec) -> Problem | None:
-    """The first refusal in extraArgs and environment variables, normalised; None where all are accepted.
+    """The problem of the first refused engine argument or environment variable, normalised; None where all
+    are allowed.
 
     A refused spec makes no revision, so no refused setting reaches a pod.
     """

@@ -1,7 +1,7 @@
-"""Refit: where an engine has less memory for the KV cache than planned, plan again with a shorter context.
+"""Plans again with a shorter context where the engine has less memory for its KV cache than planned.
 
-Only where spec leaves the length open, and only once. The new plan is a revision of its own, named after the
-first one; its existence records, also across restarts, that the refit is done.
+Only where spec does not set the length, and only once. The new plan is a revision of its own, named after the
+first one. That it exists shows, also after a restart, that the refit is done.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ def refitted_name(revision: str) -> str:
 
 
 def length_that_fits(spec: LLMDeploymentSpec, plan: ModelPlan, failures: Iterable[Failure]) -> int | None:
-    """The context length to plan again with; None where the present plan stays.
+    """The context length in tokens to plan again with; None where the present plan stays.
 
-    None as well where the spec sets the length (the user's value is never changed), and where the engine
-    reports no shorter one.
+    The plan stays where spec sets the length, and where the engine reports no shorter one.
     """
     if spec.context is not None and spec.context.max_model_len is not None:
         return None
@@ -46,16 +45,15 @@ def length_that_fits(spec: LLMDeploymentSpec, plan: ModelPlan, failures: Iterabl
 
 
 def shortened(spec: LLMDeploymentSpec, plan: ModelPlan, length: int) -> LLMDeploymentSpec:
-    """``spec`` with that length and the planned concurrency."""
+    """``spec`` with the context length ``length`` and the planned concurrency."""
     context = ContextSpec(max_model_len=length, concurrency=plan.concurrency)
     return spec.model_copy(update={"context": context})
 
 
 def failures_of(pods: Iterable[PodView], revision: str) -> list[Failure]:
-    """Failures that containers of ``revision`` reported; none while one of its pods is ready.
+    """Failures that the containers of ``revision`` reported; none while one of its pods is ready.
 
-    Where one pod serves with this context length, another pod's GPU is short of memory for a reason of its
-    own.
+    If one pod serves with this context length, another pod's GPU lacks memory for its own reason.
     """
     own = [pod for pod in pods if pod.revision == revision]
     if any(pod.ready for pod in own):

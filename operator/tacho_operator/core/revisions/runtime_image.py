@@ -1,7 +1,8 @@
-"""Which runtime a new revision freezes: the operator's image by digest, else with a hash of its runtime.
+"""Which runtime a new revision freezes: the operator's image by digest, else by tag with the runtime's hash.
 
-A tag may be pushed again. So pods of one revision, also those of later scaling, run what an inspect pod had
-when the revision was made. An image without a digest (imported on nodes) is known by the hash of its file.
+A tag may be pushed again. So all pods of a revision, also later ones, run the runtime that an inspect pod had
+when the revision was made. An image without a digest (imported on nodes) is identified by the hash of its
+runtime file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _HUB_INDEX = "index.docker.io"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeRecord:
-    """What an inspect pod showed; an annotation of the facts ConfigMap."""
+    """The runtime that an inspect pod had; stored as an annotation of the facts ConfigMap."""
 
     revision: str
     """The revision that was about to be made; "": any, as the nodes show neither digest nor hash."""
@@ -57,13 +58,14 @@ def _qualified(image: str) -> str:
 
 
 def digest_of(image_id: str, image: str) -> str:
-    """The digest in a container's imageID; "": it has none, or of another repository than ``image``."""
+    """The digest in a container's imageID; "" where it has none, or one of another repository than
+    ``image``."""
     name, _, digest = image_id.rpartition("://")[2].partition("@")
     return digest if _DIGEST.fullmatch(digest) and _qualified(name) == _qualified(image) else ""
 
 
 def shown(container: ContainerView | None, result: InspectResult, revision: str, image: str) -> RuntimeRecord:
-    """The runtime that an ended inspect container of ``image`` shows."""
+    """The runtime of ``image``, by an inspect container that has ended."""
     if "@" in image:  # the digest of an index, where a node may name that of its own architecture's image
         return RuntimeRecord(revision="", image=image)
     digest = digest_of(container.image_id, image) if container else ""
@@ -77,14 +79,14 @@ def shown(container: ContainerView | None, result: InspectResult, revision: str,
 
 
 def recorded(observed: Observed) -> str:
-    """The stored record; "": there is none."""
+    """The stored runtime record as text; "" where there is none."""
     found = named(observed.config_maps, names.facts_config_name(observed.resource.metadata.name))
     annotations = (found or {}).get("metadata", {}).get("annotations") or {}
     return str(annotations.get(names.RUNTIME_ANNOTATION, ""))
 
 
 def known_runtime(observed: Observed, config: Config, revision: str) -> RuntimeImage | None:
-    """The runtime of ``revision``, which is about to be made; None: an inspect pod is to show it."""
+    """The runtime for ``revision``, which is about to be created; None: an inspect pod must show it first."""
     configured = RuntimeImage(image=config.tacho_image)
     if "@" in config.tacho_image:
         return configured

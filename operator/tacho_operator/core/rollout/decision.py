@@ -63,12 +63,13 @@ class RolloutInput:
         return self.pods.get(revision, PodCount()).available
 
     def selects(self, revision: str) -> bool:
-        """Whether requests reach the revision's ready pods."""
+        """Whether the Service sends requests to the revision's ready pods."""
         return self.serving.exists and self.serving.selected in ("", revision)
 
     @property
     def active(self) -> str:
-        """The revision that serves; without a record, one with ready pods. "" without any."""
+        """The revision that serves, by the rollout record; without a record, one with ready pods; "" where
+        there is none."""
         noted = self.serving.active
         if noted and (noted in self.known or noted in self.deployments):
             return noted
@@ -77,13 +78,14 @@ class RolloutInput:
 
     @property
     def rollback(self) -> RollbackRecord | None:
-        """The desired revision's last rollback; another desired revision has none."""
+        """The record of the desired revision's last rollback; None where it was not rolled back."""
         note = self.serving.rollback
         return note if note and self.desired in ("", note.revision) else None
 
     @property
     def survivor(self) -> str:
-        """The revision that serves on when an admitted one has no available pod; "" while it has."""
+        """The older revision that serves alone because the admitted one has no available pod; "" while it
+        has."""
         admitted = bool(self.desired) and self.serving.admitted == self.desired
         if not admitted or not self.replicas or self.available(self.desired):
             return ""
@@ -96,7 +98,8 @@ class RolloutInput:
         return self.rollback.wait_seconds(self.now) if self.rollback else 0.0
 
     def admission_time(self, candidate: str) -> str:
-        """When the Service admitted ``candidate`` (RFC 3339): now, unless it did already."""
+        """When the Service first selected ``candidate``, as RFC 3339; the present time where it does not
+        yet."""
         noted = parse_time(self.serving.switched_time)
         if self.serving.admitted == candidate and noted and noted <= self.now:
             return self.serving.switched_time
@@ -130,7 +133,7 @@ class Rollout:
 
     @property
     def settling(self) -> bool:
-        """Deployments of other revisions are still there."""
+        """Whether Deployments of former revisions still exist."""
         return bool(self.drop) or any(name not in (self.active, self.candidate) for name in self.replicas)
 
 

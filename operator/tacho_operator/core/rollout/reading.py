@@ -1,4 +1,5 @@
-"""The rollout record, pod counts and the problems of a revision's pods, from the observed children."""
+"""Reads the rollout record, the pod counts and the problems of a revision's pods from the observed
+children."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def schedule_timeout_seconds(resource: LLMDeployment) -> int:
 
 
 def read_serving(observed: Observed) -> Serving:
-    """The rollout record from the Service; without a Service, status has the active revision."""
+    """The rollout record in the Service; without a Service, only the active revision, from status."""
     resource = observed.resource
     found = named(observed.services, names.service_name(resource.metadata.name))
     active = next((item.name for item in resource.status.revisions if item.phase == "Active"), "")
@@ -66,7 +67,7 @@ def _until_available(pod: PodView, now: datetime) -> float:
 
 
 def live_pods(pods: Iterable[PodView]) -> tuple[PodView, ...]:
-    """Pods that run or will run."""
+    """The pods that have not ended and are not being deleted."""
     return tuple(pod for pod in pods if not pod.terminating and pod.phase not in ("Failed", "Succeeded"))
 
 
@@ -83,9 +84,9 @@ def revision_problem(
     lost: Collection[str],
     now: datetime,
 ) -> Problem | None:
-    """Why fewer than ``desired`` pods of ``revision`` are ready; None where all are ready, or still starting.
+    """Why fewer than ``desired`` pods of ``revision`` are ready; None where all are ready or still starting.
 
-    A problem that requires user action comes before one that may recover.
+    A problem that requires user action comes before one that may end by itself.
     """
     mine = [pod for pod in pods if pod.revision == revision and not pod.terminating]
     held = [pod for pod in pods if pod.revision == revision and pod.is_stuck(lost)]
@@ -142,7 +143,8 @@ def _own_evictions(pods: Iterable[PodView]) -> Problem | None:
 
 
 def recent_disruption(pods: Iterable[PodView], revision: str, now: datetime) -> Problem | None:
-    """Why the cluster has just evicted pods of ``revision``, also where others replaced them."""
+    """The problem of pods of ``revision`` that the cluster has just evicted, even if they were replaced;
+    None: there is none."""
     for pod in pods:
         since = pod.condition_time("DisruptionTarget")
         recent = since is not None and abs((now - since).total_seconds()) < RECENT_SECONDS
@@ -152,7 +154,7 @@ def recent_disruption(pods: Iterable[PodView], revision: str, now: datetime) -> 
 
 
 def without_spare_gpu(resource: LLMDeployment, problem: Problem | None) -> Problem | None:
-    """``problem``, with a class of its own where a candidate waits for a GPU of the active revision."""
+    """``problem``, changed to NoSpareGPU where a candidate waits for a GPU that the active revision holds."""
     if problem is None or gpu_resource(resource.spec) not in problem.missing_resources:
         return problem
     return dataclasses.replace(problem, reason=FailureClass.NO_SPARE_GPU)

@@ -1,4 +1,5 @@
-"""The record of a rollout, in the annotations and the selector of the Service: one write, one state."""
+"""The record of a rollout, stored in the annotations and the selector of the Service: both change in one
+write."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ _MAX_DOUBLINGS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackRecord:
-    """A candidate that was admitted, lost readiness, and is retried after a pause."""
+    """A candidate that was admitted and then had no available pod; it is admitted again after a pause."""
 
     revision: str
     count: int = 1
@@ -49,7 +50,8 @@ class RollbackRecord:
 
     @property
     def retry_time(self) -> datetime | None:
-        """When it may be admitted again; None where the record's time is invalid: now."""
+        """When the candidate may be admitted again; None, which means now, where the stored time is
+        invalid."""
         begun = parse_time(self.time)
         try:
             return begun + timedelta(seconds=self.pause_seconds) if begun else None
@@ -57,14 +59,14 @@ class RollbackRecord:
             return None
 
     def wait_seconds(self, now: datetime) -> float:
-        """Until it may be admitted again; 0 when it may."""
+        """Seconds until the candidate may be admitted again; 0 when it may."""
         begun = parse_time(self.time)
         return pause_left(begun, self.pause_seconds, now) if begun else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """The record in the Service."""
+    """The rollout record in the Service: which revision is active, admitted and selected."""
 
     active: str = ""
     """The revision that serves, and that a failing rollout returns to; "" before any served."""
@@ -89,7 +91,8 @@ class Serving:
 
 
 def read_record(service: Manifest, active: str) -> Serving:
-    """The record in ``service``; ``active`` is the active revision where the annotation was lost."""
+    """The record in ``service``; ``active`` is used as the active revision where that annotation was
+    removed."""
     notes: Mapping[str, str] = service["metadata"].get("annotations") or {}
     selector = (service.get("spec") or {}).get("selector") or {}
     return Serving(

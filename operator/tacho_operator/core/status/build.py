@@ -1,4 +1,5 @@
-"""status of an LLMDeployment. Unknown values are absent, and a stale measurement is never the current one."""
+"""Builds the status of an LLMDeployment. Unknown values are absent, and a stale measurement is never the
+current one."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ WARNINGS_LIMIT = 8
 
 
 def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
-    """status as it is stored; equal snapshots give equal documents."""
+    """The status to store; equal snapshots give equal documents."""
     return LLMDeploymentStatus(
         observed_generation=snapshot.resource.metadata.generation,
         replicas=snapshot.pods.count,
@@ -136,7 +137,7 @@ def plan_status(plan: ModelPlan, spec: LLMDeploymentSpec, revision: str = "") ->
 
 
 def failure_status(failure: PlanFailure) -> api.Plan:
-    """The alternatives where no plan fits, with the prediction of the nearest one."""
+    """status.plan where no plan fits: the alternatives, and the prediction of the nearest attempt."""
     return api.Plan(
         predicted=_predicted(failure.predicted),
         message=clipped(f"{failure.failure.message} {failure.failure.next_step}".strip()),

@@ -61,7 +61,7 @@ class ConditionValue:
 
     @classmethod
     def of(cls, status: ConditionStatus, problem: Problem, prefix: str = "") -> Self:
-        """A condition from a problem. A report too long for the condition's own text is quoted in full."""
+        """The condition of ``problem``. Text too long for tacho's own words is repeated as the quotation."""
         too_long = len(prefix) + len(problem.what) + 1 + len(problem.next_step) > OWN_LIMIT_CHARS
         quotation = problem.quotation or (problem.message if too_long else "")
         return cls(status, problem.reason, prefix + problem.what, problem.next_step, quotation)
@@ -72,7 +72,8 @@ class ConditionValue:
 
 
 def condition_message(what: str, next_step: str = "", quotation: str = "") -> str:
-    """The message within both limits. A long text before it leaves STEP_LIMIT_CHARS to the next step."""
+    """One message within both limits. However long the text before it, the next step keeps
+    STEP_LIMIT_CHARS."""
     what, _, quoted = what.partition(DETAILS)
     what = with_full_stop(what)
     step = _shortened(with_full_stop(next_step), max(STEP_LIMIT_CHARS, OWN_LIMIT_CHARS - len(what) - 1))
@@ -99,8 +100,7 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
-    """The former conditions, updated to ``now``. Conditions that do not apply, or are of another version, are
-    dropped."""
+    """All conditions at ``now``, from the former ones; those that do not apply any longer are removed."""
     found = [condition for condition in snapshot.former.conditions if condition.type in _VALUES]
     for kind, value_of in _VALUES.items():
         value = value_of(snapshot)
@@ -113,7 +113,7 @@ def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
 
 
 def condition_of(kind: ConditionType, value: ConditionValue, generation: int, now: datetime) -> Condition:
-    """The condition as status stores it."""
+    """A condition in the form in which status stores it."""
     return Condition(
         type=str(kind),
         status=value.status,
@@ -125,12 +125,12 @@ def condition_of(kind: ConditionType, value: ConditionValue, generation: int, no
 
 
 def serving_message(reached: int, desired: int) -> str:
-    """How many of the desired replicas serve."""
+    """How many of the desired replicas serve, as text."""
     return f"{min(reached, desired)} of {desired} replicas serve."
 
 
 def ready(snapshot: Snapshot) -> ConditionValue:
-    """Whether a request now gets an answer."""
+    """The condition Ready: whether requests are answered now."""
     if snapshot.serves:
         reached, desired = snapshot.pods.reached, snapshot.replicas
         count = serving_message(reached, desired)
@@ -155,7 +155,7 @@ def ready(snapshot: Snapshot) -> ConditionValue:
 
 
 def stalled(snapshot: Snapshot) -> ConditionValue:
-    """Whether user action is required."""
+    """The condition Stalled: whether user action is required."""
     problem = snapshot.stalling_problem
     if problem is not None:
         return ConditionValue.of("True", problem)
@@ -165,7 +165,8 @@ def stalled(snapshot: Snapshot) -> ConditionValue:
 
 
 def reconciling(snapshot: Snapshot) -> ConditionValue:
-    """Whether work is in progress. Never together with Stalled: kstatus would call it in progress."""
+    """The condition Reconciling: work is in progress. Never True with Stalled: kstatus would call it in
+    progress."""
     if snapshot.stalling_problem is not None:
         return ConditionValue("False", Reason.FAILED, "User action is required.", "See Stalled.")
     if snapshot.work is None:
@@ -205,7 +206,7 @@ QUEUED = "A probe pod waits for its turn (maxProbePods of the chart)."
 
 
 def measured(snapshot: Snapshot) -> ConditionValue | None:
-    """Whether status.measurements describes the service as it is."""
+    """The condition Measured: whether a measurement describes the present service; None: absent."""
     value = _measured(snapshot)
     if value is None or not snapshot.measuring.remeasure.queued:
         return value
@@ -329,7 +330,7 @@ def _unknown_rate(entry: MeasurementEntry) -> str:
 
 
 def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
-    """Whether the newest revision was admitted. Without a gate: whether it served."""
+    """The condition RolloutAccepted: whether the newest revision serves, or was rolled back; None: absent."""
     rollout, problem = snapshot.rollout, snapshot.problems.candidate
     if not rollout.active:
         return None

@@ -1,4 +1,4 @@
-"""Events of status transitions and of new revisions, for `kubectl describe`."""
+"""Kubernetes events for changes of status and for new revisions, as `kubectl describe` shows them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _WARNINGS = frozenset(
 
 
 def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> tuple[ResourceEvent, ...]:
-    """One event for each new reason; a changed message is none."""
+    """One event for each condition whose reason is new; a changed message alone gives no event."""
     found: dict[str, ResourceEvent] = {}
     for kind, reasons in _EVENT_REASONS.items():
         now, was = find_condition(status.conditions, kind), find_condition(former.conditions, kind)
@@ -82,7 +82,7 @@ def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> Resou
 
 
 def revision_events(observed: Observed, planning: Planning) -> tuple[ResourceEvent, ...]:
-    """Warnings for a new revision: remote code that it trusts, and the warnings of its plan."""
+    """Warning events for a new revision: the remote code that it trusts, and the warnings of its plan."""
     if not planning.apply:
         return ()
     trust = "it runs Python code of the model repository. "

@@ -1,4 +1,4 @@
-"""Pods that namespaces outside ``endpoint.allowedNamespaces`` reach, as the NetworkPolicy is refused."""
+"""The refused NetworkPolicy: namespaces outside ``endpoint.allowedNamespaces`` can reach the pods."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ KIND = "NetworkPolicy"
 
 
 def refused_policy(resource: LLMDeployment, refusals: Iterable[ChildRefusal]) -> ChildRefusal | None:
-    """The refusal that leaves ``allowedNamespaces`` without effect.
+    """The refusal of the NetworkPolicy, which leaves ``allowedNamespaces`` without effect; None: it was not
+    refused.
 
-    No Deployment is made meanwhile. What serves goes on: to end it would make an outage of a refused policy.
+    No new Deployment is created meanwhile. Pods that already serve stay: to delete them would turn a refused
+    policy into an outage.
     """
     endpoint = resource.spec.endpoint
     if endpoint is None or endpoint.allowed_namespaces is None:
@@ -25,7 +27,7 @@ def refused_policy(resource: LLMDeployment, refusals: Iterable[ChildRefusal]) ->
 
 
 def exposure(observed: Observed) -> Problem | None:
-    """The refusal as a problem that says who reaches the pods."""
+    """The problem that says from where the pods can be reached; None where the policy is in effect."""
     refusal = refused_policy(observed.resource, observed.refusals)
     if refusal is None:
         return None

@@ -1,4 +1,4 @@
-"""Progress of the pod that is nearest to serving, and the durations of the latest start."""
+"""Progress of the starting pod that is nearest to serving, and how long the last start took."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True)
 class PodProgress:
-    """Reason and message of Ready before the pod serves."""
+    """Reason and message of the condition Ready while a pod starts."""
 
     reason: Reason = Reason.STARTING
     message: str = "Pods are being created."
 
 
 def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgress:
-    """Start progress of the pod that is nearest to serving."""
+    """How far the starting pod is that is nearest to serving."""
     found = [_of(pod, reports.get(pod.uid)) for pod in pods if not pod.terminating]
     if not found:
         return PodProgress()
@@ -83,7 +83,7 @@ def _reported(pod: PodView, report: Report) -> tuple[_Step, Reason, str]:
 
 
 def downloading(fetch: FetchProgress | None) -> str:
-    """``downloading 1.2 of 4.4 GB (27 %)``."""
+    """The progress of a download as text, for example ``downloading 1.2 of 4.4 GB (27 %)``."""
     if fetch is None or not fetch.bytes_total:
         return "downloading the model"
     if fetch.state == "Verifying":
@@ -95,7 +95,7 @@ def downloading(fetch: FetchProgress | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodTimes:
-    """Times of a pod's start. None: not yet, or unknown."""
+    """The times at which a pod reached each step of its start. None: not reached, or unknown."""
 
     created: datetime | None = None
     scheduled: datetime | None = None
@@ -110,8 +110,10 @@ class PodTimes:
 def latest_startup(
     pods: Iterable[PodView], reports: Mapping[str, Report], former: Startup | None
 ) -> Startup | None:
-    """Start durations of the youngest pod that reports; ``former`` where no pod reports: unknown is not
-    zero."""
+    """status.startup: seconds of each step of the start of the youngest pod that reports.
+
+    ``former`` where no pod reports: unknown is not zero.
+    """
     reporting = [pod for pod in pods if not pod.terminating and pod.uid in reports]
     if not reporting:
         return former

@@ -1,4 +1,4 @@
-"""When to reconcile again without an event: reports and deadlines have no watch."""
+"""When to reconcile without an event: pod reports and deadlines cause none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOONEST_SECONDS = 0.1
 
 
 def requeue_after_seconds(snapshot: Snapshot, now: datetime) -> float | None:
-    """Seconds until the next reconcile without an event; None: wait for an event."""
+    """Seconds until the next reconcile if no event comes before; None: only an event causes it."""
     inspection = snapshot.planning.inspection
     waits = (
         snapshot.rollout.requeue_after_seconds,

@@ -1,4 +1,4 @@
-"""The snapshot that status, conditions and the requeue time of one reconcile are computed from."""
+"""All that status, conditions and requeue time of one reconcile pass are computed from."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FINALIZER_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPods:
-    """The server pods of all revisions."""
+    """Counts of the server pods of all revisions."""
 
     count: int
     ready: int
@@ -55,7 +55,8 @@ class ServerPods:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemSet:
-    """Problems by the object that they concern."""
+    """The problems of a reconcile pass, by what they concern: the service, a revision, claims, the
+    candidate."""
 
     service: Problem | None = None
     """The Service cannot be created: no request reaches a pod."""
@@ -69,7 +70,7 @@ class ProblemSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One resource at one time, after the decisions of the reconcile pass."""
+    """All that is known of one resource after the decisions of a reconcile pass; status is made from it."""
 
     resource: LLMDeployment
     """The resource, with its former status."""
@@ -111,14 +112,14 @@ class Snapshot:
 
     @property
     def inspecting(self) -> bool:
-        """A pod reads the model's files and headers, or is about to; or the plan is being made."""
+        """Whether the model is being inspected, or will be next, or its plan is being made."""
         inspection = self.planning.inspection
         if self.planning.pending_plan is not None:
             return True
         return inspection is not None and inspection.running and inspection.facts is None
 
     def all_problems(self) -> Iterable[Problem]:
-        """All, the most fundamental first."""
+        """All problems, the most fundamental first."""
         inspection = self.planning.inspection
         found = (
             self.problems.service,
@@ -132,7 +133,7 @@ class Snapshot:
 
     @property
     def held_back(self) -> Problem | None:
-        """Why the desired revision does not start; None where it has started, or serves."""
+        """The problem that keeps the desired revision from starting; None where it has started or serves."""
         rollout, desired = self.rollout, self.planning.desired_revision
         if not rollout.active or rollout.candidate or desired in ("", rollout.active):
             return None
@@ -140,13 +141,12 @@ class Snapshot:
 
     @property
     def stalling_problem(self) -> Problem | None:
-        """The most fundamental problem that requires user action."""
+        """The most fundamental problem that requires user action; None where there is none."""
         return next((problem for problem in self.all_problems() if problem.needs_user_action), None)
 
     @property
     def work(self) -> Reason | None:
-        """The reason of the condition Reconciling; None where no work remains, or user action is required
-        first."""
+        """The reason of the condition Reconciling; None where no work is left, or a user has to act first."""
         if self.stalling_problem is not None:
             return None
         if self.unanswered is not None:

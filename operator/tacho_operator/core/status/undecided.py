@@ -1,4 +1,5 @@
-"""Status of a resource without a decision: Ready by its pods, the cause in Stalled, the rest as before."""
+"""The status of a resource that could not be reconciled: the cause in Stalled, Ready by its pods, the rest
+unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from tacho_operator.core.types import Manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResource:
-    """A resource as it is stored, with the children that tell whether it serves."""
+    """A stored resource, with the children that show whether it serves."""
 
     raw: Manifest
     pods: tuple[Manifest, ...] = ()
@@ -33,7 +34,7 @@ class StoredResource:
 
     @property
     def desired_replicas(self) -> int:
-        """Size of its largest Deployment; 0 without one."""
+        """The replicas of its largest Deployment; 0 without a Deployment."""
         return max(deployment_sizes(self.deployments).values(), default=0)
 
 
@@ -56,7 +57,8 @@ def unreadable_child(text: str) -> Problem:
 
 
 def crowded_children(text: str) -> Problem:
-    """The problem of a resource with too many children. ``text``: their number and kind."""
+    """The problem of a resource with more children than the operator reads. ``text``: their number and
+    kind."""
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"The resource is the controller of {text}, so none of them is read.",
@@ -65,7 +67,7 @@ def crowded_children(text: str) -> Problem:
 
 
 def internal_error(error: BaseException) -> Problem:
-    """A defect of the operator, with the place where it was raised."""
+    """The problem of a defect in the operator, with the file and line where the error was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
     return Problem(
@@ -89,9 +91,9 @@ def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) 
 
 
 def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:
-    """The former status with what is still known: which pods serve, and the problem.
+    """The former status, updated with the problem and with the pods that serve.
 
-    Ready and the counts stay as they were where the children that tell them could not be read.
+    Ready and the counts stay as they were where the pods or Deployments could not be read.
     """
     former, metadata = stored_status(found.raw), found.raw["metadata"]
     values = {

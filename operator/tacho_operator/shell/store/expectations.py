@@ -1,6 +1,7 @@
-"""Expectations, as informer caches have them: the watch must deliver our own writes before the next decision.
+"""Waits until the watch has delivered the operator's own writes, as informer caches do, before the next
+decision.
 
-Without them a child is created twice, or a change is undone.
+Otherwise a child would be created twice, or a change undone.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ KEPT_OUT = frozenset({"Event"})
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """The version of one object after a write of ours; the watch must deliver it, or a newer one, before the
-    next decision."""
+    """The version of one object after our write; the watch must deliver it, or a later one, before the next
+    decision."""
 
     kind: str
     namespace: str
@@ -32,7 +33,7 @@ class Expectation:
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """Identity of the object: of two writes to one object, only the later one counts."""
+        """Kind, namespace and name of the object: of two writes to one object, only the later one counts."""
         return (self.kind, self.namespace, self.name)
 
     def seen(self, store: Store) -> bool:
@@ -49,7 +50,7 @@ class Expectation:
 
 
 class RecordingClient(Kube):
-    """A client that records its own writes as expectations. One per reconcile."""
+    """A Kubernetes client that records its own writes as expectations. Each reconcile has its own."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -108,7 +109,7 @@ class RecordingClient(Kube):
 
 
 async def seen(store: Store, expected: tuple[Expectation, ...], seconds: float) -> bool:
-    """Waits until the store shows all of it; False when it does not in that time."""
+    """Waits until the store has all ``expected`` versions; False when it does not within ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             while not all(item.seen(store) for item in expected):

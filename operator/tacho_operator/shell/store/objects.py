@@ -1,4 +1,4 @@
-"""The objects of one kind, packed, with indexes: under which label, by whom controlled, and on which node."""
+"""The stored objects of one kind, compressed, with indexes by label, by controlling owner and by node."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def child_limit(kind: str) -> int:
 
 
 class StoredObjects:
-    """Each object is read as a copy."""
+    """The stored objects of one kind. Readers get copies."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -53,14 +53,17 @@ class StoredObjects:
         return found
 
     def labelled(self, owner: Name, owners: Collection[str] | None) -> list[Name]:
-        """Names with that resource's label, as many as one may control; only those that one of ``owners``, by
-        uid, controls. None: whoever does."""
+        """Names of the objects with a resource's label, up to the limit of children.
+
+        With ``owners`` (uids), only those that one of them controls; None: all with the label.
+        """
         found = self._labelled.get(owner, ())
         names = sorted(name for name in found if owners is None or self.by_name[name].owner_uid in owners)
         return names[: child_limit(self._kind)]
 
     def is_crowd(self, namespace: str, owners: Iterable[str]) -> bool:
-        """Whether ``owners``, by uid, control more objects there than are read, or more text."""
+        """Whether ``owners`` (uids) control more objects in the namespace, or larger ones, than the operator
+        reads."""
         places = [(namespace, uid) for uid in owners]
         has_many = sum(self._controlled[place] for place in places) > child_limit(self._kind)
         return has_many or sum(self._controlled_bytes[place] for place in places) > BYTES_LIMIT
@@ -69,13 +72,16 @@ class StoredObjects:
         return self._on_node.get(node, ())
 
     def packed(self, name: Name, kept: Manifest) -> bytes:
-        """The held text itself where nothing of it has changed."""
+        """The compressed form of ``kept``; the stored bytes themselves where nothing of it has changed."""
         former = self.by_name.get(name)
         return self._packing.packed(kept, former.text if former else b"")
 
     def add(self, name: Name, kept: Manifest, version: str, text: bytes, least_size: int) -> StoredObject:
-        """Stores the object ``kept``, whose packed form is ``text``. ``least_size``: the size of its former
-        version, where that was dropped: a crowd whose objects are cut to their metadata stays a crowd."""
+        """Stores the object ``kept``, whose compressed form is ``text``.
+
+        ``least_size``: the size of its former version, where this one is reduced to its metadata. Otherwise
+        reducing the objects would end the very crowd that caused it.
+        """
         metadata, is_resource = kept["metadata"], self._kind == "LLMDeployment"
         size = len(self._packing.json(text))
         entry = StoredObject(

@@ -44,8 +44,10 @@ class EtcdRestored(RuntimeError):
 
 
 def retry_seconds(failures: int, requested_seconds: float) -> float:
-    """The longest pause before the next attempt, after ``failures`` failures in a row and the server's
-    Retry-After."""
+    """The longest pause before the next attempt, in seconds, after ``failures`` failures in a row.
+
+    At least twice what the server's Retry-After asks for: the pause is drawn at random from its upper half.
+    """
     longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10))
     return max(longest, 2.0 * requested_seconds)
 
@@ -75,7 +77,7 @@ class WatchScope(NamedTuple):
 
 
 class Reflector:
-    """One kind in one namespace, or in all ("")."""
+    """Keeps one kind, of one namespace or of all (""), up to date in the store."""
 
     def __init__(
         self,
@@ -99,11 +101,11 @@ class Reflector:
         store.lost(self.kind, self.namespace, f"{self.kind}: not listed yet")
 
     def silent_seconds(self) -> float:
-        """Since the stream last delivered anything: an event, a bookmark, a list."""
+        """Seconds since the stream last delivered anything: an event, a bookmark, a list."""
         return time.monotonic() - self._last_event
 
     async def run(self) -> None:
-        """Runs until cancelled. Raises EtcdRestored: then no object that the process has stored is valid."""
+        """Lists and watches until cancelled. Raises EtcdRestored: then no object in the store is valid."""
         while True:
             try:
                 if not self._version:

@@ -55,7 +55,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class StoreChange:
-    """One event that changed a field that decisions read; all other events are dropped."""
+    """An event that changed a field that decisions read; all other events are dropped."""
 
     kind: str
     namespace: str
@@ -67,7 +67,7 @@ class StoreChange:
 
 
 def later(version: str, than: str) -> bool:
-    """Whether resourceVersion ``version`` is ``than`` or later.
+    """Whether the resourceVersion ``version`` is equal to ``than`` or later.
 
     Versions are comparable as numbers within a kind (kubernetes.io, API concepts, resource versions); a
     version that is no number is compared for equality.
@@ -109,31 +109,35 @@ class Store:
         return (Key(*name) for name in found if namespace in ("", name[0]))
 
     def waiting(self, key: Key) -> dict[str, HubWaiters]:
-        """Resources that wait for the resource's hub, by the reason of their Ready condition."""
+        """How many resources wait for the same hub as this one, by the reason of their condition Ready."""
         return self._waits.of(key.namespace, self.state(key).hub)
 
     def waiting_for(self, wait: Wait) -> Iterator[Key]:
-        """Whose Ready gives that reason, for that hub."""
+        """Keys of the resources whose condition Ready has the reason of ``wait``, for the same hub."""
         return (key for key in self.resources() if wait == self.state(key).wait)
 
     def resource(self, key: Key) -> Manifest | None:
-        """The resource as it was last delivered."""
+        """The resource as the watch last delivered it; None where it does not exist."""
         return self._read("LLMDeployment", (key.namespace, key.name))
 
     def children(self, kind: str, key: Key, owners: Collection[str] | None = None) -> list[Manifest]:
-        """Every object of that kind with the resource's label, by name; only those that one of ``owners``, by
-        uid, controls. None: whoever does. The others are not unpacked: anyone can make very many. Of a crowd
-        only the first are returned."""
+        """Every object of ``kind`` with the resource's label, sorted by name.
+
+        With ``owners`` (uids), only those that one of them controls; None: all. The others are not
+        decompressed, as anyone can create very many. Of a crowd only the first are returned.
+        """
         held = self._kinds[kind]
         names = held.labelled((key.namespace, key.name), owners)
         return [found for name in names if (found := held.read(name)) is not None]
 
     def is_crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> bool:
-        """Whether ``owners``, by uid, control more objects of that kind there than are read, or more text."""
+        """Whether ``owners`` (uids) control more objects of ``kind`` in the namespace, or larger ones, than
+        the operator reads."""
         return self._kinds[kind].is_crowd(namespace, owners)
 
     def state(self, key: Key) -> StoreState:
-        """The state of a resource; an unknown resource counts as one without a status."""
+        """What the queue needs to know of a resource: reported, ready, serving. All False for one that is not
+        stored."""
         entry = self._kinds["LLMDeployment"].by_name.get((key.namespace, key.name))
         return entry.state if entry else StoreState()
 
@@ -144,7 +148,8 @@ class Store:
         return {Key(*owner) for owner in found if owner[1]}
 
     def neighbours_on(self, nodes: Iterable[str]) -> list[Neighbour]:
-        """Pods on these nodes whose owners end at a held LLMDeployment. The others are not unpacked."""
+        """Pods on these nodes that a stored LLMDeployment controls, directly or through its owners. Others
+        stay compressed."""
         read = cache(self._read)
         pods = (
             pod for node in sorted(set(nodes)) for name in self._owned_on(node) if (pod := read("Pod", name))
@@ -164,7 +169,7 @@ class Store:
         return self._read("PersistentVolumeClaim", (namespace, name))
 
     def known(self, kind: str, namespace: str = "") -> bool:
-        """Whether the operator may read that kind; False: the absence of an object means nothing."""
+        """Whether the operator may read that kind; False: that an object is absent means nothing."""
         return self._unknown.isdisjoint({(kind, ""), (kind, namespace)})
 
     def nodes(self) -> tuple[NodeFacts, ...] | None:
@@ -201,11 +206,11 @@ class Store:
         return tuple(self._stale[stream] for stream in found)
 
     def size(self, kind: str) -> int:
-        """Objects held of a kind."""
+        """The number of stored objects of ``kind``."""
         return len(self._kinds[kind].by_name)
 
     def find(self, kind: str, namespace: str, name: str) -> tuple[str, str] | None:
-        """Uid and resourceVersion of an object that is held."""
+        """Uid and resourceVersion of a stored object; None where it is not stored."""
         entry = self._kinds[kind].by_name.get((namespace, name))
         return (entry.uid, entry.version) if entry else None
 
@@ -215,22 +220,24 @@ class Store:
         return [(name, item.uid, item.version) for name, item in found if namespace in ("", name[0])]
 
     def was_removed(self, uid: str) -> bool:
-        """Whether an LLMDeployment was deleted or replaced. Its stream has no version up to which everything
-        is known, as kopf handles each object by itself."""
+        """Whether the LLMDeployment with that uid was deleted or replaced.
+
+        Its watch has no version up to which everything is known, as kopf handles each object by itself.
+        """
         return uid in self._removed
 
     def leaving(self, kind: str, namespace: str, name: str) -> bool:
-        """Whether an object that is held is being deleted."""
+        """Whether a stored object is being deleted."""
         found = self._read(kind, (namespace, name))
         return found is not None and bool(found["metadata"].get("deletionTimestamp"))
 
     async def in_sync(self, kind: str, namespace: str) -> None:
-        """Waits until that stream is up to date."""
+        """Waits until the watch of ``kind`` in that namespace is up to date."""
         while (kind, namespace) in self._stale:
             await self.changed()
 
     async def changed(self) -> None:
-        """Waits for the next event of any stream."""
+        """Waits for the next event of any watch."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -240,7 +247,7 @@ class Store:
 
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest) -> None:
-        """Stores an object as it is now."""
+        """Stores ``manifest``, or replaces its former version."""
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
         kept = kept_part(kind, manifest, no_owner if self.is_crowd(kind, *controller) else self.find)
         metadata = kept["metadata"]
@@ -292,29 +299,29 @@ class Store:
                 del self._removed[next(iter(self._removed))]
 
     def keep_only(self, kind: str, namespace: str, names: Collection[Name]) -> None:
-        """Removes objects that a complete list does not contain: they were deleted."""
+        """Removes all objects that are not in ``names``, a complete list: they were deleted."""
         held = [name for name in self._kinds[kind].by_name if namespace in ("", name[0])]
         for name in held:
             if name not in names:
                 self.remove(kind, *name)
 
     def at(self, kind: str, namespace: str, version: str) -> None:
-        """Notes that the stream has delivered everything up to resourceVersion ``version``."""
+        """Notes that the watch has delivered everything up to the resourceVersion ``version``."""
         self.streams[kind, namespace] = version
         self._wake()
 
     def runs(self, kind: str, namespace: str) -> None:
-        """Notes that the stream is up to date."""
+        """Notes that the watch is up to date."""
         self._unknown.discard((kind, namespace))
         self._stale.pop((kind, namespace), None)
         self._wake()
 
     def lost(self, kind: str, namespace: str, why: str) -> None:
-        """Notes that the stream is interrupted or has not begun, and ``why``."""
+        """Notes that the watch is interrupted or has not begun, and ``why``."""
         self._stale[kind, namespace] = why
 
     def forbidden(self, kind: str, namespace: str) -> None:
-        """Notes that the kind may not be read, and need not be."""
+        """Notes that the operator has no right to read ``kind``, and does without it."""
         self._unknown.add((kind, namespace))
         self._stale.pop((kind, namespace), None)
         self._wake()

@@ -1,4 +1,4 @@
-"""A stored object, and what the queue reads of a resource: whether it is reported, ready, and serves."""
+"""A stored object, and the state of a resource that the work queue uses: reported, ready, serving."""
 
 from __future__ import annotations
 
@@ -56,13 +56,19 @@ class StoredObject:
 
 
 def is_reported(resource: Manifest) -> bool:
-    """Whether the operator has written its status: the API server gives each a first status of its own,
-    without observedGeneration."""
+    """Whether the operator has written the resource's status.
+
+    The API server gives each resource a first status of its own, without observedGeneration.
+    """
     return bool((resource.get("status") or {}).get("observedGeneration"))
 
 
 def state_of(resource: Manifest) -> StoreState:
-    """As a deleted one's where an old CRD let other types in: the reconcile says what is wrong with them."""
+    """The state of a resource for the queue.
+
+    Where an old CRD accepted other types, all is False, as for a deleted resource: the reconcile then reports
+    the error.
+    """
     try:
         return _state_of(resource)
     except (AttributeError, TypeError):

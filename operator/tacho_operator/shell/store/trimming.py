@@ -54,13 +54,14 @@ Find = Callable[[str, str, str], tuple[str, str] | None]
 
 
 def no_owner(*_: str) -> None:
-    """Finds nothing: of an object among very many of one owner only the metadata is kept."""
+    """Finds no owner, so that only the metadata of an object is kept: one of a crowd of children."""
 
 
 def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
-    """The fields that decisions read; of what cannot be read and of objects of another owner the metadata.
+    """The fields of an object that decisions read.
 
-    An object whose owner is held only later is read whole for the owner's first decision.
+    Only the metadata of an unreadable object, or of one that no stored LLMDeployment owns. If its owner is
+    stored later, that owner's first decision reads the object from the API server.
     """
     why = manifest.get(METADATA_ONLY)
     if why is None and kind in CONTROLLED and not _has_held_owner(manifest, find):
@@ -224,17 +225,17 @@ class Packing:
         """
 
     def json(self, text: bytes) -> bytes:
-        """Decompresses an object. Objects stored before the dictionary existed need none, as their zlib
-        header says."""
+        """The JSON of a compressed object. Objects stored before the dictionary existed need none, as their
+        zlib header says."""
         return zlib.decompressobj(zdict=self._common).decompress(text)
 
     def unpacked(self, text: bytes) -> Manifest:
-        """A copy of an object."""
+        """A decompressed and parsed copy of an object."""
         found: Manifest = json.loads(self.json(text))
         return found
 
     def packed(self, kept: Manifest, former: bytes = b"") -> bytes:
-        """The compressed JSON of an object; ``former`` itself where nothing of it has changed."""
+        """The compressed JSON of ``kept``; ``former`` itself where nothing of it has changed."""
         text = json.dumps(kept, separators=(",", ":")).encode()
         if former and self.json(former) == text:
             return former

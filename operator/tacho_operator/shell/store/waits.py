@@ -12,7 +12,7 @@ from tacho_operator.core.types import HubWaiters
 
 
 class Wait(NamedTuple):
-    """What a resource waits for."""
+    """What a resource waits for: a hub, and the reason of its condition Ready."""
 
     why: str
     """The reason of its condition Ready, while that is not True."""
@@ -25,7 +25,7 @@ WORKED_LIMIT = 10_000
 
 
 class Waits:
-    """Resources that are not ready, by what they wait for and by namespace."""
+    """Counts of the resources that are not ready, by hub, reason and namespace."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -34,7 +34,8 @@ class Waits:
         self._worked: dict[Wait, datetime] = {}
 
     def of(self, namespace: str, hub: str) -> dict[str, HubWaiters]:
-        """The resources that wait for ``hub``, by reason; those of other namespaces are counted apart."""
+        """The number of resources that wait for ``hub``, by reason; those of other namespaces are counted
+        separately."""
         found = {}
         for wait in (Wait(why, hub) for why in SHARED_REASONS):
             inside = self._inside[namespace, wait]
@@ -43,11 +44,12 @@ class Waits:
         return found
 
     def add(self, namespace: str, wait: Wait) -> None:
-        """Counts a resource of ``namespace`` that waits. Only shared reasons are counted."""
+        """Adds one waiting resource of ``namespace``. Only reasons that many resources can share are
+        counted."""
         self._count(namespace, wait, 1)
 
     def drop(self, namespace: str, wait: Wait) -> None:
-        """Counts one waiting resource of ``namespace`` less."""
+        """Subtracts one waiting resource of ``namespace``."""
         self._count(namespace, wait, -1)
 
     def _count(self, namespace: str, wait: Wait, change: int) -> None:
@@ -61,8 +63,10 @@ class Waits:
             del self._counts[wait]
 
     def ended(self, was: Wait, now_why: str) -> Wait | None:
-        """The wait ``was``, where it ended because the hub works again: others that wait for it retry now.
-        Else None. ``now_why`` is the present reason. A hub that worked a moment ago is not reported again.
+        """``was``, where that wait ended because the hub works again, so that the others retry now; else
+        None.
+
+        ``now_why`` is the resource's present reason. A hub that worked a moment ago is not reported again.
         """
         now = self._clock()
         if not ended_wait(was.why, now_why) or not notice_due(self._worked.get(was), now):

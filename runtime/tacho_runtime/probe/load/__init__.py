@@ -1,5 +1,5 @@
-"""How load is sent: single requests, and loops of many streams in as many processes as they need.
+"""Sends the probe's load: single requests, and loops of many streams in as many processes as these need.
 
-``socket_engine`` is what the probe's phases use. Its ``loops`` are run by a ``load_group``: this process
-(``load_worker``) and others (``workers``), whose results are joined.
+The phases use ``socket_engine``. Its ``loops`` are run by a ``load_group``: this process (``load_worker``)
+and others (``workers``), whose results are joined.
 """

@@ -1,4 +1,4 @@
-"""The engine's own counters, from its Prometheus text. None is unknown, never zero."""
+"""Reads the engine's own counters from its Prometheus metrics. None is unknown, never zero."""
 
 from __future__ import annotations
 
@@ -53,8 +53,11 @@ class EngineCounters:
 
 
 def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters:
-    """By the names of any of ``families``. Label sets (one per data-parallel rank) are summed, but the KV
-    cache's use, of which the fullest counts. Where one of them is no figure, neither is their sum."""
+    """The counters in ``text``, under the metric names of any of ``families``.
+
+    Values of several label sets (one per data-parallel rank) are summed; of the KV cache's use, the highest
+    counts. Where one value is not a number, the sum is unknown.
+    """
     configs = {names.cache_config for names in families if names.cache_config}
     samples: dict[str, list[float]] = {}
     buckets: dict[str, dict[float, float]] = {}
@@ -159,7 +162,7 @@ def _names(families: Sequence[MetricNames], field: str, suffix: str = "") -> tup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CounterReading:
-    """The engine's own counters at one moment."""
+    """The engine's own counters at one time."""
 
     stamp_ns: int
     """Middle of the request that read them."""
@@ -171,7 +174,7 @@ CONTROL_SECONDS = 10.0
 
 
 async def scrape(endpoint: EngineEndpoint, *, timeout_seconds: float = CONTROL_SECONDS) -> CounterReading:
-    """The engine's counters; empty when it has no metrics, or does not give them in time."""
+    """Reads the engine's counters; empty where it has no metrics, or does not answer in time."""
     try:
         answer = await exchange(
             endpoint, "GET", METRICS, kind=StreamConnection, timeout_seconds=timeout_seconds

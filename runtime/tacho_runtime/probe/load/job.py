@@ -1,4 +1,4 @@
-"""A job of one load process, and its result. Pure; randomness is passed in."""
+"""The part of a loop that one load process runs, as data: its settings, its streams, its result. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class StreamSlot:
-    """One stream that is added to a closed loop, or one request of an open one."""
+    """One stream to add to a closed loop, or one request of an open loop."""
 
     due_ns: int
     """When it sends first; monotonic clock."""
@@ -61,7 +61,7 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class StreamSample:
-    """One request."""
+    """One request with its timing, for the trace."""
 
     stream: StreamResult
     first: bool
@@ -71,7 +71,7 @@ class StreamSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """What one load process saw in a window."""
+    """The requests and tokens of one load process within a window."""
 
     samples: tuple[StreamSample, ...] = ()
     """Requests since the last turn; those without a token have none."""
@@ -83,7 +83,7 @@ class LoadResult:
 
 
 class OutputLengths:
-    """Draws evenly from ``spread`` (a share) around ``mean``, in pairs whose mean is exact."""
+    """Draws random output lengths within ``spread`` (a share) of ``mean``, in pairs whose mean is exact."""
 
     def __init__(self, mean: int, spread: float, rng: Random) -> None:
         self._mean = mean
@@ -101,10 +101,10 @@ class OutputLengths:
 
 
 def residual_lives(count: int, mean: int, spread: float, rng: Random) -> list[int]:
-    """What ``count`` streams ask for first, so that their loop is steady from its start: what is left of an
-    answer of ``OutputLengths`` at a moment that is picked at random.
+    """Output lengths for the first requests of ``count`` streams, so that the loop is steady from its start.
 
-    Stratified: one draw in each of ``count`` equally likely ranges, in random order.
+    Each is the part of an answer that is left at a random moment. Stratified: one draw in each of ``count``
+    equally likely ranges, in random order.
     """
     lives = [_residual((index + rng.random()) / count, mean, mean * spread) for index in range(count)]
     rng.shuffle(lives)
@@ -122,7 +122,7 @@ def _residual(share: float, mean: float, half: float) -> float:
 
 
 def poisson_times(requests_per_second: float, seconds: float, rng: Random) -> list[float]:
-    """Seconds from now, ascending, below ``seconds``."""
+    """Random arrival times in seconds from now, ascending, below ``seconds``."""
     times: list[float] = []
     at = rng.expovariate(requests_per_second)
     while at < seconds:

@@ -1,4 +1,4 @@
-"""The processes of one loop taken together, and the trace of all of them within a window."""
+"""Runs one loop in several processes, and joins their results into one trace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SENT = attrgetter("sent_ns")
 
 
 class LoadGroup:
-    """This process' part of one loop, and those of others as its chunks need them."""
+    """The processes of one loop: this one, and as many others as the rate of chunks needs."""
 
     def __init__(self, requests: RequestBuilder, job: LoadJob, pool: WorkerPool) -> None:
         self.job = job
@@ -33,7 +33,7 @@ class LoadGroup:
         """Of this level, in the order of their sending."""
 
     async def grow(self, processes: int) -> None:
-        """Starts workers up to ``processes`` in all, as far as they start; it ends none."""
+        """Starts processes until there are ``processes``, as far as they start; it ends none."""
         if processes <= len(self._parts):
             return
         for member in await self._pool.workers(processes - 1):
@@ -42,8 +42,8 @@ class LoadGroup:
                 self._parts.append(member)
 
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
-        """Begins a level: each slot goes to the part with the fewest that stay, those that leave are of the
-        parts with the most."""
+        """Begins a level: adds ``slots`` to the processes with the fewest streams, and lets ``leave`` streams
+        end in those with the most."""
         held = [part.staying for part in (await self._each(NEVER_NS))]
         self._ended.clear()
         added: list[list[StreamSlot]] = [[] for _ in self._parts]
@@ -61,14 +61,16 @@ class LoadGroup:
         )
 
     async def counts(self) -> LoadProgress:
-        """All parts' together, without requests."""
+        """The sum of all processes' counts, without single requests."""
         return self._together(await self._each(NEVER_NS))
 
     async def cohort(self, since_ns: int) -> tuple[LoadProgress, tuple[RequestProgress, ...]]:
-        """(all parts' counts, this level's requests sent since ``since_ns``, in the order of their sending).
+        """(the sum of all processes' counts, this level's requests sent since ``since_ns`` in the order of
+        sending).
 
-        Parts tell only what is new: to build and to send all of a long level's requests at each look took
-        longer than the time between two tokens."""
+        Processes send only new requests: to send all of a long level's each time took longer than the time
+        between two tokens.
+        """
         each = await self._each(since_ns)
         new = itertools.chain.from_iterable(one.ended for one in each)
         self._ended = sorted((*self._ended, *new), key=_SENT)
@@ -92,7 +94,7 @@ class LoadGroup:
         return await asyncio.gather(*(part.collect(start_ns, end_ns) for part in self._parts))
 
     async def hang_up(self) -> None:
-        """Ends all requests."""
+        """Closes the connections of all requests."""
         for part in self._parts:
             await part.hang_up()
 
@@ -109,12 +111,13 @@ class MeasuredWindow:
 
 
 def window_edge(origin_ns: int, stamp_ns: int) -> int:
-    """The edge of a bin that is nearest."""
+    """The edge of a time bin that is nearest to ``stamp_ns``."""
     return origin_ns + max(0, round((stamp_ns - origin_ns) / BIN_NS)) * BIN_NS
 
 
 def trace_of(results: Sequence[LoadResult], window: MeasuredWindow, *, concurrency: int | None) -> LoadTrace:
-    """``concurrency`` None: an open loop, whose streams are in the order of their intended sending times."""
+    """The joined trace of all processes. ``concurrency`` None: an open loop, sorted by intended sending
+    times."""
     opened = concurrency is None
     samples = sorted(
         (sample for one in results for sample in one.samples),

@@ -1,4 +1,4 @@
-"""The part of a request loop that one process runs: its streams, in the running event loop."""
+"""Runs one process's part of a loop: its streams, in the running event loop."""
 
 from __future__ import annotations
 
@@ -88,7 +88,11 @@ class _Stream:
 
 
 class LoadWorker:
-    """``turn`` begins a level, ``progress`` is polled, ``collect`` tells a window, ``hang_up`` ends."""
+    """The streams of one loop in this process.
+
+    ``turn`` begins a level, ``progress`` is polled, ``collect`` returns the results of a window, ``hang_up``
+    closes all connections.
+    """
 
     def __init__(self, requests: RequestBuilder, job: LoadJob) -> None:
         self._requests, self._job = requests, job
@@ -112,8 +116,11 @@ class LoadWorker:
         self._most_at_once = 0
 
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
-        """Begins a level: adds ``slots``, and does not renew the requests of ``leave`` streams picked at
-        random, those that are counted last. Forgets the requests of the level before that have ended."""
+        """Begins a level: adds ``slots``, and lets ``leave`` random streams end with their present request.
+
+        Streams that request the engine's running count end last. Ended requests of the level before are
+        dropped.
+        """
         self._watching = self._watching or asyncio.ensure_future(self._watch.run())
         self._former_tokens_per_event = self._tokens_per_event()
         self._later_tokens = self._later_events = 0.0
@@ -132,7 +139,8 @@ class LoadWorker:
         return {task: stream for task, stream in self._tasks.items() if not task.done()}
 
     async def progress(self, since_ns: int) -> LoadProgress:
-        """With the requests sent since ``since_ns``, and of those that have ended the new ones."""
+        """Counts of this process, with its running requests sent since ``since_ns`` and those that ended
+        since the last call."""
         going = self._going()
         fault = next((error for task in self._tasks if task.done() and (error := task.exception())), None)
         if fault is not None and len(self._failures) < MAX_FAILURES:
@@ -226,7 +234,7 @@ class LoadWorker:
                 bins[index] += count
 
     async def collect(self, start_ns: int, end_ns: int) -> LoadResult:
-        """What the window from ``start_ns`` to ``end_ns`` brought; all goes on."""
+        """Requests and tokens of the window from ``start_ns`` to ``end_ns``; the streams continue."""
         low, high = ((stamp - self._job.origin_ns) // BIN_NS for stamp in (start_ns, end_ns))
         bins = self._bins[low:high]
         samples = [
@@ -252,7 +260,7 @@ class LoadWorker:
         )
 
     async def hang_up(self) -> None:
-        """Ends all requests; an engine stops a stream without a reader."""
+        """Closes the connections of all requests; an engine stops a stream without a reader."""
         tasks, self._tasks = [*self._tasks], {}
         if self._watching is not None:
             self._watching.cancel()

@@ -1,4 +1,4 @@
-"""The steady loop and the open one: which streams start when, and how a window is watched."""
+"""Runs closed and open loops over sockets: when each stream starts, and when the window opens and closes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OPEN_FILL_SHARE = 0.3
 
 @dataclass(slots=True)
 class ObservedLatency:
-    """Latencies seen so far, by the number of streams: (seconds to the first token, seconds a token)."""
+    """Latencies measured so far, by number of streams: (TTFT in seconds, seconds per token)."""
 
     _seen: dict[int, tuple[float, float]] = field(default_factory=dict)
 
@@ -51,12 +51,13 @@ class ObservedLatency:
             self._seen[concurrency] = median(ttfts) / 1000, median(tpots) / 1000
 
     def service_seconds(self, concurrency: int, output_tokens: int) -> float:
-        """How long one request takes, at least: more streams only make each slower. 0: none was seen."""
+        """Least duration of one request in seconds: more streams only make each slower. 0: none was
+        measured."""
         ttft, tpot = self._nearest(concurrency)
         return ttft + output_tokens * tpot
 
     def tokens_per_second(self, concurrency: int) -> float:
-        """How many tokens come from all streams, at most. 0: none was seen."""
+        """Most tokens per second that all streams together can get. 0: none was measured."""
         tpot = self._nearest(concurrency)[1]
         return concurrency / tpot if tpot > 0 else 0.0
 
@@ -68,7 +69,7 @@ class ObservedLatency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSetting:
-    """What a loop knows of its engine."""
+    """The request and the known latencies of the engine that a loop uses."""
 
     read: Callable[[float], Awaitable[CounterReading]]
     """Reads the engine's counters within a limit in seconds; empty where the engine has none."""
@@ -78,7 +79,7 @@ class LoopSetting:
 
 
 class SocketLoop:
-    """A ``SteadyLoop``."""
+    """A closed loop over sockets that continues between levels; the real implementation of ``SteadyLoop``."""
 
     def __init__(self, group: LoadGroup, setting: LoopSetting) -> None:
         self._group, self._setting = group, setting
@@ -169,8 +170,10 @@ def _answered(readings: Sequence[CounterReading]) -> tuple[CounterReading, ...]:
 async def run_open_loop(
     group: LoadGroup, setting: LoopSetting, requests_per_second: float, *, seconds: float
 ) -> LoadTrace:
-    """Requests at Poisson times, to the end of ``seconds``: requests that had no time to end are cut. The
-    window opens after one service time, when the number of requests in flight is steady."""
+    """Sends requests at random (Poisson) times for ``seconds``; requests that have not ended by then are cut.
+
+    The window opens after one service time, when the number of requests in flight is steady.
+    """
     began_ns = time.monotonic_ns()
     job, pace = group.job, setting.pace
     await group.grow(processes_for(requests_per_second * job.output_tokens, setting.cpus))

@@ -1,4 +1,5 @@
-"""What a request says: the request format that an engine answers, and prompts of a desired length."""
+"""Builds the probe's requests: in a format that the engine answers, with prompts of a desired number of
+tokens."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ def random_ids(count: int, vocabulary: int, rng: Random) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class TextLength:
-    """tokens = overhead + tokens_per_word * words, as the engine's usage counts them."""
+    """How many tokens a text has: overhead + tokens_per_word * words, as the engine's usage counts them."""
 
     overhead: float = 1.0
     tokens_per_word: float = 1.0
@@ -62,8 +63,10 @@ class TextLength:
 
 
 def calibrate(samples: Sequence[tuple[int, int]]) -> TextLength:
-    """Relation of words to prompt tokens, fitted to (words sent, prompt tokens counted). Uncalibrated when
-    the samples give no rising line."""
+    """The relation of words to prompt tokens, fitted to pairs (words sent, prompt tokens counted).
+
+    A default where the samples give no rising line.
+    """
     line = least_squares([(float(word_count), float(tokens)) for word_count, tokens in samples])
     if line is None or line.slope <= 0:
         return TextLength()
@@ -71,9 +74,9 @@ def calibrate(samples: Sequence[tuple[int, int]]) -> TextLength:
 
 
 def random_text(word_count: int, rng: Random) -> str:
-    """A text with a beginning of its own: of a million prompts no two share five words.
+    """A text with a beginning of its own: of a million prompts no two have the same first five words.
 
-    A text that is too short for that begins with letters, which are some tokens more than a word.
+    A text too short for that begins with random letters, which are a few tokens more than a word.
     """
     drawn = rng.choices(WORDS, k=word_count)
     if word_count < NONCE_WORDS:
@@ -89,7 +92,7 @@ SMALL_VOCABULARY = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFormat:
-    """One way to phrase a request: API path, engine dialect, and the prompt as text or token ids."""
+    """One form of a request: API path, engine dialect, and the prompt as text or token ids."""
 
     dialect: Dialect
     path: str
@@ -102,7 +105,8 @@ class RequestFormat:
 
 
 def dialect_of(engine: str, models: object, known: Mapping[str, Dialect]) -> Dialect:
-    """Dialect of the engine, by its own answer to /v1/models, else by the name that the plan gives it."""
+    """The engine's dialect of the API: by its own answer to /v1/models, else by the engine's name in the
+    plan."""
     owner = owner_of(model_entry(models))
     answered = next((dialect for dialect in known.values() if dialect.owner and dialect.owner == owner), None)
     return answered or known.get(engine, COMMON)
@@ -136,8 +140,10 @@ def request_body(
     salt: str,
     counted: bool = True,
 ) -> dict[str, Any]:
-    """One request of exactly ``output_tokens``, as far as the dialect can say so; ``counted``: with each
-    chunk's tokens."""
+    """The JSON of a request for exactly ``output_tokens``, as far as the dialect supports that.
+
+    ``counted``: asks for the number of tokens in each chunk.
+    """
     request: dict[str, Any] = {"model": served_name, "stream": True, "max_tokens": output_tokens}
     if request_format.path == CHAT:
         request["messages"] = [{"role": "user", "content": prompt}]
@@ -151,7 +157,7 @@ def request_body(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestBuilder:
-    """All that a request needs but its lengths; the same in every process that asks."""
+    """Builds requests of any length; all processes of a probe use equal builders."""
 
     endpoint: EngineEndpoint
     served_name: str
@@ -159,7 +165,8 @@ class RequestBuilder:
     text_length: TextLength = field(default_factory=TextLength)
 
     def body(self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool) -> dict[str, Any]:
-        """``counted``: with the tokens of each chunk, where the engine can tell them."""
+        """The JSON of one request. ``counted``: asks for the number of tokens in each chunk, where the engine
+        supports it."""
         prompt: str | list[int]
         if self.request_format.token_ids:
             prompt = random_ids(input_tokens, self.request_format.vocabulary, rng)
@@ -175,7 +182,7 @@ class RequestBuilder:
         )
 
     def request(self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool) -> bytes:
-        """Bytes of one request as sent over the wire."""
+        """One HTTP request as the bytes to send."""
         body = self.body(rng, input_tokens, output_tokens, counted=counted)
         return request_bytes(self.endpoint, "POST", self.request_format.path, body)
 
@@ -189,7 +196,7 @@ class DiscoveredEngine:
 
 
 async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBudget) -> DiscoveredEngine:
-    """Raises RequestFailed."""
+    """What the engine's /v1/models says: its name, models and context length. Raises RequestFailed."""
     answer, _ = await tries.answered(
         lambda: exchange(endpoint, "GET", MODELS, kind=StreamConnection, timeout_seconds=CONTROL_SECONDS)
     )

@@ -1,7 +1,7 @@
-"""Which requests that failed are sent again, and after which pause.
+"""Which failed requests of a probe are sent again, and after which pause.
 
-One dropped connection or one "too many requests" is no reason to know nothing of an engine; an engine that
-fails every time is not waited for.
+One dropped connection, or one "too many requests", must not end a probe; an engine that always fails is not
+waited for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_WAIT_SECONDS = 20.0
 
 @dataclass(slots=True)
 class RetryBudget:
-    """Failures of one probe's requests so far, and the limits on retries."""
+    """Counts the failed requests of one probe, and limits the retries."""
 
     failed: list[str] = field(default_factory=list)
     """Messages of the failures after which a request was sent again."""
@@ -40,7 +40,8 @@ class RetryBudget:
     """Seconds spent in pauses before retries."""
 
     def pause_after(self, error: RequestFailed, tries: int, *, known: bool) -> float | None:
-        """Seconds until the request is sent once more, after ``tries`` failures; None: it is not retried.
+        """Seconds to wait before the request is sent again, after ``tries`` failures; None: it is not sent
+        again.
 
         ``known``: the engine has answered such a request before.
         """
@@ -53,8 +54,10 @@ class RetryBudget:
         return None if long else pause
 
     async def answered(self, send: Callable[[], Awaitable[T]], *, known: bool = True) -> tuple[T, int]:
-        """(what ``send`` brought, how often it failed before). Raises the last RequestFailed, which says how
-        often it was tried."""
+        """(the result of ``send``, how often it failed before).
+
+        Raises the last RequestFailed, with the number of tries.
+        """
         tries = 0
         while True:
             try:
@@ -69,7 +72,7 @@ class RetryBudget:
             await asyncio.sleep(pause)
 
     def note(self) -> str:
-        """A note for the reader of the measurement; "" where nothing failed."""
+        """A sentence about failed requests for the measurement's message; "" where none failed."""
         if not self.failed:
             return ""
         times = "1 request was" if len(self.failed) == 1 else f"requests were {len(self.failed)} times"

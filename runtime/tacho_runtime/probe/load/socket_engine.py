@@ -1,4 +1,4 @@
-"""The engine under test, asked over sockets."""
+"""The engine under test, over sockets: the real implementation of ``EngineUnderTest``."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ MachineSampler = Callable[[bool], MachineSample]
 
 
 def timestamp_only(_calibrate: bool) -> MachineSample:
-    """A machine sample with only a time stamp, for machines that are not sampled."""
+    """A machine sample with nothing but its time, where the machine is not sampled."""
     return MachineSample(stamp_ns=time.monotonic_ns())
 
 
 class SocketEngine:
-    """An ``EngineUnderTest``. ``open`` makes one, then ``first_request`` must find how it is asked."""
+    """An engine at a URL. ``open`` connects; then ``first_request`` must find a request format that it
+    answers."""
 
     def __init__(
         self,
@@ -78,8 +79,11 @@ class SocketEngine:
     async def open(
         cls, target: ProbeTarget, rng: Random, *, machine: MachineSampler = timestamp_only, cpus: int = 1
     ) -> SocketEngine:
-        """``cpus``: those that the probe may use, with the engine where it runs beside it. ``close`` it at
-        the end. Raises AddressError, RequestFailed without an answer."""
+        """Connects to the engine; ``close`` it at the end. Raises AddressError, and RequestFailed without an
+        answer.
+
+        ``cpus``: the number of CPUs that the probe may use, shared with an engine on the same machine.
+        """
         endpoint = EngineEndpoint.of(target.base_url, target.api_key)
         tries = RetryBudget()
         found = await requests.discover(target, endpoint, tries)
@@ -96,18 +100,21 @@ class SocketEngine:
 
     @property
     def requests(self) -> RequestBuilder:
-        """How it is asked. Needs a first request."""
+        """The builder of requests in the format that the engine answers. Only after ``first_request``."""
         assert self._requests is not None, "the first request comes first"
         return self._requests
 
     @property
     def same_tokens(self) -> int:
-        """With which every prompt begins: what marks its beginning, and a chat template."""
+        """How many tokens every prompt begins with: the marker of its beginning, and a chat template."""
         return 0 if self.requests.request_format.token_ids else math.ceil(self.requests.text_length.overhead)
 
     async def first_request(self, timeout_seconds: float) -> StreamResult:
-        """The cold first request: finds the request format that the engine answers. Raises RequestFailed when
-        it answers none, and when it is busy, which says nothing about a format."""
+        """Sends the first request, which finds the request format that the engine answers.
+
+        Raises RequestFailed when the engine answers no format, and when it is busy, which shows nothing about
+        a format.
+        """
         refused: list[str] = []
         for wording in self._wordings:
             self._requests = self._in(wording)
@@ -151,7 +158,7 @@ class SocketEngine:
         return time.monotonic()
 
     async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
-        """Sent again where it failed in a way that may pass."""
+        """Sends one request and awaits its end; repeats it after a failure that may pass."""
         return await self._send(input_tokens, output_tokens, timeout_seconds, known=True)
 
     async def _send(

@@ -1,4 +1,4 @@
-"""What one streamed answer says about time and tokens. Pure: from counted reads to figures."""
+"""Times and token counts of one streamed answer, from the bytes that were read and when. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ _CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamResult:
-    """One request. Tokens are (monotonic ns, how many came then); fractions when only shared out."""
+    """Times and token counts of one request.
+
+    ``tokens`` are pairs (monotonic nanoseconds, tokens that came then); fractions where a total was divided
+    among chunks.
+    """
 
     sent_ns: int
     tokens: tuple[tuple[int, float], ...]
@@ -57,9 +61,11 @@ class StreamResult:
 
     @property
     def tpot_milliseconds(self) -> float | None:
-        """(t_last - t_first) / (n_out - n_first): n_first, the tokens of the first chunk, is 1 but where an
-        engine sends several at once; these took no time after t_first. None with a single chunk, and where
-        the engine counts no token after the first chunk."""
+        """Milliseconds per token after the first chunk: (t_last - t_first) / (n_out - n_first).
+
+        n_first is the number of tokens in the first chunk, 1 unless an engine sends several at once. None
+        with a single chunk, and where no token was counted after the first chunk.
+        """
         later = self.output_tokens - self.tokens[0][1] if self.tokens else 0.0
         return (self.tokens[-1][0] - self.tokens[0][0]) / NS_PER_MS / later if later > 0 else None
 
@@ -70,7 +76,7 @@ class StreamResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedReads:
-    """What was kept of an answer's bytes."""
+    """The parts of an answer's bytes that were kept, and the counts taken from the rest."""
 
     marks: Sequence[tuple[int, int, int]]
     """(monotonic ns of a read, events that had begun by its end, the engine's running total of tokens by
@@ -106,13 +112,13 @@ class _Ends:
 def reduce_stream(
     sent_ns: int, reads: CountedReads, *, tokens_per_event: float = 1.0, max_tokens: int | None = None
 ) -> StreamResult:
-    """The figures of a /v1/completions or /v1/chat/completions stream, whole or cut.
+    """Times and token counts of a /v1/completions or /v1/chat/completions stream, whole or cut.
 
-    A token is an event with choices or usage, whether it brings text or not. Tokens are counted by the
-    running totals some engines put into every event (vLLM's continuous usage, llama.cpp's
-    ``timings.predicted_n``); else the closing usage is shared out; else, for a stream that was cut, each
-    event counts ``tokens_per_event``. Counts beyond the ``max_tokens`` shrink alike, so that neither a rate
-    nor a gap gains by an engine that counts events for tokens, or that goes on.
+    A token is an event with choices or usage, whether it has text or not. Tokens are counted by the running
+    totals that some engines put into every event (vLLM's continuous usage, llama.cpp's
+    ``timings.predicted_n``). Else the final usage is divided among the events; else, for a cut stream, each
+    event counts ``tokens_per_event``. Counts beyond ``max_tokens`` are reduced in proportion, so that no rate
+    gains by an engine that counts events as tokens, or that does not stop.
     """
     ends = _ends(reads)
     came = reads.marks[-1][1] if reads.marks else 0
@@ -160,7 +166,7 @@ def _at_most(tokens: tuple[tuple[int, float], ...], limit: int | None) -> tuple[
 
 
 def thinned(stream: StreamResult) -> StreamResult:
-    """The same request with MOST_POINTS moments of its tokens: the first and the last one stay."""
+    """The same result with at most MOST_POINTS times of tokens, the first and the last among them."""
     first, *later = stream.tokens or ((0, 0.0),)
     if len(later) < MOST_POINTS:
         return stream
@@ -222,8 +228,10 @@ def _ends(reads: CountedReads) -> _Ends:
 
 
 def leading_events(opening: bytes) -> tuple[int, bool]:
-    """(how many events at the beginning of an answer hold no token, whether one follows them that does): a
-    chat's first says who speaks, and one without choices and totals says nothing."""
+    """(number of events before the first token of an answer, whether a token follows them).
+
+    The first event of a chat only names the role; one without choices and totals is empty.
+    """
     leading = 0
     for document in _documents(opening):
         choice = _choice(document)

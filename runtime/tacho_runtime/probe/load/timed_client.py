@@ -1,7 +1,8 @@
-"""The hot path: one HTTP/1.1 request a connection, every read of the socket stamped.
+"""The probe's HTTP client: one HTTP/1.1 request per connection, with a time stamp for every read of the
+socket.
 
-A protocol and not a reader, because ``data_received`` runs in the turn of the loop that read the socket: the
-stamp does not wait for a task to be scheduled. Nothing is parsed while the answer comes but its framing.
+It is an asyncio protocol and not a stream reader: ``data_received`` runs in the turn of the event loop that
+read the socket, so the stamp does not wait for a task. While the answer comes, only its framing is parsed.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class AddressError(ValueError):
 
 
 class RequestFailed(Exception):
-    """A request that brought no usable answer; the text says what happened.
+    """A request without a usable answer; the text says what happened.
 
-    ``answered``: the server is there and said no, so asking in another way may help. ``status``: of the
-    answer, 0 without one. ``retry_after_seconds``: when the server wants to be asked again, if it says.
-    ``broke``: the connection was refused or ended, which may be different the next time.
+    ``answered``: the server answered with an error, so another form of the request may work. ``status``: the
+    HTTP status, 0 without one. ``retry_after_seconds``: from the server, if it sent one. ``broke``: the
+    connection was refused or ended, which may work the next time.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RequestFailed(Exception):
         return failure
 
     def after(self, tries: int) -> RequestFailed:
-        """The failure as the last of ``tries`` tries."""
+        """The same failure, as the last of ``tries`` tries."""
         return self if tries == 1 else self.with_message(f"{self} ({tries} times in a row)")
 
 
@@ -75,7 +76,7 @@ class EngineEndpoint:
 
     @classmethod
     def of(cls, base_url: str, api_key: str = "") -> EngineEndpoint:
-        """Raises AddressError for anything but an http:// or https:// URL with a host."""
+        """The endpoint of an http:// or https:// URL with a host. Raises AddressError for any other text."""
         try:
             url = urlsplit(base_url)
             port = url.port
@@ -89,11 +90,12 @@ class EngineEndpoint:
 
     @property
     def near(self) -> bool:
-        """Whether it is this machine."""
+        """Whether the engine is on this machine."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def trust(self) -> ssl.SSLContext | None:
-        """Whom an encrypted connection believes: the machine's authorities, or SSL_CERT_FILE's."""
+        """The certificate authorities for an encrypted connection: the machine's, or those in
+        SSL_CERT_FILE."""
         return _trust() if self.encrypted else None
 
 
@@ -103,7 +105,7 @@ def _trust() -> ssl.SSLContext:
 
 
 class StreamConnection(asyncio.Protocol):
-    """One request in flight, and the reads that it has brought."""
+    """One request in flight, with the time stamps and bytes of its answer."""
 
     __slots__ = (
         "_begun", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
@@ -179,11 +181,11 @@ class StreamConnection(asyncio.Protocol):
             self._ended.set()
 
     async def wait_started(self, timeout_seconds: float) -> None:
-        """Waits for the first part of the body with content. Raises RequestFailed."""
+        """Waits for the first content of the body. Raises RequestFailed."""
         await self._until(self._begun, "no answer", timeout_seconds)
 
     async def wait(self, timeout_seconds: float) -> None:
-        """Waits for the whole answer. Raises RequestFailed, also for an HTTP error or a peer that hung up."""
+        """Waits for the whole answer. Raises RequestFailed, also for an HTTP error or a closed connection."""
         await self._until(self._ended, "no full answer", timeout_seconds)
         if self._head is None:
             raise RequestFailed("the connection ended before an answer", broke=True)
@@ -211,7 +213,7 @@ class StreamConnection(asyncio.Protocol):
         return self._head.status if self._head else 0
 
     def body(self) -> bytes:
-        """What has come of the body, whole or not. Raises RequestFailed when that is no HTTP response."""
+        """The part of the body that has arrived. Raises RequestFailed when it is no HTTP response."""
         try:
             return wire.body_of(b"".join(read for _, read in self.reads))
         except wire.WireError as error:
@@ -227,7 +229,10 @@ StreamT = TypeVar("StreamT", bound=StreamConnection)
 
 
 def request_bytes(endpoint: EngineEndpoint, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
-    """``Connection: close``: servers drop idle connections at any time, and a probe must not retry."""
+    """An HTTP request as the bytes to send.
+
+    It has ``Connection: close``: servers drop idle connections at any time, and a probe must not retry.
+    """
     payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
     lines = [
         f"{method} {endpoint.prefix}{path} HTTP/1.1",
@@ -241,7 +246,7 @@ def request_bytes(endpoint: EngineEndpoint, method: str, path: str, body: Mappin
 
 
 async def open_stream(endpoint: EngineEndpoint, kind: type[StreamT]) -> StreamT:
-    """Opens a connection before its request is sent, so that the handshake is not part of the measurement."""
+    """A new connection to the engine, before its request is sent: the handshake is not measured."""
     loop = asyncio.get_running_loop()
     connecting = asyncio.ensure_future(
         loop.create_connection(kind, endpoint.host, endpoint.port, ssl=endpoint.trust())
@@ -275,7 +280,8 @@ async def exchange(
     kind: type[StreamT],
     timeout_seconds: float,
 ) -> StreamT:
-    """One request to its end, unparsed. Raises RequestFailed: no whole answer in time, or not a 200."""
+    """Sends one request and awaits the whole answer. Raises RequestFailed for a timeout, or a status other
+    than 200."""
     stream = await open_stream(endpoint, kind)
     try:
         stream.send(request_bytes(endpoint, method, path, body))

@@ -1,4 +1,4 @@
-"""A streamed answer as it comes: its tokens are counted at each read, its text is not kept."""
+"""A streamed answer while it arrives: its tokens are counted at each read, its text is not kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 
 
 class TokenStream(StreamConnection):
-    """Of a refusal all reads are kept, of an answer the first."""
+    """A connection that counts the tokens of a streamed answer. Of an error all bytes are kept, of an answer
+    the first."""
 
     __slots__ = ("_empty_texts", "_leading", "_marks", "_opening", "max_tokens")
 
@@ -68,7 +69,7 @@ class TokenStream(StreamConnection):
 
     @property
     def first_token_ns(self) -> int | None:
-        """None while none has come."""
+        """Monotonic time of the first token in nanoseconds; None until it has arrived."""
         if self._leading is None and self._marks:
             leading, is_known = leading_events(self._opening)
             if not is_known and len(self._opening) < _OPENING_BYTES:
@@ -81,7 +82,7 @@ class TokenStream(StreamConnection):
         return self._marks[-1][0] if self._marks else None
 
     def tokens_so_far(self, tokens_per_event: float) -> float:
-        """Tokens that have come, by the engine's running total where it tells one."""
+        """Tokens that have arrived: by the engine's running total, else events times ``tokens_per_event``."""
         if not self._marks:
             return 0.0
         _, events, total = self._marks[-1]
@@ -92,7 +93,8 @@ class TokenStream(StreamConnection):
 
     @property
     def counted_later(self) -> tuple[float, int]:
-        """(tokens, events) after the first token, by the engine's running total; zeros: it tells none."""
+        """(tokens, events) after the first token, by the engine's running total; zeros where it sends
+        none."""
         if self.first_token_ns is None:
             return 0.0, 0
         _, events, total = self._marks[-1]
@@ -100,7 +102,7 @@ class TokenStream(StreamConnection):
         return (self._at_most(total) - 1, later) if total > 0 and later > 0 else (0.0, 0)
 
     def result(self, *, whole: bool, tokens_per_event: float = 1.0) -> StreamResult:
-        """Figures of what has come. ``whole``: the answer has come to its end."""
+        """Times and token counts of what has arrived. ``whole``: the answer has ended."""
         reads = CountedReads(
             marks=self._marks,
             empty_texts=self._empty_texts,

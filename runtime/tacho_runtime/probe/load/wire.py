@@ -1,4 +1,5 @@
-"""HTTP/1.1 responses from their bytes. Pure. h11 takes them apart once they have come."""
+"""Parses HTTP/1.1 responses from their bytes: the framing while they arrive, all else afterwards by h11.
+Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How the end of a body is known."""
+    """How the end of a response's body is recognized: its length, chunks, or the end of the connection."""
 
     head_end: int
     status: int
@@ -33,10 +34,10 @@ class Framing:
 
 
 def framing(raw: bytes) -> Framing | None:
-    """The head of ``raw``, None while it is not whole. Raises WireError.
+    """The framing in the head of ``raw``; None while the head is incomplete. Raises WireError.
 
-    Runs while other streams' reads are waiting to be stamped, so it takes no more than it must: a few
-    microseconds, where h11 takes fifty.
+    Runs while reads of other streams wait for their time stamp, so it takes a few microseconds only, where
+    h11 takes fifty.
     """
     end = raw.find(b"\r\n\r\n")
     if end < 0:
@@ -59,20 +60,22 @@ def framing(raw: bytes) -> Framing | None:
 
 
 def retry_after_seconds(raw: bytes) -> float | None:
-    """What a response asks to be waited; None where it does not say, or gives a date."""
+    """Seconds in a response's Retry-After; None where there is none, or it is a date."""
     match = _RETRY_AFTER.search(raw[: raw.find(b"\r\n\r\n") + 2].lower())
     return float(match[1]) if match else None
 
 
 def is_truncated(head: Framing, tail: bytes) -> bool:
-    """Whether an answer whose connection has ended, and that was not whole by then, lacks something.
-    ``tail``: its last bytes. A stream that says of itself that it is done is whole."""
+    """Whether an answer lacks its end, although its connection has ended. ``tail``: its last bytes.
+
+    A stream with its final ``[DONE]`` event is complete.
+    """
     has_length = head.chunked or head.length is not None
     return has_length and not (head.chunked and (b"data: [DONE]" in tail or _LAST_CHUNK.search(tail)))
 
 
 def body_of(raw: bytes) -> bytes:
-    """What ``raw`` holds of a response's body, whole or not. Raises WireError."""
+    """The bytes of the body in ``raw``, complete or not. Raises WireError."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
     connection.send(_REQUEST)
     connection.send(h11.EndOfMessage())

@@ -1,9 +1,8 @@
-"""The processes that send requests, and how the probe calls them over a socket.
+"""The processes that send the probe's load, and how the probe calls them over a socket.
 
-Workers are new processes and not forks: the supervisor has threads, and the clock is the same in all.
-
+Workers are new processes and not forks: the supervisor has threads. All have the same clock.
 ``multiprocessing`` starts from the zipapp too, but not beside PID 1's reaper: that waits for every child, so
-``Process.exitcode`` stays None, a killed worker counts as alive, and at exit its number, which may be another
+``Process.exitcode`` stays None and a killed worker counts as alive. At exit its number, which may be another
 process' by then, gets SIGTERM. Its resource tracker is one process more in the engine's container.
 """
 
@@ -74,7 +73,8 @@ _START = (
 
 
 def processes_for(chunks_per_second: float, cpus: int) -> int:
-    """How many processes read so many chunks in time. At least half of the CPUs are left to the engine."""
+    """Number of processes that can read ``chunks_per_second`` in time. At least half of the CPUs are left to
+    the engine."""
     needed = max(1, -int(-chunks_per_second // CHUNKS_PER_SECOND_PER_PROCESS))
     return min(needed, MAX_PROCESSES, max(1, cpus // 2))
 
@@ -136,7 +136,8 @@ class WorkerProcess:
         return found
 
     async def hang_up(self) -> None:
-        """Ends its requests; where a call was given up with the process, whose connections break at once."""
+        """Closes the worker's connections; a worker with an unfinished call is ended, and its connections
+        with it."""
         try:
             await self._call("hang_up")
         except EOFError:
@@ -155,7 +156,7 @@ class WorkerProcess:
 
 
 class WorkerPool:
-    """Processes that are kept from one loop to the next."""
+    """Worker processes, kept from one loop to the next."""
 
     def __init__(self) -> None:
         self._members: list[WorkerProcess] = []

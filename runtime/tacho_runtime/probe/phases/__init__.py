@@ -1,1 +1,2 @@
-"""What a probe does, one file a phase; all effects go through ``ports.EngineUnderTest``."""
+"""The steps of a probe, one file each; they reach the engine only through
+``engine_under_test.EngineUnderTest``."""

@@ -1,4 +1,5 @@
-"""Requests that arrive by themselves, at a share of what the closed loop carried."""
+"""The open loop of a probe: requests at random times, at a share of the capacity that the closed loop
+found."""
 
 from __future__ import annotations
 
@@ -18,8 +19,10 @@ CLOSING_REQUESTS = 1.6
 
 
 async def arrivals(bench: ProbeSession, capacity: Capacity) -> None:
-    """Measures an open loop at LOAD_SHARE of the capacity, into the findings. A disturbed one is repeated
-    once where time is left, and the one with fewer flags counts."""
+    """Runs an open loop at LOAD_SHARE of the capacity, and adds its result to the findings.
+
+    A disturbed one is repeated once where time is left, and the one with fewer flags counts.
+    """
     rate = open_loop.LOAD_SHARE * (capacity.requests_per_second or 0.0)
     first = await _at_rate(bench, capacity, rate)
     if first is not None and first.flags:
@@ -32,13 +35,14 @@ async def arrivals(bench: ProbeSession, capacity: Capacity) -> None:
 
 
 def closing_seconds(bench: ProbeSession) -> float:
-    """Kept for the closing check of one stream."""
+    """Seconds to reserve for the final check of one stream."""
     one = bench.findings.result(1)
     return CLOSING_REQUESTS * (one.point.end_to_end_milliseconds_p50 or 0.0) / 1000 if one else 0.0
 
 
 def needed_seconds(bench: ProbeSession, streams: int, requests_per_second: float) -> float:
-    """Duration of the arrivals and the closing check where ``streams`` carry ``requests_per_second``."""
+    """Seconds that the open loop and the final check take, where ``streams`` streams give
+    ``requests_per_second``."""
     seconds = open_loop.seconds_for(
         open_loop.LOAD_SHARE * requests_per_second,
         request_seconds=streams / requests_per_second if requests_per_second else 0.0,

@@ -1,4 +1,4 @@
-"""Levels of several streams at a time, until the edge or the knee is known."""
+"""Measures levels of several streams until the capacity is known: the edge with an SLO, else the knee."""
 
 from __future__ import annotations
 
@@ -221,8 +221,10 @@ def _decided_below(bench: ProbeSession, streams: int) -> int:
 
 
 async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
-    """Measures levels above one stream until the highest within the SLO, or the knee without one, is known,
-    or the time is over. ``full``: the engine runs at most ``top`` requests at a time."""
+    """Measures levels above one stream until the capacity is known, or the time is over.
+
+    ``full``: the engine runs at most ``top`` requests at a time.
+    """
     findings = bench.findings
     levels = _Levels(bench, await bench.engine.steady_loop(bench.shape.workload, spread=SPREAD))
     try:
@@ -267,7 +269,8 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
 
 
 async def measure_only(bench: ProbeSession, given: Sequence[int]) -> None:
-    """Measures these levels without a search: one as a check of an earlier result, or those asked for."""
+    """Measures the levels ``given``, without a search: one to check an earlier result, or those that a user
+    chose."""
     several = sorted(streams for streams in set(given) if streams > 1)
     if not several:
         return

@@ -1,7 +1,7 @@
-"""Levels of an earlier probe that ran out of its time: whether they hold in this pod.
+"""Reuses levels that an earlier probe measured before its time ran out, where they hold in this pod.
 
-One request alone has to agree with the known single stream. The single stream and the levels are then reused;
-only the prompt time is measured again, as the loop begins.
+First one stream must agree with the known single stream. Then the single stream and the levels are reused,
+and only the prompt time is measured again, as the loop begins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ LENGTH_SHARE = 0.02
 
 
 async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, tpot: float) -> bool:
-    """The known levels into the findings, where one stream agrees with them. False: they are dropped."""
+    """Adds the known levels to the findings where this pod's single stream agrees with them.
+
+    Returns False where it does not, and the levels are dropped.
+    """
     findings, former = bench.findings, bench.shape
     bench.shape = findings.shape = replace(
         former,
@@ -57,7 +60,7 @@ def _prompt_tokens(bench: ProbeSession) -> float:
 
 
 def disagreement(known: KnownLevels, here: DecodeRate | None, prompt_tokens: float) -> str:
-    """Why the known levels do not hold for a pod with this single stream; "": they do."""
+    """Why the known levels do not hold for a pod with this single stream, as a clause; "": they hold."""
     expected, rate = known.workload.input_tokens, known.single_stream.decode_tokens_per_second
     if abs(prompt_tokens - expected) > max(2.0, LENGTH_SHARE * expected):
         return f"prompts had {expected} tokens then and {prompt_tokens:.0f} now"
@@ -70,8 +73,8 @@ def disagreement(known: KnownLevels, here: DecodeRate | None, prompt_tokens: flo
 
 
 def drift_percent(known: SingleStream, here: DecodeRate | None) -> float:
-    """Difference of this pod's single stream from the known one, in percent, where that is more than their
-    intervals explain; 0 where chance does."""
+    """Difference of this pod's single stream from the known one, in percent; 0 where their intervals explain
+    it."""
     if here is None or not known.decode_tokens_per_second:
         return 0.0
     apart = 100 * abs(here.tokens_per_second / known.decode_tokens_per_second - 1)
@@ -84,7 +87,7 @@ def _interval(known: SingleStream, here: DecodeRate) -> float:
 
 
 def result_of(point: CurvePoint) -> LevelResult | None:
-    """A known level as the search and the report read it; None where its figures are not whole."""
+    """A known level in the form that the search and the report use; None where a figure is missing."""
     needed = ("window_seconds", "requests", "requests_per_second", "output_tokens_per_second")
     latencies = ("ttft_milliseconds_p50", "tpot_milliseconds_p50")
     if any(getattr(point, name) is None for name in (*needed, *latencies)):

@@ -1,4 +1,5 @@
-"""Requests one after the other: until the engine is warm, how fast one stream is, and what a prompt costs."""
+"""Sends requests one after the other: warms up the engine, then measures one stream, and the time of a
+prompt."""
 
 from __future__ import annotations
 
@@ -33,11 +34,10 @@ MOST_WARM_REQUESTS = 4
 
 
 async def warm_up(bench: ProbeSession) -> tuple[float, float]:
-    """(seconds to the first token, seconds a token), once two requests agree. Raises RequestFailed.
+    """Sends requests until two agree. Returns (TTFT in seconds, seconds per token). Raises RequestFailed.
 
-    The times are the best seen, to plan with: what disturbs a machine that is still starting other things
-    should not shorten what is measured. A prompt that takes more than a third of the probe's time is cut to a
-    quarter.
+    These are the best times seen, for planning only: other work of a starting machine should not shorten the
+    measurement. A prompt that takes more than a third of the probe's time is cut to a quarter.
     """
     clock = bench.clock
     stop = clock.left() * 0.85
@@ -62,10 +62,10 @@ async def warm_up(bench: ProbeSession) -> tuple[float, float]:
 
 
 async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float, most: int | None = None) -> None:
-    """Requests one after the other, at most ``most``: the single stream's figures and the curve's first
+    """Sends at most ``most`` requests one after the other: the single stream's figures and the curve's first
     point.
 
-    Measured a second time where something disturbed it, and the undisturbed of both is kept.
+    Repeated once where it was disturbed, and the undisturbed result is kept.
     """
     workload, clock = bench.shape.workload, bench.clock
     request_seconds = ttft + workload.output_tokens * tpot
@@ -119,9 +119,11 @@ async def check_interference(
     during: str,
     when: str,
 ) -> tuple[Contention, tuple[str, ...]]:
-    """Checks requests sent one after the other for other influences. Returns (what the machine did since
-    ``machine``, flags of influences outside the engine). ``before``: the counters before the requests;
-    ``during``, ``when``: texts for the notes."""
+    """Checks for disturbances during requests that were sent one after the other.
+
+    Returns (contention since the sample ``machine``, flags of influences outside the engine). ``before``: the
+    counters before the requests. ``during``, ``when``: texts for the notes.
+    """
     bench.findings.note_prompts(streams)
     around = bench.disturbed(machine, during)
     after = await bench.engine.reading()
@@ -134,8 +136,11 @@ async def check_interference(
 
 
 def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]:
-    """(flags of the engine's own doing, how often one stream stood still in words, "" where that was little):
-    of all requests that a figure rests on."""
+    """(flags that the engine itself caused, a clause on how often one stream stalled), over all requests of a
+    figure.
+
+    The clause is "" where stalls were rare.
+    """
     decode = decode_of(streams)
     many = sum(stream.failed for stream in streams) >= MANY_FAILED
     stood = ""
@@ -148,9 +153,13 @@ def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]
 
 
 async def settled_reading(bench: ProbeSession, *, counted: bool = False) -> CounterReading:
-    """The counters once the engine has ended streams that the probe closed, or SETTLE_SECONDS are over: some
-    engines count a request when it is cancelled, others when their front end reaches its tokens. Such tokens
-    would count as other clients' traffic. ``counted``: wait until no further token is counted."""
+    """The engine's counters once it has ended the streams that the probe closed, at the latest after
+    SETTLE_SECONDS.
+
+    Some engines count a request when it is cancelled, others when their front end reaches its tokens. Read
+    too early, such tokens would count as other clients' later. ``counted``: wait until no further token is
+    counted.
+    """
     until = bench.clock.now() + min(SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
     former: float | None = None
     while True:
@@ -200,7 +209,7 @@ def add_single(bench: ProbeSession, flags: tuple[str, ...]) -> None:
 
 
 async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
-    """Prompts of several lengths with one token of output, for TTFT = a + b x length."""
+    """Sends prompts of several lengths for one output token each, to fit TTFT = a + b x length."""
     isl, clock = bench.shape.workload.input_tokens, bench.clock
     sizes, repetitions = time_plan.input_sizes(
         isl, bench.max_model_len, ttft_seconds=ttft, left_seconds=clock.left()

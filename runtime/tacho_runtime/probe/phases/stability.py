@@ -1,4 +1,4 @@
-"""Whether one stream decodes at the end of a probe as it did at first.
+"""Whether the speed of one stream at the end of a probe is the same as at its beginning.
 
 A machine whose speed drifts shows little of that in consecutive requests: these agree, and the next probe
 measures another rate. So a request at the end is compared with those of the beginning.
@@ -23,9 +23,11 @@ from tacho_runtime.probe.time_plan import SINGLE_STREAM_SECONDS
 
 
 def drift_percent(first: DecodeRate, requests: int, late: DecodeRate) -> float:
-    """How far ``late``, of one request, is from ``first``, which is of ``requests``, in percent of it, where
-    that is more than their intervals explain; 0 where chance does. Of a request too short to have an interval
-    of its own, that of the first ones says it."""
+    """Difference of ``late``, one request, from ``first``, the mean of ``requests``, in percent of ``first``.
+
+    0 where their intervals explain it. A request too short to have an interval of its own gets that of the
+    first ones.
+    """
     known = first.ci_percent or 0.0
     own = known * math.sqrt(requests) if late.ci_percent is None else late.ci_percent
     apart = 100 * abs(late.tokens_per_second / first.tokens_per_second - 1)
@@ -35,9 +37,11 @@ def drift_percent(first: DecodeRate, requests: int, late: DecodeRate) -> float:
 async def repeat_single_stream(
     bench: ProbeSession, before: CounterReading, *, during: str, when: str, timeout_seconds: float
 ) -> tuple[StreamResult, Contention, bool]:
-    """Sends one request alone. Returns (its stream, what the machine did meanwhile, whether it was
-    undisturbed). Other clients' requests and a late client become flags of the probe; the caller decides
-    about the machine's. ``before``: the counters before the request. Raises RequestFailed."""
+    """Sends one request alone. Returns (its stream, contention meanwhile, whether it was undisturbed).
+
+    Other clients' requests, and delays of the probe, become flags of the measurement; the caller decides
+    about contention. ``before``: the counters before the request. Raises RequestFailed.
+    """
     workload = bench.shape.workload
     machine = bench.engine.machine(calibrate=True)
     stream = await bench.engine.complete(workload.input_tokens, workload.output_tokens, timeout_seconds)
@@ -56,11 +60,12 @@ REQUEST_MARGIN = 1.5
 
 
 async def final_check(bench: ProbeSession) -> None:
-    """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile.
+    """Sends one more request alone and compares its speed with the first ones: a large difference is a
+    disturbance.
 
-    Where it differs by less than that and by more than its interval explains, the machine drifts, and may be
-    as different for the next probe. Where one stream's rate is not known well, further requests are sent, and
-    those of both ends of the probe tell it.
+    A smaller difference that its interval does not explain is drift: the next probe may measure as different
+    a speed. Where the single stream's rate is uncertain, further requests are sent, and those of both ends of
+    the probe give the rate.
     """
     decode, findings = decode_of(bench.findings.single), bench.findings
     if decode is None:
