@@ -42,8 +42,8 @@ def status(
 
     _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
     _refuse(plot and not name, "--plot needs a NAME")
-    _refuse(output == "html" and not name, "-o html needs a NAME; tacho report has the fleet's page")
-    _refuse(bool(name) and watch and output != "table", "--watch of a NAME prints lines: -o table")
+    _refuse(output == "html" and not name, "-o html needs a NAME; tacho report writes the page of all")
+    _refuse(bool(name) and watch and output != "table", "--watch with a NAME prints lines only: use -o table")
     target = KubectlTarget(
         context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
     )
@@ -70,7 +70,7 @@ def logs(
     kubeconfig: Kubeconfig = "",
     watch: Watch = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="The same as --watch, as kubectl logs has it.")
+        bool, typer.Option("--follow", "-f", help="The same as --watch, under kubectl's name.")
     ] = False,
     tail: Annotated[int, typer.Option(min=1, max=10000, help="Lines of each pod.")] = 50,
     output: Output = "table",
@@ -80,7 +80,7 @@ def logs(
     Reads with kubectl and your own rights. -o name prints the pods, without their lines.
     """
     watch = watch or follow
-    _refuse(watch and output not in ("table", "wide"), "--watch prints lines: -o table or wide")
+    _refuse(watch and output not in ("table", "wide"), "--watch prints lines only: use -o table or wide")
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.logs.read import execute
 

@@ -229,7 +229,7 @@ def simulate(
         str,
         typer.Option(
             metavar="FILE",
-            help="Trace on which each policy without parameters gets the cheapest with 99 % SLO attainment.",
+            help="Trace to tune on: policies without parameters get the cheapest with 99 % SLO attainment.",
         ),
     ] = "",
     slo: Annotated[str, typer.Option(metavar="ttft=500ms,tpot=50ms", help="Service level objective.")] = "",

@@ -117,7 +117,7 @@ def _called(arguments: list[str] | None) -> int:
         else:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
         if verbs := _verbs_with(getattr(error, "option_name", "")):
-            print(f"It has no meaning here; these have it: {verbs}.", file=sys.stderr)
+            print(f"This verb does not have that option; these do: {verbs}.", file=sys.stderr)
         return ExitCode.BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):
         print("tacho: interrupted", file=sys.stderr)

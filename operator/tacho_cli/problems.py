@@ -72,7 +72,7 @@ EXIT_MEANINGS = (
     ),
     ExitMeaning(
         ExitCode.FAILED,
-        "it was begun and did not come to its end",
+        "begun, but not finished",
         {
             "plan": "the inspection of the model broke off",
             "run": "a port in use, an engine that crashed, a download that broke off for good",

@@ -170,7 +170,7 @@ async def _run_together(parts: Mapping[str, Coroutine[Any, Any, None]], stop: as
         for task in done:
             task.result()
         if stopping not in done:
-            raise RuntimeError(f"{', '.join(task.get_name() for task in done)} ended by itself")
+            raise RuntimeError(f"{', '.join(task.get_name() for task in done)} ended without an error")
     finally:
         for task in (*tasks, stopping):
             task.cancel()

@@ -213,7 +213,7 @@ def _require_space(folder: Path, needed_bytes: int) -> None:
 
 
 def _disk_problem(cache: Path, error: OSError) -> LoadError:
-    message = f"the converted model cannot be kept in {cache}: {error.strerror or error}"
+    message = f"the converted model cannot be written to {cache}: {error.strerror or error}"
     kind = "DiskFull" if error.errno in _FULL else "InvalidConfig"
     step = "give it more space" if kind == "DiskFull" else "make the cache writable for the pod's user"
     return LoadError(kind, message, step)

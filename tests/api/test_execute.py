@@ -155,7 +155,7 @@ async def test_a_child_of_the_resource_that_was_deleted_before_is_waited_for(
     former["metadata"]["ownerReferences"] = [{**reference, "uid": "00000000-0000-0000-0000-00000000beef"}]
     former["metadata"]["finalizers"] = ["example.com/late"]
     await kube.create(former)
-    with pytest.raises(ApiError, match="not collected yet") as waiting:
+    with pytest.raises(ApiError, match="not garbage-collected yet") as waiting:
         await execute._ensure(kube, None, config_map(ours="2"))
     assert not isinstance(waiting.value, Conflict), "a conflict would call for a person"
     api.kubectl("patch", "configmap", "child", "-n", namespace, "--type=json",

@@ -74,7 +74,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 def last_lines(text: str) -> list[str]:
     """The last lines of kubectl's error output."""
-    return [line.strip() for line in text.strip().splitlines()[-3:]] or ["it gave no reason"]
+    return [line.strip() for line in text.strip().splitlines()[-3:]] or ["kubectl gave no reason"]
 
 
 def deployment(target: KubectlTarget, name: str) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def refused_child(refusal: ChildRefusal) -> Problem:
     if refusal.contested:
         return Problem(
             reason=FailureClass.ADMISSION_DENIED,
-            what=f"{refusal.kind} {refusal.name} does not stay as the operator writes it.",
+            what=f"Another writer keeps changing {refusal.kind} {refusal.name}, which the operator applies.",
             next_step="Stop the webhook or the controller that changes it.",
         )
     if not refusal.taken:
@@ -189,7 +189,10 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         what, next_step = "The operator lacks a permission.", "Install the roles of its chart again."
     elif (invalid or field or _TOO_LARGE.search(text)) and not _DENIED.search(text):
         reason = FailureClass.INVALID_CONFIG
-        what, next_step = "The API server refuses an object as invalid.", "Change spec as its words say."
+        what, next_step = (
+            "The API server refuses an object as invalid.",
+            "Change spec as the API server's message says.",
+        )
         if _TOO_LARGE.search(text):
             what, next_step = "An object is too large for the API server.", "Shorten spec."
         elif field is not None:

@@ -287,7 +287,8 @@ async def _create(kube: Kube, desired: Manifest, *, take_over: bool) -> None:
                 await _take_over(kube, taken, desired)
                 return
             raise ApiError(
-                CONFLICT, f"{desired['kind']} {metadata['name']} of the deleted resource is not collected yet"
+                CONFLICT,
+                f"{desired['kind']} {metadata['name']} of a deleted resource is not garbage-collected yet",
             ) from error
         raise
 
@@ -296,7 +297,9 @@ async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> None:
     """Makes a child of a former uid the resource's own; one that cannot change is deleted and made anew."""
     kind, metadata = desired["kind"], taken["metadata"]
     logger.warning(
-        "%s %s of the deleted resource was not collected: it is taken over", kind, metadata["name"]
+        "%s %s of a deleted resource was not garbage-collected: its successor adopts it",
+        kind,
+        metadata["name"],
     )
     if kind in UNCHANGING:
         await kube.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])

@@ -106,7 +106,7 @@ class Elector:
                 if self._candidate.leads(monotonic()):
                     await self._try_fence()
         except (ApiError, TimeoutError) as error:
-            self._say(f"no turn with the Lease: {type(error).__name__} {error}", logging.WARNING)
+            self._say(f"the Lease was not read or written: {type(error).__name__} {error}", logging.WARNING)
             return RETRY_SECONDS
         return wait_seconds
 

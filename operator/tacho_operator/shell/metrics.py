@@ -112,7 +112,7 @@ class Metrics:
         )
         self.reports = counter(
             "tacho_operator_reports_total",
-            "Reports of pods by result: answered, silent, or held, as the last one says all there is to say.",
+            "Reports of pods by result: answered; silent: no answer; held: not read again, as it is final.",
             ["result"],
         )
         self.reconnects = counter(

@@ -120,7 +120,7 @@ class Reconciler:
         unseen = self._expectations.get(key, ())
         live = not await seen(self._store, unseen, SEEN_SECONDS)
         if live:
-            logger.warning("%s/%s: its own writes are not seen yet: it is read live", *key)
+            logger.warning("%s/%s: the watch lacks the operator's own writes: read from the API server", *key)
             self._metrics.live_reads.inc()
         observed = await self._observer.observe(key, live=live)
         if observed is None:
@@ -205,7 +205,7 @@ class Reconciler:
         found = await self._kube.get("LLMDeployment", key.namespace, key.name)
         if found is not None and found["metadata"]["uid"] == uid:
             return False
-        logger.info("%s/%s was deleted: %s are not made anew", *key, ", ".join(vanished))
+        logger.info("%s/%s was deleted: %s are not created again", *key, ", ".join(vanished))
         self._store.remove("LLMDeployment", key.namespace, key.name, uid=uid)
         return True
 

@@ -194,7 +194,7 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
     ),
     (
         "capacity_requests_per_second",
-        "Requests per second that one replica is counted on to carry within the SLO.",
+        "Requests per second that one replica is expected to sustain within the SLO.",
         lambda item: item.figures.trusted_requests_per_second,
     ),
     (

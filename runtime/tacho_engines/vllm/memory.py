@@ -222,7 +222,7 @@ def _assumption(settings: VllmSettings) -> str:
     if not taken or "gpu-memory-utilization" not in settings.added:
         return ""
     return (
-        f"that {gib(taken)} of each GPU are taken for exchanging data before the engine looks is an "
-        f"assumption, seen on two H200: --gpu-memory-utilization={settings.rules.utilization} in "
-        "engine.extraArgs does without it"
+        f"the plan assumes that data exchange takes {gib(taken)} of each GPU before the engine measures it, "
+        f"as on two H200: --gpu-memory-utilization={settings.rules.utilization} in engine.extraArgs "
+        "avoids the assumption"
     )

@@ -189,7 +189,7 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
     if alone and 1 + OTHERS_SHARE + step < factor <= MAX_BEHIND:
         note = (
             f"at {trace.concurrency} streams the engine generated {made / seconds:.0f} tokens/s and "
-            f"{here:.0f} arrived: its front end or the network lags"
+            f"{here:.0f} arrived: its HTTP front end or the network is slow"
         )
         return CounterCheck(excess=factor - 1, notes=(note,))
     if factor > 1 + OTHERS_SHARE + step:
@@ -199,7 +199,9 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
         )
         return CounterCheck(flags=("OtherTraffic",), notes=(note,))
     if factor < 1 - AGREEMENT - step:
-        note = f"at {trace.concurrency} streams more tokens arrived than the engine counted: its count holds"
+        note = (
+            f"at {trace.concurrency} streams more tokens arrived than the engine counted: its count is used"
+        )
         return CounterCheck(factor=factor, counted_by="Engine", notes=(note,))
     # Where the ends of the window are not worth a step, the engine's count is the finer one.
     if step < FINE:

@@ -293,10 +293,10 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
     apart = close_to(fewest)
     falls = high.output_tokens_per_second * PLATEAU_GAIN < low.output_tokens_per_second
     if most <= FLAT_STREAMS * fewest and not falls and _boundary((low, high)) == "Plateau":
-        reason = f"{_keeping(fewest)}, and {most} bring no more"
+        reason = f"{_keeping(fewest)}, and {most} bring no more throughput"
         return SearchStep(concurrency=None, reason=reason, boundary="Plateau")
     if _boundary([one for one in tried if one.concurrency <= fewest]) == "Plateau":
-        reason = f"{_keeping(fewest)}, and bring no more than fewer do"
+        reason = f"{_keeping(fewest)}, and bring no more throughput than fewer do"
         return SearchStep(concurrency=None, reason=reason, boundary="Plateau")
     if most - fewest <= apart:
         reason = f"{_keeping(fewest)}, {most} miss it"

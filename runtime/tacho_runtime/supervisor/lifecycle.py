@@ -80,7 +80,7 @@ def advance(state: RuntimeState, phase: str, *, now: float, message: str = "") -
     Raises ValueError for a step that the module's picture does not have.
     """
     if phase not in _NEXT[state.phase]:
-        raise ValueError(f"there is no way from {state.phase} to {phase}")
+        raise ValueError(f"the runtime cannot go from phase {state.phase} to {phase}")
     startup = state.startup
     if phase not in (DRAINING, FAILED) and startup.total is None:  # what comes later is no part of the start
         startup = _timed(state, now)

@@ -80,12 +80,14 @@ def test_one_sick_pod_of_ten_adds_one_replica_at_most(speed: float) -> None:
 
 def test_a_slow_pod_is_named_and_not_counted_on() -> None:
     last = decided(0.1)[-1]
-    assert last.reason.endswith(" Less than half as fast as the others, and not counted on: chat-0 (+ 1).")
+    assert last.reason.endswith(
+        " Pods less than half as fast as the others, replaced in the sum: chat-0 (+ 1)."
+    )
     assert decided(0.1, sick=4)[-1].reason.endswith("chat-0, chat-1, chat-2 and 1 more (+ 4).")
 
 
 def test_a_pod_that_alone_misses_the_slo_is_named() -> None:
-    assert decided(0.6)[-1].reason.endswith(" chat-0 alone misses the SLO: the capacity stays.")
+    assert decided(0.6)[-1].reason.endswith(" chat-0 alone misses the SLO: the capacity is not corrected.")
 
 
 @pytest.mark.parametrize("speed", [0.1, 0.6])

@@ -53,9 +53,11 @@ def test_an_option_without_a_meaning_names_the_verbs_that_have_it(
 ) -> None:
     told = call(capsys, "simulate", "--trace", "x", option)
     assert told.code == ExitCode.BAD_INPUT
-    assert told.err.endswith(f"It has no meaning here; these have it: {cli_page.verbs_with(option)}.\n")
+    assert told.err.endswith(
+        f"This verb does not have that option; these do: {cli_page.verbs_with(option)}.\n"
+    )
     assert "status" in cli_page.verbs_with(option)
-    assert "It has no meaning" not in call(capsys, "plan", "-f", "x", "--frobnicate").err
+    assert "does not have that option" not in call(capsys, "plan", "-f", "x", "--frobnicate").err
 
 
 def test_every_exit_code_is_in_the_table() -> None:

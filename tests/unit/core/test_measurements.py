@@ -258,4 +258,4 @@ def test_a_slow_plans_pods_get_its_budget_and_what_was_measured_stays() -> None:
     world.reconcile(1)
     live = json.loads(world.objects["ConfigMap", "smol-live"]["data"]["live.json"])
     assert (live["probe"]["budgetSeconds"], live["probe"]["timeoutSeconds"]) == (60, 60)
-    assert "probe.timeoutSeconds ends it after 60 s" in world.status["plan"]["probeBudgetMessage"]
+    assert "probe.timeoutSeconds ends the probe after 60 s" in world.status["plan"]["probeBudgetMessage"]

@@ -105,7 +105,7 @@ def test_a_pod_that_has_begun_has_its_time_and_no_more() -> None:
     world.reconcile(BEGIN_SECONDS + 1)
     assert given_up(world) == ""
     world.reconcile(END_SECONDS)
-    assert "it is Probing" in given_up(world)
+    assert "its phase is Probing" in given_up(world)
 
 
 def test_a_pod_that_cannot_be_asked_has_as_much_time() -> None:

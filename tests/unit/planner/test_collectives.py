@@ -7,7 +7,7 @@ from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tools.mock.specs import CONFIG, gpu_node, spec
 
-ASSUMED = "is an assumption, seen on two H200: --gpu-memory-utilization=0.92 in engine.extraArgs"
+ASSUMED = "as on two H200: --gpu-memory-utilization=0.92 in engine.extraArgs avoids the assumption"
 
 
 def plan(label, gpus=2, *, concurrency=4, **engine):
@@ -24,9 +24,8 @@ def plan(label, gpus=2, *, concurrency=4, **engine):
 def test_a_lower_utilization_of_small_gpus_is_told_as_assumed():
     found = plan("Tesla-T4")
     assert "--gpu-memory-utilization" in found.arguments
-    assert f"That 973 MiB of each GPU are taken for exchanging data before the engine looks {ASSUMED}" in (
-        found.message
-    )
+    taken = "The plan assumes that data exchange takes 973 MiB of each GPU before the engine measures it"
+    assert f"{taken}, {ASSUMED}" in found.message
 
 
 def test_so_is_it_where_nothing_fits():

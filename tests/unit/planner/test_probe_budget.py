@@ -110,7 +110,7 @@ def test_prompts_of_many_lengths_take_no_more_than_their_share_of_the_time() -> 
 @pytest.mark.parametrize("found", [Prediction(), Prediction(expected_decode_tokens_per_second=9.0)])
 def test_without_an_expected_speed_it_is_the_least_and_says_so(found: Prediction) -> None:
     assert budget(found).seconds == 45
-    assert "knows no speed" in budget(found).message
+    assert "expects no speed" in budget(found).message
 
 
 def planned(model: str, **fields: object) -> ModelPlan | PlanFailure:
@@ -174,7 +174,9 @@ def test_what_the_user_sets_rules_and_the_timeout_holds_the_budget(
     why = probe_budget(spec(probe=probe), slow_plan())
     assert why is not None
     assert why.seconds == found.budget_seconds
-    assert ("timeoutSeconds ends it after 60 s instead of 120" in why.message) == (settings == (60, 60))
+    assert ("timeoutSeconds ends the probe after 60 s instead of 120" in why.message) == (
+        settings == (60, 60)
+    )
 
 
 def test_a_probe_that_is_disabled_has_no_budget() -> None:
@@ -199,7 +201,9 @@ def test_a_timeout_below_a_default_budget_is_the_budget_and_the_message_says_so(
     budget = probe_budget(spec(**fields), found)
     assert budget is not None
     assert budget.seconds == 60
-    assert "probe.timeoutSeconds ends it after 60 s instead of 90: raise it for more." in budget.message
+    assert (
+        "probe.timeoutSeconds ends the probe after 60 s instead of 90: raise it for more." in budget.message
+    )
 
 
 def test_a_search_for_the_knee_takes_no_less_than_one_for_the_edge() -> None:

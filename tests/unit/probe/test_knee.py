@@ -284,7 +284,10 @@ def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> 
         (((1, 10.0, 0.9),), "1 stream meets the SLO"),
         (((1, 10.0, 0.9), (2, 12.0, 1.1)), "1 stream meets the SLO, 2 miss it"),
         (((1, 10.0, 0.2), (4, 12.0, 0.8), (5, 12.5, 1.1)), "4 streams meet the SLO, 5 miss it"),
-        (((1, 10.0, 0.2), (4, 12.0, 0.8), (8, 12.1, 1.1)), "4 streams meet the SLO, and 8 bring no more"),
+        (
+            ((1, 10.0, 0.2), (4, 12.0, 0.8), (8, 12.1, 1.1)),
+            "4 streams meet the SLO, and 8 bring no more throughput",
+        ),
         (((1, 10.0, None), (2, 12.0, None)), "2 streams reach 100% of the highest throughput, 1 does not"),
         (
             ((1, 1.0, None), (2, 10.0, None), (3, 12.0, None)),

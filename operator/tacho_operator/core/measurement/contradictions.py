@@ -31,7 +31,7 @@ def contradictions(measurement: Measurement) -> Iterator[str]:
     for part in parts:
         ttft = part.ttft_milliseconds_p50 if part else None
         if ttft is not None and ttft < LEAST_TTFT_MILLISECONDS:
-            yield f"no first token comes within {ttft:.3g} ms"
+            yield f"no engine sends a first token within {ttft:.3g} ms"
     if single is not None:
         yield from _of_single_stream(single)
     for level in measurement.curve:
@@ -43,7 +43,7 @@ def _of_single_stream(single: SingleStream) -> Iterator[str]:
     rate, gap = single.decode_tokens_per_second or 0.0, single.tpot_milliseconds_p50 or 0.0
     moving = 1 - (single.stalled_percent or 0.0) / 100
     if rate > MOST_TOKENS_PER_STREAM:
-        yield f"no stream yields {rate:.3g} tokens/s"
+        yield f"no engine gives one stream {rate:.3g} tokens/s"
     elif rate * gap * moving > MARGIN * 1000:
         yield f"{rate:.3g} tokens/s of one stream contradict {gap:.3g} ms per token"
 
@@ -54,7 +54,7 @@ def _of_level(level: CurvePoint, single: SingleStream | None) -> Iterator[str]:
     gap, whole = level.tpot_milliseconds_p50 or 0.0, level.end_to_end_milliseconds_p50 or 0.0
     alone = single.decode_tokens_per_second if single else None
     if rate > MOST_TOKENS_PER_STREAM * streams:
-        yield f"no {streams} streams yield {rate:.3g} tokens/s"
+        yield f"no engine gives {streams} streams {rate:.3g} tokens/s"
     elif rate * gap > MARGIN * 1000 * streams:
         yield f"{rate:.3g} tokens/s at {streams} streams contradict {gap:.3g} ms per token"
     elif alone and rate > FASTER_TOGETHER * alone * streams:
@@ -71,6 +71,6 @@ def _beyond_levels(measurement: Measurement) -> Iterator[str]:
         streams = part.concurrency if part else None
         rate = (part.output_tokens_per_second if part else None) or 0.0
         if levels and streams is not None and streams > max(levels):
-            yield f"the {name} of {streams} streams lies above all levels"
+            yield f"the {name} of {streams} streams is above every measured level"
         if rate > (MARGIN * fastest if fastest else MOST_TOKENS_PER_STREAM * max(1, streams or 1)):
-            yield f"the {name} of {rate:.3g} tokens/s lies above all levels"
+            yield f"the {name} of {rate:.3g} tokens/s is above every measured level"

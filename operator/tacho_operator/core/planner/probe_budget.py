@@ -115,7 +115,7 @@ def budget_of(times: RequestTimes | None) -> ProbeBudget:
     expected."""
     least, most = BUDGETS_SECONDS[0], BUDGETS_SECONDS[-1]
     if times is None:
-        unknown = f"The plan knows no speed here; {least} s is the least."
+        unknown = f"The plan expects no speed on this hardware; {least} s is the smallest budget."
         return ProbeBudget(seconds=least, message=f"{unknown} Set probe.budgetSeconds if the time runs out.")
     one_stream, levels, arrivals = probe_time(times)
     needed = one_stream + levels + arrivals
@@ -147,8 +147,8 @@ def probe_budget(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeBudget
     timeout = written.timeout_seconds if written else None
     if timeout is None or timeout >= found.seconds:
         return found
-    held = f"probe.timeoutSeconds ends it after {timeout} s instead of {found.seconds}: raise it for more."
-    return ProbeBudget(seconds=timeout, message=f"{found.message} {held}")
+    limit = f"probe.timeoutSeconds ends the probe after {timeout} s instead of {found.seconds}"
+    return ProbeBudget(seconds=timeout, message=f"{found.message} {limit}: raise it for more.")
 
 
 def planned_probe(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeSettings:

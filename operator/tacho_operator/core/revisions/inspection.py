@@ -191,7 +191,7 @@ def _inspect_runtime(
         apply=() if wait > 0 else (start,),
         delete=others,
         requeue_after_seconds=wait if wait > 0 else None,
-        reason=f"Pod {last.name} shows no runtime; "
+        reason=f"Pod {last.name} ended without showing its image's runtime; "
         + (f"the next attempt is in {wait:.0f} s." if wait > 0 else f"starts attempt {attempt + 1}."),
     )
 

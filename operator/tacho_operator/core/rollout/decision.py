@@ -163,7 +163,7 @@ def _nothing(at: RolloutInput) -> Rollout:
     return Rollout(
         serving=replace(at.serving, active="", selected=""),
         drop=tuple(sorted(at.deployments)),
-        reason="Nothing can start without a plan.",
+        reason="No pod starts without a plan.",
     )
 
 

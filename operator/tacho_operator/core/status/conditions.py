@@ -360,7 +360,7 @@ def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | Non
         if snapshot.resource.spec.autoscaling is None:
             return None
         if kind == ConditionType.ABLE_TO_SCALE and snapshot.scale_refused:
-            what = "The API server refused the change."
+            what = "The API server refused a change of the replicas."
             return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, what, quotation=snapshot.scale_refused)
         if snapshot.scaling is None:
             former = find_condition(snapshot.former.conditions, kind)

@@ -52,7 +52,7 @@ def unreadable_child(text: str) -> Problem:
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"{text}.",
-        next_step="Remove from it what others added, or delete it: the operator makes it again.",
+        next_step="Remove what others added to that object, or delete it: the operator creates it again.",
     )
 
 

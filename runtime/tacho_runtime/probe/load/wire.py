@@ -50,7 +50,7 @@ def framing(raw: bytes) -> Framing | None:
     head = raw[: end + 2].lower()
     length = _LENGTH.search(head)
     if length is not None and len(length[1]) > LENGTH_LIMIT_DIGITS:
-        raise WireError("the response claims a length that no body has")
+        raise WireError("the response's Content-Length is not a possible length")
     return Framing(
         head_end=end + 4,
         status=int(match[1]),

@@ -37,7 +37,7 @@ async def _receive(reader: asyncio.StreamReader) -> Any:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
         return pickle.loads(await reader.readexactly(length))  # noqa: S301 - both ends are this program
     except (asyncio.IncompleteReadError, ConnectionError):
-        raise EOFError("the other process has ended") from None
+        raise EOFError("the process at the other end of the socket has ended") from None
 
 
 def worker_main(descriptor: int) -> None:

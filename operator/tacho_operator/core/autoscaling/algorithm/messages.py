@@ -52,8 +52,10 @@ def _outliers(at: ScalingInput, slow: tuple[str, ...], alone: str) -> str:
     if slow:
         shown = ", ".join(names[uid] for uid in slow[:NAMES_SHOWN])
         more = f" and {len(slow) - NAMES_SHOWN} more" if len(slow) > NAMES_SHOWN else ""
-        return f" Less than half as fast as the others, and not counted on: {shown}{more} (+ {len(slow)})."
-    return f" {names[alone]} alone misses the SLO: the capacity stays." if alone else ""
+        return (
+            f" Pods less than half as fast as the others, replaced in the sum: {shown}{more} (+ {len(slow)})."
+        )
+    return f" {names[alone]} alone misses the SLO: the capacity is not corrected." if alone else ""
 
 
 def unknown(at: ScalingInput, outcome: Outcome) -> str:
