@@ -14,6 +14,9 @@ INCOMPLETE = "\ufffd"
 """Character that a decoder writes for bytes of an incomplete character."""
 CONTEXT_TOKENS = 6
 """Tokens that are decoded again with the new ones: tokenizers drop a leading space, or join characters."""
+HELD_TOKENS = 8
+"""A character has at most four bytes, so more tokens without text are none. Without a bound each token of
+an answer that goes on beyond its end would be decoded with all before it."""
 
 
 class Detokenizer:
@@ -42,7 +45,8 @@ class Detokenizer:
         begin = max(0, self._shown - CONTEXT_TOKENS)
         before = self._tokenizer.decode(self._tokens[begin : self._shown]) if self._shown > begin else ""
         now = self._tokenizer.decode(self._tokens[begin:])
-        if len(now) <= len(before) or (now.endswith(INCOMPLETE) and not final):
+        may_grow = not final and len(self._tokens) - self._shown < HELD_TOKENS
+        if may_grow and (len(now) <= len(before) or now.endswith(INCOMPLETE)):
             return ""
         self._shown = len(self._tokens)
         return now[len(before) :]
@@ -63,6 +67,9 @@ class HuggingFaceTokenizer:
             raise
         except Exception as error:  # noqa: BLE001 - what its files make the library raise cannot be foreseen
             message = f"the tokenizer in {folder} cannot be read: {' '.join(str(error).split())[:300]}"
+            if "trust_remote_code" in message:
+                step = "set spec.model.trustRemoteCode if you trust the repository, or another engine"
+                raise LoadError("EngineNotSupported", message, step) from None
             raise LoadError("ModelInvalid", message, "put the model's tokenizer files beside it") from None
         return cls(found)
 

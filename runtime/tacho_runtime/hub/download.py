@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tacho_contract.failure import FailedError
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
@@ -219,6 +219,8 @@ class Downloader:
                 if start > target.size_bytes:
                     raise self._too_long(target)
                 file.write(piece)
+                if os.fstat(file.fileno()).st_size > start:
+                    raise _written_by_others(partial)
         if start < target.size_bytes:
             raise httpx2.RemoteProtocolError(f"the answer ended at byte {start} of {target.size_bytes}")
         return True
@@ -245,6 +247,14 @@ class Downloader:
 
     def _note_lost(self, size_bytes: int) -> None:
         self.lost_bytes += max(0, size_bytes)
+
+
+def _written_by_others(partial: Path) -> FailedError:
+    return FailedError.of(
+        FailureClass.INVALID_CONFIG,
+        f"Another pod writes {partial}, too: the file system of the cache's claim honours no locks.",
+        "Mount it with locks (NFS: without nolock), or give each pod a claim of its own in spec.cache.",
+    )
 
 
 def _present(path: Path) -> int:

@@ -15,6 +15,7 @@ from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.fetch import fetch
+from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import check_whole, failed, partial_of
 
 COUNT = 500
@@ -97,6 +98,25 @@ def test_a_planted_partial_file_is_not_written_to(config: FetchConfig, kind: str
     assert isinstance(path, str)
     check_whole(config, path)
     assert victim.read_text() == "the pod's own"
+
+
+def test_a_partial_file_that_another_pod_writes_too_is_told(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS that is mounted without locks."""
+    original = hub.fake._stream
+
+    async def stream(*arguments: Any) -> None:
+        for partial in Path(config.cache_dir).rglob("*.incomplete"):
+            with partial.open("ab") as file:
+                file.write(bytes(100_000))
+        await original(*arguments)
+
+    partial_of(config, 1_000_000)
+    monkeypatch.setattr(hub.fake, "_stream", stream)
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.INVALID_CONFIG
+    assert "honours no locks" in failure.message
 
 
 @pytest.mark.parametrize("folder", ["blobs", "snapshots", "../.locks", ".", "../../verified"])

@@ -154,6 +154,27 @@ def test_two_pods_on_one_cache_download_once(hub: RunningHub, config: FetchConfi
     )
 
 
+@pytest.mark.nightly
+def test_of_three_pods_on_one_cache_one_is_killed(hub: RunningHub, config: FetchConfig, log: Path) -> None:
+    """The lock goes with it, and another continues where it was."""
+    hub.fake.faults.rate = 2_000_000
+    hub.fake.bytes_sent.clear()
+    configs = [replace(config, state_dir=f"{config.state_dir}{n}") for n in range(3)]
+    first = Sidecar(configs[0], log)
+    state = Path(configs[0].state_dir, "progress.json")
+    first.wait_for(lambda: state.exists() and progress(configs[0]).bytes_done > 1_000_000)
+    others = [Sidecar(own, log.with_name(f"log{n}")) for n, own in enumerate(configs[1:])]
+    for other, own in zip(others, configs[1:], strict=True):
+        other.wait_for(Path(own.state_dir, "progress.json").exists)
+    first.end(signal.SIGKILL)
+    for other, own in zip(others, configs[1:], strict=True):
+        other.wait_for(other.sleeping)
+        check_whole(own, progress(own).path)
+        other.end(signal.SIGTERM)
+    sent = hub.fake.bytes_sent[next(p for p in hub.fake.bytes_sent if p.endswith("weights.bin"))]
+    assert sent < 1.5 * len(MODEL)
+
+
 def test_failing_sidecar_says_why(hub: RunningHub, config: FetchConfig, log: Path) -> None:
     hub.fake.tokens = {"acme/model": "other"}
     sidecar = Sidecar(config, log, HF_TOKEN=TOKEN)

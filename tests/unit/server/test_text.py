@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
 from tacho_server.errors import LoadError
-from tacho_server.text import Detokenizer, HuggingFaceTokenizer, Stops
-from tests.unit.server.scripted import Letters
+from tacho_server.text import CONTEXT_TOKENS, HELD_TOKENS, Detokenizer, HuggingFaceTokenizer, Stops
+from tests.unit.server.scripted import END, Letters
 
 TEXT = st.text("ab", max_size=30)
 
@@ -71,3 +72,29 @@ def test_files_that_are_no_tokenizer_are_an_invalid_model() -> None:
 def test_a_tokenizers_missing_package_stays_a_failed_import() -> None:
     with pytest.raises(ImportError, match="sentencepiece"):
         HuggingFaceTokenizer.load(Library(ImportError("sentencepiece")), Path("m"), trust_remote_code=False)
+
+
+@pytest.mark.parametrize("token", [END, 0x80])
+def test_tokens_without_text_are_not_decoded_again_and_again(token: int) -> None:
+    """Of a client that ignores the end, or a model that makes no characters: the loop is everybody's."""
+
+    class Watched(Bytes):
+        most = 0
+
+        def decode(self, tokens: Sequence[int]) -> str:
+            self.most = max(self.most, len(tokens))
+            return super().decode([one for one in tokens if one != END])
+
+    watched = Watched()
+    text = Detokenizer(watched)
+    given = "".join(text.add(one) for one in [97, *[token] * 500, 98]) + text.rest()
+    assert given == "a" + "\ufffd" * 500 * (token != END) + "b"
+    assert watched.most <= CONTEXT_TOKENS + HELD_TOKENS + 1
+
+
+def test_a_tokenizer_with_code_of_its_own_says_so() -> None:
+    refused = Library(ValueError("contains custom code: pass trust_remote_code=True"))
+    with pytest.raises(LoadError) as raised:
+        HuggingFaceTokenizer.load(refused, Path("m"), trust_remote_code=False)
+    assert raised.value.failure_class == "EngineNotSupported"
+    assert "spec.model.trustRemoteCode" in raised.value.next_step
