@@ -10,6 +10,8 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -206,6 +208,8 @@ HINTS: Mapping[str, str] = {
     "--lora": "adapters are not supported yet",
     "--mmproj": "multimodal models are not supported yet",
 }
+SIMILAR = 2
+"""Flags with a similar name that a refusal shows, for each unknown one."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -256,14 +260,17 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str,
 
 
 def refusal(unknown: Sequence[str]) -> UsageError:
-    """The error for unsupported arguments: why, where that is known, and which ones are supported."""
+    """The error for unsupported arguments: why, where that is known, and which flags have a similar name."""
     flags = [argument.partition("=")[0] for argument in unknown if argument.startswith("-")] or list(unknown)
     reasons = [f"{flag} ({HINTS[flag]})" if flag in HINTS else flag for flag in flags]
-    supported = " ".join(flag.long_name for flag in FLAGS)
+    known = [flag.long_name for flag in FLAGS]
+    near = (get_close_matches(flag, known, SIMILAR) for flag in flags if flag not in HINTS)
+    similar = " ".join(dict.fromkeys(chain.from_iterable(near)))
+    step = f"replace it by {similar}, or remove it from" if similar else "remove it from"
     return UsageError(
         f"not supported by this image: {', '.join(reasons)}",
-        f"take it out of the engine's arguments (engine.extraArgs), or use an image with llama.cpp's "
-        f"own {PROGRAM}. Supported: {supported}",
+        f"{step} spec.engine.extraArgs, or set spec.engine.image to one with llama.cpp's own {PROGRAM}; "
+        f"`{PROGRAM} --help` lists what is supported",
     )
 
 

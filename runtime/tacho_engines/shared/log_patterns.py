@@ -249,9 +249,10 @@ def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
 def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[FailurePattern]) -> Failure:
     """The failure of an engine that ended: by its own patterns, then the common ones, then its exit status.
 
-    A launcher's report counts where no pattern matches: it checks the configuration before the start. A
-    failed import is checked last, because engines go on after many; it ends Python with an exit code of its
-    own, neither 0 nor a signal's.
+    A launcher's report counts where no pattern matches: it checks the configuration before the start. Its
+    line on stderr, which repeats the report, is left out of the tail. A failed import is checked last,
+    because engines continue after many; it ends Python with an exit code of its own, neither 0 nor a
+    signal's.
     """
     known = first_match((*patterns, *COMMON_FAILURES), lines)
     if known is not None:
@@ -275,11 +276,12 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
             log_tail=tail,
         )
     if end.reported is not None and end.signal is None:
+        message = end.reported.message
         return replace(
             end.reported,
-            message=clipped(end.reported.message, 600),
+            message=clipped(message, 600),
             next_step=clipped(end.reported.next_step, 600),
-            log_tail=tail,
+            log_tail=log_tail(line for line in lines if not message or message not in line),
         )
     if 0 < (end.code or 0) < 128 and (missing := import_failure(engine, lines)) is not None:
         return missing

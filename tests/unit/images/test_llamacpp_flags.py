@@ -137,10 +137,16 @@ def test_what_cannot_take_effect_is_refused(arguments: list[str], says: str) -> 
         parse(arguments, {})
 
 
-def test_a_refusal_lists_what_is_supported_and_hides_values() -> None:
-    with pytest.raises(UsageError, match="Supported: --model --alias") as caught:
+def test_a_refusal_names_similar_flags_and_hides_values() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse([*MODEL, "--ctx", "4096", "--batchsize=8"], {})
+    assert caught.value.next_step.startswith("replace it by --ctx-size --")
+    assert "--batch-size" in caught.value.next_step
+    assert "4096" not in str(caught.value)
+    with pytest.raises(UsageError) as caught:
         parse([*MODEL, "--api-key=secret"], {})
     assert "secret" not in str(caught.value)
+    assert caught.value.next_step.startswith("remove it from spec.engine.extraArgs")
 
 
 def test_variables_that_upstream_reads_are_refused_not_ignored() -> None:

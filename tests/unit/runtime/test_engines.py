@@ -321,6 +321,9 @@ TOLD = Failure(
 def test_what_the_launcher_left_behind_counts_where_no_line_names_a_cause() -> None:
     failure = LlamaCpp().classify(Exit(code=1, reported=TOLD), ["llama-server: error", ""])
     assert failure == dataclasses.replace(TOLD, log_tail=("llama-server: error",))
+    repeated = ["loading", f"llama-server: error [PortInUse]: {TOLD.message}: {TOLD.next_step}"]
+    failure = LlamaCpp().classify(Exit(code=1, reported=TOLD), repeated)
+    assert failure.log_tail == ("loading",), "message and next step are shown once"
     for end in (
         Exit(signal=signal.SIGSEGV, reported=TOLD),
         Exit(code=1, out_of_memory_kills=1, reported=TOLD),
