@@ -13,7 +13,7 @@ from tacho_operator.core import names
 from tacho_operator.core.planner import plan
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.requeue import STALLED_SECONDS
-from tacho_operator.core.types import ChildRefusal
+from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import CLAIM_SPEC, changed, facts
 from tools.harness.world import MOCK_SPEC, World, world_of
@@ -102,6 +102,22 @@ def test_a_first_pod_without_room_is_not_said_to_need_nobody() -> None:
     assert world.brief("Ready") == ("False", "Unschedulable")
     assert world.brief("Stalled") == ("False", "Progressing")
     assert world.condition("Stalled")["message"] == "It may still resolve by itself. See Ready."
+
+
+def test_a_request_that_no_node_can_meet_has_figures() -> None:
+    greedy = {"requests": {"cpu": "1", "memory": "64Gi"}}
+    world = World(changed(MOCK_SPEC, engine={**MOCK_SPEC["engine"], "resources": greedy}))
+    memory = ("12Gi", "31Gi", "what")
+    world.nodes = tuple(
+        NodeFacts(name=size, labels={}, allocatable={"cpu": "4", "memory": size}) for size in memory
+    )
+    world.first_pods()
+    (pod,) = world.pods("server")
+    insufficient(pod, "0/3 nodes are available: 3 Insufficient cpu, 3 Insufficient memory.")
+    world.reconcile(1)
+    message = world.condition("Ready")["message"]
+    asked = "No node has enough cpu, memory (64.0 GiB requested, 31.0 GiB at most) for a pod."
+    assert message.startswith(f"{asked} Lower spec.engine.resources, or add a larger node. Details: 0/3")
 
 
 def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 
 from tacho_contract.failure import Escalation, FailureClass
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, gib
+from tacho_operator.api.base import parse_quantity
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem
+from tacho_operator.core.types import Manifest, NodeFacts
 
 LABELS_CHARS = 160
 """Of the labels that a pod selects, which leaves room for the scheduler's words."""
@@ -21,6 +27,10 @@ _NO_VOLUME = re.compile(r"unbound immediate PersistentVolumeClaims|available per
 _OTHER_NODES = r"(?:had volume node affinity conflict|didn't match PersistentVolume's node affinity)"
 """In the scheduler's words where a volume is in another zone, or on a node of its own."""
 _ADD_NODE = "Add or free a node, or change spec.gpu, spec.engine.resources or spec.podTemplate."
+_LARGER_NODE = "Lower spec.engine.resources, or add a larger node."
+_SIZES = frozenset({"memory", "ephemeral-storage"})
+"""Resources in bytes."""
+_COMPUTE = _SIZES | {"cpu"}
 _SEE_GATES = "See what set its spec.schedulingGates, such as Kueue: it has not admitted the pod."
 
 
@@ -67,6 +77,47 @@ def _reason(pod: str, text: str, missing: list[str], labels: str) -> tuple[str, 
     if labels and _of_all(text, rf"didn't match Pod's {_NOT_SELECTED}"):
         return f"No node matches {clipped(labels, _LABELS_SHOWN_CHARS)} for pod {pod}.", _ADD_NODE
     return f"No node fits pod {pod}.", _ADD_NODE
+
+
+def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts]) -> Problem:
+    """``problem``, with what the pod requests and the most that a node has, where that is less."""
+    selector: Manifest = pod_spec.get("nodeSelector") or {}
+    selected = [node for node in nodes if selector.items() <= node.labels.items()]
+    figures, larger = [], set()
+    for name in problem.missing_resources:
+        requested = sum(_quantities(_requests(pod_spec), name))
+        most = max(_quantities((node.allocatable for node in selected), name), default=None)
+        if most is None or requested <= most:
+            figures.append(name)
+        else:
+            larger.add(name)
+            figures.append(f"{name} ({_amount(name, requested)} requested, {_amount(name, most)} at most)")
+    if not larger:
+        return problem
+    step = _LARGER_NODE if larger <= _COMPUTE else problem.next_step
+    return dataclasses.replace(
+        problem, what=f"No node has enough {', '.join(figures)} for a pod.", next_step=step
+    )
+
+
+def _requests(pod_spec: Manifest) -> Iterator[Mapping[str, str]]:
+    """Of the containers that run at the same time. A limit is a request, too, where there is none."""
+    for kind in ("initContainers", "containers"):
+        for container in pod_spec.get(kind) or ():
+            if kind == "containers" or container.get("restartPolicy") == "Always":
+                found = container.get("resources") or {}
+                yield {**(found.get("limits") or {}), **(found.get("requests") or {})}
+
+
+def _quantities(found: Iterable[Mapping[str, str]], name: str) -> Iterator[Fraction]:
+    """The valid quantities of a resource."""
+    for quantities in found:
+        with contextlib.suppress(KeyError, ValueError):
+            yield parse_quantity(str(quantities[name]))
+
+
+def _amount(name: str, quantity: Fraction | int) -> str:
+    return gib(float(quantity)) if name in _SIZES else f"{float(quantity):g}"
 
 
 def _of_all(text: str, refusal: str) -> bool:

@@ -15,6 +15,7 @@ from tacho_operator.core.pods.claims import sole_claims
 from tacho_operator.core.pods.deadlines import RECENT_SECONDS
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue, stuck
 from tacho_operator.core.pods.disruption import disruption
+from tacho_operator.core.pods.scheduling import with_figures
 from tacho_operator.core.pods.view import PodView, named
 from tacho_operator.core.problems import Problem, after_restarts, most_pressing
 from tacho_operator.core.rollout.decision import PodCount
@@ -114,7 +115,17 @@ def revision_problem(
         leaving = (pod for pod in pods if pod.revision == revision and pod.terminating)
         found = [evicted for pod in leaving if not pod.is_stuck(lost) and (evicted := disruption(pod))]
         found += [stuck(pod) for pod in held]
-    return _with_held(_with_claim(observed, most_pressing(found)), held) or _own_evictions(mine)
+    pressing = _with_figures(observed, revision, _with_claim(observed, most_pressing(found)))
+    return _with_held(pressing, held) or _own_evictions(mine)
+
+
+def _with_figures(observed: Observed, revision: str, problem: Problem | None) -> Problem | None:
+    """``problem``, with figures where the pods of ``revision`` request more than any node has."""
+    found = named(observed.deployments, revision)
+    template = ((found or {}).get("spec") or {}).get("template") or {}
+    if problem is None or not problem.missing_resources:
+        return problem
+    return with_figures(problem, template.get("spec") or {}, observed.nodes or ())
 
 
 def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
