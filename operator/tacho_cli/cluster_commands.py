@@ -130,7 +130,7 @@ def doctor(
     ] = False,
     output: FindingOutput = "table",
 ) -> int:
-    """Check a cluster: operator, GPU nodes, drivers, MIG, storage, claims, quotas, Prometheus, rights.
+    """Check a cluster: operator, nodes, GPUs, drivers, MIG, storage, claims, quotas, Prometheus, rights.
 
     Reads with kubectl and your own rights; a check that lacks one says which.
     """

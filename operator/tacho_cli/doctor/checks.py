@@ -10,6 +10,7 @@ from typing import Any
 
 from tacho_cli.doctor.findings import Facts, Finding, State, UnreadError
 from tacho_cli.doctor.gpus import check_drivers, check_gpus, check_mig
+from tacho_cli.doctor.nodes import check_nodes
 from tacho_operator.api.base import parse_quantity
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.pods.claims import MANY
@@ -198,6 +199,7 @@ def _annotation(item: Mapping[str, Any], key: str) -> str:
 
 CHECKS: dict[str, Callable[[Facts], Iterator[Result]]] = {
     "operator": check_operator,
+    "nodes": check_nodes,
     "GPUs": check_gpus,
     "driver": check_drivers,
     "MIG": check_mig,

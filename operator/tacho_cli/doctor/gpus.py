@@ -32,7 +32,7 @@ def check_gpus(facts: Facts) -> Iterator[Result]:
     nodes = [(item, node_facts(item)) for item in facts.all_of("nodes")]
     usable: dict[str, list[int]] = defaultdict(list)
     for raw, node in nodes:
-        offered = _offered(node)
+        offered = offered_gpus(node)
         capacity = (raw.get("status") or {}).get("capacity") or {}
         if not offered:
             if any(node.labels.get(label) == "true" for label in PRESENT):
@@ -54,11 +54,11 @@ def check_gpus(facts: Facts) -> Iterator[Result]:
             usable[node.labels[PRODUCT_LABEL]].append(sum(offered.values()))
     for product, counts in sorted(usable.items()):
         yield "ok", f"{sum(counts)} x {product} on {counted(len(counts), 'node')}.", ""
-    if not any(_offered(node) for _, node in nodes):
+    if not any(offered_gpus(node) for _, node in nodes):
         yield "warn", "No node offers a GPU: models run on CPUs.", "Add GPU nodes with the device plugin."
 
 
-def _offered(node: NodeFacts) -> dict[str, int]:
+def offered_gpus(node: NodeFacts) -> dict[str, int]:
     """Allocatable GPUs and slices, by resource."""
     names = (key for key in node.allocatable if key == GPU_RESOURCE or key.startswith(MIG_RESOURCE))
     counts = {key: resource_count(node, key) for key in names}
@@ -72,7 +72,7 @@ def check_drivers(facts: Facts) -> Iterator[Result]:
     """
     nodes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node in map(node_facts, facts.all_of("nodes")):
-        if _offered(node):
+        if offered_gpus(node):
             nodes[_version(node, DRIVER), _version(node, CUDA)].append(node.name)
     if not nodes:
         yield "ok", "No node offers a GPU.", ""
@@ -113,7 +113,7 @@ def check_mig(facts: Facts) -> Iterator[Result]:
     found = False
     for node in map(node_facts, facts.all_of("nodes")):
         state = node.labels.get(MIG_STATE, "")
-        slices = {key: count for key, count in _offered(node).items() if key.startswith(MIG_RESOURCE)}
+        slices = {key: count for key, count in offered_gpus(node).items() if key.startswith(MIG_RESOURCE)}
         found = found or bool(slices or state)
         if state == "failed":
             step = "The log of nvidia-mig-manager on that node has the reason."

@@ -45,6 +45,11 @@ def node(
     }
 
 
+def bare(ready: str = "True", **spec: Any) -> dict[str, Any]:
+    """A node without GPUs."""
+    return node(gpus={}, spec=spec, ready=ready) | {"metadata": {"name": "cpu-1", "labels": {}}}
+
+
 def named(name: str, space: str = "ml", **more: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": space}, **more}
 
@@ -107,6 +112,10 @@ def test_a_healthy_cluster_has_no_complaint() -> None:
         ("operator", {"models": None}, "fail", "no LLMDeployments"),
         ("operator", {OPERATORS: ()}, "fail", "No operator is installed"),
         ("operator", {OPERATORS: (OPERATOR | {"status": {}},)}, "fail", "0 of 1 pods"),
+        ("nodes", {"nodes": (node(), bare(unschedulable=True))}, "ok", "1 of 2 nodes can take new pods"),
+        ("nodes", {"nodes": (node(), bare(unschedulable=True))}, "warn", "Cordoned: cpu-1."),
+        ("nodes", {"nodes": (bare(unschedulable=True),)}, "warn", "0 of 1 node can take new pods"),
+        ("nodes", {"nodes": (bare(ready="Unknown"),)}, "warn", "Not ready: cpu-1."),
         ("GPUs", {"nodes": ()}, "warn", "models run on CPUs"),
         ("GPUs", {"nodes": (node(gpus={}),)}, "fail", "has a GPU and offers none"),
         ("GPUs", {"nodes": (node(capacity={"nvidia.com/gpu": "8"}),)}, "warn", "nvidia.com/gpu 2 of 8"),
@@ -170,7 +179,7 @@ def test_gpus_without_labels_cannot_be_planned_for() -> None:
 
 def test_the_right_that_lacks_is_named_by_each_check_that_needs_it() -> None:
     lacking = UnreadError("You lack the right: list nodes at the cluster scope.")
-    for check in ("GPUs", "driver", "MIG"):
+    for check in ("nodes", "GPUs", "driver", "MIG"):
         assert found(check, nodes=lacking) == [("unknown", str(lacking))]
     assert found("storage", nodes=lacking)[0][0] == "ok"
     refused = diagnosis(Facts(objects=HEALTHY, rights={"create x": True, "get pods/log": False}))
