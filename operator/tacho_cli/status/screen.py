@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -34,8 +34,7 @@ def show_status(
     screen.print(table_of([row({**raw, "status": status}, wide=wide)]))
     if whole:
         screen.print()
-        shown = ("type", "status", "reason", "message")
-        rows = ([item.get(key, "") for key in shown] for item in status.get("conditions") or ())
+        rows = _condition_rows(status)
         screen.print(grid(("CONDITION", "STATUS", "REASON", "MESSAGE"), rows, wrap=("MESSAGE",)))
         if budget := _probe_budget(status):
             screen.print()
@@ -55,6 +54,17 @@ def show_status(
             " ".join(item.get("message", "") for item in status.get("conditions") or ()) if whole else ""
         )
         show_figures(screen, found, picture=picture, shown_message=message)
+
+
+def _condition_rows(status: Manifest) -> Iterator[tuple[str, ...]]:
+    """The conditions; one that repeats the message of an earlier one refers to it."""
+    first: dict[str, str] = {}
+    for item in status.get("conditions") or ():
+        message = item.get("message", "")
+        said_by = first.setdefault(message, item["type"])
+        repeated = message and said_by != item["type"]
+        text = f"See {said_by}." if repeated else message
+        yield (item["type"], *(item.get(key, "") for key in ("status", "reason")), text)
 
 
 def _probe_budget(status: Manifest) -> str:

@@ -118,6 +118,24 @@ def test_what_a_condition_has_said_is_not_said_again(
     assert told.out.count("it was late") == 1
 
 
+def test_a_message_of_several_conditions_is_shown_once(
+    capsys: pytest.CaptureFixture[str], cluster: Path
+) -> None:
+    why = "Pod smol-1 downloads 1.2 of 4.4 GB."
+    found = [
+        {"type": kind, "status": "Unknown", "reason": "Downloading", "message": why}
+        for kind in ("Ready", "Reconciling", "Measured")
+    ]
+    found += [{"type": kind, "status": "False", "reason": "Settled"} for kind in ("Stalled", "Planned")]
+    (cluster / "resource").write_text(json.dumps({**RESOURCE, "status": {"conditions": found}}))
+    told = call(capsys, "status", "mistral").out
+    assert told.count(why) == 1
+    rows = [line.split() for line in told.splitlines()]
+    assert ["Reconciling", "Unknown", "Downloading", "See", "Ready."] in rows
+    assert ["Measured", "Unknown", "Downloading", "See", "Ready."] in rows
+    assert ["Planned", "False", "Settled"] in rows
+
+
 def test_json_is_the_resource(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
     found = json.loads(call(capsys, "status", "mistral", "-o", "json").out)
     assert found["status"] == RESOURCE["status"]

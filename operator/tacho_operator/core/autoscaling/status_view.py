@@ -164,7 +164,7 @@ def _recommending(decision: Decision, before: int) -> tuple[Judged, Judged]:
         message = f"{decision.replicas} replicas are recommended, {before} are set."
         able = Judged("True", Reason.RESCALE_RECOMMENDED, message)
     reason = Reason.RECOMMEND_ONLY if active.reason in _ORDINARY else active.reason
-    message = f"autoscaling.mode is Recommend: replicas are not changed. {active.message}"
+    message = f"Recommendations are not applied (autoscaling.mode: Recommend). {active.message}"
     return able, Judged("False", reason, message)
 
 
