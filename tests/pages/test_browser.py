@@ -14,6 +14,8 @@ BAD = """<!doctype html>
 <body><h1>bad</h1><img alt="" src="http://127.0.0.1:9/picture.png">
 <script>console.log("said"); throw new Error("thrown");</script>
 <div style="width: 900px">wide</div>
+<div class="wide" aria-label="figures" style="width: 600px; max-width: 100%; overflow-x: auto">
+<div style="width: 500px">five</div></div>
 <svg viewBox="0 0 100 20" width="100" height="20"><rect class="paper" width="100" height="20" fill="#ffffff"/>
 <text x="0" y="15" fill="#0000ff">first</text><text x="5" y="15" fill="#eeeeee">second</text>
 <text x="90" y="15" fill="#0000ff">beyond</text></svg></body></html>
@@ -40,6 +42,11 @@ def test_what_is_said_and_thrown_is_seen(bad: Page) -> None:
 def test_a_page_that_is_too_wide_is_seen(bad: Page) -> None:
     assert bad.frame(360)["sideways"] > 0
     assert bad.frame(1200)["sideways"] == 0
+
+
+def test_a_table_that_has_to_be_scrolled_is_seen(bad: Page) -> None:
+    assert bad.frame(360)["cut"] == ["figures"]
+    assert bad.frame(1200)["cut"] == []
 
 
 def test_text_that_is_covered_or_outside_is_seen(bad: Page) -> None:

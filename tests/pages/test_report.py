@@ -15,10 +15,10 @@ from tests.unit.cli.test_report import deployment
 BAR = "31 111 235"
 
 
-def opened(folder: Path, text: str) -> Page:
+def opened(folder: Path, text: str, *, widths: tuple[int, ...] = (360, 1200)) -> Page:
     file = folder / "report.html"
     file.write_text(text)
-    return open_page(file, folder)
+    return open_page(file, folder, widths=widths)
 
 
 def titles(page: Page) -> list[str]:
@@ -50,3 +50,22 @@ def test_the_page_of_a_fleet_is_sound(tmp_path: Path) -> None:
     page = opened(tmp_path, fleet_page([*fleet, deployment("new", status={})], "all namespaces"))
     assert_sound(page)
     assert titles(page) == ["GPUs of server pods", "Load, in percent of the measured capacity"]
+
+
+def test_every_column_of_a_fleet_is_seen_without_scrolling(tmp_path: Path) -> None:
+    raw = deployment("mistral-7b-instruct-v0-2-quantized-for-two-gpus")
+    raw["status"]["plan"].update(
+        engine={"name": "transformers"},
+        quantizationMethod="compressed-tensors",
+        gpu={"product": "NVIDIA-H100-80GB-HBM3", "count": 1},
+    )
+    raw["status"]["conditions"] = [
+        {"type": "Ready", "status": "Unknown", "reason": "WaitingForOperator"},
+        {"type": "Measured", "status": "Unknown", "reason": "MeasurementProvisional"},
+    ]
+    widths = (800, 1100, 1400)
+    page = opened(tmp_path, fleet_page([raw, deployment()], "all namespaces"), widths=widths)
+    assert_sound(page)
+    for frame in page.frames:
+        assert "models" not in frame["cut"], frame["width"]
+        assert "REPLICAS" in frame["text"]

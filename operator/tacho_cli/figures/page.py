@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,11 @@ def render(template: str, **content: object) -> str:
 def raw(markup: str) -> Markup:
     """A chart or a style, which is inserted without escaping; charts escape their texts themselves."""
     return Markup(markup)  # noqa: S704 - drawn by our own chart module, which escapes its texts
+
+
+def breakable(word: str) -> Markup:
+    """A cell that may be broken between the words of a reason (CamelCase) where the table is narrow."""
+    return Markup("<wbr>").join(re.split(r"(?<=[a-z])(?=[A-Z])", word))
 
 
 def measurement_page(title: str, measured: Sequence[MeasurementView], remarks: Iterable[str] = ()) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tacho_cli.figures.page import measurement_sections, raw as markup, render
+from tacho_cli.figures.page import breakable, measurement_sections, raw as markup, render
 from tacho_cli.report import sections
 from tacho_cli.report.charts import ChartRow, bar_chart
 from tacho_cli.report.sections import Section, gpus_of
@@ -48,19 +48,20 @@ def deployment_page(raw: Manifest) -> str:
 def fleet_page(resources: Sequence[Manifest], scope: str) -> str:
     """The HTML page of several LLMDeployments. ``scope``: the namespace, or all, for its title."""
     found = [visible_document(raw) for raw in resources]
-    return _page(
-        f"LLMDeployments of {scope}", [_models(found), _gpus(found), _utilization(found), _stale(found)]
-    )
+    sections = [_models(found), _gpus(found), _utilization(found), _stale(found)]
+    return _page(f"LLMDeployments of {scope}", sections, fleet=True)
 
 
-def _page(title: str, found: Sequence[Section], measured: Sequence[Section] = ()) -> str:
+def _page(
+    title: str, found: Sequence[Section], measured: Sequence[Section] = (), *, fleet: bool = False
+) -> str:
     empty: Section = {"terms": [], "chart": "", "table": ("", [], []), "notes": []}
     shown = [
         {**section, "chart": markup(section["chart"])}
         for section in ({**empty, **given} for given in found)
         if section["terms"] or section["chart"] or section["notes"] or section["table"][2]
     ]
-    return render("report", title=title, sections=shown, measured=measured)
+    return render("report", title=title, sections=shown, measured=measured, fleet=fleet)
 
 
 def _name(raw: Manifest) -> str:
@@ -68,14 +69,24 @@ def _name(raw: Manifest) -> str:
 
 
 def _models(resources: Sequence[Manifest]) -> Section:
-    rows = [row(raw, wide=True, everywhere=True) for raw in resources]
+    """A row each. What does not fit on a usual screen, such as the URL, is on the page of one."""
+    rows = []
+    for raw in resources:
+        cells = row(raw, wide=True)
+        rows.append(
+            {
+                "NAME": _name(raw),
+                "ENGINE, QUANT": f"{cells['ENGINE']} {cells['QUANT']}".strip(),
+                **{heading: cells[heading] for heading in ("GPU", "REPLICAS", "READY")},
+                "REASON": breakable(cells["REASON"]),
+                **{heading: cells[heading] for heading in ("TOK/S", "TTFT MS", "USE %", "COST/MTOK")},
+                "MEASURED": breakable(cells["MEASURED"]),
+            }
+        )
     serving = sum(cells["READY"] == "True" for cells in rows)
-    table = (
-        ("models", list(rows[0]), [list(cells.values()) for cells in rows]) if rows else ("models", [], [])
-    )
     return {
         "title": "Models",
-        "table": table,
+        "table": ("models", list(rows[0]) if rows else [], [list(cells.values()) for cells in rows]),
         "notes": [f"{serving} of {counted(len(rows), 'model')} ready."],
     }
 
