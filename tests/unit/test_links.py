@@ -1,9 +1,14 @@
-"""Links of every page: relative files exist, and so do anchors; index and site have every page of docs/."""
+"""Links of every page: relative files exist, and so do anchors; index and site have every page of docs/.
+
+Links with a host are read and not requested: whether they still answer is not tested, without a network.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -13,6 +18,78 @@ from tests.unit.test_repo import ROOT, tracked
 PAGES = tracked("*.md")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"^( *)```.*?^\1```|`[^`\n]+`", re.M | re.S)
+
+
+HOST = re.compile(r"(?!www\.)([a-z0-9-]+\.)+[a-z]{2,}")
+PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]+)*/?", re.ASCII)
+OWN = re.compile(r"/tacho(-operator)?(/|$)")
+
+
+def external_links() -> dict[str, set[str]]:
+    """Pages by the links with a host that they have."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for page in PAGES:
+        text = CODE.sub("", page.read_text())
+        links = [*LINK.findall(text), *re.findall(r"<(\w+://[^>]*)>|href=\"([^\"]*)\"", text)]
+        for link in ("".join(item) for item in links):
+            if "://" in link:
+                found[link].add(str(page.relative_to(ROOT)))
+    return found
+
+
+def complaint(link: str) -> str:
+    """What is wrong with a link with a host; "" where nothing is."""
+    parts = urlsplit(link)
+    if parts.scheme != "https":
+        return "not https"
+    if not HOST.fullmatch(parts.netloc):
+        return "a host in lower case, without www, user or port"
+    if not PATH.fullmatch(parts.path) or "//" in parts.path or link.endswith(("?", "#", ".")):
+        return "not well-formed"
+    return "a file of this repository is linked by its path" if OWN.search(parts.path) else ""
+
+
+def page_of(link: str) -> str:
+    """Equal for all spellings of one page: an issue of GitHub may be linked as a pull request, too."""
+    parts = urlsplit(link)
+    path = re.sub(r"^(/[^/]+/[^/]+)/pull/(\d+)$", r"\1/issues/\2", parts.path.rstrip("/").lower())
+    return f"{parts.netloc.lower().removeprefix('www.')}{path.removesuffix('.git')}?{parts.query}"
+
+
+def test_links_with_a_host_are_well_formed() -> None:
+    links = external_links()
+    assert len(links) > 20
+    assert {link: (why, links[link]) for link in links if (why := complaint(link))} == {}
+
+
+def test_a_page_elsewhere_is_linked_in_one_spelling() -> None:
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for link in external_links():
+        spellings[page_of(link)].add(link.partition("#")[0])
+    assert [sorted(found) for found in spellings.values() if len(found) > 1] == []
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://pypi.org/project/x/",
+        "https://www.pypi.org/project/x",
+        "https://user@pypi.org/x",
+        "https://PyPI.org/x",
+        "https://localhost/x",
+        "https://pypi.org//x",
+        "https://pypi.org/a b",
+        "https://github.com/someone/tacho/blob/main/README.md",
+    ],
+)
+def test_a_bad_link_with_a_host_is_seen(link: str) -> None:
+    assert complaint(link)
+
+
+def test_spellings_of_one_page_are_seen() -> None:
+    assert page_of("https://github.com/a/b/pull/7") == page_of("https://GitHub.com/a/B/issues/7/#issue")
+    assert page_of("https://pypi.org/project/x/") == page_of("https://pypi.org/project/x")
+    assert page_of("https://pypi.org/project/x") != page_of("https://pypi.org/project/y")
 
 
 def anchors(page: Path) -> set[str]:
