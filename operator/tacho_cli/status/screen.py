@@ -61,9 +61,9 @@ def _condition_rows(status: Manifest) -> Iterator[tuple[str, ...]]:
     first: dict[str, str] = {}
     for item in status.get("conditions") or ():
         message = item.get("message", "")
-        said_by = first.setdefault(message, item["type"])
-        repeated = message and said_by != item["type"]
-        text = f"See {said_by}." if repeated else message
+        first_type = first.setdefault(message, item["type"])
+        repeated = message and first_type != item["type"]
+        text = f"See {first_type}." if repeated else message
         yield (item["type"], *(item.get(key, "") for key in ("status", "reason")), text)
 
 
