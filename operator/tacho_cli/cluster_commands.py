@@ -72,7 +72,7 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="The same as --watch, under kubectl's name.")
     ] = False,
-    tail: Annotated[int, typer.Option(min=1, max=10000, help="Lines of each pod.")] = 50,
+    tail: Annotated[int, typer.Option(metavar="N", min=1, max=10000, help="Lines of each pod.")] = 50,
     output: Output = "table",
 ) -> int:
     """Show the last lines of the pods that are not ready, else of the newest, with the class of each failure.

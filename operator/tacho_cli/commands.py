@@ -19,8 +19,12 @@ from tacho_cli.shared_options import (
 )
 from tacho_contract.pod import RUNTIME_PORT
 
-File = Annotated[str, typer.Option("--file", "-f", help="Manifest with the LLMDeployment; - is stdin.")]
-Name = Annotated[str, typer.Option(help="Name of the LLMDeployment if the file holds several.")]
+File = Annotated[
+    str, typer.Option("--file", "-f", metavar="FILE", help="Manifest with the LLMDeployment; - is stdin.")
+]
+Name = Annotated[
+    str, typer.Option(metavar="NAME", help="Name of the LLMDeployment if the file holds several.")
+]
 Claims = Annotated[
     list[str] | None,
     typer.Option(metavar="CLAIM=DIR", help="Local folder in place of a claim. Repeatable."),
@@ -68,12 +72,13 @@ def run(
     ] = False,
     output: Output = "table",
     name: Name = "",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the OpenAI API, 8000 by default.")
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Port of the OpenAI API, 8000 by default."),
     ] = None,
     report_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port of /report, /load and /metrics.")
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Port of /report, /load and /metrics.")
     ] = RUNTIME_PORT,
     log: Annotated[
         str, typer.Option(metavar="FILE", help="Append what the engine and the runtime print to this file.")
@@ -121,9 +126,12 @@ def probe(
         ),
     ] = "",
     budget: Annotated[str, typer.Option(metavar="TIME", help="URL: time limit; 45s by default.")] = "",
-    model: Annotated[str, typer.Option(help="URL: model name, if the server has several.")] = "",
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="URL: model name, if the server has several.")
+    ] = "",
     concurrency: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="URL: maximum concurrent requests; 64 by default.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=4096, help="URL: maximum concurrent requests; 64 by default."),
     ] = None,
     levels: Annotated[
         str,
@@ -167,7 +175,7 @@ def probe(
             )
         )
     refuse_given(
-        "a URL; a deployment is measured as its spec says",
+        "a URL",
         {
             "--workload": workload,
             "--slo": slo,
@@ -177,6 +185,7 @@ def probe(
             "--levels": levels,
             "--api-key-env": api_key_env,
         },
+        why="; a deployment is measured as its spec says",
     )
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.probe import reprobe
@@ -198,6 +207,7 @@ def simulate(
         typer.Option(
             "--file",
             "-f",
+            metavar="FILE",
             help="LLMDeployment with its status (kubectl get -o yaml). Repeat to compare several.",
         ),
     ] = None,
@@ -234,10 +244,10 @@ def simulate(
     ] = "",
     slo: Annotated[str, typer.Option(metavar="ttft=500ms,tpot=50ms", help="Service level objective.")] = "",
     min_replicas: Annotated[
-        int | None, typer.Option("--min-replicas", min=1, max=1000, help="Minimum replicas.")
+        int | None, typer.Option("--min-replicas", metavar="N", min=1, max=1000, help="Minimum replicas.")
     ] = None,
     max_replicas: Annotated[
-        int | None, typer.Option("--max-replicas", min=1, max=1000, help="Maximum replicas.")
+        int | None, typer.Option("--max-replicas", metavar="N", min=1, max=1000, help="Maximum replicas.")
     ] = None,
     cold_start: Annotated[
         str,
@@ -254,10 +264,10 @@ def simulate(
             "Repeatable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random numbers.")] = 0,
     price_per_gpu_hour: Annotated[
         float | None,
-        typer.Option(min=0, max=1_000_000, help="Also print the cost of the GPU-hours."),
+        typer.Option(metavar="PRICE", min=0, max=1_000_000, help="Also print the cost of the GPU-hours."),
     ] = None,
     decisions: Annotated[
         bool,

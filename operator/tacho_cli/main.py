@@ -26,17 +26,17 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help, as kubectl prints it, in half the time
     epilog=exit_codes(),
 )
-for command in (
-    commands.plan,
-    commands.run,
-    commands.probe,
-    cluster_commands.status,
-    cluster_commands.logs,
-    cluster_commands.report,
-    cluster_commands.doctor,
-    commands.simulate,
+for command, summary in (
+    (commands.plan, "Plan an LLMDeployment: what fits, which quantization, why."),
+    (commands.run, "Serve and measure a model on this machine."),
+    (commands.probe, "Measure a server at a URL, or an LLMDeployment again."),
+    (cluster_commands.status, "Show LLMDeployments, their conditions and measurements."),
+    (cluster_commands.logs, "Show the last lines of pods, and the class of each failure."),
+    (cluster_commands.report, "Write a page on an LLMDeployment, or on the fleet."),
+    (cluster_commands.doctor, "Check a cluster: operator, nodes, storage, quotas, rights."),
+    (commands.simulate, "Replay a trace of requests against scaling policies."),
 ):
-    app.command(epilog=exit_codes(command.__name__))(command)
+    app.command(short_help=summary, epilog=exit_codes(command.__name__))(command)
 
 
 WORDS = 300
@@ -116,7 +116,8 @@ def _called(arguments: list[str] | None) -> int:
             show()
         else:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
-        if verbs := _verbs_with(getattr(error, "option_name", "")):
+        unknown = hasattr(error, "possibilities")  # else an option of this verb, without its value
+        if verbs := _verbs_with(getattr(error, "option_name", "") if unknown else ""):
             print(f"This verb does not have that option; these do: {verbs}.", file=sys.stderr)
         return ExitCode.BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):

@@ -148,11 +148,11 @@ def no_plan_code(failure: Failure) -> ExitCode:
     return ExitCode.BAD_INPUT if failure.failure_class in INPUT_FAILURES else ExitCode.NOT_MET
 
 
-def refuse_given(meant: str, options: Mapping[str, object]) -> None:
+def refuse_given(meant: str, options: Mapping[str, object], why: str = "") -> None:
     """Raises CommandError where one of ``options`` is set, as they have an effect on ``meant`` only."""
     given = [option for option, value in options.items() if value]
     if given:
-        raise CommandError(f"{', '.join(given)}: for {meant} only")
+        raise CommandError(f"{', '.join(given)}: for {meant} only{why}")
 
 
 NEXT_STEPS: dict[str, str] = {

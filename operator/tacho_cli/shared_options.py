@@ -62,15 +62,24 @@ Name = Annotated[
 AnyName = Annotated[
     str,
     typer.Argument(
-        metavar="[NAME]",
+        metavar="NAME",
         help="Name of the LLMDeployment; all by default.",
         autocompletion=_names,
         callback=dns_name,
     ),
 ]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace; the context's by default.")]
+Namespace = Annotated[
+    str,
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAMESPACE",
+        help="The namespace; the context's by default.",
+        callback=dns_name,
+    ),
+]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
-Context = Annotated[str, typer.Option(help="Context of the kubeconfig.")]
+Context = Annotated[str, typer.Option(metavar="CONTEXT", help="Context of the kubeconfig.")]
 Kubeconfig = Annotated[str, typer.Option(metavar="FILE", help="Kubeconfig file.")]
 Watch = Annotated[
     bool,

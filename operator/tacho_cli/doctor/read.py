@@ -10,7 +10,7 @@ from rich.text import Text
 from tacho_cli.doctor import checks
 from tacho_cli.doctor.findings import Facts, Finding, Objects, UnreadError
 from tacho_cli.doctor.network_policy import network_policy
-from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed
+from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed, refused
 from tacho_cli.output import FindingFormat, console, grid, print_document
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.text import visible_document
@@ -47,7 +47,7 @@ def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) 
     answers."""
     done = kubectl(target, "version")
     if done.returncode:
-        raise CommandError("the cluster does not answer:", *last_lines(done.stderr))
+        raise refused("the cluster does not answer:", done.stderr)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         objects = dict(zip(KINDS, pool.map(lambda kind: read(target, kind), KINDS), strict=True))
         allowed = pool.map(lambda right: may(target, *right), RIGHTS)

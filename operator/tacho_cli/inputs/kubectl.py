@@ -4,6 +4,7 @@ apply."""
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,25 @@ REQUEST_SECONDS = 20
 """Given to each request; a cluster that does not answer must not hang the command."""
 RESOURCE = f"{PLURAL}.{GROUP}"
 """Full name of the resource type: another project may use the short name."""
+UNREACHABLE = re.compile(
+    r"connection (to the server \S+ was )?(refused|reset)|connection lost|\bEOF\b|did not answer"
+    r"|i/o timeout|timed out|handshake timeout|Client\.Timeout|deadline exceeded"
+    r"|no route to host|network is unreachable|no such host"
+    r"|\((ServiceUnavailable|Timeout|ServerTimeout|TooManyRequests)\)|etcdserver:"
+)
+"""What kubectl says where the API server cannot be reached now."""
+NEXT_STEPS = (
+    (re.compile(r"localhost:8080"), "No cluster is named: set KUBECONFIG, or use --kubeconfig FILE."),
+    (UNREACHABLE, "Check that the cluster runs and answers this machine; --context names another."),
+    (re.compile(r"context .*(not found|does not exist)"), "kubectl config get-contexts lists the contexts."),
+    (re.compile(r"have a resource type"), "Install the chart, or name another cluster with --context."),
+    (re.compile(r"\(NotFound\)"), "tacho status -A lists all; -n NAMESPACE names another namespace."),
+    (re.compile(r"\(Forbidden\)"), "Ask for the role view or edit in that namespace."),
+    (re.compile(r"\(Unauthorized\)|must be logged in"), "Log in again: the API server refuses you."),
+)
+ARROW = "\n  -> "
+_CLIENT_LOG = re.compile(r"[EWIF]\d{4} \d\d:\d\d:\d\d")
+"""Begin of a line in which kubectl's library logs what kubectl then says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +93,16 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def last_lines(text: str) -> list[str]:
-    """The last lines of kubectl's error output."""
-    return [line.strip() for line in text.strip().splitlines()[-3:]] or ["kubectl gave no reason"]
+    """The last lines of kubectl's error output, without its library's log."""
+    said = [line.strip() for line in text.strip().splitlines() if not _CLIENT_LOG.match(line)]
+    return said[-3:] or ["kubectl gave no reason"]
+
+
+def refused(what: str, text: str) -> CommandError:
+    """The error of a kubectl that failed, by its error output: ``what`` failed, why, and the next step."""
+    said = "\n".join(last_lines(text))
+    steps = (f"{ARROW}{step}" for pattern, step in NEXT_STEPS if pattern.search(said))
+    return CommandError(f"{what}\n{said}{next(steps, '')}")
 
 
 def deployment(target: KubectlTarget, name: str) -> dict[str, Any]:
@@ -113,5 +141,5 @@ def _items(document: dict[str, Any]) -> list[dict[str, Any]]:
 def _answered(target: KubectlTarget, *command: str) -> dict[str, Any]:
     done = kubectl(target, *command)
     if done.returncode:
-        raise CommandError(f"kubectl {' '.join(command)} failed:", *last_lines(done.stderr))
+        raise refused(f"kubectl {' '.join(command)} failed:", done.stderr)
     return parsed(done.stdout or "{}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, kubectl, last_lines, parsed
+from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, kubectl, last_lines, parsed, refused
 from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.problems import CommandError
 from tacho_contract.units import counted, gib
@@ -148,7 +148,7 @@ def read_nodes(target: KubectlTarget) -> tuple[tuple[NodeFacts, ...] | None, str
         return _nodes(parsed(found.stdout), "kubectl get nodes"), ""
     if "forbidden" in found.stderr.lower():
         return None, "no permission to list nodes: the catalog describes the GPUs of the manifest"
-    raise CommandError("kubectl get nodes failed:", *last_lines(found.stderr))
+    raise refused("kubectl get nodes failed:", found.stderr)
 
 
 def read_history(target: KubectlTarget) -> tuple[tuple[PastMeasurement, ...], str]:

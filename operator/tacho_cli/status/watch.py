@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.cells import cell_len
 
-from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
+from tacho_cli.inputs.kubectl import ARROW, UNREACHABLE, KubectlTarget, deployment, deployments
 from tacho_cli.output import StatusFormat, following, print_document, say
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.status.phases import StartProgress
@@ -21,13 +20,6 @@ if TYPE_CHECKING:
 
 SAMPLE_INTERVAL_SECONDS = 2.0
 TRIES = 15
-_AWAY = re.compile(
-    r"connection (to the server \S+ was )?(refused|reset)|connection lost|\bEOF\b|did not answer"
-    r"|i/o timeout|timed out|handshake timeout|Client\.Timeout|deadline exceeded"
-    r"|no route to host|network is unreachable|no such host"
-    r"|\((ServiceUnavailable|Timeout|ServerTimeout|TooManyRequests)\)|etcdserver:"
-)
-"""What kubectl says where the API server cannot be reached now; reading again mends nothing else."""
 ReadT = TypeVar("ReadT")
 
 
@@ -77,9 +69,9 @@ def _read(read: Callable[[], ReadT]) -> ReadT:
         try:
             return read()
         except CommandError as error:
-            if not tries_left or not _AWAY.search(str(error)):
+            if not tries_left or not UNREACHABLE.search(str(error)):
                 raise
-            say(f"{error}; reading again")
+            say(f"{str(error).partition(ARROW)[0]}; reading again")
             time.sleep(SAMPLE_INTERVAL_SECONDS)
     raise AssertionError("the last try returns or raises")
 

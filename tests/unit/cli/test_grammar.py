@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,37 @@ def test_an_option_without_a_meaning_names_the_verbs_that_have_it(
     )
     assert "status" in cli_page.verbs_with(option)
     assert "does not have that option" not in call(capsys, "plan", "-f", "x", "--frobnicate").err
+
+
+def test_an_option_without_its_value_has_a_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    told = call(capsys, "status", "-n")
+    assert told.code == ExitCode.BAD_INPUT
+    assert "requires an argument" in told.err
+    assert "no meaning" not in told.err
+
+
+def test_help_has_no_cut_sentence_and_no_name_of_a_type(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = call(capsys, "--help").out.split("Commands:\n")[1].split("Exit codes:")[0]
+    rows = [line.split(maxsplit=1) for line in summary.splitlines() if line.strip()]
+    assert [verb for verb, _ in rows] == list(VERBS), "a line each"
+    assert all(text.endswith(".") and not text.endswith("...") for _, text in rows)
+    for verb in VERBS:
+        told = call(capsys, verb, "--help").out
+        options = told.split("Options:\n")[1]
+        assert not re.search(r"<(str|int|int range|float range|list\[str\])>", options), verb
+        assert "[[" not in told
+
+
+@pytest.mark.parametrize("namespace", ["Bad NS", "--all-namespaces", "-A", "a/b"])
+def test_a_namespace_that_none_can_be_never_reaches_kubectl(
+    capsys: pytest.CaptureFixture[str],
+    cluster: Path,  # noqa: F811
+    namespace: str,
+) -> None:
+    told = call(capsys, "status", "-n", namespace)
+    assert (told.code, told.out) == (ExitCode.BAD_INPUT, "")
+    assert "is no name of an object" in " ".join(told.err.split())
+    assert not (cluster / "asked").exists()
 
 
 def test_every_exit_code_is_in_the_table() -> None:

@@ -165,7 +165,7 @@ def test_without_a_pod_it_waits_for_the_operator_or_for_the_deployment() -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["demo", "--slo", "ttft=1s", "--concurrency", "4"], "--slo, --concurrency: for a URL"),
+        (["demo", "--slo", "ttft=1s", "--concurrency", "4"], "--slo, --concurrency: for a URL only; a"),
         (["http://h", "-n", "ml"], "-n: for a deployment only"),
         (["http://h", "--disrupt"], "--disrupt: for a deployment only"),
     ],
