@@ -137,7 +137,8 @@ def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None
 PIPE_WIDTH = 120
 """Columns of text where stdout is no terminal and COLUMNS does not say."""
 UNLIMITED_WIDTH = 1_000_000
-"""Columns of a table there: programs read it, so no cell is cut, as kubectl cuts none."""
+"""Columns of a table whose cells are not cut, as kubectl cuts none: those that programs read, and those that
+cannot be wrapped to the terminal's width."""
 
 
 def console() -> Console:
@@ -150,14 +151,17 @@ def console() -> Console:
     from rich.segment import Segment
     from rich.table import Table
 
+    def is_whole(renderable: object) -> bool:
+        return piped or (isinstance(renderable, Table) and all(item.no_wrap for item in renderable.columns))
+
     class VisibleConsole(Console):
         def print(self, *objects: Any, **options: Any) -> None:
-            super().print(*objects, **{"crop": not piped, **options})
+            super().print(*objects, **{"crop": not any(map(is_whole, objects)), **options})
 
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
-            if piped and isinstance(renderable, Table):
+            if isinstance(renderable, Table) and is_whole(renderable):
                 options = (options or self.options).update(width=UNLIMITED_WIDTH)
             for text, style, control in super().render(renderable, options):
                 yield Segment(text if control else visible(text, "\n"), style, control)

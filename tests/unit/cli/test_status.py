@@ -204,6 +204,19 @@ def test_a_person_sees_why_there_are_so_many_replicas(
     assert "Recommended: 2 -> 3 replicas" in told
 
 
+def test_a_narrow_terminal_cuts_no_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cluster: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    (row,) = call(capsys, "status", "-o", "wide").out.splitlines()[1:]
+    assert row.split()[:5] == ["mistral", "vllm", "fp8", "NVIDIA-L4", "True"]
+    assert "MeasurementFailed" in row, "the terminal breaks the line, as kubectl's"
+    told = call(capsys, "status", "mistral").out
+    assert "mistral" in told
+    assert "1840 ± 30" in told
+    assert max(map(len, told.split("CONDITION")[1].split("Probe:")[0].splitlines())) <= 40
+
+
 def test_a_forged_status_forges_no_line(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
     resource = json.loads(json.dumps(RESOURCE))
     forged = "gone\nReady True Serving\r\x1b[2J\x9b31m\u202e[/bold]\u200b"
