@@ -29,9 +29,9 @@ with `HF_HUB_OFFLINE=1`, vLLM with `VLLM_NO_USAGE_STATS=1`; pages of `tacho repo
 
 `make images` builds `tacho` and what begins with `tacho-`, the large ones by `--only`
 ([images](images.md)), and `make push REGISTRY=…` pushes them. The others are their makers', on docker.io
-where no registry is named. Keep the tag: the planner reads the engine's version from it. One value holds one
-image: `tacho-vllm` runs what upstream's runs, and those methods too. `python -m tools.air_gapped` prints the
-first column.
+where no registry is named. Keep the tag: the planner reads the engine's version from it. A chart value
+holds one image: set `tacho-vllm` where you need its methods; it runs everything that upstream's image runs.
+`python -m tools.air_gapped` prints the first column.
 
 ```
 make push REGISTRY=REGISTRY
