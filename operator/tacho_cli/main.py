@@ -106,7 +106,10 @@ def _discard(*streams: TextIO) -> None:
 def _called(arguments: list[str] | None) -> int:
     """Runs one command, prints its error and returns its exit code."""
     try:
-        return int(app(args=arguments, prog_name=_program(), standalone_mode=False) or 0)
+        code = app(args=arguments, prog_name=_program(), standalone_mode=False)
+        if code == ExitCode.INTERRUPTED and not isinstance(code, ExitCode):  # typer's, which says nothing
+            raise KeyboardInterrupt
+        return int(code or 0)
     except CommandError as error:
         print(f"tacho: {error}", file=sys.stderr)
         return error.code

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tacho_cli import main as front
 from tacho_contract import __version__
-from tests.unit.cli.commands import Told, call, manifest, play_kubectl
+from tests.unit.cli.commands import call, manifest, play_kubectl
 from tools.cluster.ports import free_port
 from tools.mock.ggufs import llama
 
@@ -126,14 +127,20 @@ def test_names_of_the_cluster_are_completed(tmp_path: Path, monkeypatch: pytest.
     assert done.stdout.split() == ["mistral", ":4"]
 
 
-def test_an_interrupt_is_told_and_has_its_code(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(front, "app", interrupted)
-    assert call(capsys) == Told(130, "", "tacho: interrupted\n")
+def test_ctrl_c_is_told_and_has_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_kubectl(tmp_path, monkeypatch, "echo '{\"items\": []}'\n")
+    program = (
+        "import signal, sys\nfrom tacho_cli.main import main\n"
+        # A shell's background processes ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main(['status', '--watch']))"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "asked").exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "tacho: interrupted\n")
 
 
 GONE = {
