@@ -19,7 +19,7 @@ ANY_FAILURE = "a failure class"
 HEALTHY = frozenset({"Nothing.", "Nothing; wait."})
 
 POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
-    "No server pod, or fewer than replicas": (
+    "No server pod, or fewer than spec.replicas": (
         F.ENGINE_NOT_SUPPORTED,
         F.UNSUPPORTED_QUANTIZATION,
         F.UNSUPPORTED_GPU,
@@ -88,7 +88,7 @@ Search this page for the REASON. The condition's message has the figures and the
 {ready}
 ## READY is False: what the pods show
 
-A class stands where it is usual. A condition may have it while the pods look different.
+Each class is listed under what the pods usually show. They may show something else.
 [Failure classes](../reference/failures.md) says which ones are tried again.
 
 {pods}
