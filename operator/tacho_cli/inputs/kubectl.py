@@ -94,15 +94,15 @@ def parsed(text: str) -> dict[str, Any]:
 
 def last_lines(text: str) -> list[str]:
     """The last lines of kubectl's error output, without its library's log."""
-    said = [line.strip() for line in text.strip().splitlines() if not _CLIENT_LOG.match(line)]
-    return said[-3:] or ["kubectl gave no reason"]
+    lines = [line.strip() for line in text.strip().splitlines() if not _CLIENT_LOG.match(line)]
+    return lines[-3:] or ["kubectl gave no reason"]
 
 
 def refused(what: str, text: str) -> CommandError:
     """The error of a kubectl that failed, by its error output: ``what`` failed, why, and the next step."""
-    said = "\n".join(last_lines(text))
-    steps = (f"{ARROW}{step}" for pattern, step in NEXT_STEPS if pattern.search(said))
-    return CommandError(f"{what}\n{said}{next(steps, '')}")
+    words = "\n".join(last_lines(text))
+    steps = (f"{ARROW}{step}" for pattern, step in NEXT_STEPS if pattern.search(words))
+    return CommandError(f"{what}\n{words}{next(steps, '')}")
 
 
 def deployment(target: KubectlTarget, name: str) -> dict[str, Any]:
