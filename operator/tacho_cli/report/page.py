@@ -77,13 +77,13 @@ def _models(resources: Sequence[Manifest]) -> Section:
             {
                 "NAME": _name(raw),
                 "ENGINE, QUANT": f"{cells['ENGINE']} {cells['QUANT']}".strip(),
-                **{heading: cells[heading] for heading in ("GPU", "REPLICAS", "READY")},
-                "REASON": breakable(cells["REASON"]),
+                **{heading: cells[heading] for heading in ("GPU", "REPLICAS")},
+                "READY": breakable(f"{cells['READY']} {cells['REASON']}"),
                 **{heading: cells[heading] for heading in ("TOK/S", "TTFT MS", "USE %", "COST/MTOK")},
                 "MEASURED": breakable(cells["MEASURED"]),
             }
         )
-    serving = sum(cells["READY"] == "True" for cells in rows)
+    serving = sum(condition(raw.get("status") or {}, "Ready").get("status") == "True" for raw in resources)
     return {
         "title": "Models",
         "table": ("models", list(rows[0]) if rows else [], [list(cells.values()) for cells in rows]),
