@@ -60,7 +60,7 @@ class ExitMeaning:
 
 
 EXIT_MEANINGS = (
-    ExitMeaning(ExitCode.OK, "done, and nothing speaks against it: it fits, it serves, the SLO is met"),
+    ExitMeaning(ExitCode.OK, "done, with a good result: the plan fits, the engine serves, the SLO is met"),
     ExitMeaning(
         ExitCode.INTERNAL_ERROR,
         f"an error in tacho itself: report it; {DEBUG}=1 prints the traceback",
@@ -81,7 +81,7 @@ EXIT_MEANINGS = (
     ),
     ExitMeaning(
         ExitCode.NOT_MET,
-        "the answer is no",
+        "done, with a bad result",
         {
             "plan": "no plan fits",
             "run": "no plan fits",

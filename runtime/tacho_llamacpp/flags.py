@@ -174,7 +174,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--no-warmup",), "warmup", "no empty run before serving", switch=False),
     Flag(("--cache-prompt",), "cache_prompt", "reuse the KV cache of equal prefixes (default)", switch=True),
     Flag(("--no-cache-prompt",), "cache_prompt", "do not reuse the KV cache", switch=False),
-    Flag(("--cache-ram", "-cram"), "cache_ram_mib", "MiB for idle prompts (8192; 0: none)", integer),
+    Flag(
+        ("--cache-ram", "-cram"),
+        "cache_ram_mib",
+        "MiB of host memory for ended prompts' KV (8192; 0: none)",
+        integer,
+    ),
     Flag(("--jinja",), "use_jinja", "chat templates by Jinja (default)", switch=True),
     Flag(("--no-jinja",), "use_jinja", "built-in chat templates only", switch=False),
     Flag(("--chat-template",), "chat_template", "chat template instead of the model's"),

@@ -164,9 +164,9 @@ def sampling_of(
     if request.min_tokens > limit:
         raise bad(f"min_tokens is {request.min_tokens}, more than max_tokens ({limit})", "min_tokens")
     if request.min_tokens and not request.ignore_eos and not abilities.min_tokens:
-        raise bad("this engine has no min_tokens; set ignore_eos for an exact length", "min_tokens")
+        raise bad("this engine does not support min_tokens; set ignore_eos for an exact length", "min_tokens")
     if request.seed is not None and not abilities.seed and request.temperature > 0:
-        raise bad("this engine has no seed for one request", "seed")
+        raise bad("this engine does not support a seed for one request", "seed")
     if top_logprobs is not None and top_logprobs > abilities.top_logprobs:
         most = abilities.top_logprobs
         message = f"gives at most {most} alternatives" if most >= 0 else "gives no log-probabilities"

@@ -123,9 +123,9 @@ def _until_bound(facts: Facts, space: str, claim: Mapping[str, Any]) -> str:
     classes = {item["metadata"]["name"]: item for item in facts.all_of("storageclasses")}
     name = claim["metadata"]["name"]
     if (claim.get("status") or {}).get("phase") == "Lost":
-        return f"Its volume was deleted: restore that, or make claim {name} anew."
+        return f"Its volume was deleted: restore the volume, or create claim {name} again."
     if storage_class and classes and storage_class not in classes:
-        return f"No StorageClass {storage_class}: create a volume of that class, or make claim {name} anew."
+        return f"No StorageClass {storage_class}: create a volume of that class, or claim {name} again."
     if (classes.get(storage_class) or {}).get("volumeBindingMode") == "WaitForFirstConsumer":
         return "It is bound when its first pod is scheduled (WaitForFirstConsumer)."
     return f"kubectl describe pvc {name} -n {space} has the provisioner's events."

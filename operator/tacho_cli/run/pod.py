@@ -96,7 +96,11 @@ class LocalPod:
                 return failed(for_this_machine(failure), ExitCode.FAILED)
             if wait_seconds is None:
                 break
-            why = f"{failure.failure_class}: {failure.message}" if failure else f"it ended with code {code}"
+            why = (
+                f"{failure.failure_class}: {failure.message}"
+                if failure
+                else f"its process ended with code {code}"
+            )
             self._say(f"fetch failed and is retried in {wait_seconds:.0f} s: {why}")
             await asyncio.sleep(wait_seconds)
         return CommandError(f"fetch ended with code {code}", *_tail(log), code=ExitCode.FAILED)

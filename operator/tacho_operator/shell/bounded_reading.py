@@ -93,7 +93,7 @@ def parsed(text: Text) -> Any:
     except RecursionError:
         raise Unreadable(NESTED) from None
     except ValueError as error:  # an integer of thousands of digits too
-        raise Unreadable(f"it is no JSON that Python reads: {error}") from None
+        raise Unreadable(f"it is not valid JSON: {error}") from None
 
 
 def is_deep(document: Any) -> bool:

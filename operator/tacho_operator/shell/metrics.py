@@ -80,7 +80,7 @@ class Metrics:
         )
         self.plan_duration = Histogram(
             "tacho_operator_plan_duration_seconds",
-            "How long one plan takes, in a process of its own.",
+            "How long the planner's process takes for one plan.",
             registry=registry,
         )
         self.last_success = Gauge(

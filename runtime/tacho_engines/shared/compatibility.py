@@ -149,7 +149,7 @@ def cuda_13_refusal(profile: EngineProfile, placement: Placement) -> EngineRefus
         return None
     return refused(
         FailureClass.UNSUPPORTED_GPU,
-        f"{profile.name} {placement.version} is built with CUDA 13, which has no code for less than 7.5; "
+        f"{profile.name} {placement.version} is built with CUDA 13, for compute capability 7.5 or later; "
         f"{device.product} has {device.compute_capability}",
     )
 

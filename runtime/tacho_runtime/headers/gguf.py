@@ -131,7 +131,8 @@ def read_header(read: Read, size_bytes: int) -> GGUFHeader:
         )
     tensor_count, metadata_count = cursor.number("<Q"), cursor.number("<Q")
     if tensor_count > TENSOR_LIMIT or metadata_count > METADATA_LIMIT:
-        raise invalid(f"the GGUF header claims {tensor_count} tensors and {metadata_count} metadata keys.")
+        many = f"{tensor_count} tensors and {metadata_count} metadata keys"
+        raise invalid(f"the GGUF header states {many}; no real one has so many.")
     metadata: dict[str, Any] = {}
     for _ in range(metadata_count):
         key = cursor.string()
@@ -184,7 +185,9 @@ def _rows(cursor: _Cursor, count: int) -> list[tuple[str, tuple[int, ...], int, 
     for _ in range(count):
         name, dimensions = cursor.string(), cursor.number("<I")
         if dimensions > 8:
-            raise invalid(f"the GGUF tensor {name[:80]!r} claims {dimensions} dimensions.")
+            raise invalid(
+                f"the GGUF tensor {name[:80]!r} has {dimensions} dimensions, more than GGUF allows."
+            )
         shape = tuple(cursor.number("<Q") for _ in range(dimensions))
         rows.append((name, shape, cursor.number("<I"), cursor.number("<Q")))
     return rows
@@ -200,7 +203,7 @@ def _tensors(
     for name, shape, type_id, offset in rows:
         elements = prod(shape)
         if elements > 1 << 50:
-            raise invalid(f"the GGUF tensor {name[:80]!r} claims {elements} elements.")
+            raise invalid(f"the GGUF tensor {name[:80]!r} has {elements} elements; no real one has so many.")
         dtype, block, block_bytes = GGML_TYPES.get(type_id, (f"GGML_{type_id}", 1, 0))
         # A type newer than the table: its bytes are what lies between it and the next tensor, or the end.
         size = -(-elements // block) * block_bytes if block_bytes else following.get(offset, offset) - offset

@@ -71,9 +71,9 @@ def _tensor(name: str, entry: Any, data_bytes: int) -> StoredTensor:
     if not isinstance(dtype, str) or not 0 < len(dtype) <= 16 or not dtype.isascii():
         raise invalid(f"the safetensors header gives {shown!r} no dtype.")
     if not _whole_numbers(shape) or len(shape) > 16:
-        raise invalid(f"the safetensors header gives {shown!r} no sound shape.")
+        raise invalid(f"the safetensors header gives {shown!r} no valid shape.")
     if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise invalid(f"the safetensors header gives {shown!r} no sound offsets.")
+        raise invalid(f"the safetensors header gives {shown!r} no valid offsets.")
     if offsets[1] > data_bytes:
         raise invalid(
             f"the safetensors header puts {shown!r} at byte {offsets[1]} of {data_bytes}: "

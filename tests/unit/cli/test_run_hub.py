@@ -65,7 +65,7 @@ def test_a_download_is_continued_and_the_engine_never_sees_the_token(tmp_path: P
     with started(scratch, *arguments, *ports(), **environment) as running:
         until(lambda: sent_bytes(hub) > 0.6 * size_bytes, f"no download: {running.lines}")
         os.kill(running.member("tacho_runtime.hub.fetch"), signal.SIGKILL)
-        running.wait_for("fetch failed and is retried in 1 s: it ended with code -9")
+        running.wait_for("fetch failed and is retried in 1 s: its process ended with code -9")
         hub.fake.faults.rate = 0
         assert running.end() == 0, running.lines
     assert sent_bytes(hub) < 1.5 * size_bytes, "what was there was not downloaded again"

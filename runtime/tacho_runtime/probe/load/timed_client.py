@@ -83,7 +83,7 @@ class EngineEndpoint:
         except ValueError as error:
             raise AddressError(f"{base_url!r}: {error}") from None
         if url.scheme not in DEFAULT_PORTS or not url.hostname:
-            raise AddressError(f"the probe speaks http:// and https://, got {base_url!r}")
+            raise AddressError(f"the probe measures http:// and https:// addresses, not {base_url!r}")
         headers = (("Authorization", f"Bearer {api_key}"),) if api_key else ()
         port = port or DEFAULT_PORTS[url.scheme]
         return cls(url.hostname, port, url.path.rstrip("/"), headers, encrypted=url.scheme == "https")
