@@ -33,6 +33,9 @@ from tacho_server.threads import TimedThread
 TEXT_SECONDS = 60.0
 """Time for the template and tokens of one request: a model's own template may loop for ever."""
 
+SCORED_LIMIT = 250_000
+"""Log-probabilities of given tokens in one answer: each takes 10 microseconds of the loop to name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationJob:
@@ -110,6 +113,8 @@ class Service:
         abilities = self.backend.abilities
         if echo and top is not None and not abilities.scores:
             raise bad("this engine gives no log-probabilities of given tokens (echo with logprobs)", "echo")
+        if echo and top is not None:
+            _check_scored(sum(map(len, prompts)) * request.n * (top + 1))
         samplings = [sampling_of(request, abilities, len(prompt), top) for prompt in prompts]
         if not echo and any(sampling.max_tokens == 0 for sampling in samplings):
             raise bad("nothing is left to generate: max_tokens is 0 without echo", "max_tokens")
@@ -257,6 +262,13 @@ class Service:
 
 def _event(document: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _check_scored(count: int) -> None:
+    """Raises RequestError for more log-probabilities of given tokens than one answer may name."""
+    if count > SCORED_LIMIT:
+        message = f"the answer would have {count} log-probabilities of given tokens, more than {SCORED_LIMIT}"
+        raise bad(f"{message}: send fewer prompts at a time", "logprobs")
 
 
 def _check_characters(text: str, param: str) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ class TransformersBackend:
         self.version = installed("transformers")
         self._rows: dict[str, Row] = {}
         self._closed = False
+        # One text at a time: that is what the memory is for, and the batch makes a step in between. While
+        # several threads hold the library's pause by turns, it makes none.
+        self._scoring = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     # --- loading ---------------------------------------------------------------------------------
     def load(self) -> None:
@@ -168,7 +172,8 @@ class TransformersBackend:
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Log-probabilities of the given tokens, computed between two steps of the batch, while the library
         pauses it."""
-        return await asyncio.to_thread(self._score, list(tokens), top_logprobs)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._scoring, self._score, list(tokens), top_logprobs)
 
     def _score(self, tokens: list[int], top: int) -> list[Token]:
         torch = self._torch
@@ -206,6 +211,7 @@ class TransformersBackend:
 
     def close(self) -> None:
         self._closed = True
+        self._scoring.shutdown(wait=False, cancel_futures=True)
         self._manager.stop(block=True, timeout=2, hard_stop=True)
 
 

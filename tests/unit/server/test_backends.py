@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,6 +61,25 @@ def test_only_tokens_of_the_vocabulary_end_an_answer(stated: object, ends: tuple
     """With min_tokens each is an index into a row of logits: another ends the thread of all requests."""
     model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=stated))
     assert _end_tokens(model, 3, 10) == ends
+
+
+async def test_texts_are_scored_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a cache of its own beside the planned one, and the batch stands while any of them runs."""
+    backend = TransformersBackend(argparse.Namespace())
+    scoring: list[int] = []
+    most = 0
+
+    def score(_tokens: list[int], _top: int) -> list[Token]:
+        nonlocal most
+        scoring.append(1)
+        most = max(most, len(scoring))
+        time.sleep(0.02)
+        scoring.pop()
+        return []
+
+    monkeypatch.setattr(backend, "_score", score)
+    await asyncio.gather(*(backend.score([1], 0) for _ in range(5)))
+    assert most == 1
 
 
 class Generator:

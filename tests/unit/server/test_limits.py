@@ -147,6 +147,19 @@ async def test_more_sequences_than_ever_fit_is_the_clients_error(
     assert not backend.tokenizer.encoded, "refused before it costs anything"
 
 
+async def test_an_answer_names_so_many_log_probabilities_of_given_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are named in the loop of all requests."""
+    monkeypatch.setattr(service, "SCORED_LIMIT", 30)
+    asked = {"echo": True, "logprobs": 2, "max_tokens": 0}
+    async with client_of(Scripted("a")) as client:
+        taken = await client.post(COMPLETIONS, json={**asked, "prompt": ["x" * 5, "y" * 5]})
+        refused = await client.post(COMPLETIONS, json={**asked, "prompt": ["x" * 5, "y" * 6]})
+    assert (taken.status_code, refused.status_code) == (200, 400)
+    assert "33 log-probabilities" in refused.json()["error"]["message"]
+
+
 async def test_a_full_server_refuses_before_it_tokenizes() -> None:
     backend = Scripted("a")
     backend.gate.clear()
