@@ -220,6 +220,8 @@ class VirtualLoop:
         self._surplus = 0
         """Streams that are not renewed when their request ends."""
         self._sent: list[_Request] = []
+        self._opened: tuple[float, bool, CounterReading] | None = None
+        """Of the last window: when it was opened, whether the loop was full, and the counters then."""
 
     def _send(self, *, life: int | None = None) -> None:
         request = self._engine.send(
@@ -238,7 +240,7 @@ class VirtualLoop:
             return
         self._send()
 
-    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+    async def _open(self, terms: LevelTerms) -> tuple[float, bool, CounterReading]:
         engine = self._engine
         clock = engine.stepped
         begins = clock.now
@@ -256,8 +258,14 @@ class VirtualLoop:
             return not self._surplus and all(one.tokens for one in new)
 
         engine.run_until(max(clock.now, begins + terms.ramp_seconds), full)
-        started = full()
-        start, before = clock.now, await engine.reading()
+        return clock.now, full(), await engine.reading()
+
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        engine = self._engine
+        clock = engine.stepped
+        if not terms.opened_ns or self._opened is None:
+            self._opened = await self._open(terms)
+        start, started, before = self._opened
         cohort: list[_Request] = []
         closes = start + terms.window_seconds
         while True:

@@ -71,9 +71,8 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         knee = knee_of(findings.tried())
         if knee is None:
             return None, ""
-        # A search that was cut did not measure whether more streams bring more throughput.
-        cut = findings.out_of_time or findings.levels_missing
-        above = max(rated) > knee.concurrency and not cut
+        # A search that was cut may not have measured whether more streams bring more throughput.
+        above = max(rated) > knee.concurrency and not _cut(findings)
         return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
     low, high = bracket(findings.tried())
     if low is None:
@@ -97,6 +96,11 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
     return next(alike), "Plateau"
 
 
+def _cut(findings: ProbeFindings) -> bool:
+    """Whether the search did not come to its end."""
+    return findings.out_of_time or findings.levels_missing
+
+
 def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:
     """How far the knee may be from another probe's, in percent: as far below as it lies above nine tenths of
     the highest throughput, and as far as a level beside it where intervals reach over these nine tenths, of
@@ -106,7 +110,7 @@ def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:
         return 0.0
     rate, most = level.point.output_tokens_per_second, highest.point.output_tokens_per_second
     found = [0.0]
-    if level is not highest:
+    if level is not highest or (_cut(findings) and findings.boundary == "Plateau"):
         found.append(rate / most / KNEE_SHARE - 1)
     streams = level.point.concurrency
     fewer = [one for one in findings.rated.values() if one.point.concurrency < streams]

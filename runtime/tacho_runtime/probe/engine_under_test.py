@@ -108,6 +108,9 @@ class LevelTerms:
     """Those are followed to their end under unchanged load, at most so long."""
     least_seconds: float = 0.0
     """No window is shorter, however soon its requests have ended: a rate needs it."""
+    opened_ns: int = 0
+    """The window goes on that was opened then, the loop's last one; 0: a new one. All seconds count from its
+    opening."""
 
     def closes_ns(self, start_ns: int, sent_ns: Sequence[int]) -> int:
         """When the window closes for new requests to count, in monotonic nanoseconds.
@@ -150,8 +153,8 @@ class SteadyLoop(Protocol):
         """Brings the loop to ``terms.streams`` streams and measures there.
 
         New streams start at least the gap apart, each with a shortened first answer. Streams that are too
-        many are not renewed when their requests end. The window opens when every stream had a first token.
-        ``enough`` is called about four times a second and may end the level early.
+        many are not renewed when their requests end. The window opens when every stream had a first token,
+        or the last one continues. ``enough`` is called about four times a second and may end the level early.
         """
 
     async def close(self) -> None:

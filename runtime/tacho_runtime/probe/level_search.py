@@ -96,11 +96,12 @@ class SearchLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchStep:
-    """The next level to measure; ``concurrency`` None: the search has ended, with ``boundary``."""
+    """The next level to measure; ``concurrency`` None: the search has ended."""
 
     concurrency: int | None
     reason: str
     boundary: str = ""
+    """How the capacity is bounded; of a search that goes on, where nothing more can change that."""
 
 
 def top_level(*, desired: int, slots: int, has_slo: bool) -> tuple[int, str]:
@@ -382,6 +383,7 @@ def _towards_knee(tried: Sequence[TriedLevel]) -> SearchStep:
     return SearchStep(
         concurrency=min(max(guess, under + 1), knee.concurrency - 1),
         reason=f"between {under} and {knee.concurrency} streams, where the throughput flattens",
+        boundary=boundary,
     )
 
 

@@ -105,7 +105,7 @@ def _interval(
     if size:
         sums = [_sums(running[at : at + size]) for at in range(0, size * BATCHES, size)]
         if (batched := ratio_interval_percent(sums)) is not None:
-            found.append(batched * _dependence(sums))
+            found.append(min(batched * _dependence(sums), _farthest_percent(sums)))
     requests = [_sums(gaps) for gaps in kept if gaps]
     # With three or four requests Student's t alone makes the interval several times too wide.
     if len(requests) >= 5 and (between := ratio_interval_percent(requests)) is not None:
@@ -115,6 +115,13 @@ def _interval(
 
 def _sums(gaps: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return math.fsum(count for _, count in gaps), math.fsum(seconds for seconds, _ in gaps)
+
+
+def _farthest_percent(sums: Sequence[tuple[float, float]]) -> float:
+    """How far the farthest batch is from the rate of all, in percent of it. Few batches that depend on each
+    other would else be known to several times their own rate."""
+    ratio = math.fsum(a for a, _ in sums) / math.fsum(b for _, b in sums)
+    return 100 * max(abs(a / b / ratio - 1) for a, b in sums)
 
 
 def _dependence(sums: Sequence[tuple[float, float]]) -> float:

@@ -129,7 +129,8 @@ async def _everything(bench: ProbeSession, top: int, why: str, ttft: float, *, f
     if findings.known is None:
         await single_stream.prompt_line(bench, ttft=ttft)
     await concurrency_levels.measure_levels(bench, top, full=full)
-    if max(findings.results, default=1) == top and findings.boundary in ("Floor", "Plateau"):
+    ended = findings.boundary in ("Floor", "Plateau") and not findings.levels_missing
+    if ended and max(findings.results, default=1) == top:
         findings.search_ended += f" ({why})"
     capacity = capacity_of(findings, bench.shape.workload, bench.slo)
     if capacity is not None and capacity.boundary != "NeverMet":

@@ -124,6 +124,18 @@ def test_three_go_on_then_the_lower_bound_stays_whatever_restarts() -> None:
     assert never_probes(world), "a workload that comes back has had its attempts"
 
 
+def test_a_lower_bound_for_another_reason_than_time_says_that_one() -> None:
+    world = World(SPEC)
+    world.first_pods()
+    message = "2 streams had no steady rate; others took up to 5 %"
+    world.serves(world.pods("server")[0], **floor(flags=(), message=message))
+    world.reconcile(3)
+    assert world.condition("Measured")["message"] == (
+        "At least 400 output tokens per second: 2 streams had no steady rate. Probe pod 1 of 3 will resume "
+        "the search."
+    )
+
+
 def test_without_a_free_gpu_nothing_waits_in_line_and_status_says_so() -> None:
     world = unfinished_world()
     seconds_to_probe(world)

@@ -105,6 +105,24 @@ def made(trace: LoadTrace) -> float:
     return last - first
 
 
+async def test_a_window_goes_on_with_all_that_it_has() -> None:
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            first = await loop.level(terms(4, window_seconds=0.5, cohort=1000), lambda one: one.seconds > 0.5)
+            onward = replace(terms(4, cohort=1000), opened_ns=first.start_ns, window_seconds=1.5)
+            seen: list[Cohort] = []
+            both = await loop.level(onward, lambda one: seen.append(one) or one.seconds > 1.5)
+            after = await loop.level(terms(4, window_seconds=0.5, cohort=1000), lambda one: one.seconds > 0.5)
+    assert (both.start_ns, both.started) == (first.start_ns, True)
+    assert both.end_ns - first.end_ns > 0.9e9
+    assert both.bins[: len(first.bins) - 10] == first.bins[:-10]
+    assert len(both.started_bins) == len(both.bins)
+    assert {one.sent_ns for one in first.cohort} <= {one.sent_ns for one in both.cohort}
+    assert {one.sent_ns for one in first.cohort} <= {one.sent_ns for one in seen[0].requests}
+    assert made(both) == pytest.approx(sum(both.bins), rel=0.05)
+    assert after.start_ns > both.end_ns - 1e7
+
+
 async def test_a_level_follows_the_requests_of_its_window_to_their_end() -> None:
     with mock_engine(**QUICK, tokens_per_chunk=3) as port:
         async with looping(port) as loop:

@@ -283,7 +283,10 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
         what = f"{text}; the check of pod {deviating.pod} found {deviation_message(deviating, entry)}."
         return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, what, next_step)
     if remeasure.cause == Cause.UNFINISHED:
-        return _lower_bound(f"At least {text}" if speed else text, remeasure, more_time)
+        why = "the time ran out"
+        if "BudgetExhausted" not in entry.flags and entry.message:
+            why = entry.message.split("; ")[0]
+        return _lower_bound(f"At least {text}" if speed else text, why, remeasure, more_time)
     if entry.state == PARTIAL:
         why = entry.message or "the time ran out"
         what = f"{text}; levels of concurrency are missing: {why}."
@@ -298,14 +301,14 @@ def _disturbances_first(message: str) -> str:
     return "; ".join(sorted(message.split("; "), key=lambda note: "(raise probe." in note))
 
 
-def _lower_bound(text: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
-    """The condition of a resource whose capacity is a lower bound for want of time."""
+def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
+    """The condition of a resource whose capacity is a lower bound, as the search did not come to its end."""
     attempts = remeasure.attempts
     if attempts >= ATTEMPTS:
         what = f"{text}: {ATTEMPTS} probe pods resumed the search and did not end it."
         return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
     if remeasure.outcome is not None:
-        what = f"{text}: the time ran out, and no probe pod can resume."
+        what = f"{text}: {why}, and no probe pod can resume."
         crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
         next_step = (
             "Free resources for one more pod."
@@ -316,7 +319,7 @@ def _lower_bound(text: str, remeasure: RemeasurePlan, more_time: str) -> Conditi
         return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
     follows = "resumes" if remeasure.running else "will resume"
     next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} the search."
-    return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: the time ran out.", next_step)
+    return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: {why}.", next_step)
 
 
 def _unknown_rate(entry: MeasurementEntry) -> str:

@@ -101,8 +101,8 @@ class LoadGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredWindow:
-    start_ns: int
-    end_ns: int
+    start_ns: int = 0
+    end_ns: int = 0
     """End of the window; start and end are both on the edge of a bin."""
     sent_until_ns: int = 0
     started: bool = True

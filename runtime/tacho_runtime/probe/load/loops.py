@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
@@ -84,22 +84,34 @@ class SocketLoop:
     def __init__(self, group: LoadGroup, setting: LoopSetting) -> None:
         self._group, self._setting = group, setting
         self._added = 0
+        self._window = MeasuredWindow()
+        """The last one."""
 
     async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
         setting, group = self._setting, self._group
-        until = time.monotonic() + terms.ramp_seconds
-        await group.grow(processes_for(setting.pace.tokens_per_second(terms.streams), setting.cpus))
-        present = (await group.counts()).staying
-        await group.turn(self._slots(terms.streams - present, terms), max(0, present - terms.streams))
-        full = await self._until_full(terms.streams, until)
-        window = await self._watch(terms, enough, full=full)
+        if not terms.opened_ns:
+            self._window = await self._open(terms)
+        self._window = window = await self._watch(self._window, terms, enough)
         results = await group.collect(window.start_ns, window.end_ns)
+        window = replace(window, readings=_answered(window.readings))
         trace = trace_of(results, window, concurrency=terms.streams)
         setting.pace.learn(terms.streams, trace.cohort)
         return trace
 
     async def close(self) -> None:
         await self._group.hang_up()
+
+    async def _open(self, terms: LevelTerms) -> MeasuredWindow:
+        """Brings the loop to its streams. Returns a window without an end."""
+        setting, group = self._setting, self._group
+        until = time.monotonic() + terms.ramp_seconds
+        await group.grow(processes_for(setting.pace.tokens_per_second(terms.streams), setting.cpus))
+        present = (await group.counts()).staying
+        await group.turn(self._slots(terms.streams - present, terms), max(0, present - terms.streams))
+        full = await self._until_full(terms.streams, until)
+        reading = await setting.read(READ_SECONDS)
+        start_ns = window_edge(group.job.origin_ns, reading.stamp_ns)
+        return MeasuredWindow(start_ns=start_ns, started=full, readings=(reading,))
 
     def _slots(self, count: int, terms: LevelTerms) -> tuple[StreamSlot, ...]:
         """Streams that are added one gap after the other, each with a residual life first: whenever they
@@ -129,11 +141,11 @@ class SocketLoop:
             await asyncio.sleep(RAMP_POLL_SECONDS)
 
     async def _watch(
-        self, terms: LevelTerms, enough: Callable[[Cohort], bool], *, full: bool
+        self, window: MeasuredWindow, terms: LevelTerms, enough: Callable[[Cohort], bool]
     ) -> MeasuredWindow:
+        """``window`` with its end."""
         setting, origin_ns = self._setting, self._group.job.origin_ns
-        readings = [await setting.read(READ_SECONDS)]
-        start_ns = window_edge(origin_ns, readings[0].stamp_ns)
+        readings, start_ns = [*window.readings], window.start_ns
         closes_ns = start_ns + int(terms.window_seconds * NS)
         while True:
             await asyncio.sleep(POLL_SECONDS)
@@ -153,13 +165,12 @@ class SocketLoop:
         readings.append(await setting.read(READ_SECONDS))
         end_ns = window_edge(origin_ns, readings[-1].stamp_ns)
         await asyncio.sleep(max(0, end_ns - time.monotonic_ns()) / NS)
-        return MeasuredWindow(
-            start_ns=start_ns,
+        return replace(
+            window,
             end_ns=end_ns,
             sent_until_ns=min(closes_ns, end_ns),
-            started=full,
             broken=now.broken,
-            readings=_answered(readings),
+            readings=tuple(readings),
         )
 
 

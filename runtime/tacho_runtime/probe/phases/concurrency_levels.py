@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from tacho_contract.measurement import NOT_STEADY
 from tacho_contract.units import counted
+from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.capacity import capacity_level
+from tacho_runtime.probe.contention import detect_contention
 from tacho_runtime.probe.cross_checks import CLIENT_BOUND, FRONTEND_BOUND, client_lateness
 from tacho_runtime.probe.early_end import cohort_size, plain_verdict
-from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, SteadyLoop
+from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace, SteadyLoop
 from tacho_runtime.probe.level_search import SearchLimits
 from tacho_runtime.probe.levels import LevelResult, evaluate
 from tacho_runtime.probe.phases import arrivals
@@ -166,6 +168,9 @@ class _Levels:
 
         before = bench.engine.machine(calibrate=True)
         trace = await self.loop.level(terms, enough)
+        while more := self._longer(terms, trace, before):
+            longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more)
+            trace = await self.loop.level(longer, lambda cohort, more=more: cohort.seconds >= more)
         self.running = terms.streams
         findings.add_trace(trace)
         if trace.failures:
@@ -193,6 +198,24 @@ class _Levels:
             ci_percent=None if interval is None else interval + around.loss_percent,
         )
         return replace(result, point=point)
+
+    def _longer(self, terms: LevelTerms, trace: LoadTrace, before: MachineSample) -> float | None:
+        """Seconds after which a window that goes on should close; None: it tells its rate, what keeps it from
+        that does not pass, or the time left is short. ``before``: the machine at its opening.
+
+        A window has too few requests for a rate where each takes as long as it does."""
+        bench = self.bench
+        result = evaluate(trace, bench.shape.workload, bench.slo, near=bench.near)
+        if result is None or result.has_rate or result.broken or not trace.started or trace.broken:
+            return None
+        if detect_contention(before, bench.engine.machine(calibrate=True), bench.quiet).flags:
+            return None
+        seconds = len(trace.bins) * trace.bin_nanoseconds / 1e9
+        window = time_plan.LONGER * seconds
+        if window > time_plan.LONGEST_WINDOW_SECONDS or bench.clock.left() < AGAIN_TIMES * (window - seconds):
+            return None
+        bench.progress(f"measuring {terms.streams} streams for longer: their rate is not known")
+        return window
 
 
 def _holds(result: LevelResult, *, limited: bool) -> bool:

@@ -1,0 +1,105 @@
+"""An engine of few slots on a CPU: a window of some seconds holds as few requests, whose prompts stop all."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Measurement, Workload
+from tacho_runtime.probe.capacity import capacity_of
+from tacho_runtime.probe.level_search import SearchLimits, TriedLevel, next_level
+from tests.unit.probe.probing import probed
+from tests.unit.probe.reporting import WORKLOAD, findings, levels, result
+from tools.mock.engine_law import Law
+from tools.mock.engine_truth import level
+from tools.mock.virtual_engine import VirtualEngine
+
+SLOTS = 4
+SHORT = Workload(input_tokens=128, output_tokens=64)
+SLOW = Law(
+    kv_tokens=8192,
+    ttft_base_ms=5,
+    ttft_per_token_ms=3.3,
+    itl_base_ms=18,
+    itl_per_seq_ms=4,
+    prefill_blocks=True,
+    jitter_cv=0.1,
+    max_num_seqs=SLOTS,
+)
+
+
+class TwoPaced(VirtualEngine):
+    """Its steps take twice as long at times: other processes get one of its two CPUs."""
+
+    def __init__(self, law: Law, seed: int, *, mean_seconds: float) -> None:
+        super().__init__(law, Random(seed), counted=False)
+        self._paces, self._slow = Random(seed + 5), False
+        self._mean_seconds = mean_seconds
+        self.stepped.scheduler.at(0.001, self._turn)
+
+    def _turn(self, now: float) -> None:
+        self._slow = not self._slow
+        self.law = self.law.changed(itl_base_ms=18.0 if self._slow else 8.0)
+        self.stepped.scheduler.at(now + self._paces.expovariate(1 / self._mean_seconds), self._turn)
+
+
+async def measured(engine: VirtualEngine, seed: int) -> Measurement:
+    return await probed(engine.law, seed, slots=SLOTS, workload=SHORT, engine=engine)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_window_goes_on_until_its_rate_is_known(seed: int) -> None:
+    """Windows of 4.5 s held four requests, told no rate, and one stream was the capacity."""
+    found = await measured(VirtualEngine(SLOW, Random(seed), counted=False), seed)
+    assert found.capacity is not None
+    assert (found.state, found.capacity.boundary, found.flags) == ("Complete", "Plateau", ()), found.message
+    assert found.capacity.concurrency in (3, SLOTS)
+    true = level(SLOW, SHORT, found.capacity.concurrency or 0).output_tokens_per_second
+    assert found.capacity.output_tokens_per_second == pytest.approx(true, rel=0.1)
+    windows = [point.window_seconds or 0 for point in found.curve if point.concurrency > 1]
+    assert max(windows) < 3 * 4.5, "no longer than that takes"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4, 5])
+async def test_two_paces_leave_one_stream_a_rate_within_both(seed: int) -> None:
+    """A few seconds of each were said to be known within 230 % to 360 %, which made all provisional."""
+    found = await measured(TwoPaced(SLOW.changed(ttft_per_token_ms=3.1), seed, mean_seconds=3.0), seed)
+    assert found.flags == (), found.message
+    assert found.single_stream is not None
+    assert (found.single_stream.decode_ci_percent or 0) < 100
+
+
+@pytest.mark.parametrize(
+    ("rates", "full", "boundary"),
+    [
+        ({1: 40, 4: 80}, False, "Floor"),
+        ({1: 40, 4: 80}, True, "Plateau"),
+        ({1: 40, 40: 80, 200: 80}, False, "Plateau"),
+    ],
+)
+def test_a_search_for_the_knee_has_found_what_bounds_it(
+    rates: dict[int, float], full: bool, boundary: str
+) -> None:
+    tried = [
+        TriedLevel(concurrency=streams, output_tokens_per_second=rate) for streams, rate in rates.items()
+    ]
+    step = next_level(tried, SearchLimits(top=max(rates), full=full))
+    assert step.concurrency in range(2, 40)
+    assert step.boundary == boundary
+
+
+@pytest.mark.parametrize(
+    ("boundary", "expected", "percent"), [("Plateau", "Plateau", 1.5 + 100 / 9), ("", "Floor", 1.5)]
+)
+def test_levels_that_are_missing_below_the_knee_do_not_make_it_a_lower_bound(
+    boundary: str, expected: str, percent: float
+) -> None:
+    """``boundary``: of the search when it was cut. The knee may lie below: its rate by a tenth at most."""
+    told = levels(result(1, 40), result(4, 80))
+    found = findings(results=told, levels_missing=True, boundary=boundary)
+    capacity = capacity_of(found, WORKLOAD, ServiceLevel())
+    assert capacity is not None
+    assert (capacity.concurrency, capacity.boundary) == (4, expected)
+    assert capacity.ci_percent == pytest.approx(percent)
