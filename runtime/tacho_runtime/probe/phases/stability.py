@@ -7,8 +7,10 @@ measures another rate. So a request at the end is compared with those of the beg
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tacho_runtime.probe.contention import Contention
+from tacho_runtime.probe.latencies import FEW_REQUESTS
 from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases.single_stream import (
@@ -83,8 +85,15 @@ async def final_check(bench: ProbeSession) -> None:
     clean = (
         clean and findings.known is None and not findings.single_flags and "NotSteady" not in findings.flags
     )
-    if clean and (decode.ci_percent or 0.0) > DESIRED_PERCENT:
+    if clean and not _is_known([*findings.single, stream], decode):
         await _more(bench, [stream])
+
+
+def _is_known(streams: Sequence[StreamResult], decode: DecodeRate | None) -> bool:
+    """Whether requests are not few, and tell a rate well."""
+    return (
+        len(streams) >= FEW_REQUESTS and decode is not None and (decode.ci_percent or 0.0) <= DESIRED_PERCENT
+    )
 
 
 def _time_for_one(bench: ProbeSession) -> bool:
@@ -119,27 +128,28 @@ def _percent(value: float) -> str:
 
 
 async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
-    """Sends further requests at the end of the probe, and adds undisturbed ones to those of the beginning.
-    Problems of the engine in any of them are reported for all. A request that has begun in time is
-    completed."""
+    """Sends further requests at the end of the probe, and adds undisturbed ones to those of the beginning:
+    for SINGLE_STREAM_SECONDS, and while they are few for as long as the budget lasts. Problems of the engine
+    in any of them are reported for all. A request that has begun in time is completed."""
     findings, workload, clock = bench.findings, bench.shape.workload, bench.clock
     ends = clock.now() + SINGLE_STREAM_SECONDS
     bench.progress("measuring one stream for longer: its rate is not known well")
     machine, before = bench.engine.machine(calibrate=True), await bench.engine.reading()
     further: list[StreamResult] = []
-    while clock.now() < ends and _time_for_one(bench):
+    every = [*findings.single, *late]
+    while (clock.now() < ends or len(every) < FEW_REQUESTS) and _time_for_one(bench):
         further.append(
             await bench.engine.complete(workload.input_tokens, workload.output_tokens, clock.patience())
         )
-        found = decode_of([*findings.single, *late, *further])
-        if found is not None and (found.ci_percent or 0.0) <= DESIRED_PERCENT:
+        every.append(further[-1])
+        if _is_known(every, decode_of(every)):
             break
     around, flags = await check_interference(
         bench, machine, before, further, during=AT_THE_END, when="at the end"
     )
     if around.flags or flags:
         return
-    findings.single = (*findings.single, *late, *further)
+    findings.single = tuple(every)
     findings.single_flags, findings.stall_note = engine_flags(findings.single)
     findings.single_loss_percent = max(findings.single_loss_percent, around.loss_percent)
     add_single(bench, findings.single_flags)
