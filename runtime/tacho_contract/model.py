@@ -91,6 +91,9 @@ class Architecture:
     """The repository brings Python code that loading would run (auto_map). Inspection never runs it."""
 
 
+SCHEMES_JOINED = "+"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredQuantization:
     """How the checkpoint is already quantized. ``method`` is "" where it is not."""
@@ -100,10 +103,15 @@ class StoredQuantization:
     bits: int = 0
     group_size: int = 0
     scheme: str = ""
-    """Name of the variant: W4A16, W8A8-int8, nf4, Q4_K_M, …"""
+    """Name of the variant: W4A16, W8A8-int, nf4, Q4_K_M, …, of several kinds of layers each one's."""
     kv_cache_dtype: str = ""
     lm_head_quantized: bool = False
     double_quant: bool = False
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Those of all layers, at least one."""
+        return tuple(self.scheme.split(SCHEMES_JOINED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

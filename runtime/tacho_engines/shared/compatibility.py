@@ -48,6 +48,8 @@ UNITS: Mapping[str, Mapping[str, Arithmetic]] = {
 }
 """Units by the checkpoint's format and scheme; of every other scheme activations have 16 bits. Source: vLLM
 layers/quantization/compressed_tensors/schemes, modelopt.py."""
+SLOWEST_FIRST: tuple[Arithmetic, ...] = ("fp16", "int8", "fp8", "fp4")
+"""Of layers of several schemes the slowest one's count."""
 
 
 def arithmetic(placement: Placement) -> Arithmetic:
@@ -57,8 +59,10 @@ def arithmetic(placement: Placement) -> Arithmetic:
     Other GPUs compute in 16 bits.
     """
     stored = placement.facts.quantization
-    schemes = UNITS.get(stored.method)
-    return placement.method.arithmetic if schemes is None else schemes.get(stored.scheme, "fp16")
+    units = UNITS.get(stored.method)
+    if units is None:
+        return placement.method.arithmetic
+    return min((units.get(one, "fp16") for one in stored.schemes), key=SLOWEST_FIRST.index)
 
 
 def is_quantized(facts: ModelFacts) -> bool:

@@ -166,7 +166,7 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
         return None
     least, what = least_capability(method, version), method.method
     stored = placement.facts.quantization
-    for name in (stored.method, f"{stored.method} {stored.scheme}"):
+    for name in (stored.method, *(f"{stored.method} {scheme}" for scheme in stored.schemes)):
         if FORMAT_CAPABILITY.get(name, least) > least:
             least, what = FORMAT_CAPABILITY[name], name
     if found := capability_refusal(PROFILE, placement, least, what):

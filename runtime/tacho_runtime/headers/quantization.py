@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tacho_contract.model import StoredQuantization
+from tacho_contract.model import SCHEMES_JOINED, StoredQuantization
 from tacho_runtime.headers.json_values import integer, mapping, sequence, text
 from tacho_runtime.headers.tensors import StoredTensor
 
@@ -70,22 +70,26 @@ def _gptq(raw: dict[str, Any]) -> StoredQuantization:
 
 
 def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
-    groups = list(mapping(raw.get("config_groups")).values())
-    first = mapping(groups[0]) if groups else {}
-    weights, inputs = mapping(first.get("weights")), mapping(first.get("input_activations"))
-    bits = integer(weights.get("num_bits"))
-    kind = text(weights.get("type")) or "int"
-    input_bits = integer(inputs.get("num_bits")) or 16
+    """Layers may be of several config groups, by name, by class or by regex. What the parts of a split model
+    have to hold are whole blocks of the largest."""
+    groups = [mapping(group) for group in mapping(raw.get("config_groups")).values()]
+    found = [(mapping(one.get("weights")), mapping(one.get("input_activations"))) for one in groups]
+    quantized = [(weights, inputs) for weights, inputs in found if integer(weights.get("num_bits"))]
     cache = mapping(raw.get("kv_cache_scheme"))
     return StoredQuantization(
         method="compressed-tensors",
-        bits=bits,
-        group_size=max(0, integer(weights.get("group_size"))),
-        scheme=f"W{bits}A{input_bits}" + (f"-{kind}" if input_bits < 16 or kind != "int" else "")
-        if bits
-        else "",
+        bits=min((integer(weights.get("num_bits")) for weights, _ in quantized), default=0),
+        group_size=max((integer(weights.get("group_size")) for weights, _ in quantized), default=0),
+        scheme=SCHEMES_JOINED.join(sorted({_scheme(*one) for one in quantized})),
         kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
     )
+
+
+def _scheme(weights: dict[str, Any], inputs: dict[str, Any]) -> str:
+    """Name of one group's: with the type of what is computed with, where that is not 16 bits."""
+    bits, input_bits = integer(weights.get("num_bits")), integer(inputs.get("num_bits")) or 16
+    kind = text((inputs if input_bits < 16 else weights).get("type")) or "int"
+    return f"W{bits}A{input_bits}" + (f"-{kind}" if input_bits < 16 or kind != "int" else "")
 
 
 def _fp8(raw: dict[str, Any]) -> StoredQuantization:

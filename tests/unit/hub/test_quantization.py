@@ -41,6 +41,18 @@ def test_native_formats(name: str, method: str, bits: int, group: int) -> None:
     assert (q.method, q.bits, q.group_size) == (method, bits, group)
 
 
+def _group(bits: int, kind: str, input_bits: int, input_kind: str, target: str, *, size: int = 0) -> Any:
+    inputs = {"num_bits": input_bits, "type": input_kind, "dynamic": True} if input_bits else None
+    weights = {"num_bits": bits, "type": kind, "group_size": size or None, "symmetric": True}
+    return {"targets": [target], "weights": weights, "input_activations": inputs}
+
+
+def _groups(*groups: Any) -> dict[str, Any]:
+    """As llm-compressor writes several of them: examples/quantization_non_uniform."""
+    named = {f"group_{place}": group for place, group in enumerate(groups)}
+    return {"quant_method": "compressed-tensors", "format": "mixed-precision", "config_groups": named}
+
+
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
@@ -66,6 +78,15 @@ def test_native_formats(name: str, method: str, bits: int, group: int) -> None:
           "type": "float", "symmetric": False}}}, "kv_cache_scheme": {"type": "float", "num_bits": 8}},
          SQ(method="compressed-tensors", bits=4, group_size=32, scheme="W4A16-float",
             kv_cache_dtype="fp8")),
+        (_groups(_group(8, "float", 8, "float", "re:.*down_proj.*"),
+                 _group(4, "float", 4, "float", "re:.*gate_proj.*", size=16)),
+         SQ(method="compressed-tensors", bits=4, group_size=16, scheme="W4A4-float+W8A8-float")),
+        (_groups(_group(8, "int", 8, "int", "re:.*down_proj.*"), _group(4, "int", 0, "", "Linear", size=128)),
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16+W8A8-int")),
+        (_groups(_group(8, "float", 8, "float", "re:.*self_attn.*"), _group(8, "float", 8, "float", "Linear")),
+         SQ(method="compressed-tensors", bits=8, scheme="W8A8-float")),
+        (_groups({"targets": ["LlamaAttention"], "weights": None}, _group(4, "int", 8, "float", "Linear", size=128)),
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A8-float")),
         ({"quant_method": "compressed_tensors"}, SQ(method="compressed-tensors")),
         ({"quant_method": "hqq", "bits": 3, "group_size": 64}, SQ(method="hqq", bits=3, group_size=64)),
         ({"quant_method": "awq", "bits": "four", "group_size": None, "modules_to_not_convert": "lm_head"},

@@ -104,6 +104,8 @@ def test_deprecated_formats_need_a_switch():
         ("experts_int8", "", "T4", False),
         ("compressed-tensors", "W4A8-float", "L4", False),
         ("compressed-tensors", "W4A8-float", "H200", True),
+        ("compressed-tensors", "W4A8-float+W8A8-float", "L4", False),
+        ("compressed-tensors", "W4A4-float+W8A8-float", "L4", True),
         ("compressed-tensors", "W4A16", "T4", True),
     ],
 )

@@ -198,7 +198,8 @@ def _whole(efficiency: float) -> StepLaw:
 
 
 def _covers(row: KernelTiming, placement: Placement) -> bool:
-    return placement.method.method in row.methods and placement.facts.quantization.scheme in row.schemes
+    schemes = placement.facts.quantization.schemes
+    return placement.method.method in row.methods and set(schemes) <= set(row.schemes)
 
 
 TIMED_LAYERS = ("full", "sliding")
