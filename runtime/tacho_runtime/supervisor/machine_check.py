@@ -124,7 +124,10 @@ def _engine_version(machine: ObservedMachine, needs: Needs) -> str | None:
 
 
 def _is_since(since: str, version: str) -> bool:
-    return not since or _numbers(version) >= _numbers(since)
+    """Only versions of one numbering compare: a build that is named by its date, as 2025.11, proves nothing,
+    and neither does another major version."""
+    known, found = _numbers(since), _numbers(version)
+    return not known or (found[:1] == known[:1] and found >= known)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -68,6 +68,8 @@ def having(**changes: Any) -> ObservedMachine:
         ({"vllm": "0.31.9"}, 1),
         ({"vllm": "0.26.0"}, 1),
         ({"vllm": "0.25.9"}, 0),
+        ({"vllm": "2025.11.3"}, 0),
+        ({"vllm": "1.0"}, 0),
         ({"torch": "2.13.0"}, 0),
         (None, 0),
     ],
