@@ -19,6 +19,7 @@ from tacho_runtime.probe.level_search import SearchLimits
 from tacho_runtime.probe.levels import LevelResult, evaluate
 from tacho_runtime.probe.phases import arrivals
 from tacho_runtime.probe.phases.single_stream import settled_reading
+from tacho_runtime.probe.rates import MIN_CYCLES
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
 PROMPTS_AT_ONCE = 4
@@ -27,6 +28,9 @@ DRAIN_SHARE = 0.1
 """Of the time left, that streams which are too many may take to end."""
 AGAIN_TIMES = 3.0
 """Of a level's time has to be left for it to be measured a second time."""
+
+MANY_REQUESTS = 2 * MIN_CYCLES
+"""Of a window: what tells no rate with so many is no want of requests."""
 
 
 @dataclass(slots=True)
@@ -203,10 +207,12 @@ class _Levels:
         """Seconds after which a window that goes on should close; None: it tells its rate, what keeps it from
         that does not pass, or the time left is short. ``before``: the machine at its opening.
 
-        A window has too few requests for a rate where each takes as long as it does."""
+        Where each request takes as long as a window, it holds too few for a rate."""
         bench = self.bench
         result = evaluate(trace, bench.shape.workload, bench.slo, near=bench.near)
         if result is None or result.has_rate or result.broken or not trace.started or trace.broken:
+            return None
+        if result.point.requests >= MANY_REQUESTS:
             return None
         if detect_contention(before, bench.engine.machine(calibrate=True), bench.quiet).flags:
             return None
