@@ -65,7 +65,8 @@ async def test_a_window_goes_on_until_its_rate_is_known(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 4, 5])
 async def test_two_paces_leave_one_stream_a_rate_within_both(seed: int) -> None:
     """A few seconds of each were said to be known within 230 % to 360 %, which made all provisional."""
-    found = await measured(TwoPaced(SLOW.changed(ttft_per_token_ms=3.1), seed, mean_seconds=3.0), seed)
+    law = SLOW.changed(ttft_per_token_ms=3.1, itl_base_ms=8.0, itl_per_seq_ms=3.0)
+    found = await measured(TwoPaced(law, seed, mean_seconds=3.0), seed)
     assert found.flags == (), found.message
     assert found.single_stream is not None
     assert (found.single_stream.decode_ci_percent or 0) < 100
