@@ -209,8 +209,10 @@ class _Levels:
 
         Where each request takes as long as a window, it holds too few for a rate."""
         bench = self.bench
+        if bench.slo.ttft_milliseconds or bench.slo.tpot_milliseconds:
+            return None  # its cohort already makes a window as long as its requests take
         result = evaluate(trace, bench.shape.workload, bench.slo, near=bench.near)
-        if result is None or result.has_rate or result.broken or not trace.started or trace.broken:
+        if result is None or result.has_rate or not trace.started or trace.broken:
             return None
         if result.point.requests >= MANY_REQUESTS:
             return None
