@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tacho_contract.measurement import NOT_STEADY
@@ -174,7 +174,7 @@ class _Levels:
         trace = await self.loop.level(terms, enough)
         while more := self._longer(terms, trace, before):
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more)
-            trace = await self.loop.level(longer, lambda cohort, more=more: cohort.seconds >= more)
+            trace = await self.loop.level(longer, _after(more))
         self.running = terms.streams
         findings.add_trace(trace)
         if trace.failures:
@@ -224,6 +224,11 @@ class _Levels:
             return None
         bench.progress(f"measuring {terms.streams} streams for longer: their rate is not known")
         return window
+
+
+def _after(seconds: float) -> Callable[[Cohort], bool]:
+    """Ends a window then."""
+    return lambda cohort: cohort.seconds >= seconds
 
 
 def _holds(result: LevelResult, *, limited: bool) -> bool:
