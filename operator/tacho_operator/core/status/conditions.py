@@ -283,9 +283,7 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
         what = f"{text}; the check of pod {deviating.pod} found {deviation_message(deviating, entry)}."
         return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, what, next_step)
     if remeasure.cause == Cause.UNFINISHED:
-        why = "the time ran out"
-        if "BudgetExhausted" not in entry.flags and entry.message:
-            why = entry.message.split("; ")[0]
+        why = "" if "BudgetExhausted" in entry.flags else (entry.message or "").split("; ")[0]
         return _lower_bound(f"At least {text}" if speed else text, why, remeasure, more_time)
     if entry.state == PARTIAL:
         why = entry.message or "the time ran out"
@@ -303,18 +301,15 @@ def _disturbances_first(message: str) -> str:
 
 def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
     """The condition of a resource whose capacity is a lower bound, as the search did not come to its end."""
-    attempts = remeasure.attempts
+    attempts, why = remeasure.attempts, why or "the time ran out"
     if attempts >= ATTEMPTS:
         what = f"{text}: {ATTEMPTS} probe pods resumed the search and did not end it."
         return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
     if remeasure.outcome is not None:
         what = f"{text}: {why}, and no probe pod can resume."
         crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
-        next_step = (
-            "Free resources for one more pod."
-            if crowded
-            else "Correct that, then measure again (tacho probe)."
-        )
+        correct = "Correct that, then measure again (tacho probe)."
+        next_step = "Free resources for one more pod." if crowded else correct
         quotation = remeasure.outcome.message.replace(DETAILS, " ")
         return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
     follows = "resumes" if remeasure.running else "will resume"
