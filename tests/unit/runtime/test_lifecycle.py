@@ -97,7 +97,7 @@ def test_no_phase_is_left_out_and_only_the_probe_is_entered_again(start: str, en
     if again or end in (*following[:1], *(phase for phase in (DRAINING, FAILED) if phase in following)):
         assert lifecycle.advance(at(start), end, now=1.0).phase == end
     else:
-        with pytest.raises(ValueError, match=f"from {start} to {end}"):
+        with pytest.raises(ValueError, match=f"from phase {start} to {end}"):
             lifecycle.advance(at(start), end, now=1.0)
 
 
