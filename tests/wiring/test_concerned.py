@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -133,7 +134,30 @@ async def test_a_change_is_passed_to_whom_it_concerns() -> None:
     store.put("PersistentVolumeClaim", thing("claim-of-early", owner=""))
     assert set(queue._due) == {KEY, Key("ml", "early")}
     store.put("Pod", pod("p", owner="third"))
-    assert Key("ml", "third") in queue._due
+    assert Key("ml", "third") not in queue._due, "there is no such resource"
+    store.put("LLMDeployment", resource("third"))
+    queue._due.clear()
+    store.put("Pod", pod("p", "2", owner="third", status={"phase": "Running"}))
+    assert set(queue._due) == {Key("ml", "third")}
     before = queue.depth
     store.put("ConfigMap", thing("nobodys", owner=""))
     assert queue.depth == before
+
+
+async def test_thousands_of_one_namespace_that_wait_for_a_node_delay_no_other() -> None:
+    async def process(key: Key) -> None:
+        raise AssertionError(key)
+
+    router = ChangeRouter()
+    store, queue = Store(router), WorkQueue(process, workers=1)
+    for number in range(1000):
+        many = resource(f"m{number}")
+        many["metadata"]["namespace"] = "aaa"
+        store.put("LLMDeployment", many)
+    store.put("LLMDeployment", resource("one"))
+    router.connect(store, queue)
+    began = asyncio.get_running_loop().time()
+    store.put("Node", {"metadata": {"name": "n1", "uid": "uid-n1", "resourceVersion": "1"}})
+    assert queue.depth == 1001
+    assert queue._due[Key("ml", "one")] - began < 1.0
+    assert max(queue._due.values()) - began > 15.0, "they are spread"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
@@ -195,13 +196,24 @@ class ChangeRouter:
             self._add_all(concerned_by_node(self._store, change.name))
         elif change.kind == "PersistentVolumeClaim":
             self._add_all(self._store.naming(change.namespace, change.name))
-        elif change.owner:
+        elif change.owner and self._store.find("LLMDeployment", change.namespace, change.owner):
+            # Anyone can label thousands of objects with the names of resources that do not exist.
             self._queue.add(Key(change.namespace, change.owner), TOGETHER_SECONDS)
 
     def _add_all(self, keys: Iterable[Key]) -> None:
         assert self._queue is not None
-        for index, key in enumerate(sorted(keys)):
+        for index, key in enumerate(in_turns(keys)):
             self._queue.add(key, index / SPREAD_PER_SECOND)
+
+
+def in_turns(keys: Iterable[Key]) -> list[Key]:
+    """The namespaces in turn: thousands of one namespace delay no other."""
+    taken: Counter[str] = Counter()
+    found = []
+    for key in sorted(keys):
+        found.append((taken[key.namespace], key))
+        taken[key.namespace] += 1
+    return [key for _, key in sorted(found)]
 
 
 def concerned_by_node(store: Store, node: str) -> set[Key]:
