@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
+import time
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_contract.report import LatencyHistogram, Load
-from tacho_operator.shell.scaler import LISTENING_SECONDS
+from tacho_operator.shell.scaler import LISTENING_SECONDS, Scaler
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.measured_world import unfinished_world
 from tests.wiring.sampled import KEY, Looking
@@ -307,6 +310,30 @@ async def test_whoever_scales_one_resource_makes_no_other_pods_asked() -> None:
 def series_of_resources(looking: Looking) -> list[str]:
     found = (sample for family in looking.registry.collect() for sample in family.samples)
     return [sample.name for sample in found if "name" in sample.labels]
+
+
+async def test_slow_decisions_of_thousands_leave_the_other_tasks_their_turns(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking.reconcile()
+    watched = looking.scaler._watched
+    watched |= {Key("many", f"m{number}"): watched[KEY] for number in range(20)}
+    decide, turns = Scaler._decide, [0]
+
+    def slow(self: Scaler, *given: Any) -> bool:
+        time.sleep(0.03)
+        return decide(self, *given)
+
+    async def beside() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Scaler, "_decide", slow)
+    task = asyncio.create_task(beside())
+    await looking.look(running=1, waiting=0)
+    task.cancel()
+    assert turns[0] >= 20
 
 
 async def test_its_cost_is_counted(looking: Looking) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
+from tacho_operator.core.autoscaling.algorithm import schedules
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at, last_time
 from tacho_operator.core.autoscaling.algorithm.types import Bounds
 
@@ -90,3 +91,35 @@ def test_a_duration_is_of_time_and_not_of_the_clock(begin: str) -> None:
     over = at(begin) + timedelta(hours=8)
     assert bounds_at(USUAL, (night,), over - timedelta(seconds=1)).bounds.least == 3
     assert bounds_at(USUAL, (night,), over).bounds == USUAL
+
+
+@pytest.mark.parametrize("cron", ["0 0 * 2 TUE#5", "0 0 30 2 MON#5", "0 0 29 2 *"])
+def test_a_search_of_decades_is_made_once_a_day(cron: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of such schedules, each searched anew every minute, took all of the operator's time."""
+    looks: list[date] = []
+
+    def counted(self: schedules._Search, day: date) -> bool:
+        looks.append(day)
+        return match(self, day)
+
+    match = schedules._Search.match_day
+    monkeypatch.setattr(schedules._Search, "match_day", counted)
+    schedules._before.cache_clear()
+    first = last_time(cron, "Etc/UTC", at("2026-11-23T00:00:00"))
+    searched = len(looks)
+    assert searched > 60
+    looks.clear()
+    minutes = [last_time(cron, "Etc/UTC", at(f"2026-11-23T12:{minute}:00")) for minute in range(10, 60)]
+    assert set(minutes) == {first}
+    assert len(looks) <= 50 * (schedules.RECENT_DAYS + 1)
+
+
+@pytest.mark.parametrize("place", ["Europe/Berlin", "Australia/Lord_Howe", "America/New_York"])
+@pytest.mark.parametrize("cron", ["* * * * *", "*/7 1-3 * * *", "30 2 * * *", "0 0 29 2 *", "0 1 25 10 SUN"])
+def test_the_short_search_finds_what_the_long_one_does(cron: str, place: str) -> None:
+    changes = ("2026-10-25T00:00:00", "2026-11-01T04:00:00", "2026-04-04T13:00:00", "2026-03-29T00:00:00")
+    for begin in map(at, changes):
+        for minutes in range(0, 300, 13):
+            now = begin + timedelta(minutes=minutes)
+            whole = schedules._search(cron, place, now, schedules.DAYS_SEARCHED)
+            assert last_time(cron, place, now) == whole, now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ LONGEST_REPEATED = timedelta(hours=2)
 """By so much clocks are set back at most."""
 DAYS_SEARCHED = 3000
 """Days that a search looks at, of the months that the schedule names: in one month, a century of them."""
+RECENT_DAYS = 10
+"""The same of the search that comes first: most schedules began lately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,10 @@ def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Sc
     return Scheduled(usual, tuple(problems))
 
 
+class _NeverBegan(CronSimError):
+    """The schedule began on none of the days that were searched."""
+
+
 class _Search(CronSim):
     """Ends where a schedule that may never begin has taken long enough: 16 of one resource took 0.8 s."""
 
@@ -73,7 +80,7 @@ class _Search(CronSim):
     def match_day(self, d: date) -> bool:
         self.days_left -= 1
         if self.days_left < 0:
-            raise CronSimError(f"it has not begun on any of {DAYS_SEARCHED} days")
+            raise _NeverBegan
         return super().match_day(d)
 
 
@@ -83,17 +90,41 @@ def last_time(cron: str, time_zone: str, now: datetime) -> datetime | None:
 
     Raises CronSimError, ZoneInfoNotFoundError, ValueError or OSError for an unreadable cron or time zone.
     Results are cached, as load is sampled several times a minute.
+    """
+    now = now.astimezone(timezone.utc)
+    with contextlib.suppress(_NeverBegan):
+        return _search(cron, time_zone, now, RECENT_DAYS)
+    found = _before(cron, time_zone, now.replace(hour=0, minute=0))
+    if found is None:
+        raise CronSimError(f"it has not begun on any of {DAYS_SEARCHED} days")
+    return found
+
+
+@functools.lru_cache(maxsize=16384)
+def _before(cron: str, time_zone: str, midnight: datetime) -> datetime | None:
+    """When a schedule began that did not begin lately; None: never. A search of decades takes milliseconds,
+    and anyone may have thousands of such schedules: each is searched once a day."""
+    with contextlib.suppress(_NeverBegan):
+        return _search(cron, time_zone, midnight, DAYS_SEARCHED)
+    return None
+
+
+def _search(cron: str, time_zone: str, now: datetime, days: int) -> datetime | None:
+    """The last beginning until ``now``. Raises _NeverBegan where it is on none of the last ``days``.
 
     When clocks are set back, one hour is repeated. A time that has passed in its first pass counts as begun,
     although the clock shows an earlier time: so the search starts after that hour.
     """
-    zone, now = ZoneInfo(time_zone), now.astimezone(timezone.utc)
+    zone = ZoneInfo(time_zone)
     following = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     if now.astimezone(zone).fold:
         following += LONGEST_REPEATED
-    for begun in _Search(cron, following.astimezone(zone), reverse=True):
+    search = _Search(cron, following.astimezone(zone), reverse=True)
+    search.days_left = days
+    for begun in search:
         if begun <= now:
             return begun.astimezone(timezone.utc)
+        search.days_left = days
     return None
 
 
