@@ -306,6 +306,8 @@ FOREIGN: list[tuple[str, dict[str, Any]]] = [
     ("Service", {"type": "NodePort"}),
     ("Service", {"type": "ExternalName", "externalName": "elsewhere.example"}),
     ("Service", {"publishNotReadyAddresses": True}),
+    ("Service", {"internalTrafficPolicy": "Local"}),
+    ("Service", {"externalIPs": ["203.0.113.7"]}),
     ("Service", {"ports": [{"name": "http", "port": 8000, "targetPort": 22, "protocol": "TCP"}]}),
     ("NetworkPolicy", {"podSelector": {"matchExpressions": [{"key": "of-nobody", "operator": "Exists"}]}}),
     ("NetworkPolicy", {"ingress": [{}]}),

@@ -106,13 +106,16 @@ async def test_pods_that_exist_are_as_many_as_asked_while_the_policy_that_closes
     assert "Deployment" in server.applied
 
 
-async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() -> None:
+@pytest.mark.parametrize(("missing", "ready"), [("NetworkPolicy", "True"), ("Service", "False")])
+async def test_silence_is_told_after_three_tries_and_ready_goes_with_the_service_alone(
+    missing: str, ready: str
+) -> None:
     world = World(resourceVersion="1")
     world.come_up()
     world.reconcile()
-    del world.objects["Service", "smol"]
+    del world.objects[missing, "smol"]
     server = Server(world)
-    server.refuses, server.forbids = False, "Service"
+    server.refuses, server.forbids = False, missing
     server.error = ApiError(503, "overloaded", retry_after_seconds=7.0)
     reconcile = reconciler(server)
     for attempt in range(1, 5):
@@ -121,7 +124,7 @@ async def test_silence_is_told_after_three_tries_and_never_takes_ready_away() ->
         assert raised.value.retry_after_seconds == 7.0, "the queue waits for as long as was asked"
         told = bool(server.status) and conditions(server)["Reconciling"][1] == "Retrying"
         assert told is (attempt >= module.UNANSWERED_TRIES)
-    assert conditions(server)["Ready"][0] == "True"
+    assert conditions(server)["Ready"][0] == ready
     assert "overloaded" in conditions(server)["Reconciling"][2]
     server.forbids, world.raw["status"] = "", server.status
     await reconcile(KEY)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tacho_operator.core.names import server_selector
 from tacho_operator.core.types import Config, Observed
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError
@@ -97,7 +98,8 @@ async def test_a_spec_that_cannot_be_read_is_its_own_condition() -> None:
     uid = raw["metadata"]["uid"]
     store.put("Deployment", owned_by(uid, "smol-1", spec={"replicas": 2}))
     store.put("ReplicaSet", owned_by("uid-smol-1", "smol-1-a"))
-    store.put("Service", owned_by(uid, "smol", spec={"selector": {}}))
+    ports = [{"port": 8000, "targetPort": "http"}]
+    store.put("Service", owned_by(uid, "smol", spec={"selector": server_selector("smol"), "ports": ports}))
     pod = owned_by("uid-smol-1-a", "smol-1-a-x")
     pod["metadata"]["labels"]["tacho.dev/role"] = "server"
     pod["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}

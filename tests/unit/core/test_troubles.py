@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from benchmarks.planner.models import facts as published
 from tacho_contract.failure import Failure
 from tacho_engines.registry import engine_profile
+from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.core import names
 from tacho_operator.core.planner import plan
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.requeue import STALLED_SECONDS
+from tacho_operator.core.status.undecided import StoredResource, internal_error, undecided_status
 from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import CLAIM_SPEC, changed, facts
@@ -189,6 +192,47 @@ def test_a_service_that_admission_keeps_as_it_is_still_serves() -> None:
     world.reconcile()
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Stalled") == ("True", "AdmissionDenied")
+
+
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "other pods": {"selector": {"app": "another"}},
+    "a revision without pods": {"selector": {**names.server_selector("smol"), names.REVISION_LABEL: "x"}},
+    "no pod": {"selector": None},
+    "another name": {"type": "ExternalName", "externalName": "elsewhere.example"},
+    "another port": {"ports": [{"name": "http", "port": 8000, "targetPort": 22}]},
+}
+"""What anyone who may edit Services can make of it."""
+
+
+@pytest.mark.parametrize("how", ["refused", "contested", "unanswered", "undecided"])
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_a_service_that_leads_elsewhere_and_cannot_be_put_right_is_not_ready(where: str, how: str) -> None:
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    world.objects["Service", "smol"]["spec"] |= ELSEWHERE[where]
+    observed = world.observed()
+    refusal = ChildRefusal(
+        kind="Service", name="smol", message="denied by policy", contested=how == "contested"
+    )
+    if how == "undecided":
+        found = StoredResource(
+            raw=observed.raw,
+            pods=observed.pods,
+            deployments=observed.deployments,
+            services=observed.services,
+        )
+        status = undecided_status(found, internal_error(RuntimeError()), world.now)
+    else:
+        failed = {"unanswered": refusal} if how == "unanswered" else {"refusals": (refusal,)}
+        decided = decide(dataclasses.replace(observed, **failed), world.config, world.now).status
+        assert decided is not None
+        status = decided
+    ready = find_condition(status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert ready.status == "False"
+    assert ready.reason != "Serving"
+    if how == "unanswered":
+        assert ready.message == "Pods are ready, and the Service does not lead to them. See Reconciling."
 
 
 def test_quota_on_the_inspect_pod_is_named() -> None:

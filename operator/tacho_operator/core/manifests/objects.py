@@ -100,6 +100,8 @@ def service(resource: LLMDeployment, serving: Serving) -> Manifest:
         "type": "ClusterIP",
         "selector": server_selector(resource.metadata.name, serving.selected),
         "publishNotReadyAddresses": False,  # else clients reach pods that load, and Ready is untrue
+        "internalTrafficPolicy": "Cluster",  # else clients on nodes without a pod reach nothing
+        "externalIPs": [],  # else every node takes the traffic of these addresses
         "ports": [
             {"name": "http", "port": ENGINE_PORT, "targetPort": "http", "protocol": "TCP"},
             {"name": "runtime", "port": RUNTIME_PORT, "targetPort": "runtime", "protocol": "TCP"},

@@ -151,6 +151,9 @@ def ready(snapshot: Snapshot) -> ConditionValue:
         return ConditionValue("False", Reason.INSPECTING, _inspection_message(snapshot))
     if snapshot.replicas == 0:
         return ConditionValue("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.", "Scale up to serve.")
+    if snapshot.unanswered is not None and snapshot.pods.ready:
+        what = "Pods are ready, and the Service does not lead to them."
+        return ConditionValue("False", Reason.STARTING, what, "See Reconciling.")
     return ConditionValue("False", snapshot.pods.progress.reason, snapshot.pods.progress.message)
 
 

@@ -1,14 +1,15 @@
-"""The refused NetworkPolicy: namespaces outside ``endpoint.allowedNamespaces`` can reach the pods."""
+"""Who reaches the pods where the Service or the NetworkPolicy could not be written."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
 
+from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.pods.view import named
+from tacho_operator.core.pods.view import PodView, named
 from tacho_operator.core.problems import Problem, refused_child
-from tacho_operator.core.types import ChildRefusal, Observed
+from tacho_operator.core.types import ChildRefusal, Manifest, Observed
 
 KIND = "NetworkPolicy"
 
@@ -40,3 +41,13 @@ def exposure(observed: Observed) -> Problem | None:
     else:
         what = f"Every namespace reaches the pods: {subject} {lacking}."
     return dataclasses.replace(refused_child(refusal), what=what)
+
+
+def reaches(service: Manifest | None, pod: PodView) -> bool:
+    """Whether requests to the live Service reach the pod: anyone may have changed it."""
+    spec: Manifest = (service or {}).get("spec") or {}
+    selector = spec.get("selector") or {}
+    labels = pod.raw["metadata"].get("labels") or {}
+    ports = {(item.get("port"), item.get("targetPort")) for item in spec.get("ports") or ()}
+    leads = bool(selector) and spec.get("type") != "ExternalName" and (ENGINE_PORT, "http") in ports
+    return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())

@@ -30,7 +30,7 @@ from tacho_operator.core.rollout.reading import (
     schedule_timeout_seconds,
     without_spare_gpu,
 )
-from tacho_operator.core.status.exposure import exposure
+from tacho_operator.core.status.exposure import exposure, reaches
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
@@ -194,7 +194,7 @@ def take_snapshot(
         pods=ServerPods(
             count=len(live_pods(servers)),
             ready=sum(pod.ready for pod in servers),
-            reached=sum(pod.ready and rollout.selected in ("", pod.revision) for pod in servers),
+            reached=_reached(observed, rollout.selected, servers),
             progress=progress([pod for pod in own if not pod.ready], observed.reports),
             startup=latest_startup(
                 [pod for pod in servers if subject and pod.revision == subject.name],
@@ -257,6 +257,15 @@ def _problems(
         subject=problem(described),
         candidate=without_spare_gpu(observed.resource, candidate),
     )
+
+
+def _reached(observed: Observed, selected: str, servers: Iterable[PodView]) -> int:
+    """Ready pods of the ``selected`` revision, "" of every one; where the Service could not be written, those
+    that it leads to as it is."""
+    if observed.unanswered is None and not any(_is_service(observed, item) for item in observed.refusals):
+        return sum(pod.ready and selected in ("", pod.revision) for pod in servers)
+    service = named(observed.services, names.service_name(observed.resource.metadata.name))
+    return sum(reaches(service, pod) for pod in servers)
 
 
 def _is_service(observed: Observed, refusal: ChildRefusal) -> bool:

@@ -18,6 +18,7 @@ from tacho_operator.core.pods.view import PodView, deployment_sizes, named, view
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods
 from tacho_operator.core.status.conditions import ConditionValue, condition_of, serving_message
+from tacho_operator.core.status.exposure import reaches
 from tacho_operator.core.types import Manifest
 
 
@@ -80,9 +81,8 @@ def internal_error(error: BaseException) -> Problem:
 
 def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) -> ConditionValue:
     """Whether pods that the Service reaches are ready."""
-    service = named(found.services, names.service_name(found.raw["metadata"]["name"])) or {}
-    selected = ((service.get("spec") or {}).get("selector") or {}).get(names.REVISION_LABEL, "")
-    reached = sum(bool(service) and pod.ready and selected in ("", pod.revision) for pod in servers)
+    service = named(found.services, names.service_name(found.raw["metadata"]["name"]))
+    reached = sum(reaches(service, pod) for pod in servers)
     if not reached:
         return ConditionValue.of("False", problem)
     complete = reached >= found.desired_replicas
