@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from tacho_operator.shell import handlers, resource_watch as module
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.handlers import KopfRunner
 from tacho_operator.shell.resource_watch import ResourceWatch
 from tacho_operator.shell.store import reflector
@@ -383,6 +384,27 @@ async def test_kopf_that_delivers_nothing_starts_anew(
         await world.until(lambda: world.signals == 2)
         await world.complete()
         assert set(world.names()) == {"a", "b"}
+
+
+async def test_an_object_that_kopf_never_delivers_stops_no_other_for_ever(
+    start: Start, double: ApiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMPLETE_SECONDS", 2.0)
+    put = Store.put
+
+    def lose(self: Store, kind: str, manifest: dict[str, Any]) -> None:
+        if manifest["metadata"]["name"] != "b" or METADATA_ONLY in manifest:
+            put(self, kind, manifest)
+
+    monkeypatch.setattr(Store, "put", lose)
+    async with start() as world:
+        await world.until(lambda: world.signals == 2)
+        await world.complete()
+        assert set(world.names()) == {"a", "b"}
+        assert METADATA_ONLY in (world.store.resource(Key("ml", "b")) or {}), "read by itself when it is due"
+        await double.put(deployment("c"))
+        await world.until(lambda: "c" in world.names())
+        assert world.signals == 2, "kopf goes on"
 
 
 async def test_an_api_server_that_was_restored_from_a_backup_ends_the_process(

@@ -9,10 +9,11 @@ lacks are removed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from tacho_operator.shell.api_errors import (
     requested_pause_seconds,
     response_error,
 )
+from tacho_operator.shell.bounded_reading import metadata_only
 from tacho_operator.shell.handlers import INACTIVITY_SECONDS, KopfRunner
 from tacho_operator.shell.kopf_content import ReadableContent
 from tacho_operator.shell.kube import KINDS, Counted, Kube, Page
@@ -47,6 +49,9 @@ CHECK_SECONDS = 600.0
 COMPLETE_SECONDS = 60.0
 """Time in which kopf has to list, and to deliver every object in a list of metadata; else the operator
 restarts."""
+
+Place = tuple[str, str, str]
+"""Namespace, name and resourceVersion."""
 
 
 class WatchIncomplete(RuntimeError):
@@ -82,6 +87,8 @@ class ResourceWatch:
         self._listed_version = ""
         self._deleted: set[str] = set()
         """Uids that were deleted since the last list of metadata."""
+        self._withheld: frozenset[str] = frozenset()
+        """Uids that kopf had not delivered when it was last waited for."""
         self._lists = 0
         """Number of lists that kopf has begun."""
         self._kopf_listed = asyncio.Event()
@@ -275,7 +282,7 @@ class ResourceWatch:
         """Removes objects that are not listed, and waits until the store has every listed object."""
         self._deleted.clear()
         lists = self._lists
-        listed: dict[str, tuple[str, str, str]] = {}
+        listed: dict[str, Place] = {}
         async for page in self._kube.pages(KIND, self.namespace or None, metadata_only=True):
             version = page.version
             for item in page.items:
@@ -289,20 +296,34 @@ class ResourceWatch:
         for name, uid, held_version in self._store.held(KIND, self.namespace):
             if uid not in listed and later(version, held_version):
                 self._store.remove(KIND, *name, uid=uid)
-        try:
-            async with asyncio.timeout(COMPLETE_SECONDS):
-                while listed:
-                    uid, place = listed.popitem()
-                    while self._is_missing(uid, place):
-                        await self._store.changed()
-        except TimeoutError:
-            raise WatchIncomplete(f"kopf did not deliver {'/'.join(place[:2])} in time") from None
+        await self._delivered(listed)
         self._complete = lists == self._lists  # else kopf has begun another list meanwhile
         self._store.at(KIND, self.namespace, version)
         self._last_check = time.monotonic()
         self._report()
 
-    def _is_missing(self, uid: str, place: tuple[str, str, str]) -> bool:
+    async def _delivered(self, listed: Mapping[str, Place]) -> None:
+        """Waits until the store has every listed object. Raises WatchIncomplete.
+
+        The metadata of an object that kopf withholds a second time is read: it stops no others for ever.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMPLETE_SECONDS):
+                for uid, place in listed.items():
+                    while self._is_missing(uid, place):
+                        await self._store.changed()
+                return
+        missing = {uid: place for uid, place in listed.items() if self._is_missing(uid, place)}
+        known, self._withheld = self._withheld, frozenset(missing)
+        names = [f"{namespace}/{name}" for namespace, name, _ in missing.values()]
+        if len(missing) == len(listed) or not missing.keys() <= known:
+            raise WatchIncomplete(f"kopf did not deliver {', '.join(names[:5])} in time")
+        logger.warning("kopf does not deliver %s: read at each list of metadata", ", ".join(names[:5]))
+        for namespace, name, _ in missing.values():
+            if (found := await self._kube.get(KIND, namespace, name)) is not None:
+                self._store.put(KIND, metadata_only(found, "kopf does not deliver it"))
+
+    def _is_missing(self, uid: str, place: Place) -> bool:
         namespace, name, version = place
         found = self._store.find(KIND, namespace, name)
         # A later object of that name, too, shows that this one was deleted.
