@@ -110,8 +110,11 @@ def test_no_object_ends_the_operator_or_holds_up_another_resource(
     api.kubectl("delete", "controllerrevision", "deep", "-n", namespace)
     eventually("no ghost stays", lambda: held(operator, "ControllerRevision") == objects - 1 or None)
     assert process.poll() is None, "the process that began"
+    forged = {"annotations": {"kopf.zalando.org/last-handled-configuration": "{"}}
+    assert put(f"{ours}/other", json.dumps({"metadata": forged}), "PATCH")[0] == 200
     operator.stop()
     operator.start()
     eventually(
         "it starts beside what it cannot read", lambda: held(operator, "ConfigMap") > 0 or None, seconds=60
     )
+    assert held(operator, "LLMDeployment") == 3, "a note in kopf's name withholds nothing"
