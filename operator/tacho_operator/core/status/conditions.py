@@ -41,6 +41,7 @@ from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.deadlines import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
 from tacho_operator.core.revisions.planning import PLAN_PENDING
+from tacho_operator.core.status.exposure import serving_message
 from tacho_operator.core.status.snapshot import Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
@@ -122,11 +123,6 @@ def condition_of(kind: ConditionType, value: ConditionValue, generation: int, no
         last_transition_time=format_time(now),
         observed_generation=generation,
     )
-
-
-def serving_message(reached: int, desired: int) -> str:
-    """How many of the desired replicas serve, as text."""
-    return f"{min(reached, desired)} of {desired} replicas serve."
 
 
 def ready(snapshot: Snapshot) -> ConditionValue:

@@ -51,3 +51,8 @@ def reaches(service: Manifest | None, pod: PodView) -> bool:
     ports = {(item.get("port"), item.get("targetPort")) for item in spec.get("ports") or ()}
     leads = bool(selector) and spec.get("type") != "ExternalName" and (ENGINE_PORT, "http") in ports
     return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
+
+
+def serving_message(reached: int, desired: int) -> str:
+    """How many of the desired replicas serve, as text."""
+    return f"{min(reached, desired)} of {desired} replicas serve."
