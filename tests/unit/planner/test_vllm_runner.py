@@ -79,6 +79,11 @@ def test_a_forward_pass_has_the_vectors_of_the_mlp_and_four_hidden_states():
     eager = replace(settings, compiled=False)
     assert memory.activation_bytes(shape, eager) == 2 * 8192 * (3 * 10240 + 4 * 3840)
     assert memory.activation_bytes(shape, settings) == memory.activation_bytes(shape, eager) + 60 * 2**20
+    written = memory.activation_bytes(shape, eager, four_bit=True) - memory.activation_bytes(shape, eager)
+    assert written == 2 * 3840 * 10240, "bitsandbytes writes out a matrix of four bits"
+    experts = replace(shape, experts=128, experts_per_token=1, moe_intermediate_size=768)
+    plain, quantized = (memory.activation_bytes(experts, eager, four_bit=four) for four in (False, True))
+    assert quantized - plain == 2 * 3 * 128 * 768 * 3840, "and all experts of a layer"
     beside = replace(shape, name="PhiForCausalLM", key_value_heads=32)
     queries = 3 * 32 * 120
     assert memory.activation_bytes(beside, eager) == 2 * 8192 * (10240 + 4 * 3840 + queries)
