@@ -29,6 +29,7 @@ RESOURCE = "nvidia.com/gpu"
 TACHO = "docker.io/local/tacho:gpu"
 VLLM = "docker.io/local/tacho-vllm:v0.26.0"
 TRANSFORMERS = "docker.io/local/tacho-transformers:v5.19.0"
+CTRANSLATE2 = "docker.io/local/tacho-ctranslate2:v4.8.5"
 LAYERS = (".layer-host", ".layer-tacho")
 """A file in each of the image's empty layers, by which its folder is found."""
 DRIVER = Path("/usr/local/nvidia")
@@ -54,14 +55,13 @@ def variables(python: Path) -> dict[str, dict[str, str]]:
     common = {"HOME": "/tmp", "USER": "engine", "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
     path = f"{python}/bin:{OWN}"
     without = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_USE_DEEP_GEMM": "0"}
+    library = {**common, "PATH": path}
+    sites = "/opt/engine/transformers:/opt/tacho/site:/opt/engine/site"
     return {
         TACHO: {**common, "PATH": f"/opt/tacho/venv/bin:{OWN}"},
         VLLM: {**common, **without, "PATH": f"/opt/engine/bin:{path}", "PYTHONPATH": "/opt/engine/site"},
-        TRANSFORMERS: {
-            **common,
-            "PATH": path,
-            "PYTHONPATH": "/opt/engine/app:/opt/engine/transformers:/opt/tacho/site:/opt/engine/site",
-        },
+        TRANSFORMERS: {**library, "PYTHONPATH": f"/opt/engine/app:{sites}"},
+        CTRANSLATE2: {**library, "PYTHONPATH": f"/opt/engine/app:/opt/engine/ct2:{sites}"},
     }
 
 
@@ -146,7 +146,20 @@ def make_layer(place: Path, python: Path) -> None:
     command.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).with_name("vllm_command.py"), command)
     command.chmod(0o755)
+    for folder in place.glob("layer/opt/engine/ct2/ctranslate2.libs"):
+        link_cublas(folder, python)
     subprocess.run(["chmod", "-R", "a+rX", place / "layer"], check=True)
+
+
+def link_cublas(folder: Path, python: Path) -> None:
+    """The host's cuBLAS beside CTranslate2's library, which loads version 12 by its name: of the eight
+    functions that it asks for, 13 has the same."""
+    for name, found in (("libcublas.so.12", "libcublas.so.1?"), ("libcublasLt.so.1?", "libcublasLt.so.1?")):
+        library = next(python.glob(f"lib/python3*/site-packages/nvidia/**/{found}"), None)
+        if library is None:
+            say(f"CTranslate2 has no {name}")
+            continue
+        (folder / (library.name if "?" in name else name)).symlink_to(library)
 
 
 def gpu_labels() -> dict[str, str]:

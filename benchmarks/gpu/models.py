@@ -30,7 +30,7 @@ CLAIM = "pvc://models/"
 GGUF = re.compile(r"-q\d_\d$")
 MADE_UP = "--load-format=dummy"
 KIND = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment"}
-NOTES, NOTED = "benchmarks.tacho.dev/", ("replaces", "ends", "beside")
+NOTES, NOTED = "benchmarks.tacho.dev/", ("replaces", "ends", "beside", "truth")
 """What a cell says of itself becomes annotations."""
 
 

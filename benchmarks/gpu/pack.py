@@ -6,8 +6,8 @@
 containerd, runc, ip, iptables, conntrack, openssl and the CNI plugins with their libraries. `tacho.tar.xz`
 (9 MiB): the layer of tacho's image for the host's Python 3.12, the chart as helm renders it, these scripts.
 `transformers.tar.xz` (2 MiB): Transformers in the version that tacho serves, with few models. vLLM and
-bitsandbytes come beside it: their wheels, installed without dependencies into a folder. It takes minutes,
-most of them xz.
+bitsandbytes come beside it: their wheels, installed without dependencies into a folder, and CTranslate2's
+in one of its own, `layer/opt/engine/ct2`. It takes minutes, most of them xz.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.gpu.host import TACHO, TRANSFORMERS, VLLM
+from benchmarks.gpu.host import CTRANSLATE2, TACHO, TRANSFORMERS, VLLM
 from tools import gpu_bundle, lab, zipapp
 from tools.cluster import binaries, builds, packages
 from tools.steps import say
@@ -93,7 +93,7 @@ def tacho_layer(layer: Path, python: str) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for source in (*ROOT.glob("operator/tacho_*"), *ROOT.glob("runtime/tacho_*")):
         shutil.copytree(source, app / source.name, ignore=STRAY)
-    for name in ("tacho_server", "tacho_transformers"):
+    for name in ("tacho_server", "tacho_transformers", "tacho_ctranslate2"):
         shutil.copytree(ROOT / "runtime" / name, servers / name, ignore=STRAY)
     shutil.copy(zipapp.build(), layer / "opt" / "tacho" / "tacho-runtime.pyz")
 
@@ -118,7 +118,7 @@ def chart() -> str:
     repository, _, tag = TACHO.rpartition(":")
     values = {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "engineImages": {"vllm": VLLM, "transformers": TRANSFORMERS},
+        "engineImages": {"vllm": VLLM, "transformers": TRANSFORMERS, "ctranslate2": CTRANSLATE2},
         "logFormat": "text",
         "resyncSeconds": 60,
         "prices": {"NVIDIA-H200": "3.50"},

@@ -5,6 +5,7 @@
 
 FILE holds LLMDeployments for a node. Each is applied once the GPUs that it wants are free. The annotation
 benchmarks.tacho.dev/ends says what it ends in: `Serving`, or reasons of Ready; with `beside` it needs no GPU.
+With `truth`, numbers of streams, the measured pod then has a long steady loop of each (truth.py).
 OUT/NAME/ holds `kubectl get` and `describe`, the resource with its status, events, pods, logs, the answer to
 a chat through the Service, and timeline.json: every change of a condition, in seconds since it was created.
 Run again with the same OUT it goes on with what has not ended as expected. Where the host has several GPUs,
@@ -33,6 +34,7 @@ from benchmarks.gpu.models import cells
 
 NAMESPACE = "models"
 ENDS, SHARES_GPUS = "benchmarks.tacho.dev/ends", "benchmarks.tacho.dev/beside"
+TRUTH, TRUTH_SECONDS = "benchmarks.tacho.dev/truth", 20
 SERVING = "Serving"
 STORY_SECONDS = 360
 AS_EXPECTED = "as expected"
@@ -57,6 +59,7 @@ class Story:
         self.name = str(document["metadata"]["name"])
         notes = document["metadata"].get("annotations") or {}
         self.ends, self.shares_gpus = notes.get(ENDS, SERVING), notes.get(SHARES_GPUS) == "true"
+        self.truth_levels = str(notes.get(TRUTH, "")).split()
         self.folder = out / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cpus = ""
@@ -140,9 +143,12 @@ class Story:
         self.keep("pods.txt", "get", "pods", "-n", NAMESPACE, "-l", label, "-o", "wide")
         self.keep("pods.yaml", "get", "pods", "-n", NAMESPACE, "-l", label, "-o", "yaml")
         self.keep("events.txt", "get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp")
-        role = f"{label},tacho.dev/role=server"
-        self.keep("engine.log", "logs", "-n", NAMESPACE, "-l", role, "-c", "engine", "--tail=-1")
+        self.keep_log("engine.log")
         self.write_timeline()
+
+    def keep_log(self, name: str) -> None:
+        role = f"tacho.dev/deployment={self.name},tacho.dev/role=server"
+        self.keep(name, "logs", "-n", NAMESPACE, "-l", role, "-c", "engine", "--tail=-1")
 
     def write_timeline(self) -> None:
         (self.folder / "timeline.json").write_text(json.dumps(self.timeline, indent=1))
@@ -170,6 +176,26 @@ class Story:
         (self.folder / "chat.json").write_text(json.dumps({"request": body, "answer": answer}, indent=1))
         say(f"{self.name}: chat: {json.dumps(answer)[:200]}")
 
+    def truth(self, seconds: float) -> None:
+        """Long loops on its pod, from the node's own network; no level begins after ``seconds``."""
+        from tools.cluster import namespaces, state
+
+        (pod,) = self.cluster.get(
+            "pods", "-n", NAMESPACE, "-l", f"tacho.dev/deployment={self.name},tacho.dev/role=server"
+        )["items"]
+        known = state.read(self.cluster.name)
+        assert known is not None
+        workload = self.document["spec"]["workload"]
+        command = [sys.executable, "-m", "benchmarks.gpu.truth", f"http://{pod['status']['podIP']}:8000"]
+        command += [str(self.folder / "truth.json"), "--levels", *self.truth_levels, "--repeat", "1"]
+        command += ["--input", str(workload["inputTokens"]), "--output", str(workload["outputTokens"])]
+        command += ["--seconds", str(TRUTH_SECONDS), "--budget", f"{seconds:.0f}"]
+        with (self.folder / "truth.log").open("w") as log:
+            inside = namespaces.enter(known.holder_pid)
+            subprocess.run([*inside, *command], stdout=log, stderr=subprocess.STDOUT, check=False)
+        say(f"{self.name}: {(self.folder / 'truth.log').read_text()}")
+        self.keep_log("engine-after-truth.log")
+
     def delete(self) -> None:
         """Returns once its pods have let go of their GPUs."""
         self.cluster.kubectl("delete", "llmd", self.name, "-n", NAMESPACE, "--wait=false")
@@ -188,6 +214,8 @@ def run_story(story: Story, deadline: float) -> str:
     if reached and story.ends == SERVING:
         story.chat()
     story.keep_all()
+    if reached and story.truth_levels:
+        story.truth(deadline - time.monotonic() - DELETED_SECONDS)
     return AS_EXPECTED if reached else f"not {story.ends}: {story.condition('Ready')}"
 
 

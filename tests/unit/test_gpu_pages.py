@@ -140,9 +140,9 @@ def test_every_withdrawn_cell_is_measured_again_by_a_cell_of_the_next_session() 
 
 def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
     done = later_pods.done()
-    again = {"llama-8b-gptq", "llama-8b-bnb-nf4", "llama-8b-tp2", "llama-8b-fp8"}
+    again = {"llama-8b-gptq", "llama-8b-bnb-nf4", "llama-8b-tp2", "llama-8b-fp8", "qwen2-5-7b-nf4"}
     assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", *again}
-    assert done["llama-8b-gptq"] == "alone/llama-8b-gptq"
+    assert done["llama-8b-gptq"] == "loop/llama-8b-gptq"
     assert done["llama-8b-tp2"] == "longer/llama-8b-tp2"
     assert done["llama-8b-fp8"] == "kernels/llama-8b-fp8"
     still, later = outstanding.page().split("## Measured again")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu import stories
+from benchmarks.gpu import host, models, stories
+from tools.cluster import state
 
 
 class Host:
@@ -86,3 +87,50 @@ def test_a_resource_has_its_gpus_share_of_the_cpus(tmp_path: Path, monkeypatch: 
     alone = story(tmp_path, "alone", 1)
     stories.run_all([alone], 1, time.monotonic() + 1000, lambda *_: None)
     assert not alone.cpus, "a host's only GPU has all of them"
+
+
+def test_long_loops_run_on_the_measured_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `echo` for the way into the node's network, the log is the command."""
+
+    class Cluster:
+        name = "gpu"
+
+        def get(self, *_: str) -> dict[str, Any]:
+            return {"items": [{"status": {"podIP": "192.0.2.7"}}]}
+
+        def kubectl(self, *_: str, **__: Any) -> str:
+            return "kernels"
+
+    monkeypatch.setattr("tools.cluster.namespaces.enter", lambda pid: ["echo", str(pid)])
+    monkeypatch.setattr("tools.cluster.state.read", lambda name: state.State(name, holder_pid=42))
+    document: dict[str, Any] = {
+        "metadata": {"name": "a", "annotations": {stories.TRUTH: "48 96"}},
+        "spec": {"workload": {"inputTokens": 512, "outputTokens": 64}},
+    }
+    one = stories.Story(Cluster(), document, tmp_path)
+    one.truth(300.4)
+    told = (tmp_path / "a" / "truth.log").read_text()
+    assert told.startswith("42 ")
+    assert "http://192.0.2.7:8000" in told
+    assert "--levels 48 96 --repeat 1 --input 512 --output 64 " in told
+    assert told.rstrip().endswith("--budget 300")
+    assert "kernels" in (tmp_path / "a" / "engine-after-truth.log").read_text()
+
+
+def test_a_story_has_loops_where_its_cell_asks_for_them(tmp_path: Path) -> None:
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text("common: {}\ncells: [{name: a, model: m, truth: 48 96}, {name: b, model: m}]")
+    asked, plain = models.cells(matrix)
+    assert stories.Story(None, asked, tmp_path).truth_levels == ["48", "96"]
+    assert stories.Story(None, plain, tmp_path).truth_levels == []
+
+
+def test_ctranslate2_finds_the_cublas_of_the_host(tmp_path: Path) -> None:
+    found = tmp_path / "python/lib/python3.12/site-packages/nvidia/cu13/lib"
+    found.mkdir(parents=True)
+    for name in ("libcublas.so.13", "libcublasLt.so.13"):
+        (found / name).touch()
+    (libraries := tmp_path / "ctranslate2.libs").mkdir()
+    host.link_cublas(libraries, tmp_path / "python")
+    links = {link.name: link.resolve().name for link in libraries.iterdir()}
+    assert links == {"libcublas.so.12": "libcublas.so.13", "libcublasLt.so.13": "libcublasLt.so.13"}

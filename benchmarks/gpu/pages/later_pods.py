@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any
 
-from benchmarks.gpu.pages import held, pods
+from benchmarks.gpu.pages import held, late_kernels, pods
 from benchmarks.gpu.pages.recorded import (
     ALONE_PODS,
     KERNEL_PODS,
     LATER_PODS,
     LONGER_PODS,
-    RAW,
+    LOOP_PODS,
     number,
-    paragraph,
     pod,
-    resource,
     row,
 )
 
@@ -31,20 +27,31 @@ in and 200 out, those of Transformers 64. One run of each, with the default prob
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
 """
-KERNELS_HEAD = """
-## Alone, with every late kernel counted
+LOOP_HEAD = """
+## Alone, and long loops on one
 
 The same node on 2026-11-23, on one H200 with 16 cores ([commands and
-commits](../../../benchmarks/gpu/h200/pods-kernels)). One pod at a time. `gpt-oss-20b-warm` starts from the
-compiled code that `gpt-oss-20b` left on a volume. On this host HTTP limits `llama-8b-fp8` from 48 streams on,
-on that of `longer/llama-8b-fp8` at 256. So their knees differ. The highest levels of `moe-bf16` stay
-uncertain, as its budget had no time for a longer one. `qwen2-5-32b-awq` has two requests of one stream, as
-the probe's share for it holds no more:
+commits](../../../benchmarks/gpu/h200/pods-loop)). One pod at a time. `gpt-oss-20b-warm` starts from the
+compiled code that `gpt-oss-20b` left on a volume, and had long loops after its probe. This host was slow: one
+stream of `transformers-nf4` has {slow} tok/s, that of `alone/transformers-nf4` {fast}, and HTTP limits
+`qwen2-5-7b` from 100 streams on. So intervals are wide, and the earlier `llama-8b-gptq`, `qwen2-5-7b` and
+`transformers-nf4` stay below. `qwen2-5-7b-nf4` is Qwen2.5-7B in NF4:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
 """
-LATE = re.compile(r"during inference: (\S+)")
+KERNELS_HEAD = """
+## Alone, with every late kernel counted
+
+The same node on 2026-11-23, on one H200 with 16 cores ([commands and
+commits](../../../benchmarks/gpu/h200/pods-kernels)). One pod at a time. On this host HTTP limits
+`llama-8b-fp8` from 48 streams on, on that of `longer/llama-8b-fp8` at 256. So their knees differ. The highest
+levels of `moe-bf16` stay uncertain, as its budget had no time for a longer one. `qwen2-5-32b-awq` has two
+requests of one stream, as the probe's share for it holds no more. What was measured again above is not shown:
+
+| folder | ended as | start s: load + compile + graphs + probe |
+| --- | --- | --- |
+"""
 LONGER_HEAD = """
 ## Alone, measured for longer
 
@@ -66,7 +73,7 @@ The same node on a host of one H200 with 16 cores, 2026-11-23 ([commands and
 commits](../../../benchmarks/gpu/h200/pods-again)). One pod at a time, and nothing beside it. Models are
 random weights in the shapes of Llama-3.1-8B, Qwen2.5-7B and 32B and Qwen3-30B-A3B (`moe-bf16`, whole).
 Requests have 512 tokens in and 200 out, those of Transformers 64. One run of each, with a probe of 45 to
-120 s. What was measured again above is not shown:
+120 s. What was measured again above is not shown, but for those that a slow host measured:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -87,7 +94,10 @@ Predicted before the start / found, GiB beside tokens:
 """
 
 
-def shown(names: Iterable[str] = (*KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)) -> Iterable[str]:
+ORDER = (*LOOP_PODS, *KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)
+
+
+def shown(names: Iterable[str] = ORDER) -> Iterable[str]:
     for name in names:
         measurement = pod(name)
         for _, level, doubts in pods.levels([name]):
@@ -117,47 +127,18 @@ def whole(name: str) -> bool:
 
 def done() -> dict[str, str]:
     """Cells of which one stream and a level of at least the planned streams hold, to their pods."""
-    every = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS)
+    every = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS)
     return {name.rpartition("/")[2]: name for name in every if whole(name)}
 
 
-def late(folder: str) -> tuple[int, int]:
-    """(kernels compiled while requests ran, their names) in a log of `pods-kernels`."""
-    found = LATE.findall((RAW / "pods-kernels" / folder / "engine.log").read_text())
-    return len(found), len(set(found))
-
-
-def _status(folder: str) -> dict[str, Any]:
-    found: dict[str, Any] = resource(RAW / "pods-kernels" / folder / "resource.yaml")["status"]
-    return found
-
-
-def taught() -> str:
-    """What the pods of `gpt-oss-20b` showed, one after the other."""
-    first, mended, warm = (_status(name) for name in ("gpt-oss-20b-first", "gpt-oss-20b", "gpt-oss-20b-warm"))
-    wrong, floor = (each["measurements"][0]["capacity"] for each in (first, mended))
-    cold, short = (
-        each["startup"]["totalSeconds"] - each["startup"]["probeSeconds"] for each in (mended, warm)
-    )
-    compiled, names = late("gpt-oss-20b")
-    before, fewer = late("gpt-oss-20b-first")
-    again, others = late("gpt-oss-20b-warm")
-    return "\n" + paragraph(
-        f"`gpt-oss-20b` compiled {compiled} kernels of {names} names while requests ran; by default vLLM "
-        f"says {names}. Before that (`gpt-oss-20b-first` of the raw data, {before} of {fewer} names) levels "
-        f"of 48 and 256 streams told no rate, and the probe took {wrong['concurrency']} streams for the "
-        f"knee: {number(wrong['outputTokensPerSecond'])} tok/s, complete and clean. A level without a rate "
-        f"is no plateau since: {floor['concurrency']} streams with "
-        f"{number(floor['outputTokensPerSecond'])} tok/s as a floor, and provisional. From compiled code it "
-        f"started in {short} s instead of {cold}, and still compiled or loaded {again} of {others} names: "
-        "Triton makes one for each padded number of rows. Neither found a knee in 90 s, as the next levels "
-        "lay too near to those without a rate. They lie nearer to what is known since; that has not run on "
-        "a GPU."
-    )
+def _alone(group: str) -> str:
+    """Tokens a second of one stream of Transformers in NF4."""
+    return number(pod(f"{group}/transformers-nf4")["curve"][0]["outputTokensPerSecond"])
 
 
 def sections() -> Iterable[str]:
     heads = (
+        (LOOP_HEAD.format(slow=_alone("loop"), fast=_alone("alone")), LOOP_PODS),
         (KERNELS_HEAD, KERNEL_PODS),
         (LONGER_HEAD, LONGER_PODS),
         (ALONE_HEAD, ALONE_PODS),
@@ -171,5 +152,5 @@ def sections() -> Iterable[str]:
         yield from rows
         yield FITS
         yield from pods.fits(names)
-        if names is KERNEL_PODS:
-            yield taught()
+        if names is LOOP_PODS:
+            yield late_kernels.taught()

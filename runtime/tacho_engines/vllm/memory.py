@@ -127,9 +127,9 @@ def _written_out_bytes(architecture: Architecture, settings: VllmSettings) -> in
     """The 16 bits of a matrix of the MLP, or of all of a layer's experts, which bitsandbytes multiplies many
     tokens by.
 
-    Source: wheels bitsandbytes 0.50.2, backends/cuda/ops.py _gemm_4bit_use_custom_cuda (few tokens need none),
-    and vllm 0.26.0, quantization/bitsandbytes.py _apply_bnb_4bit (each matrix of a merged one by itself) and
-    _apply_4bit_dequnt (experts). A 7B on an H200 had 0.10 GiB less for its cache than without.
+    Source: wheels bitsandbytes 0.50.2, backends/cuda/ops.py _gemm_4bit_use_custom_cuda (few tokens need
+    none), and vllm 0.26.0, quantization/bitsandbytes.py _apply_bnb_4bit (each matrix of a merged one by
+    itself) and _apply_4bit_dequnt (experts). A 7B on an H200 had 0.10 GiB less for its cache than without.
     """
     hidden, wide = architecture.hidden_size, architecture.intermediate_size or 4 * architecture.hidden_size
     if architecture.experts:
