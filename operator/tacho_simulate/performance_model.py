@@ -52,7 +52,7 @@ class PerformanceModel:
         object.__setattr__(self, "_batches", batches)
 
     def step_seconds(self, batch: int) -> float:
-        """Time of a step with ``batch`` running requests."""
+        """Seconds that one step takes with ``batch`` running requests."""
         above = bisect.bisect_right(self._batches, batch)
         if above == 0 or len(self.steps) == 1:
             seconds = self.steps[0][1]

@@ -13,7 +13,7 @@ WAITING = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Settings of the server itself."""
+    """The settings of the HTTP server: address, port, API key and limits of requests."""
 
     host: str
     port: int

@@ -39,7 +39,7 @@ SCORED_LIMIT = 250_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationJob:
-    """A validated request."""
+    """A validated request, ready for the backend."""
 
     form: AnswerFormat
     generations: tuple[Generation, ...]

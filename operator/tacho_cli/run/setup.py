@@ -115,7 +115,7 @@ class LocalSetup:
 
 
 def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
-    """The folder for downloads: the one that stands in for the cache claim, else the user's cache."""
+    """The folder for downloads: the folder given for the cache claim by --pvc, else the user's cache."""
     cache = resource.spec.cache
     claim = cache.persistent_volume_claim if cache else None
     if claim and claim.claim_name in claims:

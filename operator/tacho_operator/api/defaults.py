@@ -39,7 +39,7 @@ def workload(spec: LLMDeploymentSpec) -> Workload:
 
 
 def service_level(spec: LLMDeploymentSpec) -> ServiceLevel:
-    """The latency targets."""
+    """The SLO of a spec; targets that are not set are 0."""
     return ServiceLevel(**_set_fields(spec.slo))
 
 

@@ -1,4 +1,4 @@
-"""`LLMDeployment`, whole: its metadata, its spec and its status."""
+"""The type of a whole `LLMDeployment`: metadata, spec and status."""
 
 from __future__ import annotations
 

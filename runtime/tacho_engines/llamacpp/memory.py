@@ -59,7 +59,7 @@ def cache_element_bytes(options: EngineOptions) -> float | None:
 
 
 def micro_batch(switches: Mapping[str, str]) -> int:
-    """Tokens of one micro-batch."""
+    """Number of tokens of one micro-batch (--ubatch-size), with the user's switches."""
     return integer(first_of(switches, "ubatch-size", "ub")) or MICRO_BATCH_TOKENS
 
 

@@ -1,7 +1,7 @@
-"""The switches that a plan freezes for vLLM. The path of the model, its name and port are the run's to add.
+"""The command-line switches that a plan freezes for vLLM; the memory model counts with the same settings.
 
-The memory model counts with the same settings. Switches of engine.extraArgs are not repeated: the user's
-switches follow the plan's, and vLLM uses the last of a repeated switch.
+The path of the model, its name and port are added by the run half. Switches of engine.extraArgs are not
+repeated: the user's switches follow the plan's, and vLLM uses the last of a repeated switch.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _quantization(placement: Placement) -> str:
 
 
 def in_half(placement: Placement) -> bool:
-    """Whether a model in bfloat16 has to run in float16: the GPU lacks the type."""
+    """Whether a model in bfloat16 has to run in float16, because the GPU does not support bfloat16."""
     gpu = placement.device
     return gpu.capability != (0, 0) and not gpu.has_bf16 and placement.architecture.dtype != "float16"
 
@@ -100,7 +100,11 @@ ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
 
 
 def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
-    """Several front ends where more is expected than one carries, and CPUs for them are promised."""
+    """A switch for several HTTP front ends, where more tokens per second are expected than one front end
+    handles.
+
+    Only where the pod has CPUs for them.
+    """
     options = placement.options
     gpus = placement.tensor * placement.pipeline
     workers = gpus if gpus > 1 else 0

@@ -1,4 +1,4 @@
-"""What vLLM refuses, whatever the memory, and what it will run otherwise than requested."""
+"""What vLLM refuses to run, however much memory there is, and what it runs otherwise than requested."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ SMALLEST = Context(256, 1)
 
 
 def refusal(placement: Placement) -> EngineRefusal | None:
-    """Why vLLM cannot run this at all."""
+    """Why vLLM cannot run this placement at all; None when only memory decides."""
     return (
         model_refusal(PROFILE, placement)
         or _format_refusal(placement)
@@ -255,8 +255,10 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def extends_context(options: EngineOptions) -> bool:
-    """Whether the user stretches the context: vLLM refuses to start otherwise (config/model.py
-    _get_and_verify_max_len)."""
+    """Whether the user's switches extend the context beyond the length the model was trained for.
+
+    Without them vLLM refuses to start (config/model.py _get_and_verify_max_len).
+    """
     if options.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "").strip().lower() in ("1", "true"):
         return True
     return any(name.startswith(STRETCHING) for name in switches(options))

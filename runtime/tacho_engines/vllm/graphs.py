@@ -1,4 +1,5 @@
-"""What vLLM takes beside its budget: CUDA graphs, where the version does not count them, and the context."""
+"""Memory that vLLM takes beside its budget: the CUDA context, and CUDA graphs where the version does not
+count them."""
 
 from __future__ import annotations
 
@@ -68,5 +69,6 @@ def graph_bytes(
 
 
 def before_bytes(rules: VllmRules, gpus: int) -> int:
-    """What several GPUs' collectives take before the engine measures its memory for the first time."""
+    """Bytes that the data exchange of several GPUs takes before the engine measures its memory for the first
+    time."""
     return BEFORE_BYTES if gpus > 1 and rules.collectives == "before" else 0

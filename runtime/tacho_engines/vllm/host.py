@@ -1,8 +1,8 @@
-"""vLLM on a host without a GPU: what it keeps in memory, and the switches that make it so.
+"""Memory of vLLM on a host without a GPU, and the switches that fix it.
 
-The cache is allocated for exactly what was requested (--kv-cache-memory-bytes), as everything else of a pod's
-memory is decided before its start; sequences and batch are fixed for the same reason: left alone they follow
-from the memory of the machine.
+The KV cache is allocated for exactly what was requested (--kv-cache-memory-bytes), as everything else of a
+pod's memory is decided before its start. Sequences and batch are fixed for the same reason: by default they
+follow from the memory of the machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class HostMemory:
 
     @property
     def cache_bytes(self) -> int:
-        """One block more than the requests hold: vLLM keeps the first for itself (v1/core/block_pool.py)."""
+        """Bytes of the KV cache: one block more than the requests hold, as vLLM keeps the first for itself
+        (v1/core/block_pool.py)."""
         return self.block_bytes * (self.requests * self.request_blocks + 1)
 
 

@@ -152,9 +152,10 @@ class SteadyLoop(Protocol):
     async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
         """Brings the loop to ``terms.streams`` streams and measures there.
 
-        New streams start at least the gap apart, each with a shortened first answer. Streams that are too
-        many are not renewed when their requests end. The window opens when every stream had a first token,
-        or the last one continues. ``enough`` is called about four times a second and may end the level early.
+        New streams start at least ``terms.gap_seconds`` apart, each with a shortened first answer. Streams
+        that are too many are not renewed when their requests end. The window opens when every stream had a
+        first token, or the last one continues. ``enough`` is called about four times a second and may end the
+        level early.
         """
 
     async def close(self) -> None:

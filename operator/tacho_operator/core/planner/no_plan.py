@@ -144,8 +144,10 @@ def failure(failure_class: str, message: str, next_step: str) -> PlanFailure:
 
 # --- before anything was tried --------------------------------------------------------------------
 def too_little_known(facts: ModelFacts) -> PlanFailure | None:
-    """ModelInvalid where the model's files lack a value that memory depends on; None where they have all.
-    None is guessed."""
+    """ModelInvalid where the model's files lack a value that memory depends on; None where they lack none.
+
+    No value is guessed.
+    """
     if facts.architecture is None or not facts.tensors:
         missing = "no metadata" if facts.format == "gguf" else "no config.json"
     else:

@@ -49,7 +49,7 @@ ARRIVALS_REQUESTS, ARRIVALS_MARGIN, ARRIVALS_LOAD = 2.0, 1.25, 0.85
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTimes:
-    """Expected seconds of a request alone, at the capacity and of its prompt, from which a probe's duration
+    """Expected seconds of one request (alone, at the capacity, its prompt), from which a probe's duration
     follows."""
 
     prompt_seconds: float

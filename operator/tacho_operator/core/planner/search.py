@@ -219,7 +219,8 @@ class Search:
         return Search(replace(self.inputs, request=request))
 
     def with_gpus(self, found: Attempt, option: DeviceOption, gpus: int) -> Attempt:
-        """``found`` on another number or kind of GPUs than the user's; its parallelism is chosen anew."""
+        """``found`` on another number or kind of GPUs than the user's; the spread over the GPUs is chosen
+        again."""
         options = replace(self.inputs.request.options, tensor=None, pipeline=None)
         request = replace(self.inputs.request, gpu_count=gpus, options=options)
         return replace(self.inputs, request=request).attempt(found.engine, found.method, option, gpus)

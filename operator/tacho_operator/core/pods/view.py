@@ -24,7 +24,7 @@ class Termination:
 
     @classmethod
     def read(cls, state: Manifest) -> Termination:
-        """Typed form of ``state.terminated``."""
+        """The end of a container's run, read from ``state.terminated`` of its status."""
         return cls(
             exit_code=int(state.get("exitCode", 0)),
             reason=str(state.get("reason", "")),

@@ -58,7 +58,7 @@ class StoredObject:
 def is_reported(resource: Manifest) -> bool:
     """Whether the operator has written the resource's status.
 
-    The API server gives each resource a first status of its own, without observedGeneration.
+    The API server gives each new resource a default status, which has no observedGeneration.
     """
     return bool((resource.get("status") or {}).get("observedGeneration"))
 

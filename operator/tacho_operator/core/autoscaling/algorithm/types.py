@@ -183,7 +183,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value at a time, in a stabilization window."""
+    """A needed number of replicas at one time, kept for a stabilization window."""
 
     time_seconds: float
     value: float
