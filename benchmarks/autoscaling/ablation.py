@@ -23,16 +23,15 @@ from benchmarks.autoscaling.goals import OWN
 from benchmarks.autoscaling.scenarios import SCENARIOS
 from tacho_operator.core.autoscaling.algorithm import (
     attainment,
-    behavior,
     demand,
+    memory,
     need,
-    outliers,
     request_cost,
     step,
     tuning,
 )
-from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.types import (
+    Burst,
     Correction,
     Interval,
     Mix,
@@ -84,7 +83,7 @@ def _without_chance(
     return with_bursts(bursts, low, now, seen, seen)
 
 
-with_bursts = behavior.with_bursts
+with_bursts = memory.with_bursts
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
@@ -93,15 +92,15 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "work in the pods": ((demand, "in_progress", lambda *_: 0.0),),
     "speed in service": ((tuning, "MIN_R2", math.inf),),
     "own lengths": ((step, "cost_of", _measured_lengths),),
-    "KV cache": ((need, "_kv_cache", lambda *_: None),),
+    "KV cache": ((tuning, "TARGET_KV_CACHE", math.inf),),
+    "prompts in a queue": ((need, "_queue", lambda *_: math.inf),),
     "correction": ((attainment, "corrected", _uncorrected),),
-    "slow pods": ((outliers, "slow", lambda *_: ()),),
-    "pods that miss alone": ((outliers, "missing_alone", lambda *_: ""),),
+    "slow pods": ((demand, "slow", lambda *_: ()),),
     "headroom by concurrency": ((need.Sum, "target", FIXED_TARGET),),
     "even routing": ((demand, "scattered", lambda former, *_: former),),
-    "bursts": ((behavior, "ended", lambda *_: ()),),
-    "bursts: chance": ((behavior, "with_bursts", _without_chance),),
-    "bursts: worth a start": ((behavior, "soon_over", lambda *_: False),),
+    "bursts": ((memory, "ended", lambda *_: ()),),
+    "bursts: chance": ((memory, "with_bursts", _without_chance),),
+    "bursts: worth a start": ((memory, "soon_over", lambda *_: False),),
 }
 
 

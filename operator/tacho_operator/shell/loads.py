@@ -354,7 +354,6 @@ def sample_of(load: Load, now: float) -> Sample:
         generated_tokens=_figure(load.generation_tokens_total),
         computed_prompt_tokens=_figure(load.prompt_tokens_total),
         kv_cache_usage=None if usage is None else min(1.0, usage),
-        first_token_seconds=_figure(load.first_token_seconds_total),
         first_tokens=_figure(load.first_tokens_total),
         ttft=load.ttft,
         tpot=load.tpot,

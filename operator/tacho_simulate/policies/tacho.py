@@ -88,7 +88,6 @@ def _sample(metrics: PodMetrics, now: float) -> Sample:
         generated_tokens=metrics.generation_tokens_total,
         computed_prompt_tokens=metrics.prompt_tokens_total,
         kv_cache_usage=metrics.kv_cache_usage,
-        first_token_seconds=metrics.first_token_seconds_sum,
         first_tokens=metrics.first_tokens_total,
         ttft=metrics.ttft,
         tpot=metrics.tpot,

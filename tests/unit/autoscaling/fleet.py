@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from tacho_operator.core.autoscaling.algorithm.memory import Scatter
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
@@ -15,6 +14,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ReplicaCapacity,
     Sample,
     ScalingInput,
+    Scatter,
     State,
 )
 

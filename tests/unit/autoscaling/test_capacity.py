@@ -58,7 +58,7 @@ def test_other_lengths_cost_what_the_law_says() -> None:
     200 tokens; one of 1,024 adds as much again to beta: 0.75 ms, and the gap is kept by 10.67 streams."""
     fit = {"alphaMilliseconds": "10", "betaMicroseconds": "500", "r2": "1"}
     found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
-    cost = cost_of(found, Mix(30, 30 * 1024, 30 * 200, 30 * 200))
+    cost = cost_of(found, Mix(30, 30 * 1024, 30 * 200))
     assert cost is not None
     assert cost.concurrency == pytest.approx(16 / 1.5)
     measured_seconds, seconds = 0.05 + 200 * 0.018, 0.10 + 200 * 0.018
@@ -68,7 +68,7 @@ def test_other_lengths_cost_what_the_law_says() -> None:
 def test_an_answer_heavy_mix_at_most_doubles_the_concurrency() -> None:
     fit = {"alphaMilliseconds": "10", "betaMicroseconds": "200", "r2": "1"}
     found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
-    cost = cost_of(found, Mix(30, 30, 30 * 2000, 30 * 2000))
+    cost = cost_of(found, Mix(30, 30, 30 * 2000))
     assert cost is not None
     assert cost.concurrency == 32
 
@@ -157,5 +157,3 @@ def test_the_speed_in_service_is_that_of_the_law_for_as_many_requests() -> None:
     assert cost.expected_tokens(10, 3.0) == pytest.approx(60)
     assert cost.expected_tokens(20, 3.0) == pytest.approx(80)
     assert cost.expected_tokens(0, 3.0) == 0
-    assert Mix(1, 1, 30, 60).speed == 0.5
-    assert measured_mix(law, 30).speed == 1

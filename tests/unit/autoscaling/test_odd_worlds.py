@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 
 from tacho_operator.core.autoscaling.algorithm import demand
-from tacho_operator.core.autoscaling.algorithm.behavior import with_starts
-from tacho_operator.core.autoscaling.algorithm.memory import Burst
+from tacho_operator.core.autoscaling.algorithm.memory import with_starts
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     Bounds,
+    Burst,
     Mix,
     Pace,
     PodLoad,
@@ -188,8 +188,7 @@ def test_speed_and_bursts_of_another_measurement_do_not_apply() -> None:
     )
     fleet = Fleet(capacity=wrong, replicas=9)
     fleet.run(lambda _: 12.0, 1500)
-    assert fleet.state.mix
-    assert fleet.state.mix.speed < 0.6
+    assert fleet.state.speed < 0.6
     bursts = (Burst(fleet.now - 60, fleet.now, 40.0),)
     fleet.state, fleet.capacity = dataclasses.replace(fleet.state, bursts=bursts, low=1.0), right
     assert set(fleet.run(lambda _: 12.0, 60)) == {9}
@@ -200,12 +199,12 @@ def test_speed_and_bursts_of_another_measurement_do_not_apply() -> None:
 @pytest.mark.parametrize("gap", [10.0, 4 * 86_400.0])
 def test_lengths_outlast_days_without_a_request(gap: float) -> None:
     """Idle, or suspended. An engine that counts no requests has those of the mean answer."""
-    mix = Mix(30.0, 0.0, 3000.0, 3000.0)
+    mix = Mix(30.0, 0.0, 3000.0)
     for _ in range(round(4 * 86_400 / gap)):
-        mix = demand.mixed(mix, Mix(0.0, 0.0, 0.0, 0.0), gap)
+        mix = demand.mixed(mix, Mix(0.0, 0.0, 0.0), gap)
     assert mix.output_tokens / mix.requests == pytest.approx(100)
     assert mix.requests == pytest.approx(1)
-    after = demand.mixed(mix, Mix(0.0, 0.0, 10.0, 10.0), 10.0)
+    after = demand.mixed(mix, Mix(0.0, 0.0, 10.0), 10.0)
     assert after.output_tokens / after.requests == pytest.approx(100)
 
 
@@ -225,8 +224,6 @@ def test_an_answer_that_is_counted_at_its_end_has_taken_its_whole_time(still: in
         sample = Sample(time_seconds=10.0 * number, running=10, generated_tokens=number // (still + 1) * 9.0)
         found = demand.read(tracks, (PodLoad(uid="a", sample=sample),), 10.0 * number, cost)
         tracks = dict(found.tracks)
-        if found.counted and number <= still:
-            assert found.counted.expected_tokens == 0
-    assert found.counted
-    assert 10 * found.counted.expected_tokens == pytest.approx(expected)
+        assert number > still or tracks["a"].expected == 0
+    assert tracks["a"].expected == pytest.approx(expected)
     assert tracks["a"].expected_tokens == 0

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from tacho_contract.report import LatencyHistogram
-from tacho_operator.core.autoscaling.algorithm import outliers, tuning
+from tacho_operator.core.autoscaling.algorithm import demand
+from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Decision,
@@ -70,24 +71,23 @@ HEALTHY = 9
 """10 x 0.7 / 0.8, rounded up."""
 
 
-@pytest.mark.parametrize("speed", [0.02, 0.1, 0.3, 0.49, 0.51, 0.6, 0.69, 1.0])
-def test_one_sick_pod_of_ten_adds_one_replica_at_most(speed: float) -> None:
+@pytest.mark.parametrize(
+    ("speed", "more"), [(0.02, 1), (0.1, 1), (0.3, 1), (0.49, 2), (0.51, 2), (0.6, 2), (0.69, 2), (1.0, 0)]
+)
+def test_one_sick_pod_of_ten_adds_one_replica_or_two(speed: float, more: int) -> None:
+    """One that is not much slower is known after minutes. Until then its misses lower the capacity."""
     decisions = decided(speed)
     assert most(decisions[1:FALLS_SICK]) == HEALTHY
-    assert most(decisions) <= HEALTHY + 1
-    assert max(item.replicas for item in decisions) <= PODS
+    assert most(decisions) <= HEALTHY + more
+    assert max(item.replicas for item in decisions) <= max(PODS, HEALTHY + more)
 
 
 def test_a_slow_pod_is_named_and_not_counted_on() -> None:
-    last = decided(0.1)[-1]
-    assert last.reason.endswith(
-        " Pods less than half as fast as the others, replaced in the sum: chat-0 (+ 1)."
-    )
+    said = "Pods below 70 % of the others' speed, replaced in the sum: chat-0"
+    assert decided(0.1)[-1].reason.endswith(f" {said} (+ 1).")
+    assert decided(0.6)[-1].reason.endswith(f" {said} (+ 1).")
+    assert "chat-" not in decided(0.75)[-1].reason
     assert decided(0.1, sick=4)[-1].reason.endswith("chat-0, chat-1, chat-2 and 1 more (+ 4).")
-
-
-def test_a_pod_that_alone_misses_the_slo_is_named() -> None:
-    assert decided(0.6)[-1].reason.endswith(" chat-0 alone misses the SLO: the capacity is not corrected.")
 
 
 @pytest.mark.parametrize("speed", [0.1, 0.6])
@@ -99,32 +99,28 @@ def test_what_most_pods_do_is_the_capacity(speed: float) -> None:
 
 def test_two_pods_cannot_tell_which_of_them_is_sick() -> None:
     tracks = {
-        uid: Track(Sample(time_seconds=0.0), output=speed * 1e4, expected=1e4, requests=100, met=100 * speed)
+        uid: Track(Sample(time_seconds=0.0), output=speed * 1e4, expected=1e4)
         for uid, speed in (("a", 0.1), ("b", 1.0), ("c", 1.0))
     }
-    assert outliers.slow(tracks, 1e4) == ("a",)
-    assert outliers.slow(tracks, 2e4) == (), "too little is known"
-    assert outliers.missing_alone(tracks, 0.95) == "a"
+    assert demand.slow(tracks, 1e4) == ("a",)
+    assert demand.slow(tracks, 2e4) == (), "too little is known"
+    assert demand.slow(tracks, 0.0) == (), "no law to compare with"
     del tracks["c"]
-    assert outliers.slow(tracks, 1e4) == ()
-    assert outliers.missing_alone(tracks, 0.95) == ""
-    assert outliers.missing_alone({}, 0.95) == ""
+    assert demand.slow(tracks, 1e4) == ()
 
 
-def test_a_pod_that_alone_missed_the_slo_may_leave() -> None:
+def test_a_slow_pod_may_leave() -> None:
     found = decided(0.6, leave=110)
-    assert "chat-0 alone misses" in found[109].reason
-    assert "alone misses" not in found[110].reason
+    assert "chat-0 (+ 1)" in found[109].reason
+    assert "chat-" not in found[110].reason
 
 
-def test_a_sick_pod_alone_misses_nearly_all_and_the_others_meet_the_level() -> None:
-    def shares(*met: float, requests: float = 100) -> dict[str, Track]:
-        return {
-            uid: Track(Sample(time_seconds=0.0), requests=requests, met=each * requests / 100)
-            for uid, each in zip("abc", met, strict=True)
-        }
-
-    assert outliers.missing_alone(shares(20, 95, 95), 0.95) == "a"
-    assert outliers.missing_alone(shares(21, 95, 95), 0.95) == ""
-    assert outliers.missing_alone(shares(0, 94, 94), 0.95) == ""
-    assert outliers.missing_alone(shares(0, 95, 95, requests=tuning.MIX_REQUESTS - 1), 0.95) == ""
+def test_a_counter_that_jumps_is_no_speed() -> None:
+    """Three replicas' tokens at most, in one interval of five minutes."""
+    cost = cost_of(LAW, measured_mix(LAW, 30))
+    tracks = {
+        "a": Track(Sample(time_seconds=0.0, running=10, generated_tokens=0.0), output=6e4, expected=6e4)
+    }
+    jumped = Sample(time_seconds=10.0, running=10, generated_tokens=1e14)
+    reading = demand.read(tracks, (PodLoad(uid="a", sample=jumped),), 10.0, cost)
+    assert demand.speed(1.0, reading, demand.minute(cost)) == pytest.approx(1.07, abs=0.01)

@@ -12,24 +12,22 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import demand
-from tacho_operator.core.autoscaling.algorithm.behavior import (
+from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
+from tacho_operator.core.autoscaling.algorithm.memory import (
     BURSTS_KEPT,
     cold_start,
     ended,
-    limit,
     soon_over,
     with_bursts,
-    with_high,
-    with_low,
     with_starts,
 )
-from tacho_operator.core.autoscaling.algorithm.memory import Burst, Scatter
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     Bounds,
+    Burst,
     Change,
     Interval,
     Mix,
@@ -40,7 +38,9 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Rules,
     Sample,
     ScalingInput,
+    Scatter,
     Select,
+    State,
     Track,
 )
 from tests.unit.autoscaling.fleet import CAPACITY, RATE
@@ -238,20 +238,21 @@ def histogram(counts: dict[float, int], total: int) -> LatencyHistogram:
 
 def test_a_request_has_at_least_one_answer_token() -> None:
     """Embeddings and refused answers have none: their cost is of their prompts and one step."""
-    one, none = (cost_of(CAPACITY, Mix(30.0, 300.0, tokens, tokens)) for tokens in (30.0, 0.0))
+    one, none = (cost_of(CAPACITY, Mix(30.0, 300.0, tokens)) for tokens in (30.0, 0.0))
     assert one == none
     assert one is not None
-    silent = demand.mixed(Mix(30.0, 300.0, 0.0, 0.0), Mix(0.0, 0.0, 2.0, 2.0), 10.0)
+    silent = demand.mixed(Mix(30.0, 300.0, 0.0), Mix(0.0, 0.0, 2.0), 10.0)
     assert silent.requests == pytest.approx(30 * math.exp(-10 / 300) + 10 * 2 * 30), "no division by zero"
 
 
-def summed(offered: tuple[Interval, ...], cold_start_seconds: float, trusted: float = 1.0) -> Sum:
+def summed(offered: tuple[Interval, ...], cold_start_seconds: float, speed: float = 1.0) -> Sum:
     """Of a pod with half of its KV cache of 1,000 tokens in use, and four waiting requests."""
     sample = Sample(time_seconds=0.0, running=0, waiting=4, generated_tokens=0.0, kv_cache_usage=0.5)
     pods = (PodLoad(uid="a", sample=sample),)
-    capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000, trust=0.9 if trusted < 1 else 1.0)
+    capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000, trust=0.9)
     at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=TARGETS)
-    return sum_of(at, demand.read({}, pods, 0.0), COST, offered, cold_start_seconds, trusted)
+    reading = demand.read({}, pods, 0.0)
+    return sum_of(at, State(offered=offered), reading, COST, speed, cold_start_seconds)
 
 
 def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
@@ -270,16 +271,15 @@ def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:
     pods = (PodLoad(uid="a", sample=Sample(time_seconds=0.0, running=900, waiting=45)),)
     at = ScalingInput(replicas=9, pods=pods, capacity=capacity, policy=TARGETS)
     cost = cost_of(capacity, measured_mix(capacity, 30))
-    assert sum_of(at, demand.read({}, pods, 0.0), cost, (), 60, 1.0).terms == {}
+    assert sum_of(at, State(), demand.read({}, pods, 0.0), cost, 1.0, 60).terms == {}
 
 
 def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
     law = dataclasses.replace(CAPACITY, gap_seconds=0.05, gap_seconds_per_request=1e-9)
     pods = (PodLoad(uid="a", sample=Sample(time_seconds=10.0, running=8, generated_tokens=9.0)),)
     former = {"a": track(running=4, generated_tokens=0.0)}
-    found = demand.read(former, pods, 10.0, cost_of(law, measured_mix(law, 30))).counted
-    assert found
-    assert found.expected_tokens == pytest.approx(6 / 0.05)
+    found = demand.read(former, pods, 10.0, cost_of(law, measured_mix(law, 30)))
+    assert found.tracks["a"].expected == pytest.approx(10 * 6 / 0.05)
 
 
 def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
@@ -305,8 +305,8 @@ def test_a_burst_counts_by_what_it_surely_fills() -> None:
     assert COST is not None
     level = 120 / RATE / 60
     assert demand.chance(level, COST) == pytest.approx(2 * math.sqrt(120) / RATE / 60)
-    doubted = summed(intervals(*[1.0] * 6), 60, trusted=0.45)
-    assert doubted.chance == demand.chance(1.0, COST)
+    doubted = summed(intervals(*[1.0] * 6), 60, speed=0.5)
+    assert (doubted.trust, doubted.chance) == (0.45, demand.chance(1.0, COST))
     assert doubted.filled(-doubted.chance) == pytest.approx((1 - doubted.chance) / 0.5)
 
 
@@ -320,6 +320,26 @@ def test_headroom_is_the_root_of_the_requests_at_the_same_time() -> None:
     assert dataclasses.replace(five, imbalance=0.0).target == pytest.approx(100 / 110), "one for all of them"
     assert dataclasses.replace(one, speed=5.5).target == pytest.approx(100 / 110), "faster ones"
     assert Sum(offered=1.0).target == one.target, "not known: 20"
+
+
+@pytest.mark.parametrize(
+    ("ttft", "percentile", "target"),
+    [(3.0, 0.95, 0.05**0.2), (2.0, 0.99, 0.4), (30.0, 0.99, 0.8), (0.4, 0.99, 0.8), (None, 0.99, 0.8)],
+)
+def test_prompts_that_wait_for_each_other_leave_less(
+    ttft: float | None, percentile: float, target: float
+) -> None:
+    """Prompts of half a second, which are all of a request's work. Five others fit into 3 s, and three into
+    2 s: 0.01 ** (1 / 3) is below half of the usual target. A prompt that is late by itself is no matter of
+    replicas."""
+    capacity = dataclasses.replace(CAPACITY, input_tokens=500, prefill_tokens_per_second=1000.0)
+    policy = dataclasses.replace(TARGETS, ttft_seconds=ttft, percentile=percentile)
+    at = ScalingInput(replicas=1, pods=(), capacity=capacity, policy=policy)
+    cost = cost_of(capacity, measured_mix(capacity, 30))
+    assert cost is not None
+    assert cost.prompt_seconds == cost.request_seconds == 0.5
+    found = sum_of(at, State(offered=intervals(1.0)), demand.read({}, (), 0.0), cost, 1.0, 60)
+    assert found.target == pytest.approx(target)
 
 
 def test_how_evenly_requests_reach_pods_is_seen() -> None:

@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from tacho_contract.report import latency_histogram
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
@@ -336,7 +337,7 @@ def test_late_first_tokens_lower_the_capacity_where_replicas_suffice(
             dataclasses.replace(
                 pod,
                 sample=dataclasses.replace(
-                    pod.sample, waiting=waiting, first_tokens=4.0 * number, first_token_seconds=20.0 * number
+                    pod.sample, waiting=waiting, ttft=latency_histogram([1.0], [0], 4 * number)
                 ),
             )
             for pod in fleet.loads()
@@ -351,18 +352,14 @@ def test_late_first_tokens_lower_the_capacity_where_replicas_suffice(
 def test_the_speed_in_service_counts_from_a_fit_of_0_95_on(r2: float, over: str) -> None:
     fleet = Fleet(replicas=2, capacity=dataclasses.replace(CAPACITY, gap_r2=r2))
     fleet.run(lambda _: 2.0, 20)
-    assert fleet.state.mix
-    mix = dataclasses.replace(fleet.state.mix, expected_tokens=fleet.state.mix.output_tokens / 1.5)
-    fleet.state = dataclasses.replace(fleet.state, mix=mix)
+    fleet.state = dataclasses.replace(fleet.state, speed=1.5)
     assert f"over {over}" in fleet.look().reason
 
 
-@pytest.mark.parametrize(("expected", "over"), [(0.05, "0.85 x 2.00"), (20, "0.73 x 0.50")])
-def test_the_speed_in_service_counts_half_to_twice(expected: float, over: str) -> None:
+@pytest.mark.parametrize(("speed", "over"), [(20, "0.85 x 2.00"), (0.05, "0.73 x 0.50")])
+def test_the_speed_in_service_counts_half_to_twice(speed: float, over: str) -> None:
     fleet = Fleet(replicas=2, capacity=dataclasses.replace(CAPACITY, gap_r2=1.0))
     fleet.run(lambda _: 2.0, 100)
-    assert fleet.state.mix
-    mix = dataclasses.replace(fleet.state.mix, expected_tokens=expected * fleet.state.mix.output_tokens)
-    fleet.state = dataclasses.replace(fleet.state, mix=mix)
+    fleet.state = dataclasses.replace(fleet.state, speed=speed)
     fleet.serve(2.0)
     assert f"over {over} =" in fleet.look().reason

@@ -246,7 +246,7 @@ def test_an_error_of_kubectl_shows_every_character(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("attainment", "shown"),
     [
-        ({"requests": 80, "ttftSource": "Mean", "tpotSource": "None"}, "unknown (TTFT, TPOT)"),
+        ({"requests": 80, "ttftSource": "None", "tpotSource": "None"}, "unknown (TTFT, TPOT)"),
         ({"percent": 94, "ttftSource": "Histogram", "tpotSource": "Histogram"}, "94"),
         ({"requests": 9, "tpotSource": "None"}, "unknown (TPOT)"),
         ({"requests": 0, "tpotSource": "Histogram"}, "unknown"),

@@ -109,13 +109,12 @@ def test_bursts_expire_though_no_process_has_seen_it() -> None:
 @pytest.mark.parametrize(("in_service", "speed"), [(1.5, 1.5), (9.0, 2.0), (0.1, 0.5)])
 def test_lengths_and_speed_in_service_outlive_a_process(in_service: float, speed: float) -> None:
     fleet = idle()
-    mix = Mix(50.0, 15_000.0, 1234.0, 1234.0 / in_service)
-    fleet.state = dataclasses.replace(fleet.state, mix=mix)
+    fleet.state = dataclasses.replace(fleet.state, mix=Mix(50.0, 15_000.0, 1234.0), speed=in_service)
     fleet.look()
     replaced(fleet)
     found = fleet.state.mix
     assert found is not None
-    assert (found.prompt_tokens / found.requests, found.speed) == pytest.approx((300, speed))
+    assert (found.prompt_tokens / found.requests, fleet.state.speed) == pytest.approx((300, speed))
     assert found.output_tokens / found.requests == pytest.approx(1234 / 50, abs=0.001)
     assert found.requests == MIX_REQUESTS, "the next minutes' requests outweigh them"
 

@@ -162,7 +162,7 @@ class SLOAttainment(StatusModel):
     requests: Count | None = None
     """Weighted number of requests that percent rests on, when it last changed."""
     ttft_source: Word | None = None
-    """Where the times to the first token are from: Histogram, Mean (which gives no percent) or None."""
+    """Where the times to the first token are from: Histogram or None."""
     tpot_source: Word | None = None
     """Where the times per further token are from: Histogram or None."""
 

@@ -14,7 +14,7 @@ from tacho_operator.api.status.status import (
     ScalingDecision,
     SLOAttainment,
 )
-from tacho_operator.core.autoscaling.algorithm import demand, tuning
+from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.need import whole
 from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT
 from tacho_operator.core.autoscaling.algorithm.types import (
@@ -96,7 +96,7 @@ def _status(
         capacity_correction_fingerprint=state.fingerprint or None,
         attainment=_attainment(state.attainment),
         # A speed that matters changes the utilization, which is written in steps.
-        speed_percent=round(100 * demand.speed(mix.speed)) if mix else None,
+        speed_percent=round(100 * state.speed),
         input_tokens=mix.prompt_tokens / mix.requests if mix else None,
         output_tokens=mix.output_tokens / mix.requests if mix else None,
         bursts=[

@@ -17,7 +17,6 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
-from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
 from tacho_operator.core.autoscaling.algorithm.tuning import (
     MIN_CORRECTION,
@@ -27,6 +26,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     SCALE_UP,
     Bounds,
+    Burst,
     Change,
     Correction,
     Mix,
@@ -148,11 +148,12 @@ def restored(former: AutoscalingStatus | None) -> State:
     if former is None:
         return State()
     refused, when = former.refused_above, parse_time(former.refused_time)
-    percent = former.capacity_correction_percent
+    percent, speed = former.capacity_correction_percent, former.speed_percent
     return State(
         fingerprint=former.capacity_correction_fingerprint or "",
         correction=Correction(factor=min(1.0, max(MIN_CORRECTION, percent / 100)) if percent else 1.0),
         mix=_mix(former),
+        speed=min(1 / MIN_CORRECTION, max(MIN_CORRECTION, speed / 100)) if speed else 1.0,
         bursts=_bursts(former),
         low=former.low_replicas,
         changes=_decided(former, None),
@@ -162,12 +163,10 @@ def restored(former: AutoscalingStatus | None) -> State:
 
 
 def _mix(former: AutoscalingStatus) -> Mix | None:
-    prompt, output, percent = former.input_tokens, former.output_tokens, former.speed_percent
-    if prompt is None or not output or not percent:
+    prompt, output = former.input_tokens, former.output_tokens
+    if prompt is None or not output:
         return None
-    speed = min(1 / MIN_CORRECTION, max(MIN_CORRECTION, percent / 100))
-    prompt, output = (MIX_REQUESTS * min(TOKENS_LIMIT, length) for length in (prompt, output))
-    return Mix(MIX_REQUESTS, prompt, output, output / speed)
+    return Mix(MIX_REQUESTS, *(MIX_REQUESTS * min(TOKENS_LIMIT, length) for length in (prompt, output)))
 
 
 def _bursts(former: AutoscalingStatus) -> tuple[Burst, ...]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, linear_regression
+from statistics import fmean, linear_regression, median
 
-from tacho_operator.core.autoscaling.algorithm import outliers, tuning
-from tacho_operator.core.autoscaling.algorithm.memory import Scatter
+from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
-from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
+from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Scatter, Track
 
 LATE_SECONDS = 1.0
 """A sample that is older is not of this decision: the pod did not answer."""
@@ -19,6 +17,8 @@ TREND_SECONDS = 3 * tuning.RATE_SECONDS
 """Shortest window of the trend: fewer samples follow noise."""
 MIN_POINTS, TREND_POINTS = 4, 16
 """Resolution of the trend's window."""
+MIN_PODS = 3
+"""Of fewer, none tells which one is slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,57 +39,29 @@ class Reading:
     kv_cache_usage: float | None
     """Sum over the pods, each 0 to 1."""
     slow: tuple[str, ...] = ()
-    """Pods that are much slower than the others."""
+    """Pods that are much slower than the others: a fault of one machine is no figure of the capacity."""
 
 
 def read(
     former: Mapping[str, Track], pods: Iterable[PodLoad], now: float, cost: RequestCost | None = None
 ) -> Reading:
-    """The present load metrics, and the requests and tokens counted since the ``former`` samples.
-
-    Pods much slower than the others add to the load, but not to the speed in service.
-    """
+    """The present load metrics, and the requests and tokens counted since the ``former`` samples."""
     tracks: dict[str, Track] = {}
-    least = tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
-    slow = outliers.slow(former, least)
+    counted: list[tuple[float, ...]] = []
     silent = 0
-    counted: list[tuple[float, float, float, float]] = []
     for pod in sorted(pods, key=lambda item: item.uid):
-        sample = pod.sample
+        sample, before = pod.sample, former.get(pod.uid)
         if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
             silent += 1
             continue
-        before = former.get(pod.uid)
-        track = tracks[pod.uid] = _track(before, sample)
+        track = tracks[pod.uid] = _followed(before, sample, cost)
         silent += track.stalled_since is not None and now - track.stalled_since > tuning.MAX_AGE_SECONDS
-        if before is None:
-            continue
-        seconds = sample.time_seconds - before.sample.time_seconds
-        if before.sample.generated_tokens is None or sample.generated_tokens is None or seconds <= 0:
-            continue
-        firsts = grown(before.sample.first_tokens, sample.first_tokens)
-        prompts = grown(before.sample.computed_prompt_tokens, sample.computed_prompt_tokens)
-        outputs = grown(before.sample.generated_tokens, sample.generated_tokens)
-        # A pod that was late has counted for longer than this interval.
-        running = ((before.sample.running or 0) + (sample.running or 0)) / 2
-        expected = before.expected_tokens + (cost.expected_tokens(running, seconds) if cost else 0.0)
-        usual = outputs if pod.uid in slow else expected
-        counted.append(
-            (firsts / seconds, prompts / seconds, outputs / seconds, usual / seconds if outputs else 0.0)
-        )
-        kept = math.exp(-seconds / tuning.MIX_SECONDS)
-        # Engines may count an answer at its end. A pod that hangs expects no more.
-        since = track.stalled_since
-        waits = not outputs and (since is None or now - since <= tuning.MIX_SECONDS)
-        tracks[pod.uid] = dataclasses.replace(
-            track,
-            expected_tokens=expected if waits else 0.0,
-            output=kept * before.output + outputs,
-            expected=kept * before.expected + (expected if outputs else 0.0),
-        )
+        if before and track is not before and _both(before.sample, sample):
+            counted.append(_rates(before.sample, sample))
     samples = [track.sample for track in tracks.values()]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     present = [item.running for item in samples if item.running is not None]
+    slow_pods = slow(former, minute(cost))
     return Reading(
         tracks=tracks,
         silent=silent,
@@ -98,18 +70,67 @@ def read(
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
-        slow=tuple(uid for uid in slow if uid in tracks),
+        slow=tuple(uid for uid in slow_pods if uid in tracks),
     )
 
 
-def _track(before: Track | None, sample: Sample) -> Track:
-    if before is None:
-        return Track(sample)
-    if sample.time_seconds <= before.sample.time_seconds:
-        return before
-    counted, busy = sample.generated_tokens, sample.running and before.sample.running
-    still = busy and counted is not None and counted == before.sample.generated_tokens
-    return Track(sample, (before.stalled_since or before.sample.time_seconds) if still else None)
+def _both(before: Sample, after: Sample) -> bool:
+    return before.generated_tokens is not None and after.generated_tokens is not None
+
+
+def _rates(before: Sample, after: Sample) -> tuple[float, ...]:
+    """Requests, prompt tokens and answer tokens per second. A late pod has counted for longer than others."""
+    names = ("first_tokens", "computed_prompt_tokens", "generated_tokens")
+    seconds = after.time_seconds - before.time_seconds
+    return tuple(grown(getattr(before, name), getattr(after, name)) / seconds for name in names)
+
+
+def _followed(before: Track | None, sample: Sample, cost: RequestCost | None) -> Track:
+    """A pod's track with one more sample. An engine may count an answer at its end: until then, the tokens
+    that are expected of it wait. A pod that hangs expects no more."""
+    if before is None or sample.time_seconds <= before.sample.time_seconds:
+        return before or Track(sample)
+    former, seconds = before.sample, sample.time_seconds - before.sample.time_seconds
+    output = grown(former.generated_tokens, sample.generated_tokens)
+    busy = _both(former, sample) and not output and former.running and sample.running
+    since = (before.stalled_since or former.time_seconds) if busy else None
+    if cost is None or not _both(former, sample):
+        return Track(sample, since)
+    running = ((former.running or 0) + (sample.running or 0)) / 2
+    expected = before.expected_tokens + cost.expected_tokens(running, seconds)
+    waits = not output and (since is None or sample.time_seconds - since <= tuning.MIX_SECONDS)
+    kept = math.exp(-seconds / tuning.MIX_SECONDS)
+    return Track(
+        sample,
+        stalled_since=since,
+        expected_tokens=expected if waits else 0.0,
+        output=kept * before.output + min(output, tuning.MAX_POD_RATE * seconds / cost.per_output_token),
+        expected=kept * before.expected + (expected if output else 0.0),
+    )
+
+
+def minute(cost: RequestCost | None) -> float:
+    """Tokens that one replica makes in RATE_SECONDS: fewer do not show a speed. 0: no law to compare with."""
+    return tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
+
+
+def slow(tracks: Mapping[str, Track], tokens: float) -> tuple[str, ...]:
+    """Uids of pods below SLOW of the median speed. Judged only with at least ``tokens`` expected output
+    tokens."""
+    speeds = {uid: item.output / item.expected for uid, item in tracks.items() if item.expected >= tokens > 0}
+    usual = median(speeds.values()) if len(speeds) >= MIN_PODS else 0.0
+    return tuple(sorted(uid for uid, found in speeds.items() if found < tuning.SLOW * usual))
+
+
+def speed(former: float, reading: Reading, tokens: float) -> float:
+    """Speed in service of all pods but the slow ones, relative to the measured speed: half to twice.
+
+    ``former`` where fewer than ``tokens`` output tokens were expected lately.
+    """
+    healthy = [track for uid, track in reading.tracks.items() if uid not in reading.slow]
+    expected = math.fsum(track.expected for track in healthy)
+    found = math.fsum(track.output for track in healthy) / expected if expected >= tokens > 0 else former
+    return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, found))
 
 
 def grown(before: float | None, after: float | None) -> float:
@@ -133,7 +154,6 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
         kept * mix.requests + seconds * requests,
         kept * mix.prompt_tokens + seconds * counted.prompt_tokens,
         kept * mix.output_tokens + seconds * counted.output_tokens,
-        kept * mix.expected_tokens + seconds * counted.expected_tokens,
     )
 
 
@@ -146,12 +166,6 @@ def scattered(former: Scatter, reading: Reading, seconds: float) -> Scatter:
     kept = math.exp(-seconds / tuning.MEMORY_SECONDS)
     squares = _scattered(held) / fmean(held)
     return Scatter(kept * former.squares + squares, kept * former.pods + len(held) - 1)
-
-
-def speed(in_service: float) -> float:
-    """``in_service``, the speed in service relative to the measured one, limited to the range from half to
-    twice."""
-    return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, in_service))
 
 
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:

@@ -18,12 +18,9 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 NAMES_SHOWN = 3
 
 
-def calculation(at: ScalingInput, outcome: Outcome, found: Sum, reading: Reading, alone: str = "") -> str:
+def calculation(at: ScalingInput, outcome: Outcome, found: Sum, reading: Reading) -> str:
     """The calculation behind a decision as one sentence: the load, the target utilization, the needed
-    replicas.
-
-    ``alone``: uid of the one pod that misses the SLO while the others meet it; "": none.
-    """
+    replicas."""
     parts = []
     terms, target = found.terms, f"{found.target:.2f}"
     if found.offered is not None:
@@ -43,19 +40,18 @@ def calculation(at: ScalingInput, outcome: Outcome, found: Sum, reading: Reading
         )
     before, silent = _before(at, outcome), reading.silent
     count = f" {silent} serving pods report no load metrics and count as full." if silent else ""
-    odd = _outliers(at, reading.slow, alone)
-    return f"{_how_many(at, outcome)}: {before}{'; '.join(parts)}.{_why(at, outcome)}{count}{odd}"
+    slow = _slow(at, reading.slow)
+    return f"{_how_many(at, outcome)}: {before}{'; '.join(parts)}.{_why(at, outcome)}{count}{slow}"
 
 
-def _outliers(at: ScalingInput, slow: tuple[str, ...], alone: str) -> str:
+def _slow(at: ScalingInput, slow: tuple[str, ...]) -> str:
+    if not slow:
+        return ""
     names = {pod.uid: pod.name or pod.uid for pod in at.pods}
-    if slow:
-        shown = ", ".join(names[uid] for uid in slow[:NAMES_SHOWN])
-        more = f" and {len(slow) - NAMES_SHOWN} more" if len(slow) > NAMES_SHOWN else ""
-        return (
-            f" Pods less than half as fast as the others, replaced in the sum: {shown}{more} (+ {len(slow)})."
-        )
-    return f" {names[alone]} alone misses the SLO: the capacity is not corrected." if alone else ""
+    shown = ", ".join(names[uid] for uid in slow[:NAMES_SHOWN])
+    more = f" and {len(slow) - NAMES_SHOWN} more" if len(slow) > NAMES_SHOWN else ""
+    share = f"{100 * tuning.SLOW:.0f} %"
+    return f" Pods below {share} of the others' speed, replaced in the sum: {shown}{more} (+ {len(slow)})."
 
 
 def unknown(at: ScalingInput, outcome: Outcome) -> str:

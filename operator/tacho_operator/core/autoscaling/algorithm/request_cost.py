@@ -23,6 +23,8 @@ class RequestCost:
     """Prompt and answer of a mean request."""
     request_seconds: float
     """A mean request."""
+    prompt_seconds: float
+    """To compute the prompt of one, alone. 0: not known."""
     concurrency: float
     """Requests at the same time that keep the measured gap. Infinite: not known."""
     gap_seconds: float
@@ -62,6 +64,7 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
         per_output_token=per_output,
         request_tokens=prompt + output,
         request_seconds=prompt * per_prompt + output * per_output,
+        prompt_seconds=prompt * prompt_seconds,
         concurrency=streams / crowding if streams else float("inf"),
         gap_seconds=gap,
         gap_seconds_per_request=beta * crowding,
@@ -71,5 +74,4 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
 
 def measured_mix(capacity: ReplicaCapacity, requests: float) -> Mix:
     """The token counts of ``requests`` requests of the measured lengths."""
-    tokens = requests * capacity.output_tokens
-    return Mix(requests, requests * capacity.input_tokens, tokens, tokens)
+    return Mix(requests, requests * capacity.input_tokens, requests * capacity.output_tokens)

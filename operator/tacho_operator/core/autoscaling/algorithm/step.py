@@ -8,17 +8,16 @@ never zero: without known load, replicas stay.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, outliers, tuning
+from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, memory, tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.memory import Burst
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of, whole
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import (
+    Burst,
     Change,
     Correction,
     Decision,
@@ -28,6 +27,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Point,
     ScalingInput,
     State,
+    Track,
 )
 
 CHANGES_KEPT = 10
@@ -45,60 +45,50 @@ class Step:
 def step(at: ScalingInput, state: State, now: float) -> Step:
     """The scaling decision at ``now``, in seconds of the samples' clock, and the state for the next one."""
     state = _in_present_units(_not_ahead(state, now), at)
-    state = dataclasses.replace(
-        state, starts=behavior.with_starts(state.starts, at.pods), refused=_refused(at, state, now)
-    )
-    cold_start = behavior.cold_start(state.starts, state.cold_start_seconds)
+    starts = memory.with_starts(state.starts, at.pods)
+    state = replace(state, starts=starts, refused=_refused(at, state, now))
+    cold_start = memory.cold_start(starts, state.cold_start_seconds)
     cost = None if state.mix is None else cost_of(at.capacity, state.mix)
     reading = demand.read(state.tracks, at.pods, now, cost)
     former, state = state, _with_load(state, reading, cost, cold_start, now)
-    trust = at.capacity.trust * state.correction.factor
-    if state.mix and at.capacity.gap_r2 >= tuning.MIN_R2:
-        healthy = outliers.speed(reading.tracks, reading.slow) if reading.slow else state.mix.speed
-        trust *= demand.speed(healthy)
-    present = {uid: track for uid, track in former.tracks.items() if uid in reading.tracks}
-    alone = outliers.missing_alone(present, at.policy.percentile)
-    found = sum_of(at, reading, cost, state.offered, cold_start, trust, alone, former.scatter.imbalance)
+    counts = at.capacity.gap_r2 >= tuning.MIN_R2
+    capacity = state.correction.factor * (state.speed if counts else 1.0)
+    found = sum_of(at, state, reading, cost, capacity, cold_start)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
-    state = _corrected(at, former, state, found, cost, {*reading.slow, alone})
+    state = _corrected(at, former, state, reading, found, cost)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / found.target
     bursts, low = state.bursts, state.low
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
         surely, at_most = found.filled(-found.chance), found.filled(found.chance)
-        bursts, low = behavior.with_bursts(bursts, low, now, surely, at_most)
-    state = dataclasses.replace(
-        state,
-        bursts=bursts,
-        low=low,
-        ups=behavior.with_low(state.ups, Point(now, found.need), at.policy.up.window_seconds),
-        downs=behavior.with_high(state.downs, Point(now, lowest), at.policy.down.window_seconds),
-    )
-    if reading.late:
+        bursts, low = memory.with_bursts(bursts, low, now, surely, at_most)
+    ups = behavior.with_low(state.ups, Point(now, found.need), at.policy.up.window_seconds)
+    downs = behavior.with_high(state.downs, Point(now, lowest), at.policy.down.window_seconds)
+    state = replace(state, bursts=bursts, low=low, ups=ups, downs=downs)
+    if reading.late and not at.held:
         # A pod's last load leaves with the pod, and would be taken for load that ended.
-        late = f"{reading.late} of {len(reading.tracks)} pods have no new load metrics"
-        at = dataclasses.replace(at, held=at.held or late)
+        at = replace(at, held=f"{reading.late} of {len(reading.tracks)} pods have no new load metrics")
     outcome = _bounded(at, state, _stabilized(at, state, found, cold_start, now))
-    reason = calculation(at, outcome, found, reading, alone)
-    return _done(at, state, outcome, figures_of(at, reading, found, state.attainment), reason, now)
+    figures = figures_of(at, reading, found, state.attainment)
+    return _done(at, state, outcome, figures, calculation(at, outcome, found, reading), now)
 
 
 def unread(state: State) -> State:
     """``state`` without samples, after sampling has stopped: old counters must not be compared with later
     ones."""
-    return dataclasses.replace(_unwatched(state), tracks={}, read_seconds=None, in_progress=None, offered=())
+    return replace(_unwatched(state), tracks={}, read_seconds=None, in_progress=None, offered=())
 
 
 def _unwatched(state: State) -> State:
     """A whole window must be seen again before a scale-down."""
-    return dataclasses.replace(state, watched_since=None, ups=(), downs=())
+    return replace(state, watched_since=None, ups=(), downs=())
 
 
 def _not_ahead(state: State, now: float) -> State:
     """Without times in the future, after a clock was set back."""
-    past = (dataclasses.replace(item, time_seconds=min(item.time_seconds, now)) for item in state.changes)
-    state = dataclasses.replace(state, changes=tuple(past))
+    past = (replace(item, time_seconds=min(item.time_seconds, now)) for item in state.changes)
+    state = replace(state, changes=tuple(past))
     if state.read_seconds is None or state.read_seconds <= now:
         return state
     return unread(state)
@@ -108,14 +98,15 @@ def _in_present_units(state: State, at: ScalingInput) -> State:
     """Without load, speed and bursts in replicas of another measurement."""
     unverified, mix = at.capacity.unverified, state.mix or measured_mix(at.capacity, tuning.MIX_REQUESTS)
     fingerprint = state.fingerprint if unverified else at.capacity.fingerprint
-    present = dataclasses.replace(state, mix=mix, fingerprint=fingerprint)
+    present = replace(state, mix=mix, fingerprint=fingerprint)
     if fingerprint == state.fingerprint and not unverified:
         return present
-    present = dataclasses.replace(present, in_progress=None, offered=())
+    present = replace(present, in_progress=None, offered=())
     if unverified:
         return present
-    mix = dataclasses.replace(mix, expected_tokens=mix.output_tokens)
-    return dataclasses.replace(_unwatched(present), mix=mix, correction=Correction(), bursts=(), low=None)
+    tracks = {uid: Track(track.sample, track.stalled_since) for uid, track in state.tracks.items()}
+    present = replace(_unwatched(present), tracks=tracks, speed=1.0)
+    return replace(present, correction=Correction(), bursts=(), low=None)
 
 
 def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
@@ -132,12 +123,11 @@ def _with_load(
 ) -> State:
     """With the samples, and the load since the last ones: work done, and growth of the work in the pods."""
     if not reading.tracks:
-        return dataclasses.replace(state, tracks={})
+        return replace(state, tracks={})
     elapsed = 0.0 if state.read_seconds is None else now - state.read_seconds
     unbroken = state.watched_since is not None and elapsed <= tuning.MAX_AGE_SECONDS
     work = None if cost is None else demand.in_progress(reading.tracks, cost)
     offered, mix, counted = state.offered, state.mix, reading.counted
-    scatter = demand.scattered(state.scatter, reading, elapsed)
     if cost and work is not None and counted and mix and elapsed > 0:
         done = cost.of(counted.prompt_tokens, counted.output_tokens)
         most = tuning.MAX_POD_RATE * len(reading.tracks)
@@ -149,41 +139,34 @@ def _with_load(
             growth = 0.0 if state.in_progress is None else work - state.in_progress
             offered = (Interval(now, elapsed, max(0.0, min(done, most) + growth / elapsed)), *offered)
         offered = demand.kept(offered, cold_start, now)
-    return dataclasses.replace(
+    return replace(
         state,
         tracks=reading.tracks,
         read_seconds=now,
         in_progress=work,
         mix=mix,
-        scatter=scatter,
+        speed=demand.speed(state.speed, reading, demand.minute(cost)),
         offered=offered,
         watched_since=state.watched_since if unbroken else now,
     )
 
 
 def _corrected(
-    at: ScalingInput, former: State, state: State, found: Sum, cost: RequestCost | None, sick: Container[str]
+    at: ScalingInput, former: State, state: State, reading: Reading, found: Sum, cost: RequestCost | None
 ) -> State:
-    """With the SLO attainment since the ``former`` samples."""
+    """With the SLO attainment since the ``former`` samples, and how even requests were."""
     if former.read_seconds is None or state.read_seconds is None:
         return state
     seconds, correction = state.read_seconds - former.read_seconds, state.correction
     seen = attainment.counted(former.tracks, state.tracks, at.policy, cost)
-    tracks = attainment.by_pod(former.tracks, state.tracks, seen, seconds)
-    recent = attainment.recent(state.attainment, seen.values(), tracks.values(), at.policy, seconds)
     if not at.capacity.unverified:
-        waiting = sum(track.sample.waiting or 0 for track in tracks.values())
-        backlog = waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
-        enough = whole(found.need + backlog) <= len(tracks)
-        correction = attainment.corrected(
-            correction,
-            attainment.joint(item for uid, item in seen.items() if uid not in sick),
-            at.policy,
-            settled=enough,
-            seconds=seconds,
-            judged=recent.judged,
-        )
-    return dataclasses.replace(state, tracks=tracks, correction=correction, attainment=recent)
+        backlog = reading.waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
+        healthy = attainment.joint(item for uid, item in seen.items() if uid not in reading.slow)
+        settled = whole(found.need + backlog) <= len(reading.tracks)
+        correction = attainment.corrected(correction, healthy, at.policy, settled=settled, seconds=seconds)
+    recent = attainment.recent(state.attainment, seen.values(), reading.tracks.values(), at.policy, seconds)
+    scatter = demand.scattered(state.scatter, reading, seconds)
+    return replace(state, correction=correction, attainment=recent, scatter=scatter)
 
 
 def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: float) -> int | None:
@@ -194,14 +177,14 @@ def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: 
     most = whole(max(item.load for item in earlier))
     if whole(found.filled(-found.chance)) > most:
         return None
-    return most if behavior.soon_over(state.bursts[0], earlier, cold_start) else None
+    return most if memory.soon_over(state.bursts[0], earlier, cold_start) else None
 
 
 def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, now: float) -> Outcome:
     """Replicas by the need of both windows and the scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
-    earlier, needed = behavior.ended(state.bursts, state.low, now, down.window_seconds), whole(found.need)
+    earlier, needed = memory.ended(state.bursts, state.low, now, down.window_seconds), whole(found.need)
     recurring = max((item.load for item in earlier), default=0.0)
     highest = max(state.downs[0].value, recurring)
     outcome = Outcome(
@@ -215,27 +198,27 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, n
         most = _worthwhile(state, found, earlier, cold_start)
         if most is not None and most <= have:
             why = "a new replica would start too late for this burst"
-            return dataclasses.replace(outcome, able="ScaleUpStabilized", held=why)
+            return replace(outcome, able="ScaleUpStabilized", held=why)
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
         steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have
         if steady <= have:
-            return dataclasses.replace(outcome, able="ScaleUpStabilized")
+            return replace(outcome, able="ScaleUpStabilized")
         if steady < needed:
-            outcome = dataclasses.replace(outcome, lowest=state.ups[0].value)
+            outcome = replace(outcome, lowest=state.ups[0].value)
         most = min(steady, needed if most is None else most)
         allowed = min(most, behavior.limit(up, have, state.changes, now, upwards=True))
         limited = "ScaleUpLimit" if allowed < most else ""
-        return dataclasses.replace(outcome, replicas=allowed, cause=found.cause, limited=limited)
+        return replace(outcome, replicas=allowed, cause=found.cause, limited=limited)
     if needed < have:
         steady = whole(highest)
         if at.held or steady >= have or watched < down.window_seconds:
-            return dataclasses.replace(outcome, able="ScaleDownStabilized", held=at.held)
+            return replace(outcome, able="ScaleDownStabilized", held=at.held)
         if behavior.tolerated(down, highest, have):
             return outcome
         allowed = max(steady, behavior.limit(down, have, state.changes, now, upwards=False))
         limited = "ScaleDownLimit" if allowed > steady else ""
         cause = "LowDemand" if allowed < have else "Steady"
-        return dataclasses.replace(outcome, replicas=allowed, cause=cause, limited=limited)
+        return replace(outcome, replicas=allowed, cause=cause, limited=limited)
     return outcome
 
 
@@ -243,17 +226,15 @@ def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
     """Between the bounds, and no more than the cluster lets start."""
     bounds = at.policy.bounds
     if outcome.replicas < bounds.least:
-        outcome = dataclasses.replace(
-            outcome, replicas=bounds.least, cause="Bounds", limited="TooFewReplicas"
-        )
+        outcome = replace(outcome, replicas=bounds.least, cause="Bounds", limited="TooFewReplicas")
     if outcome.replicas > bounds.most:
-        bounded = dataclasses.replace(outcome, replicas=bounds.most, limited="TooManyReplicas")
-        return dataclasses.replace(bounded, cause="Bounds") if bounds.most < at.replicas else bounded
+        bounded = replace(outcome, replicas=bounds.most, limited="TooManyReplicas")
+        return replace(bounded, cause="Bounds") if bounds.most < at.replicas else bounded
     if state.refused is not None and outcome.replicas > (quota := int(state.refused.value)):
         cause = outcome.cause if quota >= at.replicas else "Quota"
-        return dataclasses.replace(outcome, replicas=quota, cause=cause, limited="QuotaExceeded")
+        return replace(outcome, replicas=quota, cause=cause, limited="QuotaExceeded")
     if outcome.needed > bounds.most and outcome.limited != "TooFewReplicas":
-        return dataclasses.replace(outcome, limited="TooManyReplicas")
+        return replace(outcome, limited="TooManyReplicas")
     return outcome
 
 
@@ -278,4 +259,4 @@ def _done(
         )
         young = sum(now - item.time_seconds < tuning.MEMORY_SECONDS for item in changes)
         changes = (change, *changes[: max(young, CHANGES_KEPT - 1)])
-    return Step(decided(at, outcome, figures, reason), dataclasses.replace(state, changes=changes))
+    return Step(decided(at, outcome, figures, reason), replace(state, changes=changes))

@@ -35,6 +35,8 @@ MEMORY_SECONDS = 2700.0
 """Time for which a burst keeps replicas, and a lowered capacity that nothing judges lasts."""
 
 # Limits of the guards against missing and wrong data.
+SLOW = 0.7
+"""Share of the pods' median speed below which a pod is sick."""
 MIN_R2 = 0.95
 """Fit of the scaling law from which the speed in service counts."""
 UNKNOWN_START_SECONDS = 60.0

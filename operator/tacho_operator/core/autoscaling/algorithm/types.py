@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tacho_contract.report import LatencyHistogram
-from tacho_operator.core.autoscaling.algorithm.memory import Burst, Scatter
+from tacho_operator.core.autoscaling.algorithm import tuning
 
-Source = Literal["Histogram", "Mean", "None"]
+Source = Literal["Histogram", "None"]
 """What latencies are judged by."""
 Select = Literal["Max", "Min", "Disabled"]
 
@@ -121,9 +121,8 @@ class Sample:
     """Without tokens that a prefix cache saved."""
     kv_cache_usage: float | None = None
     """0 to 1."""
-    first_token_seconds: float | None = None
-    """Sum of the times to the first token."""
     first_tokens: float | None = None
+    """Requests that have got theirs."""
     ttft: LatencyHistogram | None = None
     tpot: LatencyHistogram | None = None
 
@@ -175,10 +174,6 @@ class Track:
     """Tokens of the last minutes, exponentially weighted by MIX_SECONDS."""
     expected: float = 0.0
     """Those that the measured speed gives for as many requests at the same time."""
-    requests: float = 0.0
-    """That the SLO has judged, exponentially weighted by RATE_SECONDS."""
-    met: float = 0.0
-    """Requests of these that met it, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +202,39 @@ class Mix:
     requests: float
     prompt_tokens: float
     output_tokens: float
-    expected_tokens: float
-    """Output tokens that the measured speed gives for as many requests at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A short rise of the load: its begin, its end, and the replicas that its peak filled."""
+
+    begin_seconds: float
+    end_seconds: float
+    """While it lasts: when it was last seen."""
+    load: float
+    """Replicas that its peak surely filled."""
 
     @property
-    def speed(self) -> float:
-        """Output tokens in service, relative to what the measurement leads to expect; 1.0 where unknown."""
-        return self.output_tokens / self.expected_tokens if self.expected_tokens > 0 else 1.0
+    def seconds(self) -> float:
+        return self.end_seconds - self.begin_seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """How unevenly requests are spread over the pods, as sums that are exponentially weighted by
+    MEMORY_SECONDS."""
+
+    squares: float = tuning.MIX_REQUESTS
+    """Squared differences from the pods' mean, over the mean: 1 for each pod but one, where chance deals."""
+    pods: float = tuning.MIX_REQUESTS
+    """Pods but one of each sample."""
+
+    @property
+    def imbalance(self) -> float:
+        return min(1.0, self.squares / self.pods)
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
     """The capacity correction: capacity in service as a share of the measured one, and the SLO results since
     its last change."""
@@ -243,12 +261,6 @@ class Attainment:
     ttft_counts: Counts = (0.0, 0.0, 0.0)
     """By the histograms of all pods that have one for each target."""
     tpot_counts: Counts = (0.0, 0.0, 0.0)
-
-    @property
-    def judged(self) -> bool:
-        """Whether each latency target has a source of results. Without one, attainment is unknown."""
-        sources = {self.ttft, self.tpot} - {None}
-        return bool(sources) and "None" not in sources
 
     @property
     def requests(self) -> float:
@@ -293,6 +305,8 @@ class State:
     in_progress: float | None = None
     """Work of all requests in the pods, in seconds of one replica. None: not known."""
     mix: Mix | None = None
+    speed: float = 1.0
+    """In service, relative to the measured one."""
     scatter: Scatter = Scatter()
     correction: Correction = Correction()
     attainment: Attainment = Attainment()
