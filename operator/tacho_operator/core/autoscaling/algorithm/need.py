@@ -96,7 +96,8 @@ def _queue(policy: Policy, cost: RequestCost | None) -> float:
     if cost is None or not policy.ttft_seconds or not 0 < cost.prompt_seconds < policy.ttft_seconds:
         return math.inf
     others = policy.ttft_seconds / cost.prompt_seconds - 1
-    return (1 - policy.percentile) ** (1 / others) * cost.request_seconds / cost.prompt_seconds
+    limit = math.pow(1 - policy.percentile, 1 / others)
+    return limit * cost.request_seconds / cost.prompt_seconds
 
 
 def sum_of(
