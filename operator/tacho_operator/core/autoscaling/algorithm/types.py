@@ -19,8 +19,7 @@ Select = Literal["Max", "Min", "Disabled"]
 # --- policy -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """A scaling policy: at most ``value`` pods, or percent of the pods, may be added or removed within a
-    period."""
+    """A scaling policy: at most ``value`` pods, or percent of the pods, may change within a period."""
 
     kind: Literal["Pods", "Percent"]
     value: int
@@ -29,8 +28,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Rules for one direction (up or down), as in a HorizontalPodAutoscaler: window, scaling policies,
-    tolerance."""
+    """A HorizontalPodAutoscaler's rules for one direction: window, scaling policies, tolerance."""
 
     window_seconds: float = 0.0
     """Stabilization window."""
@@ -134,8 +132,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodLoad:
-    """A pod that receives requests, with its last sample; ``sample`` is None until it has reported its
-    load."""
+    """A pod that receives requests, and its last sample: None until it has reported its load."""
 
     uid: str
     name: str = ""
@@ -163,7 +160,7 @@ class ScalingInput:
 # --- state ------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A pod's last sample, and its recent output, speed and SLO results."""
+    """A pod's last sample, and its recent output and speed."""
 
     sample: Sample
     stalled_since: float | None = None
@@ -196,8 +193,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Requests and tokens of the last minutes, exponentially weighted: they give the traffic's mean request
-    lengths."""
+    """Requests and tokens of the last minutes, exponentially weighted: the traffic's mean lengths."""
 
     requests: float
     prompt_tokens: float
@@ -225,7 +221,7 @@ class Scatter:
     MEMORY_SECONDS."""
 
     squares: float = tuning.MIX_REQUESTS
-    """Squared differences from the pods' mean, over the mean: 1 for each pod but one, where chance deals."""
+    """Squared differences from the pods' mean, over the mean: 1 for each pod but one by chance."""
     pods: float = tuning.MIX_REQUESTS
     """Pods but one of each sample."""
 
@@ -236,8 +232,7 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The capacity correction: capacity in service as a share of the measured one, and the SLO results since
-    its last change."""
+    """Capacity in service as a share of the measured one, and the SLO results since its last change."""
 
     factor: float = 1.0
     requests: float = 0.0
@@ -268,11 +263,8 @@ class Attainment:
 
     @property
     def shares(self) -> tuple[float, float] | None:
-        """The share of requests that met the SLO: (at least, at most), as a request may miss one target or
-        both.
-
-        None where a target has no histogram, or no request was counted.
-        """
+        """The share of requests that met the SLO: at least, and at most. None where a target has no
+        histogram, or no request was counted."""
         sources = ((self.ttft, self.ttft_counts), (self.tpot, self.tpot_counts))
         targets = [(source, counts) for source, counts in sources if source]
         if not targets or any(source != "Histogram" or counts[0] < 1 for source, counts in targets):
