@@ -11,7 +11,7 @@ from tacho_contract.units import format_time
 from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import Conflict
 from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import COLLECTION_SECONDS, execute
+from tacho_operator.shell.execute import COLLECTION_SECONDS, NotCollected, execute
 from tacho_operator.shell.kube import Kube
 from tools.harness.resources import NOW
 
@@ -50,8 +50,12 @@ class Server:
         self.requests.append(f"delete {uid}")
 
 
+RAW = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": None}}
+
+
+@pytest.mark.parametrize("clock_error", [timedelta(hours=-2), timedelta(0), timedelta(hours=2)])
 @pytest.mark.parametrize(
-    ("kind", "age_seconds", "metadata", "requests"),
+    ("kind", "waited_seconds", "metadata", "requests"),
     [
         ("ConfigMap", COLLECTION_SECONDS - 1, {}, []),
         ("ConfigMap", COLLECTION_SECONDS, {}, ["apply old"]),
@@ -62,15 +66,31 @@ class Server:
     ],
 )
 async def test_a_former_child_is_awaited_then_taken_over(
-    kind: str, age_seconds: float, metadata: dict[str, Any], requests: list[str]
+    kind: str, waited_seconds: float, metadata: dict[str, Any], requests: list[str], clock_error: timedelta
 ) -> None:
     server = Server(child(kind, "former", uid="old", **metadata))
-    created = format_time(NOW - timedelta(seconds=age_seconds))
-    raw = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": created}}
+    raw = {"metadata": {**RAW["metadata"], "creationTimestamp": format_time(NOW + clock_error)}}
     decision = decision_of(child(kind, "now"))
-    outcome = await execute(cast(Kube, server), observed(raw), decision, Rewrites())
+    clock = [5.0]
+    rewrites = Rewrites(lambda: clock[0])
+    outcome = await execute(cast(Kube, server), observed(raw), decision, rewrites)
+    assert isinstance(outcome.error, NotCollected)
+    assert server.requests == []
+    clock[0] += waited_seconds
+    outcome = await execute(cast(Kube, server), observed(raw), decision, rewrites)
     assert server.requests == requests
     assert (outcome.error is None) == bool(requests)
+
+
+async def test_a_later_resource_of_the_name_waits_anew() -> None:
+    server = Server(child("ConfigMap", "former", uid="old"))
+    clock = [5.0]
+    rewrites = Rewrites(lambda: clock[0])
+    await execute(cast(Kube, server), observed(RAW), decision_of(child("ConfigMap", "now")), rewrites)
+    clock[0] += COLLECTION_SECONDS
+    later = {"metadata": {**RAW["metadata"], "uid": "later"}}
+    await execute(cast(Kube, server), observed(later), decision_of(child("ConfigMap", "later")), rewrites)
+    assert server.requests == []
 
 
 async def test_another_owners_object_is_never_taken_over() -> None:

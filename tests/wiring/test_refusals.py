@@ -9,6 +9,7 @@ import pytest
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import REWRITE_SECONDS, REWRITES, Rewrites
+from tacho_operator.shell.execute import COLLECTION_SECONDS, NotCollected
 from tests.wiring.reconciling import (
     KEY,
     Server,
@@ -129,6 +130,21 @@ async def test_silence_is_told_after_three_tries_and_ready_goes_with_the_service
     server.forbids, world.raw["status"] = "", server.status
     await reconcile(KEY)
     assert conditions(server)["Reconciling"][1] != "Retrying"
+
+
+async def test_children_of_a_deleted_resource_are_looked_for_again_within_seconds() -> None:
+    """The take-over is decided in a reconcile: a back-off of minutes would put it off."""
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.reconcile()
+    former = world.objects.pop(("Service", "smol"))
+    server = Server(world)
+    server.refuses, server.forbids = False, "Service"
+    server.error = NotCollected(former)
+    reconcile = reconciler(server)
+    delays = [await reconcile(KEY) for _ in range(12)]
+    assert delays[0] == 1.0
+    assert max(delay or 0.0 for delay in delays) == module.COLLECTION_RETRY_SECONDS < COLLECTION_SECONDS
 
 
 @pytest.mark.parametrize("undo", ["changed", "deleted"])

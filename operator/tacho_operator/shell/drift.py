@@ -139,6 +139,8 @@ class Rewrites:
         self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
         """Hash of the content, number of writes and time of the last one, by _place."""
         self._refused: dict[tuple[str, ...], RefusedChild] = {}
+        self._uncollected: dict[tuple[str, ...], tuple[str, float]] = {}
+        """Uid of a resource, and when a child of its deleted predecessor was first met."""
 
     def note(self, desired: Manifest) -> None:
         """Counts a write of the child."""
@@ -150,10 +152,22 @@ class Rewrites:
             del self._written[next(iter(self._written))]
 
     def forget(self, key: tuple[str, str]) -> None:
-        """Drops the counts and refusals for the children of a deleted resource."""
+        """Drops what is known of the children of a deleted resource."""
+        self._uncollected.pop(key, None)
         for known in (self._written, self._refused):
             for place in [place for place in known if place[:2] == key]:
                 del known[place]
+
+    def uncollected_seconds(self, key: tuple[str, str], uid: str) -> float:
+        """How long children of a deleted resource have been in the way of this one, since the first call.
+
+        Not the age of the resource: the clock of this node may differ from the API server's.
+        """
+        known, since = self._uncollected.get(key, ("", 0.0))
+        if known != uid:
+            since = self._clock()
+            self._uncollected[key] = (uid, since)
+        return self._clock() - since
 
     def is_contested(self, desired: Manifest) -> bool:
         """Whether another writer has changed the child so often that it is not written for now."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from tacho_contract.units import parse_time
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
@@ -26,12 +25,21 @@ CONFLICT = 409
 UNPROCESSABLE = 422
 CHANGED_MEANWHILE_TRIES = 3
 COLLECTION_SECONDS = 30.0
-"""A resource of this age no longer waits until the children of a former one of its name are collected.
+"""A resource waits this long until the children of a former one of its name are collected.
 
 A garbage collector that saw no deletion, as around a restart of the API server, keeps them for ever."""
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 """Their content is immutable; another content has another name."""
 DEFAULTED = frozenset({"Deployment", "Service"})
+
+
+class NotCollected(ApiError):
+    """A child of a deleted resource of the same name is in the way: Kubernetes is to delete it."""
+
+    def __init__(self, taken: Manifest) -> None:
+        child = f"{taken['kind']} {taken['metadata']['name']}"
+        super().__init__(CONFLICT, f"{child} of a deleted resource is not garbage-collected yet")
+        self.taken = taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +81,6 @@ async def execute(
     refusals: list[ChildRefusal] = []
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     writes = await _mark_victims(kube, live, decision)
-    created = parse_time(observed.raw["metadata"].get("creationTimestamp")) or decision.now
-    waited = (decision.now - created).total_seconds() >= COLLECTION_SECONDS
     for desired in decision.apply:
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
@@ -86,7 +92,7 @@ async def execute(
             refusals.append(withheld)
             continue
         try:
-            written = await _ensure(kube, found, desired, take_over=waited)
+            written = await _write(kube, observed, found, desired, rewrites)
         except (Conflict, Forbidden, Invalid) as error:
             logger.info("%s/%s: %s", kind, name, error.message)
             refusals.append(_refusal(desired, error))
@@ -108,6 +114,21 @@ async def execute(
             unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
             return ExecuteResult(tuple(refusals), writes, error, unanswered)
     return ExecuteResult(tuple(refusals), writes)
+
+
+async def _write(
+    kube: Kube, observed: Observed, found: Manifest | None, desired: Manifest, rewrites: Rewrites
+) -> int:
+    """As _ensure. What a deleted resource of the same name left is taken over after a while; what is being
+    deleted is always waited for."""
+    try:
+        return await _ensure(kube, found, desired)
+    except NotCollected as error:
+        metadata = observed.raw["metadata"]
+        waited = rewrites.uncollected_seconds((metadata["namespace"], metadata["name"]), metadata["uid"])
+        if waited < COLLECTION_SECONDS or error.taken["metadata"].get("deletionTimestamp"):
+            raise
+        return await _take_over(kube, error.taken, desired)
 
 
 def _is_premature(
@@ -151,13 +172,10 @@ def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:
     )
 
 
-async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest, *, take_over: bool = False) -> int:
-    """Creates or updates one child as desired. Returns the number of writing requests.
-
-    ``take_over``: a child of a former resource of this name is no longer waited for.
-    """
+async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
+    """Creates or updates one child as desired. Returns the number of writing requests."""
     if live is None:
-        await _create(kube, desired, take_over=take_over)
+        await _create(kube, desired)
         return 1
     if not _needs_write(live, desired):
         return 0
@@ -263,14 +281,12 @@ async def _own_by_apply(kube: Kube, live: Manifest) -> int:
     return 0
 
 
-async def _create(kube: Kube, desired: Manifest, *, take_over: bool) -> None:
+async def _create(kube: Kube, desired: Manifest) -> None:
     """Creates a child that the store does not show. Raises Conflict where another owner has an object of its
-    name.
+    name, NotCollected where a deleted resource of the same name has.
 
-    The resource's own child may exist already: the store shows it late. One of a deleted resource of the same
-    name is still to be collected: ApiError, so that the reconcile is retried; with ``take_over`` it becomes
-    this resource's. Where the object was deleted after the refusal, the next reconcile creates the
-    child.
+    The resource's own child may exist already: the store shows it late. Where the object was deleted after
+    the refusal, the next reconcile creates the child.
     """
     try:
         await kube.create(desired)
@@ -283,18 +299,13 @@ async def _create(kube: Kube, desired: Manifest, *, take_over: bool) -> None:
             await _label_again(kube, taken, desired)
             return
         if _same_owner_but_uid(taken, desired):
-            if take_over and not taken["metadata"].get("deletionTimestamp"):
-                await _take_over(kube, taken, desired)
-                return
-            raise ApiError(
-                CONFLICT,
-                f"{desired['kind']} {metadata['name']} of a deleted resource is not garbage-collected yet",
-            ) from error
+            raise NotCollected(taken) from error
         raise
 
 
-async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> None:
-    """Makes a child of a former uid the resource's own; one that cannot change is deleted and made anew."""
+async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> int:
+    """Makes a child of a former uid the resource's own; one that cannot change is deleted and made anew.
+    Returns the number of writing requests."""
     kind, metadata = desired["kind"], taken["metadata"]
     logger.warning(
         "%s %s of a deleted resource was not garbage-collected: its successor adopts it",
@@ -303,8 +314,8 @@ async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> None:
     )
     if kind in UNCHANGING:
         await kube.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
-    else:
-        await _ensure(kube, taken, desired)
+        return 1
+    return await _ensure(kube, taken, desired)
 
 
 async def _label_again(kube: Kube, taken: Manifest, desired: Manifest) -> None:

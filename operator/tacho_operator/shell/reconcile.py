@@ -31,6 +31,7 @@ from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import post_events
 from tacho_operator.shell.execute import (
     ExecuteResult,
+    NotCollected,
     child_name,
     children,
     execute,
@@ -59,6 +60,8 @@ SLOW_DECISION_SECONDS = 1.0
 MANY_PODS, PODS_PER_SECOND = 200, 200.0
 """A resource with more pods pauses after each reconcile, by their number: 5,000 take seconds of the event
 loop, and anyone can make that many, and change one at any time."""
+COLLECTION_RETRY_SECONDS = 8.0
+"""Longest delay until children of a deleted resource of the same name are looked for again."""
 STALE_RETRY_SECONDS = 1.0
 """Delay before a deletion that an interrupted watch prevented is decided again."""
 
@@ -165,6 +168,8 @@ class Reconciler:
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
             self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
+        if isinstance(outcome.error, NotCollected):
+            return min(2.0 ** (self._unanswered[key] - 1), COLLECTION_RETRY_SECONDS)
         if outcome.error is not None:
             raise outcome.error  # the queue tries again, after the pause that the API server requests
         delay = decision.requeue_after_seconds
