@@ -1,4 +1,4 @@
-"""The demo, and the pages' commands word for word, on a cluster that was not started here."""
+"""The demo, the pages' commands word for word, end-to-end tests: on a cluster that was not started here."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tools.cluster import binaries
 from tools.cluster.binaries import Binaries
 from tools.cluster.ports import free_port
 from tools.cluster.processes import NO_PROXY
+from tools.harness.operator_process import eventually
 from tools.steps import say
 
 pytestmark = pytest.mark.timeout(1500)
@@ -28,6 +29,15 @@ README = lab.ROOT / "README.md"
 BLOCK = re.compile(r"^```\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WATCH = "kubectl get llmd --watch"
 READY = re.compile(r"^smollm2-hub .* True +Serving ", re.MULTILINE)
+CHOSEN = {
+    "test_a_claim_that_comes_later": "passed",
+    "test_somebody_elses_service": "passed",
+    "test_a_plugged_device_is_given_to_one_pod_at_a_time": "skipped",
+}
+"""End-to-end tests, and how each ends where the node is not for tests."""
+KEPT = {"validatingadmissionpolicy.admissionregistration.k8s.io/tacho-lease-cache.tacho-system"}
+"""What stays after `helm uninstall` and refuses nothing, as the how-to says."""
+OWNED = "crd,namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies,persistentvolumes"
 REPOSITORY = "HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF"
 
 
@@ -123,3 +133,33 @@ def watch_until_ready(environment: dict[str, str]) -> None:
             if READY.match(line):
                 break
         process.terminate()
+
+
+def test_the_end_to_end_tests_run_there_once_that_is_confirmed(
+    cluster: Stranger, shell: dict[str, str]
+) -> None:
+    before = names(shell)
+    machine = {key: value for key, value in shell.items() if key not in ("CI", "CONFIRM")}
+    where = {"TACHO_KUBECONFIG": str(cluster.kubeconfig), "REGISTRY": f"http://{cluster.registry}"}
+    chosen = f"-p no:cacheprovider -rs -v -k '{' or '.join(CHOSEN)}'"
+
+    refused = bash("! make e2e", machine, PYTEST_ADDOPTS=chosen, **where)
+    assert "NotConfirmedError: context " in refused
+    assert " passed" not in refused
+    assert names(shell) == before
+
+    printed = bash("make e2e", machine, PYTEST_ADDOPTS=chosen, CONFIRM="1", **where)
+    ended = dict(re.findall(r"::(\w+) (PASSED|SKIPPED|FAILED|ERROR)", printed))
+    assert {name: state.lower() for name, state in ended.items()} == CHOSEN
+    assert "the cluster was not started here: its node is not for tests" in printed
+    bash("helm uninstall tacho -n tacho-system && kubectl delete crd llmdeployments.tacho.dev", shell)
+    bash("kubectl delete namespace tacho-system", shell)
+    eventually("what the tests made is gone", lambda: names(shell) - before <= KEPT or None)
+    assert before - names(shell) == set()
+
+
+def names(shell: dict[str, str]) -> set[str]:
+    """What the cluster has that is in no namespace."""
+    command = ["bash", "-c", f"kubectl get {OWNED} --output name"]
+    done = subprocess.run(command, env=shell, stdout=subprocess.PIPE, text=True, check=True)
+    return set(done.stdout.split())
