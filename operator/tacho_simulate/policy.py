@@ -62,7 +62,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyView:
-    """State of the cluster at one decision."""
+    """Input of a scaling policy at one decision: time, desired replicas, pods, and what a gateway counts."""
 
     now_seconds: float
     replicas: int

@@ -98,7 +98,7 @@ def prepared(plan: ConversionPlan, version: str) -> Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """The folder of a complete conversion."""
+    """A model that CTranslate2 can load: its folder, complete, and whether it was converted before."""
 
     folder: Path
     cached: bool

@@ -32,7 +32,7 @@ _CLOSERS = {b"{": b"}", b"[": b"]"}
 
 
 class Chunks(Protocol):
-    """The body of a response."""
+    """A response body that is read as it arrives: each call waits for the next bytes; b"" is its end."""
 
     async def readany(self) -> bytes: ...
 

@@ -59,7 +59,10 @@ class WatchIncomplete(RuntimeError):
 
 
 class ResourceWatch:
-    """The watch of the LLMDeployments of one namespace, or of all ("")."""
+    """Runs kopf's watch of LLMDeployments, restarts it with back-off, and keeps the store complete by lists.
+
+    One namespace, or all ("").
+    """
 
     kind = KIND
 

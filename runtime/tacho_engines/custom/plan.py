@@ -71,7 +71,8 @@ def _preset(options: EngineOptions) -> Preset | None:
 class CustomPlan(DefaultPlan):
     """The planner's half of a custom engine.
 
-    The command is the user's, so memory and refusals are unknown; a preset's follow from its switches.
+    The command is the user's: memory is never predicted, and only an empty image is refused. With a preset,
+    arguments and refusals follow from its switches.
     """
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:

@@ -113,7 +113,9 @@ def fallbacks(placement: Placement) -> tuple[str, ...]:
     layers = placement.architecture.layers
     found = []
     if (some := offloaded_layers(placement.options, layers)) <= layers:
-        found.append(f"{some} of {layers + 1} layers on GPUs, the others are computed on the host")
+        found.append(
+            f"--n-gpu-layers puts {some} of {layers + 1} layers on GPUs, the host computes the others"
+        )
     if mode(placement) == TENSOR:
         found.append("tensors split over GPUs, which llama.cpp calls experimental")
     return tuple(found)

@@ -1,5 +1,5 @@
-"""Memory that vLLM takes beside its budget: the CUDA context, and CUDA graphs where the version does not
-count them."""
+"""Memory that vLLM takes beside its budget: the CUDA context, buffers between several GPUs, and CUDA graphs
+where the version does not count them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def graph_sizes(
     """How many batch sizes are captured as CUDA graphs.
 
     1, 2, 4, then every 8th up to 256, then every 16th up to min(2 x max_num_seqs, 512), on data-centre
-    Blackwell more. Before 0.8 up to max_num_seqs. Source: vLLM config/vllm.py _set_cudagraph_sizes.
+    Blackwell more. Before 0.8 up to min(max_num_seqs, 256). ``--max-cudagraph-capture-size`` replaces that
+    largest size. Source: vLLM config/vllm.py _set_cudagraph_sizes.
     """
     requested = integer(first_of(arguments, "max-cudagraph-capture-size"))
     most = rules.blackwell_graph_tokens if capability[0] == BLACKWELL else 512

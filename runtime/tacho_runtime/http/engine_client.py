@@ -26,7 +26,7 @@ def _error_text(answer: httpx.Response) -> str:
 
 
 class EngineClient:
-    """HTTP client of one engine."""
+    """HTTP client of the engine in this pod: its health, and pages such as /metrics."""
 
     def __init__(self, base_url: str, *, api_key: str = "") -> None:
         headers = {"Connection": "close", "Accept-Encoding": "identity"}

@@ -63,7 +63,7 @@ class RuntimeState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A decision and its reason as a message."""
+    """The answer of /readyz or /livez: whether it is yes, and why."""
 
     ok: bool
     reason: str

@@ -74,7 +74,7 @@ def test_an_idle_service_without_bursts_names_none() -> None:
     fleet = Fleet(replicas=2)
     fleet.run(lambda _: 0.0, 100)
     assert "highest need of 300 s 0.00; now" in fleet.decisions[-1].reason
-    assert "not yet for 300 s" in fleet.decisions[-1].reason
+    assert "not for the whole of the last 300 s" in fleet.decisions[-1].reason
 
 
 def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:

@@ -78,7 +78,9 @@ def test_fewer_layers_on_the_gpu_are_planned_as_asked_and_named() -> None:
     found, whole = memory.account(some, CONTEXT), memory.account(on(1), CONTEXT)
     assert found.cache_bytes == pytest.approx(whole.cache_bytes / 3, rel=0.01)
     assert found.offloaded_bytes == whole.weights_bytes - found.weights_bytes
-    assert HALF.fallbacks(some) == ("11 of 31 layers on GPUs, the others are computed on the host",)
+    assert HALF.fallbacks(some) == (
+        "--n-gpu-layers puts 11 of 31 layers on GPUs, the host computes the others",
+    )
     assert HALF.fallbacks(on(1)) == ()
 
 

@@ -48,7 +48,7 @@ def heeds_markers(pod_template: Manifest, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeMarkers:
-    """Which markers to create and to delete."""
+    """Markers of nodes with a GPU fault, which new pods avoid: those to create and those to delete."""
 
     nodes: tuple[str, ...] = ()
     """Nodes that get a marker now."""

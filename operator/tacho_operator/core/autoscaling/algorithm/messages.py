@@ -88,7 +88,7 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.able == "ScaleDownStabilized" and (kept := _kept(at, outcome)):
         return f" Fewer suffice; {kept}."
     if outcome.able == "ScaleDownStabilized":
-        return f" Fewer suffice, but not yet for {at.policy.down.window_seconds:.0f} s."
+        return f" Fewer suffice, but not for the whole of the last {at.policy.down.window_seconds:.0f} s."
     return ""
 
 
