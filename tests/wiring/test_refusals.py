@@ -145,6 +145,9 @@ async def test_children_of_a_deleted_resource_are_looked_for_again_within_second
     delays = [await reconcile(KEY) for _ in range(12)]
     assert delays[0] == 1.0
     assert max(delay or 0.0 for delay in delays) == module.COLLECTION_RETRY_SECONDS < COLLECTION_SECONDS
+    # A finalizer may hold such a child for hours: 2 ** 1,024 is no float.
+    reconcile._unanswered[KEY] = 5000
+    assert await reconcile(KEY) == module.COLLECTION_RETRY_SECONDS
 
 
 @pytest.mark.parametrize("undo", ["changed", "deleted"])

@@ -169,7 +169,8 @@ class Reconciler:
             self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
         if isinstance(outcome.error, NotCollected):
-            return min(2.0 ** (self._unanswered[key] - 1), COLLECTION_RETRY_SECONDS)
+            # The power of hours of tries is no float.
+            return min(2.0 ** min(self._unanswered[key] - 1, 9), COLLECTION_RETRY_SECONDS)
         if outcome.error is not None:
             raise outcome.error  # the queue tries again, after the pause that the API server requests
         delay = decision.requeue_after_seconds
