@@ -20,12 +20,15 @@ from urllib.parse import urlsplit
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
+from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
 ATTEMPTS_AT_CONTENT = 2
+COMPLETE_STATUS = (200, 203)
+"""A proxy that changes headers answers 203."""
 MEND = (
     "Something between the hub and the pod changes files, or its storage is damaged: check the mirror or "
     "proxy in spec.model.hub, and upload the file again where the repository is yours."
@@ -158,7 +161,7 @@ class Downloader:
         bytes."""
         import httpx2
 
-        failures = 0
+        failures = restarts = 0
         while True:
             before = _present(partial)
             if before == target.size_bytes and partial.exists():
@@ -171,6 +174,12 @@ class Downloader:
                     return
                 partial.unlink()
                 self._note_lost(before)
+                restarts += 1
+                if restarts >= ATTEMPTS_WITHOUT_PROGRESS:
+                    raise unreachable(
+                        f"{self._endpoint} cuts {target.path} and does not continue it: it began "
+                        f"again {restarts} times."
+                    )
             except (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException) as error:
                 failures = 0 if _present(partial) > before else failures + 1
                 if failures >= ATTEMPTS_WITHOUT_PROGRESS:
@@ -179,7 +188,7 @@ class Downloader:
                 time.sleep(min(8.0, 2.0**failures))
 
     def _stream(self, target: DownloadTarget, url: str, partial: Path, start: int) -> bool:
-        """Continues ``partial`` from ``start``. False: the server has no such part, or sends another one.
+        """Continues ``partial`` from ``start``. False: the server has no such part, sends another, or all.
 
         Not by the client's own function: that believes any part, begins again without end where the server
         does, and takes no file of more than 50 GB.
@@ -205,15 +214,12 @@ class Downloader:
             if start and response.status_code == 416:
                 return False
             hf_raise_for_status(response)
-            if start and response.status_code == 206:
-                if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            if start:
+                part = response.headers.get("Content-Range", "") if response.status_code == 206 else ""
+                if not part.startswith(f"bytes {start}-"):
                     return False
-            elif response.status_code != 200:
+            elif response.status_code not in COMPLETE_STATUS:
                 raise ValueError(f"HTTP {response.status_code} to a request for {target.path}")
-            else:  # a server that knows no ranges begins again
-                file.truncate(0)
-                self._note_lost(start)
-                start = 0
             for piece in response.iter_raw():
                 start += len(piece)
                 if start > target.size_bytes:
@@ -258,7 +264,10 @@ def _written_by_others(partial: Path) -> FailedError:
 
 
 def _present(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # as well where it is renamed meanwhile
+        return 0
 
 
 def _same_origin(url: str, endpoint: str) -> bool:

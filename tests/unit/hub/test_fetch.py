@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -232,6 +233,43 @@ def test_connection_that_is_always_cut(
     hub.fake.faults.no_ranges = True  # else each connection would bring something new
     failure = failed(config)
     assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
+
+
+@pytest.mark.parametrize("fault", ["all again", "no part at all"])
+def test_a_download_that_always_begins_again_ends(
+    hub: RunningHub, config: FetchConfig, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its connections brings something, and some more than the one before."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    original, lengths = hub.fake._send, itertools.cycle([1_000_000, 2_000_000])
+    hub.fake.faults.cuts, hub.fake.faults.no_ranges = -1, True
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        if request.headers.get("Range") and fault == "no part at all":
+            raise web.HTTPRequestRangeNotSatisfiable
+        hub.fake.faults.cut_after = next(lengths)
+        return await original(request, file, headers)
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    hub.fake.log.clear()
+    failure = failed(config)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
+    assert "cuts weights.bin and does not continue it" in failure.message
+    assert len(hub.asked("GET", "/weights.bin")) == 2 * download.ATTEMPTS_WITHOUT_PROGRESS
+
+
+def test_a_proxy_that_changes_headers(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers 203, with all of the file."""
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        return web.Response(status=203, headers=headers, body=file.file.read_bytes())
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
 
 
 def test_disk_too_small_beforehand(
