@@ -10,6 +10,8 @@ HEAD_SECONDS = 20.0
 """Time for a request's head to come, from the connection or the last answer on."""
 UNREAD_SECONDS = 60.0
 """How long a client may leave unread what no longer fits the buffers: its answer holds a place."""
+LEAST_READ_BYTES = 64 * 1024
+"""In that time, of an answer that is longer than the buffers: it may take minutes."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -35,7 +37,17 @@ class BoundedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+        self._watch_reading()
+
+    def _watch_reading(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._check_reading, left)
+
+    def _check_reading(self, before_bytes: int) -> None:
+        if before_bytes - self.transport.get_write_buffer_size() < LEAST_READ_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()

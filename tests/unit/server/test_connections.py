@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from tacho_server import app as app_module, connections
 from tacho_server.app import FLOOR_BYTES, SMALL_BYTES
@@ -25,6 +25,7 @@ Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def serving(app: FastAPI) -> AsyncIterator[int]:
     """The port of ``app`` behind the protocol."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         config = uvicorn.Config(app, log_level="warning", lifespan="off", http=BoundedProtocol, ws="none")
         server = uvicorn.Server(config)
         task = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -100,6 +101,29 @@ async def test_a_client_that_never_reads_gives_its_place_back(monkeypatch: pytes
         writer.close()
         deaf.close()
     assert backend.seen[0].sampling.max_tokens == 60_000
+
+
+async def test_a_long_answer_may_be_read_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer of megabytes is in the buffers at once; a slow link takes minutes for it."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.5)
+    app, size = FastAPI(), 2_000_000
+
+    @app.get("/")
+    async def answer() -> Response:
+        return Response(bytes(size))
+
+    async with serving(app) as port, asyncio.timeout(30):
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            slow.connect(("127.0.0.1", port))
+            slow.setblocking(False)
+            loop, read = asyncio.get_running_loop(), 0
+            await loop.sock_sendall(slow, b"GET / HTTP/1.1\r\nHost: m\r\n\r\n")
+            while read < size:
+                found = await loop.sock_recv(slow, 50_000)
+                assert found, f"ended after {read} bytes"
+                read += len(found)
+                await asyncio.sleep(len(found) / 1e6)
 
 
 async def test_large_bodies_of_many_clients_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
