@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.core import names
 from tacho_operator.core.status.undecided import StoredResource, undecided_status, unreadable_child
 from tools.harness.resources import NOW
@@ -24,14 +25,17 @@ def ready(*, former: bool = False, is_whole: bool = True, selected: str = "r1") 
     """Status and reason of Ready, and the ready pods, with one ready pod of revision r1."""
     metadata = {"name": "smol", "namespace": "ml", "uid": "u", "generation": 2}
     status = {"readyReplicas": 3, "conditions": [FORMER]} if former else {}
-    labels = {names.ROLE_LABEL: names.ROLE_SERVER, names.REVISION_LABEL: "r1"}
+    labels = names.server_selector("smol", "r1")
     pod = {
         "metadata": {"name": "p", "namespace": "ml", "uid": "p", "labels": labels},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     }
     service = {
         "metadata": {"name": names.service_name("smol")},
-        "spec": {"selector": {names.REVISION_LABEL: selected}},
+        "spec": {
+            "selector": names.server_selector("smol", selected),
+            "ports": [{"name": "http", "port": ENGINE_PORT, "targetPort": "http"}],
+        },
     }
     found = StoredResource(
         raw={"metadata": metadata, "status": status}, pods=(pod,), services=(service,), is_whole=is_whole
