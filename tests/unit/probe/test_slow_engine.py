@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -10,6 +13,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.level_search import SearchLimits, TriedLevel, next_level
+from tacho_runtime.probe.phases import concurrency_levels
 from tests.unit.probe.probing import probed
 from tests.unit.probe.reporting import WORKLOAD, findings, levels, result
 from tools.mock.engine_law import Law
@@ -104,3 +108,32 @@ def test_levels_that_are_missing_below_the_knee_do_not_make_it_a_lower_bound(
     assert capacity is not None
     assert (capacity.concurrency, capacity.boundary) == (4, expected)
     assert capacity.ci_percent == pytest.approx(percent)
+
+
+@pytest.mark.parametrize(
+    ("requests", "slo", "left_seconds", "expected"),
+    [
+        (4, ServiceLevel(), 60.0, 6.0),
+        (9, ServiceLevel(), 60.0, 6.0),
+        (10, ServiceLevel(), 60.0, None),
+        (4, ServiceLevel(ttft_milliseconds=500), 60.0, None),
+        (4, ServiceLevel(), 5.9, None),
+        (4, ServiceLevel(), 6.0, 6.0),
+    ],
+)
+def test_only_a_window_of_few_requests_without_a_rate_goes_on(
+    requests: int,
+    slo: ServiceLevel,
+    left_seconds: float,
+    expected: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With many, or with an SLO's cohort, its rate would not be known sooner."""
+    told = SimpleNamespace(has_rate=False, point=SimpleNamespace(requests=requests))
+    monkeypatch.setattr(concurrency_levels, "evaluate", lambda *_, **__: told)
+    monkeypatch.setattr(concurrency_levels, "detect_contention", lambda *_: SimpleNamespace(flags=()))
+    bench: Any = MagicMock(slo=slo)
+    bench.clock.left.return_value = left_seconds
+    trace: Any = SimpleNamespace(started=True, broken=False, bins=[0.0] * 400, bin_nanoseconds=10_000_000)
+    found = concurrency_levels._Levels(bench, MagicMock())._longer(MagicMock(), trace, MagicMock())
+    assert found == expected
