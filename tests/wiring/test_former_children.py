@@ -93,6 +93,16 @@ async def test_a_later_resource_of_the_name_waits_anew() -> None:
     assert server.requests == []
 
 
+def test_of_a_deleted_resource_no_wait_is_kept() -> None:
+    clock = [5.0]
+    rewrites = Rewrites(lambda: clock[0])
+    rewrites.uncollected_seconds(("team", "demo"), "now")
+    clock[0] += COLLECTION_SECONDS
+    assert rewrites.uncollected_seconds(("team", "demo"), "now") == COLLECTION_SECONDS
+    rewrites.forget(("team", "demo"))
+    assert rewrites.uncollected_seconds(("team", "demo"), "now") == 0.0
+
+
 async def test_another_owners_object_is_never_taken_over() -> None:
     held = child("ConfigMap", "former", uid="old")
     held["metadata"]["ownerReferences"][0]["name"] = "other"

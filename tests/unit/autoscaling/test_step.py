@@ -219,6 +219,13 @@ def test_the_correction_of_another_measurement_does_not_apply() -> None:
     assert (fleet.state.correction.factor, fleet.state.fingerprint) == (1.0, "f")
 
 
+def test_the_speed_relative_to_another_measurement_does_not_apply() -> None:
+    fleet = Fleet()
+    fleet.state = State(fingerprint="other", speed=0.5)
+    fleet.look()
+    assert fleet.state.speed == 1.0
+
+
 def test_a_correction_outlasts_a_provisional_measurement() -> None:
     fleet = Fleet()
     fleet.state = State(fingerprint="f", correction=Correction(factor=0.8))

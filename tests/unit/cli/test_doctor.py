@@ -17,6 +17,7 @@ from hypothesis import given, strategies as st
 from tacho_cli.doctor import network_policy
 from tacho_cli.doctor.checks import CHECKS, LLMDEPLOYMENTS, MONITORS, OPERATORS, diagnosis
 from tacho_cli.doctor.findings import Facts, Finding, UnreadError
+from tacho_cli.doctor.nodes import check_nodes
 from tests.unit.cli.commands import call, play_kubectl
 from tools.cluster.ports import free_port
 
@@ -291,3 +292,10 @@ def test_the_table_has_a_state_and_a_step_for_each_finding(
     assert "GPUs" in told.out
     assert "-> Install a provisioner" in told.out
     assert not (kubectl / "created").exists(), "nothing is created without --network-policy"
+
+
+def test_a_cordoned_node_that_is_not_ready_is_told_once() -> None:
+    (_, first, _), (_, second, _) = check_nodes(
+        Facts(objects={"nodes": (bare("False", unschedulable=True),)}, rights={})
+    )
+    assert (first, second) == ("0 of 1 node can take new pods.", "Not ready: cpu-1.")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tacho_operator.core.pods.diagnosis import diagnose
+from tacho_operator.core.pods.scheduling import with_figures
 from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.problems import Problem
 from tacho_operator.core.status.conditions import condition_message
+from tacho_operator.core.types import NodeFacts
 from tests.unit.core.test_diagnosis import unscheduled
 
 
@@ -104,3 +109,50 @@ def test_labels_are_not_named_where_nodes_have_them() -> None:
     found = diagnose(PodView(raw), lost_nodes=(), schedule_overdue=False)
     assert found is not None
     assert found.quotation == message
+
+
+NODES = (
+    NodeFacts(name="a", labels={"zone": "a"}, allocatable={"memory": "16Gi", "nvidia.com/gpu": "2"}),
+    NodeFacts(name="b", labels={"zone": "b"}, allocatable={"memory": "64Gi", "nvidia.com/gpu": "wrong"}),
+)
+
+
+def container(memory: str, **more: Any) -> dict[str, Any]:
+    return {"resources": {"requests": {"memory": memory}}, **more}
+
+
+@pytest.mark.parametrize(
+    ("spec", "missing", "figures", "next_step"),
+    [
+        ({"containers": [container("48Gi")]}, "memory", "", "as before"),
+        (
+            {"containers": [container("48Gi")], "nodeSelector": {"zone": "a"}},
+            "memory",
+            "(48.0 GiB requested, 16.0 GiB at most)",
+            "Lower spec.engine.resources",
+        ),
+        (
+            {
+                "containers": [container("40Gi")],
+                "initContainers": [container("30Gi", restartPolicy="Always"), container("90Gi")],
+            },
+            "memory",
+            "(70.0 GiB requested, 64.0 GiB at most)",
+            "Lower spec.engine.resources",
+        ),
+        (
+            {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "4"}}}]},
+            "nvidia.com/gpu",
+            "(4 requested, 2 at most)",
+            "as before",
+        ),
+        ({"containers": [{"resources": None}], "nodeSelector": None}, "memory", "", "as before"),
+    ],
+)
+def test_a_request_beyond_every_selected_node_is_told_with_figures(
+    spec: dict[str, Any], missing: str, figures: str, next_step: str
+) -> None:
+    before = Problem(reason="R", what="before", next_step="as before", missing_resources=(missing,))
+    found = with_figures(before, spec, NODES)
+    assert found.what == (f"No node has enough {missing} {figures} for a pod." if figures else "before")
+    assert found.next_step.startswith(next_step)

@@ -21,20 +21,31 @@ FORMER = {
 }
 
 
-def ready(*, former: bool = False, is_whole: bool = True, selected: str = "r1") -> tuple[str, str, Any]:
-    """Status and reason of Ready, and the ready pods, with one ready pod of revision r1."""
+def ready(
+    *,
+    former: bool = False,
+    is_whole: bool = True,
+    selected: str = "r1",
+    pod_is_ready: bool = True,
+    **changed: Any,
+) -> tuple[str, str, Any]:
+    """Status and reason of Ready, and the ready pods, of one pod.
+
+    ``changed``: fields of the Service's spec.
+    """
     metadata = {"name": "smol", "namespace": "ml", "uid": "u", "generation": 2}
     status = {"readyReplicas": 3, "conditions": [FORMER]} if former else {}
     labels = names.server_selector("smol", "r1")
     pod = {
         "metadata": {"name": "p", "namespace": "ml", "uid": "p", "labels": labels},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": str(pod_is_ready)}]},
     }
     service = {
         "metadata": {"name": names.service_name("smol")},
         "spec": {
             "selector": names.server_selector("smol", selected),
             "ports": [{"name": "http", "port": ENGINE_PORT, "targetPort": "http"}],
+            **changed,
         },
     }
     found = StoredResource(
@@ -51,6 +62,25 @@ def ready(*, former: bool = False, is_whole: bool = True, selected: str = "r1") 
 )
 def test_a_pod_that_the_service_does_not_select_serves_nobody(selected: str, expected: Any) -> None:
     assert ready(selected=selected) == expected
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"selector": {}},
+        {"selector": {"app": "theirs"}},
+        {"type": "ExternalName"},
+        {"ports": [{"port": ENGINE_PORT, "targetPort": "runtime"}]},
+        {"ports": [{"port": 80, "targetPort": "http"}]},
+        {"ports": None},
+    ],
+)
+def test_a_service_that_leads_elsewhere_reaches_no_pod(changed: dict[str, Any]) -> None:
+    assert ready(**changed)[:2] == ("False", "InvalidConfig")
+
+
+def test_a_pod_that_is_not_ready_serves_nobody() -> None:
+    assert ready(pod_is_ready=False) == ("False", "InvalidConfig", 0)
 
 
 def test_children_that_were_not_read_say_nothing_new() -> None:
