@@ -26,7 +26,8 @@ from tacho_engines.base import Exit
 from tacho_engines.registry import run_half
 from tools.cluster.ports import free_port
 
-FAILURE = re.compile(r"^llama-server: error \[(\w+)\]: (.*)$")
+FAILURE = re.compile(r"^(?:[\d.]+ )?llama-server: error \[(\w+)\]: (.*)$")
+"""A thread of llama.cpp may have written the time of its next line, and not yet the line."""
 
 
 def model_path() -> Path:
