@@ -29,6 +29,8 @@ LOGIN_EXPIRES = datetime.timedelta(minutes=10)
 IDLE_WORKER_SECONDS = 0.1
 """Seconds that kopf keeps a task for an object after its last change. Its default of 5 s means thousands of
 tasks at start."""
+WORKERS = 200
+"""Objects that have a task at once; each takes two. How fast a list arrives must not decide it."""
 INACTIVITY_SECONDS = 150.0
 """The API server sends a bookmark about every minute: a watch without any for longer is dead."""
 WATCH_BACKOFFS_SECONDS = (0.5, 1.0, 2.0)
@@ -67,6 +69,7 @@ def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) 
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = IDLE_WORKER_SECONDS
+    settings.queueing.worker_limit = WORKERS
     settings.watching.chunk_size = PAGE
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.connect_timeout = REQUEST_TIMEOUT_SECONDS
