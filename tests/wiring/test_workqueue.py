@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -187,8 +188,9 @@ async def test_a_delayed_key_is_pulled_forward_by_a_change() -> None:
         assert queue.depth == 0, "the later time was superseded, not kept beside it"
 
 
-async def test_times_that_no_longer_count_are_thrown_away() -> None:
+async def test_times_that_no_longer_count_are_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resource that is looked at every few seconds and asks for an hour each time would fill the memory."""
+    monkeypatch.setattr(workqueue, "BURST", 10_000)
     seen: list[Key] = []
 
     async def process(key: Key) -> float:
@@ -209,6 +211,42 @@ async def test_times_that_no_longer_count_are_thrown_away() -> None:
     assert queue.depth == 2, "both come back"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_key_that_wakes_itself_each_time_is_processed_often_and_then_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a pod reports something new each time: the status changes, and its event wakes the key."""
+    monkeypatch.setattr(workqueue, "PACE_SECONDS", 0.1)
+    monkeypatch.setattr(workqueue, "BURST", 10)
+    turns: Counter[Key] = Counter()
+
+    async def process(key: Key) -> None:
+        turns[key] += 1
+        await asyncio.sleep(0)
+        if key == A:
+            queue.add(A)
+
+    async with running(process) as queue:
+        queue.add(A)
+        await asyncio.sleep(0.5)
+        assert 10 < turns[A] <= 10 + 5
+        queue.add(B)
+        await settle()
+        assert turns[B] == 1, "another key does not wait"
+
+
+async def test_the_turns_of_keys_that_are_gone_are_forgotten() -> None:
+    async def process(key: Key) -> None: ...
+
+    async with running(process) as queue:
+        for number in range(3 * workqueue.SUPERSEDED):
+            queue.add(Key("ns", str(number)))
+        await settle()
+        queue._paced = dict.fromkeys(queue._paced, 0.0)
+        queue.add(A)
+        await settle()
+        assert len(queue._paced) <= workqueue.SUPERSEDED
 
 
 async def test_the_returned_delay_brings_the_key_back() -> None:
