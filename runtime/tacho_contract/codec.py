@@ -111,6 +111,14 @@ def loads(cls: type[T], text: str | bytes) -> T:
     return from_dict(cls, data)
 
 
+def read(cls: type[T], text: str | bytes) -> T | None:
+    """The document in ``text``; None where it is something else."""
+    try:
+        return loads(cls, text)
+    except DocumentError:
+        return None
+
+
 class _Shape(typing.NamedTuple):
     """How data of a declared type is decoded."""
 

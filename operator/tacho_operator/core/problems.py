@@ -121,10 +121,7 @@ def with_full_stop(text: str) -> str:
 def parse_failure(message: str) -> Failure | None:
     """The failure in a termination message; None where the message is another text, for example the end of a
     log."""
-    try:
-        return codec.loads(Failure, message)
-    except codec.DocumentError:
-        return None
+    return codec.read(Failure, message)
 
 
 def _word(failure_class: str) -> str:

@@ -9,13 +9,13 @@ from functools import partial
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.manifests.objects import LIVE_KEY
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
-from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_PROBE, ROLE_SERVER, live_config_name
+from tacho_operator.core.measurement.step import live_text
+from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
-from tacho_operator.core.pods.view import PodView, named
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.rollout.reading import lost_nodes
@@ -107,12 +107,6 @@ def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]
     cannot."""
     found = filter(partial(_is_owned, uids), manifests)
     return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
-
-
-def _live_config_text(config_maps: Iterable[Manifest], name: str) -> str:
-    """The text of the live ConfigMap: the configuration that running pods read."""
-    found = named(config_maps, live_config_name(name)) or {}
-    return str((found.get("data") or {}).get(LIVE_KEY, ""))
 
 
 class Observer:
@@ -231,7 +225,7 @@ class Observer:
             for pod, view in zip(pods, map(PodView, pods), strict=True)
             if view.role in (ROLE_PROBE, ROLE_SERVER) and not view.is_stuck(lost)
         ]
-        reports = await self._reports.collect(key, engines, _live_config_text(mine["ConfigMap"], key.name))
+        reports = await self._reports.collect(key, engines, live_text(mine["ConfigMap"], key.name))
         measuring = needs_neighbours(pods, reports, resource.status.measurements, datetime.now(timezone.utc))
         nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}
         return Observed(

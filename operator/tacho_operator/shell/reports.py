@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from tacho_contract.codec import DocumentError, loads
+from tacho_contract import codec
+from tacho_contract.codec import DocumentError
 from tacho_contract.launch import LiveConfig
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
@@ -56,7 +57,7 @@ def _read(address: str, is_needed: Callable[[], bool]) -> Report:
     found = read_many([address], RUNTIME_PORT, "/report", limits=limits, is_needed=is_needed).get(address)
     if found is None:
         raise DocumentError(f"no answer of at most {REPORT_LIMIT_BYTES} bytes")
-    return loads(Report, found)
+    return codec.loads(Report, found)
 
 
 def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
@@ -107,7 +108,8 @@ class Reports:
 
         ``live``: the text of the pods' mounted settings.
         """
-        live_config = _live(live)
+        # An unreadable text requests nothing that was measured.
+        live_config = codec.read(LiveConfig, live) or LiveConfig(measure_key="")
         known = self._known.setdefault(key, {})
         views = {view.uid: view for view in map(PodView, pods)}
         for uid in known.keys() - views.keys():
@@ -183,10 +185,3 @@ class Reports:
 def _stamp(pod: PodView) -> str:
     restarts = [f"{item.name}:{item.restarts}" for item in pod.containers()]
     return " ".join([str(pod.ready), pod.address, *restarts])
-
-
-def _live(text: str) -> LiveConfig:
-    try:
-        return loads(LiveConfig, text) if text else LiveConfig(measure_key="")
-    except DocumentError:
-        return LiveConfig(measure_key="")  # it requests nothing that was measured

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
+
+import pytest
 
 from tacho_contract.launch import Again
 from tacho_operator.core import names
 from tacho_operator.core.measurement.requested_probe import (
     BEGIN_SECONDS,
     END_SECONDS,
-    ReprobeNote,
+    ReprobePlan,
     former_request,
     hostname,
-    read_reprobe_note,
+    plan_reprobe,
 )
 from tacho_operator.core.pods.view import PodView
 from tests.unit.core.measured_world import measured_world
@@ -126,8 +129,12 @@ def test_where_nothing_is_measured_nobody_is_told_and_nobody_given_up() -> None:
         assert (told(world)["request"], given_up(world)) == ("", "")
 
 
-def test_what_is_remembered_of_a_request_and_cannot_be_read_is_nothing() -> None:
-    assert [read_reprobe_note(text) for text in ("", "{", "[]", '{"request": 1}')] == [ReprobeNote()] * 4
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"request": 1}'])
+def test_what_is_remembered_of_a_request_and_cannot_be_read_is_nothing(note) -> None:
+    told = plan_reprobe(
+        "disrupt-1", "", servers=(), reports={}, former=Again(), note=note, now=datetime.now(timezone.utc)
+    )
+    assert told == ReprobePlan()
 
 
 def test_a_hostname_is_what_a_kubelet_makes_of_a_pods_name() -> None:

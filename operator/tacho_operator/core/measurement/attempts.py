@@ -53,12 +53,9 @@ class AttemptNote:
 
 def read_note(text: str, revision: str, measure_key: str, request: str = "") -> AttemptNote | None:
     """The note in ``text``; None where it is unreadable or about another revision, workload or request."""
-    try:
-        note = codec.loads(AttemptNote, text)
-    except codec.DocumentError:
-        return None
-    about = (note.revision, note.measure_key, note.request)
-    return note if about == (revision, measure_key, request) else None
+    note = codec.read(AttemptNote, text)
+    about = (revision, measure_key, request)
+    return note if note and (note.revision, note.measure_key, note.request) == about else None
 
 
 def write_note(note: AttemptNote, revision: str, measure_key: str) -> str:

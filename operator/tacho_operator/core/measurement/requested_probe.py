@@ -63,7 +63,7 @@ def plan_reprobe(
 
     One pod at a time: the pod that already has the request while it exists, else the oldest ready pod.
     """
-    before = read_reprobe_note(note)
+    before = codec.read(ReprobeNote, note) or ReprobeNote()
     if request == answered or not request.startswith(DISRUPT):
         unanswered = request == before.request and before.message
         return ReprobePlan(answered=answered, note=note if unanswered else "")
@@ -112,14 +112,6 @@ def _unanswered_message(pod: PodView, report: Report | None) -> str:
     )
 
 
-def read_reprobe_note(text: str) -> ReprobeNote:
-    """The note that an earlier reconcile wrote; empty where the text is unreadable."""
-    try:
-        return codec.loads(ReprobeNote, text) if text else ReprobeNote()
-    except codec.DocumentError:
-        return ReprobeNote()
-
-
 def _answer(report: Report | None) -> str:
     """The request that the pod's measurement answers."""
     return report.measurement.request if report and report.measurement else ""
@@ -132,7 +124,5 @@ def hostname(pod: PodView) -> str:
 def former_request(live: str) -> Again:
     """The request that serving pods read from their mounted settings ``live``; an empty one where these are
     unreadable."""
-    try:
-        return codec.loads(LiveConfig, live).again
-    except codec.DocumentError:
-        return Again()
+    found = codec.read(LiveConfig, live)
+    return found.again if found else Again()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tacho_contract.measurement import Baseline, Environment, Measurement
 from tacho_operator.api.base import decimal
@@ -222,11 +222,5 @@ def machine_of(item: MeasurementEntry) -> Environment | None:
     shown = item.environment
     if shown is None:
         return None
-    return Environment(
-        cpu_model=shown.cpu_model or "",
-        cpu_count=shown.cpu_count or 0,
-        cpu_limit_millis=shown.cpu_limit_millis or 0,
-        gpu_product=shown.gpu_product or "",
-        gpu_count=shown.gpu_count or 0,
-        driver_version=shown.driver_version or "",
-    )
+    shared = {item.name for item in fields(Environment)}
+    return Environment(**{name: value for name, value in shown if name in shared and value is not None})

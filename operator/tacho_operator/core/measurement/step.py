@@ -28,7 +28,7 @@ from tacho_operator.core.measurement.requested_probe import former_request, plan
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
-from tacho_operator.core.pods.view import PodView, references, views
+from tacho_operator.core.pods.view import PodView, named, references, views
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.planning import Planning
@@ -161,7 +161,7 @@ def _with_probe_pods(
         known.remeasure.answered,
         servers=servers,
         reports=reports,
-        former=former_request(_live(observed)),
+        former=former_request(live_text(observed.config_maps, resource.metadata.name)),
         note=known.reprobe_note,
         now=now,
     )
@@ -213,13 +213,10 @@ def pod_report(
     )
 
 
-def _live_config_map(observed: Observed) -> Manifest | None:
-    name = names.live_config_name(observed.resource.metadata.name)
-    return next((item for item in observed.config_maps if item["metadata"]["name"] == name), None)
-
-
-def _live(observed: Observed) -> str:
-    return str(((_live_config_map(observed) or {}).get("data") or {}).get(LIVE_KEY, ""))
+def live_text(config_maps: Iterable[Manifest], name: str) -> str:
+    """The text of the live ConfigMap of the resource ``name``: the configuration that running pods read."""
+    found = named(config_maps, names.live_config_name(name)) or {}
+    return str((found.get("data") or {}).get(LIVE_KEY, ""))
 
 
 def stored_notes(observed: Observed) -> dict[str, str]:
@@ -227,7 +224,8 @@ def stored_notes(observed: Observed) -> dict[str, str]:
 
     A user's request made before the first pod existed counts as completed: that pod measures itself.
     """
-    meta, found = observed.resource.metadata, _live_config_map(observed)
+    meta = observed.resource.metadata
+    found = named(observed.config_maps, names.live_config_name(meta.name))
     if found is None:
         return {names.ANSWERED_ANNOTATION: meta.annotations.get(names.MEASURE_AGAIN_ANNOTATION, "")}
     return {names.ANSWERED_ANNOTATION: "", **(found["metadata"].get("annotations") or {})}

@@ -68,12 +68,10 @@ def report_cut_requests(servers: Iterable[PodView], note: str, grace_seconds: in
 
 def _cut_requests(message: str) -> CutRequests | None:
     """The document in a termination message; None where it is something else."""
-    try:
-        found = codec.loads(CutRequests, message)
-    except codec.DocumentError:
+    found = codec.read(CutRequests, message)
+    if found is None or not 0 <= found.drain_seconds <= MAX_DRAIN_SECONDS:
         return None
-    plausible = found.cut_requests is None or 0 < found.cut_requests <= MAX_CUT
-    return found if plausible and 0 <= found.drain_seconds <= MAX_DRAIN_SECONDS else None
+    return found if found.cut_requests is None or 0 < found.cut_requests <= MAX_CUT else None
 
 
 def _event(pod: PodView, cut: CutRequests, grace_seconds: int) -> ResourceEvent:

@@ -90,11 +90,8 @@ def known_runtime(observed: Observed, config: Config, revision: str) -> RuntimeI
     configured = RuntimeImage(image=config.tacho_image)
     if "@" in config.tacho_image:
         return configured
-    try:
-        record = codec.loads(RuntimeRecord, recorded(observed))
-    except codec.DocumentError:
-        return None
-    if record.image != config.tacho_image:
+    record = codec.read(RuntimeRecord, recorded(observed))
+    if record is None or record.image != config.tacho_image:
         return None
     if not record.digest and not record.sha256:
         return configured if record.revision in ("", revision) else None

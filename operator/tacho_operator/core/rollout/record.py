@@ -100,14 +100,6 @@ def read_record(service: Manifest, active: str) -> Serving:
         selected=selector.get(names.REVISION_LABEL, ""),
         admitted=notes.get(names.ADMITTED_ANNOTATION, ""),
         switched_time=notes.get(names.SWITCHED_ANNOTATION, ""),
-        rollback=_rollback(notes.get(names.ROLLBACK_ANNOTATION, "")),
+        rollback=codec.read(RollbackRecord, notes.get(names.ROLLBACK_ANNOTATION, "")),
         exists=True,
     )
-
-
-def _rollback(text: str) -> RollbackRecord | None:
-    """The rollback record; None where the annotation cannot be read."""
-    try:
-        return codec.loads(RollbackRecord, text) if text else None
-    except codec.DocumentError:
-        return None
