@@ -19,7 +19,7 @@ ROLE_SERVER = "server"
 ROLE_INSPECT = "inspect"
 ROLE_PROBE = "probe"
 ROLE_AVOID = "avoid"
-"""Of a marker pod: new pods of the resource avoid its node."""
+"""Value of the role label of a marker pod: new pods of its resource prefer other nodes."""
 
 INJECT_CONTAINER = "inject"
 FETCH_CONTAINER = "fetch"
@@ -27,40 +27,45 @@ ENGINE_CONTAINER = "engine"
 INSPECT_CONTAINER = "inspect"
 
 REPLAN_ANNOTATION = f"{GROUP}/replan"
-"""Set by the user on the resource: any new value makes a new revision from freshly inspected facts."""
+"""Set by the user on the resource: any new value inspects the model again and makes a new revision."""
 ACTIVE_ANNOTATION = f"{GROUP}/active-revision"
-"""On the Service: the revision that has served. Changes in one write with the selector."""
+"""On the Service: name of the active revision. It changes in one write with the Service's selector."""
 ADMITTED_ANNOTATION = f"{GROUP}/admitted-revision"
-"""On the Service: the candidate admitted together with the active revision."""
+"""On the Service: name of the candidate that receives requests together with the active revision."""
 SWITCHED_ANNOTATION = f"{GROUP}/switched-time"
 """On the Service: when a candidate was last admitted (RFC 3339)."""
 ROLLBACK_ANNOTATION = f"{GROUP}/rollback"
 """On the Service: the candidate that was rolled back, how often, when and why (JSON)."""
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
-"""On an inspect pod: the number of the attempt, from 1."""
+"""On an inspect pod: which attempt to inspect the model it is, counted from 1."""
 RUNTIME_ANNOTATION = f"{GROUP}/runtime"
-"""On the facts ConfigMap: the runtime that an inspect pod found for the newest revision (JSON)."""
+"""On the facts ConfigMap: the runtime image that an inspect pod ran, for the newest revision (JSON)."""
 MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
-"""On a probe pod: the key of the workload that it measures."""
+"""On a probe pod: the measure key (hash of workload, SLO and probe settings) of its measurement."""
 
 MEASURE_AGAIN_ANNOTATION = f"{GROUP}/measure-again"
-"""Set by the user on the resource: any new value measures the active revision again, in a probe pod; one
-that begins with ``disrupt``, in a serving pod."""
+"""Set by the user on the resource: any new value measures the active revision again in a probe pod. A value
+that begins with ``disrupt`` measures it in a serving pod.
+"""
 ANSWERED_ANNOTATION = f"{GROUP}/measured-again"
-"""On the live ConfigMap: the last completed value of the measure-again annotation."""
+"""On the live ConfigMap: the last value of the measure-again annotation whose measurement has ended."""
 MEASURE_REQUESTED_ANNOTATION = f"{GROUP}/measure-asked"
 """On the live ConfigMap: the serving pod that received the measure-again request, when, and why it failed
 (JSON)."""
 SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"
 """On the live ConfigMap: noisy neighbours of pods that are being measured, by pod uid (JSON)."""
 CUT_ANNOTATION = f"{GROUP}/cut-requests"
-"""On the live ConfigMap: the ends of engines whose cut requests were reported, as hashes."""
+"""On the live ConfigMap: hashes of the engine exits whose cut requests were already reported, so that each is
+reported once.
+"""
 OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"
-"""On the live ConfigMap: the outcome of the last probe pod (JSON)."""
+"""On the live ConfigMap: how the last probe pod ended (JSON)."""
 RESUMED_ANNOTATION = f"{GROUP}/measure-resumed"
-"""On the live ConfigMap: the probe pods that resumed from known levels, by what they measured (JSON)."""
+"""On the live ConfigMap: probe pods that continued an earlier search from its known levels, by what they
+measured (JSON).
+"""
 RESUMES_ANNOTATION = f"{GROUP}/resumes"
-"""On a probe pod that resumes from known levels: which attempt it is."""
+"""On a probe pod that continues an earlier search from its known levels: the number of this continuation."""
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 """On a pod: of equally ready pods, the one with the lowest cost is deleted first."""
@@ -71,7 +76,7 @@ HASH_LENGTH = 10
 
 
 def digest(document: Any, length: int = HASH_LENGTH) -> str:
-    """First ``length`` hex digits of sha256 over the document's canonical JSON."""
+    """The first ``length`` hex digits of the sha256 of ``document`` as canonical JSON."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
@@ -94,8 +99,9 @@ def facts_config_name(name: str) -> str:
 
 
 def inspect_pod_name(name: str, request_hash: str, attempt: int) -> str:
-    """Name of an inspect pod; it includes the attempt, so that the next pod can start while the last one
-    still shows its failure."""
+    """Name of an inspect pod. It includes the attempt number, so that a new pod can start while the failed
+    one still exists.
+    """
     return f"{name}-inspect-{request_hash[:6]}-{attempt}"
 
 
@@ -108,7 +114,7 @@ def marker_pod_name(name: str, node: str) -> str:
 
 
 def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:
-    """The labels of a child object; without ``role`` and ``revision`` where these do not apply."""
+    """The labels of a child object; ``role`` and ``revision`` are left out where they are ""."""
     found = {
         "app.kubernetes.io/name": "llmdeployment",
         "app.kubernetes.io/instance": name,
@@ -125,9 +131,9 @@ def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:
 
 
 def server_selector(name: str, revision: str = "") -> dict[str, str]:
-    """The pod selector of Service, Deployment and PodDisruptionBudget.
+    """The pod selector of the Service, the Deployments and the PodDisruptionBudget.
 
-    It always includes the role: inspect and probe pods must neither receive traffic nor count for scaling.
+    It includes the role, so that inspect and probe pods receive no requests and do not count for scaling.
     """
     found = {DEPLOYMENT_LABEL: name, ROLE_LABEL: ROLE_SERVER}
     if revision:

@@ -1,6 +1,5 @@
-"""Problems: the failure class, the message of a condition and the related events.
-
-Whether user action is required follows from the class (tacho_contract.failure).
+"""A problem of a resource: its failure class, condition message and event. The failure class
+(tacho_contract.failure) says whether the user has to act.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tacho_operator.api.conditions import Reason
 from tacho_operator.core.types import ChildRefusal, Manifest
 
 DETAILS = " Details: "
-"""Separates own words from a quotation."""
+"""Separates the operator's message from the quoted text of the API server, the kubelet or an engine."""
 _NO_FAILURES = frozenset(map(str, Reason))
 _NO_PERMISSION = re.compile(r"cannot \w+ resource")
 _NAMESPACE_ENDS = "because it is being terminated"
@@ -31,15 +30,20 @@ _DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
 _TOO_LARGE = re.compile(
     r"request is too large|message larger than max|entity too large|\[\]: Too long:", re.I
 )
-"""Of a whole object: etcd's words, those of its client, the API server's about a request and about the data
-of a ConfigMap. Annotations that are too long are a field with a name."""
+"""Matches the errors of etcd, its client and the API server about an object that is too large as a whole. An
+error about annotations names the field and does not match.
+"""
 _INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]*\): \.?([^:]{1,200}):")
-"""The API server's words about a wrong field, and of a server-side apply about a repeated list item."""
+"""Matches the API server's errors about an invalid field, and a server-side apply's error about a repeated
+list item.
+"""
 _EXCEEDED = re.compile(
     r"exceeded quota: ([\w.-]{1,63}), requested: ([\w./-]+=\w+), "
     r"used: [\w./-]+=(\w+), limited: [\w./-]+=(\w+)$"
 )
-"""The API server's words about one resource; those about several are quoted alone."""
+"""Matches the API server's error about an exceeded quota for one resource. An error about several resources
+does not match and is quoted whole.
+"""
 _LIMIT_RANGE = re.compile(
     r"(?:maximum|minimum) [\w./-]+ usage per \w+ is [\w.]+, but (?:limit|request) is [\w.]*\w"
 )
@@ -47,22 +51,24 @@ _LIMIT_RANGE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a resource: its class, its message, and the next step."""
+    """One problem of a resource: failure class, description, next step and quotation."""
 
     reason: str
-    """The failure class; CamelCase."""
+    """The failure class in CamelCase, used as the reason of a condition."""
     what: str
-    """Description of the failure."""
+    """What is wrong, as a sentence for the condition's message."""
     next_step: str = ""
-    """Instruction that resolves the problem."""
+    """What the user can do to solve the problem, as a sentence; "": nothing."""
     quotation: str = ""
-    """Words of others: the API server's, the kubelet's, an engine's last lines."""
+    """Quoted text of another program: the API server, the kubelet or an engine's last lines."""
     escalations: frozenset[Escalation] = frozenset()
-    """Events after which user action is required, where the class alone does not require it."""
+    """Circumstances that require user action where the failure class alone does not, e.g. many restarts."""
     caused_by_pod: bool = False
-    """True: the cluster evicted the pod because of the pod's own use, which counts against the revision."""
+    """Whether the cluster evicted the pod because the pod itself used too much. Such an eviction counts as a
+    fault of the revision.
+    """
     missing_resources: tuple[str, ...] = ()
-    """Resources of which no node has enough, e.g. nvidia.com/gpu; only for Unschedulable."""
+    """Resources that no node has enough of, e.g. nvidia.com/gpu; only for Unschedulable."""
 
     @property
     def message(self) -> str:
@@ -76,12 +82,14 @@ class Problem:
 
     @property
     def caused_by_platform(self) -> bool:
-        """Whether the cluster caused the problem, so that another revision would have it, too."""
+        """Whether the cluster caused the problem, so that any other revision would have the same problem."""
         return self.kind.by_platform and not self.caused_by_pod
 
     @property
     def needs_user_action(self) -> bool:
-        """Whether only a user can solve the problem; False: it may end by itself, or is being retried."""
+        """Whether only a user can solve the problem. False: it may end without action, or the operator
+        retries.
+        """
         return self.kind.user_action_needed(self.escalations)
 
 
@@ -92,8 +100,9 @@ def most_pressing(problems: Iterable[Problem]) -> Problem | None:
 
 
 def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Problem:
-    """The problem of a failure that runtime, fetch, inspection or planning reported, after ``restarts``
-    restarts."""
+    """The problem for a failure that the runtime, an inspect pod or the planner reported. ``restarts``: how
+    often the container restarted.
+    """
     kind = failure_kind(failure.failure_class)
     step = failure.next_step.strip() or kind.next_step
     what = failure.message.strip() or kind.meaning
@@ -108,7 +117,9 @@ def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Pro
 
 
 def after_restarts(restarts: int) -> frozenset[Escalation]:
-    """The escalations that follow from ``restarts`` restarts of a container."""
+    """The circumstances that require user action after ``restarts`` restarts of a container; empty while they
+    are few.
+    """
     return frozenset({Escalation.RESTARTS} if restarts >= RESTARTS_BEFORE_USER_ACTION else ())
 
 
@@ -125,13 +136,15 @@ def parse_failure(message: str) -> Failure | None:
 
 
 def _word(failure_class: str) -> str:
-    """A condition's reason from a pod's text: a CamelCase word that is no reason of a healthy condition."""
+    """A valid condition reason made from ``failure_class``, which a pod reported: CamelCase, and none that a
+    healthy condition uses.
+    """
     word = "".join(letter for letter in failure_class if letter.isalnum() and letter.isascii())[:64]
     return word if word[:1].isupper() and word not in _NO_FAILURES else FailureClass.ENGINE_CRASHED
 
 
 def refused_child(refusal: ChildRefusal) -> Problem:
-    """The problem of a child object that the API server refuses, or that another writer keeps changing."""
+    """The problem of a child that the API server refused, or that another writer keeps changing."""
     if refusal.contested:
         return Problem(
             reason=FailureClass.ADMISSION_DENIED,
@@ -148,9 +161,10 @@ def refused_child(refusal: ChildRefusal) -> Problem:
 
 
 def deletion_blocked(child: Manifest, pod: str = "") -> Problem:
-    """The problem of a child whose finalizers delay its deletion, so that it cannot be created again.
+    """The problem of a child that a finalizer keeps while it is being deleted, so that a new one cannot be
+    created.
 
-    ``pod``: the first pod that has to end before.
+    ``pod``: the first pod that has to end before the child can go.
     """
     kind, metadata = child["kind"], child["metadata"]
     what = f"A finalizer keeps {kind} {metadata['name']}, which is being deleted."
@@ -164,11 +178,10 @@ def deletion_blocked(child: Manifest, pod: str = "") -> Problem:
 
 
 def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
-    """The problem behind the API server's refusal of a child.
+    """The problem that the API server's refusal text describes.
 
-    Quota, admission policy, missing permission and a wrong field differ only in the refusal's text.
-    ``invalid``: the HTTP status says that the object is wrong. Webhooks return that status for their
-    refusals, too.
+    Only the text distinguishes quota, admission policy, missing permission and invalid field. ``invalid``:
+    the HTTP status says that the object is wrong; webhooks use that status for their refusals, too.
     """
     lowered = text.lower()
     reason = FailureClass.ADMISSION_DENIED

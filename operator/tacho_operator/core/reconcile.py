@@ -46,9 +46,10 @@ from tacho_operator.core.types import Config, Observed, ReconcileDecision
 def decide(
     observed: Observed, config: Config, now: datetime, planned: PlanResult | None = None
 ) -> ReconcileDecision:
-    """All effects of one reconcile pass for one resource. Pure: the same arguments give the same decision.
+    """All effects of one reconcile pass for one resource. Pure: equal arguments give equal decisions.
 
-    A first decision may request a plan, which is made outside; ``planned`` is that plan in the second call.
+    If a plan is missing, the first decision requests it (``pending_plan``). The caller makes the plan and
+    calls again with it as ``planned``.
     """
     if observed.resource.metadata.deletion_timestamp:
         why = "It is being deleted: garbage collection deletes the children."
@@ -82,7 +83,9 @@ def decide(
 def plan_reconcile(
     observed: Observed, config: Config, now: datetime, planned: PlanResult | None
 ) -> ReconcilePlan:
-    """The next step of each package of the core, in this order: later steps depend on earlier ones."""
+    """The results of all packages of the core for one resource, computed in an order in which later ones use
+    earlier ones.
+    """
     revisions = frozen.read_all(observed.revisions)
     planning = plan_step(observed, config, revisions, now, planned)
     if planning.revision is not None:
@@ -128,7 +131,9 @@ def plan_reconcile(
 
 
 def _cut_report(observed: Observed, servers: Sequence[PodView], rollout: Rollout) -> CutReport:
-    """Cut requests are reported where the note of it can be stored: with Deployments."""
+    """The requests that engines cut and that no event has reported yet. Empty without Deployments: what was
+    reported could not be recorded.
+    """
     if not rollout.replicas:
         return CutReport()
     note = stored_notes(observed).get(names.CUT_ANNOTATION, "")
@@ -142,7 +147,9 @@ def _node_markers(
     revisions: Mapping[str, frozen.Revision],
     now: datetime,
 ) -> NodeMarkers:
-    """Nodes are marked where pods of some revision would heed it."""
+    """The marker pods for nodes with a recent GPU fault; none where no revision's pod template avoids marked
+    nodes.
+    """
     name = observed.resource.metadata.name
     heeded = any(
         heeds_markers(revisions[item].pod_template, name) for item, size in rollout.replicas.items() if size
@@ -159,7 +166,7 @@ def _node_markers(
 
 
 def _reason(reconcile_plan: ReconcilePlan) -> str:
-    """The reason of the decision, for the log."""
+    """What the reconcile pass decided and why, for the log."""
     planning = reconcile_plan.planning
     parts = [planning.inspection.reason] if planning.inspection and planning.inspection.facts is None else []
     if planning.pending_plan:

@@ -43,32 +43,35 @@ class PastMeasurement:
     predicted_total_bytes: int
     actual_total_bytes: int
     predicted_known_bytes: int
-    """Weights and KV cache, as in ``actual_known_bytes``: what files and the context determine. The rest is
-    the engine's overhead."""
+    """Predicted bytes of weights and KV cache, to compare with ``actual_known_bytes``. Files and context
+    length determine these two parts; all other memory is the engine's overhead.
+    """
     actual_known_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildRefusal:
-    """A child object that the API server refused to create or change."""
+    """A create or update of a child object that the API server refused."""
 
     kind: str
     name: str
     role: str = ""
-    """Role of the refused pod: server, inspect or probe; "" for other kinds."""
+    """Role of the refused pod: server, inspect or probe. "" where the child is no pod."""
     message: str = ""
-    """The API server's words; "" where the name is taken."""
+    """The API server's error text; "" where another owner has an object of this name (``taken``)."""
     taken: bool = False
-    """An object of that name exists with another owner."""
+    """Whether an object of the same kind and name exists with another owner."""
     invalid: bool = False
-    """The object itself is wrong or too large (HTTP 400, 413, 422), whatever quota and admission say."""
+    """Whether the object itself is wrong or too large (HTTP 400, 413 or 422). False: quota, admission or
+    permission refused it.
+    """
     contested: bool = False
-    """It was written again and again, and something else changed it each time."""
+    """Whether several writes failed because another writer changed the object in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingCondition:
-    """One condition of status that the scaler sets: AbleToScale, ScalingActive or ScalingLimited."""
+    """One condition that the scaler sets in status: AbleToScale, ScalingActive or ScalingLimited."""
 
     type: str
     status: ConditionStatus
@@ -78,80 +81,94 @@ class ScalingCondition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """The scaler's last decision, with status.autoscaling and its conditions."""
+    """The scaler's last decision: desired replicas, status.autoscaling and the scaler's conditions."""
 
     replicas: int
     autoscaling: AutoscalingStatus
     conditions: tuple[ScalingCondition, ...] = ()
     victims: tuple[str, ...] = ()
-    """Pods to delete first."""
+    """Names of the pods that a scale-down deletes first."""
     time_seconds: float = 0.0
-    """Time of a recommendation."""
+    """When the scaler made the recommendation, in seconds since the epoch."""
 
 
 # --- what was observed ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class HubWaiters:
-    """How many resources wait for the same hub, and when that hub last worked."""
+    """How many resources wait for the same model hub, and when a request to that hub last succeeded."""
 
     count: int = 0
-    """Those of the resource's namespace."""
+    """Number of waiting resources in the namespace of this resource."""
     recovered: datetime | None = None
-    """When a waiting resource last succeeded, to about a minute."""
+    """When a resource that waited for this hub last succeeded, to about a minute; None: none has."""
     elsewhere: int = 0
-    """Those of all other namespaces."""
+    """Number of waiting resources in all other namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A pod on the same node whose owner references, not only its labels, lead to an LLMDeployment."""
+    """A pod on the same node that belongs to an LLMDeployment by its owner references; labels alone do not
+    count.
+    """
 
     pod: Manifest
     start_seconds: float
-    """Maximum time from its creation to its measurement, by its Deployment."""
+    """Longest time in seconds from the pod's creation to its measurement, from the startup timeout of its
+    Deployment.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """The state that one decision depends on, read just before it: the resource, its children, pods, nodes,
-    reports."""
+    """The input of one decision, read just before it: the resource, its children, its pods and their reports,
+    nodes and claims.
+    """
 
     resource: LLMDeployment
     raw: Manifest
-    """The same object as read, with metadata and status exactly as stored."""
+    """The resource as the API server returned it, with metadata and status."""
     revisions: tuple[Manifest, ...] = ()
-    """ControllerRevisions this resource owns."""
+    """ControllerRevisions that the resource owns."""
     deployments: tuple[Manifest, ...] = ()
     services: tuple[Manifest, ...] = ()
     config_maps: tuple[Manifest, ...] = ()
     network_policies: tuple[Manifest, ...] = ()
     disruption_budgets: tuple[Manifest, ...] = ()
     pods: tuple[Manifest, ...] = ()
-    """Pods of every role, with status."""
+    """The resource's server, inspect and probe pods, with their status."""
     replica_sets: tuple[Manifest, ...] = ()
-    """ReplicaSets, read for the condition FailedCreate (quota, admission), which no other object reports."""
+    """The resource's ReplicaSets. Only their condition ReplicaFailure shows why no pod could be created
+    (quota, admission).
+    """
     reports: Mapping[str, Report] = field(default_factory=dict)
-    """Reports by pod uid; a pod that did not answer is absent."""
+    """Reports of the pods' runtimes by pod uid; a pod that did not answer has none."""
     neighbours: tuple[Neighbour, ...] = ()
-    """Pods of all resources, while a pod of this resource is being measured."""
+    """Pods of any LLMDeployment on the nodes where a pod of this resource is being measured; empty while none
+    is.
+    """
     probe_turn: bool = True
-    """Whether a probe pod may start now: their number in the cluster is bounded."""
+    """Whether a probe pod may start now: a setting bounds the probe pods that run at the same time in the
+    cluster.
+    """
     refusals: tuple[ChildRefusal, ...] = ()
-    """Children that the API server refused in this reconcile pass."""
+    """Children that the API server refused to create or change in this reconcile pass."""
     unanswered: ChildRefusal | None = None
-    """A child that it has neither taken nor refused in several tries: an overload, a silence, a webhook that
-    fails."""
+    """The child that the API server neither accepted nor refused in several tries: overload, no answer, or a
+    failing webhook. None: every write was answered.
+    """
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
-    """PersistentVolumeClaims that spec names, by name; None: it does not exist."""
+    """PersistentVolumeClaims that spec names, by name; None as value: that claim does not exist."""
     nodes: tuple[NodeFacts, ...] | None = None
-    """The nodes; None: the operator may not read nodes."""
+    """All nodes; None: the operator has no permission to read nodes."""
     history: tuple[PastMeasurement, ...] = ()
     scaling: Scaled | None = None
-    """The scaler's decision; None: no autoscaling, or no decision yet."""
+    """The scaler's last decision; None: autoscaling is off, or the scaler has not decided yet."""
     traffic: Mapping[tuple[str, str], SeenTraffic] = field(default_factory=dict)
-    """What pods carried beyond a measured lower bound, by pod uid and that measurement's fingerprint."""
+    """Traffic that a pod served beyond a measured lower bound of its capacity, by pod uid and the
+    measurement's fingerprint.
+    """
     waiting: Mapping[str, HubWaiters] = field(default_factory=dict)
-    """Resources that wait for this one's hub, by the reason of their condition Ready."""
+    """Resources that wait for the same model hub as this one, by the reason of their condition Ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,32 +176,38 @@ class Config:
     """The operator's settings that decisions depend on."""
 
     tacho_image: str
-    """Image for inspect, inject and fetch containers of *new* revisions; running revisions keep their own."""
+    """Image of the inspect, inject and fetch containers of *new* revisions; existing revisions keep their
+    image.
+    """
     engine_images: Mapping[str, str] = field(default_factory=dict)
-    """Engine name to image, overriding the engine table."""
+    """Image by engine name, in place of the image in the table of engines."""
     image_pull_policy: str = "IfNotPresent"
     operator_namespace: str = "tacho-system"
     monitoring_namespace: str = ""
     inspect_deadline_seconds: int = 300
     allow_insecure_hub: bool = False
     hub_endpoint: str = ""
-    """Hub or mirror of resources that name none; "": the Hugging Face Hub."""
+    """Address of the hub or mirror for resources that name none; "": the Hugging Face Hub."""
     in_pods: bool = True
-    """Engines run in pods of their images; False: as packages of this Python (``tacho run``)."""
+    """Whether engines run in pods of their images; False: in this Python installation (``tacho run``)."""
     gpu_prices: Mapping[str, str] = field(default_factory=dict)
-    """Price of one GPU for one hour, a Decimal, by its product as node labels name it."""
+    """Price of one GPU for one hour, as a Decimal, by the GPU product in node labels."""
     currency: str = CURRENCY
-    """Currency of gpu_prices, as an ISO 4217 code."""
+    """ISO 4217 code of the currency of ``gpu_prices``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeImage:
-    """The image, and the hash, of the runtime that is copied into the pods of a revision."""
+    """The image that tacho's runtime is copied from into the pods of a revision, and the hash of that
+    runtime.
+    """
 
     image: str
-    """By digest where one is known."""
+    """Image reference, by digest where the digest is known."""
     sha256: str = ""
-    """Hash of the runtime's file, which each pod compares. "": the image has a digest, or none is known."""
+    """sha256 of the runtime's file; every pod compares it at start. "": the image has a digest, or the hash
+    is unknown.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,11 +217,13 @@ class PlanInputs:
     spec: LLMDeploymentSpec
     facts: ModelFacts
     nodes: tuple[NodeFacts, ...] | None
-    """Only nodes and facts of nodes that the plan reads. None: the operator may not read nodes."""
+    """The nodes, reduced to the facts that the plan depends on. None: the operator has no permission to read
+    nodes.
+    """
     history: tuple[PastMeasurement, ...]
     config: Config
     replan: str
-    """The user's annotation; a new value asks for another try."""
+    """Value of the user's replan annotation; a new value requests a new plan."""
 
 
 # --- what is to be done ---------------------------------------------------------------------------
@@ -207,12 +232,14 @@ class Reference:
     kind: str
     name: str
     uid: str
-    """A precondition of the deletion: an object that was replaced is not deleted."""
+    """uid of the object to delete. The API server then refuses to delete a newer object of the same name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceEvent:
-    """A Kubernetes event to post on an LLMDeployment; made when something changes, not in every pass."""
+    """A Kubernetes event to post on an LLMDeployment. It is made when something changes, not in every
+    pass.
+    """
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -221,44 +248,51 @@ class ResourceEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """Objects to send as a server-side dry run before others are created."""
+    """Objects to send as a server-side dry run before the children that depend on them are created."""
 
     name: str
-    """The revision, or the pod where none is planned yet."""
+    """Name of the revision that is tried; before a revision is planned, name of the inspect pod."""
     key: str
-    """Two trials with the same key are one, and accepted once."""
+    """Identifies a trial: an accepted trial is not repeated while its key stays the same."""
     manifests: tuple[Manifest, ...]
     withheld: frozenset[tuple[str, str]]
-    """Kind and name of the children that are not made while the trial is refused."""
+    """Kind and name of the children that are not created while the API server refuses the trial."""
     replaces: bool = False
-    """It is the successor of a Deployment, none of which is deleted while the trial is refused."""
+    """Whether the tried Deployment replaces another one. If so, no old Deployment is deleted while the trial
+    is refused.
+    """
     needs_quota: bool = False
-    """Without room in the quota it is refused; else a pod may wait for room later."""
+    """Whether a full quota refuses the trial. False: the pod may wait until the quota has space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileDecision:
-    """All effects of one reconcile pass. Carrying out an unchanged decision sends no mutating request."""
+    """All effects of one reconcile pass. Executing an unchanged decision again sends no write to the API
+    server.
+    """
 
     apply: tuple[Manifest, ...] = ()
-    """Complete desired children, in order of creation."""
+    """All children in their complete desired form, in order of creation."""
     trial: Trial | None = None
     delete: tuple[Reference, ...] = ()
     deletion_costs: Mapping[str, str] = field(default_factory=dict)
-    """Deletion-cost annotation by pod name, set before any object is applied."""
+    """Value of the annotation pod-deletion-cost by pod name; written before the children."""
     status: LLMDeploymentStatus | None
-    """The complete desired status; a status equal to the observed one is not written. None: the status stays
-    unchanged."""
+    """The complete desired status; it is written only if it differs from the observed one. None: status stays
+    unchanged.
+    """
     events: tuple[ResourceEvent, ...] = ()
     cut_requests: int = 0
-    """Requests that pods have cut, as its events say."""
+    """Number of requests that pods cut since the last report, as the events of this decision say."""
     gpu_fault_nodes: int = 0
-    """Nodes on which a GPU fault ended an engine lately."""
+    """Number of nodes on which a GPU fault recently ended an engine of this resource."""
     requeue_after_seconds: float | None = None
     pending_plan: PlanInputs | None = None
-    """The plan that the decision lacks. It counts until a decision is made with that plan."""
+    """The plan that this decision needs first; None: no plan is missing. After planning, the decision is made
+    again.
+    """
     awaits_probe_turn: bool = False
-    """A probe pod is due and may not start yet."""
+    """Whether a probe pod is due but has to wait for others: their number in the cluster is bounded."""
     now: datetime
     reason: str
-    """The decision and its reason, for the log."""
+    """What was decided and why, for the log."""

@@ -1,6 +1,8 @@
-"""Attempts to measure in a probe pod: a note on the last one, when the next one starts, how many resumed.
+"""Attempts to measure in a probe pod: how the last one ended, when the next one starts, how many continued a
+search.
 
-Notes are annotations of the live ConfigMap. A restart of the operator neither loses nor repeats an attempt.
+They are recorded in annotations of the live ConfigMap, so that a restart of the operator neither loses nor
+repeats an attempt.
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ from tacho_operator.core.names import digest
 from tacho_operator.core.pods.deadlines import pause_left
 
 RETRY_SECONDS = 600.0
-"""Delay before the second attempt; doubled before each further one. The cause (no free GPU, a noisy
-neighbour) may be gone by then."""
+"""Delay in seconds before the second attempt; it doubles before each further one. By then a GPU may be free,
+or a noisy neighbour gone.
+"""
 PROVISIONAL_RETRY_SECONDS = 120.0
-"""Delay before the second attempt after a provisional measurement: there was a free GPU, and most neighbours
-are done by then."""
+"""Delay in seconds before the second attempt after a provisional measurement. It is shorter, as a GPU was
+free and most neighbours have finished by then.
+"""
 LONGEST_RETRY_SECONDS = 6 * 3600.0
 CRASHES = 2
-"""Crashes of the measuring pod after which the measurement counts as failed."""
+"""Number of crashes of the measuring pod after which the measurement counts as failed."""
 DISRUPT = "disrupt"
-"""The first word of a measurement request that a serving pod answers; every other one starts a probe pod."""
+"""First word of the measure-again annotation where a serving pod shall measure itself; any other value starts
+a probe pod.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +48,10 @@ class AttemptNote:
     time: str
     """When the last attempt ended."""
     request: str = ""
-    """The user's request that the attempt was for; "" where tacho measured of its own accord."""
+    """The user's request that the attempt answered; "" where tacho started the measurement itself."""
     tries: int = 1
     crashes: int = 0
-    """How many of the tries ended because a container of the pod crashed."""
+    """Number of attempts that ended because a container of the pod crashed."""
 
     def __post_init__(self) -> None:
         Reason(self.reason)
@@ -71,8 +77,7 @@ def next_note(
     request: str = "",
     crashed: bool = False,
 ) -> AttemptNote:
-    """The note after one more attempt. After a first crash one more attempt follows, as it may have been
-    chance."""
+    """The note after one more attempt. A first crash may be chance, so one more attempt follows it."""
     crashes = (before.crashes if before else 0) + crashed
     if crashed and crashes < CRASHES:
         reason, message = Reason.CANNOT_JUDGE, f"{message} It is retried once."
@@ -102,12 +107,18 @@ def wait_seconds(note: AttemptNote, now: datetime) -> float | None:
 
 
 ATTEMPTS = 3
-"""Probe pods that resume from known levels for one plan and workload; then the lower bound stays."""
+"""Most probe pods that continue one search from known levels, per plan and workload. After these the capacity
+stays a lower bound.
+"""
 KEPT_KEYS = 4
-"""Plans and workloads that are remembered, the latest: as many as there are measurements."""
+"""Number of plans and workloads whose continuations are recorded: as many as there are stored
+measurements.
+"""
 
 Resumed = Mapping[str, tuple[str, ...]]
-"""Names of the probe pods that came to an end, by ``resume_key``; the latest key last."""
+"""Names of the ended probe pods that continued a search from known levels, by ``resume_key``; the latest key
+comes last.
+"""
 
 
 def resume_key(plan_key: str, measure_key: str) -> str:

@@ -1,4 +1,4 @@
-"""Finds figures of a measurement that no engine can have: absurdly fast, or in contradiction to each other.
+"""Finds reported values that no engine can have: absurdly fast, or in contradiction to each other.
 
 Source: Little's law (Operations Research 9/3): concurrent requests = requests per second x seconds per
 request.
@@ -11,13 +11,19 @@ from collections.abc import Iterator
 from tacho_contract.measurement import CurvePoint, Measurement, OpenLoop, SingleStream
 
 MOST_TOKENS_PER_STREAM = 100_000.0
-"""Output tokens per second of one stream: a step of a GPU takes far over 10 us, whatever it reads."""
+"""Highest plausible output tokens per second of one stream: every decoding step of a GPU takes far longer
+than 10 us.
+"""
 LEAST_TTFT_MILLISECONDS = 0.01
-"""A request over a local socket alone takes longer."""
+"""Lowest plausible time to first token in ms: a request over a local socket alone takes longer."""
 MARGIN = 4.0
-"""Medians and means differ, and windows cut requests: real engines came to 2.3 times the figure."""
+"""Factor by which a value may exceed Little's law. Medians differ from means, and windows cut requests: real
+engines reached 2.3.
+"""
 FASTER_TOGETHER = 4.0
-"""A stream among others, against a stream alone that was slow by chance."""
+"""Highest plausible ratio of one stream's speed among others to its speed alone. Above 1, as the speed alone
+may have been low by chance.
+"""
 
 
 def contradictions(measurement: Measurement) -> Iterator[str]:
@@ -64,7 +70,9 @@ def _of_level(level: CurvePoint, single: SingleStream | None) -> Iterator[str]:
 
 
 def _beyond_levels(measurement: Measurement) -> Iterator[str]:
-    """The capacity and the saturation are of levels that were measured."""
+    """Clauses for a capacity or a saturation at a concurrency or speed that no level of the measurement
+    has.
+    """
     levels = [item.concurrency for item in measurement.curve]
     fastest = max((item.output_tokens_per_second or 0.0 for item in measurement.curve), default=0.0)
     for name, part in (("capacity", measurement.capacity), ("saturation", measurement.saturation)):

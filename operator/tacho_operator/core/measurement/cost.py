@@ -1,5 +1,6 @@
-"""Cost of a million output tokens: the price of an hour, divided by the output tokens of one replica in that
-hour."""
+"""Cost of a million output tokens: the price of an hour of the GPUs, divided by one replica's output tokens
+in an hour.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from tacho_operator.core.measurement.rounding import rounded
 from tacho_operator.core.measurement.traffic import carried
 
 SLO, SATURATION = "SLO", "Saturation"
-"""The throughput that a cost is based on: the highest that meets the SLO, or the highest that is steady."""
+"""The throughput that a cost is based on: the highest within the SLO, or the highest sustained one."""
 NEVER_MET = "NeverMet"
 TOKENS, HOUR_SECONDS = 1e6, 3600.0
 
@@ -30,10 +31,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What output and prompt tokens cost on one replica, at the load at which its throughput was measured."""
+    """The cost of output and prompt tokens on one replica at its measured throughput."""
 
     per_million_output_tokens: str
-    """A Decimal, in ``currency``, with the digits of the throughput."""
+    """Cost in ``currency`` as a Decimal, with as many digits as the throughput is known to."""
     currency: str
     basis: str
     """The load that the cost applies to: SLO or Saturation."""
@@ -42,10 +43,10 @@ class Cost:
 def price_of(
     spec: CostSpec | None, product: str, prices: Mapping[str, str], currency: str = CURRENCY
 ) -> Price | None:
-    """Price from the spec, else the installation's price for GPUs of that ``product``; None where neither is
+    """Price in the spec, else the operator's configured price for GPUs of ``product``; None where neither is
     set.
 
-    A slice or a shared GPU is another product than the whole GPU, and has a price of its own.
+    A MIG slice or a shared GPU is a product of its own, with its own price.
     """
     if spec is not None:
         return _price(spec.price_per_gpu_hour, spec.currency or CURRENCY)

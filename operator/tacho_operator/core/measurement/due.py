@@ -1,4 +1,6 @@
-"""When a model is measured again: the possible causes, the most urgent first, and which resource is next."""
+"""When a model is measured again: the causes, the most urgent first, and which resource may start its probe
+pod next.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ class Cause(StrEnum):
     """The reason for a measurement by a probe pod."""
 
     MISSING = "Missing"
-    """This plan was not measured with this workload."""
+    """No measurement of this plan with this workload exists."""
     REQUESTED = "Requested"
     """A user requested it."""
     PROVISIONAL = "Provisional"
@@ -25,8 +27,9 @@ class Cause(StrEnum):
     DEVIATES = "Deviates"
     """A pod checked after the measurement differs from it by more than pods usually do."""
     UNFINISHED = "Unfinished"
-    """The time ran out before the capacity was more than a lower bound: a probe pod resumes from the
-    known levels."""
+    """The time ended before the search found more than a lower bound of the capacity: a probe pod continues
+    from the known levels.
+    """
 
 
 def due_cause(

@@ -19,32 +19,41 @@ from tacho_operator.core.revisions.frozen import Revision
 
 LOW_EFFICIENCY, ABOVE_ROOFLINE = "LowEfficiency", "AboveRoofline"
 LOWEST_EFFICIENCY = 0.40
-"""Large models in 16 bits come to 0.6 to 0.85. Below it a kernel, a clock or a bus is the wrong one, or the
-model is so small, or quantized so far, that what a step costs whatever it reads is most of its time."""
+"""Lowest decode efficiency without the flag LowEfficiency. Large models in 16 bits reach 0.6 to 0.85.
+
+Below 0.4 a wrong kernel, a low clock or a slow bus limits the speed. Or the model is so small that fixed
+costs of a step dominate.
+"""
 AS_EXPECTED = 0.80
-"""Share of the plan's expected speed above which the kernels are the right kind, however little of the memory
-bandwidth a small model uses."""
+"""Share of the plan's expected speed above which LowEfficiency is not set: the kernels are right, even if a
+small model uses little of the memory bandwidth.
+"""
 GUESSED_PERCENT = 100
-"""A plan's band of a factor of two or more: such steps were not timed."""
+"""Width in percent from which a plan's speed prediction counts as a guess: no step was timed on such a
+GPU.
+"""
 HIGHEST_EFFICIENCY = 1.02
-"""Highest plausible share of the memory bandwidth. Above it, the GPU is not the labelled one, or tokens came
-from elsewhere."""
+"""Highest plausible share of the memory bandwidth. Above it the GPU is not the labelled one, or tokens did
+not come from its decoding.
+"""
 GUESSING_WORDS = ("speculative", "draft")
-"""Words in an engine's arguments that mean speculative decoding: one step yields several tokens, so the bound
-does not apply."""
+"""Words in engine arguments that mean speculative decoding. One step then yields several tokens, so the
+bandwidth bound does not apply.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """Measured speeds as shares of a limit, 0 to 1. A field is None where it is unknown."""
+    """Measured speeds as shares of a limit (1 = the limit). A field is None where it is unknown."""
 
     decode: float | None = None
-    """Share of the memory bandwidth that one stream's decoding uses."""
+    """Share of the GPU's memory bandwidth that decoding of a single stream uses."""
     prefill: float | None = None
-    """Share of the peak arithmetic rate that one prompt's prefill uses (MFU)."""
+    """Share of the GPU's peak arithmetic rate that the prefill of a single prompt uses (MFU)."""
     expected: float | None = None
-    """Measured speed as a share of the plan's expected single-stream speed, which was timed on the same kind
-    of GPU."""
+    """Measured single-stream speed as a share of the speed that the plan predicted from timings on this kind
+    of GPU.
+    """
 
     def flags(self) -> Iterator[str]:
         """The flags AboveRoofline and LowEfficiency, where the speed of one stream is too high or too low.
@@ -113,14 +122,13 @@ def _guesses(revision: Revision) -> bool:
 
 
 BOUNDED = ("Edge", "Plateau")
-"""Boundaries at which a capacity is known, not only a lower limit."""
+"""Boundaries at which the capacity itself is known, not only a lower bound of it."""
 
 
 def against_plan(measurement: Measurement, revision: Revision | None) -> AgainstPlan | None:
-    """The measured speeds in percent of those that the plan expected.
+    """The measured speeds in percent of the speeds that the plan predicted.
 
-    None where the plan expected none, where none of those was measured, or where the plan was made for
-    another workload, SLO or probe.
+    None where the plan predicted none of the measured speeds, or was made for another workload, SLO or probe.
     """
     if revision is None or revision.measure_key != measurement.measure_key:
         return None

@@ -1,7 +1,7 @@
-"""Makes an entry of status.measurements from a pod's report. No other module does.
+"""Makes an entry of status.measurements from a pod's report; no other module does.
 
-A pod is not trusted, so its report is validated here, once. Values that the API cannot hold (a negative
-count, a word of a kilobyte) make the measurement unusable. A rate or a time that is no number is left out.
+Pods are not trusted, so the report is validated here. A value that the API cannot hold (a negative count, a
+name of 1 kB) makes the measurement unusable. A rate or time that is not a finite number is left out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LEFT_OUT: Mapping[str, str] = {
     "Environment.gpu_memory_bytes": "The plan's figure is shown.",
     "Measurement.request": "It decides whether a measurement replaces another of the same fingerprint.",
 }
-"""Fields of the contract that status does not show, and why."""
+"""Fields of a report that status does not show, each with the reason."""
 
 MAX_PROBE_SECONDS = 1e6
 MAX_FLAGS = 16
@@ -56,7 +56,7 @@ _MAX_LEVELS = 16
 _MAX_DEVICES = 16
 _MAX_FALLBACKS = 8
 RATES = ("requests_per_second", "output_tokens_per_second", "total_tokens_per_second")
-"""Fields that the interval of a throughput is about."""
+"""Fields to which the confidence interval of a throughput applies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +65,16 @@ class PodReport:
 
     report: Report
     image_id: str
-    """The engine image by digest, as the node's container runtime resolved it."""
+    """Engine image by digest, as reported by the node's container runtime."""
     pod: str = ""
     """Name of the pod."""
     terminating: bool = False
     traffic: Mapping[str, SeenTraffic] = field(default_factory=dict)
-    """What the pod carried beyond a measured lower bound, by that measurement's fingerprint."""
+    """Traffic that the pod served beyond a measured lower bound of its capacity, by that measurement's
+    fingerprint.
+    """
     requested: bool = False
-    """The pod was measured on request: its measurement replaces an equally good earlier one."""
+    """Whether a user requested this measurement; if so, it replaces an equally good earlier one."""
 
     def fingerprint(self, measure_key: str) -> str:
         """The fingerprint under which a measurement of this pod with that workload is stored."""
@@ -96,13 +98,14 @@ def measurement_entry(found: PodReport, revision: Revision | None) -> Measuremen
 
 
 def usable(measurement: Measurement) -> bool:
-    """Whether the measurement has figures, and only such that the API can hold."""
+    """Whether the measurement is finished and all its values are valid in the API."""
     return measurement.state in USABLE and _plausible(measurement)
 
 
 def _plausible(measurement: Measurement) -> bool:
-    """Whether it has a time and a length, a throughput that is a number where it has one, and integers that
-    JSON keeps exact everywhere."""
+    """Whether the measurement has a valid time and duration, a finite throughput if any, and integers that
+    JSON represents exactly.
+    """
     timed = parse_time(measurement.observed_time) is not None
     capacity = measurement.capacity
     counted = capacity is None or decimal(capacity.output_tokens_per_second) is not None
@@ -169,7 +172,9 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
 
 
 def _message(measurement: Measurement, near: Efficiency) -> str:
-    """What a probe says; first, what its figures deny, and what the GPU cannot do."""
+    """The message of the probe, after clauses for contradictory values and for speeds above the GPU's
+    limit.
+    """
     denied = next(contradictions(measurement), "")
     return "; ".join(filter(None, (denied, near.denied, measurement.message)))
 
@@ -266,8 +271,9 @@ def _roofline(found: Efficiency) -> Roofline | None:
 
 
 def _memory(actual: MemoryActual, revision: Revision | None) -> dict[str, Any]:
-    """Memory of the engine. On a CPU the prediction is compared with host memory; on a GPU host memory never
-    stands in for GPU memory."""
+    """Memory of the engine, predicted and measured. On a CPU this is host memory; on a GPU only GPU memory,
+    never host memory in its place.
+    """
     predicted = revision.plan.predicted if revision else Prediction()
     on_host = revision is not None and revision.plan.gpu_count == 0
     used = actual.host_used_bytes if on_host else actual.gpu_used_bytes
@@ -293,7 +299,7 @@ def _memory(actual: MemoryActual, revision: Revision | None) -> dict[str, Any]:
 
 
 def fingerprint(plan_key: str, measure_key: str, image_id: str, environment: Environment) -> str:
-    """Identifies one measurement: both keys, and image and hardware of the running pod."""
+    """Identifies a measurement: hash of both keys, and of the running pod's image and hardware."""
     observed = [
         image_id,
         environment.gpu_product,

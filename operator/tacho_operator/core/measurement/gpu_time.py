@@ -14,21 +14,25 @@ from tacho_operator.core.pods.view import PodView, views
 from tacho_operator.core.types import Config, Observed
 
 Use = Literal["serving", "idle", "probing", "unready"]
-"""What a GPU is held for: requests; no request at present; a measurement; a pod that starts or ends."""
+"""What a pod uses its GPUs for: ``serving`` requests, ``idle`` without requests, ``probing`` (being
+measured), ``unready`` (starting or ending).
+"""
 Spent = Mapping[Use, float]
 
 GAP_SECONDS = 60.0
-"""Longest interval that counts. A paused process or a clock that jumped observed nothing in between."""
+"""Longest interval in seconds that is charged. After a longer one the process was paused or the clock was
+changed, and the use is unknown.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuHolding:
-    """The pods of one resource that hold GPUs, and how many each holds."""
+    """The pods of one resource that hold GPUs, and the number of GPUs per pod."""
 
     gpus_per_pod: int = 0
     product: str = ""
     price: Price | None = None
-    """None: unknown."""
+    """Price of one GPU for one hour; None: unknown."""
     pods: tuple[tuple[str, Use], ...] = ()
     """Uid and use of each pod on a node. A pod that is ready has the use serving, whatever its load."""
 

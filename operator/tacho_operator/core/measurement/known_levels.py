@@ -1,7 +1,6 @@
-"""The levels that a probe measured before its time ran out, from which the next probe pod resumes.
+"""The levels that a probe measured before its time ended. The next probe pod continues its search from them.
 
-They are taken from the stored measurement. Another plan or workload has another measurement, and so no known
-levels.
+They are read from the stored measurement of the same plan and workload.
 """
 
 from __future__ import annotations
@@ -16,18 +15,21 @@ from tacho_operator.core.measurement.states import INCOMPLETE, clean
 
 FLOOR = "Floor"
 MAX_LEVELS = 8
-"""Levels that are passed on, so that those of the next probe find room in status beside them."""
+"""Most levels that are passed to the next probe pod; status has room for these and for the new ones."""
 WIDEST_PERCENT = 10.0
-"""Interval of a level that is passed on. A wider one had no time for its requests, and shows the ramp."""
+"""Widest interval in percent (half width) of a level that is passed on. A wider one comes from a window that
+was too short for the requests.
+"""
 COHORT, PLAIN_RATIO = 59, 1.15
-"""Requests that tell a 95th percentile. A level of fewer that misses the SLO by less than this may do so by
-chance, and would keep the search below it."""
+"""Requests that a 95th percentile needs, and the SLO ratio above which fewer requests suffice. With fewer
+requests, a level just above the SLO may be chance, and would wrongly bound the search.
+"""
 
 
 def unfinished(entry: MeasurementEntry) -> bool:
-    """Whether the measurement is clean, but its capacity only a lower bound as the search for it ended early.
+    """Whether the measurement is clean but its capacity only a lower bound because the search ended early.
 
-    Levels are missing, or have no known rate below a level that misses the SLO.
+    Then levels are missing, or a level below one that misses the SLO has no known rate.
     """
     bounded = entry.capacity is not None and entry.capacity.boundary == FLOOR
     missed = any(item.slo_met is False for item in entry.curve)
@@ -55,8 +57,11 @@ def known_levels(entry: MeasurementEntry) -> KnownLevels | None:
 
 
 def _usable(point: CurvePoint) -> bool:
-    """Whether the level is complete, precise, clean and steady, and its SLO ratios agree with its verdict.
-    Rounded ratios near a limit may not agree, and earlier runtimes report none."""
+    """Whether the level is complete, precise, clean and steady, and its stored SLO ratios agree with its
+    ``slo_met``.
+
+    Rounded ratios near 1 may not agree, and earlier versions of the runtime report none.
+    """
     figures = (point.output_tokens_per_second, point.requests_per_second, point.window_seconds)
     latencies = (point.requests, point.ttft_milliseconds_p50, point.tpot_milliseconds_p50)
     if None in figures or None in latencies or not point.output_tokens_per_second:
@@ -76,8 +81,9 @@ def _slo_ratio(point: CurvePoint) -> float | None:
 
 
 def _chosen(levels: Sequence[CurvePoint], kept: int | None) -> tuple[CurvePoint, ...]:
-    """One stream, the highest throughput, the fewest streams that miss the SLO, and those next to ``kept``,
-    the capacity's."""
+    """The levels to pass on: one stream, the highest throughput, the lowest that misses the SLO, and those
+    next to ``kept``, the concurrency of the capacity.
+    """
     needed = [levels[0], max(levels, key=lambda item: item.output_tokens_per_second or 0.0)]
     needed += [item for item in levels if item.slo_met is False][:1]
     near = sorted(levels, key=lambda item: abs(math.log(item.concurrency / max(1, kept or 1))))

@@ -1,7 +1,8 @@
-"""Noisy neighbours: tacho pods that started, loaded or were measured on the node of a pod while it was
+"""Finds noisy neighbours: pods of tacho that started or were measured on the same node while a pod was
 measured.
 
-A pod that only serves is none: the measured pod itself notices the CPU and GPU that its requests take.
+A pod that only serves requests is not one: the measured pod's own probe detects the CPU and GPU time that it
+takes.
 """
 
 from __future__ import annotations
@@ -22,22 +23,25 @@ from tacho_operator.core.types import Manifest, Neighbour
 
 CONTENDED = "Contended"
 NEW_SECONDS = 3600.0
-"""Figures that are older and not recorded will not be."""
+"""Age in seconds beyond which a measurement that is not in status yet will never be stored."""
 SHORTEST_SECONDS = 1.0
-"""Shortest overlap that counts: times are rounded to seconds, so intervals that only touch do not overlap."""
+"""Shortest overlap of two intervals in seconds that counts. Times are rounded to seconds, so intervals that
+only touch may seem to overlap.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourActivity:
-    """A period in which one pod started or was measured, and so used more of its node than a pod that
-    serves."""
+    """A period in which one pod started or was measured, and so used its node more than a pod that only
+    serves.
+    """
 
     pod: PodView
     since: datetime
     until: datetime | None
-    """When the pod stopped using the node for its start; None: it still does."""
+    """When the start or the measurement ended; None: it still lasts."""
     limit: timedelta
-    """Maximum duration of a start: a pod that never becomes ready does not count for ever."""
+    """Longest duration of a start that counts; a pod may never become ready."""
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
         least = timedelta(seconds=SHORTEST_SECONDS)
@@ -100,7 +104,7 @@ class FlaggedReports:
     reports: Mapping[str, Report]
     """Reports of own pods, flagged Contended where the pod had a noisy neighbour."""
     seen: Mapping[str, str]
-    """The noisy neighbour, in words, of each pod whose measurement is not recorded yet, by pod uid."""
+    """Description of the noisy neighbour by pod uid, for pods whose measurement is not in status yet."""
 
 
 def flag_noisy_neighbours(
@@ -181,7 +185,9 @@ def needs_neighbours(
 def _new(
     pod: PodView, measured: Measurement | None, known: Collection[tuple[str, str]], now: datetime
 ) -> tuple[datetime, datetime] | None:
-    """When the pod was measured; None where the measurement is unusable or already recorded."""
+    """When the pod was measured, as (begin, end); None where the measurement is unusable or already in
+    status.
+    """
     if measured is None or measured.state not in USABLE or (measured.observed_time, pod.name) in known:
         return None
     span = probe_interval(measured)

@@ -1,6 +1,6 @@
-"""Measures a model again in a probe pod: when that pod is created, watched and deleted.
+"""Measures a model again in a probe pod: when that pod is created, followed and deleted.
 
-Serving pods are not disturbed. The result of a failed attempt is a note on the live ConfigMap.
+Serving pods are not disturbed. How a failed attempt ended is recorded on the live ConfigMap.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ from tacho_operator.core.types import Manifest, Reference
 _TRIED_AGAIN = frozenset(
     {FailureClass.UNSCHEDULABLE, FailureClass.POD_NOT_PREPARED, FailureClass.IMAGE_PULL_ERROR}
 )
-"""Failures that scheduler and kubelet retry for a while. The image was pulled for the serving pods, so a
-failed pull is caused by the node or the registry."""
+"""Failures of a probe pod that scheduler and kubelet retry for a while. A failed pull is one of them: serving
+pods pulled the same image, so node or registry is the cause.
+"""
 
 TURN_SECONDS = 300.0
-"""Interval at which a resource in the line is looked at, besides when its turn comes."""
+"""Seconds between two reconciles of a resource whose probe pod waits for its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +59,16 @@ class ProbeFailure:
     """Why a probe, in a probe pod or in a serving pod, gave no measurement."""
 
     reason: Reason
-    """CannotJudge (the cluster did not let a probe pod measure), ReportUnreachable, MeasurementFailed."""
+    """CannotJudge (the cluster prevented the measurement), ReportUnreachable or MeasurementFailed."""
     message: str
     crashed: bool = False
     may_recover: bool = False
-    """The probe pod may still measure."""
+    """Whether the probe pod may still measure, so that it is not deleted yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemeasurePlan:
-    """The next step of a measurement by a probe pod."""
+    """The next step of a measurement in a probe pod."""
 
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Reference, ...] = ()
@@ -76,22 +77,22 @@ class RemeasurePlan:
     queued: bool = False
     """A probe pod is due and waits for its turn."""
     cause: Cause | None = None
-    """Why a probe pod measures, or should; None: no measurement is due."""
+    """Why a measurement in a probe pod is due; None: none is due."""
     outcome: ProbeFailure | None = None
     note: str = ""
-    """The note to store on the live ConfigMap."""
+    """How the last attempt ended, as JSON to store on the live ConfigMap."""
     answered: str = ""
-    """The last completed request, to store on the live ConfigMap."""
+    """The user's last request whose measurement has ended, to store on the live ConfigMap."""
     resumed: Resumed = field(default_factory=dict)
-    """The probe pods that resumed from known levels, to store on the live ConfigMap."""
+    """Probe pods that continued a search from known levels, to store on the live ConfigMap."""
     attempts: int = 0
-    """How many of them did so for this plan and workload."""
+    """Number of probe pods that continued the search for this plan and workload."""
     requeue_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemeasureInput:
-    """All that the next step of a measurement in a probe pod depends on."""
+    """The input of the next step of a measurement in a probe pod."""
 
     resource: LLMDeployment
     active: Revision
@@ -103,21 +104,21 @@ class RemeasureInput:
     """Probe pods, of any revision and workload."""
     reports: Mapping[str, Report]
     note: str
-    """The note of the last attempt, from the live ConfigMap."""
+    """How the last attempt ended, as JSON from the live ConfigMap."""
     answered: str = ""
-    """The last completed request."""
+    """The user's last request whose measurement has ended."""
     deviating: MeasuredRun | None = None
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
     resumed: Resumed = field(default_factory=dict)
-    """The probe pods that resumed from known levels."""
+    """Probe pods that continued a search from known levels."""
     refused: str
     """The API server's message where it refused the probe pod in this reconcile pass; "": not refused."""
     quota: str = ""
-    """The message of quota or admission where it refuses serving pods; "": it refuses none."""
+    """The error of quota or admission control that refuses serving pods; "": none is refused."""
     lost: Collection[str] = ()
-    """Names of nodes that do not answer."""
+    """Names of the nodes that stopped reporting to the API server."""
     turn: bool = True
-    """Whether a probe pod may start now."""
+    """Whether a probe pod may start now: their number in the cluster is bounded."""
     now: datetime
 
     @property
@@ -160,12 +161,14 @@ class RemeasureInput:
 
     @property
     def attempts(self) -> int:
-        """How many probe pods resumed from known levels of this plan and workload."""
+        """Number of probe pods that continued the search for this plan and workload from known levels."""
         return len(self.resumed.get(self.key, ()))
 
     @property
     def crowded(self) -> str:
-        """Why a serving pod may need the resources that a probe pod holds, as a sentence; "": none does."""
+        """Why the probe pod has to end for a serving pod that needs its resources, as a sentence; "": none
+        does.
+        """
         if self.quota:
             return f"A serving pod is refused: {self.quota}"
         waiting = (pod for pod in self.servers if pod.condition("PodScheduled").status == "False")
@@ -183,15 +186,15 @@ class RemeasureInput:
 
     @property
     def limit_seconds(self) -> int:
-        """Maximum time from a probe pod's creation to its measurement."""
+        """Longest time in seconds from a probe pod's creation to the end of its measurement."""
         return self.patience_seconds + start_deadline_seconds(self.resource, self.active.plan)
 
     @property
     def patience_seconds(self) -> int:
-        """Maximum time that a probe pod waits for a node: spec's timeout, but no more than the default.
+        """Longest time in seconds that a probe pod waits for a node: the spec's timeout, but at most the
+        default.
 
-        Otherwise the probe pods of many resources would wait at the same time, and then measure at the same
-        time.
+        With longer waits the probe pods of many resources would be scheduled, and measure, at the same time.
         """
         return min(schedule_timeout_seconds(self.resource), SCHEDULE_TIMEOUT_SECONDS)
 
@@ -226,7 +229,7 @@ def _next_step(case: RemeasureInput) -> RemeasurePlan:
 
 
 def _kept(case: RemeasureInput, why: Cause) -> RemeasurePlan:
-    """Changes nothing: keeps the result of the last attempt."""
+    """The step that changes nothing: the last attempt's result stays, and no probe pod starts."""
     before = case.before
     note = case.note if before else ""
     return RemeasurePlan(cause=why, outcome=_failure_of(before), note=note, answered=case.answered)
@@ -239,7 +242,7 @@ def _failure_of(note: AttemptNote | None) -> ProbeFailure | None:
 
 
 def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> RemeasurePlan:
-    """Creates a probe pod, where the delay is over and a measurement is worth its resources."""
+    """The step that creates a probe pod, once the delay is over and no serving pod needs the resources."""
     kept = replace(_kept(case, why), delete=others)
     wait = _wait(case, why)
     if wait != 0.0:
@@ -269,7 +272,7 @@ def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> R
 
 
 def _wait(case: RemeasureInput, why: Cause) -> float | None:
-    """Seconds until the next attempt; 0 at once, None never."""
+    """Seconds until the next attempt; 0: it may start now; None: no further one."""
     before = case.before
     if before is not None:
         return wait_seconds(before, case.now)
@@ -282,7 +285,7 @@ def _wait(case: RemeasureInput, why: Cause) -> float | None:
 
 
 def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Reference, ...]) -> RemeasurePlan:
-    """The next step, by the present state of the probe pod."""
+    """The next step for an existing probe pod: wait for it, take its measurement, or delete it."""
     kept = replace(_kept(case, why), delete=others)
     if probe.terminating:
         return kept
@@ -305,25 +308,24 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
 
 
 def _resumes(probe: PodView) -> bool:
-    """Whether the probe pod resumes from known levels."""
+    """Whether the probe pod continues a search from known levels."""
     return bool(probe.annotation(names.RESUMES_ANNOTATION))
 
 
 def _counted(case: RemeasureInput, probe: PodView) -> Resumed:
-    """The probe pods that resumed from known levels, with this one where it is one of them."""
+    """The probe pods that continued a search from known levels, including ``probe`` if it did."""
     return with_attempt(case.resumed, case.key, probe.name) if _resumes(probe) else case.resumed
 
 
 def _time_left(case: RemeasureInput, probe: PodView) -> float | None:
-    """Seconds until the probe pod's deadline, whatever its progress."""
+    """Seconds until the probe pod's deadline, which does not depend on its progress."""
     return time_left(probe.created, case.limit_seconds, case.now) if probe.created else None
 
 
 def _measured(
     case: RemeasureInput, why: Cause, probe: PodView, found: Measurement, others: tuple[Reference, ...]
 ) -> RemeasurePlan:
-    """Ends a probe pod that has measured. Its result is stored among the measurements where it is better than
-    the former one."""
+    """Deletes a probe pod that has measured; its result is stored if it is better than the former one."""
     resumed = _counted(case, probe)
     if confidence_of(flags_of(found)) == CLEAN:
         answered = case.requested if why == Cause.REQUESTED else case.answered
@@ -386,7 +388,7 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
 
 
 def probe_failure(report: Report, live: LiveConfig) -> ProbeFailure | None:
-    """The failure of a probe that ran with the present workload; None where it measured, or has not ended."""
+    """Why a probe with the present workload failed; None: it has measured, or is still running."""
     found = report.measurement
     if found is None or found.measure_key != live.measure_key or found.state in USABLE:
         return None

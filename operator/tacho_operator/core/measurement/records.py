@@ -21,7 +21,9 @@ from tacho_operator.core.revisions.frozen import Revision
 
 KEPT = 4
 CLOCKS_DIFFER = timedelta(days=1)
-"""A measurement that is dated so far ahead of a report has a wrong date. Reports are kept for an hour."""
+"""Time by which a measurement's date may be ahead of a pod's report. One further ahead has a wrong date, as
+reports are at most an hour old.
+"""
 
 
 def updated_measurements(
@@ -76,8 +78,9 @@ def _place(item: PodReport) -> str:
 
 
 def _state(item: MeasurementEntry, live: LiveConfig, subject: Revision | None, running: set[str]) -> str:
-    """State of a measurement: current while the spec requests its plan and workload, on hardware that some
-    pod still has."""
+    """State of a stored measurement. It is current while the spec still has its plan and workload and a pod
+    still has its hardware; else Stale.
+    """
     keys = (item.plan_key, item.measure_key)
     matches = subject is not None and keys == (subject.plan_key, live.measure_key)
     # Without a report the hardware is unknown, which is no reason to doubt it.
@@ -119,12 +122,14 @@ def summary_of(
 
 
 def shown(text: str | None, measurement: MeasurementEntry) -> str | None:
-    """A figure as status shows it: with ``~`` before it where the measurement is provisional."""
+    """A value as the summary shows it: with ``~`` in front where the measurement is provisional."""
     return text if text is None or clean(measurement) else f"~{text}"
 
 
 def _ahead(item: MeasurementEntry, report: Report) -> bool:
-    """Whether a clock that is wrong dated the measurement: it would keep its place until that time."""
+    """Whether a wrong clock dated the measurement in the future. Newer ones could otherwise not replace it
+    until then.
+    """
     measured, now = parse_time(item.observed_time), parse_time(report.observed_time)
     return measured is not None and now is not None and measured - now > CLOCKS_DIFFER
 

@@ -1,5 +1,6 @@
-"""A user's request that a serving pod measures itself: which pod has it, whether it answered, how long to
-wait."""
+"""A user's request that a serving pod measures itself: which pod gets it, whether it has answered, when it is
+too late.
+"""
 
 from __future__ import annotations
 
@@ -18,33 +19,35 @@ from tacho_operator.core.types import ResourceEvent
 HOSTNAME_LENGTH = 63
 """Length to which a kubelet cuts a pod's name for its hostname; trailing dashes and dots are removed."""
 BEGIN_SECONDS = 300.0
-"""Within which a pod that serves has begun. A kubelet shows a changed ConfigMap after two minutes at most."""
+"""Seconds in which a serving pod has to begin its measurement. The kubelet updates a mounted ConfigMap within
+two minutes.
+"""
 END_SECONDS = 3600.0
-"""Within which one that has begun, or cannot be reached, has answered."""
+"""Seconds in which a serving pod has to end its measurement, once begun, or if its report cannot be read."""
 SERVING = "Serving"
 EVENT = "NotMeasuredAgain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReprobeNote:
-    """A request for a measurement by a serving pod, as remembered between reconciles."""
+    """The request that a serving pod has received, as stored between reconciles."""
 
     request: str = ""
     pod: str = ""
     since: str = ""
-    """When that pod got the request (RFC 3339)."""
+    """When the pod received the request (RFC 3339)."""
     message: str = ""
-    """Why the operator stopped waiting; "": it did not."""
+    """Why the operator stopped waiting for the pod; "": it is still waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReprobePlan:
-    """The request to pass on to a serving pod, and the last request that is completed."""
+    """The request to send to a serving pod, and the user's last request whose measurement has ended."""
 
     again: Again = Again()
     answered: str = ""
     note: str = ""
-    """The note to store on the live ConfigMap."""
+    """The request and its pod, as JSON to store on the live ConfigMap."""
     requeue_after_seconds: float | None = None
     events: tuple[ResourceEvent, ...] = ()
 
@@ -113,7 +116,7 @@ def _unanswered_message(pod: PodView, report: Report | None) -> str:
 
 
 def _answer(report: Report | None) -> str:
-    """The request that the pod's measurement answers."""
+    """The value of the user's request that the reported measurement was made for; "": none."""
     return report.measurement.request if report and report.measurement else ""
 
 

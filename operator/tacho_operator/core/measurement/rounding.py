@@ -10,11 +10,13 @@ from typing import Any
 from tacho_operator.api.base import decimal
 
 MIN_DIGITS = 3
-"""With two, a cost or a scale-up computed from the status could be 5 % off by rounding alone."""
+"""Significant digits that are always kept. With two, a cost computed from status could be 5 % wrong by
+rounding alone.
+"""
 LAST_PLACE = -3
-"""A Decimal has three places at most."""
+"""Power of ten of the last decimal place in the API: a Decimal has at most three."""
 MAX_CI_PERCENT = 100.0
-"""Half width of an interval, in percent of its value: with a wider one the value is not known."""
+"""Widest confidence interval of a value that counts as known, as half the width in percent of the value."""
 
 
 def rounded(value: float | None, ci_percent: float | None = None) -> float | None:
@@ -75,7 +77,7 @@ def fields_of(
 
 
 def _place(value: float, ci_percent: float | None) -> int:
-    """Power of ten of the last digit that is kept."""
+    """Power of ten of the last digit that is kept of ``value``."""
     place = least = math.floor(math.log10(value)) - MIN_DIGITS + 1
     if ci_percent is not None and math.isfinite(ci_percent) and ci_percent >= 0:
         half = value * ci_percent / 100

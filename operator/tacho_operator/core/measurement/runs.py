@@ -1,5 +1,6 @@
-"""The history of one fingerprint: a run for each pod that measured, how far they agree, which pod
-deviates."""
+"""The history of one measurement: one run for each pod that measured, how far the runs agree, and which pod
+deviates.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def is_check(found: PodReport) -> bool:
 
 
 def summed_up(entry: MeasurementEntry) -> MeasurementEntry:
-    """``entry`` with the counts, mean and spread of its history computed again from its runs."""
+    """``entry`` with count, mean and spread of its history computed from its runs."""
     runs = entry.history.runs if entry.history else []
     if not runs:
         return entry
@@ -112,8 +113,9 @@ def _run(entry: MeasurementEntry, pod: str, measured: Measurement) -> MeasuredRu
 
 
 def _carried_share(entry: MeasurementEntry) -> float:
-    """Capacity as a share of the throughput at its concurrency level. Below 1 where arriving requests met the
-    SLO only at a lower rate."""
+    """Capacity as a share of the closed-loop throughput at its concurrency. Below 1 where open-loop requests
+    met the SLO only at a lower rate.
+    """
     capacity = entry.capacity
     level = capacity.concurrency if capacity else None
     at = next((point for point in entry.curve if point.concurrency == level), None)
@@ -127,7 +129,9 @@ def _order(run: MeasuredRun) -> tuple[str, str]:
 
 
 def _comparable(run: MeasuredRun, entry: MeasurementEntry) -> float | None:
-    """The run's throughput; None where it was measured at another concurrency than the measurement's own."""
+    """The run's throughput in output tokens per second; None where it was measured at another concurrency
+    than the capacity.
+    """
     if entry.capacity is None or run.concurrency != entry.capacity.concurrency:
         return None
     return run.output_tokens_per_second
@@ -154,7 +158,7 @@ class ComparedRate:
 
 
 def _pairs(run: MeasuredRun, entry: MeasurementEntry) -> Iterator[ComparedRate]:
-    """Rates that both the run and the measurement have."""
+    """The rates that both the run and the measurement have: at the capacity, and of a single stream."""
     yield from (pair for pair in (_carried(run, entry), _alone(run, entry)) if pair is not None)
 
 

@@ -13,7 +13,9 @@ COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
 USABLE = (COMPLETE, PARTIAL)
 CLEAN, PROVISIONAL = "Clean", "Provisional"
 INCOMPLETE = "Incomplete"
-"""Flag by which a Partial measurement is known again when it was Stale and its workload comes back."""
+"""Flag that marks a Partial measurement while it is Stale. It becomes Partial again when its workload is
+restored.
+"""
 
 
 def confidence_of(flags: Iterable[str]) -> str:
@@ -22,8 +24,9 @@ def confidence_of(flags: Iterable[str]) -> str:
 
 
 def clean(measurement: MeasurementEntry) -> bool:
-    """Whether nothing but the engine changed the figures. Entries of earlier versions say so by their flags
-    alone."""
+    """Whether nothing but the engine changed the values. Entries of earlier versions have flags only, and no
+    confidence.
+    """
     return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
 
 

@@ -51,7 +51,7 @@ class MeasurementPlan:
     neighbours: Mapping[str, str] = field(default_factory=dict)
     """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
     reprobe_note: str = ""
-    """The note about a serving pod that was requested to measure itself."""
+    """The request and its pod, for a serving pod that shall measure itself, as JSON."""
     events: tuple[ResourceEvent, ...] = ()
 
     @property
@@ -65,7 +65,7 @@ class MeasurementPlan:
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """Notes to store on the live ConfigMap, by annotation."""
+        """Notes to store on the live ConfigMap, by annotation name."""
         return {
             names.OUTCOME_ANNOTATION: self.remeasure.note,
             names.ANSWERED_ANNOTATION: self.remeasure.answered,
@@ -82,8 +82,9 @@ def plan_measurement(
     revisions: Mapping[str, Revision],
     now: datetime,
 ) -> MeasurementPlan:
-    """The measurements of the active revision, or of the desired one until it serves, and the next one to
-    make."""
+    """The measurements of the active revision (before one is active, of the desired one), and the next
+    measurement to make.
+    """
     resource, notes = observed.resource, stored_notes(observed)
     active = revisions.get(rollout.active)
     subject = active or planning.revision
@@ -136,7 +137,7 @@ def plan_measurement(
 
 
 def _model_changed(servers: Iterable[PodView], subject: Revision) -> bool:
-    """Whether a pod of ``subject`` found other files than the planned ones."""
+    """Whether a pod of ``subject`` found model files that differ from the planned ones."""
     return any(
         found.reason == FailureClass.MODEL_CHANGED
         for pod in servers
@@ -154,7 +155,9 @@ def _with_probe_pods(
     reports: Mapping[str, Report],
     now: datetime,
 ) -> MeasurementPlan:
-    """``known`` with the measurements that a settled revision still needs, by its pods or by probe pods."""
+    """``known``, with the next measurement in a serving pod or a probe pod, once no rollout is in
+    progress.
+    """
     resource, notes = observed.resource, stored_notes(observed)
     reprobe = plan_reprobe(
         "" if known.disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),
@@ -220,9 +223,9 @@ def live_text(config_maps: Iterable[Manifest], name: str) -> str:
 
 
 def stored_notes(observed: Observed) -> dict[str, str]:
-    """The operator's notes on the live ConfigMap, by annotation.
+    """The values that the operator stored on the live ConfigMap, by annotation name.
 
-    A user's request made before the first pod existed counts as completed: that pod measures itself.
+    A user's measurement request from before the first pod counts as answered: that pod measures itself.
     """
     meta = observed.resource.metadata
     found = named(observed.config_maps, names.live_config_name(meta.name))

@@ -1,7 +1,7 @@
 """Raises a measured lower bound of the capacity where users' requests show that a replica sustains more.
 
-Only a capacity with the boundary Floor is raised, and it stays Floor: traffic does not show where the SLO
-breaks. Only requests of the measured lengths count. Engines report sums, so means are compared with the SLO's
+Only a capacity with boundary Floor is raised, and it stays Floor: traffic does not show where the SLO is
+missed. Only requests of the measured lengths count. Engines report sums, so means are compared with the SLO's
 percentile.
 """
 
@@ -23,17 +23,19 @@ from tacho_operator.core.measurement.rounding import rounded
 from tacho_operator.core.measurement.states import clean
 
 WINDOW_SECONDS = 60.0
-"""Time over which a pod's traffic is counted."""
+"""Length in seconds of the window in which a pod's traffic is counted."""
 GAP_SECONDS = 45.0
-"""Between two samples; what ran in a longer gap is not known."""
+"""Longest time in seconds between two samples; after a longer gap the traffic is unknown."""
 FEWEST_REQUESTS = 59
-"""As many as a probe follows for a 95th percentile."""
+"""Fewest requests in a window: as many as a probe needs for a 95th percentile."""
 LENGTH_SHARE = 0.1
-"""Difference from the measured lengths, as a share, up to which requests are alike."""
+"""Largest difference between the lengths of users' requests and the measured ones, as a share."""
 WAITING_SHARE = 0.1
-"""Of the running requests, that may wait at the end: what piles up is not carried."""
+"""Most requests that may wait at the end of a window, as a share of the running ones. With more the pod did
+not sustain the load.
+"""
 LEAST_GAIN = 1.02
-"""Factor on the lower bound from which on it is raised."""
+"""Smallest factor by which traffic must exceed the lower bound to raise it."""
 
 Counters = tuple[float, float, float, float]
 
@@ -46,13 +48,15 @@ class TrafficWindow:
     last: Load
     seconds: float = 0.0
     at_seconds: float
-    """When it was last sampled, by the operator's clock."""
+    """Time of the last sample in seconds, by the operator's clock."""
     running_seconds: float = 0.0
-    """Sum over the requests of the time that they ran."""
+    """Sum of the times that requests were running in the window, in seconds."""
 
 
 def _counters(load: Load) -> Counters | None:
-    """(requests that got a first token, their waits in seconds, prompt tokens, output tokens)"""
+    """(requests with a first token, sum of their waits in seconds, prompt tokens, output tokens); None where
+    unknown.
+    """
     found = (
         load.first_tokens_total,
         load.first_token_seconds_total,
@@ -66,7 +70,9 @@ def _counters(load: Load) -> Counters | None:
 
 
 def _since(first: Load, last: Load) -> Counters | None:
-    """What was counted between two samples; None where something is unknown or was counted anew."""
+    """The change of the counters between two samples; None where a value is unknown or a counter was
+    reset.
+    """
     before, after = _counters(first), _counters(last)
     if before is None or after is None:
         return None
@@ -162,8 +168,11 @@ def _alike(entry: MeasurementEntry, input_tokens: float, output_tokens: float) -
 
 
 def _within(slo: ServiceLevel, ttft_milliseconds: float, tpot_milliseconds: float) -> bool:
-    """Whether means leave room for the percentile: as much as waits that scatter as widely as their mean
-    (exponentially) need. Times of a token scatter half as much: requests of one batch share its steps."""
+    """Whether mean latencies are low enough that the SLO's percentile is met, too.
+
+    Waits are taken to be exponentially distributed. Times per token vary half as much, since requests of one
+    batch share its steps.
+    """
     if not 0 < slo.percentile < 100:
         return False
     tail = -math.log(1 - slo.percentile / 100)

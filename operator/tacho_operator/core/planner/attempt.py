@@ -34,7 +34,8 @@ UNPREDICTED_CONCURRENCY = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An engine, a method and devices, with the account of their memory and the outcome.
+    """One tried combination of engine, quantization method and devices: its predicted memory, and whether it
+    fits.
 
     ``account`` is None where the memory was not computed.
     """
@@ -43,27 +44,37 @@ class Attempt:
     placement: Placement
     device_option: DeviceOption
     excess: float = 0.0
-    """Share of the predicted overhead that measured starts took beyond it."""
+    """Memory beyond the predicted overhead that earlier starts of this engine took, as a share of that
+    overhead.
+    """
     context: Context | None = None
-    """The planned context; None: it does not fit, or was refused."""
+    """The planned context length and concurrency; None: nothing fits, or the combination was refused."""
     tight: bool = False
-    """The free memory is below the default margin."""
+    """Whether it fits only with less free memory than the default margin."""
     least_margin: bool = False
-    """The minimum suffices as a margin: the length that the user set does not fit with the default one."""
+    """Whether the smallest margin is used, because the context length that the user set does not fit with the
+    default one.
+    """
     sized_context: Context | None = None
-    """The context of the account: ``context``, or the smallest acceptable one where nothing fits."""
+    """Context for which ``account`` was computed: ``context``, or the smallest acceptable one where nothing
+    fits.
+    """
     account: Account | None = None
     speed: SpeedBound | None = None
     expected: ExpectedSpeed | None = None
     nearest: Context | None = None
-    """A context that fits where the requested one does not."""
+    """The longest context that fits where the requested one does not; None: none, or the requested one
+    fits.
+    """
     beyond_tokens: int = 0
-    """The longest context of the model, where more is requested; 0: it is long enough."""
+    """The longest context of the model in tokens, where the user requested a longer one; 0: the request is
+    within it.
+    """
     refusal: EngineRefusal | None = None
     arguments: tuple[str, ...] = ()
-    """Switches that set the context length, and switches for speed."""
+    """The engine's arguments for context length and speed."""
     tuning: Tuning = Tuning()
-    """The switches for speed, with their reasons."""
+    """The engine's arguments for speed, each with its reason."""
 
     @property
     def method(self) -> MethodSupport:
@@ -87,15 +98,16 @@ class Attempt:
 
     @property
     def reason(self) -> str:
-        """The failure class of an attempt that does not fit; "" where it fits."""
+        """The failure class, where the combination does not fit or was refused; "": it fits."""
         if self.fits:
             return ""
         return self.refusal.failure_class if self.refusal else FailureClass.DOES_NOT_FIT
 
     @property
     def needed_bytes(self) -> int | None:
-        """Memory per device, in bytes, with which the attempt would fit; None where the memory was not
-        computed."""
+        """Bytes per device that the engine needs in all, margin included; None where the memory was not
+        computed.
+        """
         if self.account is None or self.sized_context is None:
             return None
         margin = margin_bytes(self.account, self.excess, tight=self.least_margin)
@@ -131,13 +143,13 @@ class Attempt:
 
     @property
     def ranked_tokens_per_second(self) -> float:
-        """Predicted tokens per second of one stream, by which attempts are ranked; 0.0: unknown."""
+        """Predicted tokens per second of one stream, used for ranking; 0: unknown."""
         return self.expected.decode_tokens_per_second if self.expected else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
-    """The inputs that all attempts of one plan have in common."""
+    """The inputs that are the same for every attempt of one plan."""
 
     request: PlanRequest
     facts: ModelFacts
@@ -185,7 +197,9 @@ class PlanInput:
         return max(tried, key=lambda found: found.nearest.max_model_len if found.nearest else 0)
 
     def _sized(self, half: PlanHalf, found: Attempt) -> Attempt:
-        """The context that fits and its account; else the account of the smallest acceptable context."""
+        """``found`` with the context that fits and its predicted memory; where none fits, with those of the
+        smallest acceptable context.
+        """
         placement, trained = found.placement, self.architecture.max_positions
         if refusal := half.settings_refusal(placement):
             return replace(found, refusal=refusal)
@@ -242,7 +256,9 @@ class PlanInput:
         account: Account | None,
         front_ends: int | None,
     ) -> ExpectedSpeed | None:
-        """``front_ends``: HTTP front ends of the engine; None: enough."""
+        """The expected speed; None where it cannot be predicted. ``front_ends``: HTTP processes of the
+        engine; None: more than its load needs.
+        """
         if step is None or account is None:
             return None
         cached = account.cache_tokens // max(1, self.request.request_tokens)
@@ -285,7 +301,9 @@ def _fitting(half: PlanHalf, placement: Placement, excess: float) -> Fits:
 
 
 def _barely(account: Account | None, least: Context, excess: float) -> bool:
-    """Whether the smallest acceptable context fits, where starts were measured closely enough."""
+    """Whether the smallest acceptable context fits with the smallest margin; False where no start measured
+    that margin.
+    """
     if account is None or account.known_within_bytes is None:
         return False
     return fits(account, least.concurrency, excess, tight=True)

@@ -1,4 +1,6 @@
-"""Devices that a plan can use: GPUs of live nodes, GPUs that a node autoscaler could add, the host."""
+"""Devices that a plan may use: GPUs of ready nodes, GPUs that a node autoscaler could add, or the host's
+CPU.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +21,29 @@ MINOR_LABEL = "nvidia.com/gpu.compute.minor"
 MIG_RESOURCE = "nvidia.com/mig-"
 MEMORY_LIMIT = "the memory limit of engine.resources"
 MAX_GPUS = 8
-"""Maximum GPUs of a replica whose product has no live node: the usual size of a large node."""
+"""Most GPUs per replica for a product that no node has now: the usual number on a large node."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceOption:
-    """One kind of device, and how many of it one pod can have."""
+    """One kind of device, and how many of them one pod may have."""
 
     device: Device
     max_gpus: int = 0
-    """GPUs on one node; 0 for the host."""
+    """Highest number of these GPUs on one node; 0 for the host."""
     live: bool = True
-    """A node has it now; else it is from the catalog."""
+    """Whether a node has such a device now; False: only the GPU catalog lists it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceOptions:
-    """Kinds of device in order of preference, and requested ones that are not available."""
+    """Kinds of device in order of preference, and what the user requested but no kind matches."""
 
     available: tuple[DeviceOption, ...]
     unknown: tuple[str, ...] = ()
-    """Products that are neither in the catalog nor on a node."""
+    """Requested products that are neither in the GPU catalog nor on a node."""
     unlabelled: tuple[str, ...] = ()
-    """Nodes with GPUs that no label describes."""
+    """Names of nodes that have GPUs but no label with their product."""
 
 
 def _whole(text: str | None) -> int | None:
@@ -81,7 +83,9 @@ def node_gpu(node: NodeFacts, resource: str) -> Device | None:
 
 
 def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> tuple[list[DeviceOption], tuple[str, ...]]:
-    """Kinds of GPU on eligible nodes, smallest first; of one kind the smallest memory counts."""
+    """Kinds of GPU on eligible nodes, the smallest first, and the nodes without GPU labels. If nodes report
+    different memory for one kind, the smallest counts.
+    """
     usable = eligible(nodes, selector=request.node_selector, tolerations=request.tolerations, gpu=True)
     kinds: dict[str, DeviceOption] = {}
     unlabelled: list[str] = []

@@ -16,32 +16,40 @@ from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.speed import DecodeStep
 
 UNTIMED_WITHIN = 1.0
-"""Where steps were not timed, 9 of 10 measurements are taken to stay within a factor of two. With one step
-to what was timed, another version or another GPU of that generation, half as far on a scale of factors."""
+"""Expected error of a speed where no step was timed on such hardware: 9 of 10 measurements lie within a
+factor of two (1.0 = 100 %).
+
+Where only version or GPU model differ from what was timed, half of that, on a logarithmic scale.
+"""
 MORE_STREAMS, MORE_TOKENS = 1.25, 1.02
-"""Without a service level the capacity is where this many times the streams give less than this many times
-the tokens."""
+"""Defines the knee, the capacity without an SLO: from there, 1.25 times the streams give less than 1.02 times
+the throughput.
+"""
 FEW_STREAMS = 8
-"""Below, steps cost more than what they serve, and one stream may have a faster kernel than several."""
+"""Fewest streams for which the speed is predicted from timings. With fewer, fixed costs dominate, and one
+stream may use a faster kernel.
+"""
 SEARCH_STEP = 1.03
-"""Streams are tried in steps of three percent, finer than any claim."""
+"""Factor between the numbers of streams that are tried; 3 % is finer than the error of the prediction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedSpeed:
-    """Expected output tokens per second of a replica."""
+    """Expected output tokens per second of one replica."""
 
     decode_tokens_per_second: float
-    """Of one stream."""
+    """Output tokens per second of one stream."""
     output_tokens_per_second: float
-    """Of the plan's concurrency."""
+    """Output tokens per second of all streams at the planned concurrency."""
     capacity_concurrency: int
-    """Streams that keep the service level; 0: not even one does."""
+    """Highest number of streams within the SLO; 0: one stream already misses it."""
     capacity_tokens_per_second: float
     decode_within: float
     output_within: float
     ran: str
-    """The measurement behind it, as a clause; "": none, a factor of two."""
+    """The measurement that the prediction is based on, as a clause; "": none, so the error may be a factor of
+    two.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +60,22 @@ class Loop:
     law: StepLaw
     kernel: KernelTiming
     ceiling: float
-    """Tokens per second that the engine's front ends carry."""
+    """Highest throughput of the engine's HTTP front ends, in tokens per second."""
 
     def gap(self, streams: int) -> float:
-        """Seconds between two tokens of a stream: one step, and the prompts that other streams begin in that
-        time."""
+        """Seconds between two tokens of a stream: one step, and the prompts of other streams that are
+        computed in between.
+        """
         return self.step.seconds(streams, self.law, self.kernel) + self._prompts(streams - 1)
 
     def _prompts(self, streams: int) -> float:
-        """Seconds of a step that go to the prompts of ``streams``."""
+        """Seconds per step that the prompts of ``streams`` streams take."""
         return streams * self.step.prompt_seconds(self.law, self.kernel) / self.step.output_tokens
 
     def tokens_per_second(self, streams: int) -> float:
-        """Output tokens per second of all ``streams`` together, the time for their own prompts included."""
+        """Output tokens per second of ``streams`` streams together; the time for their prompts is
+        included.
+        """
         return min(self.ceiling, streams / (self.gap(streams) + self._prompts(1)))
 
     def keeps(self, streams: int, level: ServiceLevel) -> bool:
@@ -139,9 +150,9 @@ def expected_speed(
 
 
 def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTiming, bool]:
-    """(constants of the step time, constants of the kernel, whether they were timed on such hardware).
+    """(constants of the step time, constants of the kernel, whether both were timed on such hardware).
 
-    Where only one property was not timed, the expected error is wider, and the last value is still true.
+    One property that differs from the timed setup widens the expected error, but still counts as timed.
     """
     law = speed.law or _whole(speed.efficiency)
     plain = law.kernels[0]
@@ -162,13 +173,14 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
 
 
 def _halfway(within: float) -> float:
-    """Between a band and that of what was not timed, on a scale of factors."""
+    """The expected error half way between ``within`` and UNTIMED_WITHIN, on a logarithmic scale."""
     return math.sqrt((1 + within) * (1 + UNTIMED_WITHIN)) - 1
 
 
 def _untimed(law: StepLaw, placement: Placement) -> list[str]:
-    """What differs from the setup that was timed, and may still be like it: a later version, another GPU of
-    that generation."""
+    """How the setup differs from the timed one in ways that change the speed little: a later version, another
+    GPU of the same generation.
+    """
     version, product = placement.version, placement.device.product
     timed = version_key(law.version)
     found = [] if version_key(version)[: len(timed)] == timed else [f"version {version}"]
@@ -176,7 +188,7 @@ def _untimed(law: StepLaw, placement: Placement) -> list[str]:
 
 
 def _whole(efficiency: float) -> StepLaw:
-    """Of an engine whose steps were not timed: its usual share of the bound."""
+    """Constants for an engine without timed steps: its usual share of the hardware's limit."""
     usual = KernelTiming(
         arithmetic=efficiency,
         decode_within=UNTIMED_WITHIN,
@@ -203,12 +215,15 @@ def _covers(row: KernelTiming, placement: Placement) -> bool:
 
 
 TIMED_LAYERS = ("full", "sliding")
-"""Kinds of attention of the models that were timed; a window that holds the whole request is none."""
+"""Kinds of attention in the timed models. A sliding window longer than the whole request counts as full
+attention.
+"""
 
 
 def _is_alike(law: StepLaw, placement: Placement) -> bool:
-    """Whether a placement is like those that were timed: a dense model of text on one whole GPU of that
-    generation and no earlier version, run as the engine runs by itself."""
+    """Whether the timed steps apply: a dense text model on one whole GPU of that generation, in no earlier
+    version, with no setting that changes speed.
+    """
     options, device = placement.options, placement.device
     whole = placement.count == 1 and placement.tensor == placement.pipeline == 1
     return (

@@ -10,13 +10,13 @@ from tacho_engines.memory.account import Account
 from tacho_engines.memory.rounding import largest_that
 
 OVERHEAD_MARGIN = 0.25
-"""Part of activations, CUDA graphs, buffers and the process' own memory that is left free besides.
+"""Memory that a plan leaves free, as a share of the predicted overhead (activations, CUDA graphs, buffers,
+the process itself).
 
-These are estimated; weights and cache follow from headers. In the calibration half of the starts in
-benchmarks/planner/data/engine_logs.json the engine took up to 1.24 times what is predicted of them
-(Llama-3.1-8B on an RTX 3090, vLLM 0.6.4), and 1.10 times at most since vLLM 0.8. A start that fails costs
-more than the cache of a few requests. Where starts of the engine's version were measured on such a GPU, what
-was requested is refused only where less is free than those took beyond their prediction (``tight``).
+The overhead is an estimate; weights and KV cache follow from the file headers. In
+benchmarks/planner/data/engine_logs.json engines took up to 1.24 times the predicted overhead (Llama-3.1-8B on
+an RTX 3090, vLLM 0.6.4), and at most 1.10 times since vLLM 0.8. Where starts of this version on such a GPU
+were measured, a requested context may use the margin down to what those starts took (``tight``).
 """
 
 
@@ -46,12 +46,16 @@ def fits(account: Account, concurrency: int, excess: float = 0.0, *, tight: bool
 STEP_TOKENS = 256
 SHORTEST_TOKENS = 256
 COMFORTABLE_TOKENS = 8192
-"""Below this, a plan free in both gives up concurrency before it gives up more context."""
+"""Context length in tokens below which a plan lowers the concurrency first, where the user set neither of the
+two.
+"""
 UNKNOWN_LONGEST_TOKENS = 4096
-"""Taken where the checkpoint does not say how long a context it was made for."""
+"""Context length in tokens that is assumed where the model's files state none."""
 
 Fits = Callable[[int, int], bool]
-"""``fits(max_model_len, concurrency)``; monotone: more of either never fits better."""
+"""``fits(max_model_len, concurrency)``: whether both together fit. Monotone: if a value fits, any smaller one
+fits.
+"""
 
 
 def longest_fitting(longest: int, concurrency: int, fits: Fits) -> int | None:
@@ -66,17 +70,20 @@ def longest_fitting(longest: int, concurrency: int, fits: Fits) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextRequest:
-    """The user's context length and concurrency (None: not set), and the limits of model and device."""
+    """The context length and concurrency that the user set (None: not set), and the limits of model and
+    device.
+    """
 
     max_model_len: int | None
     concurrency: int | None
     trained: int
-    """Context length of the model in tokens: the maximum for a requested length."""
+    """Longest context of the model in tokens: the limit for a length that the user sets."""
     longest: int
-    """Maximum for a length that the planner chooses, in tokens."""
+    """Longest context in tokens that the planner may choose by itself."""
     useful: int
-    """Tokens of one request of the workload (or of the whole model, if that is shorter): a chosen length
-    below is no plan."""
+    """Shortest context in tokens that the planner may choose: one request of the workload, or the model's
+    longest context if that is shorter.
+    """
     default_concurrency: int
 
     def choose(self, fits: Fits) -> Context | None:
@@ -103,10 +110,10 @@ class ContextRequest:
         return Context(self.max_model_len or self.useful, self.concurrency or 1)
 
     def nearest(self, fits: Fits) -> Context | None:
-        """Where ``smallest`` does not fit: the longest context that does, with the same concurrency, else
-        with one request.
+        """The longest context that fits where ``smallest`` does not, with the same concurrency, or else with
+        one request.
 
-        None where not even that fits.
+        None where no context fits.
         """
         top = min(self.trained, self.max_model_len) if self.max_model_len else self.longest
         for concurrency in (self.smallest.concurrency, 1):

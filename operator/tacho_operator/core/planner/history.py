@@ -1,4 +1,6 @@
-"""What earlier measurements of a namespace show about memory: predicted against actual, for new plans."""
+"""What earlier measurements in a namespace show about memory: actual against predicted bytes, for use in new
+plans.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.types import Manifest, PastMeasurement
 
 HIGHEST = 2.0
-"""More than this ratio is a broken measurement (another process on the GPU, a quantization not applied)."""
+"""Highest ratio of actual to predicted memory that is believed. Above it another process used the GPU, or the
+quantization was not applied.
+"""
 
 
 def excess_share(
@@ -47,8 +51,9 @@ SHARED_GPU = "SharedGPU"
 
 
 def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
-    """A resource's status; empty where this version cannot read it, and then its measurements are not
-    used."""
+    """A resource's status; empty where this version of tacho cannot read it, so that its measurements are not
+    used.
+    """
     try:
         return LLMDeploymentStatus.model_validate(manifest.get("status") or {})
     except ValidationError:

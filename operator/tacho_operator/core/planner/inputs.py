@@ -1,4 +1,6 @@
-"""All inputs of a plan, of each node only the facts that planning reads, and the hash of these inputs."""
+"""The inputs of a plan, with nodes reduced to the facts that planning depends on, and the hash of these
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ from tacho_operator.core.pods.nodes import eligible, memory_bytes
 from tacho_operator.core.types import Config, NodeFacts, Observed, PlanInputs
 
 NAMED_NODES = 5
-"""Messages name so many nodes at most (no_plan.no_device)."""
+"""Most nodes that a failure message names (no_plan.no_device)."""
 HASH_LENGTH = 64
 
 
 def plan_inputs(spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, config: Config) -> PlanInputs:
-    """The inputs of a plan for ``spec``, which may differ from the resource's own."""
+    """The inputs of a plan for ``spec``, which may differ from the spec of the observed resource."""
     nodes = observed.nodes
     return PlanInputs(
         spec=spec,
@@ -33,10 +35,11 @@ def plan_inputs(spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, 
 
 
 def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, ...]:
-    """What a plan reads of the nodes: the kinds of GPU, and the node with the largest memory.
+    """The nodes whose GPUs or memory a plan can depend on: some of each kind of GPU, and the one with the
+    most memory.
 
-    Of equal nodes a few stay, as messages name no more. So a cluster of any size is planned for as fast as a
-    small one, and most changes of nodes are no reason to plan again.
+    Only a few of equal nodes are kept. So planning time does not grow with the cluster, and most changes of
+    nodes need no new plan.
     """
     selector, tolerations = request.node_selector, request.tolerations
     usable = eligible(nodes, selector=selector, tolerations=tolerations, gpu=True)
@@ -64,8 +67,9 @@ def _only(node: NodeFacts, labels: Iterable[str], resources: Iterable[str]) -> N
 
 
 def subject_hash(inputs: PlanInputs) -> str:
-    """Hash of the inputs that concern the model and its spec. The operator's settings are left out: they
-    never change."""
+    """Hash of the inputs that belong to the model and its spec. Settings of the operator are left out: they
+    do not change while it runs.
+    """
     subject = [inputs.spec.to_wire(), codec.to_dict(inputs.facts), inputs.replan]
     return names.digest(subject, HASH_LENGTH)
 

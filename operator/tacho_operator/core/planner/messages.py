@@ -28,8 +28,9 @@ def requests(context: Context) -> str:
 
 # --- of a plan ------------------------------------------------------------------------------------
 def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
-    """The message of status.plan: the chosen plan, its device and the reasons. ``products`` as the user named
-    them."""
+    """The message of status.plan: the chosen plan, its device, and ``why`` it was chosen. ``products``: the
+    GPU products in spec.
+    """
     account, context, facts = attempt.account, attempt.context, attempt.placement.facts
     if account is None or context is None:
         return (
@@ -60,7 +61,9 @@ def warnings(attempt: Attempt) -> tuple[str, ...]:
 
 
 def _chat_message(attempt: Attempt) -> str:
-    """The effect of a missing chat template; "" where the model or the user has one, or it is unknown."""
+    """A sentence on the effect of a missing chat template; "" where the model or the user provides one, or
+    that is unknown.
+    """
     placement = attempt.placement
     arguments = parse_arguments(placement.options.arguments)
     if placement.facts.chat_template is not False or any(
@@ -77,19 +80,23 @@ def _chat_message(attempt: Attempt) -> str:
 
 
 def _fallbacks(attempt: Attempt) -> str:
-    """Where the engine will differ from the spec, or run more slowly than it could."""
+    """A sentence on where the engine will differ from the spec, or run more slowly than possible; "":
+    nowhere.
+    """
     clauses = plan_half(attempt.engine.name).fallbacks(attempt.placement)
     return f" Falls back: {'; '.join(clauses)}." if clauses else ""
 
 
 def _assumed(account: Account) -> str:
-    """An assumption in the memory budget that was not measured on the same kind of device; "": none."""
+    """A sentence on a value in the memory prediction that was not measured on this kind of device; "":
+    none.
+    """
     text = account.assumption
     return f" {text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _tight(attempt: Attempt, account: Account) -> str:
-    """The memory that stays free, where it is below the default margin; "": it is not."""
+    """A sentence on the memory left free, where it is less than the default margin; "": it is not less."""
     if not attempt.tight or account.budget_bytes is None or attempt.context is None:
         return ""
     left = account.budget_bytes - account.needed_bytes(attempt.context.concurrency)
@@ -120,7 +127,7 @@ def learned(attempt: Attempt) -> str:
 
 
 def _tuned(attempt: Attempt) -> str:
-    """Switches that are set for speed, with the reasons."""
+    """A sentence on the arguments that are set for speed, with their reasons; "": none."""
     reasons = attempt.tuning.reasons
     return f" Set for speed: {'; '.join(reasons)}." if reasons else ""
 
@@ -163,12 +170,14 @@ def ranked_by(attempt: Attempt) -> str:
 
 
 def within(factor: float) -> str:
-    """The expected error of a speed as text: ``within 5 %``, or ``a factor of 2 up or down``."""
+    """The expected error of a predicted speed as text: ``within 5 %``, or ``a factor of 2 up or down``.
+    ``factor``: the error as a share.
+    """
     return f"within {100 * factor:.0f} %" if factor < 1 else f"a factor of {1 + factor:.2g} up or down"
 
 
 def _speed(attempt: Attempt) -> str:
-    """Expected speed: of one stream, of the planned concurrency, and at the service level."""
+    """A sentence on the expected speed: of one stream, at the planned concurrency, and within the SLO."""
     found, context = attempt.expected, attempt.context
     if found is None or context is None:
         return ""
@@ -187,7 +196,7 @@ def _speed(attempt: Attempt) -> str:
 
 
 def _hardware(attempt: Attempt, products: tuple[str, ...]) -> str:
-    """Notes on the GPU: shared, not available now, not in the catalog."""
+    """Sentences on the planned GPU: it is shared, no node has it now, or the GPU catalog does not list it."""
     device = attempt.placement.device
     uncatalogued = "" if device.known else " The catalog does not list this GPU; planned from its labels."
     budget = attempt.account.budget_bytes if attempt.account else None
@@ -208,7 +217,7 @@ def _sharing(device: Device, budget_bytes: int) -> str:
 
 
 def _unavailable(attempt: Attempt, products: tuple[str, ...]) -> str:
-    """The part of the planned hardware that no node has now."""
+    """A sentence on the planned GPUs that no node has now; "": some node has them."""
     product, available = attempt.product, attempt.device_option.max_gpus
     if attempt.device_option.live:
         if attempt.gpus <= available:
@@ -222,7 +231,7 @@ def _unavailable(attempt: Attempt, products: tuple[str, ...]) -> str:
 
 # --- of an attempt that came to none --------------------------------------------------------------
 def short_message(attempt: Attempt) -> str:
-    """A clause that says why an attempt cannot run or does not fit; "" where it fits."""
+    """A clause on why the combination was refused or does not fit; "": it fits."""
     if attempt.refusal:
         return attempt.refusal.message
     account, context = attempt.account, attempt.sized_context

@@ -21,7 +21,7 @@ from tacho_operator.core.types import NodeFacts
 
 @dataclass(frozen=True, slots=True)
 class FitAdvice:
-    """Next steps for a failure message, each sufficient by itself, and their values for later decisions."""
+    """Changes to the spec of which each makes the model fit, as text and as values."""
 
     steps: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
@@ -31,14 +31,14 @@ class FitAdvice:
         self.details.update({name: str(value) for name, value in details.items()})
 
     def message(self) -> str:
-        """All steps, joined by "or"; "" when there are none."""
+        """All changes as one sentence, joined by "or"; "": none is known."""
         text = ", or ".join(self.steps)
         return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitAdvisor:
-    """Looks for configurations that would fit, starting from the attempt that comes nearest."""
+    """Searches for changes that make the model fit, starting from the attempt that lacks the least."""
 
     search: Search
     device_options: DeviceOptions
@@ -71,7 +71,7 @@ class FitAdvisor:
         return found
 
     def _shorter(self, shorter: Context) -> tuple[str, dict[str, object]]:
-        """(text after "set", details) of a context that would fit."""
+        """("context.maxModelLen to …", details for the failure) for the context ``shorter``, which fits."""
         step = f"context.maxModelLen to {shorter.max_model_len} or less"
         details: dict[str, object] = {"fitsMaxModelLen": shorter.max_model_len}
         requested = self.search.inputs.request.concurrency
@@ -104,7 +104,7 @@ class FitAdvisor:
         return self._first_that_fits((nearest.device_option, n) for n in counts)
 
     def _another_gpu(self) -> Attempt | None:
-        """A kind of GPU that live nodes have and the user did not name."""
+        """A plan on a kind of GPU that nodes have now and the user did not name; None: none fits."""
         named = {option.device.product for option in self.device_options.available}
         every = gpu_options(replace(self.search.inputs.request, products=()), self.nodes).available
         others = (option for option in every if option.device.product not in named)
@@ -138,7 +138,7 @@ NEXT_STEPS: dict[str, str] = {
 
 
 def failure(failure_class: str, message: str, next_step: str) -> PlanFailure:
-    """A failure of planning that is known before any attempt is made."""
+    """The failure of a plan that is found before any engine is tried."""
     return PlanFailure(failure=Failure(failure_class=failure_class, message=message, next_step=next_step))
 
 
@@ -170,7 +170,7 @@ def too_little_known(facts: ModelFacts) -> PlanFailure | None:
 
 
 def gpus_only(engine: EngineProfile) -> PlanFailure:
-    """The failure where the CPU was requested with an engine that needs a GPU."""
+    """The failure for a spec that requests the CPU with an engine that needs a GPU."""
     return failure(
         FailureClass.ENGINE_NOT_SUPPORTED,
         f"Engine {engine.name} runs on GPUs only; gpu.count is 0.",
@@ -179,8 +179,9 @@ def gpus_only(engine: EngineProfile) -> PlanFailure:
 
 
 def no_method(engine: EngineProfile, method: str) -> PlanFailure:
-    """The failure where the engine does not support the method. It names the engines that do, and the
-    engine's methods."""
+    """The failure for a method that the engine does not support. It names the engine's methods, and engines
+    that support the method.
+    """
     able = ", ".join(other.name for other, row in every_way() if row.method == method)
     own = ", ".join(row.method for row in engine.methods)
     return failure(

@@ -41,7 +41,8 @@ def plan_model(
 ) -> PlanResult:
     """Plans ``spec`` from the model's facts, the nodes and earlier measurements: a plan, or the failure.
 
-    ``nodes`` is None without permission to read nodes; plans then use the GPU table. Pure and deterministic.
+    ``nodes``: None without permission to read nodes; then any GPU of the catalog is possible. Pure and
+    deterministic.
     """
     request = request_of(spec, in_pods=config.in_pods)
     engine = request.row
@@ -84,8 +85,7 @@ def plan_of(inputs: PlanInputs) -> PlanResult:
 def fails_for_any_model(
     spec: LLMDeploymentSpec, nodes: tuple[NodeFacts, ...] | None, config: Config
 ) -> PlanFailure | None:
-    """The failure that is certain before the model is known: there is no device to choose from. None: it
-    depends on the model."""
+    """The failure that no model could avoid: there is no device to choose from. None: the model decides."""
     request = request_of(spec, in_pods=config.in_pods)
     return _without_device(request, _device_options(request, None, nodes), nodes)
 
@@ -105,7 +105,9 @@ def _without_device(
 def _device_options(
     request: PlanRequest, facts: ModelFacts | None, nodes: tuple[NodeFacts, ...] | None
 ) -> DeviceOptions:
-    """The devices to choose from: the host, or GPUs. Without ``facts`` the model has any format."""
+    """The devices to choose from: the host, or kinds of GPU. ``facts``: None where the model has not been
+    inspected; then any format is possible.
+    """
     engine = request.row
     if engine and not engine.predicted:
         return DeviceOptions((_as_written(request, nodes),))
@@ -126,8 +128,11 @@ def _defaults_to_host(
     gpus: DeviceOptions,
     nodes: tuple[NodeFacts, ...] | None,
 ) -> bool:
-    """Where spec does not mention GPUs: whether the engine can run without one and no node has one. An
-    engine that loads the format by a plugin only is no reason to wait for a GPU."""
+    """Whether a spec that does not mention GPUs is planned on the host: an engine can run there, and no node
+    has a GPU.
+
+    An engine that loads the model's format only by a plugin does not count as a reason to wait for a GPU.
+    """
     images = [
         row
         for row in engine_profiles()
@@ -142,8 +147,9 @@ def _defaults_to_host(
 
 
 def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> DeviceOption:
-    """For an engine whose memory is not predicted: the first product by its node label, or as written where
-    the product is unknown. Its memory does not matter."""
+    """The device for an engine whose memory is not predicted: the first requested product. Its memory size is
+    not used.
+    """
     if not request.gpu_count:
         return DeviceOption(Device(kind="cpu", product=CPU, memory_bytes=None))
     found = gpu_options(request, nodes).available if request.products else ()
@@ -152,7 +158,7 @@ def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> De
 
 
 def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
-    """The plan of an attempt that fits, with everything else that was considered."""
+    """The plan that follows from the chosen attempt, with the rejected alternatives."""
     request, placement, engine = search.inputs.request, chosen.placement, chosen.engine
     device = placement.device
     why = (
@@ -186,9 +192,9 @@ def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
 
 
 def launchable(plan: ModelPlan) -> Failure | None:
-    """Why the plan cannot be started, as a failure; None where it can.
+    """Why no image can run the plan, as a failure; None: one can.
 
-    A plan may fit although no image of its engine can run it.
+    A model may fit with an engine for which tacho has no image yet.
     """
     row = engine_profile(plan.engine)
     if not row.built:

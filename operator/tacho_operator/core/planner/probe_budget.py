@@ -32,13 +32,17 @@ from tacho_operator.core.planner.types import ModelPlan, Prediction
 
 BUDGETS_SECONDS = (45, 90, 120)
 USABLE_SHARE = 0.97
-"""Of a budget; the rest is for reading the last streams and counters."""
+"""Share of the budget that is planned for requests; the rest is for the last streams to end and for reading
+counters.
+"""
 TIMEOUTS = 2
-"""The default timeout is so many times the budget."""
+"""The default timeout of a probe, as a multiple of its budget."""
 LENGTHS, LENGTHS_SECONDS = 42, 6.0
-"""Prompts of several lengths, in those of the workload's, and the most that they take together."""
+"""Number of prompts of various lengths, in units of the workload's prompt, and the seconds after which no
+more are sent.
+"""
 FIRST_PROMPTS = 8
-"""Of the warm-up, and several at once."""
+"""Number of prompts before the first level: warm-up, and several at the same time."""
 SINGLE_SECONDS, SINGLE_REQUESTS = 7.0, 2
 CLOSING_REQUESTS = 1.6
 FEW_STREAMS_REQUESTS = 1.7
@@ -54,27 +58,29 @@ class RequestTimes:
 
     prompt_seconds: float
     alone_seconds: float
-    """A request alone."""
+    """Seconds of a request while no other is running."""
     loaded_seconds: float
-    """A request among ``streams``."""
+    """Seconds of a request while ``streams`` requests are running."""
     streams: int
-    """Of the expected capacity; 0: not even one keeps the service level."""
+    """Streams at the expected capacity; 0: one stream already misses the SLO."""
     cohort: int
-    """Requests that tell the service level's percentile."""
+    """Requests that are needed for the percentile of the SLO."""
     limited: bool = True
-    """A service level bounds the capacity; else its knee does."""
+    """Whether an SLO limits the capacity; without one it is the knee of the throughput."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeBudget:
-    """The budget of a probe in seconds; ``message`` is the reason, in whole sentences."""
+    """The budget of a probe in seconds, and the reason for it as whole sentences (``message``)."""
 
     seconds: int
     message: str
 
 
 def probe_time(times: RequestTimes) -> tuple[float, float, float]:
-    """Seconds for one stream, for the levels and for the arrivals, by the module's formula."""
+    """Seconds for one stream, for the levels, and for requests at a fixed rate, by the formula at the top of
+    the module.
+    """
     alone, loaded, streams = times.alone_seconds, times.loaded_seconds, times.streams
     prompts = min(LENGTHS * times.prompt_seconds, LENGTHS_SECONDS) + FIRST_PROMPTS * times.prompt_seconds
     single = prompts + max(SINGLE_SECONDS, SINGLE_REQUESTS * alone) + CLOSING_REQUESTS * alone
@@ -111,8 +117,9 @@ def request_times(found: Prediction, shape: Workload, level: ServiceLevel) -> Re
 
 
 def budget_of(times: RequestTimes | None) -> ProbeBudget:
-    """The smallest budget that suffices; the largest where none does, and the smallest where no speed is
-    expected."""
+    """The smallest budget that is long enough, else the largest one. Without an expected speed: the
+    smallest.
+    """
     least, most = BUDGETS_SECONDS[0], BUDGETS_SECONDS[-1]
     if times is None:
         unknown = f"The plan expects no speed on this hardware; {least} s is the smallest budget."

@@ -1,4 +1,4 @@
-"""The settings of a spec that the planner reads. A field that is None is left to tacho."""
+"""The fields of a spec that the planner reads. None: the user left the choice to tacho."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tacho_operator.api.types import LLMDeploymentSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """The planner's view of a spec. None and "" mean: not set."""
+    """The fields of a spec that the planner reads. None and "" mean: not set."""
 
     engine: str
     image: str
@@ -46,10 +46,11 @@ class PlanRequest:
 
 
 def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
-    """The planner's view of ``spec``. Variables taken from Secrets or ConfigMaps stay unknown.
+    """The planner's view of ``spec``. Environment variables that come from Secrets or ConfigMaps have unknown
+    values.
 
-    ``in_pods`` False: the engine is started from this Python's packages, not by an image's command, and no
-    CPUs are set aside.
+    ``in_pods`` False: the engine starts from this Python installation without an image, and no CPUs are
+    reserved.
     """
     engine, quantization, gpu = spec.engine, spec.quantization, spec.gpu
     bitsandbytes = quantization.bitsandbytes if quantization else None

@@ -1,4 +1,4 @@
-"""The search over engines, methods and devices: which attempt is chosen, and why the others are not."""
+"""The search over engines, methods and devices: which combination is chosen, and why the others are not."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ LESS_PREFERRED = "LessPreferred"
 
 
 def expected_quality(attempt: Attempt) -> float:
-    """The quality of a method's weights, for ranking. A checkpoint that is already quantized keeps its own in
-    any engine."""
+    """Score of the quality of the weights, for ranking; 100 is the unchanged checkpoint. An already quantized
+    checkpoint scores 100 in any engine.
+    """
     return 100.0 if is_quantized(attempt.placement.facts) else attempt.method.quality
 
 
 def by_plugin(attempt: Attempt) -> bool:
-    """Whether the engine loads the checkpoint's format only by a plugin: the format belongs to another
-    engine."""
+    """Whether the engine needs a plugin to load the checkpoint's format, which is the native format of
+    another engine.
+    """
     return attempt.placement.facts.format in attempt.engine.plugins.methods
 
 
@@ -49,8 +51,9 @@ def rank(attempt: Attempt) -> tuple[float, ...]:
 
 
 def closeness(attempt: Attempt) -> tuple[object, ...]:
-    """Sort key of attempts where none fits: first those that lack only memory, with the longest possible
-    context."""
+    """Sort key for attempts that do not fit: first those that lack only memory, the longest possible context
+    first.
+    """
     tokens = attempt.nearest.max_model_len if attempt.nearest else 0
     return (not tokens, rank(attempt)[:2], -tokens)
 
@@ -97,9 +100,10 @@ def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
 
 
 def not_worth_a_line(other: Attempt) -> bool:
-    """Whether to leave an attempt out of status.plan.alternatives.
+    """Whether status.plan.alternatives leaves the attempt out.
 
-    The engine does not load the format or cannot use the device, or the checkpoint has another method.
+    True where the engine cannot load the format or use the device, or where the checkpoint is quantized by
+    another method.
     """
     facts, device = other.placement.facts, other.placement.device
     if facts.format not in other.engine.formats or (device.on_host and "cpu" not in other.engine.devices):
@@ -119,7 +123,7 @@ def every_way() -> Iterator[Way]:
 
 
 class Search:
-    """All attempts for one plan; each is computed once and kept."""
+    """All attempts of one plan; each is computed once and cached."""
 
     def __init__(self, inputs: PlanInput) -> None:
         self.inputs = inputs
@@ -132,15 +136,16 @@ class Search:
         return self._tried[key]
 
     def ways(self) -> tuple[Way, ...]:
-        """(engine, method) pairs that the user's settings allow."""
+        """The (engine, method) pairs that the spec allows."""
         request = self.inputs.request
         if request.row and not request.row.methods:
             return ((request.row, unlisted(request.method or "none")),)
         return tuple(way for way in every_way() if self.is_requested(way))
 
     def is_requested(self, way: Way) -> bool:
-        """Whether the user's engine and method allow this pair. The method ``none`` also allows the
-        checkpoint as stored."""
+        """Whether the spec allows this pair of engine and method. The method ``none`` also allows the
+        checkpoint's own quantization.
+        """
         request, (engine, method) = self.inputs.request, way
         if request.engine and engine.name != request.engine:
             return False
@@ -183,8 +188,9 @@ class Search:
         return min(tight, key=rank, default=None)
 
     def nearest(self, device_options: Iterable[DeviceOption]) -> Attempt | None:
-        """Where nothing fits, the attempt that the failure explains: it lacks only memory, with the longest
-        possible context."""
+        """The attempt that a failure message describes where none fits: it lacks only memory, and has the
+        longest possible context.
+        """
         tried = [
             self.attempt(way, option, self.counts(option)[-1])
             for option in device_options
@@ -219,16 +225,18 @@ class Search:
         return Search(replace(self.inputs, request=request))
 
     def with_gpus(self, found: Attempt, option: DeviceOption, gpus: int) -> Attempt:
-        """``found`` on another number or kind of GPUs than the user's; the spread over the GPUs is chosen
-        again."""
+        """``found``, planned for another number or kind of GPUs than in spec; tensor and pipeline parallelism
+        are chosen anew.
+        """
         options = replace(self.inputs.request.options, tensor=None, pipeline=None)
         request = replace(self.inputs.request, gpu_count=gpus, options=options)
         return replace(self.inputs, request=request).attempt(found.engine, found.method, option, gpus)
 
 
 def unlisted(method: str) -> MethodSupport:
-    """The assumed support for a quantization method that tacho's tables do not contain: the engine gets its
-    name as written."""
+    """The entry for a quantization method that is not in tacho's tables: it is passed to the engine
+    unchanged.
+    """
     return MethodSupport(
         method=method, how="either", capability=(0, 0), quality=0.0, source="the command is the user's"
     )

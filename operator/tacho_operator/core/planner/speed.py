@@ -27,25 +27,26 @@ from tacho_engines.profile import KernelTiming, StepLaw
 from tacho_engines.shared.compatibility import arithmetic
 
 EMBEDDINGS_READ = ("embedding",)
-"""Tables of which a step reads a row or two a token, not the whole."""
+"""Tables of which a decoding step reads only one or two rows per token."""
 HEAD_BYTES = 2
-"""Bytes of one element of the head, which quantizations leave in 16 bits."""
+"""Bytes per element of the output head (last layer), which quantization methods leave in 16 bits."""
 
 COMMON_HEAD = 64
-"""Attention kernels are made for heads of multiples of this size."""
+"""Head sizes that are a multiple of this number have fast attention kernels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedBound:
-    """The highest speed that this hardware allows, by its memory bandwidth and its arithmetic."""
+    """The highest speed that the hardware allows, by memory bandwidth and arithmetic rate."""
 
     decode_tokens_per_second: float
     """Upper bound of one stream's output tokens per second."""
     step_weights_bytes: int
-    """Weights that one stream's step reads, over all GPUs."""
+    """Bytes of weights that a decoding step of one stream reads, over all GPUs."""
     prefill_tokens_per_second: float | None = None
-    """Upper bound of one prompt's tokens per second, without the cost of attention, which grows with its
-    length. None: unknown."""
+    """Upper bound of one prompt's tokens per second; the cost of attention, which grows with the length, is
+    left out. None: unknown.
+    """
 
 
 def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> float:
@@ -71,11 +72,13 @@ def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeStep:
-    """Bytes that one decoding step reads and operations that it computes, for a model on given devices."""
+    """The bytes that one decoding step reads and the operations that it computes, for a model on given
+    devices.
+    """
 
     placement: Placement
     weights_bytes: int
-    """The whole model's resident form over all GPUs."""
+    """Bytes of the whole model in GPU memory, over all GPUs."""
     key_value_bytes: float
     """Bytes of one element of the KV cache."""
     input_tokens: int
@@ -83,7 +86,9 @@ class DecodeStep:
 
     @property
     def gpus(self) -> int:
-        """GPUs that read in parallel: tensor-parallel ones. Pipeline stages run one after the other."""
+        """Number of GPUs that read in parallel: the tensor-parallel ones. Pipeline stages work one after the
+        other.
+        """
         return max(1, self.placement.tensor)
 
     @property
@@ -99,8 +104,9 @@ class DecodeStep:
         return streams * context * kv.bytes_per_token(self.placement.architecture, self.key_value_bytes)
 
     def bound(self) -> SpeedBound | None:
-        """The highest speed on this hardware; None where its bandwidth is unknown, or a step reads
-        nothing."""
+        """The highest speed on this hardware; None where its memory bandwidth or the model's sizes are
+        unknown.
+        """
         read = self.step_weights_bytes(1) + self.cache_bytes(1)
         if not self.bandwidth or not read:
             return None
@@ -115,7 +121,7 @@ class DecodeStep:
         )
 
     def seconds(self, streams: int, law: StepLaw, kernel: KernelTiming) -> float:
-        """Seconds of one decoding step of ``streams`` requests; no prompt is processed in it."""
+        """Seconds of one decoding step of ``streams`` requests, without any prompt."""
         architecture, rate = self.placement.architecture, self._rate
         weights = self.step_weights_bytes(streams)
         head = min(weights, HEAD_BYTES * architecture.vocabulary * architecture.hidden_size)
@@ -132,7 +138,9 @@ class DecodeStep:
         )
 
     def prompt_seconds(self, law: StepLaw, kernel: KernelTiming) -> float:
-        """Seconds that one prompt adds to steps that read the weights in any case."""
+        """Seconds that one prompt adds to a step. The reading of the weights is not included: the step does
+        that anyway.
+        """
         architecture, tokens = self.placement.architecture, self.input_tokens
         width = architecture.attention_heads * architecture.head_dim
         attention = law.prompt_attention * architecture.layers * width * tokens**2
@@ -140,13 +148,14 @@ class DecodeStep:
 
     @property
     def _rate(self) -> float:
-        """Operations a second in 16 bits."""
+        """Arithmetic rate of all parallel GPUs, in 16-bit operations per second."""
         return (self.placement.device.fp16_flops or math.inf) * self.gpus
 
 
 def active_parameters(architecture: Architecture) -> float:
-    """Number of parameters that one token passes through, by the model's shape: packed tensors do not show
-    it."""
+    """Number of parameters that one token passes through, from the architecture: quantized tensors do not
+    show their number of elements.
+    """
     whole = linear_elements(architecture)
     if architecture.experts:
         expert = architecture.layers * 3.0 * architecture.hidden_size * architecture.moe_intermediate_size
@@ -155,6 +164,7 @@ def active_parameters(architecture: Architecture) -> float:
 
 
 def prompt_parameters(architecture: Architecture) -> float:
-    """Number of parameters that a token of a prompt passes through: without the head, which computes the last
-    token only."""
+    """Number of parameters that each token of a prompt passes through. The output head is left out, as it
+    computes the last token only.
+    """
     return active_parameters(architecture) - architecture.vocabulary * architecture.hidden_size

@@ -14,30 +14,34 @@ from tacho_operator.api.status.plan import Alternative, Predicted
 # --- the plan -------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction(Predicted):
-    """Predicted memory and speed of a plan; status shows a part of it. A field is None where it is unknown.
+    """Predicted memory and speed of a plan; status shows a part of it. None: unknown.
 
-    Bytes are those of the most loaded GPU, or of the whole host process for CPU plans.
+    Bytes are per GPU, of the most loaded one; on a CPU, of the whole host process.
     """
 
     start_bytes: int | None = None
-    """Host memory before anything is served, where a start takes some that is gone later. None: none."""
+    """Peak of host memory in bytes during a start that takes more than serving does; None: it does not."""
     step_weights_bytes: int | None = None
-    """Weights that one stream's decoding step reads, over all GPUs, in bytes; the bound
-    decode_tokens_per_second follows from it."""
+    """Bytes of weights that a decoding step of one stream reads, over all GPUs; the bound
+    decode_tokens_per_second follows from it.
+    """
     prefill_tokens_per_second: float | None = None
-    """Roofline bound of one prompt's tokens per second, without the cost of attention."""
+    """Upper bound of one prompt's tokens per second by arithmetic rate; the cost of attention is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPlan:
-    """The plan of one revision: engine, image, model files, GPUs and switches. Frozen into its
-    ControllerRevision."""
+    """The plan of one revision: engine, image, model files, GPUs and arguments. Its ControllerRevision stores
+    it unchanged.
+    """
 
     engine: str
     engine_version: str
     image: str
     entrypoint: tuple[str, ...]
-    """Command that starts the engine in its image; empty for a custom engine (the user's command is used)."""
+    """Command that starts the engine in its image; empty for a custom engine, which has the user's
+    command.
+    """
     python: str = PYTHON
     quantization_method: str
     files: ModelFiles = field(metadata=flat(globs="files", digest="modelDigest"))
@@ -51,7 +55,9 @@ class ModelPlan:
     concurrency: int
     predicted: Prediction = Prediction()
     arguments: tuple[str, ...] = ()
-    """Engine switches that the plan itself decided (quantization, dtype, …), before the user's extraArgs."""
+    """Engine arguments that the planner chose (quantization, dtype, …); the user's extraArgs come after
+    them.
+    """
     message: str
     warnings: tuple[str, ...] = ()
     """Limitations that users would not expect, one sentence each; also part of ``message``."""
@@ -60,9 +66,9 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFailure:
-    """Why planning failed: the failure class, and the configuration that would fit.
+    """Why planning failed: the failure class, and a configuration that would fit.
 
-    Memory values are those of the attempt that ``failure`` explains; 0 and None where its memory was not
+    Memory values are those of the attempt that ``failure`` describes; 0 and None where they were not
     computed.
     """
 

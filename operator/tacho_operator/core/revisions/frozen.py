@@ -1,6 +1,6 @@
-"""A revision in its ControllerRevision: the plan and pod template as they were when it was created.
+"""Stores a revision in a ControllerRevision: its plan and its pod template, which never change afterwards.
 
-Its data is immutable, so an operator upgrade, new GPU figures or later measurements restart no pod.
+So an operator upgrade, new GPU data or later measurements restart no pod.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ class Revision:
 
     name: str
     number: int
-    """Counts the revisions of one resource upwards; the newest has the highest."""
+    """Number of the revision within its resource; the newest has the highest."""
     plan: ModelPlan
     plan_key: str
     facts_key: str
     pod_template: Manifest
     tacho_image: str
     runtime_sha256: str = ""
-    """Hash of the runtime that ``tacho_image`` had; "" where it has a digest, and of earlier operators."""
+    """sha256 of the runtime in ``tacho_image``; "" where that image has a digest, and for revisions of
+    earlier versions.
+    """
     measure_key: str | None = None
-    """Key of the workload, service level and probe that the plan was made with. None: frozen by
-    an earlier operator."""
+    """Measure key (hash of workload, SLO and probe settings) at the time of planning. None: an earlier
+    version made the revision.
+    """
 
 
 def new_revision(
@@ -51,10 +54,10 @@ def new_revision(
     runtime: RuntimeImage | None = None,
     name: str = "",
 ) -> Manifest:
-    """The ControllerRevision of the resource's present spec.
+    """The ControllerRevision for the resource's spec.
 
-    ``name``: set where it is not the name that follows from spec. ``runtime``: the runtime that its pods get,
-    where that is not the configured image's.
+    ``name``: only where it differs from the name that follows from spec. ``runtime``: the runtime for its
+    pods, where it is not the one of the configured image.
     """
     tacho = runtime or RuntimeImage(image=config.tacho_image)
     meta = resource.metadata
@@ -86,7 +89,7 @@ def new_revision(
 
 
 def read(manifest: Manifest) -> Revision | None:
-    """The revision in ``manifest``; None where this version cannot decode it."""
+    """The revision stored in ``manifest``; None where this version of tacho cannot decode it."""
     data = manifest.get("data")
     if not isinstance(data, dict) or data.get("schema") != DATA_SCHEMA:
         return None

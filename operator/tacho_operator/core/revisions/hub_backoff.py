@@ -1,7 +1,7 @@
-"""Retries while a model hub is down, shared by all resources that wait for it.
+"""When to retry while a model hub is down, for all resources that wait for that hub.
 
-Resources that failed together retry spread out, so that a hub that recovers is not flooded. The first that
-succeeds ends the shared delay for all. A hub is known by its endpoint. Other namespaces add 300 s at most.
+Their retries are spread in time, so that a recovering hub is not flooded; the first success ends the longer
+delay for all. Hubs are told apart by address. Resources of other namespaces add at most 300 s.
 """
 
 from __future__ import annotations
@@ -13,41 +13,42 @@ from tacho_operator.api.rules.deny_list import ENDPOINT
 from tacho_operator.core.types import HubWaiters, Manifest
 
 SHARED_REASONS = frozenset({FailureClass.HUB_UNREACHABLE.value})
-"""Reasons of condition Ready that many resources wait out together."""
+"""Reasons of condition Ready for which resources that use the same hub share one retry rate."""
 NOTICE_INTERVAL = timedelta(seconds=60)
-"""Minimum time between two notices of a recovery: the first success of many is enough."""
+"""Shortest time between two notices that a hub works again, sent to the resources that wait for it."""
 TRIES_PER_SECOND = 1.0
-"""Retries per second of all resources together that wait for the same hub."""
+"""Retries per second of all resources together that wait for one hub."""
 OTHERS_LIMIT_SECONDS = 300.0
-"""Maximum delay because of other namespaces."""
+"""Longest additional delay in seconds because of resources in other namespaces."""
 
 
 def hub_endpoint(spec: Manifest) -> str:
-    """The hub that a spec names, by its field or its variable; "": the default one."""
+    """Address of the hub that a spec names, in its field or its environment variable; "": the default hub."""
     hub = (spec.get("model") or {}).get("hub") or {}
     named = (item.get("value") for item in hub.get("env") or () if item.get("name") == ENDPOINT)
     return str(hub.get("endpoint") or next(named, "") or "").rstrip("/").lower()
 
 
 def ended_wait(before: str, now: str) -> str:
-    """``before``, the reason for which a resource waited for a hub, if that wait has ended; "": it has
-    not."""
+    """``before``, if it is a reason to wait for a hub and the present reason ``now`` is another one; "": no
+    such wait has ended.
+    """
     return before if before in SHARED_REASONS and now != before else ""
 
 
 def notice_due(noticed: datetime | None, now: datetime) -> bool:
-    """Whether to tell other waiting resources that their hub works again. ``noticed``: when that was last
-    done."""
+    """Whether to inform the other waiting resources that their hub works again. ``noticed``: when they were
+    last informed.
+    """
     return noticed is None or now - noticed >= NOTICE_INTERVAL
 
 
 def retry_delay_seconds(alone: float, waiting: HubWaiters, since: datetime, *, apart: float) -> float:
-    """Delay of the next retry after a hub failure at ``since`` that all resources in ``waiting`` have in
-    common.
+    """Seconds until the next retry after a hub failure at ``since``.
 
-    ``alone``: the delay of a single resource. ``apart`` in [0, 1) spreads the retries over the time that all
-    of them take together. Other namespaces add OTHERS_LIMIT_SECONDS at most. After the hub has recovered the
-    delay is ``alone``, also for a failure too soon after it for another notice.
+    ``alone``: the delay if no other resource waited. ``apart`` in [0, 1) spreads the retries of all waiting
+    resources. Once the hub has recovered, the delay is ``alone``. A failure less than NOTICE_INTERVAL after
+    the recovery counts as before it.
     """
     if waiting.recovered is not None and waiting.recovered > since - NOTICE_INTERVAL:
         return alone

@@ -22,7 +22,9 @@ from tacho_operator.core.planner.types import ModelPlan
 FieldClass = Literal["identity", "measured", "live"]
 
 IDENTITY_SCHEMA = 1
-"""Part of every identity hash. Raised only when a frozen revision of old must be made anew."""
+"""Version of the identity fields, part of every identity hash. A higher value gives every resource a new
+revision.
+"""
 
 CLASSES: Mapping[str, FieldClass] = {
     "model.uri": "identity",
@@ -50,12 +52,16 @@ CLASSES: Mapping[str, FieldClass] = {
     "cost": "live",
     "startupTimeoutSeconds": "live",
 }
-"""Path in spec (a leaf, or a subtree that is of one class throughout) to its class."""
+"""Path in spec to its class: whether a change makes a new revision, a new measurement or neither. A path
+stands for its whole subtree.
+"""
 
 _KEEP_EMPTY_BELOW = frozenset(
     {"affinity", "tolerations", "topologySpreadConstraints", "volumes", "resourceClaims"}
 )
-"""Kubernetes gives an empty object a meaning here: an empty selector selects everything."""
+"""Fields whose empty objects are kept, since Kubernetes gives them a meaning: an empty selector selects
+everything.
+"""
 
 
 def _identity_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def _identity_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prune(value: Any) -> Any:
-    """``value`` without empty members: an empty object or list has the same meaning as an absent one."""
+    """``value`` without its empty objects and lists, which mean the same as absent ones."""
     if not isinstance(value, dict):
         return value
     kept = {key: member if key in _KEEP_EMPTY_BELOW else _prune(member) for key, member in value.items()}
@@ -110,25 +116,27 @@ def identity(
 
 
 def identity_hash(spec: LLMDeploymentSpec, name: str, annotations: Mapping[str, str] | None = None) -> str:
-    """Ten hex digits over the identity fields: the suffix of the revision's name."""
+    """Ten hex digits of a hash over the identity fields; used as the suffix of the revision's name."""
     return names.digest(identity(spec, name, annotations))
 
 
 def desired_revision_name(resource: LLMDeployment) -> str:
-    """The name of the revision that the present spec describes."""
+    """The name of the revision that the resource's present spec describes."""
     meta = resource.metadata
     return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
 
 
 PROBE_SCHEMA = 3
-"""Part of every plan key. Raised when the meaning of a measured value changes."""
+"""Version of the measured values, part of every plan key. It rises when a value changes its meaning: earlier
+measurements become stale.
+"""
 
 
 def live_config(spec: LLMDeploymentSpec, plan: ModelPlan | None = None) -> LiveConfig:
     """The settings that are mounted into pods and may change without a restart, with their measure key.
 
-    The key is a hash of workload, SLO and probe as in spec. A budget that follows from ``plan`` is not part
-    of it: if the plan's speed changes, measurements stay valid.
+    The measure key is a hash of workload, SLO and probe settings in spec. A probe budget derived from
+    ``plan`` is left out of it: a change of the planned speed does not make measurements stale.
     """
     found = probe_config(
         workload(spec), service_level(spec), probe_settings(spec), spec.startup_timeout_seconds or 0
@@ -139,7 +147,7 @@ def live_config(spec: LLMDeploymentSpec, plan: ModelPlan | None = None) -> LiveC
 def probe_config(
     shape: Workload, level: ServiceLevel, settings: ProbeSettings, startup_timeout_seconds: int = 0
 ) -> LiveConfig:
-    """The settings of a probe, with their measure key."""
+    """The settings of a probe, with their measure key (hash of workload, SLO and probe settings)."""
     return LiveConfig(
         measure_key=names.digest([codec.to_dict(part) for part in (shape, level, settings)]),
         workload=shape,

@@ -1,7 +1,7 @@
 """Inspection of a model: known facts, a running inspect pod, its result, or the next retry.
 
-No state is kept between decisions. The attempt is an annotation of the pod, and the back-off counts from the
-time it ended. A failed pod stays until its successor has ended, so that the reason stays visible.
+No state is kept in the operator: the attempt is an annotation of the inspect pod, and the back-off starts at
+that pod's end. A failed pod stays until the next one has ended, so that its error can be read.
 """
 
 from __future__ import annotations
@@ -34,17 +34,24 @@ from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Re
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
 USER_ACTION_RETRY_SECONDS = 600.0
-"""Delay after a failure that needs user action outside the cluster, such as to accept a licence on the
-hub."""
+"""Delay in seconds after a failure that a user has to solve outside the cluster, e.g. accept a licence on the
+hub.
+"""
 CLAIM_RETRY_SECONDS = 60.0
-"""A file that is missing on a claim may be copied there soon, and a retry costs no request to a hub."""
+"""Delay in seconds after a file was missing on a volume claim. It is short, as the retry sends no request to
+a hub.
+"""
 SCHEDULE_LIMIT_SECONDS = 600.0
 CLOCK_AHEAD_SECONDS = 60.0
-"""A node's clock that is further ahead is wrong: its time would delay the next attempt by hours."""
+"""Seconds by which a node's clock may be ahead. A time further in the future is ignored, as it would delay
+the next attempt.
+"""
 ATTEMPT_DIGITS = 9
-"""Whoever may edit a pod may write a number that Python does not read."""
+"""Longest attempt number in digits that is read from a pod's annotation, which a user may have edited."""
 RUNTIME_ATTEMPTS = 6
-"""Pods that may fail to show the runtime, over about 3 min, before a revision starts without."""
+"""Inspect pods that may fail to report the runtime's hash (about 3 minutes). After that the revision starts
+without it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +60,9 @@ class Inspection:
 
     facts: ModelFacts | None = None
     runtime: RuntimeImage | None = None
-    """What a new revision is injected with; set with ``facts``."""
+    """The runtime image for a new revision; set together with ``facts``."""
     record: str = ""
-    """The same as it is stored; "": the stored one is unchanged."""
+    """The runtime image as JSON for its annotation; "": the stored value stays."""
     problem: Problem | None = None
     running: bool = False
     apply: tuple[Manifest, ...] = ()
@@ -65,8 +72,9 @@ class Inspection:
 
 
 def facts_key(resource: LLMDeployment) -> str:
-    """The key under which a model's facts are stored: a hash of its source. The hub token is not part of
-    it."""
+    """Key of the stored model facts: a hash of the model's source and the replan annotation. The hub token is
+    not part of it.
+    """
     return names.digest(
         {
             "question": codec.to_dict(inspect_config(resource)),
@@ -91,7 +99,7 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
 
 
 def request_hash(resource: LLMDeployment, config: Config) -> str:
-    """Part of the inspect pods' names: another Secret, placement or image starts a new series of attempts."""
+    """Hash in the inspect pods' names: another Secret, placement or image starts a new series of attempts."""
     model = resource.spec.model
     return names.digest(
         {
@@ -105,7 +113,7 @@ def request_hash(resource: LLMDeployment, config: Config) -> str:
 
 
 def cached(observed: Observed) -> Mapping[str, str]:
-    """The stored model facts, still packed, by key: the data of the facts ConfigMap."""
+    """The data of the facts ConfigMap: packed model facts by key."""
     found = named(observed.config_maps, names.facts_config_name(observed.resource.metadata.name))
     return dict((found or {}).get("data") or {})
 
@@ -122,7 +130,7 @@ def known_facts(observed: Observed) -> ModelFacts | None:
 
 
 def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
-    """The facts of the model, or the next step to get them."""
+    """The facts of the model, or the next step to obtain them: create, delete or wait for an inspect pod."""
     resource = observed.resource
     pods = views(observed.pods, names.ROLE_INSPECT)
     if (facts := known_facts(observed)) is not None:
@@ -158,10 +166,11 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
 def _inspect_runtime(
     observed: Observed, config: Config, facts: ModelFacts, pods: tuple[PodView, ...], now: datetime
 ) -> Inspection:
-    """The model is known; a pod shows which runtime the image has now. One that failed is made again.
+    """The step when the model's facts are known but the runtime of the operator's image is not: an inspect
+    pod reports it.
 
-    The last attempt counts also when it failed: a revision whose runtime no pod shows starts with the image
-    as configured.
+    A failed pod is repeated up to RUNTIME_ATTEMPTS times. Then the revision starts with the image as
+    configured, without the hash.
     """
     resource = observed.resource
     expected = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])
@@ -203,7 +212,7 @@ def _known(
     facts: ModelFacts,
     delete: tuple[Reference, ...],
 ) -> Inspection:
-    """The model's facts, with the runtime that the ended pod shows."""
+    """The inspection's result: the model's facts, with the runtime that the ended pod ``last`` reported."""
     container = last.container(names.INSPECT_CONTAINER)
     record = shown(container, result(last), desired_revision_name(resource), config.tacho_image)
     return Inspection(
@@ -216,7 +225,9 @@ def _known(
 
 
 def _has_ended(pod: PodView) -> bool:
-    """Whether its container has ended; the pod's phase follows a moment later."""
+    """Whether the pod's inspect container has ended. The pod's phase changes a moment later and is not waited
+    for.
+    """
     container = pod.container(names.INSPECT_CONTAINER)
     return (container is not None and container.ended) or pod.phase in ("Succeeded", "Failed")
 
@@ -248,7 +259,9 @@ def _under_way(
 
 
 def _backoff_seconds(pod: PodView, waiting: HubWaiters, since: datetime) -> float:
-    """Back-off after a transient failure at ``since`` that ``waiting`` share."""
+    """Seconds from a transient failure at ``since`` to the next attempt. ``waiting``: resources that wait for
+    the same hub.
+    """
     attempt = _attempt(pod)
     alone = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(attempt - 1, 10))
     apart = int(names.digest([pod.uid, attempt], 8), 16) / 16**8
@@ -301,8 +314,9 @@ _UNEXPLAINED = Failure(
 
 
 def result(pod: PodView) -> InspectResult:
-    """The result of an inspect pod that has ended: its termination message, else the failure that its status
-    shows."""
+    """The result of an ended inspect pod: from its termination message, else from the failure in its
+    status.
+    """
     container = pod.container(names.INSPECT_CONTAINER)
     end = container.terminated if container else None
     text = end.message if end else ""
@@ -363,7 +377,7 @@ def _start_runtime(resource: LLMDeployment, config: Config, request: str, attemp
 
 
 def _is_current(pod: PodView, resource: LLMDeployment, current: str) -> bool:
-    """Whether the pod belongs to the present request: its name has the request's hash."""
+    """Whether the pod inspects for the present spec: its name contains the request hash ``current``."""
     return pod.name == names.inspect_pod_name(resource.metadata.name, current, _attempt(pod))
 
 

@@ -1,4 +1,6 @@
-"""From spec to a revision: an existing one, else spec is checked, its model inspected, planned and frozen."""
+"""From spec to a revision. An existing one is used; else spec is checked, the model inspected and planned,
+and a revision created.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,12 @@ PLAN_PENDING = "The model is known; its plan is being made."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """The plan and revision of the present spec, or the step that is missing, or the problem."""
+    """The plan and the revision of the present spec, or the problem or missing step on the way to them."""
 
     revision: Revision | None = None
-    """Frozen, or about to be."""
+    """The spec's revision: it exists, or this decision creates it. None: it cannot be created yet."""
     plan: ModelPlan | None = None
-    """The plan; set for a plan that cannot be launched too."""
+    """The plan; set also where it cannot be launched."""
     failure: PlanFailure | None = None
     problem: Problem | None = None
     """Why planning failed, or why the plan cannot be launched."""
@@ -47,12 +49,14 @@ class Planning:
 
     @property
     def desired_revision(self) -> str:
-        """The revision of the present spec; "" while it has no plan."""
+        """The name of the spec's revision; "" while it has no plan."""
         return self.revision.name if self.revision else ""
 
 
 def _unreadable_record(observed: Observed, own: str) -> Problem | None:
-    """The desired revision's record, where it cannot be read. Planned again, its pods could change."""
+    """The problem of a ControllerRevision that exists for the spec but cannot be decoded. A new plan in its
+    place could change running pods.
+    """
     existing = {item["metadata"]["name"] for item in observed.revisions}
     name = next((name for name in (refitted_name(own), own) if name in existing), None)
     if name is None:
@@ -73,7 +77,9 @@ def _freeze(
     *,
     name: str = "",
 ) -> Planning:
-    """The plan with its new revision; ``name`` where it is not the spec's own."""
+    """The plan, with a new revision for it. ``name``: only where it differs from the name that follows from
+    spec.
+    """
     assert inspection.facts is not None
     manifest = frozen.new_revision(
         resource,
@@ -97,8 +103,9 @@ def _refit(
     inspection: Inspection,
     planned: PlanResult | None,
 ) -> Planning:
-    """Plans the same spec again with the context length that the engine reported; the plan ``known`` stays
-    where that fails."""
+    """Plans the spec again with the shorter context ``length`` that the engine reported to fit. If that
+    fails, the revision ``known`` stays.
+    """
     resource = observed.resource
     unchanged = Planning(revision=known, plan=known.plan)
     if inspection.facts is None:
@@ -124,9 +131,9 @@ def plan_step(
 ) -> Planning:
     """The revision of the present spec, or the next step towards it.
 
-    An existing revision is never planned again, even if operator, GPU table or measurements change. The
-    exception: its engine reports less memory than was planned (refit.py). ``planned``: the plan that an
-    earlier call requested; None: it has not been made.
+    An existing revision is not planned again, even if operator, GPU data or measurements change. The one
+    exception: its engine reported less memory than planned (refit.py). ``planned``: the plan that the first
+    call requested; None: not made yet.
     """
     resource = observed.resource
     own = desired_revision_name(resource)
@@ -161,10 +168,10 @@ def plan_step(
 
 
 def screen(spec: LLMDeploymentSpec) -> Problem | None:
-    """The problem of the first refused engine argument or environment variable, normalised; None where all
-    are allowed.
+    """The problem of the first setting in spec that tacho refuses (model path, engine argument, environment
+    variable); None: all are allowed.
 
-    A refused spec makes no revision, so no refused setting reaches a pod.
+    A refused spec makes no revision, so that no refused setting reaches a pod.
     """
     if isinstance(spec.model.source, FileUri):  # an older CustomResourceDefinition accepted it
         return Problem(

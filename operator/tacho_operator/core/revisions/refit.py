@@ -1,7 +1,8 @@
-"""Plans again with a shorter context where the engine has less memory for its KV cache than planned.
+"""Plans a revision again with a shorter context, where the engine has less memory for its KV cache than
+planned.
 
-Only where spec does not set the length, and only once. The new plan is a revision of its own, named after the
-first one. That it exists shows, also after a restart, that the refit is done.
+Only where spec sets no context length, and only once: the existence of the second revision, named after the
+first, records that it was done.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ SUFFIX = "-fit"
 TOO_SMALL = FailureClass("KVCacheTooSmall")
 """The failure class as runtimes of any version report it."""
 FITS = "fitsMaxModelLen"
-"""Detail of KVCacheTooSmall: the longest context that fits the engine's KV cache."""
+"""Key in the details of a KVCacheTooSmall failure: the longest context in tokens that fits the KV cache."""
 MIN_TOKENS = 16
-"""The shortest context that spec may set."""
+"""Shortest context length in tokens that spec accepts."""
 
 
 def refitted_name(revision: str) -> str:
@@ -30,9 +31,9 @@ def refitted_name(revision: str) -> str:
 
 
 def length_that_fits(spec: LLMDeploymentSpec, plan: ModelPlan, failures: Iterable[Failure]) -> int | None:
-    """The context length in tokens to plan again with; None where the present plan stays.
+    """The context length in tokens to plan again with; None: the present plan stays.
 
-    The plan stays where spec sets the length, and where the engine reports no shorter one.
+    It stays where spec sets the length, or where no engine reported a shorter length that fits.
     """
     if spec.context is not None and spec.context.max_model_len is not None:
         return None
@@ -51,9 +52,9 @@ def shortened(spec: LLMDeploymentSpec, plan: ModelPlan, length: int) -> LLMDeplo
 
 
 def failures_of(pods: Iterable[PodView], revision: str) -> list[Failure]:
-    """Failures that the containers of ``revision`` reported; none while one of its pods is ready.
+    """Failures that containers of ``revision`` reported; none while one of its pods is ready.
 
-    If one pod serves with this context length, another pod's GPU lacks memory for its own reason.
+    If one pod serves with the planned context, another pod's lack of memory is a problem of that pod's GPU.
     """
     own = [pod for pod in pods if pod.revision == revision]
     if any(pod.ready for pod in own):

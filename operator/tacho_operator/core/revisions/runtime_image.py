@@ -1,8 +1,8 @@
-"""Which runtime a new revision freezes: the operator's image by digest, else by tag with the runtime's hash.
+"""Which runtime a new revision uses: the operator's image by digest, or by tag together with the runtime's
+hash.
 
-A tag may be pushed again. So all pods of a revision, also later ones, run the runtime that an inspect pod had
-when the revision was made. An image without a digest (imported on nodes) is identified by the hash of its
-runtime file.
+A tag may be pushed again. The digest or the hash makes all pods of a revision run the runtime that its
+inspect pod had. An image imported on nodes has no digest and is identified by the hash.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _HUB_INDEX = "index.docker.io"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeRecord:
-    """The runtime that an inspect pod had; stored as an annotation of the facts ConfigMap."""
+    """The runtime that an inspect pod ran; stored as an annotation of the facts ConfigMap."""
 
     revision: str
-    """The revision that was about to be made; "": any, as the nodes show neither digest nor hash."""
+    """Name of the revision that the record is for. "": for any, as neither digest nor hash could be read."""
     image: str
-    """The operator's image, as configured."""
+    """Image of the operator as configured, to recognise a changed setting."""
     digest: str = ""
     sha256: str = ""
 
@@ -47,7 +47,7 @@ def repository(image: str) -> str:
 
 
 def _qualified(image: str) -> str:
-    """The repository with its registry, as container runtimes name it."""
+    """The repository of ``image`` with its registry, in the form that container runtimes report."""
     first, slash, rest = repository(image).partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         registry, path = (_HUB if first == _HUB_INDEX else first), rest
@@ -58,14 +58,15 @@ def _qualified(image: str) -> str:
 
 
 def digest_of(image_id: str, image: str) -> str:
-    """The digest in a container's imageID; "" where it has none, or one of another repository than
-    ``image``."""
+    """The digest in a container's imageID; "" where it has no digest, or belongs to another repository than
+    ``image``.
+    """
     name, _, digest = image_id.rpartition("://")[2].partition("@")
     return digest if _DIGEST.fullmatch(digest) and _qualified(name) == _qualified(image) else ""
 
 
 def shown(container: ContainerView | None, result: InspectResult, revision: str, image: str) -> RuntimeRecord:
-    """The runtime of ``image``, by an inspect container that has ended."""
+    """The runtime of ``image``, from the status and result of an ended inspect container."""
     if "@" in image:  # the digest of an index, where a node may name that of its own architecture's image
         return RuntimeRecord(revision="", image=image)
     digest = digest_of(container.image_id, image) if container else ""
@@ -86,7 +87,7 @@ def recorded(observed: Observed) -> str:
 
 
 def known_runtime(observed: Observed, config: Config, revision: str) -> RuntimeImage | None:
-    """The runtime for ``revision``, which is about to be created; None: an inspect pod must show it first."""
+    """The runtime for the new revision ``revision``; None: an inspect pod has to report it first."""
     configured = RuntimeImage(image=config.tacho_image)
     if "@" in config.tacho_image:
         return configured

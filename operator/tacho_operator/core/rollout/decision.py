@@ -24,36 +24,37 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, SETTLE_SECONDS, RollbackRecord, Serving
 
 NOTE_LIMIT = 512
-"""Characters kept of the cause of a rollback."""
+"""Longest stored cause of a rollback, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodCount:
-    """Pods of one revision now."""
+    """How many pods of one revision are ready and available now."""
 
     ready: int = 0
     available: int = 0
-    """Ready for at least MIN_READY_SECONDS."""
+    """Number of pods that have been ready for MIN_READY_SECONDS."""
     requeue_after_seconds: float | None = None
-    """Seconds until the next ready pod becomes available."""
+    """Seconds until another ready pod becomes available; None: none is waiting for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutInput:
-    """Everything that the next step of a rollout depends on."""
+    """The input of one rollout step: record, desired revision, Deployments and pod counts."""
 
     desired: str
-    """The revision of spec; "" while it has no plan."""
+    """Name of the revision that spec describes; "" while it has no plan."""
     known: Collection[str]
-    """Revisions that can be rendered. A serving Deployment whose ControllerRevision cannot be read (deleted,
-    or of another version of tacho) stays as it is until another one has replaced it."""
+    """Names of the revisions whose pods can be rendered. A Deployment of any other revision is not changed
+    until its successor serves. (Its ControllerRevision was deleted or has another version's format.)
+    """
     replicas: int
     pods: Mapping[str, PodCount]
     deployments: Mapping[str, int]
-    """Size of each one that exists."""
+    """Replicas of each existing Deployment, by revision."""
     serving: Serving
     trouble: Problem | None = None
-    """Why pods of the desired revision are not ready."""
+    """Why pods of the desired revision are not ready; None: no problem is known."""
     now: datetime
 
     def ready(self, revision: str) -> int:
@@ -68,8 +69,9 @@ class RolloutInput:
 
     @property
     def active(self) -> str:
-        """The revision that serves, by the rollout record; without a record, one with ready pods; "" where
-        there is none."""
+        """The revision that serves by the rollout record. Without a record: a revision with ready pods; "":
+        none has any.
+        """
         noted = self.serving.active
         if noted and (noted in self.known or noted in self.deployments):
             return noted
@@ -78,14 +80,15 @@ class RolloutInput:
 
     @property
     def rollback(self) -> RollbackRecord | None:
-        """The record of the desired revision's last rollback; None where it was not rolled back."""
+        """The record of the desired revision's last rollback; None: it was never rolled back."""
         note = self.serving.rollback
         return note if note and self.desired in ("", note.revision) else None
 
     @property
     def survivor(self) -> str:
-        """The older revision that serves alone because the admitted one has no available pod; "" while it
-        has."""
+        """The older revision that has to serve alone because the admitted candidate has no available pod; "":
+        not needed.
+        """
         admitted = bool(self.desired) and self.serving.admitted == self.desired
         if not admitted or not self.replicas or self.available(self.desired):
             return ""
@@ -94,12 +97,11 @@ class RolloutInput:
 
     @property
     def retry_wait_seconds(self) -> float:
-        """Seconds until the desired revision may be admitted again; 0: it may be admitted now."""
+        """Seconds until the desired revision may receive requests again after a rollback; 0: it may now."""
         return self.rollback.wait_seconds(self.now) if self.rollback else 0.0
 
     def admission_time(self, candidate: str) -> str:
-        """When the Service first selected ``candidate``, as RFC 3339; the present time where it does not
-        yet."""
+        """When the Service first selected ``candidate``, in RFC 3339; the present time if it has not yet."""
         noted = parse_time(self.serving.switched_time)
         if self.serving.admitted == candidate and noted and noted <= self.now:
             return self.serving.switched_time
@@ -108,18 +110,18 @@ class RolloutInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """The next step of a rollout: the serving revision, and the size of each Deployment."""
+    """The result of one rollout step: who serves, and the size of each Deployment."""
 
     serving: Serving
-    """The record to write into the Service."""
+    """The rollout record to write into the Service."""
     candidate: str = ""
-    """The desired revision while another one is active."""
+    """The desired revision, while another revision is active; "": the desired revision is the active one."""
     replicas: Mapping[str, int] = field(default_factory=dict)
-    """Deployments to have, with their size."""
+    """Number of replicas by revision, for each Deployment to keep or create."""
     drop: tuple[str, ...] = ()
-    """Deployments to delete."""
+    """Revisions whose Deployments are to be deleted."""
     rolled_back: bool = False
-    """The candidate was admitted, rolled back, and waits for its retry."""
+    """Whether the candidate was rolled back and waits for its next try."""
     requeue_after_seconds: float | None = None
     reason: str
 
@@ -138,7 +140,7 @@ class Rollout:
 
 
 def next_step(at: RolloutInput) -> Rollout:
-    """The next step towards the desired revision."""
+    """One step of the rollout towards the desired revision."""
     step = _with_ready_pods(at, _step(at))
     replicas = {name: size for name, size in step.replicas.items() if name in at.known}
     return replace(step, replicas=replicas, requeue_after_seconds=_requeue_after_seconds(at, step))
@@ -168,7 +170,9 @@ def _nothing(at: RolloutInput) -> Rollout:
 
 
 def _first(at: RolloutInput) -> Rollout:
-    """No revision serves: the desired one does as soon as its pod is ready."""
+    """The step while no revision serves: the Service selects the desired revision, whose first ready pod
+    serves at once.
+    """
     # One pod first: a failure happens once, and no sibling disturbs the first measurement.
     return Rollout(
         serving=Serving(
@@ -184,7 +188,9 @@ def _first(at: RolloutInput) -> Rollout:
 
 
 def _serve_active(at: RolloutInput) -> Rollout:
-    """The active revision serves alone; others are deleted as it has pods that replace theirs."""
+    """The step in which the active revision serves alone. Other Deployments shrink as its pods become
+    available.
+    """
     active = at.active
     others = _leftovers(at, {active: at.replicas})
     together = at.serving.exists and not at.serving.selected and bool(others)
@@ -206,7 +212,7 @@ def _serve_active(at: RolloutInput) -> Rollout:
 
 
 def _start_candidate(at: RolloutInput, *, rolled_back: bool = False) -> Rollout:
-    """The active revision serves alone; one pod of the candidate starts or waits."""
+    """The step before admission: the active revision serves alone, and the candidate gets one pod."""
     held, desired = _serve_active(at), at.desired
     return replace(
         held,
@@ -219,7 +225,9 @@ def _start_candidate(at: RolloutInput, *, rolled_back: bool = False) -> Rollout:
 
 
 def _replace_active(at: RolloutInput) -> Rollout:
-    """Both are selected; the old one shrinks pod by pod, and is deleted when the new one has settled."""
+    """The step after admission: the Service selects both revisions. The old Deployment shrinks by one for
+    each available new pod. It is deleted when the new one has been complete for SETTLE_SECONDS.
+    """
     desired, active, replicas = at.desired, at.active, at.replicas
     admitted_time = at.admission_time(desired)
     complete = at.available(desired) >= replicas
@@ -253,8 +261,9 @@ def _replace_active(at: RolloutInput) -> Rollout:
 
 
 def _roll_back(at: RolloutInput, survivor: str) -> Rollout:
-    """The admitted revision has no available pod: the survivor gets all replicas, and serves alone as soon as
-    no other one has available pods."""
+    """The step of a rollback: the admitted revision has no available pod, so ``survivor`` gets all replicas.
+    It serves alone as soon as no other revision has available pods.
+    """
     before, trouble = at.rollback, at.trouble
     # An eviction by the cluster does not count against the revision: it is admitted again at once.
     blameless = trouble is not None and trouble.caused_by_platform
@@ -274,9 +283,9 @@ def _roll_back(at: RolloutInput, survivor: str) -> Rollout:
 
 
 def _leftovers(at: RolloutInput, kept: Mapping[str, int]) -> dict[str, int]:
-    """Sizes of the other Deployments: as many serving pods as ``kept`` still lacks.
+    """Sizes of the Deployments outside ``kept``: together as many available pods as ``kept`` still lacks.
 
-    A Deployment outside the Service's selector is useful only while no pod in ``kept`` is available.
+    A Deployment that the Service does not select keeps pods only while no pod in ``kept`` is available.
     """
     missing = at.replicas - sum(min(at.available(name), size) for name, size in kept.items())
     none_available = not any(at.available(name) for name in kept)
@@ -291,7 +300,9 @@ def _leftovers(at: RolloutInput, kept: Mapping[str, int]) -> dict[str, int]:
 
 
 def _with_ready_pods(at: RolloutInput, step: Rollout) -> Rollout:
-    """Requests reach every ready pod while the selected revision has none."""
+    """``step``, with a Service that selects every revision's pods while the selected revision has no ready
+    pod.
+    """
     if not step.selected or at.ready(step.selected):
         return step
     if not any(at.ready(name) for name in at.deployments if name not in step.drop):
@@ -304,7 +315,7 @@ def _with_ready_pods(at: RolloutInput, step: Rollout) -> Rollout:
 
 
 def _requeue_after_seconds(at: RolloutInput, step: Rollout) -> float | None:
-    """Seconds until time alone may change the step."""
+    """Seconds after which the rollout may proceed without any change in the cluster; None: it cannot."""
     if len({*at.deployments, *step.replicas}) <= 1:
         return None
     waits = [count.requeue_after_seconds for count in at.pods.values()]
@@ -316,7 +327,7 @@ def _requeue_after_seconds(at: RolloutInput, step: Rollout) -> float | None:
 
 
 def _settling_seconds(admitted_time: str, now: datetime) -> float:
-    """Seconds until a revision that was admitted at this time has settled; 0 when it has."""
+    """Seconds until SETTLE_SECONDS have passed since ``admitted_time``; 0: they have passed."""
     since = parse_time(admitted_time)
     return max(0.0, SETTLE_SECONDS - (now - since).total_seconds()) if since else SETTLE_SECONDS
 

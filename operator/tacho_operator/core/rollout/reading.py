@@ -24,7 +24,7 @@ from tacho_operator.core.types import NodeFacts, Observed
 
 SCHEDULE_TIMEOUT_SECONDS = 600
 _LACKING = frozenset({FailureClass.UNSCHEDULABLE, FailureClass.QUOTA_EXCEEDED, FailureClass.POD_NOT_PREPARED})
-"""What a pod on a lost node may hold: its place, its quota, its volumes."""
+"""Problems that a pod on a lost node can cause, because it still holds a GPU, quota or volumes."""
 
 
 def schedule_timeout_seconds(resource: LLMDeployment) -> int:
@@ -41,7 +41,7 @@ def read_serving(observed: Observed) -> Serving:
 
 
 def pod_counts(pods: Iterable[PodView], now: datetime) -> dict[str, PodCount]:
-    """Ready and available pods by revision."""
+    """The number of ready and of available pods, by revision."""
     waits: dict[str, list[float]] = {}
     for pod in pods:
         if pod.ready:
@@ -57,10 +57,10 @@ def pod_counts(pods: Iterable[PodView], now: datetime) -> dict[str, PodCount]:
 
 
 def _until_available(pod: PodView, now: datetime) -> float:
-    """Seconds until a ready pod is available; 0 when it is.
+    """Seconds until a ready pod is available; 0: it is now.
 
-    The time is by the node's clock. One that is further ahead than the wait itself is wrong, and must not
-    delay a rollout for ever.
+    The node's clock set the ready time. A ready time further in the future than the whole wait is wrong, and
+    is ignored so that it cannot delay a rollout.
     """
     since = pod.condition_time("Ready")
     wait = MIN_READY_SECONDS - (now - since).total_seconds() if since else MIN_READY_SECONDS
@@ -85,9 +85,9 @@ def revision_problem(
     lost: Collection[str],
     now: datetime,
 ) -> Problem | None:
-    """Why fewer than ``desired`` pods of ``revision`` are ready; None where all are ready or still starting.
+    """Why fewer than ``desired`` pods of ``revision`` are ready; None: all are ready or still starting.
 
-    A problem that requires user action comes before one that may end by itself.
+    Of several problems, one that requires user action comes first. ``lost``: nodes that stopped reporting.
     """
     mine = [pod for pod in pods if pod.revision == revision and not pod.terminating]
     held = [pod for pod in pods if pod.revision == revision and pod.is_stuck(lost)]
@@ -120,7 +120,9 @@ def revision_problem(
 
 
 def _with_figures(observed: Observed, revision: str, problem: Problem | None) -> Problem | None:
-    """``problem``, with figures where the pods of ``revision`` request more than any node has."""
+    """``problem``, with the requested and the available amounts where ``revision`` requests more than any
+    node has.
+    """
     found = named(observed.deployments, revision)
     template = ((found or {}).get("spec") or {}).get("template") or {}
     if problem is None or not problem.missing_resources:
@@ -129,7 +131,9 @@ def _with_figures(observed: Observed, revision: str, problem: Problem | None) ->
 
 
 def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
-    """``problem``, with a next step where a claim mounts on one node only: other pods wait for ever."""
+    """``problem``, with a next step where a volume claim can be mounted on one node only, so that pods
+    elsewhere cannot start.
+    """
     if problem is None or problem.reason != FailureClass.POD_NOT_PREPARED:
         return problem
     if not (found := sole_claims(observed.resource.spec, observed.claims)):
@@ -139,7 +143,9 @@ def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
 
 
 def _with_held(problem: Problem | None, held: Sequence[PodView]) -> Problem | None:
-    """``problem``, with the next step for pods ``held`` on lost nodes, where these may hold what it lacks."""
+    """``problem``, with the next step to repair a lost node whose pods (``held``) keep the GPU, quota or
+    volume that is missing.
+    """
     if problem is None or not held or problem.reason not in _LACKING:
         return problem
     step = f"Repair node {held[0].node}, where a pod cannot end, or taint it out-of-service."
@@ -147,15 +153,18 @@ def _with_held(problem: Problem | None, held: Sequence[PodView]) -> Problem | No
 
 
 def _own_evictions(pods: Iterable[PodView]) -> Problem | None:
-    """Repeated evictions that the pods caused themselves, while their successor starts."""
+    """The problem of pods that were evicted repeatedly for their own resource use, while their replacement
+    starts.
+    """
     evictions = (disruption(pod) for pod in pods if pod.phase == "Failed")
     found = [item for item in evictions if item and item.caused_by_pod]
     return dataclasses.replace(found[-1], escalations=after_restarts(len(found))) if found else None
 
 
 def recent_disruption(pods: Iterable[PodView], revision: str, now: datetime) -> Problem | None:
-    """The problem of pods of ``revision`` that the cluster has just evicted, even if they were replaced;
-    None: there is none."""
+    """Why the cluster evicted pods of ``revision`` a short time ago, even if they were replaced; None: no
+    eviction.
+    """
     for pod in pods:
         since = pod.condition_time("DisruptionTarget")
         recent = since is not None and abs((now - since).total_seconds()) < RECENT_SECONDS

@@ -1,5 +1,4 @@
-"""The record of a rollout, stored in the annotations and the selector of the Service: both change in one
-write."""
+"""The record of a rollout, in the annotations of the Service. Record and selector change in one write."""
 
 from __future__ import annotations
 
@@ -14,44 +13,55 @@ from tacho_operator.core.pods.deadlines import pause_left
 from tacho_operator.core.types import Manifest
 
 MIN_READY_SECONDS = 10
-"""A pod is available, and may replace another one, when it has been ready for so long: the time that its
-readiness probe needs to fail, 5 times 2 s (manifests/pod/containers.py). Loading a model takes far longer. A
-resource's first pod serves without it."""
+"""Seconds that a pod must be ready before it counts as available and may replace another pod.
+
+It is the time that the readiness probe needs to fail: 5 times 2 s (manifests/pod/containers.py). The first
+pod of a resource serves at once.
+"""
 SETTLE_SECONDS = 30.0
-"""How long the old revision stays with a complete new one, from the admission of the new one on. The first
-answers to real requests end in it; until then a rollback is one write."""
+"""Seconds that the old revision's pods stay after the new revision was admitted with all its pods.
+
+First answers to real requests end in this time, and a rollback is a single write.
+"""
 FIRST_PAUSE_SECONDS = 60.0
-"""Pause after the first rollback of a candidate; doubles with each further one. Longer than the kubelet's
-first pauses between restarts, so that each retry meets another start of the engine."""
+"""Pause in seconds after the first rollback of a candidate; it doubles with each further one.
+
+It is longer than the kubelet's first restart back-offs, so that each retry meets a new start of the engine.
+"""
 LONGEST_PAUSE_SECONDS = 3600.0
-"""A retry each hour costs few requests, and recovers when the cause is removed."""
+"""Longest pause in seconds between two tries of a candidate: few requests fail, and it recovers within an
+hour after the cause ended.
+"""
 _MAX_DOUBLINGS = 16
-"""Bounds the power of two."""
+"""Limit of the exponent of the pause, against overflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackRecord:
-    """A candidate that was admitted and then had no available pod; it is admitted again after a pause."""
+    """The rollback of a candidate that was admitted and then had no available pod. It is tried again after a
+    pause.
+    """
 
     revision: str
     count: int = 1
-    """Rollbacks without another revision in between."""
+    """Number of rollbacks of this candidate in a row."""
     time: str
     """Time of the last rollback (RFC 3339)."""
     reason: str = ""
-    """Failure class of the rolled-back pods; "" where unknown."""
+    """Failure class of the candidate's pods; "" where unknown."""
     message: str = ""
 
     @property
     def pause_seconds(self) -> float:
-        """Seconds to pause before the next retry."""
+        """Seconds from the last rollback to the next try."""
         doublings = min(max(self.count - 1, 0), _MAX_DOUBLINGS)
         return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
 
     @property
     def retry_time(self) -> datetime | None:
-        """When the candidate may be admitted again; None, which means now, where the stored time is
-        invalid."""
+        """When the candidate may receive requests again; None where the stored time is invalid: it may at
+        once.
+        """
         begun = parse_time(self.time)
         try:
             return begun + timedelta(seconds=self.pause_seconds) if begun else None
@@ -69,13 +79,15 @@ class Serving:
     """The rollout record in the Service: which revision is active, admitted and selected."""
 
     active: str = ""
-    """The revision that serves, and that a failing rollout returns to; "" before any served."""
+    """The revision that serves, and that a failing rollout returns to; "": none has served yet."""
     selected: str = ""
-    """The revision that it selects; "" with ``exists``: the servers of every revision."""
+    """The revision in the Service's selector. "", if the Service ``exists``: it selects the pods of every
+    revision.
+    """
     admitted: str = ""
-    """The candidate that is selected together with the active revision."""
+    """The candidate that receives requests together with the active revision; "": none."""
     switched_time: str = ""
-    """When it was admitted (RFC 3339)."""
+    """When ``admitted`` first received requests (RFC 3339)."""
     rollback: RollbackRecord | None = None
     exists: bool = False
 
@@ -91,8 +103,9 @@ class Serving:
 
 
 def read_record(service: Manifest, active: str) -> Serving:
-    """The record in ``service``; ``active`` is used as the active revision where that annotation was
-    removed."""
+    """The record in ``service``; where its annotation for the active revision was removed, ``active`` is
+    used.
+    """
     notes: Mapping[str, str] = service["metadata"].get("annotations") or {}
     selector = (service.get("spec") or {}).get("selector") or {}
     return Serving(
