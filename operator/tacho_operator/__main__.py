@@ -71,8 +71,9 @@ JSON_FIELDS = (
     "message",
     "exc_info",
 )
-"""Keys of a JSON line in their order: the resource and its reconcile where it is about one, exc_info with an
-exception. kopf adds others to its records."""
+"""Keys of a JSON log line, in order. Those of the resource and its reconcile are present where known; kopf's
+records have more.
+"""
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -143,7 +144,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def lease_elector(settings: Settings, kube: Kube) -> Elector:
-    """The leader election of this process. Outside a pod, its identity is new at each start."""
+    """The leader election of this process. Outside a pod the process has a new random identity at each
+    start.
+    """
     namespace = settings.decisions.operator_namespace
     host = f"[{settings.pod_address}]" if ":" in settings.pod_address else settings.pod_address
     return Elector(
@@ -162,7 +165,7 @@ def lease_elector(settings: Settings, kube: Kube) -> Elector:
 
 
 async def _run_together(parts: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
-    """All parts until ``stop`` is set; the first to end ends all of them."""
+    """Runs all parts until ``stop`` is set. If one part ends, all others are cancelled."""
     tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:

@@ -1,4 +1,4 @@
-"""The operator's settings: the only reader of the process environment."""
+"""The operator's settings, read from environment variables. No other module reads the environment."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that differs between two installations."""
+    """The settings of one installation."""
 
     decisions: Config
     watch_namespaces: tuple[str, ...]
-    """Empty: every namespace."""
+    """Namespaces to watch; empty: all."""
     workers: int
     resync_seconds: float
-    """Every resource is reconciled at least this often."""
+    """Longest time in seconds between two reconciles of a resource."""
     scaling_period_seconds: float
-    """Sample interval of the pods' load."""
+    """Seconds between two samples of the pods' load."""
     lease_name: str
     pod_name: str
-    """The pod's name, by which the Lease names its holder; empty outside a pod."""
+    """Name of the operator's pod, used as holder of the Lease; "" outside a pod."""
     pod_address: str
     max_probe_pods: int
     """Maximum number of probe pods in the cluster."""
     metrics_port: int
     health_port: int
-    """Liveness."""
+    """Port of kopf's liveness endpoint (/healthz)."""
     readiness_port: int
     log_level: str
     log_json: bool
     kubeconfig: str
-    """Empty: the pod's service account."""
+    """Path of a kubeconfig file; "": the pod's service account is used."""
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -66,8 +66,9 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
 
 
 def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
-    """A JSON object from GPU product to price. Raises SettingsError: a price that is not read would be a cost
-    that is silently absent."""
+    """Prices by GPU product, from a JSON object. Raises SettingsError: an unreadable price would silently
+    remove all costs.
+    """
     text = environment.get(name, "") or "{}"
     try:
         found = json.loads(text)
@@ -102,7 +103,7 @@ def _hub_endpoint(environment: Mapping[str, str], name: str) -> str:
 
 
 def _known_engines(environment: Mapping[str, str]) -> None:
-    """Raises SettingsError for the image of an engine that there is not: a typing error would be silent."""
+    """Raises SettingsError for an image setting of an unknown engine, which would otherwise be ignored."""
     known = {f"{ENGINE_IMAGE_PREFIX}{name.upper()}" for name in image_settings()}
     for name in sorted(environment):
         if name.startswith(ENGINE_IMAGE_PREFIX) and name not in known:
@@ -110,7 +111,7 @@ def _known_engines(environment: Mapping[str, str]) -> None:
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Settings from TACHO_* variables. Raises SettingsError."""
+    """The settings from TACHO_* environment variables. Raises SettingsError."""
     image = environment.get("TACHO_IMAGE", "")
     if not image:
         raise SettingsError("TACHO_IMAGE is not set: it names the image that inspect and fetch pods run")

@@ -11,36 +11,42 @@ from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
 EXPIRED = 410
 LONGEST_RETRY_AFTER_SECONDS = 120.0
-"""Maximum Retry-After that is honoured, equal to the longest pause of the operator's own. A proxy's
-request to wait a day is not honoured."""
+"""Longest Retry-After in seconds that is respected, equal to the operator's own longest back-off. A proxy
+could ask for a day.
+"""
 
 
 class ApiError(Exception):
-    """A request that the API server refused, described in one line; status 0 where it did not answer."""
+    """An error of a request to the API server, described in one line. ``status`` is 0 where no answer
+    came.
+    """
 
     def __init__(self, status: int, message: str, *, retry_after_seconds: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
         self.retry_after_seconds = retry_after_seconds
-        """Seconds to wait before the request is repeated, by the API server's header (Retry-After of 429 and
-        5xx)."""
+        """Seconds to wait before the next try, from the header Retry-After (of 429 and 5xx); 0: none was
+        sent.
+        """
 
 
 class Conflict(ApiError):
-    """The object was changed, or is owned, by another client (HTTP 409)."""
+    """Another client changed the object in between, or owns the name (HTTP 409)."""
 
 
 class Forbidden(ApiError):
-    """Refused by authorization, quota or admission (HTTP 403)."""
+    """Authorization, quota or admission control refused the request (HTTP 403)."""
 
 
 class Invalid(ApiError):
-    """The API server does not accept the object: a field is wrong, or the object is too large."""
+    """The object is invalid: a field is wrong, or it is too large (HTTP 400, 413, 422)."""
 
 
 class Fenced(ApiError):
-    """Refused by the chart's admission policy, as another operator holds the Lease (HTTP 403)."""
+    """The chart's admission policy refused the request because another operator process holds the Lease (HTTP
+    403).
+    """
 
 
 class Missing(ApiError):
@@ -54,14 +60,17 @@ class Expired(ApiError):
 ERRORS: dict[int, type[ApiError]] = {
     400: Invalid, 403: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired, 413: Invalid, 422: Invalid,
 }  # fmt: skip
-"""Errors of their own, by HTTP status."""
+"""The exception class by HTTP status; other statuses raise ApiError itself."""
 NOT_TYPED = "failed to create typed patch object"
-"""Words of the 500 that answers a server-side apply of a list with two items of one key."""
+"""Text of the HTTP 500 for a server-side apply of a list that has two items with one key; treated as
+Invalid.
+"""
 TOO_LARGE = ("etcdserver: request is too large", "trying to send message larger than max")
-"""Words of the 500 that answers an object beyond etcd's limit, and of the one that its client refuses to send
-(kube-apiserver 1.36). No dry run reaches either."""
+"""Texts of the HTTP 500 for an object above etcd's size limit, by etcd and by its client (kube-apiserver
+1.36). A dry run does not find this.
+"""
 FENCED = "this operator does not hold the Lease"
-"""Words of the chart's admission policy."""
+"""Text in refusals by the chart's admission policy."""
 LONGEST_MESSAGE_CHARS = 4096
 
 
@@ -77,7 +86,7 @@ def api_error(error: DynamicApiError) -> ApiError:
 
 
 async def response_error(response: aiohttp.ClientResponse) -> ApiError:
-    """The error for a refused request of another HTTP client (kopf's). The response can still be read."""
+    """The typed error for a refused request that another HTTP client (kopf's) sent."""
     body = await response.text(errors="replace")
     error = aio.ApiException(status=response.status, reason=response.reason, body=body)
     error.headers = response.headers

@@ -1,6 +1,7 @@
-"""Compares live objects with the desired ones, to decide whether a request is sent at all.
+"""Compares live objects with the desired ones, to send a request only where they differ.
 
-It also notices a child that another writer changes again and again, and one that was refused as invalid.
+It also detects a child that another writer changes again after every write, and remembers refusals of invalid
+children.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Manifest
 
 Path = tuple[str, ...]
-"""Keys that lead to a value; elements of a list have their list's."""
+"""Keys that lead to a value in a manifest; elements of a list have the path of the list."""
 
 _RESOURCES = frozenset({"limits", "requests"})
 _WHOLE = frozenset({"selector", "matchLabels", "podSelector", "namespaceSelector"})
-"""Objects that mean something only whole (x-kubernetes-map-type: atomic): nothing is defaulted in them, and a
-key that another manager added selects something else."""
+"""Fields that are compared as a whole (x-kubernetes-map-type: atomic): the API server adds no defaults in
+them, and an extra key would select other objects.
+"""
 
 
 def contains(live: Any, desired: Any, path: Path = ()) -> bool:
@@ -53,7 +55,9 @@ def contains(live: Any, desired: Any, path: Path = ()) -> bool:
 
 
 def _is_quantity(path: Path) -> bool:
-    """Whether the API server reads the value there as a quantity. Elsewhere 1e3 and 1000 are two texts."""
+    """Whether the value at ``path`` is a quantity for the API server. Elsewhere 1e3 and 1000 are different
+    texts.
+    """
     if len(path) >= 3 and path[-3] == "resources" and path[-2] in _RESOURCES:
         return True
     return path[-2:] == ("emptyDir", "sizeLimit")
@@ -86,8 +90,9 @@ def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
 
 
 def abandoned(live: Manifest, desired: Manifest, manager: str) -> bool:
-    """Whether we still own a field that ``desired`` no longer contains: only a server-side apply removes
-    it."""
+    """Whether the manager still owns a field that ``desired`` no longer sets; only a server-side apply
+    removes it.
+    """
     found = managed_entry(live, manager)
     if not found:
         return False
@@ -95,7 +100,9 @@ def abandoned(live: Manifest, desired: Manifest, manager: str) -> bool:
 
 
 def _mentions(desired: Any, path: tuple[str, ...]) -> bool:
-    """Whether ``desired`` sets the field; below a list element (k:, v:, i:) the list itself decides."""
+    """Whether ``desired`` sets the field at ``path``. For a field inside a list element, whether it sets the
+    list.
+    """
     for key in path:
         if not key.startswith("f:"):
             return True  # list elements are compared in full by ``contains``
@@ -106,13 +113,19 @@ def _mentions(desired: Any, path: tuple[str, ...]) -> bool:
 
 
 REWRITES = 20
-"""Writes of one child with the same content, after which something else is taken to undo each."""
+"""Number of writes of a child with the same content after which another writer is assumed to undo each of
+them.
+"""
 REWRITE_SECONDS = 120.0
-"""Pause after so many writes; writes that are further apart do not count together."""
+"""Seconds without writes after REWRITES writes of a child. Writes that are further apart are not counted
+together.
+"""
 REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 30.0, 300.0
-"""Pause after a child was refused as invalid or too large. It doubles up to the longest."""
+"""Pause in seconds after a child was refused as invalid or too large, and its maximum. It doubles with each
+refusal.
+"""
 CHILDREN_LIMIT = 10_000
-"""Children whose last write, or refusal, is remembered."""
+"""Most children whose last write or refusal is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +133,31 @@ class RefusedChild:
     """The last time that the API server refused a child as invalid."""
 
     content: int
-    """Hash of the child as desired, and as it is but for what controllers write at each change of a pod."""
+    """Hash of the desired child and of the live one, without the fields that controllers update on every pod
+    change.
+    """
     refusal: ChildRefusal
     count: int
     due: float
-    """When the same write is tried again."""
+    """When the same write is tried again, in seconds of the monotonic clock."""
 
 
 class Rewrites:
-    """Counts how often each child was written with the same content, and keeps refusals as invalid.
+    """Counts the writes of each child with the same content, and remembers children refused as invalid.
 
-    A webhook or another controller that changes a child after each write would otherwise make the operator
-    write for ever.
+    Without it, a webhook or controller that changes a child after each write would make the operator write
+    for ever.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
-        """Hash of the content, number of writes and time of the last one, by _place."""
+        """(hash of the content, number of writes, time of the last one) by the key of ``_place``."""
         self._refused: dict[tuple[str, ...], RefusedChild] = {}
         self._uncollected: dict[tuple[str, ...], tuple[str, float]] = {}
-        """Uid of a resource, and when a child of its deleted predecessor was first met."""
+        """(uid of the new resource, time of the first collision) by resource, where a deleted resource of the
+        same name still has children.
+        """
 
     def note(self, desired: Manifest) -> None:
         """Counts a write of the child."""
@@ -152,16 +169,16 @@ class Rewrites:
             del self._written[next(iter(self._written))]
 
     def forget(self, key: tuple[str, str]) -> None:
-        """Drops what is known of the children of a deleted resource."""
+        """Removes all records about the children of a deleted resource."""
         self._uncollected.pop(key, None)
         for known in (self._written, self._refused):
             for place in [place for place in known if place[:2] == key]:
                 del known[place]
 
     def uncollected_seconds(self, key: tuple[str, str], uid: str) -> float:
-        """How long children of a deleted resource have been in the way of this one, since the first call.
+        """Seconds since children of a deleted resource of the same name first blocked this resource.
 
-        Not the age of the resource: the clock of this node may differ from the API server's.
+        Measured by this process, as the API server's clock may differ.
         """
         known, since = self._uncollected.get(key, ("", 0.0))
         if known != uid:
@@ -204,14 +221,14 @@ class Rewrites:
         return former.refusal
 
     def _count(self, desired: Manifest) -> int:
-        """Of the same content, each within REWRITE_SECONDS of the one before it."""
+        """Number of writes of the same content, each within REWRITE_SECONDS of the previous one."""
         content, count, last = self._written.get(_place(desired), (0, 0, 0.0))
         is_recent = count and self._clock() - last < REWRITE_SECONDS
         return count if is_recent and content == _hash(desired) else 0
 
 
 def _place(desired: Manifest) -> tuple[str, ...]:
-    """The namespace and the name of the resource, then the child's kind and name."""
+    """Key of a child: namespace and name of its resource, then kind and name of the child."""
     metadata = desired["metadata"]
     owner = (metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")
     return (metadata["namespace"], owner, desired["kind"], metadata["name"])

@@ -23,25 +23,28 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 30.0
 LEFT_TO_THE_PLAN = ("minimum ", " ratio ", "admission webhook", "ValidatingAdmissionPolicy")
-"""Words of a LimitRange about amounts of which only the least is known before a plan, and of policies: they
-may ask for what only a plan has, as GPUs."""
+"""Texts of refusals that do not count before a plan exists: minimum amounts of a LimitRange, and policies
+that may require what only a plan sets, e.g. GPUs.
+"""
 NO_DRY_RUN = "does not support dry run"
-"""Words of the API server where a webhook with side effects has to be asked: nothing was tried."""
+"""Text of the API server's refusal because a webhook with side effects would be called: nothing was tried."""
 QUOTA_PAUSE_SECONDS = 3.0
-"""Between the trials that a namespace's quota refuses: quota becomes free without an event."""
+"""Seconds between two trials after a namespace's quota refused one. Quota becomes free without an event."""
 LONGEST_PAUSE_SECONDS = 300.0
-"""A policy, a LimitRange or a missing ServiceAccount may change without an event."""
+"""Longest seconds between two trials: a policy, a LimitRange or a ServiceAccount may change without an
+event.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedTrial:
-    """The last trial of a resource, with the API server's refusal."""
+    """The refused trial of a resource, with the API server's refusal."""
 
     key: str
     refusal: ChildRefusal
     count: int
     due: float
-    """When the same trial is repeated."""
+    """When the same trial is repeated, in seconds of the monotonic clock."""
 
 
 class Trials:
@@ -55,10 +58,12 @@ class Trials:
         self._kube, self._clock = kube, clock
         self._refused: dict[Key, RefusedTrial] = {}
         self._accepted: dict[Key, str] = {}
-        """The last accepted trial of each resource, by its key."""
+        """Key of each resource's last accepted trial."""
 
     async def __call__(self, key: Key, trial: Trial) -> ChildRefusal | None:
-        """Why the API server refuses ``trial``; None: it does not. Raises ApiError for what may pass."""
+        """The API server's refusal of ``trial``; None: it accepts the objects. Raises ApiError for an error
+        that may be temporary.
+        """
         if self._accepted.get(key) == trial.key:
             return None
         former = self._refused.get(key)

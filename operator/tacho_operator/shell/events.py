@@ -1,7 +1,7 @@
 """Writes Kubernetes events of a resource: one object for each reason, whose series counts the repetitions.
 
-They are written through v1, and events.k8s.io/v1 shows the same objects. That newer API does not let a note
-change, but a repeated reason has a new figure in its note.
+They are written as v1 Events, since events.k8s.io/v1 does not let a repeated event change its note. Both APIs
+show the same objects.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 ACTION = "Reconcile"
 LONGEST_NOTE_BYTES = 1024
-"""The API server counts bytes, and refuses a longer note."""
+"""Longest note of an event in bytes of UTF-8; the API server refuses a longer one."""
 
 
 async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
-    """Posts events; a refused event is logged and never delays the work that it reports.
+    """Posts events. A refused event is logged and delays no other work.
 
     Several events of one reason in the same pass get one object each.
     """
@@ -43,8 +43,10 @@ async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent]
 
 
 async def _post(kube: Kube, manifest: Manifest) -> None:
-    """Creates the event or, where it exists, counts one more in its series. Costs three requests then: no
-    right to read events is needed, as a patch answers with the object."""
+    """Creates the event or, where it exists, adds one to the count of its series.
+
+    The latter takes three requests, but no permission to read events: a patch returns the object.
+    """
     try:
         await kube.create(manifest)
     except Conflict:
@@ -54,7 +56,9 @@ async def _post(kube: Kube, manifest: Manifest) -> None:
 
 
 def _series(live: Manifest, moment: str) -> dict[str, Any]:
-    """One repetition more. Clients of v1 read the count beside the series."""
+    """The fields of an event after one more repetition: the series, and the older field ``count`` for clients
+    of v1.
+    """
     count = 1 + max((live.get("series") or {}).get("count") or 0, live.get("count") or 1)
     return {"count": count, "series": {"count": count, "lastObservedTime": moment}}
 

@@ -1,8 +1,8 @@
-"""Carries out a decision: applies and deletes children, then writes the status. Sends nothing when nothing
+"""Executes a decision: applies and deletes children, then writes the status. Sends no request where nothing
 differs.
 
-A child that the API server refuses is reported, and the others are written. After an error that may pass
-(408, 429, 5xx, no answer) no more children are written: the status still is, and the queue tries again.
+A child that the API server refuses is reported, and the others are still written. After a temporary error
+(408, 429, 5xx, no answer) no more children are written in this pass, only the status; the queue retries.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ CONFLICT = 409
 UNPROCESSABLE = 422
 CHANGED_MEANWHILE_TRIES = 3
 COLLECTION_SECONDS = 30.0
-"""A resource waits this long until the children of a former one of its name are collected.
+"""Seconds that a resource waits until the children of a deleted one of the same name are collected; then it
+takes them over.
 
-A garbage collector that saw no deletion, as around a restart of the API server, keeps them for ever."""
+A garbage collector that missed the deletion, as around a restart of the API server, would keep them for ever.
+"""
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
-"""Their content is immutable; another content has another name."""
+"""Kinds whose content never changes; a different content gets a different name."""
 DEFAULTED = frozenset({"Deployment", "Service"})
 
 
 class NotCollected(ApiError):
-    """A child of a deleted resource of the same name is in the way: Kubernetes is to delete it."""
+    """A child of a deleted resource has the name that is needed; Kubernetes should delete it soon."""
 
     def __init__(self, taken: Manifest) -> None:
         child = f"{taken['kind']} {taken['metadata']['name']}"
@@ -47,12 +49,12 @@ class ExecuteResult:
     """Result of carrying out a decision: refused children, and the number of writes."""
 
     refusals: tuple[ChildRefusal, ...] = ()
-    """Children that could not be had."""
+    """Children that the API server refused to create or change."""
     writes: int = 0
     error: ApiError | None = None
-    """The error that may pass and has ended this."""
+    """The temporary error that ended the pass; None: the pass was completed."""
     unanswered: ChildRefusal | None = None
-    """The child that the error concerns."""
+    """The child whose write got that error; None: the pass was completed."""
 
 
 def children(observed: Observed) -> tuple[Manifest, ...]:
@@ -119,8 +121,9 @@ async def execute(
 async def _write(
     kube: Kube, observed: Observed, found: Manifest | None, desired: Manifest, rewrites: Rewrites
 ) -> int:
-    """As _ensure. What a deleted resource of the same name left is taken over after a while; what is being
-    deleted is always waited for."""
+    """As ``_ensure``. A child that a deleted resource of the same name left is taken over after
+    COLLECTION_SECONDS; one that is being deleted is waited for.
+    """
     try:
         return await _ensure(kube, found, desired)
     except NotCollected as error:
@@ -134,8 +137,9 @@ async def _write(
 def _is_premature(
     observed: Observed, name: str, found: Manifest | None, refusals: list[ChildRefusal]
 ) -> bool:
-    """Whether what a Deployment's pods are made from could not be kept, or what closes new ones to other
-    namespaces."""
+    """Whether a Deployment must wait: its ControllerRevision, or the NetworkPolicy that restricts new pods,
+    was refused.
+    """
     if any((item.kind, item.name) == ("ControllerRevision", name) for item in refusals):
         return True
     return found is None and refused_policy(observed.resource, refusals) is not None
@@ -231,17 +235,19 @@ def _abandons(live: Manifest, desired: Manifest) -> bool:
 
 
 def _as_made(live: Manifest) -> bool:
-    """Whether a child is unchanged since its POST and of a kind that the API server fills with defaults.
+    """Whether a child is unchanged since its creation, and of a kind in which the API server sets defaults.
 
-    The creator of such an object owns the defaults too, and none of the defaults is in the desired manifest.
-    To take them for abandoned fields would cost two needless writes for every new object.
+    The creator also owns these defaults, which the desired manifest does not contain. Treated as abandoned
+    fields they would cost two writes for each new object.
     """
     entry = managed_entry(live, FIELD_MANAGER)
     return live["kind"] in DEFAULTED and entry is not None and entry[1].get("operation") == "Update"
 
 
 async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
-    """Whether the object we knew was deleted. Raises Conflict when another owner's stands in its place."""
+    """Whether the object ``live`` was deleted. Raises Conflict where an object of another owner has its name
+    now.
+    """
     metadata = desired["metadata"]
     now = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
     if now is not None and owner_uid(now) != owner_uid(desired):
@@ -250,11 +256,11 @@ async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
 
 
 async def _own_by_apply(kube: Kube, live: Manifest) -> int:
-    """Turns the fields that a POST owns as Update into Apply: a later apply without a field would never
-    remove it.
+    """Changes the owner of the fields of a created object from Update to Apply. Else an apply could never
+    remove a field.
 
-    The managedFields entry is named by its index, so a change in between is refused (422), and tried again on
-    a fresh read.
+    The managedFields entry is addressed by its index. If the object changed in between (422), it is read
+    again.
     """
     metadata = live["metadata"]
     for _ in range(CHANGED_MEANWHILE_TRIES):
@@ -282,10 +288,10 @@ async def _own_by_apply(kube: Kube, live: Manifest) -> int:
 
 
 async def _create(kube: Kube, desired: Manifest) -> None:
-    """Creates a child that the store does not show. Raises Conflict where another owner has an object of its
-    name, NotCollected where a deleted resource of the same name has.
+    """Creates a child that the store does not contain. Raises Conflict if its name has another owner,
+    NotCollected if the owner is a deleted resource of this name.
 
-    The resource's own child may exist already: the store shows it late. Where the object was deleted after
+    If the resource's own child exists (the store may be late), nothing is done. If the object vanished after
     the refusal, the next reconcile creates the child.
     """
     try:
@@ -304,8 +310,9 @@ async def _create(kube: Kube, desired: Manifest) -> None:
 
 
 async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> int:
-    """Makes a child of a former uid the resource's own; one that cannot change is deleted and made anew.
-    Returns the number of writing requests."""
+    """Makes the resource the owner of a child that a deleted resource left. Kinds that cannot change are
+    deleted and created. Returns the number of writes.
+    """
     kind, metadata = desired["kind"], taken["metadata"]
     logger.warning(
         "%s %s of a deleted resource was not garbage-collected: its successor adopts it",
@@ -319,7 +326,9 @@ async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> int:
 
 
 async def _label_again(kube: Kube, taken: Manifest, desired: Manifest) -> None:
-    """A child whose label was removed is seen by no watch, and would be missing for ever."""
+    """Restores the label of a child from which another client removed it. Watches select by this label, so
+    the child would be invisible to the operator.
+    """
     label = (desired["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL)
     if desired["kind"] not in UNCHANGING and label != (taken["metadata"].get("labels") or {}).get(
         DEPLOYMENT_LABEL
@@ -333,8 +342,7 @@ def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
 
 
 async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
-    """Writes the whole status by server-side apply; whether it was written. No request where the status is
-    unchanged."""
+    """Writes the whole status by server-side apply if it changed. Returns whether it was written."""
     wire = status.to_wire() if status else None
     if wire is None or raw.get("status") == wire:
         return False

@@ -15,9 +15,11 @@ from tacho_operator.shell.series import RESTARTS, ResourceSeries, SeriesValue
 from tacho_operator.shell.workqueue import Key
 
 Idle = Callable[[Key], Mapping[str, bool]]
-"""Whether each sampled pod of a resource has no request, by uid."""
+"""Function from a resource to: whether each of its sampled pods has no request, by pod uid."""
 KINDS_LIMIT = 16
-"""GPU products, or currencies, that a namespace has series of. Its users choose both."""
+"""Most GPU products, or currencies, for which a namespace has series. Users choose both, and could make any
+number.
+"""
 OTHER = "other"
 
 
@@ -54,7 +56,7 @@ class Totals:
             del self._sums[place]
 
     def series(self) -> Iterator[SeriesValue]:
-        """A copy: scrapes are rendered in another thread than the event loop's."""
+        """(labels, value) of all sums, as a copy: scrapes are rendered in another thread."""
         return iter(self._sums.copy().items())
 
 
@@ -81,7 +83,7 @@ class GpuTime:
         )
 
     def observe(self, key: Key, holding: GpuHolding) -> None:
-        """Keeps the GPUs that the resource holds, as its reconcile found them."""
+        """Stores the GPUs that the resource holds, as its last reconcile observed them."""
         self._held[key] = holding
 
     def forget(self, key: Key) -> None:
@@ -103,7 +105,7 @@ class GpuTime:
                 self._cost.add(key.namespace, holding.price.currency if holding.price else "", cost)
 
     async def run(self, idle: Idle, period_seconds: float) -> None:
-        """Adds to the sums every ``period_seconds`` until cancelled."""
+        """Calls ``add`` every ``period_seconds`` until cancelled."""
         while True:
             self.add(idle)
             await asyncio.sleep(period_seconds)

@@ -1,9 +1,9 @@
 """The operator's HTTP server: /metrics for Prometheus, /scaling for JSON scalers, /readyz for the kubelet.
 
-    GET /scaling/NAMESPACE/NAME   {"desiredReplicas": 3, "demandReplicas": 2.4, …}
+GET /scaling/NAMESPACE/NAME {"desiredReplicas": 3, "demandReplicas": 2.4, …}
 
-What is not known is left out, and the answer is 404 where nothing is: a scaler without a number holds, and
-one that reads 0 removes every replica. A standby passes /scaling on to the leader.
+Unknown values are left out; if all are unknown, the answer is 404. A scaler keeps its replicas without a
+number, and would remove all at 0. A standby forwards /scaling to the leader.
 """
 
 from __future__ import annotations
@@ -26,21 +26,25 @@ from tacho_operator.shell.workqueue import Key
 
 OWN_PREFIX = "tacho_operator_"
 GZIP_LEVEL = 1
-"""Series are nearly all alike: more takes longer than it saves."""
+"""Compression level of gzip. Series are so repetitive that a higher level costs more time than it saves."""
 RENDERS_AT_ONCE = 2
 SCRAPES_LIMIT, SCRAPES_PER_ADDRESS = 8, 3
-"""Scrapes at once: a client that reads slowly holds a body of megabytes."""
+"""Most scrapes at the same time, in all and per client address: each may hold megabytes while the client
+reads slowly.
+"""
 SCRAPE_SECONDS = 15.0
-"""A scrape is rendered and sent within this time, or ended."""
+"""Seconds within which a scrape is rendered and sent, or aborted."""
 CHUNK_BYTES = 65536
 CONNECTIONS_LIMIT, CONNECTIONS_PER_ADDRESS = 256, 32
-"""Open connections of a port, and of one client there: one pod cannot shut out Prometheus or the kubelet."""
+"""Most open connections of a port, in all and per client address, so that one pod cannot shut out Prometheus
+or the kubelet.
+"""
 CONNECTION_SECONDS = 30.0
-"""Each connection serves one request and ends after this time at the latest, whatever its client does."""
+"""Seconds after which a connection is closed. Each connection serves one request."""
 SHUTDOWN_SECONDS = 1.0
 FORWARDED_HEADER = "Tacho-Forwarded"
 LEADER_SECONDS = 5.0
-"""Timeout of the leader's answer, in seconds."""
+"""Seconds to wait for the leader's answer to a forwarded request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +55,19 @@ class Answers:
     latest: Callable[[Key], tuple[Decision, int] | None]
     """The last scaling decision of a resource, and how many pods serve."""
     scraped: Callable[[], None]
-    """Called when the figures of resources are read."""
+    """Called at each scrape that reads resource metrics, so that the scaler samples all loads."""
     hanging: Callable[[], str]
-    """Why the workers hang; "" while the workers make progress."""
+    """Returns why the work queue makes no progress, as a clause; "": it makes progress."""
     stale: Callable[[], Sequence[str]]
-    """The watches that are interrupted, a line each."""
+    """Returns one line for each watch that is interrupted."""
     leader_address: Callable[[], str]
-    """Where the leader answers, in a standby; "" where this process leads, or no leader is known."""
+    """Returns the leader's address in a standby; "" in the leader, or where no leader is known."""
     client: httpx.AsyncClient
     """Sends the requests to the leader."""
 
 
 class _Entrance(asyncio.Protocol):
-    """Hands a connection over to aiohttp, or ends it where there are too many."""
+    """Accepts a connection for aiohttp, or closes it at once where there are too many."""
 
     def __init__(self, handlers: web.Server) -> None:
         self._handlers = handlers
@@ -90,7 +94,7 @@ def _ends(transport: asyncio.BaseTransport) -> tuple[int, str]:
 
 @contextlib.asynccontextmanager
 async def http_server(answers: Answers, ports: Sequence[int]) -> AsyncIterator[list[int]]:
-    """Every path on each of ``ports``, for as long as the block lasts; yields the ports that were taken."""
+    """Serves every path on each of ``ports`` within the ``async with`` block; yields the ports in use."""
     runner = web.AppRunner(_application(answers), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     assert runner.server is not None
@@ -173,7 +177,9 @@ def _application(answers: Answers) -> web.Application:
 
 
 async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
-    """Sends piece by piece: written as a whole, a body is copied into the buffer of each connection."""
+    """Sends ``body`` in pieces. Written at once, the whole body would be copied into each connection's
+    buffer.
+    """
     response = web.StreamResponse(headers={**headers, "Content-Length": str(len(body))})
     response.force_close()
     with contextlib.suppress(ConnectionResetError):  # a client that hung up is no error to log
@@ -192,7 +198,9 @@ def leader_client() -> httpx.AsyncClient:
 
 
 async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Request) -> web.Response:
-    """The leader's answer; 503 where it gives none. A standby never passes on what was forwarded to it."""
+    """The leader's answer to the request; 503 where it does not answer. A standby does not forward a request
+    that was forwarded to it.
+    """
     headers = {FORWARDED_HEADER: "1"}
     try:
         found = await client.get(f"http://{address}{request.rel_url.raw_path}", headers=headers)
@@ -207,8 +215,7 @@ async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Reque
 
 
 def only_operator_metrics(names: Sequence[str]) -> bool:
-    """Whether a scrape asks only for the operator's own metrics, for which no pod's load has to be
-    sampled."""
+    """Whether a scrape requests only metrics of the operator itself, so that no pod's load is needed."""
     return bool(names) and all(name.startswith(OWN_PREFIX) for name in names)
 
 

@@ -43,10 +43,12 @@ from tacho_operator.shell.paging import PAGE as PAGE, Page as Page, readable_pag
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
-"""Owns the replicas of Deployments, and nothing else."""
+"""Field manager that owns only the replica count of Deployments."""
 REQUEST_TIMEOUT_SECONDS = 30
 WATCH_SILENCE_SECONDS = 150
-"""The API server sends a bookmark about every minute: a watch without any for longer has failed."""
+"""Seconds without any event after which a watch is restarted. The API server sends a bookmark about every
+minute.
+"""
 
 KINDS: dict[str, tuple[str, str]] = {
     "LLMDeployment": ("tacho.dev/v1alpha1", "llmdeployments"),
@@ -64,17 +66,18 @@ KINDS: dict[str, tuple[str, str]] = {
     "Lease": ("coordination.k8s.io/v1", "leases"),
 }
 APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
-"""Children that change."""
+"""Kinds of children that are updated by server-side apply."""
 ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 NO_VERSION = "1"
-"""A resourceVersion that no object has (etcd begins with it, empty). An apply with it creates an absent
-object and is refused where the object exists."""
+"""A resourceVersion that no object has. A server-side apply with it creates an absent object, and is refused
+where the object exists.
+"""
 
 
 Event = tuple[str, Manifest]
-"""ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
+"""(type of event: ADDED, MODIFIED, DELETED or BOOKMARK; the object)."""
 Counted = Callable[[str, str, int], None]
-"""Called with verb, kind and HTTP status of every answer; 0: none came."""
+"""Callback with verb, kind and HTTP status of every answer; status 0: no answer came."""
 
 
 def uncounted(_verb: str, _kind: str, _status: int) -> None:
@@ -89,7 +92,7 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
 
 
 async def _events(response: Any) -> AsyncIterator[Event]:
-    """Events of a watch, one a line."""
+    """The events in the response of a watch, one per line."""
     async for line in lines(response.content):
         if not line.ended:
             raise ApiError(0, "the watch was cut in the middle of an event")
@@ -108,7 +111,7 @@ _METHODS = {
     "get": "get", "list": "get", "watch": "get", "create": "post", "update": "put", "patch": "patch",
     "delete": "delete",
 }  # fmt: skip
-"""HTTP methods of the API's verbs."""
+"""HTTP method by verb of the Kubernetes API."""
 
 
 class Kube:
@@ -121,7 +124,9 @@ class Kube:
     async def _request(
         self, verb: str, kind: str, path: str, body: Any = None, **parameters: Any
     ) -> Manifest:
-        """The answer; only its metadata (METADATA_ONLY) where the rest cannot be read."""
+        """The parsed answer. If it is too long or too deep to parse, only its metadata, marked
+        METADATA_ONLY.
+        """
         text = await self._text(verb, kind, path, body, **parameters)
         try:
             document: Manifest = parsed(text)
@@ -143,7 +148,7 @@ class Kube:
     async def _answer(
         self, verb: str, kind: str, path: str, body: Any, timeout: Any, **parameters: Any
     ) -> AsyncIterator[Any]:
-        """The response of a request; failures raise the typed errors of this module."""
+        """The response of a request. Errors are raised as the classes of api_errors."""
         try:
             response = await self._dynamic.request(
                 _METHODS[verb], path, body=body, serialize=False, _request_timeout=timeout, **parameters
@@ -171,13 +176,16 @@ class Kube:
         selector: str = "",
         is_kept: Callable[[Manifest], bool] = lambda _: True,
     ) -> list[Manifest]:
-        """Every object for which ``is_kept`` is true, with the kind and apiVersion that lists leave out."""
+        """All objects of a kind for which ``is_kept`` returns True. kind and apiVersion, which lists leave
+        out, are added.
+        """
         pages = self.pages(kind, namespace, selector)
         return [item async for page in pages for item in page.items if is_kept(item)]
 
     async def is_served(self, kind: str) -> bool:
-        """Whether the API server has that kind; True where discovery may not be read, as a list then shows
-        it."""
+        """Whether the API server has the kind. True also where discovery is forbidden; a list then finds
+        out.
+        """
         version, plural = KINDS[kind]
         try:
             found = await self._request("get", "APIResourceList", f"/apis/{version}")
@@ -219,8 +227,7 @@ class Kube:
         )
 
     async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
-        """The resourceVersion of the present state, as a list would have it. Never older than one returned
-        before."""
+        """The resourceVersion of the present state, as a list would return it. It never goes backwards."""
         page = await metadata_part(await self._page_text(kind, namespace, selector, 1, None, True))
         return str((page.get("metadata") or {}).get("resourceVersion", ""))
 
@@ -228,10 +235,10 @@ class Kube:
     async def watch(
         self, kind: str, namespace: str | None, selector: str, version: str
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        """The events after ``version``, until the API server ends the stream. Entered once the stream has
-        begun.
+        """The events after ``version`` until the API server ends the stream. The context is entered when the
+        stream has started.
 
-        Raises Expired when ``version`` is too old, and ApiError when the stream is silent for too long.
+        Raises Expired when ``version`` is too old, ApiError when the stream is silent for too long.
         """
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=REQUEST_TIMEOUT_SECONDS, sock_read=WATCH_SILENCE_SECONDS
@@ -253,14 +260,14 @@ class Kube:
                 response.close()
 
     async def try_create(self, manifest: Manifest) -> None:
-        """A server-side dry run of ``create``: it raises the same errors, and creates nothing."""
+        """Sends ``create`` as a server-side dry run: same errors, but nothing is created."""
         await self._create(manifest, dry_run="All")
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Creates the object. Raises Conflict when the name is taken.
+        """Creates the object. Raises Conflict if an object of this name exists.
 
-        An object that is applied later is created by an apply: a POST owns its fields as Update, and to turn
-        them into Apply would cost one more request at the first change.
+        Kinds in APPLIED are created by an apply. After a POST, changing the owner of the fields from Update
+        to Apply would cost a request.
         """
         return await self._create(manifest)
 
@@ -274,7 +281,7 @@ class Kube:
         return await self._apply(only_new, **parameters)
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Replaces the object as it was read. Raises Conflict when it was changed since."""
+        """Replaces the object. Raises Conflict where another client changed it since it was read."""
         kind, metadata = manifest["kind"], manifest["metadata"]
         path = _path(kind, metadata["namespace"], metadata["name"])
         return await self._request("update", kind, path, manifest, field_manager=FIELD_MANAGER)
@@ -282,8 +289,9 @@ class Kube:
     async def apply(
         self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
     ) -> Manifest:
-        """Server-side apply with the object's uid: if the object was replaced, Conflict is raised and nothing
-        is adopted."""
+        """Server-side apply with the object's uid. If the object was replaced by another, Conflict is raised
+        and the other stays unchanged.
+        """
         named = {**manifest, "metadata": {**manifest["metadata"], "uid": uid}}
         return await self._apply(named, subresource, manager)
 
@@ -294,11 +302,13 @@ class Kube:
         return await self._patch(manifest, "apply-patch+yaml", manifest, subresource, **owner, **parameters)
 
     async def patch_json(self, live: Manifest, operations: list[dict[str, Any]]) -> Manifest:
-        """JSON patch of an object as it was read."""
+        """Sends a JSON patch for an object that was read before."""
         return await self._patch(live, "json-patch+json", operations, field_manager=FIELD_MANAGER)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
-        """Sets annotations of the object that was read; refused where another object has its name since."""
+        """Sets annotations of an object that was read before. Refused if another object has its name since
+        then.
+        """
         return await self.merge(
             live, {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
         )
@@ -332,7 +342,7 @@ class Kube:
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY set for the server ``url``; None: no proxy."""
+    """The proxy for ``url`` by HTTPS_PROXY and NO_PROXY; None: no proxy."""
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None
@@ -341,7 +351,7 @@ def environment_proxy(url: str) -> str | None:
 
 @asynccontextmanager
 async def connect(kubeconfig: str = "", counted: Counted = uncounted) -> AsyncIterator[Kube]:
-    """A client with that kubeconfig file; without one, with the pod's service account."""
+    """A client of the API server: by the kubeconfig file, or without one by the pod's service account."""
     configuration = aio.Configuration()
     configuration.connection_pool_maxsize = 0  # every watch holds a connection; the workers bound the others
     if kubeconfig:

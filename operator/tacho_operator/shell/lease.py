@@ -33,28 +33,31 @@ from tacho_operator.shell.kube import KINDS, Kube
 logger = logging.getLogger(__name__)
 
 REQUESTS_SECONDS = 5.0
-"""Of reading and writing the Lease once: a leader can try twice before its time is over."""
+"""Seconds for one reading and writing of the Lease, so that a leader can try twice before the Lease
+expires.
+"""
 RELEASE_SECONDS = 2.0
 TRIAL_PERIOD_SECONDS = 0.1
 
 
 class LeaseLost(RuntimeError):
-    """Another process leads, or the API server accepts no writes of this one. The process has to exit."""
+    """Another process leads, or the API server refuses writes of this process. The process has to exit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasePlace:
-    """Namespace and name of the Lease, and the object with which the admission policy against two leaders is
-    tested."""
+    """Namespace and name of the Lease, and of the object with which a new leader tests that the API server
+    accepts its writes.
+    """
 
     namespace: str
     name: str
     trial_namespace: str
-    """A namespace in which the operator may create ConfigMaps: a new leader creates one on trial."""
+    """A namespace where the operator may create ConfigMaps; a new leader sends one as a dry run."""
 
 
 class Elector:
-    """This process as a candidate in the leader election, from its start to its end."""
+    """This process as a candidate in the leader election."""
 
     def __init__(
         self, kube: Kube, candidate: Candidate, place: LeasePlace, clock: Callable[[], datetime]
@@ -62,9 +65,9 @@ class Elector:
         self._kube, self._candidate, self._place, self._clock = kube, candidate, place, clock
         self._lease: Manifest | None = None
         self._held_since: float | None = None
-        """When this process first held the Lease."""
+        """When this process first held the Lease, by the monotonic clock; None: it does not hold it."""
         self._admitted = False
-        """Whether the API server has taken a write of this process since."""
+        """Whether the API server has accepted a write of this process since it became the holder."""
         self._renewed = asyncio.Event()
         self._last_line = ""
 
@@ -98,7 +101,7 @@ class Elector:
             await self._release()
 
     async def _turn(self) -> float:
-        """One reading of the Lease, and the write that follows; returns the seconds until the next."""
+        """Reads the Lease once and writes it if needed; returns the seconds until the next reading."""
         left = self._candidate.leads_until - monotonic()
         try:
             async with asyncio.timeout(min(REQUESTS_SECONDS, left) if left > 0 else REQUESTS_SECONDS):
@@ -127,9 +130,10 @@ class Elector:
         return step.wait_seconds
 
     async def _try_fence(self) -> None:
-        """Waits, for as long as a renewal may, until the API server takes writes of the new holder.
+        """Waits until the API server accepts writes of this process as the new holder.
 
-        It sees a change of the Lease a moment late. Raises LeaseLost where it goes on to refuse.
+        Its admission policy sees the changed Lease a moment later. Raises LeaseLost if it still refuses after
+        RETRY_SECONDS.
         """
         assert self._held_since is not None
         trial_until = monotonic() + RETRY_SECONDS
@@ -169,9 +173,10 @@ class Elector:
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
     async def _release(self) -> None:
-        """Lets another process lead at once; where that fails, it leads when the Lease has expired.
+        """Releases the Lease so that another process can lead at once; if that fails, the other leads after
+        its expiry.
 
-        The Lease is read anew: a write that was under way may have been accepted without an answer.
+        The Lease is read first: a write without an answer may have been accepted.
         """
         self._admitted, place = False, self._place
         if self._lease is None:
@@ -185,7 +190,7 @@ class Elector:
             logger.warning("the Lease was not released: %s %s", type(error).__name__, error)
 
     def _say(self, line: str, level: int = logging.INFO) -> None:
-        """Once, until there is something else to say."""
+        """Logs ``line``, unless it was the last one logged."""
         if line != self._last_line:
             self._last_line = line
             logger.log(level, "%s", line)

@@ -1,10 +1,10 @@
-"""Reads the load of thousands of pods at once, in a thread.
+"""Reads the load of thousands of pods at the same time, in a thread.
 
-Measured for 4,000 pods on a busy machine: 1.5 to 1.8 s and 0.25 s of CPU. One aiohttp session took 6.0 to
-8.7 s and 2.1 to 2.7 s of CPU. Histograms of 70 and 26 edges make 1,340 bytes of 244, and add 0.43 s of CPU.
+4,000 pods took 1.5 to 1.8 s and 0.25 s of CPU on a busy machine; with one aiohttp session 6.0 to 8.7 s and
+2.1 to 2.7 s of CPU. The two latency histograms add 1.1 kB per answer and 0.43 s of CPU.
 
-A pod is untrusted: small responses, no redirects, nothing inflated, short timeouts. Every connection serves
-one request: thousands that were kept open would cost memory on both sides.
+Pods are untrusted: short responses, no redirects, no decompression, short timeouts. Each connection serves
+one request, as thousands of open ones would cost memory on both sides.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from tacho_operator.shell.waiting_pods import SILENT_PODS, WaitingPods
 
 HEAD_LIMIT_BYTES = 8192
 POLL_SECONDS = 0.5
-"""Interval of the check whether the answers are still needed."""
+"""Seconds between two checks whether the answers are still needed."""
 UNDER_WAY = frozenset({0, errno.EINPROGRESS})
 
 
 class PodConnection:
-    """One HTTP request to one pod, and as much of the answer as has arrived."""
+    """One HTTP request to one pod, and the part of its answer that has arrived."""
 
     __slots__ = ("address", "got", "left", "socket", "until")
 
     def __init__(self, address: str, port: int, request_bytes: bytes, until: float) -> None:
-        """Connects without blocking. Raises OSError where the address has no route at all."""
+        """Starts to connect without blocking. Raises OSError where no route to the address exists."""
         self.address, self.left, self.until = address, request_bytes, until
         self.got = b""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -55,7 +55,7 @@ class PodConnection:
 
 
 def request_bytes(address: str, port: int, path: str) -> bytes:
-    """A GET request as the bytes to send."""
+    """A GET request in bytes."""
     host = f"[{address}]" if ":" in address else address
     lines = (f"GET {path} HTTP/1.1", f"Host: {host}:{port}", "Accept-Encoding: identity", "Connection: close")
     return "\r\n".join((*lines, "", "")).encode()
@@ -63,14 +63,14 @@ def request_bytes(address: str, port: int, path: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadLimits:
-    """Limits of one sample of many pods."""
+    """Limits for reading many pods once: connections, seconds, bytes."""
 
     at_once: int
-    """Maximum concurrent connections."""
+    """Most connections at the same time."""
     each_seconds: float
     all_seconds: float
     limit_bytes: int
-    """Maximum size of a response body, in bytes."""
+    """Longest accepted response body in bytes."""
 
 
 def read_many(
@@ -82,11 +82,10 @@ def read_many(
     is_needed: Callable[[], bool],
     namespaces: Mapping[str, str] | None = None,
 ) -> dict[str, bytes | None]:
-    """The HTTP bodies of many pods, by address. None: the pod gave no valid answer; absent: it was not
-    reached in time.
+    """The HTTP response bodies of many pods, by address. None: no valid answer; absent: not reached in time.
 
-    Addresses are read in their order. With ``namespaces`` (by address) the namespaces take turns, so that
-    slow pods of one delay no other. Returns as soon as ``is_needed`` is false.
+    Pods are read in the order of ``addresses``. With ``namespaces`` (by address) namespaces alternate, so
+    that slow pods of one namespace delay no others. Returns early when ``is_needed`` is False.
     """
     waiting, end = (
         WaitingPods(addresses, namespaces or {}, limits.at_once),
@@ -113,7 +112,7 @@ class _OpenConnections:
         self._limit_bytes, self._waiting = limit_bytes, waiting
         self._selector = selectors.DefaultSelector()
         self._open: dict[int, PodConnection] = {}
-        """Open connections in the order of their start: the first to start times out first."""
+        """Open connections by file descriptor, in the order of their start: the first one times out first."""
         self.found: dict[str, bytes | None] = {}
 
     def __enter__(self) -> _OpenConnections:
@@ -144,7 +143,7 @@ class _OpenConnections:
             self._close(one, None)
 
     def go_on(self, seconds: float) -> None:
-        """Reads and writes on all ready connections; waits for at most the given seconds."""
+        """Reads and writes on all ready connections; waits at most ``seconds``."""
         for key, events in self._selector.select(seconds):
             one = self._open[key.fd]
             try:
@@ -179,7 +178,9 @@ class _OpenConnections:
 
 
 def _simple(head: bytes) -> int | None:
-    """The body's length, where a plain 200 gives it; None: http.client has to read it."""
+    """Length of the body, where the head is a plain 200 with Content-Length; None: http.client must parse
+    it.
+    """
     if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
         return None
     lowered = head.lower()
@@ -190,7 +191,7 @@ def _simple(head: bytes) -> int | None:
 
 
 def _whole(got: bytes) -> bool:
-    """Whether nothing more has to come: a connection that stays open is not waited for."""
+    """Whether the answer is complete, so that the end of the connection need not be waited for."""
     head, ended, body = got.partition(b"\r\n\r\n")
     length = _simple(head) if ended else None
     return length is not None and len(body) >= length
@@ -209,7 +210,7 @@ def body_of(got: bytes, limit_bytes: int) -> bytes | None:
 
 
 class _ReceivedBytes:
-    """Minimal socket for http.client: it serves bytes that are already received."""
+    """Replacement for a socket that gives http.client the bytes already received."""
 
     def __init__(self, got: bytes) -> None:
         self._got = got
@@ -219,8 +220,7 @@ class _ReceivedBytes:
 
 
 def _read(got: bytes, limit_bytes: int) -> bytes | None:
-    """The body of an HTTP response, whole, chunked, or up to the end of the connection as proxies may send
-    it."""
+    """The body of an HTTP response: with a length, chunked, or up to the end of the connection."""
     response = http.client.HTTPResponse(_ReceivedBytes(got))  # type: ignore[arg-type]  # only makefile is called
     response.begin()
     if response.status != 200:
@@ -233,25 +233,27 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 SAMPLE_SECONDS = 10.0
-"""Time limit of one sample of all pods: compared samples must not be a minute apart, whichever pod hangs."""
+"""Seconds for reading all pods once. Samples that are compared must be of about the same time, even if a pod
+hangs.
+"""
 AT_ONCE = 64
-"""Requests under way, so that a thousand pods do not open a thousand sockets."""
+"""Most requests at the same time, to limit open sockets."""
 MAX_SILENT = 10_000
-"""Addresses without an answer that are remembered, of deleted pods too."""
+"""Most addresses that are remembered as not answering; deleted pods may be among them."""
 HISTOGRAMS = ("ttft", "tpot")
 MAX_COUNTER = 1e15
-"""Highest plausible value of a counter."""
+"""Highest value of a counter that is believed."""
 
 
 class Loads:
-    """Reads the load of many pods at once, and remembers which did not answer."""
+    """Reads the load of many pods at once, and remembers which pods did not answer."""
 
     def __init__(self, port: int = RUNTIME_PORT) -> None:
         self._port = port
         self._silent: dict[str, None] = {}
-        """Addresses without an answer to the last request, the one requested longest ago first."""
+        """Addresses of pods that did not answer the last request, the oldest request first."""
         self._broken: dict[str, None] = {}
-        """Addresses whose histograms were left out, which is logged once."""
+        """Addresses of pods with invalid histograms; this is logged once per address."""
 
     async def read(
         self, addresses: Iterable[str], namespaces: Mapping[str, str] | None = None
@@ -316,10 +318,9 @@ class Loads:
 
 
 def load_of(body: bytes | None) -> tuple[Load | None, tuple[str, ...]]:
-    """(the load in a pod's answer, a clause for each histogram that was left out as invalid).
+    """(the load in a pod's answer, a clause for each invalid histogram, which is left out).
 
-    The load is None where the answer is missing or invalid. Without an invalid histogram, the other figures
-    still count.
+    The load is None where the answer is missing or invalid.
     """
     if body is None:
         return None, ()

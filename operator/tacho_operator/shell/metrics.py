@@ -25,7 +25,7 @@ from tacho_operator.shell.workqueue import Key
 logger = logging.getLogger(__name__)
 
 LOGGED_LIMIT = 1000
-"""Unreadable objects whose log line is not repeated."""
+"""Most unreadable objects that are remembered, so that each is logged once."""
 REPLICA_STATES = ("desired", "current", "ready")
 KNOWN_REASONS = frozenset(map(str, (*Reason, *FailureClass)))
 OTHER_REASON = "Other"
@@ -41,16 +41,16 @@ STARTUP_PHASES = (
     "probe",
     "total",
 )
-"""Durations of status.startup, without their unit."""
+"""Names of the durations in status.startup, without their unit."""
 
 
 class ShownStatus(NamedTuple):
-    """The values of a resource's status, except measurements, that metrics show."""
+    """Values of a resource's status that metrics show; those of measurements are in resource_metrics."""
 
     conditions: tuple[tuple[str, str, str], ...]
     """Type, status and reason of each condition."""
     replicas: tuple[int, int, int]
-    """Replica counts, in the order of REPLICA_STATES."""
+    """Replica counts of the resource, in the order of REPLICA_STATES."""
     gpu_fault_nodes: int
     startup: tuple[float | None, ...] | None
     """Seconds of the latest start of a pod, in the order of STARTUP_PHASES."""
@@ -180,7 +180,7 @@ class Metrics:
         self.reports.labels(result).inc()
 
     def unreadable(self, kind: str, namespace: str, name: str, why: str) -> None:
-        """Counts an object that cannot be read, and logs the first time."""
+        """Counts a read of an object that cannot be parsed; it is logged the first time."""
         self.unreadable_objects.labels(kind).inc()
         place = (kind, namespace, name)
         if place not in self._logged:
@@ -231,7 +231,9 @@ class Metrics:
 
 
 def _known(reason: str) -> str:
-    """The reason as a label. One that a pod has made up would be a new series each time."""
+    """The reason as a label value. Unknown ones become one value, as a pod could invent any number of
+    them.
+    """
     return reason if reason in KNOWN_REASONS else OTHER_REASON
 
 

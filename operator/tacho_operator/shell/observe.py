@@ -45,7 +45,7 @@ CHILDREN = (
     "PodDisruptionBudget",
     "Pod",
 )
-"""Kinds that carry the resource's label."""
+"""Kinds of children, which carry the resource's label."""
 
 
 class UnreadableResource(Exception):
@@ -53,7 +53,7 @@ class UnreadableResource(Exception):
 
 
 class UnreadableChild(Exception):
-    """A child that somebody made too long or too deeply nested to read: its kind, its name, and why."""
+    """A child that is too long or too deeply nested to be read: kind, name and cause."""
 
 
 class ForbiddenChild(UnreadableChild):
@@ -61,12 +61,13 @@ class ForbiddenChild(UnreadableChild):
 
 
 class CrowdedChildren(UnreadableChild):
-    """A resource has more children of one kind than the operator reads: the kind and the limit."""
+    """More children of one kind than the operator reads: kind and limit."""
 
 
 class UndecidedResource(Exception):
-    """A stored resource that could not be reconciled, with the cause: unreadable objects, or a defect of the
-    operator."""
+    """A stored resource for which no decision can be made: unreadable objects, or a defect of the
+    operator.
+    """
 
     def __init__(self, found: StoredResource, cause: Exception) -> None:
         self.found = found
@@ -155,7 +156,7 @@ class Observer:
     async def _children(
         self, key: Key, uid: str, unread: list[UnreadableChild], *, live: bool
     ) -> dict[str, tuple[Manifest, ...]]:
-        """Objects by kind whose owners end at the resource of that uid; none of a kind that is a crowd."""
+        """The resource's children by kind, found by owner uid; kinds with too many objects are left out."""
         found: dict[str, tuple[Manifest, ...]] = {}
         for kind in CHILDREN:
             between = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}.get(kind)
@@ -180,9 +181,9 @@ class Observer:
     async def _all_whole(
         self, kind: str, items: Iterable[Manifest], unread: list[UnreadableChild]
     ) -> tuple[Manifest, ...]:
-        """The objects with what they contain, without those that were deleted.
+        """The objects with their full content, without those that were deleted meanwhile.
 
-        Those that cannot be read keep METADATA_ONLY; ``unread`` gets the reason of each.
+        Unreadable ones stay marked METADATA_ONLY; ``unread`` gets each with its cause.
         """
         found = []
         for item in items:
@@ -199,7 +200,7 @@ class Observer:
         return tuple(found)
 
     async def _whole(self, kind: str, item: Manifest) -> Manifest | None:
-        """An object of which the store has metadata alone, read by itself; None where it was deleted."""
+        """Reads one object of which the store has only metadata; None: it was deleted."""
         metadata = item["metadata"]
         found = await self._kube.get(kind, metadata["namespace"], metadata["name"])
         if found is None or found["metadata"]["uid"] != metadata["uid"]:
@@ -215,7 +216,9 @@ class Observer:
         raw: Manifest,
         mine: Mapping[str, tuple[Manifest, ...]],
     ) -> Observed:
-        """What the children's content tells, and what is around the resource."""
+        """The observed state of the resource: from its children's content, and from nodes, claims and
+        neighbours in the store.
+        """
         resource, pods = read_resource(raw), mine["Pod"]
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
         planning = not recorded or desired_revision_name(resource) not in recorded
@@ -248,8 +251,9 @@ class Observer:
         )
 
     def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:
-        """PersistentVolumeClaims by name; without permission to read them they are absent, that is:
-        unknown."""
+        """PersistentVolumeClaims by name. Without permission to read them the result is empty: unknown, not
+        missing.
+        """
         if not self._store.known("PersistentVolumeClaim", namespace):
             return {}
         return {name: self._store.claim(namespace, name) for name in names}

@@ -1,5 +1,6 @@
-"""Reads lists of the API server page by page, with a limit of memory, however long or deep their objects
-are."""
+"""Reads lists of the API server page by page in bounded memory, however long or deeply nested their objects
+are.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +14,27 @@ from tacho_operator.core.types import Manifest
 from tacho_operator.shell.bounded_reading import Text, Unreadable, metadata_only, metadata_part, parsed
 
 PAGE = 50
-"""Objects in one page of a list; fewer where they are long (bounded_reading.LONGEST_BYTES)."""
+"""Most objects per page of a list; fewer where they are long (bounded_reading.LONGEST_BYTES)."""
 METADATA_PAGE = 500
-"""The same, of metadata alone."""
+"""Most objects per page, where only metadata is requested."""
 CROWD = 8
-"""Objects of one namespace that cannot be read, after which its others are listed as metadata alone."""
+"""Number of unreadable objects in a namespace after which only metadata is read for the rest of that
+namespace.
+"""
 
 PageText = Callable[[int, str | None, bool], Awaitable[Text]]
-"""Reads a page: how many objects, from which token on, whether as metadata alone."""
+"""Function that reads a page: (number of objects, continue token, whether only metadata) to text."""
 
 
 class Page(NamedTuple):
     """One page of a list."""
 
     items: list[Manifest]
-    """The objects, with kind and apiVersion, which lists leave out."""
+    """The objects, with kind and apiVersion added."""
     version: str
-    """The list's resourceVersion: a watch continues there."""
+    """The list's resourceVersion, from which a watch continues."""
     token: str | None = None
-    """Where the next page begins; none after the last one."""
+    """Continue token of the next page; None after the last page."""
 
 
 async def readable_pages(
@@ -81,7 +84,7 @@ async def readable_pages(
 
 
 def _items(kinds: dict[str, str], page: Manifest, *, whole: bool) -> list[Manifest]:
-    """A page's objects; metadata alone where they are not ``whole``."""
+    """The objects of a page; only their metadata where ``whole`` is False."""
     found = []
     for item in page.get("items") or ():
         with suppress(Unreadable):  # without a name: nothing of it can be kept
@@ -94,5 +97,7 @@ def _namespace(item: Manifest) -> str:
 
 
 def _beginning(items: list[Manifest], namespace: str) -> int:
-    """How many of the first objects are of that namespace: a list is in the order of namespaces."""
+    """How many objects at the beginning of ``items`` belong to ``namespace``; lists are sorted by
+    namespace.
+    """
     return len(list(takewhile(lambda item: _namespace(item) == namespace, items)))

@@ -1,6 +1,6 @@
-"""The child process that makes plans: inputs on its standard input, results on its standard output.
+"""The child process that makes plans: inputs on standard input, results on standard output.
 
-A plan of hostile model facts may take any time and memory. In a process of its own it delays no other
+Hostile model facts could make a plan take any time and memory. In a separate process this delays no other
 resource.
 """
 
@@ -22,16 +22,18 @@ from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.types import PlanInputs
 
 LENGTH_BYTES = 4
-"""Each message begins with its length in so many bytes."""
+"""Bytes at the start of each message that hold its length."""
 READY = "ready"
-"""The first message: everything is imported."""
+"""First message of the process: all modules are imported."""
 MEMORY_LIMIT_BYTES = 256 * 1024**2
-"""Address space of the process, libraries included: 45 MiB at its start. Half of the chart's limit."""
+"""Limit of the process' address space in bytes, libraries included; it has 45 MiB at its start. Half of the
+chart's memory limit.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    """The result as it is stored in revisions and status."""
+    """The result in the form in which revisions and status store it, to check that it can be stored."""
 
     plan: ModelPlan | None = None
     failure: PlanFailure | None = None
@@ -80,7 +82,7 @@ def _send(results: BinaryIO, message: object) -> None:
 
 
 def framed(message: object) -> bytes:
-    """``message`` after its length in bytes, as both processes send it."""
+    """``message`` pickled, with its length in front, as both processes send it."""
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return len(data).to_bytes(LENGTH_BYTES) + data
 

@@ -1,6 +1,7 @@
-"""Makes plans one by one in a child process, namespace by namespace, and caches them by their inputs.
+"""Makes plans one after the other in a child process, alternating between namespaces, and caches them by
+their inputs.
 
-The event loop never waits for a plan: a resource whose plan is not made yet is reconciled again once it is.
+The event loop does not wait for a plan: its resource is reconciled again when the plan is made.
 """
 
 from __future__ import annotations
@@ -26,30 +27,37 @@ from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
 logger = logging.getLogger(__name__)
 
 CPU_SECONDS = 10
-"""CPU time of one plan. The slowest one known takes one second: nothing fits on four kinds of GPU."""
+"""CPU seconds for one plan. The slowest known plan takes one second (no model size fits on any of four kinds
+of GPU).
+"""
 DEADLINE_SECONDS = 60.0
-"""Time of one plan, CPU time or not: a busy node may lengthen it six times."""
+"""Seconds for one plan, whether it uses the CPU or waits for it: a busy node may make it six times slower."""
 START_SECONDS = 60.0
-"""Time for the process to start: it has nothing to do with what is to be planned."""
+"""Seconds for the start of the process, counted apart from the plan."""
 IDLE_SECONDS = 60.0
-"""The process ends after so long without a plan to make, and its memory is free."""
+"""Seconds without a plan to make after which the process ends, to free its memory."""
 RETRY_SECONDS = 5.0
 LATE_RETRY_SECONDS = 120.0
-"""Pause before a plan whose deadline has passed is tried again: the node was busy. It doubles each time."""
+"""Seconds until a plan whose deadline passed is tried again; it doubles each time. The node was probably
+busy.
+"""
 LONGEST_LATE_RETRY_SECONDS = 3600.0
 RESULT_LIMIT_BYTES = 1024**2
-"""A revision could not hold more."""
+"""Longest result in bytes; a ControllerRevision could not store more."""
 KEPT_PLANS = 1000
 COMMAND = (sys.executable, "-m", "tacho_operator.shell.plan_process", str(CPU_SECONDS))
 
 
 class DeadlinePassed(Exception):
-    """A plan took too long without using up its CPU time, as on a busy node: it is worth another try."""
+    """A plan took longer than DEADLINE_SECONDS without using up its CPU seconds, as on a busy node. It may be
+    tried again.
+    """
 
 
 class PlanProcess:
-    """The child process that makes plans; started when needed, killed where a plan takes too long, and
-    started again."""
+    """The child process that makes plans. It starts when needed, is killed when a plan takes too long, and is
+    then started again.
+    """
 
     def __init__(self, command: Sequence[str] = COMMAND, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._command = command
@@ -61,10 +69,10 @@ class PlanProcess:
         return self._process is not None
 
     async def plan(self, inputs: PlanInputs) -> PlanResult:
-        """The plan, or the failure. Raises DeadlinePassed, and OSError or TimeoutError where the process does
-        not start.
+        """The plan, or the failure. Raises DeadlinePassed; OSError or TimeoutError where the process does not
+        start.
 
-        A process that ended without a result may have been killed while it was idle, so a second one tries.
+        If the process ends without a result, it may have been killed while idle, so one more process tries.
         """
         for _ in range(2):
             if (found := await self._answer(inputs)) is not None:
@@ -72,7 +80,7 @@ class PlanProcess:
         return planning_failed("The planner's process ended without a result.")
 
     async def _answer(self, inputs: PlanInputs) -> PlanResult | None:
-        """As ``plan``; None where the process ended, and no limit of its time explains that."""
+        """As ``plan``; None where the process ended for another reason than a limit of its own."""
         process = self._process or await self._start()
         try:
             async with asyncio.timeout(self._deadline_seconds):
@@ -108,7 +116,7 @@ class PlanProcess:
         return self._process
 
     async def stop(self) -> None:
-        """Ends the process, at once."""
+        """Kills the process at once."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()
@@ -125,7 +133,7 @@ async def _message(process: Process) -> Any:
 
 
 class _Question(NamedTuple):
-    """A plan to be made."""
+    """A plan to be made: its inputs and their hashes."""
 
     subject: str
     hash: str
@@ -133,19 +141,19 @@ class _Question(NamedTuple):
 
 
 class Plans:
-    """The cache of recent plans, and the line of plans still to be made."""
+    """The cache of recent plans, and the queue of plans to be made."""
 
     def __init__(self, process: PlanProcess, *, late: Callable[[Key], None], metrics: Metrics) -> None:
-        """``late`` is called for each resource whose plan was not there when it asked, once it is."""
+        """``late``: called with the resource when a plan is ready that was not in the cache."""
         self._process = process
         self._late = late
         self._metrics = metrics
         self._made: OrderedDict[str, PlanResult] = OrderedDict()
-        """Plans and failures by the hash of their inputs; the least recently used goes first."""
+        """Plans and failures by the hash of their inputs; the least recently used one is dropped first."""
         self._failed: dict[Key, tuple[str, PlanFailure]] = {}
         """Each resource's last failure, with the hash of its subject."""
         self._deadlines: dict[Key, int] = {}
-        """How many deadlines of each resource's plans have passed in a row."""
+        """Number of deadlines that each resource's plans have missed in a row."""
         self._questions: dict[Key, _Question] = {}
         self._lines: PriorityLines[Key] = PriorityLines()
         self._making: tuple[Key, str] | None = None
@@ -179,7 +187,7 @@ class Plans:
         self._deadlines.pop(key, None)
 
     def _enqueue(self, key: Key, question: _Question) -> None:
-        """Puts the question in line; a resource has one, the latest."""
+        """Puts the inputs in the queue. A resource has at most one entry, the latest."""
         if self._making == (key, question.hash):
             return
         self._questions[key] = question
@@ -199,7 +207,7 @@ class Plans:
             await self._process.stop()
 
     async def _wait(self) -> None:
-        """Until a plan is asked for. After a while the process ends."""
+        """Waits for the next request for a plan. After IDLE_SECONDS the process is stopped."""
         self._changed.clear()
         try:
             async with asyncio.timeout(IDLE_SECONDS if self._process.runs else None):
@@ -230,7 +238,9 @@ class Plans:
         self._late(key)
 
     def _again_later(self, key: Key, inputs: str, why: str) -> PlanFailure:
-        """The failure until the plan is tried again, as it says nothing about the inputs."""
+        """The failure to show until a plan that missed its deadline is tried again; the inputs may be
+        fine.
+        """
         passed = self._deadlines[key] = self._deadlines.get(key, 0) + 1
         delay = min(LATE_RETRY_SECONDS * 2.0 ** (passed - 1), LONGEST_LATE_RETRY_SECONDS)
 

@@ -52,18 +52,25 @@ logger = logging.getLogger(__name__)
 
 REFUSED_RETRY_SECONDS = 30.0
 UNANSWERED_TRIES = 3
-"""Tries in a row that the API server has not answered before status says so."""
+"""Number of reconciles in a row with a temporary API server error after which status reports it."""
 SEEN_SECONDS = 10.0
-"""Time for the store to show the writes of a reconcile; then the next one reads live instead."""
+"""Seconds for the store to receive the operator's own writes. After that, the next reconcile reads from the
+API server.
+"""
 SLOW_DECISION_SECONDS = 1.0
-"""A decision takes milliseconds. A longer one is logged: the event loop stands still meanwhile."""
+"""Duration in seconds from which a decision is logged: usual are milliseconds, and the event loop is blocked
+meanwhile.
+"""
 MANY_PODS, PODS_PER_SECOND = 200, 200.0
-"""A resource with more pods pauses after each reconcile, by their number: 5,000 take seconds of the event
-loop, and anyone can make that many, and change one at any time."""
+"""A resource with more than 200 pods pauses after each reconcile, one second per 200 pods. Reading 5,000 pods
+blocks the event loop for seconds, and any user could cause that.
+"""
 COLLECTION_RETRY_SECONDS = 8.0
-"""Longest delay until children of a deleted resource of the same name are looked for again."""
+"""Longest seconds until the operator checks again whether children of a deleted resource of the same name are
+gone.
+"""
 STALE_RETRY_SECONDS = 1.0
-"""Delay before a deletion that an interrupted watch prevented is decided again."""
+"""Seconds until a deletion is decided again that was not done because a watch was interrupted."""
 
 
 class Reconciler:
@@ -98,16 +105,18 @@ class Reconciler:
         self._logged_reasons: dict[Key, str] = {}
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
-        """Kind and name of each desired child that was live or was applied in the last reconcile."""
+        """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
         self._rewrites = Rewrites()
         self._paused: dict[Key, float] = {}
-        """Until when resources with many pods are not reconciled again, by time.monotonic."""
+        """Until when a resource with many pods is not reconciled again, by time.monotonic."""
         self._unanswered: dict[Key, int] = {}
-        """Reconciles in a row that an error of the API server ended."""
+        """Number of reconciles in a row that ended with a temporary error of the API server."""
 
     async def __call__(self, key: Key) -> float | None:
-        """Returns after how many seconds to reconcile again, None for "when something changes"."""
+        """Reconciles the resource. Returns the seconds until the next reconcile; None: only after a
+        change.
+        """
         if (pause := self._paused.get(key, 0.0) - time.monotonic()) > 0:
             return pause
         begin_reconcile(key)
@@ -218,7 +227,7 @@ class Reconciler:
     async def _execute(
         self, key: Key, kube: Kube, observed: Observed, decision: ReconcileDecision
     ) -> ExecuteResult:
-        """Carries the decision out, without what a refused trial withholds."""
+        """Executes the decision, without the children that a refused trial withholds."""
         trial = decision.trial
         if trial is None or not decision.apply:
             return await execute(kube, observed, decision, self._rewrites)
@@ -252,8 +261,7 @@ class Reconciler:
     def _with_refusals(
         self, key: Key, observed: Observed, decision: ReconcileDecision, outcome: ExecuteResult
     ) -> ReconcileDecision:
-        """The decision with refused children known, of which status and events are used. Ready is by the pods
-        then, too."""
+        """The decision made again with the refused children as input; only its status and events are used."""
         tries = self._unanswered.pop(key, 0) + 1
         if outcome.error is not None:
             self._unanswered[key] = tries
@@ -267,7 +275,7 @@ class Reconciler:
         return again
 
     def _decide(self, key: Key, observed: Observed) -> ReconcileDecision:
-        """The decision, with the plan that it asks for where that has been made."""
+        """The decision, made a second time if it requested a plan that is available."""
         now, began = self._clock(), time.perf_counter()
         try:
             decision = decide(observed, self._config, now)
@@ -280,7 +288,7 @@ class Reconciler:
                 logger.warning("%s/%s: the decision took %.1f s; nothing else ran meanwhile", *key, seconds)
 
     async def _report_undecided(self, key: Key, undecided: UndecidedResource) -> None:
-        """The status and the event of a resource without a decision; its children stay as they are."""
+        """Writes status and event of a resource without a decision; its children stay unchanged."""
         found, now = undecided.found, self._clock()
         self._metrics.undecided.labels(undecided.problem.reason).inc()
         if "spec" not in found.raw:  # nor is its status: an apply would remove all that is stored there
@@ -299,8 +307,9 @@ class Reconciler:
     async def _write_status(
         self, key: Key, kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
     ) -> bool:
-        """Whether the status was written. One that is refused, as beside a spec that fills the object, has an
-        event."""
+        """Writes the status; returns whether it changed. If it is refused (a spec that fills the object's
+        size limit), an event says so.
+        """
         try:
             return await write_status(kube, raw, status)
         except Invalid as error:
@@ -309,7 +318,7 @@ class Reconciler:
             raise
 
     async def _report_by_event(self, key: Key, raw: Manifest, problem: Problem) -> None:
-        """The event of a resource whose status cannot say it, once for each version of it."""
+        """Posts an event about a problem that status cannot show, once for each version of the resource."""
         line = f"{raw['metadata']['resourceVersion']}: {problem.message}"
         if self._logged_reasons.get(key) == line:
             return
@@ -319,15 +328,18 @@ class Reconciler:
         await post_events(self._kube, raw, [event], self._clock())
 
     def _expect(self, key: Key, kube: RecordingClient) -> None:
-        """Expects what was written, and what is not seen yet: a live reconcile without a write makes no store
-        newer."""
+        """Remembers the writes that the watch has not delivered yet. A reconcile that read live without a
+        write keeps the earlier ones.
+        """
         late = {item.place: item for item in self._expectations.get(key, ()) if not item.seen(self._store)}
         self._expectations[key] = tuple({**late, **kube.written}.values())
 
 
 @contextmanager
 def _deciding(observed: Observed) -> Iterator[None]:
-    """Raises UndecidedResource from any error: one resource's must not stop the others, nor hide its pods."""
+    """Turns any error of a decision into UndecidedResource, so that one resource's error stops no other, and
+    Ready still follows its pods.
+    """
     try:
         yield
     except Exception as error:
@@ -343,6 +355,8 @@ def _deciding(observed: Observed) -> Iterator[None]:
 def _existing(
     observed: Observed, desired: Iterable[Manifest], applied: Iterable[Manifest]
 ) -> tuple[str, ...]:
-    """Desired children that exist. One that was refused does not, and does not vanish later."""
+    """Kind and name of the desired children that exist. A refused child does not, and so cannot vanish
+    later.
+    """
     found = set(map(child_name, (*children(observed), *applied)))
     return tuple(name for name in map(child_name, desired) if name in found)

@@ -29,17 +29,21 @@ from tacho_operator.shell.workqueue import Key
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
-"""An engine that starves its own container of CPU makes a healthy runtime answer late."""
+"""Seconds to wait for a report. An engine that uses all CPU of its container makes a healthy runtime slow."""
 
 PATIENCE_SECONDS = 1.0
-"""A reconcile waits so long for answers: a slow pod holds up no other resource."""
+"""Seconds that a reconcile waits for reports, so that a slow pod delays no other resource."""
 AT_ONCE = 32
 SILENT_AT_ONCE = 8
-"""Of pods that did not answer the last time: thousands of them must not hold up the others."""
+"""Most requests at the same time to pods that did not answer the last time, so that they do not delay
+others.
+"""
 NAMESPACE_SHARE = 4
-"""A namespace takes one in so many threads at most: its pods may all be slow, or silent."""
+"""Share of the threads that one namespace may use (1/4), as all its pods may be slow or silent."""
 FINAL_SECONDS = 1800.0
-"""Age at which a final report is read again when its resource is reconciled: once to twice this time."""
+"""Age in seconds after which a final report is read again at the next reconcile; a random factor of 1 to 2
+applies.
+"""
 
 
 def uncounted(_result: str) -> None:
@@ -47,7 +51,7 @@ def uncounted(_result: str) -> None:
 
 
 def _read(address: str, is_needed: Callable[[], bool]) -> Report:
-    """Raises DocumentError."""
+    """Reads and parses one pod's report. Raises DocumentError."""
     limits = ReadLimits(
         at_once=1,
         each_seconds=TIMEOUT_SECONDS,
@@ -79,7 +83,7 @@ class KnownReport:
     """The last report of a pod, and which state of the pod it belongs to."""
 
     pod: str
-    """Readiness, address and restart counts of the pod: the report is valid while they are unchanged."""
+    """Readiness, address and restart counts of the pod. The report is valid while these are unchanged."""
     report: Report
     until: float
     """Time on the event loop's clock at which the report is read again even if it was final."""
@@ -96,9 +100,9 @@ class Reports:
         self._threads = ThreadPoolExecutor(AT_ONCE, "report")
         self._silent_threads = ThreadPoolExecutor(SILENT_AT_ONCE, "report of a silent pod")
         self._silent: dict[str, None] = {}
-        """Uids of pods that did not answer the last time."""
+        """Uids of pods that did not answer the last request."""
         self._shares: WeakValueDictionary[tuple[str, bool], asyncio.Semaphore] = WeakValueDictionary()
-        """By namespace, for pods that answered and for silent ones, while one of them is asked."""
+        """Semaphore for each (namespace, whether its silent pods), while one of its pods is being asked."""
         self._counted = counted
         self._known: dict[Key, dict[str, KnownReport]] = {}
         self._requests: dict[str, asyncio.Task[bool]] = {}
@@ -154,7 +158,7 @@ class Reports:
         self._known.pop(key, None)
 
     async def _request(self, key: Key, pod: PodView) -> bool:
-        """Whether it answered."""
+        """Reads the report of one pod; returns whether it answered."""
         leaving = threading.Event()
         is_silent = pod.uid in self._silent
         threads, at_once = (self._silent_threads, SILENT_AT_ONCE) if is_silent else (self._threads, AT_ONCE)

@@ -105,13 +105,13 @@ MEASURED_GAUGES = (
 
 
 class ShownMeasurement(NamedTuple):
-    """The current measurement of one resource, as its metrics show it."""
+    """The current measurement of one resource, in the form of its metrics."""
 
     provisional: bool
     figures: tuple[float | None, ...]
     """Values in the order of MEASURED_GAUGES; None: no series."""
     cost: tuple[str, str, float] | None
-    """Currency, basis, and the cost itself."""
+    """(currency, basis, cost of a million output tokens); None: unknown."""
 
 
 class MeasuredMetrics:
@@ -167,13 +167,13 @@ def _cost(found: Summary | None) -> tuple[str, str, float] | None:
 
 
 class ShownLoad(NamedTuple):
-    """Load and capacity of one resource, as its metrics show them."""
+    """Load and capacity of one resource, in the form of its metrics."""
 
     figures: Figures
     desired: int | None
     """Number of desired replicas; None: the resource is not autoscaled."""
     objective: float | None
-    """Share of requests that the SLO promises its targets to; None: it has no target."""
+    """Share of requests (0 to 1) that have to meet the SLO; None: the resource has no SLO."""
 
 
 def _share(figures: Figures, bound: int) -> float | None:
@@ -236,7 +236,7 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
     ),
     ("desired_replicas", "Replicas that the scaler requests or recommends.", lambda item: item.desired),
 )
-"""Name, help, and the figure; None has no series: 0 would be taken for idle."""
+"""Name, help text, and a function to the value; None has no series, as 0 would mean idle."""
 
 
 SERVED_COUNTERS = (
@@ -246,14 +246,16 @@ SERVED_COUNTERS = (
 
 
 def _counted(before: float | None, after: float | None) -> float:
-    """Increase of a counter, which starts at 0 with its engine; 0 where it is not known."""
+    """Increase of a counter between two samples; the counter restarts at 0 with its engine. 0 where
+    unknown.
+    """
     if before is None or after is None:
         return 0.0
     return after - before if after >= before else after
 
 
 SAMPLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
-"""Seconds; the default period of the samples is 10."""
+"""Upper bounds of the histogram of sampling times in seconds; the default period is 10 s."""
 
 
 class ScalingMetrics:
@@ -269,7 +271,7 @@ class ScalingMetrics:
         )
         self._counted: dict[Key, set[tuple[str, str]]] = {}
         self._served: dict[Key, tuple[float, float]] = {}
-        """Output and prompt tokens."""
+        """(output tokens, prompt tokens) served by each resource's pods since the operator's start."""
         for index, (name, documentation) in enumerate(SERVED_COUNTERS):
             ResourceSeries(
                 registry,
@@ -314,10 +316,10 @@ class ScalingMetrics:
         scaled: bool,
         objective: float | None,
     ) -> None:
-        """Updates the metrics of a resource with a scaling decision.
+        """Updates the metrics of a resource after a scaling decision.
 
-        ``scaled``: the resource has autoscaling. ``before`` and ``after``: replicas, which mode Recommend
-        leaves equal.
+        ``scaled``: whether the resource has autoscaling. ``before``, ``after``: replicas; equal in mode
+        Recommend.
         """
         self._shown.known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None, objective)
         if after != before:

@@ -1,7 +1,7 @@
 """The scaler's loop: samples the load of all pods at a steady interval, decides, and requests a reconcile.
 
-It writes nothing itself: the reconcile takes the last decision with what it observes, so that Deployments and
-status have one writer. Reconciles give it the pods to sample; it sends no request to the API server.
+It writes nothing: the reconcile applies the last decision, so that Deployments and status have one writer. It
+takes the pods from reconciles, and sends no request to the API server.
 """
 
 from __future__ import annotations
@@ -46,18 +46,23 @@ from tacho_operator.shell.workqueue import Key
 logger = logging.getLogger(__name__)
 
 UNSCALED_SECONDS = 30.0
-"""Sample interval of resources that tacho does not scale: about as often as Prometheus and KEDA scrape. A
-sample is the largest cost of a resource that has settled, and most of a large fleet may be of this kind."""
+"""Seconds between samples of resources without autoscaling, about the scrape interval of Prometheus and KEDA.
+
+Sampling is the largest cost of an unchanged resource, and most resources of a large cluster may have no
+autoscaling.
+"""
 LISTENING_SECONDS = 660.0
-"""Resources that tacho does not scale are sampled for so long after their metrics were read. A reader every
-five minutes may be late, or miss one time, and still finds metrics."""
+"""Seconds for which resources without autoscaling are sampled after their metrics were read.
+
+A client that reads every five minutes may be late, or miss one read, and still finds values.
+"""
 SLICE_SECONDS = 0.02
-"""Decisions are made for so long before other tasks run. One with 16 schedules takes milliseconds."""
+"""Seconds of decisions after which other tasks may run. A decision with 16 schedules takes milliseconds."""
 
 
 @dataclasses.dataclass(slots=True)
 class ScaledResource:
-    """What the scaler knows of one resource, as its last reconcile left it."""
+    """The state of one resource in the scaler, from its last reconcile."""
 
     uid: str
     target: Target
@@ -66,17 +71,19 @@ class ScaledResource:
     samples: dict[str, tuple[str, Sample]] = dataclasses.field(default_factory=dict)
     """(time of the sample on the pod's clock, sample) by pod uid."""
     recommendations: tuple[Change, ...] = ()
-    """Those of mode Recommend that status lists, the newest first."""
+    """The recommendations (mode Recommend) that status lists, the newest first."""
     shown: Scaled | None = None
     decision: Decision | None = None
     windows: dict[str, TrafficWindow] = dataclasses.field(default_factory=dict)
     """The traffic of pods whose measured capacity is a lower bound, by pod uid."""
     traffic: dict[tuple[str, str], SeenTraffic] = dataclasses.field(default_factory=dict)
-    """What they carried beyond it, by pod uid and the measurement's fingerprint."""
+    """Traffic that pods served beyond a measured lower bound, by pod uid and the measurement's
+    fingerprint.
+    """
     phase: int = 0
-    """Which of the samples include the resource, where not every sample does."""
+    """In which of the samples the resource is included, if it is sampled less often than others."""
     last_read: float = 0.0
-    """When /scaling was last read for it, by the scaler's clock."""
+    """When a client last read /scaling for the resource, by the scaler's clock."""
 
 
 class Scaler:
@@ -100,7 +107,9 @@ class Scaler:
         self._scraped = 0.0
 
     def observed(self, key: Key, observed: Observed) -> Observed:
-        """``observed`` with the last scaling decision. The next decision is made from this ``observed``."""
+        """``observed`` with the last scaling decision. The scaler keeps ``observed`` for its next
+        decision.
+        """
         known, uid = self._watched.get(key), observed.raw["metadata"]["uid"]
         if known is not None and known.uid != uid:
             known = None  # deleted and made anew with the same name
@@ -156,7 +165,7 @@ class Scaler:
         }
 
     def scraped(self) -> None:
-        """Notes that Prometheus scrapes all metrics now, so that loads are sampled for them."""
+        """Records that Prometheus has scraped, so that the loads of all resources are sampled."""
         self._scraped = self._clock()
 
     async def run(self) -> None:
@@ -202,7 +211,7 @@ class Scaler:
         )
 
     def _due(self, key: Key, known: ScaledResource) -> bool:
-        """Whether this sample includes it."""
+        """Whether the present sampling includes the resource."""
         if known.target.autoscaling:
             return True
         if self._clock() - max(self._scraped, known.last_read) > LISTENING_SECONDS:
@@ -215,7 +224,9 @@ class Scaler:
         return known.decision is None or (self._samples + known.phase) % every == 0
 
     def _decide(self, key: Key, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
-        """Whether a reconcile has something to apply or to report."""
+        """Makes the scaling decision of a resource. Returns whether a reconcile has something to apply or to
+        report.
+        """
         target = known.target
         policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
         at = ScalingInput(
@@ -256,7 +267,9 @@ class Scaler:
         return known.shown is not former
 
     def _watch_traffic(self, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
-        """Whether traffic raises a measured lower bound."""
+        """Counts users' traffic of pods with a measured lower bound. Returns whether the traffic raises that
+        bound.
+        """
         target, place = known.target, known.target.measured.fingerprint if known.target.measured else ""
         loads = {pod.uid: answers[pod.address] for pod in target.pods if pod.address in answers}
         time_now = datetime.fromtimestamp(now, timezone.utc)
@@ -266,7 +279,9 @@ class Scaler:
         return bool(seen)
 
     def _read(self, key: Key, known: ScaledResource, answers: dict[str, Load], now: float) -> list[PodLoad]:
-        """The pods with the last sample of each. A repeated sample is as old as its first delivery."""
+        """The resource's pods with their last samples. A sample that was delivered before keeps its first
+        time.
+        """
         samples: dict[str, tuple[str, Sample]] = {}
         found = []
         for pod in known.target.pods:

@@ -1,7 +1,7 @@
-"""Prometheus series that are created at each scrape from the values known by then.
+"""Prometheus series that are created at each scrape from the values known at that time.
 
-prometheus_client keeps an object with a lock for every series, 14 KB for the twenty of a resource, where a
-tuple holds their values.
+prometheus_client would keep an object with a lock for each series: 14 kB for the twenty of a resource. Here a
+tuple holds the values.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tacho_operator.shell.workqueue import Key
 
 LABELS = ("namespace", "name")
 RESTARTS = " Restarts at 0 with the operator and with a change of its leader."
-"""Ends the help text of a counter that no other process goes on with."""
+"""End of the help text of a counter that is not continued by the next process."""
 
 SeriesValue = tuple[Sequence[str], float]
-"""Values of the labels, and the series' value."""
+"""(label values, value of the series)."""
 V = TypeVar("V")
 
 
@@ -46,7 +46,7 @@ class ResourceSeries(Collector):
         registry.register(self)
 
     def describe(self) -> Iterable[Family]:
-        """The metrics without their series: otherwise registration would have to read all series."""
+        """The metrics without series; without this method registration would read all series."""
         yield self._family(self._name, self._documentation, labels=self._labels)
 
     def collect(self) -> Iterable[Family]:
@@ -57,7 +57,7 @@ class ResourceSeries(Collector):
 
 
 class KnownFigures(Generic[V]):
-    """The known values of each resource, with a gauge for each field. A value that is None has no series."""
+    """The last values of each resource, with a gauge for each field. None has no series."""
 
     def __init__(
         self,
@@ -65,13 +65,13 @@ class KnownFigures(Generic[V]):
         prefix: str,
         gauges: Iterable[tuple[str, str, Callable[[V], float | None]]],
     ) -> None:
-        """``gauges``: name without ``prefix``, help and figure of each."""
+        """``gauges``: name without ``prefix``, help text, and function to the value, of each gauge."""
         self.known: dict[Key, V] = {}
         for name, documentation, read in gauges:
             ResourceSeries(registry, prefix + name, documentation, LABELS, partial(self._series, read))
 
     def items(self) -> list[tuple[Key, V]]:
-        """A copy of the known values, by resource: scrapes run in another thread than the event loop."""
+        """A copy of the values by resource, as scrapes run in another thread."""
         return list(self.known.copy().items())
 
     def _series(self, read: Callable[[V], float | None]) -> Iterator[SeriesValue]:

@@ -6,9 +6,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 SILENT_PODS = "silent pods"
-"""Their place among the namespaces; no namespace has this name."""
+"""Key under which all silent pods wait together, beside the namespaces; no namespace can have this name."""
 NAMESPACE_SHARE = 4
-"""A namespace takes one in so many connections at most while others wait: its pods may all be slow."""
+"""Share of the connections that one namespace may use while others wait (1/4): all its pods may be slow."""
 
 
 class WaitingPods:
@@ -17,13 +17,13 @@ class WaitingPods:
     def __init__(self, addresses: Iterable[str], namespaces: Mapping[str, str], at_once: int) -> None:
         self._namespaces, self._at_once = namespaces, at_once
         self.left: dict[str, deque[str]] = {}
-        """The namespace whose turn is longest ago comes first."""
+        """Waiting addresses by namespace; the namespace that has waited longest for its turn comes first."""
         self._taken: Counter[str] = Counter()
         for address in addresses:
             self.left.setdefault(namespaces.get(address, ""), deque()).append(address)
 
     def take(self) -> str | None:
-        """The address of the next pod to read; None while no namespace may have another connection."""
+        """The address of the next pod to read; None while no namespace may use another connection."""
         others, share = len(self.left) - (SILENT_PODS in self.left), max(1, self._at_once // NAMESPACE_SHARE)
         most = share if others > 1 else self._at_once
         free = (name for name in self.left if name != SILENT_PODS and self._taken[name] < most)

@@ -1,7 +1,7 @@
-"""A keyed work queue: one worker a key at a time, duplicates merged, failures retried with back-off.
+"""A work queue by resource: at most one worker for a key, duplicates merged, failures retried with back-off.
 
-Keys that are due are taken by priority and, within a priority, namespace by namespace. A namespace
-takes no more workers once it has more than are free: one whose API calls hang does not stop the rest.
+Due keys are taken by priority, then alternating between namespaces. A namespace gets no more workers while it
+has as many as are free, so that hanging API calls of one namespace do not stop the rest.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 LOWER_EVERY = 5
-"""One reconcile in so many goes to the lowest priority that is due, so that none is starved."""
+"""One of so many reconciles is of the lowest priority that is due, so that it is not starved."""
 OTHERS_EVERY = 8
-"""While resources are new, one reconcile in so many goes to one that serves or was changed by a user."""
+"""While resources are new, one of so many reconciles is for a resource that serves or that a user changed."""
 WAITS_EVERY = 32
-"""One reconcile in so many goes to a waiting resource while resources are new. A new resource's reconcile
-writes one status; the reconciles that follow write ten times as much, which all new resources would wait for.
+"""While resources are new, one of so many reconciles is for a waiting resource.
+
+The first reconcile of a new resource writes only a status. Later ones write ten times as much, which all new
+resources would wait for.
 """
 
 
@@ -40,7 +42,7 @@ class Priority(enum.IntEnum):
     WAITS = 3
     """The resource waits for something in the cluster."""
     ROUTINE = 4
-    """Nothing is known to have happened."""
+    """A periodic reconcile, without a known change."""
 
 
 K = TypeVar("K", bound=Hashable)
@@ -54,7 +56,7 @@ class PriorityLines(Generic[K]):
         self._keys: dict[K, Priority] = {}
         self._taken = 0
         self._others = 0
-        """Number of keys taken that were not new."""
+        """Number of keys taken so far that were not of new resources."""
 
     def __contains__(self, key: K) -> bool:
         return key in self._keys
@@ -80,7 +82,7 @@ class PriorityLines(Generic[K]):
             del self._lines[priority][namespace]
 
     def _first(self, priority: Priority, may_begin: Callable[[str], bool]) -> str | None:
-        """The namespace whose turn it is."""
+        """The namespace whose turn is next; None: none may begin."""
         return next(filter(may_begin, self._lines[priority]), None)
 
     def _whose(self, waiting: list[Priority]) -> Priority:
@@ -121,15 +123,19 @@ logger = logging.getLogger(__name__)
 BASE_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 120.0
 HELD_SECONDS = 10.0
-"""Part of a failed key's back-off that events do not shorten: the API server requested a pause."""
+"""Seconds of a failed key's back-off that events do not shorten: the API server requested this pause."""
 JITTER = 0.1
 PACE_SECONDS, BURST = 1.0, 60
-"""A key is processed so many times in a row, and then once in so many seconds. A pod that reports something
-new each time changes the status, which requests the next reconcile: 45 a second, on one core."""
+"""A key may be processed 60 times in a row, then once a second.
+
+A pod that reports a change each time would otherwise cause 45 reconciles a second, which is a whole CPU core.
+"""
 SUPERSEDED = 1000
-"""Superseded times are removed past so many: else each reconcile would leave one for an hour."""
+"""Number of outdated entries in the heap of due times after which they are removed."""
 LONG_SECONDS = 60.0
-"""Delays longer than this end up to 10 % later: resources that started together do not come back together."""
+"""Seconds from which a delay is extended by up to 10 %, so that resources that started together are
+spread.
+"""
 
 
 class Key(NamedTuple):
@@ -179,10 +185,10 @@ class WorkQueue:
         self._running: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._moved = 0.0
-        """When a reconcile last began or ended."""
+        """When a reconcile last began or ended, in seconds of the monotonic clock."""
         self._held: dict[Key, float] = {}
         self._paced: dict[Key, float] = {}
-        """Until when the turns that a key had would last, at one in PACE_SECONDS."""
+        """For each key, the time until which its past reconciles would last at one per PACE_SECONDS."""
         self._changed = asyncio.Event()
 
     @property
@@ -254,7 +260,7 @@ class WorkQueue:
                     continue
 
     def _pace(self, key: Key) -> None:
-        """Counts a turn of the key; forgets keys whose turns are long ago."""
+        """Counts a reconcile of the key; removes counts that no longer matter."""
         now = asyncio.get_running_loop().time()
         self._paced[key] = max(now, self._paced.get(key, 0.0)) + PACE_SECONDS
         if len(self._paced) > len(self._due) + SUPERSEDED:
@@ -264,12 +270,14 @@ class WorkQueue:
         return len(self._running) < self._workers
 
     def _may_begin(self, namespace: str) -> bool:
-        """Whether as many workers are free as the namespace has, and one at least."""
+        """Whether the namespace may have another worker: at least as many are free as it uses, and at least
+        one.
+        """
         free = self._workers - len(self._running)
         return free >= max(1, sum(key.namespace == namespace for key in self._running))
 
     def _ripen(self) -> float | None:
-        """Puts keys that are due in line; returns the seconds until the next one is due."""
+        """Moves due keys to the waiting lines; returns the seconds until the next key is due."""
         now = asyncio.get_running_loop().time()
         held: list[tuple[float, int, Key]] = []
         delay: float | None = None

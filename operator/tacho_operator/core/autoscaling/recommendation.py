@@ -14,22 +14,26 @@ from tacho_operator.core.autoscaling.algorithm.types import Change, State
 
 RECOMMEND = "Recommend"
 KEPT = 5
-"""Recommendations in status. The other half of its list is for changes, which a restart restores."""
+"""Most recommendations in status. They share its list with changes of the replica count, which a restarted
+operator reads.
+"""
 OTHER_SECONDS = 60.0
-"""Shortest time between two different recommendations in that list: near a threshold they alternate."""
+"""Shortest time in seconds between two different recommendations in status. Near a threshold they
+alternate.
+"""
 SAME_SECONDS = 3600.0
-"""Shortest time between two equal ones."""
+"""Shortest time in seconds between two equal recommendations in status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """What mode Enforce would do now, and the latest recommendations."""
+    """The replicas that mode Enforce would set now, and the latest recommendations."""
 
     time_seconds: float
     before: int
-    """The existing replicas."""
+    """Number of existing replicas when the recommendation was made."""
     made: tuple[Change, ...]
-    """The newest first."""
+    """The latest recommendations, the newest first."""
 
 
 def recommended(

@@ -30,17 +30,19 @@ from tacho_operator.core.types import Scaled, ScalingCondition
 
 REASON_LIMIT_CHARS = 512
 STEP_PERCENT = 10
-"""Change of the utilization that is written: every write wakes the resource's watchers."""
+"""Smallest change of the utilization, in percentage points, that is written to status. Every write notifies
+all watchers of the resource.
+"""
 _RECOMMENDED = frozenset({"desired_replicas", str(ConditionType.ABLE_TO_SCALE)})
-"""What alternates with recommendations."""
+"""Fields and conditions that change together with a recommendation."""
 _ORDINARY = frozenset({str(Reason.VALID_METRIC_FOUND), str(Reason.CAPACITY_UNVERIFIED)})
-"""Reasons of ScalingActive with which Enforce would scale."""
+"""Reasons of condition ScalingActive for which mode Enforce would apply the decision."""
 ATTAINMENT_STEP_PERCENT = 5
-"""The same of the SLO attainment."""
+"""Smallest change of the SLO attainment, in percentage points, that is written to status."""
 REFUSAL_STEP = timedelta(seconds=tuning.RETRY_SECONDS / 2)
 ROUNDING_PERCENT = 1e-6
 STEP_SHARE = 0.25
-"""Change of the cold start that is written, as a share of it."""
+"""Smallest relative change of the cold start that is written to status (0.25: 25 %)."""
 
 
 def scaled(
@@ -158,7 +160,9 @@ def _conditions(
 
 
 def _recommending(decision: Decision, before: int) -> tuple[Judged, Judged]:
-    """AbleToScale and ScalingActive of a decision that is not applied."""
+    """AbleToScale and ScalingActive for a decision that is only recommended. ``before``: the existing
+    replicas.
+    """
     able, active = decision.able, decision.active
     if decision.replicas != before:
         message = f"{decision.replicas} replicas are recommended, {before} are set."
@@ -181,7 +185,9 @@ def _changed(
     *,
     ignored: frozenset[str],
 ) -> bool:
-    """``ignored``: fields and conditions that do not count."""
+    """Whether status or conditions differ from ``former`` enough to be written. ``ignored``: fields and
+    conditions that are not compared.
+    """
     old = former.autoscaling
     plain = (
         "desired_replicas",
@@ -216,7 +222,9 @@ def _briefly(conditions: tuple[ScalingCondition, ...], ignored: frozenset[str]) 
 
 
 def _refused_again(old: str | None, new: str | None) -> bool:
-    """Whether a restart would forget a later refusal of as many replicas. Samples repeat one that lasts."""
+    """Whether the time of a refused scale-up is so much later that it must be written, for a restarted
+    operator. Every sample repeats a refusal that lasts.
+    """
     before, after = parse_time(old), parse_time(new)
     return before is not None and after is not None and abs(after - before) >= REFUSAL_STEP
 
@@ -228,7 +236,9 @@ def _attainment_changed(old: SLOAttainment, new: SLOAttainment) -> bool:
 
 
 def _peaks(status: AutoscalingStatus) -> tuple[int | None, ...]:
-    """The lowest need and the bursts, in whole replicas: the peak of one that lasts may rise."""
+    """The lowest need and the need of each burst, in whole replicas, for comparison: the need of a burst may
+    still grow.
+    """
     low = status.low_replicas
     return (None if low is None else whole(low), *(whole(item.replicas) for item in status.bursts))
 

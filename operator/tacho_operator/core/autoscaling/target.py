@@ -47,31 +47,32 @@ from tacho_operator.core.rollout.reading import read_serving
 from tacho_operator.core.types import Observed
 
 UNBOUNDED = Bounds(least=0, most=10**6)
-"""Replica bounds of a resource without autoscaling: only its load is reported."""
+"""Replica bounds for a resource without autoscaling, for which only the load is computed."""
 TOKENS_LIMIT = 1e7
-"""Longest plausible prompt or answer."""
+"""Largest number of tokens in a prompt or an answer that is believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetPod:
-    """A serving pod, as the scaler samples it."""
+    """A serving pod, as the scaler reads its metrics."""
 
     uid: str
     name: str
     address: str
     start_seconds: float | None = None
-    """Seconds from the pod's creation to its readiness. None: the pod was restarted since, or not
-    observed."""
+    """Seconds from the pod's creation to its first readiness. None: unknown, or its container restarted
+    since.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One resource as the scaler sees it: its serving pods, capacity, targets and bounds."""
+    """The scaler's input for one resource: serving pods, capacity, latency targets and replica bounds."""
 
     autoscaling: AutoscalingSpec | None
-    """Autoscaling settings. None: /scale is written by other clients."""
+    """The settings in spec.autoscaling. None: other clients set the replicas, e.g. through /scale."""
     mode: ScalingMode | None = None
-    """What is done with a decision; None without autoscaling."""
+    """Whether a decision is applied or only recommended; None without autoscaling."""
     pods: tuple[TargetPod, ...]
     capacity: ReplicaCapacity
     ttft_seconds: float | None
@@ -80,12 +81,12 @@ class Target:
     measured: MeasurementEntry | None = None
     """The current measurement."""
     replicas: int
-    """The present number of desired replicas."""
+    """Number of desired replicas before the decision."""
     percentile: float = 0.95
-    """Share of requests that the SLO promises both targets to."""
+    """Share of requests (0 to 1) that have to meet the latency targets of the SLO."""
     held: str = ""
     claim: ClaimBound | None = None
-    """A claim that bounds the replicas."""
+    """The volume claim that limits the number of replicas; None: none does."""
     refused_above: int | None = None
     former: AutoscalingStatus | None = None
 
@@ -93,7 +94,8 @@ class Target:
 def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> Target:
     """The scaler's input from the observed resource.
 
-    ``status``: the status of this reconcile, where it is known, with the newest measurement.
+    ``status``: the status that the present reconcile computes, which has the newest measurement; None: the
+    stored one.
     """
     resource, serving = observed.resource, read_serving(observed)
     status = status or resource.status
@@ -123,7 +125,9 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
 
 
 def _longest_start(observed: Observed, revision: str) -> float:
-    """The limit of a start, in seconds."""
+    """Longest time in seconds that a start of the revision's pods may take, by the progress deadline of its
+    Deployment.
+    """
     found = (item for item in observed.deployments if item["metadata"]["name"] == revision)
     spec = next((item.get("spec") or {} for item in found), {})
     return float(spec.get("progressDeadlineSeconds", math.inf))
@@ -244,7 +248,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _rules(spec: ScalingRules | None, default: Rules) -> Rules:
-    """``default`` with the fields that are set."""
+    """``default``, with the fields replaced that ``spec`` sets."""
     if spec is None:
         return default
     paces = tuple(

@@ -1,4 +1,6 @@
-"""The containers: inspect reads headers, inject copies the runtime, fetch downloads, engine serves."""
+"""The containers of tacho's pods: inspect reads model headers, inject copies the runtime, fetch downloads,
+engine serves.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest, RuntimeImage
 
 USER_ID = 10001
-"""Any uid works: every written folder is an emptyDir or a claim with this fsGroup."""
+"""User id of all containers. Any id works: every folder that they write is an emptyDir, or a claim with this
+fsGroup.
+"""
 
 
 def pod_security() -> Manifest:
@@ -58,17 +62,19 @@ def container_security(*, read_only_root: bool = True) -> Manifest:
 
 
 HELPER = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}}
-"""Resources of the container that copies the runtime."""
+"""Resources of the inject container, which copies the runtime."""
 FETCH = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}}
-"""Resources of the fetch container. Requests cover the idle sidecar, as they hold for the pod's life; a
-download uses more."""
+"""Resources of the fetch container, which downloads the model and then sleeps. The request is for sleeping,
+as it holds for the pod's life; a download uses up to the limit.
+"""
 INSPECT = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
 
 RUNTIME_BYTES = 256 * MIB
-"""Reserved for the runtime and its probe."""
+"""Memory in bytes that is added for the runtime and its probe."""
 START_FACTOR = 1.2
-"""Margin on the predicted memory of a start: the peak was measured on one small model
-(docs/design/planner.md)."""
+"""Factor on the predicted memory of a start. It is a margin, as the peak was measured with one small model
+(docs/design/planner.md).
+"""
 
 
 def _mebibytes(size_bytes: float) -> str:
@@ -76,10 +82,10 @@ def _mebibytes(size_bytes: float) -> str:
 
 
 def _computed(plan: ModelPlan) -> tuple[dict[str, str], dict[str, str]]:
-    """(requests, limits) from the plan, where spec has none.
+    """(requests, limits) computed from the plan, for a spec that sets none.
 
-    A CPU engine holds the model in the container's memory; a GPU engine passes it through. The request is for
-    serving; the limit also holds what a start takes and gives back.
+    With a CPU engine the container's memory holds the model; with a GPU engine the model only passes through.
+    The limit includes the peak of a start; the request does not.
     """
     if plan.gpu_count:
         return {"cpu": str(plan.gpu_count), "memory": f"{4 * plan.gpu_count}Gi"}, {}
@@ -91,7 +97,7 @@ def _computed(plan: ModelPlan) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def engine_resources(resource: LLMDeployment, plan: ModelPlan) -> Manifest:
-    """The engine container's resources: spec first, then the plan, then the GPUs."""
+    """The engine container's resources: computed from the plan, replaced by those in spec, then the GPUs."""
     engine = resource.spec.engine
     own = engine.resources if engine else None
     requests, limits = _computed(plan)
@@ -162,7 +168,7 @@ MARKER = {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"memory": "32Mi
 
 
 def marker(tacho_image: str, pull_policy: str) -> Manifest:
-    """The container of a marker pod. It only sleeps: the scheduler counts pods that have not ended."""
+    """The container of a marker pod, which only sleeps: the scheduler respects a pod until it ends."""
     return {
         "name": "marker",
         "image": tacho_image,

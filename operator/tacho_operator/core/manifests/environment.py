@@ -33,8 +33,9 @@ def user_variables(variables: Iterable[EnvVar]) -> list[Manifest]:
 
 
 def merged(own: Sequence[Manifest], users: Sequence[Manifest]) -> list[Manifest]:
-    """``own`` variables, then the user's, which replace those of the same name: server-side apply requires
-    unique names."""
+    """The variables ``own``, then ``users``. A user's variable replaces the own one of the same name, as
+    server-side apply requires unique names.
+    """
     chosen = {item["name"] for item in users}
     return [item for item in own if item["name"] not in chosen] + list(users)
 
@@ -43,17 +44,16 @@ CPU_REQUEST: Manifest = {
     "name": ENV_CPU_REQUEST,
     "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1m"}},
 }
-"""CPU request of the pod as admitted: admission may have changed it."""
+"""Variable with the pod's CPU request as admitted, since an admission webhook may change it."""
 
 
 def engine_variables(
     runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool, requests_cpu: bool
 ) -> list[Manifest]:
-    """Environment variables of the engine container: never a token, and caches in folders that any uid may
-    write.
+    """Environment variables of the engine container: no token, and cache folders that any user id may write.
 
-    ``requests_cpu``: spec has a CPU request, which becomes the number of threads. tacho's own request is a
-    minimum for scheduling only.
+    ``requests_cpu``: whether spec has a CPU request, which then sets the number of threads. tacho's own
+    request is only a minimum for scheduling.
     """
     own = [
         variable("TACHO_RUNTIME_CONFIG", literal(runtime_config)),
@@ -93,9 +93,9 @@ def hub_variables(
 
 
 def hub_endpoint(model: ModelSpec, default: str = "") -> str:
-    """The URL of the hub: the resource's own, else ``default``.
+    """The URL of the hub in spec, else ``default``.
 
-    "" where a variable of the resource names the hub, or the Hugging Face Hub is used.
+    "" where a variable in spec names the hub, or the Hugging Face Hub is used.
     """
     hub = model.hub or HubSpec()
     named = any(item.name == "HF_ENDPOINT" for item in hub.env)

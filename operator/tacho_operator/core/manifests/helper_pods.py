@@ -29,8 +29,10 @@ from tacho_operator.core.pods.avoided_nodes import AVOID_SECONDS
 from tacho_operator.core.types import Config, Manifest
 
 FULL_READ_SECONDS = 6 * 3600
-"""Time limit to read every byte of a model: 1.3 TB at 60 MB/s. The program has a limit of its own by the
-model's size; this limit ends a pod whose disk hangs."""
+"""Time limit in seconds of an inspect pod that reads every byte of a model: 1.3 TB at 60 MB/s.
+
+The program in the pod has a shorter limit, by the model's size; this one ends a pod whose disk hangs.
+"""
 
 
 def inspect_pod(
@@ -66,8 +68,9 @@ def inspect_pod(
 
 
 def runtime_pod(resource: LLMDeployment, config: Config, *, name: str, attempt: int) -> Manifest:
-    """The manifest of an inspect pod that reads no model: it only shows the version of the runtime in its
-    image."""
+    """The manifest of an inspect pod that reads no model, and only reports the hash of the runtime in its
+    image.
+    """
     no_question = InspectConfig(uri=resource.spec.model.source)
     manifest = inspect_pod(resource, config, no_question, name=name, attempt=attempt)
     spec = manifest["spec"]
@@ -81,11 +84,15 @@ def runtime_pod(resource: LLMDeployment, config: Config, *, name: str, attempt: 
 
 
 NO_SCALE_UP = {"cluster-autoscaler.kubernetes.io/pod-scale-up-delay": "1h"}
-"""The cluster autoscaler starts no node for a pod that is deleted where no node has room for it."""
+"""Annotation by which the cluster autoscaler waits an hour before it adds a node for the pod. The operator
+deletes the pod before that.
+"""
 GRACE_SECONDS = 30
-"""No client requests have to finish."""
+"""Seconds from SIGTERM to SIGKILL of a probe pod; short, as it has no client requests to finish."""
 LEFT_ALONE_SECONDS = 600
-"""The operator ends a probe pod at its deadline, and so much later the kubelet, where no operator runs."""
+"""Seconds by which a probe pod's activeDeadlineSeconds is later than the operator's deadline. It ends the pod
+if no operator runs.
+"""
 
 
 def probe_pod(
@@ -100,9 +107,9 @@ def probe_pod(
 ) -> Manifest:
     """The manifest of a probe pod of ``revision``: no Service selects it, and no scaler counts it.
 
-    ``limit_seconds``: the operator's deadline, from the pod's creation to its measurement. ``attempt``: how
-    often probe pods have resumed from known levels, with this one; 0: a full measurement. A pod that resumes
-    only improves a figure: it preempts no other pod, and no node is started for it.
+    ``limit_seconds``: the operator's deadline from creation to measurement. ``attempt``: number of this
+    continuation from known levels; 0: a full measurement. A continuation only makes a value more precise: it
+    preempts no pod, and no node is added for it.
     """
     manifest = child(resource, "v1", "Pod", name, role=ROLE_PROBE, revision=revision)
     template = copy.deepcopy(pod_template)
@@ -129,8 +136,8 @@ def marker_pod(resource: LLMDeployment, config: Config, node: str) -> Manifest:
     """The manifest of a marker pod: for AVOID_SECONDS, new pods of the resource prefer other nodes than
     ``node``.
 
-    It is bound to the node without the scheduler, which has no reason to choose that node. No taint evicts
-    it: it would be created again while the GPU fault is recent.
+    Its nodeName is set directly, as the scheduler might choose another node. It tolerates all taints, so that
+    none evicts it while the GPU fault is recent.
     """
     annotations = {
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",

@@ -32,7 +32,9 @@ from tacho_operator.core.types import Config, Manifest
 
 
 def owner_reference(resource: LLMDeployment) -> Manifest:
-    """Controller reference: garbage collection deletes the child with the resource."""
+    """Owner reference to the resource as controller: garbage collection deletes the child with the
+    resource.
+    """
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -73,9 +75,10 @@ LIVE_KEY = LIVE_FILE.rpartition("/")[2]
 def live_config_map(
     resource: LLMDeployment, live: LiveConfig, notes: Mapping[str, str] | None = None
 ) -> Manifest:
-    """The live ConfigMap: workload, SLO, probe and startup timeout, mounted so that a change restarts no pod.
+    """The live ConfigMap with workload, SLO, probe settings and startup timeout. It is mounted, so that a
+    change restarts no pod.
 
-    ``notes``: the operator's own records, as annotations; empty ones are left out.
+    ``notes``: values that the operator stores as annotations; empty ones are left out.
     """
     kept = {key: text for key, text in sorted((notes or {}).items()) if text}
     name = live_config_name(resource.metadata.name)
@@ -153,7 +156,7 @@ def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
 
 
 PULL_SECONDS = 10 * 60
-"""For an image of 10 GB."""
+"""Time in seconds that is allowed for an image pull (10 GB)."""
 
 
 def ready_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
@@ -173,7 +176,7 @@ def start_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
 def deployment(
     resource: LLMDeployment, plan: ModelPlan, *, revision: str, pod_template: Manifest, replicas: int
 ) -> Manifest:
-    """The Deployment of one revision. Only its replicas and its progress deadline ever change."""
+    """The Deployment of one revision. After its creation only replicas and progress deadline change."""
     spec = {
         "replicas": replicas,
         "paused": False,  # else one that somebody paused keeps pods of a template that was put right

@@ -1,4 +1,4 @@
-"""The pod of one revision, built once and frozen in its ControllerRevision."""
+"""The pod template of one revision. It is built once and stored in the revision's ControllerRevision."""
 
 from __future__ import annotations
 
@@ -51,9 +51,11 @@ def template_spec(resource: LLMDeployment) -> Manifest:
 
 
 def _spread(name: str, *, gpu: bool) -> list[Manifest]:
-    """Replicas on different nodes and in different zones, as far as there is room: one loss leaves others.
+    """Constraints that spread replicas over nodes and zones where possible, so that the loss of one leaves
+    others.
 
-    With GPUs, a marker pod counts as a replica: else an avoided node would attract pods as the emptiest one.
+    With GPUs, a marker pod counts as a replica. Else a node that new pods should avoid would attract them, as
+    it has the fewest.
     """
     selector: Manifest = {"matchLabels": server_selector(name)}
     if gpu:
@@ -87,7 +89,7 @@ def template_annotations(resource: LLMDeployment) -> dict[str, str]:
 
 
 DRAIN_MARGIN_SECONDS = 15
-"""Between the end of draining and SIGKILL: time for the engine to stop."""
+"""Seconds between the end of draining and SIGKILL, in which the engine stops."""
 
 
 def fetch_config(resource: LLMDeployment, plan: ModelPlan, default_hub: str = "") -> FetchConfig | None:
@@ -158,13 +160,15 @@ def _planned_gpus(plan: ModelPlan) -> PlannedGpus:
 
 
 def _least_capability(plan: ModelPlan) -> str:
-    """Minimum compute capability of engine and method; "" where unknown."""
+    """Lowest CUDA compute capability that engine and method need; "" where unknown."""
     found = [item for item in engine_profile(plan.engine).methods if item.method == plan.quantization_method]
     return ".".join(map(str, least_capability(found[0], plan.engine_version))) if found else ""
 
 
 def _required_gpu_bytes(plan: ModelPlan) -> int:
-    """Free memory that each GPU needs before the engine starts: predicted, at most the engine's budget."""
+    """Free memory in bytes that each GPU needs before the engine starts: the predicted use, at most the
+    engine's budget.
+    """
     predicted = plan.predicted
     return min(predicted.total_bytes or 0, predicted.budget_bytes or predicted.total_bytes or 0)
 
@@ -179,8 +183,11 @@ def _custom(custom: CustomEngineSpec) -> CustomEngine:
 
 
 def _select_product(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:
-    """One GPU product per revision: its measurements hold for no other. A MIG slice that is a resource of its
-    own has its product in its own label; ``nvidia.com/gpu.product`` is then the whole GPU's."""
+    """Restricts the pod to nodes with the planned GPU product, as a revision's measurements hold for one
+    product only.
+
+    A MIG resource has a product label of its own; ``nvidia.com/gpu.product`` then names the whole GPU.
+    """
     if plan.gpu_count and plan.gpu_product:
         gpu = resource.spec.gpu
         own = gpu.resource_name if gpu and (gpu.resource_name or "").startswith(MIG_RESOURCE) else None

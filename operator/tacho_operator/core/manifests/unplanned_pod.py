@@ -1,6 +1,7 @@
-"""A server pod before its model is inspected and planned: for a dry run that shows what the cluster refuses.
+"""The pod template of a server pod before its model is inspected, for a dry run that shows what the cluster
+refuses.
 
-Its resources are the least that any plan may have: a limit that refuses this pod refuses every plan.
+It requests the least that any plan may request: a quota that refuses this pod refuses every plan.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _NO_FILES = ModelFiles(commit="", digest="", globs=(), file_count=0, total_bytes
 
 
 def unplanned_pod_template(resource: LLMDeployment, config: Config) -> Manifest:
-    """The pod template (metadata and spec) of such a pod."""
+    """The pod template (metadata and spec) of a server pod without a plan."""
     request = request_of(resource.spec)
     plan = ModelPlan(
         engine=request.engine or "custom",
@@ -44,7 +45,7 @@ def _image(request: PlanRequest, config: Config) -> str:
 
 
 def _least_gpus(request: PlanRequest) -> int:
-    """GPUs of a replica at least; 0 where the model decides whether it needs one."""
+    """Fewest GPUs that a replica may need; 0 where that depends on the model."""
     if request.gpu_count is not None:
         return request.gpu_count
     options = request.options

@@ -20,12 +20,14 @@ TMP_VOLUME = "tacho-tmp"
 
 
 def shared_memory_size(gpu_count: int) -> str:
-    """Size of /dev/shm, where worker processes of a GPU engine exchange tensors."""
+    """Size of /dev/shm (shared memory) as a quantity; worker processes of a GPU engine exchange tensors
+    there.
+    """
     return f"{2 * max(1, gpu_count)}Gi" if gpu_count else "256Mi"
 
 
 def mounted_path(source: ModelUri) -> str:
-    """Path of a claim's model in the pod; "" for a hub's model, whose path is known after the download."""
+    """Path in the pod of a model on a claim; "" for a hub's model, whose path is known after the download."""
     return f"{MODEL_DIR}/{source.path}".rstrip("/") if isinstance(source, ClaimUri) else ""
 
 

@@ -1,9 +1,9 @@
-"""Marker pods: after a GPU fault, new pods of a resource prefer other nodes for a while.
+"""Marker pods: after a GPU fault on a node, new pods of the resource prefer other nodes for a while.
 
-A changed pod template would restart every pod, and the operator has no right to label or cordon nodes. So
-each template has a term that never changes: its pods prefer nodes without a marker pod of their resource. A
-marker is bound to the node of the fault and ends by itself. The term is preferred, not required: with markers
-on all nodes, pods run as without any.
+The operator may not label or cordon nodes, and a changed pod template would restart all pods. So every pod
+template has a fixed preference for nodes without a marker pod of its resource. After a fault the operator
+creates a marker pod on that node, which ends by itself. As it is only a preference, pods still start if all
+nodes have markers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tacho_operator.core.problems import parse_failure
 from tacho_operator.core.types import Manifest, NodeFacts, Reference, ResourceEvent
 
 AVOID_SECONDS = 1800
-"""Enough to see whether the fault recurs elsewhere, and for a device plugin to withdraw the GPU. A fault that
-recurs marks the node again."""
+"""Seconds for which a marker pod stays: enough for a device plugin to withdraw the GPU. A fault that recurs
+marks the node again.
+"""
 EVENT = "NodeAvoided"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
@@ -41,7 +42,9 @@ def _preference(name: str) -> Manifest:
 
 
 def heeds_markers(pod_template: Manifest, name: str) -> bool:
-    """Whether pods of this template prefer nodes without a marker pod; those of earlier versions do not."""
+    """Whether pods of this template prefer nodes without a marker pod; templates of earlier versions do
+    not.
+    """
     anti = (pod_template["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
     return _preference(name) in (anti.get(_PREFERRED) or ())
 
@@ -51,11 +54,11 @@ class NodeMarkers:
     """Markers of nodes with a GPU fault, which new pods avoid: those to create and those to delete."""
 
     nodes: tuple[str, ...] = ()
-    """Nodes that get a marker now."""
+    """Names of the nodes that get a marker pod now."""
     expired: tuple[Reference, ...] = ()
     events: tuple[ResourceEvent, ...] = ()
     faulty: frozenset[str] = frozenset()
-    """Nodes of the last AVOID_SECONDS' GPU faults, those that no pod would avoid too."""
+    """Nodes with a GPU fault in the last AVOID_SECONDS, including those that no pod avoids."""
 
 
 def mark_nodes(
@@ -70,8 +73,8 @@ def mark_nodes(
 ) -> NodeMarkers:
     """The marker pods to create and to delete: one for each node with a GPU fault in the last AVOID_SECONDS.
 
-    ``engines``: server and probe pods. ``heeded``: new pods avoid marked nodes; if False, no node is marked.
-    ``refused``: names of markers that the API server refused.
+    ``engines``: server and probe pods. ``heeded``: whether pod templates avoid marked nodes; if not, no node
+    is marked. ``refused``: names of markers that the API server refused.
     """
     marked = {pod.name for pod in markers}
     usable = None if nodes is None else {item.name for item in nodes if item.ready and not item.unschedulable}

@@ -1,4 +1,4 @@
-"""Limits that PersistentVolumeClaims set: whether they exist, and how many pods may mount them at once."""
+"""Limits by PersistentVolumeClaims: whether those in spec exist, and how many pods may mount them at once."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ class ClaimLimits:
 
     problems: tuple[Problem, ...] = ()
     max_replicas: int | None = None
-    """Replicas that can share the claims. None: no limit."""
+    """Most replicas that can mount all claims. None: no limit."""
     no_candidate: bool = False
-    """A new revision cannot start while the active one runs."""
+    """Whether a new revision cannot start while the active one runs, as only one pod may mount a claim."""
 
 
 def claim_limits(observed: Observed, *, replacing: bool, replicas: int) -> ClaimLimits:
-    """The limits that the claims of a resource set. ``replacing``: another revision than the desired one is
-    active."""
+    """The limits by the claims of a resource. ``replacing``: whether the active revision differs from the
+    desired one.
+    """
     resource, claims = observed.resource, observed.claims
     bound = claim_bound_of(observed)
     exclusive = one_pod_only(resource, claims) if replacing else None
@@ -87,7 +88,7 @@ class ClaimBound:
     """A claim that limits the number of replicas, as not every replica could mount it."""
 
     claim: str
-    """The claim, as a clause of a message."""
+    """Name and access mode of the claim, as a clause of a message."""
     max_replicas: int
     """Replicas that can mount the claim: at least one, and all replicas that mount it already."""
 
@@ -120,9 +121,9 @@ def claim_bound(
 ) -> ClaimBound | None:
     """The claim that allows the fewest replicas; None: every replica can mount every claim.
 
-    ReadWriteOncePod admits one pod. ReadWriteOnce admits the pods of one node. That is no limit on a cluster
-    of one node, or where nodes may not be read (then the scheduler decides). With several nodes, pods that
-    already share one may stay. ``sizes``: desired pods by revision.
+    ReadWriteOncePod admits one pod, ReadWriteOnce the pods of one node. The latter limits nothing if the
+    cluster has one node, or if nodes may not be read. Pods that already share a node may stay. ``sizes``:
+    desired pods by revision.
     """
     single_node = nodes is None or sum(node.ready and not node.unschedulable for node in nodes) <= 1
     found = []
@@ -137,8 +138,9 @@ def claim_bound(
 
 
 def _sharing(servers: Sequence[PodView], sizes: Mapping[str, int]) -> int:
-    """Pods of one revision that can share a node's volume: pods on that node, and pods not yet placed or
-    created. A pod on another node waits for the volume forever."""
+    """Most pods of one revision that can share a node's volume: those on one node, and those without a node
+    yet. A pod on another node could never mount it.
+    """
     live = [pod for pod in servers if not pod.terminating and pod.phase not in FINISHED]
     mounted = {pod.node for pod in live if pod.phase == "Running"}
     placed = Counter(pod.node for pod in live if pod.node)
@@ -151,7 +153,8 @@ def _sharing(servers: Sequence[PodView], sizes: Mapping[str, int]) -> int:
 
 def one_pod_only(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:
     """The problem of a ReadWriteOncePod claim: no new revision can start while the active one runs. None:
-    there is none."""
+    spec has no such claim.
+    """
     for name in claim_names(resource.spec):
         if _access_modes(claims.get(name)) == {"ReadWriteOncePod"}:
             return Problem(

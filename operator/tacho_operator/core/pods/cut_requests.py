@@ -1,7 +1,7 @@
-"""Warning events for requests that were cut off when an engine was stopped before they had ended.
+"""Warning events for requests that were cut off because their engine stopped before they ended.
 
-The runtime counts them in its termination message. A note on the live ConfigMap records which ends were
-reported, so that no later reconcile or operator process reports them again.
+The runtime counts them in its termination message. An annotation of the live ConfigMap records which exits
+were reported, so that no exit is reported twice.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from tacho_operator.core.types import ResourceEvent
 
 EVENT = "RequestsCut"
 MAX_REPORTED = 1000
-"""Ends that the note names: with 11 bytes each it stays far below the 256 KiB of all annotations."""
+"""Most exits that the annotation records; at 11 bytes each they stay far below the limit of 256 KiB."""
 
 MAX_CUT = 10**6
-"""Highest plausible number of requests in one engine."""
+"""Highest number of cut requests per engine that is believed."""
 
 MAX_DRAIN_SECONDS = 10**6
-"""Longest plausible drain."""
+"""Longest drain in seconds that is believed."""
 
 MAX_EVENTS = 10
-"""Pods that one reconcile names in an event of their own; one more event counts the others."""
+"""Most pods that get an event of their own in one reconcile; one more event has the count of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutReport:
-    """The events to post about cut requests, and the note that records them."""
+    """The events to post about cut requests, and the exits that they report."""
 
     events: tuple[ResourceEvent, ...] = ()
     requests: int = 0
-    """How many were cut, as far as they are counted, for the metric."""
+    """Number of requests that were cut since the last report, for the metric."""
     note: str = ""
-    """The note to store on the live ConfigMap."""
+    """Hashes of all reported exits, to store on the live ConfigMap."""
 
 
 def report_cut_requests(servers: Iterable[PodView], note: str, grace_seconds: int) -> CutReport:
     """Events for requests that ``servers`` cut off.
 
-    ``note``: the ends that were reported before. ``grace_seconds``: spec's present limit for ending a pod.
+    ``note``: the exits that were reported before. ``grace_seconds``: the grace period of pods in spec.
     """
     reported, requests = frozenset(note.split()), 0
     present: list[str] = []

@@ -1,5 +1,4 @@
-"""Deadlines of pods: when time alone changes what is wrong with a pod, and which pods should have reported by
-now."""
+"""Deadlines of pods: after which time a waiting pod becomes a problem, and when a pod's report is overdue."""
 
 from __future__ import annotations
 
@@ -11,12 +10,15 @@ from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 
 READY_SECONDS = 30.0
-"""A pod ready for longer should have reported: its runtime works, so the network blocks the operator."""
+"""Seconds after readiness by which a pod should have answered the operator. Its runtime works, so the network
+is the likely cause.
+"""
 PREPARE_SECONDS = 480.0
-"""A node attaches, mounts and connects in seconds, and a disk of the cloud in two minutes. From a lost node
-Kubernetes detaches it by force after six minutes."""
+"""Seconds that a node may take to mount volumes and set up the network of a pod. Cloud disks take two
+minutes; from a lost node Kubernetes detaches one after six.
+"""
 RUNNING_SECONDS = 120.0
-"""A pod that is not ready may be busy; one that runs for longer should have reported once."""
+"""Seconds after its start by which a pod that is not ready should have answered once; it may be busy."""
 
 
 def unreachable(pods: Iterable[PodView], answered: Collection[str], now: datetime) -> PodView | None:
@@ -48,8 +50,9 @@ RECENT_SECONDS = 120.0
 
 
 def reports_progress(pods: Iterable[PodView]) -> bool:
-    """Whether some pod's engine has started but the pod is not ready or is being measured: only its report
-    shows progress."""
+    """Whether the report of some pod shows progress: its engine has started, and the pod is not ready or is
+    being measured.
+    """
     return any(
         engine.running_since is not None and (not pod.ready or pod.role == names.ROLE_PROBE)
         for pod in pods
@@ -58,10 +61,10 @@ def reports_progress(pods: Iterable[PodView]) -> bool:
 
 
 def start_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float | None:
-    """Seconds until a pod has waited too long for a node, or for its node to mount volumes and set up the
+    """Seconds until it is a problem that a pod has no node, or that its node has not set up volumes and
     network.
 
-    None where the pod waits for neither, or the time is already over.
+    None where the pod waits for neither, or the limit has passed.
     """
     if (since := pod.unprepared_since) is not None:
         return time_left(since, PREPARE_SECONDS, now)
@@ -92,17 +95,17 @@ def deadline_seconds(
 def pause_left(since: datetime, pause_seconds: float, now: datetime) -> float:
     """Seconds left of a pause of ``pause_seconds`` that began at ``since``; 0 when it is over.
 
-    Never more than the whole pause: clocks differ. 0, too, where ``since`` lies further in the future than
-    the pause is long, which is an error.
+    Clocks may differ, so the result is never longer than the whole pause. A beginning more than one pause in
+    the future is an error, and gives 0.
     """
     left = pause_seconds - (now - since).total_seconds()
     return 0.0 if left > 2 * pause_seconds else min(max(0.0, left), pause_seconds)
 
 
 def time_left(since: datetime, limit_seconds: float, now: datetime) -> float | None:
-    """Seconds until just after ``limit_seconds`` from ``since``; None where that time has passed.
+    """Seconds until just after ``limit_seconds`` from ``since``; None: that time has passed.
 
-    Never more than the whole limit, as clocks differ.
+    Clocks may differ, so the result is never much longer than the limit.
     """
     left = limit_seconds - (now - since).total_seconds()
     return min(left, limit_seconds) + 0.1 if left >= 0 else None

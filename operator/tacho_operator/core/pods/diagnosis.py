@@ -36,8 +36,8 @@ def diagnose(
 ) -> Problem | None:
     """Why ``pod`` is not ready, as a problem; None where it only needs more time.
 
-    ``schedule_overdue``: it has been pending for longer than spec allows. ``fetch``: the progress of the
-    download that the pod reports. ``now``: None if waiting for its node is to be no problem.
+    ``schedule_overdue``: the pod has been pending for longer than spec allows. ``fetch``: the download that
+    its runtime reports. ``now``: None where a long wait for node setup shall not count as a problem.
     """
     if pod.ready:
         return None
@@ -69,10 +69,10 @@ def diagnose(
 
 
 def stuck(pod: PodView) -> Problem:
-    """The problem of a pod that terminates on a node that does not answer.
+    """The problem of a pod that cannot terminate because its node does not answer.
 
-    Its ReplicaSet has replaced it. Its resources are freed once a user confirms that it does not run
-    (kubernetes.io, Non-graceful node shutdown).
+    Its ReplicaSet has replaced it. Kubernetes frees its GPU and volumes only after a user confirms that the
+    node is down (kubernetes.io, Non-graceful node shutdown).
     """
     return Problem(
         reason=FailureClass.NODE_LOST,
@@ -97,7 +97,9 @@ def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
 
 
 def _downloads(container: ContainerView, fetch: FetchProgress | None) -> bool:
-    """Whether it is the fetch container and downloads: its progress then matters more than its last exit."""
+    """Whether the container is the fetch container and is downloading. Then the progress is shown, not the
+    last exit.
+    """
     if container.name != FETCH_CONTAINER or fetch is None or container.running_since is None:
         return False
     return fetch.state in ("Downloading", "Verifying", "Complete")
@@ -123,7 +125,7 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
 
 
 def _missing_reference(pod: PodView, container: ContainerView) -> tuple[str, str]:
-    """What a container needs that does not exist, and the next step."""
+    """The Secret, ConfigMap or key that a container refers to and that does not exist, and the next step."""
     user = f"container {container.name} of pod {pod.name}"
     if found := _NO_OBJECT.search(container.waiting_message):
         kind = {"secret": "Secret", "configmap": "ConfigMap"}[found[1]]
@@ -137,7 +139,9 @@ def _missing_reference(pod: PodView, container: ContainerView) -> tuple[str, str
 
 
 def _missing_reference_class(container: ContainerView) -> FailureClass:
-    """The class of a missing Secret or ConfigMap. Inspection reads one Secret only, the hub's token."""
+    """The failure class of a missing Secret or ConfigMap. An inspect pod refers to one Secret only: the hub
+    token.
+    """
     inspecting = container.name == INSPECT_CONTAINER and "secret" in container.waiting_message.lower()
     return FailureClass.AUTH_REQUIRED if inspecting else FailureClass.INVALID_CONFIG
 
@@ -185,9 +189,9 @@ def _where(pod: PodView, container: ContainerView) -> str:
 def creation_refused(
     deployments: Iterable[Manifest], replica_sets: Iterable[Manifest], revision: str
 ) -> Problem | None:
-    """The problem where quota or admission refuses a revision's pods; None where it does not.
+    """The problem of quota or admission control that refuses a revision's pods; None: it refuses none.
 
-    Only the ReplicaSet or the Deployment reports it.
+    No pod shows this; it is a condition of the ReplicaSet or the Deployment.
     """
     for manifest in (*replica_sets, *deployments):
         if (manifest["metadata"].get("labels") or {}).get(names.REVISION_LABEL) != revision:

@@ -1,4 +1,6 @@
-"""Whether the cluster ended a pod, rather than its containers: evictions, drains, preemptions, shutdowns."""
+"""Whether the cluster ended a pod (eviction, drain, preemption, shutdown), rather than an exit of its
+containers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ CONDITIONS: Mapping[str, str] = {
     "DeletionByPodGC": "its node was deleted",
     "TerminationByKubelet": "its node ended it",
 }
-"""Reasons of the condition DisruptionTarget (kubernetes.io, Pod Lifecycle, Disruptions)."""
+"""Reasons of the pod condition DisruptionTarget, each with its description (kubernetes.io, Pod Lifecycle,
+Disruptions).
+"""
 
 REASONS: Mapping[str, str] = {
     "Evicted": "its node was short of memory, disk or process ids",
@@ -30,8 +34,11 @@ REASONS: Mapping[str, str] = {
     "Shutdown": "its node was shut down",
     "NodeAffinity": "its node's labels changed",
 }
-"""``status.reason`` of a pod that the kubelet failed. Not UnexpectedAdmissionError and TopologyAffinityError:
-a device plugin that is broken refuses the next pod as well."""
+"""Values of ``status.reason`` of a pod that the kubelet ended, each with its description.
+
+UnexpectedAdmissionError and TopologyAffinityError are missing on purpose: a broken device plugin refuses the
+next pod as well.
+"""
 OUT_OF_PREFIX = "OutOf"
 """Prefix of a kubelet's reason when the node lacks a resource for the pod (OutOfcpu, OutOfmemory)."""
 
@@ -72,14 +79,18 @@ _OVER = re.compile(
     rf"(?:Container {ENGINE_CONTAINER}|Pod \S+) was using (?P<used>\S+), request is (?P<requested>\S+), "
     r"has larger consumption of (?P<resource>memory|ephemeral-storage)\b"
 )
-"""Source: kubelet pkg/kubelet/eviction/helpers.go, containerMessageFmt and podMessageFmt (Kubernetes 1.36).
-Of the engine's container only: the requests of the others are not in spec."""
+"""Matches the kubelet's message about an eviction for memory or disk pressure, with the engine container's
+use and request.
+
+Source: kubelet pkg/kubelet/eviction/helpers.go, containerMessageFmt and podMessageFmt (Kubernetes 1.36).
+Requests of other containers are not in spec.
+"""
 
 
 def over_request(message: str) -> re.Match[str] | None:
-    """The resource, the use and the request in an eviction message; None where it names none.
+    """The resource, the use and the request in an eviction message; None where the message has none.
 
-    None, too, for ephemeral storage without a request: any log line exceeds 0, which explains no shortage.
+    Also None for ephemeral storage without a request: its request is 0, which every log line exceeds.
     """
     found = _OVER.search(message)
     if found is None or (found["requested"] == "0" and found["resource"] != "memory"):
@@ -88,8 +99,9 @@ def over_request(message: str) -> re.Match[str] | None:
 
 
 def _evicted_for(pod: PodView, over: re.Match[str]) -> Problem:
-    """Evicted for the pod's own use: the same pod would be evicted again, so it counts against the revision,
-    like a crash."""
+    """The problem of a pod that was evicted for using more than it requested. A new pod would be evicted,
+    too, so it counts against the revision like a crash.
+    """
     requests = f"requests.{over['resource']}"
     return Problem(
         reason=FailureClass.EVICTED,

@@ -1,6 +1,6 @@
-"""Nodes: the facts that planning uses, and which nodes are eligible for a pod of this resource.
+"""The facts of nodes that planning uses, and which nodes a pod of the resource may run on.
 
-Free capacity is left to the scheduler.
+Free capacity is not considered: the scheduler does that.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.types import Manifest, NodeFacts
 
 GPU_TAINT = GPU_RESOURCE
-"""Clusters taint GPU nodes by this key and add its toleration to every pod that requests one
-(ExtendedResourceToleration), so it never rules a node out for a pod with GPUs."""
+"""Key of the taint on GPU nodes. Clusters add the toleration to every pod that requests a GPU
+(ExtendedResourceToleration), so this taint never excludes a node for such a pod.
+"""
 
 
 def node_facts(node: Manifest) -> NodeFacts:
@@ -51,11 +52,11 @@ _LOST_TAINTS = tuple(
 
 
 def unbounded_on_lost_node(tolerations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The tolerations that keep a pod for ever on a node that stopped answering; empty where one taint evicts
-    it.
+    """The tolerations that keep a pod for ever on a node that stopped answering; empty where the pod is
+    evicted at some time.
 
-    Such a node has one of two taints, and may come to have either. For each taint the first toleration that
-    matches decides (component-helpers ``scheduling/corev1/helpers.go`` GetMatchingTolerations).
+    Such a node has the taint not-ready or unreachable, and may change between them. For each taint the first
+    matching toleration decides (component-helpers ``scheduling/corev1/helpers.go`` GetMatchingTolerations).
     """
     given = tuple(tolerations)
     deciding = [next((item for item in given if tolerates(taint, [item])), None) for taint in _LOST_TAINTS]

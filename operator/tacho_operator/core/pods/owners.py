@@ -1,5 +1,6 @@
-"""Which object controls another one, by uid: labels can be forged, and owners are never in another
-namespace."""
+"""Which object is the controller of another one, by the uid in its owner references. Labels could be
+forged.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from tacho_operator.core import names
 from tacho_operator.core.types import Manifest, Neighbour
 
 Read = Callable[[str, tuple[str, str]], Manifest | None]
-"""The held object of a kind, a namespace and a name."""
+"""Function from (kind, (namespace, name)) to the stored object; None: not stored."""
 
 
 def controller(manifest: Manifest) -> Manifest | None:

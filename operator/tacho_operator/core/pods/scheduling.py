@@ -16,28 +16,29 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Manifest, NodeFacts
 
 LABELS_CHARS = 160
-"""Of the labels that a pod selects, which leaves room for the scheduler's words."""
+"""Most characters of the labels that a pod selects, so that the scheduler's message still fits."""
 _LABELS_SHOWN_CHARS = 60
-"""Of the same labels in the reason, which leaves room for the next step."""
+"""Most characters of the same labels in the first sentence, so that the next step still fits."""
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 _NODES = re.compile(r"0/(\d+) nodes are available")
 _NOT_SELECTED = "node affinity/selector"
-"""In the scheduler's words where nodes lack labels."""
+"""Text in the scheduler's message where nodes lack a label that the pod selects."""
 _NO_VOLUME = re.compile(r"unbound immediate PersistentVolumeClaims|available persistent volumes to bind")
 _OTHER_NODES = r"(?:had volume node affinity conflict|didn't match PersistentVolume's node affinity)"
-"""In the scheduler's words where a volume is in another zone, or on a node of its own."""
+"""Matches the scheduler's message where a volume is in another zone or on another node."""
 _ADD_NODE = "Add or free a node, or change spec.gpu, spec.engine.resources or spec.podTemplate."
 _LARGER_NODE = "Lower spec.engine.resources, or add a larger node."
 _SIZES = frozenset({"memory", "ephemeral-storage"})
-"""Resources in bytes."""
+"""Resources that are counted in bytes."""
 _COMPUTE = _SIZES | {"cpu"}
 _SEE_GATES = "See what set its spec.schedulingGates, such as Kueue: it has not admitted the pod."
 
 
 def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
-    """The problem of a pod that the scheduler could not place; None where it did, or has not tried yet.
+    """The problem of a pod that the scheduler could not place; None: it has a node, or the scheduler has not
+    tried yet.
 
-    In the message, the reason comes before the pod's name, as the end may be cut off.
+    The message has the reason before the pod's name, as its end may be cut.
     """
     scheduled = pod.condition("PodScheduled")
     if scheduled.status != "False":
@@ -62,7 +63,9 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
 
 
 def _reason(pod: str, text: str, missing: list[str], labels: str) -> tuple[str, str]:
-    """The reason, and the next step."""
+    """(reason, next step) for a pod without a node, as sentences. ``missing``: resources of which no node has
+    enough.
+    """
     if missing:
         return f"No node has enough {', '.join(missing)} for pod {pod}.", _ADD_NODE
     if _NO_VOLUME.search(text):
@@ -80,7 +83,9 @@ def _reason(pod: str, text: str, missing: list[str], labels: str) -> tuple[str, 
 
 
 def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts]) -> Problem:
-    """``problem``, with what the pod requests and the most that a node has, where that is less."""
+    """``problem``, with the requested amount and the largest one on any node, for resources of which no node
+    has enough.
+    """
     selector: Manifest = pod_spec.get("nodeSelector") or {}
     selected = [node for node in nodes if selector.items() <= node.labels.items()]
     figures, larger = [], set()
@@ -101,7 +106,9 @@ def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts
 
 
 def _requests(pod_spec: Manifest) -> Iterator[Mapping[str, str]]:
-    """Of the containers that run at the same time. A limit is a request, too, where there is none."""
+    """Resource requests of the containers that run at the same time. Where a request is missing, the limit
+    counts.
+    """
     for kind in ("initContainers", "containers"):
         for container in pod_spec.get(kind) or ():
             if kind == "containers" or container.get("restartPolicy") == "Always":
@@ -110,7 +117,7 @@ def _requests(pod_spec: Manifest) -> Iterator[Mapping[str, str]]:
 
 
 def _quantities(found: Iterable[Mapping[str, str]], name: str) -> Iterator[Fraction]:
-    """The valid quantities of a resource."""
+    """The valid quantities of the resource ``name``."""
     for quantities in found:
         with contextlib.suppress(KeyError, ValueError):
             yield parse_quantity(str(quantities[name]))
@@ -121,6 +128,6 @@ def _amount(name: str, quantity: Fraction | int) -> str:
 
 
 def _of_all(text: str, refusal: str) -> bool:
-    """Whether the scheduler says this of every node."""
+    """Whether the scheduler's message gives the reason ``refusal`` for all nodes."""
     nodes, refused = _NODES.search(text), re.search(rf"(\d+) node\(s\) {refusal}", text)
     return nodes is not None and refused is not None and nodes[1] == refused[1]

@@ -67,12 +67,14 @@ class ContainerView:
 
     @property
     def ended(self) -> bool:
-        """Whether the present run has ended."""
+        """Whether the container's present run has ended."""
         return "terminated" in self._state
 
     @property
     def terminated(self) -> Termination | None:
-        """The end of the present run, or of the last one where the container waits or runs again."""
+        """How the present run ended; where the container waits or runs, how its previous run ended; None: no
+        run has ended.
+        """
         states = (self._state, self.raw.get("lastState") or {})
         return next((Termination.read(found) for state in states if (found := state.get("terminated"))), None)
 
@@ -131,7 +133,7 @@ class PodView:
 
     @property
     def ends(self) -> datetime | None:
-        """The end of the pod's grace period; None where it is not being deleted."""
+        """The end of the pod's grace period; None: the pod is not being deleted."""
         return parse_time(self.raw["metadata"].get("deletionTimestamp"))
 
     def is_stuck(self, lost: Collection[str]) -> bool:
@@ -183,13 +185,16 @@ class PodView:
 
     @property
     def node_selector(self) -> dict[str, str]:
-        """The labels that a node must have for this pod; empty for a pod that has a node, as the store drops
-        them."""
+        """The node labels that the pod requires; empty for a pod that has a node, as the operator then does
+        not keep them.
+        """
         return dict((self.raw.get("spec") or {}).get("nodeSelector") or {})
 
     @property
     def tolerations(self) -> tuple[Manifest, ...]:
-        """The tolerations that keep the pod on a node that stopped answering; the store drops all others."""
+        """The tolerations that keep the pod on a node that stopped answering; the operator does not keep any
+        others.
+        """
         return tuple((self.raw.get("spec") or {}).get("tolerations") or ())
 
     def condition(self, kind: str) -> PodCondition:

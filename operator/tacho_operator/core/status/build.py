@@ -50,14 +50,18 @@ def _summary(snapshot: Snapshot) -> Summary | None:
 
 
 def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:
-    """The scaler's status; before its first decision the former one."""
+    """The scaler's status; before its first decision in this process, the stored one. None without
+    autoscaling.
+    """
     if snapshot.resource.spec.autoscaling is None:
         return None
     return snapshot.scaling.autoscaling if snapshot.scaling else snapshot.former.autoscaling
 
 
 def _plan(snapshot: Snapshot) -> api.Plan | None:
-    """The active revision's plan; until one is active, the candidate's or the failed attempt's."""
+    """status.plan: the plan of the active revision, before one is active of the candidate, else of the
+    attempt that failed.
+    """
     if snapshot.subject is not None:
         return plan_status(snapshot.subject.plan, snapshot.resource.spec, snapshot.subject.name)
     planning = snapshot.planning
@@ -67,7 +71,7 @@ def _plan(snapshot: Snapshot) -> api.Plan | None:
 
 
 def _revisions(snapshot: Snapshot) -> list[RevisionStatus]:
-    """Active and candidate, then the newest."""
+    """status.revisions: the active one and the candidate first, then the newest others."""
     needed = (snapshot.rollout.active, snapshot.rollout.candidate)
     ranked = sorted(snapshot.revisions, key=lambda item: item.name not in needed)[:REVISIONS_SHOWN]
     return [_revision(snapshot, item) for item in sorted(ranked, key=lambda item: (-item.number, item.name))]

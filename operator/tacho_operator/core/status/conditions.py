@@ -1,8 +1,7 @@
 """The conditions of one reconcile: status, reason and message of each, as api/conditions.py documents them.
 
-A message has at most OWN_LIMIT_CHARS characters of tacho's own words: the figure, the reason, the next step.
-Quotations follow, MESSAGE_LIMIT_CHARS in all. Longer texts are in status.plan, status.revisions and
-status.measurements.
+A message has at most OWN_LIMIT_CHARS characters of tacho's text: figure, reason, next step. A quotation may
+follow, MESSAGE_LIMIT_CHARS in all. Longer texts are in status.plan, status.revisions and status.measurements.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ MESSAGE_LIMIT_CHARS = 512
 
 @dataclass(frozen=True, slots=True)
 class ConditionValue:
-    """Status, reason and text of one condition."""
+    """Status, reason and message of one condition."""
 
     status: ConditionStatus
     reason: str
@@ -62,7 +61,9 @@ class ConditionValue:
 
     @classmethod
     def of(cls, status: ConditionStatus, problem: Problem, prefix: str = "") -> Self:
-        """The condition of ``problem``. Text too long for tacho's own words is repeated as the quotation."""
+        """The condition for ``problem``. If its text is too long for the message, the whole text follows as
+        the quotation.
+        """
         too_long = len(prefix) + len(problem.what) + 1 + len(problem.next_step) > OWN_LIMIT_CHARS
         quotation = problem.quotation or (problem.message if too_long else "")
         return cls(status, problem.reason, prefix + problem.what, problem.next_step, quotation)
@@ -73,8 +74,7 @@ class ConditionValue:
 
 
 def condition_message(what: str, next_step: str = "", quotation: str = "") -> str:
-    """One message within both limits. However long the text before it, the next step keeps
-    STEP_LIMIT_CHARS."""
+    """A condition's message within both length limits. The next step keeps STEP_LIMIT_CHARS in any case."""
     what, _, quoted = what.partition(DETAILS)
     what = with_full_stop(what)
     step = _shortened(with_full_stop(next_step), max(STEP_LIMIT_CHARS, OWN_LIMIT_CHARS - len(what) - 1))
@@ -85,8 +85,9 @@ def condition_message(what: str, next_step: str = "", quotation: str = "") -> st
 
 
 def _shortened(text: str, limit: int) -> str:
-    """``text`` cut to at most ``limit`` characters: whole sentences where these fill half of it, else whole
-    words where these do, without a parenthesis begun, else the beginning of a name that is longer."""
+    """``text`` cut to ``limit`` characters, after a sentence or word if half of it stays, else inside a long
+    name.
+    """
     if len(text) <= limit:
         return text
     sentences = text[: limit + 1].rfind(". ")
@@ -101,7 +102,7 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
-    """All conditions at ``now``, from the former ones; those that do not apply any longer are removed."""
+    """All conditions at ``now``; those that no longer apply are removed."""
     found = [condition for condition in snapshot.former.conditions if condition.type in _VALUES]
     for kind, value_of in _VALUES.items():
         value = value_of(snapshot)
@@ -164,8 +165,7 @@ def stalled(snapshot: Snapshot) -> ConditionValue:
 
 
 def reconciling(snapshot: Snapshot) -> ConditionValue:
-    """The condition Reconciling: work is in progress. Never True with Stalled: kstatus would call it in
-    progress."""
+    """The condition Reconciling: whether work is in progress; never True while Stalled is (kstatus)."""
     if snapshot.stalling_problem is not None:
         return ConditionValue("False", Reason.FAILED, "User action is required.", "See Stalled.")
     if snapshot.work is None:
@@ -253,7 +253,7 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
 
 
 def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
-    """The next step where a larger budget would have told more; "" where it would not."""
+    """The next step to raise the probe's budget, where that gives a better capacity; "": it does not."""
     budget = probe_budget(snapshot.resource.spec, snapshot.subject.plan) if snapshot.subject else None
     if budget is None or "BudgetExhausted" not in entry.flags or budget.seconds >= MAX_BUDGET_SECONDS:
         return ""
@@ -263,7 +263,7 @@ def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
 
 
 def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time: str) -> ConditionValue:
-    """The condition of a resource with a current measurement."""
+    """The condition Measured of a resource with a current measurement."""
     deviating, remeasure = measuring.deviating, measuring.remeasure
     capacity = carried(entry)
     speed = shown(decimal(capacity.output_tokens_per_second), entry) if capacity else None
@@ -294,12 +294,12 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
 
 
 def _disturbances_first(message: str) -> str:
-    """The notes of a measurement, those about its time last: they do not say why it is provisional."""
+    """The notes of a measurement, those about its duration last: they do not say why it is provisional."""
     return "; ".join(sorted(message.split("; "), key=lambda note: "(raise probe." in note))
 
 
 def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
-    """The condition of a resource whose capacity is a lower bound, as the search did not come to its end."""
+    """The condition Measured where the capacity is a lower bound because the search ended early."""
     attempts, why = remeasure.attempts, why or "the time ran out"
     if attempts >= ATTEMPTS:
         what = f"{text}: {ATTEMPTS} probe pods resumed the search and did not end it."
@@ -317,7 +317,7 @@ def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) 
 
 
 def _unknown_rate(entry: MeasurementEntry) -> str:
-    """Which rate of a measurement is left out for its interval (``entry.flags_of``); "" where none is."""
+    """Which rate is unknown as its interval is too wide (``entry.flags_of``); "": none."""
     capacity, single = entry.capacity, entry.single_stream
     if NOT_STEADY not in entry.flags:
         return ""
@@ -351,7 +351,7 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
 
 
 def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | None]:
-    """A condition of the scaler; before its first decision the former one."""
+    """A function for a condition that the scaler sets; before its first decision the stored one stays."""
 
     def value_of(snapshot: Snapshot) -> ConditionValue | None:
         if snapshot.resource.spec.autoscaling is None:
@@ -384,7 +384,7 @@ _WORK: dict[Reason, Callable[[Snapshot], str]] = {
     Reason.SCALING: _scaling,
     Reason.MEASURING: lambda _: "A probe pod measures the service.",
 }
-"""The message of the condition Reconciling, by its reason."""
+"""Functions for the message of condition Reconciling, by its reason."""
 
 _VALUES: dict[ConditionType, Callable[[Snapshot], ConditionValue | None]] = {
     ConditionType.READY: ready,

@@ -31,8 +31,9 @@ _EVENT_REASONS = {
     ConditionType.STALLED: frozenset[str](),
     ConditionType.SCALING_ACTIVE: frozenset({Reason.SLO_UNATTAINABLE}),
 }
-"""Reasons that become an event when they begin, by condition. Failure classes and the end of serving become
-events too."""
+"""By condition, the reasons that give an event when they appear. Failure classes, and the end of serving,
+always do.
+"""
 _WARNINGS = frozenset(
     {
         Reason.MEASUREMENT_FAILED,
@@ -69,7 +70,9 @@ def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) 
 
 
 def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> ResourceEvent | None:
-    """The event of a changed replica count, worded as by a HorizontalPodAutoscaler."""
+    """The event of a changed replica count, in the words of the HorizontalPodAutoscaler; None: it did not
+    change.
+    """
     was, now = former.autoscaling, status.autoscaling
     if now is None or not now.decisions or (was is not None and now.decisions[0] in was.decisions):
         return None
@@ -82,7 +85,7 @@ def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> Resou
 
 
 def revision_events(observed: Observed, planning: Planning) -> tuple[ResourceEvent, ...]:
-    """Warning events for a new revision: the remote code that it trusts, and the warnings of its plan."""
+    """Warning events for a new revision: that it runs remote code, and the warnings of its plan."""
     if not planning.apply:
         return ()
     trust = "it runs Python code of the model repository. "

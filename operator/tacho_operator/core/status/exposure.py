@@ -1,4 +1,4 @@
-"""Who reaches the pods where the Service or the NetworkPolicy could not be written."""
+"""Which clients can reach the pods when the Service or the NetworkPolicy could not be written."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ KIND = "NetworkPolicy"
 
 
 def refused_policy(resource: LLMDeployment, refusals: Iterable[ChildRefusal]) -> ChildRefusal | None:
-    """The refusal of the NetworkPolicy, which leaves ``allowedNamespaces`` without effect; None: it was not
+    """The API server's refusal of the NetworkPolicy, by which ``allowedNamespaces`` has no effect; None: not
     refused.
 
-    No new Deployment is created meanwhile. Pods that already serve stay: to delete them would turn a refused
-    policy into an outage.
+    No new Deployment is created meanwhile. Pods that already serve stay: deleting them would be an outage.
     """
     endpoint = resource.spec.endpoint
     if endpoint is None or endpoint.allowed_namespaces is None:
@@ -28,7 +27,9 @@ def refused_policy(resource: LLMDeployment, refusals: Iterable[ChildRefusal]) ->
 
 
 def exposure(observed: Observed) -> Problem | None:
-    """The problem that says from where the pods can be reached; None where the policy is in effect."""
+    """The problem of a NetworkPolicy that is not in effect, with the namespaces that reach the pods; None: it
+    is in effect.
+    """
     refusal = refused_policy(observed.resource, observed.refusals)
     if refusal is None:
         return None
@@ -44,7 +45,9 @@ def exposure(observed: Observed) -> Problem | None:
 
 
 def reaches(service: Manifest | None, pod: PodView) -> bool:
-    """Whether requests to the live Service reach the pod: anyone may have changed it."""
+    """Whether requests to the Service as it is in the cluster reach the pod. Another client may have changed
+    the Service.
+    """
     spec: Manifest = (service or {}).get("spec") or {}
     selector = spec.get("selector") or {}
     labels = pod.raw["metadata"].get("labels") or {}
@@ -54,5 +57,5 @@ def reaches(service: Manifest | None, pod: PodView) -> bool:
 
 
 def serving_message(reached: int, desired: int) -> str:
-    """How many of the desired replicas serve, as text."""
+    """The clause with the number of serving and of desired replicas."""
     return f"{min(reached, desired)} of {desired} replicas serve."

@@ -18,7 +18,7 @@ from tacho_operator.core.pods.view import PodView
 
 
 class _Step(enum.IntEnum):
-    """How near a pod is to serving; one reason may name several steps."""
+    """The steps of a pod's start in order, to find the pod that is nearest to serving."""
 
     UNSCHEDULED = enum.auto()
     UNPREPARED = enum.auto()
@@ -37,7 +37,9 @@ _PHASES = {
     "Probing": (_Step.MEASURING, Reason.MEASURING, " is measured before it receives requests."),
     "Serving": (_Step.SERVING, Reason.STARTING, ": the engine serves, but the readiness check fails."),
 }
-"""Step, reason and words about a pod, by the phase that its runtime reports."""
+"""By the phase that a pod's runtime reports: the step, the reason of condition Ready, and the end of its
+message.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class PodProgress:
 
 
 def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgress:
-    """How far the starting pod is that is nearest to serving."""
+    """The progress of the starting pod that is nearest to serving."""
     found = [_of(pod, reports.get(pod.uid)) for pod in pods if not pod.terminating]
     if not found:
         return PodProgress()
@@ -100,19 +102,19 @@ class PodTimes:
     created: datetime | None = None
     scheduled: datetime | None = None
     injected: datetime | None = None
-    """The runtime was copied; after this only images are pulled."""
+    """When the runtime had been copied into the pod; from then on the pod only waits for images."""
     started: datetime | None = None
-    """The engine container runs."""
+    """When the engine container started."""
     restarted: bool = False
-    """A container's restart is a new start, and nothing was scheduled or pulled for it."""
+    """Whether the container was restarted: then nothing was scheduled or pulled for its start."""
 
 
 def latest_startup(
     pods: Iterable[PodView], reports: Mapping[str, Report], former: Startup | None
 ) -> Startup | None:
-    """status.startup: seconds of each step of the start of the youngest pod that reports.
+    """status.startup: seconds of each step of the youngest reporting pod's start.
 
-    ``former`` where no pod reports: unknown is not zero.
+    ``former`` where no pod reports, as unknown is not zero.
     """
     reporting = [pod for pod in pods if not pod.terminating and pod.uid in reports]
     if not reporting:
@@ -157,7 +159,7 @@ def startup_of(report: Report, times: PodTimes) -> Startup:
 
 
 def _overlap(spent: StartupSeconds) -> float | None:
-    """The part of the download in parallel with other work."""
+    """Seconds of the download that passed in parallel with other steps of the start; None: unknown."""
     if spent.download is None or spent.model_wait is None:
         return None
     return max(0.0, spent.download - spent.model_wait)

@@ -1,4 +1,4 @@
-"""When to reconcile without an event: pod reports and deadlines cause none."""
+"""When to reconcile without a cluster event: reports and deadlines of pods cause none."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.core.status.snapshot import Snapshot
 
 MOVING_SECONDS = 2.0
-"""Interval of reports while a pod starts or is measured."""
+"""Seconds between two reads of the reports while a pod starts or is measured."""
 SLOW_SECONDS = 10.0
 LONG_SECONDS = 120.0
-"""Time after which the interval becomes SLOW_SECONDS, as a download may take hours."""
+"""Seconds after which reports are read only every SLOW_SECONDS, as a download may take hours."""
 UNMEASURED_SECONDS = 10.0
 UNANSWERED_SECONDS = 60.0
-"""Interval for a pod that runs and does not answer."""
+"""Seconds between two tries to read the report of a running pod that does not answer."""
 STALLED_SECONDS = 300.0
-"""Interval while user action is required and the cluster retries."""
+"""Seconds between two reconciles while user action is required."""
 SOONEST_SECONDS = 0.1
 
 
@@ -35,7 +35,7 @@ def requeue_after_seconds(snapshot: Snapshot, now: datetime) -> float | None:
 
 
 def _report_seconds(snapshot: Snapshot, now: datetime) -> float | None:
-    """Interval of reports; None: no pod has a new one."""
+    """Seconds until the reports are read again; None: no pod has a new report."""
     if snapshot.reporting:
         # A known problem has a watch, or lasts; and a long start changes slowly.
         slow = _long_in_progress(snapshot, now) or any(snapshot.all_problems())

@@ -1,4 +1,4 @@
-"""All that status, conditions and requeue time of one reconcile pass are computed from."""
+"""The input for status, conditions and requeue time of one reconcile pass."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ from tacho_operator.core.status.progress import PodProgress, latest_startup, pro
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 FINALIZER_SECONDS = 60.0
-"""Time that a finalizer's controller has to end the deletion of a child."""
+"""Seconds that a finalizer's controller has, before a child that is still being deleted counts as a
+problem.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +47,36 @@ class ServerPods:
     count: int
     ready: int
     reached: int
-    """Ready and selected by the Service."""
+    """Number of ready pods that the Service selects."""
     progress: PodProgress = field(default_factory=PodProgress)
     startup: Startup | None = None
-    """Durations of the latest start."""
+    """Seconds of each step of the latest start."""
     unanswered: PodView | None = None
-    """A pod of the active revision whose report is overdue."""
+    """A pod of the active revision that has not answered the operator in time; None: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemSet:
-    """The problems of a reconcile pass, by what they concern: the service, a revision, claims, the
-    candidate."""
+    """The problems found in a reconcile pass, by what they affect: the Service, the resource, a revision, the
+    candidate.
+    """
 
     service: Problem | None = None
-    """The Service cannot be created: no request reaches a pod."""
+    """Why the Service cannot be created, so that no request reaches a pod."""
     blocking: tuple[Problem, ...] = ()
-    """Problems of the resource as a whole: names, quota, claims."""
+    """Problems that affect the whole resource: name conflicts, quota, claims."""
     exposure: Problem | None = None
-    """One of ``blocking``: who reaches the pods against spec."""
+    """The member of ``blocking`` that says which clients reach the pods against the spec."""
     subject: Problem | None = None
     candidate: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that is known of one resource after the decisions of a reconcile pass; status is made from it."""
+    """All facts and decisions of one reconcile pass from which status is made."""
 
     resource: LLMDeployment
-    """The resource, with its former status."""
+    """The resource with its stored status."""
     planning: Planning
     rollout: Rollout
     subject: Revision | None
@@ -81,26 +84,28 @@ class Snapshot:
     revisions: tuple[Revision, ...]
     """All existing revisions, newest first."""
     replicas: int
-    """Desired replicas."""
+    """Number of desired replicas."""
     scaling: Scaled | None = None
-    """The scaler's decision; None: no scaler, or no decision yet."""
+    """The scaler's last decision; None: autoscaling is off, or the scaler has not decided yet."""
     scale_refused: str = ""
-    """The API server's words where it refused a change of a Deployment."""
+    """The API server's error where it refused to change a Deployment; "": it refused no change."""
     unanswered: ChildRefusal | None = None
-    """A child that the API server has neither taken nor refused in several tries."""
+    """The child that the API server neither accepted nor refused in several tries; None: every write was
+    answered.
+    """
     token_note: str = ""
-    """Consequence of a changed tokenSecretRef; "" without a change."""
+    """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
     pods: ServerPods
     problems: ProblemSet
     measuring: MeasurementPlan
     probing: bool = False
-    """A pod is being measured."""
+    """Whether a pod is being measured."""
     price: Price | None = None
-    """Price of the subject revision's GPUs. None: unknown."""
+    """Price of one GPU of the described revision for one hour. None: unknown."""
     reporting: bool = False
-    """A pod starts or is measured, so that its report changes all the time."""
+    """Whether a pod is starting or being measured, so that its report keeps changing."""
     deadline_seconds: float | None = None
-    """Seconds until elapsed time alone changes a decision; None: never."""
+    """Seconds until a decision changes by the passing of time alone; None: never."""
 
     @property
     def former(self) -> LLMDeploymentStatus:
@@ -133,7 +138,7 @@ class Snapshot:
 
     @property
     def held_back(self) -> Problem | None:
-        """The problem that keeps the desired revision from starting; None where it has started or serves."""
+        """The problem that keeps the desired revision from starting; None: it has started or serves."""
         rollout, desired = self.rollout, self.planning.desired_revision
         if not rollout.active or rollout.candidate or desired in ("", rollout.active):
             return None
@@ -260,8 +265,9 @@ def _problems(
 
 
 def _reached(observed: Observed, selected: str, servers: Iterable[PodView]) -> int:
-    """Ready pods of the ``selected`` revision, "" of every one; where the Service could not be written, those
-    that it leads to as it is."""
+    """Number of ready pods that the Service selects by ``selected`` ("": the pods of every revision). If the
+    Service could not be written, it is counted as it is in the cluster.
+    """
     if observed.unanswered is None and not any(_is_service(observed, item) for item in observed.refusals):
         return sum(pod.ready and selected in ("", pod.revision) for pod in servers)
     service = named(observed.services, names.service_name(observed.resource.metadata.name))
@@ -284,8 +290,9 @@ def _service_problem(observed: Observed) -> Problem | None:
 
 
 def _refused_children(observed: Observed) -> list[Problem]:
-    """Names that are in use, and children that quota or admission refused. Probe and marker pods do not
-    count: their failure does not concern the service."""
+    """Problems of children whose name is taken, or that quota or admission refused. Probe and marker pods are
+    left out, as the service does not need them.
+    """
     exposed = exposure(observed)
     return [
         exposed if exposed and item.kind == "NetworkPolicy" else refused_child(item)
@@ -298,10 +305,11 @@ def _refused_children(observed: Observed) -> list[Problem]:
 def _leaving(
     observed: Observed, reconcile_plan: ReconcilePlan, now: datetime
 ) -> Iterator[tuple[Problem, float | None]]:
-    """Problems of children whose deletion is held up, each with the seconds after which it is one; None: now.
+    """Problems of children whose deletion is blocked, each with the seconds until it counts as a problem;
+    None: it does now.
 
-    Kubernetes replaces no pod of a Deployment or ReplicaSet that is being deleted. It deletes the pods first
-    where the deletion is in the foreground. A revision that has no pods to be replaced does not count.
+    Kubernetes creates no pod for a Deployment or ReplicaSet that is being deleted, and a foreground deletion
+    first deletes the pods. Revisions that shall have no pods are left out.
     """
     rollout = reconcile_plan.rollout
     sized = (name for name, size in rollout.replicas.items() if size)
@@ -323,20 +331,24 @@ def _leaving(
 
 
 def _scale_refused(observed: Observed) -> str:
-    """The API server's words about a change of a Deployment that exists."""
+    """The API server's error where it refused to change an existing Deployment; "": it refused no change."""
     sizes = deployment_sizes(observed.deployments)
     changes = (item for item in observed.refusals if item.kind == "Deployment" and item.name in sizes)
     return next((item.message for item in changes), "")
 
 
 def _refused_revision(observed: Observed, revision: str) -> Problem | None:
-    """Why the API server refuses the record or the Deployment of a revision: both have its name."""
+    """The problem of a ControllerRevision or Deployment of ``revision`` that the API server refuses; both
+    have the same name.
+    """
     found = (item for item in observed.refusals if item.name == revision)
     return next(map(refused_child, found), None)
 
 
 def _token_note(resource: LLMDeployment, subject: Revision | None) -> str:
-    """The consequence of a changed tokenSecretRef: pods of this revision keep the old one."""
+    """A sentence on a changed tokenSecretRef: pods of the present revision keep the former token. "":
+    unchanged.
+    """
     if subject is None:
         return ""
     fetch: Manifest = next(

@@ -1,5 +1,6 @@
-"""The status of a resource that could not be reconciled: the cause in Stalled, Ready by its pods, the rest
-unchanged."""
+"""The status of a resource that could not be reconciled: Stalled has the cause, Ready follows its pods, the
+rest is unchanged.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +25,16 @@ from tacho_operator.core.types import Manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResource:
-    """A stored resource, with the children that show whether it serves."""
+    """A stored resource with its Service, pods and Deployments, which show whether it serves."""
 
     raw: Manifest
     pods: tuple[Manifest, ...] = ()
     deployments: tuple[Manifest, ...] = ()
     services: tuple[Manifest, ...] = ()
     is_whole: bool = True
-    """Whether the content of all these children was read; without it none tells whether it serves."""
+    """Whether the content of all these children could be read; if not, it is unknown whether the resource
+    serves.
+    """
 
     @property
     def desired_replicas(self) -> int:
@@ -80,7 +83,7 @@ def internal_error(error: BaseException) -> Problem:
 
 
 def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) -> ConditionValue:
-    """Whether pods that the Service reaches are ready."""
+    """The condition Ready: whether a pod that the Service selects is ready."""
     service = named(found.services, names.service_name(found.raw["metadata"]["name"]))
     reached = sum(reaches(service, pod) for pod in servers)
     if not reached:
@@ -91,9 +94,9 @@ def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) 
 
 
 def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:
-    """The former status, updated with the problem and with the pods that serve.
+    """The stored status with ``problem`` in Stalled, and with Ready and replica counts by the present pods.
 
-    Ready and the counts stay as they were where the pods or Deployments could not be read.
+    Ready and counts stay where pods or Deployments could not be read.
     """
     former, metadata = stored_status(found.raw), found.raw["metadata"]
     values = {
