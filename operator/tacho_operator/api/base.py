@@ -1,7 +1,7 @@
-"""What every model of the API has in common, and the scalar types the fields are made of.
+"""The base classes of all API models, and the scalar types of their fields.
 
-Reading ignores unknown fields, so that an operator of an older version reads what a newer one wrote.
-Everything is frozen: a decision takes a resource and returns a new one.
+Unknown fields are ignored on reading, so that an older operator can read what a newer one wrote. All models
+are frozen: a decision returns a new resource.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class ApiModel(BaseModel):
 
 
 class StatusModel(ApiModel):
-    """A frozen object of status. Unknown and empty values are omitted on the wire, a float is a Decimal, and
-    every character of a text shows.
+    """A frozen object of status. On the wire, unknown and empty values are omitted, a float becomes a
+    Decimal, and control characters in texts are escaped.
 
-    Its parts may be dataclasses of the contract, which then have this model's names.
+    Its parts may be dataclasses of tacho_contract, whose field names are then kept.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -118,14 +118,14 @@ QualifiedName = Annotated[
 """A label or annotation key, or the name of an extended resource: an optional prefix and a name."""
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 Word = Annotated[str, Field(max_length=64)]
-"""A short word the operator writes: a reason, a phase, a version."""
+"""A short word that the operator writes: a reason, a phase or a version; at most 64 characters."""
 ShortText = Annotated[str, Field(max_length=256)]
 Message = Annotated[str, Field(max_length=4096)]
 """Text for the user; at most 4096 characters."""
 
 
 def decimal(value: float | None) -> str | None:
-    """``value`` as a Decimal; None for what is unknown, negative or not finite."""
+    """``value`` as a Decimal; None where it is unknown, negative or not finite."""
     if value is None or not math.isfinite(value) or value < 0 or value >= 1e15:
         return None
     text = f"{abs(value):.3f}".rstrip("0").rstrip(".")  # of -0.0, too
@@ -138,7 +138,7 @@ def seconds(value: float | None) -> int | None:
 
 
 EXACT_LIMIT = 2**53
-"""Beyond it JSON keeps integers exact no longer everywhere."""
+"""Integers from this limit on are not exact in every JSON parser."""
 
 
 def exact(value: int | None) -> int | None:

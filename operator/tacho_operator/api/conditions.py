@@ -26,7 +26,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """The reasons of conditions, beside the failure classes: one word for why the status is as it is."""
+    """The reasons of conditions that are no failure classes."""
 
     WAITING_FOR_OPERATOR = "WaitingForOperator"
     SERVING = "Serving"
@@ -87,9 +87,9 @@ def find_condition(conditions: Sequence[Condition], type_: str) -> Condition | N
 
 
 def set_condition(conditions: Sequence[Condition], judged: Condition) -> list[Condition]:
-    """The conditions with ``judged`` in the place of the former one of its type, or at the end.
+    """``conditions`` with ``judged`` in place of the former condition of its type, or at the end.
 
-    While the status stays the same, so does the time of the last transition.
+    While the status of a condition stays the same, its lastTransitionTime is kept.
     """
     old = find_condition(conditions, judged.type)
     if old is None:

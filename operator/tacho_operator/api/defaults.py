@@ -30,11 +30,11 @@ MEANT: dict[tuple[str, ...], str | int] = {
     ("engine", "custom", "port"): ENGINE_PORT,
     ("podTemplate", "spec", "terminationGracePeriodSeconds"): GRACE_SECONDS,
 }
-"""Defaults of the identity fields. To set a field to its default makes no new revision."""
+"""Default values of the identity fields, by path. Setting a field to its default makes no new revision."""
 
 
 def workload(spec: LLMDeploymentSpec) -> Workload:
-    """The shape of a typical request."""
+    """The shape of a typical request in ``spec``, with defaults for absent fields."""
     return Workload(**_set_fields(spec.workload))
 
 
@@ -44,7 +44,7 @@ def service_level(spec: LLMDeploymentSpec) -> ServiceLevel:
 
 
 def probe_settings(spec: LLMDeploymentSpec) -> ProbeSettings:
-    """The settings of the probe that measures a replica."""
+    """The settings in ``spec`` of the probe that measures a replica, with defaults for absent fields."""
     return ProbeSettings(**_set_fields(spec.probe))
 
 
@@ -59,11 +59,11 @@ def gpu_resource(spec: LLMDeploymentSpec) -> str:
 
 
 def grace_seconds(spec: LLMDeploymentSpec) -> int:
-    """Seconds that a server pod may take to end."""
+    """Seconds from SIGTERM to SIGKILL of a server pod."""
     subset = spec.pod_template.spec if spec.pod_template else None
     return (subset.termination_grace_period_seconds if subset else None) or GRACE_SECONDS
 
 
 def _set_fields(part: ApiModel | None) -> dict[str, Any]:
-    """The fields that are set; the API names them as the contract does."""
+    """The fields of ``part`` that are set, under the names of tacho_contract's dataclasses."""
     return part.model_dump(exclude_none=True) if part else {}

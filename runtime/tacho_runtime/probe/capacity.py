@@ -22,10 +22,10 @@ from tacho_runtime.probe.session import ProbeFindings
 
 
 def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
-    """What one replica sustains with a constant number of streams; None without a usable level.
+    """The load that one replica sustains with a constant number of streams; None without a usable level.
 
-    With an SLO: at the edge between the most streams that meet it and the next level that misses it. Without
-    one: at the knee. Whether open-loop requests, which come in bursts, met the SLO is reported beside it.
+    With an SLO: between the most streams that meet it and the next level that misses it. Without one: the
+    knee. The result of the open loop is reported separately.
     """
     level, boundary = capacity_level(findings, slo)
     if level is None:
@@ -59,10 +59,9 @@ def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) 
 
 def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
     """(the highest level that one replica certainly sustains, its boundary: Edge, Plateau, Floor or
-    NeverMet).
+    NeverMet); (None, "") without a usable level.
 
-    Edge only where a level close above it misses the SLO. NeverMet: even one stream misses it. (None, "")
-    without a usable level.
+    Edge needs a level close above that misses the SLO. NeverMet: one stream misses it.
     """
     rated = findings.rated
     if not rated:
@@ -97,14 +96,16 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
 
 
 def _cut(findings: ProbeFindings) -> bool:
-    """Whether the search did not come to its end."""
+    """Whether the search ended early, so that the capacity may be higher than found."""
     return findings.out_of_time or findings.levels_missing
 
 
 def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:
-    """How far the knee may be from another probe's, in percent: as far below as it lies above nine tenths of
-    the highest throughput, and as far as a level beside it where intervals reach over these nine tenths, of
-    fewer streams from below or, of the knee itself, from above."""
+    """How far the knee of another probe may be from this one, in percent.
+
+    Below: the distance to nine tenths of the highest throughput, at which the knee is defined. To either
+    side: the distance to a neighbouring level whose interval includes that limit.
+    """
     highest = saturation_level(findings.rated.values())
     if highest is None:
         return 0.0
@@ -139,8 +140,8 @@ def _uncertain(one: LevelResult, other: LevelResult) -> float:
 def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
     """The level with the most output tokens per second; None where there is no level.
 
-    Only clean levels of several streams count, where there are any: one stream does not show what a batch
-    reaches.
+    If any clean level has several streams, only these levels count: one stream does not show the throughput
+    of a batch.
     """
     every = list(results)
     steady = [one for one in every if one.clean and one.point.concurrency > 1]

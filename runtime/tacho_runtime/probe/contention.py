@@ -1,6 +1,6 @@
-"""Whether other programs disturbed an engine while it was measured, by samples of the machine. Pure.
+"""Whether other programs disturbed an engine during a measurement, from two samples of the machine. Pure.
 
-A value that cannot be read raises no flag.
+A value that cannot be read sets no flag.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from tacho_runtime.machine.sampling import MachineSample
 
 CONTENDED, THROTTLED = "Contended", "Throttled"
 OTHER_SHARE = 0.15
-"""Share of the CPUs' time used by other programs above which measured values are provisional where CPUs are
-scarce: an engine loses about what others use. A lower share is usual on any node, and widens the interval."""
+"""Share of the CPUs' time used by other programs above which measured values are provisional, where CPUs are
+scarce.
+
+The engine loses about what others use. A lower share is usual on any node, and widens the interval.
+"""
 FEW_SHARE = 0.02
-"""Others use so much on any machine."""
+"""Share of the CPUs' time that other programs use on any machine."""
 SCARCE_IDLE_SHARE = 0.10
-"""Idle time below which others' work is at the engine's cost."""
+"""Share of idle CPU time below which CPU time of other programs is taken from the engine."""
 CROWDED_SHARE = 0.05
 """Share of the CPUs' time that other programs use, from which on they may hold one engine thread while all
 its other threads wait for it."""
@@ -28,23 +31,29 @@ LOST_SHARE = 0.2
 """Share of time in which threads that wait for each other were held up, above which measured values are
 provisional."""
 WAITING_SHARE = 0.01
-"""Where no task waited for a CPU for even so much of the time, none was lacking."""
+"""Share of time in which tasks waited for a CPU. Below it CPUs were not scarce."""
 SHORTEST_SECONDS = 0.25
-"""The kernel counts CPU time in hundredths of a second: in less, the shares are noise."""
+"""Shortest interval for CPU shares, in seconds. The kernel counts CPU time in 10 ms, so shares of a shorter
+one are inexact.
+"""
 SLOWER = 2.5
-"""Factor over its shortest time above which the fixed work was disturbed. By chance alone it takes at most
-1.35 times the shortest: 3000 tries on two CPUs, with llama.cpp on both and an equal number of programs beside
-it. Where two CPUs are hardware threads of one core, it took 1.8 times as long beside the engine's own
-threads, because a sibling thread takes at most half of a core."""
+"""Ratio of the calibration's time to its shortest time above which the CPU counts as disturbed.
+
+By chance it is at most 1.35 (3,000 runs on two CPUs, with llama.cpp on both and as many other programs).
+Where the CPUs share a core with the engine's threads it is 1.8, since each gets half of the core.
+"""
 APPEARED_BYTES = 64 * 1024**2
-"""Bytes of GPU memory; any program that computes on a GPU takes more for its context."""
+"""Growth of GPU memory in bytes that counts as another program. Any program that uses a GPU needs more for
+its context.
+"""
 BUSY_PERCENT = 20.0
-"""Utilization of a GPU on which the engine has nothing to do yet."""
+"""Utilization in percent of a GPU above which another program uses it, while the engine is idle."""
 WORKING_PERCENT = 50.0
-"""Utilization from which clocks of two moments are those of load."""
+"""Utilization in percent from which two readings of a GPU's clock count as taken under load."""
 CLOCK_FALL = 0.10
-"""Share by which the SM clock falls between two moments under load, where the power limit is not the
-cause."""
+"""Share by which the SM clock of a GPU may fall under load before a flag is set; the power limit is no cause
+for a flag.
+"""
 INVALIDATING_REASONS = ("HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
 """NVML's reasons of lower clocks that make measured values provisional: heat, and power that the machine
 cannot supply. SwPowerCap is not included: data-centre cards run large batches at their own power limit all
@@ -61,8 +70,9 @@ class Contention:
     """Flags of the disturbances, in alphabetical order, each once."""
     notes: tuple[str, ...] = ()
     loss_percent: float = 0.0
-    """What the engine may have lost to others beyond that, in percent of what it did: to be added to the
-    interval."""
+    """Loss of engine speed to other programs that sets no flag, in percent; the confidence interval is
+    widened by it.
+    """
 
 
 def detect_contention(before: MachineSample, after: MachineSample, first: MachineSample) -> Contention:
@@ -106,8 +116,9 @@ def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str
 
 
 def _others(before: MachineSample, after: MachineSample) -> float | None:
-    """Others' share of the CPUs' time, where the engine had no idle CPU to go to; None where it had, or where
-    that cannot be told."""
+    """Share of the CPUs' time that other programs used while no CPU was idle; None where CPUs were idle, or
+    unknown.
+    """
     shares = _cpu_shares(before, after)
     if shares is None:
         return None
@@ -118,7 +129,7 @@ def _others(before: MachineSample, after: MachineSample) -> float | None:
 
 
 def _cpu_shares(before: MachineSample, after: MachineSample) -> tuple[float, float] | None:
-    """(share of the CPUs' time that others used, idle share); None where that cannot be told."""
+    """(share of the CPUs' time that other programs used, share of idle time); None where unknown."""
     seconds = _seconds(before, after)
     node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
     own = _grown(before.own_busy_microseconds, after.own_busy_microseconds)
@@ -129,9 +140,12 @@ def _cpu_shares(before: MachineSample, after: MachineSample) -> tuple[float, flo
 
 
 def _held(before: MachineSample, after: MachineSample, least: float) -> float:
-    """The share of time in which others may have held a thread, and with it all that meet it at the end of
-    each step: their CPUs idle or spin meanwhile, so that idle time is no sign of room. 0 where others use
-    less than the share ``least`` of the CPUs' time, or where that cannot be told."""
+    """Share of time in which other programs may have held up an engine thread, and all threads that wait for
+    it at the end of a step.
+
+    The waiting threads' CPUs are idle or spin, so idle CPUs are no sign of spare capacity. 0 where others
+    used less than ``least`` of the CPUs' time, or where unknown.
+    """
     shares = _cpu_shares(before, after)
     waited = _grown(before.pressure_microseconds, after.pressure_microseconds)
     if shares is None or waited is None:
@@ -146,7 +160,7 @@ def _held(before: MachineSample, after: MachineSample, least: float) -> float:
 
 
 def _speed(before: MachineSample, after: MachineSample, first: MachineSample) -> Iterator[tuple[str, str]]:
-    """The fixed work's time against the shortest that is known of it."""
+    """Flag and note where the calibration took longer than its shortest known time."""
     known = [item.calibration_ns for item in (first, before, after) if item.calibration_ns]
     now = [item.calibration_ns for item in (before, after) if item.calibration_ns]
     if now and max(now) > SLOWER * min(known):
@@ -197,7 +211,9 @@ def _working(gpu: GpuSample) -> bool:
 
 
 def _limit(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
-    """Flags and notes about the pod's own limits: they are part of what is measured, and not contention."""
+    """Notes about the CPU limit of the pod. It is part of the measured configuration, and no disturbance by
+    others.
+    """
     stood = _grown(before.throttled_microseconds, after.throttled_microseconds)
     seconds = _seconds(before, after)
     if stood and seconds > 0 and (share := stood / (seconds * 1e6)) >= WAITING_SHARE:
@@ -205,7 +221,9 @@ def _limit(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, s
 
 
 def _late_kernels(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
-    """Requests halt while a kernel is compiled, once in the life of an engine."""
+    """Flag and note for GPU kernels compiled during the measurement: requests stop meanwhile, once in an
+    engine's life.
+    """
     if compiled := _grown(before.late_kernels, after.late_kernels):
         yield NOT_STEADY, f"the engine compiled {counted(compiled, 'kernel')}"
 

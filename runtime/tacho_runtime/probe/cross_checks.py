@@ -15,13 +15,15 @@ LAG_MILLISECONDS = 5.0
 LATE_SEND_MILLISECONDS = 10.0
 CPU_SHARE = 0.8
 OUTSIDE_SHARE, OUTSIDE_MILLISECONDS = 0.2, 10.0
-"""Of a time to first token: more than both was not the engine's."""
+"""Limits of the part of TTFT that is spent outside the engine: a fifth and 10 ms. A note is written if both
+are exceeded.
+"""
 
 
 def client_lateness(health: ClientHealth, tpot_milliseconds: float) -> str:
-    """A message about delays of the probe itself; "" where they are below half of a token's time.
+    """A message about delays of the probe itself; "" where they are below half of the time per token.
 
-    Smaller ones are normal: on few CPUs a slow engine delays every process.
+    Such short delays are normal: on few CPUs an engine delays every other process.
     """
     fine = tpot_milliseconds / 2
     lag, late = health.lag_milliseconds_p99, health.late_send_milliseconds_p99
@@ -38,10 +40,9 @@ def client_lateness(health: ClientHealth, tpot_milliseconds: float) -> str:
 def time_outside_engine(
     before: EngineCounters, after: EngineCounters, streams: Sequence[StreamResult]
 ) -> str:
-    """A message about the share of TTFT spent outside the engine, by the engine's own sum for these requests.
+    """A message about the part of TTFT spent outside the engine, by the engine's own sum for these requests.
 
-    "" where the share is small, where the engine does not count it, or where it counted other clients'
-    requests, too.
+    "" where that part is small, the engine has no such sum, or other clients' requests are in it.
     """
     ours = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
     known = (before.ttft_seconds_count, after.ttft_seconds_count, before.ttft_seconds_sum)
@@ -72,16 +73,17 @@ def engine_ttft_milliseconds(readings: Sequence[CounterReading]) -> float | None
 
 FRONTEND_BOUND = "FrontendBound"
 MISSING_SHARE, MISSING_STREAMS = 0.1, 2.0
-"""Of a level's streams: more than both that the engine had no request of are more than chance."""
+"""Limits of the streams whose requests the engine did not have: a tenth and 2 streams. Only more than both is
+no chance.
+"""
 
 
 def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = True) -> str:
-    """A message that the engine's HTTP front end limits a level, and not the engine itself; "" where it does
-    not.
+    """A message that the engine's HTTP front end limits the throughput of a level; "" where it does not.
 
-    "", too, where the engine has no gauges, or the client itself was late. By its gauges the engine had fewer
-    requests, running and waiting, than the client had open: the others were in the front end. Without
-    ``near`` (the engine is on this machine) the network may be the cause as well.
+    By its gauges the engine had fewer requests than the client had open: the others were in the front end. ""
+    also without gauges, or where the client was late. ``near``: the engine is on this machine, so the network
+    cannot be the cause.
     """
     held = [
         one.counters.running + one.counters.waiting
@@ -109,19 +111,23 @@ def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = 
 
 NS = 1e9
 AGREEMENT = 0.03
-"""Counted by both sides alike: the engine's counters are taken, which need no chunk to be counted."""
+"""Difference of the engine's and the probe's token counts, as a share, up to which the engine's count is
+used. It does not depend on chunks.
+"""
 OTHERS_SHARE = 0.03
 """Share of tokens that no request of the probe received, above which they count as other traffic."""
 FINE = 0.004
-"""Of a window's tokens, in a step or two: the ends matter less than chunks that hold several tokens."""
+"""Share of a window's tokens in one or two steps below which the inexact ends of the window do not matter."""
 MAX_BEHIND = 1.25
-"""Maximum ratio of tokens counted by the engine to tokens received. Without other clients, some tokens wait
-in a front end or on the network; a larger ratio is not believed. One H200 made 5 % more tokens than arrived
-from 256 streams of a small model."""
+"""Highest ratio of tokens counted by the engine to tokens received that is believed.
+
+Without other clients, some tokens wait in a front end or on the network: one H200 generated 5 % more than
+arrived from 256 streams of a small model.
+"""
 SHORTEST_SECONDS = 1.0
-"""A window that both sides can cut alike to a percent."""
+"""Shortest window in seconds for which engine and probe count the same time to a percent."""
 FEW_TOKENS = 8.0
-"""Made around the ends of a request on its own."""
+"""Tokens of difference that are no sign of other clients: they are generated around a request's ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,21 +135,22 @@ class CounterCheck:
     """The comparison of the engine's token counter with the probe's, for one window."""
 
     factor: float = 1.0
-    """Factor for the tokens that the probe counted."""
+    """Factor by which the probe's token count is multiplied."""
     counted_by: str = "Client"
     excess: float = 0.0
-    """Tokens that the engine made beyond those received, as a share of the received ones. It is too small to
-    be called other traffic, and widens the interval."""
+    """Tokens that the engine generated beyond those received, as a share of these. Too small to count as
+    other clients' traffic; it widens the interval.
+    """
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def check_counters(trace: LoadTrace, *, behind: bool = False) -> CounterCheck:
-    """Compares the tokens of a window by the engine's counter with the tokens received.
+    """Compares the engine's count of a window's tokens with the tokens received.
 
-    Only for counters that advance at every step. A counter that advances when a request ends would round a
-    window of a few requests to whole requests: such an engine is checked around whole requests, by
-    ``foreign_tokens``. ``behind``: a front end is known to delay tokens, so more are counted than arrive.
+    Only for a counter that advances at every step. One that advances at a request's end is checked around
+    whole requests by ``foreign_tokens``. ``behind``: a front end delays tokens, so that more are counted than
+    received.
     """
     company = _company(trace) if trace.started else []
     if min(company, default=0.0) > OTHERS_SHARE:
@@ -161,8 +168,10 @@ def check_counters(trace: LoadTrace, *, behind: bool = False) -> CounterCheck:
 
 
 def _company(trace: LoadTrace) -> list[float]:
-    """By how much the engine ran more requests than the probe had sent, at each reading, as a share of the
-    probe's requests. A count of tokens may hide a few other streams, a count of requests does not."""
+    """For each reading, by what share the engine ran more requests than the probe had sent.
+
+    Other clients' few streams are visible in the number of requests, but not in the number of tokens.
+    """
     counted = [(one.counters.running, one.counters.waiting) for one in trace.readings]
     here = max(1, trace.concurrency)
     return [
@@ -173,7 +182,9 @@ def _company(trace: LoadTrace) -> list[float]:
 
 
 def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
-    """``alone``: by its gauges the engine had no other clients' requests."""
+    """The comparison of a window's tokens. ``alone``: by its gauges the engine had no other clients'
+    requests.
+    """
     ends = [one for one in trace.readings if one.counters.generated_tokens is not None]
     if len(ends) < 2 or not ends[0].counters.by_step:
         return CounterCheck()

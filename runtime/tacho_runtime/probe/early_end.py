@@ -12,12 +12,13 @@ from tacho_runtime.probe.engine_under_test import Cohort
 from tacho_runtime.probe.statistics import most_over, share_is_over
 
 FEWEST_REQUESTS = 8
-"""Fewer tell nothing of a percentile."""
+"""Fewest requests from which a percentile is judged."""
 FEWEST_INDEPENDENT = 4
-"""Streams share an engine's steps: requests at the same time tell little more than one, and half a request's
-time later another. No fewer than so many are counted."""
+"""Fewest independent observations among the requests. Streams share the engine's steps, so requests of the
+same half duration count as about one.
+"""
 TPOT_SHARE = 0.5
-"""Share of an answer's tokens after which its time per token is known."""
+"""Share of an answer's tokens after which its time per token counts as known."""
 NS_PER_MS = 1e6
 
 
@@ -49,8 +50,11 @@ def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool
 
 
 def _plainly_over(over: int, count: int, slo: ServiceLevel) -> bool:
-    """To ask whether the percentile of all is over its limit, at each look anew, would end most levels that
-    keep it closely at a moment when it is."""
+    """Whether ``over`` of ``count`` requests above a limit show that the SLO is missed.
+
+    The test is repeated while requests arrive. A plain comparison would at some moment fail for most levels
+    that just meet the SLO.
+    """
     size = cohort_size(slo)
     if count <= size:
         return over > most_over(size, slo.percentile)

@@ -1,7 +1,6 @@
-"""The interface between the phases of a probe and the engine under test with its machine.
+"""The interface through which the phases of a probe use the engine under test and its machine.
 
-Behind it are sockets and a real clock when an engine is measured, and a simulated engine with a clock of its
-own when the probe itself is tested.
+It is implemented with sockets and a real clock, and in tests by a simulated engine with its own clock.
 """
 
 from __future__ import annotations
@@ -35,35 +34,40 @@ class LoadTrace:
     """Results of one request loop, closed or open."""
 
     concurrency: int
-    """Streams of a closed loop; the most at one time in an open one."""
+    """Number of streams of a closed loop; of an open loop, the highest number of concurrent requests."""
     start_ns: int
     end_ns: int
-    """The window in which tokens are counted; monotonic clock."""
+    """``start_ns`` and ``end_ns`` are the window in which tokens are counted, in ns of the monotonic
+    clock.
+    """
     streams: tuple[StreamResult, ...]
-    """All requests in the order they were sent, cut ones too; of a steady loop those without a token too."""
+    """All requests in the order of sending, including cut ones; in a steady loop also those without a
+    token.
+    """
     first: tuple[bool, ...] = ()
     """Steady loop: for each of ``streams``, whether it was its stream's first request, which counts in no
     latency."""
     sent_until_ns: int = 0
-    """Steady loop: requests sent from ``start_ns`` to here are followed to their end."""
+    """Steady loop: requests sent between ``start_ns`` and this time (ns) are awaited to their end."""
     intended_ns: tuple[int, ...] = ()
-    """Open loop: when each of ``streams`` was meant to be sent."""
+    """Open loop: the time (ns) at which each of ``streams`` was due to be sent."""
     unanswered_ns: tuple[int, ...] = ()
-    """Open loop: when those were meant to be sent that had no token at ``end_ns`` and had not failed, of as
-    large a sample."""
+    """Open loop: the due times (ns) of requests without a token at ``end_ns`` that had not failed. They are a
+    sample of the same share as ``streams``.
+    """
     bin_nanoseconds: int
     bins: tuple[float, ...]
-    """Tokens of all streams, sampled or not, in equal bins from ``start_ns``."""
+    """Number of tokens of all streams, in equal bins of time from ``start_ns``."""
     started_bins: tuple[int, ...] = ()
-    """Requests of all streams whose first token came in the same bins. Empty: not told."""
+    """Number of requests of all streams whose first token came in each of these bins. Empty: unknown."""
     requests_ended: int = 0
-    """Requests of all streams that ended in the window."""
+    """Number of requests of all streams that ended in the window."""
     readings: tuple[CounterReading, ...] = ()
     """Readings of the engine's counters at both ends of the window, and between them where that costs
     nothing. Empty: no metrics."""
     client: ClientHealth = ClientHealth()
     started: bool = True
-    """Every stream had its first token before the window opened, and none was lost later."""
+    """Whether every stream had its first token before the window opened, and none failed later."""
     failures: tuple[str, ...] = ()
     broken: bool = False
     """Whether failures ended the loop early: its counts then cover too short a time to give a rate."""
@@ -97,20 +101,21 @@ class LevelTerms:
 
     streams: int
     gap_seconds: float
-    """Least time between two streams that are added: the measured prompt time."""
+    """Shortest time in seconds between the starts of two new streams: the measured time of a prompt."""
     ramp_seconds: float
-    """At most so long until every stream has its first token, and those that go have ended."""
+    """Longest time in seconds until every stream has its first token and surplus streams have ended."""
     cohort: int
-    """Number of requests sent inside the window that are awaited, at least: 59 for a 95th percentile."""
+    """Fewest requests sent inside the window that are awaited: 59 for a 95th percentile."""
     window_seconds: float
-    """Requests count that are sent within so long after the loop is full; at most."""
+    """Longest time in seconds for which the window is open to new requests."""
     follow_seconds: float
-    """Those are followed to their end under unchanged load, at most so long."""
+    """Longest time in seconds for which requests of the window are awaited, under unchanged load."""
     least_seconds: float = 0.0
-    """No window is shorter, however soon its requests have ended: a rate needs it."""
+    """Shortest window in seconds, even if all its requests ended before; a rate needs this time."""
     opened_ns: int = 0
-    """The window goes on that was opened then, the loop's last one; 0: a new one. All seconds count from its
-    opening."""
+    """Time (ns) at which the loop's last window opened, to continue that window; 0: a new window. All
+    durations count from the opening.
+    """
 
     def closes_ns(self, start_ns: int, sent_ns: Sequence[int]) -> int:
         """When the window closes for new requests to count, in monotonic nanoseconds.
@@ -133,7 +138,7 @@ class RequestProgress:
     first_token_ns: int | None
     tokens: float
     last_token_ns: int | None
-    """Of the latest token so far."""
+    """Time of the latest token."""
     ended: bool
 
 
@@ -142,7 +147,7 @@ class Cohort:
     """The present state of the requests sent inside a level's window, in the order of sending."""
 
     seconds: float
-    """Since the window opened."""
+    """Seconds since the window opened."""
     requests: tuple[RequestProgress, ...]
 
 
@@ -163,8 +168,9 @@ class SteadyLoop(Protocol):
 
 
 class EngineUnderTest(Protocol):
-    """One healthy engine, as the phases of a probe use it. Every call raises RequestFailed where the engine
-    does not answer."""
+    """A healthy engine, as the phases of a probe use it. Every call raises RequestFailed where the engine
+    does not answer.
+    """
 
     def now_seconds(self) -> float:
         """The present time in seconds of a monotonic clock."""
@@ -184,7 +190,7 @@ class EngineUnderTest(Protocol):
         """Sends requests at random (Poisson) times, whether or not earlier ones have ended."""
 
     async def reading(self) -> CounterReading:
-        """The present values of the engine's own counters; empty where it has none."""
+        """The present values of the engine's own counters; empty where the engine has none."""
 
     async def pause(self, seconds: float) -> None:
         """Waits for ``seconds`` without sending a request."""

@@ -17,12 +17,13 @@ from tacho_runtime.probe.statistics import mean_error, percentile, wilson_lower
 SHORTEST_SHARE = 0.75
 """Shortest answer that the probe requests where it draws lengths, as a share of the workload's length."""
 FEW_REQUESTS = 5
-"""Minimum number of requests for an interval of their rates: with fewer, Student's t alone makes it several
-times too wide."""
+"""Fewest requests for which an interval is computed from their rates. With fewer, Student's t makes it
+several times too wide.
+"""
 PARTIAL_TOKENS = 8
-"""A cut stream's time per token counts from this many tokens on."""
+"""Fewest tokens of a cut request from which its time per token counts."""
 SLICES = 10
-"""Of a window, in each of which the time per token of all streams is compared."""
+"""Number of equal slices of a window whose times per token are compared."""
 
 
 @dataclass(slots=True)
@@ -35,7 +36,9 @@ class Latencies:
     both: list[tuple[float, float]] = field(default_factory=list)
     """(TTFT, TPOT) of the same request."""
     waiting: list[float] = field(default_factory=list)
-    """How long requests of the cohort had waited that had no token at the window's end."""
+    """Times in milliseconds for which requests of the cohort without a token had waited at the window's
+    end.
+    """
     tpot_error: float = 0.0
     """Standard error of the mean time per token, as a share of it."""
     note: str = ""
@@ -94,7 +97,7 @@ def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
 def tpot_inside(stream: StreamResult, trace: LoadTrace) -> tuple[float, float | None]:
     """(tokens, milliseconds per token) of a request inside the window, after its first token there.
 
-    None for the time where it is not known.
+    The time is None where too few tokens are inside.
     """
     inside = [point for point in stream.tokens if trace.start_ns <= point[0] <= trace.end_ns]
     tokens = math.fsum(count for _, count in inside[1:])
@@ -102,10 +105,9 @@ def tpot_inside(stream: StreamResult, trace: LoadTrace) -> tuple[float, float | 
 
 
 def tpot_error(trace: LoadTrace) -> float:
-    """Standard error of a window's mean time per token, as a share of it, from slices of the window.
+    """Standard error of a window's mean time per token, as a share of it, computed from slices of the window.
 
-    Streams of a batch share its steps: requests of the same moment show little more than one of them. What
-    all of them share shows only from slice to slice.
+    Requests of the same moment share the engine's steps, so they are no independent observations.
     """
     seconds, tokens = [0.0] * SLICES, [0.0] * SLICES
     for stream in trace.streams:
@@ -120,7 +122,9 @@ def tpot_error(trace: LoadTrace) -> float:
 
 
 def _founded_tpots(tpots: Sequence[tuple[float, float]], output_tokens: int) -> list[float]:
-    """Of (tokens, time per token) the times of those with the most tokens, see ``latencies``."""
+    """The times per token of the requests with the most tokens; the fewer requests have many, the fewer
+    tokens are required (see ``latencies``).
+    """
     tiers = (
         (SHORTEST_SHARE * output_tokens - 2, FEW_REQUESTS),
         (output_tokens / 2 - 1, 1),
@@ -141,10 +145,11 @@ def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult)
 
 
 def slo_ratios(found: Latencies, slo: ServiceLevel) -> tuple[float | None, float | None]:
-    """The percentiles of TTFT and TPOT divided by their limits: 1 is on the limit; None without a limit.
+    """The percentiles of TTFT and TPOT, each divided by its limit: 1 is exactly at the limit; None without a
+    limit.
 
-    A request that has waited for longer than the TTFT limit is over it already. TPOT includes the uncertainty
-    of this window's own mean, as a longer window would vary by it.
+    A request that has already waited longer than the TTFT limit counts as above it. TPOT includes the
+    standard error of the window's mean.
     """
     over = [wait for wait in found.waiting if wait > slo.ttft_milliseconds]
     return (
@@ -154,7 +159,9 @@ def slo_ratios(found: Latencies, slo: ServiceLevel) -> tuple[float | None, float
 
 
 def _ratio(values: Sequence[float], limit: float, percent: float, error: float = 0.0) -> float | None:
-    """``error``: standard deviation, as a share, of what all of ``values`` share; it adds in squares."""
+    """The percentile of ``values`` divided by ``limit``. ``error``: standard deviation, as a share, that all
+    values have in common; it is added in squares.
+    """
     if limit <= 0 or not values:
         return None
     mean, at = fmean(values), percentile(values, percent)

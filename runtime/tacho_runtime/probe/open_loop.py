@@ -1,4 +1,4 @@
-"""Evaluates the open loop: requests at a fixed rate, at a share of the measured capacity. Pure."""
+"""Evaluates the open loop of a probe: requests at a fixed rate, a share of the measured capacity. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from tacho_runtime.probe.statistics import (
 )
 
 LOAD_SHARE = 0.85
-"""Share of the capacity at which requests are sent; nearer to the capacity, queues grow with the square of
-the remaining distance."""
+"""Rate of the open loop as a share of the capacity. Closer to it, queues grow with the inverse square of the
+remaining share.
+"""
 MIN_ANSWERED = 3
-"""Minimum number of answered requests: the times of fewer give no result."""
+"""Fewest answered requests for which latencies are reported."""
 ARRIVALS_MARGIN = 1.25
-"""Of the time in which a cohort should arrive: their number varies by chance."""
+"""Factor on the time in which a cohort is expected to arrive, as the number of arrivals varies by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class OpenLoopResult:
     tell, or no service level is set."""
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    """Flags of what disturbed the open loop."""
+    """Flags of the disturbances during the open loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ def outcomes(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> OpenLoo
 
 
 def _kept(stream: StreamResult, ttft: float, workload: Workload, slo: ServiceLevel) -> bool | None:
-    """None: that cannot be told yet."""
+    """Whether the request met the SLO; None: unknown so far."""
     if slo.ttft_milliseconds and ttft > slo.ttft_milliseconds:
         return False
     if not slo.tpot_milliseconds:
@@ -164,8 +165,9 @@ def _figures(trace: LoadTrace, workload: Workload, offered: float) -> OpenLoop |
 
 
 def _waiting(trace: LoadTrace, found: Latencies) -> list[float]:
-    """Waiting times, in milliseconds, of unanswered requests that already wait longer than the median, which
-    they would raise."""
+    """Waiting times, in ms, of unanswered requests that already exceed the median; leaving them out would
+    make the median too low.
+    """
     waits = [(trace.end_ns - due) / 1e6 for due in trace.unanswered_ns]
     usual = median(found.ttft)
     return [wait for wait in waits if wait > usual]

@@ -1,8 +1,8 @@
-"""Perplexity of a fixed text under the model as it was loaded: what a quantization costs, in three seconds.
+"""Perplexity of a fixed text under the model as it was loaded, as a measure of the loss by quantization;
+takes three seconds.
 
-The text is sent as text: every quantization of a model has its tokenizer, and so the same tokens. It is sent
-as four short passages: an engine's memory for the logits of a prompt grows with its length, and may be
-planned for a batch of answers only.
+The text is sent as text: all quantizations of a model have the same tokenizer. It is sent in four short
+passages, as the memory for a prompt's logits grows with its length and an engine may not have planned for it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ from tacho_contract.measurement import Quality
 from tacho_runtime.probe.load.timed_client import RequestFailed
 
 TEXT = "H. G. Wells, The Time Machine (1895): four passages, v1"
-"""Public domain: published in 1895, its author died in 1946. As in Project Gutenberg's text 35, with lines
-joined and the narrator's quotation marks left out. Another choice of passages is another version."""
+"""Name and version of the fixed text. It is in the public domain (published 1895); from Project Gutenberg's
+text 35, with lines joined and the narrator's quotation marks removed. Other passages would be a new version.
+"""
 FILE = "quality_text.txt"
 BUDGET_SECONDS = 3.0
-"""Maximum seconds to score the whole text. Without the last passage no perplexity is reported: it would be
-that of another text."""
+"""Longest time in seconds to score the whole text. If a passage is missing, no perplexity is reported, as it
+would be of another text.
+"""
 MESSAGE_CHARACTERS = 300
 PLAUSIBLE_NATS = (-1e6, 1e-3)
-"""Bounds of a log-probability: engines write -9999 for none, and rounding may lift a sure token above 0."""
+"""Bounds of a valid log-probability: engines write -9999 for none, and rounding may give a little more than
+0.
+"""
 
 Post = Callable[[str, Mapping[str, Any]], Awaitable[tuple[int, Any]]]
-"""Sends a JSON document to a path of the engine; (HTTP status, the answer's document). Raises
-RequestFailed, OSError or ValueError."""
+"""Function that sends a JSON document to a path of the engine; returns (HTTP status, the answer's document).
+Raises RequestFailed, OSError or ValueError.
+"""
 
 
 class NoScore(Exception):
@@ -76,15 +81,15 @@ async def score_text(
 
 
 def _perplexity(mean: float) -> float | None:
-    """None where it is no number that could be shown: a model that is broken."""
+    """The perplexity; None where it is too large to be shown, as of a broken model."""
     return round(math.exp(mean), 4) if mean < 30 else None
 
 
 async def _scored(post: Post, served_name: str, text: str, seconds: float) -> list[float]:
-    """Log-probabilities, in nats, of the tokens of ``text`` but the first. Raises NoScore.
+    """Log-probabilities, in nats, of all tokens of ``text`` but the first. Raises NoScore.
 
-    ``echo`` with ``logprobs`` and nothing to generate: OpenAI's completions as vLLM and tacho's own server
-    understand it. llama.cpp's server refuses ``echo`` or passes over it, by version.
+    Uses ``echo`` with ``logprobs`` and no generated token, as vLLM and tacho's own server support it.
+    llama.cpp's server refuses or ignores ``echo``, depending on its version.
     """
     body = {
         "model": served_name,
@@ -106,9 +111,11 @@ async def _scored(post: Post, served_name: str, text: str, seconds: float) -> li
 
 
 def _logprobs(document: Any) -> list[float]:
-    """Log-probabilities of the tokens of the prompt. Raises NoScore for an answer that holds none, or not
-    those of a prompt: an engine that passes over ``echo`` answers with tokens of its own, and the first of
-    them is scored too."""
+    """Log-probabilities of the prompt's tokens. Raises NoScore where the answer has none, or has those of
+    generated tokens.
+
+    An engine that ignores ``echo`` sends generated tokens, of which also the first has a log-probability.
+    """
     try:
         first, *rest = document["choices"][0]["logprobs"]["token_logprobs"]
     except (LookupError, TypeError, ValueError):

@@ -1,10 +1,9 @@
-"""Computes decode rate of one stream, and throughput of a closed loop, from the times of tokens. Pure.
+"""Computes the decode rate of one stream and the throughput of a closed loop from the times of tokens. Pure.
 
-A decode rate excludes stalls. Where a prompt stops all streams for a while, as on a CPU or with long prompts,
-tokens come in bursts: a window with one prompt more or less is off by a tenth, and its bins cannot show it.
-So throughput is measured over whole cycles, from one request's first token to another's. A cycle's time is
-``prompts * a + tokens * b``, fitted by least squares; a request of the workload's length takes ``a + length *
-b``.
+The decode rate excludes stalls. Where prompts stop all streams for a while (on a CPU, or if they are long),
+tokens come in bursts, and a window with one prompt more or less is wrong by a tenth. So throughput is
+measured over cycles, from one request's first token to another's. The time of a cycle is ``prompts * a +
+tokens * b``, fitted by least squares; a request of the workload's length takes ``a + length * b``.
 """
 
 from __future__ import annotations
@@ -18,20 +17,26 @@ from tacho_runtime.probe.statistics import founded_percentile, lag_one, median, 
 
 NS = 1e9
 MERGED_SHARE = 0.1
-"""Chunks closer than this share of the mean gap came from one step, split on their way."""
+"""Share of the mean gap below which two chunks count as one step that was split on its way."""
 STALL_TIMES = 4.0
-"""A gap so many times the usual one is a stall: no step of an undisturbed engine takes that long."""
+"""Ratio of a gap between tokens to the usual gap from which it may be a stall."""
 LONG_STALL_TIMES, LONG_STALL_SECONDS = 2.5, 0.05
-"""The same of one that is longer than the usual one by so much: four times the usual gap of a slow engine is
-longer than many a pause."""
+"""The same for gaps that are longer than the usual one by 0.05 s. Four times the usual gap of a slow engine
+would be longer than many a stall.
+"""
 STALL_DEVIATIONS = 10.0
-"""And longer by so many standard deviations, by the median of absolute deviations: the steps of some engines
-differ much among themselves."""
+"""Standard deviations (from the median absolute deviation) by which a stall must exceed the usual gap, as
+some engines' steps vary much.
+"""
 STALL_SECONDS = 0.004
-"""And it is longer than the usual one by this much: below it lies the scheduler of a busy machine."""
+"""Seconds by which a stall must exceed the usual gap; shorter delays come from the scheduler of a busy
+machine.
+"""
 BATCHES = 16
 FLOOR_PERCENT = 0.3
-"""No interval is narrower: stamps, scheduling and rounding are not seen by repetition."""
+"""Narrowest interval in percent. Errors of time stamps, scheduling and rounding do not show in repeated
+measurements.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +123,9 @@ def _sums(gaps: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _farthest_percent(sums: Sequence[tuple[float, float]]) -> float:
-    """How far the farthest batch is from the rate of all, in percent of it. Few batches that depend on each
-    other would else be known to several times their own rate."""
+    """Difference of the farthest batch from the rate of all, in percent. It bounds the interval from below
+    where few batches depend on each other.
+    """
     ratio = math.fsum(a for a, _ in sums) / math.fsum(b for _, b in sums)
     return 100 * max(abs(a / b / ratio - 1) for a, b in sums)
 
@@ -136,17 +142,19 @@ def _dependence(sums: Sequence[tuple[float, float]]) -> float:
 
 MIN_CYCLES = 5
 MAX_CYCLES = 40
-"""More are joined: enough for Student's t, and each then ends within many steps rather than in one."""
+"""Most cycles; more are joined. 40 are enough for Student's t, and each then spans many steps of the
+engine.
+"""
 COLLINEAR = 1e-9
 FARTHEST = 2.0
-"""Maximum ratio between a cycle's tokens and a request's: cycles beyond it do not tell the time of such a
-request."""
+"""Highest ratio between the tokens of a cycle and of a request; longer cycles do not show the time of such a
+request.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """The time from one request's first token to that of a later request, in bins, with its prompts and
-    tokens."""
+    """The time between the first tokens of two requests, in bins, with the prompts and tokens in it."""
 
     seconds: float
     tokens: float

@@ -30,10 +30,12 @@ from tacho_runtime.probe.session import ProbeFindings, PromptTiming
 from tacho_runtime.probe.statistics import founded_percentile, least_squares, median
 
 OWN_TIMINGS_TOLERANCE = 0.15
-"""The engine's timings and ours for the same requests: further apart, ours show the client."""
+"""Largest difference between the engine's timings and the probe's for the same requests, as a share. A larger
+one shows a slow client.
+"""
 FEWEST_FOR_FIT = 3
 NO_FIGURE_PERCENT = 100.0
-"""Of a rate: one that may as well be nothing, or twice as much, is not known."""
+"""Half width of an interval, in percent, from which a rate counts as unknown."""
 MOST_NOTES_CHARACTERS = 1500
 
 
@@ -91,7 +93,7 @@ def single_stream(
 
 
 def _reported_single(findings: ProbeFindings) -> SingleStream | None:
-    """The single stream of this probe, or the one that came with the known levels."""
+    """The single stream of this probe, or of the earlier probe whose known levels were used."""
     loss_percent = findings.single_loss_percent + findings.drift_percent
     if findings.known is None:
         return single_stream(findings.single, findings.prompts, loss_percent)
@@ -101,7 +103,7 @@ def _reported_single(findings: ProbeFindings) -> SingleStream | None:
 
 
 def _unknown(single: SingleStream | None) -> str:
-    """Message that one stream's rate is not known; "" where it is known."""
+    """A message that the rate of one stream is unknown; "": it is known."""
     interval = (single.decode_ci_percent if single else None) or 0.0
     if interval <= NO_FIGURE_PERCENT:
         return ""
@@ -124,8 +126,9 @@ def _preemptions(before: EngineCounters, after: EngineCounters) -> int | None:
 
 
 def _cache_was_hit(findings: ProbeFindings) -> bool:
-    """By what the engine says of single answers, or counts of all: of each a few tokens may be known to a
-    cache that has never seen the prompt."""
+    """Whether the engine answered prompts from a prefix cache, by its counts for single answers or for all. A
+    few tokens per prompt are normal.
+    """
     before, after = findings.before, findings.after
     hits = (after.cached_prompt_tokens or 0.0) - (before.cached_prompt_tokens or 0.0)
     first = (after.ttft_seconds_count or 0.0) - (before.ttft_seconds_count or 0.0)
@@ -139,10 +142,10 @@ def _short(findings: ProbeFindings) -> bool:
 
 
 def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
-    """The flags of a measurement, in alphabetical order: each names something that affects its figures.
+    """The flags of a measurement in alphabetical order; each names something that affects its values.
 
-    They are those of the whole probe, of the single stream, and of the levels that decide: the capacity's,
-    the one with the highest throughput, and the one that missed the SLO.
+    They come from the whole probe, the single stream and the deciding levels: the capacity's, the fastest,
+    and the one that missed the SLO.
     """
     flags = {*findings.flags, *(findings.single_flags or ())}
     flags.update(findings.opened.flags if findings.opened else ())
@@ -168,9 +171,11 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
 def _bounding(
     findings: ProbeFindings, slo: ServiceLevel, capacity: LevelResult | None
 ) -> Iterator[LevelResult]:
-    """Levels above the capacity's that make it no higher: one that something else slowed down would have kept
-    the service level, or had the throughput of which the knee is a share. That a level beyond what the engine
-    takes is not steady moves nothing."""
+    """The levels above the capacity that limit it. If such a level was slowed down from outside, the capacity
+    may really be higher.
+
+    A level beyond the engine's limit may be unsteady without an effect on the capacity.
+    """
     if capacity is None:
         return
     has_target = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
@@ -189,7 +194,7 @@ def _state(findings: ProbeFindings, *, single: bool, carries: bool) -> str:
 
 
 def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
-    """The message: why figures are missing, withdrawn or other than requested."""
+    """The message: why values are missing, withdrawn, or measured with another request than specified."""
     why = (
         findings.failure,
         *(findings.shape.notes if findings.shape else ()),

@@ -11,13 +11,12 @@ from tacho_runtime.probe.statistics import NORMAL_975
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchedEdge:
-    """Streams and rates of one replica at the limit of its SLO."""
+    """Number of streams and rates of one replica at the limit of its SLO."""
 
     concurrency: int
     output_tokens_per_second: float
     interval_percent: float
-    """How far from it the rates of the levels on both sides are, by the share of what lies between that is
-    not known."""
+    """Uncertainty of the rates in percent: by how much the rates at untried levels in between may differ."""
 
 
 def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:

@@ -35,11 +35,11 @@ QUALITY_SHARE = 0.1
 EVERYTHING = ProbeScope()
 
 Score = Callable[[float], Awaitable[Quality]]
-"""Seconds it may take → how well the model foresees the reference text."""
+"""Function from the seconds it may take to how well the model predicts the fixed text."""
 
 
 def utc_now() -> datetime:
-    """The wall clock, used only to date the result."""
+    """The wall clock; it is only used to date the result."""
     return datetime.now(timezone.utc)
 
 
@@ -53,17 +53,17 @@ class MeasureOptions:
     streams: int
     """Number of concurrent streams that the plan counts with."""
     slots: int = 0
-    """The engine's own limit of requests at a time; 0: none that is known."""
+    """Most requests that the engine processes at the same time; 0: unknown."""
     level: int = 0
-    """A check: only one stream and this level, in CHECK_SECONDS. 0: everything."""
+    """Level for a check, which measures one stream and this level in CHECK_SECONDS. 0: a full measurement."""
     given: tuple[int, ...] = ()
-    """Levels to measure instead of a search."""
+    """Numbers of streams to measure instead of searching."""
     known: KnownLevels | None = None
-    """Levels of an earlier probe that ran out of its time; None: none."""
+    """Levels of an earlier probe that ran out of time; None: none."""
     score: Score | None = None
     advice: Advice = IN_SPEC
     near: bool = True
-    """The engine is on this machine."""
+    """Whether the engine is on this machine."""
 
 
 async def measure(

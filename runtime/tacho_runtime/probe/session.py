@@ -25,7 +25,7 @@ from tacho_runtime.probe.time_plan import RequestShape
 
 
 class PromptTiming(NamedTuple):
-    """The time of a request sent alone with one token of output: how long its prompt takes."""
+    """The time of a request sent alone with one output token, which shows how long its prompt takes."""
 
     tokens: float
     milliseconds: float
@@ -37,47 +37,50 @@ class ProbeFindings:
     cold_first_request_milliseconds: float | None = None
     single: tuple[StreamResult, ...] = ()
     single_flags: tuple[str, ...] | None = None
-    """None: its attempt has not ended."""
+    """Flags of the single stream; None: it was not measured yet."""
     single_loss_percent: float = 0.0
     """Percent of the single stream's rate that other programs may have taken: too little to make it
     provisional."""
     drift_percent: float = 0.0
-    """By how much one stream's rate at the end of the probe differed from that of the beginning, where
-    that is more than chance and too little to make it provisional: another minute differs as much."""
+    """Difference of one stream's rate between end and beginning of the probe, in percent. Set where it is
+    more than chance, but too little to make the rate provisional.
+    """
     stall_note: str = ""
-    """How often it stood still, in words, where that was much."""
+    """A clause on how often one stream stalled; "": rarely."""
     prompts: list[PromptTiming] = field(default_factory=list)
     results: dict[int, LevelResult] = field(default_factory=dict)
     """Results by number of concurrent streams. A level without enough data has no rate, but still shows that
     the service level was broken."""
     known: KnownLevels | None = None
-    """Levels of an earlier probe that are among the results, with the single stream that is reported."""
+    """Levels and single stream of an earlier probe that are part of the results."""
     opened: OpenLoopResult | None = None
-    """Requests that arrive by themselves."""
+    """The result of the open loop."""
     boundary: str = ""
     search_ended: str = ""
-    """Why nothing more was tried, in words; "": the search did not come to its end."""
+    """Why the search for the capacity ended, in words; "": it was cut by time."""
     levels_missing: bool = False
     notes: list[str] = field(default_factory=list)
     flags: set[str] = field(default_factory=set)
-    """Flags of the whole probe."""
+    """Flags of the whole probe; those of levels are in ``results``."""
     failure: str = ""
     out_of_time: bool = False
     before: EngineCounters = field(default_factory=EngineCounters)
     after: EngineCounters = field(default_factory=EngineCounters)
     highest_kv_usage: float | None = None
     causes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
-    """What the machine did meanwhile, and during what of the probe."""
+    """Disturbances by the machine: a description and the phases of the probe, by kind."""
     short: bool = False
-    """Some answer ended before the length it was asked for."""
+    """Whether an answer ended before the requested length."""
     longer: int = 0
-    """Answers of more tokens than were asked for."""
+    """Number of answers with more tokens than requested."""
     same_tokens: int = 0
-    """Tokens with which every prompt begins, so that a cache may well know them."""
+    """Number of tokens that all prompts have in common at their beginning; a prefix cache may hold these."""
     requests: int = 0
     """Number of requests whose answers were read."""
     cached_tokens: int = 0
-    """Of prompts, beyond those."""
+    """Number of prompt tokens that the engine took from a cache, beyond those that all prompts have in
+    common.
+    """
     quality: Quality | None = None
 
     def disturbed(self, cause: str, during: str) -> None:
@@ -108,7 +111,7 @@ class ProbeFindings:
     def tried(self) -> tuple[TriedLevel, ...]:
         """The levels that the search may use.
 
-        Also unsteady ones in which requests wait too long: more time would only make that worse.
+        Unsteady levels in which requests wait too long are included: more time would only make them worse.
         """
         levels = tuple(
             TriedLevel(
@@ -161,7 +164,9 @@ class ProbeFindings:
 
 
 SPREAD = 1 - SHORTEST_SHARE
-"""Spread of output lengths at several streams, to either side: streams of equal lengths would run in step."""
+"""Spread of output lengths to either side as a share, with several streams. Streams of equal lengths would
+run in step.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +178,19 @@ class ProbeClock:
     timeout_ends: float
 
     def left(self) -> float:
-        """Seconds that are left of the budget; negative after its end. No phase starts without any."""
+        """Seconds left of the budget; negative after its end. No phase starts without time left."""
         return self.budget_ends - self.now()
 
     def patience(self) -> float:
-        """Seconds that a running request may still take before it counts as failed: a starved engine is slow,
-        not dead."""
+        """Seconds that a running request may still take before it counts as failed; an engine without CPU
+        time is slow.
+        """
         return max(1.0, self.timeout_ends - self.now())
 
 
 @dataclass(slots=True)
 class ProbeSession:
-    """One probe of one engine: its settings, and the findings."""
+    """One probe of one engine: the engine, its settings, the clock, and the findings."""
 
     engine: EngineUnderTest
     slo: ServiceLevel
@@ -194,10 +200,10 @@ class ProbeSession:
     progress: Callable[[str], None]
     shape: RequestShape
     quiet: MachineSample
-    """The machine before anything was asked."""
+    """Sample of the machine before the first request."""
     advice: Advice = IN_SPEC
     near: bool = True
-    """The engine is on this machine: no network lies between."""
+    """Whether the engine is on this machine, without a network in between."""
 
     def disturbed(self, before: MachineSample, what: str) -> Contention:
         """Contention since the sample ``before``; its notes are added to the findings."""

@@ -23,7 +23,9 @@ NORMAL_975 = 1.96
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Linear interpolation between order statistics (Hyndman and Fan's type 7). ValueError if empty."""
+    """The percentile by linear interpolation between order statistics (Hyndman and Fan's type 7). Raises
+    ValueError if empty.
+    """
     if not values:
         raise ValueError("no percentile of nothing")
     ordered = sorted(values)
@@ -66,13 +68,13 @@ def share_is_under(over: int, count: int, share: float) -> bool:
     """Whether less than ``share`` of all requests are over a limit, with 95 % confidence, given ``over`` of
     ``count``.
 
-    For 5 %: where none of 59 was over it, or one of 93.
+    For 5 %: with none of 59 over it, or at most one of 93.
     """
     return _at_most(over, count, share) <= ONE_SIDED_RISK
 
 
 def _at_most(over: int, count: int, share: float) -> float:
-    """Chance that ``over`` of ``count`` or fewer are over the limit; ``share`` of all are."""
+    """Probability that at most ``over`` of ``count`` are over the limit, if ``share`` of all are."""
     log_under, log_over = math.log1p(-share), math.log(share)
     ways, total = 0.0, 0.0
     for one in range(min(over, count) + 1):
@@ -111,7 +113,7 @@ class Line:
     intercept: float
     slope: float
     slope_error: float
-    """Standard error of the slope; infinity with two points, which fit any line."""
+    """Standard error of the slope; infinity with two points, through which any line fits."""
     r2: float
     """Share of the variance that the line explains; 1 with two points."""
 
@@ -136,8 +138,9 @@ def least_squares(points: Sequence[tuple[float, float]]) -> Line | None:
 
 
 def ratio_interval_percent(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Half the 95 % interval of sum(a)/sum(b), in percent of it, each pair being one independent observation
-    (delta method, Student's t). None below three pairs or without a positive ratio."""
+    """Half the 95 % interval of sum(a)/sum(b), in percent of the ratio. Each pair is an independent
+    observation (delta method, Student's t). None below three pairs or without a positive ratio.
+    """
     n = len(pairs)
     above, below = math.fsum(a for a, _ in pairs), math.fsum(b for _, b in pairs)
     if n < 3 or below <= 0 or above <= 0:
@@ -148,7 +151,7 @@ def ratio_interval_percent(pairs: Sequence[tuple[float, float]]) -> float | None
 
 
 def batches(values: Sequence[float], count: int) -> list[float]:
-    """Sums of ``count`` equal runs of ``values``; left-over values at the front are dropped."""
+    """Sums of ``count`` equally long sections of ``values``; surplus values at the front are dropped."""
     size = len(values) // count
     start = len(values) - size * count
     return (
@@ -157,15 +160,18 @@ def batches(values: Sequence[float], count: int) -> list[float]:
 
 
 def lag_one(off: Sequence[float]) -> float:
-    """Lag-1 autocorrelation of ``off``, deviations from a mean; 0 where nothing deviates."""
+    """Lag-1 autocorrelation of ``off``, the deviations from a mean; 0 where all are 0."""
     squares = math.fsum(one * one for one in off)
     return math.fsum(a * b for a, b in itertools.pairwise(off)) / squares if squares else 0.0
 
 
 def mean_error(values: Sequence[float]) -> tuple[float, float] | None:
-    """(standard error of the mean, as a share of it, number of independent observations) of consecutive
-    values that may depend on their neighbours: their number is reduced by the lag-1 autocorrelation where
-    that is positive. None below eight values or without a positive mean."""
+    """(standard error of the mean as a share of it, number of independent observations) of consecutive
+    values.
+
+    Neighbours may depend on each other, so a positive lag-1 autocorrelation reduces the number. None below
+    eight values or without a positive mean.
+    """
     n = len(values)
     mean = math.fsum(values) / n if n else 0.0
     if n < FEWEST_BATCHES or mean <= 0:
@@ -178,7 +184,9 @@ def mean_error(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def batch_means_percent(values: Sequence[float]) -> float | None:
-    """Half the 95 % interval of the mean, in percent of it; None as ``mean_error``."""
+    """Half the 95 % interval of the mean, in percent of it; None below eight values or without a positive
+    mean.
+    """
     known = mean_error(values)
     return None if known is None else 100 * t_975(known[1] - 1) * known[0]
 

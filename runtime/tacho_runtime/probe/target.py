@@ -1,4 +1,6 @@
-"""What a probe measures: the engine's address, model and limits, the scope, and advice for its messages."""
+"""The input of a probe: the engine's address, model and limits, what to measure, and next steps for its
+messages.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ class Advice:
 
 
 IN_SPEC = Advice()
-"""Fields of an LLMDeployment."""
+"""Next steps that name fields of an LLMDeployment."""
 BY_OPTIONS = Advice(more_time="raise --budget", fit="lower --workload", longer="raise --budget")
 """Next steps for users of ``tacho probe URL``, which ends at twice its budget."""
 
@@ -25,38 +27,43 @@ class ProbeTarget:
     """One engine that answers the OpenAI API and already reports healthy."""
 
     base_url: str
-    """``http://127.0.0.1:8000``: scheme, host and port; a path prefix is kept."""
+    """URL of the engine, for example ``http://127.0.0.1:8000``; a path prefix is kept."""
     served_name: str
-    """The ``model`` of requests."""
+    """The value of ``model`` in requests."""
     engine: str
-    """Its name in tacho, a hint for the request dialect; the engine's own answers win."""
+    """Name of the engine in tacho, from which the request format is guessed; the engine's own answers take
+    precedence.
+    """
     max_model_len: int
-    """Prompt and output of one request together, in tokens. 0: whatever the engine says."""
+    """Longest prompt plus answer of one request in tokens. 0: as the engine reports."""
     concurrency: int
-    """The plan's highest number of requests at a time: the top level of the curve."""
+    """Highest number of concurrent requests in the plan: the top level of the curve."""
     slots: int = 0
-    """The engine's own limit of requests at a time; 0: none, or none that is known."""
+    """Most requests that the engine processes at the same time; 0: unknown or unlimited."""
     scores: bool = True
-    """Whether it may be asked for the log-probabilities of a text: few clients ask for them, and a
-    request that is never made may crash an engine."""
+    """Whether the engine may be asked for log-probabilities of a text. Few clients do that, and it might
+    crash an untested engine.
+    """
     api_key: str = ""
     """Sent as a bearer token when set."""
     token_prompts: bool | None = None
-    """Whether a prompt may be a list of token ids. None: tried, with text as the way out."""
+    """Whether prompts may be lists of token ids. None: this is tried first, then text."""
     vocabulary: int = 0
-    """Token ids lie below this. 0: what the engine says, else a range nearly every model has."""
+    """Number of token ids of the vocabulary. 0: as the engine reports, else a number below nearly every
+    model's.
+    """
     cpus: int = 1
-    """CPUs that the probe may use, with the engine where it runs beside it."""
+    """Number of CPUs that the probe may use; they are shared with an engine on the same machine."""
     advice: Advice = IN_SPEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeScope:
-    """What is measured: everything, unless a field says otherwise."""
+    """What a probe measures. Without a field set: everything."""
 
     baseline: Baseline | None = None
-    """Only a check: one stream and the level at which this was measured."""
+    """The baseline for a check: only one stream and the baseline's level are measured."""
     known: KnownLevels | None = None
     """Levels of an earlier probe that the search begins with."""
     levels: tuple[int, ...] = ()
-    """Levels to measure instead of a search."""
+    """Numbers of streams to measure instead of searching."""

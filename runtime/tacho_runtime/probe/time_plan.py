@@ -1,5 +1,6 @@
-"""Plans how long each phase of a probe takes, within the time left. Pure: every decision has its reason as a
-message."""
+"""Plans the duration of each phase of a probe within the time left. Pure: every decision comes with its
+reason as a message.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +17,36 @@ SINGLE_STREAM_SHARE = 0.35
 """Share of the time left that is used for requests one at a time."""
 SINGLE_STREAM_SECONDS = 7.0
 LEVEL_SHARE_OF_ONE_REQUEST = 0.2
-"""One request alone may take this share of the time left, or its output is shortened."""
+"""Largest share of the time left for one request alone; if it takes more, its output is shortened."""
 MINIMUM_OUTPUT_TOKENS = 16
-"""Fewer tell nothing about the time per token."""
+"""Fewest output tokens per request; with fewer the time per token is unknown."""
 SHORTEST_WINDOW_SECONDS = 0.5
-"""A level in so short a window is worth more than none."""
+"""Shortest window of a level in seconds; a shorter one is not measured."""
 RATE_SECONDS = 1.5
-"""Of a window, at least, before a plain verdict ends a level."""
+"""Shortest window of a level in seconds, before a clear verdict on the SLO ends it: the rate needs this
+time.
+"""
 WINDOW_SECONDS = 4.5
-"""Long enough for a rate: about eighteen bins of 250 ms."""
+"""Usual window of a level in seconds; about eighteen bins of 250 ms suffice for a rate."""
 DESIRED_PERCENT = 5.0
 """Desired half width of the interval of the capacity's rate, in percent."""
 LONGER = 1.5
-"""A window that is less than so many times the former one tells little more."""
+"""Factor on the former window below which a longer window would add little."""
 LONGEST_WINDOW_SECONDS = 20.0
-"""Twice as certain as WINDOW_SECONDS; beyond it pods wait long for little."""
+"""Longest window in seconds: its rate is twice as certain as of WINDOW_SECONDS, and a longer one delays pods
+for little.
+"""
 MAX_LEVELS = 16
 """Maximum number of levels with more than one stream."""
 RAMP_REQUESTS = 1.5
-"""Of a request's time until every stream has its first token, and those that go have ended."""
+"""Duration of the ramp as a multiple of one request's time: until every stream has its first token and
+surplus ones have ended.
+"""
 RAMP_SHARE = 0.6
-"""Of the time left, at most, for that."""
+"""Largest share of the time left for the ramp."""
 FOLLOW_REQUESTS = 1.5
 COHORT_MARGIN = 1.2
-"""Of the time in which a cohort should be sent."""
+"""Factor on the time in which a cohort is expected to be sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,7 @@ class RequestShape:
 
     workload: Workload
     notes: tuple[str, ...] = ()
-    """Why it is not the workload's own."""
+    """Why the request differs from the workload; empty: it does not."""
     time_was_short: bool = False
 
 
@@ -104,7 +111,7 @@ def affordable_shape(
 
 
 def single_stream_requests(*, request_seconds: float, left_seconds: float) -> int:
-    """How many requests to send one after the other: 2 to 40, about seven seconds' worth."""
+    """Number of requests to send one after the other: 2 to 40, for about seven seconds."""
     seconds = min(SINGLE_STREAM_SECONDS, SINGLE_STREAM_SHARE * left_seconds)
     return min(40, max(2, int(seconds / max(request_seconds, 1e-3))))
 
@@ -143,10 +150,10 @@ def level_terms(
     ending_seconds: float = 0.0,
 ) -> LevelTerms | None:
     """How a level is measured after one of ``running`` streams: the window for a cohort, and the time to
-    follow it.
+    await it.
 
-    Shorter where little time is left; None where a level would show nothing. ``ending_seconds``: how long a
-    request takes of the streams that end.
+    Shorter where little time is left; None where too little is left for a result. ``ending_seconds``: time
+    until surplus streams have ended.
     """
     added = max(0, streams - running)
     ramp = added * prompt_seconds + RAMP_REQUESTS * max(request_seconds, ending_seconds)
@@ -171,10 +178,10 @@ def level_terms(
 def longer_window(
     *, window_seconds: float, interval_percent: float | None, spare_seconds: float
 ) -> float | None:
-    """Seconds of a window after which a rate is known to DESIRED_PERCENT, limited by the spare time.
+    """Length in seconds of a window for a rate with a DESIRED_PERCENT interval, limited by the spare time.
 
-    At most LONGEST_WINDOW_SECONDS: an interval shrinks with the square root of its window. None: the rate is
-    known already, or the time would show little more.
+    At most LONGEST_WINDOW_SECONDS: the interval shrinks only with the square root of the window. None: the
+    rate is already known, or the time adds little.
     """
     if interval_percent is None or interval_percent <= DESIRED_PERCENT:
         return None

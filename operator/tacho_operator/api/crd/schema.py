@@ -1,7 +1,7 @@
-"""pydantic models, and the dataclasses in them, to the structural OpenAPI v3 schema of a CRD.
+"""Converts pydantic models, and the dataclasses in them, to the structural OpenAPI v3 schema of a CRD.
 
-The converter knows a whitelist of keywords and raises on every other: a keyword it let slip through would
-be rejected by the API server, or worse, be accepted and mean something else.
+Only known keywords are converted; any other raises an error, as the API server might reject it or interpret
+it differently.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COPIED = frozenset(
     }
 )
 DROPPED = frozenset({"title", "examples", "$defs"})
-"""Carried in the description already, or of no meaning to the API server."""
+"""Keywords that are left out: the API server ignores them, or the description already contains them."""
 BOUNDS = {"string": "maxLength", "array": "maxItems", "object": "maxProperties"}
 
 
@@ -53,7 +53,9 @@ class UnsupportedKeyword(ValueError):
 
 
 class _Generator(GenerateJsonSchema):
-    """`X | None` means that the field may be left out, never that null is a value."""
+    """Generates a schema in which ``X | None`` means that the field may be absent; null is never a valid
+    value.
+    """
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])

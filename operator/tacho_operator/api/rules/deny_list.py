@@ -27,18 +27,21 @@ VARIABLES: Mapping[str, tuple[str, str]] = dict(sorted(_REFUSED.variables.items(
 VARIABLE_PREFIXES: Mapping[str, tuple[str, str]] = dict(sorted(_REFUSED.variable_prefixes.items()))
 
 PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
-"""Upper or lower case."""
+"""Names of proxy variables, which are accepted in upper and lower case."""
 ENDPOINT = "HF_ENDPOINT"
 HUB_VARIABLES = (
     *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
     *(ENDPOINT, "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DISABLE_XET"),
     *("HF_HUB_VERBOSITY", "HF_XET_HIGH_PERFORMANCE", "HF_XET_NUM_CONCURRENT_RANGE_GETS"),
 )
-"""What model.hub.env may set besides proxies: certificates, the endpoint, time limits and transfers."""
+"""Variables that model.hub.env may set besides proxies: certificates, hub address, timeouts and transfer
+settings.
+"""
 
 _ABBREVIATION_MIN_CHARACTERS = 3
-"""Shortest refused abbreviation of a switch with one dash; after two dashes one letter may be enough for
-argparse."""
+"""Shortest refused abbreviation of a switch with one dash. After two dashes argparse may accept a single
+letter.
+"""
 _LETTERS = "".join(name for name in SHORT_SWITCHES if len(name) == 1 and name not in _REFUSED.joined)
 _JOINED = re.compile(rf"-(?:([{''.join(_REFUSED.joined)}]).|([{_LETTERS}])[^a-zA-Z])")
 """A one-letter switch with its value in the same word, as argparse takes it: ``-c4096``, ``-qfp8``."""
@@ -51,11 +54,11 @@ class RefusedSetting:
     """One argument or variable that is refused."""
 
     index: int
-    """Position in the list that was given."""
+    """Position of the argument or variable in the user's list."""
     name: str
-    """The normalised switch or the variable."""
+    """Normalised name of the switch, or name of the variable."""
     message: str
-    """The refused argument or variable, the reason, and what to do instead."""
+    """Message with the setting, the reason for its refusal, and what to do instead."""
 
 
 def switch_name(argument: str) -> str | None:

@@ -67,7 +67,7 @@ def _caches(rows: tuple[EngineProfile, ...]) -> Iterator[Rule]:
 
 
 def _others_types(row: EngineProfile, owners: tuple[EngineProfile, ...]) -> str:
-    """CEL that is false where ``row`` is asked for a cache type of another engine's own."""
+    """CEL that is false where ``row`` has a cache type that only another engine supports."""
     theirs = (other.rules.cache_types for other in owners if other is not row)
     calls = " || ".join(f"self.quantization.kvCacheDtype.{types.cel}" for types in theirs if types)
     calls = f"({calls})" if len(owners) > 2 else calls
@@ -91,8 +91,9 @@ REFERENCES = (
     ("parallelism.tensor", "TACHO_TENSOR_PARALLEL", "1"),
     ("parallelism.pipeline", "TACHO_PIPELINE_PARALLEL", "1"),
 )
-"""Fields that reach a bare command only where it refers to them, how it does, and the value that asks for
-nothing."""
+"""Fields that a custom command receives only through a reference to a variable: path, variable, and the value
+that has no effect.
+"""
 
 
 def custom_rules() -> Iterator[Rule]:
@@ -168,7 +169,7 @@ def _exclusive(known: tuple[Preset, ...]) -> Iterator[Rule]:
 
 
 def _of_each(known: tuple[Preset, ...], path: str, values: Callable[[Preset], tuple[str, ...]]) -> Rule:
-    """A field of which each preset takes values of its own."""
+    """The rule for a field for which each preset accepts different values."""
     clauses = (
         f"(self.engine.custom.preset != '{preset.name}' || self.{path} in {_listed(values(preset))})"
         for preset in known
@@ -206,6 +207,6 @@ def _listed(values: tuple[str, ...]) -> str:
 
 
 def _slug(path: str) -> str:
-    """``quantization.kvCacheDtype`` as ``kv-cache-dtype``."""
+    """The last part of a path in kebab case: ``quantization.kvCacheDtype`` gives ``kv-cache-dtype``."""
     leaf = path.rsplit(".", 1)[-1]
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in leaf)

@@ -32,10 +32,10 @@ _ENVIRONMENTS = (("engine", "env"), ("model", "hub", "env"))
 
 
 def validate_offline(document: Any, *, cluster: bool = False) -> list[Violation]:
-    """Every problem of an LLMDeployment as read from YAML or JSON; empty where it is well.
+    """Every violation in an LLMDeployment as read from YAML or JSON; empty: the document is valid.
 
-    With `cluster`, the rules that hold in a cluster only (no file:// models) are checked too. As on the API
-    server, rules between fields are checked once types, names and sizes are right.
+    With ``cluster``, rules that apply only in a cluster (no file:// models) are checked too. As on the API
+    server, rules between fields are checked only if types, names and sizes are valid.
     """
     problems = list(_identity(document))
     if problems:
@@ -102,8 +102,9 @@ def _compiled(expression: str) -> Program:
 
 @cache
 def _library() -> Any:
-    """The CEL library alone: its package imports its command, too, with a terminal user interface of 0.6 s
-    that the operator and the commands do not need."""
+    """The module of the CEL library. Importing its package would also import a terminal user interface, which
+    takes 0.6 s.
+    """
     package = find_spec("cel")
     found = PathFinder.find_spec("cel.cel", package.submodule_search_locations) if package else None
     if found is None or found.loader is None:
@@ -116,7 +117,7 @@ def _library() -> Any:
 
 
 def _bypasses(spec: dict[str, Any]) -> Iterator[Violation]:
-    """Refused switches and variables in spellings CEL does not see, each by its own name."""
+    """Refused switches and variables in spellings that CEL cannot detect, one violation each."""
     arguments = spec.get("engine", {}).get("extraArgs", [])
     yield from _refusals("spec.engine.extraArgs", refused_arguments(arguments))
     for steps in _ENVIRONMENTS:

@@ -15,19 +15,25 @@ _NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
 
 def _key(field: str, letters: str = "a-z") -> str:
-    """CEL: whether ``field`` has the form of a label key. The prefix of an annotation may be in capitals."""
+    """CEL: whether ``field`` is a valid label key. In the prefix of an annotation key, capitals are valid
+    too.
+    """
     part = f"[{letters}0-9]([-{letters}0-9]*[{letters}0-9])?"
     return f"{field}.matches('^({part}([.]{part})*/)?{_NAME}$')"
 
 
 _FORM = "a key is a name of at most 63 letters, digits, '-', '_' and '.', after a DNS name and '/' at most"
 _INSIDE = "'^/|^[.][.]|(^|/)[.][.](/|$)'"
-"""Paths that the API server does not take as inside a volume."""
+"""Pattern of paths that the API server refuses as a path inside a volume."""
 PRE_STOP_SECONDS = 5
-"""How long a stopping pod still accepts requests, until every node has dropped it from the Service."""
+"""Seconds for which a terminating pod still accepts requests, until all nodes have removed it from the
+Service.
+"""
 _TEMPLATE = "spec.podTemplate.spec"
 MAX_TOLERATION_SECONDS = 2**31 - 1
-"""Kubernetes multiplies them in 64 bits of nanoseconds: 292 years overflow, and mean any time."""
+"""Longest toleration in seconds. Kubernetes converts it to 64-bit nanoseconds, in which 292 years
+overflow.
+"""
 
 POD_TEMPLATE_RULES: tuple[Rule, ...] = (
     Rule(

@@ -137,7 +137,9 @@ def _size(size: int, schema: Schema, path: str, what: str, unit: str) -> Iterato
 
 @cache
 def _regex(pattern: str) -> re.Pattern[str]:
-    """The pattern as Go interprets it: ASCII classes, and `$` matches the very end only."""
+    """The pattern as Go interprets it: ASCII character classes, and ``$`` matches only at the end of the
+    text.
+    """
     return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), re.ASCII)
 
 

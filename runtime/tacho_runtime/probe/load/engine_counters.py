@@ -25,9 +25,13 @@ _BUCKET = "_bucket"
 _EDGE = re.compile(r'\ble="([^"]*)"')
 _LABEL = re.compile(r'\b(\w+)="((?:[^"\\]|\\.)*)"')
 LINE_LIMIT = 64 * 1024
-"""Characters of a sample that is read. A label of megabytes takes hundreds of them to match, and seconds."""
+"""Longest line in characters of /metrics that is parsed. Matching a label of megabytes would take seconds and
+hundreds of megabytes.
+"""
 NUMBER_LIMIT = 2.0**53
-"""Higher numbers, negative ones and NaN are no figures of an engine, and no report can hold them."""
+"""Highest value that is accepted. Higher ones, negative ones and NaN cannot come from a counter, and a report
+could not hold them.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +45,15 @@ class EngineCounters:
     """Share of the KV cache in use, 0 to 1."""
     preemptions: float | None = None
     running: float | None = None
-    """Requests that are being answered."""
+    """Number of requests that the engine is processing."""
     waiting: float | None = None
     ttft_seconds_sum: float | None = None
     ttft_seconds_count: float | None = None
     ttft: LatencyHistogram | None = None
     tpot: LatencyHistogram | None = None
-    """Requests by their mean time per further token."""
+    """Histogram of the requests' mean times per output token."""
     by_step: bool = False
-    """Whether ``generated_tokens`` advances with every step, and not only when a request ends."""
+    """Whether ``generated_tokens`` grows at every step; False: only when a request ends."""
 
 
 def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters:
@@ -124,7 +128,9 @@ def _number(text: str) -> float | None:
 
 
 def _histogram(names: Sequence[str], buckets: Mapping[str, Mapping[float, float]]) -> LatencyHistogram | None:
-    """Of the first of ``names`` that is there. None: there is none, or it is broken."""
+    """The histogram under the first of ``names`` that the engine has. None: it has none, or its values are
+    inconsistent.
+    """
     counts = dict(next((buckets[name] for name in names if name in buckets), {}))
     total = counts.pop(math.inf, None)
     if total is None or not counts:
@@ -138,13 +144,15 @@ def _histogram(names: Sequence[str], buckets: Mapping[str, Mapping[float, float]
 
 @functools.cache
 def _say_dropped() -> None:
-    """Once a process: a scrape may come every second."""
+    """Logs, once per process, that invalid samples are ignored; scrapes may come every second."""
     logger.warning("samples of the engine's /metrics that no count can have (negative, NaN) are left out")
 
 
 @functools.lru_cache(maxsize=4)
 def _read_names(families: tuple[MetricNames, ...]) -> frozenset[str]:
-    """All names that are read. An engine's other gauges may be negative."""
+    """The names of all metrics that are read. Others are not checked: an engine's other gauges may be
+    negative.
+    """
     known = {
         name
         for names in families
@@ -165,7 +173,7 @@ class CounterReading:
     """The engine's own counters at one time."""
 
     stamp_ns: int
-    """Middle of the request that read them."""
+    """Time of the reading: the middle of its request, in ns of the monotonic clock."""
     counters: EngineCounters
 
 

@@ -1,4 +1,4 @@
-"""The part of a loop that one load process runs, as data: its settings, its streams, its result. Pure."""
+"""The part of a request loop that one load process runs, as data: settings, streams and result. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tacho_runtime.probe.load.streams import StreamResult
 
 NS = 10**9
 BIN_NS = 10_000_000
-"""Tokens are counted in bins of 10 ms."""
+"""Length in nanoseconds of the bins of time in which tokens are counted (10 ms)."""
 MAX_FAILURES = 3
-"""A process ends its part of a level after so many."""
+"""Failed requests in a process after which it ends its part of a level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,42 +21,44 @@ class StreamSlot:
     """One stream to add to a closed loop, or one request of an open loop."""
 
     due_ns: int
-    """When it sends first; monotonic clock."""
+    """When the first request of the slot is due, in ns of the monotonic clock."""
     output_tokens: int
     """Output tokens of the slot's first request."""
     counted: bool = False
-    """Its requests ask for the tokens of each chunk, which costs the engine's front end work."""
+    """Whether its requests ask the engine for token counts in each chunk, which costs CPU time of the
+    engine's front end.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadJob:
     origin_ns: int
-    """Where the bins begin; monotonic clock, which all processes share."""
+    """Time at which the first bin begins, in ns of the monotonic clock, which all processes share."""
     repeated: bool
-    """Each slot sends again when its answer has ended: a closed loop."""
+    """Whether each slot sends a new request when its answer has ended (closed loop)."""
     input_tokens: int
     output_tokens: int
     spread: float
     seed: int
     request_seconds: float
-    """How long any request may take."""
+    """Longest duration of a request in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadProgress:
     streams: int = 0
-    """Streams that go on."""
+    """Number of streams that are running."""
     staying: int = 0
-    """Those of ``streams`` whose requests are renewed."""
+    """Number of running streams that will send another request."""
     begun: int = 0
-    """Those of ``streams`` that have had something of their first answer."""
+    """Number of running streams whose first answer has begun."""
     failures: int = 0
-    """Since the last turn."""
+    """Number of failed requests since the level began."""
     broken: bool = False
-    """Too many failed: nothing is sent any more."""
+    """Whether so many requests failed that the process sends no more."""
     under_way: tuple[RequestProgress, ...] = ()
     ended: tuple[RequestProgress, ...] = ()
-    """Requests that ended since the last progress, each once. The first request of a stream is left out."""
+    """Requests that ended since the last poll. The first request of each stream is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class StreamSample:
 
     stream: StreamResult
     first: bool
-    """Its slot's first: of a residual life in a closed loop."""
+    """Whether it is the first request of its slot, which in a closed loop has a shortened answer."""
     due_ns: int
 
 
@@ -74,9 +76,9 @@ class LoadResult:
     """The requests and tokens of one load process within a window."""
 
     samples: tuple[StreamSample, ...] = ()
-    """Requests since the last turn; those without a token have none."""
+    """Requests since the level began; those without a token have an empty list of tokens."""
     bins: tuple[float, ...] = ()
-    """Tokens of the window."""
+    """Number of tokens in each bin of the window."""
     most_at_once: int = 0
     failures: tuple[str, ...] = ()
     health: ClientHealth = ClientHealth()
@@ -101,10 +103,11 @@ class OutputLengths:
 
 
 def residual_lives(count: int, mean: int, spread: float, rng: Random) -> list[int]:
-    """Output lengths for the first requests of ``count`` streams, so that the loop is steady from its start.
+    """Output lengths for the first requests of ``count`` streams, so that the loop is in a steady state from
+    its start.
 
-    Each is the part of an answer that is left at a random moment. Stratified: one draw in each of ``count``
-    equally likely ranges, in random order.
+    Each is the rest of an answer at a random moment of it. Stratified: one draw in each of ``count`` equally
+    likely ranges, in random order.
     """
     lives = [_residual((index + rng.random()) / count, mean, mean * spread) for index in range(count)]
     rng.shuffle(lives)
@@ -112,7 +115,7 @@ def residual_lives(count: int, mean: int, spread: float, rng: Random) -> list[in
 
 
 def _residual(share: float, mean: float, half: float) -> float:
-    """What ``share`` of all residual lives lie below: their density at x is the share of lengths above x."""
+    """The quantile ``share`` of the residual lengths. Their density at x is the share of lengths above x."""
     shortest = mean - half
     if half <= 0 or share * mean <= shortest:
         return share * mean

@@ -1,4 +1,4 @@
-"""Runs one loop in several processes, and joins their results into one trace."""
+"""Runs one request loop in several processes, and joins their results into one trace."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tacho_runtime.probe.load.requests import RequestBuilder
 from tacho_runtime.probe.load.workers import WorkerPool, WorkerProcess
 
 NEVER_NS = 2**62
-"""No request is sent so late."""
+"""A time in ns that never comes, so that no single request is returned."""
 _SENT = attrgetter("sent_ns")
 
 
 class LoadGroup:
-    """The processes of one loop: this one, and as many others as the rate of chunks needs."""
+    """The processes that run one loop: this one, and as many others as the rate of chunks needs."""
 
     def __init__(self, requests: RequestBuilder, job: LoadJob, pool: WorkerPool) -> None:
         self.job = job
         self._requests, self._pool = requests, pool
         self._parts: list[LoadWorker | WorkerProcess] = [LoadWorker(requests, job)]
         self._ended: list[RequestProgress] = []
-        """Of this level, in the order of their sending."""
+        """Ended requests of the present level, in the order of sending."""
 
     async def grow(self, processes: int) -> None:
-        """Starts processes until there are ``processes``, as far as they start; it ends none."""
+        """Starts load processes until there are ``processes``, as far as they can be started; ends none."""
         if processes <= len(self._parts):
             return
         for member in await self._pool.workers(processes - 1):
@@ -43,7 +43,8 @@ class LoadGroup:
 
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
         """Begins a level: adds ``slots`` to the processes with the fewest streams, and lets ``leave`` streams
-        end in those with the most."""
+        end in the processes with the most.
+        """
         held = [part.staying for part in (await self._each(NEVER_NS))]
         self._ended.clear()
         added: list[list[StreamSlot]] = [[] for _ in self._parts]
@@ -65,10 +66,10 @@ class LoadGroup:
         return self._together(await self._each(NEVER_NS))
 
     async def cohort(self, since_ns: int) -> tuple[LoadProgress, tuple[RequestProgress, ...]]:
-        """(the sum of all processes' counts, this level's requests sent since ``since_ns`` in the order of
+        """(sum of all processes' counts, requests of this level sent since ``since_ns`` in the order of
         sending).
 
-        Processes send only new requests: to send all of a long level's each time took longer than the time
+        Processes return only new requests. Returning all of a long level each time took longer than the time
         between two tokens.
         """
         each = await self._each(since_ns)

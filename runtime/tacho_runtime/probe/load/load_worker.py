@@ -1,4 +1,4 @@
-"""Runs one process's part of a loop: its streams, in the running event loop."""
+"""Runs the part of a request loop that one process has, in its event loop."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ PREPARED_NS = 20_000_000
 
 @dataclass(slots=True)
 class ClientHealthMonitor:
-    """Samples the health of the load client: wakes a hundred times a second and records its delay and the
-    process's CPU time."""
+    """Measures the delays of the load client: it wakes 100 times a second, and records how late, and the
+    process's CPU time.
+    """
 
     _turns: list[tuple[int, int, int]] = field(default_factory=list)
-    """(monotonic ns, by how many ns too late, CPU ns of the process)."""
+    """(time in ns, delay in ns, CPU time of the process in ns) of each wake-up."""
     _sends: list[tuple[int, int]] = field(default_factory=list)
-    """(monotonic ns, by how many ns too late)."""
+    """(time in ns, delay in ns) of each sent request."""
 
     async def run(self) -> None:
         while True:
@@ -65,7 +66,9 @@ class ClientHealthMonitor:
 
 
 def _p99(values: list[int]) -> int:
-    """The 99th percentile; of a few values the second largest, because a single late one may be chance."""
+    """The 99th percentile; of fewer than 100 values the second largest, as a single late one may be
+    chance.
+    """
     return sorted(values)[int(0.99 * (len(values) - 1))] if values else 0
 
 
@@ -75,7 +78,7 @@ class _Request:
     due_ns: int
     raw: TokenStream | None = None
     result: StreamResult | None = None
-    """Once it has ended, however."""
+    """The result, once the request has ended, even by an error; None: it is running."""
     failed: bool = False
 
 
@@ -83,7 +86,7 @@ class _Request:
 class _Stream:
     slot: StreamSlot
     leaving: bool = False
-    """Its request is its last one."""
+    """Whether the stream ends with its present request."""
     begun: bool = False
 
 
@@ -104,21 +107,21 @@ class LoadWorker:
         self._running: dict[_Request, None] = {}
         self._ended: list[_Request] = []
         self._polled = 0
-        """Of ``_ended``, those that an earlier progress reported."""
+        """Number of entries of ``_ended`` that an earlier poll has returned."""
         self._failures: list[str] = []
         self._bins: list[float] = []
         self._counted: dict[_Request, None] = {}
-        """Those of ``_running`` that ask for the engine's running total."""
+        """The running requests that ask for the engine's token counts."""
         self._later_tokens = self._later_events = 0.0
-        """After the first ones, of whole answers of this level: what an event holds."""
+        """Tokens after the first one, over all complete answers of this level; gives the tokens per event."""
         self._former_tokens_per_event = 1.0
-        """Of the level before."""
+        """Tokens per event in the previous level."""
         self._most_at_once = 0
 
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
         """Begins a level: adds ``slots``, and lets ``leave`` random streams end with their present request.
 
-        Streams that request the engine's running count end last. Ended requests of the level before are
+        Streams whose requests ask for token counts end last. Ended requests of the previous level are
         dropped.
         """
         self._watching = self._watching or asyncio.ensure_future(self._watch.run())
@@ -139,8 +142,9 @@ class LoadWorker:
         return {task: stream for task, stream in self._tasks.items() if not task.done()}
 
     async def progress(self, since_ns: int) -> LoadProgress:
-        """Counts of this process, with its running requests sent since ``since_ns`` and those that ended
-        since the last call."""
+        """Counts of this process, its running requests sent since ``since_ns``, and requests that ended since
+        the last call.
+        """
         going = self._going()
         fault = next((error for task in self._tasks if task.done() and (error := task.exception())), None)
         if fault is not None and len(self._failures) < MAX_FAILURES:
@@ -199,7 +203,7 @@ class LoadWorker:
         return self._requests.request(self._rng, job.input_tokens, output_tokens, counted=slot.counted)
 
     def _end(self, request: _Request, *, whole: bool) -> None:
-        """Records the result of a request, however it ended."""
+        """Records the result of a request. ``whole``: whether its answer is complete."""
         self._most_at_once = max(self._most_at_once, len(self._running))
         del self._running[request]
         self._counted.pop(request, None)
@@ -219,14 +223,16 @@ class LoadWorker:
         self._ended.append(request)
 
     def _tokens_per_event(self) -> float:
-        """Of this level's whole answers, and of those under way that the engine counts."""
+        """Mean tokens per event, from this level's complete answers and the running ones with token
+        counts.
+        """
         under_way = [one.raw.counted_later for one in self._counted if one.raw is not None]
         tokens = self._later_tokens + math.fsum(count for count, _ in under_way)
         events = self._later_events + math.fsum(count for _, count in under_way)
         return tokens / events if events else self._former_tokens_per_event
 
     def _count(self, bins: list[float], low: int, result: StreamResult) -> None:
-        """Adds the tokens of ``result`` to ``bins``, of which the first is the ``low``-th of the loop."""
+        """Adds the tokens of ``result`` to ``bins``. ``low``: number of the first bin within the loop."""
         for stamp_ns, count in result.tokens:
             index = max(0, stamp_ns - self._job.origin_ns) // BIN_NS - low
             if index >= 0:
@@ -280,7 +286,7 @@ async def _until(due_ns: int) -> None:
 def _so_far(
     requests: Iterable[_Request], since_ns: int, tokens_per_event: float
 ) -> tuple[RequestProgress, ...]:
-    """Of those sent since ``since_ns`` that are no stream's first."""
+    """The progress of ``requests`` sent since ``since_ns``, without the first request of each stream."""
     return tuple(
         _request_so_far(one.raw, one.result, tokens_per_event)
         for one in requests

@@ -26,16 +26,21 @@ from tacho_runtime.probe.statistics import median
 RAMP_POLL_SECONDS = 0.02
 POLL_SECONDS = 0.25
 BETWEEN_SECONDS = 2.0
-"""Between two readings of the counters: to write them down takes the engine's front end some milliseconds."""
+"""Seconds between two readings of the engine's counters; each costs the engine's front end some
+milliseconds.
+"""
 READ_SECONDS = 2.0
-"""A reading that takes longer is left out."""
+"""Timeout in seconds of a reading of the counters during a loop; a slower one is left out."""
 COUNTED_STREAMS = 16
-"""Streams of a loop whose requests ask for the tokens of each chunk, which costs the engine's front end work
-that no user asks for; those of the others are counted by their closing usage."""
+"""Number of streams whose requests ask for token counts in each chunk, which costs CPU time of the engine's
+front end.
+
+The other streams' tokens are known from the usage at the end of each answer.
+"""
 LEAD_NS = 50_000_000
 """Nanoseconds from the plan of a loop to its first request."""
 OPEN_FILL_SHARE = 0.3
-"""Share of an open loop's time in which it fills, at most."""
+"""Largest share of an open loop's time until its window opens."""
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ class ObservedLatency:
         return concurrency / tpot if tpot > 0 else 0.0
 
     def _nearest(self, concurrency: int) -> tuple[float, float]:
-        """Of the most streams that are not more."""
+        """(TTFT, seconds per token) measured with the most streams that are at most ``concurrency``."""
         below = [level for level in self._seen if level <= concurrency]
         return self._seen[max(below)] if below else (0.0, 0.0)
 
@@ -85,7 +90,7 @@ class SocketLoop:
         self._group, self._setting = group, setting
         self._added = 0
         self._window = MeasuredWindow()
-        """The last one."""
+        """The last window that was measured."""
 
     async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
         setting, group = self._setting, self._group
@@ -102,7 +107,7 @@ class SocketLoop:
         await self._group.hang_up()
 
     async def _open(self, terms: LevelTerms) -> MeasuredWindow:
-        """Brings the loop to its streams. Returns a window without an end."""
+        """Brings the loop to the number of streams in ``terms``. Returns the window with its start only."""
         setting, group = self._setting, self._group
         until = time.monotonic() + terms.ramp_seconds
         await group.grow(processes_for(setting.pace.tokens_per_second(terms.streams), setting.cpus))
@@ -114,8 +119,9 @@ class SocketLoop:
         return MeasuredWindow(start_ns=start_ns, started=full, readings=(reading,))
 
     def _slots(self, count: int, terms: LevelTerms) -> tuple[StreamSlot, ...]:
-        """Streams that are added one gap after the other, each with a residual life first: whenever they
-        begin, their ends are then spread evenly."""
+        """Slots for ``count`` new streams, one gap apart. The first answer of each is shortened at random, so
+        that their ends are spread evenly.
+        """
         job = self._group.job
         lives = residual_lives(max(0, count), job.output_tokens, job.spread, self._setting.rng)
         start_ns = time.monotonic_ns() + LEAD_NS
@@ -131,7 +137,9 @@ class SocketLoop:
         return slots
 
     async def _until_full(self, streams: int, until: float) -> bool:
-        """Whether in time there were ``streams`` streams, and each had begun to be answered."""
+        """Waits until ``streams`` streams run and each has begun to receive; returns False at the time
+        ``until``.
+        """
         while True:
             now = await self._group.counts()
             if now.begun == now.streams == streams:
@@ -143,7 +151,9 @@ class SocketLoop:
     async def _watch(
         self, window: MeasuredWindow, terms: LevelTerms, enough: Callable[[Cohort], bool]
     ) -> MeasuredWindow:
-        """``window`` with its end."""
+        """Waits until the window can close; returns ``window`` with its end and the counters read
+        meanwhile.
+        """
         setting, origin_ns = self._setting, self._group.job.origin_ns
         readings, start_ns = [*window.readings], window.start_ns
         closes_ns = start_ns + int(terms.window_seconds * NS)
@@ -215,7 +225,7 @@ async def run_open_loop(
 
 
 async def _until(group: LoadGroup, moment_ns: int) -> LoadProgress:
-    """The loop's progress at ``moment_ns``, or when it broke before."""
+    """Waits until ``moment_ns``, or until too many requests failed; returns the loop's counts."""
     while True:
         now = await group.counts()
         left_ns = moment_ns - time.monotonic_ns()

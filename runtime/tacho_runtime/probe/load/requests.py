@@ -1,5 +1,6 @@
-"""Builds the probe's requests: in a format that the engine answers, with prompts of a desired number of
-tokens."""
+"""Builds the probe's requests: in a format that the engine answers, and with prompts of a given number of
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +40,11 @@ WORDS = tuple(_TEXT.split())
 """Words that nearly every tokenizer keeps whole, so that a word is about a token."""
 NONCE_WORDS, NONCE_LETTERS = 6, 12
 CHANCE_TOKENS = 4
-"""A cache that compares token by token may find so many of a new prompt among all that it has seen: its first
-words are one of a hundred each."""
+"""Tokens of a new prompt that a prefix cache may find by chance: its first words are among a hundred each."""
 
 
 def random_ids(count: int, vocabulary: int, rng: Random) -> list[int]:
-    """``count`` ids away from both ends of the vocabulary, where special tokens are."""
+    """``count`` token ids, away from both ends of the vocabulary, where special tokens are."""
     high = max(2, min(30_000, int(vocabulary * 0.95)))
     low = min(1000, high // 4)
     return rng.choices(range(low, high), k=count)
@@ -74,9 +74,9 @@ def calibrate(samples: Sequence[tuple[int, int]]) -> TextLength:
 
 
 def random_text(word_count: int, rng: Random) -> str:
-    """A text with a beginning of its own: of a million prompts no two have the same first five words.
+    """A text that begins differently each time: of a million prompts no two have the same first five words.
 
-    A text too short for that begins with random letters, which are a few tokens more than a word.
+    A text of fewer words begins with random letters instead, which are a few tokens more.
     """
     drawn = rng.choices(WORDS, k=word_count)
     if word_count < NONCE_WORDS:
@@ -85,9 +85,11 @@ def random_text(word_count: int, rng: Random) -> str:
 
 
 KNOWN_FIRST_VOCABULARY = 30_000
-"""Without the engine's word: nearly every model's vocabulary is larger."""
+"""Size of the vocabulary to assume where the engine does not report it; nearly every model has a larger
+one.
+"""
 SMALL_VOCABULARY = 500
-"""Tried when that is refused."""
+"""Size of the vocabulary to try when token ids of the assumed one are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,13 +192,15 @@ class RequestBuilder:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveredEngine:
     max_model_len: int
-    """The lower of what the target and the engine say. 0: neither says."""
+    """Longest prompt plus answer in tokens: the lower of the values in the target and from the engine. 0:
+    neither is known.
+    """
     request_formats: tuple[RequestFormat, ...]
-    """Worth trying, in this order."""
+    """Request formats to try, in this order."""
 
 
 async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBudget) -> DiscoveredEngine:
-    """What the engine's /v1/models says: its name, models and context length. Raises RequestFailed."""
+    """Reads name, models and context length from the engine's /v1/models. Raises RequestFailed."""
     answer, _ = await tries.answered(
         lambda: exchange(endpoint, "GET", MODELS, kind=StreamConnection, timeout_seconds=CONTROL_SECONDS)
     )

@@ -1,7 +1,6 @@
 """Which failed requests of a probe are sent again, and after which pause.
 
-One dropped connection, or one "too many requests", must not end a probe; an engine that always fails is not
-waited for.
+A probe must survive a dropped connection or an answer 429, but not wait for an engine that always fails.
 """
 
 from __future__ import annotations
@@ -16,14 +15,16 @@ from tacho_runtime.probe.load.timed_client import RequestFailed
 T = TypeVar("T")
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
-"""Statuses of a server, or of what stands before it, that may answer the same a moment later."""
+"""HTTP statuses after which a request may succeed when it is sent again."""
 SERVER_ERROR = 500
 """HTTP status that is retried only where the engine has answered such a request before; for a first request
 it may mean that the engine does not understand it."""
 PAUSES_SECONDS = (0.25, 0.5, 1.0)
 """Pauses in seconds before the second, third and fourth try."""
 MAX_PAUSE_SECONDS = 5.0
-"""A server that asks for a longer one gets no retry: the probe has less than a minute."""
+"""Longest Retry-After in seconds that is followed; with a longer one the request is not repeated, as the
+probe has less than a minute.
+"""
 MAX_RETRIES = 10
 """Maximum number of retries of all requests of a probe together."""
 MAX_WAIT_SECONDS = 20.0

@@ -39,15 +39,15 @@ FIRST_INPUT_TOKENS = 32
 FIRST_OUTPUT_TOKENS = 8
 POST_SECONDS = 30.0
 REQUEST_SECONDS = 300.0
-"""Of a loop's request: what takes longer is lost."""
+"""Timeout in seconds of a request in a loop; a longer one counts as failed."""
 CALIBRATION_WORDS = (16, 64, 16, 64)
 
 MachineSampler = Callable[[bool], MachineSample]
-"""Whether to run the calibration → the machine now."""
+"""Function that samples the machine now; its argument says whether to time the calibration."""
 
 
 def timestamp_only(_calibrate: bool) -> MachineSample:
-    """A machine sample with nothing but its time, where the machine is not sampled."""
+    """A machine sample with only its time, for a probe that does not watch the machine."""
     return MachineSample(stamp_ns=time.monotonic_ns())
 
 
@@ -66,7 +66,7 @@ class SocketEngine:
         tries: RetryBudget,
     ) -> None:
         self.max_model_len = found.max_model_len
-        """Prompt and output of one request together, in tokens. 0: unknown."""
+        """Longest prompt plus answer of one request in tokens. 0: unknown."""
         self._notes: list[str] = []
         self.near = endpoint.near
         self.pace = ObservedLatency()
@@ -106,7 +106,9 @@ class SocketEngine:
 
     @property
     def same_tokens(self) -> int:
-        """How many tokens every prompt begins with: the marker of its beginning, and a chat template."""
+        """Number of tokens that every prompt has in common at its beginning: a start token and the chat
+        template.
+        """
         return 0 if self.requests.request_format.token_ids else math.ceil(self.requests.text_length.overhead)
 
     async def first_request(self, timeout_seconds: float) -> StreamResult:
@@ -140,7 +142,7 @@ class SocketEngine:
         )
 
     async def _calibrate(self, timeout_seconds: float) -> None:
-        """Finds how many words make how many tokens."""
+        """Finds the number of tokens per word of the probe's prompts, by requests of two lengths."""
         as_they_are = requests.TextLength(overhead=0.0)
         builder = self.requests
         counted: list[tuple[int, int]] = []

@@ -1,4 +1,6 @@
-"""Times and token counts of one streamed answer, from the bytes that were read and when. Pure."""
+"""Computes times and token counts of one streamed answer, from the bytes and the times of their arrival.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ from typing import Any
 
 NS_PER_MS = 1e6
 COUNT_DIGITS = 9
-"""Of a request's tokens: what an engine counts beyond them is a defect, and counts as not told."""
+"""Most digits of a token count; a longer number is an error of the engine and is ignored."""
 HIGHEST_MILLISECONDS = 1e9
-"""Per token: a longer time is none that an engine measured."""
+"""Highest time per token in milliseconds that is believed from an engine's own timing."""
 MOST_POINTS = 16
-"""Points that are kept of a loop's request: enough to cut its tokens at the edges of a window."""
+"""Most times of tokens kept per request of a loop: enough to divide its tokens at the edges of a window."""
 _DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
 _CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
-"""Between two chunks of a transfer, which may part an event."""
+"""Matches the boundary between two HTTP chunks, which may be in the middle of an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,23 +35,24 @@ class StreamResult:
     sent_ns: int
     tokens: tuple[tuple[int, float], ...]
     exact: bool
-    """Counts are the engine's own for each chunk, not a total shared out over the chunks."""
+    """Whether the engine counted the tokens of each chunk; False: a total was divided among the chunks."""
     finish_reason: str = ""
-    """"" while unfinished."""
+    """Why the engine ended the answer; "": it has not ended."""
     prompt_tokens: int | None = None
     cached_tokens: int = 0
     engine_tpot_milliseconds: float | None = None
-    """llama.cpp's own figure for the same tokens; ours is checked against it."""
+    """llama.cpp's own time per token for this answer, with which the probe's is compared."""
     error: str = ""
     failed: int = 0
     """How often the same request failed before."""
     events: int = 0
-    """Events that brought tokens."""
+    """Number of events that brought tokens."""
     textless: int = 0
-    """Those of ``events`` without text: half a character, or a token that is none."""
+    """Number of those events without text: half a character, or a special token."""
     longer: bool = False
-    """The engine counted more tokens than it was asked for, or sent more without a count: it goes on, or
-    counts events for tokens, of answers that are cut too."""
+    """Whether the engine generated more tokens than requested, or counts events as tokens. Known for cut
+    answers, too.
+    """
 
     @property
     def output_tokens(self) -> float:
@@ -79,28 +82,29 @@ class CountedReads:
     """The parts of an answer's bytes that were kept, and the counts taken from the rest."""
 
     marks: Sequence[tuple[int, int, int]]
-    """(monotonic ns of a read, events that had begun by its end, the engine's running total of tokens by
-    then or -1)."""
+    """(time of a read in ns, events that had begun by then, the engine's running token count by then or
+    -1).
+    """
     empty_texts: int
-    """Events with an empty text among all."""
+    """Number of events with an empty text."""
     opening: bytes
-    """Where the first event begins, and what follows."""
+    """Bytes of the answer from the beginning of its first event."""
     closing: bytes
-    """The last bytes."""
+    """The last bytes of the answer."""
     whole: bool
-    """Whether the answer came to its end."""
+    """Whether the answer is complete."""
 
 
 @dataclass(slots=True)
 class _Ends:
-    """What the first and the last events of an answer say beside their tokens."""
+    """What the first and last events of an answer say about events without a token."""
 
     leading: int = 0
-    """Events before the first token: a chat's role."""
+    """Number of events before the first token, e.g. the role in a chat."""
     trailing: int = 0
-    """Events after the last token: the usage, and the end of the stream."""
+    """Number of events after the last token: usage and end of the stream."""
     textless_end: bool = False
-    """Whether the last event with choices ends the answer and has no text: it may hold a token or none."""
+    """Whether the last event with choices ends the answer and has no text; it may hold a token or not."""
     finish_reason: str = ""
     total: int | None = None
     prompt_tokens: int | None = None
@@ -153,12 +157,14 @@ def reduce_stream(
 
 
 def _is_longer(total: int | None, events: int, limit: int | None) -> bool:
-    """One more may end a stream. Where the engine counts, a token may have several events."""
+    """Whether the answer has more tokens than ``limit``. Events are counted where the engine gives no
+    ``total``; one extra event may end a stream.
+    """
     return limit is not None and (events if total is None else total) > limit + 1
 
 
 def _at_most(tokens: tuple[tuple[int, float], ...], limit: int | None) -> tuple[tuple[int, float], ...]:
-    """``tokens``, of which there are ``limit`` at most."""
+    """``tokens``, reduced in proportion to at most ``limit`` in all."""
     counted = math.fsum(count for _, count in tokens)
     if limit is None or counted <= limit:
         return tokens
@@ -177,7 +183,9 @@ def thinned(stream: StreamResult) -> StreamResult:
 
 
 def _counted(marks: Sequence[tuple[int, int, int]], at_end: int | None) -> tuple[tuple[int, float], ...]:
-    """``at_end``: the total that the last events tell, which may lie across two reads."""
+    """Tokens by read, from the engine's running counts. ``at_end``: the count in the last events, which may
+    be split between two reads.
+    """
     tokens: list[tuple[int, float]] = []
     before = 0
     for place, (stamp_ns, _, read_total) in enumerate(marks, 1):
@@ -244,8 +252,9 @@ def leading_events(opening: bytes) -> tuple[int, bool]:
 
 
 def _documents(data: bytes) -> Iterator[dict[str, Any]]:
-    """The events of ``data`` but one that is cut off; ``[DONE]`` is empty, and what is no JSON object an
-    error."""
+    """The complete events of ``data`` as JSON objects; {} for ``[DONE]``. Raises an error for anything
+    else.
+    """
     for match in _DATA.finditer(_CHUNK_EDGE.sub(b"", data)):
         try:
             document = json.loads(match[1]) if match[1] != b"[DONE]" else {}
@@ -257,7 +266,7 @@ def _documents(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _read_usage(found: _Ends, document: dict[str, Any]) -> None:
-    """Totals of ``document`` where no later event has told them."""
+    """Adds the token totals in ``document`` to ``found``, unless a later event had them."""
     usage, timings = _object(document.get("usage")), _object(document.get("timings"))
     if found.total is None:
         total = _number(usage.get("completion_tokens"))
@@ -287,11 +296,10 @@ def _has_text(choice: dict[str, Any]) -> bool:
 
 
 def _number(value: object) -> int | None:
-    """A count of tokens; None where it is none."""
+    """``value`` as a number of tokens; None where it is no valid one."""
     return value if type(value) is int and 0 <= value < 10**COUNT_DIGITS else None
 
 
 def _object(value: object) -> dict[str, Any]:
-    """``value`` as a JSON object; empty for any other value, because a third-party server may send
-    anything."""
+    """``value`` as a JSON object; {} for any other value, as a server may send anything."""
     return value if isinstance(value, dict) else {}

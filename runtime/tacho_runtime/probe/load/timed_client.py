@@ -1,8 +1,7 @@
-"""The probe's HTTP client: one HTTP/1.1 request per connection, with a time stamp for every read of the
-socket.
+"""The probe's HTTP client: one HTTP/1.1 request per connection, with the time of every read from the socket.
 
-It is an asyncio protocol and not a stream reader: ``data_received`` runs in the turn of the event loop that
-read the socket, so the stamp does not wait for a task. While the answer comes, only its framing is parsed.
+It is an asyncio protocol: ``data_received`` runs as soon as the event loop has read the socket, while a
+stream reader would first have to wake a task. During the answer only its framing is parsed.
 """
 
 from __future__ import annotations
@@ -23,9 +22,11 @@ from tacho_runtime.probe.load import wire as wire
 CONNECT_SECONDS = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 TAIL_BYTES = 2048
-"""Last bytes of an answer that are kept: they tell whether it is complete, and hold a stream's usage."""
+"""Number of last bytes of an answer that are kept: they hold a stream's usage, and show whether it is
+complete.
+"""
 REPLY_LIMIT_BYTES = 16 * 1024 * 1024
-"""Far above any stream the probe asks for; what sends more is not the engine."""
+"""Longest accepted answer in bytes, far above any that the probe requests."""
 
 
 class AddressError(ValueError):
@@ -33,11 +34,11 @@ class AddressError(ValueError):
 
 
 class RequestFailed(Exception):
-    """A request without a usable answer; the text says what happened.
+    """A request without a usable answer; the text gives the reason.
 
-    ``answered``: the server answered with an error, so another form of the request may work. ``status``: the
-    HTTP status, 0 without one. ``retry_after_seconds``: from the server, if it sent one. ``broke``: the
-    connection was refused or ended, which may work the next time.
+    ``answered``: the server sent an error, so another request format may work. ``status``: the HTTP status, 0
+    without one. ``retry_after_seconds``: from the server, if sent. ``broke``: the connection was refused or
+    ended, so a retry may work.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class StreamConnection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.reads: list[tuple[int, bytes]] = []
-        """(monotonic ns when a read of the socket returned, what it brought)."""
+        """(time in ns after a read from the socket, the bytes read)."""
         self.connected_ns = self.sent_ns = 0
         self._begun = asyncio.Event()
         self._ended = asyncio.Event()
@@ -159,11 +160,11 @@ class StreamConnection(asyncio.Protocol):
         self.reads.append((stamp_ns, data))
 
     def _closing(self, data: bytes) -> bytes:
-        """What is kept of the last bytes."""
+        """The last bytes of the answer that are kept."""
         return data[-TAIL_BYTES:]
 
     def _has_begun(self) -> bool:
-        """Whether what has come of the body answers."""
+        """Whether the body so far contains the beginning of an answer."""
         return True
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""A streamed answer while it arrives: its tokens are counted at each read, its text is not kept."""
+"""Counts the tokens of a streamed answer while it arrives, without keeping its text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tacho_runtime.probe.load.streams import (
 from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection
 
 _EVENT = b"\ndata:"
-"""Begins every event: text inside of one is JSON, whose line ends are escaped."""
+"""The bytes at which every event begins. Inside an event they cannot occur, as JSON escapes line ends."""
 _OVERLAP = len(_EVENT) - 1
 _OPENING_BYTES = 4096
 _CLOSING_BYTES = 64 * 1024
@@ -24,20 +24,21 @@ _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 
 
 class TokenStream(StreamConnection):
-    """A connection that counts the tokens of a streamed answer. Of an error all bytes are kept, of an answer
-    the first."""
+    """A connection that counts the tokens of a streamed answer. Only the first bytes of an answer are kept;
+    an error is kept whole.
+    """
 
     __slots__ = ("_empty_texts", "_leading", "_marks", "_opening", "max_tokens")
 
     def __init__(self) -> None:
         super().__init__()
         self._marks: list[tuple[int, int, int]] = []
-        """As ``CountedReads.marks``."""
+        """One entry for each read, as in ``CountedReads.marks``."""
         self._empty_texts = 0
         self._opening = b""
         self._leading: int | None = None
         self.max_tokens: int | None = None
-        """The most that the request lets the engine answer. None: not known."""
+        """Most tokens that the request allows the engine to generate. None: unknown."""
 
     def _take(self, stamp_ns: int, data: bytes) -> None:
         if self._head is None or self._head.status != 200:
@@ -57,7 +58,7 @@ class TokenStream(StreamConnection):
             self._opening = (former + data)[:_OPENING_BYTES]
 
     def _closing(self, data: bytes) -> bytes:
-        """From the event before the one that the last bytes lie in, however long both are."""
+        """The bytes from the beginning of the last event but one, however long both are."""
         if len(data) <= 2 * TAIL_BYTES:
             return data
         at = data.rfind(_EVENT, 0, len(data) - TAIL_BYTES)

@@ -1,5 +1,4 @@
-"""Parses HTTP/1.1 responses from their bytes: the framing while they arrive, all else afterwards by h11.
-Pure."""
+"""Parses HTTP/1.1 responses from bytes: the framing while they arrive, the rest afterwards with h11. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d{1,9})[ \t]*\r\n")
 _LAST_CHUNK = re.compile(rb"(?:^|\r\n)0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n$")
 """Pattern of the last chunk of a chunked body, with optional extensions and trailers."""
 _REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "engine")])
-"""h11 reads a response only to a request. Ours has no say in how the answer is framed."""
+"""A request for h11, which parses a response only after one. It does not affect the result."""
 
 
 class WireError(ValueError):

@@ -1,9 +1,9 @@
 """The processes that send the probe's load, and how the probe calls them over a socket.
 
-Workers are new processes and not forks: the supervisor has threads. All have the same clock.
-``multiprocessing`` starts from the zipapp too, but not beside PID 1's reaper: that waits for every child, so
-``Process.exitcode`` stays None and a killed worker counts as alive. At exit its number, which may be another
-process' by then, gets SIGTERM. Its resource tracker is one process more in the engine's container.
+They are new processes, no forks, since the supervisor has threads. All share the monotonic clock.
+``multiprocessing`` is not used: tacho's PID 1 waits for every child process, so ``Process.exitcode`` would
+stay None for a killed worker. At exit its process id, which another process may have by then, would get
+SIGTERM. Its resource tracker would be one more process in the engine's container.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def worker_main(descriptor: int) -> None:
 
 
 async def _serve(end: socket.socket) -> None:
-    """Calls of a ``LoadWorker``'s methods, as (name, arguments); ``begin`` makes a new one."""
+    """Executes calls of a ``LoadWorker``'s methods, received as (name, arguments); ``begin`` creates the
+    worker.
+    """
     reader, writer = await asyncio.open_connection(sock=end)
     _send(writer, None)
     worker: LoadWorker | None = None
@@ -63,7 +65,9 @@ async def _serve(end: socket.socket) -> None:
 
 
 CHUNKS_PER_SECOND_PER_PROCESS = 12_000
-"""About a third of what one CPU reads in a second, so that hardly any chunk waits to be read."""
+"""Chunks per second for each load process: about a third of what one CPU can read, so that chunks do not
+wait.
+"""
 MAX_PROCESSES = 8
 READY_SECONDS = 10.0
 _START = (
@@ -95,7 +99,7 @@ class WorkerProcess:
         self._here = here
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.usable = True
-        """Whether it can be called: neither gone nor within a call that was given up."""
+        """Whether it can be called: the process exists, and no call was abandoned."""
 
     async def connect(self) -> None:
         """Waits until the worker can be called. Raises EOFError where it ends before."""
@@ -103,7 +107,7 @@ class WorkerProcess:
         await _receive(self._ends[0])
 
     async def _call(self, name: str, *arguments: object) -> Any:
-        """Raises EOFError where the process is gone."""
+        """Calls a method of the worker. Raises EOFError where the process has ended."""
         if self._ends is None or not self.usable:
             raise EOFError("a load worker has ended")
         reader, writer = self._ends

@@ -15,7 +15,7 @@ from tacho_runtime.probe.open_loop import OpenLoopResult
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
 CLOSING_REQUESTS = 1.6
-"""Durations of a single request, kept for the closing check."""
+"""Time kept for the final check of one stream, as a multiple of one request's duration."""
 
 
 async def arrivals(bench: ProbeSession, capacity: Capacity) -> None:
@@ -76,7 +76,7 @@ async def _at_rate(bench: ProbeSession, capacity: Capacity, rate: float) -> Open
 
 
 def _disturbed(bench: ProbeSession, before: MachineSample, trace: LoadTrace, tpot: float) -> tuple[str, ...]:
-    """Flags of what moved the latencies of an open loop; the words go to the findings."""
+    """Flags of what changed the latencies of an open loop; the descriptions are added to the findings."""
     checked, slow = check_counters(trace), client_lateness(trace.client, tpot)
     notes = [*(checked.notes if checked.flags else ()), *([slow] if slow else ())]
     bench.findings.notes.extend(f"open loop: {note}" for note in notes)

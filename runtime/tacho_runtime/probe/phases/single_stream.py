@@ -21,12 +21,13 @@ from tacho_runtime.probe.statistics import median, percentile
 EARLY_PERCENT = 25
 SETTLE_SECONDS, SETTLE_TURN_SECONDS = 3.0, 0.2
 MUCH_SECONDS = 10.0
-"""Left of the budget, and one stream may be measured a second time."""
+"""Seconds left of the budget above which the single stream may be measured a second time."""
 STALLED_PERCENT = 2.0
-"""Percent of the single stream's time in stalls above which the stalls are reported; less may be chance."""
+"""Percent of the single stream's time in stalls above which they are reported; less may be chance."""
 MANY_FAILED = 2
-"""Number of failed requests from which on failures are attributed to the engine: one may fail by chance and
-is sent again."""
+"""Number of failed requests from which failures are attributed to the engine. A single one may be chance, and
+is sent again.
+"""
 
 WARM_OUTPUT_TOKENS = 8
 WARM_AGREEMENT = 0.10
@@ -62,10 +63,10 @@ async def warm_up(bench: ProbeSession) -> tuple[float, float]:
 
 
 async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float, most: int | None = None) -> None:
-    """Sends at most ``most`` requests one after the other: the single stream's figures and the curve's first
-    point.
+    """Measures one stream: sends at most ``most`` requests one after the other, which also gives the curve's
+    first point.
 
-    Repeated once where it was disturbed, and the undisturbed result is kept.
+    Repeated once if it was disturbed; the undisturbed result is kept.
     """
     workload, clock = bench.shape.workload, bench.clock
     request_seconds = ttft + workload.output_tokens * tpot
@@ -79,7 +80,9 @@ async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float, most: int
 
 
 async def _one_after_the_other(bench: ProbeSession, count: int) -> tuple[str, ...]:
-    """Flags of this attempt; its streams replace those of a former one where that one was disturbed."""
+    """Sends ``count`` requests one after the other; returns the flags of this attempt. Its requests replace
+    those of a disturbed earlier attempt.
+    """
     workload, clock, engine = bench.shape.workload, bench.clock, bench.engine
     stop = clock.left() * (1 - 1.5 * time_plan.SINGLE_STREAM_SHARE)
     streams: list[StreamResult] = []
@@ -136,8 +139,8 @@ async def check_interference(
 
 
 def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]:
-    """(flags that the engine itself caused, a clause on how often one stream stalled), over all requests of a
-    figure.
+    """(flags caused by the engine itself, a clause on how often the stream stalled), over all requests of the
+    single stream.
 
     The clause is "" where stalls were rare.
     """
@@ -153,12 +156,11 @@ def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]
 
 
 async def settled_reading(bench: ProbeSession, *, counted: bool = False) -> CounterReading:
-    """The engine's counters once it has ended the streams that the probe closed, at the latest after
-    SETTLE_SECONDS.
+    """The engine's counters after it has ended the streams that the probe closed, at most SETTLE_SECONDS
+    later.
 
-    Some engines count a request when it is cancelled, others when their front end reaches its tokens. Read
-    too early, such tokens would count as other clients' later. ``counted``: wait until no further token is
-    counted.
+    Tokens that an engine counts late would otherwise be taken for other clients'. ``counted``: wait until no
+    more tokens are counted.
     """
     until = bench.clock.now() + min(SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
     former: float | None = None

@@ -1,7 +1,7 @@
 """Whether the speed of one stream at the end of a probe is the same as at its beginning.
 
-A machine whose speed drifts shows little of that in consecutive requests: these agree, and the next probe
-measures another rate. So a request at the end is compared with those of the beginning.
+On a machine whose speed drifts, consecutive requests agree, but the next probe measures another rate. So a
+request at the end is compared with those of the beginning.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tacho_runtime.probe.time_plan import SINGLE_STREAM_SECONDS
 
 
 def drift_percent(first: DecodeRate, requests: int, late: DecodeRate) -> float:
-    """Difference of ``late``, one request, from ``first``, the mean of ``requests``, in percent of ``first``.
+    """Difference between the rate ``late`` of one request and the mean rate ``first`` of ``requests``, in
+    percent of ``first``.
 
-    0 where their intervals explain it. A request too short to have an interval of its own gets that of the
-    first ones.
+    0 where their intervals explain it. A request too short for an interval gets that of the first ones.
     """
     known = first.ci_percent or 0.0
     own = known * math.sqrt(requests) if late.ci_percent is None else late.ci_percent
@@ -58,16 +58,17 @@ DESIRED_PERCENT = 2.0
 the probe sends more requests."""
 AT_THE_END = "one stream at the end"
 REQUEST_MARGIN = 1.5
-"""Factor on a request's time, so that the request ends within the budget."""
+"""Factor on the expected time of a request when the time left is checked, so that it ends within the
+budget.
+"""
 
 
 async def final_check(bench: ProbeSession) -> None:
-    """Sends one more request alone and compares its speed with the first ones: a large difference is a
+    """Sends one more request alone and compares its speed with the first ones; a large difference counts as a
     disturbance.
 
-    A smaller difference that its interval does not explain is drift: the next probe may measure as different
-    a speed. Where the single stream's rate is uncertain, further requests are sent, and those of both ends of
-    the probe give the rate.
+    A smaller one that its interval does not explain is drift: the next probe may differ as much. If the
+    single stream's rate is uncertain, more requests are sent, and all of them give the rate.
     """
     decode, findings = decode_of(bench.findings.single), bench.findings
     if decode is None:
@@ -90,7 +91,7 @@ async def final_check(bench: ProbeSession) -> None:
 
 
 def _is_known(streams: Sequence[StreamResult], decode: DecodeRate | None) -> bool:
-    """Whether requests are not few, and tell a rate well."""
+    """Whether there are enough requests, and their rate has a narrow interval."""
     return (
         len(streams) >= FEW_REQUESTS and decode is not None and (decode.ci_percent or 0.0) <= DESIRED_PERCENT
     )
@@ -102,8 +103,9 @@ def _time_for_one(bench: ProbeSession) -> bool:
 
 
 def _compare(bench: ProbeSession, decode: DecodeRate, late: DecodeRate, disturbed: tuple[str, ...]) -> None:
-    """One request of the end with those of the beginning. ``disturbed``: flags of what the machine did during
-    that one, which say something only where it came out otherwise."""
+    """Compares a request of the end with those of the beginning. ``disturbed``: flags during that request;
+    they are used only if its speed differs.
+    """
     apart = abs(late.tokens_per_second / decode.tokens_per_second - 1)
     # One request is that much less certain than all of the first ones together.
     of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
@@ -123,14 +125,16 @@ def _compare(bench: ProbeSession, decode: DecodeRate, late: DecodeRate, disturbe
 
 
 def _percent(value: float) -> str:
-    """Two digits, and all before the point."""
+    """``value`` with two digits, or rounded to an integer from 10 on."""
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
-    """Sends further requests at the end of the probe, and adds undisturbed ones to those of the beginning:
-    for SINGLE_STREAM_SECONDS, and while they are few for as long as the budget lasts. Problems of the engine
-    in any of them are reported for all. A request that has begun in time is completed."""
+    """Sends further requests at the end of the probe and adds undisturbed ones to those of the beginning.
+
+    It does so for SINGLE_STREAM_SECONDS and, while there are few, as long as the budget lasts. Faults of the
+    engine in any of them are reported for all. A request that began in time is completed.
+    """
     findings, workload, clock = bench.findings, bench.shape.workload, bench.clock
     ends = clock.now() + SINGLE_STREAM_SECONDS
     bench.progress("measuring one stream for longer: its rate is not known well")
