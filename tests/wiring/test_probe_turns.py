@@ -116,6 +116,11 @@ def test_probe_pods_are_counted_before_the_first_turn_after_a_restart() -> None:
     line.reconcile("c")
     assert line.called == ["c"], "and its turn ends like any other"
 
+    line = Line(1)
+    stored(line, "a", "many", creationTimestamp=at(-1800))
+    assert not line.reconcile("b", "many")
+    assert line.reconcile("b"), "what runs for long already holds up its own namespace alone"
+
     line = Line(2)
     line.store.lost("Pod", "late", "not listed yet")
     assert line.reconcile("b")
@@ -155,6 +160,25 @@ def test_a_turn_ends_with_the_pods_deadline_or_its_deletions_grace() -> None:
         assert line.called == ["b"]
         line.reconcile("a", pod="Running", **metadata)
         assert line.reconcile("b")
+
+
+def test_a_namespace_with_every_turn_holds_up_no_other_for_longer_than_half_an_hour() -> None:
+    """Probe pods of startupTimeoutSeconds of a week."""
+    line = Line(2)
+    assert [line.reconcile(name, "many") for name in "abc"] == [True, True, False]
+    line.now += 1799.0
+    for name in "ab":
+        line.reconcile(name, "many", pod="Running")
+    assert not line.reconcile("own", "honest")
+    line.now += 1.0
+    for name in "ab":
+        line.reconcile(name, "many", pod="Running")
+    assert line.called == ["own"]
+    assert line.reconcile("own", "honest")
+    assert not line.reconcile("c", "many"), "its own count against itself for as long as they run"
+    line.now += 5 * 3600.0 + 1800.0
+    assert not line.reconcile("c", "many")
+    assert line.called[-1] == "c"
 
 
 def test_a_forged_probe_pod_neither_takes_nor_prolongs_a_turn() -> None:

@@ -7,13 +7,13 @@ from the store before the first resource may start another.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
-from tacho_operator.core.measurement.due import next_turns
+from tacho_operator.core.measurement.due import Place, next_turns
 from tacho_operator.core.measurement.probe_pods import TURN_SECONDS
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.types import Manifest, Observed, ReconcileDecision
@@ -24,6 +24,15 @@ ABSENT_SECONDS = 2 * TURN_SECONDS
 """A resource in the line that is not reconciled for so long loses its place: its namespace cannot be read."""
 LONGEST_TURN_SECONDS = 6 * 3600.0
 """Maximum duration of a turn: a resource's startupTimeoutSeconds may be a week."""
+SHARED_TURN_SECONDS = 1800.0
+"""A turn that lasts longer counts against its own namespace alone: no other waits for it any longer."""
+
+
+class ProbeTurn(NamedTuple):
+    """The turn of one probe pod, in Unix time."""
+
+    began: float
+    ends: float
 
 
 class ProbeTurns:
@@ -39,8 +48,8 @@ class ProbeTurns:
         self._limit = limit
         self._call = call
         self._clock = clock
-        self._measuring: dict[Key, float] = {}
-        """Resources with a probe pod, or with one that is being created, and when their turn ends."""
+        self._measuring: dict[Key, ProbeTurn] = {}
+        """Resources with a probe pod, or with one that is being created."""
         self._began: float | None = None
         """Time of the first reconcile. A later probe pod without a turn is not the operator's own."""
         self._waiting: dict[Key, float] = {}
@@ -101,22 +110,30 @@ class ProbeTurns:
         """Sets when the turn of a resource ends. Later probe pods never prolong it: anyone can forge them."""
         now = self._clock()
         self._began = now if self._began is None else self._began
-        ends = [now + LONGEST_TURN_SECONDS] if begins else []
-        for created, end in _turns(pods, deployments):
-            if begins or key in self._measuring or created <= self._began:
-                ends.append(end)
-        end = min(max(ends, default=now), self._measuring.pop(key, math.inf))
-        if end > now:
-            self._measuring[key] = end
+        found = [ProbeTurn(now, now + LONGEST_TURN_SECONDS)] if begins else []
+        for turn in _turns(pods, deployments):
+            if begins or key in self._measuring or turn.began <= self._began:
+                found.append(turn)
+        former = self._measuring.pop(key, None)
+        ends = max((turn.ends for turn in found), default=now)
+        if former is not None:
+            ends = min(ends, former.ends)
+        if ends > now:
+            began = min(turn.began for turn in found)
+            self._measuring[key] = ProbeTurn(former.began if former else began, ends)
 
     def _next(self, waiting: Iterable[Key]) -> tuple[tuple[str, str], ...]:
-        return next_turns(waiting, self._measuring, self._limit)
+        shared_since = self._clock() - SHARED_TURN_SECONDS
+        measuring: dict[Place, bool] = {
+            key: turn.began > shared_since for key, turn in self._measuring.items()
+        }
+        return next_turns(waiting, measuring, self._limit)
 
     def _call_next(self) -> None:
         now = self._clock()
         for key in [key for key, seen in self._waiting.items() if now - seen > ABSENT_SECONDS]:
             del self._waiting[key]
-        for key in [key for key, end in self._measuring.items() if end <= now]:
+        for key in [key for key, turn in self._measuring.items() if turn.ends <= now]:
             del self._measuring[key]
         for key in (Key(*place) for place in self._next(self._waiting)):
             if key not in self._called:
@@ -124,8 +141,8 @@ class ProbeTurns:
                 self._call(key)
 
 
-def _turns(pods: Iterable[Manifest], deployments: Iterable[Manifest]) -> Iterator[tuple[float, float]]:
-    """Creation of each probe pod that may hold a GPU, and until when: its deadline, or its deletion's grace.
+def _turns(pods: Iterable[Manifest], deployments: Iterable[Manifest]) -> Iterator[ProbeTurn]:
+    """The turn of each probe pod that may hold a GPU. It ends with its deadline, or its deletion's grace.
 
     A finalizer, or a node that is lost, may keep the object for ever.
     """
@@ -139,4 +156,4 @@ def _turns(pods: Iterable[Manifest], deployments: Iterable[Manifest]) -> Iterato
         created = pod.created.timestamp()
         end = created + min(LONGEST_TURN_SECONDS, limits.get(pod.revision) or LONGEST_TURN_SECONDS)
         deleted = parse_time(pod.raw["metadata"].get("deletionTimestamp"))
-        yield created, min(end, deleted.timestamp()) if deleted else end
+        yield ProbeTurn(created, min(end, deleted.timestamp()) if deleted else end)

@@ -5,7 +5,7 @@ pod next.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from tacho_contract.launch import LiveConfig
@@ -69,19 +69,22 @@ Place = tuple[str, str]
 """Namespace and name of a resource."""
 
 
-def next_turns(waiting: Iterable[Place], measuring: Collection[Place], limit: int) -> tuple[Place, ...]:
+def next_turns(waiting: Iterable[Place], measuring: Mapping[Place, bool], limit: int) -> tuple[Place, ...]:
     """The resources of ``waiting`` (in order of arrival) that may start a probe pod now.
 
     The namespace with the fewest probe pods comes first; among equals, the one that has waited longest.
-    ``measuring``: resources that have a probe pod. ``limit``: the most probe pods in the cluster.
+    ``measuring``: resources that have a probe pod, and whether it counts against every namespace; if not,
+    against its own alone. ``limit``: the most probe pods that may count against a namespace.
     """
     lines: dict[str, deque[tuple[int, Place]]] = {}
     for arrival, place in enumerate(waiting):
         lines.setdefault(place[0], deque()).append((arrival, place))
     busy = Counter(namespace for namespace, _ in measuring)
+    own = Counter(namespace for (namespace, _), everywhere in measuring.items() if not everywhere)
     found: list[Place] = []
-    while lines and len(measuring) + len(found) < limit:
-        namespace = min(lines, key=lambda name: (busy[name], lines[name][0]))
+    taken = sum(measuring.values())
+    while free := [name for name in lines if taken + len(found) + own[name] < limit]:
+        namespace = min(free, key=lambda name: (busy[name], lines[name][0]))
         found.append(lines[namespace].popleft()[1])
         busy[namespace] += 1
         if not lines[namespace]:
