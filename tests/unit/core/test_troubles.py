@@ -235,6 +235,25 @@ def test_a_service_that_leads_elsewhere_and_cannot_be_put_right_is_not_ready(whe
         assert ready.message == "Pods are ready, and the Service does not lead to them. See Reconciling."
 
 
+@pytest.mark.parametrize(
+    ("target", "expected"), [(9000, "True"), ("http", "True"), (8000, "False"), ("runtime", "False")]
+)
+def test_a_service_may_have_the_number_of_the_engines_port(target: int | str, expected: str) -> None:
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    (name,) = world.names("Deployment")
+    (engine,) = world.objects["Deployment", name]["spec"]["template"]["spec"]["containers"]
+    engine["ports"] = [{"name": "runtime", "containerPort": 8000}, {"name": "http", "containerPort": 9000}]
+    world.objects["Service", "smol"]["spec"]["ports"] = [{"port": 8000, "targetPort": target}]
+    refusal = ChildRefusal(kind="Service", name="smol", message="denied by policy")
+    observed = dataclasses.replace(world.observed(), refusals=(refusal,))
+    status = decide(observed, world.config, world.now).status
+    assert status is not None
+    ready = find_condition(status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert ready.status == expected
+
+
 def test_quota_on_the_inspect_pod_is_named() -> None:
     world = World()
     said = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1'

@@ -72,6 +72,9 @@ def test_a_pod_that_the_service_does_not_select_serves_nobody(selected: str, exp
         {"type": "ExternalName"},
         {"ports": [{"port": ENGINE_PORT, "targetPort": "runtime"}]},
         {"ports": [{"port": 80, "targetPort": "http"}]},
+        {"ports": [{"port": ENGINE_PORT, "targetPort": ENGINE_PORT}]},
+        {"ports": [{"port": ENGINE_PORT}]},
+        {"ports": [{"port": ENGINE_PORT, "targetPort": "http", "protocol": "UDP"}]},
         {"ports": None},
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.api.types import LLMDeployment
@@ -44,16 +44,33 @@ def exposure(observed: Observed) -> Problem | None:
     return dataclasses.replace(refused_child(refusal), what=what)
 
 
-def reaches(service: Manifest | None, pod: PodView) -> bool:
+def reaches(service: Manifest | None, deployments: Iterable[Manifest], pod: PodView) -> bool:
     """Whether requests to the Service as it is in the cluster reach the pod. Another client may have changed
     the Service.
+
+    ``deployments``: they have the number of the pod's port http, which a Service may have in place of its
+    name.
     """
     spec: Manifest = (service or {}).get("spec") or {}
     selector = spec.get("selector") or {}
     labels = pod.raw["metadata"].get("labels") or {}
-    ports = {(item.get("port"), item.get("targetPort")) for item in spec.get("ports") or ()}
-    leads = bool(selector) and spec.get("type") != "ExternalName" and (ENGINE_PORT, "http") in ports
+    targets = {
+        item.get("targetPort")
+        for item in spec.get("ports") or ()
+        if item.get("port") == ENGINE_PORT and item.get("protocol", "TCP") == "TCP"
+    }
+    leads = bool(selector) and spec.get("type") != "ExternalName"
+    leads = leads and not targets.isdisjoint({"http", *_http_numbers(named(deployments, pod.revision))})
     return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
+
+
+def _http_numbers(deployment: Manifest | None) -> Iterator[int]:
+    """The number of the engine's port in the Deployment's pods."""
+    template = ((deployment or {}).get("spec") or {}).get("template") or {}
+    for container in (template.get("spec") or {}).get("containers") or ():
+        for port in container.get("ports") or ():
+            if port.get("name") == "http":
+                yield port["containerPort"]
 
 
 def serving_message(reached: int, desired: int) -> str:

@@ -271,7 +271,7 @@ def _reached(observed: Observed, selected: str, servers: Iterable[PodView]) -> i
     if observed.unanswered is None and not any(_is_service(observed, item) for item in observed.refusals):
         return sum(pod.ready and selected in ("", pod.revision) for pod in servers)
     service = named(observed.services, names.service_name(observed.resource.metadata.name))
-    return sum(reaches(service, pod) for pod in servers)
+    return sum(reaches(service, observed.deployments, pod) for pod in servers)
 
 
 def _is_service(observed: Observed, refusal: ChildRefusal) -> bool:

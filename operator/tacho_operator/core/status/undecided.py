@@ -85,7 +85,7 @@ def internal_error(error: BaseException) -> Problem:
 def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) -> ConditionValue:
     """The condition Ready: whether a pod that the Service selects is ready."""
     service = named(found.services, names.service_name(found.raw["metadata"]["name"]))
-    reached = sum(reaches(service, pod) for pod in servers)
+    reached = sum(reaches(service, found.deployments, pod) for pod in servers)
     if not reached:
         return ConditionValue.of("False", problem)
     complete = reached >= found.desired_replicas
