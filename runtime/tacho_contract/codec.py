@@ -21,9 +21,9 @@ T = TypeVar("T")
 _FLAT, _LIMIT = "flat", "limit"
 
 WHOLE_NUMBER_LIMIT = 2**63
-"""Limit of whole numbers: the API server's 64-bit integers. No number of a document comes near it."""
+"""Limit of whole numbers: 64-bit integers, as in the API server. Valid documents have far smaller numbers."""
 INFLATED_LIMIT_BYTES = 1024 * 1024
-"""An inspect result is a few KiB; what inflates beyond this is hostile."""
+"""Most bytes that a packed document may have after decompression. An inspect result has a few KiB."""
 
 
 class DocumentError(ValueError):
@@ -36,10 +36,10 @@ def _camel(name: str) -> str:
 
 
 def flat(**renamed: str) -> dict[str, Any]:
-    """Metadata of a dataclass field whose own fields are written among its owner's, without a key of their
-    own.
+    """Metadata of a dataclass field whose own fields are written among those of its owner, without a key for
+    itself.
 
-    ``renamed``: keys that are not the camelCase of the field's name. Only fields of the declared type are
+    ``renamed``: keys that differ from the camelCase of the field's name. Only fields of the declared type are
     written, so a value of a subclass may be passed.
     """
     return {_FLAT: renamed}
@@ -84,9 +84,12 @@ def _hints(cls: type) -> dict[str, Any]:
 
 @functools.cache
 def _table(cls: type) -> tuple[tuple[str, str, Any, Mapping[str, str] | None, float], ...]:
-    """Of every field its name, its key, its type, where its keys stand among its owner's their names, and
-    its limit of items.
-    Thousands of pods are read every few seconds: to find out anew each time took most of it."""
+    """For each field of a class: name, key, type, names of fields that are written among its own, and limit
+    of items.
+
+    It is cached: thousands of pods are read every few seconds, and most of that time went into finding these
+    anew.
+    """
     hints = _hints(cls)
     return tuple(
         (f.name, _camel(f.name), hints[f.name], f.metadata.get(_FLAT), f.metadata.get(_LIMIT, math.inf))
@@ -123,7 +126,7 @@ class _Shape(typing.NamedTuple):
     """How data of a declared type is decoded."""
 
     how: str
-    """object, list, map, uri, scalar."""
+    """Form of the data: object, list, map, uri or scalar."""
     kind: Any
     """The class of the declared type; for a list or a map, the class of its items."""
     optional: bool
@@ -168,7 +171,9 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
 
 
 def _are_numbers(kind: type, data: list[Any]) -> bool:
-    """Whether ``data`` are numbers of ``kind`` that can be written again: a histogram's hundreds at once."""
+    """Whether all of ``data`` are valid numbers of ``kind``. It checks the hundreds of a histogram at
+    once.
+    """
     if not {*map(type, data)} <= ({float, int} if kind is float else {int}):
         return False
     bounded = max(map(abs, data), default=0) < WHOLE_NUMBER_LIMIT
@@ -184,7 +189,9 @@ def _decode_uri(data: Any, path: str) -> ModelUri:
 
 
 def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
-    """Only what can be written again: NaN, infinities and halves of surrogate pairs are no JSON."""
+    """``data`` as a scalar of ``kind``. NaN, infinities and halves of surrogate pairs are refused, as JSON
+    cannot hold them.
+    """
     if type(data) is int and kind in (int, float) and abs(data) >= WHOLE_NUMBER_LIMIT:
         raise DocumentError(f"{path}: a number of more than 63 bits")
     if kind is float and type(data) is int:

@@ -17,7 +17,7 @@ from tacho_contract import codec
 from tacho_contract.units import clipped
 
 RESTARTS_BEFORE_USER_ACTION = 3
-"""Number of restarts after which the kubelet's back-off is minutes long."""
+"""Number of restarts after which the kubelet's back-off is some minutes long."""
 
 
 class FailureClass(str, Enum):
@@ -67,7 +67,7 @@ class FailureClass(str, Enum):
 
 
 class Escalation(str, Enum):
-    """An event after which a failure requires user action, although its class alone does not."""
+    """A circumstance in which a failure requires user action although its class alone does not."""
 
     RESTARTS = f"after {RESTARTS_BEFORE_USER_ACTION} restarts"
     SCHEDULE_TIMEOUT = "after rollout.scheduleTimeoutSeconds without a node"
@@ -81,22 +81,24 @@ class Escalation(str, Enum):
 class FailureKind:
     """Meaning, default next step and consequences of a failure class.
 
-    Two properties are independent: the kubelet retries a pull for ever, and still the user has to correct the
-    image's name.
+    Retrying and user action are independent: the kubelet retries an image pull for ever, and still a user has
+    to correct the image's name.
     """
 
     meaning: str
     next_step: str
-    """The instruction where the failure has none of its own."""
+    """The next step of a failure that has none of its own."""
     tries_again: bool = True
-    """tacho or the kubelet retries with spec as it is, and recovers once the cause is removed. False: the
-    cause is in spec, in the image or in this version of tacho."""
+    """Whether tacho or the kubelet retries with an unchanged spec, so that the resource recovers when the
+    cause is removed. False: the cause is in the spec, the image or this version of tacho.
+    """
     escalates: tuple[Escalation, ...] | None = None
     """Events after which user action is required; (): none. None: at once, as recovery without user action is
     unlikely."""
     by_platform: bool = False
-    """The cluster caused it, independently of the revision, so that it does not count against the revision,
-    except where the message says that the pod caused it."""
+    """Whether the cluster causes such a failure, so that it does not count against the revision (unless the
+    message names the pod as the cause).
+    """
 
     @property
     def needs_user_action(self) -> bool:
@@ -292,7 +294,7 @@ _UNKNOWN = FailureKind(
 
 
 def failure_kind(failure_class: str) -> FailureKind:
-    """The kind of a failure class. For a class of another version, Failure.retryable decides."""
+    """The kind of a failure class. For a class that this version does not know, Failure.retryable decides."""
     try:
         return FAILURE_KINDS[FailureClass(failure_class)]
     except ValueError:
@@ -304,13 +306,13 @@ class Failure:
     """Why a process ended: the content of a termination message."""
 
     failure_class: str
-    """A FailureClass as a plain string: a newer version may have one that is unknown here."""
+    """A FailureClass as a plain string, since another version may report a class that is unknown here."""
     message: str
     """Cause of the failure, with names and numbers."""
     next_step: str
     """What the user should do about the failure, as an instruction."""
     retryable: bool | None = None
-    """Whether a retry without changes may help. None: as the class says. Never None after construction."""
+    """Whether a retry without changes may help. None: as for its class; it is replaced on construction."""
     details: dict[str, str] = field(default_factory=dict)
     """Values that later decisions use, e.g. ``fitsMaxModelLen`` of KVCacheTooSmall."""
     log_tail: tuple[str, ...] = ()
@@ -324,7 +326,9 @@ class Failure:
 
 
 TERMINATION_LIMIT_BYTES = 3 * 1024
-"""The kubelet cuts messages at 4 KiB a container without a warning; this leaves room for escapes."""
+"""Most bytes of a termination message. The kubelet cuts it at 4 KiB per container without a warning; the rest
+is for escapes.
+"""
 
 
 LOG_TAIL_LINES = 10
@@ -333,7 +337,7 @@ MESSAGE_LIMIT_CHARS = 800
 
 
 class FailedError(Exception):
-    """The exception that carries a Failure to the place where the process ends."""
+    """The exception that carries a Failure up to the end of the process."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.failure_class}: {failure.message}")

@@ -20,28 +20,30 @@ class FetchConfig:
 
     repository: str
     files: FileSet = field(metadata=flat(globs="files"))
-    """A listing of the pinned commit that has another digest is refused."""
+    """The planned files. If the hub lists other files for the commit, nothing is downloaded."""
     cache_dir: str = MODEL_DIR
     endpoint: str = ""
     state_dir: str = FETCH_DIR
-    """Gets ``progress.json`` (FetchProgress, replaced atomically) and, when done, ``complete``."""
+    """Folder for ``progress.json`` (FetchProgress, replaced atomically) and, at the end, the file
+    ``complete``.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchProgress:
-    """How far a download is. Bytes already in the cache count as done."""
+    """The progress of a download. Bytes already in the cache count as downloaded."""
 
     state: str
-    """Listing | Downloading | Verifying | Complete | Failed."""
+    """State of the download: Listing, Downloading, Verifying, Complete or Failed."""
     bytes_done: int = 0
     bytes_total: int = 0
     elapsed_seconds: float = 0.0
     resumed_bytes: int = 0
     """Bytes that an earlier attempt had already downloaded."""
     verified_bytes: int = 0
-    """Read back from the disk and compared with the digests that the hub lists."""
+    """Bytes that were read back from the disk and compared with the hub's digests."""
     path: str = ""
-    """Complete: the folder the files are in."""
+    """Folder of the files, in state Complete; else ""."""
     failure: Failure | None = None
 
 

@@ -14,15 +14,18 @@ ENV_RUNTIME_CONFIG = "TACHO_RUNTIME_CONFIG"
 ENV_FULL_PROBE = "TACHO_FULL_PROBE"
 """Environment variable set for a probe pod: the pod is measured in full, even where baselines exist."""
 ENV_ENGINE_FAILURE = "TACHO_ENGINE_FAILURE"
-"""Set by the runtime for the engine: the file in which a launcher leaves a Failure as JSON before it ends."""
+"""Environment variable of the engine: the file in which its launcher writes a Failure as JSON before it
+ends.
+"""
 
 ENV_CPU_REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
-"""CPU request of the engine's container, where the user set one. Without a CPU limit, engines and launchers
-start this many threads."""
+"""Environment variable with the container's CPU request in millicores, if the user set one. Without a CPU
+limit, engines start as many threads.
+"""
 
 BASE_STARTUP_SECONDS = 30 * 60
 STARTUP_SECONDS_PER_GIB = 18
-"""A GiB of weights in 18 s is 60 MB/s, a slow link or disk."""
+"""Seconds that may pass per GiB of weights: 60 MB/s, a slow network or disk."""
 
 
 def local_url(bind_host: str, port: int) -> str:
@@ -33,9 +36,9 @@ def local_url(bind_host: str, port: int) -> str:
 
 
 def startup_budget_seconds(weights_bytes: int, override_seconds: int | None = None) -> int:
-    """How many seconds download and load may take together, counted from the runtime's start.
+    """Seconds that download and load may take together, counted from the runtime's start.
 
-    ``override_seconds``, else 30 minutes + 18 s for each GiB of weights, rounded up.
+    ``override_seconds``, else 30 minutes and 18 s for each GiB of weights, rounded up.
     """
     return override_seconds or BASE_STARTUP_SECONDS + -(-weights_bytes * STARTUP_SECONDS_PER_GIB // GIB)
 
@@ -43,39 +46,42 @@ def startup_budget_seconds(weights_bytes: int, override_seconds: int | None = No
 # --- configuration of the engine container --------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomEngine:
-    """The command and settings of engine.name custom.
+    """The command and settings of ``engine.name: custom``.
 
-    ``command`` is the user's; empty where a preset's is in ``RuntimeConfig.entrypoint``. Both may contain
-    variables that ``tacho_engines.custom.run`` replaces.
+    ``command`` is the user's; it is empty where a preset's command is in ``RuntimeConfig.entrypoint``.
+    Variables in both are replaced by ``tacho_engines.custom.run``.
     """
 
     command: tuple[str, ...]
     health_path: str = HEALTH_PATH
     version_path: str = "/version"
-    """Where a JSON document has the server's ``version``; "": nowhere."""
+    """HTTP path of a JSON document with the server's ``version``; "": the server has none."""
     api_key_variable: str = "VLLM_API_KEY"
-    """The variable that the server takes its API key from; "": it takes none from there."""
+    """Environment variable from which the server reads its API key; "": it reads none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedModel:
-    """The model's files that the plan was made with."""
+    """The files of the model in the plan."""
 
     path: str
-    """Folder or file. For hf:// the folder is known only from fetch's marker and this is ""."""
+    """Folder or file of the model; "" for hf://, whose folder is in the marker file of the fetch
+    container.
+    """
     globs: tuple[str, ...] = ()
     file: str = ""
-    """Path of the file that the engine's command line names; "": the folder."""
+    """Path of the file that the engine's command line names; "": it names the folder."""
     files_digest: str = ""
-    """sha256 over sorted (path, size) of the files of ``globs``."""
+    """sha256 over sorted (path, size) of the files that ``globs`` select."""
     headers_digest: str = ""
-    """sha256 as ``files_digest``, with the bytes of the files' headers. "": another process compares the
-    files (fetch)."""
+    """Like ``files_digest``, but with the bytes of the files' headers. "": the fetch container compares the
+    files.
+    """
     content_digest: str = ""
     """sha256 over sorted (path, sha256 of every byte) of the model's files. "": only ``files_digest`` and
     ``headers_digest`` are compared."""
     weights_bytes: int = 0
-    """Size of the weights from which the startup budget is computed, in bytes."""
+    """Size of the weights in bytes, from which the startup timeout is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,23 +90,24 @@ class PlannedGpus:
 
     count: int = 0
     product: str = ""
-    """GPU product as node labels name it; "": any product."""
+    """GPU product as in node labels; "": any product."""
     least_capability: str = ""
     """Minimum CUDA compute capability that engine and quantization method run on, such as "8.0"; "":
     unknown."""
     needed_bytes: int = 0
-    """Memory that must be free on each GPU when the engine starts, in bytes; 0: unknown."""
+    """Free memory in bytes that each GPU must have when the engine starts; 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePaths:
-    """Folders and files of the runtime in its container."""
+    """Folders and files that the runtime uses in its container."""
 
     cache_dir: str = ""
-    """Where what the engine converts and compiles is kept, in a folder for each kind of machine and image,
-    which is what an engine gets in its place. "": no longer than the pod."""
+    """Folder for code and files that the engine compiles or converts, with a subfolder for each kind of
+    machine and image; the engine gets its subfolder. "": nothing is kept after the pod.
+    """
     fetch_dir: str = ""
-    """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
+    """Folder where the fetch container writes progress.json and ``complete``; "": no download is awaited."""
     state_dir: str = STATE_DIR
     live_file: str = LIVE_FILE
     termination_log: str = TERMINATION_LOG
@@ -108,7 +115,7 @@ class RuntimePaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
-    """The runtime's settings, frozen with the revision; in the environment variable TACHO_RUNTIME_CONFIG."""
+    """The runtime's settings, stored with the revision; in the environment variable TACHO_RUNTIME_CONFIG."""
 
     schema: int = SCHEMA
     revision: str
@@ -116,7 +123,7 @@ class RuntimeConfig:
     engine: str
     """Name of the engine, which is its folder in ``tacho_engines``."""
     entrypoint: tuple[str, ...] = ()
-    """What starts the engine in this image, by its profile, e.g. ("llama-server",)."""
+    """Command that starts the engine in its image, e.g. ("llama-server",)."""
     model: PlannedModel = field(
         metadata=flat(path="modelPath", globs="files", file="modelFile", headers_digest="modelDigest")
     )
@@ -142,18 +149,19 @@ class RuntimeConfig:
     runtime_port: int = RUNTIME_PORT
     bind_host: str = "0.0.0.0"  # noqa: S104 - a pod's ports are what its NetworkPolicy says
     predicted_weights_bytes: int = 0
-    """Predicted resident size of the weights, in bytes; an engine that loads far more fails with
-    QuantizationNotApplied."""
+    """Predicted bytes of the weights in memory. An engine that loads far more fails with
+    QuantizationNotApplied.
+    """
     image: str = ""
-    """Image as the plan names it; part of the key under which compiled code is cached."""
+    """Image reference as in the plan; part of the key under which compiled code is cached."""
     paths: RuntimePaths = field(default=RuntimePaths(), metadata=flat())
     drain_seconds: int = 100
-    """How long running requests may take after SIGTERM before the engine is stopped."""
+    """Seconds for which running requests are awaited after SIGTERM before the engine is stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLevel:
-    """The SLO: latency targets at a percentile of requests. 0: no target."""
+    """The SLO: latency targets in milliseconds at a percentile of requests. 0: no target."""
 
     ttft_milliseconds: int = 0
     tpot_milliseconds: int = 0
@@ -163,19 +171,19 @@ class ServiceLevel:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSettings:
     policy: str = "Auto"
-    """Auto (measure when no result for these keys is known) | Always | Disabled."""
+    """Auto (measure if no result for these keys exists), Always or Disabled."""
     budget_seconds: int = 45
     timeout_seconds: int = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A request that one serving pod measures itself again; meanwhile it leaves the Service."""
+    """A request to one serving pod to measure itself again; the pod leaves the Service meanwhile."""
 
     request: str = ""
-    """Name of the request: a new name is a new request; "": none."""
+    """Name of the request; a new name is a new request. "": none."""
     hostname: str = ""
-    """Host name of the one pod that is to be measured again."""
+    """Host name of the pod that shall measure itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,18 +196,20 @@ class LiveConfig:
     slo: ServiceLevel = ServiceLevel()
     probe: ProbeSettings = ProbeSettings()
     startup_timeout_seconds: int = 0
-    """0: from the model's size."""
+    """Startup timeout in seconds. 0: computed from the model's size."""
     baselines: tuple[Baseline, ...] = ()
-    """A pod that finds its own machine among them is checked, and not measured in full."""
+    """Baselines of full measurements. A pod whose machine matches one is only checked."""
     again: Again = Again()
     known: KnownLevels | None = None
-    """Levels that a probe pod begins with; other pods do not read them."""
+    """Levels of an earlier search, with which a probe pod begins; other pods ignore them."""
 
 
 # --- probing an engine that tacho does not run -------------------------------------------------------
 ENV_PROBE_ORDER = "TACHO_PROBE_ORDER"
 ENV_PROBE_KEY = "TACHO_PROBE_API_KEY"
-"""Sent as a bearer token; it stands in no document, as documents are printed."""
+"""Environment variable with the engine's API key, sent as a bearer token. It is in no document, as documents
+may be printed.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 NOT_STEADY = "NotSteady"
-"""Flag of a rate that moved while it was measured, or that is not known within 100 %."""
+"""Flag of a rate that changed during its measurement, or whose interval is wider than 100 %."""
 INVALIDATING = frozenset(
     {
         "AboveRoofline",
@@ -28,13 +28,13 @@ INVALIDATING = frozenset(
 Flagged values are provisional, are never a baseline, and are replaced by the next clean measurement of the
 same fingerprint."""
 LIMITING = frozenset({"BudgetExhausted", "FrontendBound", "LowEfficiency", "SharedGPU", "ShortOutput"})
-"""Flags that say what a figure means; it holds all the same."""
+"""Flags that explain a value but do not make it provisional."""
 
 
 # --- bounds of the fields, by the names that pydantic gives them ------------------------------------
 COUNT = {"ge": 0, "le": 2**31 - 1, "json_schema_extra": {"format": "int32"}}
 SIZE = {"ge": 0, "json_schema_extra": {"format": "int64"}}
-"""Metadata of a field that counts bytes or tokens: 0 or more, 64 bits."""
+"""Metadata of a field that counts bytes or tokens: at least 0, 64 bits."""
 WORD = {"max_length": 64}
 SHORT_TEXT = {"max_length": 256}
 MESSAGE = {"max_length": 1024}
@@ -48,7 +48,7 @@ FLAGS = {
 
 
 def samples_for(percent: float) -> int:
-    """Least number of values whose largest is not below the percentile, with 95 % confidence.
+    """Fewest values whose maximum is above the percentile with 95 % confidence.
 
     29 for the 90th, 59 for the 95th, 299 for the 99th.
     """

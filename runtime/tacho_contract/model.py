@@ -12,22 +12,24 @@ from tacho_contract.uri import ModelUri
 
 ENV_INSPECT_CONFIG = "TACHO_INSPECT_CONFIG"
 DEFAULT_REVISION = "main"
-"""The hub's own default branch."""
+"""Branch of a model repository that is used by default."""
 
 OTHER = "other"
-"""Kind of a tensor that no pattern names, and dtype of one whose type is unknown: it counts by its bytes."""
+"""Kind of a tensor whose name matches no pattern, and dtype of one with an unknown type. Only its bytes
+count.
+"""
 CLASS_LIMIT = 64
-"""Tensor classes of a model. Published models have 20 at most."""
+"""Most tensor classes of a model; published models have 20 at most."""
 LAYER_GROUP_LIMIT = 256
 
 HEADERS = "Headers"
 FULL = "Full"
-"""What of a model without a commit is compared at each start: names, sizes and headers, or every byte."""
+"""Settings for the check of a claim's model at each start: names, sizes and headers; or every byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorClass:
-    """All tensors of one kind and storage type, added up; single modules are not listed."""
+    """All tensors of one kind and storage type together."""
 
     kind: str
     """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft |
@@ -39,25 +41,25 @@ class TensorClass:
     ``other``."""
     tensors: int
     parameters: int
-    """Elements as stored (a packed int32 holding eight 4-bit weights counts as one)."""
+    """Number of elements as stored: a packed int32 with eight 4-bit weights counts as one."""
     stored_bytes: int
-    """Exact, from the header's offsets; not computed from the dtype."""
+    """Bytes as stored, from the offsets in the header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerGroup:
-    """Layers that keep the same kind of state for each token or request."""
+    """The layers of a model that keep the same kind of state per token or request."""
 
     kind: str
-    """full | sliding | chunked | mla | mamba | linear_attention | none."""
+    """Kind of attention or state: full, sliding, chunked, mla, mamba, linear_attention or none."""
     layers: int
     key_value_heads: int = 0
     key_head_dim: int = 0
     value_head_dim: int = 0
     window_tokens: int = 0
-    """sliding and chunked: number of tokens that attention covers."""
+    """Number of tokens that attention covers, for kinds sliding and chunked."""
     state_bytes: int = 0
-    """mamba and linear_attention: constant state per request over all these layers, in the model's dtype."""
+    """Bytes of state per request over all these layers, for kinds mamba and linear_attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class Architecture:
     """The model's shape (layers, heads, sizes), from which memory and speed follow. 0 or "" means unknown."""
 
     name: str = ""
-    """First of config.json's ``architectures``, or GGUF's ``general.architecture``."""
+    """The first entry of ``architectures`` in config.json, or GGUF's ``general.architecture``."""
     model_type: str = ""
     hidden_size: int = 0
     layers: int = 0
@@ -75,7 +77,7 @@ class Architecture:
     intermediate_size: int = 0
     vocabulary: int = 0
     max_positions: int = 0
-    """Longest context the checkpoint claims, rope scaling included."""
+    """Longest context in tokens by the model's files, rope scaling included."""
     rotary_dim: int = 0
     kv_lora_rank: int = 0
     qk_rope_head_dim: int = 0
@@ -85,10 +87,12 @@ class Architecture:
     tied_embeddings: bool = False
     multimodal: bool = False
     dtype: str = ""
-    """bfloat16 | float16 | float32: what 16-bit engines compute in."""
+    """Type in which 16-bit engines compute: bfloat16, float16 or float32."""
     layer_groups: tuple[LayerGroup, ...] = field(default=(), metadata=at_most(LAYER_GROUP_LIMIT))
     needs_remote_code: bool = False
-    """The repository brings Python code that loading would run (auto_map). Inspection never runs it."""
+    """Whether loading the model would run Python code from its repository (auto_map). Inspection never runs
+    it.
+    """
 
 
 SCHEMES_JOINED = "+"
@@ -96,21 +100,25 @@ SCHEMES_JOINED = "+"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredQuantization:
-    """How the checkpoint is already quantized. ``method`` is "" where it is not."""
+    """How the checkpoint is already quantized; ``method`` is "" where it is not."""
 
     method: str = ""
-    """awq | gptq | compressed-tensors | fp8 | bitsandbytes | mxfp4 | modelopt | gguf | others as stored."""
+    """Name of the method: awq, gptq, compressed-tensors, fp8, bitsandbytes, mxfp4, modelopt, gguf, or another
+    as stored.
+    """
     bits: int = 0
     group_size: int = 0
     scheme: str = ""
-    """Name of the variant: W4A16, W8A8-int, nf4, Q4_K_M, …, of several kinds of layers each one's."""
+    """Name of the variant: W4A16, W8A8-int, nf4, Q4_K_M, …; where layers differ, the names of all
+    variants.
+    """
     kv_cache_dtype: str = ""
     lm_head_quantized: bool = False
     double_quant: bool = False
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """Those of all layers, at least one."""
+        """The variants of all layers, at least one."""
         return tuple(self.scheme.split(SCHEMES_JOINED))
 
 
@@ -120,25 +128,29 @@ class FileSet:
     changes."""
 
     commit: str
-    """hf:// only, else "": the commit the revision resolved to."""
+    """Commit that the revision resolved to, for hf://; else ""."""
     globs: tuple[str, ...]
-    """The patterns that select exactly the files to load."""
+    """Patterns that select exactly the files to load."""
     file_count: int
     total_bytes: int
     files_digest: str
-    """sha256 over sorted (path, size): what fetch checks its own listing against."""
+    """sha256 over sorted (path, size), with which the fetch container compares the hub's list of files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles(FileSet):
-    """The files of a model to load: found by inspection, frozen in the revision, downloaded by fetch."""
+    """The files of a model to load: found by inspection, stored in the revision, downloaded by the fetch
+    container.
+    """
 
     digest: str
-    """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
+    """The commit for hf://, else the sha256 over sorted (path, size, header bytes)."""
     content_digest: str = ""
-    """sha256 over sorted (path, sha256 of every byte) of the files that engines read. "": not requested."""
+    """sha256 over sorted (path, sha256 of every byte) of the files that engines read. "": not computed."""
     model_file: str = ""
-    """GGUF: the one file to give to the engine (the first shard), relative to the model's folder."""
+    """For GGUF: path of the file that the engine gets (the first part), relative to the model's folder; else
+    "".
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +171,7 @@ class ModelFacts:
     """Whether the model's files hold a chat template (how a conversation becomes a prompt); None: not
     known."""
     unknown: tuple[str, ...] = ()
-    """Names of facts that inspection could not determine, for messages. Nothing is guessed silently."""
+    """Names of the facts that inspection could not determine, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,18 +182,19 @@ class InspectConfig:
     revision: str = DEFAULT_REVISION
     files: tuple[str, ...] = ()
     engine: str = ""
-    """Which engine will load it, "" while undecided: selects files when ``files`` is empty."""
+    """Engine that will load the model; "": not chosen yet. It selects the files where ``files`` is empty."""
     parse: bool = True
-    """False (engine custom): the files are listed and sized, not parsed."""
+    """Whether the files are parsed; False (engine custom): they are only listed."""
     endpoint: str = ""
-    """Hub mirror; "" is the library's own default."""
+    """URL of a hub mirror; "": the hub client's default."""
     verification: str = HEADERS
-    """Headers | Full. Full, of a claim or folder: every byte is read, for ``ModelFiles.content_digest``."""
+    """Headers, or Full: every byte of a claim's or folder's files is read, for
+    ``ModelFiles.content_digest``.
+    """
     claim_dir: str = MODEL_DIR
-    """pvc://: where the claim is mounted."""
+    """Path at which the claim of a pvc:// model is mounted."""
     timeout_seconds: int = 120
-    """Seconds that an inspection may take, except for reading every byte, which has the same time as loading
-    at a start."""
+    """Time limit of an inspection in seconds. Reading every byte has a limit of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The documents that a pod's runtime answers: its report and its load."""
+"""The documents that a pod's runtime serves over HTTP: its report and its load."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ REPORT_LIMIT_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutRequests:
-    """How many requests were unfinished when the engine was stopped: a termination message."""
+    """The number of requests that were unfinished when the engine was stopped; a termination message."""
 
     drain_seconds: int
-    """How long the runtime waited for them."""
+    """Seconds for which the runtime waited for these requests."""
     cut_requests: int | None = None
-    """None: the engine did not answer in time."""
+    """Number of requests; None: the engine did not answer in time."""
     are_connections: bool = False
-    """The engine does not count requests: the number of connections to it, which is an upper bound."""
+    """Whether ``cut_requests`` is the number of connections, an upper bound, as the engine does not count
+    requests.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class Report:
     revision: str
     plan_key: str
     phase: str
-    """Preflight | WaitingForModel | Starting | Probing | Serving | Draining | Failed."""
+    """Phase of the runtime: Preflight, WaitingForModel, Starting, Probing, Serving, Draining or Failed."""
     message: str = ""
     ready: bool = False
     engine: str
@@ -72,7 +74,7 @@ class Report:
     startup: StartupSeconds = StartupSeconds()
     environment: Environment = Environment()
     fallbacks: tuple[str, ...] = ()
-    """Settings that the engine did not apply and slower paths that it chose, by its log, a clause each."""
+    """Settings that the engine ignored, and slower methods that it chose, from its log; one clause each."""
     measurement: Measurement | None = None
     failure: Failure | None = None
     observed_time: str
@@ -80,28 +82,30 @@ class Report:
 
 LOAD_LIMIT_BYTES = 8 * 1024
 MAX_EDGES = 256
-"""Of one histogram."""
+"""Most edges of a histogram."""
 MAX_COUNT = 10**15
-"""Highest plausible number of requests."""
+"""Highest number of requests that is believed."""
 LATENCY_EDGES_SECONDS = tuple(
     edge
     for decade in range(6)
     for step in (*range(100, 200, 10), *range(200, 500, 25), *range(500, 1000, 50))
     if (edge := step * 10**decade / 100_000) <= 600
 )
-"""Edges of the histograms that tacho chooses: 1 ms to 10 min in steps of 5 to 12 %. Targets are typed as
-round numbers, which are edges: the requests that meet them are then counted exactly."""
+"""Edges of tacho's own histograms in seconds: 1 ms to 10 min in steps of 5 to 12 %.
+
+Most latency targets are round numbers and so are edges, for which the requests within the target are counted
+exactly.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyHistogram:
-    """Numbers of requests by their latency, since the engine's start. Raises ValueError for contradictory
-    counts."""
+    """Numbers of requests by latency, since the engine's start. Raises ValueError for inconsistent counts."""
 
     edges_seconds: tuple[float, ...] = ()
-    """Ascending. Edges between two empty buckets are left out: they tell nothing."""
+    """Edges in ascending order; those between two empty buckets are left out."""
     counts: tuple[int, ...] = ()
-    """Requests up to each edge."""
+    """Number of requests up to each edge, cumulative."""
     total: int
 
     def __post_init__(self) -> None:
@@ -133,14 +137,14 @@ class Load:
     waiting: int | None = None
     generation_tokens_total: float | None = None
     prompt_tokens_total: float | None = None
-    """Prompt tokens that were computed: without those that a prefix cache saved."""
+    """Prompt tokens that the engine computed; those from its prefix cache are left out."""
     kv_cache_usage: float | None = None
-    """0 to 1; of several ranks the fullest."""
+    """Share of the KV cache in use, 0 to 1; of several ranks, the highest."""
     first_token_seconds_total: float | None = None
     """Sum of the times to the first token of all requests that got one."""
     first_tokens_total: float | None = None
     """Number of requests that got a first token."""
     ttft: LatencyHistogram | None = None
     tpot: LatencyHistogram | None = None
-    """Requests by their mean time per further token."""
+    """Histogram of the requests' mean times per output token."""
     observed_time: str

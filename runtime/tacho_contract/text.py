@@ -1,7 +1,6 @@
 """Makes untrusted text safe to show in a status, an event, a log or on a terminal.
 
-A model's author, a webhook or a page may put characters into it that forge a line, colour a screen or change
-the direction of reading.
+It may contain characters that imitate a new log line, colour a terminal or reverse the direction of reading.
 """
 
 from __future__ import annotations
@@ -14,16 +13,18 @@ from typing import Any
 
 REPLACEMENT = "\ufffd"
 LINES = "\n\t"
-"""Characters that stay where a text of several lines is meant."""
+"""Characters that are kept in texts of several lines."""
 MARKS = 4
-"""Combining marks on one character; the rest is a heap over the lines above and below. Vietnamese, Hebrew and
-Tibetan need two to four."""
+"""Most combining marks per character. More could cover the neighbouring lines; Vietnamese, Hebrew and Tibetan
+need two to four.
+"""
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U00013441\U00013442\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
 )
-"""Letters, marks and symbols that leave nothing or a gap: Unicode's Default_Ignorable_Code_Point where the
-category does not tell, and the blanks of Braille, Khitan, musical notes and hieroglyphs."""
+"""Matches characters that are invisible or blank although their category does not say so: Unicode's
+Default_Ignorable_Code_Point, and blanks of Braille, Khitan, musical notes and hieroglyphs.
+"""
 
 
 def visible(text: str, kept: str = "") -> str:

@@ -1,7 +1,7 @@
-"""Sizes as people read them, times as documents write them, and texts cut to what a message may hold.
+"""Formats sizes and times, and cuts texts to the length of a message.
 
-Memory is in GiB, as GPUs and pods are sized; files and downloads in GB, as model hubs show them. Times are
-RFC 3339, as ``metav1.Time`` and ``metav1.MicroTime``.
+Memory is in GiB, as for GPUs and pods; files and downloads are in GB, as on model hubs. Times are RFC 3339,
+like ``metav1.Time`` and ``metav1.MicroTime``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ MIB = 1024**2
 GIB = 1024**3
 
 MESSAGE_LIMIT_CHARS = 2048
-"""Far below what the CRD admits: a condition is read in a terminal."""
+"""Longest message in characters. The CRD admits more, but conditions are read in a terminal."""
 
 
 def counted(count: int, thing: str) -> str:
-    """``1 stream`` and ``2 streams``."""
+    """A number with a noun: ``1 stream``, ``2 streams``."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def gib(size_bytes: int | float) -> str:
-    """Memory: ``4.97 GiB`` and ``31.2 GiB``, or ``381 MiB`` below one GiB."""
+    """Bytes of memory as text: ``4.97 GiB``, ``31.2 GiB``, or ``381 MiB`` below one GiB."""
     if size_bytes < GIB:
         return f"{size_bytes / MIB:.0f} MiB"
     return f"{size_bytes / GIB:.2f} GiB" if size_bytes < 10 * GIB else f"{size_bytes / GIB:.1f} GiB"
@@ -37,7 +37,7 @@ def gib_or_more(size_bytes: int | float) -> str:
 
 
 def file_size(size_bytes: int) -> str:
-    """A file or a disk's space: ``98.4 MB``."""
+    """Bytes of a file or disk as text: ``98.4 MB``."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
@@ -60,7 +60,7 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
 
 
 def clipped(text: str, limit_chars: int = MESSAGE_LIMIT_CHARS) -> str:
-    """``text``; where it is longer than ``limit_chars``, its beginning and a mark."""
+    """``text``, cut to ``limit_chars`` characters with a mark at the end if it is longer."""
     return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"
 
 

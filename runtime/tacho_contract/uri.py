@@ -21,7 +21,7 @@ HUB_PATTERN = f"^{HUB_SCHEME}{_NAME}(/{_NAME})?$"
 CLAIM_PATTERN = f"^{CLAIM_SCHEME}{_CLAIM}(/[^/]+)*/?$"
 FILE_PATTERN = f"^{FILE_SCHEME}/.+$"
 PARENT_PATTERN = "/[.][.](/|$)"
-"""Found anywhere in a URI, it leads out of the place that the URI names."""
+"""Pattern of a ``..`` in a URI's path, which would lead out of the folder or claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +78,5 @@ def parse_uri(text: str) -> ModelUri:
 
 
 def _search(pattern: str, text: str) -> bool:
-    """As RE2 does: ``$`` is the end, and not also the place before a last line break."""
+    """Whether the pattern matches as in RE2, where ``$`` does not match before a final line break."""
     return re.search(pattern.replace("$", r"\Z"), text) is not None

@@ -1,4 +1,6 @@
-"""Reads and writes small files: kernel files, documents that are replaced whole, the termination message."""
+"""Reads and writes small files: kernel files, documents that are replaced atomically, the termination
+message.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ T = TypeVar("T")
 
 
 def read_text(path: Path) -> str:
-    """Text of a file; empty where it cannot be read. A process chooses its own name, in any bytes."""
+    """Text of a file; "" where it cannot be read. Invalid bytes are replaced, e.g. in a process name."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -24,8 +26,9 @@ def read_text(path: Path) -> str:
 
 
 def read_theirs(path: Path, limit_bytes: int) -> bytes:
-    """What another process may have put at ``path``: a link is not followed, a pipe not waited for. Raises
-    OSError, also for more than ``limit_bytes``."""
+    """Content of a file that another process may have put at ``path``. Links are not followed, pipes not
+    waited for. Raises OSError, also above ``limit_bytes``.
+    """
     with open(path, "rb", opener=_open_theirs) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "is no file", str(path))
@@ -49,7 +52,7 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def configuration(cls: type[T], text: str, name: str) -> T:
-    """The document in ``text``, which messages call ``name``. Raises FailedError(InvalidConfig)."""
+    """The document in ``text``. ``name``: its name in messages. Raises FailedError(InvalidConfig)."""
     try:
         return codec.loads(cls, text)
     except codec.DocumentError as error:

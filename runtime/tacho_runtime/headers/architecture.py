@@ -13,11 +13,13 @@ TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config"
 ATTENTION = {"full", "sliding", "chunked", "mla"}
 TOWERS = ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "speech_config", "visual")
 UNSCALED_ROPE = ("su", "longrope", "llama3", "default", "mrope", "dynamic_ntk_alpha", "proportional")
-"""Rope types whose max_position_embeddings is already the whole (vLLM config/model.py, derived max
-length)."""
+"""Rope types with which max_position_embeddings already includes the scaling (vLLM config/model.py, derived
+max length).
+"""
 TIED_BY_DEFAULT = ("gemma", "cohere", "gpt2", "gpt_bigcode", "bloom", "falcon", "opt", "mpt", "codegen_tied")
-"""Families that share input and output embeddings unless they say otherwise (transformers' configuration
-classes)."""
+"""Model families that share input and output embeddings unless config.json says otherwise (transformers'
+configuration classes).
+"""
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -104,20 +106,26 @@ def _key_value_heads(config: dict[str, Any], heads: int) -> int:
 
 
 def _wide(config: dict[str, Any]) -> int:
-    """GPT-2's families leave the MLP's width out when it is four times the hidden size."""
+    """Width of the MLP by the default of GPT-2's families, four times the hidden size; 0 for other
+    families.
+    """
     return 4 * first(config, "n_embd") if "n_embd" in config else 0
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """The rope settings, under either name; of settings per layer type, those of the global layers."""
+    """The rope settings, under either of their names. Where they differ by layer type, those of layers with
+    full attention.
+    """
     rope = mapping(config.get("rope_parameters")) or mapping(config.get("rope_scaling"))
     return mapping(rope.get("full_attention")) or rope
 
 
 def _max_positions(config: dict[str, Any]) -> int:
-    """Longest context, rope scaling included, as vLLM derives it: scaling types multiply, except those
-    that say
-    the whole in max_position_embeddings; yarn multiplies its own original length."""
+    """Longest context in tokens, computed as by vLLM.
+
+    Rope scaling multiplies max_position_embeddings, except for types that already include it; yarn multiplies
+    its own original length.
+    """
     keys = (
         "max_position_embeddings",
         "n_positions",

@@ -39,7 +39,7 @@ def files_digest(files: Iterable[FileEntry]) -> str:
 
 
 def header_mark(header: bytes) -> str:
-    """Digest of a header for ``content_digest``; headers themselves may be large."""
+    """Hash of a header for ``content_digest``, as headers may be large."""
     return hashlib.sha256(header).hexdigest()
 
 
@@ -59,9 +59,9 @@ def _sha256(pieces: Iterable[bytes]) -> str:
 
 
 STAND_IN_BYTES = 64 * 1024
-"""Bytes that are read of a file without a header: a config.json whole, a tokenizer's beginning."""
+"""Bytes that are read of a file without a header: all of a config.json, the beginning of a tokenizer."""
 PARALLEL_READS = 4
-"""Each may hold a header of 25 MB."""
+"""Files that are read at the same time; each may have a header of 25 MB."""
 
 
 def mark(source: ModelSource, entry: FileEntry) -> str:
@@ -88,12 +88,12 @@ def model_digest(source: ModelSource, files: Iterable[FileEntry]) -> str:
 
 
 class HashProgress:
-    """How many bytes have been read for a digest; can stop the reading. Used by several threads."""
+    """Number of bytes that were read for a digest; can stop the reading. Used by several threads."""
 
     def __init__(self) -> None:
         self.done_bytes = 0
         self.total_bytes = 0
-        """0: reading has not begun."""
+        """Number of bytes to read in all; 0: reading has not begun."""
         self.stopped = threading.Event()
         self._lock = threading.Lock()
 

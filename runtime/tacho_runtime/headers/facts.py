@@ -91,7 +91,7 @@ def facts_from_gguf(headers: list[GGUFHeader], base: ModelFacts) -> ModelFacts:
 
 
 def _with_stored_dtype(architecture: Architecture, tensors: list[StoredTensor]) -> Architecture:
-    """A configuration without a dtype: the one most weights are stored in."""
+    """``architecture`` with the dtype of most weights, where its configuration has none."""
     if architecture.dtype or not tensors:
         return architecture
     named = ((STORED_DTYPES[t.dtype], t.stored_bytes) for t in tensors if t.dtype in STORED_DTYPES)
@@ -99,8 +99,9 @@ def _with_stored_dtype(architecture: Architecture, tensors: list[StoredTensor]) 
 
 
 def _with_stored_head(architecture: Architecture, tensors: list[StoredTensor]) -> Architecture:
-    """Configurations leave ``tie_word_embeddings`` to a family's default; the weights cannot be wrong
-    about it."""
+    """``architecture`` with tied or separate embeddings by the tensors. Configurations often leave this to a
+    family's default.
+    """
     if not tensors or not any("embed" in t.name or "wte" in t.name for t in tensors):
         return architecture
     has_head = any("lm_head." in t.name or "embed_out." in t.name for t in tensors)

@@ -17,18 +17,19 @@ from tacho_runtime.headers.tensors import StoredTensor
 
 FIRST_PIECE_BYTES = 1024 * 1024
 HEADER_LIMIT_BYTES = 64 * 1024 * 1024
-"""Vocabularies of 260,000 tokens with merges make headers of about 16 MB."""
+"""Longest header in bytes. A vocabulary of 260,000 tokens with merges makes about 16 MB."""
 TENSOR_LIMIT = 200_000
 METADATA_LIMIT = 2000
-"""Real files have about a hundred keys."""
+"""Most metadata keys; real files have about a hundred."""
 STRING_LIMIT_BYTES = 1024 * 1024
 KEPT_ARRAY_LIMIT = 4096
-"""Longer arrays (vocabularies) are stepped over, only their length is kept."""
+"""Longest array that is kept; of longer ones (vocabularies) only the length is."""
 PARTS_LIMIT = 2_000_000
-"""Strings, arrays and kept numbers in all arrays of a header: each is a step of the reader, or takes memory.
-The largest vocabulary with its merges has fewer than 800,000."""
+"""Most strings, arrays and kept numbers in the arrays of a header, to limit time and memory. The largest
+vocabulary with its merges has fewer than 800,000.
+"""
 NESTED_ARRAY_LIMIT = 256
-"""Arrays in an array. The format allows them; no known key uses them."""
+"""Most arrays in an array. The format allows them; no known key uses them."""
 
 STRING, ARRAY = 8, 9
 SCALARS = {
@@ -51,7 +52,7 @@ GGML_TYPES: dict[int, tuple[str, int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class ArrayLength:
-    """Takes the place of a long array that was skipped: its length only."""
+    """The length of a long array whose items were skipped."""
 
     count: int
 
@@ -62,20 +63,22 @@ class GGUFHeader:
     """GGUF metadata: scalars and strings unchanged, short arrays as tuples, long arrays as ArrayLength."""
     tensors: tuple[StoredTensor, ...]
     header: bytes
-    """All bytes up to the end of the tensor list: what identifies the file."""
+    """All bytes up to the end of the tensor list, by which the file is identified."""
     data_start: int
-    """Where tensor data begins: the header's end, aligned."""
+    """Offset in bytes at which the tensors' data begins."""
 
 
 class _Cursor:
-    """Reads forward through a file whose header length is unknown, fetching twice as much each time."""
+    """Reads forward through a file with a header of unknown length; each read fetches twice as much as the
+    last.
+    """
 
     def __init__(self, read: Read, size_bytes: int) -> None:
         self._read, self._size, self.buffer, self.at = read, size_bytes, bytearray(), 0
         self._parts = 0
 
     def count_parts(self, count: int) -> None:
-        """Refuses a header whose arrays hold more than PARTS_LIMIT before they are read."""
+        """Adds ``count`` to the parts of the header's arrays. Raises an error above PARTS_LIMIT."""
         self._parts += count
         if self._parts > PARTS_LIMIT:
             raise invalid(
@@ -196,7 +199,7 @@ def _rows(cursor: _Cursor, count: int) -> list[tuple[str, tuple[int, ...], int, 
 def _tensors(
     rows: list[tuple[str, tuple[int, ...], int, int]], data_bytes: int
 ) -> tuple[tuple[StoredTensor, ...], int]:
-    """The tensors, and where the last one's data ends, relative to the start of data."""
+    """The tensors, and the end of the last tensor's data, relative to the beginning of the data."""
     offsets = sorted({*(row[3] for row in rows), data_bytes})
     following = dict(itertools.pairwise(offsets))
     tensors, end = [], 0

@@ -13,12 +13,13 @@ from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.headers.tensors import StoredTensor, largest
 
 WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
-"""Every n-th layer has full attention, the others a sliding window (llama.cpp src/llama-model.cpp,
-set_swa_pattern)."""
+"""Period of layers with full attention by architecture; the others have a sliding window (llama.cpp
+src/llama-model.cpp, set_swa_pattern).
+"""
 
 
 class _Keys:
-    """``{architecture}.key`` of the metadata. Arrays with one entry a layer give their largest."""
+    """The metadata values under ``{architecture}.key``. Of an array with one entry per layer, the largest."""
 
     def __init__(self, metadata: dict[str, Any], architecture: str) -> None:
         self._metadata, self._prefix = metadata, architecture
@@ -130,8 +131,9 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
 
 
 def _ssm_state_bytes(keys: _Keys) -> int:
-    """Convolution and SSM state of a layer, in 32 bits (llama.cpp src/llama-hparams.cpp, n_embd_r and
-    n_embd_s)."""
+    """Bytes of convolution and SSM state per layer, in 32 bits (llama.cpp src/llama-hparams.cpp, n_embd_r and
+    n_embd_s).
+    """
     named = ("inner_size", "state_size", "conv_kernel", "group_count")
     inner, state, kernel, groups = (keys.number(f"ssm.{name}") for name in named)
     return ((max(kernel, 1) - 1) * (inner + 2 * groups * state) + state * inner) * 4

@@ -37,14 +37,15 @@ def sequence(value: Any) -> list[Any]:
 
 
 def first(config: dict[str, Any], *keys: str) -> int:
-    """The value of the first of ``keys`` that has a positive whole number, else 0."""
+    """The first positive whole number under one of ``keys``; 0: none."""
     return next((n for n in (integer(config.get(key)) for key in keys) if n > 0), 0)
 
 
 NESTED_LIMIT = 700_000
 PARTS_LIMIT = 1_500_000
-"""Lists and objects, and commas, that a document may hold: 25 MB of empty lists would take 700 MB of memory.
-A header of 200,000 tensors has 600,000 and 1,400,000."""
+"""Most brackets and commas of a JSON document; 25 MB of empty lists would need 700 MB of memory. A header of
+200,000 tensors has 600,000 brackets and 1,400,000 commas.
+"""
 
 
 def parse_json(text: bytes, what: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which state each layer keeps for a request: attention window, latent cache or recurrent state, and its
+"""The state that each layer keeps for a request: attention window, latent cache or recurrent state, and its
 size.
 
 Shapes of recurrent states are vLLM's (model_executor/layers/mamba/mamba_utils.py, MambaStateShapeCalculator).
@@ -13,8 +13,7 @@ from tacho_runtime.headers.json_values import first, integer, number, sequence, 
 from tacho_runtime.headers.source import invalid
 
 LAYER_LIMIT = 2000
-"""The deepest published models have 126 layers; a claim beyond this is a lie that would cost time to
-follow."""
+"""Most layers that are accepted; published models have 126 at most."""
 LISTS_BY_LAYER = (
     "layer_types",
     "layers_block_type",
@@ -31,7 +30,9 @@ def _element_bytes(shape: Architecture) -> int:
 
 
 def mamba_state_bytes(config: dict[str, Any], shape: Architecture) -> int:
-    """Convolution and SSM state of a Mamba or Mamba-2 layer; 0 when the configuration does not say enough."""
+    """Bytes of convolution and SSM state of a Mamba or Mamba-2 layer; 0 where the configuration lacks
+    values.
+    """
     inner = first(config, "mamba_d_ssm", "mamba_intermediate", "intermediate_size_mamba")
     heads = first(config, "mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
     head_dim = first(config, "mamba_d_head", "mamba_head_dim", "mamba_headdim")
@@ -53,7 +54,9 @@ def mamba_state_bytes(config: dict[str, Any], shape: Architecture) -> int:
 
 
 def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -> int:
-    """State of a linear-attention layer (gated delta net, lightning) or a short convolution (LFM2)."""
+    """Bytes of state of a linear-attention layer (gated delta net, lightning) or a short convolution
+    (LFM2).
+    """
     if kind == "conv":
         return shape.hidden_size * max(0, integer(config.get("conv_L_cache")) - 1) * _element_bytes(shape)
     key_heads, value_heads = first(config, "linear_num_key_heads"), first(config, "linear_num_value_heads")
@@ -77,8 +80,9 @@ KINDS = {
     "linear": "linear_attention", "conv": "conv", "mamba": "mamba", "mamba2": "mamba", "m": "mamba",
     "recurrent": "unknown", "-": "none", "mlp": "none", "moe": "none", "e": "none",
 }  # fmt: skip
-"""Values of ``layer_types``, ``layers_block_type`` and ``hybrid_override_pattern`` (transformers'
-configurations)."""
+"""Kind of layer by its name in ``layer_types``, ``layers_block_type`` and ``hybrid_override_pattern``
+(transformers' configurations).
+"""
 
 
 def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[str]]:
@@ -106,9 +110,10 @@ def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[st
 
 
 def _kind_by_rule(config: dict[str, Any], layer: int) -> str:
-    """Kind of one layer of a family whose configuration gives a rule instead of a list.
+    """Kind of one layer, for families whose configuration has a rule in place of a list.
 
-    The rules are those of each family's modeling code in transformers."""
+    The rules are those of each family's modeling code in transformers.
+    """
     family = text(config.get("model_type")).lower()
     if period := integer(config.get("attn_layer_period")):
         return "full" if layer % period == integer(config.get("attn_layer_offset")) else "mamba"

@@ -1,4 +1,4 @@
-"""How a checkpoint is already quantized, read from the configuration of each format."""
+"""How a checkpoint is already quantized, read from the configuration of each quantization format."""
 
 from __future__ import annotations
 
@@ -70,8 +70,11 @@ def _gptq(raw: dict[str, Any]) -> StoredQuantization:
 
 
 def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
-    """Layers may be of several config groups, by name, by class or by regex. What the parts of a split model
-    have to hold are whole blocks of the largest."""
+    """The quantization of compressed-tensors, whose config groups apply to layers by name, class or regular
+    expression.
+
+    Parts of a split model must hold whole blocks, of the largest group.
+    """
     groups = [mapping(group) for group in mapping(raw.get("config_groups")).values()]
     found = [(mapping(one.get("weights")), mapping(one.get("input_activations"))) for one in groups]
     quantized = [(weights, inputs) for weights, inputs in found if integer(weights.get("num_bits"))]
@@ -86,7 +89,7 @@ def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
 
 
 def _scheme(weights: dict[str, Any], inputs: dict[str, Any]) -> str:
-    """Name of one group's: with the type of what is computed with, where that is not 16 bits."""
+    """Name of a config group's variant; it includes the type of the activations if that has not 16 bits."""
     bits, input_bits = integer(weights.get("num_bits")), integer(inputs.get("num_bits")) or 16
     kind = text((inputs if input_bits < 16 else weights).get("type")) or "int"
     return f"W{bits}A{input_bits}" + (f"-{kind}" if input_bits < 16 or kind != "int" else "")
@@ -153,5 +156,6 @@ READERS = {
     "modelopt": _modelopt,
     "modelopt_fp4": _modelopt,
 }
-"""Reader functions by ``quant_method`` as stored; any other method is named and left for the planner to
-refuse."""
+"""Reader function by ``quant_method`` in the configuration. For any other method only the name is kept, and
+the planner refuses it.
+"""

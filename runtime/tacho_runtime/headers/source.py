@@ -1,4 +1,6 @@
-"""Access to a model's files, wherever they are: list them, read parts of them, and the errors of that."""
+"""Access to a model's files in a folder or on a hub: lists them, reads parts of them, and defines the
+errors.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from tacho_contract.units import listed
 
 
 def invalid(message: str, next_step: str = "") -> FailedError:
-    """The error ModelInvalid for files that are damaged, or not in the format of their name."""
+    """The error ModelInvalid, for files that are damaged or have another format than their name says."""
     return FailedError.of(
         FailureClass.MODEL_INVALID,
         message,
@@ -25,7 +27,7 @@ def invalid(message: str, next_step: str = "") -> FailedError:
 
 
 def changed(message: str) -> FailedError:
-    """The error ModelChanged for files that are intact, but not those of the plan."""
+    """The error ModelChanged, for intact files that differ from those in the plan."""
     return FailedError.of(FailureClass.MODEL_CHANGED, message)
 
 
@@ -36,10 +38,10 @@ def not_found(message: str, next_step: str) -> FailedError:
 FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
 SMALL_FILE_LIMIT_BYTES = 25_000_000
-"""Most that is read of a JSON file. The largest published safetensors index has 9 MB."""
+"""Most bytes that are read of a JSON file; the largest published safetensors index has 9 MB."""
 
 CHUNK_BYTES = 4 * 1024**2
-"""Bytes read at a time of a file that is read whole."""
+"""Bytes per read of a file that is read whole."""
 
 Read = Callable[[int, int], bytes]
 """``read(start, length)``: at most ``length`` bytes of one file; fewer only at its end."""
@@ -58,7 +60,7 @@ class ModelSource(Protocol):
     only."""
 
     commit: str
-    """Commit to which the revision resolved; "" for folders."""
+    """Commit that the revision resolved to; "" for folders."""
 
     def files(self) -> tuple[FileEntry, ...]:
         """All files, sorted by path."""
@@ -86,7 +88,7 @@ class FolderSource:
     commit = ""
 
     def __init__(self, path: Path, *, name: str, confined_to: Path | None = None) -> None:
-        """``name`` is what messages call the place. Links must not lead out of ``confined_to``, the claim."""
+        """``name``: the folder's name in messages. ``confined_to``: the claim, which links must not leave."""
         self.name = name
         self._confined_to = confined_to.resolve() if confined_to else None
         try:

@@ -1,4 +1,4 @@
-"""Sorts tensors into kinds of weight by their names, and adds up their sizes by kind."""
+"""Classifies tensors by their names into kinds, and adds up their sizes by kind."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ PATTERNS = {
     # Digits in one place only: the author of a name chooses how many there are.
     "norm": re.compile(r"((norm|layernorm|layer_norm|rmsnorm)\d*|ln_[a-z0-9]+)(\.|_|$)", re.IGNORECASE),
 }
-"""Names of each kind of tensor. The order counts: a router's bias is the router's, an expert's is a bias."""
+"""Patterns of tensor names by kind. The first match counts: a router's bias is a router, an expert's bias is
+a bias.
+"""
 
 
 def kind_of(name: str, shape: tuple[int, ...], layers: int = 0) -> str:
@@ -83,7 +85,7 @@ def _kind_of_pattern(name: str, dimensions: int) -> str:
 
 
 def largest(amounts: Iterable[tuple[str, int]]) -> str:
-    """The name with the largest sum of amounts, of equals the first; "" for none."""
+    """The name with the largest sum of amounts, the first of equal ones; "" where there are none."""
     sums: Counter[str] = Counter()
     for name, amount in amounts:
         sums[name] += amount
@@ -93,8 +95,10 @@ def largest(amounts: Iterable[tuple[str, int]]) -> str:
 def aggregate(
     tensors: Iterable[StoredTensor], layers: int, known_dtypes: Collection[str]
 ) -> tuple[TensorClass, ...]:
-    """Tensors added up by kind and storage type, largest first. The header's author chooses the names of
-    types, so those not in ``known_dtypes`` count as one."""
+    """Tensors added up by kind and storage type, largest first.
+
+    A file may name any number of types, so those not in ``known_dtypes`` count as one.
+    """
     sums: dict[tuple[str, str], list[int]] = {}
     for tensor in tensors:
         dtype = tensor.dtype if tensor.dtype in known_dtypes else OTHER

@@ -1,7 +1,6 @@
-"""HTTP client of the running engine for health, metrics and version. The probe sends its load with another
-client.
+"""HTTP client for the engine's health, metrics and version; the probe has its own client.
 
-Answers are limited in size and time: an engine that sends without end, or a byte now and then, is broken.
+Answers are limited in size and time, as a broken engine may send without end or very slowly.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ import ssl
 import httpx
 
 TIMEOUT_SECONDS = 10.0
-"""An engine that computes on all cores of a small machine has been seen to answer after seconds."""
+"""Timeout in seconds of a request. An engine that uses all cores of a small machine may need seconds to
+answer.
+"""
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -44,7 +45,7 @@ class EngineClient:
         await self._client.aclose()
 
     async def _get(self, path: str) -> httpx.Response:
-        """Raises httpx.HTTPError."""
+        """The engine's answer at ``path``. Raises httpx.HTTPError."""
         reading = asyncio.ensure_future(self._read(path))
         # Not wait_for: before Python 3.12 it loses a cancellation that comes as the answer does.
         try:

@@ -26,7 +26,7 @@ def render(report: Report, phases: Collection[str]) -> bytes:
 
 @dataclass(frozen=True)
 class ReportCollector(Collector):
-    """Turns the report into metric families. An unknown value has no sample, rather than a zero."""
+    """Converts the report to metric families. An unknown value has no sample."""
 
     report: Report
     phases: Collection[str]

@@ -1,7 +1,7 @@
-"""The runtime's own HTTP server: GET on a few paths, for the kubelet, the operator and Prometheus.
+"""The runtime's HTTP server: GET on a few paths, for the kubelet, the operator and Prometheus.
 
-Small on purpose. Its port is opened before anything slow happens, and it has to answer while an engine takes
-all of the CPU. So each request is one read, one answer from memory, and a close.
+It must answer while the engine uses all CPUs, and its port is opened before anything slow begins. So each
+connection has one request, which is answered from memory.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ READ_BYTES = 4 * 1024
 REQUEST_SECONDS = 10.0
 """Seconds from the connection to the end of the request's head, and again for the answer."""
 CONNECTION_LIMIT = 64
-"""Then the oldest is dropped for the newest: idle connections must not keep the kubelet
-out, which would take that for a dead engine."""
+"""Most open connections. Beyond it the oldest is closed: idle connections must not block the kubelet, which
+would then restart the pod.
+"""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -37,7 +38,7 @@ Route = Callable[[], Awaitable[HttpAnswer]]
 
 
 class HttpServer:
-    """Serves ``routes`` (path to answer). Requests have neither parameters nor bodies."""
+    """Serves ``routes`` (function by path). Requests have no parameters and no body."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = routes
@@ -124,7 +125,7 @@ class HttpServer:
 
 
 async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
-    """The head of the one request of a connection; None when the client closed without one."""
+    """The head of a connection's only request; None: the client closed the connection without one."""
     while True:
         event = connection.next_event()
         if isinstance(event, h11.Request):

@@ -88,14 +88,15 @@ class VerifiedFiles:
 
 
 WRITE_SECONDS = 1.0
-"""Between two writings of the list."""
+"""Seconds between two writes of the list of verified files."""
 LIST_LIMIT_BYTES = 64 * 1024 * 1024
-"""Of the list of verified files. One of 20,000 files with the longest names has 25 MB."""
+"""Longest list of verified files in bytes. With 20,000 files of the longest names it has 25 MB."""
 
 
 def _read_verified(path: Path) -> dict[str, VerifiedFile]:
-    """The list of verified files; empty where the list is missing or not readable. Whoever shares the cache
-    may have written it."""
+    """The verified files by name; empty where the list is missing or invalid. Other users of the cache may
+    have written it.
+    """
     try:
         if not path.is_file() or path.stat().st_size > LIST_LIMIT_BYTES:
             return {}
@@ -109,19 +110,20 @@ def _read_verified(path: Path) -> dict[str, VerifiedFile]:
 
 
 STRAY_AGE_SECONDS = 600
-"""A partial file of the client's own without a write for this long belongs to an ended process."""
+"""Age in seconds since the last write from which a partial file belongs to a process that has ended."""
 HASH_PIECE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadTarget:
-    """One file to download: its place in the repository, its size, and what identifies its content."""
+    """One file to download: its path in the repository, its size, and its digest."""
 
     path: str
     size_bytes: int
     etag: str
-    """sha256 of a large file, git's blob id of a small one: as the hub lists it. Most hubs' ETags are the
-    same."""
+    """Digest as the hub lists it: sha256 of a large file, git's blob id of a small one. Most hubs use it as
+    ETag.
+    """
 
 
 class HubCache:
@@ -148,7 +150,7 @@ class HubCache:
                 raise invalid(f"{place} links to a place outside of the cache.", "Remove the link.")
 
     def whole(self, target: DownloadTarget) -> bool:
-        """Whether the file exists with its full size."""
+        """Whether the file is on disk with its full size."""
         return _size(self.snapshot / target.path) == target.size_bytes
 
     def sound(self, target: DownloadTarget) -> bool:
@@ -157,10 +159,9 @@ class HubCache:
         return self._sound(target.path, target.etag)
 
     def sound_by_name(self, path: str) -> bool:
-        """Whether the file's content is right, judged without a hub.
+        """Whether the file's content is right, without asking a hub: its blob is named by its digest.
 
-        The client names a blob by its digest, and the snapshot links to the blob. False where the name is no
-        digest.
+        False where the name is no digest.
         """
         file = self.snapshot / path
         if self.verified.holds(path, file):
@@ -209,8 +210,9 @@ class HubCache:
         return min(target.size_bytes, max([max(_size(self.partial(target.etag)), 0), *others]))
 
     def _partials(self) -> dict[str, list[Path]]:
-        """The client's own partial files, by their digest. Of all files at once: a listing for each file of
-        thousands takes minutes."""
+        """Partial files that the hub client named, by digest. All are listed at once, as a listing per file
+        would take minutes.
+        """
         found: dict[str, list[Path]] = {}
         with contextlib.suppress(OSError), os.scandir(self.blobs) as entries:
             for entry in entries:
@@ -277,7 +279,9 @@ def content_matches(path: Path, digest: str, note_bytes: Callable[[int], None]) 
 
 
 def _size(path: Path) -> int:
-    """-1 for what is no file: a pipe that somebody put there would be waited for."""
+    """Size in bytes; -1 where ``path`` is no regular file. Reading a pipe that another user put there would
+    block.
+    """
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,6 @@
-"""What the inspect and fetch containers have in common: hub token, time limit, termination message, logs."""
+"""What the inspect and fetch containers have in common: hub token, time limit, termination message and
+logs.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,19 @@ from tacho_contract.text import VisibleFormatter, visible
 from tacho_runtime.hub.failures import unreachable
 
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
-"""Where the termination message goes instead of the kubelet's file."""
+"""Environment variable: path for the termination message, in place of the kubelet's file."""
 
 
 ENV_INSECURE_HUB = "TACHO_INSECURE_HUB"
-"""Set where the caller's own HF_ENDPOINT may be without encryption; no resource can set it."""
+"""Environment variable by which ``tacho run`` and ``tacho plan`` allow a hub without encryption. No resource
+can set it.
+"""
 
 
 def hub_token(endpoint: str) -> str:
-    """The hub token, for ``endpoint`` (which the operator has checked), else for the hub of the environment
-    variable.
+    """The hub token for ``endpoint``, which the operator has checked, or for the hub in HF_ENDPOINT.
 
-    Raises FailedError, before it reads the token, where that variable names a hub without encryption.
+    Raises FailedError before it reads the token if HF_ENDPOINT has no encryption.
     """
     named = os.environ.get("HF_ENDPOINT", "")
     if not endpoint and named and not named.startswith("https://") and not os.environ.get(ENV_INSECURE_HUB):

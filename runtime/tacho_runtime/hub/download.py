@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 ATTEMPTS_WITHOUT_PROGRESS = 5
 ATTEMPTS_AT_CONTENT = 2
 COMPLETE_STATUS = (200, 203)
-"""A proxy that changes headers answers 203."""
+"""HTTP statuses of a complete answer; 203 comes from proxies that change headers."""
 MEND = (
     "Something between the hub and the pod changes files, or its storage is damaged: check the mirror or "
     "proxy in spec.model.hub, and upload the file again where the repository is yours."
@@ -44,9 +44,9 @@ class Downloader:
         self._cache, self._repository, self._commit = cache, repository, commit
         self._endpoint, self._token = endpoint, token
         self.lost_bytes = 0
-        """Bytes of an earlier attempt that had to be downloaded again."""
+        """Bytes downloaded by an earlier attempt that had to be downloaded again."""
         self._native: dict[Path, DownloadTarget] = {}
-        """What the client's native code writes at present."""
+        """Files that the hub client's native code is writing now."""
 
     def download(self, target: DownloadTarget, had: int) -> None:
         """Downloads the file into the snapshot and verifies its content. ``had``: bytes that are on disk
@@ -105,7 +105,7 @@ class Downloader:
         return metadata
 
     def _fill(self, target: DownloadTarget, metadata: Any, destination: Path) -> None:
-        """The file's content at ``destination``, under the lock that the client takes for it."""
+        """Puts the file's content at ``destination``, while it holds the hub client's lock for that file."""
         from huggingface_hub.utils._fixes import WeakFileLock
 
         lock = self._cache.locks / f"{target.etag}.lock"
@@ -122,8 +122,9 @@ class Downloader:
             os.replace(partial, destination)
 
     def _from_xet(self, target: DownloadTarget, metadata: Any, destination: Path) -> bool:
-        """The client's own download from Xet storage. False when that failed and plain HTTP may still
-        work."""
+        """Downloads from Xet storage with the hub client. Returns False if that failed and plain HTTP may
+        still work.
+        """
         from huggingface_hub.file_download import xet_get
         from huggingface_hub.utils._runtime import is_xet_available
 
@@ -157,8 +158,9 @@ class Downloader:
             fresh.unlink(missing_ok=True)
 
     def _fill_partial(self, target: DownloadTarget, metadata: Any, partial: Path) -> None:
-        """Continues ``partial`` up to the full size. Retries cut connections as long as each delivers
-        bytes."""
+        """Continues ``partial`` to the full size. A cut connection is retried as long as each one delivers
+        bytes.
+        """
         import httpx2
 
         failures = restarts = 0
@@ -188,10 +190,11 @@ class Downloader:
                 time.sleep(min(8.0, 2.0**failures))
 
     def _stream(self, target: DownloadTarget, url: str, partial: Path, start: int) -> bool:
-        """Continues ``partial`` from ``start``. False: the server has no such part, sends another, or all.
+        """Continues ``partial`` at ``start``. Returns False if the server sent another range, the whole file,
+        or none.
 
-        Not by the client's own function: that believes any part, begins again without end where the server
-        does, and takes no file of more than 50 GB.
+        The hub client's function is not used: it accepts any range, may restart without end, and fails above
+        50 GB.
         """
         import httpx2
         from huggingface_hub import constants
@@ -237,14 +240,16 @@ class Downloader:
         )
 
     def check_bounds(self) -> None:
-        """Raises FailedError where the client's native code writes more than a file has."""
+        """Raises FailedError where the hub client's native code has written more bytes than the file has."""
         for path, target in list(self._native.items()):
             if _present(path) > target.size_bytes:
                 path.unlink(missing_ok=True)
                 raise self._too_long(target)
 
     def _headers(self, url: str) -> dict[str, str]:
-        """Headers of a request to ``url``. Only the hub gets its token; a signed link to storage has none."""
+        """Headers of a request to ``url``. Only the hub itself gets its token; signed links to storage need
+        none.
+        """
         from huggingface_hub.utils._headers import build_hf_headers
 
         token = self._token if _same_origin(url, self._endpoint) else False

@@ -1,8 +1,8 @@
 """The fetch sidecar: downloads the planned files of the planned commit, reports progress, then sleeps.
 
-``python -m tacho_runtime.hub.fetch`` reads FetchConfig from TACHO_FETCH_CONFIG. Exit code 1 with a
-Failure as JSON in the termination log; the kubelet tries again. Started again with the marker present, it
-touches no network.
+``python -m tacho_runtime.hub.fetch`` reads FetchConfig from TACHO_FETCH_CONFIG. On failure it exits with 1
+and writes a Failure as JSON to the termination log; the kubelet restarts it. If the file ``complete`` exists
+at its start, it uses no network.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     from tacho_runtime.hub.remote import HubSource
 
 INTERVAL_SECONDS = 0.5
-"""Between two reports of progress."""
+"""Seconds between two writes of the progress."""
 PARALLEL_FILES = 4
 STALL_SECONDS = 300.0
 LISTING_SECONDS = 120.0
 SPARE_BYTES = 32 * 1024 * 1024
-"""Left free beside the model, for links, locks and file system overhead."""
+"""Bytes of disk that are left free, for links, locks and overhead of the file system."""
 
 ENDING = {signal.SIGTERM, signal.SIGINT}
 SLEEPER = f"import _signal; _signal.sigwait({{{int(signal.SIGTERM)}, {int(signal.SIGINT)}}})"
 
 
 class StallDetector:
-    """Notices a download without progress. The time is an argument, not read from a clock."""
+    """Detects a download without progress. The time is passed in, not read from a clock."""
 
     def __init__(self, limit_seconds: float, now_seconds: float) -> None:
         self._limit, self._since = limit_seconds, now_seconds
         self._last: FetchProgress | None = None
 
     def stalled(self, progress: FetchProgress, now_seconds: float) -> bool:
-        """Whether ``progress``, apart from its time, has been the same for longer than the limit."""
+        """Whether ``progress`` has not changed for longer than the limit; its elapsed time is ignored."""
         seen = replace(progress, elapsed_seconds=0.0)
         if seen != self._last:
             self._last, self._since = seen, now_seconds
@@ -100,7 +100,7 @@ class ModelFetch:
         return str(self._cache.snapshot)
 
     def _whole_on_disk(self) -> bool:
-        """True when the planned files are in the cache and verified: then no hub is contacted."""
+        """Whether all planned files are in the cache and verified. Then no hub is contacted."""
         present = self._present()
         if files_digest(present) != self._config.files.files_digest:
             return False
@@ -243,7 +243,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
 
 
 def _state_dir(text: str) -> str:
-    """Where the marker is, also from a configuration of another version."""
+    """Folder of the file ``complete``, read also from a configuration of another version."""
     try:
         given = json.loads(text).get("stateDir")
     except (ValueError, AttributeError):
@@ -258,10 +258,11 @@ def _fail(failure: Failure) -> int:
 
 
 def become_sleeper() -> NoReturn:
-    """Replaces this process by one that sleeps until SIGTERM, with an empty environment: no hub token stays.
+    """Replaces this process by one that sleeps until SIGTERM. Its environment is empty, so it has no hub
+    token.
 
-    Signals are blocked before: one that arrives before the sleeper runs stays pending, and then ends it at
-    once. PID 1 would otherwise ignore that signal, and the pod would take its whole grace period to end.
+    PID 1 would ignore SIGTERM, and the pod would end only after its grace period. So the signal is blocked
+    until the new process can receive it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     sys.stdout.flush()

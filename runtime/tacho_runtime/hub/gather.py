@@ -1,6 +1,5 @@
-"""Finds the facts of a model in a folder or on a hub: lists files, selects, reads headers, combines.
-
-These facts are what a plan needs to know of the model.
+"""Finds the facts of a model that planning needs: lists the files in a folder or on a hub, selects, and reads
+headers.
 """
 
 from __future__ import annotations
@@ -35,9 +34,11 @@ from tacho_runtime.hub.select import INDEX, Selection, select
 
 SHARD_LIMIT = 2000
 SIZE_LIMIT_BYTES = 1 << 50
-"""Of all files: a hub lists what it likes, a file with holes has any size, and a status holds 64 bits."""
+"""Largest sum of all file sizes in bytes. A hostile hub may list any size, a sparse file may have any, and
+status has 64 bits.
+"""
 HEADERS_LIMIT_BYTES = 100_000_000
-"""All shards' headers together; DeepSeek-V3's 163 have 12 MB."""
+"""Largest sum of all headers in bytes; the 163 parts of DeepSeek-V3 have 12 MB."""
 
 
 def find_facts(
@@ -84,7 +85,7 @@ def find_facts(
 
 
 def _index(source: ModelSource, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:
-    """The files a sharded checkpoint's index names; None without an index."""
+    """The files that the index of a sharded checkpoint names; None: the model has no index."""
     document = read_json(source, entries, INDEX)
     if document is None:
         return None
@@ -106,7 +107,9 @@ def _parsed(
     selection: Selection,
     marks: dict[str, str],
 ) -> ModelFacts:
-    """``base`` with what the files say; marks of the headers that were read are put into ``marks``."""
+    """``base``, completed from the files' headers and configuration. Hashes of the headers are added to
+    ``marks``.
+    """
     if selection.format == GGUF:
         return facts_from_gguf(list(_ggufs(source, selection, marks)), base)
     if selection.format == SAFETENSORS:
@@ -124,7 +127,7 @@ def _parsed(
 
 
 def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
-    """config.json, with the quantization that some tools write into a file of its own."""
+    """The content of config.json, with the quantization that some tools write into a separate file."""
     config = read_json(source, entries, "config.json")
     if config is None:
         raise invalid("There is no config.json, without which no engine loads the weights.")
@@ -137,7 +140,7 @@ def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, An
 
 
 def _ggufs(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[gguf.GGUFHeader]:
-    """The headers of all shards, without their bytes."""
+    """The headers of all parts of a GGUF model; their bytes are dropped to save memory."""
     total_bytes = total_tensors = 0
     for entry in selection.weights:
         with _naming(entry):
@@ -170,7 +173,7 @@ def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str
 
 @contextlib.contextmanager
 def _naming(entry: FileEntry) -> Iterator[None]:
-    """Prefixes the messages of errors with the file's name."""
+    """Context manager that adds the file's name to the message of an error."""
     try:
         yield
     except FailedError as error:
@@ -180,7 +183,9 @@ def _naming(entry: FileEntry) -> Iterator[None]:
 
 
 def _identifying(source: ModelSource, selection: Selection) -> tuple[FileEntry, ...]:
-    """All files of a commit, which never grows; of a folder those that are read."""
+    """The files that the model's digest covers: all files of a commit; of a folder, those that engines
+    read.
+    """
     anything = source.commit or selection.format == UNPARSED
     return selection.files if anything else loaded(selection.files)
 

@@ -35,7 +35,7 @@ from tacho_runtime.hub.gather import find_facts
 from tacho_runtime.hub.remote import HubSource
 
 LIMIT_BYTES = 4096
-"""The kubelet keeps 4 KiB of a container's message, and cuts the rest without a warning."""
+"""Longest termination message in bytes. The kubelet cuts longer ones without a warning."""
 KEPT_CLASSES = (CLASS_LIMIT - 1, 24, 16, 10, 6)
 UNKNOWN_LIMIT = 12
 UNKNOWN_TEXT_LIMIT = 160
@@ -66,7 +66,7 @@ def _short_failure(failure: Failure) -> Failure:
 
 
 def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:
-    """``facts`` with only the ``kept`` largest tensor classes of their own, the rest added up as one."""
+    """``facts`` with the ``kept`` largest tensor classes; the others are added up to one."""
     rest = facts.tensors[kept:]
     unknown = tuple(clipped(text, UNKNOWN_TEXT_LIMIT) for text in facts.unknown[:UNKNOWN_LIMIT])
     if not rest:
@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _model() -> InspectResult:
-    """The model that the configuration names."""
+    """The result for the model in the configuration."""
     try:
         config = configuration(InspectConfig, os.environ.get(ENV_INSPECT_CONFIG, ""), ENV_INSPECT_CONFIG)
         token = container.hub_token(config.endpoint)

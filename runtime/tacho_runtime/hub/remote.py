@@ -26,25 +26,26 @@ T = TypeVar("T")
 REQUEST_TIMEOUT_SECONDS = 15.0
 """Timeout in seconds of a connection, and of each piece of an answer."""
 PAGES_LIMIT = 200
-"""Of one listing. A hub's page holds a thousand files, and a listing at most FILE_LIMIT."""
+"""Most pages of a listing. A page of the hub has a thousand files, and a listing at most FILE_LIMIT."""
 SAME_PAGE_LIMIT = 10
-"""How often pages may name the same next one. The library reads a page again that was cut."""
+"""Number of times that pages may name the same next page. The hub client reads a cut page again."""
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
-"""Of whatever is no file: as JSON it takes up to twenty times that in memory. A listing of FILE_LIMIT files
-has 6 MB."""
+"""Longest answer in bytes that is not a file. Parsed JSON needs up to twenty times the memory; a listing of
+FILE_LIMIT files has 6 MB.
+"""
 ANSWER = "tacho.answer"
-"""Extension of requests for what is no file."""
+"""Extension that marks requests whose answers are not files."""
 PART_LIMIT_BYTES = 255
-"""Of a file's or folder's name, as file systems have it."""
+"""Longest name of a file or folder in bytes, as in file systems."""
 BLANKS = "\u00a0\u3000"
-"""White space that names of files may have besides the usual one."""
+"""White-space characters that file names may contain besides the space."""
 JOINED = re.compile(
     "(?<=[^\x00-\x7f\u200c\u200d\ufe0e\ufe0f])[\ufe0e\ufe0f]?[\u200c\u200d]?|\ufe0f(?=\u20e3)"
 )
-"""Characters without width after the sign to which they belong: in emoji, and in Persian or Hindi words."""
+"""Matches invisible characters that join others, as in emoji and in Persian or Hindi words."""
 READ_RETRIES = 3
 PAUSES_SECONDS = (1.0, 3.0)
-"""Between attempts to list, after answers that may be better next time."""
+"""Pauses in seconds between attempts to list the files, after errors that may be temporary."""
 
 
 def prepare_environment(endpoint: str) -> None:
@@ -100,8 +101,10 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
 
 
 def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
-    """Hook that refuses what is compressed, as 64 KiB may unpack to gigabytes, and an answer of more than
-    ANSWER_LIMIT_BYTES that is no file, as far as it was read."""
+    """A hook that refuses compressed answers, and answers longer than ANSWER_LIMIT_BYTES that are not files.
+
+    64 KiB may decompress to gigabytes.
+    """
     import httpx2
 
     class Bounded(httpx2.SyncByteStream):
@@ -149,7 +152,7 @@ class HubSource:
         )
         self.endpoint = self.api.endpoint.rstrip("/")
         self._pages: Counter[str] = Counter()
-        """How often each further page of the listing was named."""
+        """Number of times that each further page of the listing was named."""
         limit_client(self.endpoint, self._follow)
         info = self._call(
             lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS),
@@ -173,7 +176,7 @@ class HubSource:
         raise refusal
 
     def _follow(self, page: str) -> None:
-        """Raises FailedError where a listing has no end."""
+        """Raises FailedError for a listing without end. ``page``: address of the next page."""
         self._pages[page] += 1
         if self._pages[page] > SAME_PAGE_LIMIT or len(self._pages) > PAGES_LIMIT:
             raise _endless(
@@ -253,7 +256,7 @@ class HubSource:
 
 
 def _sound_path(path: object) -> bool:
-    """Whether ``path`` is relative, cannot lead out of its folder, and shows all of itself."""
+    """Whether ``path`` is relative, stays inside its folder, and has no invisible characters."""
     if not isinstance(path, str) or not 0 < len(path) <= 1024:
         return False
     if any(len(part.encode(errors="replace")) > PART_LIMIT_BYTES for part in path.split("/")):
@@ -265,7 +268,7 @@ def _sound_path(path: object) -> bool:
 
 
 def _clash(paths: list[str]) -> str:
-    """The first path that is another one, too, or a folder of another one; "" where there is none."""
+    """The first path that occurs twice, or is also a folder of another path; "": none."""
     ordered = sorted(path.split("/") for path in paths)
     for before, after in pairwise(ordered):
         if after[: len(before)] == before:

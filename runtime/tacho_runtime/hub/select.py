@@ -23,8 +23,9 @@ NOT_A_MODEL = re.compile(r"mmproj|imatrix|ggml-vocab", re.IGNORECASE)
 COMPANION = re.compile(
     r"^[^/]*\.(json|jinja|model|tiktoken|py)$|^(vocab|merges|vocabulary|dict)[^/]*\.txt$|^tokenizer[^/]*$"
 )
-"""What stands beside weights in the top folder: configuration, tokenizer, chat template, the model's own
-code."""
+"""Matches files in the top folder that are loaded with the weights: configuration, tokenizer, chat template,
+Python code.
+"""
 NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)")
 KNOWN_COMPANION = re.compile(r"config|token|\.index\.json$")
 COMPANION_LIMIT = 40
@@ -38,7 +39,7 @@ class Selection:
     files: Files
     globs: tuple[str, ...]
     weights: Files
-    """Those whose headers describe tensors; empty for formats that are not parsed."""
+    """Files whose headers describe tensors; empty for formats that are not parsed."""
     model_file: str = ""
 
 
@@ -71,7 +72,7 @@ def select(
 
 
 def _classified(chosen: Files, globs: tuple[str, ...], desired: LoadableFiles) -> Selection:
-    """The selection that the user's own globs make."""
+    """The selection by the user's globs."""
     ggufs = _ggufs(chosen)
     tensors = tuple(e for e in chosen if e.path.endswith(".safetensors") and not NOT_WEIGHTS.search(e.path))
     if ggufs and (desired.only(GGUF) or not tensors):
@@ -139,8 +140,9 @@ def _ggufs(entries: Files) -> Files:
 
 
 def _one_gguf(ggufs: Files) -> Files:
-    """The one model among them, its shards in order. Raises FailedError with the candidates when the files
-    hold several models."""
+    """The parts of the only GGUF model in ``ggufs``, in order. Raises FailedError with the candidates if
+    there are several models.
+    """
     sets = _sets(ggufs)
     if len(sets) > 1:
         sizes = [f"{name} ({file_size(sum(e.size_bytes for e in shards))})" for name, shards in sets.items()]
@@ -157,7 +159,7 @@ def _absent(desired: LoadableFiles, entries: Files) -> FailedError:
 
 
 def _sets(weights: Files) -> dict[str, Files]:
-    """Shards of one model together, under the first one's name."""
+    """The files of each model by the name of its first part."""
     grouped: dict[str, list[FileEntry]] = {}
     for entry in sorted(weights, key=lambda entry: entry.path):
         shard = SHARD.match(entry.path)
@@ -176,7 +178,9 @@ def _check_shards(weights: Files) -> None:
 
 
 def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
-    """The one safetensors model of the top folder, without its duplicates in other formats or precisions."""
+    """The files of the safetensors model in the top folder, without duplicates in other formats or
+    precisions.
+    """
     by_path = {e.path: e for e in entries}
     if index is not None:
         if missing := sorted(index - by_path.keys()):
@@ -210,7 +214,7 @@ def _with_companions(weights: Files, entries: Files, index: str) -> Files:
 
 
 def _companions(entries: Files, index: str) -> Files:
-    """Files that are loaded with the weights, and of all shard indexes the one of these weights."""
+    """Files that are loaded with the weights; of several shard indexes only the matching one."""
     found = [
         e
         for e in entries
@@ -223,7 +227,9 @@ def _companions(entries: Files, index: str) -> Files:
 
 
 def _globs(files: Files, entries: Files) -> tuple[str, ...]:
-    """Globs that select exactly ``files`` of ``entries``: short ones where they are exact, else the names."""
+    """Globs that select exactly ``files`` among ``entries``: short patterns where they are exact, else
+    names.
+    """
     desired = {e.path for e in files}
     left, globs = set(desired), []
     patterns = ["*"]

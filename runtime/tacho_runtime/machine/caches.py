@@ -31,11 +31,11 @@ from pathlib import Path
 from tacho_runtime.files import read_theirs
 
 BYTECODE_PREFIX = "PYTHONPYCACHEPREFIX"
-"""Python reads and writes bytecode below this folder, and nowhere else."""
+"""Environment variable with the only folder in which Python reads and writes bytecode."""
 NEVER_WRITTEN = "PYTHONDONTWRITEBYTECODE"
 BYTECODE_FOLDER = "bytecode"
 COMPILED_SHARE = 0.5
-"""Share of packages with bytecode above which an image counts as compiled."""
+"""Share of packages with bytecode from which an image counts as compiled."""
 
 
 def is_compiled(folders: Sequence[Path], package: str) -> bool | None:
@@ -68,9 +68,9 @@ def bytecode_variables(
 KEY_FILE = "key.json"
 KEY_LIMIT_BYTES = 64 * 1024
 KEPT_SECONDS = 30 * 24 * 3600.0
-"""How long an unused folder is kept."""
+"""Seconds after which an unused folder is removed."""
 IN_MAKING_SECONDS = 600.0
-"""A folder without a key that is younger may be another pod's, which has still to write it."""
+"""Age in seconds below which a folder without a key may still be filled by another pod."""
 LAYOUT = "1"
 """Version of the folder layout below a key; raised at every change of the layout."""
 
@@ -133,7 +133,9 @@ def largest_entry(folder: Path) -> int:
 
 
 def _make(folder: Path, key: Mapping[str, str]) -> None:
-    """Puts a new folder there whole, with its key; where another pod was quicker, its folder stays."""
+    """Creates the folder with its key in one step. If another pod has created it in between, that one
+    stays.
+    """
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # open to this user alone
     try:
         (fresh / KEY_FILE).write_text(_text(key))
@@ -151,7 +153,9 @@ def _in_making(folder: Path) -> bool:
 
 
 def _trusted(folder: Path, key: Mapping[str, str]) -> bool:
-    """Ours, closed to others, and made for this very key. Raises PermissionError for another user's."""
+    """Whether the folder is owned by this user, closed to others, and made for ``key``. Raises
+    PermissionError if another user owns it.
+    """
     try:
         status = folder.lstat()
     except FileNotFoundError:
@@ -168,7 +172,7 @@ def _trusted(folder: Path, key: Mapping[str, str]) -> bool:
 
 
 def _sweep(base: Path, *, keep: Path) -> None:
-    """Removes what has not been used for long; what cannot be removed stays."""
+    """Removes folders below ``base`` that were unused for KEPT_SECONDS; errors are ignored."""
     with contextlib.suppress(OSError):
         for folder in base.iterdir():
             used = folder / KEY_FILE

@@ -1,6 +1,6 @@
-"""Use of this machine's CPUs: CPU time, waiting time and speed, from /proc and cgroups.
+"""CPU time, waiting time and speed of this machine's CPUs, from /proc and cgroups.
 
-Totals are microseconds and only grow. Nothing here raises: a value that cannot be read is None.
+Totals are in microseconds and only grow. No function raises: a value that cannot be read is None.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tacho_runtime.machine.processes import process_tree
 
 TRIES = 3
 ROUNDS = 12_000
-"""1 to 2 ms of the interpreter on a server's CPU."""
+"""Number of rounds of the calibration loop; they take 1 to 2 ms on a server's CPU."""
 
 
 def calibrate() -> int:
     """Nanoseconds of CPU time for a fixed piece of work, the best of three; takes a few milliseconds.
 
-    CPU time is used instead of wall time: while an engine keeps all CPUs busy, this thread waits for its
-    turn, which shows nothing of others. A lower clock, a busy twin of the core and full caches show in both.
+    CPU time is used, as in wall time this thread would wait for its turn while the engine uses all CPUs. A
+    lower clock, a busy sibling thread of the core and full caches change CPU time, too.
     """
     return min(_calibration_run() for _ in range(TRIES))
 
@@ -39,11 +39,13 @@ PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
 TICK_MICROSECONDS = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _BUSY = (0, 1, 2, 7)
-"""user, nice, system and steal, of the fields of /proc/stat: what a hypervisor took is used as well.
-Interrupts are left out: no cgroup is charged with them, and an engine that streams causes most by itself.
-Guests are in user and nice already."""
+"""Fields of /proc/stat that count as used: user, nice, system and steal (time taken by the hypervisor).
+
+Interrupts are left out, as no cgroup is charged with them and a streaming engine causes most. Time of guests
+is part of user and nice.
+"""
 _IN_STAT = slice(11, 15)
-"""utime, stime, cutime and cstime, counted after the name in /proc/PID/stat."""
+"""Fields utime, stime, cutime and cstime of /proc/PID/stat, counted after the name."""
 
 
 def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
@@ -160,7 +162,7 @@ class CpuWaits:
         return self._total
 
     def _waits(self) -> dict[str, int]:
-        """Waiting time by process and thread."""
+        """Waiting time of each thread in microseconds, by process and thread id."""
         found: dict[str, int] = {}
         for pid in process_tree(self._pid, self._proc) if self._proc.is_dir() else ():
             folder = self._proc / str(pid) / "task"

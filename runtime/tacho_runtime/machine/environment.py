@@ -58,7 +58,7 @@ def cpu_features(cpuinfo: str) -> str:
 
 
 def cpu_identity(proc: Path = Path("/proc")) -> str:
-    """Model and features of the CPU: code compiled for one CPU runs on any with the same identity."""
+    """Model and features of the CPU. Code compiled for one CPU runs on all CPUs with an equal text."""
     cpuinfo = read_text(proc / "cpuinfo")
     return f"{cpu_model(cpuinfo)} {cpu_features(cpuinfo)}".strip()
 
@@ -111,9 +111,9 @@ def cgroup_cpus(cgroup: Path, proc: Path = Path("/proc")) -> float | None:
 
 
 def _cgroup_folders(cgroup: Path, membership: str) -> tuple[Path, ...]:
-    """Of version 2 and of version 1's CPU controller: the process's own and all above it.
+    """Folders of this process's cgroup and all above it, of version 2 and of version 1's CPU controller.
 
-    A container sees its own as the root of what is mounted, whatever path the kernel gives it.
+    A container sees its own cgroup as the root of the mounted folder.
     """
     found = {cgroup, cgroup / "cpu"}
     for line in membership.splitlines():

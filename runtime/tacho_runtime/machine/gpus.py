@@ -16,9 +16,11 @@ DEVICE_NODES = (
     *("kfd", "dri/renderD*"),  # AMD's, Intel's
     *("accel[0-9]*", "accel/accel*", "hl[0-9]*"),  # the kernel's compute accelerators; Habana's older driver
 )
-"""Under /dev: what a container is given that may use a GPU. NVML knows the first kind alone, and WSL's."""
+"""Patterns of device files under /dev that a container with a GPU has. NVML covers only NVIDIA's and
+WSL's.
+"""
 LIBRARY_FOLDERS = ("/usr/local/nvidia/lib64", "/usr/lib/wsl/lib")
-"""Where some platforms mount the driver without telling the loader."""
+"""Folders of the driver's libraries that some platforms do not register with the dynamic loader."""
 LIBRARY = "libnvidia-ml.so.1"
 SLOWING = {
     "SwPowerCap": 0x04,
@@ -27,16 +29,16 @@ SLOWING = {
     "HwThermalSlowdown": 0x40,
     "HwPowerBrakeSlowdown": 0x80,
 }
-"""NVML's reasons for lower clocks that are neither a setting nor a lack of work."""
+"""Bits of NVML's reasons for lower clocks, without those for a setting or a lack of work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcess:
-    """A process that uses memory of a GPU. Its number is the one in NVML's process namespace."""
+    """A process that uses memory of a GPU. ``pid`` is its id in the PID namespace of NVML."""
 
     pid: int
     used_bytes: int | None
-    """None: the driver does not say."""
+    """GPU memory in bytes; None: the driver does not report it."""
     name: str = ""
 
 
@@ -68,7 +70,7 @@ class Gpus:
     devices: tuple[Gpu, ...] = ()
     driver_version: str = ""
     cuda: tuple[int, int] | None = None
-    """The newest CUDA that the driver has itself."""
+    """The newest CUDA version that the driver supports without a compatibility package."""
 
 
 @contextlib.contextmanager
@@ -136,7 +138,7 @@ def _query(module: Any, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _gpu(module: Any, index: int) -> Gpu | None:
-    """None: it is counted, but this container may not open it: it belongs to another pod."""
+    """One GPU; None: NVML counts it, but this container may not open it, as it belongs to another pod."""
     try:
         handle = module.nvmlDeviceGetHandleByIndex(index)
         name = module.nvmlDeviceGetName(handle)
@@ -172,7 +174,9 @@ def refreshed(module: Any, gpu: Gpu) -> Gpu:
 
 
 def memory_of(module: Any, handle: Any) -> Any:
-    """NVML's memory figures of a GPU; where the driver supports it, with the driver's own share apart."""
+    """NVML's memory values of a GPU; if the driver supports it, with the driver's own share as a separate
+    value.
+    """
     newer = _query(module, module.nvmlDeviceGetMemoryInfo, handle, getattr(module, "nvmlMemory_v2", None))
     return newer or _query(module, module.nvmlDeviceGetMemoryInfo, handle)
 
@@ -191,13 +195,13 @@ def processes_of(module: Any, handle: Any) -> tuple[GpuProcess, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSample:
-    """Load and clocks of one GPU at one time. None: not reported."""
+    """Load and clocks of one GPU at one time. None: the driver does not report the value."""
 
     index: int
     foreign_memory_bytes: int | None = None
     """GPU memory of processes that are not the engine's, in bytes."""
     utilization_percent: float | None = None
-    """Share of the last moments in which any kernel ran; of a whole GPU only."""
+    """Share of the last second in which any kernel ran; None for a MIG slice."""
     sm_clock_mhz: int | None = None
     power_watts: float | None = None
     throttle_reasons: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
-"""Versions of the packages that are installed with an engine, read from its Python's folders without an
-import."""
+"""Versions of the packages that are installed with an engine, read from the folders of its Python without
+importing them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ _CUDA = re.compile(r"^cuda\b[^=]*=\s*['\"](\d+)\.(\d+)", re.MULTILINE)
 
 
 def interpreter(program: str, environment: Mapping[str, str]) -> Path | None:
-    """The Python that runs ``program``: itself, or the one in its first line; None for any other program."""
+    """The Python that runs ``program``: ``program`` itself, or the one in its first line; None: it is no
+    Python program.
+    """
     found = shutil.which(program, path=environment.get("PATH", os.defpath))
     if found is None:
         return None

@@ -26,7 +26,7 @@ def process_tree(root: int, proc: Path = PROC) -> tuple[int, ...]:
 
 
 def _parent(pid: int, proc: Path) -> int:
-    """0 for one that has just ended."""
+    """Process id of the parent; 0 where the process has just ended."""
     # The name in the second field may hold anything, parentheses and spaces too.
     fields = read_text(proc / str(pid) / "stat").rpartition(")")[2].split()
     return int(fields[1]) if len(fields) > 1 else 0
@@ -40,15 +40,18 @@ def resident_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
 
 
 def highest_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
-    """The largest resident set, in bytes, that any one process of ``pids`` has had since its start, as the
-    kernel counts it."""
+    """Highest resident memory in bytes that any one of ``pids`` has had since its start, by the kernel's
+    count.
+    """
     return max((value for pid in pids if (value := _kilobytes(pid, "status", "VmHWM", proc))), default=None)
 
 
 def proportional_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
-    """Resident memory of ``pids`` together, in bytes, with shared pages counted once. The kernel walks the
-    processes' page tables, which takes long where they are large. None where the kernel does not report it
-    for every process."""
+    """Resident memory of ``pids`` in bytes, with shared pages counted once; None where the kernel does not
+    report it for all.
+
+    The kernel walks the page tables, which takes long for large processes.
+    """
     sizes = [_kilobytes(pid, "smaps_rollup", "Pss", proc) for pid in pids]
     known = [size for size in sizes if size is not None]
     return sum(known) if known and len(known) == len(sizes) else None

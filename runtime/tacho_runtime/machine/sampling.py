@@ -22,27 +22,33 @@ class MachineSample:
     stamp_ns: int
     """Time of the sample on the monotonic clock, in nanoseconds."""
     calibration_ns: int | None = None
-    """CPU time that a fixed piece of work took in this sample, in nanoseconds; None where it was not run."""
+    """CPU time in ns of the calibration (a fixed piece of work); None: it was not run."""
     node_busy_microseconds: int | None = None
-    """CPU time that anything on the node has used, by /proc/stat, on the CPUs that this process may run on;
-    what a hypervisor took from them is in it."""
+    """CPU time in microseconds that all processes of the node used on this process's CPUs, including time
+    that a hypervisor took.
+    """
     node_cpus: int | None = None
     """Number of CPUs that ``node_busy_microseconds`` covers."""
     own_busy_microseconds: int | None = None
-    """CPU time that this container has used, by its cgroup."""
+    """CPU time in microseconds that this container has used, by its cgroup."""
     pressure_microseconds: int | None = None
-    """Time in which some task of this container waited for a CPU (PSI, ``some``); where its cgroup does not
-    tell, that of all its threads added up, less what those waited last that have ended."""
+    """Microseconds in which some task of this container waited for a CPU (PSI, ``some``).
+
+    Where its cgroup does not report it, the sum over all threads, without the last waits of threads that
+    ended.
+    """
     throttled_microseconds: int | None = None
-    """Time in which the cgroup's limit kept its tasks from running."""
+    """Microseconds in which the cgroup's CPU limit stopped its tasks."""
     gpus: tuple[GpuSample, ...] = ()
     late_kernels: int | None = None
-    """Kernels that the engine compiled after its start, by its log."""
+    """Number of kernels that the engine has compiled after its start, by its log."""
 
 
 WORK_PERCENT = 5.0
 SETTLE_SECONDS, SETTLE_STEP_SECONDS = 1.5, 0.1
-"""NVML's utilization is of the last second at most: for so long the engine's own loading shows in it."""
+"""Longest wait in seconds for idle GPUs, and the step of that wait. NVML's utilization covers the last
+second, so the engine's own loading still shows in it.
+"""
 
 
 def sampler(

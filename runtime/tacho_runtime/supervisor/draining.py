@@ -1,4 +1,4 @@
-"""Drains the engine: waits until it has no requests left, or the drain time is over."""
+"""Drains the engine: waits until it has no requests left, or the drain time has passed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from tacho_runtime.machine import processes
 from tacho_runtime.supervisor.lifecycle import Verdict
 
 IDLE_READINGS = 2
-"""A request may be between two readings' connections; two in a row mean that none is left."""
+"""Number of readings in a row without requests after which the engine counts as idle. A request may just be
+between two connections.
+"""
 
 
 def drain_step(
     idle_readings: int, *, running: int | None, wedged: bool, left_seconds: float
 ) -> tuple[int, Verdict]:
-    """One poll of a draining engine: (idle readings in a row, whether the engine may be stopped now).
+    """One poll of a draining engine: (number of idle readings in a row, whether the engine may be stopped
+    now).
 
-    ``running``: requests running or waiting; None is unknown and never taken for zero.
+    ``running``: number of running or waiting requests; None: unknown, which never counts as zero.
     """
     left = "an unknown number of requests" if running is None else counted(running, "request")
     if left_seconds <= 0:
@@ -41,14 +44,16 @@ POLL_SECONDS = 1.0
 
 
 ReadLoad = Callable[[], Awaitable[Load]]
-"""Reads the load of the engine."""
+"""Function that reads the engine's load."""
 
 
 async def _requests_left(
     read_load: ReadLoad, engine_port: int, limit_seconds: float
 ) -> tuple[int | None, bool]:
-    """Requests in the engine; for an engine that does not count requests, the number of connections to it,
-    which is an upper bound, and True."""
+    """(number of requests in the engine, whether it is the number of connections).
+
+    For an engine that does not count requests, the connections are an upper bound. None: unknown.
+    """
     try:
         load = await asyncio.wait_for(read_load(), max(POLL_SECONDS, limit_seconds))
     except (asyncio.TimeoutError, TimeoutError):

@@ -1,6 +1,6 @@
-"""The runtime's HTTP answers: report, load, metrics and health checks, made from its state.
+"""The runtime's HTTP answers: report, load, metrics and health checks.
 
-All but /load come from memory, so that a busy engine delays none.
+All but /load come from memory, so that a busy engine does not delay them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Memory of the engine: sampled while it loads and is measured, and compared with the plan."""
+"""Memory of the engine: sampled during load and measurement, and compared with the plan."""
 
 from __future__ import annotations
 
@@ -20,15 +20,22 @@ from tacho_runtime.machine.gpus import Gpu
 from tacho_runtime.supervisor.machine_check import ObservedMachine, shared_gpu
 
 WEIGHTS_FACTOR = 1.25
-"""Of the 38 starts of benchmarks/planner/data/engine_logs.json that tell it, loaded weights were at most 1.07
-times the predicted (DeepSeek-R1; the next is 1.03). Eight bits that are not applied make 1.76 times, four
-bits 2.8: Llama-3.1-8B on an H200."""
+"""Ratio of loaded to predicted weights above which the quantization was not applied.
+
+In the 38 starts of benchmarks/planner/data/engine_logs.json with both values it was at most 1.07
+(DeepSeek-R1; the next 1.03). Without the requested 8 bits it is 1.76, without 4 bits 2.8 (Llama-3.1-8B on an
+H200).
+"""
 WEIGHTS_SLACK_BYTES = 256 * 1024**2
-"""What a load takes beside the tensors; of a small model it is more than that share."""
+"""Bytes by which loaded weights may always exceed the prediction; for a small model this is more than the
+factor allows.
+"""
 
 
 OTHER_WEIGHTS = ("float32", "speculative", "load-format", "load_format", "lora")
-"""In a switch: a type twice as wide, a drafter's weights, weights that are not the checkpoint's, adapters."""
+"""Parts of engine arguments that change the loaded weights: wider types, a draft model, other weights,
+adapters.
+"""
 
 
 def quantization_failure(config: RuntimeConfig, figures: EngineStartup) -> Failure | None:
@@ -56,8 +63,9 @@ def quantization_failure(config: RuntimeConfig, figures: EngineStartup) -> Failu
 
 PROCESS, DEVICE = "Process", "Device"
 CREDIBLE = 0.5
-"""Part of a GPU's growth that the engine's processes must account for. Less: their numbers are those of
-another namespace, and what fits is a coincidence."""
+"""Share of a GPU's growth in use that the engine's processes must explain. With less, the process ids are of
+another namespace, and matches are chance.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +77,7 @@ class EngineMemorySample:
     """Largest resident set of any one process since its start, in bytes."""
     gpus: tuple[Gpu, ...] = ()
     pids: tuple[int, ...] = ()
-    """The engine's processes."""
+    """Process ids of the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +86,18 @@ class EngineMemoryUse:
 
     source: str = ""
     used: Mapping[int, int] = field(default_factory=dict)
-    """Bytes in use per GPU, of the latest sample."""
+    """Bytes in use by GPU index, from the latest sample."""
     peak: Mapping[int, int] = field(default_factory=dict)
     host_bytes: int | None = None
     host_peak_bytes: int | None = None
 
 
 def gpu_use(gpu: Gpu, before_bytes: int, pids: Sequence[int]) -> tuple[int, str] | None:
-    """(bytes that the engine uses on a GPU, how that is known); None where the GPU does not report its
-    memory.
+    """(bytes that the engine uses on a GPU, the source Process or Device); None where the GPU does not report
+    its memory.
 
-    By process, where the driver shows processes under their numbers here. Else the whole GPU, less what was
-    in use before the engine's start.
+    Process: by the driver's list of processes, where their ids are of this namespace. Device: growth of the
+    whole GPU's use since before the engine's start.
     """
     if gpu.sliced or gpu.used_bytes is None:
         return None
@@ -150,14 +158,15 @@ def memory_actual(
 
 
 SAMPLE_SECONDS = 1.0
-"""A sample is a pass over /proc and one question to each GPU: about 2 ms in a pod."""
+"""Seconds between two samples. Each reads /proc once and queries each GPU: about 2 ms in a pod."""
 SHARED_GPU = "SharedGPU"
-"""Flag of a measurement."""
+"""Flag of a measurement on a GPU that other processes use, too."""
 
 
 SAMPLING_SHARE = 0.05
-"""Maximum share of time for reading the resident memory of processes from the kernel, which walks their page
-tables: 10 ms for a process of a gigabyte, and a second for one that maps a hundred."""
+"""Largest share of time for reading exact resident memory. The kernel walks page tables: 10 ms for a process
+of 1 GB, a second for 100 GB.
+"""
 
 
 class MemoryWatch:
@@ -170,9 +179,9 @@ class MemoryWatch:
         self._pid = pid
         self._used = EngineMemoryUse()
         self._due = 0.0
-        """Monotonic time from which on the memory of processes may be read again."""
+        """Monotonic time from which exact resident memory may be read again."""
         self._shared_once = False
-        """The kernel counts shared pages once here."""
+        """Whether the kernel reports memory with shared pages counted once."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -199,7 +208,7 @@ class MemoryWatch:
         return dataclasses.replace(measurement, memory=memory_, flags=tuple(sorted(flags)))
 
     def _nvml(self) -> contextlib.AbstractContextManager[Any]:
-        """NVML, kept open from sample to sample: its start takes longer than a query."""
+        """NVML, kept open between samples, as its start takes longer than a query."""
         return gpus.nvml() if self._gpus else contextlib.nullcontext()
 
     def _sample(self, module: Any, *, last: bool = False) -> None:
@@ -213,9 +222,11 @@ class MemoryWatch:
         self._used = with_sample(self._used, sample, self._before)
 
     def _host_bytes(self, pids: tuple[int, ...], *, last: bool) -> int | None:
-        """Resident memory of the engine's processes in bytes, shared pages counted once where the kernel
-        reports that, else the sum of the processes. None: not read this time, because the last read took long
-        or a process has just ended."""
+        """Resident memory of the engine's processes in bytes, with shared pages counted once if the kernel
+        reports that.
+
+        None: not read this time, because the last read took long or a process has just ended.
+        """
         begun = time.monotonic()
         if begun < self._due and not last:
             return None

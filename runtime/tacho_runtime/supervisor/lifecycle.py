@@ -38,10 +38,11 @@ _NEXT = {
 }
 
 UNREADY_AFTER_SECONDS = 60.0
-"""Without a healthy answer for this long, traffic is better sent elsewhere."""
+"""Seconds without a healthy answer after which the pod becomes unready, so that it gets no requests."""
 WEDGED_AFTER_SECONDS = 180.0
-"""Without a healthy answer for this long, a living engine will not come back by itself. Far above what
-load does: an engine that starves its machine still answered within seconds."""
+"""Seconds without a healthy answer after which an engine counts as hung and is stopped. Under the highest
+load, engines still answered within seconds.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +53,18 @@ class RuntimeState:
     message: str = ""
     started_seconds: float
     entered_seconds: float
-    """When the phase was entered."""
+    """When the present phase was entered, in seconds of the monotonic clock."""
     startup: StartupSeconds = field(default_factory=StartupSeconds)
     fetch: FetchProgress | None = None
     measurement: Measurement | None = None
     failure: Failure | None = None
     healthy_seconds: float | None = None
-    """When the engine last gave a healthy answer."""
+    """When the engine last gave a healthy answer, in seconds of the monotonic clock; None: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The answer of /readyz or /livez: whether it is yes, and why."""
+    """The answer of /readyz or /livez: whether it is positive, and why."""
 
     ok: bool
     reason: str
@@ -77,7 +78,7 @@ def initial_state(now: float) -> RuntimeState:
 def advance(state: RuntimeState, phase: str, *, now: float, message: str = "") -> RuntimeState:
     """The state after entering ``phase``, with the duration of the phase that ended.
 
-    Raises ValueError for a step that the module's picture does not have.
+    Raises ValueError for a transition that the diagram at the top of the module does not have.
     """
     if phase not in _NEXT[state.phase]:
         raise ValueError(f"the runtime cannot go from phase {state.phase} to {phase}")

@@ -18,14 +18,18 @@ from tacho_runtime.machine.gpus import Gpu, Gpus
 from tacho_runtime.machine.packages import normalised
 
 MIN_DRIVER = {11: "450.80", 12: "525.60", 13: "580.65"}
-"""First Linux driver of each major CUDA release; one of the same major runs what its later minors built.
-Source: CUDA compatibility guide, table "minor version compatibility"."""
+"""First Linux driver for each major CUDA version; it also runs later minor versions.
+
+Source: CUDA compatibility guide, table "minor version compatibility".
+"""
 SHARED_BYTES = 512 * 1024**2
-"""In use before the engine's start, of a GPU without a visible process: more than a driver and its
-display keep."""
+"""Bytes in use before the engine's start, above which a GPU without a visible process counts as shared. A
+driver with a display uses less.
+"""
 THERE_ALREADY = 0.9
-"""Share of the predicted size above which an entry of the cache may be this very model, which is not
-converted again."""
+"""Share of the predicted size from which a cache entry may be the converted model, so that no conversion is
+needed.
+"""
 _SLICE = re.compile(r"-MIG-|-SHARED$", re.IGNORECASE)
 
 
@@ -34,13 +38,13 @@ class ObservedMachine:
     """Observations of the machine. None: could not be observed, which causes no failure."""
 
     gpus: Gpus | None = None
-    """None as well where NVML lists no GPU: those of other makers are none of its."""
+    """The GPUs; None also where NVML lists none, as with GPUs of other makers."""
     device_nodes: bool = False
-    """The container was given a GPU, whether NVML shows it or not."""
+    """Whether the container has GPU device files, even if NVML does not list the GPU."""
     packages: Mapping[str, str] | None = None
     """Version by normalised name, of the packages installed beside the engine."""
     packages_digest: str = ""
-    """Over the file lists of those packages."""
+    """Hash of the file lists of these packages."""
     compiled: bool | None = None
     """Whether the installed packages have bytecode."""
     built_cuda: tuple[int, int] | None = None
@@ -76,9 +80,11 @@ def _failures(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> 
 
 
 def _full(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
-    """Fails with DiskFull where the cache lacks space for the converted model. An existing entry may be this
-    very model, complete or interrupted (and then overwritten); all other entries stay. The converter checks
-    again."""
+    """The failure DiskFull, where the cache lacks space for the converted model.
+
+    An existing entry may be this model, complete or partial (then it is overwritten); all others stay. The
+    converter checks again.
+    """
     free, largest = machine.cache_free_bytes, machine.cache_largest_bytes
     if free is None or largest >= THERE_ALREADY * needs.cache_bytes:
         return
@@ -118,14 +124,15 @@ def switches(machine: ObservedMachine, needs: Needs, slo: ServiceLevel) -> tuple
 
 
 def _engine_version(machine: ObservedMachine, needs: Needs) -> str | None:
-    """None: not known."""
+    """Installed version of the engine; None: unknown."""
     found = machine.packages or {}
     return next((found[name] for name in map(normalised, needs.engine) if name in found), None)
 
 
 def _is_since(since: str, version: str) -> bool:
-    """Only versions of one numbering compare: a build that is named by its date, as 2025.11, proves nothing,
-    and neither does another major version."""
+    """Whether ``version`` is at least ``since``. False where they cannot be compared: builds named by date
+    (2025.11), or another major version.
+    """
     known, found = _numbers(since), _numbers(version)
     return not known or (found[:1] == known[:1] and found >= known)
 
@@ -171,7 +178,9 @@ def _unsupported(message: str, next_step: str) -> Failure:
 
 
 def _whole(product: str) -> str:
-    """A product's name for comparing: as a label writes it, without what marks a slice or a share."""
+    """A GPU product's name for comparison: as in node labels, without the suffix of a slice or a shared
+    GPU.
+    """
     return _SLICE.split(product.strip().replace(" ", "-"))[0].upper()
 
 
@@ -225,7 +234,7 @@ def _insufficient_memory(gpus: tuple[Gpu, ...], planned: PlannedGpus) -> Iterato
 
 
 def _gpu_users(gpu: Gpu) -> str:
-    """The processes that have its memory, as far as the driver reports them."""
+    """A clause with the processes that use the GPU's memory, if the driver reports them."""
     if not gpu.processes:
         return "the other processes are not visible from this container"
     seen = [

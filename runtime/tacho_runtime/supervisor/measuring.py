@@ -43,7 +43,7 @@ class MeasuredPod:
 
 
 def this_pod(config: RuntimeConfig, environment: Environment) -> MeasuredPod:
-    """Those properties of the pod in which this runtime runs."""
+    """The properties of the pod in which this runtime runs."""
     return MeasuredPod(
         plan_key=config.plan_key,
         environment=environment,
@@ -94,7 +94,7 @@ def _measure(baseline: Baseline | None, reason: str) -> MeasurementDecision:
 
 
 def _baseline(live: LiveConfig, pod: MeasuredPod) -> Baseline | None:
-    """The newest for this plan, workload and machine."""
+    """The newest baseline for this plan, workload and machine; None: none."""
     found = [
         item
         for item in live.baselines
@@ -123,11 +123,11 @@ def known_levels(live: LiveConfig, pod: MeasuredPod) -> tuple[KnownLevels | None
 log = logging.getLogger("tacho")
 
 PROBE_GRACE_SECONDS = 10.0
-"""The probe keeps its own time; this much after its timeout it is taken for lost."""
+"""Seconds after the probe's own timeout at which it is cancelled."""
 
 
 Probe = Callable[[ProbeTarget, "Baseline | None"], Awaitable[Measurement]]
-"""Measures an engine: in full, or to compare it with a baseline."""
+"""Function that measures an engine: in full, or as a check against a baseline."""
 
 
 def target_of(
@@ -162,8 +162,9 @@ class MeasurementRun:
     say: Callable[[str], None]
 
     async def measurement(self, known: Measurement | None) -> Measurement:
-        """Always a measurement: a new one, ``known`` unchanged, or one without figures whose message says
-        why."""
+        """The pod's measurement: a new one, ``known`` unchanged, or one without values whose message has the
+        reason.
+        """
         choice = decide_measurement(self.live, known, self.pod)
         log.info("probe: %s, because %s", "yes" if choice.probes else "no", choice.reason)
         if choice.probes:
@@ -181,7 +182,9 @@ class MeasurementRun:
         return self.without_figures("Skipped", choice.reason)
 
     async def _probed(self, target: ProbeTarget, baseline: Baseline | None) -> Measurement:
-        """Never fails and never hangs."""
+        """Runs the probe. Never raises, and ends PROBE_GRACE_SECONDS after the probe's timeout at the
+        latest.
+        """
         began, limit_seconds = time.monotonic(), self.live.probe.timeout_seconds + PROBE_GRACE_SECONDS
         flags: tuple[str, ...] = ()
         try:

@@ -58,7 +58,7 @@ def _check_exists(path: Path) -> None:
 
 
 def _check_matching(folder: Path, globs: tuple[str, ...]) -> None:
-    """A glob selects a file below ``folder``, by the path relative to it or by the name."""
+    """Checks that ``globs`` match at least one file below ``folder``, by its relative path or its name."""
     for path in islice(model_files(folder), SCAN_LIMIT):
         names = (path.relative_to(folder).as_posix(), path.name)
         if any(fnmatch(name, glob) for name in names for glob in globs):
@@ -67,7 +67,7 @@ def _check_matching(folder: Path, globs: tuple[str, ...]) -> None:
 
 
 def _shards(first: Path) -> list[Path]:
-    """All parts of a split model, or the file itself."""
+    """All parts of a split model; for any other file, the file itself."""
     part = _SHARD.search(first.name)
     if part is None:
         return [first]
@@ -83,7 +83,7 @@ def _shards(first: Path) -> list[Path]:
 
 
 def _check_gguf(path: Path) -> None:
-    """The file can be read and begins as a GGUF file does."""
+    """Checks that the file can be read and begins like a GGUF file."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise FailedError(_not_found(f"{path} is no file"))
     try:
@@ -161,7 +161,7 @@ def _check_headers(model: PlannedModel, source: FolderSource, chosen: list[FileE
 
 
 def _newest(source: FolderSource, chosen: list[FileEntry]) -> str:
-    """Message about the file that changed last."""
+    """A clause with the file that was changed last."""
     newest = max(chosen, key=lambda entry: (source.folder / entry.path).stat().st_mtime, default=None)
     return f"the newest is {newest.path}" if newest else "none of them is there"
 

@@ -20,12 +20,14 @@ from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_fail
 log = logging.getLogger("tacho")
 
 POD_CACHE = "cache"
-"""Folder beside the runtime's state that is the cache where no writable claim exists."""
+"""Folder beside the runtime's state for compiled code, where no writable claim exists."""
 SETTLE_SECONDS = 10.0
-"""How long a previous process's GPU memory may stay in use: a driver frees it after the process has ended."""
+"""Seconds to wait until GPU memory of a previous process is free: a driver frees it after the process has
+ended.
+"""
 SETTLE_POLL_SECONDS = 1.0
 IN_USE_SECONDS = 3600.0
-"""How often a cache is marked as used: what has no mark for days is removed."""
+"""Seconds between two updates of a cache folder's time of use; unused folders are removed after days."""
 
 
 def observe(config: RuntimeConfig, environment: Mapping[str, str]) -> ObservedMachine:
@@ -119,7 +121,9 @@ async def check_machine(
 async def _settled(
     config: RuntimeConfig, needs: Needs, environment: Mapping[str, str]
 ) -> tuple[ObservedMachine, Failure | None]:
-    """The machine, after memory of a previous process is free."""
+    """The observed machine and its failure, read again until memory of a previous process is free or
+    SETTLE_SECONDS have passed.
+    """
     waited = 0.0
     while True:
         machine = await asyncio.to_thread(observe, config, environment)

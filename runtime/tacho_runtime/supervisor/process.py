@@ -26,19 +26,23 @@ TAIL_LINES = 200
 TAIL_LINE_BYTES = 2000
 DIAGNOSTIC_LINES = 20
 DIAGNOSTIC_AGE_LINES = 2000
-"""A diagnostic line farther than this from the end belongs to another problem."""
+"""Distance in lines from the end of the output beyond which a diagnostic line is ignored: it belongs to
+another problem.
+"""
 _CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
-"""Colours and whatever else moves a terminal: lines go into a status, and from there onto screens."""
+"""Matches terminal control sequences, which must not get into status and from there to a terminal."""
 CANCEL_AGAIN_SECONDS = 5.0
-"""After a cancellation that was lost."""
+"""Seconds after which a task is cancelled again that ignored its cancellation."""
 PUMP_END_SECONDS = 1.0
-"""How long to wait for the last output after the process ended: a grandchild may hold the pipe open."""
+"""Seconds to wait for the end of the output after the process has ended; a grandchild may keep the pipe
+open.
+"""
 
 
 class LogTail:
-    """The last lines of the engine's output, and earlier lines that look like a diagnosis.
+    """The last lines of the engine's output, and earlier lines that look like an error.
 
-    An engine of several processes ends with a traceback of each, and the cause is in the first.
+    Each process of an engine may end with a traceback; the cause is in the first one.
     """
 
     def __init__(self, is_diagnostic: Callable[[str], bool]) -> None:
@@ -87,7 +91,9 @@ class EngineProcess:
             pump.start()
 
     def _pump(self, source: IO[bytes], target: int) -> None:
-        """Copies as bytes arrive. In a thread: a slow reader of our output must not stop the event loop."""
+        """Copies the output as it arrives. It runs in a thread, so that a slow reader of the runtime's output
+        does not block the event loop.
+        """
         rest = b""
         with source:
             while data := os.read(source.fileno(), 65536):
@@ -124,7 +130,7 @@ class EngineProcess:
             self.exit_status.set_result(status)
 
     def signal(self, number: int) -> None:
-        """Sends a signal to the whole process group, so that the engine's workers receive it too."""
+        """Sends a signal to the engine's process group, which includes its workers."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -142,7 +148,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent() -> None:
-    """Runs in the child: a killed ``tacho run`` must not leave an engine on its port and its GPU."""
+    """Runs in the child process: the kernel kills the engine when its parent ends, so that a killed ``tacho
+    run`` frees port and GPU.
+    """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -152,8 +160,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) -> bool:
-    """Runs ``work`` until it ends or the engine does; whether the engine ended. Raises what ``work``
-    raises."""
+    """Runs ``work`` until it or the engine ends. Returns whether the engine ended; raises what ``work``
+    raises.
+    """
     task = asyncio.ensure_future(work)
     either: set[asyncio.Future[Any]] = {task, child.exit_status}
     try:
@@ -169,8 +178,9 @@ async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) 
 
 
 def exit_of(status: int, kills_before: int | None, kills: int | None, reported: Failure | None) -> Exit:
-    """How an engine ended: its exit status (negative: a signal), and how often the kernel killed in the
-    container for memory."""
+    """How an engine ended. ``kills_before``, ``kills``: how often the kernel had killed in the container for
+    lack of memory, at start and now.
+    """
     return Exit(
         code=status if status >= 0 else None,
         signal=-status if status < 0 else None,
@@ -180,7 +190,9 @@ def exit_of(status: int, kills_before: int | None, kills: int | None, reported: 
 
 
 class Reaper:
-    """Waits for every child of this process. Nothing else in it may start or wait for processes."""
+    """Waits for every child of this process, as PID 1 must. No other code in it may start processes or wait
+    for them.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -18,7 +18,7 @@ REPORT_FILE = "report.json"
 ENGINE_FAILURE_FILE = "engine-failure.json"
 ENGINE_FAILURE_LIMIT_BYTES = 16 * 1024
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
-"""Of what the runtime or fetch wrote. The engine's user is the runtime's own, and may have replaced it."""
+"""Longest file in bytes that is read. The engine has the runtime's user id and may have replaced it."""
 
 T = TypeVar("T")
 

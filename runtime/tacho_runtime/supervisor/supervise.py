@@ -1,7 +1,7 @@
-"""Runs one engine from start to end: does what ``lifecycle`` decides, phase by phase.
+"""Runs one engine from start to end: executes what ``lifecycle`` decides, phase by phase.
 
-What ends a run (a failure, the engine's end, a signal) is awaited beside the run itself, so that it is
-noticed in every phase.
+Events that end a run (a failure, the engine's exit, a signal) are awaited in parallel, so that every phase
+reacts to them.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ LEAVE_SECONDS = 15.0
 """Seconds from the end of readiness until no new request arrives: ten seconds of checks, and the delay of the
 proxies."""
 STOP_SECONDS = 10.0
-"""Between SIGTERM and SIGKILL for an engine that has nothing left to do."""
+"""Seconds between SIGTERM and SIGKILL for an engine without running requests."""
 LOAD_AGE_SECONDS = 1.0
-"""Readers within this time share one question to the engine."""
+"""Seconds for which a reading of the engine's load is reused for further readers."""
 
 _OWN_VARIABLES = frozenset(
     {ENV_ENGINE_FAILURE, ENV_FULL_PROBE, ENV_RUNTIME_CONFIG, ENV_FETCH_CONFIG, ENV_INSPECT_CONFIG}
@@ -129,7 +129,7 @@ class Supervisor:
             reaper.close()
 
     def _request_stop(self) -> None:
-        """The first signal starts a drain, the second ends it."""
+        """Begins a drain at the first signal; ends the drain at the second one."""
         if self._stop.is_set():
             self._stop_now.set()
         self._stop.set()
@@ -187,7 +187,7 @@ class Supervisor:
         return self._live
 
     def _remember_last_run(self) -> None:
-        """A container that was restarted in its pod keeps the measurement of the same plan."""
+        """Loads the last report, so that a restarted container keeps its measurement of the same plan."""
         last = state_files.read_report(self.config.paths.state_dir)
         if last is None or last.plan_key != self.config.plan_key:
             return
@@ -216,7 +216,7 @@ class Supervisor:
         )
 
     def _check_budget(self) -> None:
-        """Raises FailedError(StartupTimeout)."""
+        """Raises FailedError(StartupTimeout) once model or engine have taken too long."""
         override = self._read_live().startup_timeout_seconds
         budget = startup_budget_seconds(self.config.model.weights_bytes, override)
         failure = lifecycle.overdue(self.state, budget_seconds=budget, now=time.monotonic())
@@ -225,7 +225,7 @@ class Supervisor:
 
     # --- the engine ------------------------------------------------------------------------------
     def _read_line(self, line: str) -> None:
-        """Called in a thread of the engine's output: replaces one immutable value."""
+        """Updates the values read from the engine's log by one line. Called in the thread of its output."""
         self._figures = self._engine().read(self._figures, line)
 
     def _start(self, reaper: Reaper, command: tuple[str, ...]) -> EngineProcess:
@@ -291,7 +291,7 @@ class Supervisor:
         await self._wait_until_idle()
 
     async def _connect_engine(self, health_path: str) -> EngineClient:
-        """A client of the engine, once it is healthy."""
+        """A client of the engine, after its first healthy answer."""
         # httpx imports slowly: by now the runtime's own server answers.
         from tacho_runtime.http.engine_client import EngineClient
 
