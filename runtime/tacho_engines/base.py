@@ -172,8 +172,6 @@ class EngineStartup:
     """Tokens that the KV cache of the replica holds."""
     graph_bytes: int | None = None
     """Bytes of the CUDA graphs."""
-    load_seconds: float | None = None
-    """Seconds to read the weights and to place them on their devices."""
     compile_seconds: float | None = None
     """Seconds to compile kernels, including the time to find kernels in a cache."""
     graph_seconds: float | None = None

@@ -16,7 +16,7 @@ from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import (
     Observer,
     UndecidedResource,
-    UnreadableResource,
+    UnreadableObject,
     read_resource,
 )
 from tacho_operator.shell.reports import Reports
@@ -197,7 +197,7 @@ def test_a_status_of_another_version_never_hides_the_resource() -> None:
 
 def test_a_spec_that_cannot_be_read_says_where() -> None:
     raw = raw_resource({**CLAIM_SPEC, "replicas": "many"})
-    with pytest.raises(UnreadableResource, match=r"spec\.replicas"):
+    with pytest.raises(UnreadableObject, match=r"spec\.replicas"):
         read_resource(raw)
 
 

@@ -16,7 +16,7 @@ from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import refusal_problem
+from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.rollout.reading import lost_nodes
 from tacho_operator.core.status.undecided import (
@@ -48,20 +48,16 @@ CHILDREN = (
 """Kinds of children, which carry the resource's label."""
 
 
-class UnreadableResource(Exception):
-    """A stored resource that this version cannot parse; an older CRD accepted it."""
+class UnreadableObject(Exception):
+    """A stored resource or a child of it that cannot be read, with the problem that says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
-class UnreadableChild(Exception):
-    """A child that is too long or too deeply nested to be read: kind, name and cause."""
-
-
-class ForbiddenChild(UnreadableChild):
-    """A child that the operator may list but not get."""
-
-
-class CrowdedChildren(UnreadableChild):
-    """More children of one kind than the operator reads: kind and limit."""
+class CrowdedChildren(UnreadableObject):
+    """More children of one kind than the operator reads."""
 
 
 class UndecidedResource(Exception):
@@ -71,21 +67,12 @@ class UndecidedResource(Exception):
 
     def __init__(self, found: StoredResource, cause: Exception) -> None:
         self.found = found
-        if isinstance(cause, UnreadableResource):
-            self.problem = unreadable_spec(str(cause))
-        elif isinstance(cause, ForbiddenChild):
-            self.problem = refusal_problem(str(cause))
-        elif isinstance(cause, CrowdedChildren):
-            self.problem = crowded_children(str(cause))
-        elif isinstance(cause, UnreadableChild):
-            self.problem = unreadable_child(str(cause))
-        else:
-            self.problem = internal_error(cause)
+        self.problem = cause.problem if isinstance(cause, UnreadableObject) else internal_error(cause)
         super().__init__(self.problem.message)
 
 
 def read_resource(raw: Manifest) -> LLMDeployment:
-    """The stored resource, typed. Raises UnreadableResource.
+    """The stored resource, typed. Raises UnreadableObject, as where an older CRD accepted it.
 
     A status that cannot be parsed (a later version of the operator wrote it) counts as absent. It has no
     other writer, so the operator writes it anew; no user could repair it.
@@ -95,7 +82,7 @@ def read_resource(raw: Manifest) -> LLMDeployment:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UnreadableResource(f"{place}: {first['msg']}") from None
+        raise UnreadableObject(unreadable_spec(f"{place}: {first['msg']}")) from None
     return resource.model_copy(update={"status": stored_status(raw)})
 
 
@@ -128,14 +115,14 @@ class Observer:
         if raw is None:
             self._reports.forget(key)
             return None
-        unread: list[UnreadableChild] = []
+        unread: list[UnreadableObject] = []
         mine = await self._children(key, raw["metadata"]["uid"], unread, live=live)
         try:
             if METADATA_ONLY in raw:
                 raw = await self._whole("LLMDeployment", raw) or raw
             mine = {kind: await self._all_whole(kind, items, unread) for kind, items in mine.items()}
             if METADATA_ONLY in raw:
-                raise UnreadableResource(raw[METADATA_ONLY])
+                raise UnreadableObject(unreadable_spec(raw[METADATA_ONLY]))
             if unread:
                 raise unread[0]
             return await self._complete(key, raw, mine)
@@ -154,7 +141,7 @@ class Observer:
             raise UndecidedResource(stored, error) from error
 
     async def _children(
-        self, key: Key, uid: str, unread: list[UnreadableChild], *, live: bool
+        self, key: Key, uid: str, unread: list[UnreadableObject], *, live: bool
     ) -> dict[str, tuple[Manifest, ...]]:
         """The resource's children by kind, found by owner uid; kinds with too many objects are left out."""
         found: dict[str, tuple[Manifest, ...]] = {}
@@ -173,13 +160,13 @@ class Observer:
                 text = (
                     f"more than {limit} objects of kind {kind}, or more than {BYTES_LIMIT >> 20} MiB of them"
                 )
-                unread.append(CrowdedChildren(text))
+                unread.append(CrowdedChildren(crowded_children(text)))
                 items = []
             found[kind] = owned(items, owners)
         return found
 
     async def _all_whole(
-        self, kind: str, items: Iterable[Manifest], unread: list[UnreadableChild]
+        self, kind: str, items: Iterable[Manifest], unread: list[UnreadableObject]
     ) -> tuple[Manifest, ...]:
         """The objects with their full content, without those that were deleted meanwhile.
 
@@ -193,9 +180,9 @@ class Observer:
                 if METADATA_ONLY in item:
                     whole = await self._whole(kind, item)
                 if whole is not None and METADATA_ONLY in whole:
-                    unread.append(UnreadableChild(f"{text}: {whole[METADATA_ONLY]}"))
+                    unread.append(UnreadableObject(unreadable_child(f"{text}: {whole[METADATA_ONLY]}")))
             except Forbidden as error:
-                unread.append(ForbiddenChild(f"{text}: {error}"))
+                unread.append(UnreadableObject(refusal_problem(f"{text}: {error}")))
             found += [whole] if whole is not None else []
         return tuple(found)
 

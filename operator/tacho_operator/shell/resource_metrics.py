@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import LLMDeploymentStatus, Summary
+from tacho_operator.core.autoscaling.algorithm.demand import grown
 from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures, Sample
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.shell.series import LABELS, RESTARTS, KnownFigures, ResourceSeries, SeriesValue
@@ -245,15 +246,6 @@ SERVED_COUNTERS = (
 )
 
 
-def _counted(before: float | None, after: float | None) -> float:
-    """Increase of a counter between two samples; the counter restarts at 0 with its engine. 0 where
-    unknown.
-    """
-    if before is None or after is None:
-        return 0.0
-    return after - before if after >= before else after
-
-
 SAMPLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Upper bounds of the histogram of sampling times in seconds; the default period is 10 s."""
 
@@ -331,8 +323,8 @@ class ScalingMetrics:
         """Adds to the counters the tokens that one pod generated between two of its samples."""
         known = self._served.get(key, (0.0, 0.0))
         self._served[key] = (
-            known[0] + _counted(before.generated_tokens, after.generated_tokens),
-            known[1] + _counted(before.computed_prompt_tokens, after.computed_prompt_tokens),
+            known[0] + grown(before.generated_tokens, after.generated_tokens),
+            known[1] + grown(before.computed_prompt_tokens, after.computed_prompt_tokens),
         )
 
     def _tokens(self, index: int) -> Iterator[SeriesValue]:

@@ -44,10 +44,7 @@ FALLBACKS = (
 
 STARTUP = StartupPatterns(
     values=(
-        re.compile(
-            r"Model loading took (?P<weights_gib>[\d.]+) GiB(?: memory)? and (?P<load_seconds>[\d.]+) seconds"
-        ),
-        re.compile(r"Loading weights took (?P<load_seconds>[\d.]+) seconds"),
+        re.compile(r"Model loading took (?P<weights_gib>[\d.]+) GiB(?: memory)? and [\d.]+ seconds"),
         re.compile(r"Available KV cache memory: (?P<kv_cache_gib>[\d.]+) GiB"),
         re.compile(r"(?:Explicitly|Auto) set \((?P<kv_cache_gib>[\d.]+)/[\d.]+\) GiB"),
         re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens"),

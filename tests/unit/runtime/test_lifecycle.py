@@ -61,7 +61,6 @@ def test_reading_the_model_is_no_part_of_waiting_for_it() -> None:
     ("figures", "split"),
     [
         (EngineStartup(), (20.0, None, None)),
-        (EngineStartup(load_seconds=3.0), (20.0, None, None)),
         (EngineStartup(compile_seconds=12.5, graph_seconds=2.25), (5.25, 12.5, 2.25)),
         (EngineStartup(graph_seconds=2.0), (18.0, None, 2.0)),
         (EngineStartup(compile_seconds=30.0), (20.0, None, None)),
