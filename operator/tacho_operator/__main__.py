@@ -24,7 +24,6 @@ from tacho_operator.shell.api_errors import requested_pause_seconds
 from tacho_operator.shell.fleet import (
     ChangeRouter,
     Sizes,
-    Stream,
     hanging,
     led_and_in_sync,
     priority,
@@ -45,7 +44,6 @@ from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.resource_metrics import ScalingMetrics
-from tacho_operator.shell.resource_watch import resource_watches
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import WorkQueue
@@ -60,6 +58,8 @@ CHATTY_LOGGERS = (
     "kopf.activities",
     "kopf._core.engines.activities",  # lines every ten minutes, at each login
 )
+REPEATED_LOGGERS = ("kopf._cogs", "kopf._core")
+"""Lines of each try of a request, and a traceback of each failure, which its supervisor logs once."""
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FIELDS = (
     "timestamp",
@@ -116,10 +116,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         router.connect(store, queue)
         runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))
-        streams: tuple[Stream, ...] = (
-            *resource_watches(kube, store, runner, settings.watch_namespaces, metrics),
-            *reflectors(kube, store, settings.watch_namespaces, metrics.reconnect),
-        )
+        streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
         metrics.registry.register(Sizes(store, queue, streams))
         hangs = partial(hanging, elector, store, queue, settings.watch_namespaces)
         answers = Answers(
@@ -134,13 +131,22 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with http_server(answers, (settings.metrics_port, settings.readiness_port)):
             parts = {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
             parts["leader election"] = elector.run()
-            parts["liveness"] = supervised(lambda: runner.liveness(settings.health_port, hangs))
+            parts["liveness"] = supervised("liveness", lambda: runner.liveness(settings.health_port, hangs))
+            for namespace in settings.watch_namespaces or ("",):
+                watch = partial(kopf_events, runner, store, namespace, router)
+                parts[f"kopf {namespace}"] = supervised(f"watch {namespace}".strip(), watch)
             parts["workers"] = queue.run()
             parts["scaler"] = scaler.run()
             parts["plans"] = plans.run()
             parts["GPU time"] = metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds)
             parts["resync"] = resync(store, queue, settings.resync_seconds)
             await _run_together(parts, stop)
+
+
+async def kopf_events(runner: KopfRunner, store: Store, namespace: str, router: ChangeRouter) -> None:
+    """Runs kopf's watch of a namespace, or of all (""), once the API server is known to have the kind."""
+    await store.in_sync("LLMDeployment", namespace)
+    await runner.watch(namespace, router.noticed)
 
 
 def lease_elector(settings: Settings, kube: Kube) -> Elector:
@@ -206,6 +212,8 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in CHATTY_LOGGERS:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    for repeated in REPEATED_LOGGERS:
+        logging.getLogger(repeated).setLevel(level if level == "DEBUG" else logging.CRITICAL)
 
 
 def take_signals(stop: asyncio.Event) -> None:

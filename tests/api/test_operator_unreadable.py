@@ -94,9 +94,9 @@ def test_no_object_ends_the_operator_or_holds_up_another_resource(
         named = metadata("fields", f',"managedFields":[{entry}]')
         text = f'{{"apiVersion":"{version}","kind":"{KINDS[version]}",{named}{content}}}'
         assert put(url, text)[0] == 201, "managedFields of any depth are taken"
-    eventually("kopf passed it over", lambda: counted(operator, "LLMDeployment") or None)
+    eventually("it is held by its metadata", lambda: counted(operator, "LLMDeployment") or None)
     api.apply(_other(namespace))
-    eventually("kopf goes on", lambda: held(operator, "LLMDeployment") == 3 or None)
+    eventually("the watch goes on", lambda: held(operator, "LLMDeployment") == 3 or None)
 
     live = f"{core}/configmaps/{NAME}-live"
     assert put(live, f'{{"data":{{"more":{long}}}}}', "PATCH")[0] == 200

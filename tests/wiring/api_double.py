@@ -35,12 +35,14 @@ class ApiDouble:
     def __init__(self) -> None:
         self.version = 100
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
-        self.events: list[tuple[int, str, str]] = []
-        """Version, namespace, and the event as a line."""
+        self.events: list[tuple[int, str, str, str]] = []
+        """Version, namespace, and the event as a line: whole, and of metadata alone."""
         self.has_crd = True
         self.forbidden: set[str] = set()
         """Namespaces, and paths of discovery."""
         self.ends_watches = False
+        self.ignores_accept = False
+        """Watches deliver whole objects, whatever was requested."""
         self.refused_watches: list[web.Response] = []
         """Answers to the next watches."""
         self.silent_from = 0
@@ -49,7 +51,7 @@ class ApiDouble:
         """A watch from an earlier version is refused with 410."""
         self.unreadable: dict[str, str] = {}
         """By name: what makes the object unreadable, of UNREADABLE."""
-        self.lists = self.metadata_lists = self.watches = 0
+        self.lists = self.metadata_lists = self.watches = self.metadata_watches = 0
         self.writes: list[str] = []
         self._changed = asyncio.Condition()
         self._cut = 0
@@ -77,9 +79,12 @@ class ApiDouble:
             self._changed.notify_all()
 
     async def _notify(self, what: str, manifest: dict[str, Any]) -> None:
-        line = f'{{"type": "{what}", "object": {self._text(manifest)}}}\n'
+        whole, part = (
+            f'{{"type": "{what}", "object": {self._text(manifest, metadata_only=alone)}}}\n'
+            for alone in (False, True)
+        )
         async with self._changed:
-            self.events.append((self.version, manifest["metadata"]["namespace"], line))
+            self.events.append((self.version, manifest["metadata"]["namespace"], whole, part))
             self._changed.notify_all()
 
     def _text(self, manifest: dict[str, Any], *, metadata_only: bool = False) -> str:
@@ -134,7 +139,9 @@ class ApiDouble:
         return web.Response(text=text, content_type="application/json")
 
     async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
-        self.watches += 1
+        metadata_only = "PartialObjectMetadata;" in request.headers["Accept"]
+        self.watches += not metadata_only
+        self.metadata_watches += metadata_only
         if self.refused_watches:
             return self.refused_watches.pop()
         since, cut = int(request.query["resourceVersion"]), self._cut
@@ -146,9 +153,10 @@ class ApiDouble:
             return response
         sent = 0
         while cut == self._cut and not self.ends_watches:
-            for version, place, line in self.events[sent:]:
+            for version, place, whole, part in self.events[sent:]:
                 hidden = self.silent_from and version >= self.silent_from
                 if version > since and namespace in ("", place) and not hidden:
+                    line = part if metadata_only and not self.ignores_accept else whole
                     await response.write(line.encode())
             sent = len(self.events)
             async with self._changed:

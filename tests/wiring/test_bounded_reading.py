@@ -250,7 +250,7 @@ def test_what_is_held_of_anothers_objects_is_whose_they_are() -> None:
     forged = {
         **metadata,
         "uid": "u2",
-        "resourceVersion": "2",
+        "resourceVersion": "9",
         "ownerReferences": [{**owner, "uid": "u-former"}],
     }
     store.put("ConfigMap", {**manifest, "metadata": forged})

@@ -10,7 +10,6 @@ import pytest
 
 from tacho_operator.shell import fleet
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.resource_watch import CHECK_SECONDS
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
@@ -124,13 +123,3 @@ def test_a_kind_that_may_not_be_read_has_no_age() -> None:
     assert {"PersistentVolumeClaim", "Pod"} <= aged()
     store.forbidden("PersistentVolumeClaim", "")
     assert "PersistentVolumeClaim" not in aged()
-
-
-def test_the_help_of_a_streams_age_names_the_longest_of_llmdeployments() -> None:
-    """Their bookmarks do not reach the operator: an idle stream is as old as its last list of metadata."""
-    store = Store(lambda change: None)
-    sizes = fleet.Sizes(store, WorkQueue(cast(Any, None), workers=1), ())
-    (age,) = (family for family in sizes.collect() if family.name == "tacho_operator_store_age_seconds")
-    assert (
-        f"LLMDeployment counts no bookmarks and reaches {CHECK_SECONDS / 60:.0f} minutes" in age.documentation
-    )

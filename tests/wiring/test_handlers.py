@@ -12,6 +12,7 @@ import pytest
 
 from tacho_operator.shell import handlers
 from tacho_operator.shell.handlers import KopfRunner
+from tacho_operator.shell.store.reflector import MAX_BACKOFF_SECONDS
 
 KUBECONFIG = """
 apiVersion: v1
@@ -62,16 +63,31 @@ async def test_liveness_needs_no_api_server(
     beside.cancel()
 
 
-async def test_what_fails_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "RESTART_SECONDS", 0.01)
-    runs: list[int] = []
+async def test_what_fails_is_started_anew_after_growing_pauses_and_logged_once_per_type_of_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [RuntimeError("kopf has failed"), OSError("refused"), RuntimeError("again"), OSError("again")]
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def record(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
 
     async def run() -> None:
-        runs.append(1)
-        raise RuntimeError("kopf has failed")
+        if len(slept) < 20:
+            raise errors[len(slept) % len(errors)]
+        await asyncio.Event().wait()
 
-    task = asyncio.create_task(handlers.supervised(run))
+    monkeypatch.setattr(handlers.asyncio, "sleep", record)
+    task = asyncio.create_task(handlers.supervised("watch", run))
     async with asyncio.timeout(5):
-        while len(runs) < 3:
-            await asyncio.sleep(0.01)
+        while len(slept) < 20:
+            await sleep(0.01)
     task.cancel()
+    assert 0 < slept[0] <= 0.5 < slept[4] <= slept[19] * 2 <= 2 * MAX_BACKOFF_SECONDS
+    logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert logged == [
+        "kopf's watch failed and starts anew: RuntimeError: kopf has failed",
+        "kopf's watch failed and starts anew: OSError: refused",
+    ]

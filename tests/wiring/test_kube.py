@@ -22,7 +22,6 @@ from tacho_operator.shell.api_errors import (
     requested_pause_seconds,
 )
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, connect, environment_proxy
-from tests.wiring.api_double import BASE, ApiDouble, serving
 
 
 class Broken:
@@ -228,19 +227,6 @@ async def test_a_request_needs_no_thread_for_the_environment(
 
         monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", thread)
         assert await kube.get("ConfigMap", "ml", "a") == {"metadata": {"name": "a"}}
-
-
-async def test_a_kind_counts_as_served_where_discovery_may_not_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    double = ApiDouble()
-    async with serving(double, tmp_path, monkeypatch) as (kube, _):
-        assert await kube.is_served("LLMDeployment")
-        double.forbidden.add(BASE)
-        assert await kube.is_served("LLMDeployment")
-        double.forbidden.clear()
-        double.has_crd = False
-        assert not await kube.is_served("LLMDeployment")
 
 
 @pytest.mark.parametrize(

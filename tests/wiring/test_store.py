@@ -9,7 +9,7 @@ import pytest
 
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
-from tacho_operator.shell.store import objects, store as store_module
+from tacho_operator.shell.store import objects
 from tacho_operator.shell.store.expectations import Expectation, seen
 from tacho_operator.shell.store.store import later
 from tacho_operator.shell.store.trimming import Packing
@@ -118,7 +118,9 @@ def test_an_older_page_of_a_list_never_takes_the_place_of_what_was_seen() -> Non
     store.put("ConfigMap", own_config_map("10", data={"a": "new"}))
     store.put("ConfigMap", own_config_map("9", data={"a": "old"}))
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "new"}
-    store.put("ConfigMap", own_config_map("9", uid="another", data={"a": "replaced"}))
+    store.put("ConfigMap", own_config_map("9", uid="former", data={"a": "gone"}))
+    assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "new"}, "of the former object of that name"
+    store.put("ConfigMap", own_config_map("11", uid="another", data={"a": "replaced"}))
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "replaced"}
 
 
@@ -188,17 +190,6 @@ def test_a_write_is_not_seen_in_another_object_of_the_same_name() -> None:
     store.put("ConfigMap", thing("live", "9", uid="made-by-somebody-since"))
     assert not Expectation("ConfigMap", "ml", "live", "uid-live", "8").seen(store)
     assert Expectation("ConfigMap", "ml", "live", "uid-live", "").seen(store), "what was deleted is gone"
-
-
-def test_a_write_to_a_resource_that_was_deleted_since_is_not_awaited() -> None:
-    """kopf's stream has no version up to which everything is known."""
-    store, _ = told()
-    wrote = Expectation("LLMDeployment", "ml", "serving", "uid-serving", "8")
-    assert not wrote.seen(store)
-    store.put("LLMDeployment", thing("serving", owner=""))
-    assert not wrote.seen(store)
-    store.remove("LLMDeployment", "ml", "serving", uid="uid-serving")
-    assert wrote.seen(store)
 
 
 async def test_a_stream_that_is_interrupted_says_so_until_it_runs() -> None:
@@ -274,15 +265,6 @@ def test_what_was_read_whole_stays_where_its_version_comes_again_in_part() -> No
     store.put("ConfigMap", own_config_map("5", data={"a": "1"}))
     store.put("ConfigMap", {**own_config_map("5"), METADATA_ONLY: "it is too long"})
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "1"}
-
-
-def test_of_resources_that_are_gone_a_bounded_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "REMOVED_LIMIT", 2)
-    store, _ = told()
-    for name in "abc":
-        store.put("LLMDeployment", thing(name, owner=""))
-        store.remove("LLMDeployment", "ml", name)
-    assert [store.was_removed(f"uid-{name}") for name in "abc"] == [False, True, True]
 
 
 def test_a_resource_that_is_gone_waits_for_no_hub() -> None:

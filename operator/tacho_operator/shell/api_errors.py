@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-import aiohttp
-from kubernetes.aio import client as aio
-from kubernetes.aio.dynamic.exceptions import DynamicApiError, api_exception
+from kubernetes.aio.dynamic.exceptions import DynamicApiError
 from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
 EXPIRED = 410
@@ -83,14 +81,6 @@ def api_error(error: DynamicApiError) -> ApiError:
     by_words = {NOT_TYPED: Invalid, **dict.fromkeys(TOO_LARGE, Invalid), FENCED: Fenced}
     kind = next((kind for words, kind in by_words.items() if words in message), ERRORS.get(status, ApiError))
     return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
-
-
-async def response_error(response: aiohttp.ClientResponse) -> ApiError:
-    """The typed error for a refused request that another HTTP client (kopf's) sent."""
-    body = await response.text(errors="replace")
-    error = aio.ApiException(status=response.status, reason=response.reason, body=body)
-    error.headers = response.headers
-    return api_error(api_exception(error))
 
 
 def _wait_seconds(error: DynamicApiError) -> float:

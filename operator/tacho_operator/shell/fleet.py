@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -15,7 +14,7 @@ from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.lease import Elector
 from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.store.reflector import Reflector, WatchScope
-from tacho_operator.shell.store.store import Store, StoreChange
+from tacho_operator.shell.store.store import Store, StoreChange, later
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 
 Process = Callable[[Key], Awaitable[float | None]]
@@ -28,21 +27,10 @@ STUCK_SECONDS = 300.0
 """Keys are due, and for this time no reconcile has begun or ended: the workers hang."""
 
 
-class Stream(Protocol):
-    """Something that keeps one kind, of one namespace or of all (""), up to date in the store."""
-
-    kind: str
-    namespace: str
-
-    def silent_seconds(self) -> float: ...
-
-    async def run(self) -> None: ...
-
-
 def reflectors(
     kube: Kube, store: Store, namespaces: tuple[str, ...], on_reconnect: Callable[[str, str], None]
 ) -> tuple[Reflector, ...]:
-    """One reflector for each kind and namespace, except LLMDeployments (resource_watch.py).
+    """One reflector for each kind and namespace.
 
     Nodes are not read where only some namespaces are watched: the rights to them are missing there.
     """
@@ -62,7 +50,7 @@ def reflectors(
             on_reconnect=on_reconnect,
         )
         for namespace in namespaces or ("",)
-        for kind in (*CHILDREN, "PersistentVolumeClaim")
+        for kind in ("LLMDeployment", *CHILDREN, "PersistentVolumeClaim")
     ]
     if namespaces:
         store.forbidden("Node", "")
@@ -119,7 +107,7 @@ def hanging(leadership: Elector, store: Store, queue: WorkQueue, namespaces: tup
 class Sizes(Collector):
     """The metrics of the number of stored objects and of waiting keys, read at each scrape."""
 
-    def __init__(self, store: Store, queue: WorkQueue, streams: Iterable[Stream]) -> None:
+    def __init__(self, store: Store, queue: WorkQueue, streams: Iterable[Reflector]) -> None:
         self._store, self._queue, self._streams = store, queue, tuple(streams)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
@@ -128,8 +116,7 @@ class Sizes(Collector):
         )
         age = GaugeMetricFamily(
             "tacho_operator_store_age_seconds",
-            "Seconds since the kind's watch last delivered anything. A bookmark comes about every minute; "
-            "LLMDeployment counts no bookmarks and reaches 10 minutes while nothing changes.",
+            "Seconds since the kind's watch last delivered anything. A bookmark comes about every minute.",
             labels=["kind"],
         )
         ages: dict[str, float] = {}
@@ -199,6 +186,14 @@ class ChangeRouter:
         elif change.owner and self._store.find("LLMDeployment", change.namespace, change.owner):
             # Anyone can label thousands of objects with the names of resources that do not exist.
             self._queue.add(Key(change.namespace, change.owner), TOGETHER_SECONDS)
+
+    def noticed(self, namespace: str, name: str, version: str) -> None:
+        """Adds the LLMDeployment of an event of kopf's, unless its reflector has delivered that version."""
+        assert self._store is not None
+        assert self._queue is not None
+        held = self._store.find("LLMDeployment", namespace, name)
+        if held is None or not later(held[1], version):
+            self._queue.add(Key(namespace, name), TOGETHER_SECONDS)
 
     def _add_all(self, keys: Iterable[Key]) -> None:
         assert self._queue is not None

@@ -1,82 +1,67 @@
-"""Makes the API server's answers safe for kopf's parser before kopf reads them.
+"""What kopf reads of LLMDeployments: their names and versions, whatever anyone writes into them.
 
-kopf holds a line of any length and parses it with a bare json.loads. It ends at the first object that is
-nested too deep or has an integer of too many digits, and the watch of every LLMDeployment ends with it.
+kopf holds a line of any length and parses it with a bare json.loads. It reads notes of its own in annotations
+and finalizers, which every tenant may write, and withholds the events of an object whose notes are forged.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-from tacho_operator.shell.api_errors import EXPIRED
-from tacho_operator.shell.bounded_reading import (
-    METADATA_ONLY,
-    NESTED,
-    Text,
-    Unreadable,
-    body,
-    is_deep,
-    lines,
-    metadata_only,
-    metadata_part,
-    parsed,
-    readable_event,
-)
-from tacho_operator.shell.kube import Page
+import aiohttp
 
-LIST_ANEW = {"type": "ERROR", "object": {"kind": "Status", "code": EXPIRED}}
-MetadataPage = Callable[[], Awaitable[Page]]
-"""Reads the page of the same request as metadata alone."""
+from tacho_operator.shell.bounded_reading import Unreadable, body, lines, metadata_part, readable_event
+from tacho_operator.shell.kube import KINDS, ONLY_METADATA
+
+OK = 200
+WATCH_PAUSE_SECONDS = 1.0
+"""Before each watch: kopf begins the next one at once, however soon a broken proxy ends the former."""
+WATCHED_METADATA = ONLY_METADATA.replace("MetadataList", "Metadata")
+READ = ("namespace", "name", "uid", "resourceVersion")
 
 
-class ReadableContent:
-    """Takes the place of a response's content, so that kopf can parse everything that it reads."""
+async def names_only(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Middleware of kopf's HTTP client: requests LLMDeployments as metadata alone, and passes on READ."""
+    if not request.url.path.endswith(f"/{KINDS['LLMDeployment'][1]}"):
+        return await handler(request)
+    is_watch = "watch" in request.url.query
+    request.headers["Accept"] = WATCHED_METADATA if is_watch else ONLY_METADATA
+    if is_watch:
+        await asyncio.sleep(WATCH_PAUSE_SECONDS)
+    response = await handler(request)
+    if response.status == OK:
+        content: Any = NamesOnly(response.content)
+        response.content = content
+    return response
 
-    def __init__(self, content: Any, metadata_page: MetadataPage) -> None:
-        self._content, self._metadata_page = content, metadata_page
+
+class NamesOnly:
+    """Takes the place of a response's content."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
 
-    async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
-        """The events of a watch, one in each chunk.
-
-        A line whose end never arrived is left out: kopf then watches again from the event before.
-        """
-        async for line in lines(self._content):
-            if line.ended:
-                yield await readable_line(line) + b"\n"
-
     async def read(self) -> bytes:
-        """One page of a list, as bytes that kopf can parse."""
-        text = await body(self._content)
-        try:
-            if not is_deep(parsed(text)):
-                return text.start
-        except Unreadable:
-            pass
-        if not text.is_cut:
-            return _dumped(await metadata_part(text))
-        page = await self._metadata_page()
-        metadata = {"resourceVersion": page.version, "continue": page.token or ""}
-        return _dumped({"metadata": metadata, "items": page.items})
+        """A list without objects: the watch begins at its version."""
+        page = await metadata_part(await body(self._content))
+        version = (page.get("metadata") or {}).get("resourceVersion")
+        return json.dumps({"metadata": {"resourceVersion": version}, "items": []}).encode()
 
-
-async def readable_line(line: Text) -> bytes:
-    """``line`` itself, or an event with metadata only where kopf could not parse the line."""
-    try:
-        event = await readable_event(line)
-    except Unreadable:
-        return json.dumps(LIST_ANEW).encode()
-    if METADATA_ONLY in event["object"]:
-        return json.dumps(event).encode()
-    if is_deep(event):
-        return json.dumps({**event, "object": metadata_only(event["object"], NESTED)}).encode()
-    return line.start
-
-
-def _dumped(page: dict[str, Any]) -> bytes:
-    items = [metadata_only(item, "") for item in page.get("items") or ()]
-    return json.dumps({**page, "items": items}).encode()
+    async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
+        """The events of a watch, one in each chunk. One without a name that can be read is left out."""
+        async for line in lines(self._content):
+            with contextlib.suppress(Unreadable):
+                event = await readable_event(line)
+                found = event["object"]
+                metadata = {key: found["metadata"][key] for key in READ if key in found["metadata"]}
+                kept = {"code": found.get("code"), "metadata": metadata}
+                yield json.dumps({"type": event["type"], "object": kept}).encode() + b"\n"

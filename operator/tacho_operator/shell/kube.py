@@ -24,7 +24,6 @@ from tacho_operator.shell.api_errors import (
     ApiError,
     Conflict,
     Expired,
-    Forbidden,
     Missing,
     api_error,
 )
@@ -39,7 +38,7 @@ from tacho_operator.shell.bounded_reading import (
     parsed,
     readable_event,
 )
-from tacho_operator.shell.paging import PAGE as PAGE, Page as Page, readable_pages
+from tacho_operator.shell.paging import Page as Page, readable_pages
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
@@ -182,33 +181,10 @@ class Kube:
         pages = self.pages(kind, namespace, selector)
         return [item async for page in pages for item in page.items if is_kept(item)]
 
-    async def is_served(self, kind: str) -> bool:
-        """Whether the API server has the kind. True also where discovery is forbidden; a list then finds
-        out.
-        """
-        version, plural = KINDS[kind]
-        try:
-            found = await self._request("get", "APIResourceList", f"/apis/{version}")
-        except Missing:
-            return False
-        except Forbidden:
-            return True
-        return any(item.get("name") == plural for item in found.get("resources") or ())
-
-    async def pages(
-        self,
-        kind: str,
-        namespace: str | None = None,
-        selector: str = "",
-        *,
-        metadata_only: bool = False,
-        token: str | None = None,
-    ) -> AsyncIterator[Page]:
-        """A list, page by page, from the continue token ``token`` on; objects that cannot be read have
-        METADATA_ONLY."""
+    async def pages(self, kind: str, namespace: str | None = None, selector: str = "") -> AsyncIterator[Page]:
+        """A list, page by page; objects that cannot be read have METADATA_ONLY."""
         read = partial(self._page_text, kind, namespace, selector)
-        kinds = {"apiVersion": KINDS[kind][0], "kind": kind}
-        async for page in readable_pages(read, kinds, alone=metadata_only, token=token):
+        async for page in readable_pages(read, {"apiVersion": KINDS[kind][0], "kind": kind}):
             yield page
 
     async def _page_text(

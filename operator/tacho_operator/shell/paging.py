@@ -37,24 +37,21 @@ class Page(NamedTuple):
     """Continue token of the next page; None after the last page."""
 
 
-async def readable_pages(
-    read: PageText, kinds: dict[str, str], *, alone: bool, token: str | None
-) -> AsyncIterator[Page]:
-    """The pages of a list from the continue token ``token`` on; ``alone``: metadata alone. ``kinds``: kind
-    and apiVersion.
+async def readable_pages(read: PageText, kinds: dict[str, str]) -> AsyncIterator[Page]:
+    """The pages of a list. ``kinds``: kind and apiVersion.
 
     A page that is too long or cannot be parsed is requested again in halves, down to one object. That object
     is read as metadata only, and marked METADATA_ONLY. Pages grow again afterwards. Each such object costs
     two requests, and anyone can create many: after CROWD of them, the rest of their namespace is read as
     metadata only.
     """
-    limit, as_metadata = (METADATA_PAGE if alone else PAGE), alone
+    limit, as_metadata, token = PAGE, False, None
     unreadable: Counter[str] = Counter()
     crowded = ""
     while True:
         text = await read(limit, token, as_metadata)
         try:
-            page, is_whole = parsed(text), as_metadata == alone
+            page, is_whole = parsed(text), not as_metadata
         except Unreadable:
             if limit > 1 and (text.is_cut or not as_metadata):
                 limit //= 2
@@ -74,7 +71,7 @@ async def readable_pages(
         yield Page(items, str(metadata.get("resourceVersion", "")), token)
         if not token:
             return
-        if is_whole or crowded or alone:
+        if is_whole or crowded:
             limit = min(METADATA_PAGE if as_metadata else PAGE, 2 * limit)
             continue
         unreadable.update(_namespace(item) for item in items)

@@ -39,8 +39,6 @@ class Expectation:
     def seen(self, store: Store) -> bool:
         found = store.find(self.kind, self.namespace, self.name)
         deleted = found is None or found[0] != self.uid
-        if deleted and store.was_removed(self.uid):
-            return True
         if not self.version:
             return deleted or store.leaving(self.kind, self.namespace, self.name)
         streams = (store.streams.get((self.kind, place), "") for place in {self.namespace, ""})

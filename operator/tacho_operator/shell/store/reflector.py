@@ -3,7 +3,7 @@
 Built on the asynchronous client, because existing ones do not scale. ``kubernetes.informer`` runs one
 blocking thread per kind, lists without pages, holds whole objects, reconnects without a pause and does not
 report whether it is in sync. ``kubernetes.aio.watch`` opens a client of its own and hides reconnects. kopf
-watches LLMDeployments (resource_watch.py).
+reports neither a broken stream nor objects that were deleted meanwhile, and withholds some.
 """
 
 from __future__ import annotations
@@ -208,7 +208,8 @@ class Reflector:
         metadata = manifest["metadata"]
         assert isinstance(metadata, dict)
         if what == "DELETED":
-            self._store.remove(self.kind, metadata.get("namespace", ""), metadata["name"])
+            place = (metadata.get("namespace", ""), metadata["name"])
+            self._store.remove(self.kind, *place, uid=str(metadata["uid"]))
         elif what in ("ADDED", "MODIFIED"):
             self._store.put(self.kind, manifest)
         version = str(metadata["resourceVersion"])

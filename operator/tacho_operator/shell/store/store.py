@@ -41,8 +41,6 @@ from tacho_operator.shell.store.trimming import kept_part, no_owner
 from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
 
-REMOVED_LIMIT = 10_000
-"""Deleted LLMDeployments that are remembered."""
 NODE_PODS_LIMIT = 500
 """Pods of a namespace that are neighbours on one node. A node runs 110 by default; anyone can bind any number
 to it, which its kubelet refuses."""
@@ -99,8 +97,6 @@ class Store:
         self.streams: dict[tuple[str, str], str] = {}
         """Latest resourceVersion that a kind's stream of a namespace ("" for all) has delivered."""
         self._stale: dict[tuple[str, str], str] = {}
-        self._removed: dict[str, None] = {}
-        """Uids of LLMDeployments, the latest last."""
 
     # --- for decisions ---
     def resources(self, namespace: str = "") -> Iterator[Key]:
@@ -214,18 +210,6 @@ class Store:
         entry = self._kinds[kind].by_name.get((namespace, name))
         return (entry.uid, entry.version) if entry else None
 
-    def held(self, kind: str, namespace: str = "") -> list[tuple[Name, str, str]]:
-        """Name, uid and resourceVersion of every stored object, or of the stored objects of one namespace."""
-        found = self._kinds[kind].by_name.items()
-        return [(name, item.uid, item.version) for name, item in found if namespace in ("", name[0])]
-
-    def was_removed(self, uid: str) -> bool:
-        """Whether the LLMDeployment with that uid was deleted or replaced.
-
-        Its watch has no version up to which everything is known, as kopf handles each object by itself.
-        """
-        return uid in self._removed
-
     def leaving(self, kind: str, namespace: str, name: str) -> bool:
         """Whether a stored object is being deleted."""
         found = self._read(kind, (namespace, name))
@@ -258,10 +242,8 @@ class Store:
             self._on_unreadable(kind, *name, why)
         held = self._kinds[kind]
         former = held.by_name.get(name)
-        # A list that is read page by page may be older than what was watched meanwhile. kopf's events of two
-        # uids of one name, moreover, may arrive in either order; a reflector's stream is in order.
-        may_be_older = former is not None and (former.uid == metadata["uid"] or kind == "LLMDeployment")
-        if former is not None and may_be_older and not later(version, former.version):
+        # What a cache in between repeats may be older, and of an object that has gone since.
+        if former is not None and not later(version, former.version):
             return
         if former is not None and METADATA_ONLY in kept and version == former.version:
             return  # the held one may be whole
@@ -270,8 +252,6 @@ class Store:
             former.version = version
         else:
             self._drop(kind, name)
-            if former is not None and former.uid != metadata["uid"]:
-                self._note_removed(kind, former.uid)
             entry = held.add(name, kept, version, text, former.size if former else 0)
             if kind in POD_OWNERS:
                 self._pod_owners.add(entry.uid)
@@ -285,18 +265,10 @@ class Store:
         """Removes a deleted object; with ``uid``, only the object of that uid, not its successor of the same
         name."""
         held = self.find(kind, namespace, name)
-        if uid and held and held[0] != uid:
-            self._note_removed(kind, uid)
-        elif (former := self._drop(kind, (namespace, name))) is not None:
-            self._note_removed(kind, former.uid)
+        is_successor = bool(uid and held and held[0] != uid)
+        if not is_successor and (former := self._drop(kind, (namespace, name))) is not None:
             self._notify(kind, (namespace, name), former, None)
         self._wake()
-
-    def _note_removed(self, kind: str, uid: str) -> None:
-        if kind == "LLMDeployment":
-            self._removed[uid] = None
-            if len(self._removed) > REMOVED_LIMIT:
-                del self._removed[next(iter(self._removed))]
 
     def keep_only(self, kind: str, namespace: str, names: Collection[Name]) -> None:
         """Removes all objects that are not in ``names``, a complete list: they were deleted."""
