@@ -42,7 +42,7 @@ class ApiDouble:
         """Namespaces, and paths of discovery."""
         self.ends_watches = False
         self.ignores_accept = False
-        """Watches deliver whole objects, whatever was requested."""
+        """Lists and watches have whole objects, whatever was requested."""
         self.refused_watches: list[web.Response] = []
         """Answers to the next watches."""
         self.silent_from = 0
@@ -123,7 +123,7 @@ class ApiDouble:
         return self._list(request, namespace)
 
     def _list(self, request: web.Request, namespace: str) -> web.Response:
-        metadata_only = "PartialObjectMetadata" in request.headers["Accept"]
+        metadata_only = "PartialObjectMetadata" in request.headers["Accept"] and not self.ignores_accept
         start = int(request.query.get("continue", "0"))
         if not start:
             self.lists += not metadata_only

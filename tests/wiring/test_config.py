@@ -181,3 +181,14 @@ def test_a_record_whose_fields_are_no_text_is_written(capsys: pytest.CaptureFixt
         logging.getLogger("library").warning("odd", extra={"uid": 7, "object": None})
     found = logged(capsys)
     assert (found["message"], found["uid"], "object" in found) == ("odd", "7", False)
+
+
+def test_what_kopf_repeats_at_each_failure_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its supervisor logs each type of error once."""
+    with json_logs():
+        for name in ("kopf._cogs.clients.watching", "kopf._core.reactor.running"):
+            logging.getLogger(name).error("Request attempt #1/4 failed; will retry")
+        assert capsys.readouterr().err == ""
+        configure_logging("DEBUG", as_json=True)
+        logging.getLogger("kopf._core.reactor.running").error("shown")
+        assert logged(capsys)["message"] == "shown"
