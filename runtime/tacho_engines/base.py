@@ -22,7 +22,7 @@ from tacho_engines.profile import EngineProfile, MethodSupport, Preset
 # --- the half of the plan -------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What to plan for: ``concurrency`` requests of ``max_model_len`` tokens at once."""
+    """The context to plan for: ``concurrency`` requests of ``max_model_len`` tokens at the same time."""
 
     max_model_len: int
     concurrency: int
@@ -33,7 +33,7 @@ class EngineOptions:
     """The user's settings of the engine. None and "": not set."""
 
     arguments: tuple[str, ...] = ()
-    """``engine.extraArgs``, as written."""
+    """The user's ``engine.extraArgs``, unchanged."""
     env: Mapping[str, str] = field(default_factory=dict)
     kv_cache_dtype: str = ""
     double_quant: bool | None = None
@@ -43,25 +43,29 @@ class EngineOptions:
     memory_limit_bytes: int | None = None
     """Memory limit of the engine's container, in bytes."""
     cpu_cores: float | None = None
-    """CPUs that the engine's container has requested, where the user set it and its own command starts it."""
+    """Number of CPUs that the user requested for the engine's container, where tacho's own command starts the
+    engine; else None.
+    """
     preset: str = ""
-    """``engine.custom.preset``."""
+    """The user's ``engine.custom.preset``."""
     own_image: bool = False
-    """``engine.image`` is set: it may have packages that tacho's image lacks."""
+    """Whether ``engine.image`` is set. That image may have packages that tacho's lacks."""
     trust_remote_code: bool = False
-    """``model.trustRemoteCode``: the engine may execute Python files of the model's repository."""
+    """The user's ``model.trustRemoteCode``: whether the engine may run Python files of the model's
+    repository.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """One way to run a model: an engine's method, on a number of devices of one kind."""
+    """One way to run a model: an engine's method on a number of devices of one kind."""
 
     facts: ModelFacts
     architecture: Architecture
     method: MethodSupport
     device: Device
     count: int
-    """GPUs; 0 on the host."""
+    """Number of GPUs; 0 on the host."""
     tensor: int = 1
     pipeline: int = 1
     version: str
@@ -72,29 +76,30 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Command-line switches that make the engine faster and need no memory. Empty: the engine's own
-    defaults."""
+    """Arguments that make the engine faster without more memory. Empty: the engine's own defaults."""
 
     arguments: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
-    """A clause for each: what, why, and how to keep the engine's default."""
+    """A clause for each argument: what it does, why, and how to keep the engine's default."""
     front_ends: int | None = None
-    """HTTP front ends that the engine then starts; None: enough, or as many as the user says."""
+    """Number of HTTP front ends that the engine then starts; None: more than needed, or as the user set
+    it.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRefusal:
-    """Why an engine cannot run a placement, however much memory there is."""
+    """Why an engine cannot run a placement, regardless of memory."""
 
     failure_class: str
     message: str
-    """A clause without a full stop."""
+    """The reason as a clause, without a full stop."""
     next_step: str = ""
     """What the user should do about the refusal; "": the usual next step of the failure class."""
 
 
 Splits = tuple[tuple[int, int], ...]
-"""(tensor, pipeline) to try, in order of preference."""
+"""Pairs (tensor, pipeline) of parallelism to try, in order of preference."""
 
 
 class PlanHalf(Protocol):
@@ -105,8 +110,9 @@ class PlanHalf(Protocol):
 
     @property
     def presets(self) -> tuple[Preset, ...]:
-        """Third-party servers that the engine's command can be, in the order in which tacho offers the
-        presets."""
+        """The presets for third-party servers that the engine can start, in the order in which tacho offers
+        them.
+        """
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why the engine cannot run this placement at all; None when only memory decides.
@@ -115,11 +121,14 @@ class PlanHalf(Protocol):
         """
 
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
-        """The (tensor, pipeline) sizes by which the model may be spread over the devices, or why there are
-        none."""
+        """The (tensor, pipeline) sizes with which the model may be spread over the devices, or the
+        refusal.
+        """
 
     def settings_refusal(self, placement: Placement) -> EngineRefusal | None:
-        """Why the engine would refuse its own settings on this device before it loads anything."""
+        """The refusal of settings that the engine itself would refuse on this device at its start; None: it
+        accepts them.
+        """
 
     def extends_context(self, options: EngineOptions) -> bool:
         """Whether the user's switches extend the model's context beyond the length it was trained for."""
@@ -135,15 +144,15 @@ class PlanHalf(Protocol):
         them."""
 
     def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
-        """Command-line switches that make the engine faster than its defaults; the user's own come before
-        them.
+        """Arguments that make the engine faster than its defaults; the user's own take precedence.
 
-        ``streamed_tokens_per_second``: expected of all requests of the plan together; None: unknown.
+        ``streamed_tokens_per_second``: expected for all requests of the plan together; None: unknown.
         """
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
-        """One clause for each thing that the engine will do otherwise than requested, or slower than it
-        could."""
+        """One clause for each setting that the engine will not apply as requested, or that makes it slower
+        than possible.
+        """
 
 
 # --- the half of the run --------------------------------------------------------------------------
@@ -152,52 +161,58 @@ class Exit:
     """How the engine's process ended."""
 
     code: int | None = None
-    """Exit code, None when a signal ended it."""
+    """Exit code; None: a signal ended the process."""
     signal: int | None = None
     out_of_memory_kills: int | None = None
-    """How many processes the kernel killed in this container for memory since its start; None: unknown."""
+    """Number of processes in this container that the kernel has killed for lack of memory since its start;
+    None: unknown.
+    """
     reported: Failure | None = None
-    """What its launcher left in the file that ``tacho_contract.launch.ENV_ENGINE_FAILURE`` names."""
+    """The failure that the launcher wrote to the file named by ``tacho_contract.launch.ENV_ENGINE_FAILURE``;
+    None: none.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStartup:
-    """Values that an engine logs of its start. None: not logged, or not yet. Of several GPUs the largest
-    counts."""
+    """Values in an engine's log about its start. None: not logged so far. Of several GPUs the highest value
+    counts.
+    """
 
     weights_bytes: int | None = None
     """Bytes of the weights resident on one device after loading."""
     kv_cache_bytes: int | None = None
     kv_cache_tokens: int | None = None
-    """Tokens that the KV cache of the replica holds."""
+    """Number of tokens in the replica's KV cache."""
     graph_bytes: int | None = None
     """Bytes of the CUDA graphs."""
     compile_seconds: float | None = None
     """Seconds to compile kernels, including the time to find kernels in a cache."""
     graph_seconds: float | None = None
-    """Capturing CUDA graphs."""
+    """Seconds to capture CUDA graphs."""
     fallbacks: tuple[str, ...] = ()
-    """What it does otherwise than requested or than is fastest, a clause each: weight-only kernels where the
-    GPU lacks a type, eager mode, another attention backend. At most 8."""
+    """One clause for each setting that the engine did not apply, or slower method that it chose, such as
+    weight-only kernels on a GPU without the type. At most 8.
+    """
     late_kernels: int = 0
-    """Kernels that it compiled after its start: requests halt for each."""
+    """Number of kernels that the engine compiled after its start. Requests stop while one is compiled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageNeed:
-    """A Python package without which the engine cannot run the configuration."""
+    """A Python package that the engine needs for the configuration."""
 
     name: str
     """Name of the Python distribution."""
     since: str = ""
-    """Version of the engine from which on it is a package of its own; "": always."""
+    """First engine version that needs the package installed separately; "": every version."""
     what: str
-    """What the package is needed for, as a noun."""
+    """Purpose of the package, as a noun."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewSwitch:
-    """Arguments that older versions of the engine do not accept, and from which version on it does."""
+    """Arguments with the engine version that first accepts them."""
 
     since: str
     arguments: Callable[[ServiceLevel], tuple[str, ...]]
@@ -208,15 +223,16 @@ class Needs:
     """The packages, switches and disk space that an engine's image must have for one configuration."""
 
     engine: tuple[str, ...] = ()
-    """Distributions that carry the engine itself. If none is found, the engine was installed in an unknown
-    way, and the other distributions are not checked."""
+    """Python packages that contain the engine itself. If none is found, its installation is unknown and
+    nothing is checked.
+    """
     packages: tuple[PackageNeed, ...] = ()
     switches: tuple[NewSwitch, ...] = ()
-    """Added to the command where the engine's version is known to take them."""
+    """Arguments that are added to the command if the engine's version is known to accept them."""
     cache_bytes: int = 0
-    """What the engine writes below ``RuntimeConfig.cache_dir``, where it is much: a converted model."""
+    """Bytes that the engine writes below ``RuntimeConfig.cache_dir``, if it converts the model; else 0."""
     cache_folder: str = ""
-    """Where below it: a folder with an entry for each model, of which this may be one already."""
+    """Subfolder of ``RuntimeConfig.cache_dir`` with an entry for each converted model."""
 
 
 class RunHalf(Protocol):
@@ -227,8 +243,9 @@ class RunHalf(Protocol):
 
     @property
     def users_command(self) -> bool:
-        """Whether the user gives the whole command (RuntimeConfig.custom), without the entrypoint of a known
-        image."""
+        """Whether the user provides the whole command (RuntimeConfig.custom) without a preset's
+        entrypoint.
+        """
 
     def api_key_variable(self, config: RuntimeConfig) -> str:
         """The environment variable that this engine takes its API key from; "" when it has none."""
@@ -250,21 +267,27 @@ class RunHalf(Protocol):
         """Environment variables for the engine; variables that are set already are kept."""
 
     def slots(self, config: RuntimeConfig) -> int:
-        """How many requests the engine runs at a time by its settings; further ones wait. 0: no limit."""
+        """Most requests that the engine processes at the same time by its settings; others wait. 0: no
+        limit.
+        """
 
     def needs(self, config: RuntimeConfig) -> Needs:
-        """Packages and disk space that the start needs; their lack is reported before anything is loaded."""
+        """Packages and disk space that the start needs. If they are missing, the runtime fails before
+        anything is loaded.
+        """
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         """``startup`` with the values of one more line of the engine's output; called for each line."""
 
     def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
-        """Messages about slower kernels that the log names, on a GPU of this compute capability (None:
-        unknown)."""
+        """Clauses about slower kernels that the log names. ``capability``: the GPU's compute capability;
+        None: unknown.
+        """
 
     def names_cause(self, line: str) -> bool:
-        """Whether a line names a cause of failure. Lines that do are kept longer than others: the last lines
-        alone may be the traceback of a consequence."""
+        """Whether a log line names a cause of failure. Such lines are kept longer, since the last lines may
+        show a consequence only.
+        """
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         """The failure of an engine that ended: from its exit status, its lines that name a cause, and its

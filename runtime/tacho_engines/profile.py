@@ -10,7 +10,7 @@ from typing import Any, Literal
 # --- images ---------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineImage:
-    """One build of an engine, as an image."""
+    """One build of an engine as a container image."""
 
     reference: str
     """Image used when neither ``spec.engine.image`` nor the operator's settings name one; "": none."""
@@ -22,30 +22,30 @@ class EngineImage:
     python: str = "python3"
     """Interpreter (3.10 or newer) in the image that runs tacho's runtime."""
     uid: int
-    """User the image runs as; -1: not known."""
+    """User id of the image; -1: unknown."""
     setting: str = ""
-    """Name under which the operator's settings may give another image; "": the engine's."""
+    """Name of the operator's setting for another image; "": the engine's name."""
     cuda: str = ""
-    """CUDA that the build is linked with; "": none, or not known."""
+    """CUDA version that the build is linked with; "": none or unknown."""
     verified_by: str = ""
     """How the build was checked; "": it has not been run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginImage:
-    """An image of tacho's own with plugins, for methods that upstream's image lacks from a version on."""
+    """An image by tacho with plugins, for methods that upstream's image lacks from some version on."""
 
     methods: Mapping[str, str] = field(default_factory=dict)
-    """The first version of upstream's image that lacks a method."""
+    """By method, the first version of upstream's image that lacks it."""
     reference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalPackage:
-    """The Python package of an engine, with which ``tacho run`` starts it."""
+    """The Python package with which ``tacho run`` starts the engine without an image."""
 
     package: str = ""
-    """Python package that must be importable; "": it brings its own command."""
+    """Python package that must be importable; "": the user's command is started."""
     entrypoint: tuple[str, ...] = ()
     """Command that starts the engine, after the interpreter."""
     cpu_entrypoint: tuple[str, ...] = ()
@@ -55,7 +55,9 @@ class LocalPackage:
 
 # --- quantization and speed -----------------------------------------------------------------------
 Arithmetic = Literal["fp16", "fp8", "fp4", "int8"]
-"""Units that matrix products run on at large batches: fp16 also where weights alone are quantized."""
+"""Number formats in which matrix products of large batches are computed; fp16 also where only weights are
+quantized.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,79 +66,90 @@ class MethodSupport:
 
     method: str
     how: Literal["stored", "either", "converted"]
-    """stored: the checkpoint holds it; either: that, or the engine applies it to a 16-bit checkpoint;
-    converted: the model is converted before it is served."""
+    """stored: the checkpoint must have the method. either: the engine can also apply it to a 16-bit
+    checkpoint. converted: the model is converted before it is served.
+    """
     capability: tuple[int, int]
     """Minimum CUDA compute capability."""
     quality: float
-    """Expected, 100 = as in 16 bits; published evaluations put 8 bits within 0.5 points, 4 bits within 1 to
-    3."""
+    """Expected quality; 100 is that of 16 bits. Published evaluations show a loss of up to 0.5 points for 8
+    bits, 1 to 3 for 4 bits.
+    """
     source: str
-    """Source of capability and arithmetic."""
+    """Source of the values in ``capability`` and ``arithmetic``."""
     _: KW_ONLY
     older: tuple[tuple[str, int, int], ...] = ()
-    """(version, major, minor): the minimum capability before that version, oldest first."""
+    """Minimum compute capability before a version, as (version, major, minor), oldest first."""
     arithmetic: Arithmetic = "fp16"
-    """Where the checkpoint's scheme does not say it, see ``shared/compatibility.py``."""
+    """Number format of the computation, where the checkpoint's scheme does not determine it
+    (``shared/compatibility.py``).
+    """
     gpu_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTiming:
-    """How much longer the matrix products of one kind of weights take than reading the weights."""
+    """How much longer the matrix products of one kind of weights take than reading these weights."""
 
     methods: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ("",)
-    """How the checkpoint is quantized (``StoredQuantization.scheme``); "": it is not."""
+    """Values of ``StoredQuantization.scheme`` that the row applies to; "": not quantized."""
     unpacking: float = 0.0
-    """Time that a kernel takes for each byte of the weights besides reading it, in operations at the GPU's
-    dense rate in 16 bits; of one stream."""
+    """Time per byte of the weights in addition to reading it, for one stream, in operations at the GPU's
+    dense 16-bit rate.
+    """
     batch_unpacking: float = 0.0
-    """The same for several streams, for which engines use other kernels."""
+    """The same as ``unpacking`` for several streams, for which engines use other kernels."""
     arithmetic: float
-    """Rate of large products, as a multiple of the GPU's dense rate in 16 bits."""
+    """Speed of large matrix products, as a multiple of the GPU's dense 16-bit rate."""
     decode_within: float
-    """Factor beyond 1, up or down, that 9 of 10 measurements of one stream stay within. Source, as of the
-    next: rows held back in docs/results/planner.md."""
+    """Expected error of the predicted speed of one stream (0.1: 10 % up or down), within which 9 of 10
+    measurements lie. Source: test data in docs/results/planner.md.
+    """
     output_within: float
-    """The same of several streams."""
+    """Expected error of the predicted speed of several streams, as for ``decode_within``."""
     ran: str
-    """The measured setup, as a clause of a message."""
+    """The measured setup, as a clause for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLaw:
-    """Constants of a decoding step's time, fitted to measured steps; the formula is in
-    ``core/planner/speed.py``."""
+    """Constants of the time of a decoding step, fitted to measured steps; the formula is in
+    ``core/planner/speed.py``.
+    """
 
     capability: tuple[int, int]
-    """Compute capability of the GPUs it was timed on; elsewhere it is a guess."""
+    """Compute capability of the measured GPUs; on others the prediction is a guess."""
     products: tuple[str, ...]
-    """The GPUs it was timed on. Others of that compute capability have a wider band."""
+    """GPU products that were measured. Others of the same compute capability have a larger expected error."""
     version: str
-    """The engine's version that was timed. Later ones have a wider band, earlier ones are a guess."""
+    """Engine version that was measured. Later ones have a larger expected error; for earlier ones the
+    prediction is a guess.
+    """
     traffic: float
-    """Time to read weights and KV cache, as a multiple of bytes / bandwidth: 1.0 is the bound."""
+    """Time to read weights and KV cache, as a multiple of bytes / bandwidth, whose minimum is 1.0."""
     layer_microseconds: float
     """Microseconds that each layer takes in a step, independent of the bytes that it reads."""
     attention_nanoseconds: float
-    """Nanoseconds of each stream, layer and head of the KV cache, independent of the context's length."""
+    """Nanoseconds per stream, layer and head of the KV cache, independent of the context's length."""
     odd_head: float
-    """Times as long where the head's size is no multiple of 64, as Phi-2's."""
+    """Factor on the time of attention for head sizes that are no multiple of 64, as Phi-2's."""
     prompt_attention: float
-    """Time of a prompt's attention, as a multiple of its operations at the rate of the matrix products."""
+    """Time of attention over a prompt, as a multiple of its operations at the matrix products' rate."""
     kernels: tuple[KernelTiming, ...]
-    """The first is that of weights in 16 bits."""
+    """Timings by kind of weights; the first is for weights in 16 bits."""
     alike: tuple[str, ...] = ()
-    """Switches, without dashes in front, and environment variables with which steps are the same. With any
-    other the law is a guess: engines have hundreds, by several names each."""
+    """Arguments (without dashes) and environment variables that do not change the step time. With any other,
+    the prediction is a guess.
+    """
     front_end_tokens_per_second: float
-    """Streamed tokens per second of one HTTP front end."""
+    """Highest number of streamed tokens per second of one HTTP front end."""
 
 
 SLOW_EFFICIENCY = 0.2
-"""Below this part of the bandwidth an engine's speed follows from its own overhead, not from the device. The
-best step that was timed of Transformers (26 ms of an 8B on an H200; benchmarks/gpu/h200/steps) is 0.12."""
+"""Share of the memory bandwidth below which the engine's own overhead limits its speed. Transformers' best
+timed step reaches 0.12 (26 ms, 8B on an H200; benchmarks/gpu/h200/steps).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +157,13 @@ class EngineSpeed:
     """Constants by which an engine's decoding speed is predicted."""
 
     efficiency: float
-    """Part of the memory bandwidth that decoding reaches, for ranking where no step was timed: 1 stream,
-    H200."""
+    """Share of the memory bandwidth that decoding of one stream reaches on an H200; used for ranking where no
+    step was timed.
+    """
     batching: bool
-    """Admits requests into a running batch; engines that do not come after all that do."""
+    """Whether requests can join a running batch. Engines without that are ranked last."""
     law: StepLaw | None = None
-    """Where its decoding steps were timed."""
+    """Constants of timed decoding steps; None: no step was timed."""
 
     @property
     def carries_load(self) -> bool:
@@ -167,7 +181,7 @@ class EngineSpeed:
 class MethodRule:
     """A combination of ``quantization.method`` and ``engine.name`` that the API refuses.
 
-    As CEL over spec, evaluated where both are set: true where the combination is allowed.
+    As a CEL expression over spec that is true where the combination is allowed.
     """
 
     cel: str
@@ -185,25 +199,25 @@ class CacheTypes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeniedOptions:
-    """Arguments and variables that a user may not set for an engine, each with (why, what to do instead).
+    """Arguments and variables that a user may not set for an engine, each with (reason, alternative).
 
-    They are in the engine's own spelling. Those that several engines spell alike are in
-    ``shared/switches.py``.
+    Names are spelled as by the engine. Those that several engines have are in ``shared/switches.py``.
     """
 
     switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Long ones, without dashes in front, in their dashed spelling."""
+    """Refused long switches, by name without dashes."""
     short: Mapping[str, str] = field(default_factory=dict)
     """Single-dash spellings of refused switches."""
     joined: tuple[str, ...] = ()
-    """One-letter switches whose value may follow in the same word, whatever it begins with (argparse). After
-    other single letters only what is no letter is a value."""
+    """One-letter switches whose value may follow in the same word (argparse). For other letters, only
+    non-letters can be such a value.
+    """
     legitimate: tuple[str, ...] = ()
-    """Real switches that look like an abbreviation of a refused one."""
+    """Allowed switches that look like an abbreviation of a refused one."""
     inside: tuple[str, ...] = ()
-    """Switches refused wherever their names stand, because the engine takes JSON with them inside."""
+    """Switches that are refused also inside JSON values, as the engine reads settings from there."""
     variables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Environment variables that are refused, spelled exactly."""
+    """Refused environment variables, by exact name."""
     variable_prefixes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __or__(self, other: DeniedOptions) -> DeniedOptions:
@@ -226,7 +240,9 @@ class EngineRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProfile:
-    """One engine as data: images, methods, formats, speed, rules. A new version of it is new data."""
+    """One engine as data: images, methods, formats, speed, rules. A new version of the engine changes only
+    this data.
+    """
 
     name: str
     """Name of the engine, as in ``spec.engine.name``."""
@@ -234,30 +250,31 @@ class EngineProfile:
     """Title of the engine, as its makers write it."""
     image: EngineImage
     cpu_image: EngineImage | None = None
-    """The build for hosts; None: one image serves every device it runs on."""
+    """The image for hosts without GPU; None: one image serves all devices."""
     plugins: PluginImage = PluginImage()
     local: LocalPackage = LocalPackage()
     devices: tuple[Literal["gpu", "cpu"], ...]
-    """Where its image runs."""
+    """Kinds of device that its images run on."""
     formats: tuple[str, ...]
-    """Checkpoint formats it loads."""
+    """Checkpoint formats that the engine loads."""
     methods: tuple[MethodSupport, ...]
-    """Empty: whatever its command can."""
+    """Quantization methods of the engine; empty (custom): any that its command supports."""
     architectures: tuple[str, ...] = ()
-    """The only ones its converter knows; empty: all."""
+    """Model architectures that the engine's converter supports; empty: all."""
     speed: EngineSpeed
     rules: EngineRules = EngineRules()
     built: bool
-    """An image exists that tacho can start."""
+    """Whether an image exists that tacho can start."""
     predicted: bool = True
-    """False: the model is listed and sized, not parsed, and its memory is not predicted."""
+    """Whether memory is predicted; False: the model's files are only listed, not parsed."""
     executes_model_code: bool = True
-    """False: no switch makes it execute Python files of the model's repository."""
+    """Whether an argument can make the engine run Python files of the model's repository."""
     fills: bool = False
-    """Gives the rest of its budget of a GPU to the KV cache, and logs its size."""
+    """Whether the engine gives all remaining GPU memory of its budget to the KV cache and logs the size."""
     keeps: bool = True
-    """Compiles or converts something that the next start reuses; False: ``spec.cache`` holds downloads
-    only."""
+    """Whether the engine compiles or converts something that later starts reuse. False: ``spec.cache`` holds
+    downloads only.
+    """
 
     def build_for(self, *, on_host: bool) -> EngineProfile:
         """The profile with the image for this kind of device."""
@@ -281,33 +298,36 @@ class Preset:
     """
 
     profile: EngineProfile
-    """Its image, command (``image.entrypoint``) and interpreter; the name is that of the engine."""
+    """Image, command (``image.entrypoint``) and interpreter of the server; ``name`` is the engine's
+    (custom).
+    """
     name: str
     """Name of the preset, as in ``spec.engine.custom.preset``."""
     health_path: str
-    """Answers 2xx once the model serves."""
+    """HTTP path that answers 2xx when the model can be used."""
     version_path: str = ""
-    """Where a JSON document has the server's ``version``; "": nowhere."""
+    """HTTP path of a JSON document with the server's ``version``; "": none."""
     api_key_variable: str = ""
-    """The variable that it takes an API key from; "": from its command line, where a key is no secret, or not
-    at all."""
+    """Environment variable from which the server reads its API key; "": none (an argument would not keep it
+    secret).
+    """
     context: tuple[str, ...]
-    """Switches of the planned context."""
+    """Arguments for the planned context length."""
     takes_concurrency: bool = True
-    """False: no switch bounds how many requests run at once."""
+    """Whether an argument limits the number of concurrent requests."""
     tensor: tuple[str, ...] = ()
-    """Switches that split layers over GPUs; not given for one."""
+    """Arguments for tensor parallelism; left out for one GPU."""
     pipeline: tuple[str, ...] | None = None
-    """Switches that divide layers among groups of GPUs, not given for one; None: it cannot."""
+    """Arguments for pipeline parallelism; left out for one stage. None: not supported."""
     spreads_layers: bool = False
-    """The server distributes layers over GPUs by itself (those that tensor parallelism does not split)."""
+    """Whether the server itself distributes layers over those GPUs that tensor parallelism does not use."""
     trust_remote_code: tuple[str, ...] = ()
-    """(): it never executes code of the model's repository."""
+    """Arguments that allow code of the model's repository; (): the server never runs such code."""
     methods: Mapping[str, tuple[str, ...]]
-    """Switches by quantization method. What the checkpoint alone decides is ``none``."""
+    """Arguments by quantization method; ``none`` where only the checkpoint decides."""
     cache_types: Mapping[str, tuple[str, ...]]
-    """Switches by type of the KV cache."""
+    """Arguments by type of the KV cache."""
     caveat: str = ""
-    """Restrictions that a user must consider before the first start."""
+    """Limitations that a user should know before the first start; "": none."""
     source: str
-    """Where the switches are from, with the version."""
+    """Source of the arguments, with the server's version."""

@@ -18,14 +18,14 @@ SAFETENSORS, GGUF, CT2, PYTORCH, UNPARSED = "safetensors", "gguf", "ct2", "pytor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadableFiles:
-    """Which files of a model an engine loads where the user names none."""
+    """The files of a model that an engine loads, where the user names none."""
 
     formats: tuple[str, ...]
-    """Model formats in order of preference. Empty: all files, listed and sized but not parsed."""
+    """Model formats in order of preference. Empty: all files, without parsing them."""
     one_file: bool = False
     """Whether the engine's command line names a file of the model instead of the folder."""
     absent: str = "There are no weights."
-    """The message where none of the formats is there."""
+    """The message where the model has none of these formats."""
     next_step: str = "Correct spec.model.uri, or name the files in spec.model.files."
 
     def only(self, model_format: str) -> bool:
@@ -34,9 +34,9 @@ class LoadableFiles:
 
 
 ANYTHING = LoadableFiles(formats=(SAFETENSORS, GGUF, CT2, PYTORCH))
-"""While the engine is undecided."""
+"""Loadable files while no engine has been chosen."""
 ALL_FILES = LoadableFiles(formats=(), absent="There are no files.")
-"""All files, for an engine whose formats are not known."""
+"""Loadable files of an engine whose formats are unknown."""
 
 
 @cache

@@ -10,29 +10,34 @@ from tacho_engines.memory.account import Account, requests_held
 
 CONTEXT_BYTES = 512 * MIB
 PROCESS_BYTES = 192 * MIB
-"""The server on the host: Python, tokenizer and HTTP. Measured: 307 MiB resident with 129 MiB of weights."""
+"""Bytes of the server process on the host: Python, tokenizer and HTTP. Measured: 307 MiB in all, with 129 MiB
+of weights.
+"""
 SCORING_BYTES = 256 * MIB
-"""While log-probabilities of a given text are computed: tacho_ctranslate2.backend.SCORING_BYTES."""
+"""Bytes needed to compute log-probabilities of a given text; as tacho_ctranslate2.backend.SCORING_BYTES."""
 ELEMENT_BYTES = {"int8_float32": 4.0, "float32": 4.0}
 """Bytes per element of activations, cache and unquantized weights, by compute type; two bytes for all other
 types. Source: CTranslate2 documentation, "Quantization", implicit types: int8 computes in float32,
 int8_float16 in float16."""
 SCALE_BYTES = 4
-"""One 32-bit scale for each output row."""
+"""Bytes of the scale of each output row in an int8 matrix."""
 CONVERTER_BYTES = 650 * MIB
-"""PyTorch, Transformers and the converter, imported. Measured: 649 MiB."""
+"""Bytes of the converter process without a model: PyTorch, Transformers and the converter. Measured: 649
+MiB.
+"""
 COPIES = 3
-"""Copies of the largest tensor, in 32 bits, while it is quantized. SmolLM2-135M (docs/design/planner.md)."""
+"""Copies of the largest tensor in 32 bits during quantization, measured with SmolLM2-135M
+(docs/design/planner.md).
+"""
 INT8_FLOAT16 = "ct2-int8-float16"
 HALF_SINCE = {"bfloat16": (8, 0), "float16": (7, 0)}
-"""Least compute capability of the tensor cores for a type. Source: CTranslate2 hardware_support.md."""
+"""Lowest compute capability with tensor cores for a type. Source: CTranslate2 hardware_support.md."""
 
 
 def quantization(placement: Placement) -> str:
-    """The method as CTranslate2 spells it.
+    """The compute type for CTranslate2.
 
-    A CPU has no arithmetic in 16 bits: unquantized weights are widened to 32 bits once, in the conversion,
-    and not at each start.
+    A CPU does not compute in 16 bits: unquantized weights are expanded to 32 bits once, in the conversion.
     """
     method = placement.method.method
     if method == INT8_FLOAT16:
@@ -91,17 +96,17 @@ def checkpoint_bytes(facts: ModelFacts) -> int:
 
 
 def activation_bytes(architecture: Architecture, element: float, length: int, concurrency: int) -> int:
-    """Bytes that the longest prompt and all requests take beside weights and cache.
+    """Bytes that the longest prompt and all requests need in addition to weights and cache.
 
-    The prompt has hidden states, and a row of the whole vocabulary for each token; each request has one such
-    row. Prompts computed at a time have no more tokens together (tacho_ctranslate2.backend.TokenBudget).
+    A prompt has hidden states, and logits of the whole vocabulary for each token; each request has one row of
+    logits. Prompts that are processed together are bounded in tokens (tacho_ctranslate2.backend.TokenBudget).
     """
     row = 4 * architecture.hidden_size + 3 * architecture.intermediate_size + architecture.vocabulary
     return int(element * length * row + 4 * architecture.vocabulary * concurrency)
 
 
 def account(placement: Placement, context: Context) -> Account:
-    """The memory account on one GPU, or on the host. CTranslate2 spreads no model over several GPUs here."""
+    """The memory account of one GPU or of the host. CTranslate2 uses one GPU per model here."""
     architecture = placement.architecture
     length, concurrency = context.max_model_len, context.concurrency
     element, resident = element_bytes(placement), weights_bytes(placement)

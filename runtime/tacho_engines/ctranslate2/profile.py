@@ -54,7 +54,9 @@ ARCHITECTURES = (
     "Qwen3ForCausalLM",
     "RWForCausalLM",
 )
-"""Source: wheel 4.8.5, converters/transformers.py register_loader, the decoders."""
+"""Model architectures that the converter supports. Source: wheel 4.8.5, converters/transformers.py
+register_loader, the decoders.
+"""
 
 PROFILE = EngineProfile(
     name="ctranslate2",

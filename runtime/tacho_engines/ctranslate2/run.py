@@ -20,10 +20,13 @@ from tacho_engines.shared.default_run import (
 from tacho_engines.shared.openai import CONTINUOUS_USAGE, PLAIN, Dialect
 
 RETURNS_MEMORY = {"MKL_DISABLE_FAST_MM": "1", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
-"""Large buffers go back to the system once a prompt is computed, and not to each thread's own store. Measured
-with two workers and prompts of 1024 tokens, SmolLM2-135M: 344 MiB stay instead of 546."""
+"""Environment variables by which large buffers are returned to the system after a prompt, and are not kept by
+each thread.
+
+Measured with two workers and prompts of 1,024 tokens, SmolLM2-135M: 344 MiB stay in place of 546.
+"""
 SLACK_BYTES = 64 * MIB
-"""Vocabulary and what a file system keeps for itself: tacho_ctranslate2.model_folder.SLACK_BYTES."""
+"""Bytes for the vocabulary and the file system's overhead; as tacho_ctranslate2.model_folder.SLACK_BYTES."""
 FOLDER = "ctranslate2"
 """Cache folder of converted models; the same name as tacho_ctranslate2.conversion.FOLDER."""
 CONVERSION = "converting the checkpoint"
@@ -43,7 +46,9 @@ DIALECT = Dialect(
     constant={**PLAIN.constant, "ignore_eos": True},
     counting=CONTINUOUS_USAGE,
 )
-"""It has no prefix cache, so no field has to switch one off."""
+"""Request fields of CTranslate2's server. It has no prefix cache, so none is needed against cached
+prompts.
+"""
 PROGRAM = "tacho-ctranslate2"
 
 

@@ -14,7 +14,7 @@ from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY, MetricNames
 
 FILES = ALL_FILES
-"""All files of the model, not parsed: which of them the engine loads is not known."""
+"""All files of the model, unparsed, since it is unknown which of them the server loads."""
 METRICS = MetricNames(
     running=(*VLLM_FAMILY.running, "sglang:num_running_reqs", "tgi_batch_current_size"),
     waiting=(*VLLM_FAMILY.waiting, "sglang:num_queue_reqs", "tgi_queue_size"),
@@ -38,10 +38,12 @@ METRICS = MetricNames(
     output_token_seconds=VLLM_FAMILY.output_token_seconds,
     cache_config=VLLM_FAMILY.cache_config,
 )
-"""Names of vLLM, which its family uses, and of the presets' servers. TensorRT-LLM answers in JSON, and
-text-generation-webui has none. Source: SGLang 0.5.23 srt/observability/metrics_collector.py; TGI
-3.3.7 docs/source/reference/metrics.md; MLC 0.26.dev0 cpp/serve/metrics.cc (of a single engine, without
-labels)."""
+"""Metric names of vLLM and of the presets' servers. TensorRT-LLM serves JSON, text-generation-webui no
+metrics.
+
+Source: SGLang 0.5.23 srt/observability/metrics_collector.py; TGI 3.3.7 docs/source/reference/metrics.md; MLC
+0.26.dev0 cpp/serve/metrics.cc (of a single engine, without labels).
+"""
 
 _REFERENCE = re.compile(r"\$\$|\$\((?P<name>[^)]*)\)")
 

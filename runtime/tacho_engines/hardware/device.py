@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 CPU = "CPU"
-"""Product of the host."""
+"""Product name of the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One GPU (or slice), or the host, as plans see it. Rates 0.0: unknown."""
+    """A GPU, a slice of one, or the host, as plans use it. Rates of 0.0 are unknown."""
 
     kind: Literal["gpu", "cpu"] = "gpu"
     product: str
     memory_bytes: int | None
-    """Usable: what cudaMemGetInfo calls total, and engines multiply their utilization with; of a host what
-    the pod may take. None: not known."""
+    """Usable memory in bytes: of a GPU, the total by cudaMemGetInfo; of a host, what the pod may use. None:
+    unknown.
+    """
     source: str = ""
-    """Where the host's memory size is from."""
+    """Where the size of the host's memory is from, for messages."""
     capability: tuple[int, int] = (0, 0)
     """CUDA compute capability, e.g. (8, 9). (0, 0): unknown."""
     bandwidth_bytes: float = 0.0
@@ -29,9 +30,9 @@ class Device:
     fp4_flops: float = 0.0
     int8_ops: float = 0.0
     sharers: int = 1
-    """Pods that share it (time slicing, MPS): each gets this part of the memory."""
+    """Number of pods that share the device (time slicing, MPS); each gets this part of the memory."""
     known: bool = True
-    """False: the GPU table has no entry for this product; only the node's labels describe the device."""
+    """Whether the GPU table lists the product; False: only node labels describe the device."""
 
     @property
     def on_host(self) -> bool:

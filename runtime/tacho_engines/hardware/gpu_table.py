@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pkgutil import get_data
 
 Figure = tuple[float, str, str]
-"""A value, where it is from, and how sure it is: H, M or L."""
+"""A value, its source, and its confidence: H (high), M or L."""
 
 SOURCES = {
     "ds": "NVIDIA's data sheet or architecture whitepaper of the product, dense figures",
@@ -41,7 +41,7 @@ class GpuProduct:
     bandwidth_gbs: Figure
     """Memory bandwidth, GB/s (10^9)."""
     fp16_tflops: Figure
-    """Dense, 32-bit accumulate; also bf16 from compute capability 8.0 on."""
+    """Dense FP16 TFLOPS with 32-bit accumulation; also for bf16 from compute capability 8.0 on."""
     fp8_tflops: Figure | None = None
     """Dense FP8 TFLOPS; None where the GPU has no FP8 units. The same holds for ``fp4_tflops`` and
     ``int8_tops``."""

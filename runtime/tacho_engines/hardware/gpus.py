@@ -10,25 +10,29 @@ from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpu_table import GPUS, GpuProduct
 
 RESERVE_MIB = 720
-"""What driver and context keep of an unknown product: the largest reserve seen apart from A100 and GH200."""
+"""MiB that driver and CUDA context use on an unknown product: the largest known value, apart from A100 and
+GH200.
+"""
 _SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
 _MIG = re.compile(r"-MIG-(\d+)g\.(\d+)gb(?:\.\w+)*$", re.IGNORECASE)
 MIG_MIB_PER_GB = 972.8
-"""A slice named 5gb has 4864 MiB, 10gb 9728, 20gb 19968 (nvidia-smi mig -lgip on A100 and H100)."""
+"""MiB per GB in the name of a MIG slice: 5gb has 4864 MiB, 10gb 9728, 20gb 19968 (nvidia-smi mig -lgip on
+A100 and H100).
+"""
 MIG_NAMED_EXACTLY = (5, 6, 10, 12, 20, 24, 40, 80)
-"""Sizes of A30, A100 and H100 slices, for which that holds."""
+"""Sizes in GB of slices (A30, A100, H100) for which MIG_MIB_PER_GB is exact."""
 MIG_LEAST_MIB_PER_GB = 910.0
-"""Of all others: H200's 1g.18gb shows 16.00 GiB (nvidia-smi mig -lgip)."""
+"""MiB per GB for slices of all other sizes; H200's 1g.18gb has 16.00 GiB (nvidia-smi mig -lgip)."""
 MIG_COMPUTE_SLICES = 7
 
 
 def _mig(label: str) -> re.Match[str] | None:
-    """The slice a label names, which may be shared in turn."""
+    """The part of a product label that names a MIG slice; None: it names none."""
     return _MIG.search(_SHARED.sub("", label.strip()))
 
 
 def normalise(name: str) -> str:
-    """A product name as a label has it: no spaces, upper case for comparing."""
+    """A product name in the form of node labels, in upper case for comparison."""
     return re.sub(r"[\s_]+", "-", name.strip()).upper()
 
 
@@ -64,7 +68,7 @@ def rows_for(name: str) -> tuple[GpuProduct, ...]:
 
 
 def _slice_of(label: str) -> str:
-    """``-MIG-1G.5GB`` of a slice's name; "" of a whole GPU's."""
+    """The suffix of a MIG slice's product label, such as ``-MIG-1G.5GB``; "" for a whole GPU."""
     found = _mig(label)
     return found[0].upper() if found else ""
 
@@ -97,7 +101,7 @@ def gpu_from_row(row: GpuProduct, label: str = "") -> Device:
 
 
 def _mig_slice(gpu: Device, row: GpuProduct, label: str) -> Device:
-    """A slice has its share of the multiprocessors (n of 7) and of the memory and its bandwidth."""
+    """``gpu`` reduced to a MIG slice: its part (n of 7) of multiprocessors, and of memory and bandwidth."""
     match = _mig(label)
     if match is None:
         return gpu

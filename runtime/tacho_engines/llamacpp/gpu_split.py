@@ -17,12 +17,15 @@ from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import first_of, integer, parse_arguments
 
 EVERY = ("all", "auto")
-"""Values of --n-gpu-layers for all layers. ``auto`` lowers the number where memory is short, unless
-``--fit off`` is set."""
+"""Values of --n-gpu-layers for all layers. With ``auto``, llama.cpp lowers the number if memory is short,
+unless ``--fit off`` is set.
+"""
 LAYER, TENSOR, ROW, NONE = "layer", "tensor", "row", "none"
 MODES = (LAYER, TENSOR, ROW, NONE)
 NO_ROWS_SINCE = (2026,)
-"""xllamacpp 2026.10 (b11549): ggml-cuda has no split buffers any more; "does not support split buffers"."""
+"""First version without split mode "row": xllamacpp 2026.10 (b11549) says "does not support split
+buffers".
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,15 @@ class GpuShare:
 
     layers: int
     head: bool
-    """The output head, with the norm before it."""
+    """Whether the GPU holds the output head with its norm."""
     part: float = 1.0
-    """Of each tensor of those; less than 1 where tensors themselves are split."""
+    """Share of each of these tensors that the GPU holds; below 1 where tensors are split."""
 
 
 def mode(placement: Placement) -> str:
-    """How several GPUs share the model (llama.cpp's split mode); a switch comes before
-    ``spec.parallelism``."""
+    """llama.cpp's split mode for several GPUs; an argument of the user takes precedence over
+    ``spec.parallelism``.
+    """
     given = first_of(parse_arguments(placement.options.arguments), "split-mode", "sm")
     return given or (TENSOR if placement.tensor > 1 else LAYER)
 
@@ -79,8 +83,9 @@ def shares(placement: Placement) -> tuple[GpuShare, ...]:
 
 
 def _first_beyond(end: float, layers: int) -> int:
-    """The first layer that no longer belongs before ``end``, a part of all: those with index / layers below
-    it do. Counted and not walked through: a configuration may claim any number of layers."""
+    """The first layer after the share ``end`` of all layers. It is computed, not searched: a model file may
+    claim any number of layers.
+    """
     found = min(layers, max(0, math.ceil(end * layers)))
     while found > 0 and (found - 1) / layers >= end:
         found -= 1

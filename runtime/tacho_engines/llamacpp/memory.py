@@ -20,17 +20,19 @@ from tacho_engines.memory.rounding import round_up
 from tacho_engines.shared.switches import first_of, integer, parse_arguments
 
 MICRO_BATCH_TOKENS = 512
-"""Default of --ubatch-size."""
+"""llama.cpp's default number of tokens per micro-batch (--ubatch-size)."""
 CELL_ALIGNMENT = 256
 """The context of a sequence is padded to this many cells (``GGML_PAD(n_ctx, 256)`` in llama-context.cpp)."""
 PROCESS_BYTES = 128 * MIB
-"""llama-server itself with its vocabulary, HTTP threads and allocator slack: 45 to 70 MiB seen with
-SmolLM2-135M (xllamacpp 2026.10), plus tacho's runtime beside it, 50 MiB."""
+"""Bytes of llama-server without model: vocabulary, HTTP threads, allocator. 45 to 70 MiB with SmolLM2-135M
+(xllamacpp 2026.10), and 50 MiB for tacho's runtime.
+"""
 CUDA_CONTEXT_BYTES = 592 * MIB
-"""Context, kernels and cuBLAS' workspace of each GPU, outside of llama.cpp's buffers: 589 to 593 MiB on an
-H200 (b11549, CUDA 13.0; benchmarks/llamacpp/h200)."""
+"""Bytes of CUDA context, kernels and cuBLAS workspace on each GPU, outside llama.cpp's buffers: 589 to 593
+MiB on an H200 (b11549, CUDA 13.0; benchmarks/llamacpp/h200).
+"""
 INPUT_COPIES = 4
-"""Copies of a graph's inputs, where layers on several GPUs work as a pipeline (GGML_SCHED_MAX_COPIES)."""
+"""Copies of a graph's inputs where layers on several GPUs form a pipeline (GGML_SCHED_MAX_COPIES)."""
 KV_ELEMENT_BYTES = {
     "": 2.0,
     "auto": 2.0,
@@ -49,8 +51,9 @@ KV_ELEMENT_BYTES = {
 
 
 def cache_element_bytes(options: EngineOptions) -> float | None:
-    """Mean bytes of a K and a V element; None for a type that llama.cpp does not have. Switches come before
-    spec."""
+    """Mean bytes of an element of K and V; None for a type that llama.cpp lacks. Arguments take precedence
+    over spec.
+    """
     switches = parse_arguments(options.arguments)
     key = first_of(switches, "cache-type-k", "ctk") or options.kv_cache_dtype
     value = first_of(switches, "cache-type-v", "ctv") or options.kv_cache_dtype
@@ -114,7 +117,7 @@ def compute_bytes(
 def head_bytes(facts: ModelFacts) -> tuple[int, int]:
     """(bytes of the output head, bytes of the input embedding that stay on the host).
 
-    A model without its own head computes with the embedding, which then is on the GPU too.
+    A model without an output head of its own uses the embedding in its place, which is then also on the GPU.
     """
     kinds = ("lm_head", "embedding")
     head, table = (sum(t.stored_bytes for t in facts.tensors if t.kind == kind) for kind in kinds)

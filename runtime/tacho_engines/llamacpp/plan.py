@@ -21,7 +21,7 @@ from tacho_engines.shared.default_plan import DefaultPlan
 from tacho_engines.shared.switches import parse_arguments
 
 STRETCHING = ("rope-", "yarn-")
-"""Switches that change how positions are counted."""
+"""Prefixes of arguments that change the positions of tokens, and so may extend the context."""
 
 
 def _cache_refusal(placement: Placement) -> EngineRefusal | None:
@@ -31,11 +31,13 @@ def _cache_refusal(placement: Placement) -> EngineRefusal | None:
 
 TEMPLATE = "chat-template"
 STAND_IN_TEMPLATE = (f"--{TEMPLATE}", "chatml")
-"""llama.cpp's own default for a model without a template (common_chat_templates_init); as a switch it is
-part of the plan."""
+"""Argument for the template that llama.cpp uses by default for a model without one
+(common_chat_templates_init). It is set so that the plan shows it.
+"""
 ON_GPUS = ("--n-gpu-layers", "999", "--fit", "off")
-"""Every layer runs on GPUs, and llama.cpp lowers nothing that was planned: a lack of memory is a classified
-failure instead."""
+"""Arguments that put every layer on GPUs and stop llama.cpp from lowering planned values, so that a lack of
+memory is a classified failure.
+"""
 
 
 def _split(placement: Placement) -> tuple[str, ...]:
@@ -45,7 +47,7 @@ def _split(placement: Placement) -> tuple[str, ...]:
 
 
 def stands_in(placement: Placement) -> bool:
-    """Whether chats would be formatted by another template than the model's own."""
+    """Whether chats would be formatted by a template that is not the model's."""
     given = parse_arguments(placement.options.arguments)
     return placement.facts.chat_template is False and not any(name.startswith(TEMPLATE) for name in given)
 
@@ -53,8 +55,7 @@ def stands_in(placement: Placement) -> bool:
 class LlamaCppPlan(DefaultPlan):
     """The planner's half of llama.cpp: GGUF files on the host, or with all layers on GPUs.
 
-    A model that does not fit on the GPUs is not planned in part: a layer on the host costs most of the GPU's
-    speed.
+    No plan leaves some layers on the host, as that costs most of the GPU's speed.
     """
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:

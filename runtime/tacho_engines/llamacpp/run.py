@@ -19,7 +19,7 @@ from tacho_engines.shared.metrics import MetricNames
 from tacho_engines.shared.openai import PLAIN, Dialect
 
 CACHE_TYPES = {"bfloat16": "bf16"}
-"""Types that llama.cpp spells its own way."""
+"""llama.cpp's name of a cache type, where it differs from spec's."""
 
 FILES = LoadableFiles(
     formats=(GGUF,),
@@ -35,7 +35,9 @@ METRICS = MetricNames(
     computed_alone=frozenset({"llamacpp:prompt_tokens_total"}),
     cached_prompt_tokens=("llamacpp:prompt_tokens_cached_total",),
 )
-"""No metric has the usage of the KV cache; cached prompt tokens are counted separately."""
+"""Metric names of llama.cpp's server. It has none for the usage of the KV cache; cached prompt tokens are
+counted separately.
+"""
 
 DIALECT = Dialect(
     name="llamacpp",
@@ -43,7 +45,7 @@ DIALECT = Dialect(
     constant={**PLAIN.constant, "ignore_eos": True, "cache_prompt": False},
     counting={"timings_per_token": True},
 )
-"""Source: llama.cpp tools/server/README.md."""
+"""Request fields of llama.cpp's server. Source: llama.cpp tools/server/README.md."""
 
 # --- its log --------------------------------------------------------------------------------------
 STARTUP = StartupPatterns(
@@ -64,7 +66,7 @@ STARTUP = StartupPatterns(
         ),
     ),
 )
-"""A buffer is logged once a device; the largest is what one device holds."""
+"""Patterns of startup values. Each device logs its own buffer; the largest counts."""
 
 MEMORY_STEP = (
     "lower spec.context.maxModelLen or spec.context.concurrency, quantize the cache "
@@ -155,9 +157,9 @@ class LlamaCpp(DefaultRun):
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         """The command line of llama-server.
 
-        Context, slots and cache type are numbers of the frozen RuntimeConfig, and become flags here, for the
-        image that the runtime runs in. As ready-made flags they could not follow a later image. All slots
-        share one context of ``concurrency`` times the requested length.
+        Context, slots and cache type are numbers in RuntimeConfig and become arguments here, so that they fit
+        the image in which the runtime runs. All slots share one context of ``concurrency`` times the
+        requested length.
         """
         return (
             *config.entrypoint,
@@ -176,7 +178,7 @@ class LlamaCpp(DefaultRun):
 
 
 def _cache_type(kind: str) -> tuple[str, ...]:
-    """A quantized V cache needs flash attention; llama.cpp refuses it otherwise."""
+    """Arguments for the KV cache type ``kind``. A quantized V cache needs flash attention."""
     if not kind:
         return ()
     spelled = CACHE_TYPES.get(kind, kind)

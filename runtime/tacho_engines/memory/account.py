@@ -15,39 +15,43 @@ class Account:
 
     weights_bytes: int
     cache_bytes: int
-    """What the engine gives to the KV cache (llama.cpp, transformers: what the desired context takes)."""
+    """Bytes that the engine reserves for the KV cache; llama.cpp and Transformers reserve exactly the desired
+    context.
+    """
     cache_tokens: int
     concurrency: float
     activation_bytes: int
     graph_bytes: int = 0
     other_bytes: int
-    """Context, collectives, the process itself."""
+    """Bytes of CUDA context, communication buffers and the process itself."""
     budget_bytes: int | None
     """Memory that the engine may use, in bytes; None: not known."""
     fixed_bytes: int
-    """Memory needed before the first token is cached, in bytes; CUDA graphs only where they count against the
-    budget."""
+    """Bytes needed before the first token is cached. CUDA graphs are included only if they count against the
+    budget.
+    """
     request_bytes: int
-    """Bytes that one request of the desired length takes in the KV cache."""
+    """Bytes of KV cache that one request of the desired length needs."""
     sequences: int = 0
-    """Requests that the engine runs at once at most; 0: as many as are planned."""
+    """Most requests that the engine processes at the same time; 0: as many as planned."""
     cache_limit_bytes: int | None = None
-    """The cache's size where a switch fixes it."""
+    """Size of the KV cache in bytes, if an argument fixes it; else None."""
     cache_limit_switch: str = ""
     """Name of the switch that fixes the size of the KV cache."""
     start_bytes: int = 0
-    """Host memory, in bytes, that a step before serving needs, such as a conversion; 0: no such
-    step."""
+    """Host memory in bytes for a step before serving, such as a conversion; 0: no such step."""
     offloaded_bytes: int = 0
-    """Weights of this GPU that stay in host memory."""
+    """Bytes of this GPU's weights that stay in host memory."""
     known_within_bytes: int | None = None
-    """Bytes above the prediction that the engine hardly ever exceeded, in measured starts of its version on
-    this GPU product. None: no starts were measured."""
+    """Bytes above the prediction within which nearly all measured starts stayed, for this engine version and
+    GPU product. None: no start was measured.
+    """
     unread_bytes: int = 0
-    """Bytes of the weights' memory that the allocator keeps beside tensors: no step reads this part."""
+    """Bytes that the allocator keeps in addition to the weights' tensors; no step reads them."""
     assumption: str = ""
-    """Which part of the budget was not measured on this kind of device, and how to replace the assumption:
-    one clause."""
+    """A clause on the part of the budget that was not measured on such a device, and how to replace the
+    assumption; "": none.
+    """
 
     @property
     def overhead_bytes(self) -> int:
@@ -81,7 +85,9 @@ class Account:
 
 
 def requests_held(budget_bytes: int | None, fixed_bytes: int, request_bytes: float, desired: int) -> float:
-    """How many requests the rest of the budget holds at once; ``desired`` where the budget is unknown."""
+    """Number of requests that the rest of the budget holds at the same time; ``desired`` where the budget is
+    unknown.
+    """
     if budget_bytes is None:
         return float(desired)
     return max(0.0, (budget_bytes - fixed_bytes) / max(1.0, request_bytes))

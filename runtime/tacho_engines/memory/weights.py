@@ -8,33 +8,38 @@ from tacho_contract.model import OTHER, Architecture, ModelFacts, TensorClass
 from tacho_engines.memory.rounding import ceil_div, round_up
 
 NF4_BITS = 4 + 32 / 64
-"""An NF4 or FP4 weight in blocks of 64 with a 32-bit constant each. Source: QLoRA (arXiv:2305.14314),
-section 3."""
+"""Bits per weight in NF4 or FP4, with blocks of 64 and a 32-bit constant each. Source: QLoRA
+(arXiv:2305.14314), section 3.
+"""
 NF4_DOUBLE_QUANT_BITS = 4 + 8 / 64 + 32 / (64 * 256)
-"""The same with the blocks' constants quantized in turn."""
+"""Bits per weight in NF4 or FP4 with double quantization, where the constants of the blocks are quantized,
+too.
+"""
 INT8_BITS = 8.01
-"""LLM.int8(): 8 bits and a 32-bit scale for each row."""
+"""Bits per weight with LLM.int8(): 8 bits, and a 32-bit scale for each row."""
 FP8_BITS = 8.0
 
 
 VOCABULARY_PADDING = 64
-"""Source: vLLM layers/vocab_parallel_embedding.py DEFAULT_VOCAB_PADDING_SIZE."""
+"""Multiple to which the vocabulary is padded. Source: vLLM layers/vocab_parallel_embedding.py
+DEFAULT_VOCAB_PADDING_SIZE.
+"""
 SIXTEEN_BIT = ("BF16", "F16", "F32", "F64")
 NEVER_LOADED = ("draft",)
-"""Layers for speculative decoding are skipped unless it is on."""
+"""Kinds of tensors that are not loaded unless speculative decoding is on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Bytes of the whole model in memory, grouped by how the parts are distributed over GPUs."""
+    """Bytes of the whole model in memory, grouped by how GPUs share them."""
 
     split: float = 0.0
-    """Linear layers and experts: divided by tensor parallelism."""
+    """Bytes of linear layers and experts, which tensor parallelism divides."""
     experts: float = 0.0
     embedding: float = 0.0
     head: float = 0.0
     replicated: float = 0.0
-    """Norms, routers, biases: on every GPU."""
+    """Bytes of norms, routers and biases, which every GPU has."""
 
     @property
     def total(self) -> float:
@@ -42,7 +47,7 @@ class Parts:
 
 
 def parameters(facts: ModelFacts, *kinds: str) -> int:
-    """Elements of the tensors of ``kinds``, as stored."""
+    """Number of elements, as stored, of the tensors of ``kinds``."""
     return sum(t.parameters for t in facts.tensors if t.kind in kinds)
 
 
@@ -71,14 +76,16 @@ def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: b
 
 
 def _resident(tensor: TensorClass) -> float:
-    """Resident bytes of a tensor: as stored, but a 32-bit tensor is loaded in the model's 16-bit type."""
+    """Bytes of a tensor in memory: as stored, except that 32-bit tensors are loaded in 16 bits."""
     if tensor.dtype in ("F32", "F64") and tensor.kind not in ("scale", "router"):
         return 2.0 * tensor.parameters
     return float(tensor.stored_bytes)
 
 
 def _part(kind: str, scales: str) -> str:
-    """The part of a kind of tensors. ``scales``: the part whose weights the scales belong to."""
+    """Name of the part of Parts that a kind of tensors belongs to. ``scales``: the part of the weights that
+    scales belong to.
+    """
     if kind == "scale":
         return scales
     if kind in ("norm", "router", "bias", OTHER):
@@ -110,7 +117,9 @@ def _padding_bytes(architecture: Architecture, tensor: int) -> float:
 
 
 def _replicated_key_values(parts: Parts, architecture: Architecture, tensor: int) -> float:
-    """More bytes where key and value heads no longer divide: each GPU keeps at least one head of each."""
+    """Additional bytes per GPU where there are fewer key and value heads than GPUs: each GPU keeps at least
+    one of each.
+    """
     heads = architecture.key_value_heads
     if not heads or tensor <= heads or architecture.kv_lora_rank:
         return 0.0

@@ -21,7 +21,7 @@ STORED_AS = {
     "fbgemm_fp8": "fp8",
     "gguf": "gguf",
 }
-"""A checkpoint's own quantization as spec.quantization.method."""
+"""The value of spec.quantization.method for a checkpoint's own quantization."""
 
 
 def stored_method(facts: ModelFacts) -> str:
@@ -46,10 +46,11 @@ UNITS: Mapping[str, Mapping[str, Arithmetic]] = {
     },
     "modelopt": {"FP8": "fp8", "MXFP8": "fp8", "NVFP4": "fp4"},
 }
-"""Units by the checkpoint's format and scheme; of every other scheme activations have 16 bits. Source: vLLM
-layers/quantization/compressed_tensors/schemes, modelopt.py."""
+"""Number formats of the computation, by the checkpoint's format and scheme; all other schemes compute in 16
+bits. Source: vLLM layers/quantization/compressed_tensors/schemes, modelopt.py.
+"""
 SLOWEST_FIRST: tuple[Arithmetic, ...] = ("fp16", "int8", "fp8", "fp4")
-"""Of layers of several schemes the slowest one's count."""
+"""Number formats from slow to fast. If layers have several schemes, the slowest one is assumed."""
 
 
 def arithmetic(placement: Placement) -> Arithmetic:
@@ -85,7 +86,7 @@ def wrong_checkpoint(profile: MethodSupport, facts: ModelFacts) -> str:
 
 
 CONVERTED = "ct2"
-"""Format of a model that is converted already, whatever it was."""
+"""Format of a model that is already converted for CTranslate2."""
 
 
 def refused(failure_class: str, message: str, next_step: str = "") -> EngineRefusal:
@@ -131,7 +132,9 @@ def least_capability(method: MethodSupport, version: str) -> tuple[int, int]:
 def capability_refusal(
     profile: EngineProfile, placement: Placement, least: tuple[int, int], what: str
 ) -> EngineRefusal | None:
-    """The refusal where the GPU's compute capability is below ``least``, which ``what`` needs; else None."""
+    """The refusal where the GPU's compute capability is below ``least``; else None. ``what``: the feature
+    that needs it.
+    """
     device = placement.device
     if (0, 0) != device.capability < least:
         return refused(
@@ -143,7 +146,7 @@ def capability_refusal(
 
 
 CUDA_13_CAPABILITY = (7, 5)
-"""Least compute capability that CUDA 13 has code for: it dropped Pascal and Volta."""
+"""Lowest compute capability that CUDA 13 supports; it dropped Pascal and Volta."""
 
 
 def cuda_13_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
@@ -159,7 +162,7 @@ def cuda_13_refusal(profile: EngineProfile, placement: Placement) -> EngineRefus
 
 
 def device_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
-    """The refusal where the engine does not run on this kind of device, or not on this many; else None."""
+    """The refusal where the engine does not run on this kind or number of devices; else None."""
     device, method = placement.device, placement.method
     if device.on_host and ("cpu" not in profile.devices or method.gpu_only):
         return refused(FailureClass.UNSUPPORTED_GPU, f"{profile.name} runs {method.method} on GPUs only")
@@ -175,10 +178,10 @@ def cache_refusal(profile: EngineProfile, kind: str) -> EngineRefusal:
 
 
 def kept_cache_refusal(profile: EngineProfile, kind: str, kept: str) -> EngineRefusal | None:
-    """The refusal of the KV cache type ``kind`` by an engine without a switch for it; None where it uses that
-    type.
+    """The refusal of the KV cache type ``kind`` by an engine that has no argument for it; None: the engine
+    uses that type anyway.
 
-    ``kept``: the type that it uses; "": not known.
+    ``kept``: the type that the engine uses; "": unknown.
     """
     if kind in ("", kept):
         return None

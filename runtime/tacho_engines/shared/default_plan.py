@@ -12,8 +12,9 @@ from tacho_engines.shared.compatibility import plain_refusal, refused
 
 @dataclass(frozen=True, slots=True)
 class DefaultPlan:
-    """The plan half of an engine with one process, which splits no layer over GPUs and needs no switches of
-    the plan."""
+    """The plan half of an engine with one process, which splits no layer over GPUs and needs no planned
+    arguments.
+    """
 
     profile: EngineProfile
     cache_bytes: float = 2.0
@@ -24,7 +25,7 @@ class DefaultPlan:
         return plain_refusal(self.profile, placement, self.cache_type(placement))
 
     def cache_type(self, _placement: Placement) -> str:
-        """Type of the elements of the KV cache, as quantization.kvCacheDtype; "": not known."""
+        """Type of the KV cache's elements, as in quantization.kvCacheDtype; "": unknown."""
         return ""
 
     def splits(self, placement: Placement) -> Splits | EngineRefusal:

@@ -40,11 +40,11 @@ class DefaultRun:
     """Name of the engine in failure messages."""
     users_command = False
     key_variable = ""
-    """``api_key_variable``, whatever the configuration."""
+    """The result of ``api_key_variable`` for every configuration."""
     document_path = "/version"
-    """``version_path``, whatever the configuration."""
+    """The result of ``version_path`` for every configuration."""
     bounds_requests = False
-    """Whether the plan's concurrency is the most requests it runs at a time."""
+    """Whether the plan's concurrency limits the requests that run at the same time."""
     failures: tuple[FailurePattern, ...] = ()
     """Failure patterns of this engine's log, in addition to the common ones."""
     startup = StartupPatterns()
@@ -95,7 +95,7 @@ TACHO_SERVER_METRICS = MetricNames(
     output_token_seconds=("tacho_server_time_per_output_token_seconds",),
     kv_cache_usage=("tacho_server_kv_cache_usage_ratio",),
 )
-"""See ``tacho_server/metrics.py``."""
+"""Metric names of engines in the process of tacho_server (``tacho_server/metrics.py``)."""
 
 
 def server_startup(program: str) -> StartupPatterns:
@@ -147,5 +147,5 @@ class TachoServerRun(DefaultRun):
         )
 
     def own_switches(self, _config: RuntimeConfig) -> tuple[str, ...]:
-        """Switches of this engine's launcher alone."""
+        """Arguments that only this engine's launcher has."""
         return ()

@@ -51,7 +51,7 @@ def _by_plugin(profile: EngineProfile, version: str, method: str) -> bool:
 
 
 def _repository(image: str) -> str:
-    """``image`` without registry, tag and digest."""
+    """``image`` without registry, tag and digest, for comparison."""
     path = image.split("@", 1)[0].split("/")
     if len(path) > 1 and ("." in path[0] or ":" in path[0] or path[0] == "localhost"):
         path = path[1:]
@@ -59,7 +59,7 @@ def _repository(image: str) -> str:
 
 
 def is_upstreams(profile: EngineProfile, image: str) -> bool:
-    """Whether ``image`` is upstream's own, from whichever registry."""
+    """Whether ``image`` is the one that the engine's project publishes, from any registry."""
     return _repository(image) == _repository(profile.image.reference)
 
 

@@ -22,14 +22,15 @@ class StartupPatterns:
     """Patterns of the values that an engine logs at its start."""
 
     values: tuple[re.Pattern[str], ...] = ()
-    """Named groups are fields of EngineStartup; ``_mib`` and ``_gib`` stand for ``_bytes``. Each worker or
-    device logs a value of its own: the largest counts."""
+    """Patterns whose named groups are fields of EngineStartup; suffixes ``_mib`` and ``_gib`` stand for
+    ``_bytes``. Of several values, one per worker or device, the largest counts.
+    """
     last_values: tuple[re.Pattern[str], ...] = ()
-    """The same of values that are logged once a load: the last one counts."""
+    """Like ``values``, for values that are logged once per load: the last one counts."""
     fallbacks: tuple[tuple[re.Pattern[str], str], ...] = ()
     """(pattern, clause) of a fallback; the first that matches a line counts."""
     late_kernel: re.Pattern[str] | None = None
-    """A line for each kernel that is compiled while requests run."""
+    """Pattern of the line for a kernel that is compiled while requests run."""
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         """``startup`` completed with the values in ``line``, and with the fallback that it reports."""
@@ -66,19 +67,20 @@ def _startup_values(match: re.Match[str]) -> dict[str, Any]:
 # --- its end --------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailurePattern:
-    """A pattern of a log line that shows a failure's cause. ``message`` may use the pattern's named
-    groups."""
+    """A pattern of a log line that shows the cause of a failure. ``message`` may contain the pattern's named
+    groups.
+    """
 
     pattern: str
     failure_class: str
     message: str
     next_step: str
     detail_groups: tuple[str, ...] = field(default=())
-    """Named groups that go into the failure's details under their camelCase name."""
+    """Named groups that are added to the failure's details under their camelCase names."""
 
 
 LINE_START = r"(?:^|[\])] )"
-"""Where a traceback's last line begins: vLLM writes process, level and file before it."""
+"""Matches where a traceback's last line can begin: vLLM writes process, level and file before it."""
 HOST_MEMORY = FailurePattern(
     pattern=r"DefaultCPUAllocator: can't allocate memory|Memory footprint \d+ is more"
     r"|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
@@ -116,7 +118,7 @@ COMMON_FAILURES = (
     ),
     HOST_MEMORY,
 )
-"""Checked after the engine's own patterns."""
+"""Patterns of failures that all engines share; they are checked after the engine's own."""
 
 # --- patterns of several engines, each at its place among the engine's own
 UNKNOWN_ARCHITECTURE = FailurePattern(
@@ -148,8 +150,8 @@ UNUSABLE_GPU = FailurePattern(
 def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
     """Whether ``line`` must be kept to classify a failure later.
 
-    It matches one of ``patterns`` or of the common ones, or ends the traceback of an import, or shows that
-    the engine went on after such lines.
+    It matches one of ``patterns`` or a common pattern, ends the traceback of an import, or shows that the
+    engine continued after such lines.
     """
     known = any(re.search(known.pattern, line) for known in (*patterns, *COMMON_FAILURES))
     return known or _import_error(line) is not None or _STARTED in line
@@ -183,11 +185,11 @@ _EXCEPTION = re.compile(
     r"(?:^|[\s(])(?:(?:\w+\.)*(?P<kind>\w+(?:Error|Exception)): |\S*python[\d.]*: (?=No module named ))"
     r"(?P<why>.*\S)"
 )
-"""Last line of a traceback, and of ``python -m`` for a module that is not there."""
+"""Matches the last line of a traceback, and the error of ``python -m`` for a missing module."""
 _OTHER_EXCEPTION = re.compile(
     rf"{LINE_START}(?:(?:\w+\.)*\w+(?:Error|Exception)$|(?:\w+\.)+[A-Z]\w*(?:: |$))"
 )
-"""The same of an exception without text, or of a class like zmq.error.Again."""
+"""Like ``_EXCEPTION``, for exceptions without text and classes such as zmq.error.Again."""
 _CONSEQUENCE = "root cause"
 """Text in vLLM's exceptions that refer to the traceback of another process."""
 _IMPORT_ERRORS = (None, "ImportError", "ModuleNotFoundError", "PackageNotFoundError")
@@ -196,13 +198,13 @@ _MISSING = re.compile(
     r"|^(\S+): cannot open shared object file"
 )
 _UNFIT = re.compile(r"cannot import name .* from (?:partially initialized module )?'([\w.]+)'|^(\S+): ")
-"""What is there, and is of another version than its user needs."""
+"""Matches errors about a module that exists, but in a version that the importing code does not support."""
 _DRIVER = re.compile(r"^lib(?:cuda|nvidia-ml)\.so")
-"""Libraries that the node's driver brings, and no image."""
+"""Matches libraries that come with the node's driver and are in no image."""
 
 
 def _import_error(line: str) -> str | None:
-    """What an import failed with, where ``line`` ends the traceback of one."""
+    """The reason of a failed import, where ``line`` ends the traceback of one; else None."""
     match = _EXCEPTION.search(line)
     if match is None or match["kind"] not in _IMPORT_ERRORS:
         return None
@@ -211,10 +213,11 @@ def _import_error(line: str) -> str | None:
 
 
 def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
-    """ImportFailed where the last exception in ``lines`` is a failed import and no server started after it;
-    else None.
+    """The failure ImportFailed, where the last exception in ``lines`` is a failed import and no server
+    started after it; else None.
 
-    Engines go on after earlier ones. UnsupportedGPU where the import lacks a library of the driver.
+    Engines continue after some failed imports. If a library of the driver is missing, the failure is
+    UnsupportedGPU.
     """
     ends = [
         line
@@ -247,12 +250,11 @@ def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
 
 
 def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[FailurePattern]) -> Failure:
-    """The failure of an engine that ended: by its own patterns, then the common ones, then its exit status.
+    """The failure of an engine that ended: by its own patterns, the common ones, then its exit status.
 
-    A launcher's report counts where no pattern matches: it checks the configuration before the start. Its
-    line on stderr, which repeats the report, is left out of the tail. A failed import is checked last,
-    because engines continue after many; it ends Python with an exit code of its own, neither 0 nor a
-    signal's.
+    Where no pattern matches, the launcher's report counts; its line on stderr is left out of the log tail.
+    Failed imports are checked last, as engines continue after many of them, and only for an exit code other
+    than 0.
     """
     known = first_match((*patterns, *COMMON_FAILURES), lines)
     if known is not None:

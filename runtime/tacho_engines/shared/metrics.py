@@ -1,4 +1,4 @@
-"""The names of engines' Prometheus metrics by meaning, and those that several engines share. Pure."""
+"""The names of engines' Prometheus metrics by meaning, and the names that several engines share. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class MetricNames:
     """Metric names of an engine: for each meaning, the newest name first; () where it has none."""
 
     running: tuple[str, ...] = ()
-    """Requests that are being answered."""
+    """Metrics of the number of requests that are being processed."""
     waiting: tuple[str, ...] = ()
     generated_tokens: tuple[str, ...] = ()
     by_step: frozenset[str] = frozenset()
@@ -19,19 +19,18 @@ class MetricNames:
     ends."""
     prompt_tokens: tuple[str, ...] = ()
     cached_prompt_tokens: tuple[str, ...] = ()
-    """Prompt tokens that a prefix cache saved."""
+    """Metrics of the prompt tokens that a prefix cache provided."""
     computed_alone: frozenset[str] = frozenset()
-    """The metrics of ``prompt_tokens`` that do not count cached tokens."""
+    """Those metrics of ``prompt_tokens`` that leave out cached tokens."""
     kv_cache_usage: tuple[str, ...] = ()
     """Share of the KV cache in use, 0 to 1."""
     preemptions: tuple[str, ...] = ()
     first_token_seconds: tuple[str, ...] = ()
-    """Summaries or histograms of times to first tokens: each has a ``_sum`` and a ``_count``."""
+    """Summaries or histograms of the time to first token; each has a ``_sum`` and a ``_count``."""
     output_token_seconds: tuple[str, ...] = ()
-    """Histograms of the mean time per further token of each request. One of single tokens says nothing about
-    requests."""
+    """Histograms of each request's mean time per output token; histograms over single tokens do not count."""
     cache_config: str = ""
-    """A metric whose labels size the KV cache, see ``kv_cache_tokens``."""
+    """A metric whose labels have the size of the KV cache (see ``kv_cache_tokens``); "": none."""
 
 
 VLLM_FAMILY = MetricNames(
@@ -69,5 +68,5 @@ def kv_cache_tokens(labels: Mapping[str, str]) -> int | None:
 
 
 def _digits(text: str | None) -> int | None:
-    """None too for numbers that no cache has."""
+    """``text`` as a number; None where it is none, or too large for a KV cache."""
     return int(text) if text is not None and text.isdecimal() and len(text) <= 9 else None

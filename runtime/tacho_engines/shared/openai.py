@@ -18,7 +18,7 @@ METRICS = "/metrics"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an engine reports of its model, in tokens. 0: not reported."""
+    """Limits of a model in tokens, as an engine reports them. 0: not reported."""
 
     max_model_len: int = 0
     vocabulary: int = 0
@@ -26,18 +26,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """An engine's request fields beyond the plain OpenAI API."""
+    """The request fields of one engine that the plain OpenAI API does not have."""
 
     name: str
-    """The engine's, where the dialect is one engine's own."""
+    """Name of the engine, or of the dialect if several engines share it."""
     owner: str = ""
-    """``owned_by`` of its models, in lower case and without dots; "": no engine is known by it."""
+    """Value of ``owned_by`` in /v1/models, in lower case and without dots; "": the engine is not recognised
+    by it.
+    """
     constant: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Fields of every request beside model, prompt and max_tokens."""
+    """Fields that every request has, besides model, prompt and max_tokens."""
     minimum: str = ""
-    """The field for the minimum number of output tokens; "": none."""
+    """Name of the field for the minimum number of output tokens; "": none."""
     salt: str = ""
-    """The field whose value no other request's prefix cache shares; "": none."""
+    """Name of the field that separates prefix caches: requests with different values share none. "": no such
+    field.
+    """
     counting: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Request fields that make the engine report the token count of each chunk. Counting costs the front end
     work at every token, so the fields are sent only where exact counts are needed."""
@@ -51,19 +55,19 @@ class Dialect:
 CONTINUOUS_USAGE: Mapping[str, Any] = {
     "stream_options": {"include_usage": True, "continuous_usage_stats": True}
 }
-"""vLLM's way to count each chunk, which servers like it have taken over."""
+"""Fields by which vLLM, and servers compatible with it, report the token count of each chunk."""
 
 BARE = Dialect(name="bare")
-"""Only what no server refuses."""
+"""The dialect with only those fields that every server accepts."""
 PLAIN = Dialect(name="plain", constant={"temperature": 0, "stream_options": {"include_usage": True}})
-"""The OpenAI API as documented."""
+"""The dialect of the OpenAI API as documented."""
 COMMON = Dialect(
     name="common",
     constant={**PLAIN.constant, "ignore_eos": True},
     minimum="min_tokens",
     counting=CONTINUOUS_USAGE,
 )
-"""Extensions of vLLM that many engines have taken over, and most others ignore."""
+"""The dialect with vLLM's extensions, which many engines support and most others ignore."""
 
 
 def limits_of(model: Mapping[str, Any]) -> Limits:

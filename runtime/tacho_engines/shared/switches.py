@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from tacho_engines.profile import DeniedOptions
 
 SHORTEST_ABBREVIATION = 3
-"""Shorter names are switches of one dash."""
+"""Fewest letters of a switch with two dashes; shorter names have one dash."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -44,9 +44,9 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
-    """``found`` with abbreviations of ``known`` switches written out, as argparse does.
+    """``found`` with abbreviations of ``known`` switches replaced by the full names, as argparse does.
 
-    ``--gpu-mem`` becomes ``gpu-memory-utilization``. An abbreviation of several switches, or of none, stays.
+    ``--gpu-mem`` becomes ``gpu-memory-utilization``. An ambiguous or unknown abbreviation is kept.
     """
     whole: dict[str, str] = {}
     for name, value in found.items():
@@ -56,12 +56,12 @@ def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]
 
 
 def first_of(found: Mapping[str, str], *names: str) -> str | None:
-    """The value of the first given spelling of a switch that has several; None: not given."""
+    """The value of the first of ``names`` (spellings of one switch) that the user gave; None: none."""
     return next((found[name] for name in names if name in found), None)
 
 
 def integer(text: str | None) -> int | None:
-    """A whole number as engines accept it (``8192``, ``8k`` = 8000, ``8K`` = 8192), or None.
+    """A whole number as engines accept it (``8192``, ``8k`` = 8000, ``8K`` = 8192); None: no such number.
 
     Source: vLLM ``engine/arg_utils.py`` human_readable_int.
     """
@@ -73,7 +73,7 @@ def integer(text: str | None) -> int | None:
 
 
 def decimal(text: str | None) -> float | None:
-    """A finite number, or None."""
+    """``text`` as a finite number; None: it is none."""
     return float(text) if text and _NUMBER.fullmatch(text.strip()) else None
 
 

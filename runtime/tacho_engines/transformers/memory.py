@@ -13,21 +13,25 @@ from tacho_engines.memory.weights import INT8_BITS, NF4_BITS, NF4_DOUBLE_QUANT_B
 from tacho_engines.shared.switches import integer, parse_arguments
 
 CONTEXT_BYTES = 512 * MIB
-"""CUDA context and cuBLAS workspaces, outside PyTorch's allocator."""
+"""Bytes of CUDA context and cuBLAS workspaces, outside PyTorch's allocator."""
 HOST_PROCESS_BYTES = 1024 * MIB
-"""Python with torch, transformers and bitsandbytes, on the host; figures in docs/design/planner.md."""
+"""Bytes of the process on the host: Python with torch, transformers and bitsandbytes
+(docs/design/planner.md).
+"""
 LOGIT_BYTES = 14
 """Bytes per logit of a sequence's last position: the model's own, a copy in 32 bits, and copies made by
 sampling."""
 SCORE_BYTES = 192 * MIB
-"""While given tokens are scored: 64 MiB of logits at a time, their copy in 32 bits, their logarithms."""
+"""Bytes needed while the tokens of a given text are scored: 64 MiB of logits, their copy in 32 bits, and
+logarithms.
+"""
 PREFILL_TOKENS = 512
 PAGE_TOKENS = 64
 SPARE_BLOCKS = 2
-"""The library keeps two blocks that are never given to a request."""
+"""Blocks of the KV cache that the library keeps and gives to no request."""
 HIDDEN_COPIES = 4
 CACHE_ELEMENT_BYTES = 2.0
-"""The cache is kept in 16 bits whatever the weights are."""
+"""Bytes of an element of the KV cache: 16 bits for any type of weights."""
 
 
 def linear_bits(method: str, double_quant: bool) -> float | None:
@@ -50,12 +54,12 @@ def expanded_bytes(architecture: Architecture, method: str, compute_bytes: int) 
 
 
 def kept_bytes(architecture: Architecture, method: str, *, on_host: bool) -> int:
-    """Bytes that loading leaves unused in PyTorch's allocator on a GPU.
+    """Bytes that loading leaves unused in PyTorch's GPU allocator, as a multiple of one vocabulary table in
+    16 bits.
 
-    Counted in tables of the vocabulary in 16 bits. Quantizing to 8 bits: the embedding and the head. Own
-    measurements on an H200: 2.27 tables more than everything else that is counted of an 8B with two, about
-    one of a 1B whose head is its embedding. As stored: a head of its own; two starts of that 8B took 0.9 and
-    1.0 GiB more beside weights and cache than in 4 bits, and the head is 0.98.
+    Measured on an H200. Quantizing an 8B model to 8 bits: 2.27 tables more than all that is counted (it has
+    two tables); a 1B whose head is its embedding: about one. Unquantized: two starts of the 8B took 0.9 and
+    1.0 GiB more than in 4 bits; one table has 0.98 GiB.
     """
     head = 0 if architecture.tied_embeddings else 1
     tables = {"bnb-int8": 1 + head, "none": head}.get(method, 0)
@@ -63,10 +67,12 @@ def kept_bytes(architecture: Architecture, method: str, *, on_host: bool) -> int
 
 
 def weights_bytes(facts: ModelFacts, method: str, double_quant: bool) -> int:
-    """Resident weights of the whole model. bitsandbytes replaces linear layers, and a layer's experts are
-    one tensor of three dimensions here: they stay as stored. Own measurement (a Qwen3-MoE of 333 million
-    parameters in NF4): 657 MB of 665. Source: transformers integrations/bitsandbytes.py
-    replace_with_bnb_linear."""
+    """Bytes of the whole model's weights in memory.
+
+    bitsandbytes replaces linear layers only. A layer's experts are one three-dimensional tensor and stay as
+    stored: a Qwen3-MoE of 333 million parameters kept 657 of 665 MB in NF4. Source: transformers
+    integrations/bitsandbytes.py replace_with_bnb_linear.
+    """
     bits = None if weights.quantized_in_checkpoint(facts) else linear_bits(method, double_quant)
     return int(weights.parts(facts, linear_bits=bits, experts_too=False).total)
 
@@ -83,17 +89,17 @@ def fallbacks(placement: Placement) -> tuple[str, ...]:
 
 
 def switch(options: EngineOptions, name: str, default: int) -> int:
-    """The number of a launcher switch that the user may set, else ``default``."""
+    """The number that the user set for a launcher argument, else ``default``."""
     return integer(parse_arguments(options.arguments).get(name)) or default
 
 
 def page_tokens(options: EngineOptions) -> int:
-    """Tokens of a block of the KV cache."""
+    """Number of tokens per block of the KV cache."""
     return switch(options, "page-tokens", PAGE_TOKENS)
 
 
 def cells(options: EngineOptions, context: Context) -> int:
-    """Tokens that the cache has room for: whole blocks for every request at its full length."""
+    """Number of tokens that the KV cache holds: whole blocks for every request at its full length."""
     page = page_tokens(options)
     return ceil_div(context.max_model_len, page) * page * context.concurrency
 

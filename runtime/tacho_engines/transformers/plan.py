@@ -23,13 +23,18 @@ from tacho_engines.transformers.profile import PROFILE
 
 FOUR_BITS = ("bnb-nf4", "bnb-fp4")
 IN_FLIGHT = ("bnb-int8", *FOUR_BITS)
-"""Methods that bitsandbytes applies while loading; the checkpoint determines all others."""
+"""Quantization methods that bitsandbytes applies while loading; for all other methods the checkpoint must be
+quantized.
+"""
 BY_GPTQMODEL = ("awq", "gptq")
-"""Methods that transformers loads with the package gptqmodel. The image does not carry it: it is published as
-source only, and compiles its kernels with nvcc, which the image lacks, in the pod. Source: transformers 5.19
-quantizers/quantizer_awq.py, quantizer_gptq.py; gptqmodel 7.6.0 and 7.7.0 utils/cpp.py."""
+"""Methods for which transformers needs the package gptqmodel.
+
+The image lacks it: it is published as source only, and would compile its kernels in the pod with nvcc, which
+the image lacks, too. Source: transformers 5.19 quantizers/quantizer_awq.py, quantizer_gptq.py; gptqmodel
+7.6.0 and 7.7.0 utils/cpp.py.
+"""
 GPTQMODEL_CAPABILITY = (7, 5)
-"""Least compute capability of its kernels."""
+"""Lowest compute capability of gptqmodel's kernels."""
 
 
 def compute_dtype(placement: Placement) -> str:
@@ -45,13 +50,14 @@ def dtype(placement: Placement) -> str:
 
 
 def _has_bf16(placement: Placement) -> bool:
-    """A CPU computes bfloat16, and float16 only by detours."""
+    """Whether the device computes in bfloat16. A CPU does; float16 would be converted each time."""
     return placement.device.on_host or placement.device.capability == (0, 0) or placement.device.has_bf16
 
 
 CACHED = ("full", "sliding")
-"""Kinds of layers that its continuous batching has a cache for. Source: transformers
-generation/continuous_batching/cache_allocators."""
+"""Kinds of layers for which its continuous batching has a cache. Source: transformers
+generation/continuous_batching/cache_allocators.
+"""
 PLANNED = {
     "quantization": "spec.quantization.method",
     "double-quant": "spec.quantization.bitsandbytes.doubleQuant",
@@ -67,11 +73,13 @@ PLANNED = {
     "host": "",
     "port": "",
 }
-"""Switches that the plan has decided, and the field that decides; "": none does."""
+"""Switches that the plan sets, with the field of spec that decides each; "": no field does."""
 
 
 def _compute_refusal(placement: Placement) -> EngineRefusal | None:
-    """A checkpoint that is quantized already names the type itself (bnb_4bit_compute_dtype)."""
+    """The refusal of a compute type for a checkpoint that is already quantized and names its own
+    (bnb_4bit_compute_dtype); else None.
+    """
     requested = placement.options.compute_dtype
     if not requested or not is_quantized(placement.facts):
         return None
@@ -103,7 +111,9 @@ def _package_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _with_gptqmodel(placement: Placement) -> Placement:
-    """``placement`` with the checkpoint's own method in place of ``none``; a user's image may load it."""
+    """``placement`` with the checkpoint's own method in place of ``none``, which an image of the user may
+    support.
+    """
     stored, method = stored_method(placement.facts), placement.method
     if stored not in BY_GPTQMODEL or method.method != "none":
         return placement

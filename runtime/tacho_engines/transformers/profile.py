@@ -5,8 +5,9 @@ from __future__ import annotations
 from tacho_engines.profile import EngineImage, EngineProfile, EngineSpeed, LocalPackage, MethodSupport
 
 EFFICIENCY = 0.08
-"""Part of the bandwidth that one stream reaches: 38 ms a token of an 8B in 16 bits on an H200, 3.1 of which
-the memory asks for (benchmarks/gpu/h200/later)."""
+"""Share of the memory bandwidth that one stream reaches: 38 ms per token, of which reading memory needs 3.1
+(8B in 16 bits, H200; benchmarks/gpu/h200/later).
+"""
 
 
 METHODS = (

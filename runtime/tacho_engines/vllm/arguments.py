@@ -18,7 +18,9 @@ from tacho_engines.vllm.settings import planned_settings, switches
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
-"""--quantization of the methods that are applied in flight; of all others the checkpoint says it."""
+"""Value of --quantization for methods that are applied while loading; for all others the checkpoint
+determines it.
+"""
 FP8_NEEDS_CHOICE = "0.31"
 """vLLM version from which the kind of scaling must be named for in-flight FP8 quantization. Source: wheels
 0.30.0 and 0.31.0, layers/quantization/fp8.py ("no longer supports online quantization")."""
@@ -29,13 +31,13 @@ ALSO = {
     "enforce-eager": ("no-enforce-eager",),
     "kv-cache-memory-bytes": ("kv-cache-memory",),
 }
-"""Other spellings of a switch, and its opposite."""
+"""Other spellings of a switch, and its opposite, by its name."""
 
 
 def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
-    """The switches that follow from the plan: context, spread over GPUs, quantization, types.
+    """The arguments that follow from the plan: context, spread over GPUs, quantization, types.
 
-    They also set whatever vLLM's own defaults would decide otherwise.
+    Where vLLM's own default could decide otherwise, the plan's value is set.
     """
     given = switches(placement.options)
     found: list[str] = []
@@ -46,7 +48,7 @@ def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
 
 
 def _switches(placement: Placement, context: Context) -> Iterator[tuple[str, str]]:
-    """(name, value) of every switch; "" for one without a value."""
+    """(name, value) of each planned switch; value "": a switch without a value."""
     options = placement.options
     yield "max-model-len", str(context.max_model_len)
     if placement.tensor > 1:
