@@ -60,16 +60,19 @@ async def test_no_event_tells_of_a_status_that_could_not_be_written() -> None:
     assert server.created.count("Event") == 1
 
 
-async def test_a_status_for_which_the_object_has_no_room_is_told_by_one_event_a_version() -> None:
+@pytest.mark.parametrize(
+    "error", [Invalid(500, "etcdserver: request is too large"), Forbidden(403, "policy p denied request")]
+)
+async def test_a_status_that_the_api_server_refuses_is_told_by_one_event_a_version(error: ApiError) -> None:
     world = World(resourceVersion="1")
     world.claims = {"models": None}
     server = Server(world)
-    server.status_error = Invalid(500, "etcdserver: request is too large")
+    server.status_error = error
     reconcile = reconciler(server)
     for version, told in (("1", 1), ("2", 2)):
         world.raw["metadata"]["resourceVersion"] = version
         for _ in range(3):
-            with pytest.raises(Invalid):
+            with pytest.raises(type(error)):
                 await reconcile(KEY)
         assert server.created.count("Event") == told
 

@@ -25,7 +25,7 @@ from tacho_operator.core.types import (
     ReconcileDecision,
     ResourceEvent,
 )
-from tacho_operator.shell.api_errors import ApiError, Invalid
+from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import post_events
@@ -308,12 +308,12 @@ class Reconciler:
         self, key: Key, kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
     ) -> bool:
         """Writes the status; returns whether it changed. If it is refused (a spec that fills the object's
-        size limit), an event says so.
+        size limit, a policy), an event says so.
         """
         try:
             return await write_status(kube, raw, status)
-        except Invalid as error:
-            problem = refusal_problem(f"status: {error.message}", invalid=True)
+        except (Forbidden, Invalid) as error:
+            problem = refusal_problem(f"status: {error.message}", invalid=isinstance(error, Invalid))
             await self._report_by_event(key, raw, problem)
             raise
 
