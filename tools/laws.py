@@ -39,7 +39,7 @@ class Halves(Contract):
     run = fields.ListField(subfield=fields.StringField())
     both = fields.ListField(subfield=fields.StringField())
 
-    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002 - as the base
         broken = [*self._misplaced(graph), *self._crossing(graph)]
         return ContractCheck(kept=not broken, metadata={"broken": broken})
 

@@ -1,9 +1,8 @@
 """CTranslate2's Generator as a backend of the shared server.
 
-Requests are not put together in batches: CTranslate2 admits none into a running batch, and in a batch of
-unequal prompts it computes what the longer ones have more token by token (measured: 400 and 16 tokens took
-ten times as long together as one after the other). Instead, workers that share the weights compute as many
-requests at a time as the CPUs allow; further requests wait in order.
+Requests are not batched: CTranslate2 cannot add one to a running batch. It also computes the surplus of
+longer prompts token by token: 400 and 16 tokens together took ten times as long as one after the other.
+Instead, workers that share the weights process as many requests as there are CPUs; others wait in order.
 """
 
 from __future__ import annotations
@@ -30,8 +29,9 @@ from tacho_server.threads import Mailbox, usable_cpus
 
 
 def shares(cpus: int, concurrency: int) -> tuple[int, int]:
-    """(requests computed at a time, threads for each), so that ``cpus`` suffice and at most ``concurrency``
-    requests run."""
+    """(requests processed at the same time, threads per request), so that ``cpus`` suffice and at most
+    ``concurrency`` requests run.
+    """
     workers = max(1, min(concurrency, cpus))
     return workers, max(1, cpus // workers)
 
@@ -61,8 +61,9 @@ class TokenBudget:
 
 
 SCORING_BYTES = 256 * 1024**2
-"""Most that the log-probabilities of a given text take, which is what limits its length: a row of the whole
-vocabulary for each token, twice. One text at a time."""
+"""Most bytes for log-probabilities of a given text, two vocabulary rows per token; this limits its length.
+One text at a time.
+"""
 
 
 class CTranslate2Backend:
@@ -170,7 +171,7 @@ class CTranslate2Backend:
             yield token
 
     def _run(self, generation: Generation, mailbox: Mailbox[Token], cancelled: threading.Event) -> None:
-        """Generates in a thread of the pool."""
+        """Generates one request in a thread of the pool."""
         with self._lock:
             self._waiting, self._running = self._waiting - 1, self._running + 1
         try:

@@ -30,7 +30,7 @@ MARKER = "conversion.json"
 LOCK_POLL_SECONDS = 0.2
 
 Make = Callable[[Path], None]
-"""Makes the converted model in the folder it is given, which is not there yet. Raises LoadError."""
+"""Function that converts the model into the given folder, which does not exist yet. Raises LoadError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +39,19 @@ class ConversionPlan:
 
     source: Path
     quantization: str
-    """CTranslate2's name for it; "": the model is converted already."""
+    """CTranslate2's name of the compute type; "": the model is already converted."""
     cache: Path | None
-    """Where converted models are kept; None: for this process only."""
+    """Folder of converted models; None: the result is deleted at the end of the process."""
     trust_remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A folder that CTranslate2 can load. ``close`` removes it where it was made for this process only."""
+    """A folder that CTranslate2 can load. ``close`` deletes it if it was made only for this process."""
 
     folder: Path
     scratch: Path | None = None
-    """Made for this process only."""
+    """Temporary folder that ``close`` deletes; None: the folder stays."""
 
     def close(self) -> None:
         if self.scratch is not None:
@@ -102,7 +102,7 @@ class Converted:
 
     folder: Path
     cached: bool
-    """Whether the converted model was in the cache already."""
+    """Whether the converted model was already in the cache."""
 
 
 def ensure(source: Path, cache: Path, quantization: str, version: str, make: Make) -> Converted:
@@ -152,7 +152,7 @@ def _make(place: Path, make: Make) -> None:
 
 
 def _put(made: Path, place: Path) -> None:
-    """Renames the folder in one step. Without a lock another process may be first: its model is kept."""
+    """Moves the new folder to ``place`` in one step. If another process was faster, its model stays."""
     made.chmod(0o755)
     if place.exists() and not is_whole(place):
         shutil.rmtree(place)
@@ -174,8 +174,12 @@ def _to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Waits until no other process makes the same. False: this file system has no locks; the rename still
-    keeps the result whole. The kernel lets go of the lock of a process that was killed."""
+    """Context manager that waits until no other process converts the same model; yields whether the file
+    system has locks.
+
+    Without locks the final rename still keeps the result complete. The kernel releases the lock of a killed
+    process.
+    """
     with path.open("w") as file:
         held = _acquire(file.fileno())
         yield held

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONVERTED = "model.bin"
-"""A converted model's weights; config.json beside it is CTranslate2's own."""
+"""File with a converted model's weights; a folder that has it also has CTranslate2's own config.json."""
 WEIGHTS = (".safetensors", ".bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 """Tokenizer files, of which a checkpoint with a tokenizer has at least one; other tokenizer files are
 optional."""
 BYTES_OF = {"int8_float32": 1.02, "int8_float16": 1.02, "float16": 2.0, "bfloat16": 2.0, "float32": 4.0}
-"""Bytes of a weight after conversion, by CTranslate2's name for it; one scale for each row of int8."""
+"""Bytes per weight after conversion, by compute type; int8 includes a scale for each row."""
 SLACK_BYTES = 64 * 1024**2
-"""Vocabulary, norms, biases and what a file system keeps for itself."""
+"""Bytes for vocabulary, norms, biases and the file system's overhead."""
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _HEADER_LIMIT_BYTES = 100_000_000
 
@@ -67,13 +67,13 @@ def converted_bytes(folder: Path, quantization: str) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    """What a conversion reads, by name. Nothing in folders below: other formats are kept there."""
+    """The files that a conversion reads. Subfolders are left out, as they hold other formats."""
     suffixes = (*WEIGHTS, ".json", ".jinja", ".model", ".txt", ".py")
     return sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
 
 
 def _parameters(folder: Path) -> int:
-    """Weights by the safetensors headers; of pickled ones, at two bytes each."""
+    """Number of weights by the safetensors headers; for pickled files, their size at two bytes per weight."""
     safetensors = sorted(folder.glob("*.safetensors"))
     if safetensors:
         return sum(count for path in safetensors for count in _counts(path))

@@ -37,7 +37,7 @@ def options(sampling: Sampling, end_tokens: Sequence[int]) -> dict[str, Any]:
 
 
 def logprobs_of(logits: Any) -> Any:
-    """Log-softmax over the last axis."""
+    """Log-probabilities from logits: log-softmax over the last axis."""
     np = _numpy()
     values = np.asarray(logits, dtype=np.float32)
     values = values - values.max(axis=-1, keepdims=True)
@@ -55,7 +55,7 @@ def likeliest(logprobs: Any, count: int) -> tuple[TokenLogprob, ...]:
 
 
 def token_of(step: Any, sampling: Sampling, end_tokens: Sequence[int]) -> Token:
-    """The token of a GenerationStepResult."""
+    """The token in a GenerationStepResult, with its log-probability and whether it ends the answer."""
     finish = ""
     if step.is_last:
         finish = "stop" if step.token_id in end_tokens and not sampling.ignore_eos else "length"
@@ -87,5 +87,5 @@ def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Token, ...]:
 
 
 def _numpy() -> Any:
-    """CTranslate2 brings it."""
+    """The module numpy, which is installed with CTranslate2."""
     return import_module("numpy")

@@ -26,7 +26,7 @@ LEVEL_LOADING, LEVEL_SERVING = 4, 3
 which the runtime reads; at the same level it logs twenty lines per request."""
 THREADS = ("cpuparams.n_threads", "cpuparams_batch.n_threads")
 HOST_DEVICES = ("CPU", "ACCEL")
-"""Kinds of llama.cpp's devices that are no GPU (ggml-backend.h)."""
+"""Kinds of llama.cpp's devices that are not GPUs (ggml-backend.h)."""
 
 
 def main() -> int:
@@ -78,11 +78,11 @@ def _serve(values: dict[str, object]) -> int:
 
 
 def check_gpus(requested_layers: int, kinds: Sequence[str], features: str) -> None:
-    """Fails where layers are requested on GPUs and there is none: llama.cpp would compute on the CPU without
-    an error.
+    """Raises an error where layers are requested on GPUs and there is none; llama.cpp would silently use the
+    CPU.
 
     ``requested_layers``: of --n-gpu-layers; negative: all. ``kinds``: of llama.cpp's devices. ``features``:
-    its system info, where each backend that was compiled in has an entry.
+    its system info, with an entry for each compiled backend.
     """
     if requested_layers == 0 or any(kind not in HOST_DEVICES for kind in kinds):
         return
@@ -101,7 +101,9 @@ def check_gpus(requested_layers: int, kinds: Sequence[str], features: str) -> No
 
 
 def _library() -> Any:
-    """xllamacpp, 100 MB: not imported for --help or a wrong flag. Raises LoadError."""
+    """The module xllamacpp. It has 100 MB, and so is not imported for --help or a wrong flag. Raises
+    LoadError.
+    """
     try:
         return import_module("xllamacpp")
     except ImportError as error:
@@ -111,13 +113,15 @@ def _library() -> Any:
 
 
 def _log_level() -> Callable[[int], object] | None:
-    """llama.cpp's own function for it (common/log.h), which xllamacpp carries but does not bind."""
+    """llama.cpp's function that sets the log level (common/log.h), which xllamacpp contains without a
+    binding; None: not found.
+    """
     module = import_module("xllamacpp.xllamacpp").__file__
     return getattr(ctypes.CDLL(module), "_Z30common_log_set_verbosity_tholdi", None)
 
 
 def _stop_pipe() -> int:
-    """A file descriptor that becomes readable on SIGTERM or SIGINT, whichever thread got it."""
+    """A file descriptor that becomes readable on SIGTERM or SIGINT, whichever thread receives the signal."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)

@@ -33,7 +33,7 @@ class UsageError(LoadError):
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag: its spellings, the attribute it sets, and how its text is read."""
+    """One flag: its spellings, the attribute it sets, and how its value is parsed."""
 
     names: tuple[str, ...]
     sets: str
@@ -41,9 +41,11 @@ class Flag:
     help: str
     read: Callable[[str], object] = str
     choices: Mapping[str, object] | None = None
-    """Spelling to value; for an enumeration's attribute, to the member's name."""
+    """The values by spelling; for an enumeration, the names of its members. None: any value that can be
+    parsed.
+    """
     switch: object = None
-    """Set for a flag without a value: what its presence means."""
+    """The value that a flag without a value sets; None: the flag has a value."""
 
     @property
     def long_name(self) -> str:
@@ -66,7 +68,7 @@ def _layers(text: str) -> int:
 
 
 def _proportions(text: str) -> list[float]:
-    """Parts of --tensor-split, one for each GPU that llama.cpp supports; parts that are not given are 0."""
+    """The values of --tensor-split, one for each GPU that llama.cpp supports; missing ones are 0."""
     try:
         parts = [float(part) for part in text.replace("/", ",").split(",")]
     except ValueError as error:
@@ -87,7 +89,7 @@ def _alias(text: str) -> set[str]:
 
 
 def _template_arguments(text: str) -> dict[str, str]:
-    """Values by name, each as JSON text, which llama.cpp requires."""
+    """The arguments for the chat template, each as JSON text as llama.cpp requires."""
     try:
         values = json.loads(text)
     except ValueError as error:
@@ -109,7 +111,7 @@ def _keys(text: str) -> list[str]:
 
 
 MOST_GPUS = 128
-"""Length of ``tensor_split`` (common/common.h)."""
+"""Number of entries of llama.cpp's ``tensor_split`` (common/common.h)."""
 _ON_OFF = {"on": True, "off": False}
 _CACHE_TYPES = {
     name: f"GGML_TYPE_{name.upper()}"
@@ -214,7 +216,7 @@ HINTS: Mapping[str, str] = {
     "--mmproj": "multimodal models are not supported yet",
 }
 SIMILAR = 2
-"""Flags with a similar name that a refusal shows, for each unknown one."""
+"""Number of similar flags that an error names for each unknown flag."""
 
 
 class _Parser(argparse.ArgumentParser):

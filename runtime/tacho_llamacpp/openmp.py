@@ -1,13 +1,13 @@
 """Switches llama.cpp's threads between spinning and sleeping while they wait for each other.
 
-They synchronise about a hundred times per token. A small model's threads that sleep lose half of their speed
-and more to being woken. Threads that spin take the CPU from the very thread they wait for, as soon as another
-program uses the same cores. So they spin on cores of their own and sleep on shared ones; how long they queue
-for a CPU shows which these are.
+They synchronise about a hundred times per token. Threads of a small model that sleep lose more than half of
+their speed to wake-ups. Threads that spin take the CPU from the thread they wait for, if another program uses
+the same cores. So they spin on cores of their own and sleep on shared ones. The time that they queue for a
+CPU shows which cores are shared.
 
-OpenMP's library (libgomp) reads its environment once. A later switch is documented, too: with more OpenMP
-threads than CPUs it spins ``throttled``, and with OMP_WAIT_POLICY=passive that is not at all (libgomp's
-manual, GOMP_SPINCOUNT). So idle OpenMP threads, held for as long as the cores are shared, are the switch.
+OpenMP's library (libgomp) reads its environment only once. But with more OpenMP threads than CPUs it spins
+only ``throttled`` times, with OMP_WAIT_POLICY=passive not at all (libgomp's manual, GOMP_SPINCOUNT). So idle
+OpenMP threads, kept while cores are shared, act as the switch.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from pathlib import Path
 # --- the policy, pure -----------------------------------------------------------------------------
 SAMPLE_SECONDS, SHORT_SAMPLE_SECONDS = 0.1, 0.025
 SHORT_SAMPLES = 4
-"""Number of short samples after threads have begun to spin. A wrong try stops the engine and its neighbour
-until the first sample ends. Six turns of the scheduler (3 to 4 ms each) are as reliable as thirty."""
+"""Number of short samples after threads begin to spin. If that was wrong, engine and neighbour stand still
+until the first sample ends. Six scheduler turns (3 to 4 ms each) are as reliable as thirty.
+"""
 BUSY_SHARE = 0.2
-"""A sample with less than this share of one CPU in use is no evidence of other demand for it."""
+"""Share of one CPU below which a sample shows nothing about other programs."""
 SHARED, CALM = 0.2, 0.12
-"""Share of their runnable time that threads queue for a CPU. Above SHARED the cores are shared, below CALM
-they are not: 0.4 to 0.5 was measured beside a second engine of equal CPU shares, 0.01 to 0.1 without."""
+"""Limits of the share of their runnable time for which threads queue for a CPU. Above SHARED cores count as
+shared, below CALM as free. Measured: 0.4 to 0.5 beside a second engine with equal CPU shares, 0.01 to 0.1
+alone.
+"""
 PATIENCE, MOST_PATIENCE = 32, 256
-"""Number of samples asleep before spinning is tried, whatever they show: an engine with more CPU shares (its
-CPU request) learns of free cores only by trying. The number doubles, up to MOST_PATIENCE, each time that
-spinning proves wrong within SETTLED samples; a wrong try costs one short sample."""
+"""Number of samples for which threads sleep before spinning is tried, and the most.
+
+Spinning must be tried in any case: an engine with a larger CPU request than its neighbour detects free cores
+only so. The number doubles each time that spinning proves wrong within SETTLED samples.
+"""
 CALM_COUNTS = 16
 """A sample without a queue counts as this many samples towards the next try."""
 SETTLED = 10
@@ -43,10 +48,11 @@ SETTLED = 10
 @dataclass(frozen=True)
 class WaitPolicy:
     spinning: bool = False
-    """At first it is not known whether the cores are shared: a second engine's start must not starve the
-    first."""
+    """Whether threads spin now; at first they sleep, so that the start of a second engine does not starve the
+    first.
+    """
     samples: int = 0
-    """Since threads began to wait this way; asleep, calm ones count more."""
+    """Number of samples since the last switch; while threads sleep, samples without a queue count more."""
     patience: int = PATIENCE
 
 
@@ -88,23 +94,23 @@ def passed(before: Times, after: Times) -> tuple[float, float]:
 
 # --- the switch -----------------------------------------------------------------------------------
 SPINS = 20_000
-"""Turns before a spinning thread goes to sleep after all: 1 ms where the processor's pause takes 60 ns
-(Sapphire Rapids), 0.2 ms where it takes a sixth of that. From 3000 turns on nothing more was gained there;
-an engine that has nothing to do sleeps at once."""
+"""Number of spins before a thread sleeps after all: 1 ms on Sapphire Rapids (60 ns each), 0.2 ms on CPUs with
+a shorter pause. More than 3,000 brought no gain.
+"""
 CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
-"""Environment variables with which the user chooses how OpenMP threads wait; with any of these set, the
-launcher does not change it."""
+"""Environment variables by which a user decides how OpenMP threads wait. If one is set, the launcher changes
+nothing.
+"""
 TASKS = Path("/proc/self/task")
 
 
 class Switch:
-    """Holds the idle OpenMP threads that make libgomp's waiting threads sleep; it holds them from the
-    start."""
+    """Makes libgomp's waiting threads sleep, by keeping idle OpenMP threads; at the start it keeps them."""
 
     def __init__(self, library: ctypes.CDLL, cpus: int) -> None:
         self._library = library
         self._cpus = cpus
-        """CPUs that libgomp counted when it was loaded."""
+        """Number of CPUs that libgomp saw when it was loaded."""
         self._release: threading.Event | None = None
         self.sleep()
 
@@ -147,8 +153,9 @@ def prepare(environment: MutableMapping[str, str], threads: int | None) -> Switc
 
 @contextlib.contextmanager
 def _counted(threads: int | None) -> Iterator[int]:
-    """libgomp counts this thread's CPUs as it is loaded. On 64 of which two are used, 64 threads would have
-    to be held; so it is shown no more than are used."""
+    """Limits the CPUs that libgomp sees while it is loaded to the number of threads. Otherwise on 64 CPUs 64
+    idle threads would have to be kept.
+    """
     all_cpus = os.sched_getaffinity(0)
     shown = set(sorted(all_cpus)[: threads or len(all_cpus)])
     with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ Name = Callable[[int], str]
 
 @dataclass(slots=True)
 class Usage:
-    """Token counts of a request: tokens that were computed, the end-of-sequence token among them."""
+    """Token counts of a request. Output tokens include the end-of-sequence token."""
 
     prompt: int
     generated: int = 0
@@ -112,7 +112,9 @@ class AnswerFormat:
         }
 
     def _alternatives(self, token: Token) -> dict[str, float] | None:
-        """The chosen token is always among them; None where nothing precedes the token."""
+        """Log-probabilities of the most likely tokens and of the chosen one; None where nothing precedes the
+        token.
+        """
         if token.logprob is None:
             return None
         both = (*token.top, TokenLogprob(token.token, token.logprob))

@@ -1,4 +1,4 @@
-"""The HTTP endpoints: OpenAI's, health, version, metrics. There are no others."""
+"""The HTTP endpoints: OpenAI's, health, version and metrics."""
 
 from __future__ import annotations
 
@@ -29,17 +29,19 @@ T = TypeVar("T")
 OPEN_PATHS = ("/health",)
 """Paths that need no API key."""
 FLOOR_BYTES = 512 * 1024
-"""Admitted whatever the model: several prompts, tools, metadata."""
+"""Request body in bytes that is accepted for any model: several prompts, tools, metadata."""
 BODY_SECONDS = 60.0
-"""Time for a request's body to come: slow clients must not fill the memory with bodies."""
+"""Seconds in which a request's body must arrive, so that slow clients cannot fill the memory."""
 SMALL_BYTES = 64 * 1024
-"""A body up to this size is read however many others are."""
+"""Request body in bytes up to which it is read, however many others are being read."""
 BODIES = 64
-"""Largest bodies that are held at a time, from their first byte to the end of the answer."""
+"""Most long request bodies that are kept at the same time, from their first byte to the end of the answer."""
 ENDING = (408, 413)
-"""Statuses after which the connection is closed: the rest of the body is not waited for."""
+"""HTTP statuses after which the connection is closed, as the rest of the body is not read."""
 BYTES_PER_TOKEN = 64
-"""Generous: a token of text is about 4 bytes, up to 24 with every character escaped; as a number up to 8."""
+"""Bytes of a request body per token of context. Text has about 4 bytes per token (24 with every character
+escaped), token ids up to 8.
+"""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ def _require_loaded(state: ServerState) -> None:
 def _about(
     app: FastAPI, service: Service, settings: ServerSettings, state: ServerState, metrics: ServerMetrics
 ) -> None:
-    """Endpoints about the server and its model."""
+    """Adds the routes for the server and its model: health, version, metrics, models."""
     backend = service.backend
 
     @app.get("/health")
@@ -129,8 +131,9 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
 
 
 class _Events(StreamingResponse):
-    """Server-sent events that hold the request's ``places`` until the response ends, even where the client
-    never reads an event."""
+    """Server-sent events that keep the request's ``places`` until the response ends, even if the client never
+    reads.
+    """
 
     def __init__(self, events: AsyncGenerator[bytes, None], places: contextlib.ExitStack) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -174,7 +177,7 @@ async def _disconnected(request: Request) -> None:
 
 
 def _errors(app: FastAPI) -> None:
-    """Every error in OpenAI's shape."""
+    """Adds handlers by which every error has the OpenAI API's format."""
 
     def answer(error: RequestError) -> JSONResponse:
         headers = {"Retry-After": "1"} if error.status == 429 else None
@@ -200,7 +203,7 @@ def _errors(app: FastAPI) -> None:
 
 
 def _guard(app: FastAPI, key: str) -> None:
-    """Asks for the key on every path but the open ones."""
+    """Adds a check of the API key on every path but OPEN_PATHS."""
     if not key:
         return
 
@@ -221,8 +224,9 @@ def body_limit_bytes(max_model_len: int) -> int:
 
 
 class BodyLimit:
-    """Middleware: a handler that reads a body of more than ``limit()`` bytes gets HTTPException(413), one
-    that reads for more than BODY_SECONDS HTTPException(408), and one beyond BODIES of them 429."""
+    """Middleware that limits request bodies: 413 above ``limit()`` bytes, 408 after BODY_SECONDS, 429 beyond
+    BODIES of them.
+    """
 
     def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
         self._app, self._limit, self._held_bytes = app, limit, 0
@@ -246,7 +250,7 @@ class BodyLimit:
 
 
 class _Body:
-    """One request's body as it comes. Raises HTTPException for one that is too large or too slow."""
+    """The body of one request while it arrives. Raises HTTPException where it is too large or too slow."""
 
     def __init__(self, limit: int, length: str) -> None:
         self.seen = 0
@@ -255,7 +259,7 @@ class _Body:
         self._ends = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def next(self, receive: Receive, held_bytes: int) -> Message:
-        """The next message. ``held_bytes``: of all bodies."""
+        """The next part of the body. ``held_bytes``: bytes of all bodies in memory."""
         if self._declared <= self._limit:
             left = None if self._is_whole else self._ends - asyncio.get_running_loop().time()
             try:

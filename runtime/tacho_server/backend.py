@@ -14,22 +14,23 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the next token is chosen, and when to end. Stop strings are the server's."""
+    """How the next token is chosen, and when generation ends. Stop strings are handled by the server."""
 
     max_tokens: int
     min_tokens: int = 0
-    """The end-of-sequence token cannot be chosen before."""
+    """Number of tokens before which the end-of-sequence token cannot be chosen."""
     temperature: float = 1.0
-    """0: the most likely token."""
+    """Sampling temperature; 0: always the most likely token."""
     top_p: float = 1.0
     top_k: int = 0
     """Sampling is limited to this number of most likely tokens; 0: all tokens."""
     seed: int | None = None
-    """The same seed, prompt and settings give the same tokens, as far as the arithmetic of another batch
-    allows."""
+    """Seed of the random numbers. The same seed, prompt and settings give the same tokens, unless rounding
+    differs in another batch.
+    """
     ignore_eos: bool = False
     top_logprobs: int | None = None
-    """None: none are wanted; 0: that of the chosen token; n: also the n most likely tokens."""
+    """Number of alternatives with log-probabilities per token; 0: only the chosen token's; None: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Generation:
     """One sequence to generate. The server has checked that prompt and ``max_tokens`` fit."""
 
     identity: str
-    """Unique in this process."""
+    """Id of the sequence, unique in this process."""
     prompt: tuple[int, ...]
     sampling: Sampling
 
@@ -56,11 +57,13 @@ class Token:
 
     token: int
     logprob: float | None = None
-    """None: not requested, or nothing precedes the token."""
+    """Log-probability of the token; None: not requested, or nothing precedes the token."""
     top: tuple[TokenLogprob, ...] = ()
     """The most likely tokens, best first, where requested."""
     finish: str = ""
-    """"" (more follow) | stop (this is the end-of-sequence token) | length (``max_tokens``)."""
+    """"" (more tokens follow), stop (this is the end-of-sequence token) or length (``max_tokens``
+    reached).
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ class Occupancy:
     """Current load of the backend. None: the backend cannot report it."""
 
     running: int
-    """Sequences in the batch."""
+    """Number of sequences in the batch."""
     waiting: int
     kv_cache_usage: float | None = None
     """Share of the KV cache in use, 0 to 1."""
@@ -76,15 +79,18 @@ class Occupancy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:
-    """Which kinds of request a loaded model can answer. All others are answered with 400 and the reason given
-    here."""
+    """The kinds of request that a loaded model can answer. Others are refused with 400 and the reason given
+    here.
+    """
 
     max_model_len: int
     vocabulary: int
     top_logprobs: int = 0
-    """Most alternatives of a token that it names; -1: it gives no log-probabilities at all."""
+    """Most alternatives per token for which log-probabilities are available; -1: none at all, not even the
+    chosen token's.
+    """
     scores: bool = False
-    """``score`` works: log-probabilities of given tokens (``echo`` with ``logprobs``)."""
+    """Whether ``score`` works: log-probabilities of given tokens (``echo`` with ``logprobs``)."""
     min_tokens: bool = True
     seed: bool = True
 

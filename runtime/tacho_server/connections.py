@@ -1,4 +1,4 @@
-"""Connections with an end: of those that send no request, and of those that read no answer."""
+"""Limits for connections whose client sends no request or reads no answer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 20.0
-"""Time for a request's head to come, from the connection or the last answer on."""
+"""Seconds in which a request's head must arrive, from the connection or the last answer on."""
 UNREAD_SECONDS = 60.0
-"""How long a client may leave unread what no longer fits the buffers: its answer holds a place."""
+"""Seconds for which a client may leave an answer unread. Meanwhile the answer keeps its place among the
+requests.
+"""
 LEAST_READ_BYTES = 64 * 1024
-"""In that time, of an answer that is longer than the buffers: it may take minutes."""
+"""Bytes that must be read in that time, so that slow readers of long answers are not cut off."""
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's own has no time limit for a connection's first head, nor for one that comes byte by byte."""
+    """uvicorn's HTTP protocol with time limits for a connection's first request head, and for a head that
+    arrives byte by byte.
+    """
 
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None

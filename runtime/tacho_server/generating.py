@@ -18,7 +18,7 @@ class Piece:
     index: int
     text: str
     token: Token | None = None
-    """None: the piece is the echoed prompt."""
+    """The generated token; None: the piece is the echoed prompt."""
     scored: Sequence[Token] = ()
     """Log-probabilities of the echoed prompt."""
     finish: str | None = None
@@ -48,7 +48,9 @@ async def pieces(
 
 
 async def _closable(tokens: AsyncIterator[Token]) -> AsyncGenerator[Token, None]:
-    """Closes the backend's own generator, too, which a bare ``async for`` would leave to the collector."""
+    """The backend's tokens as a generator that closes the backend's own one, which a plain ``async for``
+    would leave open.
+    """
     try:
         async for token in tokens:
             yield token

@@ -1,8 +1,8 @@
 """Starts a backend behind the server: loads in a thread while /health answers 503, serves, ends.
 
-Exit codes: 0 stopped on request, 1 could not start or the engine failed, 2 wrong arguments. A failure's
-last line on stderr is ``PROGRAM: error [Class]: what happened: what to do``; the same is left, as JSON, in
-the file that TACHO_ENGINE_FAILURE names.
+Exit codes: 0 stopped on request, 1 could not start or the engine failed, 2 wrong arguments. The last line of
+a failure on stderr is ``PROGRAM: error [Class]: what happened: what to do``. It is also written, as JSON, to
+the file named by TACHO_ENGINE_FAILURE.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def _load(
 
 
 def _listen(settings: ServerSettings) -> socket.socket:
-    """Bound before the model is loaded: a taken port is found in the first second. Raises LoadError."""
+    """Opens the port before the model is loaded, so that a port in use is reported at once. Raises
+    LoadError.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,13 +12,14 @@ LATENCY_SECONDS = tuple(
     for step in (*range(100, 200, 10), *range(200, 500, 25), *range(500, 1000, 50))
     if (edge := step * 10**decade / 100_000) <= 600
 )
-"""Buckets of TTFT and TPOT: round numbers from 1 ms to 10 min, as targets are. tacho reads attainment from
-them."""
+"""Edges of the histograms of TTFT and TPOT in seconds: round numbers from 1 ms to 10 min, as SLO targets
+are.
+"""
 DURATION_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class ServerMetrics:
-    """The server's metrics, in a registry that has nothing else of the process."""
+    """The server's metrics, in a registry without the process's default metrics."""
 
     def __init__(self, backend: Backend) -> None:
         self.registry = CollectorRegistry()
@@ -49,8 +50,9 @@ class ServerMetrics:
         )
 
     def loaded(self) -> None:
-        """Adds the KV cache's gauge once the model is loaded, where the backend reports it: unknown is
-        absent, not zero."""
+        """Adds the gauge of the KV cache after loading, if the backend reports its usage; otherwise it has no
+        series.
+        """
         if self._usage is None and self._backend.occupancy().kv_cache_usage is not None:
             self._usage = self._gauge("kv_cache_usage_ratio", "Part of the KV cache in use, 0 to 1.")
             self._usage.set_function(lambda: self._backend.occupancy().kv_cache_usage or 0.0)

@@ -19,7 +19,7 @@ class ServerSettings:
     port: int
     served_name: str
     max_requests: int
-    """Sequences that are admitted at once, running and waiting; more are answered 429."""
+    """Most sequences that are running or waiting at the same time; further requests get 429."""
     require_chat: bool
     api_key: str = ""
 

@@ -25,9 +25,9 @@ class _Strict(BaseModel):
 
 class StreamOptions(_Strict):
     include_usage: bool = False
-    """A last chunk with the usage of the whole request."""
+    """Whether a last chunk has the token counts of the whole request."""
     continuous_usage_stats: bool = False
-    """Whether every chunk carries the token usage so far."""
+    """Whether every chunk has the token counts so far."""
 
 
 class GenerationRequest(_Strict):

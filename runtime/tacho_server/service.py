@@ -31,10 +31,10 @@ from tacho_server.schema import (
 from tacho_server.threads import TimedThread
 
 TEXT_SECONDS = 60.0
-"""Time for the template and tokens of one request: a model's own template may loop for ever."""
+"""Seconds for applying the template and tokenizing one request; a model's own template may loop for ever."""
 
 SCORED_LIMIT = 250_000
-"""Log-probabilities of given tokens in one answer: each takes 10 microseconds of the loop to name."""
+"""Most log-probabilities of given tokens in one answer; each takes 10 us of the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +207,7 @@ class Service:
         yield b"data: [DONE]\n\n"
 
     async def _counted(self, job: GenerationJob, usage: Usage) -> AsyncGenerator[Piece, None]:
-        """The job's pieces, counted in ``usage`` and the metrics while they pass."""
+        """The pieces of the job, which are counted in ``usage`` and in the metrics."""
         begin, outcome, last = time.monotonic(), "cancelled", None
         arrivals: dict[int, tuple[float, float, int]] = {}
         try:
@@ -265,14 +265,18 @@ def _event(document: dict[str, Any]) -> bytes:
 
 
 def _check_scored(count: int) -> None:
-    """Raises RequestError for more log-probabilities of given tokens than one answer may name."""
+    """Raises RequestError where an answer would have more than SCORED_LIMIT log-probabilities of given
+    tokens.
+    """
     if count > SCORED_LIMIT:
         message = f"the answer would have {count} log-probabilities of given tokens, more than {SCORED_LIMIT}"
         raise bad(f"{message}: send fewer prompts at a time", "logprobs")
 
 
 def _check_characters(text: str, param: str) -> None:
-    """JSON can hold half of a surrogate pair, which is no character and has no bytes. Raises RequestError."""
+    """Raises RequestError where the text has half of a surrogate pair, which JSON allows and UTF-8 cannot
+    encode.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -291,7 +295,9 @@ def _top_logprobs(request: GenerationRequest) -> int | None:
 
 
 def _seeded(sampling: Sampling, copy: int) -> Sampling:
-    """Copies of one prompt differ although their seed is one."""
+    """The sampling settings for one of several copies of a prompt, with its own seed so that the copies
+    differ.
+    """
     if sampling.seed is None or not copy:
         return sampling
     return dataclasses.replace(sampling, seed=sampling.seed + copy)

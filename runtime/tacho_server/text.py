@@ -11,12 +11,15 @@ from tacho_server.backend import Tokenizer
 from tacho_server.errors import LoadError
 
 INCOMPLETE = "\ufffd"
-"""Character that a decoder writes for bytes of an incomplete character."""
+"""Character that a tokenizer returns for the bytes of an incomplete character."""
 CONTEXT_TOKENS = 6
-"""Tokens that are decoded again with the new ones: tokenizers drop a leading space, or join characters."""
+"""Number of earlier tokens that are decoded together with new ones, as tokenizers drop a leading space or
+join characters.
+"""
 HELD_TOKENS = 8
-"""A character has at most four bytes, so more tokens without text are none. Without a bound each token of
-an answer that goes on beyond its end would be decoded with all before it."""
+"""Most tokens without text that are held back. A character has at most four bytes, so more are no character.
+Without a limit, decoding would take ever longer.
+"""
 
 
 class Detokenizer:
@@ -30,7 +33,7 @@ class Detokenizer:
         self._tokenizer = tokenizer
         self._tokens: list[int] = list(prompt[-CONTEXT_TOKENS:])
         self._shown = len(self._tokens)
-        """Tokens whose text was returned, or is the prompt's."""
+        """Number of tokens whose text was returned, or belongs to the prompt."""
 
     def add(self, token: int) -> str:
         """The text that ``token`` adds; "" while a character is not complete."""

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 CGROUP = Path("/sys/fs/cgroup")
 REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
-"""Set by tacho where the user set a CPU request."""
+"""Environment variable with the container's CPU request in millicores, if the user set one."""
 
 
 def usable_cpus(cgroup: Path = CGROUP, environment: Mapping[str, str] = os.environ) -> int:
@@ -27,7 +27,7 @@ def usable_cpus(cgroup: Path = CGROUP, environment: Mapping[str, str] = os.envir
 
 
 def _limit(cgroup: Path) -> int | None:
-    """The CPU limit, by cgroup v2, then v1; None without one."""
+    """The container's CPU limit in CPUs, by cgroup v2, else v1; None: no limit."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -89,9 +89,9 @@ class Overdue(BaseException):
 
 
 class TimedThread:
-    """One thread that ends its work after ``limit_seconds``.
+    """One thread that aborts its work after ``limit_seconds``.
 
-    Work in C code cannot be ended; ``stuck_seconds`` shows it.
+    Work in C code cannot be aborted; ``stuck_seconds`` shows it.
     """
 
     def __init__(self, name: str, limit_seconds: float) -> None:
@@ -99,7 +99,7 @@ class TimedThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._running: tuple[int, float] | None = None
-        """Id of the thread, and when its present work began."""
+        """(id of the thread, time when its present work began); None: idle."""
 
     async def run(self, work: Callable[[], T]) -> T:
         """Runs ``work`` after that of earlier callers, and returns its result. Raises TimeoutError."""
@@ -110,7 +110,7 @@ class TimedThread:
 
     @property
     def stuck_seconds(self) -> float:
-        """Seconds since work should have ended and has not; 0.0 otherwise."""
+        """Seconds since work should have ended but has not; 0 otherwise."""
         running = self._running
         return max(0.0, time.monotonic() - running[1] - self.limit_seconds) if running else 0.0
 

@@ -15,11 +15,13 @@ from tacho_server.threads import usable_cpus
 from tacho_transformers.backend import PROGRAM, TransformersBackend
 
 METHODS = ("none", "bnb-int8", "bnb-nf4", "bnb-fp4")
-"""``none``: as the checkpoint stores it, which may be quantized."""
+"""Quantization methods; ``none`` leaves the checkpoint as stored, which may itself be quantized."""
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 COMPUTE_DTYPES = ("bfloat16", "float16", "float32")
 PREFILL_TOKENS = 512
-"""Tokens of one forward pass; longer prompts take several. The attention mask is allocated for it, whole."""
+"""Most prompt tokens of a forward pass; longer prompts take several. The attention mask is allocated for that
+number.
+"""
 PAGE_TOKENS = 64
 """Tokens of one block of the KV cache; a request takes whole blocks."""
 

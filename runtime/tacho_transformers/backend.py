@@ -164,7 +164,7 @@ class TransformersBackend:
         return "stop" if token in self._end and not ignore_eos else "length"
 
     def _forget(self, identity: str) -> None:
-        """Ends the request where it still runs."""
+        """Cancels the request if it still runs, and removes its results."""
         self._manager.cancel_request(identity)
         self._manager.output_router.result_handlers.pop(identity, None)
         self._rows.pop(identity, None)
@@ -216,8 +216,10 @@ class TransformersBackend:
 
 
 def _end_tokens(model: Any, of_tokenizer: int | None, vocabulary: int) -> tuple[int, ...]:
-    """Tokens that end an answer, by the model's generation settings, else by its tokenizer. Others than
-    those of the vocabulary would end the computation of all requests once one asks for min_tokens."""
+    """Token ids that end an answer, from the model's generation settings or its tokenizer.
+
+    Ids outside the vocabulary are left out: with ``min_tokens`` they would fail the whole batch.
+    """
     stated = model.generation_config.eos_token_id
     if stated is None:
         stated = of_tokenizer

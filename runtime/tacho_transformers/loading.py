@@ -15,7 +15,7 @@ from tacho_server.errors import LoadError
 
 
 def check_model(options: argparse.Namespace) -> dict[str, Any]:
-    """config.json of the model. Raises LoadError."""
+    """The content of the model's config.json. Raises LoadError."""
     folder = Path(options.model)
     if not folder.is_dir():
         raise LoadError("ModelNotFound", f"{folder} is no folder", "check spec.model.uri")
@@ -95,7 +95,7 @@ def load_model(options: argparse.Namespace, torch: Any, transformers: Any) -> An
 
 
 def _known(error: Exception) -> LoadError | None:
-    """The failure behind an error of transformers; None: not known."""
+    """The LoadError for an error of transformers with a known cause; None: unknown cause."""
     message = " ".join(str(error).split())[:400]
     if "does not recognize this architecture" in message or "Unrecognized configuration class" in message:
         return LoadError("EngineNotSupported", message, "take a newer engine image, or another engine")
@@ -108,7 +108,7 @@ def _known(error: Exception) -> LoadError | None:
 
 
 def give_back_freed() -> None:
-    """Returns the memory that quantizing has freed to the system, which glibc would keep."""
+    """Returns freed memory to the system after quantization; glibc would keep it."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -130,7 +130,9 @@ def experts_left(model: Any) -> int:
 
 
 def _constants(weight: Any) -> int:
-    """4 bits: a constant for each block, and what these are quantized by; 8 bits: a scale for each row."""
+    """Bytes of bitsandbytes' constants for one weight. 4 bits: a constant per block, and its own
+    quantization; 8 bits: a scale per row.
+    """
     state = getattr(weight, "quant_state", None)
     nested = getattr(state, "state2", None)
     parts = (getattr(state, "absmax", None), getattr(nested, "absmax", None), getattr(weight, "SCB", None))

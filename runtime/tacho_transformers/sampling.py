@@ -1,8 +1,8 @@
-"""Chooses the next token of every sequence of a batch, each by its own sampling settings.
+"""Chooses the next token of every sequence in a batch, each by its own sampling settings.
 
-The library's batching samples all requests alike and returns log-probabilities after temperature. Here each
-row has its own temperature, top-p, top-k, seed and least length, and the log-probabilities are the model's
-own.
+transformers' batching has one setting for all requests, and returns log-probabilities after temperature. Here
+each row has its own temperature, top-p, top-k, seed and minimum length, and log-probabilities are the
+model's.
 """
 
 from __future__ import annotations

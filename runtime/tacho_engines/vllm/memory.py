@@ -23,9 +23,11 @@ from tacho_engines.vllm.settings import INT8, VllmSettings, captured_bytes, outs
 
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
-"""NCCL's buffers. Source: NVIDIA aiconfigurator systems/*.yaml nccl_mem."""
+"""Bytes of NCCL's buffers on several GPUs. Source: NVIDIA aiconfigurator systems/*.yaml nccl_mem."""
 HIDDEN_COPIES = {"v0": 1, "v1": 4, "v2": 4}
-"""Copies of the hidden state alive at the forward pass's peak; later runners keep more for compiled code."""
+"""Number of copies of the hidden state at the peak of a forward pass, by runner; later ones keep more for
+compiled code.
+"""
 TIMING_BYTES = 60 * MIB
 """Inductor clears the GPU's L2 cache between the timings of a kernel with a buffer of its size, here of an
 H200's; others have less. Cold starts of five dense models there took 0.06 to 0.08 GiB more than the vectors
@@ -40,11 +42,13 @@ PLAIN_VECTORS = {"v0": 2, "v1": 2, "v2": 1}
 MULTIPROCESSORS = 132
 """Multiprocessors of an H100 or H200; other GPUs have 40 to 160."""
 MEASURED = {"NVIDIA-H200": re.compile(r"0\.26(\.\d+)?")}
-"""Products and versions that more than a few starts were measured of: dense models with full
-attention, on one GPU of their own."""
+"""GPU products and vLLM versions with enough measured starts: dense models with full attention on one whole
+GPU.
+"""
 WITHIN_BYTES, WITHIN_SHARE = 24 * MIB, 1 / 64
-"""All but two of the starts of ``MEASURED`` (27 and 28 MiB) took at most WITHIN_BYTES above their prediction,
-which is slightly more than WITHIN_SHARE of the overhead. Source: benchmarks/planner/h200/starts.json."""
+"""Limits of the memory above the prediction in starts of MEASURED, except for two (27 and 28 MiB).
+WITHIN_SHARE is the same as a share of the overhead. Source: benchmarks/planner/h200/starts.json.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +65,20 @@ class VllmMemory:
     graph_bytes: int
     graphs_inside: bool
     available_bytes: int
-    """Left for the KV cache; negative when nothing is."""
+    """Bytes left for the KV cache; negative if there is too little memory."""
     cache: KvCapacity
 
 
 def activation_bytes(
     architecture: Architecture, settings: VllmSettings, *, fp8: bool = False, four_bit: bool = False
 ) -> int:
-    """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows, or
-    compilation where it copies the kernels' inputs.
+    """Bytes at the peak of vLLM's profile run: forward pass over max_num_batched_tokens, sampler over
+    max_num_seqs rows, or compilation with copied inputs.
 
-    Forward, in 16-bit elements a token: copies of the hidden state, the gated MLP's three vectors (of the
-    top-k experts where there are experts), later runners also queries, keys and values. Sampler: sorted
-    logits and their indices, probabilities and cumulated sums of every row. Old versions sample nothing while
-    they prefill in chunks. With ``four_bit`` of bitsandbytes a matrix is written out before it is multiplied.
+    Forward, in 16-bit elements per token: copies of the hidden state, three vectors of the gated MLP (or of
+    the top-k experts), in later runners also queries, keys and values. Sampler: sorted logits with indices,
+    probabilities and cumulated sums of each row; old versions sample nothing while prefilling in chunks.
+    ``four_bit``: bitsandbytes expands a matrix before it is multiplied.
     """
     rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
@@ -96,11 +100,11 @@ def activation_bytes(
 
 
 def _sampling_bytes(architecture: Architecture, settings: VllmSettings) -> int:
-    """What is alive while the first runner samples (wheel 0.26.0).
+    """Bytes in use while the first runner samples (wheel 0.26.0).
 
-    The experts' workspace, which is never given back (v1/worker/workspace.py, allocated by layers/fused_moe/
-    modular_kernel.py _allocate_buffers: outputs of the first and third product, and the activation's), the
-    top-k kernel's row of each multiprocessor (v1/sample/ops/topk_topp_triton.py), and the hidden states.
+    The experts' workspace, which is never freed (v1/worker/workspace.py, allocated by layers/fused_moe/
+    modular_kernel.py _allocate_buffers: outputs of the first and third product, and of the activation), the
+    top-k kernel's row per multiprocessor (v1/sample/ops/topk_topp_triton.py), and the hidden states.
     """
     hidden, elements = architecture.hidden_size, architecture.hidden_size
     if architecture.experts:
@@ -112,10 +116,13 @@ def _sampling_bytes(architecture: Architecture, settings: VllmSettings) -> int:
 
 
 def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool) -> int:
-    """What compiling takes: vLLM has Inductor time combined kernels on made-up inputs (config/compilation.py
-    benchmark_combo_kernel), and the first one's are the embedding and two hidden states. Those sizes are what
-    cold starts of an 8B took on an H200, 1.01 GiB at 2048 tokens and 1.10 at 8192; a start that finds its
-    compiled code takes less. With ``fp8`` one more of eight bits: 1.13."""
+    """Bytes that compilation needs at its peak.
+
+    Inductor times combined kernels on artificial inputs (config/compilation.py benchmark_combo_kernel); for
+    the first kernel these are the embedding and two hidden states. Cold starts of an 8B on an H200 used 1.01
+    GiB at 2048 tokens and 1.10 at 8192, with ``fp8`` one 8-bit copy more: 1.13. A start with cached code uses
+    less.
+    """
     if not (settings.rules.compile_copies and settings.compiled):
         return 0
     table = architecture.vocabulary // settings.tensor
@@ -124,12 +131,12 @@ def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool)
 
 
 def _written_out_bytes(architecture: Architecture, settings: VllmSettings) -> int:
-    """The 16 bits of a matrix of the MLP, or of all of a layer's experts, which bitsandbytes multiplies many
-    tokens by.
+    """Bytes of one MLP matrix, or of all experts of a layer, that bitsandbytes expands to 16 bits to multiply
+    many tokens.
 
     Source: wheels bitsandbytes 0.50.2, backends/cuda/ops.py _gemm_4bit_use_custom_cuda (few tokens need
-    none), and vllm 0.26.0, quantization/bitsandbytes.py _apply_bnb_4bit (each matrix of a merged one by
-    itself) and _apply_4bit_dequnt (experts). A 7B on an H200 had 0.10 GiB less for its cache than without.
+    none), and vllm 0.26.0, quantization/bitsandbytes.py _apply_bnb_4bit (each matrix of a merged one
+    separately) and _apply_4bit_dequnt (experts). It left a 7B on an H200 0.10 GiB less for its cache.
     """
     hidden, wide = architecture.hidden_size, architecture.intermediate_size or 4 * architecture.hidden_size
     if architecture.experts:
@@ -138,12 +145,12 @@ def _written_out_bytes(architecture: Architecture, settings: VllmSettings) -> in
 
 
 def _int8_bytes(architecture: Architecture, settings: VllmSettings) -> int:
-    """LLM.int8() computes each matrix of a merged product on its own. Beside the whole result in 16 bits
-    these are its sums in 32 bits, and twice the same in 16; of the hidden state four copies,
-    and one in 8 bits.
+    """Bytes that LLM.int8() needs for a merged product, whose matrices it computes one by one.
 
-    Source: wheels vllm-bnb-plugin 0.0.3, quantization/linear.py _apply_8bit_weight, and bitsandbytes 0.50.2,
-    backends/cuda/ops.py int8_mm_dequant. One pod with an 8B had 0.03 GiB less for its cache than that leaves.
+    In addition to the result in 16 bits: sums in 32 bits, and two copies in 16; of the hidden state four
+    copies, and one in 8 bits. Source: wheels vllm-bnb-plugin 0.0.3, quantization/linear.py
+    _apply_8bit_weight, and bitsandbytes 0.50.2, backends/cuda/ops.py int8_mm_dequant. A pod with an 8B had
+    0.03 GiB less for its cache than predicted so.
     """
     plain = architecture.name in vllm_weights.PLAIN_MLP
     wide = (architecture.intermediate_size or 4 * architecture.hidden_size) // settings.tensor
@@ -223,8 +230,9 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
 
 
 def _known_within(placement: Placement, overhead_bytes: int) -> int | None:
-    """Bytes above the prediction that a start on this GPU and version hardly ever exceeded; None where no
-    such starts were measured."""
+    """Bytes above the prediction within which measured starts of this GPU and version stayed; None: no such
+    starts.
+    """
     device, architecture = placement.device, placement.architecture
     version = MEASURED.get(device.product)
     dense = not architecture.experts and not weights.parameters(placement.facts, "vision", "ssm")
@@ -236,8 +244,9 @@ def _known_within(placement: Placement, overhead_bytes: int) -> int | None:
 
 
 def _assumption(settings: VllmSettings) -> str:
-    """Where the utilization was lowered for what several GPUs' collectives take: that was seen on two H200
-    alone, which are too large for it to matter there."""
+    """A clause that the utilization was lowered for buffers of several GPUs, whose size was measured only on
+    two H200; "": it was not.
+    """
     taken = before_bytes(settings.rules, settings.tensor * settings.pipeline)
     if not taken or "gpu-memory-utilization" not in settings.added:
         return ""

@@ -1,4 +1,6 @@
-"""Over how many GPUs a model can be spread in vLLM: tensor-parallel sizes that its heads and groups allow."""
+"""The tensor-parallel sizes that a model's heads and quantization groups allow in vLLM, for spreading it over
+GPUs.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +49,11 @@ def parallel_sizes(options: EngineOptions) -> tuple[int | None, int | None]:
 
 
 def splits(placement: Placement) -> Splits | EngineRefusal:
-    """Every (tensor, pipeline) to try for the placement's GPUs, fastest first, or why none is possible.
+    """Every (tensor, pipeline) to try for the placement's GPUs, the fastest first, or why none is possible.
 
-    What the user set is kept. Else the largest tensor size that the model allows first, the rest as pipeline
-    stages: stages need less memory where heads do not divide (one key-value head, latent caches), for each
-    GPU then keeps the cache of its own layers only.
+    Sizes that the user set are kept. Else the largest possible tensor size comes first, with the rest as
+    pipeline stages. Stages need less memory where heads cannot be divided (one key-value head, latent
+    caches), as each GPU then caches its own layers only.
     """
     facts, architecture, gpus = placement.facts, placement.architecture, placement.count
     tensor, pipeline = parallel_sizes(placement.options)

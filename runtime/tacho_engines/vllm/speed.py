@@ -1,6 +1,6 @@
-"""Constants of vLLM's step times, on the GPUs on which it was measured.
+"""Constants of vLLM's step time on the GPUs on which it was measured.
 
-Every constant is fitted by ``python -m benchmarks.planner.speed`` over the rows that it prints.
+All are fitted by ``python -m benchmarks.planner.speed`` to the measurements that it prints.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ ALIKE = (
     *("VLLM_LOGGING_LEVEL", "VLLM_CACHE_ROOT", "VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK", "HF_HUB_OFFLINE"),
     *("HF_HOME", "NCCL_DEBUG", "PYTHONPYCACHEPREFIX", "OMP_NUM_THREADS", "TZ", "LANG"),
 )
-"""Switches that change neither kernels, graphs nor the tokens of a step. An FP8 cache made a difference of 2
-% (eager mode: 11.6 ms instead of 4.9 ms per step)."""
+"""Arguments that change neither kernels, graphs nor the tokens of a step. Counter-examples: an FP8 cache
+changed the step time by 2 %, eager mode from 4.9 to 11.6 ms.
+"""
 FRONT_END_TOKENS_PER_SECOND = 17_000
-"""Streamed tokens a second of one front end, a process of Python.
+"""Streamed tokens per second of one HTTP front end, a Python process.
 
-Evidence: 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and 200 out in closed
-loops of 256 (benchmarks/gpu/h200/flags): one front end streamed 14,599 tok/s (16,483 on another host), two
-22,810, four 26,567, and a first token took 253 ms instead of 798. An earlier run, whose output was not kept,
-had 17,248 and 26,002, and 29,180 answered whole. An 8B (9,839 at 256) has less to stream than one carries.
+Measured with 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and 200 out, 256
+streams (benchmarks/gpu/h200/flags). One front end: 14,599 tok/s (16,483 on another host), two 22,810, four
+26,567; TTFT fell from 798 to 253 ms. An earlier run without stored output: 17,248 and 26,002, and 29,180
+without streaming. An 8B (9,839 at 256 streams) needs only one.
 """
 
 LAW = StepLaw(
@@ -97,7 +98,10 @@ LAW = StepLaw(
         ),
     ),
 )
-"""Weights of 4 bits are unpacked in the kernel, by Machete or by bitsandbytes, which for several streams
-writes them in 16 bits and reads them back. FP8 and W8A8 quantize what the weights are multiplied with. All of
-these were timed in the 8B's shape alone. LLM.int8() looks for outliers in each product and runs without
-graphs: its constants are those of one pod (docs/results/h200/longer/llama-8b-bnb-int8)."""
+"""Constants of vLLM 0.26 on an H200.
+
+Kernels unpack 4-bit weights (Machete, bitsandbytes); for several streams bitsandbytes expands them to 16 bits
+first. FP8 and W8A8 also quantize activations. All were timed with an 8B only. LLM.int8() searches outliers in
+each product and has no CUDA graphs: its constants come from one pod
+(docs/results/h200/longer/llama-8b-bnb-int8).
+"""

@@ -1,4 +1,4 @@
-"""How vLLM's use of memory differs by version."""
+"""How vLLM's use of memory differs between its versions."""
 
 from __future__ import annotations
 
@@ -13,60 +13,70 @@ from tacho_engines.shared.images import version_key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmRules:
-    """Constants and rules of vLLM's memory that hold from ``version`` on, until the next row."""
+    """Constants and rules of vLLM's memory from ``version`` on, up to the next known change."""
 
     version: str
     source: str
-    """Where the row's figures were read."""
+    """Source of the values."""
     utilization: float = 0.90
-    """Default of --gpu-memory-utilization (config/cache.py)."""
+    """vLLM's default of --gpu-memory-utilization (config/cache.py)."""
     runner: Literal["v0", "v1", "v2"] = "v0"
-    """Model runner that profiles the peak (v0: unfused eager code, sampler of torch ops)."""
+    """Model runner whose peak is measured at start (v0: unfused eager code, sampler with torch
+    operations).
+    """
     sampler_bytes: float = 38
-    """Bytes a logit at the sampler's peak: sort values and indices, softmax, cumulated sum, masks."""
+    """Bytes per logit at the sampler's peak: sorted values and indices, softmax, cumulated sum, masks."""
     graphs: Literal["inside", "outside"] = "outside"
     """Whether the CUDA graphs count against the budget, or are allocated on top of it."""
     chunk_above: int = -1
-    """Contexts longer than this are prefilled in chunks by default; 0: always, -1: never."""
+    """Context length in tokens above which prompts are prefilled in chunks by default; 0: always, -1:
+    never.
+    """
     chunk_tokens: int = 512
-    """--max-num-batched-tokens by default when prefilling in chunks, GPUs below 70 GiB and A100."""
+    """Default of --max-num-batched-tokens when prefilling in chunks, on GPUs below 70 GiB and A100."""
     large_tokens: int = 512
     """Default of --max-num-batched-tokens when prefilling in chunks, on GPUs of 70 GiB and more, A100
     excepted."""
     huge_tokens: int = 512
     """Default of --max-num-batched-tokens when prefilling in chunks, on GPUs of 160 GiB and more."""
     sequences: int = 256
-    """--max-num-seqs by default, GPUs below 70 GiB and A100."""
+    """Default of --max-num-seqs on GPUs below 70 GiB and A100."""
     large_sequences: int = 256
     """Default of --max-num-seqs on GPUs of 70 GiB and more."""
     latent: bool = False
-    """MLA layers cache the latent vector; else every head in full, padded to 256."""
+    """Whether MLA layers cache the latent vector; False: every head in full, padded to 256."""
     windows: Literal["full", "window"] = "full"
     """Whether sliding-window layers cache the whole context, or only their window."""
     in_flight: int = 1
-    """Steps whose tokens a window keeps besides: 1, 2 with asynchronous scheduling."""
+    """Steps in progress whose tokens a sliding window keeps in addition: 1, or 2 with asynchronous
+    scheduling.
+    """
     kv_size: Literal["blocks", "concurrency"] = "blocks"
-    """"GPU KV cache size" means: blocks x tokens a block / groups, or concurrency x length."""
+    """How vLLM computes the logged "GPU KV cache size": blocks x tokens per block / groups, or concurrency x
+    length.
+    """
     nf4_bits: float = 4.127
-    """Resident bits of a bitsandbytes 4-bit weight."""
+    """Bits per weight of bitsandbytes' 4-bit methods in GPU memory."""
     mxfp4_hopper: Literal["marlin", "triton", "oracle"] = "marlin"
-    """Kernel of MXFP4 experts on compute capability 9.x."""
+    """Kernel for MXFP4 experts on compute capability 9.x."""
     blackwell_graph_tokens: int = 512
     """Largest batch captured as a CUDA graph by default on compute capability 10.x; 512 on others."""
     graph_law: Literal["sizes", "shape"] = "sizes"
-    """What CUDA graphs take a captured size: the same of every model, or what follows from its shape."""
+    """Whether a captured batch size needs the same memory for every model (sizes), or depends on the model's
+    shape.
+    """
     non_torch_mib: int = 205
-    """Memory of the process that is not PyTorch's: 0.03 to 0.35 GiB in logs."""
+    """Memory of the process outside PyTorch in MiB; logs show 0.03 to 0.35 GiB."""
     collectives: Literal["inside", "before"] = "inside"
-    """Whether buffers of several GPUs are in the budget, or there before memory is first measured."""
+    """Whether buffers between GPUs are inside the budget, or allocated before vLLM first measures memory."""
     compile_copies: bool = False
     """Whether compilation measures kernels on copies of their inputs, including the embedding."""
     v2_experts: tuple[str, ...] | None = None
-    """Architectures with experts that have runner v2 too; None: the runner is the same for all models."""
+    """Architectures with experts that use runner v2; None: all models use the same runner."""
     whole_blocks: bool = False
-    """Whether weights are loaded with large blocks of PyTorch's allocator kept whole."""
+    """Whether PyTorch's allocator does not split large blocks while weights are loaded."""
     reserve: float = 0.0
-    """Share of the memory kept back because accounting was loose."""
+    """Share of the memory that vLLM keeps free because it does not count all of its use."""
 
 
 FIRST = VllmRules(
@@ -155,7 +165,7 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         },
     ),
 )
-"""(version, source, what it changed), oldest first."""
+"""(version, source, changed values) of each version that changed the use of memory, oldest first."""
 
 VERSIONS = tuple(
     accumulate(
@@ -167,7 +177,7 @@ VERSIONS = tuple(
 """Rules of every known vLLM version, oldest first."""
 
 V1 = "0.8"
-"""First version whose default is the V1 engine, and the row that holds where it is switched on earlier."""
+"""First version that uses the V1 engine by default; its rules also apply where V1 is switched on earlier."""
 SWAP_REMOVED = "0.18"
 """vLLM version from which the switch --swap-space is removed (wheels 0.17.0, 0.18.0: engine/arg_utils.py)."""
 LAST_V0 = "0.7.1"
@@ -175,9 +185,9 @@ V0_REMOVED = "0.11"
 
 
 def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
-    """The row for ``version``: the newest that is not newer. An unknown version counts as the newest.
+    """The rules for ``version``; for an unknown version, the newest.
 
-    ``VLLM_USE_V1`` chose the engine while a version had both.
+    ``VLLM_USE_V1`` in ``env`` selects the engine in versions that have both.
     """
     key = version_key(version)
     if not key:
@@ -191,10 +201,10 @@ def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
 
 
 def rules_of(version: str, architecture: Architecture, env: Mapping[str, str] | None = None) -> VllmRules:
-    """The row for ``version`` as it holds for one model.
+    """The rules for ``version`` and one model.
 
-    0.26 runs most models with experts, and those with recurrent state, on the first runner, whose sampler is
-    profiled with every filter on and which estimates its graphs. Source: wheel 0.26.0, config/vllm.py
+    0.26 uses the first runner for most models with experts and those with recurrent state; its sampler is
+    profiled with every filter on, and its CUDA graphs are estimated. Source: wheel 0.26.0, config/vllm.py
     use_v2_model_runner; sampler: 16-bit logits, the same in 32 bits, probabilities and noise (v1/sample/ops/
     topk_topp_sampler.py).
     """

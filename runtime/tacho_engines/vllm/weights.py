@@ -1,11 +1,10 @@
-"""Memory of a model's weights in vLLM: the tensors, and what PyTorch's allocator keeps beside them.
+"""Memory of a model's weights in vLLM: the tensors, and what PyTorch's allocator keeps in addition.
 
-A tensor of 10 MiB or more gets memory in steps of 2 MiB. What is left of the last step goes to another tensor
-where it is more than 1 MiB. vLLM switches that off for tensors of 20 MiB and more while it loads weights
-(max_split_size_mb), so that each of those keeps its last step whole. Source: c10/core/AllocatorConfig.h,
-c10/cuda/CUDACachingAllocator.cpp should_split. Seen on an H200: Qwen2.5-1.5B takes 95 MiB more than its
-tensors have (3.5 of them in smaller tensors, which are not predicted), phi-2 16; models whose tensors are
-multiples of 2 MiB (an 8B of Llama) take nothing.
+A tensor of 10 MiB or more gets memory in steps of 2 MiB. The rest of the last step is used for another tensor
+if it exceeds 1 MiB. While loading, vLLM switches that off for tensors of 20 MiB and more (max_split_size_mb),
+so that each keeps its last step. Source: c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp
+should_split. On an H200, Qwen2.5-1.5B uses 95 MiB more than its tensors (3.5 of these in small tensors, not
+predicted), phi-2 16 MiB; models whose tensors are multiples of 2 MiB (Llama 8B) none.
 """
 
 from __future__ import annotations
@@ -39,33 +38,42 @@ PLAIN_MLP = (
 """Architectures whose MLP is not gated. Source: vLLM model_executor/models (the first projection is a
 ColumnParallelLinear, not a MergedColumnParallelLinear)."""
 KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256), "oracle": (64, 1), "trtllm": (256, 256)}
-"""MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
-layers/quantization/mxfp4.py create_weights; "oracle", Triton later: layers/fused_moe/oracle/mxfp4.py
-mxfp4_round_up_hidden_size_and_intermediate_size (wheel 0.26.0). Compute capability 10.x has FlashInfer's
-TRTLLM kernel in every version that loads these experts (wheels 0.10.1.1, 0.11.0, 0.12.0, 0.26.0); 8.x and
-12.x have Marlin."""
+"""Multiples to which the intermediate (per GPU) and hidden size of MXFP4 experts are padded, by kernel.
+
+Source: vLLM layers/quantization/mxfp4.py create_weights; "oracle", Triton later:
+layers/fused_moe/oracle/mxfp4.py mxfp4_round_up_hidden_size_and_intermediate_size (wheel 0.26.0). Compute
+capability 10.x has FlashInfer's TRTLLM kernel in every version that loads these experts (wheels 0.10.1.1,
+0.11.0, 0.12.0, 0.26.0); 8.x and 12.x have Marlin.
+"""
 SCALE_ROWS, SCALE_GROUPS, GROUP = 256, 4, 32
-"""Triton's layout of MXFP4 scales on compute capability 9.x pads rows and groups of 32 values to these
-multiples. Source: triton_kernels HopperMXScaleLayout with 8 warps; vLLM mxfp4_utils.py _swizzle_mxfp4. A
-gpt-oss-20b took 13.03 GiB on an H200, 0.6 % more than that says; its biases are held in 32 bits besides."""
+"""Padding of MXFP4 scales in Triton's layout on compute capability 9.x: multiples of rows and of groups, and
+values per group.
+
+Source: triton_kernels HopperMXScaleLayout with 8 warps; vLLM mxfp4_utils.py _swizzle_mxfp4. A gpt-oss-20b
+used 13.03 GiB on an H200, 0.6 % more than predicted so; its biases are kept in 32 bits in addition.
+"""
 MACHETE_AWQ = (4.25 + 0.03125) / 4.15625
-"""Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group. That leaves own
-starts of an 8B 0.05 GiB short, where others of that shape are 0.01 to 0.02 short: the packed ones stay."""
+"""Factor on AWQ weights with Machete (compute capability 9.0), which expands packed zero points to 16 bits
+per group.
+
+Starts of an 8B were 0.05 GiB above the prediction, others of that shape 0.01 to 0.02: the packed ones are
+kept, too.
+"""
 STEP_BYTES = 2 * MIB
 LARGE_BYTES, WHOLE_BYTES = 10 * MIB, 20 * MIB
 UNQUANTIZED_BYTES = 2.0
 LEFT_BYTES = MIB
-"""Less is left where it is."""
+"""Rest of an allocation in bytes below which the allocator does not reuse it."""
 
 ATTENTION = ("full", "sliding", "chunked")
 """Kinds of attention layers that have the same projections."""
 
 
 def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float | None:
-    """Bits of a linear weight quantized in flight; None: as the checkpoint stores it.
+    """Bits per linear weight with a method that is applied while loading; None: as stored in the checkpoint.
 
-    Source: bits a parameter by method, vLLM layers/quantization and vllm-bnb-plugin (NF4: 4 + 32/64 bits,
-    its double-quantized constants are expanded at load; int8: 8 + a 32-bit scale a row).
+    Source: vLLM layers/quantization and vllm-bnb-plugin (NF4: 4 + 32/64 bits, as double-quantized constants
+    are expanded; int8: 8 bits and a 32-bit scale per row).
     """
     if weights.quantized_in_checkpoint(facts):
         if facts.quantization.method == "bitsandbytes" and facts.quantization.bits == 4:
@@ -80,8 +88,9 @@ def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float
 
 
 def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Bytes of weights on the most loaded GPU as vLLM logs them (``Model loading took``): with padding and
-    rotary table."""
+    """Bytes of weights on the most loaded GPU, as vLLM logs them (``Model loading took``), with padding and
+    rotary table.
+    """
     architecture, parts = placement.architecture, _parts(placement, settings)
     return max(
         0,
@@ -93,7 +102,7 @@ def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
 
 
 def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Bytes of the weights' memory that PyTorch's allocator keeps beside the tensors."""
+    """Bytes that PyTorch's allocator keeps in addition to the weights' tensors."""
     if not settings.rules.whole_blocks:
         return 0
     gated = placement.architecture.name not in PLAIN_MLP
@@ -128,7 +137,9 @@ def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -
 
 
 def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSettings) -> float:
-    """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
+    """Factor by which experts grow when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as
+    66.0).
+    """
     kernel = {9: settings.rules.mxfp4_hopper, 10: "trtllm"}.get(gpu.capability[0], "marlin")
     wide, deep = KERNEL_PADDING[kernel]
     share = settings.tensor if not settings.expert_parallel else 1
@@ -158,9 +169,11 @@ def offloaded_bytes(placement: Placement, settings: VllmSettings) -> int:
 def allocator_bytes(
     architecture: Architecture, parts: weights.Parts, *, gated: bool, tensor: int, pipeline: int
 ) -> int:
-    """Bytes that PyTorch's allocator keeps beside the tensors on the most loaded GPU, where the whole model's
-    weights are ``parts``. ``gated``: the MLP has two projections up, which are one tensor. 0 where shapes do
-    not follow from the configuration."""
+    """Bytes that PyTorch's allocator keeps in addition to the tensors on the most loaded GPU; 0 where the
+    shapes are unknown.
+
+    ``parts``: the whole model's weights. ``gated``: whether the MLP's two projections up are one tensor.
+    """
     linear = list(_linear(architecture, gated=gated))
     elements, experts = sum(linear), list(_experts(architecture))
     alike = all(group.kind in ATTENTION for group in architecture.layer_groups)
@@ -179,12 +192,14 @@ def allocator_bytes(
 
 
 def _stored(bytes_each: float) -> float:
-    """Bytes of an element in its own tensor: the mean without the scales, which have tensors of their own."""
+    """Bytes per element in a weight's tensor, from the mean with its scales, which have tensors of their
+    own.
+    """
     return 2.0 ** math.floor(math.log2(bytes_each)) if bytes_each else 0.0
 
 
 def _left(size_bytes: float) -> int:
-    """Bytes that are left of a tensor's last step."""
+    """Unused bytes in the last step of a tensor's allocation."""
     size = round(size_bytes)
     left = round_up(size, STEP_BYTES) - size
     if size < LARGE_BYTES or (size < WHOLE_BYTES and left > LEFT_BYTES):
@@ -193,7 +208,7 @@ def _left(size_bytes: float) -> int:
 
 
 def _linear(architecture: Architecture, *, gated: bool) -> Iterator[float]:
-    """Elements of a layer's tensors, as vLLM keeps them: queries, keys and values in one."""
+    """Number of elements of each tensor in a layer, as vLLM keeps them: queries, keys and values are one."""
     hidden, dim = architecture.hidden_size, architecture.head_dim
     yield hidden * dim * (architecture.attention_heads + 2 * architecture.key_value_heads)
     yield hidden * dim * architecture.attention_heads
@@ -204,7 +219,7 @@ def _linear(architecture: Architecture, *, gated: bool) -> Iterator[float]:
 
 
 def _experts(architecture: Architecture) -> Iterator[float]:
-    """All of a layer's experts are two tensors."""
+    """Number of elements of the two tensors that hold all experts of a layer; nothing without experts."""
     if architecture.experts:
         all_wide = architecture.experts * architecture.moe_intermediate_size
         yield 2 * architecture.hidden_size * all_wide
