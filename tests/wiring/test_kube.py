@@ -13,10 +13,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tacho_operator.shell.api_errors import (
+    FENCED,
     LONGEST_MESSAGE_CHARS,
     LONGEST_RETRY_AFTER_SECONDS,
     ApiError,
     Expired,
+    Fenced,
     Forbidden,
     Invalid,
     requested_pause_seconds,
@@ -235,6 +237,8 @@ async def test_a_request_needs_no_thread_for_the_environment(
         (400, "strict decoding error", Invalid),
         (413, "Request entity too large", Invalid),
         (422, "spec.a: Invalid value", Invalid),
+        (422, f"spec.a: Invalid value: {FENCED}", Invalid),
+        (403, f"denied request: {FENCED}", Fenced),
         (500, "failed to create typed patch object: .a: duplicate entries", Invalid),
         (500, "etcdserver: request is too large", Invalid),
         (500, "rpc error: trying to send message larger than max", Invalid),

@@ -8,6 +8,7 @@ from kubernetes.aio.dynamic.exceptions import DynamicApiError
 from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
 EXPIRED = 410
+UNPROCESSABLE = 422
 LONGEST_RETRY_AFTER_SECONDS = 120.0
 """Longest Retry-After in seconds that is respected, equal to the operator's own longest back-off. A proxy
 could ask for a day.
@@ -79,7 +80,9 @@ def api_error(error: DynamicApiError) -> ApiError:
         message = str(error.reason)
     status = int(error.status or 0)
     by_words = {NOT_TYPED: Invalid, **dict.fromkeys(TOO_LARGE, Invalid), FENCED: Fenced}
-    kind = next((kind for words, kind in by_words.items() if words in message), ERRORS.get(status, ApiError))
+    # A 422 quotes the object, in which anyone may have written these words.
+    found = (kind for words, kind in by_words.items() if words in message and status != UNPROCESSABLE)
+    kind = next(found, ERRORS.get(status, ApiError))
     return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
 
 

@@ -15,14 +15,20 @@ from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL
 from tacho_operator.core.pods.owners import controller, owner_uid
 from tacho_operator.core.status.exposure import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision
-from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
+from tacho_operator.shell.api_errors import (
+    UNPROCESSABLE,
+    ApiError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Missing,
+)
 from tacho_operator.shell.drift import Rewrites, abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 
 logger = logging.getLogger(__name__)
 
 CONFLICT = 409
-UNPROCESSABLE = 422
 CHANGED_MEANWHILE_TRIES = 3
 COLLECTION_SECONDS = 30.0
 """Seconds that a resource waits until the children of a deleted one of the same name are collected; then it
