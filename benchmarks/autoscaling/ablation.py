@@ -13,7 +13,7 @@ import dataclasses
 import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from statistics import fmean, linear_regression
+from statistics import fmean
 from typing import Any
 from unittest import mock
 
@@ -23,8 +23,8 @@ from benchmarks.autoscaling.goals import OWN
 from benchmarks.autoscaling.scenarios import SCENARIOS
 from tacho_operator.core.autoscaling.algorithm import (
     attainment,
+    bursts,
     demand,
-    memory,
     need,
     request_cost,
     step,
@@ -54,13 +54,8 @@ def _mean(offered: Sequence[Interval], request_seconds: float) -> float:
 
 def _any_rise(offered: Sequence[Interval]) -> float:
     """The slope of the line, also where a step fits as well."""
-    if len(offered) < demand.MIN_POINTS:
-        return 0.0
-    times, loads = zip(*demand._thinned(offered, offered[0].end_seconds), strict=True)
-    found, base = linear_regression(times, loads)
-    line = math.fsum((load - base - found * time) ** 2 for time, load in zip(times, loads, strict=True))
-    error = math.sqrt(line / (len(times) - 2) / math.fsum((time - fmean(times)) ** 2 for time in times))
-    return max(0.0, found - tuning.DEVIATIONS * error)
+    with mock.patch.object(demand, "accumulate", lambda loads: [0.0 for _ in loads]):
+        return demand_slope(offered)
 
 
 def _measured_lengths(capacity: ReplicaCapacity, _: Mix) -> request_cost.RequestCost | None:
@@ -72,18 +67,18 @@ def _uncorrected(former: Correction, *_: object, **__: object) -> Correction:
 
 
 demand_level: Callable[[Sequence[Interval], float], float] = demand.level
+demand_slope: Callable[[Sequence[Interval]], float] = demand.slope
 FIXED_TARGET = property(lambda _: 0.8)
 
 
 def _without_chance(
-    bursts: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
+    known: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
 ) -> tuple[tuple[Burst, ...], float | None]:
     """Bursts of the load as it was seen."""
     seen = (load + at_most) / 2
-    return with_bursts(bursts, low, now, seen, seen)
+    return bursts.with_bursts(known, low, now, seen, seen)
 
 
-with_bursts = memory.with_bursts
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
@@ -95,12 +90,13 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "KV cache": ((tuning, "TARGET_KV_CACHE", math.inf),),
     "prompts in a queue": ((need, "_queue", lambda *_: math.inf),),
     "correction": ((attainment, "corrected", _uncorrected),),
+    "unverified rate": ((tuning, "UNVERIFIED_RATE", 1.0),),
     "slow pods": ((demand, "slow", lambda *_: ()),),
     "headroom by concurrency": ((need.Sum, "target", FIXED_TARGET),),
     "even routing": ((demand, "scattered", lambda former, *_: former),),
-    "bursts": ((memory, "ended", lambda *_: ()),),
-    "bursts: chance": ((memory, "with_bursts", _without_chance),),
-    "bursts: worth a start": ((memory, "soon_over", lambda *_: False),),
+    "bursts": ((step, "ended", lambda *_: ()),),
+    "bursts: chance": ((step, "with_bursts", _without_chance),),
+    "bursts: worth a start": ((step, "soon_over", lambda *_: False),),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from hypothesis import given, settings, strategies as st
 
 from tacho_contract.report import LATENCY_EDGES_SECONDS, LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import attainment
+from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Bounds,
     Correction,
-    Counts,
     Policy,
     Sample,
     Track,
@@ -23,6 +24,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 from tests.unit.autoscaling.test_parts import COST, TARGETS, histogram, track
 
 NONE = histogram({2.5: 0, 5.0: 0}, 0)
+ALONE = dataclasses.replace(TARGETS, tpot_seconds=None)
 
 
 def test_a_target_between_two_edges_has_bounds() -> None:
@@ -54,15 +56,18 @@ def test_edges_that_are_left_out_move_no_bound(old: list[float], new: list[float
     assert attainment.within(read(old), read([*old, *new]), target) == expected
 
 
-def joint(*arguments: Any) -> tuple[float, float, float]:
-    return attainment.joint(attainment.counted(*arguments).values())
+def seen(
+    former: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy, cost: RequestCost | None = None
+) -> Attainment:
+    counted = attainment.counted(former, tracks, policy, cost)
+    return attainment.recent(Attainment(), counted.values(), tracks.values(), policy, 10.0)
 
 
 def test_marginals_bound_the_joint_attainment() -> None:
     before = track(ttft=NONE, tpot=histogram({0.010: 0, 0.025: 0}, 0))
     after = track(ttft=histogram({2.5: 90, 5.0: 95}, 100), tpot=histogram({0.010: 80, 0.025: 99}, 100))
-    found = joint({"a": before}, {"a": after}, TARGETS)
-    assert found == (100, pytest.approx(90 + 80 - 100), pytest.approx(95))
+    found = seen({"a": before}, {"a": after}, TARGETS)
+    assert (found.requests, found.bounds) == (100, pytest.approx((0.9 + 0.8 - 1, 0.95)))
 
 
 @pytest.mark.parametrize(("claimed", "counted"), [(600, 600), (10**6, 0)])
@@ -71,24 +76,31 @@ def test_a_pod_whose_counters_jump_does_not_outvote_the_others(claimed: int, cou
     before = {str(pod): track(ttft=NONE) for pod in range(10)}
     late, met = histogram({2.5: 0, 5.0: 0}, 20), histogram({2.5: claimed, 5.0: claimed}, claimed)
     after = {uid: Track(Sample(time_seconds=100.0, ttft=met if uid == "9" else late)) for uid in before}
-    alone = dataclasses.replace(TARGETS, tpot_seconds=None)
-    assert joint(before, after, alone, COST) == pytest.approx((180 + counted, counted, counted))
+    assert seen(before, after, ALONE, COST).ttft_counts == (180 + counted, counted, counted)
 
 
 def test_a_target_that_nothing_counts_may_be_met_or_missed() -> None:
     after = track(ttft=histogram({3.0: 90}, 100))
-    assert joint({"a": track(ttft=NONE)}, {"a": after}, TARGETS) == pytest.approx((100, 0, 90))
-    assert joint({"a": track()}, {"a": track(first_tokens=100.0)}, TARGETS) == (0, 0, 0)
+    assert seen({"a": track(ttft=NONE)}, {"a": after}, TARGETS).bounds == pytest.approx((0, 0.9))
+    none = seen({"a": track()}, {"a": track(first_tokens=100.0)}, TARGETS)
+    assert (none.requests, none.bounds) == (0, (0, 1))
 
 
-def counts(requests: float, lower: float, upper: float) -> Counts:
-    return requests, requests * lower, requests * upper
+def corrected(
+    former: Correction, share: tuple[float, float, float], *, settled: bool = True, seconds: float = 10.0
+) -> Correction:
+    """After 10 s more with so many requests, and the least and the highest share of them that met it."""
+    requests, lower, upper = share
+    counts = (requests, requests * lower, requests * upper)
+    tracks = [track(ttft=NONE)]
+    found = attainment.recent(former.seen, [(counts, attainment.NOTHING)], tracks, ALONE, seconds)
+    return attainment.corrected(former, found, ALONE, settled=settled, seconds=seconds)
 
 
 def correction(*shares: tuple[float, float, float], settled: bool = True, first: float = 1.0) -> float:
     found = Correction(factor=first)
-    for seen in shares:
-        found = attainment.corrected(found, counts(*seen), TARGETS, settled=settled, seconds=10.0)
+    for share in shares:
+        found = corrected(found, share, settled=settled)
     return found.factor
 
 
@@ -98,11 +110,10 @@ def test_a_missed_percentile_lowers_the_capacity_within_bounds() -> None:
     assert correction(*[missed] * 6) == 0.9
     assert correction(*[missed] * 6, settled=False) == 1.0, "replicas are missing"
     assert correction(*[missed] * 500) == 0.5
-    seen = counts(*missed)
-    waited = attainment.corrected(Correction(), seen, TARGETS, settled=False, seconds=10.0)
+    waited = corrected(Correction(), missed, settled=False)
     for at in range(36):
         assert waited.factor == 1.0, f"requests that waited for replicas, {at}"
-        waited = attainment.corrected(waited, seen, TARGETS, settled=True, seconds=10.0)
+        waited = corrected(waited, missed)
     assert waited.factor == 0.9
     assert correction(*[unsure] * 500) == 1.0, "the edges do not show it"
     assert correction(*[met] * 29, first=0.9) == 0.9
@@ -115,11 +126,8 @@ def test_misses_within_a_deviation_are_chance() -> None:
     """95 of 100 are to meet it: 93 and a deviation of 2.6 are 95.6, 85 and one of 3.6 are 88.6."""
     chance, miss = (100.0, 0.93, 0.93), (100.0, 0.85, 0.85)
     assert correction(*[chance] * 6) == 0.9, "540 requests show it"
-    once = [
-        attainment.corrected(Correction(seconds=60.0), counts(*seen), TARGETS, settled=True, seconds=10.0)
-        for seen in (chance, miss)
-    ]
-    assert [found.factor for found in once] == [1.0, 0.9]
+    once = [corrected(Correction(seconds=60.0), share).factor for share in (chance, miss)]
+    assert once == [1.0, 0.9]
 
 
 def test_what_no_figure_decides_is_tried_again_after_three_quarters_of_an_hour() -> None:
@@ -139,8 +147,9 @@ def test_a_tpot_alone_lowers_the_capacity_and_raises_it_again(met: int, factor: 
     count = 6 if met == 0 else 30
     for at in range(count):
         before, after = (tpot_track(10.0 * n, met * n, 20 * n) for n in (at, at + 1))
-        seen = joint({"a": before}, {"a": after}, policy)
-        found = attainment.corrected(found, seen, policy, settled=True, seconds=10.0)
+        counted = attainment.counted({"a": before}, {"a": after}, policy).values()
+        recent = attainment.recent(found.seen, counted, [after], policy, 10.0)
+        found = attainment.corrected(found, recent, policy, settled=True, seconds=10.0)
     assert found.factor == pytest.approx(factor)
 
 
@@ -175,8 +184,8 @@ def test_the_lower_bound_holds_whenever_a_request_ends(requests: list[tuple[int,
             tracks[str(pod)] = track(
                 ttft=histogram({5.0: good}, len(own)), tpot=histogram({0.012: met}, len(ended))
             )
-        seen = attainment.counted(former, tracks, TARGETS)
-        found = attainment.recent(found, seen.values(), tracks.values(), TARGETS, 0.0)
+        counted = attainment.counted(former, tracks, TARGETS)
+        found = attainment.recent(found, counted.values(), tracks.values(), TARGETS, 0.0)
         former = tracks
     assert found.shares is not None
     both = sum(ttft and tpot for _, ttft, _, tpot in requests) / len(requests)
@@ -189,11 +198,7 @@ def test_an_attainment_of_a_target_that_no_histogram_counts_is_unknown(fields: d
         name: histogram({5.0: 9}, 9) if isinstance(value, LatencyHistogram) else 9.0
         for name, value in fields.items()
     }
-    tracks = ({"a": track(**fields)}, {"a": track(**after)})
-    seen = attainment.counted(*tracks, TARGETS)
-    found = attainment.recent(Attainment(), seen.values(), tracks[1].values(), TARGETS, 10.0)
-    assert found.shares is None
-    assert found.requests == 0
+    assert seen({"a": track(**fields)}, {"a": track(**after)}, TARGETS).shares is None
 
 
 def test_the_share_of_both_targets_is_a_lower_bound_of_at_least_nothing() -> None:

@@ -123,9 +123,7 @@ def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
     earlier = fleet.state.bursts[1:]
     found = Sum(offered=3.5, concurrency=20)
     assert step_module._worthwhile(fleet.state, found, earlier, 60.0) == 4
-    assert (
-        step_module._worthwhile(fleet.state, dataclasses.replace(found, kv_cache=3.9), earlier, 60.0) is None
-    )
+    assert step_module._worthwhile(fleet.state, dataclasses.replace(found, kv_cache=3.9), earlier, 60.0) == 5
 
 
 def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:

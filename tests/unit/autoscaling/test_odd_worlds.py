@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tacho_operator.core.autoscaling.algorithm import demand
-from tacho_operator.core.autoscaling.algorithm.memory import with_starts
+from tacho_operator.core.autoscaling.algorithm.cold_start import with_starts
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,

@@ -30,20 +30,20 @@ FALLS_SICK = 40
 """At this sample."""
 
 
-def decided(speed: float, sick: int = 1, leave: int = 120) -> list[Decision]:
+def decided(speed: float, sick: int = 1, leave: int = 120, *, queue: bool = True) -> list[Decision]:
     """Some pods fall sick: they serve at ``speed``, get as many requests, and let them wait. They leave at
-    sample ``leave``."""
+    sample ``leave``. Without a ``queue`` they get fewer requests, none of which meets the SLO."""
     state, found = State(), []
     loads = [(0, 0, 0)] * PODS
     for number in range(120):
         pods = []
         for pod in range(PODS):
             is_sick = pod < sick and number >= FALLS_SICK
-            made = min(TOKENS, int(speed * 2000)) if is_sick else TOKENS
+            made = min(TOKENS, int(speed * (2000 if queue else TOKENS))) if is_sick else TOKENS
             met = 0 if is_sick and speed < 0.7 else TOKENS // 100
             tokens, waits, good = loads[pod] = (
                 loads[pod][0] + made,
-                loads[pod][1] + (TOKENS - made) // 100,
+                loads[pod][1] + queue * (TOKENS - made) // 100,
                 loads[pod][2] + met,
             )
             sample = Sample(
@@ -71,15 +71,21 @@ HEALTHY = 9
 """10 x 0.7 / 0.8, rounded up."""
 
 
+@pytest.mark.parametrize("queue", [True, False])
 @pytest.mark.parametrize(
-    ("speed", "more"), [(0.02, 1), (0.1, 1), (0.3, 1), (0.49, 2), (0.51, 2), (0.6, 2), (0.69, 2), (1.0, 0)]
+    ("speed", "more"), [(0.02, 1), (0.1, 1), (0.3, 1), (0.49, 1), (0.51, 1), (0.6, 1), (0.69, 1), (1.0, 0)]
 )
-def test_one_sick_pod_of_ten_adds_one_replica_or_two(speed: float, more: int) -> None:
-    """One that is not much slower is known after minutes. Until then its misses lower the capacity."""
-    decisions = decided(speed)
+def test_one_sick_pod_of_ten_adds_one_replica(speed: float, more: int, *, queue: bool) -> None:
+    """One that is not much slower is known after minutes. Its misses are no figure of the capacity."""
+    decisions = decided(speed, queue=queue)
     assert most(decisions[1:FALLS_SICK]) == HEALTHY
     assert most(decisions) <= HEALTHY + more
     assert max(item.replicas for item in decisions) <= max(PODS, HEALTHY + more)
+
+
+@pytest.mark.parametrize("sick", [2, 3, 4])
+def test_each_of_several_sick_pods_adds_one_replica(sick: int) -> None:
+    assert most(decided(0.6, sick, queue=False)) <= HEALTHY + sick
 
 
 def test_a_slow_pod_is_named_and_not_counted_on() -> None:

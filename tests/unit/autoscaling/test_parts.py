@@ -13,14 +13,8 @@ from hypothesis import given, strategies as st
 from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
-from tacho_operator.core.autoscaling.algorithm.memory import (
-    BURSTS_KEPT,
-    cold_start,
-    ended,
-    soon_over,
-    with_bursts,
-    with_starts,
-)
+from tacho_operator.core.autoscaling.algorithm.bursts import BURSTS_KEPT, ended, soon_over, with_bursts
+from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of, with_starts
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
@@ -29,6 +23,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
     Burst,
     Change,
+    Correction,
     Interval,
     Mix,
     Pace,
@@ -252,7 +247,8 @@ def summed(offered: tuple[Interval, ...], cold_start_seconds: float, speed: floa
     capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000, trust=0.9)
     at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=TARGETS)
     reading = demand.read({}, pods, 0.0)
-    return sum_of(at, State(offered=offered), reading, COST, speed, cold_start_seconds)
+    state = State(offered=offered, correction=Correction(speed))
+    return sum_of(at, state, reading, COST, cold_start_seconds)
 
 
 def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
@@ -271,7 +267,7 @@ def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:
     pods = (PodLoad(uid="a", sample=Sample(time_seconds=0.0, running=900, waiting=45)),)
     at = ScalingInput(replicas=9, pods=pods, capacity=capacity, policy=TARGETS)
     cost = cost_of(capacity, measured_mix(capacity, 30))
-    assert sum_of(at, State(), demand.read({}, pods, 0.0), cost, 1.0, 60).terms == {}
+    assert sum_of(at, State(), demand.read({}, pods, 0.0), cost, 60).terms == {}
 
 
 def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
@@ -283,11 +279,11 @@ def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
 
 
 def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
-    assert cold_start((), None) == UNKNOWN_START_SECONDS
-    assert cold_start((), 95.0) == 95.0
+    assert cold_start_of((), None) == UNKNOWN_START_SECONDS
+    assert cold_start_of((), 95.0) == 95.0
     pods = [PodLoad(uid=str(index), start_seconds=float(index)) for index in range(1, 11)]
     starts = with_starts((), pods)
-    assert cold_start(starts, 95.0) == 10.0
+    assert cold_start_of(starts, 95.0) == 10.0
     assert with_starts(starts, pods) == starts
     assert (
         len(with_starts(starts, [PodLoad(uid=f"x{index}", start_seconds=1.0) for index in range(15)])) == 20
@@ -338,7 +334,7 @@ def test_prompts_that_wait_for_each_other_leave_less(
     cost = cost_of(capacity, measured_mix(capacity, 30))
     assert cost is not None
     assert cost.prompt_seconds == cost.request_seconds == 0.5
-    found = sum_of(at, State(offered=intervals(1.0)), demand.read({}, (), 0.0), cost, 1.0, 60)
+    found = sum_of(at, State(offered=intervals(1.0)), demand.read({}, (), 0.0), cost, 60)
     assert found.target == pytest.approx(target)
 
 

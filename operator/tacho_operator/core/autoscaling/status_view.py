@@ -134,7 +134,7 @@ def _attainment(found: Attainment) -> SLOAttainment | None:
     shares = found.shares
     return SLOAttainment(
         percent=None if shares is None else math.floor(100 * shares[0] + ROUNDING_PERCENT),
-        requests=round(found.requests),
+        requests=0 if shares is None else round(found.requests),
         ttft_source=found.ttft,
         tpot_source=found.tpot,
     )

@@ -11,19 +11,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
-from tacho_operator.core.autoscaling.algorithm.types import (
-    Attainment,
-    Correction,
-    Counts,
-    Policy,
-    Source,
-    Track,
-)
+from tacho_operator.core.autoscaling.algorithm.types import Attainment, Correction, Counts, Policy, Track
 
 NOTHING: Counts = (0.0, 0.0, 0.0)
 
@@ -47,20 +39,15 @@ def within(before: LatencyHistogram | None, after: LatencyHistogram | None, targ
     return total, min(total, lower), min(total, upper)
 
 
-def _sum(counts: Iterable[Counts]) -> Counts:
-    total, lower, upper = map(math.fsum, zip(NOTHING, *counts, strict=True))
+def _sum(former: Counts, share: float, counts: Iterable[Counts]) -> Counts:
+    """The ``former`` counts, weighted, and the new ones."""
+    weighted = [share * count for count in former]
+    total, lower, upper = map(math.fsum, zip(weighted, *counts, strict=True))
     return total, lower, upper
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What one pod counted between two samples: how many requests met the TTFT target, and how many the TPOT
-    target."""
-
-    ttft: Counts
-    tpot: Counts
-    whole: bool
-    """Whether each target has a histogram."""
+Seen = tuple[Counts, Counts]
+"""What one pod counted between two samples: by the TTFT target, and by the TPOT target."""
 
 
 def counted(
@@ -78,23 +65,9 @@ def counted(
         most = tuning.MAX_POD_RATE * (seconds / cost.request_seconds + cost.concurrency) if cost else math.inf
         ttft = within(before.ttft, after.ttft, policy.ttft_seconds)
         tpot = within(before.tpot, after.tpot, policy.tpot_seconds)
-        targets = ((policy.ttft_seconds, after.ttft), (policy.tpot_seconds, after.tpot))
         if max(ttft[0], tpot[0]) <= most:
-            found[uid] = Seen(ttft, tpot, all(histogram for target, histogram in targets if target))
+            found[uid] = (ttft, tpot)
     return found
-
-
-def joint(seen: Iterable[Seen]) -> Counts:
-    """Requests that several pods counted, and how many of them met both targets, at least and at most.
-
-    A target without a histogram is met by none at least, and by all at most.
-    """
-    every = list(seen)
-    ttft, tpot = _sum(item.ttft for item in every), _sum(item.tpot for item in every)
-    shares = [(lower / total, upper / total) for total, lower, upper in (ttft, tpot) if total]
-    requests, whole = max(ttft[0], tpot[0]), all(item.whole for item in every)
-    least = math.fsum(lower for lower, _ in shares) - len(shares) + 1 if whole else 0.0
-    return requests, requests * max(0.0, least), requests * min((upper for _, upper in shares), default=1.0)
 
 
 def recent(
@@ -104,27 +77,20 @@ def recent(
 
     TTFT and TPOT are summed separately: the two latencies of one request are counted at different times.
     """
-    samples, whole = [track.sample for track in tracks], [item for item in seen if item.whole]
+    samples, each = [track.sample for track in tracks], list(seen)
     kept = math.exp(-seconds / tuning.MIX_SECONDS)
-    ttft: Source = "Histogram" if any(item.ttft for item in samples) else "None"
-    tpot: Source = "Histogram" if any(item.tpot for item in samples) else "None"
     return Attainment(
-        ttft=ttft if policy.ttft_seconds else None,
-        tpot=tpot if policy.tpot_seconds else None,
-        ttft_counts=_sum((_part(former.ttft_counts, kept), *(item.ttft for item in whole))),
-        tpot_counts=_sum((_part(former.tpot_counts, kept), *(item.tpot for item in whole))),
+        ttft=("Histogram" if any(item.ttft for item in samples) else "None") if policy.ttft_seconds else None,
+        tpot=("Histogram" if any(item.tpot for item in samples) else "None") if policy.tpot_seconds else None,
+        ttft_counts=_sum(former.ttft_counts, kept, (item[0] for item in each)),
+        tpot_counts=_sum(former.tpot_counts, kept, (item[1] for item in each)),
     )
 
 
-def _part(counts: Counts, share: float) -> Counts:
-    total, lower, upper = counts
-    return share * total, share * lower, share * upper
-
-
 def corrected(
-    former: Correction, seen: Counts, policy: Policy, *, settled: bool, seconds: float
+    former: Correction, seen: Attainment, policy: Policy, *, settled: bool, seconds: float
 ) -> Correction:
-    """The capacity correction, updated with the SLO results of the last ``seconds``.
+    """The capacity correction by the attainment ``seen`` since the ``former`` one began, ``seconds`` later.
 
     The factor falls where too many requests miss the SLO, and rises again where enough meet it. Misses within
     one standard deviation are chance. Nothing is judged until the replicas are ``settled``: while some are
@@ -133,19 +99,17 @@ def corrected(
     A lowered factor is raised after MEMORY_SECONDS, too, where nothing decides: with wide buckets, or a
     target that nothing counts, it would stay low for ever.
     """
+    elapsed = former.seconds + seconds
     if not settled:
-        return Correction(factor=former.factor, seconds=-tuning.MIX_SECONDS)
+        return Correction(former.factor, -tuning.MIX_SECONDS)
     if former.seconds < 0:
         # Requests that waited for replicas say nothing about them, either.
-        return Correction(factor=former.factor, seconds=min(0.0, former.seconds + seconds))
-    evidence = _part((former.requests, former.lower, former.upper), math.exp(-seconds / tuning.MIX_SECONDS))
-    requests, lower, upper = _sum((evidence, seen))
-    elapsed, enough = former.seconds + seconds, requests >= tuning.MIX_REQUESTS
-    share = min(1.0, upper / requests) if enough else 1.0
-    surely = share + math.sqrt(share * (1 - share) / max(1.0, requests))
-    if surely < policy.percentile and elapsed >= tuning.RATE_SECONDS:
-        return Correction(factor=max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
-    met = enough and lower >= policy.percentile * requests and elapsed >= tuning.MIX_SECONDS
+        return Correction(former.factor, min(0.0, elapsed))
+    requests, (lower, upper) = seen.requests, seen.bounds
+    enough, deviation = requests >= tuning.MIX_REQUESTS, math.sqrt(upper * (1 - upper) / max(1.0, requests))
+    if enough and upper + deviation < policy.percentile and elapsed >= tuning.RATE_SECONDS:
+        return Correction(max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
+    met = enough and lower >= policy.percentile and elapsed >= tuning.MIX_SECONDS
     if former.factor < 1 and (met or elapsed >= tuning.MEMORY_SECONDS):
-        return Correction(factor=min(1.0, former.factor / tuning.CORRECTION_STEP))
-    return Correction(former.factor, requests, lower, upper, elapsed)
+        return Correction(min(1.0, former.factor / tuning.CORRECTION_STEP))
+    return Correction(former.factor, elapsed, seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean, linear_regression, median
 
 from tacho_operator.core.autoscaling.algorithm import tuning
@@ -15,8 +16,8 @@ LATE_SECONDS = 1.0
 """A sample that is older is not of this decision: the pod did not answer."""
 TREND_SECONDS = 3 * tuning.RATE_SECONDS
 """Shortest window of the trend: fewer samples follow noise."""
-MIN_POINTS, TREND_POINTS = 4, 16
-"""Resolution of the trend's window."""
+MIN_POINTS = 4
+"""Of fewer, no trend is told."""
 MIN_PODS = 3
 """Of fewer, none tells which one is slow."""
 
@@ -114,12 +115,12 @@ def minute(cost: RequestCost | None) -> float:
     return tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
 
 
-def slow(tracks: Mapping[str, Track], tokens: float) -> tuple[str, ...]:
-    """Uids of pods below SLOW of the median speed. Judged only with at least ``tokens`` expected output
+def slow(tracks: Mapping[str, Track], tokens: float, share: float = tuning.SLOW) -> tuple[str, ...]:
+    """Uids of pods below that share of the median speed. Judged only with at least ``tokens`` expected output
     tokens."""
     speeds = {uid: item.output / item.expected for uid, item in tracks.items() if item.expected >= tokens > 0}
     usual = median(speeds.values()) if len(speeds) >= MIN_PODS else 0.0
-    return tuple(sorted(uid for uid, found in speeds.items() if found < tuning.SLOW * usual))
+    return tuple(sorted(uid for uid, found in speeds.items() if found < share * usual))
 
 
 def speed(former: float, reading: Reading, tokens: float) -> float:
@@ -213,30 +214,20 @@ def slope(offered: Sequence[Interval]) -> float:
 
     0 where a single step fits as well as the line: a finished step is no trend.
     """
-    if len(offered) < MIN_POINTS:
+    count, newest = len(offered), offered[0].end_seconds if offered else 0.0
+    if count < MIN_POINTS:
         return 0.0
-    points = _thinned(offered, offered[0].end_seconds)
-    times, values = zip(*points, strict=True)
+    times = [item.end_seconds - item.seconds / 2 - newest for item in offered]
+    mean = fmean(item.offered for item in offered)
+    values = [item.offered - mean for item in offered]
     found, base = linear_regression(times, values)
-    line = math.fsum((value - base - found * time) ** 2 for time, value in points)
-    step = min(_scattered(values[:at]) + _scattered(values[at:]) for at in range(1, len(values)))
-    error = math.sqrt(line / (len(points) - 2) / _scattered(times))
+    line = math.fsum((value - base - found * time) ** 2 for time, value in zip(times, values, strict=True))
+    parts = enumerate(accumulate(values[:-1]), start=1)
+    step = _scattered(values) - max(part * part * (1 / at + 1 / (count - at)) for at, part in parts)
+    error = math.sqrt(line / (count - 2) / _scattered(times))
     return max(0.0, found - tuning.DEVIATIONS * error) if line < step else 0.0
 
 
 def _scattered(values: Sequence[float]) -> float:
     mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values)
-
-
-def _thinned(offered: Sequence[Interval], now: float) -> list[tuple[float, float]]:
-    """(time, load) of equal groups of intervals."""
-    size = max(1, math.ceil(len(offered) / TREND_POINTS))
-    groups = [offered[at : at + size] for at in range(0, len(offered) - size + 1, size)]
-    return [
-        (
-            fmean(item.end_seconds - item.seconds / 2 - now for item in group),
-            fmean(item.offered for item in group),
-        )
-        for group in groups
-    ]

@@ -65,12 +65,11 @@ class Sum:
     def terms(self) -> dict[str, float]:
         """Replicas that the load needs, by term (Work, Concurrency, KVCache), with headroom and trend; only
         known terms."""
-        target, loads = self.target, self.loads
-        found = {name: load / target for name, load in loads.items()}
-        if "Work" in loads:
-            found["Work"] += self.growth / (target * self.trust)
-        if "KVCache" in loads:
-            found["KVCache"] = loads["KVCache"] / tuning.TARGET_KV_CACHE
+        found = {name: load / self.target for name, load in self.loads.items()}
+        if "Work" in found:
+            found["Work"] += self.growth / (self.target * self.trust)
+        if self.kv_cache is not None:
+            found["KVCache"] = self.kv_cache / tuning.TARGET_KV_CACHE
         return found
 
     @property
@@ -101,18 +100,11 @@ def _queue(policy: Policy, cost: RequestCost | None) -> float:
 
 
 def sum_of(
-    at: ScalingInput,
-    state: State,
-    reading: Reading,
-    cost: RequestCost | None,
-    speed: float,
-    cold_start_seconds: float,
+    at: ScalingInput, state: State, reading: Reading, cost: RequestCost | None, cold_start_seconds: float
 ) -> Sum:
-    """The load and the needed replicas at one sampling time.
-
-    ``speed``: the corrected capacity of one replica, relative to the measured one.
-    """
+    """The load and the needed replicas at one sampling time."""
     capacity, level, growth, chance = at.capacity, None, 0.0, 0.0
+    speed = state.correction.factor * (state.speed if capacity.gap_r2 >= tuning.MIN_R2 else 1.0)
     if cost is not None and state.offered:
         level = demand.level(state.offered, cost.request_seconds)
         chance = demand.chance(level, cost)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, memory, tuning
+from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, tuning
+from tacho_operator.core.autoscaling.algorithm.bursts import ended, soon_over, with_bursts
+from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of, with_starts
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of, whole
@@ -45,27 +47,24 @@ class Step:
 def step(at: ScalingInput, state: State, now: float) -> Step:
     """The scaling decision at ``now``, in seconds of the samples' clock, and the state for the next one."""
     state = _in_present_units(_not_ahead(state, now), at)
-    starts = memory.with_starts(state.starts, at.pods)
-    state = replace(state, starts=starts, refused=_refused(at, state, now))
-    cold_start = memory.cold_start(starts, state.cold_start_seconds)
+    state = replace(state, starts=with_starts(state.starts, at.pods), refused=_refused(at, state, now))
+    cold_start = cold_start_of(state.starts, state.cold_start_seconds)
     cost = None if state.mix is None else cost_of(at.capacity, state.mix)
     reading = demand.read(state.tracks, at.pods, now, cost)
     former, state = state, _with_load(state, reading, cost, cold_start, now)
-    counts = at.capacity.gap_r2 >= tuning.MIN_R2
-    capacity = state.correction.factor * (state.speed if counts else 1.0)
-    found = sum_of(at, state, reading, cost, capacity, cold_start)
+    found = sum_of(at, state, reading, cost, cold_start)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
     state = _corrected(at, former, state, reading, found, cost)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / found.target
-    bursts, low = state.bursts, state.low
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
         surely, at_most = found.filled(-found.chance), found.filled(found.chance)
-        bursts, low = memory.with_bursts(bursts, low, now, surely, at_most)
-    ups = behavior.with_low(state.ups, Point(now, found.need), at.policy.up.window_seconds)
-    downs = behavior.with_high(state.downs, Point(now, lowest), at.policy.down.window_seconds)
-    state = replace(state, bursts=bursts, low=low, ups=ups, downs=downs)
+        bursts, low = with_bursts(state.bursts, state.low, now, surely, at_most)
+        state = replace(state, bursts=bursts, low=low)
+    up, down = at.policy.up.window_seconds, at.policy.down.window_seconds
+    ups = behavior.with_low(state.ups, Point(now, found.need), up)
+    state = replace(state, ups=ups, downs=behavior.with_high(state.downs, Point(now, lowest), down))
     if reading.late and not at.held:
         # A pod's last load leaves with the pod, and would be taken for load that ended.
         at = replace(at, held=f"{reading.late} of {len(reading.tracks)} pods have no new load metrics")
@@ -96,17 +95,12 @@ def _not_ahead(state: State, now: float) -> State:
 
 def _in_present_units(state: State, at: ScalingInput) -> State:
     """Without load, speed and bursts in replicas of another measurement."""
-    unverified, mix = at.capacity.unverified, state.mix or measured_mix(at.capacity, tuning.MIX_REQUESTS)
-    fingerprint = state.fingerprint if unverified else at.capacity.fingerprint
-    present = replace(state, mix=mix, fingerprint=fingerprint)
-    if fingerprint == state.fingerprint and not unverified:
-        return present
-    present = replace(present, in_progress=None, offered=())
-    if unverified:
+    present = replace(state, mix=state.mix or measured_mix(at.capacity, tuning.MIX_REQUESTS))
+    if at.capacity.unverified or at.capacity.fingerprint == state.fingerprint:
         return present
     tracks = {uid: Track(track.sample, track.stalled_since) for uid, track in state.tracks.items()}
-    present = replace(_unwatched(present), tracks=tracks, speed=1.0)
-    return replace(present, correction=Correction(), bursts=(), low=None)
+    present = replace(_unwatched(present), fingerprint=at.capacity.fingerprint, tracks=tracks, speed=1.0)
+    return replace(present, in_progress=None, offered=(), correction=Correction(), bursts=(), low=None)
 
 
 def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
@@ -127,7 +121,7 @@ def _with_load(
     elapsed = 0.0 if state.read_seconds is None else now - state.read_seconds
     unbroken = state.watched_since is not None and elapsed <= tuning.MAX_AGE_SECONDS
     work = None if cost is None else demand.in_progress(reading.tracks, cost)
-    offered, mix, counted = state.offered, state.mix, reading.counted
+    offered, mix, counted = state.offered if cost else (), state.mix, reading.counted
     if cost and work is not None and counted and mix and elapsed > 0:
         done = cost.of(counted.prompt_tokens, counted.output_tokens)
         most = tuning.MAX_POD_RATE * len(reading.tracks)
@@ -159,44 +153,40 @@ def _corrected(
         return state
     seconds, correction = state.read_seconds - former.read_seconds, state.correction
     seen = attainment.counted(former.tracks, state.tracks, at.policy, cost)
+    tracks = reading.tracks.values()
+    recent = attainment.recent(state.attainment, seen.values(), tracks, at.policy, seconds)
     if not at.capacity.unverified:
         backlog = reading.waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
-        healthy = attainment.joint(item for uid, item in seen.items() if uid not in reading.slow)
         settled = whole(found.need + backlog) <= len(reading.tracks)
-        correction = attainment.corrected(correction, healthy, at.policy, settled=settled, seconds=seconds)
-    recent = attainment.recent(state.attainment, seen.values(), reading.tracks.values(), at.policy, seconds)
+        # The fault of one machine is no figure of the capacity, and is told apart by its speed only later.
+        below = demand.slow(former.tracks, demand.minute(cost), 1.0)
+        judges = [item for uid, item in seen.items() if uid not in below]
+        since = attainment.recent(correction.seen, judges, tracks, at.policy, seconds)
+        correction = attainment.corrected(correction, since, at.policy, settled=settled, seconds=seconds)
     scatter = demand.scattered(state.scatter, reading, seconds)
     return replace(state, correction=correction, attainment=recent, scatter=scatter)
 
 
-def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: float) -> int | None:
-    """The most replicas that are worth their start: in a burst like the ``earlier`` ones, what those filled.
-    None: as many as needed."""
-    if not earlier or state.low is not None or found.cause != "Work":
-        return None
-    most = whole(max(item.load for item in earlier))
-    if whole(found.filled(-found.chance)) > most:
-        return None
-    return most if memory.soon_over(state.bursts[0], earlier, cold_start) else None
+def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: float) -> int:
+    """The most replicas that are worth their start: in a burst like the ``earlier`` ones, what those filled;
+    else as many as needed."""
+    most = whole(max((item.load for item in earlier), default=0.0))
+    like = state.low is None and found.cause == "Work" and whole(found.filled(-found.chance)) <= most
+    over = like and bool(earlier) and soon_over(state.bursts[0], earlier, cold_start)
+    return most if over else whole(found.need)
 
 
 def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, now: float) -> Outcome:
     """Replicas by the need of both windows and the scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
-    earlier, needed = memory.ended(state.bursts, state.low, now, down.window_seconds), whole(found.need)
+    earlier, needed = ended(state.bursts, state.low, now, down.window_seconds), whole(found.need)
     recurring = max((item.load for item in earlier), default=0.0)
-    highest = max(state.downs[0].value, recurring)
-    outcome = Outcome(
-        replicas=have,
-        needed=needed,
-        cause="Steady",
-        highest=highest,
-        by_bursts=recurring > state.downs[0].value,
-    )
+    by_bursts, highest = recurring > state.downs[0].value, max(state.downs[0].value, recurring)
+    outcome = Outcome(replicas=have, needed=needed, cause="Steady", highest=highest, by_bursts=by_bursts)
     if needed > have and not behavior.tolerated(up, found.need, have):
-        most = _worthwhile(state, found, earlier, cold_start)
-        if most is not None and most <= have:
+        worth = _worthwhile(state, found, earlier, cold_start)
+        if worth <= have:
             why = "a new replica would start too late for this burst"
             return replace(outcome, able="ScaleUpStabilized", held=why)
         # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
@@ -205,7 +195,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, n
             return replace(outcome, able="ScaleUpStabilized")
         if steady < needed:
             outcome = replace(outcome, lowest=state.ups[0].value)
-        most = min(steady, needed if most is None else most)
+        most = min(steady, worth)
         allowed = min(most, behavior.limit(up, have, state.changes, now, upwards=True))
         limited = "ScaleUpLimit" if allowed < most else ""
         return replace(outcome, replicas=allowed, cause=found.cause, limited=limited)

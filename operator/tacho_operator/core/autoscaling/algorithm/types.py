@@ -1,5 +1,5 @@
-"""Types of the scaling algorithm. Times are seconds of one clock that callers pass in. Load is in replicas: 1
-is what one replica was measured to sustain within the SLO."""
+"""Types of the scaling algorithm. Times are seconds of the caller's clock. A load of 1 is what one replica
+was measured to sustain within the SLO."""
 
 from __future__ import annotations
 
@@ -47,8 +47,7 @@ SCALE_DOWN = Rules(
     window_seconds=300.0,
     paces=(Pace(kind="Percent", value=100, period_seconds=15),),
 )
-"""Defaults of spec.autoscaling.behavior. They differ from a HorizontalPodAutoscaler's in the tolerance alone
-(0 instead of 0.1)."""
+"""Defaults of spec.autoscaling.behavior: a HorizontalPodAutoscaler's, but for its tolerance of 0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,6 @@ class Bounds:
     least: int
     most: int
     source: str = "spec.autoscaling"
-    """Field or claim that sets them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +186,6 @@ class Interval:
     end_seconds: float
     seconds: float
     offered: float
-    """In replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +214,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """How unevenly requests are spread over the pods, as sums that are exponentially weighted by
-    MEMORY_SECONDS."""
+    """How unevenly requests are spread over the pods: sums, exponentially weighted by MEMORY_SECONDS."""
 
     squares: float = tuning.MIX_REQUESTS
     """Squared differences from the pods' mean, over the mean: 1 for each pod but one by chance."""
@@ -228,18 +224,6 @@ class Scatter:
     @property
     def imbalance(self) -> float:
         return min(1.0, self.squares / self.pods)
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """Capacity in service as a share of the measured one, and the SLO results since its last change."""
-
-    factor: float = 1.0
-    requests: float = 0.0
-    lower: float = 0.0
-    """Requests of these that met the SLO, at least."""
-    upper: float = 0.0
-    seconds: float = 0.0
 
 
 Counts = tuple[float, float, float]
@@ -262,15 +246,33 @@ class Attainment:
         return max(self.ttft_counts[0], self.tpot_counts[0])
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """Share of requests that met the SLO. A target that nothing counts: none at least, all at most."""
+        known = [counts for source, counts in self._targets if counts[0] >= 1]
+        lower = math.fsum(lower / total for total, lower, _ in known) - len(known) + 1
+        upper = min((upper / total for total, _, upper in known), default=1.0)
+        return 0.0 if "None" in (self.ttft, self.tpot) else max(0.0, lower), min(1.0, upper)
+
+    @property
     def shares(self) -> tuple[float, float] | None:
-        """The share of requests that met the SLO: at least, and at most. None where a target has no
-        histogram, or no request was counted."""
-        sources = ((self.ttft, self.ttft_counts), (self.tpot, self.tpot_counts))
-        targets = [(source, counts) for source, counts in sources if source]
-        if not targets or any(source != "Histogram" or counts[0] < 1 for source, counts in targets):
-            return None
-        lower = math.fsum(lower / total for _, (total, lower, _) in targets) - (len(targets) - 1)
-        return max(0.0, lower), min(upper / total for _, (total, _, upper) in targets)
+        """The same. None where a target has no histogram, or no request was counted."""
+        known = [source == "Histogram" and counts[0] >= 1 for source, counts in self._targets]
+        return self.bounds if known and all(known) else None
+
+    @property
+    def _targets(self) -> list[tuple[Source, Counts]]:
+        found = ((self.ttft, self.ttft_counts), (self.tpot, self.tpot_counts))
+        return [(source, counts) for source, counts in found if source]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Capacity in service as a share of the measured one, and the SLO attainment since its last change."""
+
+    factor: float = 1.0
+    seconds: float = 0.0
+    """Since its last change. Below 0: until the replicas have settled."""
+    seen: Attainment = Attainment()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,7 +337,6 @@ class Figures:
     """The same, as a share of the serving pods."""
     running: int | None = None
     waiting: int | None = None
-    """Requests."""
     need: int | None = None
     """Replicas needed, with headroom and trend."""
     trusted_requests_per_second: float | None = None
@@ -383,8 +384,7 @@ class Outcome:
     needed: int
     """By the load alone."""
     cause: str
-    """Load, Concurrency or KVCache (the term that needs the most), LowDemand, Bounds, Quota, Steady or
-    Unknown."""
+    """Work, Concurrency or KVCache (the largest term), LowDemand, Bounds, Quota, Steady or Unknown."""
     able: str = ""
     """ScaleUpStabilized or ScaleDownStabilized: the change waits; "": it does not."""
     limited: str = ""

@@ -1,17 +1,13 @@
-"""What the scaler remembers of the past: bursts of load, and cold start times."""
+"""Bursts of load: which may recur, and whether a new replica would be ready before one ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tacho_operator.core.autoscaling.algorithm import tuning
-from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, Burst, PodLoad
+from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, Burst
 
 BURSTS_KEPT = 8
-STARTS_KEPT = 20
-START_QUANTILE = 0.9
-
-Starts = tuple[tuple[str, float], ...]
 
 
 def with_bursts(
@@ -50,19 +46,3 @@ def soon_over(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: floa
     """
     longest = max((item.seconds for item in earlier), default=0.0)
     return lasting.seconds < longest < lasting.seconds + 2 * cold_start_seconds
-
-
-def with_starts(known: Starts, pods: Iterable[PodLoad]) -> Starts:
-    """The remembered cold start times by pod uid, with those of new pods; the oldest are dropped."""
-    seen = {uid for uid, _ in known}
-    present = sorted((pod.uid, pod.start_seconds) for pod in pods if pod.start_seconds is not None)
-    return (*known, *(item for item in present if item[0] not in seen))[-max(STARTS_KEPT, len(present)) :]
-
-
-def cold_start(starts: Starts, remembered: float | None) -> float:
-    """Expected cold start in seconds: the 90th percentile of the known ones, else ``remembered``, else a
-    default."""
-    if not starts:
-        return tuning.UNKNOWN_START_SECONDS if remembered is None else remembered
-    ranked = sorted(seconds for _, seconds in starts)
-    return ranked[min(len(ranked) - 1, int(START_QUANTILE * len(ranked)))]
