@@ -20,6 +20,10 @@ GGUF_FILE_TYPES = {
 }  # fmt: skip
 
 
+WORD_LIMIT = 128
+"""Characters of a word that a configuration chooses: the facts of a model must fit a container's message."""
+
+
 def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] = ()) -> StoredQuantization:
     """The quantization in config.json's ``quantization_config`` (or its older names). Method "" without
     one."""
@@ -41,7 +45,12 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         method, reader = "modelopt", _modelopt
     stored = reader({**raw, "quant_method": method})
     head = any("lm_head." in t.name and _packed(t) for t in tensors)
-    return replace(stored, lm_head_quantized=stored.lm_head_quantized or head)
+    return replace(
+        stored,
+        scheme=stored.scheme[:WORD_LIMIT],
+        kv_cache_dtype=stored.kv_cache_dtype[:WORD_LIMIT],
+        lm_head_quantized=stored.lm_head_quantized or head,
+    )
 
 
 def _packed(tensor: StoredTensor) -> bool:

@@ -111,3 +111,18 @@ def test_head_is_judged_by_its_tensors() -> None:
     plain = [StoredTensor("lm_head.weight", "BF16", (8, 8), 128)]
     assert stored_quantization(config, packed).lm_head_quantized
     assert not stored_quantization(config, plain).lm_head_quantized
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "x" * 9999},
+        {"quant_method": "fp8", "activation_scheme": "x" * 9999},
+        {"quant_algo": "x" * 9999, "kv_cache_quant_algo": "y" * 9999},
+        {"config_groups": {"a": {"weights": {"num_bits": 4, "type": "x" * 9999}}}},
+    ],
+)
+def test_words_of_any_length_leave_room_for_the_other_facts(raw: dict[str, Any]) -> None:
+    found = stored_quantization({"quantization_config": raw})
+    assert 0 < len(found.scheme) <= 128
+    assert len(found.kv_cache_dtype) <= 128
