@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.scheduling import NAMESPACE, SILENT_SECONDS
+from tools.cluster.binaries import Binaries
+from tools.cluster.controlplane import ControlPlane
 from tools.cluster.handle import Cluster
 from tools.harness.definition import install_definition
 from tools.harness.operator_process import Kubelet, Operator, install_rights
@@ -59,3 +62,22 @@ def claim(api: Cluster, namespace: str) -> None:
             "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
         }
     )
+
+
+@pytest.fixture(scope="module")
+def scheduled(cluster_binaries: Binaries) -> Iterator[Cluster]:
+    """A control plane with its scheduler, which the tier's own has not."""
+    with ControlPlane(cluster_binaries, scheduler=True, node_grace_seconds=SILENT_SECONDS) as cluster:
+        install_definition(cluster)
+        cluster.create_namespace(NAMESPACE)
+        yield cluster
+
+
+@pytest.fixture
+def served(scheduled: Cluster, tmp_path: Path) -> Iterator[Cluster]:
+    """With the operator on it."""
+    operator = Operator(install_rights(scheduled), tmp_path / "operator.log")
+    operator.start()
+    yield scheduled
+    operator.kill()
+    print(operator.log.read_text()[-20000:])

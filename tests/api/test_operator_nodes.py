@@ -11,15 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_operator_spare import (  # noqa: F401 - two of them are fixtures
-    advertise,
-    end,
-    on_a_gpu,
-    placed,
-    replaced,
-    scheduled,
-    served,
-)
+from tests.api.scheduling import advertise, end, on_a_gpu, placed, replaced
 from tools import lab
 from tools.cluster.handle import Cluster
 from tools.harness.operating import FACTS, NAME, await_condition, condition
@@ -44,7 +36,7 @@ def manifest(product: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def kubelet(served: Cluster) -> Iterator[Kubelet]:  # noqa: F811
+def kubelet(served: Cluster) -> Iterator[Kubelet]:
     """A resource serves on a whole GPU, with a driver that its pods know."""
     served.create_namespace(NAMESPACE)
     served.apply(*lab.claim_of_node(NAMESPACE, "models", Path("/nowhere")))
@@ -75,7 +67,7 @@ def revisions(cluster: Cluster) -> set[str]:
     return {item["metadata"]["name"] for item in items}
 
 
-def test_another_driver_is_measured_anew_and_the_old_figure_stays(served: Cluster, kubelet: Kubelet) -> None:  # noqa: F811
+def test_another_driver_is_measured_anew_and_the_old_figure_stays(served: Cluster, kubelet: Kubelet) -> None:
     (pod,), (before,) = kubelet.pods("server"), status(served)["measurements"]
     labelled(served, **{"cuda_driver-version_major": "600", "cuda_driver-version_minor": "1"})
     replaced(served, kubelet, pod)
@@ -94,7 +86,7 @@ def test_another_driver_is_measured_anew_and_the_old_figure_stays(served: Cluste
     assert len(revisions(served)) == 1, "a driver is no revision"
 
 
-def test_slices_change_no_plan_until_they_are_asked_for(served: Cluster, kubelet: Kubelet) -> None:  # noqa: F811
+def test_slices_change_no_plan_until_they_are_asked_for(served: Cluster, kubelet: Kubelet) -> None:
     (pod,), known = kubelet.pods("server"), revisions(served)
     labelled(served, gpu_product=SLICE, gpu_memory="16384", mig_config="all-1g.18gb")
     advertise(served, NODE, 7, resource_name=GPU)

@@ -15,13 +15,7 @@ import pytest
 from tacho_contract.codec import loads
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.uri import ClaimUri
-from tests.api.test_operator_spare import (  # noqa: F401 - two of them are fixtures
-    advertise,
-    placed,
-    replaced,
-    scheduled,
-    served,
-)
+from tests.api.scheduling import advertise, placed, replaced
 from tests.unit.cli.commands import call
 from tools.cluster.handle import Cluster
 from tools.harness.operating import FACTS, await_condition, bring_up, condition, resource
@@ -91,7 +85,7 @@ def plan_key(pod: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def place(served: Cluster) -> Iterator[tuple[str, Kubelet]]:  # noqa: F811
+def place(served: Cluster) -> Iterator[tuple[str, Kubelet]]:
     """A namespace of the plane with a scheduler, and the kubelet of its node."""
     namespace = f"storage-{uuid.uuid4().hex[:8]}"
     served.create_namespace(namespace)
@@ -101,7 +95,7 @@ def place(served: Cluster) -> Iterator[tuple[str, Kubelet]]:  # noqa: F811
         yield namespace, kubelet
 
 
-def test_a_bound_claim_outlives_its_class(served: Cluster, place: tuple[str, Kubelet]) -> None:  # noqa: F811
+def test_a_bound_claim_outlives_its_class(served: Cluster, place: tuple[str, Kubelet]) -> None:
     namespace, kubelet = place
     served.apply(
         storage_class(FORMER), volume(namespace, "models", FORMER), claim(namespace, "models", FORMER)
@@ -141,7 +135,7 @@ def test_a_bound_claim_outlives_its_class(served: Cluster, place: tuple[str, Kub
 
 
 def test_a_new_claim_of_a_class_that_is_gone_waits_until_there_is_one(
-    served: Cluster,  # noqa: F811
+    served: Cluster,
     place: tuple[str, Kubelet],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

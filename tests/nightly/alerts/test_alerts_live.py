@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tacho_contract.failure import Failure, FailureClass
-from tests.api.test_operator_spare import NAMESPACE as MODELS, advertise, crash, end, on_a_gpu, replaced
+from tests.api.scheduling import NAMESPACE as MODELS, advertise, crash, end, on_a_gpu, replaced
 from tests.charts.test_dashboards import DASHBOARDS
 from tests.nightly.alerts import live_prometheus
 from tests.nightly.scalers.prometheus import Prometheus

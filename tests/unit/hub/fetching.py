@@ -64,6 +64,14 @@ def check_whole(config: FetchConfig, path: str) -> None:
     assert not list(Path(config.cache_dir).rglob("*.incomplete"))
 
 
+def fetched(config: FetchConfig) -> FetchProgress:
+    """The progress of a fetch that brings all files."""
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
+    return progress(config)
+
+
 def partial_of(config: FetchConfig, size: int, content: bytes = MODEL) -> Path:
     """What a killed download leaves behind."""
     import hashlib

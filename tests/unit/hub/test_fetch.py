@@ -23,16 +23,13 @@ from tacho_runtime.hub import download, fetch as fetch_module, remote
 from tacho_runtime.hub.fetch import StallDetector, fetch
 from tacho_runtime.hub.inspect import inspect
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL, check_whole, failed, partial_of, planned, progress
+from tests.unit.hub.fetching import MODEL, check_whole, failed, fetched, partial_of, planned, progress
 from tools.mock.checkpoints import write_checkpoint
 from tools.mock.hub import MIRROR, Stored
 
 
 def test_brings_exactly_the_planned_files(config: FetchConfig) -> None:
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
-    assert progress(config).resumed_bytes == 0
+    assert fetched(config).resumed_bytes == 0
     for file in Path(config.cache_dir).rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o444 == 0o444
 
@@ -71,9 +68,7 @@ def test_what_is_whole_in_the_cache_asks_no_hub(hub: RunningHub, config: FetchCo
     fetch(config, "")
     hub.fake.log.clear()
     again = replace(config, state_dir=f"{config.state_dir}-of-another-pod", endpoint="http://127.0.0.1:9")
-    path = fetch(again, "")
-    assert isinstance(path, str)
-    check_whole(again, path)
+    fetched(again)
     assert hub.fake.log == []
     assert progress(again).resumed_bytes == config.files.total_bytes
 
@@ -89,9 +84,7 @@ def test_damaged_file_is_brought_again(config: FetchConfig) -> None:
 
 def test_cut_connections_are_continued(hub: RunningHub, config: FetchConfig) -> None:
     hub.fake.faults.cut_after, hub.fake.faults.cuts = 2_500_000, 2
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)
     ranges = [e["range"] for e in hub.asked("GET", "/weights.bin") if e["range"]]
     assert len(ranges) == 2
     assert progress(config).resumed_bytes == 0
@@ -100,26 +93,18 @@ def test_cut_connections_are_continued(hub: RunningHub, config: FetchConfig) -> 
 def test_partial_file_is_continued(hub: RunningHub, config: FetchConfig) -> None:
     partial_of(config, 4_000_000)
     hub.fake.bytes_sent.clear()
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
-    assert progress(config).resumed_bytes == 4_000_000
+    assert fetched(config).resumed_bytes == 4_000_000
     assert sum(hub.fake.bytes_sent.values()) == config.files.total_bytes - 4_000_000
 
 
 def test_partial_file_with_other_content_is_not_believed(config: FetchConfig) -> None:
     partial_of(config, 4_000_000, content=b"x" * 4_000_000)
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
-    assert progress(config).resumed_bytes == 0
+    assert fetched(config).resumed_bytes == 0
 
 
 def test_partial_file_longer_than_the_whole(config: FetchConfig) -> None:
     partial_of(config, 7_000_000, content=MODEL + b"x" * 1_000_000)
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)
 
 
 @pytest.mark.parametrize("fault", ["shifted part", "no part at all"])
@@ -141,10 +126,7 @@ def test_an_answer_with_another_part_costs_the_partial_file_alone(
     monkeypatch.setattr(hub.fake, "_send", send)
     partial_of(config, 4_000_000)
     hub.fake.log.clear()
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
-    assert progress(config).resumed_bytes == 0
+    assert fetched(config).resumed_bytes == 0
     assert [bool(e["range"]) for e in hub.asked("GET", "/weights.bin")] == [True, False]
 
 
@@ -153,18 +135,13 @@ def test_a_file_of_more_than_the_clients_limit(
 ) -> None:
     """The client refuses files of more than 50 GB that are not on Xet storage; mirrors have them."""
     monkeypatch.setattr("huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE", len(MODEL) - 1)
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)
 
 
 def test_server_without_ranges(hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     partial_of(config, 4_000_000)
     hub.fake.faults.no_ranges = True
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
-    assert progress(config).resumed_bytes == 0
+    assert fetched(config).resumed_bytes == 0
 
 
 def test_strays_of_dead_processes_are_freed(config: FetchConfig) -> None:
@@ -172,18 +149,14 @@ def test_strays_of_dead_processes_are_freed(config: FetchConfig) -> None:
     stray = partial.with_name(partial.name.replace(".incomplete", ".0a1b2c3d.incomplete"))
     stray.write_bytes(b"left")
     os.utime(stray, (0, 0))
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)
 
 
 def test_xet_falls_back_to_plain_http(
     hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.fake.faults.xet = True
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)
     assert hub.asked("GET", "/xet-read-token")
 
 
@@ -267,9 +240,7 @@ def test_a_proxy_that_changes_headers(
         return web.Response(status=203, headers=headers, body=file.file.read_bytes())
 
     monkeypatch.setattr(hub.fake, "_send", send)
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)
 
 
 def test_disk_too_small_beforehand(

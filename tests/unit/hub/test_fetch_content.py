@@ -19,7 +19,7 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, snapshot_dir
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL, check_whole, failed, planned, progress
+from tests.unit.hub.fetching import MODEL, check_whole, failed, fetched, planned, progress
 from tools.mock.hub import Stored
 
 
@@ -31,9 +31,7 @@ def gets(hub: RunningHub, name: str) -> int:
 def test_a_wrong_byte_is_found_and_the_file_brought_again(hub: RunningHub, config: FetchConfig) -> None:
     hub.fake.faults.corrupt = 2  # both files at once
     hub.fake.log.clear()
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)
     assert (gets(hub, "weights.bin"), gets(hub, "config.json")) == (2, 2)
 
 

@@ -11,9 +11,8 @@ import pytest
 
 from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub import fetch as fetch_module
-from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL, check_whole, failed, planned
+from tests.unit.hub.fetching import MODEL, failed, fetched, planned
 
 
 def mounted(path: Path, size: str, *, again: bool = False) -> None:
@@ -47,6 +46,4 @@ def test_full_on_the_way_and_continued_when_there_is_room(
     assert failure.failure_class == "DiskFull"
     assert "spec.cache" in failure.next_step
     mounted(Path(config.cache_dir), "64m", again=True)
-    path = fetch(config, "")
-    assert isinstance(path, str)
-    check_whole(config, path)
+    fetched(config)

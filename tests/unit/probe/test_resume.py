@@ -22,14 +22,7 @@ from tests.unit.probe.probing import ENDED, WORKLOAD
 from tools.mock.engine_law import Law
 from tools.mock.virtual_engine import VirtualEngine
 
-SLOW = Law(
-    kv_tokens=1_000_000,
-    itl_base_ms=38,
-    itl_per_seq_ms=0.3,
-    ttft_base_ms=40,
-    ttft_per_token_ms=0.05,
-    prefill_blocks=True,
-)
+SLOW = Law(kv_tokens=1_000_000, itl_base_ms=38, itl_per_seq_ms=0.3, ttft_base_ms=40, prefill_blocks=True)
 MANY = replace(SLOW, itl_per_seq_ms=0.15, ttft_base_ms=20)
 SLO = ServiceLevel(tpot_milliseconds=80)
 BOUNDED = ("Edge", "Plateau")
