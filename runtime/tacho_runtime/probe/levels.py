@@ -25,7 +25,7 @@ from tacho_runtime.probe.latencies import (
     slo_ratios,
 )
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.rates import FLOOR_PERCENT, cycle_rate, decode_of, find_cycles
+from tacho_runtime.probe.rates import FLOOR_PERCENT, decode_of, find_segments, loop_rate
 from tacho_runtime.probe.statistics import (
     batch_means_percent,
     batches,
@@ -44,9 +44,9 @@ LEVEL_FLOOR_PERCENT = 1.0
 """No interval is narrower: bins, and where in a step the window opens, are not seen by repetition."""
 WIDEST_PERCENT = 30.0
 """A level of several streams of a wider interval tells no rate."""
-CYCLES_SHARE = 0.5
-"""Rate and confidence interval come from whole request cycles where that interval is below this share of the
-one from the bins, or the bins give none. Cycles are fewer than bins, and their interval is less certain."""
+FITTED_SHARE = 0.5
+"""Rate and confidence interval are those with prompts set apart where that interval is below this share of
+the one from the bins, or the bins give none."""
 FULL_CACHE, FILLING_SHARE = 0.85, 0.1
 """Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up."""
 NEAR_ERRORS = 2.0
@@ -212,13 +212,13 @@ def _ended_under_load(trace: LoadTrace) -> tuple[StreamResult, ...]:
 
 
 def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> tuple[float, float | None]:
-    """(tokens per second that came here, half the 95 % interval in percent), by whichever knows better: whole
-    cycles, or all of the window in ``kept``'s coarse bins."""
+    """(tokens per second that came here, half the 95 % interval in percent), by whichever knows better: with
+    prompts set apart, or all of the window in ``kept``'s coarse bins."""
     interval = _interval(kept, trace)
-    found = find_cycles(trace.bins, trace.started_bins, trace.bin_nanoseconds / NS)
-    by_cycles = cycle_rate(found, output_tokens, step_seconds=_step_seconds(trace))
-    if by_cycles is not None and (interval is None or by_cycles.ci_percent < CYCLES_SHARE * interval):
-        return by_cycles.tokens_per_second, max(LEVEL_FLOOR_PERCENT, by_cycles.ci_percent)
+    found = find_segments(trace.bins, trace.started_bins, trace.bin_nanoseconds / NS, _width(trace))
+    fitted = loop_rate(found, output_tokens, step_seconds=_step_seconds(trace))
+    if fitted is not None and (interval is None or fitted.ci_percent < FITTED_SHARE * interval):
+        return fitted.tokens_per_second, max(LEVEL_FLOOR_PERCENT, fitted.ci_percent)
     return rate_between_steps(trace.bins, trace), interval
 
 

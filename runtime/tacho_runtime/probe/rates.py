@@ -1,19 +1,26 @@
 """Computes the decode rate of one stream and the throughput of a closed loop from the times of tokens. Pure.
 
 The decode rate excludes stalls. Where prompts stop all streams for a while (on a CPU, or if they are long),
-tokens come in bursts, and a window with one prompt more or less is wrong by a tenth. So throughput is
-measured over cycles, from one request's first token to another's. The time of a cycle is ``prompts * a +
-tokens * b``, fitted by least squares; a request of the workload's length takes ``a + length * b``.
+tokens come in bursts, and a window with one prompt more or less is wrong by a tenth.
+So the tokens of a segment are fitted as ``seconds * running - prompts * lost``, by least squares: in the long
+run each request's tokens come with one prompt, whatever the window happened to hold.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.statistics import founded_percentile, lag_one, median, ratio_interval_percent, t_975
+from tacho_runtime.probe.statistics import (
+    dependence,
+    founded_percentile,
+    median,
+    ratio_interval_percent,
+    t_975,
+)
 
 NS = 1e9
 MERGED_SHARE = 0.1
@@ -110,7 +117,8 @@ def _interval(
     if size:
         sums = [_sums(running[at : at + size]) for at in range(0, size * BATCHES, size)]
         if (batched := ratio_interval_percent(sums)) is not None:
-            found.append(min(batched * _dependence(sums), _farthest_percent(sums)))
+            ratio = math.fsum(a for a, _ in sums) / math.fsum(b for _, b in sums)
+            found.append(batched * dependence([a - ratio * b for a, b in sums]))
     requests = [_sums(gaps) for gaps in kept if gaps]
     # With three or four requests Student's t alone makes the interval several times too wide.
     if len(requests) >= 5 and (between := ratio_interval_percent(requests)) is not None:
@@ -122,39 +130,15 @@ def _sums(gaps: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return math.fsum(count for _, count in gaps), math.fsum(seconds for seconds, _ in gaps)
 
 
-def _farthest_percent(sums: Sequence[tuple[float, float]]) -> float:
-    """Difference of the farthest batch from the rate of all, in percent. It bounds the interval from below
-    where few batches depend on each other.
-    """
-    ratio = math.fsum(a for a, _ in sums) / math.fsum(b for _, b in sums)
-    return 100 * max(abs(a / b / ratio - 1) for a, b in sums)
-
-
-def _dependence(sums: Sequence[tuple[float, float]]) -> float:
-    """Factor by which the correlation of successive batches widens the interval, from their lag-1
-    autocorrelation."""
-    ratio = math.fsum(a for a, _ in sums) / math.fsum(b for _, b in sums)
-    off = [a - ratio * b for a, b in sums]
-    lag = min(max(lag_one(off), 0.0), 0.9)
-    fewer = max(2.0, len(sums) * (1 - lag) / (1 + lag))
-    return math.sqrt(len(sums) / fewer) * t_975(fewer - 1) / t_975(len(sums) - 1)
-
-
-MIN_CYCLES = 5
-MAX_CYCLES = 40
-"""Most cycles; more are joined. 40 are enough for Student's t, and each then spans many steps of the
-engine.
-"""
+MIN_SEGMENTS, MAX_SEGMENTS = 8, 40
+"""Fewer show too little of how they vary; more would be as long as a few steps, and end within one."""
 COLLINEAR = 1e-9
-FARTHEST = 2.0
-"""Highest ratio between the tokens of a cycle and of a request; longer cycles do not show the time of such a
-request.
-"""
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle:
-    """The time between the first tokens of two requests, in bins, with the prompts and tokens in it."""
+class Segment:
+    """The time between two steps of the engine, with the prompts that ended in it and the tokens of all
+    streams."""
 
     seconds: float
     tokens: float
@@ -162,66 +146,73 @@ class Cycle:
 
 
 @dataclass(frozen=True, slots=True)
-class CycleRate:
+class LoopRate:
     tokens_per_second: float
     ci_percent: float
     """Half the 95 % interval, in percent of the rate."""
 
 
-def find_cycles(bins: Sequence[float], started: Sequence[int], bin_seconds: float) -> list[Cycle]:
-    """The cycles in a window. ``bins``: tokens in equal bins of time. ``started``: first tokens of requests
-    in these bins."""
-    begins = [place for place, count in enumerate(started) if count]
-    each = max(1, math.ceil(sum(started[place] for place in begins[1:]) / MAX_CYCLES)) if begins else 1
-    found: list[Cycle] = []
-    opened, prompts = (begins[0], 0) if begins else (0, 0)
-    for place in begins[1:]:
-        prompts += started[place]
-        if prompts < each:
-            continue
-        tokens = math.fsum(bins[opened + 1 : place + 1])
-        found.append(Cycle((place - opened) * bin_seconds, tokens, prompts))
-        opened, prompts = place, 0
+def find_segments(
+    bins: Sequence[float], started: Sequence[int], bin_seconds: float, least_seconds: float
+) -> list[Segment]:
+    """The segments of a window, each of ``least_seconds`` and to the end of a step. ``bins``: tokens in equal
+    bins of time. ``started``: first tokens of requests in these bins."""
+    busy = [place for place, count in enumerate(bins) if count]
+    if not busy or not started:
+        return []
+    # A first token may come a little after the other tokens of its step: no segment ends before it.
+    apart = [place for place, following in itertools.pairwise(busy) if not started[following]]
+    least = max(least_seconds / bin_seconds, len(bins) / MAX_SEGMENTS)
+    edges = _spaced(apart, least)
+    if len(edges) <= MIN_SEGMENTS:
+        edges = _spaced(busy, least)
+    return [
+        Segment((b - a) * bin_seconds, math.fsum(bins[a + 1 : b + 1]), sum(started[a + 1 : b + 1]))
+        for a, b in itertools.pairwise(edges)
+    ]
+
+
+def _spaced(places: Sequence[int], least: float) -> list[int]:
+    """Of ``places`` the first, and each that is at least ``least`` after the one before."""
+    found = list(places[:1])
+    for place in places[1:]:
+        if place - found[-1] >= least:
+            found.append(place)
     return found
 
 
-def cycle_rate(
-    found: Sequence[Cycle], output_tokens: float, *, step_seconds: float = 0.0
-) -> CycleRate | None:
-    """The rate of requests with ``output_tokens`` on average, from whole cycles.
+def loop_rate(
+    found: Sequence[Segment], output_tokens: float, *, step_seconds: float = 0.0
+) -> LoopRate | None:
+    """The rate of a closed loop of requests with ``output_tokens`` on average.
 
-    None below MIN_CYCLES cycles, or where they do not determine the time of such a request. A cycle weighs by
-    its prompts, as one of several prompts varies more; slow neighbours count as fewer. The interval is at
-    least one step of the engine as a share of all cycles, as the cycles' ends are known to a step only.
+    None below MIN_SEGMENTS, or where they do not determine it. Slow neighbours count as fewer. The interval
+    is at least one step of the engine as a share of the window, whose ends are known to a step only.
     """
     n = len(found)
-    if n < MIN_CYCLES:
+    if n < MIN_SEGMENTS:
         return None
-    prompts = math.fsum(one.prompts for one in found)
-    tokens = math.fsum(one.tokens for one in found)
     seconds = math.fsum(one.seconds for one in found)
-    if not output_tokens / FARTHEST <= tokens / prompts <= FARTHEST * output_tokens:
+    tokens = math.fsum(one.tokens for one in found)
+    prompts = math.fsum(one.prompts for one in found)
+    # Weighted by 1 / seconds, so that both sides have the same sum of tokens.
+    squares = math.fsum(one.prompts**2 / one.seconds for one in found)
+    crossed = math.fsum(one.prompts * one.tokens / one.seconds for one in found)
+    spread = squares - prompts**2 / seconds
+    known = spread > COLLINEAR * squares
+    lost = (prompts * tokens / seconds - crossed) / spread if known else 0.0
+    running = (tokens + lost * prompts) / seconds
+    per_request = output_tokens + lost
+    if not (running > 0 and per_request > 0):
         return None
-    squares = math.fsum(one.tokens**2 / one.prompts for one in found)
-    crossed = math.fsum(one.seconds * one.tokens / one.prompts for one in found)
-    determinant = prompts * squares - tokens**2
-    if determinant <= COLLINEAR * prompts * squares:
-        per_prompt, per_token = 0.0, seconds / tokens if tokens else math.inf
-        spread = 1 / prompts
-    else:
-        per_prompt = (squares * seconds - tokens * crossed) / determinant
-        per_token = (prompts * crossed - tokens * seconds) / determinant
-        spread = (squares - 2 * output_tokens * tokens + output_tokens**2 * prompts) / determinant
-    request_seconds = per_prompt + per_token * output_tokens
-    if not 0 < request_seconds < math.inf:
-        return None
+    rate = running * output_tokens / per_request
     off = [
-        (one.seconds - per_prompt * one.prompts - per_token * one.tokens) / math.sqrt(one.prompts)
-        for one in found
+        (one.tokens - running * one.seconds + lost * one.prompts) / math.sqrt(one.seconds) for one in found
     ]
-    lag = min(max(lag_one(off), 0.0), 0.9)
-    alike = (1 + lag) / (1 - lag)
-    freedom = max(1.0, n / alike - 2)
-    variance = math.fsum(one * one for one in off) / (n - 2) * spread * alike
-    varied = t_975(freedom) * math.sqrt(variance) / request_seconds
-    return CycleRate(output_tokens / request_seconds, 100 * max(varied, step_seconds / seconds))
+    # Of the tokens a second at as many prompts as the rate has.
+    more = rate / output_tokens - prompts / seconds
+    error = (
+        math.fsum(one * one for one in off) / (n - 2) * (1 / seconds + (more**2 / spread if known else 0.0))
+    )
+    varied = t_975(n - 2) * dependence(off) * math.sqrt(error) / running
+    return LoopRate(rate, 100 * max(varied, step_seconds / seconds))

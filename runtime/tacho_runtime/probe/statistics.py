@@ -11,7 +11,7 @@ from tacho_contract.measurement import samples_for
 
 ONE_SIDED_95 = 1.6448536269514722
 ONE_SIDED_RISK = 0.05
-FEWEST_BATCHES = 8
+FEWEST_BATCHES, FEWEST_GROUPS = 8, 5
 DRIFT_SHARE, DRIFT_ERRORS = 0.05, 3.0
 _T_975 = (
     12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11,
@@ -163,6 +163,22 @@ def lag_one(off: Sequence[float]) -> float:
     """Lag-1 autocorrelation of ``off``, the deviations from a mean; 0 where all are 0."""
     squares = math.fsum(one * one for one in off)
     return math.fsum(a * b for a, b in itertools.pairwise(off)) / squares if squares else 0.0
+
+
+def dependence(off: Sequence[float]) -> float:
+    """Factor by which an interval widens where neighbours vary together: the widest of the intervals from
+    ``off``, deviations from what was fitted, and from their sums over two, four and more neighbours."""
+    groups = len(off)
+    alone = widest = _of_groups(off, groups)
+    while (groups := groups // 2) >= FEWEST_GROUPS:
+        widest = max(widest, _of_groups(off, groups))
+    return widest / alone if alone else 1.0
+
+
+def _of_groups(off: Sequence[float], groups: int) -> float:
+    edges = [len(off) * place // groups for place in range(groups + 1)]
+    squares = math.fsum(math.fsum(off[a:b]) ** 2 for a, b in itertools.pairwise(edges))
+    return t_975(groups - 1) * math.sqrt(squares / (groups - 1))
 
 
 def mean_error(values: Sequence[float]) -> tuple[float, float] | None:

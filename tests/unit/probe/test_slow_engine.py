@@ -13,8 +13,9 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.level_search import SearchLimits, TriedLevel, next_level
+from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.phases import concurrency_levels
-from tests.unit.probe.probing import probed
+from tests.unit.probe.probing import level_of, probed
 from tests.unit.probe.reporting import WORKLOAD, findings, levels, result
 from tools.mock.engine_law import Law
 from tools.mock.engine_truth import level
@@ -51,6 +52,18 @@ class TwoPaced(VirtualEngine):
 
 async def measured(engine: VirtualEngine, seed: int) -> Measurement:
     return await probed(engine.law, seed, slots=SLOTS, workload=SHORT, engine=engine)
+
+
+@pytest.mark.parametrize("streams", [2, SLOTS])
+async def test_a_window_of_few_requests_tells_a_rate(streams: int) -> None:
+    """It holds three to six prompts, which stop all: by its bins two streams told none in 30 of 30 tries."""
+    true = level(SLOW, SHORT, streams).output_tokens_per_second
+    for seed in range(8):
+        engine = VirtualEngine(SLOW, Random(seed), counted=False)
+        found = evaluate(await level_of(engine, streams, SHORT, seconds=4.5), SHORT, ServiceLevel())
+        assert found is not None
+        assert (found.point.ci_percent or 100) < 12
+        assert found.point.output_tokens_per_second == pytest.approx(true, rel=0.06)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -252,7 +252,7 @@ BOUNDED, KNEE = ServiceLevel(tpot_milliseconds=30), ServiceLevel()
     [
         (BOUNDED, 1, 5.0, ()),  # the first level keeps the SLO
         (BOUNDED, 99, 5.0, ("NotSteady",)),  # whatever breaks it may be a halt
-        (KNEE, 99, 5.0, ()),
+        (KNEE, 99, 10.0, ()),
         (KNEE, 1, 0.1, ()),  # it is measured again
         (KNEE, 99, 0.1, ("NotSteady",)),
     ],

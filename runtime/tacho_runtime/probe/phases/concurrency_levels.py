@@ -19,7 +19,6 @@ from tacho_runtime.probe.level_search import SearchLimits
 from tacho_runtime.probe.levels import LevelResult, evaluate
 from tacho_runtime.probe.phases import arrivals
 from tacho_runtime.probe.phases.single_stream import settled_reading
-from tacho_runtime.probe.rates import MIN_CYCLES
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
 PROMPTS_AT_ONCE = 4
@@ -29,7 +28,7 @@ DRAIN_SHARE = 0.1
 AGAIN_TIMES = 3.0
 """Of a level's time has to be left for it to be measured a second time."""
 
-MANY_REQUESTS = 2 * MIN_CYCLES
+MANY_REQUESTS = 10
 """Of a window: what tells no rate with so many is no want of requests."""
 
 
