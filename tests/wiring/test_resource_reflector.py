@@ -234,6 +234,20 @@ async def test_an_object_that_cannot_be_parsed_is_held_by_its_metadata_and_stops
         assert world.reconnects["broken"] == 0
 
 
+async def test_an_object_that_a_restored_etcd_has_in_an_older_version_is_held_so(
+    start: Start, double: ApiDouble
+) -> None:
+    """`etcdutl snapshot restore --bump-revision` raises the version of a list, and of no object."""
+    async with start() as world:
+        await world.complete()
+        await double.put(deployment("a"))
+        await world.until(lambda: world.store.find("LLMDeployment", "ml", "a") == ("uid-a", "103"))
+        double.objects["ml", "a"]["metadata"]["resourceVersion"] = "101"
+        double.version = double.expired_below = 1_000_000_103
+        await double.cut()
+        await world.until(lambda: world.store.find("LLMDeployment", "ml", "a") == ("uid-a", "101"))
+
+
 async def test_an_api_server_that_was_restored_from_a_backup_ends_the_process(
     start: Start, double: ApiDouble
 ) -> None:

@@ -169,7 +169,7 @@ class Reflector:
                 for manifest in page.items:
                     metadata = manifest["metadata"]
                     names.add((metadata.get("namespace", ""), metadata["name"]))
-                    self._store.put(self.kind, manifest)
+                    self._store.put(self.kind, manifest, listed=True)
                 await asyncio.sleep(0)
         self._store.keep_only(self.kind, self.namespace, names)
         self._version = version

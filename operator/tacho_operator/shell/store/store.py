@@ -230,8 +230,12 @@ class Store:
             self._waiting.discard(future)
 
     # --- for watches ---
-    def put(self, kind: str, manifest: Manifest) -> None:
-        """Stores ``manifest``, or replaces its former version."""
+    def put(self, kind: str, manifest: Manifest, *, listed: bool = False) -> None:
+        """Stores ``manifest``, or replaces its former version.
+
+        ``listed``: it is of a complete list, which is true also where an object is older than before: etcd
+        may have been restored.
+        """
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
         kept = kept_part(kind, manifest, no_owner if self.is_crowd(kind, *controller) else self.find)
         metadata = kept["metadata"]
@@ -243,7 +247,7 @@ class Store:
         held = self._kinds[kind]
         former = held.by_name.get(name)
         # What a cache in between repeats may be older, and of an object that has gone since.
-        if former is not None and not later(version, former.version):
+        if former is not None and not listed and not later(version, former.version):
             return
         if former is not None and METADATA_ONLY in kept and version == former.version:
             return  # the held one may be whole
