@@ -30,7 +30,7 @@ Claims = Annotated[
     typer.Option(metavar="CLAIM=DIR", help="Local folder in place of a claim. Repeatable."),
 ]
 Texts = list[str] | None
-"""Of an option that may be repeated; None: it is not given."""
+"""Values of an option that may be repeated; None: it was not given."""
 
 
 def plan(

@@ -40,7 +40,7 @@ for command, summary in (
 
 
 WORDS = 300
-"""Characters of an internal error's message that are shown."""
+"""Most characters of an internal error's message that are shown."""
 
 
 def _version(requested: bool) -> None:
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _guarded(arguments: list[str] | None) -> int:
-    """The exit code of one command, its output written; of one that raised, that of an internal error."""
+    """Runs one command and writes its output; returns the exit code, also after an unexpected error."""
     try:
         code = _called(arguments)
         sys.stdout.flush()
@@ -84,7 +84,9 @@ def _guarded(arguments: list[str] | None) -> int:
 
 
 def _internal_error(error: Exception) -> int:
-    """Tells an error that no verb expects, in one line."""
+    """Prints an unexpected error in one line, or as a traceback if the debug variable is set. Returns the
+    exit code.
+    """
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     words = visible(" ".join(str(error).split()))[:WORDS]
@@ -98,7 +100,7 @@ def _internal_error(error: Exception) -> int:
 
 
 def _discard(*streams: TextIO) -> None:
-    """Discards what is not written yet: else Python complains of it at exit."""
+    """Discards output that was not written yet, as Python would report an error at exit."""
     for stream in streams:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

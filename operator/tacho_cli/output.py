@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 Format = Literal["table", "wide", "json", "yaml", "name"]
 """Values of ``--output`` where objects are printed."""
 FindingFormat = Literal["table", "json", "yaml"]
-"""The same of findings, which are no objects."""
+"""Values of ``--output`` for findings."""
 FigureFormat = Literal["table", "json", "yaml", "html"]
-"""The same of figures."""
+"""Values of ``--output`` for a measurement."""
 StatusFormat = Literal["table", "wide", "json", "yaml", "name", "html"]
-"""The same of resources with their figures."""
+"""Values of ``--output`` for resources with their measurements."""
 PageFormat = Literal["html"]
-"""The same of a report."""
+"""Values of ``--output`` for a report."""
 TraceFormat = Literal["table", "json", "yaml", "csv", "html"]
-"""The same where runs of a trace are printed."""
+"""Values of ``--output`` for simulation runs."""
 
 
 def print_document(document: dict[str, Any], output: str) -> None:
@@ -68,7 +68,7 @@ LETTERS = {
     "±": "+-", "≤": "<=", "≥": ">=", "…": "...", "\u00d7": "x", "·": ".", "•": "-", "→": "->",
     "\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "“": '"', "”": '"', "\u00a0": " ",
 }  # fmt: skip
-"""ASCII replacement of each sign; any other missing character becomes a question mark."""
+"""ASCII replacement for each special character; any other that the encoding lacks becomes a question mark."""
 UNKNOWN = "?"
 HANDLER = "tacho-letters"
 
@@ -135,10 +135,9 @@ def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None
 
 
 PIPE_WIDTH = 120
-"""Columns of text where stdout is no terminal and COLUMNS does not say."""
+"""Width in columns of text, where stdout is no terminal and COLUMNS is not set."""
 UNLIMITED_WIDTH = 1_000_000
-"""Columns of a table whose cells are not cut, as kubectl cuts none: those that programs read, and those that
-cannot be wrapped to the terminal's width."""
+"""Width in columns of a table that is not cut, for output that programs read."""
 
 
 def console() -> Console:

@@ -19,7 +19,7 @@ KNEE = 0.9
 OPEN_REQUESTS = 1000
 BISECTIONS = 7
 ALONE = 0.01
-"""Utilization of a replica that counts as idle."""
+"""Utilization at which a replica counts as idle (1 %)."""
 
 
 def capacity_at(

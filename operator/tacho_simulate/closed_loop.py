@@ -14,7 +14,7 @@ from tacho_simulate.replica.base import NOT_YET
 from tacho_simulate.result import Quantiles, quantiles
 
 SPREAD = 0.25
-"""Relative spread of answer lengths, which keeps streams from running in lockstep."""
+"""Spread of answer lengths as a share of their mean, so that streams do not run in step."""
 WARM_ROUNDS, ROUNDS = 2, 12
 """Requests per stream before and during the measurement."""
 MIN_CONCURRENCY = 8

@@ -25,7 +25,7 @@ class SimulatedPod:
     hung: bool = False
     ready_seconds: float | None = None
     deleted_seconds: float = math.inf
-    """When the pod releases its GPU."""
+    """When the pod is deleted and releases its GPU, in simulated seconds; infinity: not yet."""
 
     @property
     def uid(self) -> str:
@@ -51,12 +51,12 @@ class Fleet:
         self._slow = {number: Timed.of(model, factor) for number, factor in stragglers}
         self._serving: list[SimulatedPod] = []
         self._begun: list[SimulatedPod] = []
-        """Pods by first readiness."""
+        """Pods in the order in which they first became ready."""
         self._held: list[int] = []
-        """Requests without a ready pod."""
+        """Indexes of requests that wait because no pod is ready."""
         self._retired_preemptions = 0
         self.pods: list[SimulatedPod] = []
-        """Pods without a deletion, oldest first."""
+        """Pods that are not being deleted, oldest first."""
         self.ended: list[SimulatedPod] = []
         self.made = 0
         self.arrived = 0
@@ -97,7 +97,7 @@ class Fleet:
         self.arrived = at
 
     def _place(self, number: int, other: int) -> int:
-        """Index of that pod among ready pods; ``other`` if it is not ready."""
+        """Index of the pod ``number`` among the ready pods; ``other`` if that pod is not ready."""
         if number >= len(self._begun) or not self._begun[number].ready:
             return other
         return self._serving.index(self._begun[number])
@@ -187,7 +187,7 @@ class Fleet:
                 pod.replica.advance(until)
 
     def _drain(self, pod: SimulatedPod, now: float) -> None:
-        """A draining pod receives no requests, so it is simulated to its end at once."""
+        """Simulates a draining pod to its end at once, as it receives no more requests."""
         replica, limit = pod.replica, now + GRACE_SECONDS
         if pod.hung:
             pod.deleted_seconds = limit if replica.held else now

@@ -19,17 +19,21 @@ from tacho_simulate.performance_model import (
 )
 
 HALVINGS = 7
-"""Bisections of the additional TTFT per level."""
+"""Number of bisection steps to fit the additional TTFT of a level."""
 CORRECTIONS, EXACT = 3, 0.005
-"""Iterations and relative tolerance to fit the step time of a level."""
+"""Number of iterations, and relative tolerance, to fit the step time of a level."""
 MAX_TOKENS, MAX_SEQS = 2**24, 2**16
-"""Bounds of tokens per request and of concurrent requests, above those of any engine."""
+"""Upper bounds of the tokens per request and of the concurrent requests, above those of any engine."""
 MIN_OPEN_REQUESTS, NEAR = 20, 1.5
-"""Open arrivals that tell a median, and the ratio to a level's concurrency within which the level counts."""
+"""Fewest open-loop requests for a median, and the ratio of their concurrency to a level's within which that
+level is used instead.
+"""
 OPEN_REQUESTS, FILLED, CROWDED = 400, 8, 4
-"""Simulated open arrivals: at least, and per request at a time. The most at a time, by their mean."""
+"""Simulated open-loop requests: fewest in all, fewest per concurrent request, and the limit of concurrency as
+a multiple of its mean.
+"""
 MIN_ROUNDS, REQUESTS = 2, 200
-"""Requests per stream, and in all streams: enough for a median."""
+"""Fewest requests per stream, and in all streams, for a median."""
 
 
 def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None) -> PerformanceModel:
@@ -112,8 +116,9 @@ def _open_arrivals(entry: MeasurementEntry, levels: Mapping[int, CurvePoint]) ->
 
 
 def _generating(point: CurvePoint) -> int:
-    """Requests that generated at a time at that level, by Little's law; 0: unknown. An engine may run more
-    than it was planned for."""
+    """Number of requests that generated at the same time at that level, by Little's law; 0: unknown. It may
+    exceed the planned number.
+    """
     rate, gap = point.output_tokens_per_second, point.tpot_milliseconds_p50
     return min(point.concurrency, round(rate * gap / 1000)) if rate and gap else 0
 
@@ -127,7 +132,7 @@ def _fixed(entry: MeasurementEntry, prompt_seconds: float) -> float:
 
 
 Simulate = Callable[[PerformanceModel], tuple[float, float]]
-"""Median TTFT and TPOT of a level in seconds, with a model."""
+"""Function that simulates a level with a model: (median TTFT, median TPOT) in seconds."""
 
 
 def _stepped(

@@ -14,7 +14,7 @@ from tacho_simulate.replica import Ledger, Timed, replica_of
 
 DRAIN_SECONDS = 3600.0
 FILLING = 4
-"""One of so many requests comes while the replica fills, and is not counted."""
+"""One of so many requests (a quarter) arrives while the replica fills, and is not counted."""
 
 
 class OpenLatency(NamedTuple):

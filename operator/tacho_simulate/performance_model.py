@@ -25,8 +25,9 @@ class PerformanceModelError(ValueError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceModel:
     steps: tuple[tuple[int, float], ...]
-    """(requests in the batch, seconds of a step), by rising batch: linear in between, constant below the
-    first, and beyond the last as steep as before it, but never falling."""
+    """(requests in the batch, seconds per step), ascending. Linear in between and constant below the first.
+    Beyond the last it continues with the last slope, if that is not negative.
+    """
     prefill_tokens_per_second: float
     step_tokens: int | None = STEP_TOKENS
     """Token budget of a step: chunks of prompts and one token per running request. None: prefill runs

@@ -20,7 +20,7 @@ class PodMetrics:
     kv_cache_usage: float
     """KV cache usage, 0 to 1."""
     prompt_tokens_total: float
-    """Incremented at the first token."""
+    """Number of prompt tokens, counted at the first token of each request."""
     generation_tokens_total: float
     requests_total: float
     """Completed requests since the pod's start."""
@@ -38,11 +38,11 @@ class SimulatedPodView:
     ready: bool
     created_seconds: float
     ready_seconds: float | None
-    """When it last became ready; None: never."""
+    """When the pod last became ready, in seconds; None: never."""
     metrics: PodMetrics | None
     """The pod's metrics; None: the pod did not answer."""
     begun: int = 0
-    """Number of pods that became ready before it."""
+    """Number of pods that became ready before this pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class PolicyView:
     arrived_output_tokens: int = 0
     """Future output tokens of all arrived requests; only the greedy reference may use it."""
     arrived: Arrived | None = None
-    """Only the greedy reference may use it."""
+    """The arrived requests with their answer lengths; only the greedy reference may use them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,9 @@ class SimulatedPolicy(Protocol):
 
 
 Routing = Literal["random", "least-loaded"]
-"""Pod of a request: any ready pod, as by a Service, or the one with the fewest requests, as by a gateway."""
+"""How a request's pod is chosen: any ready pod, as by a Service, or the one with the fewest requests, as by a
+gateway.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,7 @@ class Simulation:
         self._decisions: list[ReplicaChange] = []
         self._missed: list[tuple[str, float]] = []
         self._totals = (0, 0, 0)
-        """Counted arrivals, their input tokens and output tokens."""
+        """(arrived requests, their input tokens, their output tokens) counted so far."""
 
     def result(self) -> Result:
         trace, fleet = self._trace, self._fleet

@@ -21,11 +21,11 @@ from pathlib import Path
 LONGEST_TOKENS = 10_000_000
 """Maximum plausible tokens of a prompt or an answer."""
 LONGEST_SECONDS = 3 * 366 * 86400.0
-"""Maximum length of a trace: a longer one has its times in another unit."""
+"""Longest trace in seconds that is believed; a longer one has its times in another unit."""
 LATEST_SECONDS = 1e11
 """Latest time in seconds since 1970, some three thousand years from now; later ones are in another unit."""
 LONGEST_SHOWN = 200
-"""Characters of a line, in an error."""
+"""Most characters of a line that an error shows."""
 GZIP = b"\x1f\x8b"
 """First bytes of a gzip file."""
 
@@ -41,7 +41,7 @@ class Trace:
 
     name: str
     time_seconds: tuple[float, ...]
-    """Sorted; the first request comes at 0 or later."""
+    """Arrival time of each request in seconds, ascending; the first is at least 0."""
     input_tokens: tuple[int, ...]
     output_tokens: tuple[int, ...]
     """Output tokens of each request, at least 1."""
@@ -107,7 +107,7 @@ def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
 
 
 def _no_heading(heading: list[str]) -> str:
-    """The problem with the first line of a trace."""
+    """The problem with the first line of a trace, as a message."""
     expected = " or ".join(",".join(layout.columns) for layout in CSV_COLUMNS)
     if not heading:
         return f"line 1: empty; the heading must name {expected}"

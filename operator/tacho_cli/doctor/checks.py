@@ -23,7 +23,7 @@ ONE_NODE = (
     "rancher.io/local-path", "kubernetes.io/no-provisioner", "ebs.csi.aws.com", "pd.csi.storage.gke.io",
     "disk.csi.azure.com", "topolvm.io", "openebs.io/local", "cinder.csi.openstack.org",
 )  # fmt: skip
-"""Provisioners of volumes that one node mounts at a time: ReadWriteOnce."""
+"""Provisioners whose volumes only one node can mount at a time (ReadWriteOnce)."""
 
 
 def diagnosis(facts: Facts, network: Finding | None = None) -> list[Finding]:
@@ -51,7 +51,7 @@ def diagnosis(facts: Facts, network: Finding | None = None) -> list[Finding]:
 
 
 Result = tuple[State, str, str]
-"""State, message and next step."""
+"""(state, message, next step) of one finding."""
 
 
 def check_operator(facts: Facts) -> Iterator[Result]:
@@ -118,7 +118,7 @@ def check_claims(facts: Facts) -> Iterator[Result]:
 
 
 def _until_bound(facts: Facts, space: str, claim: Mapping[str, Any]) -> str:
-    """The next step for a claim without a volume."""
+    """The next step for a claim to which no volume is bound."""
     storage_class = (claim.get("spec") or {}).get("storageClassName") or ""
     classes = {item["metadata"]["name"]: item for item in facts.all_of("storageclasses")}
     name = claim["metadata"]["name"]
@@ -132,7 +132,7 @@ def _until_bound(facts: Facts, space: str, claim: Mapping[str, Any]) -> str:
 
 
 def _claims(spec: Mapping[str, Any]) -> list[str]:
-    """Claims of the model and the cache."""
+    """Names of the PersistentVolumeClaims for the model and the cache."""
     uri = str((spec.get("model") or {}).get("uri", ""))
     cache = ((spec.get("cache") or {}).get("persistentVolumeClaim") or {}).get("claimName", "")
     model = uri.removeprefix("pvc://").partition("/")[0] if uri.startswith("pvc://") else ""

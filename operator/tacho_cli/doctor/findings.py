@@ -32,9 +32,11 @@ class Facts:
     """The objects of the cluster that the user may read."""
 
     objects: dict[str, Objects | UnreadError | None]
-    """By kind, as kubectl names it; None: the cluster has no such type."""
+    """Objects by kind, as kubectl names it. UnreadError: the user may not read them; None: the cluster does
+    not have the kind.
+    """
     rights: dict[str, bool] = field(default_factory=dict)
-    """What the user may do, by ``VERB RESOURCE``."""
+    """Whether the user has a right, by ``VERB RESOURCE``."""
 
     def known(self, kind: str) -> Objects | None:
         """The objects of a kind; None: the cluster does not have that kind. Raises UnreadError."""

@@ -18,9 +18,11 @@ from tacho_operator.core.pods.nodes import node_facts, resource_count
 from tacho_operator.core.types import NodeFacts
 
 PRESENT = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
-"""Labels of a node that has an NVIDIA GPU, by feature discovery."""
+"""Labels that node feature discovery sets on a node with an NVIDIA GPU."""
 CUDA = ("nvidia.com/cuda.runtime-version", "nvidia.com/cuda.runtime")
-"""Prefixes of the newest CUDA that the node's driver supports: present and earlier label."""
+"""Prefixes of the labels with the newest CUDA version that the driver supports: present name, earlier
+name.
+"""
 DRIVER = ("nvidia.com/cuda.driver-version", "nvidia.com/cuda.driver")
 MIG_STATE = "nvidia.com/mig.config.state"
 FIRST_DRIVER = {12: "525", 13: "580"}
@@ -59,7 +61,7 @@ def check_gpus(facts: Facts) -> Iterator[Result]:
 
 
 def offered_gpus(node: NodeFacts) -> dict[str, int]:
-    """Allocatable GPUs and slices, by resource."""
+    """Number of allocatable GPUs and MIG slices, by resource name."""
     names = (key for key in node.allocatable if key == GPU_RESOURCE or key.startswith(MIG_RESOURCE))
     counts = {key: resource_count(node, key) for key in names}
     return {key: count for key, count in counts.items() if count > 0}
@@ -101,7 +103,7 @@ def check_drivers(facts: Facts) -> Iterator[Result]:
 
 
 def _version(node: NodeFacts, prefixes: tuple[str, ...]) -> str:
-    """``580.65``, of the labels ``PREFIX.major`` and ``PREFIX.minor``; "" without them."""
+    """A version such as ``580.65`` from the labels ``PREFIX.major`` and ``PREFIX.minor``; "" without them."""
     for prefix in prefixes:
         parts = [node.labels.get(f"{prefix}.{part}", "") for part in ("major", "minor")]
         if parts[0].isdigit():

@@ -17,15 +17,15 @@ from tacho_operator.core.types import Manifest
 
 CHECK = "network policy"
 PYTHON = "/opt/tacho/venv/bin/python"
-"""In the operator's image."""
+"""Path of Python in the operator's image."""
 OPEN_PORT, CLOSED_PORT = 18080, 18081
 SAMPLE_INTERVAL_SECONDS = 1.0
 SETTLE_SECONDS = 30
-"""A policy takes some seconds to reach a node."""
+"""Seconds in which a new policy must take effect on a node."""
 PATIENCE_SECONDS = 120.0
-"""For both pods: the image may have to be pulled."""
+"""Seconds to wait for both pods to run and end; their image may have to be pulled."""
 ENFORCED, NOT_ENFORCED, UNREACHABLE = 10, 11, 12
-"""Exit codes of the client."""
+"""Exit codes of the client pod: the policy is enforced, it is not, no port could be reached."""
 LABEL = "tacho.dev/network-policy-trial"
 SERVER = f"""
 import socket, time
@@ -49,7 +49,9 @@ while time.monotonic() < end:
     time.sleep(1)
 sys.exit({NOT_ENFORCED} if reached else {UNREACHABLE})
 """
-"""``ADDRESS SECONDS``: waits so long for the policy to close the port."""
+"""Python program of the client pod, with the arguments ADDRESS and SECONDS: how long it waits for the policy
+to close the port.
+"""
 Outcome = tuple[State, str, str]
 OUTCOMES: dict[int, Outcome] = {
     ENFORCED: ("ok", "This cluster enforces NetworkPolicies.", ""),

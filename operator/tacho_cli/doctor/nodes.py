@@ -1,4 +1,4 @@
-"""The check of nodes: which of them take new pods. Pure."""
+"""The check of nodes: which ones accept new pods. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = tuple[State, str, str]
 
 
 def check_nodes(facts: Facts) -> Iterator[Result]:
-    """Nodes with GPUs are named by the check of these."""
+    """Findings about nodes that accept no new pods. Nodes with GPUs are named by the check of GPUs."""
     nodes = [node_facts(item) for item in facts.all_of("nodes")]
     usable = sum(node.ready and not node.unschedulable for node in nodes)
     text = f"{usable} of {counted(len(nodes), 'node')} can take new pods."

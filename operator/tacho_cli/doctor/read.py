@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "resourcequotas": (),
     checks.MONITORS: ("--all-namespaces", "--selector", "app.kubernetes.io/part-of=tacho"),
 }
-"""Options of the request, by kind."""
+"""Additional kubectl options by kind of object."""
 NAMESPACED = (checks.LLMDEPLOYMENTS, "persistentvolumeclaims", "resourcequotas")
 RIGHTS = (
     ("create", "llmdeployments.tacho.dev"),
@@ -33,7 +33,7 @@ RIGHTS = (
     ("list", "pods"),
     ("get", "pods/log"),
 )
-"""(verb, resource or RESOURCE/SUBRESOURCE)"""
+"""Rights that are checked, as (verb, resource or RESOURCE/SUBRESOURCE)."""
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\w+) resource "(?P<kind>[^"]+)"(?: in API group "[^"]*")?'
     r"(?P<where> at the cluster scope| in the namespace \S+)?"
@@ -78,7 +78,7 @@ def read(target: KubectlTarget, kind: str) -> Objects | UnreadError | None:
 
 
 def may(target: KubectlTarget, verb: str, kind: str) -> bool:
-    """Whether the user has a right in the namespace, or in all of them."""
+    """Whether the user has a right in the namespace, or in all namespaces."""
     everywhere = ("--all-namespaces",) if target.everywhere else ()
     resource, _, part = kind.partition("/")  # kubectl would take the part for a name
     options = (*((f"--subresource={part}",) if part else ()), *everywhere)

@@ -14,16 +14,16 @@ from itertools import pairwise
 WIDTH = 760
 STEPS = (1.0, 2.0, 5.0, 10.0)
 LOGARITHMIC_ABOVE = 10.0
-"""Ratio of the highest to the lowest value above which an axis is logarithmic."""
+"""Ratio of highest to lowest value from which an axis is logarithmic."""
 HEADROOM = 1.08
 SMALLEST, LARGEST = 1e-9, 1e18
-"""Range of an axis: smaller values are drawn as 0, larger ones at the end."""
+"""Range of values on an axis: smaller ones are drawn as 0, larger ones at the end."""
 MAX_TICK_RATIO = 4
-"""Above this ratio of ticks to requested ticks, a logarithmic axis labels powers of ten only."""
+"""Highest ratio of ticks to requested ticks; beyond it a logarithmic axis labels powers of ten only."""
 COLUMNS = 700
-"""Resolution of a step line; more frequent changes are drawn by their extremes."""
+"""Number of columns of a step line; where values change more often, a column shows their extremes."""
 CHARACTER, WIDE_CHARACTER, TEXT_HEIGHT = 6.6, 7.6, 12.0
-"""Width of a label's character, on average and in a wide font, and its height."""
+"""Width in pixels of a character, on average and in a wide font, and height of a line."""
 
 STYLE = """
 svg.chart { --ink: #1f2328; --soft: #59636e; --grid: #e2e6ea; --paper: #ffffff; --mark: #1f6feb;
@@ -47,12 +47,12 @@ svg.chart { --ink: #1f2328; --soft: #59636e; --grid: #e2e6ea; --paper: #ffffff; 
 """
 Place = tuple[float, float]
 Box = tuple[float, float, float, float]
-"""Left, top, width, height."""
+"""A rectangle in pixels: left, top, width, height."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One axis of a chart: maps values to 0…1."""
+    """One axis of a chart, which maps values to positions from 0 to 1."""
 
     low: float
     high: float
@@ -121,14 +121,14 @@ class Plot:
         return across, self.top + self.height * (1 - self.y.place(y))
 
     def grid(self, name: Callable[[float], str] = label) -> Iterator[str]:
-        """Horizontal lines with their values."""
+        """SVG of horizontal lines, with their values at the axis."""
         for tick in self.y.ticks:
             _, y = self.at(self.x.low, tick)
             yield line(self.left, y, self.right, y, "grid")
             yield text(self.left - 8, y + 4, name(tick), anchor="end")
 
     def base(self, title: str, name: Callable[[float], str] = label) -> Iterator[str]:
-        """The horizontal axis with its ticks; ``title``: quantity and unit."""
+        """SVG of the horizontal axis with its ticks; ``title``: quantity and unit."""
         yield line(self.left, self.bottom, self.right, self.bottom, "axis")
         for tick in self.x.ticks:
             x, _ = self.at(tick, self.y.low)
@@ -205,7 +205,7 @@ def path(points: Iterable[Place], kind: str) -> str:
 
 
 def whisker(start: Place, end: Place) -> Iterator[str]:
-    """A horizontal or vertical line with a cap at ``end``."""
+    """SVG of a horizontal or vertical line with a cap at ``end``."""
     (x1, y1), (x2, y2) = start, end
     yield line(x1, y1, x2, y2, "reach")
     across, up = (0, 4) if y1 == y2 else (4, 0)

@@ -77,7 +77,9 @@ def _point(plot: Plot, mark: Mark) -> Iterator[str]:
 
 
 def _stream_labels(panel: Panel, plot: Plot) -> Iterator[str]:
-    """Number of streams at each point, highest level first; a label without a free place is left out."""
+    """Labels with the number of streams at each point, highest level first; a label without free space is
+    left out.
+    """
     within = (LEFT, plot.top - 30, plot.right + RIGHT - 2 - LEFT, PANEL_HEIGHT + 31)
     taken = [(x - 5, y - 5, 10.0, 10.0) for x, y in (_at(plot, mark) for mark in panel.marks)]
     for mark in reversed(panel.marks):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 LEAST_DIGITS = 3
-"""Significant digits of a figure without an interval; whole digits are never rounded away."""
+"""Significant digits of a value without a confidence interval; digits before the decimal point are always
+kept.
+"""
 LEAST = 1e-9
-"""A value nearer to 0 is shown as 0."""
+"""Absolute value below which a value is shown as 0."""
 PROVISIONAL_DIGITS = 2
-"""Significant digits of a provisional value: more would be noise."""
+"""Significant digits of a provisional value."""
 
 
 def plain(value: float | None) -> str:
@@ -41,7 +43,9 @@ def estimate(value: float | None, ci_percent: float | None = None, *, provisiona
 
 
 def _last_place(half: float) -> int:
-    """Decimal place to round to. A half interval keeps one digit, or two where its first digit is 1."""
+    """Decimal place to which a value with a half interval of ``half`` is rounded. The interval keeps one
+    digit, or two if its first digit is 1.
+    """
     place = _magnitude(half)
     return place - (round(half / 10.0**place) == 1)
 

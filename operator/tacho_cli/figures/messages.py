@@ -95,7 +95,7 @@ def _single_message(single: SingleStream, *, provisional: bool) -> str:
 
 
 def _against_plan_message(found: AgainstPlan) -> str:
-    """Measured rates in percent of the plan's."""
+    """A sentence with the measured rates in percent of the plan's."""
     shares = {
         "with one stream": found.decode_percent,
         "at the planned concurrency": found.output_percent,
@@ -182,7 +182,7 @@ def _beyond(found: MeasurementView, capacity: Capacity) -> str:
 
 
 def _checked(found: MeasurementView, capacity: Capacity) -> str:
-    """Nothing where that was not tried."""
+    """A clause on whether open-loop requests at the capacity met the SLO; "" where that was not measured."""
     arrivals = found.arrivals
     met = found.entry.goodput
     if capacity.verified is None and (arrivals is None or met is None or met.compliance_percent is None):
@@ -193,8 +193,9 @@ def _checked(found: MeasurementView, capacity: Capacity) -> str:
 
 
 def _share(arrivals: Latency, capacity: Capacity) -> str:
-    """Clause with the arrival rate as a share of the capacity's rate; the rate is lowered where the first one
-    was too high."""
+    """A clause with the arrival rate of the open loop as a share of the capacity's rate, which is reduced if
+    the first attempt failed.
+    """
     if not (arrivals.offered_requests_per_second and capacity.requests_per_second):
         return ""
     return f", at {arrivals.offered_requests_per_second / capacity.requests_per_second:.2f} of that rate,"

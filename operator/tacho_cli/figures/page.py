@@ -35,7 +35,7 @@ def raw(markup: str) -> Markup:
 
 
 def breakable(word: str) -> Markup:
-    """A cell that may be broken between the words of a reason (CamelCase) where the table is narrow."""
+    """``word`` (CamelCase) as HTML that may be broken between its parts in a narrow table."""
     return Markup("<wbr>").join(re.split(r"(?<=[a-z])(?=[A-Z])", word))
 
 

@@ -11,18 +11,20 @@ from tacho_contract.measurement import CurvePoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """The point of one level of concurrency in one panel of the chart."""
+    """One level of concurrency as a point in a panel of the chart."""
 
     streams: int
     rate: float
     """Throughput, in tokens per second."""
     least_rate: float
     most_rate: float
-    """Ends of the 95 % interval; both are ``rate`` where none is known."""
+    """Upper end of the throughput's 95 % interval; ``least_rate`` is the lower end. Both equal ``rate`` if
+    the interval is unknown.
+    """
     milliseconds: float
     """Median latency, in milliseconds."""
     late_milliseconds: float | None
-    """95th percentile, where the requests carry one."""
+    """95th percentile of the latency in milliseconds; None: too few requests."""
     provisional: bool
     capacity: bool
 
@@ -33,11 +35,11 @@ class Panel:
 
     title: str
     marks: tuple[Mark, ...]
-    """Marks by rising concurrency."""
+    """The points, by rising concurrency."""
     x: Axis
     y: Axis
     slo_milliseconds: int = 0
-    """0: no target."""
+    """The SLO's limit in milliseconds; 0: none."""
     slo_percentile: int = 95
 
 
@@ -79,7 +81,7 @@ def panels(found: MeasurementView, *, x_ticks: int, y_ticks: int) -> tuple[Panel
 
 
 def _mark(point: CurvePoint, median: float, late: float | None, *, doubted: bool, capacity: bool) -> Mark:
-    """A level; without an interval where something other than the engine changed its values."""
+    """One level as a point; without interval if something other than the engine changed its values."""
     rate = point.output_tokens_per_second or 0.0
     half = 0.0 if doubted else rate * (point.ci_percent or 0.0) / 100
     return Mark(

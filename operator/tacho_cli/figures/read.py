@@ -25,7 +25,7 @@ from tacho_operator.core.measurement.rounding import MAX_CI_PERCENT
 
 Wire = Mapping[str, Any]
 MAX_VALUE = 1e15
-"""No measured value is beyond it, in any unit."""
+"""Highest value that is believed, in any unit."""
 
 
 def moved(point: CurvePoint) -> bool:
@@ -44,7 +44,7 @@ class MeasurementView:
 
     entry: MeasurementEntry
     slo: ServiceLevel = ServiceLevel()
-    """Requested service level; zeros where none was requested."""
+    """The resource's SLO; its targets are 0 where none are set."""
 
     @property
     def single(self) -> SingleStream | None:
@@ -131,8 +131,9 @@ def _drop(document: Any, place: tuple[str | int, ...]) -> None:
 
 
 def _known(part: Any) -> Any:
-    """A part of the measurement, without values that are no number and rates whose interval is wider than the
-    rate."""
+    """``part`` without values that are not finite, and without rates whose interval exceeds 100 %. None stays
+    None.
+    """
     if part is None:
         return None
     values = {item.name: getattr(part, item.name) for item in dataclasses.fields(part)}

@@ -12,7 +12,7 @@ from tacho_cli.output import grid, spelled
 from tacho_contract.measurement import CurvePoint
 
 NONE = "-"
-"""Mark of an empty cell: too few requests for the percentile, or no bound requested."""
+"""Text of an empty cell: too few requests for the percentile, or no target is set."""
 
 
 def table(found: MeasurementView) -> tuple[list[str], list[list[str]]]:

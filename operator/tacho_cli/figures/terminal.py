@@ -13,11 +13,11 @@ from tacho_cli.figures.read import MeasurementView
 
 MEASURED, PROVISIONAL, CAPACITY = "●○◆"
 FRAME_COLUMNS = 13 + len("|-> (tok/s)")
-"""Width outside the canvas: tick labels on the left, the axis label on the right."""
+"""Columns of a chart outside its canvas: tick labels on the left, the axis label on the right."""
 TICK_COLUMNS = 10
-"""Between two labels of the lower axis; the library's."""
+"""Columns between two labels of the lower axis, as the chart library sets them."""
 NARROWEST, WIDEST = 3, 8
-"""Ticks on the lower axis."""
+"""Fewest and most ticks of the lower axis."""
 ROWS = 12
 
 
@@ -84,13 +84,13 @@ def _legend(drawn: Iterable[Panel]) -> Iterator[str]:
 
 
 def _cell(across: float, up: float, columns: int) -> tuple[int, int]:
-    """(column, row) of a point, as the library rounds to its dots: two a column, four a row."""
+    """(column, row) of a point, rounded as by the chart library: two dots per column, four per row."""
     column, row = round(across * 2 * columns) // 2, round(up * 4 * ROWS) // 4
     return min(column, columns - 1), min(row, ROWS - 1)
 
 
 def _tick(y: Axis, low: float, high: float) -> str:
-    """The tick label of the row from ``low`` to ``high``; mostly ""."""
+    """The tick label in the row that spans ``low`` to ``high``; "" without a tick there."""
     return next((label(tick) for tick in y.ticks if low <= y.place(tick) < high), "")
 
 

@@ -9,7 +9,7 @@ STEPS = (
     1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE,
     HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY,
 )  # fmt: skip
-"""Seconds between ticks that are easy to read."""
+"""Round durations in seconds, for the distance of ticks."""
 SHORTEST_SECONDS = 1.0
 """Shortest time axis, in seconds."""
 
@@ -31,8 +31,9 @@ def axis(duration_seconds: float, ticks: int) -> Axis:
 
 
 def span(seconds: float) -> str:
-    """A duration as text: ``40 s``, ``2 min``, ``1 h 30 min``, ``3 d 6 h``. The two largest units, and none
-    that is 0."""
+    """A duration as text: ``40 s``, ``2 min``, ``1 h 30 min``, ``3 d 6 h``. At most two units; none with
+    0.
+    """
     if seconds < MINUTE:
         return f"{seconds:.3g} s"
     left = round(seconds)

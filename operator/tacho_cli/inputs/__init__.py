@@ -1,0 +1,1 @@
+"""Reads what the commands need: manifests, options, models, clusters through kubectl, and this machine."""

@@ -21,29 +21,33 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.environment import RESERVED_PREFIX
 
 STOP_SECONDS = 20.0
-"""Between SIGTERM and SIGKILL. The runtime drains and stops its engine in this time."""
+"""Seconds between SIGTERM and SIGKILL, in which the runtime drains and stops its engine."""
 LINE_LIMIT_BYTES = 1024 * 1024
-"""Maximum length of a child's answer; a measurement has a few KiB."""
+"""Longest line in bytes that a child may print; a measurement has a few KiB."""
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _SET_CHILD_SUBREAPER = 36
-"""Constants of prctl(2)."""
+"""Numbers of options for prctl(2)."""
 
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
-"""prctl exists on Linux only. Elsewhere, a child whose parent is killed runs until it is stopped by hand."""
+"""The function prctl, which only Linux has; else None. Without it a child continues if this process is
+killed.
+"""
 
 
 def ends_with_us() -> None:
-    """Called in a child before its program runs: the kernel sends it SIGTERM when this process ends, even by
-    SIGKILL."""
+    """Runs in a child before its program starts: the kernel will send it SIGTERM when this process ends, even
+    by SIGKILL.
+    """
     if _prctl is not None:
         _prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
 
 
 @contextlib.contextmanager
 def leaving_nothing() -> Iterator[None]:
-    """Kills processes that the block's children left behind, for example an engine whose runtime was
-    killed."""
+    """Context manager that kills processes left by the block's children, e.g. an engine whose runtime was
+    killed.
+    """
     before = _children(os.getpid())
     if _prctl is not None:
         _prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -116,7 +120,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 INSECURE_HUB = "TACHO_INSECURE_HUB"
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
-"""Only inspecting and fetching may see them: the engine runs the model's code."""
+"""Environment variables with a hub token. The engine does not get them, as it may run the model's code."""
 
 
 def hub_environment(model: ModelSpec) -> dict[str, str]:
@@ -136,7 +140,9 @@ def engine_environment(resource: LLMDeployment, caller: Mapping[str, str]) -> di
 
 
 def _values(place: str, variables: Iterable[EnvVar]) -> dict[str, str]:
-    """Literal values; one that a cluster takes from a Secret comes from the caller's environment."""
+    """Values of ``variables``. Where a cluster would read a Secret, the caller's variable of that name is
+    used. ``place``: path in spec, for errors.
+    """
     found: dict[str, str] = {}
     for index, item in enumerate(variables):
         if item.name.startswith(RESERVED_PREFIX):

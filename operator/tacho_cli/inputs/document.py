@@ -18,7 +18,9 @@ from tacho_operator.core.types import Manifest
 
 LIMIT_BYTES = 4 * 1024 * 1024
 VALUES_LIMIT = 1_000_000
-"""Values of a file with its aliases expanded: ten lines of aliases stand for thousands of millions."""
+"""Most values of a YAML file after its aliases are expanded; ten lines of aliases can stand for thousands of
+millions.
+"""
 _STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
 """Text already read from stdin, which can be read only once."""
 

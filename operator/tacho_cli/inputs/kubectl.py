@@ -13,16 +13,16 @@ from tacho_cli.problems import CommandError
 from tacho_operator.api import GROUP, PLURAL
 
 REQUEST_SECONDS = 20
-"""Given to each request; a cluster that does not answer must not hang the command."""
+"""Timeout in seconds of each kubectl request, so that a command does not hang."""
 RESOURCE = f"{PLURAL}.{GROUP}"
-"""Full name of the resource type: another project may use the short name."""
+"""Full name of the resource type, as another project may use the same short name."""
 UNREACHABLE = re.compile(
     r"connection (to the server \S+ was )?(refused|reset)|connection lost|\bEOF\b|did not answer"
     r"|i/o timeout|timed out|handshake timeout|Client\.Timeout|deadline exceeded"
     r"|no route to host|network is unreachable|no such host"
     r"|\((ServiceUnavailable|Timeout|ServerTimeout|TooManyRequests)\)|etcdserver:"
 )
-"""What kubectl says where the API server cannot be reached now."""
+"""Matches kubectl's errors for an API server that cannot be reached at present."""
 NEXT_STEPS = (
     (re.compile(r"localhost:8080"), "No cluster is named: set KUBECONFIG, or use --kubeconfig FILE."),
     (UNREACHABLE, "Check that the cluster runs and answers this machine; --context names another."),
@@ -34,7 +34,7 @@ NEXT_STEPS = (
 )
 ARROW = "\n  -> "
 _CLIENT_LOG = re.compile(r"[EWIF]\d{4} \d\d:\d\d:\d\d")
-"""Begin of a line in which kubectl's library logs what kubectl then says."""
+"""Matches the beginning of log lines that kubectl's client library prints before the error itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class KubectlTarget:
     kubeconfig: str = ""
     namespace: str = ""
     everywhere: bool = False
-    """All namespaces, where objects are listed."""
+    """Whether objects are listed in all namespaces."""
 
     def described(self) -> str:
         return f"context {self.context}" if self.context else "the current cluster"
@@ -99,7 +99,9 @@ def last_lines(text: str) -> list[str]:
 
 
 def refused(what: str, text: str) -> CommandError:
-    """The error of a kubectl that failed, by its error output: ``what`` failed, why, and the next step."""
+    """The error for a failed kubectl: ``what`` failed, the reason from its error output ``text``, and the
+    next step.
+    """
     words = "\n".join(last_lines(text))
     steps = (f"{ARROW}{step}" for pattern, step in NEXT_STEPS if pattern.search(words))
     return CommandError(f"{what}\n{words}{next(steps, '')}")

@@ -26,7 +26,7 @@ LABELS = {
     "budgetSeconds": "seconds",
     "timeoutSeconds": "the timeout, twice its seconds",
 }
-"""Labels of the API's fields."""
+"""Names of the API's fields in error messages about the options."""
 MAX_CONCURRENCY = 4096
 MAX_LEVELS = 16
 ModelT = TypeVar("ModelT", bound=ApiModel)
@@ -80,7 +80,7 @@ def _service_level(text: str) -> ServiceLevel:
 
 
 def _settings(text: str) -> ProbeSettings:
-    """Whatever happens, it ends at twice the budget, as it does by default."""
+    """The probe's settings for --budget; it ends at twice the budget in any case."""
     if not text:
         return ProbeSettings()
     budget = _duration(text, SECONDS)
@@ -92,7 +92,9 @@ def _settings(text: str) -> ProbeSettings:
 
 
 def _duration(text: str, units: dict[str, float]) -> int | None:
-    """A duration in the unit that counts 1; None where it is no whole number of that unit."""
+    """A duration in the base unit (the one with the factor 1 in ``units``); None: not a whole number of
+    these.
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", text)
     if found is None or found[2] not in units:
         return None
@@ -101,7 +103,9 @@ def _duration(text: str, units: dict[str, float]) -> int | None:
 
 
 def _within_bounds(model: type[ModelT], given: dict[str, int], option: str, text: str) -> dict[str, int]:
-    """The fields that were set. Raises CommandError for values that the API would refuse."""
+    """The fields in ``given``, checked with ``model``. Raises CommandError for values that the API would
+    refuse.
+    """
     try:
         read: dict[str, int] = model.model_validate(given).model_dump(exclude_none=True)
         return read

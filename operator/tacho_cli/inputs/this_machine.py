@@ -9,7 +9,7 @@ from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.types import NodeFacts
 
 DRIVER_SECONDS = 20.0
-"""nvidia-smi takes seconds where no persistence daemon keeps the driver loaded."""
+"""Timeout in seconds of nvidia-smi, which is slow without the driver's persistence daemon."""
 
 
 def this_machine() -> NodeFacts:

@@ -11,7 +11,7 @@ from tacho_operator.core.pods.view import Termination
 from tacho_operator.core.problems import parse_failure
 
 SIGNAL_BASE = 128
-"""Exit codes above it are signals."""
+"""Number that shells and kubelets add to a signal's number in an exit code."""
 
 
 def line_class(engine: str, line: str) -> str:

@@ -36,9 +36,9 @@ class ContainerLog:
     node: str = ""
     restarts: int = 0
     failure: Failure | None = None
-    """How the container ended last; None: it has not, or by exit code 0."""
+    """Why the container last ended; None: it has not ended, or with exit code 0."""
     lines: tuple[tuple[str, str], ...] = ()
-    """(failure class or "", line)"""
+    """(failure class or "", line) of each log line."""
 
     def to_wire(self) -> Manifest:
         lines = [{"class": found, "text": line} if found else {"text": line} for found, line in self.lines]
@@ -87,7 +87,7 @@ def troubled(pods: list[PodView]) -> list[tuple[PodView, str]]:
 
 
 def _container(pod: PodView) -> str:
-    """The first container that failed, else the engine, else the first one."""
+    """The container whose log is shown: the first that failed, else the engine, else the first."""
     found = list(pod.containers())
     failed = next((item for item in found if item.terminated and item.terminated.exit_code), None)
     engine = pod.container(names.ENGINE_CONTAINER)
@@ -96,7 +96,7 @@ def _container(pod: PodView) -> str:
 
 
 def _read(target: KubectlTarget, pod: PodView, container: str, engine: str, tail: int) -> ContainerLog:
-    """The log of the present run, or of the last one while the container waits for its restart."""
+    """The log of a container's present run, or of its previous run while it waits for a restart."""
     view = pod.container(container)
     waits = bool(view and view.waiting_reason and view.restarts)
     previous = ("--previous",) if waits else ()
@@ -133,7 +133,7 @@ def _marked(found: str, line: str) -> Text:
 
 
 def _follow(target: KubectlTarget, pod: PodView, container: str, engine: str) -> None:
-    """New lines of one container until it ends or Ctrl-C."""
+    """Prints new log lines of one container until it ends or Ctrl-C."""
     command = [part for part in command_line(target) if not part.startswith("--request-timeout")]
     options = ("logs", pod.name, "-c", container, "--follow", "--tail=0")
     screen = console()

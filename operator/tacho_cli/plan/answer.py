@@ -89,7 +89,7 @@ def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output
 
 
 def _document(failure: Failure, view: Manifest) -> Manifest:
-    """A failure as JSON; ``predicted`` only where memory was looked at."""
+    """A failure as JSON, with ``predicted`` only where memory was computed."""
     details = {"details": failure.details} if failure.details else {}
     predicted = {"predicted": view["predicted"]} if "predicted" in view else {}
     reported = {**failure_document(failure), **details}

@@ -102,7 +102,7 @@ OTHERWISE = (
     "--nodes nodes.json"
 )
 FILE_LIMIT_BYTES = 256 * 1024 * 1024
-"""A node takes 10 to 40 KB as JSON: clusters of 5000 nodes fit."""
+"""Longest file of nodes in bytes; a node has 10 to 40 KB as JSON, so a cluster of 5,000 nodes fits."""
 
 
 def saved_nodes(file: str) -> tuple[NodeFacts, ...]:

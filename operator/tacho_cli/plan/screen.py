@@ -63,7 +63,7 @@ def _choice(plan: ModelPlan, probe: ProbeBudget | None) -> Table:
 
 
 def _speed(plan: ModelPlan) -> dict[str, str]:
-    """Expected output tokens per second, a row each; empty where nothing is expected."""
+    """Expected output tokens per second, with a label for each row; empty where no speed is predicted."""
     found, best = plan.predicted, _rate(plan.predicted.decode_tokens_per_second)
     if found.expected_decode_tokens_per_second is None:
         return {}
@@ -108,14 +108,16 @@ def memory_rows(found: Prediction, whole_bytes: int) -> list[tuple[str, int]]:
 
 
 def _show_memory(screen: Console, plan: ModelPlan | PlanFailure) -> None:
-    """Nothing where no memory is predicted."""
+    """Prints the predicted memory; nothing where it is not predicted."""
     if plan.predicted.total_bytes:
         screen.print()
         screen.print(_memory(plan))
 
 
 def _memory(plan: ModelPlan | PlanFailure) -> Table:
-    """Memory bars on one scale, the total memory: each part begins where the one before it ends."""
+    """A table with one bar per part of the memory, on the scale of the total: each begins at the end of the
+    previous one.
+    """
     found = plan.predicted
     whole = max(plan.gpu_memory_bytes, found.budget_bytes or 0, found.total_bytes or 0)
     where = "of the most loaded GPU" if plan.gpu_count else "of the host process"

@@ -67,7 +67,7 @@ def find(url: str, model: str, api_key: str) -> ServedModel:
 
 
 def _models(base: str, api_key: str) -> list[dict[str, Any]]:
-    """Each with its ``id``. Raises CommandError."""
+    """The models that the endpoint lists, each with an ``id``. Raises CommandError."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     where = f"{base}{API}/models"
     try:

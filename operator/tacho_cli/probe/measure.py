@@ -28,7 +28,7 @@ from tacho_operator.core.names import digest
 from tacho_operator.core.types import Manifest
 
 CONCURRENCY = 64
-"""Maximum streams without --concurrency: a server of others is not to be overloaded."""
+"""Most streams without --concurrency, so that a shared server is not overloaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

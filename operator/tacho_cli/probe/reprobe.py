@@ -17,9 +17,9 @@ from tacho_operator.core.types import Manifest
 
 SAMPLE_INTERVAL_SECONDS = 2.0
 STATUS_SECONDS = 15.0
-"""Time within which the status shows a change of the operator's notes."""
+"""Seconds in which status must show that the operator received the request."""
 MAX_SECONDS = 3600.0
-"""An engine takes minutes to start; after this time the operator is not expected to answer."""
+"""Seconds after which the command stops waiting; an engine takes minutes to start."""
 
 
 def execute(target: KubectlTarget, name: str, *, disrupt: bool, output: FigureFormat) -> int:

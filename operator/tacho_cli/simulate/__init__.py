@@ -1,0 +1,1 @@
+"""``tacho simulate``: its options, runs and results, as table, document or page."""

@@ -12,7 +12,7 @@ from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of
 
 MAX_SECONDS = 86_400.0
 SPREAD = 10
-"""Values that represent a range of seconds."""
+"""Number of values that stand for a range of cold starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +22,9 @@ class ColdStarts:
     seconds: tuple[float, ...]
     """Durations in seconds, at least one; each pod draws one of the list."""
     known_seconds: float
-    """The 90th percentile, which scalers use."""
+    """90th percentile of the cold starts in seconds, which scalers may use."""
     unknown: bool = False
-    """No cold start was given or measured."""
+    """Whether no cold start was given or measured, so that a default is used."""
 
 
 def parse_starts(text: str) -> tuple[float, ...]:

@@ -43,12 +43,12 @@ class SubjectOptions:
     measurement: str = ""
     slo: str = ""
     ttft_milliseconds: int | None = None
-    """Overrides ``slo`` and the manifest, as does the next field."""
+    """Target for TTFT in ms; it and the next field take precedence over ``slo`` and the manifest."""
     tpot_milliseconds: int | None = None
     min_replicas: int | None = None
     max_replicas: int | None = None
     cold_start_seconds: tuple[float, ...] = ()
-    """Observed cold starts."""
+    """Observed cold starts in seconds."""
     price_per_gpu_hour: float | None = None
 
 
@@ -60,7 +60,7 @@ class Subject:
     tacho: Factory
     """The operator's policy with the behavior of the manifest."""
     starts_seconds: tuple[float, ...] = ()
-    """Cold starts; each pod draws one."""
+    """Cold starts in seconds; each pod draws one."""
     gpus_per_replica: int = 1
     price_per_gpu_hour: float | None = None
     currency: str = CURRENCY
@@ -89,8 +89,9 @@ class Subject:
 
 
 PerformanceModels = dict[tuple[str, int | None], PerformanceModel]
-"""Those of a command by measurement and concurrent requests of a replica, if known: to fit one takes
-seconds."""
+"""Performance models by measurement and most concurrent requests per replica; cached, as fitting one takes
+seconds.
+"""
 
 
 def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
@@ -131,7 +132,9 @@ def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
 
 
 def _model(entry: MeasurementEntry, slots: int | None, known: PerformanceModels) -> PerformanceModel:
-    """Raises CommandError."""
+    """The performance model of a measurement, from the cache ``known`` if it is there. Raises
+    CommandError.
+    """
     key = entry.model_dump_json(), slots
     try:
         known[key] = known.get(key) or from_measurement(entry, max_num_seqs=slots)

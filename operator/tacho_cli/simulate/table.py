@@ -118,7 +118,7 @@ def slo_text(run: PolicyRun) -> str:
 
 
 def _costs(report: SimulationReport) -> list[str]:
-    """Headings; the currency column exists only if a price is known."""
+    """Headings of the cost columns; that of the currency only if a price is known."""
     priced = any(run.cost is not None for run in report.runs)
     return ["SLO %", "GPU-H", *([report.currency] if priced else [])]
 

@@ -74,7 +74,7 @@ Dimension = tuple[str, list[tuple[str, Change]]]
 
 
 def _changed(**options: Any) -> Change:
-    """Sets fields of SubjectOptions."""
+    """A change that sets the given fields of SubjectOptions."""
     return lambda given: dataclasses.replace(given, **options)
 
 
@@ -157,7 +157,7 @@ class VariedSetting(NamedTuple):
     option: str
     """Field of SubjectOptions that it sets."""
     read: Callable[[str, str], int]
-    """(key, text of a value) -> the value. Raises CommandError."""
+    """Function that parses a value: (key, text) to the number. Raises CommandError."""
     example: str
 
 

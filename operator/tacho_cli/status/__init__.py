@@ -1,0 +1,1 @@
+"""``tacho status``: rows and details of resources, and their progress."""

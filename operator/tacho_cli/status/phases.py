@@ -28,9 +28,9 @@ STEP_OF = {
 }
 """The present step, by the reason of Ready."""
 REPORTED = ("download", "probe")
-"""Steps that a pod's report alone names: status.startup is then of this start."""
+"""Steps that only a pod's report shows; during them status.startup is of the present start."""
 RATE_SECONDS = 30.0
-"""Span of the download rate: the status changes every 2 to 10 seconds."""
+"""Seconds over which the download rate is averaged; status changes every 2 to 10 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,9 @@ class Observation:
     now: str
     """The present step as a line."""
     mark: tuple[str, int]
-    """Changes where ``now`` differs by more than a few percent: where lines are not overwritten, only then is
-    another worth it."""
+    """A new value means that ``now`` changed by more than a few percent, so that it is worth another line
+    where lines are not overwritten.
+    """
     ready: bool = False
     stalled: bool = False
 
@@ -54,10 +55,10 @@ class StartProgress:
 
     shown: set[str] = field(default_factory=set)
     former: Manifest | None = None
-    """status.startup at the first observation: of an earlier start, where no pod has reported yet."""
+    """status.startup at the first reading. It may be of an earlier start, while no pod has reported."""
     begun: bool = False
     pace: deque[tuple[float, int]] = field(default_factory=deque)
-    """(seconds, bytes) at each change of the downloaded bytes."""
+    """(seconds, bytes) at each change of the number of downloaded bytes."""
 
     def observe(self, resource: Manifest, now_seconds: float) -> Observation:
         """The steps that ended and the present one. ``now_seconds``: of any steady clock."""
@@ -85,7 +86,7 @@ class StartProgress:
         return Observation(ended, text, (explained.get("reason", "") or "", percent // 10), serves, halted)
 
     def _ended(self, status: Manifest, startup: Manifest, step: str | None, *, serves: bool) -> Iterator[str]:
-        """A line for each step that ended and has none yet."""
+        """A line for each step that has ended and was not printed yet."""
         last = len(STEPS) if serves else STEPS.index(step) if step else 0
         for name in STEPS[:last]:
             text = _plan(status) if name == "plan" else _duration(name, startup, status)

@@ -40,7 +40,7 @@ def row(raw: Manifest, *, wide: bool = False, everywhere: bool = False) -> dict[
 
 
 def condition(status: Manifest, kind: str) -> Manifest:
-    """The condition of that type; empty where there is none."""
+    """The condition of type ``kind``; empty: there is none."""
     found: Iterator[Manifest] = (item for item in status.get("conditions") or () if item["type"] == kind)
     return next(found, {})
 
@@ -56,7 +56,7 @@ def resource_name(name: str) -> str:
 
 
 def document(raw: Manifest) -> Manifest:
-    """The resource without managedFields, the notes of who wrote which field."""
+    """The resource without managedFields, which record the writer of each field."""
     metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
     return {**raw, "metadata": metadata}
 

@@ -57,7 +57,7 @@ def show_status(
 
 
 def _condition_rows(status: Manifest) -> Iterator[tuple[str, ...]]:
-    """The conditions; one that repeats the message of an earlier one refers to it."""
+    """A row for each condition. If it has the message of an earlier condition, it refers to that one."""
     first: dict[str, str] = {}
     for item in status.get("conditions") or ():
         message = item.get("message", "")
@@ -83,7 +83,7 @@ def current_measurements(raw: Manifest, status: Manifest) -> list[MeasurementVie
 
 
 def _unexplained(raw: Manifest, status: Manifest) -> list[str]:
-    """The remarks that the figures below do not explain themselves."""
+    """Messages of conditions that the values shown below do not explain."""
     lines = remarks(status)
     messages = [
         found.entry.message.rstrip(".") for found in current_measurements(raw, status) if found.entry.message
@@ -135,7 +135,7 @@ def _now(status: Manifest, found: Manifest) -> Table:
 
 
 def _attained(found: Manifest) -> str:
-    """The lower bound, or the targets without a histogram."""
+    """The lower bound of the SLO attainment in percent; without a histogram, the targets themselves."""
     if "percent" in found:
         return str(found["percent"])
     sources = {"TTFT": found.get("ttftSource"), "TPOT": found.get("tpotSource")}

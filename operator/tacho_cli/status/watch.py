@@ -64,7 +64,9 @@ def rows_forever(target: KubectlTarget, output: StatusFormat) -> int:
 
 
 def _read(read: Callable[[], ReadT]) -> ReadT:
-    """What is read, at most TRIES times: a start takes longer than an API server may be away."""
+    """The result of ``read``, which is tried up to TRIES times: the API server may be away for some
+    seconds.
+    """
     for tries_left in reversed(range(TRIES)):
         try:
             return read()

@@ -61,11 +61,11 @@ POLICIES: dict[str, Factory] = {
     "greedy": greedy.GreedyReference,
 }
 CHOICES = {"metric": tuple(aibrix.METRICS), "rules": tuple(wva.RULES)}
-"""Values of parameters that are no numbers."""
+"""Accepted values of those parameters that are no numbers."""
 
 
 class PolicyError(ValueError):
-    """The text names no policy, or a value that the policy does not accept."""
+    """The name of a policy, or the value of a parameter, is invalid."""
 
 
 def policy_of(

@@ -22,7 +22,7 @@ KV_CACHE = 0.5
 STABLE_SECONDS, PANIC_SECONDS = 180.0, 60.0
 TOLERANCE = 0.1
 RATE = 2.0
-"""The most that one decision multiplies or divides replicas by."""
+"""Largest factor by which one decision may increase or decrease replicas."""
 PANIC = 2.0
 DOWN_SECONDS = 300.0
 
@@ -39,7 +39,7 @@ METRICS: dict[str, Callable[[PodMetrics], float]] = {"kv-cache": kv_cache, "requ
 
 
 def apa(have: int, mean: float, target: float) -> int:
-    """APA's recommendation for ``have`` pods that are at ``mean`` each."""
+    """The replicas that APA recommends for ``have`` pods with the mean metric value ``mean``."""
     ratio = mean / target
     if ratio > 1 + TOLERANCE:
         return min(math.ceil(have * ratio - 1e-9), math.ceil(RATE * have))
@@ -49,7 +49,7 @@ def apa(have: int, mean: float, target: float) -> int:
 
 
 def kpa(have: int, stable: float, panic: float, target: float) -> int:
-    """KPA's recommendation for what was observed in the stable and in the panic window."""
+    """The replicas that KPA recommends, from the mean metric values of the stable and the panic window."""
     fewest, most = math.floor(have / RATE), max(1, math.ceil(RATE * have))
     by_stable, by_panic = (min(max(_over(value, target, have), fewest), most) for value in (stable, panic))
     panicking = stable <= 0 or panic / stable > PANIC
@@ -111,5 +111,7 @@ def make_apa(setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache
 def make_kpa(
     setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache", *, total: bool = False
 ) -> SimulatedPolicy:
-    """The KPA as a policy. ``total``: its metric is the sum over all pods, as one of type External may be."""
+    """AIBrix's KPA as a policy. ``total``: whether its metric is the sum over all pods, as for type
+    External.
+    """
     return AIBrix(setting, name="aibrix-kpa", panics=True, target=target, metric=metric, total=total)

@@ -108,7 +108,9 @@ class Autoscaler:
         )
 
     def _stabilized(self, desired: int, have: int, now: float) -> int:
-        """Up to the lowest, down to the highest recommendation of the direction's window."""
+        """``desired``, limited to at most the lowest recommendation of the scale-up window and at least the
+        highest of the scale-down window.
+        """
         point = Point(now, desired)
         self._lows = with_low(self._lows, point, self._up.window_seconds - EARLY_SECONDS)
         self._highs = with_high(self._highs, point, self._down.window_seconds - EARLY_SECONDS)

@@ -20,9 +20,9 @@ LONG_SECONDS = 60.0
 WINDOWS_SECONDS = (5.0, 10.0, 20.0, 40.0)
 MIN_HOLD_SECONDS, MAX_HOLD_SECONDS = 300.0, 900.0
 ENOUGH = 30
-"""Minimum requests to estimate the mix; before that the measured workload is used."""
+"""Fewest requests from which lengths are estimated; before that the measured workload is used."""
 LATEST = 1000
-"""Latest requests that represent the lengths."""
+"""Number of latest requests from which lengths are estimated."""
 MIX_STEPS = 3
 """Resolution of lengths, in steps per factor of two."""
 
@@ -46,7 +46,7 @@ class GreedyReference:
         self._seen: deque[ArrivalTotals] = deque([ArrivalTotals(0.0, 0, 0, 0)])
         self._hold = min(MAX_HOLD_SECONDS, max(MIN_HOLD_SECONDS, setting.cold_start_seconds))
         self._needs: tuple[Point, ...] = ()
-        """Replicas, descending: the first is the maximum within the hold time."""
+        """Needed replicas over time, with falling values; the first is the maximum within the hold time."""
         self._rates: dict[tuple[int, int], float] = {}
 
     def decide(self, view: PolicyView) -> PolicyDecision:
@@ -78,7 +78,9 @@ class GreedyReference:
         )
 
     def _arriving(self, latest: ArrivalTotals) -> float:
-        """Requests/s: mean of the long window, or a higher lower bound (one sigma) of a shorter one."""
+        """Requests per second: the mean over the long window, or the lower bound (one sigma) of a shorter
+        window if that is higher.
+        """
         rates = [0.0]
         for window in (*WINDOWS_SECONDS, LONG_SECONDS):
             begins = next(
@@ -92,7 +94,7 @@ class GreedyReference:
         return max(rates)
 
     def _carried(self, arrived: Arrived | None) -> float:
-        """Requests/s of one replica for the lengths of recent requests."""
+        """Requests per second that one replica sustains, for the lengths of recent requests."""
         first, last = self._seen[0], self._seen[-1]
         count = last.arrivals - first.arrivals
         if count < ENOUGH:

@@ -15,9 +15,9 @@ from tacho_simulate.policies.autoscaler import (
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting, SimulatedPolicy
 
 QUEUE, KV_CACHE, CONCURRENCY, DEMAND = 5.0, 0.5, 50.0, 0.8
-"""No target has a default: a queue of 5 as in the chart of vllm-project/production-stack, half a KV cache as
-in the sample of vllm-project/aibrix, four fifths of the demand that fills a replica; the concurrent requests
-are a round number."""
+"""Targets of the HPAs. None has an official default: queue of 5 as in vllm-project/production-stack's chart,
+half the KV cache as in vllm-project/aibrix's sample, 0.8 of the demand, and a round number of requests.
+"""
 
 
 class OnPods:

@@ -11,10 +11,13 @@ from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscal
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 UP_WAITING, DOWN_WAITING = 10.0, 1.0
-"""Thresholds of the README's examples; a user has to set both."""
+"""Waiting requests per replica for one replica more, and fewer; from the README's examples, as a user has to
+set both.
+"""
 MORE, FEWER, HOLD = 2.0, 0.5, 1.0
-"""Values that the formula returns to the HorizontalPodAutoscaler, whose target is 1 and whose scaling policy
-allows one pod."""
+"""Values returned to the HorizontalPodAutoscaler for one replica more, fewer or none. Its target is 1, its
+scaling policy one pod.
+"""
 UP_COOLDOWN_SECONDS = 300.0
 
 

@@ -24,7 +24,7 @@ from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 WAITING = 5.0
 RUNNING, GENERATION, PROMPT = 5.0, 100.0, 100.0
-"""Requests, and tokens a second, of a replica."""
+"""Thresholds per replica: running requests, generated tokens/s and prompt tokens/s."""
 RATE_SECONDS, KEEPALIVE_SECONDS = 60.0, 120.0
 ONE_A_MINUTE = (Pace(kind="Pods", value=1, period_seconds=60),)
 

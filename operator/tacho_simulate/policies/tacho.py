@@ -24,7 +24,7 @@ from tacho_simulate.policy import (
 )
 
 PERIOD_SECONDS = 10.0
-"""Default of the chart's scalingPeriodSeconds."""
+"""Seconds between two decisions, the default of the chart's scalingPeriodSeconds."""
 
 
 class Tacho:
@@ -44,7 +44,7 @@ class Tacho:
         """Replicas that the load of the latest decision fills to the measured capacity; None: unknown."""
         self._samples: dict[str, Sample] = {}
         self._started: dict[str, float] = {}
-        """Cold start of each pod in seconds; later restarts do not count."""
+        """Cold start of each pod in seconds; later restarts of the pod are left out."""
 
     def decide(self, view: PolicyView) -> PolicyDecision:
         serving = [pod for pod in view.pods if pod.ready]
@@ -67,7 +67,7 @@ class Tacho:
         )
 
     def _load(self, pod: SimulatedPodView, now: float) -> PodLoad:
-        """A pod without an answer keeps its last sample, which ages."""
+        """The pod's load. A pod without an answer keeps its last sample, which grows old."""
         if pod.metrics is not None:
             self._samples[pod.uid] = _sample(pod.metrics, now)
         if pod.ready_seconds is not None:

@@ -24,7 +24,7 @@ SCALE_UP, SCALE_DOWN = 0.85, 0.70
 KV_CACHE, QUEUE = 0.80, 5.0
 OBSERVATIONS = 10
 SHORT, MEDIUM = 100, 500
-"""Bounds of the classes of answers, in tokens."""
+"""Answer lengths in tokens that separate short, medium and long answers."""
 BATCHED_TOKENS = 8192
 ANALYZE_SECONDS = 30.0
 PEAK_SECONDS, MEAN_SECONDS = 60.0, 300.0
@@ -53,7 +53,7 @@ class AnalyzedReplica:
 
 
 def by_flags(input_tokens: float, output_tokens: float, batched_tokens: float, sequences: float) -> float:
-    """Tokens that a replica holds when its steps are full, by the engine's flags; 0: not known."""
+    """Tokens in the KV cache of a replica whose steps are full, from the engine's arguments; 0: unknown."""
     if output_tokens <= 0:
         return 0.0
     steady = min(batched_tokens * output_tokens / (input_tokens + output_tokens), sequences)

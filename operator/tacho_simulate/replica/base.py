@@ -37,9 +37,9 @@ class Ledger:
         self.first = [NOT_YET] * len(arrived)
         self.last = [NOT_YET] * len(arrived)
         self.ended = 0
-        """Requests that were answered to the end."""
+        """Number of requests whose answer is complete."""
         self.failed = 0
-        """Requests whose replica ended before it had answered them."""
+        """Number of requests that failed because their replica ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Timed:
 
 
 class Replica(ABC):
-    """A simulated replica. Call ``advance`` before reading its state."""
+    """A simulated replica. ``advance`` must be called before its state is read."""
 
     def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
         self._model, self._ledger = timed.model, ledger
@@ -76,11 +76,11 @@ class Replica(ABC):
         self.now = begins
         """Simulated time up to which all events have happened."""
         self.incoming: deque[tuple[float, int]] = deque()
-        """(arrival time at the engine, request), sorted; the sender of a request appends it."""
+        """(arrival time at the engine, request), sorted; whoever sends a request appends to it."""
         self.after: Callable[[int, float], None] | None = None
         """Callback for each completed request."""
         self._front: list[tuple[float, int]] = []
-        """Heap of requests that a busy front end delays: (until when, request)."""
+        """Heap of (release time, request) for requests that a busy front end delays."""
         self._waiting: deque[int] = deque()
         self._running: dict[int, float] = {}
         """Number of the step that yields each request's last token, by request in order of admission."""
@@ -95,7 +95,7 @@ class Replica(ABC):
         self._prompt_tokens = self._generated = self._first_token_seconds = 0.0
         self._answered = self._first_tokens = 0
         self._ttft = [0] * (len(LATENCY_EDGES_SECONDS) + 1)
-        """Requests by TTFT, in the buckets of a real replica, and above them."""
+        """Number of requests by TTFT, per bucket of a real replica's histogram and above the last one."""
         self._tpot = [0] * (len(LATENCY_EDGES_SECONDS) + 1)
         self.preemptions = 0
 

@@ -57,7 +57,9 @@ class ChunkedPrefill(Replica):
             self._waiting.append(heapq.heappop(front)[1])
 
     def _entry(self) -> float:
-        """When the next request reaches the engine, or its front end; infinity: none is on its way."""
+        """Time at which the next request reaches the engine or its front end; infinity: no request is on its
+        way.
+        """
         entry = self.incoming[0][0] if self.incoming else math.inf
         return min(entry, self._front[0][0]) if self._front else entry
 
@@ -68,7 +70,9 @@ class ChunkedPrefill(Replica):
         self._prompts = deque(item for item in self._prompts if item[0] != request)
 
     def _mixed(self, until: float) -> bool:
-        """One step that includes chunks of prompts. False: it does not end by ``until``."""
+        """Simulates one step that includes chunks of prompts; returns False if it would end after
+        ``until``.
+        """
         model, prompts = self._model, self._prompts
         answered = len(self._running) - len(prompts)
         budget = left = max(1, (model.step_tokens or 1) - answered)
@@ -109,7 +113,7 @@ class ChunkedPrefill(Replica):
         return steps, self.now + steps * seconds
 
     def _stretch(self, until: float) -> bool:
-        """Simulates steps until a request arrives or ends. False: no step ends by ``until``."""
+        """Simulates steps until a request arrives or ends; returns False if no step ends by ``until``."""
         answered = len(self._running)
         step = self._step_seconds[answered]
         steps = self._ends[0][0] - self._steps

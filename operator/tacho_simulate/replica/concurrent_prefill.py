@@ -12,7 +12,7 @@ import math
 from tacho_simulate.replica.base import Ledger, Replica, Timed
 
 FULL = 1e-6
-"""Free KV cache tokens that count as none."""
+"""Free KV cache in tokens below which the cache counts as full."""
 
 
 class ConcurrentPrefill(Replica):
@@ -24,11 +24,11 @@ class ConcurrentPrefill(Replica):
     def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
         super().__init__(timed, ledger, begins)
         self._firsts: list[tuple[float, int]] = []
-        """A heap: when each prompt will have been computed."""
+        """Heap of (time at which the prompt is computed, request)."""
 
     @property
     def entry_seconds(self) -> float:
-        """0 seconds: the fixed part of the first token's delay is spent in the engine."""
+        """Returns 0 seconds: the fixed part of TTFT passes inside the engine here."""
         return 0.0
 
     def advance(self, until: float) -> None:
