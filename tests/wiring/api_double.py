@@ -40,6 +40,9 @@ class ApiDouble:
         self.has_crd = True
         self.forbidden: set[str] = set()
         """Namespaces, and paths of discovery."""
+        self.refused_discoveries = 0
+        self.limits: list[str] = []
+        """Of the pages that were requested."""
         self.ends_watches = False
         self.ignores_accept = False
         """Lists and watches have whole objects, whatever was requested."""
@@ -98,6 +101,7 @@ class ApiDouble:
             self.writes.append(f"{request.method} {request.path}")
             return web.json_response({}, status=405)
         if request.path in self.forbidden:
+            self.refused_discoveries += 1
             return _status(403, f'forbidden: User "user" cannot get path "{request.path}"')
         if (found := DISCOVERY.get(request.path)) is not None:
             return web.json_response(found)
@@ -124,6 +128,7 @@ class ApiDouble:
 
     def _list(self, request: web.Request, namespace: str) -> web.Response:
         metadata_only = "PartialObjectMetadata" in request.headers["Accept"] and not self.ignores_accept
+        self.limits.append(request.query.get("limit", ""))
         start = int(request.query.get("continue", "0"))
         if not start:
             self.lists += not metadata_only
