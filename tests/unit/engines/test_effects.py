@@ -182,6 +182,15 @@ def test_every_field_is_in_the_table() -> None:
     assert set(LEAVES) >= SAID_BEFORE
 
 
+@pytest.mark.parametrize("engine", BASES)
+def test_no_engine_runs_a_models_code_without_trust(engine: str) -> None:
+    """Whoever writes to a shared cache may put Python files beside the weights."""
+    trusted = outcome(engine, with_field(BASES[engine], "model.trustRemoteCode", True))
+    parts = outcome(engine, BASES[engine]).parts
+    assert "trust" not in str(parts).lower()
+    assert trusted.refusals or "trust" in str(trusted.parts).lower()
+
+
 @pytest.mark.parametrize(("path", "value"), [("model.trustRemoteCode", True), ("parallelism.tensor", 2)])
 def test_llamacpp_refuses_what_it_has_no_switch_for(path: str, value: Any) -> None:
     on_host = "llamacpp on the host"
