@@ -38,7 +38,7 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
   tacho's percentile is 99, as the goals'; in the run of a2958bf5a44f it was 95, the default.
 - **Other policies** follow their published [code](../../../operator/tacho_simulate/policies). Their
   parameters were tuned on a training trace: the fewest GPU-hours with 99 % SLO attainment, else the highest
-  attainment. Static counts from 1 to 16 are candidates, too.
+  attainment. Static counts from 1 to 16 are candidates, too.{unjudged}
 - **Greedy reference**: sees requests as they arrive, knows what replicas carry, decides every second, and
   waits for nothing but cold starts. Others can beat it.
 - **Clairvoyant bound**: GPU-hours without which no policy keeps 99 %, even if it knows the future.
@@ -62,6 +62,8 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
 AGAIN = """
   The rows of {names} are of `{present}`, on the same seeds: no others were drawn for it. Results on
   these seeds had been seen before. Nothing was chosen by them."""
+UNJUDGED = """
+  Not in all scenarios of this run, and no part of its table: {names}."""
 SCENARIOS = """
 ## Each policy
 
@@ -108,7 +110,7 @@ def cell(score: Score | None) -> str:
 
 
 def policies(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
-    shown = [OWN, REFERENCE, *TRIED]
+    shown = [OWN, REFERENCE, *_judged(scores)]
     yield f"| scenario | {' | '.join(shown)} | static | bound |"
     yield "|---" * (len(shown) + 3) + "|"
     for name, found in scores.items():
@@ -132,9 +134,13 @@ def static(found: Mapping[str, Score]) -> str:
 
 def parameters(rows: Iterable[Row]) -> Iterator[str]:
     chosen = {row.policy: row.parameters for row in rows}
-    for name in TRIED:
-        text = chosen.get(name, "").replace(":", ", ")
-        yield f"| {name} | {text or 'defaults'} |"
+    for name in filter(chosen.__contains__, TRIED):
+        yield f"| {name} | {chosen[name].replace(':', ', ') or 'defaults'} |"
+
+
+def _judged(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    """The other policies that ran in all scenarios."""
+    return [name for name in TRIED if all(name in found for found in scores.values())]
 
 
 def means(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Score]:
@@ -193,6 +199,7 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
     scores, (present, _, former) = whole(latest), latest[-1].commit.partition(records.ON)
     commit = former or present
     found, missing = list(goals(scores)), [name for name in ALL if name not in scores]
+    unjudged = [name for name in TRIED if name not in _judged(scores)]
     head = HEAD.format(
         count=JUDGING_SEEDS,
         commit=commit,
@@ -200,6 +207,7 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
         since=AGAIN.format(present=present, names=_judged_again(latest)) if former else "",
         scenarios=f"{len(scores)} of {len(ALL)}"
         + (f"; cut off before {', '.join(missing)}" if missing else ""),
+        unjudged=UNJUDGED.format(names=", ".join(unjudged)) if unjudged else "",
         passed=sum(goal.passed for goal in found),
         goals=len(found),
     )

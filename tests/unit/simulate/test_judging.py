@@ -207,6 +207,9 @@ def test_the_page_shows_the_latest_run_and_counts_those_before() -> None:
     assert "| aaa | 2 | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |" in text
     assert "| wva | up=0.5 |" in text
     assert "7: 99.1 · 14.0" in text
+    assert "| scenario | tacho | greedy | wva | static | bound |" in text
+    assert "no part of its table: hpa-queue, hpa-kv-cache," in text
+    assert "| hpa-queue | defaults |" not in text, "nothing was chosen for it"
 
 
 def test_a_run_on_former_seeds_keeps_the_rows_of_other_policies() -> None:
