@@ -5,7 +5,8 @@
 
 FILE holds LLMDeployments for a node. Each is applied once the GPUs that it wants are free. The annotation
 benchmarks.tacho.dev/ends says what it ends in: `Serving`, or reasons of Ready; with `beside` it needs no GPU.
-With `truth`, numbers of streams, the measured pod then has a long steady loop of each (truth.py).
+With `truth`, numbers of streams, the measured pod then has a long steady loop of each (truth.py); one of
+them may be `capacity`, the streams that the probe found.
 OUT/NAME/ holds `kubectl get` and `describe`, the resource with its status, events, pods, logs, the answer to
 a chat through the Service, and timeline.json: every change of a condition, in seconds since it was created.
 Run again with the same OUT it goes on with what has not ended as expected. Where the host has several GPUs,
@@ -34,7 +35,8 @@ from benchmarks.gpu.models import cells
 
 NAMESPACE = "models"
 ENDS, SHARES_GPUS = "benchmarks.tacho.dev/ends", "benchmarks.tacho.dev/beside"
-TRUTH, TRUTH_SECONDS = "benchmarks.tacho.dev/truth", 20
+TRUTH, TRUTH_SECONDS, TRUTH_REQUESTS = "benchmarks.tacho.dev/truth", 30, 100
+CAPACITY = "capacity"
 SERVING = "Serving"
 STORY_SECONDS = 360
 AS_EXPECTED = "as expected"
@@ -176,6 +178,15 @@ class Story:
         (self.folder / "chat.json").write_text(json.dumps({"request": body, "answer": answer}, indent=1))
         say(f"{self.name}: chat: {json.dumps(answer)[:200]}")
 
+    def loops(self) -> list[str]:
+        """Streams of its long loops, once it is measured: each number once, in their order."""
+        if CAPACITY not in self.truth_levels:
+            return self.truth_levels
+        measured = next(iter(self.refresh().get("measurements") or ()), {})
+        found = [str(measured["capacity"]["concurrency"])] if "capacity" in measured else []
+        levels = [each for level in self.truth_levels for each in (found if level == CAPACITY else [level])]
+        return list(dict.fromkeys(levels))
+
     def truth(self, seconds: float) -> None:
         """Long loops on its pod, from the node's own network; no level begins after ``seconds``."""
         from tools.cluster import namespaces, state
@@ -187,9 +198,10 @@ class Story:
         assert known is not None
         workload = self.document["spec"]["workload"]
         command = [sys.executable, "-m", "benchmarks.gpu.truth", f"http://{pod['status']['podIP']}:8000"]
-        command += [str(self.folder / "truth.json"), "--levels", *self.truth_levels, "--repeat", "1"]
+        command += [str(self.folder / "truth.json"), "--levels", *self.loops(), "--repeat", "1"]
         command += ["--input", str(workload["inputTokens"]), "--output", str(workload["outputTokens"])]
-        command += ["--seconds", str(TRUTH_SECONDS), "--budget", f"{seconds:.0f}"]
+        command += ["--seconds", str(TRUTH_SECONDS), "--requests", str(TRUTH_REQUESTS)]
+        command += ["--budget", f"{seconds:.0f}"]
         with (self.folder / "truth.log").open("w") as log:
             inside = namespaces.enter(known.holder_pid)
             subprocess.run([*inside, *command], stdout=log, stderr=subprocess.STDOUT, check=False)

@@ -185,7 +185,7 @@ def scrape(url: str) -> dict[str, float]:
     names += [f"{name}_{part}" for name in HISTOGRAMS for part in ("sum", "count")]
     names += ["num_preemptions_total"]
     for name in names:
-        values = re.findall(rf"^vllm:{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        values = re.findall(rf"^(?:vllm:|tacho_server_){name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
         if values:
             found[name] = sum(map(float, values))
     return found

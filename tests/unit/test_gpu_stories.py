@@ -117,6 +117,26 @@ def test_long_loops_run_on_the_measured_pod(tmp_path: Path, monkeypatch: pytest.
     assert "kernels" in (tmp_path / "a" / "engine-after-truth.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("asked", "measured", "levels"),
+    [
+        ("48 capacity", {"capacity": {"concurrency": 168}}, ["48", "168"]),
+        ("48 capacity 16", {"capacity": {"concurrency": 48}}, ["48", "16"]),
+        ("capacity 16", {}, ["16"]),
+    ],
+    ids=["beside others", "once", "not found"],
+)
+def test_a_loop_may_have_the_streams_that_the_probe_found(
+    asked: str, measured: dict[str, Any], levels: list[str], tmp_path: Path
+) -> None:
+    class Cluster:
+        def get(self, *_: str) -> dict[str, Any]:
+            return {"status": {"measurements": [measured] if measured else []}}
+
+    document = {"metadata": {"name": "a", "annotations": {stories.TRUTH: asked}}, "spec": {}}
+    assert stories.Story(Cluster(), document, tmp_path).loops() == levels
+
+
 def test_a_story_has_loops_where_its_cell_asks_for_them(tmp_path: Path) -> None:
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text("common: {}\ncells: [{name: a, model: m, truth: 48 96}, {name: b, model: m}]")
