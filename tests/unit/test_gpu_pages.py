@@ -16,6 +16,7 @@ from benchmarks.gpu.pages import (
     charts,
     held,
     later_pods,
+    loops,
     matrix,
     outstanding,
     pods,
@@ -179,7 +180,7 @@ def test_an_edge_lies_between_its_levels_and_the_first_bound_decides(tpot: float
 def test_loops_of_truth_hold_by_the_stamps_of_their_requests() -> None:
     for server in matrix.SERVERS:
         for each in recorded.read(f"truth/{server}.json")["levels"]:
-            assert abs(matrix.littles_share(each) - 1) <= held.TOLERANCE
+            assert abs(loops.littles_share(each) - 1) <= held.TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["vllm-bf16", "vllm-fp8"])

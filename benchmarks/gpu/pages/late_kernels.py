@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.gpu.pages.loops import figures, littles_share
 from benchmarks.gpu.pages.recorded import RAW, number, paragraph, read, resource, row, times
 
 LATE = re.compile(r"during inference: (\S+)")
@@ -46,15 +47,7 @@ def _figures(capacity: dict[str, Any]) -> str:
 
 def _loops() -> Iterable[str]:
     for level in read(f"{WARM}/truth.json")["levels"]:
-        ttft, tpot = level["ttft_ms"], level["tpot_ms"]
-        yield row(
-            str(level["streams"]),
-            number(level["output_tokens_per_second"]["server"]),
-            f"{number(ttft['p50'])}, {number(ttft['p95'])}",
-            f"{number(tpot['p50'], 1)}, {number(tpot['p95'], 1)}",
-            str(level["requests"]),
-            f"{level['streams_by_littles_law'] / level['streams']:.3f}",
-        )
+        yield row(*figures(level), f"{littles_share(level):.3f}")
 
 
 def taught() -> str:

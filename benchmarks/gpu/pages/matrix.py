@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.gpu.pages import edges, held, switches
+from benchmarks.gpu.pages.loops import figures, littles_share
 from benchmarks.gpu.pages.recorded import (
     RAW,
     bullets,
@@ -107,30 +108,11 @@ def _rate(level: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def littles_share(level: dict[str, Any]) -> float:
-    """Of a long loop, from the stamps of its requests."""
-    columns = level["raw"]["columns"]
-    latency, tokens = columns.index("end_to_end_ms"), columns.index("tokens")
-    rows = level["raw"]["rows"]
-    seconds = sum(each[latency] for each in rows) / 1000
-    rate = level["output_tokens_per_second"]["server"]
-    return float(rate * seconds / sum(each[tokens] for each in rows) / level["streams"])
-
-
 def loops() -> Iterable[str]:
     for server in SERVERS:
         for level in sorted(read(f"truth/{server}.json")["levels"], key=lambda each: each["streams"]):
-            ttft, tpot = level["ttft_ms"], level["tpot_ms"]
-            yield row(
-                server,
-                str(level["streams"]),
-                number(level["output_tokens_per_second"]["server"]),
-                f"{number(ttft['p50'])}, {number(ttft['p95'])}",
-                f"{number(tpot['p50'], 1)}, {number(tpot['p95'], 1)}",
-                number(level["requests"]),
-                f"{level['slo_attainment_percent']:.1f}",
-                f"{littles_share(level):.3f}",
-            )
+            attained = f"{level['slo_attainment_percent']:.1f}"
+            yield row(server, *figures(level), attained, f"{littles_share(level):.3f}")
 
 
 def loop_rate(server: str, streams: int) -> float:

@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from statistics import mean
 from typing import Any, NamedTuple
 
-from benchmarks.gpu.pages.matrix import littles_share
+from benchmarks.gpu.pages.loops import littles_share
 from benchmarks.gpu.pages.recorded import bullets, number, read, row, share
 from benchmarks.gpu.truth import quantile
 
