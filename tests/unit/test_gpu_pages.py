@@ -14,6 +14,7 @@ from benchmarks.gpu.pages import (
     __main__ as pages,
     articles,
     charts,
+    checked,
     held,
     later_pods,
     loops,
@@ -144,6 +145,7 @@ def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
     again = {"llama-8b-gptq", "llama-8b-bnb-nf4", "llama-8b-tp2", "llama-8b-fp8", "qwen2-5-7b-nf4"}
     assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", *again}
     assert done["llama-8b-gptq"] == "loop/llama-8b-gptq"
+    assert done["llama-8b-awq"] == "checked/llama-8b-awq"
     assert done["llama-8b-tp2"] == "longer/llama-8b-tp2"
     assert done["llama-8b-fp8"] == "kernels/llama-8b-fp8"
     still, later = outstanding.page().split("## Measured again")
@@ -181,6 +183,29 @@ def test_loops_of_truth_hold_by_the_stamps_of_their_requests() -> None:
     for server in matrix.SERVERS:
         for each in recorded.read(f"truth/{server}.json")["levels"]:
             assert abs(loops.littles_share(each) - 1) <= held.TOLERANCE
+
+
+def test_each_loop_beside_a_pod_holds_and_is_inside_the_interval_that_the_page_tells() -> None:
+    found = [pair for name in recorded.CHECKED_PODS for pair in checked.both(name)]
+    assert [each["streams"] for _, each in found] == [48, 170, 14, 8, 15]
+    assert all(each["steady"] and abs(loops.littles_share(each) - 1) <= held.TOLERANCE for _, each in found)
+    assert all(each["requests"] >= 100 and each["window_seconds"] >= 30 for _, each in found)
+    assert all(abs(checked.off_percent(own, each)) <= float(own["ciPercent"]) for own, each in found)
+
+
+def test_a_loop_outside_of_the_probes_interval_is_not_called_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked, "off_percent", lambda *_: -4.2)  # the narrowest is 4.13 %
+    with pytest.raises(ValueError, match="checked/llama-8b-awq"):
+        checked.taught()
+
+
+def test_parts_of_a_loop_are_in_the_order_in_which_requests_were_sent() -> None:
+    """Sent at 0, 1, ..., 8 s, with a TTFT of 10 ms more each, and 1 ms a token more each."""
+    rows = [[at, 10.0 * at, 10.0 * at + 100.0 * at, 101] for at in (8, 7, 6, 5, 4, 3, 2, 1, 0)]
+    columns = ["sent_s", "ttft_ms", "end_to_end_ms", "tokens"]
+    loop = {"window_seconds": 9.5, "raw": {"columns": columns, "rows": rows}}
+    assert checked.windows(loop) == [20.0, 65.0]
+    assert checked.quarters(loop) == pytest.approx([0.5, 2.5, 4.5, 6.5])
 
 
 @pytest.mark.parametrize("name", ["vllm-bf16", "vllm-fp8"])

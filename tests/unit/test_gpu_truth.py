@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu.models import tokenizer
 from benchmarks.gpu import truth
+from benchmarks.gpu.models import tokenizer
 from benchmarks.gpu.truth import Answer, quantile, summary
 
 RAW = sorted((Path(__file__).parents[2] / "benchmarks/gpu/h200/truth").glob("*.json"))
@@ -85,6 +85,7 @@ def test_every_token_but_the_special_ones_is_text() -> None:
 
 @pytest.mark.parametrize("prefix", ["vllm:", "tacho_server_"])
 def test_the_counter_of_each_of_our_engines_is_read(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = f'# HELP x\n{prefix}generation_tokens_total{{engine="0"}} 5.0\n{prefix}generation_tokens_total 2.0\n'
+    name = f"{prefix}generation_tokens_total"
+    text = f'# HELP {name} x\n{name}{{engine="0"}} 5.0\n{name} 2.0\n'
     monkeypatch.setattr(truth.urllib.request, "urlopen", lambda *_, **__: io.BytesIO(text.encode()))
     assert truth.scrape("http://127.0.0.1:1")["generation_tokens_total"] == 7.0

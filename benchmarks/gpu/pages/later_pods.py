@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.gpu.pages import held, late_kernels, pods
+from benchmarks.gpu.pages import checked, held, late_kernels, pods
 from benchmarks.gpu.pages.recorded import (
     ALONE_PODS,
+    CHECKED_PODS,
     KERNEL_PODS,
     LATER_PODS,
     LONGER_PODS,
@@ -23,6 +24,17 @@ The same node on a host of two H200s with 32 cores, 2026-11-22 ([commands and
 commits](../../../benchmarks/gpu/h200/pods)). The pods had one GPU. [Long loops](probe.md) kept the other
 busy and shared the CPUs. Models are random weights in the shape of Llama-3.1-8B. Requests have 512 tokens
 in and 200 out, those of Transformers 64. One run of each, with the default probe:
+
+| folder | ended as | start s: load + compile + graphs + probe |
+| --- | --- | --- |
+"""
+CHECKED_HEAD = """
+## Alone, and each level beside a long loop
+
+The same node on 2026-11-23, on hosts of one H200 with 16 cores ([commands and
+commits](../../../benchmarks/gpu/h200/pods-checked)). One pod at a time, `transformers-nf4` and
+`transformers-int8` on another host than the first two. `llama-8b-ct2` is Llama-3.1-8B in CTranslate2's
+`int8_float16`, which the pod converted in 59 s. The probes of Transformers had 120 and 200 s:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -94,7 +106,7 @@ Predicted before the start / found, GiB beside tokens:
 """
 
 
-ORDER = (*LOOP_PODS, *KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)
+ORDER = (*CHECKED_PODS, *LOOP_PODS, *KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)
 
 
 def shown(names: Iterable[str] = ORDER) -> Iterable[str]:
@@ -127,7 +139,7 @@ def whole(name: str) -> bool:
 
 def done() -> dict[str, str]:
     """Cells of which one stream and a level of at least the planned streams hold, to their pods."""
-    every = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS)
+    every = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS, *CHECKED_PODS)
     return {name.rpartition("/")[2]: name for name in every if whole(name)}
 
 
@@ -138,6 +150,7 @@ def _alone(group: str) -> str:
 
 def sections() -> Iterable[str]:
     heads = (
+        (CHECKED_HEAD, CHECKED_PODS),
         (LOOP_HEAD.format(slow=_alone("loop"), fast=_alone("alone")), LOOP_PODS),
         (KERNELS_HEAD, KERNEL_PODS),
         (LONGER_HEAD, LONGER_PODS),
@@ -152,5 +165,7 @@ def sections() -> Iterable[str]:
         yield from rows
         yield FITS
         yield from pods.fits(names)
+        if names is CHECKED_PODS:
+            yield checked.section()
         if names is LOOP_PODS:
             yield late_kernels.taught()

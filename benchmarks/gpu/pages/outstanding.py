@@ -56,9 +56,9 @@ NEW = """
 ## Not measured yet
 
 These cells replace nothing: {cells}. One without a GGUF file is first made by
-`benchmarks.llamacpp.random_gguf`. A pod of `llama-8b-ct2` loaded its model on a GPU, with the host's cuBLAS
-13 for 12, and its time was over before its measurement ended. vLLM 0.32 with its bitsandbytes plugin, the
-default image, was not run on a GPU.
+`benchmarks.llamacpp.random_gguf`. vLLM 0.32 with its bitsandbytes plugin, the default image, was not run on a
+GPU. CTranslate2 ran with the host's cuBLAS 13 for 12. `gpt-oss-20b` has no loop below 48 streams, where its
+knee is.
 """
 
 
