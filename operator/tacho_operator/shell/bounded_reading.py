@@ -1,7 +1,8 @@
-"""Reads the API server's answers with a limit of memory; of an object that cannot be read, only the metadata.
+"""Reads the API server's answers in bounded memory. Of an object that is too long or too deep, only the
+metadata is read.
 
-An object of another tenant may be as long as etcd accepts, six times that as JSON, and nested as deep as the
-API server accepts. Of a line or a body at most ``LONGEST_BYTES`` are kept; the rest is dropped as it arrives.
+A user's object may be as long as etcd accepts, six times that as JSON, and nested as deeply as the API server
+accepts. At most ``LONGEST_BYTES`` of a line or body are kept; the rest is dropped while it arrives.
 """
 
 from __future__ import annotations
@@ -13,26 +14,31 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, Protocol
 
 LONGEST_BYTES = 4 << 20
-"""Of one object, or of one page of a list. etcd takes 1.5 MiB; an LLMDeployment is stored as it is sent."""
+"""Longest object, or page of a list, in bytes of JSON. etcd accepts 1.5 MiB; an LLMDeployment is stored as it
+is sent.
+"""
 DEEPEST = 100
-"""Containers within containers. Own objects have about 20; Python's parser and its callers end near 900."""
+"""Deepest nesting of objects and lists that is read. The operator's own have about 20; Python's parser fails
+near 900.
+"""
 METADATA_ONLY = "tacho.dev/metadata-only"
-"""Key beside ``metadata`` of an object of which nothing else was kept. Its value: why the object cannot be
-read; "" where it may be readable by itself."""
+"""Key that marks an object of which only the metadata was kept. Its value is the reason; "": a read of this
+object alone may succeed.
+"""
 
 NESTED = "it is nested too deep"
 _METADATA_DEEPEST = 6
-"""A list's items' owner references."""
+"""Nesting depth of the owner references in a list of objects, the deepest metadata that is needed."""
 IN_OBJECT, _IN_EVENT = 2, 3
-"""How deep the metadata lies."""
+"""Nesting depth of ``metadata`` in an object, and in a watch event."""
 _STEP = re.compile(rb'(?:[^"{}\[\],]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\],])', re.DOTALL)
-"""Up to the next bracket or comma outside strings."""
+"""Matches everything up to the next bracket or comma outside of strings."""
 _METADATA_BEGINS = (b'"metadata":{', b'"metadata": {')
 _CLOSERS = {b"{": b"}", b"[": b"]"}
 
 
 class Chunks(Protocol):
-    """A response body that is read as it arrives: each call waits for the next bytes; b"" is its end."""
+    """A response body that is read while it arrives: each call waits for the next bytes; b"": the end."""
 
     async def readany(self) -> bytes: ...
 
@@ -41,11 +47,11 @@ class Text(NamedTuple):
     """A line of a watch stream, or a response body, of which only the first LONGEST_BYTES are kept."""
 
     start: bytes
-    """All of it, or its first LONGEST_BYTES."""
+    """The text, or its first LONGEST_BYTES."""
     length: int
-    """Bytes before the newline or the end."""
+    """Length in bytes up to the line's or the body's end."""
     ended: bool = True
-    """False: the stream ended in the middle of the line."""
+    """Whether the line or body is complete; False: the stream ended in it."""
 
     @property
     def is_cut(self) -> bool:
@@ -112,10 +118,10 @@ def is_deep(document: Any) -> bool:
 
 
 async def metadata_part(text: Text, until: int = 0) -> dict[str, Any]:
-    """What can be parsed of a text that cannot be read as a whole: without deep parts, and only up to a cut.
+    """The part of a text that can be parsed: without deep parts, and only up to where it was cut.
 
-    {} where nothing can. ``until``: the nesting depth of the one ``metadata``, after which the rest is left
-    out. Without it, a long text takes seconds, so callers run this in a thread.
+    {} if nothing can. ``until``: the nesting depth of ``metadata``, after which the rest is left out. It runs
+    in a thread, as a long text may take seconds.
     """
     return await asyncio.to_thread(_metadata_part, text.start, until)
 

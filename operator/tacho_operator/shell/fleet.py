@@ -1,4 +1,4 @@
-"""What the operator watches, which resources an event concerns, and whether the process hangs."""
+"""What the operator watches, which resources an event affects, and whether the work queue hangs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ Process = Callable[[Key], Awaitable[float | None]]
 
 LISTS_AT_ONCE = 2
 STALE_RETRY_SECONDS = 2.0
-"""Delay of a reconcile while a watch that it reads from is interrupted, where several namespaces are
-watched."""
+"""Seconds until a reconcile is tried again because a watch that it needs is interrupted, if several
+namespaces are watched.
+"""
 STUCK_SECONDS = 300.0
-"""Keys are due, and for this time no reconcile has begun or ended: the workers hang."""
+"""Seconds during which keys were due but no reconcile began or ended, after which the work queue counts as
+hung.
+"""
 
 
 def reflectors(
@@ -32,7 +35,7 @@ def reflectors(
 ) -> tuple[Reflector, ...]:
     """One reflector for each kind and namespace.
 
-    Nodes are not read where only some namespaces are watched: the rights to them are missing there.
+    If only some namespaces are watched, the operator has no right to read nodes, and they are left out.
     """
     lists = asyncio.Semaphore(LISTS_AT_ONCE)
     found = [
@@ -62,9 +65,10 @@ def reflectors(
 
 
 def blocked(store: Store, namespaces: tuple[str, ...]) -> bool:
-    """Whether no resource can be reconciled, because watches of all namespaces are interrupted.
+    """Whether no resource can be reconciled, as watches of all namespaces are interrupted.
 
-    A namespace whose objects may not be read any longer, as its roles were deleted with it, delays no other.
+    One namespace whose objects may no longer be read, e.g. after its roles were deleted, does not block the
+    others.
     """
     return all(store.stale(namespace) for namespace in namespaces or ("",))
 
@@ -105,7 +109,7 @@ def hanging(leadership: Elector, store: Store, queue: WorkQueue, namespaces: tup
 
 
 class Sizes(Collector):
-    """The metrics of the number of stored objects and of waiting keys, read at each scrape."""
+    """Metrics of the number of stored objects and of waiting keys, read at each scrape."""
 
     def __init__(self, store: Store, queue: WorkQueue, streams: Iterable[Reflector]) -> None:
         self._store, self._queue, self._streams = store, queue, tuple(streams)
@@ -155,13 +159,15 @@ class Sizes(Collector):
 
 
 TOGETHER_SECONDS = 0.05
-"""Changes of children come in bursts: a Deployment, its ReplicaSet and its pods within moments."""
+"""Seconds by which a reconcile is delayed after a child changed, as Deployment, ReplicaSet and pods change
+within moments.
+"""
 SPREAD_PER_SECOND = 50.0
-"""When one change concerns many, so many are reconciled in a second."""
+"""Reconciles per second when one change affects many resources."""
 
 
 class ChangeRouter:
-    """Adds to the work queue the resources that a changed object concerns."""
+    """Adds the resources that a changed object affects to the work queue."""
 
     def __init__(self) -> None:
         self._store: Store | None = None
@@ -188,7 +194,9 @@ class ChangeRouter:
             self._queue.add(Key(change.namespace, change.owner), TOGETHER_SECONDS)
 
     def noticed(self, namespace: str, name: str, version: str) -> None:
-        """Adds the LLMDeployment of an event of kopf's, unless its reflector has delivered that version."""
+        """Adds the LLMDeployment of an event from kopf, unless the operator's own reflector has already
+        delivered that version.
+        """
         assert self._store is not None
         assert self._queue is not None
         held = self._store.find("LLMDeployment", namespace, name)
@@ -202,7 +210,9 @@ class ChangeRouter:
 
 
 def in_turns(keys: Iterable[Key]) -> list[Key]:
-    """The namespaces in turn: thousands of one namespace delay no other."""
+    """``keys``, alternating between namespaces, so that thousands of one namespace do not delay the
+    others.
+    """
     taken: Counter[str] = Counter()
     found = []
     for key in sorted(keys):

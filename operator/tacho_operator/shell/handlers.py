@@ -1,9 +1,8 @@
-"""Runs kopf: its login, events of LLMDeployments, the liveness endpoint. It decides and writes nothing.
+"""Runs kopf: its login, events of LLMDeployments, and the liveness endpoint. It decides and writes nothing.
 
-An event of kopf's only adds a name to the work queue. Nothing depends on it: the operator's own reflectors
-fill the store and the queue.
-The process runs one kopf operator for liveness, and one for each watched namespace or for the whole cluster.
-Each is supervised: a failure of kopf ends its operator, never the process, which keeps its signal handlers.
+An event from kopf only adds a name to the work queue. Nothing depends on it, as the operator's own reflectors
+fill store and queue. The process runs one kopf operator for liveness, and one for each watched namespace or
+for the whole cluster. A failure of kopf ends its operator, which is then restarted, but not the process.
 """
 
 from __future__ import annotations
@@ -29,25 +28,34 @@ from tacho_operator.shell.store.reflector import retry_seconds
 logger = logging.getLogger(__name__)
 
 LOGIN_EXPIRES = datetime.timedelta(minutes=10)
-"""Projected service-account tokens are rotated in place; kopf reads them at login only."""
+"""How long kopf uses its login. Kubernetes replaces service-account tokens in their file, which kopf reads
+only at login.
+"""
 IDLE_WORKER_SECONDS = 0.1
 """Seconds that kopf keeps a task for an object after its last change. Its default of 5 s means thousands of
 tasks at start."""
 WORKERS = 200
-"""Objects that have a task at once; each takes two. How fast events arrive must not decide it."""
+"""Most objects with a kopf task at the same time; each has two tasks. Else the rate of events would decide
+their number.
+"""
 INACTIVITY_SECONDS = 150.0
-"""The API server sends a bookmark about every minute: a watch without any for longer is dead."""
+"""Seconds without any event after which a watch is restarted. The API server sends a bookmark about every
+minute.
+"""
 WATCH_BACKOFFS_SECONDS = (1.0, 5.0, 30.0)
-"""Retries of one request; then kopf's operator fails and starts anew."""
+"""Pauses in seconds between retries of a request; after the last one kopf's operator fails and is
+restarted.
+"""
 LIVENESS_BACKOFFS_SECONDS = itertools.repeat(10.0)
-"""Liveness needs no API server: kopf retries for ever."""
+"""Pauses in seconds between retries of the liveness operator, without end, as it needs no API server."""
 LASTING_SECONDS = 600.0
-"""A kopf operator that ran for so long was healthy: the next failure begins with a short pause, and is
-logged."""
+"""Seconds after which a kopf operator counts as healthy: its next failure is logged, and begins with a short
+pause.
+"""
 REQUEST_TIMEOUT_SECONDS = 30.0
 
 OnEvent = Callable[[str, str, str], None]
-"""Called with namespace, name and resourceVersion of a created, changed or deleted LLMDeployment."""
+"""Callback with namespace, name and resourceVersion of a created, changed or deleted LLMDeployment."""
 
 
 def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) -> None:
@@ -68,7 +76,7 @@ def _base_registry(
     error_backoffs: Iterable[float],
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
 ) -> kopf.OperatorRegistry:
-    """Startup, login and cleanup."""
+    """kopf's registry with handlers for startup, login and cleanup."""
     found = kopf.OperatorRegistry()
 
     @kopf.on.startup(id="settings", registry=found)
@@ -92,7 +100,7 @@ def _base_registry(
 def _session(
     info: kopf.ConnectionInfo, middlewares: Sequence[aiohttp.ClientMiddlewareType]
 ) -> kopf.AiohttpSession:
-    """kopf's own session, with ``middlewares`` and the proxy of the environment."""
+    """kopf's HTTP session, with ``middlewares`` and the proxy in the environment."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers=info.as_http_headers(),
@@ -206,5 +214,7 @@ async def supervised(what: str, run: Callable[[], Awaitable[None]]) -> None:
 
 
 def _identity() -> Any:
-    """kopf would look the user up by name, and a container's uid has none."""
+    """An identity for kopf. By default it would look up the user's name, which a container's user id may not
+    have.
+    """
     return os.uname().nodename

@@ -1,7 +1,7 @@
-"""What kopf reads of LLMDeployments: their names and versions, whatever anyone writes into them.
+"""Reduces LLMDeployments for kopf to names and versions, so that nothing that a user writes reaches kopf.
 
-kopf holds a line of any length and parses it with a bare json.loads. It reads notes of its own in annotations
-and finalizers, which every tenant may write, and withholds the events of an object whose notes are forged.
+kopf reads lines of any length and parses them without limits. It keeps records in annotations and finalizers,
+which every user may change, and then delivers no events of that object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from tacho_operator.shell.kube import KINDS, ONLY_METADATA
 
 OK = 200
 WATCH_PAUSE_SECONDS = 1.0
-"""Before each watch: kopf begins the next one at once, however soon a broken proxy ends the former."""
+"""Seconds before each watch. kopf restarts a watch at once, even if a broken proxy ends each one
+immediately.
+"""
 WATCHED_METADATA = ONLY_METADATA.replace("MetadataList", "Metadata")
 READ = ("namespace", "name", "uid", "resourceVersion")
 
@@ -27,7 +29,9 @@ READ = ("namespace", "name", "uid", "resourceVersion")
 async def names_only(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Middleware of kopf's HTTP client: requests LLMDeployments as metadata alone, and passes on READ."""
+    """Middleware of kopf's HTTP client: requests only the metadata of LLMDeployments, and passes on names and
+    versions.
+    """
     if not request.url.path.endswith(f"/{KINDS['LLMDeployment'][1]}"):
         return await handler(request)
     is_watch = "watch" in request.url.query
@@ -42,7 +46,7 @@ async def names_only(
 
 
 class NamesOnly:
-    """Takes the place of a response's content."""
+    """Replaces the content of a response to kopf by names and versions."""
 
     def __init__(self, content: Any) -> None:
         self._content = content
@@ -51,13 +55,13 @@ class NamesOnly:
         return getattr(self._content, name)
 
     async def read(self) -> bytes:
-        """A list without objects: the watch begins at its version."""
+        """A list without objects; kopf's watch then starts at the list's version."""
         page = await metadata_part(await body(self._content))
         version = (page.get("metadata") or {}).get("resourceVersion")
         return json.dumps({"metadata": {"resourceVersion": version}, "items": []}).encode()
 
     async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
-        """The events of a watch, one in each chunk. One without a name that can be read is left out."""
+        """The events of a watch, one per chunk; events without a readable name are left out."""
         async for line in lines(self._content):
             with contextlib.suppress(Unreadable):
                 event = await readable_event(line)

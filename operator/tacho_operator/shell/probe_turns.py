@@ -1,7 +1,7 @@
-"""The line of resources that wait to start a probe pod, as only a few may run at a time.
+"""The queue of resources that wait to start a probe pod, as only a few may run at the same time.
 
-It is kept in memory: after a restart of the operator it forms anew. The probe pods that run then are counted
-from the store before the first resource may start another.
+It is kept in memory and rebuilt after a restart of the operator. Existing probe pods are counted from the
+store before any new one may start.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 
 ABSENT_SECONDS = 2 * TURN_SECONDS
-"""A resource in the line that is not reconciled for so long loses its place: its namespace cannot be read."""
+"""Seconds without a reconcile after which a resource loses its place, as its namespace probably cannot be
+read.
+"""
 LONGEST_TURN_SECONDS = 6 * 3600.0
-"""Maximum duration of a turn: a resource's startupTimeoutSeconds may be a week."""
+"""Longest turn in seconds; a resource's startupTimeoutSeconds could be a week."""
 SHARED_TURN_SECONDS = 1800.0
-"""A turn that lasts longer counts against its own namespace alone: no other waits for it any longer."""
+"""Seconds after which a turn counts only against its own namespace, so that other namespaces no longer wait
+for it.
+"""
 
 
 class ProbeTurn(NamedTuple):
-    """The turn of one probe pod, in Unix time."""
+    """The turn of one probe pod: when it began and when it ends, in Unix time."""
 
     began: float
     ends: float
 
 
 class ProbeTurns:
-    """Decides which resource may start a probe pod now; ``call`` reconciles a resource that may."""
+    """Decides which resource may start a probe pod now. ``call`` requests a reconcile of a resource whose
+    turn has come.
+    """
 
     def __init__(
         self, limit: int, store: Store, call: Callable[[Key], None], clock: Callable[[], float] = time.time
@@ -44,18 +50,18 @@ class ProbeTurns:
         """At most ``limit`` turns at a time. ``clock`` is Unix time, like the times of pods."""
         self._store = store
         self._all_counted = False
-        """Whether every stream was up to date when the store's probe pods were counted."""
+        """Whether all probe pods in the store were counted while every watch was up to date."""
         self._limit = limit
         self._call = call
         self._clock = clock
         self._measuring: dict[Key, ProbeTurn] = {}
-        """Resources with a probe pod, or with one that is being created."""
+        """The turns of resources that have a probe pod, or that are creating one."""
         self._began: float | None = None
-        """Time of the first reconcile. A later probe pod without a turn is not the operator's own."""
+        """Time of the first reconcile. Probe pods created later without a turn are not the operator's."""
         self._waiting: dict[Key, float] = {}
-        """Those that wait, in the order of their arrival, and when they were last seen."""
+        """Waiting resources in order of arrival, with the time of their last reconcile."""
         self._called: set[Key] = set()
-        """Those that were called and did not come yet: a second call would end their back-off."""
+        """Resources that were called and not reconciled since; a second call would end their back-off."""
 
     def observed(self, key: Key, observed: Observed) -> Observed:
         """``observed`` with ``probe_turn``: whether the resource may start a probe pod now."""
@@ -96,7 +102,7 @@ class ProbeTurns:
         self.leave(key)
 
     def _count_stored(self) -> None:
-        """Probe pods of resources that were not reconciled yet."""
+        """Counts the probe pods of resources that were not reconciled yet."""
         for key in self._store.resources():
             found = self._store.find("LLMDeployment", *key)
             if found is None or key in self._measuring:
@@ -107,7 +113,9 @@ class ProbeTurns:
     def _note(
         self, key: Key, pods: Iterable[Manifest], deployments: Iterable[Manifest], *, begins: bool = False
     ) -> None:
-        """Sets when the turn of a resource ends. Later probe pods never prolong it: anyone can forge them."""
+        """Records when the turn of a resource ends. Later probe pods do not extend it, as users could create
+        them.
+        """
         now = self._clock()
         self._began = now if self._began is None else self._began
         found = [ProbeTurn(now, now + LONGEST_TURN_SECONDS)] if begins else []
@@ -142,9 +150,10 @@ class ProbeTurns:
 
 
 def _turns(pods: Iterable[Manifest], deployments: Iterable[Manifest]) -> Iterator[ProbeTurn]:
-    """The turn of each probe pod that may hold a GPU. It ends with its deadline, or its deletion's grace.
+    """The turn of each probe pod that may hold a GPU. It ends with the pod's deadline, or its grace period if
+    it is being deleted.
 
-    A finalizer, or a node that is lost, may keep the object for ever.
+    A finalizer or a lost node may keep the pod object for ever.
     """
     limits = {
         item["metadata"]["name"]: (item.get("spec") or {}).get("progressDeadlineSeconds")

@@ -1,7 +1,7 @@
 """Chooses the next level of concurrency to measure, and when to stop. Pure: every choice has its reason.
 
-The model: the gap between a stream's tokens is alpha + beta x streams, and an engine computes one prompt in
-the prompt time p, so that it takes at most 1/p requests a second.
+The model: the time between a stream's tokens is alpha + beta x streams. An engine computes one prompt in the
+time p, so it accepts at most 1/p requests per second.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from dataclasses import dataclass, replace
 from tacho_contract.units import counted
 
 MAX_STREAMS = 256
-"""Maximum number of streams where no service level bounds them, and the plan counts with no more."""
+"""Most streams, where neither an SLO nor the plan sets more."""
 MAX_STREAMS_UNDER_SLO = 2048
 FIRST_STREAMS = 8
 MOST_TIMES = 6
-"""Maximum ratio of a level's streams to those of the highest level below it."""
+"""Largest ratio of a level's streams to those of the next lower level."""
 EDGE_SHARE = 0.06
-"""Levels that are so close, one within the service level and one beyond, show the edge."""
+"""Distance, as a share of the streams, of two levels that show the edge of the SLO."""
 PLATEAU_STREAMS, PLATEAU_GAIN = 1.25, 1.02
-"""So many times the streams, and less than so many times the throughput: more streams bring no more."""
+"""Defines a plateau: 1.25 times the streams give less than 1.02 times the throughput."""
 FLAT_STREAMS = 4.0
-"""Ratio of streams up to which such a throughput has no peak between two levels."""
+"""Ratio of two levels' streams up to which equal throughput has no peak between them."""
 LEAST_ERROR = 0.002
-"""Of a ratio: no level is known better."""
+"""Smallest relative error that a level is assumed to have."""
 WAITING_SHARE = 0.1
-"""Of a level's streams: so many that wait, by TTFT, are a queue."""
+"""Share of a level's streams that wait for their first token, from which requests queue."""
 BEND = 0.25
-"""Of a ratio, for each share of streams between two levels: how far a line between them may be from it."""
+"""Assumed curvature: relative deviation from the line between two levels, per relative distance."""
 PLAIN_ERRORS = 3.0
-"""Standard errors between a level and the service level from which on no neighbour tells otherwise."""
+"""Standard errors between a level and the SLO from which neighbouring levels do not correct it."""
 PLATEAU_ERROR = 0.1
-"""Sum of both rates' errors above which equal rates are no plateau where a service level shows an edge: on an
-H200 142 and 210 streams gave 7,600 tokens/s with errors of 9 and 23 %, and long loops 7,700 and 8,430."""
+"""Largest sum of two rates' relative errors for a plateau, where an SLO shows the edge: on an H200 142 and
+210 streams gave 7,600 tokens/s with errors of 9 and 23 %, and long loops 7,700 and 8,430."""
 KNEE_SHARE = 0.9
-"""Share of the highest throughput: the lowest number of streams that reaches it is the knee."""
+"""Share of the highest throughput that defines the knee: the fewest streams that reach it."""
 KNEE_AIM = 0.92
-"""Aimed at, so that a knee that is a little less than it promised is still one."""
+"""Share of the highest throughput that is aimed at, so that a slightly lower level is still the knee."""
 KNEE_NEAR = 0.95
-"""A level with at most this share of the highest throughput is the knee itself."""
+"""Highest share of the highest throughput with which a level counts as the knee itself."""
 KNEE_CLOSE = 1.25
 """The knee is known when the next lower level that was tried has more than 1/1.25 of its streams."""
 RATIO_ERROR = 0.02
-"""Of a limit: latency percentiles of a cohort are not known better, by chance of single requests."""
+"""Relative error of a latency percentile from a cohort, by chance of single requests."""
 NO_FIGURE = "one stream could not be measured"
 
 
@@ -54,16 +54,16 @@ class TriedLevel:
 
     concurrency: int
     output_tokens_per_second: float
-    """Not a number: it tells no rate."""
+    """Throughput; NaN: unknown."""
     ttft_ratio: float | None = None
-    """The service level's percentile of TTFT over its limit; None without one."""
+    """The SLO's percentile of TTFT divided by its limit; None: no limit."""
     tpot_ratio: float | None = None
     tpot_error: float = 0.0
     """Standard error of ``tpot_ratio``, as a share of it."""
     rate_error: float = 0.0
-    """Half the interval of the rate, as a share of it."""
+    """Half the interval of the rate, as a share of the rate."""
     waiting_share: float = 0.0
-    """Of its streams, those that wait for their first token longer than one alone does: by Little's law."""
+    """Share of its streams that wait longer for a first token than a single one does (Little's law)."""
 
     @property
     def rated(self) -> bool:
@@ -75,7 +75,7 @@ class TriedLevel:
 
     @property
     def cycle_seconds(self) -> float:
-        """Seconds that a stream takes for one token, its share of the prompts included."""
+        """Seconds between two tokens of a stream, including its share of the prompts."""
         return self.concurrency / self.output_tokens_per_second
 
 
@@ -84,14 +84,14 @@ class SearchLimits:
     """Limits of the search: the highest level, the SLO's limits, the prompt time, the engine's slots."""
 
     top: int
-    """Maximum number of streams."""
+    """Most streams that may be tried."""
     full: bool = False
-    """The engine runs no more than ``top`` requests at a time: further ones wait and bring nothing."""
+    """Whether the engine processes at most ``top`` requests at a time, so that more streams only wait."""
     prompt_seconds: float = 0.0
-    """Of an engine that computes several prompts; 0: they do not delay each other."""
+    """Seconds per prompt, if prompts delay each other; else 0."""
     output_tokens: int = 1
     ttft_seconds: float = 0.0
-    """The service level's limit of TTFT; 0: none."""
+    """Limit of TTFT in the SLO, in seconds; 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class SearchStep:
     concurrency: int | None
     reason: str
     boundary: str = ""
-    """How the capacity is bounded; of a search that goes on, where nothing more can change that."""
+    """Boundary of the capacity (Edge, Plateau, …), once no further level can change it."""
 
 
 def top_level(*, desired: int, slots: int, has_slo: bool) -> tuple[int, str]:
@@ -180,15 +180,15 @@ def _pooled(here: TriedLevel, tried: Sequence[TriedLevel]) -> TriedLevel:
 
 
 def _weight(one: TriedLevel, here: TriedLevel) -> float:
-    """Inverse variance of what ``one`` tells of the level ``here``."""
+    """Weight (inverse variance) with which the level ``one`` corrects the level ``here``."""
     apart = abs(one.concurrency - here.concurrency) / here.concurrency
     error = max(LEAST_ERROR, math.hypot(one.tpot_error, BEND * apart)) * (one.tpot_ratio or 0.0)
     return 1 / error**2 if error > 0 else 0.0
 
 
 def bracket(tried: Sequence[TriedLevel]) -> tuple[TriedLevel | None, TriedLevel | None]:
-    """(the highest level up to which all meet the SLO, the lowest level that misses it); None for one that is
-    not known."""
+    """(the highest level below which all levels meet the SLO, the lowest that misses it); None: there is
+    none."""
     ordered = sorted(tried, key=lambda one: one.concurrency)
     high = next((one for one in ordered if (one.slo_ratio or 0.0) > 1), None)
     kept = [one for one in ordered if high is None or one.concurrency < high.concurrency]
@@ -233,8 +233,8 @@ def predicted_edge(kept: Sequence[TriedLevel], limits: SearchLimits) -> float:
 
 
 def _where_waiting_ends(first: TriedLevel, last: TriedLevel, limits: SearchLimits) -> float:
-    """Streams at which requests wait up to the limit of TTFT, where some wait at ``last`` already: an engine
-    that takes no more at a time lets each further stream wait for one request of all. Else infinity."""
+    """Streams at which waiting requests reach the TTFT limit; infinity where none wait at ``last``. If the
+    engine accepts no more requests, each further stream waits for one request of all."""
     if first.ttft_ratio is None or last.ttft_ratio is None or not last.rated:
         return math.inf
     within_limit = last.output_tokens_per_second / limits.output_tokens * limits.ttft_seconds
@@ -245,7 +245,7 @@ def _where_waiting_ends(first: TriedLevel, last: TriedLevel, limits: SearchLimit
 
 
 def _climb(kept: Sequence[TriedLevel], limits: SearchLimits, edge: float) -> SearchStep | None:
-    """The next higher level; None: the throughput rises no more, or there is none."""
+    """The next higher level; None: the throughput no longer rises, or no higher level is allowed."""
     low = max(one.concurrency for one in kept)
     if low >= limits.top or _boundary(kept) == "Plateau":
         return None
@@ -261,15 +261,15 @@ def _climb(kept: Sequence[TriedLevel], limits: SearchLimits, edge: float) -> Sea
 
 
 def _top_is_close(tried: Sequence[TriedLevel], low: int, top: int) -> bool:
-    """Whether the maximum tells no rate, and is so close to a level with one that no knee is known better."""
+    """Whether the highest allowed level has no known rate, but is close enough to one that has."""
     return low < top <= KNEE_CLOSE * low and any(one.concurrency == top for one in tried)
 
 
 def _climb_over(
     tried: Sequence[TriedLevel], rated: Sequence[TriedLevel], limits: SearchLimits
 ) -> SearchStep | None:
-    """A level beyond the first of several streams where that one alone told no rate: once, as a halt. None:
-    the search goes on as usual."""
+    """A level above the first of several streams, if only that one has no known rate. None: search as
+    usual."""
     low, highest = (max(one.concurrency for one in found) for found in (rated, tried))
     if highest != FIRST_STREAMS or not FIRST_STREAMS / 2 <= low < FIRST_STREAMS < limits.top:
         return None
@@ -277,7 +277,7 @@ def _climb_over(
 
 
 def _boundary(kept: Sequence[TriedLevel]) -> str:
-    """Plateau where the highest level brings hardly more throughput than one of fewer streams."""
+    """Plateau, if the highest level has hardly more throughput than a lower one; else ""."""
     rated = sorted((one for one in kept if one.rated), key=lambda one: one.concurrency)
     flat = any(
         PLATEAU_STREAMS * one.concurrency <= rated[-1].concurrency
@@ -289,7 +289,7 @@ def _boundary(kept: Sequence[TriedLevel]) -> str:
 
 
 def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> SearchStep:
-    """Secant where the time per token breaks the service level, bisection where waiting does."""
+    """The next level between both: by the secant if TPOT misses the SLO, by bisection if TTFT does."""
     fewest, most = low.concurrency, high.concurrency
     apart = close_to(fewest)
     falls = high.output_tokens_per_second * PLATEAU_GAIN < low.output_tokens_per_second
@@ -338,7 +338,7 @@ def _keeping(streams: int) -> str:
 
 
 def _crossing(low: TriedLevel, high: TriedLevel, below: float, above: float) -> float:
-    """Streams at which the line through both reaches 1."""
+    """Number of streams at which the line through both levels reaches the limit of the SLO."""
     return low.concurrency + (1 - below) / (above - below) * (high.concurrency - low.concurrency)
 
 
@@ -388,8 +388,8 @@ def _towards_knee(tried: Sequence[TriedLevel]) -> SearchStep:
 
 
 def _reaching(below: TriedLevel, above: TriedLevel, rate: float) -> int:
-    """Streams at which ``rate`` is reached, with the time a token takes of all streams' time, C / X(C), taken
-    as a line between the two: it is one where ITL(C) = alpha + beta x C."""
+    """Number of streams that reach ``rate``. The time per token of all streams, C / X(C), is taken as a line
+    between both levels, as for ITL(C) = alpha + beta x C."""
     low, high = below.concurrency, above.concurrency
     slope = (above.cycle_seconds - below.cycle_seconds) / (high - low)
     left = 1 - rate * slope

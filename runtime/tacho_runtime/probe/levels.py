@@ -1,4 +1,4 @@
-"""Turns the trace of one level of concurrency into a point of the curve. Pure."""
+"""Turns the trace of one level of concurrency into a point of the throughput curve. Pure."""
 
 from __future__ import annotations
 
@@ -41,23 +41,27 @@ NOT_STEADY = "NotSteady"
 BIN_SECONDS = 0.25
 BATCHES = 10
 LEVEL_FLOOR_PERCENT = 1.0
-"""No interval is narrower: bins, and where in a step the window opens, are not seen by repetition."""
+"""Narrowest interval of a throughput in percent. Errors of bins, and of where in a step the window opens, do
+not show in repeated measurements.
+"""
 WIDEST_PERCENT = 30.0
-"""A level of several streams of a wider interval tells no rate."""
+"""Widest interval in percent with which a level of several streams has a known rate."""
 FITTED_SHARE = 0.5
 """Rate and confidence interval are those with prompts set apart where that interval is below this share of
 the one from the bins, or the bins give none."""
 FULL_CACHE, FILLING_SHARE = 0.85, 0.1
 """Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up."""
 NEAR_ERRORS = 2.0
-"""Standard errors between a level and the service level that tell them apart."""
+"""Number of standard errors within which a level counts as close to the SLO's limit."""
 CONSISTENT_SHARE = 0.03
-"""Of the streams, within which rate and latencies of a level agree."""
+"""Largest difference, as a share of the streams, between the rate and the latencies of a level (Little's
+law).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredLevel(CurvePoint):
-    """A point of the curve with all its values, as only the probe that measured it has them."""
+    """A point of the curve with all its values, some of which only the probe uses."""
 
     window_seconds: float
     requests: int
@@ -71,13 +75,13 @@ class MeasuredLevel(CurvePoint):
 class LevelResult:
     point: MeasuredLevel
     tpot_error: float = 0.0
-    """Standard error of the point's ``tpot_slo_ratio``, as a share of it."""
+    """Standard error of the point's ``tpot_slo_ratio``, as a share of that ratio."""
     goodput: Goodput | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def has_rate(self) -> bool:
-        """Whether the level's throughput is known. That it misses the SLO may be certain all the same.
+        """Whether the level's throughput is known. Without it, the level may still certainly miss the SLO.
 
         One stream's rate is the mean of whole requests, and is reported with its interval, however wide.
         """
@@ -145,7 +149,7 @@ def evaluate(
 def _result(
     found: Latencies, slo: ServiceLevel, *, notes: tuple[str, ...] = (), **figures: Any
 ) -> LevelResult:
-    """With what ``found`` tells, beside the point's own ``figures``."""
+    """The result of a level from its latencies ``found`` and the point's ``figures``."""
     ratios = ttft_ratio, tpot_ratio = slo_ratios(found, slo)
     limited = [one for one in ratios if one is not None]
     point = MeasuredLevel(
@@ -206,7 +210,9 @@ def filling_cache(trace: LoadTrace) -> str:
 
 
 def _ended_under_load(trace: LoadTrace) -> tuple[StreamResult, ...]:
-    """Where all of the cohort have ended these: of others the short ones end first."""
+    """The requests from which mean times are taken: the whole cohort if it has ended. Else those that began
+    and ended under load, among which short ones prevail.
+    """
     cohort = trace.cohort
     return cohort if cohort and all(one.finish_reason for one in cohort) else trace.under_load
 
@@ -236,12 +242,14 @@ def rate_between_steps(bins: Sequence[float], trace: LoadTrace) -> float:
 
 
 def _width(trace: LoadTrace) -> float:
-    """Seconds of a coarse bin."""
+    """Width of a coarse bin in seconds."""
     return _merged(trace) * trace.bin_nanoseconds / NS
 
 
 def _merged(trace: LoadTrace) -> int:
-    """Fine bins in a coarse one: a quarter of a second, less where the window has not twenty of those."""
+    """Number of fine bins in a coarse one: a quarter of a second, or less if the window has fewer than twenty
+    of these.
+    """
     desired = round(BIN_SECONDS * NS / trace.bin_nanoseconds)
     return max(1, min(desired, len(trace.bins) // 20))
 
@@ -288,7 +296,7 @@ def _per_request(trace: LoadTrace, workload: Workload) -> float:
 
 
 def _short(stream: StreamResult, workload: Workload) -> bool:
-    """Whether it ended before the length it was asked for, whatever it says of that."""
+    """Whether an answer ended before the requested length, whatever reason the engine gives."""
     return (
         stream.finish_reason == "stop" or stream.output_tokens < SHORTEST_SHARE * workload.output_tokens - 1
     )
@@ -340,8 +348,11 @@ def single_result(
 
 
 def _of_few(streams: Sequence[StreamResult], found: Latencies) -> float | None:
-    """Half the 95 % interval, in percent, of the throughput of a few requests (too few to compare): the
-    interval of all token gaps and that of the first tokens, each by its share of the time, and all stalls."""
+    """Half the 95 % interval, in percent, of the throughput of requests that are too few to compare.
+
+    It combines the intervals of all token gaps and of the first tokens, each by its share of the time, with
+    all stalls.
+    """
     decode, n = decode_of(streams), len(found.ttft)
     if decode is None or decode.ci_percent is None or n < 2:
         return None

@@ -1,7 +1,7 @@
-"""Waits until the watch has delivered the operator's own writes, as informer caches do, before the next
-decision.
+"""Waits until the watch has delivered the operator's own writes before the next decision, as informer caches
+do.
 
-Otherwise a child would be created twice, or a change undone.
+Without it the operator would create a child twice, or undo a change.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from tacho_operator.shell.kube import FIELD_MANAGER, Kube
 from tacho_operator.shell.store.store import Store, later
 
 KEPT_OUT = frozenset({"Event"})
-"""Written and never read."""
+"""Kinds that are written but never read, so that no watch delivers them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """The version of one object after our write; the watch must deliver it, or a later one, before the next
-    decision."""
+    """The version of an object after the operator's write. The watch must deliver it, or a later one, before
+    the next decision.
+    """
 
     kind: str
     namespace: str
     name: str
     uid: str
     version: str
-    """resourceVersion after the write; "" where the write deleted the object."""
+    """resourceVersion after the write; "": the write deleted the object."""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -55,7 +56,7 @@ class RecordingClient(Kube):
         self.written: dict[tuple[str, str, str], Expectation] = {}
         self.writes = 0
         self.applied: list[Manifest] = []
-        """What was created or applied, as it was sent."""
+        """Manifests of the objects that were created or applied, as sent."""
 
     def _expect(self, kind: str, written: Manifest) -> Manifest:
         names = ("namespace", "name", "uid", "resourceVersion")

@@ -15,13 +15,18 @@ from tacho_operator.shell.store.stored_object import StoredObject, StoreState, s
 from tacho_operator.shell.store.trimming import Packing
 
 Name = tuple[str, str]
-"""Namespace and name; the namespace is "" for cluster-scoped objects."""
+"""(namespace, name) of an object; the namespace is "" for cluster-scoped objects."""
 
 POD_LIMIT, CHILD_LIMIT = 5000, 100
-"""Pods, and objects of each other kind, that one resource may control. The operator keeps five revisions, and
-anyone who knows its uid can name it as the controller. A rollout of 1,000 replicas has 2,000 pods."""
+"""Most pods, and most objects of each other kind, that one resource may control.
+
+Anyone who knows the resource's uid can create objects with it as controller. The operator keeps five
+revisions; a rollout of 1,000 replicas has 2,000 pods.
+"""
 BYTES_LIMIT = 8 << 20
-"""JSON of all objects of a kind that one resource may control. Five revisions have less than 1 MiB."""
+"""Most bytes of JSON of all objects of one kind that a resource may control. Five revisions have less than 1
+MiB.
+"""
 
 
 def child_limit(kind: str) -> int:
@@ -36,9 +41,9 @@ class StoredObjects:
         self._packing = Packing()
         self.by_name: dict[Name, StoredObject] = {}
         self._labelled: dict[Name, dict[Name, None]] = {}
-        """By namespace and the resource of the label."""
+        """Names of objects by namespace and by the resource in their label."""
         self._controlled: Counter[Name] = Counter()
-        """Objects by namespace and uid of their controller."""
+        """Number of objects by namespace and uid of their controller."""
         self._controlled_bytes: Counter[Name] = Counter()
         self._on_node: dict[str, set[Name]] = defaultdict(set)
 
@@ -72,15 +77,15 @@ class StoredObjects:
         return self._on_node.get(node, ())
 
     def packed(self, name: Name, kept: Manifest) -> bytes:
-        """The compressed form of ``kept``; the stored bytes themselves where nothing of it has changed."""
+        """The compressed form of ``kept``; the already stored bytes if it has not changed."""
         former = self.by_name.get(name)
         return self._packing.packed(kept, former.text if former else b"")
 
     def add(self, name: Name, kept: Manifest, version: str, text: bytes, least_size: int) -> StoredObject:
         """Stores the object ``kept``, whose compressed form is ``text``.
 
-        ``least_size``: the size of its former version, where this one is reduced to its metadata. Otherwise
-        reducing the objects would end the very crowd that caused it.
+        ``least_size``: size of its former version, if this one is reduced to its metadata. Otherwise the
+        reduction would make the objects small enough to be read again.
         """
         metadata, is_resource = kept["metadata"], self._kind == "LLMDeployment"
         size = len(self._packing.json(text))

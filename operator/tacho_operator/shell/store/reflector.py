@@ -25,28 +25,33 @@ logger = logging.getLogger(__name__)
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 FORBIDDEN_SECONDS = 600.0
-"""A kind that may not be read and need not be is tried again so seldom."""
+"""Seconds between two tries to read a kind that is forbidden and not required."""
 SHORTEST_WATCH_SECONDS = 1.0
-"""A watch that ends sooner and has delivered nothing is unhealthy: the next one waits, so that a broken proxy
-is not flooded. A busy API server ends watches that delivered much; those restart at once, as nothing is
-decided while a watch is away."""
+"""Shortest duration in seconds of a healthy watch without events. After a shorter one the next watch waits,
+so that a broken proxy is not flooded.
+
+A busy API server ends watches that delivered much; these restart at once, as no decision is made meanwhile.
+"""
 LASTING_SECONDS = 30.0
-"""A watch that runs for so long is healthy even where nothing changes."""
+"""Seconds after which a watch counts as healthy even without events."""
 SETTLE_SECONDS = 1.0
-"""Wait after a reconnect: changes during the break arrive within moments of the new stream's begin."""
+"""Seconds to wait after a reconnect, as changes during the interruption arrive shortly after the new stream
+starts.
+"""
 
 
 class EtcdRestored(RuntimeError):
-    """The API server is at an older version than the store: etcd was restored from a backup.
+    """The API server has an older version than the store: etcd was restored from a backup.
 
-    Stored objects and our own writes may no longer exist, and version numbers are used again.
+    Stored objects and the operator's writes may no longer exist, and version numbers are reused.
     """
 
 
 def retry_seconds(failures: int, requested_seconds: float) -> float:
-    """The longest pause before the next attempt, in seconds, after ``failures`` failures in a row.
+    """Longest pause in seconds before the next try, after ``failures`` failures in a row.
 
-    At least twice what the server's Retry-After asks for: the pause is drawn at random from its upper half.
+    The actual pause is a random value in its upper half, so the longest is at least twice the server's
+    Retry-After.
     """
     longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10))
     return max(longest, 2.0 * requested_seconds)
@@ -71,13 +76,15 @@ class WatchScope(NamedTuple):
     selector: str = ""
     """Label selector of the objects; "" for all objects."""
     optional: bool = False
-    """The operator works without the right to read them."""
+    """Whether the operator works without the right to read these objects."""
     after: str = ""
-    """Kind of the owners, which is listed before: only of owned objects is the content kept."""
+    """Kind of the owners, which is listed first: the content of objects is kept only if their owner is
+    stored.
+    """
 
 
 class Reflector:
-    """Keeps one kind, of one namespace or of all (""), up to date in the store."""
+    """Keeps one kind, in one namespace or in all (""), up to date in the store."""
 
     def __init__(
         self,
@@ -97,7 +104,7 @@ class Reflector:
         self._last_event = time.monotonic()
         self._failures = 0
         self._expired = 0
-        """Versions that were too old since a watch last delivered or lasted."""
+        """Number of versions in a row that were too old for a watch; reset when a watch delivers or lasts."""
         store.lost(self.kind, self.namespace, f"{self.kind}: not listed yet")
 
     def silent_seconds(self) -> float:
@@ -159,7 +166,9 @@ class Reflector:
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"
 
     async def _list(self) -> None:
-        """Page by page, a few kinds at a time: neither side ever holds a whole cluster at once."""
+        """Reads the list page by page, for a few kinds at the same time, so that no process holds the whole
+        cluster in memory.
+        """
         names: set[Name] = set()
         await self._store.in_sync(self._after, self.namespace)
         async with self._lists:
@@ -176,8 +185,9 @@ class Reflector:
         self._store.at(self.kind, self.namespace, version)
 
     async def _watch(self) -> int:
-        """Reads the stream until the API server ends it, as it does now and then; returns the number of new
-        changes. Raises Expired, ApiError."""
+        """Reads the stream until the API server ends it, which is normal. Returns the number of new changes.
+        Raises Expired, ApiError.
+        """
         changes, began = 0, self._version
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version

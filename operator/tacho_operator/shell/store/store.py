@@ -42,8 +42,10 @@ from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
 
 NODE_PODS_LIMIT = 500
-"""Pods of a namespace that are neighbours on one node. A node runs 110 by default; anyone can bind any number
-to it, which its kubelet refuses."""
+"""Most pods of a namespace that are read as neighbours on one node.
+
+A node runs 110 pods by default. Users could bind any number of pods to it, which its kubelet would refuse.
+"""
 POD_OWNERS = ("LLMDeployment", "ReplicaSet")
 
 
@@ -59,9 +61,11 @@ class StoreChange:
     namespace: str
     name: str
     owner: str
-    """The resource of its label as it is now, or was before its deletion."""
+    """The resource named by the object's label, now or before its deletion."""
     freed: Wait | None = None
-    """What the resource waited for until now; other resources that wait for the same may continue too."""
+    """What the resource waited for until now, if that wait ended; others that wait for the same may continue,
+    too.
+    """
 
 
 def later(version: str, than: str) -> bool:
@@ -76,7 +80,9 @@ def later(version: str, than: str) -> bool:
 
 
 class Store:
-    """Filled by reflectors; calls ``on_change`` for every change of a field that decisions read."""
+    """The stored objects. Reflectors fill it; it calls ``on_change`` for every change of a field that
+    decisions read.
+    """
 
     def __init__(
         self,
@@ -88,14 +94,14 @@ class Store:
         self._on_change, self._on_unreadable = on_change, on_unreadable
         self._kinds = {kind: StoredObjects(kind) for kind in KINDS}
         self._pod_owners: set[str] = set()
-        """Uids of the held POD_OWNERS."""
+        """Uids of the stored objects that may own pods (kinds in POD_OWNERS)."""
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self._unknown: set[tuple[str, str]] = set()
-        """Kinds and namespaces ("" for all) that may not be read."""
+        """(kind, namespace) that the operator may not read; namespace "": all."""
         self._waits = Waits(clock)
         self.streams: dict[tuple[str, str], str] = {}
-        """Latest resourceVersion that a kind's stream of a namespace ("" for all) has delivered."""
+        """Latest resourceVersion that the watch of a (kind, namespace) has delivered; namespace "": all."""
         self._stale: dict[tuple[str, str], str] = {}
 
     # --- for decisions ---
@@ -231,9 +237,9 @@ class Store:
 
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest, *, listed: bool = False) -> None:
-        """Stores ``manifest``, or replaces its former version.
+        """Stores ``manifest`` in place of its former version.
 
-        ``listed``: it is of a complete list, which is true also where an object is older than before: etcd
+        ``listed``: whether it comes from a complete list, which replaces even a newer stored version, as etcd
         may have been restored.
         """
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])

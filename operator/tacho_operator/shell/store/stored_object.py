@@ -18,19 +18,20 @@ class StoreState:
     """The state of a resource that its queue priority depends on."""
 
     reported: bool = True
-    """The operator has written a status, for any version of the spec. True for a deleted resource, which
-    needs no status."""
+    """Whether the operator has written a status, for any version of the spec. True for a deleted resource,
+    which needs none.
+    """
     status_is_current: bool = False
-    """The status speaks of the spec as it is."""
+    """Whether the status describes the present spec."""
     ready: bool = False
     why: str = ""
-    """The reason of its condition Ready, while that is not True."""
+    """Reason of the resource's condition Ready; "": Ready is True."""
     hub: str = ""
-    """Endpoint of its hub."""
+    """Address of the hub in the resource's spec."""
     serves: bool = False
-    """Some replica is ready."""
+    """Whether a replica is ready."""
     claims: tuple[str, ...] = ()
-    """PersistentVolumeClaims that its spec names."""
+    """Names of the PersistentVolumeClaims in the resource's spec."""
 
     @property
     def wait(self) -> Wait:
@@ -44,13 +45,13 @@ class StoredObject:
     uid: str
     version: str
     owner: str
-    """The LLMDeployment its label names; "" where it has none."""
+    """Name of the LLMDeployment in the object's label; "": it has no such label."""
     owner_uid: str
-    """Uid of its controller, which cannot be guessed as a label can be forged."""
+    """Uid of the object's controller. It cannot be guessed, while a label can be forged."""
     node: str
     text: bytes
     size: int
-    """Bytes of its JSON, before it was cut to its metadata."""
+    """Bytes of the whole object as JSON, also if only its metadata is stored."""
     state: StoreState = StoreState()
     history: tuple[PastMeasurement, ...] | None = None
 

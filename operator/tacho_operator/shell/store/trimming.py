@@ -29,7 +29,7 @@ from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 
 OWN = (FIELD_MANAGER, SIZE_MANAGER)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-"""A second copy of the whole object; the spec itself is kept."""
+"""Annotation with a copy of the whole object, which kubectl sets; it is not stored."""
 
 CONTAINER_STATUS = ("name", "image", "imageID", "ready", "restartCount", "state", "lastState")
 CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
@@ -39,7 +39,9 @@ POD_STATUS = ("phase", "reason", "message", "podIP")
 READ_LABELS = (DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL)
 POD_ANNOTATIONS = (ATTEMPT_ANNOTATION, DELETION_COST_ANNOTATION, MEASURE_KEY_ANNOTATION, RESUMES_ANNOTATION)
 LONGEST_POD_ANNOTATION = 1024
-"""Characters. Own ones are numbers and hashes; anyone's may have 256 KiB."""
+"""Longest annotation of a pod in characters that is stored. The operator's own are short; users' may have 256
+KiB.
+"""
 IDENTITY = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
 )  # fmt: skip
@@ -50,11 +52,13 @@ CONTROLLED = frozenset(
 )
 """Children that the LLMDeployment itself controls, and whose content decisions read."""
 Find = Callable[[str, str, str], tuple[str, str] | None]
-"""Uid and version of a held object, by kind, namespace and name."""
+"""Function from (kind, namespace, name) to the uid and version of a stored object; None: not stored."""
 
 
 def no_owner(*_: str) -> None:
-    """Finds no owner, so that only the metadata of an object is kept: one of a crowd of children."""
+    """Replacement for ``Find`` that finds no owner, so that only metadata is stored, as for too many
+    children.
+    """
 
 
 def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
@@ -112,8 +116,9 @@ def _metadata(full: Manifest) -> Manifest:
 
 
 def _managed(manifest: Manifest) -> Manifest:
-    """Metadata with our own managedFields entries at their indices, as JSON patches refer to entries by
-    index."""
+    """Metadata with the operator's managedFields entries at their original indices, to which JSON patches
+    refer.
+    """
     entries = manifest["metadata"].get("managedFields") or ()
     kept = [
         entry if entry.get("manager") in OWN and not entry.get("subresource") else {} for entry in entries
@@ -148,7 +153,7 @@ def _replica_set(manifest: Manifest) -> Manifest:
 
 
 def _replica_failure(manifest: Manifest) -> Manifest:
-    """The one condition that is read; the others change with every pod."""
+    """The only condition of a ReplicaSet that is stored; the others change with every pod."""
     found = (manifest.get("status") or {}).get("conditions") or ()
     return {"conditions": [_some(item, CONDITION) for item in found if item.get("type") == "ReplicaFailure"]}
 
@@ -221,7 +226,8 @@ class Packing:
     def __init__(self) -> None:
         self._learned: list[bytes] = []
         self._common = b""
-        """The shared dictionary. It never changes once built: objects compressed with it need it to be read.
+        """The shared dictionary. Once built it never changes, as compressed objects can only be read with
+        it.
         """
 
     def json(self, text: bytes) -> bytes:
@@ -235,7 +241,7 @@ class Packing:
         return found
 
     def packed(self, kept: Manifest, former: bytes = b"") -> bytes:
-        """The compressed JSON of ``kept``; ``former`` itself where nothing of it has changed."""
+        """The compressed JSON of ``kept``; ``former`` itself if nothing has changed."""
         text = json.dumps(kept, separators=(",", ":")).encode()
         if former and self.json(former) == text:
             return former

@@ -12,16 +12,16 @@ from tacho_operator.core.types import HubWaiters
 
 
 class Wait(NamedTuple):
-    """What a resource waits for: a hub, and the reason of its condition Ready."""
+    """What a resource waits for: a hub, and the reason of the resource's condition Ready."""
 
     why: str
-    """The reason of its condition Ready, while that is not True."""
+    """Reason of the resource's condition Ready; "": Ready is True."""
     hub: str
-    """Endpoint of its hub."""
+    """Address of the hub that the resource waits for."""
 
 
 WORKED_LIMIT = 10_000
-"""Hubs whose last success is remembered."""
+"""Most hubs whose last success is remembered."""
 
 
 class Waits:
@@ -63,10 +63,10 @@ class Waits:
             del self._counts[wait]
 
     def ended(self, was: Wait, now_why: str) -> Wait | None:
-        """``was``, where that wait ended because the hub works again, so that the others retry now; else
-        None.
+        """``was``, if that wait ended because the hub works again, so that the others retry now; else None.
 
-        ``now_why`` is the resource's present reason. A hub that worked a moment ago is not reported again.
+        ``now_why``: the resource's present reason. A hub that was reported a moment ago is not reported
+        again.
         """
         now = self._clock()
         if not ended_wait(was.why, now_why) or not notice_due(self._worked.get(was), now):

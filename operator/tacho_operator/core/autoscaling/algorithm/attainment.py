@@ -21,7 +21,9 @@ NOTHING: Counts = (0.0, 0.0, 0.0)
 
 
 def _up_to(histogram: LatencyHistogram, target: float) -> Counts:
-    """The edges that a histogram leaves out are between empty buckets: they move no bound."""
+    """(requests, at least and at most how many of them met ``target`` seconds). Edges that a histogram leaves
+    out lie between empty buckets and change nothing.
+    """
     counts, edges, total = histogram.counts, histogram.edges_seconds, histogram.total
     below, above = bisect_right(edges, target), bisect_left(edges, target)
     return total, counts[below - 1] if below else 0, counts[above] if above < len(edges) else total
@@ -40,14 +42,14 @@ def within(before: LatencyHistogram | None, after: LatencyHistogram | None, targ
 
 
 def _sum(former: Counts, share: float, counts: Iterable[Counts]) -> Counts:
-    """The ``former`` counts, weighted, and the new ones."""
+    """The ``former`` counts with the weight ``share``, plus the new ones."""
     weighted = [share * count for count in former]
     total, lower, upper = map(math.fsum, zip(weighted, *counts, strict=True))
     return total, lower, upper
 
 
 Seen = tuple[Counts, Counts]
-"""What one pod counted between two samples: by the TTFT target, and by the TPOT target."""
+"""Counts of one pod between two samples: by the TTFT target, and by the TPOT target."""
 
 
 def counted(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from tacho_operator.core.autoscaling.algorithm.types import Change, Point, Rules
 
 EARLY_SECONDS = 0.25
-"""Jitter of a decision: a period of two decisions is over at the second one, even if that is early."""
+"""Seconds by which a decision may come early: after two decisions a period of two counts as over."""
 UNLIMITED = 10**6
 
 

@@ -1,4 +1,6 @@
-"""Bursts of load: which may recur, and whether a new replica would be ready before one ends."""
+"""Bursts of load: which ones may recur, and whether a new replica would be ready before the present one
+ends.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,10 @@ def ended(bursts: Sequence[Burst], low: float | None, now: float, window_seconds
 
 
 def soon_over(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: float) -> bool:
-    """Whether the present burst probably ends too soon for a new replica to be worth its start.
+    """Whether the present burst will probably end too soon for a new replica to be useful.
 
-    Taken to last as long as the longest of ``earlier``: a new replica must then serve for as long as it took
-    to start.
+    It is assumed to last as long as the longest of ``earlier``. A new replica is useful if it serves for at
+    least its cold start.
     """
     longest = max((item.seconds for item in earlier), default=0.0)
     return lasting.seconds < longest < lasting.seconds + 2 * cold_start_seconds

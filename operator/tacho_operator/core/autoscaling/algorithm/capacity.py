@@ -62,7 +62,9 @@ def capacity_of(
 
 
 def _missed(found: MeasurementEntry, measured: Capacity, slo: ServiceLevel | None) -> bool:
-    """Whether random arrivals missed the SLO; where they were too few to tell, whether their share did."""
+    """Whether random arrivals missed the SLO. If these were too few to decide, the share of them that met it
+    decides.
+    """
     arrived = found.latency is not None and found.latency.offered_requests_per_second is not None
     share = found.goodput.compliance_percent if found.goodput and arrived else None
     if measured.verified is not None or slo is None or share is None:
@@ -86,7 +88,9 @@ def _doubt(found: MeasurementEntry | None) -> str:
 def _by_memory(
     found: MeasurementEntry | None, plan: Plan | None, workload: Workload, why: str
 ) -> ReplicaCapacity:
-    """As many concurrent requests as the engine is configured for and its KV cache holds."""
+    """The capacity without a usable measurement: the concurrent requests that the engine's limit and its KV
+    cache allow. ``why``: the reason for it.
+    """
     tokens = _kv_cache_tokens(found, plan)
     size = workload.input_tokens + workload.output_tokens
     limits = [

@@ -13,13 +13,13 @@ from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Scatter, Track
 
 LATE_SECONDS = 1.0
-"""A sample that is older is not of this decision: the pod did not answer."""
+"""Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
 TREND_SECONDS = 3 * tuning.RATE_SECONDS
-"""Shortest window of the trend: fewer samples follow noise."""
+"""Shortest window of the trend in seconds; a shorter one would follow noise."""
 MIN_POINTS = 4
-"""Of fewer, no trend is told."""
+"""Fewest samples for a trend."""
 MIN_PODS = 3
-"""Of fewer, none tells which one is slow."""
+"""Fewest pods among which a slow one can be identified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +27,25 @@ class Reading:
     """The load metrics of all pods at one sampling time."""
 
     tracks: Mapping[str, Track]
-    """Of the pods with known load."""
+    """Samples by uid, of the pods whose load is known."""
     silent: int
-    """Serving pods without, or that hang: they run requests and count no token."""
+    """Number of serving pods without metrics, and of pods that hang (requests run, but no token is
+    counted).
+    """
     late: int
-    """Pods known by an earlier sample only."""
+    """Number of pods whose last sample is from an earlier sampling."""
     counted: Mix | None
-    """Requests and tokens per second, of each pod since its last sample. None: no pod counts tokens, or none
-    was read twice."""
+    """Sum over the pods of requests and tokens per second, each since its last sample. None: no pod counts
+    tokens, or none was read twice.
+    """
     running: int | None
     waiting: int
     kv_cache_usage: float | None
-    """Sum over the pods, each 0 to 1."""
+    """Sum of the pods' KV cache usage, each 0 to 1."""
     slow: tuple[str, ...] = ()
-    """Pods that are much slower than the others: a fault of one machine is no figure of the capacity."""
+    """Uids of pods that are much slower than the others, which is a fault of their machine and not of the
+    capacity.
+    """
 
 
 def read(
@@ -80,15 +85,18 @@ def _both(before: Sample, after: Sample) -> bool:
 
 
 def _rates(before: Sample, after: Sample) -> tuple[float, ...]:
-    """Requests, prompt tokens and answer tokens per second. A late pod has counted for longer than others."""
+    """Requests, prompt tokens and answer tokens per second, between two samples of one pod."""
     names = ("first_tokens", "computed_prompt_tokens", "generated_tokens")
     seconds = after.time_seconds - before.time_seconds
     return tuple(grown(getattr(before, name), getattr(after, name)) / seconds for name in names)
 
 
 def _followed(before: Track | None, sample: Sample, cost: RequestCost | None) -> Track:
-    """A pod's track with one more sample. An engine may count an answer at its end: until then, the tokens
-    that are expected of it wait. A pod that hangs expects no more."""
+    """A pod's track with one more sample.
+
+    An engine may count an answer at its end, so expected tokens accumulate until then. For a pod that hangs
+    no more are expected.
+    """
     if before is None or sample.time_seconds <= before.sample.time_seconds:
         return before or Track(sample)
     former, seconds = before.sample, sample.time_seconds - before.sample.time_seconds
@@ -111,22 +119,23 @@ def _followed(before: Track | None, sample: Sample, cost: RequestCost | None) ->
 
 
 def minute(cost: RequestCost | None) -> float:
-    """Tokens that one replica makes in RATE_SECONDS: fewer do not show a speed. 0: no law to compare with."""
+    """Number of tokens that one replica generates in RATE_SECONDS; fewer show no speed. 0: unknown."""
     return tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
 
 
 def slow(tracks: Mapping[str, Track], tokens: float, share: float = tuning.SLOW) -> tuple[str, ...]:
-    """Uids of pods below that share of the median speed. Judged only with at least ``tokens`` expected output
-    tokens."""
+    """Uids of pods below ``share`` of the median speed. Only pods with at least ``tokens`` expected output
+    tokens are compared.
+    """
     speeds = {uid: item.output / item.expected for uid, item in tracks.items() if item.expected >= tokens > 0}
     usual = median(speeds.values()) if len(speeds) >= MIN_PODS else 0.0
     return tuple(sorted(uid for uid, found in speeds.items() if found < share * usual))
 
 
 def speed(former: float, reading: Reading, tokens: float) -> float:
-    """Speed in service of all pods but the slow ones, relative to the measured speed: half to twice.
+    """Present speed of all pods but the slow ones, as a multiple of the measured speed (0.5 to 2).
 
-    ``former`` where fewer than ``tokens`` output tokens were expected lately.
+    ``former`` where fewer than ``tokens`` output tokens were expected recently.
     """
     healthy = [track for uid, track in reading.tracks.items() if uid not in reading.slow]
     expected = math.fsum(track.expected for track in healthy)
@@ -146,8 +155,8 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     """The weighted request and token counts ``mix``, updated with what was ``counted`` per second for
     ``seconds``.
 
-    Where an engine counts no requests, they follow from its tokens by the mean answer. The last request keeps
-    a weight of 1 until the next: request lengths stay known without traffic.
+    If an engine counts no requests, they are computed from its tokens and the mean answer. The last request
+    keeps a weight of 1, so that lengths stay known without traffic.
     """
     kept = max(math.exp(-seconds / tuning.MIX_SECONDS), min(1.0, 1 / mix.requests))
     requests = counted.requests or counted.output_tokens * mix.requests / max(1.0, mix.output_tokens)
@@ -172,7 +181,7 @@ def scattered(former: Scatter, reading: Reading, seconds: float) -> Scatter:
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
     """Unfinished work of all running and waiting requests, in seconds of one replica.
 
-    Running requests beyond the concurrency count as if they had not begun.
+    Running requests beyond the concurrency count as not begun.
     """
     samples = [track.sample for track in tracks.values()]
     crowded = math.fsum(max(0.0, (item.running or 0) - cost.concurrency) for item in samples)
@@ -188,9 +197,10 @@ def kept(offered: Sequence[Interval], cold_start_seconds: float, now: float) -> 
 
 
 def level(offered: Sequence[Interval], request_seconds: float) -> float:
-    """Offered load in replicas: the mean over RATE_SECONDS, or the lower bound of a shorter, higher period.
+    """Offered load in replicas: the mean over RATE_SECONDS, or the lower bound for a shorter period with a
+    higher load.
 
-    The bound subtracts what random arrivals deviate by: the square root of their number.
+    The bound subtracts the deviation of random arrivals, the square root of their number.
     """
     found = seconds = work = 0.0
     for item in offered:

@@ -63,7 +63,9 @@ def unknown(at: ScalingInput, outcome: Outcome) -> str:
 
 
 def _before(at: ScalingInput, outcome: Outcome) -> str:
-    """The earlier need that decided; "" without any."""
+    """A clause with the need in the windows or of earlier bursts, where it decided; "": the present need
+    decided.
+    """
     if outcome.lowest is not None:
         return f"lowest need of {at.policy.up.window_seconds:.0f} s {outcome.lowest:.2f}; now "
     if outcome.needed >= at.replicas:
@@ -80,7 +82,7 @@ def _how_many(at: ScalingInput, outcome: Outcome) -> str:
 
 
 def _why(at: ScalingInput, outcome: Outcome) -> str:
-    """The reason for another number than the calculated one; "" without any."""
+    """A sentence on why the result differs from the calculated number; "": it does not differ."""
     if outcome.limited:
         return f" {_limit(at, outcome)}"
     if outcome.able == "ScaleUpStabilized":
@@ -93,7 +95,9 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
 
 
 def _kept(at: ScalingInput, outcome: Outcome) -> str:
-    """What else than the window keeps replicas, as a clause; "" without any."""
+    """A clause on what keeps replicas in addition to the scale-down window, such as earlier bursts; "":
+    nothing.
+    """
     if outcome.by_bursts and whole(outcome.highest) >= at.replicas:
         return outcome.held or "earlier bursts filled them"
     return outcome.held
@@ -162,12 +166,12 @@ def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
 
 
 def _clause(text: str) -> str:
-    """As the beginning of a sentence."""
+    """``text`` with a capital first letter."""
     return text[0].upper() + text[1:]
 
 
 def _known(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
-    """Whether the load is known."""
+    """The condition ScalingActive: whether the load is known."""
     if not at.pods:
         return Judged("False", "FailedGetPodsMetric", "No pod serves yet; the number of replicas stays.")
     if outcome.blind:

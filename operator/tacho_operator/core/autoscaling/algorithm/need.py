@@ -13,29 +13,30 @@ from tacho_operator.core.autoscaling.algorithm.types import Policy, ScalingInput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """The present load, and the calculation of the replicas that it needs. A field is None where it is
-    unknown."""
+    """The present load, and the number of replicas that it needs. A field is None where it is unknown."""
 
     offered: float | None = None
     growth: float = 0.0
-    """What the trend adds until a new replica could be ready."""
+    """Replicas that the trend adds to the load until a new replica could be ready."""
     chance: float = 0.0
-    """By how much the offered load may deviate."""
+    """Replicas by which the offered load may deviate by chance."""
     requests: int | None = None
-    """At the same time; counted where work is not known."""
+    """Number of concurrent requests; used where the offered load is unknown."""
     kv_cache: float | None = None
-    """Tokens of all requests, in KV caches of one replica."""
+    """Tokens of all requests, as a multiple of one replica's KV cache."""
     trust: float = 1.0
-    """Share of the measured rate that counts."""
+    """Share of the measured rate that is relied on."""
     speed: float = 1.0
-    """The corrected capacity, relative to the measured one."""
+    """Present speed of a replica, as a multiple of the measured speed."""
     concurrency: float | None = None
     queue: float = math.inf
-    """Utilization at which as many prompts as the SLO promises still get their TTFT."""
+    """Utilization up to which prompts meet the TTFT of the SLO at its percentile, though they wait for each
+    other.
+    """
     imbalance: float = 1.0
-    """How unevenly requests reach the pods: 1 as by chance, 0 not at all."""
+    """How unevenly requests are spread over pods; 1: as by chance, 0: evenly."""
     slow: int = 0
-    """Pods that are much slower than the others: they carry next to nothing."""
+    """Number of pods that are much slower than the others and serve almost nothing."""
     cold_start_seconds: float = 0.0
 
     @property
@@ -90,8 +91,11 @@ class Sum:
 
 
 def _queue(policy: Policy, cost: RequestCost | None) -> float:
-    """A replica computes prompts one after another. As many as fit into the TTFT wait with the probability of
-    its utilization by prompts, to the power of their number (M/M/1)."""
+    """Utilization up to which prompts meet the TTFT of the SLO at its percentile.
+
+    A replica processes prompts one after the other. The probability that more prompts wait than fit into the
+    TTFT is the utilization by prompts, to the power of their number (M/M/1).
+    """
     if cost is None or not policy.ttft_seconds or not 0 < cost.prompt_seconds < policy.ttft_seconds:
         return math.inf
     others = policy.ttft_seconds / cost.prompt_seconds - 1

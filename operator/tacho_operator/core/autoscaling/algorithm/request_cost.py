@@ -1,8 +1,8 @@
-"""What a request of the present traffic costs: seconds of one replica, by its prompt and output tokens.
+"""The cost of a request of the present traffic, in seconds of one replica, from its prompt and output tokens.
 
-The measurement gives gap = alpha + beta x streams: the time between two tokens, at the measured request
-lengths. Each stream's prompt delays the others, and beta contains that. Traffic with another ratio of prompt
-to answer has another beta, and reaches the measured gap with another number of streams.
+A measurement gives the time between two tokens at the measured request lengths: gap = alpha + beta x streams.
+Part of beta are the prompts of other streams. With another ratio of prompt to answer, beta differs, and the
+measured gap is reached with another number of streams.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ class RequestCost:
     per_prompt_token: float
     per_output_token: float
     request_tokens: float
-    """Prompt and answer of a mean request."""
+    """Prompt and output tokens of a mean request."""
     request_seconds: float
-    """A mean request."""
+    """Cost of a mean request in seconds of one replica."""
     prompt_seconds: float
-    """To compute the prompt of one, alone. 0: not known."""
+    """Seconds to compute its prompt while nothing else runs. 0: unknown."""
     concurrency: float
-    """Requests at the same time that keep the measured gap. Infinite: not known."""
+    """Number of concurrent requests at which the measured time between tokens is reached. Infinity:
+    unknown.
+    """
     gap_seconds: float
     gap_seconds_per_request: float
     has_law: bool = True
-    """Whether the gap at other counts of requests was measured, too."""
+    """Whether the time between tokens was also measured for other numbers of requests."""
 
     def expected_tokens(self, running: float, seconds: float) -> float:
         """Output tokens that ``running`` concurrent requests should get in ``seconds``, by the

@@ -14,26 +14,29 @@ from cronsim import CronSim, CronSimError
 from tacho_operator.core.autoscaling.algorithm.types import Bounds
 
 LONGEST_REPEATED = timedelta(hours=2)
-"""By so much clocks are set back at most."""
+"""Longest time by which clocks are set back."""
 DAYS_SEARCHED = 3000
-"""Days that a search looks at, of the months that the schedule names: in one month, a century of them."""
+"""Days that a search for the last beginning may examine, within the months of the schedule: a century of one
+month.
+"""
 RECENT_DAYS = 10
-"""The same of the search that comes first: most schedules began lately."""
+"""Days that are examined first, as most schedules began recently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Bounds that apply from each time that ``cron`` names, for ``duration_seconds`` or until another
-    schedule begins."""
+    """Replica bounds that apply from each time in ``cron`` on, for ``duration_seconds`` or until another
+    schedule begins.
+    """
 
     cron: str
-    """Five fields: minute, hour, day of the month, month, day of the week."""
+    """Cron expression of five fields: minute, hour, day of the month, month, day of the week."""
     time_zone: str = "Etc/UTC"
-    """By its IANA name."""
+    """Name of the time zone in the IANA database."""
     least: int | None = None
     most: int | None = None
     duration_seconds: float | None = None
-    """Absent: until another schedule begins."""
+    """Seconds for which the bounds apply. None: until another schedule begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Scheduled:
 
     bounds: Bounds
     problems: tuple[str, ...] = ()
-    """Schedules that cannot be read, a sentence each; they count for nothing."""
+    """A sentence for each schedule that cannot be parsed; such a schedule is ignored."""
 
 
 def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Scheduled:
@@ -73,7 +76,9 @@ class _NeverBegan(CronSimError):
 
 
 class _Search(CronSim):
-    """Ends where a schedule that may never begin has taken long enough: 16 of one resource took 0.8 s."""
+    """Ends a search that takes too long, as for a schedule that never begins. Without it 16 schedules of one
+    resource took 0.8 s.
+    """
 
     days_left = DAYS_SEARCHED
 
@@ -102,18 +107,21 @@ def last_time(cron: str, time_zone: str, now: datetime) -> datetime | None:
 
 @functools.lru_cache(maxsize=16384)
 def _before(cron: str, time_zone: str, midnight: datetime) -> datetime | None:
-    """When a schedule began that did not begin lately; None: never. A search of decades takes milliseconds,
-    and anyone may have thousands of such schedules: each is searched once a day."""
+    """When a schedule last began that did not begin recently; None: never.
+
+    A search over decades takes milliseconds, and users may have thousands of such schedules. So the result is
+    cached for a day.
+    """
     with contextlib.suppress(_NeverBegan):
         return _search(cron, time_zone, midnight, DAYS_SEARCHED)
     return None
 
 
 def _search(cron: str, time_zone: str, now: datetime, days: int) -> datetime | None:
-    """The last beginning until ``now``. Raises _NeverBegan where it is on none of the last ``days``.
+    """The last beginning up to ``now``. Raises _NeverBegan if it is not within the last ``days``.
 
-    When clocks are set back, one hour is repeated. A time that has passed in its first pass counts as begun,
-    although the clock shows an earlier time: so the search starts after that hour.
+    When clocks are set back, one hour is repeated. A time that passed in the first of both hours counts as
+    begun, although the clock shows an earlier time: the search starts after the repeated hour.
     """
     zone = ZoneInfo(time_zone)
     following = now.replace(second=0, microsecond=0) + timedelta(minutes=1)

@@ -33,7 +33,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 )
 
 CHANGES_KEPT = 10
-"""In status. State keeps all of the longest period that a scaling policy can have."""
+"""Most replica changes in status. ``State`` keeps those of the longest period of a scaling policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ def unread(state: State) -> State:
 
 
 def _unwatched(state: State) -> State:
-    """A whole window must be seen again before a scale-down."""
+    """``state`` in which the scale-down window begins anew, as the load was not known throughout."""
     return replace(state, watched_since=None, ups=(), downs=())
 
 
 def _not_ahead(state: State, now: float) -> State:
-    """Without times in the future, after a clock was set back."""
+    """``state`` with no time after ``now``, in case a clock was set back."""
     past = (replace(item, time_seconds=min(item.time_seconds, now)) for item in state.changes)
     state = replace(state, changes=tuple(past))
     if state.read_seconds is None or state.read_seconds <= now:
@@ -94,7 +94,7 @@ def _not_ahead(state: State, now: float) -> State:
 
 
 def _in_present_units(state: State, at: ScalingInput) -> State:
-    """Without load, speed and bursts in replicas of another measurement."""
+    """``state`` without load, speed and bursts if these are in units of another measurement."""
     present = replace(state, mix=state.mix or measured_mix(at.capacity, tuning.MIX_REQUESTS))
     if at.capacity.unverified or at.capacity.fingerprint == state.fingerprint:
         return present
@@ -104,8 +104,11 @@ def _in_present_units(state: State, at: ScalingInput) -> State:
 
 
 def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
-    """Replicas that the cluster lets start, until a retry. Fewer than the minimum count from the second
-    refusal on: a webhook that is away for a moment must not cost replicas."""
+    """The number of replicas that quota or admission allows, until the next try; None: no limit.
+
+    A number below the minimum counts only from the second refusal on, so that a short failure of a webhook
+    costs no replicas.
+    """
     former = state.refused
     if at.refused_above is not None:
         return Point(now, at.refused_above if former else max(at.refused_above, at.policy.bounds.least))
@@ -115,7 +118,9 @@ def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
 def _with_load(
     state: State, reading: Reading, cost: RequestCost | None, cold_start: float, now: float
 ) -> State:
-    """With the samples, and the load since the last ones: work done, and growth of the work in the pods."""
+    """``state`` with the new samples, and the load since the last ones: work done, plus growth of the work in
+    the pods.
+    """
     if not reading.tracks:
         return replace(state, tracks={})
     elapsed = 0.0 if state.read_seconds is None else now - state.read_seconds
@@ -148,7 +153,9 @@ def _with_load(
 def _corrected(
     at: ScalingInput, former: State, state: State, reading: Reading, found: Sum, cost: RequestCost | None
 ) -> State:
-    """With the SLO attainment since the ``former`` samples, and how even requests were."""
+    """``state`` with the SLO attainment since the ``former`` samples, and the spread of requests over
+    pods.
+    """
     if former.read_seconds is None or state.read_seconds is None:
         return state
     seconds, correction = state.read_seconds - former.read_seconds, state.correction
@@ -168,8 +175,9 @@ def _corrected(
 
 
 def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: float) -> int:
-    """The most replicas that are worth their start: in a burst like the ``earlier`` ones, what those filled;
-    else as many as needed."""
+    """The most replicas that are useful: during a burst like ``earlier`` ones, the number that those filled;
+    else the need.
+    """
     most = whole(max((item.load for item in earlier), default=0.0))
     like = state.low is None and found.cause == "Work" and whole(found.filled(-found.chance)) <= most
     over = like and bool(earlier) and soon_over(state.bursts[0], earlier, cold_start)
@@ -177,7 +185,7 @@ def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: 
 
 
 def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, now: float) -> Outcome:
-    """Replicas by the need of both windows and the scaling policies."""
+    """Replicas after stabilization windows and scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
     earlier, needed = ended(state.bursts, state.low, now, down.window_seconds), whole(found.need)
@@ -213,7 +221,7 @@ def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, n
 
 
 def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
-    """Between the bounds, and no more than the cluster lets start."""
+    """``outcome`` limited to the bounds, and to the replicas that the cluster accepts."""
     bounds = at.policy.bounds
     if outcome.replicas < bounds.least:
         outcome = replace(outcome, replicas=bounds.least, cause="Bounds", limited="TooFewReplicas")
@@ -229,7 +237,7 @@ def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
 
 
 def _blind(at: ScalingInput, state: State, reading: Reading, cold_start: float, now: float) -> Step:
-    """Without known load: replicas stay, within the bounds."""
+    """The step while the load is unknown: replicas stay, within the bounds."""
     why = f"none of {len(at.pods)} serving pods reports load metrics"
     if reading.tracks:
         why = "neither the capacity nor the concurrency of a replica is known"

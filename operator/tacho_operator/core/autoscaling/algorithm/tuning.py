@@ -4,48 +4,60 @@ A HorizontalPodAutoscaler's defaults are in behavior.py.
 """
 
 HEADROOM = 1.0
-"""Standard deviations of the requests at the same time that replicas have room for, beyond their mean."""
+"""Standard deviations of the number of concurrent requests, beyond its mean, for which replicas have spare
+capacity.
+"""
 TARGET_KV_CACHE = 0.85
-"""Share of the KV cache in use: a full one preempts requests."""
+"""Target usage of the KV cache; a full one preempts requests."""
 RATE_SECONDS = 60.0
-"""Window of the offered load. A shorter one follows noise, a longer one delays scaling up."""
+"""Window of the offered load in seconds. A shorter one follows noise, a longer one delays scaling up."""
 DEVIATIONS = 2.0
-"""Standard deviations of a shorter window, and of the trend, that do not count: chance causes them."""
+"""Standard deviations of a shorter window, and of the trend, that are attributed to chance."""
 MAX_HORIZON_SECONDS = 900.0
-"""Longest time that a trend is extrapolated, and that a burst lasts: a longer one is a new level."""
+"""Seconds for which a trend is extrapolated at most, and longest burst: a longer one is a new level of
+load.
+"""
 BURST = 2.0
-"""Ratio by which the load grows in a burst and falls after it: less is noise, or a trend."""
+"""Factor by which the load grows in a burst and falls after it; smaller changes are noise or a trend."""
 MIX_SECONDS = 300.0
-"""Time constant of the mean request lengths: lengths change slower than rates, and rare long ones scatter."""
+"""Time constant in seconds of the mean request lengths. They change slower than rates, and rare long requests
+scatter.
+"""
 MIX_REQUESTS = 30.0
-"""Weight of the measured lengths before traffic has shown its own, in requests."""
+"""Weight of the measured request lengths, in requests, until traffic shows its own."""
 UNKNOWN_INTERVAL = 0.10
 """Confidence interval assumed for a measurement without one, as a share of its throughput."""
 UNVERIFIED_RATE = 0.9
-"""Share of a rate that counts where random arrivals missed the SLO in the measurement."""
+"""Share of the measured rate that is used, if random arrivals missed the SLO in the measurement."""
 MIN_CROWDING = 0.5
-"""Answer-heavy traffic raises the concurrency to twice the measured one at most: more was not measured."""
+"""Limit for traffic with long answers: its concurrency may be twice the measured one (1 / 0.5), as more was
+not measured.
+"""
 LEFT = 0.5
-"""Share of a running request's answer that is still to come, on average."""
+"""Mean share of a running request's answer that is still missing."""
 CORRECTION_STEP = 0.90
-"""Step of the capacity correction: larger ones overshoot before the attainment shows them."""
+"""Factor of one step of the capacity correction; larger steps overshoot before the attainment shows them."""
 MIN_CORRECTION = 0.5
-"""Lowest correction, and inverse of the highest speed: other replicas need a new measurement."""
+"""Lowest capacity correction, and inverse of the highest speed. Beyond it a new measurement is needed."""
 MEMORY_SECONDS = 2700.0
-"""Time for which a burst keeps replicas, and a lowered capacity that nothing judges lasts."""
+"""Seconds for which a burst keeps replicas, and for which a lowered capacity lasts without evidence."""
 
 # Limits of the guards against missing and wrong data.
 SLOW = 0.7
-"""Share of the pods' median speed below which a pod is sick."""
+"""Share of the pods' median speed below which a pod counts as slow."""
 MIN_R2 = 0.95
-"""Fit of the scaling law from which the speed in service counts."""
+"""R2 of the fitted gap (alpha + beta x streams) from which the pods' present speed is used."""
 UNKNOWN_START_SECONDS = 60.0
-"""Cold start before one was observed."""
+"""Cold start in seconds that is assumed before one was observed."""
 UNKNOWN_STREAMS = 20.0
-"""Concurrency of a replica that is not known: a target utilization of 0.8."""
+"""Concurrency that is assumed for a replica with unknown concurrency; it gives a target utilization of
+0.8.
+"""
 MAX_AGE_SECONDS = 35.0
-"""Age from which a sample is unknown, and time without a token from which a pod hangs: three periods."""
+"""Age in seconds from which a sample is ignored, and time without a token after which a pod counts as hung:
+three periods.
+"""
 MAX_POD_RATE = 3.0
-"""Highest plausible load of one pod, in replicas: a counter that claims more has jumped."""
+"""Highest load of one pod, in replicas, that is believed; above it a counter is wrong."""
 RETRY_SECONDS = 600.0
-"""Time for which replicas that quota or admission refused are not requested again."""
+"""Seconds until replicas that quota or admission refused are requested again."""

@@ -12,7 +12,7 @@ from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import tuning
 
 Source = Literal["Histogram", "None"]
-"""What latencies are judged by."""
+"""Where SLO results of a latency come from."""
 Select = Literal["Max", "Min", "Disabled"]
 
 
@@ -31,13 +31,13 @@ class Rules:
     """A HorizontalPodAutoscaler's rules for one direction: window, scaling policies, tolerance."""
 
     window_seconds: float = 0.0
-    """Stabilization window."""
+    """Length of the stabilization window in seconds."""
     select: Select = "Max"
-    """Which of several paces applies; Disabled: no change in this direction."""
+    """Which of several scaling policies applies; Disabled: no change in this direction."""
     paces: tuple[Pace, ...] = ()
-    """Scaling policies."""
+    """The scaling policies of this direction."""
     tolerance: float = 0.0
-    """Share by which need and replicas may differ without a change."""
+    """Largest difference between need and replicas, as a share, without a change."""
 
 
 SCALE_UP = Rules(
@@ -67,11 +67,11 @@ class Policy:
     up: Rules = SCALE_UP
     down: Rules = SCALE_DOWN
     ttft_seconds: float | None = None
-    """TTFT of the SLO. None: no target."""
+    """Target for TTFT in seconds. None: none."""
     tpot_seconds: float | None = None
-    """TPOT of the SLO. None: no target."""
+    """Target for TPOT in seconds. None: none."""
     percentile: float = 0.95
-    """Share of requests that the SLO promises both targets to."""
+    """Share of requests (0 to 1) that have to meet both targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,29 +79,29 @@ class ReplicaCapacity:
     """What one replica sustains: rates, concurrency and KV cache. A field is None where it is unknown."""
 
     fingerprint: str = ""
-    """Of the measurement."""
+    """Fingerprint of the measurement; "": none."""
     requests_per_second: float | None = None
     prefill_tokens_per_second: float | None = None
     output_tokens_per_second: float | None = None
-    """Of all requests together."""
+    """Throughput of all requests together."""
     concurrency: float | None = None
-    """Requests at the same time."""
+    """Number of concurrent requests."""
     gap_seconds: float | None = None
-    """Time between two tokens at that concurrency."""
+    """Time between two tokens at ``concurrency``."""
     gap_seconds_per_request: float | None = None
-    """What each concurrent request adds to it: beta of the scaling law."""
+    """Seconds that each concurrent request adds to ``gap_seconds`` (beta of the fitted line)."""
     gap_r2: float = 0.0
-    """How well that law fits, 0 to 1."""
+    """Quality of that fit: coefficient of determination, 0 to 1."""
     kv_cache_tokens: int | None = None
     input_tokens: int = 512
-    """Lengths of the measured requests."""
+    """Prompt and output tokens of a measured request."""
     output_tokens: int = 200
     trust: float = 1.0
-    """Share of the measured rate that counts: the lower end of its interval."""
+    """Share of the measured rate that is relied on: the lower end of its confidence interval."""
     unverified: str = ""
-    """Why it is not a clean measurement of this configuration, as a clause; "": it is one."""
+    """Why there is no clean measurement, as a clause; "": there is one."""
     unattainable: bool = False
-    """An idle replica misses the SLO: no number of replicas meets it."""
+    """Whether even an idle replica misses the SLO, so that no number of replicas meets it."""
 
 
 # --- input ------------------------------------------------------------------------------------------
@@ -114,11 +114,11 @@ class Sample:
     waiting: int | None = None
     generated_tokens: float | None = None
     computed_prompt_tokens: float | None = None
-    """Without tokens that a prefix cache saved."""
+    """Computed prompt tokens, without those from a prefix cache."""
     kv_cache_usage: float | None = None
-    """0 to 1."""
+    """Share of the KV cache in use, 0 to 1."""
     first_tokens: float | None = None
-    """Requests that have got theirs."""
+    """Number of requests that have received their first token."""
     ttft: LatencyHistogram | None = None
     tpot: LatencyHistogram | None = None
 
@@ -136,23 +136,23 @@ class PodLoad:
     name: str = ""
     sample: Sample | None = None
     start_seconds: float | None = None
-    """From its creation to its readiness."""
+    """Seconds from the pod's creation to its readiness; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingInput:
-    """All that one scaling decision is made from, except the state and the time."""
+    """The input of one scaling decision, apart from the state and the time."""
 
     replicas: int
-    """Desired until now, those that still start included."""
+    """Number of desired replicas so far, including those that are starting."""
     pods: tuple[PodLoad, ...]
-    """Those that requests reach."""
+    """The pods that receive requests."""
     capacity: ReplicaCapacity
     policy: Policy
     refused_above: int | None = None
-    """Quota or admission has just refused a pod beyond so many. None: nothing was refused."""
+    """Number of pods beyond which quota or admission just refused one. None: it refused none."""
     held: str = ""
-    """Why replicas must not be removed now, as a clause; "": they may."""
+    """Why no replica may be removed now, as a clause; "": removal is allowed."""
 
 
 # --- state ------------------------------------------------------------------------------------------
@@ -162,13 +162,13 @@ class Track:
 
     sample: Sample
     stalled_since: float | None = None
-    """Since when it has run requests without a token."""
+    """Since when the pod has had running requests without producing a token; None: it has not."""
     expected_tokens: float = 0.0
-    """By the measured speed, since its last token."""
+    """Output tokens expected at the measured speed, since the last one was counted."""
     output: float = 0.0
-    """Tokens of the last minutes, exponentially weighted by MIX_SECONDS."""
+    """Output tokens of the last minutes, weighted exponentially (MIX_SECONDS)."""
     expected: float = 0.0
-    """Those that the measured speed gives for as many requests at the same time."""
+    """Output tokens expected at the measured speed for the same requests, weighted alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +203,9 @@ class Burst:
 
     begin_seconds: float
     end_seconds: float
-    """While it lasts: when it was last seen."""
+    """When the burst ended; while it lasts, the time of the last sample."""
     load: float
-    """Replicas that its peak surely filled."""
+    """Replicas that the burst's peak filled, by a lower bound."""
 
     @property
     def seconds(self) -> float:
@@ -217,9 +217,9 @@ class Scatter:
     """How unevenly requests are spread over the pods: sums, exponentially weighted by MEMORY_SECONDS."""
 
     squares: float = tuning.MIX_REQUESTS
-    """Squared differences from the pods' mean, over the mean: 1 for each pod but one by chance."""
+    """Sum of squared deviations from the pods' mean, divided by the mean: by chance 1 per pod but one."""
     pods: float = tuning.MIX_REQUESTS
-    """Pods but one of each sample."""
+    """Sum of the numbers of pods, each less one."""
 
     @property
     def imbalance(self) -> float:
@@ -227,7 +227,7 @@ class Scatter:
 
 
 Counts = tuple[float, float, float]
-"""Requests, and how many of them met a target at least and at most."""
+"""(number of requests, at least and at most how many of them met a target)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,10 +235,10 @@ class Attainment:
     """SLO attainment of the last minutes, exponentially weighted by MIX_SECONDS."""
 
     ttft: Source | None = None
-    """What judges the TTFT. None: no target."""
+    """Where TTFT results come from. None: no target is set."""
     tpot: Source | None = None
     ttft_counts: Counts = (0.0, 0.0, 0.0)
-    """By the histograms of all pods that have one for each target."""
+    """Counts of TTFT over all pods with a histogram for each target."""
     tpot_counts: Counts = (0.0, 0.0, 0.0)
 
     @property
@@ -247,7 +247,7 @@ class Attainment:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Share of requests that met the SLO. A target that nothing counts: none at least, all at most."""
+        """Lower and upper bound of the SLO attainment. Without histogram the bounds are 0 and 1."""
         known = [counts for source, counts in self._targets if counts[0] >= 1]
         lower = math.fsum(lower / total for total, lower, _ in known) - len(known) + 1
         upper = min((upper / total for total, _, upper in known), default=1.0)
@@ -255,7 +255,7 @@ class Attainment:
 
     @property
     def shares(self) -> tuple[float, float] | None:
-        """The same. None where a target has no histogram, or no request was counted."""
+        """The same bounds; None where a target has no histogram, or no request was counted."""
         known = [source == "Histogram" and counts[0] >= 1 for source, counts in self._targets]
         return self.bounds if known and all(known) else None
 
@@ -271,7 +271,7 @@ class Correction:
 
     factor: float = 1.0
     seconds: float = 0.0
-    """Since its last change. Below 0: until the replicas have settled."""
+    """Seconds since the last change. Negative: the replicas have not settled yet."""
     seen: Attainment = Attainment()
 
 
@@ -284,7 +284,7 @@ class Change:
     after: int
     reason: str = ""
     cause: str = ""
-    """Cause of the outcome. "": not recorded."""
+    """Cause of the decision (see Outcome.cause); "": unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,64 +292,64 @@ class State:
     """What the scaler keeps of a resource from one decision to the next."""
 
     fingerprint: str = ""
-    """Measurement that the correction and the units of the load are of."""
+    """Fingerprint of the measurement whose units the load and the correction have."""
     tracks: Mapping[str, Track] = field(default_factory=dict)
     read_seconds: float | None = None
-    """When load was last known."""
+    """When the load was last known; None: never."""
     in_progress: float | None = None
-    """Work of all requests in the pods, in seconds of one replica. None: not known."""
+    """Unfinished work in the pods, in seconds of one replica; None: unknown."""
     mix: Mix | None = None
     speed: float = 1.0
-    """In service, relative to the measured one."""
+    """Present speed of the pods, as a multiple of the measured speed."""
     scatter: Scatter = Scatter()
     correction: Correction = Correction()
     attainment: Attainment = Attainment()
     offered: tuple[Interval, ...] = ()
     """Offered load, newest first."""
     watched_since: float | None = None
-    """Since when load has been known without a gap."""
+    """Since when the load has been known without interruption."""
     ups: tuple[Point, ...] = ()
-    """Needed replicas of the scale-up window; the first is the lowest."""
+    """Needs in the scale-up window over time; the first is the lowest."""
     downs: tuple[Point, ...] = ()
-    """Needed replicas of the scale-down window; the first is the highest."""
+    """Needs in the scale-down window over time; the first is the highest."""
     bursts: tuple[Burst, ...] = ()
-    """The latest, newest first."""
+    """The latest bursts, newest first."""
     low: float | None = None
-    """Lowest load since the last of them, at most. None: it has not fallen to half yet."""
+    """Lowest load since the last burst; None: it has not fallen to half yet."""
     changes: tuple[Change, ...] = ()
-    """The latest, newest first."""
+    """The latest replica changes, newest first."""
     refused: Point | None = None
-    """How many pods quota or admission let start, and when it refused one more."""
+    """Number of pods that quota or admission allowed, and when it refused one more."""
     starts: tuple[tuple[str, float], ...] = ()
-    """Cold starts in seconds, by uid, the newest last."""
+    """(uid, cold start in seconds) of pods, the newest last."""
     cold_start_seconds: float | None = None
-    """Cold start known to an earlier process."""
+    """Cold start in seconds that an earlier operator process knew."""
 
 
 # --- output -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Figures of the load for status and metrics. A field is None where it is unknown."""
+    """Values of the load for status and metrics. None: unknown."""
 
     demand: float | None = None
-    """Replicas that the load would fill to the measured capacity."""
+    """Replicas that the load would fill up to the measured capacity."""
     utilization: float | None = None
-    """The same, as a share of the serving pods."""
+    """The demand as a share of the serving pods."""
     running: int | None = None
     waiting: int | None = None
     need: int | None = None
-    """Replicas needed, with headroom and trend."""
+    """Number of needed replicas, with headroom and trend."""
     trusted_requests_per_second: float | None = None
-    """Rate that one replica is expected to carry within the SLO, in requests of the measured lengths."""
+    """Requests per second that one replica is expected to serve within the SLO, at the measured lengths."""
     trusted_prefill_tokens_per_second: float | None = None
     trusted_output_tokens_per_second: float | None = None
-    """The tokens of these requests."""
+    """Output tokens per second of these requests."""
     cold_start_seconds: float = 0.0
     silent: int = 0
-    """Serving pods without load metrics, or that hang."""
+    """Number of serving pods without load metrics, or that hang."""
     attainment: Attainment = Attainment()
     counts_tokens: bool = True
-    """Whether a pod counts tokens: without, the load has no rate."""
+    """Whether any pod counts tokens; without, the load has no rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,9 +367,9 @@ class Decision:
 
     replicas: int
     cause: str
-    """One word, for counting."""
+    """Cause of the decision in one word, as a label of metrics."""
     reason: str
-    """The calculation."""
+    """The calculation behind the decision, as text."""
     figures: Figures
     active: Judged
     able: Judged
@@ -382,7 +382,7 @@ class Outcome:
 
     replicas: int
     needed: int
-    """By the load alone."""
+    """Number of replicas needed for the load alone."""
     cause: str
     """Work, Concurrency or KVCache (the largest term), LowDemand, Bounds, Quota, Steady or Unknown."""
     able: str = ""
