@@ -37,7 +37,7 @@ class ExitMeaning:
     code: ExitCode
     means: str
     by_verb: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What it means in the verbs that have it; empty: all have it, and no more is to be said."""
+    """Meaning by command, for commands where it differs; empty: it is the same in all."""
 
     @property
     def verbs(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class CommandError(Exception):
         super().__init__(visible("\n".join(lines), LINES))
         self.code = code
         self.failure = failure
-        """The classified failure behind it, for documents; None where nothing was classified."""
+        """The classified failure that caused the error, for documents; None: it has no class."""
 
 
 def describe(failure: Failure) -> list[str]:
@@ -130,7 +130,7 @@ def describe(failure: Failure) -> list[str]:
 
 
 def failure_document(failure: Failure) -> dict[str, str]:
-    """A failure as JSON."""
+    """The failure as JSON with class, message and next step."""
     return {"class": failure.failure_class, "message": failure.message, "nextStep": failure.next_step}
 
 
@@ -140,11 +140,11 @@ def failed(failure: Failure, code: int) -> CommandError:
 
 
 INPUT_FAILURES = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, FailureClass.MODEL_NOT_FOUND)
-"""Failures that no other hardware would mend: bad input rather than a model that does not fit."""
+"""Failure classes for which other hardware would not help: the input is wrong."""
 
 
 def no_plan_code(failure: Failure) -> ExitCode:
-    """The exit code where planning found no plan: by the failure's class."""
+    """The exit code for a planning failure, by its class."""
     return ExitCode.BAD_INPUT if failure.failure_class in INPUT_FAILURES else ExitCode.NOT_MET
 
 
@@ -166,7 +166,7 @@ NEXT_STEPS: dict[str, str] = {
     FailureClass.STARTUP_TIMEOUT: "Read the engine's log (--log FILE); if the engine is only slow, raise "
     "spec.startupTimeoutSeconds.",
 }
-"""Next steps after a failure of a local run, without a pod to change or a kubelet that restarts it."""
+"""Next step by failure class for ``tacho run``, where no pod can be changed and no kubelet restarts it."""
 
 
 def for_this_machine(failure: Failure) -> Failure:

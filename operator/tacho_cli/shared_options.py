@@ -28,7 +28,7 @@ GRAMMAR = frozenset(
 
 
 def _names(context: typer.Context) -> list[str]:
-    """Names of LLMDeployments, for the shell's completion; none where the cluster cannot be read."""
+    """Names of LLMDeployments for shell completion; none where the cluster cannot be read."""
     from tacho_cli.inputs.kubectl import KubectlTarget, deployments
 
     target = KubectlTarget(
@@ -46,8 +46,9 @@ _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def dns_name(name: str) -> str:
-    """``name`` if it is a valid object name or "". Raises BadParameter: kubectl might read it as an
-    option."""
+    """``name``, if it is a valid object name or "". Raises BadParameter: kubectl might take another text for
+    an option.
+    """
     if name and not _DNS_NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is no name of an object: lower-case letters, digits, '-' and '.'")
     return name

@@ -33,8 +33,11 @@ class SimulatedPod:
 
 
 class Fleet:
-    """The pods of a simulated deployment. ``assigned_pods``: the pod that a trace names for each request, by
-    order of first readiness; it gets the request if it is ready."""
+    """The pods of a simulated deployment.
+
+    ``assigned_pods``: the pod for each request that a recorded trace names, counted by first readiness; it
+    gets the request if it is ready.
+    """
 
     def __init__(
         self,

@@ -223,7 +223,7 @@ class ProbeOrder:
     served_name: str
     """The ``model`` of requests."""
     concurrency: int
-    """The most requests at a time."""
+    """Most requests at the same time."""
     levels: tuple[int, ...] = ()
     """Numbers of streams to measure instead of a search; (): search."""
     plan_key: str

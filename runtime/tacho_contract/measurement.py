@@ -366,7 +366,7 @@ class Baseline:
     observed_time: str
     """Time of the full measurement that this baseline is from."""
     concurrency: int
-    """That of the capacity."""
+    """Concurrency of the capacity: number of streams."""
     output_tokens_per_second: float
     ci_percent: float | None = None
     """Half the 95 % interval of it, in percent of it. None: unknown."""

@@ -33,7 +33,7 @@ class UsageError(LoadError):
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag: its spellings, the attribute it sets, and how its value is parsed."""
+    """One flag: its spellings, the attribute that it sets, and how its value is parsed."""
 
     names: tuple[str, ...]
     sets: str

@@ -15,12 +15,12 @@ LEFT, RIGHT = 150, WIDTH - 130
 LABEL_CHARS = int((LEFT - 12) / chart.WIDE_CHARACTER)
 TICKS = 6
 LEAST_SPAN = 0.05
-"""Least range of the axis of throughput, as a share of it: noise is not blown up."""
+"""Smallest range of the throughput axis, as a share of the throughput, so that noise is not magnified."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChartRow:
-    """One bar of a chart: from ``start`` on, as long as ``length``, in the unit of the axis."""
+    """One bar of a chart: start and length in the unit of the axis."""
 
     name: str
     start: float
@@ -29,9 +29,9 @@ class ChartRow:
 
 
 def bar_chart(title: str, bars: Sequence[ChartRow], unit: str = "") -> str:
-    """Bars below each other, named on the left and with their values on the right; "" without bars.
+    """A chart of horizontal bars, with names on the left and values on the right; "" without bars.
 
-    ``unit``: of the axis; without one it is time, in seconds.
+    ``unit``: unit of the axis; "": seconds.
     """
     if not bars:
         return ""
@@ -106,7 +106,7 @@ def history_chart(runs: Sequence[Run]) -> str:
 
 
 def _close_up(runs: Sequence[Run]) -> Axis:
-    """An axis around the runs, not from 0: they differ by a few percent."""
+    """An axis that begins near the lowest run instead of 0, as runs differ by a few percent only."""
     low, high = min(run.rate - run.half for run in runs), max(run.rate + run.half for run in runs)
     step = chart.round_step(max(high - low, high * LEAST_SPAN) / TICKS)
     first, last = math.floor(low / step) - 1, math.ceil(high / step) + 1

@@ -69,7 +69,9 @@ def _name(raw: Manifest) -> str:
 
 
 def _models(resources: Sequence[Manifest]) -> Section:
-    """A row each. What does not fit on a usual screen, such as the URL, is on the page of one."""
+    """The section with a row for each resource. Columns that exceed a usual screen, such as the URL, are on
+    the page of the resource.
+    """
     rows = []
     for raw in resources:
         cells = row(raw, wide=True)
@@ -92,7 +94,7 @@ def _models(resources: Sequence[Manifest]) -> Section:
 
 
 def _gpus(resources: Sequence[Manifest]) -> Section:
-    """GPUs by product, and what they cost an hour where the specs have prices."""
+    """The section with the GPUs by product, and their cost per hour where a price is known."""
     held: dict[str, int] = defaultdict(int)
     prices: dict[str, float] = defaultdict(float)
     for raw in resources:
@@ -109,7 +111,9 @@ def _gpus(resources: Sequence[Manifest]) -> Section:
 
 
 def _utilization(resources: Sequence[Manifest]) -> Section:
-    """Load in percent of the measured capacity, where a scaler measures it; the highest first."""
+    """The section with the load in percent of the measured capacity, highest first, for resources whose load
+    is sampled.
+    """
     known = []
     for raw in resources:
         percent = ((raw.get("status") or {}).get("autoscaling") or {}).get("utilizationPercent")
@@ -122,7 +126,9 @@ def _utilization(resources: Sequence[Manifest]) -> Section:
 
 
 def _stale(resources: Sequence[Manifest]) -> Section:
-    """Resources without a current, clean measurement; of one that never started, why it is not Ready."""
+    """The section with the resources that have no current, clean measurement; for those that never started,
+    with the reason.
+    """
     rows = []
     for raw in resources:
         status = raw.get("status") or {}

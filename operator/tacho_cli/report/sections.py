@@ -13,7 +13,9 @@ from tacho_operator.core.measurement.states import CLEAN
 from tacho_operator.core.types import Manifest
 
 Section = dict[str, Any]
-"""``title``, and of ``terms``, ``chart``, ``table`` (name, headings, rows) and ``notes`` what there is."""
+"""A section of the page: ``title``, and optionally ``terms``, ``chart``, ``table`` (name, headings, rows) and
+``notes``.
+"""
 MEMORY_PARTS = (
     ("weights", "weightsBytes", "WeightsBytes"),
     ("KV cache", "kvCacheBytes", "KVCacheBytes"),
@@ -21,9 +23,9 @@ MEMORY_PARTS = (
     ("CUDA graphs", "graphBytes", "GraphBytes"),
     ("all", "totalBytes", "Bytes"),
 )
-"""Name, key in plan.predicted, and the end of the key in measurements[].memory."""
+"""Parts of the memory: name, key in plan.predicted, end of the key in measurements[].memory."""
 START_PARTS = ("verify", "load", "compile", "graph", "probe")
-"""Steps that follow each other once the model is there."""
+"""Steps of a start that follow one another once the model's files are there."""
 
 
 def memory(status: Manifest, measured: Manifest) -> Section:
@@ -126,7 +128,7 @@ def scaling(status: Manifest) -> Section:
 
 
 def cost(raw: Manifest) -> Section:
-    """The section on what tokens and the present replicas cost."""
+    """The section on the cost of tokens and of the present replicas."""
     status = raw.get("status") or {}
     summary, spec = status.get("summary") or {}, (raw.get("spec") or {}).get("cost") or {}
     terms = []

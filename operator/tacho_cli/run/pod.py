@@ -23,7 +23,9 @@ POLL_SECONDS = 0.25
 WATCH_SECONDS = 1.0
 LOG_TAIL_LINES = 10
 FETCH_BACKOFF_SECONDS = (1.0, 5.0, 15.0, 60.0)
-"""Delays before a download is tried again, like the kubelet's; files on disk are continued."""
+"""Delays in seconds before a failed download is tried again, like the kubelet's; partial files are
+continued.
+"""
 
 Say = Callable[[str], None]
 

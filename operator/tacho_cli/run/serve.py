@@ -128,7 +128,7 @@ def print_status(raw: Manifest, status: Manifest, output: Format) -> None:
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of ``work``, or None when ``stop`` came first; then the work is cancelled."""
+    """The result of ``work``; None: ``stop`` was set before, and ``work`` was cancelled."""
     task = asyncio.create_task(work)
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
@@ -141,9 +141,9 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
 
 
 def require_free(host: str, ports: Mapping[str, int]) -> None:
-    """Checks that the ports are free. ``ports``: by the option that sets them.
+    """Checks that the ports are free. ``ports``: port by the option that sets it.
 
-    Raises CommandError(PortInUse), or CommandError where the address is not this machine's.
+    Raises CommandError(PortInUse), or CommandError where the address does not belong to this machine.
     """
     if len(set(ports.values())) < len(ports):
         raise CommandError(f"{' and '.join(ports)} are the same: choose two ports")

@@ -81,7 +81,7 @@ def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
 
 LOCAL_IMAGE = "local"
 LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images=local_images(LOCAL_IMAGE), in_pods=False)
-"""The engines are this Python's own packages, in the versions that are installed."""
+"""Operator settings for planning: the engines are packages of this Python, in their installed versions."""
 
 DRAIN_SECONDS = 10
 """Seconds that Ctrl-C waits for running requests: short, as the user waits at the terminal."""
@@ -92,9 +92,9 @@ class Here:
     """Paths, address and ports of ``tacho run`` on this machine."""
 
     scratch: Path
-    """A directory for this run only, in place of a pod's emptyDir."""
+    """A temporary directory for this run, in place of a pod's emptyDir."""
     host: str
-    """Address to listen on."""
+    """Address on which engine and runtime listen."""
     engine_port: int | None
     """Port of the engine; None: the engine's default."""
     runtime_port: int
@@ -124,7 +124,7 @@ def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
 
 
 def compiled_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
-    """The folder for compiled and converted artifacts: beside the downloads, as on the cache claim."""
+    """The folder for compiled and converted artifacts; it is next to the downloads, as on a cache claim."""
     return cache_directory(resource, claims) / CACHE_FOLDER
 
 

@@ -82,6 +82,6 @@ def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: date
 
 
 def _first_generation(resource: LLMDeployment) -> LLMDeployment:
-    """As an API server would count it, and without a status that the file may bring."""
+    """The resource with generation 1, as an API server would set it, and without a status from the file."""
     metadata = resource.metadata.model_copy(update={"generation": 1})
     return resource.model_copy(update={"metadata": metadata, "status": LLMDeploymentStatus()})

@@ -52,7 +52,7 @@ def _at(plot: Plot, run: PolicyRun) -> chart.Place:
 
 
 def _run_labels(plot: Plot, runs: Sequence[PolicyRun]) -> Iterator[str]:
-    """Names beside the points. A run without a free place has a tooltip and a table row."""
+    """Names beside the points. A run whose name has no free space has a tooltip and a table row only."""
     within = (LEFT + 2.0, TOP - 8.0, RIGHT - LEFT + 8.0, plot.height + 6.0)
     taken = [(x - 5, y - 5, 10.0, 10.0) for x, y in (_at(plot, run) for run in runs)]
     for run in runs:
@@ -66,7 +66,7 @@ def _run_labels(plot: Plot, runs: Sequence[PolicyRun]) -> Iterator[str]:
 
 
 def _label_places(x: float, y: float, name: str) -> Iterator[Box]:
-    """Places beside a point, best first."""
+    """Possible rectangles for the name of a point, the best one first."""
     width = chart.WIDE_CHARACTER * len(name)
     for left, top in (
         (x + 8, y + 6), (x + 8, y - 17), (x - width - 8, y - 17), (x - width - 8, y + 6),

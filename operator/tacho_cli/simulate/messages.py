@@ -28,7 +28,7 @@ SETTINGS = {
     "faults": "injected faults",
     "seed": "seed",
 }
-"""Labels by JSON name."""
+"""Names of the settings for readers, by their JSON names."""
 
 
 def settings(report: SimulationReport) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ class PolicyRun:
     """The result of one scaling policy under one combination of settings."""
 
     name: str
-    """Unique within the report."""
+    """Name of the run, unique within the report."""
     result: Result
     slo: ServiceLevel
     variant: tuple[tuple[str, str], ...] = ()
@@ -50,7 +50,7 @@ class PolicyRun:
 
     @property
     def durations(self) -> list[tuple[Moment, float]]:
-        """Each moment with its duration in seconds, within the trace."""
+        """Each state of the replicas with its duration in seconds, within the trace."""
         moments, end = self.result.trajectory, self.result.duration_seconds
         ends = [*(moment.time_seconds for moment in moments[1:]), end]
         return [
@@ -104,7 +104,7 @@ def front(runs: tuple[PolicyRun, ...]) -> tuple[PolicyRun, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ArrivalInterval:
-    """One interval of the trace, and how many requests arrived in it."""
+    """One interval of the trace, with the number of requests that arrived in it."""
 
     begins: float
     ends: float
@@ -114,7 +114,7 @@ class ArrivalInterval:
 
     @property
     def rate(self) -> float:
-        """Requests per second."""
+        """Mean arrival rate in the interval, in requests per second."""
         return self.requests / (self.ends - self.begins)
 
 

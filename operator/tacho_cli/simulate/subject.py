@@ -43,7 +43,7 @@ class SubjectOptions:
     measurement: str = ""
     slo: str = ""
     ttft_milliseconds: int | None = None
-    """Target for TTFT in ms; it and the next field take precedence over ``slo`` and the manifest."""
+    """Target for TTFT in ms; it takes precedence over ``slo`` and the manifest."""
     tpot_milliseconds: int | None = None
     min_replicas: int | None = None
     max_replicas: int | None = None

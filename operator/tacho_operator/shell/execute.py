@@ -127,8 +127,10 @@ async def execute(
 async def _write(
     kube: Kube, observed: Observed, found: Manifest | None, desired: Manifest, rewrites: Rewrites
 ) -> int:
-    """As ``_ensure``. A child that a deleted resource of the same name left is taken over after
-    COLLECTION_SECONDS; one that is being deleted is waited for.
+    """Creates or updates one child; returns the number of writes.
+
+    A child that a deleted resource of the same name left is taken over after COLLECTION_SECONDS; one that is
+    being deleted is waited for.
     """
     try:
         return await _ensure(kube, found, desired)

@@ -162,7 +162,7 @@ class Kube:
             raise ApiError(0, f"no answer from the API server: {type(error).__name__} {error}") from None
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
-        """The object; None where it does not exist."""
+        """The object as a manifest; None where it does not exist."""
         try:
             return await self._request("get", kind, _path(kind, namespace, name))
         except Missing:

@@ -54,12 +54,12 @@ def expanded_bytes(architecture: Architecture, method: str, compute_bytes: int) 
 
 
 def kept_bytes(architecture: Architecture, method: str, *, on_host: bool) -> int:
-    """Bytes that loading leaves unused in PyTorch's GPU allocator, as a multiple of one vocabulary table in
-    16 bits.
+    """Estimated bytes that loading leaves unused in PyTorch's GPU allocator, as multiples of one vocabulary
+    table in 16 bits.
 
-    Measured on an H200. Quantizing an 8B model to 8 bits: 2.27 tables more than all that is counted (it has
-    two tables); a 1B whose head is its embedding: about one. Unquantized: two starts of the 8B took 0.9 and
-    1.0 GiB more than in 4 bits; one table has 0.98 GiB.
+    Measured on an H200. Quantizing an 8B model with two such tables to 8 bits left 2.27 tables unused; a 1B
+    with one table about one. Unquantized, two starts of the 8B used 0.9 and 1.0 GiB more, and its output head
+    has 0.98 GiB.
     """
     head = 0 if architecture.tied_embeddings else 1
     tables = {"bnb-int8": 1 + head, "none": head}.get(method, 0)

@@ -29,16 +29,18 @@ HIDDEN_COPIES = {"v0": 1, "v1": 4, "v2": 4}
 compiled code.
 """
 TIMING_BYTES = 60 * MIB
-"""Inductor clears the GPU's L2 cache between the timings of a kernel with a buffer of its size, here of an
-H200's; others have less. Cold starts of five dense models there took 0.06 to 0.08 GiB more than the vectors
-of the MLP and 3.5 copies of the hidden state: 4 are planned, so that none takes more than 0.02 above its
-plan."""
+"""Size in bytes of an H200's L2 cache, which Inductor clears with a buffer of that size between timings of a
+kernel; other GPUs have less.
+
+Cold starts of five dense models used 0.06 to 0.08 GiB more than the MLP's vectors and 3.5 copies of the
+hidden state. As 4 copies are planned, none exceeds its plan by more than 0.02 GiB.
+"""
 COMBINED_BYTES = 22 * MIB
-"""What timing combined kernels takes besides, seen on the same: 0.01 to 0.03 GiB."""
+"""Bytes that the timing of combined kernels needs in addition: 0.01 to 0.03 GiB in the same starts."""
 FOUR_BIT = ("bnb-nf4", "bnb-fp4")
 GATED_VECTORS = 3
 PLAIN_VECTORS = {"v0": 2, "v1": 2, "v2": 1}
-"""Vectors of an MLP's width alive at that peak; one that is not gated computes in place once compiled."""
+"""Number of vectors of the MLP's width in use at the peak of a forward pass, for MLPs without a gate."""
 MULTIPROCESSORS = 132
 """Multiprocessors of an H100 or H200; other GPUs have 40 to 160."""
 MEASURED = {"NVIDIA-H200": re.compile(r"0\.26(\.\d+)?")}

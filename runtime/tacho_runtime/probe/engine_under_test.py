@@ -59,7 +59,7 @@ class LoadTrace:
     bins: tuple[float, ...]
     """Number of tokens of all streams, in equal bins of time from ``start_ns``."""
     started_bins: tuple[int, ...] = ()
-    """Number of requests of all streams whose first token came in each of these bins. Empty: unknown."""
+    """Number of requests of all streams whose first token came in each bin of ``bins``. Empty: unknown."""
     requests_ended: int = 0
     """Number of requests of all streams that ended in the window."""
     readings: tuple[CounterReading, ...] = ()

@@ -173,7 +173,7 @@ def find_segments(
 
 
 def _spaced(places: Sequence[int], least: float) -> list[int]:
-    """Of ``places`` the first, and each that is at least ``least`` after the one before."""
+    """The first of ``places``, and each further one that is at least ``least`` after the previous one."""
     found = list(places[:1])
     for place in places[1:]:
         if place - found[-1] >= least:

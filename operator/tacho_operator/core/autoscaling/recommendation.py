@@ -14,9 +14,7 @@ from tacho_operator.core.autoscaling.algorithm.types import Change, State
 
 RECOMMEND = "Recommend"
 KEPT = 5
-"""Most recommendations in status. They share its list with changes of the replica count, which a restarted
-operator reads.
-"""
+"""Most recommendations in status, in a list that also has the changes of the replica count."""
 OTHER_SECONDS = 60.0
 """Shortest time in seconds between two different recommendations in status. Near a threshold they
 alternate.

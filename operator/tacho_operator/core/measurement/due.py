@@ -21,7 +21,7 @@ class Cause(StrEnum):
     MISSING = "Missing"
     """No measurement of this plan with this workload exists."""
     REQUESTED = "Requested"
-    """A user requested it."""
+    """A user requested the measurement."""
     PROVISIONAL = "Provisional"
     """Something other than the engine disturbed the present measurement."""
     DEVIATES = "Deviates"

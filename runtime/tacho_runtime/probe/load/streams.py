@@ -48,7 +48,7 @@ class StreamResult:
     events: int = 0
     """Number of events that brought tokens."""
     textless: int = 0
-    """Number of those events without text: half a character, or a special token."""
+    """Number of events with tokens but without text: half a character, or a special token."""
     longer: bool = False
     """Whether the engine generated more tokens than requested, or counts events as tokens. Known for cut
     answers, too.
@@ -97,7 +97,7 @@ class CountedReads:
 
 @dataclass(slots=True)
 class _Ends:
-    """What the first and last events of an answer say about events without a token."""
+    """The first and last events of an answer, which may have no token."""
 
     leading: int = 0
     """Number of events before the first token, e.g. the role in a chat."""

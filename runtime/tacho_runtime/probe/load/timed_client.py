@@ -57,13 +57,13 @@ class RequestFailed(Exception):
         self.broke = broke
 
     def with_message(self, message: str) -> RequestFailed:
-        """The same failure with another message."""
+        """A copy of the failure with another message."""
         failure = copy.copy(self)
         failure.args = (message,)
         return failure
 
     def after(self, tries: int) -> RequestFailed:
-        """The same failure, as the last of ``tries`` tries."""
+        """A copy of the failure whose message says that it was the last of ``tries`` tries."""
         return self if tries == 1 else self.with_message(f"{self} ({tries} times in a row)")
 
 

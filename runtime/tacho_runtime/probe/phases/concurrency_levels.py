@@ -22,25 +22,25 @@ from tacho_runtime.probe.phases.single_stream import settled_reading
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
 PROMPTS_AT_ONCE = 4
-"""Prompts that are sent together, for the time that an engine takes for one of several."""
+"""Number of prompts sent together, to measure the time of one prompt among several."""
 DRAIN_SHARE = 0.1
-"""Of the time left, that streams which are too many may take to end."""
+"""Share of the time left that surplus streams may take to end."""
 AGAIN_TIMES = 3.0
-"""Of a level's time has to be left for it to be measured a second time."""
+"""Multiple of a level's duration that must be left for a second measurement of the level."""
 
 MANY_REQUESTS = 10
-"""Of a window: what tells no rate with so many is no want of requests."""
+"""Number of requests in a window from which an unknown rate is not due to too few requests."""
 
 
 @dataclass(slots=True)
 class _Levels:
-    """Levels of one loop that is never hung up between them."""
+    """The levels of one request loop, whose connections stay open between levels."""
 
     bench: ProbeSession
     loop: SteadyLoop
     prompt_seconds: float = 0.0
     running: int = 0
-    """Streams of the loop now."""
+    """Number of streams of the loop now."""
     refined: set[int] = field(default_factory=set)
     """Levels that were measured for longer."""
 
@@ -63,9 +63,11 @@ class _Levels:
         self.prompt_seconds = min(alone, max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1))
 
     async def measure(self, streams: int) -> bool:
-        """Adds a level to the findings. A disturbed level is measured again; one that is not steady, or too
-        near the service level to decide, gets its full length, if the time allows. False: no time was
-        left."""
+        """Measures a level and adds it to the findings. Returns False where no time was left.
+
+        A disturbed level is measured again. A level that is not steady, or too close to the SLO for a
+        verdict, gets its full length if time allows.
+        """
         bench = self.bench
         await self._drop_if_slow(streams)
         whole = False
@@ -87,8 +89,10 @@ class _Levels:
         return True
 
     async def refine(self) -> bool:
-        """Measures the capacity's level for longer, where its rate is not known well and time is left beside
-        the arrivals and one more level. False: it did not."""
+        """Measures the level of the capacity for longer, if its rate is uncertain. Returns whether it did.
+
+        It does so only if time is left for the open loop and one more level.
+        """
         bench, findings = self.bench, self.bench.findings
         level, _ = capacity_level(findings, bench.slo)
         if level is None or level.point.concurrency in {1, *self.refined}:
@@ -130,12 +134,12 @@ class _Levels:
         )
 
     def affordable(self, streams: int) -> int:
-        """As many of them as the time left allows to be added."""
+        """The highest number of streams up to ``streams`` for which there is time to add them."""
         spare = time_plan.RAMP_SHARE * max(0.0, self.bench.clock.left())
         return min(streams, self.running + math.floor(spare / max(self.prompt_seconds, 1e-4)))
 
     async def _drop_if_slow(self, streams: int) -> None:
-        """A new loop where streams that are too many would take too much of the time left to end."""
+        """Replaces the loop by a new one, if its surplus streams would take too long to end."""
         bench = self.bench
         if streams >= self.running or self._request_seconds(self.running) < DRAIN_SHARE * bench.clock.left():
             return
@@ -150,8 +154,11 @@ class _Levels:
     async def _once(
         self, terms: LevelTerms, *, whole: bool = False, until_seconds: float = 0.0
     ) -> LevelResult | None:
-        """None: it tells nothing. ``whole``: it ends only when all of its cohort have ended;
-        ``until_seconds``: after these."""
+        """The result of a level; None: it has no result.
+
+        ``whole``: the window ends only when the whole cohort has ended. ``until_seconds``: and not before
+        this time.
+        """
         bench, findings = self.bench, self.bench.findings
         slo, workload = bench.slo, bench.shape.workload
         limited = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
@@ -203,10 +210,12 @@ class _Levels:
         return replace(result, point=point)
 
     def _longer(self, terms: LevelTerms, trace: LoadTrace, before: MachineSample) -> float | None:
-        """Seconds after which a window that goes on should close; None: it tells its rate, what keeps it from
-        that does not pass, or the time left is short. ``before``: the machine at its opening.
+        """Seconds after which a continued window should close; None: it need not be continued.
 
-        Where each request takes as long as a window, it holds too few for a rate."""
+        That is so where the rate is known, more time would not help, or little time is left. A window with
+        few requests, each as long as the window, has no known rate. ``before``: the machine when the window
+        opened.
+        """
         bench = self.bench
         if bench.slo.ttft_milliseconds or bench.slo.tpot_milliseconds:
             return None  # its cohort already makes a window as long as its requests take
@@ -226,7 +235,7 @@ class _Levels:
 
 
 def _after(seconds: float) -> Callable[[Cohort], bool]:
-    """Ends a window then."""
+    """A function that ends a window after ``seconds``."""
     return lambda cohort: cohort.seconds >= seconds
 
 
@@ -239,17 +248,19 @@ def _holds(result: LevelResult, *, limited: bool) -> bool:
 
 
 def _around_seconds(terms: LevelTerms) -> float:
-    """Of a level, before and after its window."""
+    """Seconds of a level before and after its window."""
     return terms.ramp_seconds + terms.follow_seconds
 
 
 def _level_seconds(terms: LevelTerms) -> float:
-    """Of a level, which the search may ask for where a rate comes out otherwise."""
+    """Seconds of a level that the search may request next."""
     return _around_seconds(terms) + time_plan.WINDOW_SECONDS
 
 
 def _decided_below(bench: ProbeSession, streams: int) -> int:
-    """The most streams below ``streams`` that tell a rate, or whether they keep the service level."""
+    """The highest number of streams below ``streams`` for which the rate or the verdict on the SLO is
+    known.
+    """
     tried = bench.findings.tried()
     decided = [one.concurrency for one in tried if one.rated or one.slo_ratio is not None]
     return max((one for one in decided if one < streams), default=1)

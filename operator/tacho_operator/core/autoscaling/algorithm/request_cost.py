@@ -24,7 +24,7 @@ class RequestCost:
     request_seconds: float
     """Cost of a mean request in seconds of one replica."""
     prompt_seconds: float
-    """Seconds to compute its prompt while nothing else runs. 0: unknown."""
+    """Seconds to compute the prompt of a mean request while nothing else runs. 0: unknown."""
     concurrency: float
     """Number of concurrent requests at which the measured time between tokens is reached. Infinity:
     unknown.
