@@ -155,6 +155,8 @@ class World:
         with self.impeding():
             os.kill(pid, signal.SIGKILL)
             time.sleep(seconds)
+            while not _is_ended(pid):  # its port stays bound until the last of its threads has ended
+                time.sleep(0.05)
             environment = {state.MARKER: str(self.cluster.directory)}
             logs = self.cluster.directory / "logs"
             processes = Processes(logs, namespaces.enter(self._known.holder_pid), environment)
@@ -193,6 +195,17 @@ class World:
         replica, offset = draw.choice(self.replicas), draw.choice((-60, 0, 30, 600, 7200))
         replica.set_clock(offset)
         return f"clock of {replica.pod} at {offset:+} s"
+
+
+def _is_ended(pid: int) -> bool:
+    """Whether no thread of a killed process runs any longer. Its parent may not have waited for it yet."""
+    try:
+        return all(
+            stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+            for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+        )
+    except OSError:  # a thread ended between listing and reading
+        return not Path(f"/proc/{pid}").exists()
 
 
 def _command_of(pid: int) -> list[str]:
