@@ -38,7 +38,7 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
   tacho's percentile is 99, as the goals'; in the run of a2958bf5a44f it was 95, the default.
 - **Other policies** follow their published [code](../../../operator/tacho_simulate/policies). Their
   parameters were tuned on a training trace: the fewest GPU-hours with 99 % SLO attainment, else the highest
-  attainment. Static counts from 1 to 16 are candidates, too.{unjudged}
+  attainment. Static counts from 1 to 16 are candidates, too.
 - **Greedy reference**: sees requests as they arrive, knows what replicas carry, decides every second, and
   waits for nothing but cold starts. Others can beat it.
 - **Clairvoyant bound**: GPU-hours without which no policy keeps 99 %, even if it knows the future.
@@ -62,8 +62,6 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
 AGAIN = """
   The rows of {names} are of `{present}`, on the same seeds: no others were drawn for it. Results on
   these seeds had been seen before. Nothing was chosen by them."""
-UNJUDGED = """
-  Not in all scenarios of this run, and no part of its table: {names}."""
 SCENARIOS = """
 ## Each policy
 
@@ -82,7 +80,8 @@ CUT = """
 ## The latest run
 
 `{commit}`, on its own seeds {seeds}.
-It was cut off after {scenarios} of {every} scenarios. {passed} of {goals} goals are kept.
+It was cut off: {scenarios} of {every} scenarios, beside the greedy reference, static counts and {judged}.
+{passed} of {goals} goals are kept beside these, and beside others where they ran. The rest may be better.
 
 | scenario | goal | SLO attainment at GPU-hours |
 |---|---|---|
@@ -99,6 +98,12 @@ def whole(rows: Iterable[Row]) -> dict[str, dict[str, Score]]:
     """Scores of the scenarios that ran to their last policies, the static counts."""
     found = records.scores(rows)
     return {name: scores for name, scores in found.items() if any(map(_is_static, scores))}
+
+
+def _is_whole(run: Sequence[Row]) -> bool:
+    """Whether all policies ran in all scenarios."""
+    scores = whole(run)
+    return len(scores) == len(ALL) and len(_judged(scores)) == len(TRIED)
 
 
 def _is_static(policy: str) -> bool:
@@ -171,6 +176,7 @@ def _cut(run: Sequence[Row]) -> Iterator[str]:
         seeds=", ".join(map(str, judging_seeds(commit))),
         scenarios=len(scores),
         every=len(ALL),
+        judged=f"{len(_judged(scores))} of {len(TRIED)} other policies ({', '.join(_judged(scores))})",
         passed=sum(goal.passed for goal in found),
         goals=len(found),
     )
@@ -187,7 +193,9 @@ def runs(rows: Sequence[Row]) -> Iterator[str]:
     for commit, run in _runs(rows).items():
         scores = whole(run)
         found, mean = list(goals(scores)), means(scores)
-        kept = f"{sum(goal.passed for goal in found)} of {len(found)}"
+        judged = len(_judged(scores))
+        beside = "" if judged == len(TRIED) else f" beside {judged} of {len(TRIED)} policies"
+        kept = f"{sum(goal.passed for goal in found)} of {len(found)}{beside}"
         yield f"| {commit} | {len(scores)} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
 
 
@@ -195,11 +203,10 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
     """Texts by file name."""
     judged = list(_runs(rows).values())
     # A run that was cut off hides no whole one: it has a table of its own.
-    latest = next((run for run in reversed(judged) if len(whole(run)) == len(ALL)), judged[-1])
+    latest = next(filter(_is_whole, reversed(judged)), judged[-1])
     scores, (present, _, former) = whole(latest), latest[-1].commit.partition(records.ON)
     commit = former or present
     found, missing = list(goals(scores)), [name for name in ALL if name not in scores]
-    unjudged = [name for name in TRIED if name not in _judged(scores)]
     head = HEAD.format(
         count=JUDGING_SEEDS,
         commit=commit,
@@ -207,7 +214,6 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
         since=AGAIN.format(present=present, names=_judged_again(latest)) if former else "",
         scenarios=f"{len(scores)} of {len(ALL)}"
         + (f"; cut off before {', '.join(missing)}" if missing else ""),
-        unjudged=UNJUDGED.format(names=", ".join(unjudged)) if unjudged else "",
         passed=sum(goal.passed for goal in found),
         goals=len(found),
     )
