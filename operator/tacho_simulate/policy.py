@@ -24,7 +24,6 @@ class PodMetrics:
     generation_tokens_total: float
     requests_total: float
     """Completed requests since the pod's start."""
-    first_token_seconds_sum: float
     first_tokens_total: float
     ttft: LatencyHistogram | None = None
     tpot: LatencyHistogram | None = None

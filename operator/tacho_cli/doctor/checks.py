@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tacho_cli.doctor.findings import Facts, Finding, State, UnreadError
+from tacho_cli.doctor.findings import Facts, Finding, Result, State, UnreadError
 from tacho_cli.doctor.gpus import check_drivers, check_gpus, check_mig
 from tacho_cli.doctor.nodes import check_nodes
 from tacho_operator.api.base import parse_quantity
@@ -48,10 +48,6 @@ def diagnosis(facts: Facts, network: Finding | None = None) -> list[Finding]:
         next_step="tacho doctor --network-policy tries it with two pods, and deletes them.",
     )
     return [*found, network or untried]
-
-
-Result = tuple[State, str, str]
-"""(state, message, next step) of one finding."""
 
 
 def check_operator(facts: Facts) -> Iterator[Result]:

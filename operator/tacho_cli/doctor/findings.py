@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["ok", "warn", "fail", "unknown"]
+Result = tuple[State, str, str]
+"""(state, message, next step) of one finding."""
 Objects = tuple[dict[str, Any], ...]
 
 

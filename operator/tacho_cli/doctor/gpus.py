@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tacho_cli.doctor.findings import Facts, State
+from tacho_cli.doctor.findings import Facts, Result
 from tacho_contract.units import counted, listed
 from tacho_engines.registry import engine_profiles
 from tacho_operator.api.defaults import GPU_RESOURCE
@@ -27,7 +27,6 @@ DRIVER = ("nvidia.com/cuda.driver-version", "nvidia.com/cuda.driver")
 MIG_STATE = "nvidia.com/mig.config.state"
 FIRST_DRIVER = {12: "525", 13: "580"}
 """First driver branch of each major version of CUDA (CUDA Compatibility, table 1)."""
-Result = tuple[State, str, str]
 
 
 def check_gpus(facts: Facts) -> Iterator[Result]:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from tacho_cli.doctor.findings import Facts, Finding, State, UnreadError
+from tacho_cli.doctor.findings import Facts, Finding, Result, UnreadError
 from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed
 from tacho_cli.output import say
 from tacho_cli.problems import CommandError
@@ -52,8 +52,7 @@ sys.exit({NOT_ENFORCED} if reached else {UNREACHABLE})
 """Python program of the client pod, with the arguments ADDRESS and SECONDS: how long it waits for the policy
 to close the port.
 """
-Outcome = tuple[State, str, str]
-OUTCOMES: dict[int, Outcome] = {
+OUTCOMES: dict[int, Result] = {
     ENFORCED: ("ok", "This cluster enforces NetworkPolicies.", ""),
     NOT_ENFORCED: (
         "fail",
@@ -100,7 +99,7 @@ def _tried(target: KubectlTarget, trial: str, image: str) -> Finding:
     place = _wait(target, server["metadata"]["name"], deadline, address)
     _create(target, trial_pod(trial, "client", image, CLIENT, place, str(SETTLE_SECONDS)))
     code = _wait(target, client, deadline, exit_code)
-    crashed: Outcome = ("unknown", f"The client of the trial ended with exit code {code}.", "")
+    crashed: Result = ("unknown", f"The client of the trial ended with exit code {code}.", "")
     state, message, step = OUTCOMES.get(code, crashed)
     return Finding(check=CHECK, state=state, message=message, next_step=step)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tacho_cli.doctor.findings import Facts, State
+from tacho_cli.doctor.findings import Facts, Result
 from tacho_cli.doctor.gpus import offered_gpus
 from tacho_contract.units import counted, listed
 from tacho_operator.core.pods.nodes import node_facts
-
-Result = tuple[State, str, str]
 
 
 def check_nodes(facts: Facts) -> Iterator[Result]:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tacho_cli.problems import CommandError
+from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.uri import HubUri
 from tacho_operator.api.spec.sources import EnvVar, ModelSpec
 from tacho_operator.api.types import LLMDeployment
@@ -24,6 +24,7 @@ STOP_SECONDS = 20.0
 """Seconds between SIGTERM and SIGKILL, in which the runtime drains and stops its engine."""
 LINE_LIMIT_BYTES = 1024 * 1024
 """Longest line in bytes that a child may print; a measurement has a few KiB."""
+LOG_TAIL_LINES = 10
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _SET_CHILD_SUBREAPER = 36
@@ -116,6 +117,13 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+def ended(what: str, code: int, log: Path) -> CommandError:
+    """The error of a child that ended with ``code``, with the last lines of its log."""
+    tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    lines = (f"  | {line}" for line in tail)
+    return CommandError(f"{what} ended with code {code}", *lines, code=ExitCode.FAILED)
 
 
 INSECURE_HUB = "TACHO_INSECURE_HUB"

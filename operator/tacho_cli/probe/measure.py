@@ -70,9 +70,6 @@ def _key(variable: str) -> str:
     return os.environ.get(variable, "") if variable else ""
 
 
-LAST_LINES = 5
-
-
 def measure(order: ProbeOrder, api_key: str, progress: Callable[[str], None]) -> Measurement:
     """The measurement of a probe. Raises CommandError where the probe ended without one, or was
     interrupted."""
@@ -99,13 +96,7 @@ async def _measure(
                 return line.measurement
             progress(line.progress)
         code = await process.wait()
-    raise _ended(code, log)
-
-
-def _ended(code: int, log: Path) -> CommandError:
-    tail = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-    lines = (f"  | {line}" for line in tail)
-    return CommandError(f"the probe ended with code {code}", *lines, code=ExitCode.FAILED)
+    raise child.ended("the probe", code, log)
 
 
 def order_for(

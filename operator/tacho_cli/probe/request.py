@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from tacho_cli.status.rows import condition
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core import names
 from tacho_operator.core.measurement.attempts import DISRUPT
@@ -56,8 +57,7 @@ def unanswered(resource: Manifest, live: Manifest, request: str, before: Measure
     if fresh and all(run.get("confidence") == PROVISIONAL for run in fresh):
         pods = ", ".join(sorted({run.get("pod", "") for run in fresh}))
         return ReprobeOutcome(why=f"{there}: a disturbance changed the result of {pods}", provisional=True)
-    conditions = (resource.get("status") or {}).get("conditions") or ()
-    measured: Manifest = next((item for item in conditions if item["type"] == "Measured"), {})
+    measured = condition(resource.get("status") or {}, "Measured")
     now = f" {measured['reason']}: {measured.get('message', '')}" if measured else ""
     return ReprobeOutcome(why=f"the measured pod has no better result than the present one.{now}")
 
@@ -101,8 +101,7 @@ def stage(resource: Manifest, pods: list[Manifest], live: Manifest | None, reque
         )
         why = next(filter(None, (*placed, *waits)), "")
         return f"{pod['metadata']['name']}: {status.get('phase', 'Pending')}{f', {why}' if why else ''}"
-    conditions = (resource.get("status") or {}).get("conditions") or ()
-    ready: Manifest = next((item for item in conditions if item["type"] == "Ready"), {})
+    ready = condition(resource.get("status") or {}, "Ready")
     if ready.get("status") == "True":
         return "requested; waiting for the operator"
     return f"requested; not ready: {ready.get('reason', 'no operator has reconciled it yet')}"

@@ -21,7 +21,6 @@ from tacho_contract.report import Report
 
 POLL_SECONDS = 0.25
 WATCH_SECONDS = 1.0
-LOG_TAIL_LINES = 10
 FETCH_BACKOFF_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """Delays in seconds before a failed download is tried again, like the kubelet's; partial files are
 continued.
@@ -75,9 +74,7 @@ class LocalPod:
             code = await process.wait()
         failure = _read_failure(Path(self._setup.runtime.paths.termination_log))
         if failure is None:
-            return CommandError(
-                f"the runtime ended with code {code}", *_tail(self._log), code=ExitCode.FAILED
-            )
+            return child.ended("the runtime", code, self._log)
         return failed(for_this_machine(failure), ExitCode.FAILED)
 
     async def _fetch(self) -> CommandError:
@@ -105,7 +102,7 @@ class LocalPod:
             )
             self._say(f"fetch failed and is retried in {wait_seconds:.0f} s: {why}")
             await asyncio.sleep(wait_seconds)
-        return CommandError(f"fetch ended with code {code}", *_tail(log), code=ExitCode.FAILED)
+        return child.ended("fetch", code, log)
 
     async def until_ready(self) -> Report:
         """Prints each phase until the engine serves and is measured; returns the report. Raises
@@ -154,8 +151,3 @@ def _read_failure(termination: Path) -> Failure | None:
         return loads(Failure, termination.read_text())
     except (OSError, DocumentError):
         return None
-
-
-def _tail(log: Path) -> list[str]:
-    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-    return [f"  | {line}" for line in lines]

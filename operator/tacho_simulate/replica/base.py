@@ -92,7 +92,7 @@ class Replica(ABC):
         self._kv_reserved = 0
         self._kept: dict[int, int] = {}
         """Tokens that each preempted request has already received, by request."""
-        self._prompt_tokens = self._generated = self._first_token_seconds = 0.0
+        self._prompt_tokens = self._generated = 0.0
         self._answered = self._first_tokens = 0
         self._ttft = [0] * (len(LATENCY_EDGES_SECONDS) + 1)
         """Number of requests by TTFT, per bucket of a real replica's histogram and above the last one."""
@@ -135,7 +135,6 @@ class Replica(ABC):
             prompt_tokens_total=self._prompt_tokens,
             generation_tokens_total=float(int(self._generated)),
             requests_total=float(self._answered),
-            first_token_seconds_sum=self._first_token_seconds,
             first_tokens_total=float(self._first_tokens),
             ttft=_histogram(self._ttft),
             tpot=_histogram(self._tpot),
@@ -173,7 +172,6 @@ class Replica(ABC):
         if ledger.first[request] == NOT_YET:
             ledger.first[request] = when
             waited = when - ledger.arrived[request]
-            self._first_token_seconds += waited
             self._ttft[bisect_left(LATENCY_EDGES_SECONDS, waited)] += 1
             self._first_tokens += 1
             self._prompt_tokens += ledger.input_tokens[request]

@@ -38,7 +38,6 @@ def metrics(
         prompt_tokens_total=prompt,
         generation_tokens_total=generation,
         requests_total=requests,
-        first_token_seconds_sum=0.0,
         first_tokens_total=0.0,
     )
 
