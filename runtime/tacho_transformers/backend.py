@@ -28,6 +28,8 @@ from tacho_transformers.sampling import Row, Sampler, make_runner
 
 PROGRAM = "transformers-server"
 TOP_LOGPROBS = 20
+NO_NUMBERS = "the model computed NaN or infinity, for this request or for one of the same batch"
+"""The attention over a batch multiplies the values of all its requests: 0 times NaN is NaN."""
 SCORE_BYTES = 64 * 1024**2
 """Maximum bytes of the logits of one pass while given tokens are scored."""
 
@@ -133,6 +135,9 @@ class TransformersBackend:
             over = output.is_finished()
             if output.error is not None:
                 mailbox.fail(GenerationError(output.error))
+                return
+            if row.has_failed:
+                mailbox.fail(GenerationError(NO_NUMBERS))
                 return
             count = len(output.generated_tokens)
             for place in range(given, count):

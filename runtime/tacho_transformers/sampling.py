@@ -21,6 +21,8 @@ class Row:
     sampling: Sampling
     generator: Any
     chosen: list[Token] = field(default_factory=list)
+    has_failed: bool = False
+    """The model computed no numbers for it. Its tokens mean nothing from then on."""
 
 
 class Sampler:
@@ -57,10 +59,14 @@ class Sampler:
         if self._end and (held := [place for place, row in enumerate(rows) if row and _must_go_on(row)]):
             scores = scores.clone()
             scores[self._torch.tensor(held)[:, None], self._torch.tensor(sorted(self._end))] = -float("inf")
-        likeliest: list[int] = scores.argmax(-1).tolist()
+        highest, places = scores.max(-1)
+        likeliest: list[int] = places.tolist()
+        are_numbers: list[bool] = highest.isfinite().tolist()
         chosen: list[int] = []
         for place, row in enumerate(rows):
-            if row is None:
+            if row is not None and not are_numbers[place]:
+                row.has_failed = True  # an error here would end the thread of all requests
+            if row is None or row.has_failed:
                 chosen.append(0)
                 continue
             greedy = row.sampling.temperature < 1e-5

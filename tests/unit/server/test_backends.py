@@ -15,7 +15,7 @@ import pytest
 
 from tacho_ctranslate2 import backend as ctranslate2
 from tacho_ctranslate2.backend import CTranslate2Backend
-from tacho_server.backend import Generation, Sampling, Token
+from tacho_server.backend import Generation, GenerationError, Sampling, Token
 from tacho_transformers.backend import TransformersBackend, _end_tokens
 
 GENERATION = Generation(identity="one", prompt=(1,), sampling=Sampling(max_tokens=1))
@@ -51,6 +51,24 @@ async def test_a_request_that_transformers_does_not_take_leaves_nothing(broken: 
         await anext(backend.generate(GENERATION))
     assert (backend._rows, manager.output_router.result_handlers) == ({}, {})
     assert manager.cancelled == ["one"]
+
+
+class OneToken(Manager):
+    """Answers each request with one token."""
+
+    def add_request(self, _prompt: list[int], **_options: Any) -> str:
+        told = SimpleNamespace(error=None, generated_tokens=[0], is_finished=lambda: True)
+        self.output_router.result_handlers["one"](told)
+        return "one"
+
+
+async def test_a_row_without_numbers_fails_and_gives_no_token() -> None:
+    backend = TransformersBackend(argparse.Namespace())
+    backend._manager, backend._end = OneToken(""), ()
+    row = SimpleNamespace(chosen=[], has_failed=True)
+    backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
+    with pytest.raises(GenerationError, match="NaN"):
+        await anext(backend.generate(GENERATION))
 
 
 @pytest.mark.parametrize(
