@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tacho_contract.codec import WHOLE_NUMBER_LIMIT
 from tacho_contract.failure import Failure, FailureClass, log_tail
 from tacho_contract.units import GIB, MIB, clipped
 from tacho_engines.base import EngineStartup, Exit
@@ -54,13 +55,17 @@ class StartupPatterns:
 
 
 def _startup_values(match: re.Match[str]) -> dict[str, Any]:
-    """The value of each named group, by the field of EngineStartup."""
+    """The value of each named group that is a number, by the field of EngineStartup."""
     found: dict[str, Any] = {}
     for group, text in match.groupdict().items():
         quantity, _, unit = group.rpartition("_")
         factor = {"gib": GIB, "mib": MIB}.get(unit)
-        number = float(text.replace(",", "")) * (factor or 1)
-        found[f"{quantity}_bytes" if factor else group] = number if unit == "seconds" else int(number)
+        try:
+            number = float(text.replace(",", "")) * (factor or 1)
+        except ValueError:  # 1.1.1, in a line that quotes a model's author or a client
+            continue
+        if number < WHOLE_NUMBER_LIMIT:
+            found[f"{quantity}_bytes" if factor else group] = number if unit == "seconds" else int(number)
     return found
 
 

@@ -68,6 +68,22 @@ def test_the_figures_of_a_start(row):
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Model loading took 1.1.1 GiB and 1 seconds",
+        "Available KV cache memory: . GiB",
+        "KV cache size: , tokens",
+        f"KV cache size: {'9' * 400} tokens",
+        f"torch.compile took {'9' * 400} s in total",
+    ],
+)
+def test_a_figure_that_is_no_number_is_left_out(line):
+    """A line may quote a model's author or a client, and an error ends the thread that reads the log: the
+    engine's next write then ends the engine."""
+    assert VLLM.read(EngineStartup(), line) == EngineStartup()
+
+
 def test_of_several_workers_the_one_that_said_most_counts():
     said = [
         "(Worker_TP0 pid=1) Model loading took 7.51 GiB memory and 2.5 seconds",
