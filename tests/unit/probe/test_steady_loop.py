@@ -114,7 +114,7 @@ async def test_a_window_goes_on_with_all_that_it_has() -> None:
             both = await loop.level(onward, lambda one: seen.append(one) or one.seconds > 1.5)
             after = await loop.level(terms(4, window_seconds=0.5, cohort=1000), lambda one: one.seconds > 0.5)
     assert (both.start_ns, both.started) == (first.start_ns, True)
-    assert both.end_ns - first.end_ns > 0.9e9
+    assert both.end_ns - first.end_ns > 0.7e9  # the first ends at its second or third look
     assert both.bins[: len(first.bins) - 10] == first.bins[:-10]
     assert len(both.started_bins) == len(both.bins)
     assert {one.sent_ns for one in first.cohort} <= {one.sent_ns for one in both.cohort}
