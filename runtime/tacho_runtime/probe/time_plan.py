@@ -170,7 +170,7 @@ def level_terms(
         ramp_seconds=ramp,
         cohort=cohort,
         window_seconds=window,
-        least_seconds=min(window, max(RATE_SECONDS, follow / 4)),
+        least_seconds=min(available_seconds, max(RATE_SECONDS, follow / 4)),
         follow_seconds=max(0.0, min(follow, available_seconds - window)),
     )
 

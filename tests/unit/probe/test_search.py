@@ -55,7 +55,7 @@ def test_a_level_stays_within_the_time_and_is_worth_it(
     assert terms.window_seconds >= time_plan.SHORTEST_WINDOW_SECONDS
     assert terms.ramp_seconds + terms.window_seconds + terms.follow_seconds <= left + 1e-9
     assert (terms.streams, terms.gap_seconds, terms.cohort) == (streams, prompt, 59)
-    assert terms.least_seconds <= max(1.5, terms.follow_seconds)
+    assert terms.least_seconds <= min(terms.window_seconds + terms.follow_seconds, max(1.5, request)) + 1e-9
 
 
 @given(st.integers(1, 4000), st.integers(0, 8192), seconds, st.floats(min_value=-5, max_value=60))

@@ -150,3 +150,14 @@ def test_only_a_window_of_few_requests_without_a_rate_goes_on(
     trace: Any = SimpleNamespace(started=True, broken=False, bins=[0.0] * 400, bin_nanoseconds=10_000_000)
     found = concurrency_levels._Levels(bench, MagicMock())._longer(MagicMock(), trace, MagicMock())
     assert found == expected
+
+
+async def test_a_level_that_sends_no_request_in_its_window_tells_its_rate_all_the_same() -> None:
+    """Requests take 8 s: levels at the edge were measured for 0.5 s, and one stream was the capacity."""
+    law = Law(ttft_base_ms=37, ttft_per_token_ms=0, itl_base_ms=39, itl_per_seq_ms=4.9, kv_tokens=10_000_000)
+    slo, workload = ServiceLevel(tpot_milliseconds=71), Workload(input_tokens=1024, output_tokens=128)
+    found = await probed(law, 1, slo, workload=workload, streams=16)
+    assert found.capacity is not None
+    assert (found.capacity.concurrency, found.capacity.boundary) == (6, "Edge"), found.message
+    true = level(law, workload, 6).output_tokens_per_second
+    assert found.capacity.output_tokens_per_second == pytest.approx(true, rel=0.03)
