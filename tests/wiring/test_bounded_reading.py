@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given, strategies as st
 
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import bounded_reading, paging
 from tacho_operator.shell.api_errors import Expired
 from tacho_operator.shell.bounded_reading import (
@@ -95,6 +96,44 @@ def test_what_is_no_event_is_unreadable_and_nothing_else(text: bytes, cut: int, 
     with contextlib.suppress(Unreadable):
         event = asyncio.run(readable_event(Text(text[: len(text) - cut], len(text))))
         assert event["type"] in ("ERROR", "BOOKMARK") or event["object"]["metadata"]["name"]
+
+
+def long_event(**metadata: Any) -> bytes:
+    manifest = {"kind": "ConfigMap", "metadata": METADATA | metadata, "data": {"a": "x" * (64 << 10)}}
+    return json.dumps({"type": "MODIFIED", "object": manifest}, separators=(",", ":")).encode() + b"\n"
+
+
+OWNED = {"labels": {DEPLOYMENT_LABEL: "smol"}, "ownerReferences": [{"uid": "o", "controller": True}]}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"annotations": {"note": "{,[" * 20_000}},
+        {"managedFields": [{"fieldsV1": {"f:data": {f"f:{number}": {} for number in range(20_000)}}}]},
+    ],
+    ids=["data", "annotation", "managedFields"],
+)
+async def test_of_a_long_child_the_metadata_is_read_and_of_nothing_else(more: dict[str, Any]) -> None:
+    for selector, is_part in ((DEPLOYMENT_LABEL, True), ("", False)):
+        async with Kube(Watching(long_event(**OWNED, **more))).watch("Pod", "ml", selector, "7") as events:
+            _, found = await anext(events)
+        assert (METADATA_ONLY in found, "data" in found) == (is_part, not is_part)
+        assert found.get(METADATA_ONLY, "") == "", "it may be read by itself"
+        assert METADATA | OWNED | more == {**found["metadata"]} | more
+
+
+async def test_a_short_child_is_read_whole_and_a_crowd_of_labels_takes_no_time() -> None:
+    event = json.loads(long_event(**OWNED))
+    event["object"]["data"] = {"a": "x"}
+    text = json.dumps(event).encode()
+    assert await readable_event(Text(text, len(text)), is_child=True) == event
+    labels = {f"a{number}": "" for number in range(50_000)}
+    text = long_event(labels=labels)
+    found = (await readable_event(Text(text, len(text)), is_child=True))["object"]["metadata"]
+    assert METADATA.items() <= found.items()
+    assert len(found["labels"]) < 1000
 
 
 async def test_the_metadata_of_a_custom_resource_is_found_behind_its_deep_fields() -> None:

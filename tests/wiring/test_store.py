@@ -92,6 +92,25 @@ def test_what_nobody_reads_is_neither_held_nor_told() -> None:
     assert len(changes) == 2
 
 
+def test_each_version_of_an_own_object_known_in_part_is_told() -> None:
+    """Else what changed while a reconcile read the version before would wait for the next resync."""
+    store, changes = told()
+    store.put("LLMDeployment", thing("smol", owner=""))
+    changes.clear()
+    store.put("ConfigMap", {**own_config_map("2"), METADATA_ONLY: ""})
+    store.put("ConfigMap", {**own_config_map("3"), METADATA_ONLY: ""})
+    store.put("ConfigMap", own_config_map("2", data={"a": "1"}))
+    assert len(changes) == 2
+    assert METADATA_ONLY in store.children("ConfigMap", KEY)[0], "what is older never takes its place"
+    store.put("ConfigMap", own_config_map("3", data={"a": "2"}))
+    store.put("ConfigMap", {**own_config_map("3"), METADATA_ONLY: ""})
+    assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "2"}
+    changes.clear()
+    store.put("ConfigMap", {**thing("bare", "2"), METADATA_ONLY: ""})
+    store.put("ConfigMap", {**thing("bare", "3"), METADATA_ONLY: ""})
+    assert len(changes) == 1, "of a stranger's, nothing is read"
+
+
 def test_our_own_field_ownership_keeps_its_place_among_the_others() -> None:
     """JSON patches name it by its index; whose a Deployment's size is decides what is applied."""
     store, _ = told()

@@ -10,13 +10,22 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 LONGEST_BYTES = 4 << 20
 """Longest object, or page of a list, in bytes of JSON. etcd accepts 1.5 MiB; an LLMDeployment is stored as it
 is sent.
 """
+CHILD_BYTES = 64 << 10
+"""Longest event of a child that is parsed as a whole; a reconcile gets the rest of a longer one.
+
+Anyone may label an object of 1 MB and change it twenty times a second. Own children have about 20 KB.
+"""
+_CHILD_STEPS = 1000
+"""Brackets and commas of a long child's event that are read: name, version and owners come first."""
 DEEPEST = 100
 """Deepest nesting of objects and lists that is read. The operator's own have about 20; Python's parser fails
 near 900.
@@ -27,6 +36,7 @@ object alone may succeed.
 """
 
 NESTED = "it is nested too deep"
+TOO_LONG = f"it is longer than {LONGEST_BYTES >> 20} MiB as JSON"
 _METADATA_DEEPEST = 6
 """Nesting depth of the owner references in a list of objects, the deepest metadata that is needed."""
 IN_OBJECT, _IN_EVENT = 2, 3
@@ -93,7 +103,7 @@ async def body(content: Chunks) -> Text:
 def parsed(text: Text) -> Any:
     """The JSON document in ``text``. Raises Unreadable."""
     if text.is_cut:
-        raise Unreadable(f"it is longer than {LONGEST_BYTES >> 20} MiB as JSON")
+        raise Unreadable(TOO_LONG)
     try:
         return json.loads(text.start)
     except RecursionError:
@@ -117,19 +127,20 @@ def is_deep(document: Any) -> bool:
     return True
 
 
-async def metadata_part(text: Text, until: int = 0) -> dict[str, Any]:
+async def metadata_part(text: Text, until: int = 0, steps: int = sys.maxsize) -> dict[str, Any]:
     """The part of a text that can be parsed: without deep parts, and only up to where it was cut.
 
-    {} if nothing can. ``until``: the nesting depth of ``metadata``, after which the rest is left out. It runs
-    in a thread, as a long text may take seconds.
+    {} if nothing can. ``until``: the nesting depth of ``metadata``, after which the rest is left out.
+    ``steps``: most brackets and commas to read. It runs in a thread, as a long text may take seconds.
     """
-    return await asyncio.to_thread(_metadata_part, text.start, until)
+    return await asyncio.to_thread(_metadata_part, text.start, until, steps)
 
 
-def _metadata_part(text: bytes, until: int) -> dict[str, Any]:
+def _metadata_part(text: bytes, until: int, steps: int) -> dict[str, Any]:
     kept, closers, depth, position, is_metadata = bytearray(), bytearray(), 0, 0, False
     cut, cut_closers = 0, b""
-    while step := _STEP.match(text, position):
+    while steps and (step := _STEP.match(text, position)):
+        steps -= 1
         token, shallow = step[1], depth <= _METADATA_DEEPEST
         if token in _CLOSERS:
             depth += 1
@@ -174,11 +185,16 @@ def metadata_only(manifest: Any, why: str) -> dict[str, Any]:
     return {**kinds, "metadata": kept, METADATA_ONLY: why}
 
 
-async def readable_event(text: Text) -> dict[str, Any]:
-    """A watch event; an object too long or too deep is reduced to its metadata.
+async def readable_event(text: Text, *, is_child: bool = False) -> dict[str, Any]:
+    """A watch event; an object too long or too deep is reduced to its metadata, as is a child of CHILD_BYTES.
 
     Raises Unreadable where not even the object's name can be read.
     """
+    if is_child and text.length > CHILD_BYTES:
+        event = await metadata_part(text, _IN_EVENT, _CHILD_STEPS)
+        why = TOO_LONG if text.is_cut else ""
+        with suppress(Unreadable):
+            return {"type": event.get("type"), "object": metadata_only(event.get("object"), why)}
     try:
         event = parsed(text)
         what, manifest = event["type"], event["object"]

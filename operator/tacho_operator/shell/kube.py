@@ -90,13 +90,13 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
     return "/".join(filter(None, (f"{base}{scope}/{plural}", name, subresource)))
 
 
-async def _events(response: Any) -> AsyncIterator[Event]:
+async def _events(response: Any, *, is_child: bool) -> AsyncIterator[Event]:
     """The events in the response of a watch, one per line."""
     async for line in lines(response.content):
         if not line.ended:
             raise ApiError(0, "the watch was cut in the middle of an event")
         try:
-            event = await readable_event(line)
+            event = await readable_event(line, is_child=is_child)
         except Unreadable as error:
             raise Expired(EXPIRED, f"{error}; everything is listed anew") from None
         if event["type"] == "ERROR":
@@ -231,7 +231,7 @@ class Kube:
             query_params=[("allowWatchBookmarks", "true")],
         ) as response:
             try:
-                yield _events(response)
+                yield _events(response, is_child=bool(selector))
             finally:
                 response.close()
 

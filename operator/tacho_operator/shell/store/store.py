@@ -260,6 +260,8 @@ class Store:
         text = held.packed(name, kept)
         if former is not None and former.text is text:
             former.version = version
+            if METADATA_ONLY in kept and former.owner_uid:  # what it contains may have changed
+                self._notify(kind, name, former, former)
         else:
             self._drop(kind, name)
             entry = held.add(name, kept, version, text, former.size if former else 0)
