@@ -92,7 +92,7 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "correction": ((attainment, "corrected", _uncorrected),),
     "unverified rate": ((tuning, "UNVERIFIED_RATE", 1.0),),
     "slow pods": ((demand, "slow", lambda *_: ()),),
-    "headroom by concurrency": ((need.Sum, "target", FIXED_TARGET),),
+    "headroom by concurrency": ((need.ReplicaNeed, "target", FIXED_TARGET),),
     "even routing": ((demand, "scattered", lambda former, *_: former),),
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tacho_operator.core.autoscaling.algorithm import step as step_module
-from tacho_operator.core.autoscaling.algorithm.need import Sum
+from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
@@ -121,7 +121,7 @@ def test_a_larger_burst_requests_what_it_needs() -> None:
 def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
     fleet = in_a_third_burst(7.0, 60)
     earlier = fleet.state.bursts[1:]
-    found = Sum(offered=3.5, concurrency=20)
+    found = ReplicaNeed(offered=3.5, concurrency=20)
     assert step_module._worthwhile(fleet.state, found, earlier, 60.0) == 4
     assert step_module._worthwhile(fleet.state, dataclasses.replace(found, kv_cache=3.9), earlier, 60.0) == 5
 

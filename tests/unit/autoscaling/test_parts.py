@@ -15,7 +15,7 @@ from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
 from tacho_operator.core.autoscaling.algorithm.bursts import BURSTS_KEPT, ended, soon_over, with_bursts
 from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of, with_starts
-from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of
+from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import (
@@ -240,7 +240,7 @@ def test_a_request_has_at_least_one_answer_token() -> None:
     assert silent.requests == pytest.approx(30 * math.exp(-10 / 300) + 10 * 2 * 30), "no division by zero"
 
 
-def summed(offered: tuple[Interval, ...], cold_start_seconds: float, speed: float = 1.0) -> Sum:
+def summed(offered: tuple[Interval, ...], cold_start_seconds: float, speed: float = 1.0) -> ReplicaNeed:
     """Of a pod with half of its KV cache of 1,000 tokens in use, and four waiting requests."""
     sample = Sample(time_seconds=0.0, running=0, waiting=4, generated_tokens=0.0, kv_cache_usage=0.5)
     pods = (PodLoad(uid="a", sample=sample),)
@@ -248,7 +248,7 @@ def summed(offered: tuple[Interval, ...], cold_start_seconds: float, speed: floa
     at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=TARGETS)
     reading = demand.read({}, pods, 0.0)
     state = State(offered=offered, correction=Correction(speed))
-    return sum_of(at, state, reading, COST, cold_start_seconds)
+    return replica_need(at, state, reading, COST, cold_start_seconds)
 
 
 def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
@@ -267,7 +267,7 @@ def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:
     pods = (PodLoad(uid="a", sample=Sample(time_seconds=0.0, running=900, waiting=45)),)
     at = ScalingInput(replicas=9, pods=pods, capacity=capacity, policy=TARGETS)
     cost = cost_of(capacity, measured_mix(capacity, 30))
-    assert sum_of(at, State(), demand.read({}, pods, 0.0), cost, 60).terms == {}
+    assert replica_need(at, State(), demand.read({}, pods, 0.0), cost, 60).terms == {}
 
 
 def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
@@ -308,14 +308,14 @@ def test_a_burst_counts_by_what_it_surely_fills() -> None:
 
 def test_headroom_is_the_root_of_the_requests_at_the_same_time() -> None:
     """Of 20, 4 are the root of the other 16; of 110, 10 are that of 100."""
-    one = Sum(offered=1.0, concurrency=20)
+    one = ReplicaNeed(offered=1.0, concurrency=20)
     assert one.target == pytest.approx(16 / 20)
-    assert Sum(offered=0.1, concurrency=110).target == pytest.approx(100 / 110)
+    assert ReplicaNeed(offered=0.1, concurrency=110).target == pytest.approx(100 / 110)
     five = dataclasses.replace(one, offered=5.5)
     assert five.target == one.target, "each pod has its own, where chance deals"
     assert dataclasses.replace(five, imbalance=0.0).target == pytest.approx(100 / 110), "one for all of them"
     assert dataclasses.replace(one, speed=5.5).target == pytest.approx(100 / 110), "faster ones"
-    assert Sum(offered=1.0).target == one.target, "not known: 20"
+    assert ReplicaNeed(offered=1.0).target == one.target, "not known: 20"
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_prompts_that_wait_for_each_other_leave_less(
     cost = cost_of(capacity, measured_mix(capacity, 30))
     assert cost is not None
     assert cost.prompt_seconds == cost.request_seconds == 0.5
-    found = sum_of(at, State(offered=intervals(1.0)), demand.read({}, (), 0.0), cost, 60)
+    found = replica_need(at, State(offered=intervals(1.0)), demand.read({}, (), 0.0), cost, 60)
     assert found.target == pytest.approx(target)
 
 

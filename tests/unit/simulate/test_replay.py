@@ -124,7 +124,7 @@ def test_when_a_request_was_sent_and_who_answered_it_are_as_recorded() -> None:
 @pytest.fixture
 def fixed_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """The recordings are of the time before headroom followed the concurrency."""
-    monkeypatch.setattr(need.Sum, "target", property(lambda _: 0.8))
+    monkeypatch.setattr(need.ReplicaNeed, "target", property(lambda _: 0.8))
 
 
 @pytest.mark.usefixtures("fixed_target")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.need import Sum, whole
+from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, whole
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Decision,
@@ -18,7 +18,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 NAMES_SHOWN = 3
 
 
-def calculation(at: ScalingInput, outcome: Outcome, found: Sum, reading: Reading) -> str:
+def calculation(at: ScalingInput, outcome: Outcome, found: ReplicaNeed, reading: Reading) -> str:
     """The calculation behind a decision as one sentence: the load, the target utilization, the needed
     replicas."""
     parts = []
@@ -118,7 +118,7 @@ def _replicas(count: int) -> str:
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
-def figures_of(at: ScalingInput, reading: Reading, found: Sum, attainment: Attainment) -> Figures:
+def figures_of(at: ScalingInput, reading: Reading, found: ReplicaNeed, attainment: Attainment) -> Figures:
     """The load figures of a decision, for status.autoscaling and the metrics."""
     reporting = len(at.pods) - reading.silent
     filled = max(found.loads.values(), default=None)

@@ -12,7 +12,7 @@ from tacho_operator.core.autoscaling.algorithm.types import Policy, ScalingInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sum:
+class ReplicaNeed:
     """The present load, and the number of replicas that it needs. A field is None where it is unknown."""
 
     offered: float | None = None
@@ -103,9 +103,9 @@ def _queue(policy: Policy, cost: RequestCost | None) -> float:
     return limit * cost.request_seconds / cost.prompt_seconds
 
 
-def sum_of(
+def replica_need(
     at: ScalingInput, state: State, reading: Reading, cost: RequestCost | None, cold_start_seconds: float
-) -> Sum:
+) -> ReplicaNeed:
     """The load and the needed replicas at one sampling time."""
     capacity, level, growth, chance = at.capacity, None, 0.0, 0.0
     speed = state.correction.factor * (state.speed if capacity.gap_r2 >= tuning.MIN_R2 else 1.0)
@@ -120,7 +120,7 @@ def sum_of(
         # Requests that wait for a slow pod would fit into the others.
         stuck = sum(reading.tracks[uid].sample.waiting or 0 for uid in reading.slow)
         usage = reading.kv_cache_usage + (reading.waiting - stuck) * size / capacity.kv_cache_tokens
-    return Sum(
+    return ReplicaNeed(
         offered=level,
         growth=growth,
         chance=chance,

@@ -16,7 +16,7 @@ from tacho_operator.core.autoscaling.algorithm.bursts import ended, soon_over, w
 from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of, with_starts
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
-from tacho_operator.core.autoscaling.algorithm.need import Sum, sum_of, whole
+from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need, whole
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.types import (
     Burst,
@@ -52,7 +52,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     cost = None if state.mix is None else cost_of(at.capacity, state.mix)
     reading = demand.read(state.tracks, at.pods, now, cost)
     former, state = state, _with_load(state, reading, cost, cold_start, now)
-    found = sum_of(at, state, reading, cost, cold_start)
+    found = replica_need(at, state, reading, cost, cold_start)
     if not reading.tracks or not found.terms:
         return _blind(at, _unwatched(state), reading, cold_start, now)
     state = _corrected(at, former, state, reading, found, cost)
@@ -151,7 +151,12 @@ def _with_load(
 
 
 def _corrected(
-    at: ScalingInput, former: State, state: State, reading: Reading, found: Sum, cost: RequestCost | None
+    at: ScalingInput,
+    former: State,
+    state: State,
+    reading: Reading,
+    found: ReplicaNeed,
+    cost: RequestCost | None,
 ) -> State:
     """``state`` with the SLO attainment since the ``former`` samples, and the spread of requests over
     pods.
@@ -174,7 +179,7 @@ def _corrected(
     return replace(state, correction=correction, attainment=recent, scatter=scatter)
 
 
-def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: float) -> int:
+def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst], cold_start: float) -> int:
     """The most replicas that are useful: during a burst like ``earlier`` ones, the number that those filled;
     else the need.
     """
@@ -184,7 +189,7 @@ def _worthwhile(state: State, found: Sum, earlier: Sequence[Burst], cold_start: 
     return most if over else whole(found.need)
 
 
-def _stabilized(at: ScalingInput, state: State, found: Sum, cold_start: float, now: float) -> Outcome:
+def _stabilized(at: ScalingInput, state: State, found: ReplicaNeed, cold_start: float, now: float) -> Outcome:
     """Replicas after stabilization windows and scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
