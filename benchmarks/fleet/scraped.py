@@ -14,13 +14,13 @@ from collections import Counter
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures, Judged, Sample
+from tacho_operator.core.autoscaling.algorithm.types import ConditionState, Decision, Figures, Sample
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.workqueue import Key
 from tools.harness.world import World
 
-JUDGED = Judged("True", "Steady", "")
+JUDGED = ConditionState("True", "Steady", "")
 FIGURES = Figures(
     demand=0.5123,
     utilization=0.2561,

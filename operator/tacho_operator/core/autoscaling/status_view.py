@@ -21,8 +21,8 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Bounds,
     Change,
+    ConditionState,
     Decision,
-    Judged,
     State,
 )
 from tacho_operator.core.autoscaling.recommendation import OTHER_SECONDS, RECOMMEND, Recommendation
@@ -151,7 +151,7 @@ def _conditions(
     if recommendation:
         able, active = _recommending(decision, recommendation.before)
     if problems:
-        limited = Judged("True", Reason.INVALID_SCHEDULE, " ".join(problems))
+        limited = ConditionState("True", Reason.INVALID_SCHEDULE, " ".join(problems))
     return (
         _condition(ConditionType.ABLE_TO_SCALE, able),
         _condition(ConditionType.SCALING_ACTIVE, active),
@@ -159,22 +159,22 @@ def _conditions(
     )
 
 
-def _recommending(decision: Decision, before: int) -> tuple[Judged, Judged]:
+def _recommending(decision: Decision, before: int) -> tuple[ConditionState, ConditionState]:
     """AbleToScale and ScalingActive for a decision that is only recommended. ``before``: the existing
     replicas.
     """
     able, active = decision.able, decision.active
     if decision.replicas != before:
         message = f"{decision.replicas} replicas are recommended, {before} are set."
-        able = Judged("True", Reason.RESCALE_RECOMMENDED, message)
+        able = ConditionState("True", Reason.RESCALE_RECOMMENDED, message)
     reason = Reason.RECOMMEND_ONLY if active.reason in _ORDINARY else active.reason
     message = f"Recommendations are not applied (autoscaling.mode: Recommend). {active.message}"
-    return able, Judged("False", reason, message)
+    return able, ConditionState("False", reason, message)
 
 
-def _condition(kind: ConditionType, judged: Judged) -> ScalingCondition:
+def _condition(kind: ConditionType, state: ConditionState) -> ScalingCondition:
     return ScalingCondition(
-        type=kind, status=judged.status, reason=str(judged.reason), message=judged.message
+        type=kind, status=state.status, reason=str(state.reason), message=state.message
     )
 
 

@@ -8,9 +8,9 @@ from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, whole
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
+    ConditionState,
     Decision,
     Figures,
-    Judged,
     Outcome,
     ScalingInput,
 )
@@ -156,13 +156,13 @@ def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -
     )
 
 
-def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
+def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
     known = _known(at, outcome, figures)
     if not at.capacity.unattainable:
         return known
     why = _clause(at.capacity.unverified)
     message = known.message if known.message.startswith(why) else f"{why}. {known.message}"
-    return Judged("False", "SLOUnattainable", message)
+    return ConditionState("False", "SLOUnattainable", message)
 
 
 def _clause(text: str) -> str:
@@ -170,27 +170,29 @@ def _clause(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _known(at: ScalingInput, outcome: Outcome, figures: Figures) -> Judged:
+def _known(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
     """The condition ScalingActive: whether the load is known."""
     if not at.pods:
-        return Judged("False", "FailedGetPodsMetric", "No pod serves yet; the number of replicas stays.")
+        return ConditionState(
+            "False", "FailedGetPodsMetric", "No pod serves yet; the number of replicas stays."
+        )
     if outcome.blind:
         message = f"{_clause(outcome.blind)}; the number of replicas stays."
-        return Judged("False", "FailedGetPodsMetric", message)
+        return ConditionState("False", "FailedGetPodsMetric", message)
     silent = f" {figures.silent} of {len(at.pods)} pods report none." if figures.silent else ""
     why = at.capacity.unverified or ("" if figures.counts_tokens else "no pod counts tokens")
     if why:
         why = _clause(why)
         message = f"{why}: replicas follow concurrent requests and the KV cache.{silent}"
-        return Judged("True", "CapacityUnverified", message)
-    return Judged("True", "ValidMetricFound", f"Load metrics are available.{silent}")
+        return ConditionState("True", "CapacityUnverified", message)
+    return ConditionState("True", "ValidMetricFound", f"Load metrics are available.{silent}")
 
 
-def _able(at: ScalingInput, outcome: Outcome) -> Judged:
+def _able(at: ScalingInput, outcome: Outcome) -> ConditionState:
     if outcome.replicas != at.replicas:
-        return Judged("True", "SucceededRescale", f"The new size is {outcome.replicas}.")
+        return ConditionState("True", "SucceededRescale", f"The new size is {outcome.replicas}.")
     if outcome.able == "ScaleUpStabilized":
-        return Judged(
+        return ConditionState(
             "True", outcome.able, f"More replicas are needed, but not yet: {_waits_up(at, outcome)}."
         )
     if outcome.able == "ScaleDownStabilized":
@@ -199,8 +201,8 @@ def _able(at: ScalingInput, outcome: Outcome) -> Judged:
             or f"more were needed within {at.policy.down.window_seconds:.0f} s, "
             "or the window is not yet observed"
         )
-        return Judged("True", outcome.able, f"Fewer suffice; {why}.")
-    return Judged("True", "ReadyForNewScale", "The recommended size matches the current size.")
+        return ConditionState("True", outcome.able, f"Fewer suffice; {why}.")
+    return ConditionState("True", "ReadyForNewScale", "The recommended size matches the current size.")
 
 
 def _waits_up(at: ScalingInput, outcome: Outcome) -> str:
@@ -210,7 +212,7 @@ def _waits_up(at: ScalingInput, outcome: Outcome) -> str:
     return f"less was needed within {seconds:.0f} s" if seconds else "one sample shows no rate"
 
 
-def _limited(at: ScalingInput, outcome: Outcome) -> Judged:
+def _limited(at: ScalingInput, outcome: Outcome) -> ConditionState:
     if outcome.limited:
-        return Judged("True", outcome.limited, _limit(at, outcome))
-    return Judged("False", "DesiredWithinRange", "The desired count is within the acceptable range.")
+        return ConditionState("True", outcome.limited, _limit(at, outcome))
+    return ConditionState("False", "DesiredWithinRange", "The desired count is within the acceptable range.")

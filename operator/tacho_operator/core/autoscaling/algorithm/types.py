@@ -353,7 +353,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ConditionState:
     """Status, reason and message of a condition that a HorizontalPodAutoscaler has, too."""
 
     status: Literal["True", "False", "Unknown"]
@@ -371,9 +371,9 @@ class Decision:
     reason: str
     """The calculation behind the decision, as text."""
     figures: Figures
-    active: Judged
-    able: Judged
-    limited: Judged
+    active: ConditionState
+    able: ConditionState
+    limited: ConditionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
