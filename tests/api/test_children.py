@@ -18,7 +18,7 @@ from tacho_operator.core.manifests.objects import (
     service,
 )
 from tacho_operator.core.names import OUTCOME_ANNOTATION
-from tacho_operator.core.revisions.frozen import new_revision, read
+from tacho_operator.core.revisions.controller_revision import new_revision, read
 from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.inspection import inspect
 from tacho_operator.core.rollout.record import Serving

@@ -19,7 +19,7 @@ from tacho_operator.core.measurement.probe_pods import RemeasurePlan, probe_fail
 from tacho_operator.core.measurement.records import updated_measurements
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.record import Serving

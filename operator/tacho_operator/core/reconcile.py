@@ -26,7 +26,7 @@ from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.cut_requests import CutReport, report_cut_requests
 from tacho_operator.core.pods.view import PodView, deployment_sizes, views
 from tacho_operator.core.reconcile_plan import ReconcilePlan
-from tacho_operator.core.revisions import frozen
+from tacho_operator.core.revisions import controller_revision
 from tacho_operator.core.revisions.planning import PLAN_PENDING, plan_step
 from tacho_operator.core.rollout.decision import Rollout, RolloutInput, next_step
 from tacho_operator.core.rollout.reading import (
@@ -86,7 +86,7 @@ def plan_reconcile(
     """The results of all packages of the core for one resource, computed in an order in which later ones use
     earlier ones.
     """
-    revisions = frozen.read_all(observed.revisions)
+    revisions = controller_revision.read_all(observed.revisions)
     planning = plan_step(observed, config, revisions, now, planned)
     if planning.revision is not None:
         revisions.setdefault(planning.revision.name, planning.revision)
@@ -144,7 +144,7 @@ def _node_markers(
     observed: Observed,
     servers: Sequence[PodView],
     rollout: Rollout,
-    revisions: Mapping[str, frozen.Revision],
+    revisions: Mapping[str, controller_revision.Revision],
     now: datetime,
 ) -> NodeMarkers:
     """The marker pods for nodes with a recent GPU fault; none where no revision's pod template avoids marked

@@ -9,7 +9,7 @@ from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.pods.avoided_nodes import NodeMarkers
 from tacho_operator.core.pods.cut_requests import CutReport
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout
 

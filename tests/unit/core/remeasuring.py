@@ -14,7 +14,7 @@ from tacho_operator.core.manifests.objects import PULL_SECONDS
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.measurement.probe_pods import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import live_config
 from tools.harness.resources import CLAIM_SPEC, NOW, at, changed, plan, resource
 

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from tacho_contract.measurement import Capacity, CurvePoint
 from tacho_operator.api.status.measurement import AgainstPlan
 from tacho_operator.core.measurement.efficiency import against_plan, rate_at
-from tacho_operator.core.revisions.frozen import new_revision, read
+from tacho_operator.core.revisions.controller_revision import new_revision, read
 from tacho_operator.core.revisions.identity import live_config
 from tests.unit.core.test_roofline import measured, planned, revision
 from tools.harness.resources import CONFIG, HUB_SPEC, changed, facts, resource

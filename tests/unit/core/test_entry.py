@@ -26,7 +26,7 @@ from tacho_contract.measurement import (
 )
 from tacho_contract.report import Report
 from tacho_operator.core.measurement.entry import LEFT_OUT, PodReport, measurement_entry
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tests.unit.core.golden import assert_golden
 from tools.harness.figures import point
 from tools.harness.resources import plan

@@ -8,7 +8,7 @@ import pytest
 
 from tacho_operator.api.status.measurement import ComparedQuality, MeasurementEntry
 from tacho_operator.core.measurement.records import compared
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tools.harness.resources import plan
 
 

@@ -13,7 +13,7 @@ from tacho_operator.api.base import decimal
 from tacho_operator.api.status.measurement import MeasurementEntry, SeenTraffic
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.records import KEPT, summary_of, updated_measurements
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import live_config
 from tools.harness.resources import CLAIM_SPEC, at, changed, plan, resource
 

@@ -20,7 +20,7 @@ from tacho_operator.core.measurement.efficiency import (
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tools.mock.specs import CONFIG, spec
 
 

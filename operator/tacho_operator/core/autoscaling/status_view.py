@@ -173,9 +173,7 @@ def _recommending(decision: Decision, before: int) -> tuple[ConditionState, Cond
 
 
 def _condition(kind: ConditionType, state: ConditionState) -> ScalingCondition:
-    return ScalingCondition(
-        type=kind, status=state.status, reason=str(state.reason), message=state.message
-    )
+    return ScalingCondition(type=kind, status=state.status, reason=str(state.reason), message=state.message)
 
 
 def _changed(

@@ -12,7 +12,7 @@ from tacho_contract.launch import LiveConfig
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core.measurement.known_levels import known_levels
 from tacho_operator.core.measurement.states import clean, current
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 
 
 class Cause(StrEnum):

@@ -15,7 +15,7 @@ from tacho_engines.hardware.gpus import named_gpu
 from tacho_operator.api.status.measurement import AgainstPlan
 from tacho_operator.core.measurement.rounding import interval, rounded, too_wide
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 
 LOW_EFFICIENCY, ABOVE_ROOFLINE = "LowEfficiency", "AboveRoofline"
 LOWEST_EFFICIENCY = 0.40

@@ -42,7 +42,7 @@ from tacho_operator.core.measurement.efficiency import (
 from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
 from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
 from tacho_operator.core.planner.types import Prediction
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 
 LEFT_OUT: Mapping[str, str] = {
     "Environment.gpu_memory_bytes": "The plan's figure is shown.",

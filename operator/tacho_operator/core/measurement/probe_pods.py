@@ -39,7 +39,7 @@ from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confide
 from tacho_operator.core.pods.deadlines import pause_left, time_left, unreachable, unreachable_message
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView, references
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS, schedule_timeout_seconds
 from tacho_operator.core.types import Manifest, Reference
 

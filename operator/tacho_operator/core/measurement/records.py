@@ -17,7 +17,7 @@ from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.runs import is_check, summed_up, with_run
 from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL, STALE, clean, current
 from tacho_operator.core.measurement.traffic import carried, raised
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 
 KEPT = 4
 CLOCKS_DIFFER = timedelta(days=1)

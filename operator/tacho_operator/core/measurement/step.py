@@ -29,7 +29,7 @@ from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
 from tacho_operator.core.pods.view import PodView, named, references, views
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout

@@ -20,8 +20,8 @@ from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.pods.claims import missing_claim
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.revisions import frozen
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions import controller_revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
 from tacho_operator.core.revisions.refit import failures_of, length_that_fits, refitted_name, shortened
@@ -81,7 +81,7 @@ def _freeze(
     spec.
     """
     assert inspection.facts is not None
-    manifest = frozen.new_revision(
+    manifest = controller_revision.new_revision(
         resource,
         plan,
         inspection.facts,
@@ -91,7 +91,9 @@ def _freeze(
         runtime=inspection.runtime,
         name=name,
     )
-    return Planning(revision=frozen.read(manifest), plan=plan, inspection=inspection, apply=(manifest,))
+    return Planning(
+        revision=controller_revision.read(manifest), plan=plan, inspection=inspection, apply=(manifest,)
+    )
 
 
 def _refit(

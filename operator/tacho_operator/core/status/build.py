@@ -16,7 +16,7 @@ from tacho_operator.core.manifests.objects import url
 from tacho_operator.core.measurement.records import summary_of
 from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.status.conditions import conditions
 from tacho_operator.core.status.snapshot import Snapshot
 

@@ -20,7 +20,7 @@ from tacho_operator.core.pods.deadlines import deadline_seconds, reports_progres
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem, deletion_blocked, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
-from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.reading import (
