@@ -40,7 +40,7 @@ from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.deadlines import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
 from tacho_operator.core.revisions.planning import PLAN_PENDING
-from tacho_operator.core.status.exposure import serving_message
+from tacho_operator.core.status.reachability import serving_message
 from tacho_operator.core.status.snapshot import Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)

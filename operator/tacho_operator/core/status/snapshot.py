@@ -30,8 +30,8 @@ from tacho_operator.core.rollout.reading import (
     schedule_timeout_seconds,
     without_spare_gpu,
 )
-from tacho_operator.core.status.exposure import exposure, reaches
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
+from tacho_operator.core.status.reachability import exposure, reaches
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 FINALIZER_SECONDS = 60.0

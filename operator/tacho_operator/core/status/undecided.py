@@ -19,7 +19,7 @@ from tacho_operator.core.pods.view import PodView, deployment_sizes, named, view
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods
 from tacho_operator.core.status.conditions import ConditionValue, condition_of
-from tacho_operator.core.status.exposure import reaches, serving_message
+from tacho_operator.core.status.reachability import reaches, serving_message
 from tacho_operator.core.types import Manifest
 
 
