@@ -31,6 +31,7 @@ from tacho_operator.core.pods.owners import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
+from tacho_operator.shell.store.hub_waiters import HubWait, HubWaiterCounts
 from tacho_operator.shell.store.objects import Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
     StoredObject,
@@ -38,7 +39,6 @@ from tacho_operator.shell.store.stored_object import (
     is_reported as is_reported,
 )
 from tacho_operator.shell.store.trimming import kept_part, no_owner
-from tacho_operator.shell.store.waits import Wait, Waits
 from tacho_operator.shell.workqueue import Key
 
 NODE_PODS_LIMIT = 500
@@ -62,7 +62,7 @@ class StoreChange:
     name: str
     owner: str
     """The resource named by the object's label, now or before its deletion."""
-    freed: Wait | None = None
+    freed: HubWait | None = None
     """What the resource waited for until now, if that wait ended; others that wait for the same may continue,
     too.
     """
@@ -99,7 +99,7 @@ class Store:
         self._waiting: set[asyncio.Future[None]] = set()
         self._unknown: set[tuple[str, str]] = set()
         """(kind, namespace) that the operator may not read; namespace "": all."""
-        self._waits = Waits(clock)
+        self._hub_waiters = HubWaiterCounts(clock)
         self.streams: dict[tuple[str, str], str] = {}
         """Latest resourceVersion that the watch of a (kind, namespace) has delivered; namespace "": all."""
         self._stale: dict[tuple[str, str], str] = {}
@@ -112,9 +112,9 @@ class Store:
 
     def waiting(self, key: Key) -> dict[str, HubWaiters]:
         """How many resources wait for the same hub as this one, by the reason of their condition Ready."""
-        return self._waits.of(key.namespace, self.state(key).hub)
+        return self._hub_waiters.of(key.namespace, self.state(key).hub)
 
-    def waiting_for(self, wait: Wait) -> Iterator[Key]:
+    def waiting_for(self, wait: HubWait) -> Iterator[Key]:
         """Keys of the resources whose condition Ready has the reason of ``wait``, for the same hub."""
         return (key for key in self.resources() if wait == self.state(key).wait)
 
@@ -222,12 +222,12 @@ class Store:
         return found is not None and bool(found["metadata"].get("deletionTimestamp"))
 
     async def in_sync(self, kind: str, namespace: str) -> None:
-        """Waits until the watch of ``kind`` in that namespace is up to date."""
+        """HubWaiterCounts until the watch of ``kind`` in that namespace is up to date."""
         while (kind, namespace) in self._stale:
             await self.changed()
 
     async def changed(self) -> None:
-        """Waits for the next event of any watch."""
+        """HubWaiterCounts for the next event of any watch."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -268,9 +268,9 @@ class Store:
             if kind in POD_OWNERS:
                 self._pod_owners.add(entry.uid)
             if kind == "LLMDeployment":
-                self._waits.add(name[0], entry.state.wait)
+                self._hub_waiters.add(name[0], entry.state.wait)
             was = (former.state if former else StoreState()).wait
-            self._notify(kind, name, former, entry, self._waits.ended(was, entry.state.why))
+            self._notify(kind, name, former, entry, self._hub_waiters.ended(was, entry.state.why))
         self._wake()
 
     def remove(self, kind: str, namespace: str, name: str, *, uid: str = "") -> None:
@@ -319,7 +319,7 @@ class Store:
         if former is not None and kind in POD_OWNERS:
             self._pod_owners.discard(former.uid)
         if former is not None and kind == "LLMDeployment":
-            self._waits.drop(name[0], former.state.wait)
+            self._hub_waiters.drop(name[0], former.state.wait)
         return former
 
     def _notify(
@@ -328,7 +328,7 @@ class Store:
         name: Name,
         former: StoredObject | None,
         entry: StoredObject | None,
-        freed: Wait | None = None,
+        freed: HubWait | None = None,
     ) -> None:
         if kind == "Node":
             self._nodes = None

@@ -10,7 +10,7 @@ from typing import Any
 from tacho_contract.uri import CLAIM_SCHEME
 from tacho_operator.core.revisions.hub_backoff import hub_endpoint
 from tacho_operator.core.types import Manifest, PastMeasurement
-from tacho_operator.shell.store.waits import Wait
+from tacho_operator.shell.store.hub_waiters import HubWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class StoreState:
     """Names of the PersistentVolumeClaims in the resource's spec."""
 
     @property
-    def wait(self) -> Wait:
-        return Wait(self.why, self.hub)
+    def wait(self) -> HubWait:
+        return HubWait(self.why, self.hub)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from tacho_operator.core.revisions.hub_backoff import SHARED_REASONS, ended_wait
 from tacho_operator.core.types import HubWaiters
 
 
-class Wait(NamedTuple):
+class HubWait(NamedTuple):
     """What a resource waits for: a hub, and the reason of the resource's condition Ready."""
 
     why: str
@@ -24,35 +24,35 @@ WORKED_LIMIT = 10_000
 """Most hubs whose last success is remembered."""
 
 
-class Waits:
+class HubWaiterCounts:
     """Counts of the resources that are not ready, by hub, reason and namespace."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._counts: Counter[Wait] = Counter()
-        self._inside: Counter[tuple[str, Wait]] = Counter()
-        self._worked: dict[Wait, datetime] = {}
+        self._counts: Counter[HubWait] = Counter()
+        self._inside: Counter[tuple[str, HubWait]] = Counter()
+        self._worked: dict[HubWait, datetime] = {}
 
     def of(self, namespace: str, hub: str) -> dict[str, HubWaiters]:
         """The number of resources that wait for ``hub``, by reason; those of other namespaces are counted
         separately."""
         found = {}
-        for wait in (Wait(why, hub) for why in SHARED_REASONS):
+        for wait in (HubWait(why, hub) for why in SHARED_REASONS):
             inside = self._inside[namespace, wait]
             elsewhere = self._counts[wait] - inside
             found[wait.why] = HubWaiters(inside, self._worked.get(wait), elsewhere)
         return found
 
-    def add(self, namespace: str, wait: Wait) -> None:
+    def add(self, namespace: str, wait: HubWait) -> None:
         """Adds one waiting resource of ``namespace``. Only reasons that many resources can share are
         counted."""
         self._count(namespace, wait, 1)
 
-    def drop(self, namespace: str, wait: Wait) -> None:
+    def drop(self, namespace: str, wait: HubWait) -> None:
         """Subtracts one waiting resource of ``namespace``."""
         self._count(namespace, wait, -1)
 
-    def _count(self, namespace: str, wait: Wait, change: int) -> None:
+    def _count(self, namespace: str, wait: HubWait, change: int) -> None:
         if wait.why not in SHARED_REASONS:
             return
         self._counts[wait] += change
@@ -62,7 +62,7 @@ class Waits:
         if not self._counts[wait]:
             del self._counts[wait]
 
-    def ended(self, was: Wait, now_why: str) -> Wait | None:
+    def ended(self, was: HubWait, now_why: str) -> HubWait | None:
         """``was``, if that wait ended because the hub works again, so that the others retry now; else None.
 
         ``now_why``: the resource's present reason. A hub that was reported a moment ago is not reported
