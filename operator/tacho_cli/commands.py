@@ -281,13 +281,13 @@ def simulate(
     policy is the operator's own code. The same seed gives the same results.
     """
     from tacho_cli.simulate.execute import SimulationOptions, execute
+    from tacho_cli.simulate.simulated_deployment import DeploymentOptions
     from tacho_cli.simulate.starts import parse_starts
-    from tacho_cli.simulate.subject import SubjectOptions
 
     return execute(
         SimulationOptions(
             trace=trace,
-            given=SubjectOptions(
+            given=DeploymentOptions(
                 name=name,
                 slo=slo,
                 min_replicas=min_replicas,

@@ -12,7 +12,12 @@ from tacho_cli.simulate.faults import faults, missed, within
 from tacho_cli.simulate.measurements import measured
 from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_cli.simulate.show import show
-from tacho_cli.simulate.subject import PerformanceModels, Subject, SubjectOptions, subject
+from tacho_cli.simulate.simulated_deployment import (
+    DeploymentOptions,
+    PerformanceModels,
+    SimulatedDeployment,
+    simulated_deployment,
+)
 from tacho_cli.simulate.variants import Variant, did_you_mean, variants, varies_quantization
 from tacho_contract.units import counted
 from tacho_simulate.policies import POLICIES, PolicyError, policy_of
@@ -36,7 +41,7 @@ class SimulationOptions:
     """The options of ``tacho simulate``."""
 
     trace: str
-    given: SubjectOptions
+    given: DeploymentOptions
     policies: tuple[str, ...]
     seed: int
     output: TraceFormat
@@ -60,16 +65,16 @@ def execute(order: SimulationOptions) -> int:
     models: PerformanceModels = {}
     training = _trace(order.tune) if order.tune else None
     within(order.faults, trace)
-    subjects = [(variant, subject(variant.given, models)) for variant in varied]
+    deployments = [(variant, simulated_deployment(variant.given, models)) for variant in varied]
     planned = [
         (variant, about, own)
-        for variant, about in subjects
+        for variant, about in deployments
         for own in {own.name: own for own in _planned_runs(names, about, training, order.seed)}.values()
     ]
     if len(planned) > MAX_RUNS:
         raise CommandError(f"the options make {len(planned)} runs; the limit is {MAX_RUNS}")
     alone = len({own.name for _, _, own in planned}) == 1
-    remarks = dict.fromkeys(remark for _, about in subjects for remark in about.remarks)
+    remarks = dict.fromkeys(remark for _, about in deployments for remark in about.remarks)
     for remark in remarks:
         say(remark)
     runs = []
@@ -84,7 +89,7 @@ def execute(order: SimulationOptions) -> int:
             line = f"{name}: {remark}"
             say(line)
             remarks[line] = None
-    currencies = {about.currency for _, about in subjects if about.price_per_gpu_hour is not None}
+    currencies = {about.currency for _, about in deployments if about.price_per_gpu_hour is not None}
     if len(currencies) > 1:
         raise CommandError(f"prices in {' and '.join(sorted(currencies))} cannot be compared")
     report = SimulationReport(
@@ -98,7 +103,9 @@ def execute(order: SimulationOptions) -> int:
     return ExitCode.OK
 
 
-def _run(name: str, variant: Variant, about: Subject, result: Result, wrong: tuple[str, ...]) -> PolicyRun:
+def _run(
+    name: str, variant: Variant, about: SimulatedDeployment, result: Result, wrong: tuple[str, ...]
+) -> PolicyRun:
     return PolicyRun(
         name=name,
         result=result,
@@ -127,7 +134,7 @@ class PlannedRun:
 
 
 def _planned_runs(
-    names: Iterable[str], about: Subject, training: Trace | None, seed: int
+    names: Iterable[str], about: SimulatedDeployment, training: Trace | None, seed: int
 ) -> Iterator[PlannedRun]:
     """The runs of the named policies. Parameters that are not given are chosen on the trace ``training``.
     Raises CommandError for an unknown policy or parameter."""
@@ -145,7 +152,7 @@ def _planned_runs(
                 raise CommandError(f"--policy {each}: {error}{did_you_mean(base, known)}", one_of) from None
 
 
-def _tuned(name: str, about: Subject, training: Trace, seed: int) -> str:
+def _tuned(name: str, about: SimulatedDeployment, training: Trace, seed: int) -> str:
     faults = Faults(cold_start_seconds=about.starts_seconds)
     text, results = tuned(name, training, about.setting, seed=seed, faults=faults)
     say(f"{name}: {text} is the best of {len(results)} on {training.name}")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tacho_cli.inputs.options import live_config
 from tacho_cli.problems import CommandError
 from tacho_cli.simulate.measurements import MeasurementSource
-from tacho_cli.simulate.subject import SubjectOptions
+from tacho_cli.simulate.simulated_deployment import DeploymentOptions
 
 MAX_REPLICAS = 1000
 QUANTIZATION, ALL = "quantization", "all"
@@ -24,7 +24,7 @@ QUANTIZATION, ALL = "quantization", "all"
 class Variant:
     values: tuple[tuple[str, str], ...]
     """(setting, value) of each varied setting; empty: none varies."""
-    given: SubjectOptions
+    given: DeploymentOptions
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ def varies_quantization(what_if: Iterable[str]) -> bool:
 
 
 def variants(
-    given: SubjectOptions,
+    given: DeploymentOptions,
     files: Sequence[str],
     measurements: Sequence[str],
     what_if: Sequence[str],
@@ -68,13 +68,13 @@ def variants(
     return tuple(made)
 
 
-Change = Callable[[SubjectOptions], SubjectOptions]
+Change = Callable[[DeploymentOptions], DeploymentOptions]
 Dimension = tuple[str, list[tuple[str, Change]]]
 """The name of a setting, and for each of its values the change to apply."""
 
 
 def _changed(**options: Any) -> Change:
-    """A change that sets the given fields of SubjectOptions."""
+    """A change that sets the given fields of DeploymentOptions."""
     return lambda given: dataclasses.replace(given, **options)
 
 
@@ -155,7 +155,7 @@ def _milliseconds(key: str, value: str) -> int:
 
 class VariedSetting(NamedTuple):
     option: str
-    """Field of SubjectOptions that it sets."""
+    """Field of DeploymentOptions that it sets."""
     read: Callable[[str, str], int]
     """Function that parses a value: (key, text) to the number. Raises CommandError."""
     example: str

@@ -64,10 +64,10 @@ def test_the_examples_trace_is_what_its_program_writes() -> None:
 
 
 def test_every_setting_has_words(tmp_path: Path) -> None:
-    from tacho_cli.simulate.subject import SubjectOptions, subject
+    from tacho_cli.simulate.simulated_deployment import DeploymentOptions, simulated_deployment
 
     assert {
-        *subject(SubjectOptions(file=resource(tmp_path)), {}).settings,
+        *simulated_deployment(DeploymentOptions(file=resource(tmp_path)), {}).settings,
         "faults",
         "seed",
     } == set(SETTINGS)

@@ -6,10 +6,10 @@ import pytest
 
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.simulate.measurements import MeasurementSource
-from tacho_cli.simulate.subject import SubjectOptions
+from tacho_cli.simulate.simulated_deployment import DeploymentOptions
 from tacho_cli.simulate.variants import variants
 
-GIVEN = SubjectOptions(slo="ttft=500ms,tpot=50ms", min_replicas=1)
+GIVEN = DeploymentOptions(slo="ttft=500ms,tpot=50ms", min_replicas=1)
 
 
 def test_without_a_question_there_is_one_that_has_no_name() -> None:

@@ -35,7 +35,7 @@ NO_DATE = datetime.fromtimestamp(0, timezone.utc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubjectOptions:
+class DeploymentOptions:
     """The options that describe the simulated deployment; "" and None: not given."""
 
     file: str = ""
@@ -53,7 +53,7 @@ class SubjectOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class SimulatedDeployment:
     setting: Setting
     slo: ServiceLevel
     entry: MeasurementEntry
@@ -94,7 +94,7 @@ seconds.
 """
 
 
-def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
+def simulated_deployment(given: DeploymentOptions, models: PerformanceModels) -> SimulatedDeployment:
     """The deployment to simulate, from the options and the manifest. Raises CommandError."""
     resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
     entry = entry_of(resource, given.file, given.measurement)
@@ -118,7 +118,7 @@ def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
     price = price_of(spec.cost, "", {}) if spec else None
     gpus = plan.gpu.count if plan and plan.gpu else spec.gpu.count if spec and spec.gpu else None
     hourly = price.per_gpu_hour if price else None
-    return Subject(
+    return SimulatedDeployment(
         setting=setting,
         slo=slo,
         entry=entry,
@@ -145,7 +145,7 @@ def _model(entry: MeasurementEntry, slots: int | None, known: PerformanceModels)
     return known[key]
 
 
-def _slo(given: SubjectOptions, default: ServiceLevel) -> ServiceLevel:
+def _slo(given: DeploymentOptions, default: ServiceLevel) -> ServiceLevel:
     try:
         level = live_config("", given.slo, "").slo if given.slo else default
     except CommandError as error:
@@ -154,7 +154,7 @@ def _slo(given: SubjectOptions, default: ServiceLevel) -> ServiceLevel:
     return dataclasses.replace(level, **{name: bound for name, bound in bounds.items() if bound is not None})
 
 
-def _bounds(given: SubjectOptions, spec: AutoscalingSpec | None) -> tuple[int, int]:
+def _bounds(given: DeploymentOptions, spec: AutoscalingSpec | None) -> tuple[int, int]:
     least = given.min_replicas or (spec.min_replicas if spec else None) or 1
     most = given.max_replicas or max(least, spec.max_replicas if spec else DEFAULT_MAX_REPLICAS)
     if most < least:
