@@ -13,7 +13,7 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.rollout.record import Serving
 from tacho_operator.shell import execute
 from tacho_operator.shell.api_errors import ApiError, Conflict
-from tacho_operator.shell.drift import abandoned, contains, field_set, managed_entry
+from tacho_operator.shell.drift import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, _path, connect
 from tools.cluster.handle import Cluster
 from tools.harness.resources import CONFIG, HUB_SPEC, changed, resource
@@ -246,7 +246,7 @@ def owners_of_size(live: dict[str, Any]) -> set[str]:
     return {
         entry["manager"]
         for entry in live["metadata"]["managedFields"]
-        if ("f:spec", "f:replicas") in field_set(entry.get("fieldsV1") or {})
+        if "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
     }
 
 

@@ -70,16 +70,6 @@ def _same_quantity(live: Any, desired: Any) -> bool:
         return False
 
 
-def field_set(value: Any) -> set[tuple[str, ...]]:
-    """Leaf paths of a FieldsV1 tree, as tuples of its keys."""
-    paths: set[tuple[str, ...]] = set()
-    for key, child in value.items():
-        if key == ".":
-            continue
-        paths |= {(key, *rest) for rest in field_set(child)} or {(key,)}
-    return paths
-
-
 def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
     """(index, entry) of the managedFields entry for the manager ``manager`` on the object itself; None: there
     is none."""
@@ -96,20 +86,19 @@ def abandoned(live: Manifest, desired: Manifest, manager: str) -> bool:
     found = managed_entry(live, manager)
     if not found:
         return False
-    return any(not _mentions(desired, path) for path in field_set(found[1].get("fieldsV1") or {}))
+    return _owns_more(found[1].get("fieldsV1") or {}, desired)
 
 
-def _mentions(desired: Any, path: tuple[str, ...]) -> bool:
-    """Whether ``desired`` sets the field at ``path``. For a field inside a list element, whether it sets the
-    list.
+def _owns_more(tree: Any, desired: Any) -> bool:
+    """Whether the FieldsV1 ``tree`` has a field that ``desired`` does not set.
+
+    A list counts as a whole: ``contains`` compares its elements. Users may write a megabyte of fields here.
     """
-    for key in path:
-        if not key.startswith("f:"):
-            return True  # list elements are compared in full by ``contains``
-        if not isinstance(desired, dict) or key[2:] not in desired:
-            return False
-        desired = desired[key[2:]]
-    return True
+    owned = [key for key in tree if key.startswith("f:")] if isinstance(tree, dict) else []
+    return any(
+        not isinstance(desired, dict) or key[2:] not in desired or _owns_more(tree[key], desired[key[2:]])
+        for key in owned
+    )
 
 
 REWRITES = 20

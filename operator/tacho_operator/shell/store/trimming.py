@@ -42,6 +42,14 @@ LONGEST_POD_ANNOTATION = 1024
 """Longest annotation of a pod in characters that is stored. The operator's own are short; users' may have 256
 KiB.
 """
+LONGEST_OWNER = 1024
+"""Longest reference to a controller, in bytes of JSON, that is stored. Kubernetes accepts names and uids of
+any length there; those of objects have 253 characters at most.
+"""
+LONGEST_UNOWNED = 16 << 10
+"""Longest pod or ReplicaSet, in bytes of JSON, whose content is stored, as anyone can create them. Each
+decision of a resource that owns a longer one reads it from the API server.
+"""
 IDENTITY = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
 )  # fmt: skip
@@ -51,6 +59,8 @@ CONTROLLED = frozenset(
     {"ConfigMap", "ControllerRevision", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}
 )
 """Children that the LLMDeployment itself controls, and whose content decisions read."""
+UNOWNED = frozenset({"Pod", "ReplicaSet"})
+"""Children whose content is stored before it is known who owns them."""
 Find = Callable[[str, str, str], tuple[str, str] | None]
 """Function from (kind, namespace, name) to the uid and version of a stored object; None: not stored."""
 
@@ -78,6 +88,8 @@ def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
         return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: "its fields have other types"}
     if is_deep(kept):
         return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: NESTED}
+    if kind in UNOWNED and len(json.dumps(kept)) > LONGEST_UNOWNED:
+        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: ""}
     return kept
 
 
@@ -96,7 +108,8 @@ def _identity(full: Manifest) -> Manifest:
     kept = _some(full, IDENTITY)
     if labels := _some(full.get("labels"), READ_LABELS):
         kept["labels"] = labels
-    if (owner := controller({"metadata": full})) is not None:
+    owner = controller({"metadata": full})
+    if owner is not None and len(json.dumps(owner)) <= LONGEST_OWNER:
         kept["ownerReferences"] = [owner]
     return kept
 
@@ -180,10 +193,8 @@ def _pod(manifest: Manifest) -> Manifest:
 
 
 def _claim(manifest: Manifest) -> Manifest:
-    return {
-        "metadata": _identity(manifest["metadata"]),
-        "spec": _some(manifest.get("spec"), ("accessModes",)),
-    }
+    modes = dict.fromkeys((manifest.get("spec") or {}).get("accessModes") or ())
+    return {"metadata": _identity(manifest["metadata"]), "spec": {"accessModes": list(modes)}}
 
 
 def _node(manifest: Manifest) -> Manifest:
