@@ -39,7 +39,7 @@ def options(sampling: Sampling, end_tokens: Sequence[int]) -> dict[str, Any]:
 def logprobs_of(logits: Any) -> Any:
     """Log-probabilities from logits: log-softmax over the last axis."""
     np = _numpy()
-    values = np.asarray(logits, dtype=np.float32)
+    values = np.asarray(readable(logits), dtype=np.float32)
     values = values - values.max(axis=-1, keepdims=True)
     return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
 
@@ -72,7 +72,16 @@ def token_of(step: Any, sampling: Sampling, end_tokens: Sequence[int]) -> Token:
 
 def rows(found: Any) -> Any:
     """The rows of the only sequence in a StorageView of shape (1, tokens, vocabulary)."""
-    return _numpy().asarray(found)[0]
+    np = _numpy()
+    return np.asarray(readable(found), dtype=np.float32)[0]
+
+
+def readable(view: Any) -> Any:
+    """A StorageView as numpy can read it: in host memory, as float32. numpy has no bfloat16."""
+    ctranslate2 = _ctranslate2()
+    on_host = view if view.device == "cpu" else view.to_device(ctranslate2.Device.cpu)
+    float32 = ctranslate2.DataType.float32
+    return on_host if on_host.dtype == float32 else on_host.to(float32)
 
 
 def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Token, ...]:
@@ -84,6 +93,10 @@ def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Token, ...]:
         for token, row in zip(tokens[1:], logprobs[:-1], strict=True)
     )
     return (first, *rest)
+
+
+def _ctranslate2() -> Any:
+    return import_module("ctranslate2")
 
 
 def _numpy() -> Any:

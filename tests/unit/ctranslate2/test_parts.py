@@ -6,13 +6,15 @@ import json
 import threading
 from types import SimpleNamespace
 
+import numpy
 import pytest
 
+from tacho_ctranslate2 import steps
 from tacho_ctranslate2.backend import TokenBudget, shares
 from tacho_ctranslate2.conversion import ConversionPlan, check
 from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE, problem
 from tacho_ctranslate2.model_folder import end_tokens
-from tacho_ctranslate2.steps import options, token_of
+from tacho_ctranslate2.steps import options, rows, token_of
 from tacho_server.backend import Sampling
 from tacho_server.errors import LoadError
 
@@ -40,6 +42,37 @@ def test_without_a_known_end_the_models_own_counts():
 def test_why_the_last_token_is_the_last(last, token, ignore, finish):
     step = SimpleNamespace(is_last=last, token_id=token)
     assert token_of(step, Sampling(max_tokens=5, ignore_eos=ignore), (2,)).finish == finish
+
+
+class View:
+    """A StorageView of one row, as of 4.8.5: numpy reads it on the host, and not in bfloat16."""
+
+    def __init__(self, device: str, dtype: str) -> None:
+        self.device, self.dtype = device, dtype
+
+    def to_device(self, device: str) -> View:
+        return View(device, self.dtype)
+
+    def to(self, dtype: str) -> View:
+        return View(self.device, dtype)
+
+    def __array__(self, *_arguments: object, **_options: object) -> object:
+        if self.device != "cpu" or self.dtype == "bfloat16":
+            raise RuntimeError("Data is not readable")
+        return numpy.array([[[-1.0, -3.0]]], dtype=self.dtype)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_log_probabilities_are_read_on_any_device(monkeypatch, device, dtype):
+    library = SimpleNamespace(Device=SimpleNamespace(cpu="cpu"), DataType=SimpleNamespace(float32="float32"))
+    monkeypatch.setattr(steps, "_ctranslate2", lambda: library)
+    found = rows(View(device, dtype))
+    assert (found.tolist(), found.dtype.name) == ([[-1.0, -3.0]], "float32")
+    step = SimpleNamespace(is_last=False, token_id=0, logits=View(device, dtype))
+    token = token_of(step, Sampling(max_tokens=5, top_logprobs=1), ())
+    assert token.logprob == pytest.approx(-0.127, abs=0.001)
+    assert [top.token for top in token.top] == [0]
 
 
 @pytest.mark.parametrize(

@@ -61,12 +61,15 @@ class Loop:
     kernel: KernelTiming
     ceiling: float
     """Highest throughput of the engine's HTTP front ends, in tokens per second."""
+    batching: bool = True
+    """Whether one step computes a token of every stream; False: each stream has steps of its own."""
 
     def gap(self, streams: int) -> float:
-        """Seconds between two tokens of a stream: one step, and the prompts of other streams that are
-        computed in between.
+        """Seconds between two tokens of a stream: one step, or one for each stream without batching, and the
+        prompts of other streams that are computed in between.
         """
-        return self.step.seconds(streams, self.law, self.kernel) + self._prompts(streams - 1)
+        steps, together = (1, streams) if self.batching else (streams, 1)
+        return steps * self.step.seconds(together, self.law, self.kernel) + self._prompts(streams - 1)
 
     def _prompts(self, streams: int) -> float:
         """Seconds per step that the prompts of ``streams`` streams take."""
@@ -99,7 +102,7 @@ class Loop:
         the tokens.
         """
         bounded = level.tpot_milliseconds or level.ttft_milliseconds
-        streams, kept = 1 if bounded else min(slots, FEW_STREAMS), 0
+        streams, kept = min(slots, FEW_STREAMS) if self.batching and not bounded else 1, 0
         while streams <= slots:
             if bounded and not self.keeps(streams, level):
                 break
@@ -136,7 +139,7 @@ def expected_speed(
     law, kernel, timed = timing(speed, step.placement)
     timed = timed and rates is None
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
-    loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling)
+    loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling, batching=speed.batching)
     capacity = loop.capacity(slots, level)
     return ExpectedSpeed(
         decode_tokens_per_second=1 / loop.gap(1),
