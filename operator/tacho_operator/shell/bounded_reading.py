@@ -41,8 +41,12 @@ _METADATA_DEEPEST = 6
 """Nesting depth of the owner references in a list of objects, the deepest metadata that is needed."""
 IN_OBJECT, _IN_EVENT = 2, 3
 """Nesting depth of ``metadata`` in an object, and in a watch event."""
-_STEP = re.compile(rb'(?:[^"{}\[\],]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\],])', re.DOTALL)
-"""Matches everything up to the next bracket or comma outside of strings."""
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STEP = re.compile(rb'(?:[^"{}\[\],]++|%b(?::%b,(?="))?+)*+([{}\[\],])' % (_STRING, _STRING), re.DOTALL)
+"""Matches everything up to the next bracket or comma outside of strings.
+
+Pairs of strings that another member follows are one step: a user may set thousands of labels and annotations.
+"""
 _METADATA_BEGINS = (b'"metadata":{', b'"metadata": {')
 _CLOSERS = {b"{": b"}", b"[": b"]"}
 
@@ -131,7 +135,8 @@ async def metadata_part(text: Text, until: int = 0, steps: int = sys.maxsize) ->
     """The part of a text that can be parsed: without deep parts, and only up to where it was cut.
 
     {} if nothing can. ``until``: the nesting depth of ``metadata``, after which the rest is left out.
-    ``steps``: most brackets and commas to read. It runs in a thread, as a long text may take seconds.
+    ``steps``: most brackets and commas to read; {} if labels or owners are among the rest. It runs in a
+    thread, as a long text may take seconds.
     """
     return await asyncio.to_thread(_metadata_part, text.start, until, steps)
 
@@ -165,10 +170,17 @@ def _metadata_part(text: bytes, until: int, steps: int) -> dict[str, Any]:
                 cut, cut_closers = len(kept), bytes(closers)
                 break
         position = step.end()
+    if not steps and b'"managedFields":[' not in kept:  # which come after labels and owners
+        return {}
     if closers:
         kept = kept[:cut] + cut_closers[::-1]
+    return _object(kept)
+
+
+def _object(text: bytearray) -> dict[str, Any]:
+    """The JSON object in ``text``; {} where it is none."""
     try:
-        found = json.loads(kept, parse_int=str)
+        found = json.loads(text, parse_int=str)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
