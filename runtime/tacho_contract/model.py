@@ -185,6 +185,8 @@ class InspectConfig:
     """Engine that will load the model; "": not chosen yet. It selects the files where ``files`` is empty."""
     parse: bool = True
     """Whether the files are parsed; False (engine custom): they are only listed."""
+    trust_remote_code: bool = False
+    """Whether the engine may run Python files of the repository; else they are no files of the model."""
     endpoint: str = ""
     """URL of a hub mirror; "": the hub client's default."""
     verification: str = HEADERS

@@ -24,6 +24,8 @@ class LoadableFiles:
     """Model formats in order of preference. Empty: all files, without parsing them."""
     one_file: bool = False
     """Whether the engine's command line names a file of the model instead of the folder."""
+    code: bool = False
+    """Whether Python files of the model's repository belong to the model, as the user trusts them."""
     absent: str = "There are no weights."
     """The message where the model has none of these formats."""
     next_step: str = "Correct spec.model.uri, or name the files in spec.model.files."

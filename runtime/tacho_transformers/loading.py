@@ -86,7 +86,7 @@ def load_model(options: argparse.Namespace, torch: Any, transformers: Any) -> An
             device_map=device_map,
             trust_remote_code=options.trust_remote_code,
             local_files_only=True,
-            use_safetensors=None,
+            use_safetensors=True,
         )
     except (ValueError, OSError, RuntimeError) as error:
         if (known := _known(error)) is not None:
@@ -99,6 +99,9 @@ def _known(error: Exception) -> LoadError | None:
     message = " ".join(str(error).split())[:400]
     if "does not recognize this architecture" in message or "Unrecognized configuration class" in message:
         return LoadError("EngineNotSupported", message, "take a newer engine image, or another engine")
+    if "no file named model.safetensors" in message:
+        step = "point spec.model at weights in safetensors; pickled weights could run code"
+        return LoadError("ModelInvalid", message, step)
     if "trust_remote_code" in message:
         step = "set spec.model.trustRemoteCode if you trust the repository, or another engine"
         return LoadError("EngineNotSupported", message, step)

@@ -264,6 +264,7 @@ def test_settings_of_one_request(transformers_bf16: Served) -> None:
     [
         ("truncated", "ModelInvalid"),
         pytest.param("unknown architecture", "EngineNotSupported", marks=pytest.mark.nightly),
+        pytest.param("pickled", "ModelInvalid", marks=pytest.mark.nightly),
         ("port", "PortInUse"),
     ],
 )
@@ -281,6 +282,9 @@ def test_why_it_does_not_start(
             whole = (safetensors_model / "model.safetensors").read_bytes()
             (model / "model.safetensors").unlink()
             (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+        elif break_it == "pickled":
+            (model / "model.safetensors").unlink()
+            (model / "pytorch_model.bin").write_bytes(b"not opened")
         elif break_it == "port":
             taken = held.enter_context(socket.create_server(("127.0.0.1", 0)))
             more = ["--port", str(taken.getsockname()[1])]

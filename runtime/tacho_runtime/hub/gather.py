@@ -52,6 +52,7 @@ def find_facts(
     if not entries:
         raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
     loadable = loadable_files(config.engine) if config.parse else ALL_FILES
+    loadable = replace(loadable, code=config.trust_remote_code)
     index = None if config.files or SAFETENSORS not in loadable.formats else _index(source, entries)
     selection = select(entries, config.files, loadable, index)
     if len(selection.weights) > SHARD_LIMIT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,6 +30,8 @@ Python code.
 NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)")
 KNOWN_COMPANION = re.compile(r"config|token|\.index\.json$")
 COMPANION_LIMIT = 40
+PATTERNS_LIMIT = 100
+"""Most patterns that are tried for a model's files, as each is compared with every file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +109,29 @@ def _preferred(entries: Files, desired: LoadableFiles, index: frozenset[str] | N
             raise _absent(desired, entries)
         return Selection(UNPARSED, files, _globs(files, entries), ())
     for desired_format in desired.formats:
-        if (selection := _of_format(desired_format, entries, index)) is not None:
+        if (selection := _of_format(desired_format, entries, index, desired)) is not None:
             return selection
     raise _absent(desired, entries)
 
 
-def _of_format(desired: str, entries: Files, index: frozenset[str] | None) -> Selection | None:
-    """The model's files in the format ``desired``; None where the model has none. Raises FailedError where
+def _of_format(
+    model_format: str, entries: Files, index: frozenset[str] | None, desired: LoadableFiles
+) -> Selection | None:
+    """The model's files in the format ``model_format``; None where it has none. Raises FailedError where
     several models match."""
-    if desired == SAFETENSORS and (weights := _safetensors(entries, index)):
-        files = _with_companions(weights, entries, INDEX)
+    if model_format == SAFETENSORS and (weights := _safetensors(entries, index)):
+        files = _with_companions(weights, entries, INDEX, desired.code)
         return Selection(SAFETENSORS, files, _globs(files, entries), weights)
-    if desired == GGUF and (ggufs := _ggufs(entries)):
+    if model_format == GGUF and (ggufs := _ggufs(entries)):
         weights = _one_gguf(ggufs)
         return Selection(GGUF, weights, _globs(weights, entries), weights, weights[0].path)
-    if desired == CT2 and _is_ct2(entries):
+    if model_format == CT2 and _is_ct2(entries):
         weights = tuple(e for e in entries if e.path == "model.bin")
-        files = _with_companions(weights, entries, "")
+        files = _with_companions(weights, entries, "", desired.code)
         return Selection(CT2, files, _globs(files, entries), ())
     pickled = tuple(e for e in entries if re.fullmatch(r"pytorch_model[^/]*\.bin", e.path))
-    if desired == PYTORCH and pickled:
-        files = _with_companions(pickled, entries, "pytorch_model.bin.index.json")
+    if model_format == PYTORCH and pickled:
+        files = _with_companions(pickled, entries, "pytorch_model.bin.index.json", desired.code)
         return Selection(PYTORCH, files, _globs(files, entries), ())
     return None
 
@@ -209,16 +214,19 @@ def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
     return weights
 
 
-def _with_companions(weights: Files, entries: Files, index: str) -> Files:
-    return tuple(sorted({*weights, *_companions(entries, index)}, key=lambda e: e.path))
+def _with_companions(weights: Files, entries: Files, index: str, code: bool) -> Files:
+    return tuple(sorted({*weights, *_companions(entries, index, code)}, key=lambda e: e.path))
 
 
-def _companions(entries: Files, index: str) -> Files:
-    """Files that are loaded with the weights; of several shard indexes only the matching one."""
+def _companions(entries: Files, index: str, code: bool) -> Files:
+    """Files that are loaded with the weights; of several shard indexes only the matching one. Python files
+    only with ``code``.
+    """
     found = [
         e
         for e in entries
         if COMPANION.match(e.path)
+        and (code or not e.path.endswith(".py"))
         and not NOT_COMPANION.search(e.path)
         and (e.path == index or not e.path.endswith(".index.json"))
     ]
@@ -232,13 +240,14 @@ def _globs(files: Files, entries: Files) -> tuple[str, ...]:
     """
     desired = {e.path for e in files}
     left, globs = set(desired), []
-    patterns = ["*"]
+    patterns = Counter(("*", "*"))
     for path in sorted(desired):
         shard = SHARD.match(path)
         if shard:
-            patterns.append(f"{_literal(shard['stem'])}-*-of-{shard['total']}.{path.rpartition('.')[2]}")
-        patterns.append(f"*.{path.rpartition('.')[2]}")
-    for pattern in dict.fromkeys(patterns):
+            patterns[f"{_literal(shard['stem'])}-*-of-{shard['total']}.{path.rpartition('.')[2]}"] += 1
+        patterns[f"*.{path.rpartition('.')[2]}"] += 1
+    repeated = [pattern for pattern, count in patterns.items() if count > 1]
+    for pattern in repeated[:PATTERNS_LIMIT]:
         hit = {e.path for e in entries if fnmatchcase(e.path, pattern)}
         if len(hit & left) > 1 and hit <= desired:
             globs.append(pattern)

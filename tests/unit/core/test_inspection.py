@@ -266,6 +266,7 @@ def test_facts_do_not_depend_on_the_token_but_on_the_question() -> None:
     others: list[dict[str, Any]] = [
         {"revision": "v2"},
         {"files": ["*.gguf"]},
+        {"trustRemoteCode": True},
         {"uri": "hf://a/b"},
         {"hub": {}},
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -120,6 +121,14 @@ def test_quantization_in_a_file_of_its_own(tmp_path: Path) -> None:
     quantization = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
     (folder / "hf_quant_config.json").write_text(json.dumps(quantization))
     assert facts_of(InspectConfig(uri=FileUri(str(folder)))).quantization.method == "modelopt"
+
+
+def test_python_files_belong_to_a_model_whose_code_the_user_trusts(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "m", "small")
+    (folder / "modeling_x.py").write_text("import os")
+    config = InspectConfig(uri=FileUri(str(folder)), engine="vllm")
+    without, trusted = facts_of(config), facts_of(replace(config, trust_remote_code=True))
+    assert trusted.files.file_count == without.files.file_count + 1
 
 
 def test_pickle_weights_are_sized_and_never_opened(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 # ruff: noqa: E501 - tables, a row each
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given, strategies as st
 
 from tacho_contract.failure import FailedError, FailureClass
-from tacho_engines.run_parts import loadable_files
-from tacho_runtime.headers.source import FileEntry
+from tacho_engines.run_parts import ALL_FILES, loadable_files
+from tacho_runtime.headers.source import FILE_LIMIT, FileEntry
 from tacho_runtime.hub.select import Selection, matches, select
 
 COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json")
@@ -183,3 +185,18 @@ def test_globs_always_select_exactly_the_files(names: set[str], engine: str) -> 
     except FailedError:
         assume(False)
     assert tuple(e for e in everything if matches(e.path, selection.globs)) == selection.files
+
+
+@pytest.mark.timeout(60)
+def test_twenty_thousand_endings_are_not_each_compared_with_every_file() -> None:
+    named = [f"{n}.{n // 2}" for n in range(FILE_LIMIT - 1)]
+    selection = select(entries(".gitattributes", *named), (), ALL_FILES)
+    assert len(selection.files) == len(named)
+
+
+def test_python_files_are_loaded_where_the_user_trusts_them_alone() -> None:
+    files = entries(*COMPANIONS, "model.safetensors", "modeling_x.py", "tokenizer_x.py")
+    without = select(files, (), loadable_files("vllm"))
+    assert paths(without) == {*COMPANIONS, "model.safetensors"}
+    trusted = select(files, (), replace(loadable_files("vllm"), code=True))
+    assert paths(trusted) == {entry.path for entry in files}

@@ -93,6 +93,7 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
         files=tuple(model.files),
         engine=name,
         parse=not name or engine_profile(name).predicted,
+        trust_remote_code=bool(model.trust_remote_code),
         endpoint=model.hub.endpoint if model.hub else "",
         verification=model.verification or HEADERS,
     )
