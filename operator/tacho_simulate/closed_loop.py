@@ -3,7 +3,6 @@ probe."""
 
 from __future__ import annotations
 
-import math
 from bisect import insort
 from dataclasses import dataclass
 from random import Random
@@ -27,7 +26,6 @@ class Level:
     concurrency: int
     requests_per_second: float
     output_tokens_per_second: float
-    mean_ttft_seconds: float
     ttft_seconds: Quantiles
     tpot_seconds: Quantiles
     e2e_seconds: Quantiles
@@ -102,8 +100,7 @@ def closed_loop(
     seconds = replica.now - begins
     ended = [request for request, when in enumerate(ledger.last) if when >= begins]
     whole = [request for request in ended if ledger.arrived[request] >= begins]
-    waited = [ledger.first[request] - ledger.arrived[request] for request in whole]
-    ttft = quantiles(waited)
+    ttft = quantiles([ledger.first[request] - ledger.arrived[request] for request in whole])
     tpot = quantiles(
         [
             (ledger.last[request] - ledger.first[request]) / max(1, ledger.output_tokens[request] - 1)
@@ -117,7 +114,6 @@ def closed_loop(
         concurrency=concurrency,
         requests_per_second=len(ended) / seconds,
         output_tokens_per_second=sum(ledger.output_tokens[request] for request in ended) / seconds,
-        mean_ttft_seconds=math.fsum(waited) / len(waited),
         ttft_seconds=ttft,
         tpot_seconds=tpot,
         e2e_seconds=e2e,

@@ -45,7 +45,6 @@ class _Request:
         return StreamResult(
             sent_ns=round(self.sent * NS),
             tokens=tuple(self.tokens),
-            exact=True,
             finish_reason=self.sequence.finish_reason if self.ended and self.sequence else "",
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.sequence.cached_tokens if self.sequence else 0,

@@ -191,11 +191,6 @@ class WorkQueue:
         """For each key, the time until which its past reconciles would last at one per PACE_SECONDS."""
         self._changed = asyncio.Event()
 
-    @property
-    def depth(self) -> int:
-        """Keys waiting, whether due or delayed."""
-        return len(self._due)
-
     def depths(self) -> dict[str, int]:
         """Number of waiting keys by priority; ``delayed`` counts the keys that are not due yet."""
         found = Counter({priority.name.lower(): self._ready.count(priority) for priority in Priority})

@@ -117,7 +117,6 @@ def _hybrid(
 class KvCapacity:
     """Capacity of a KV cache of a given size, as the vLLM version reports it."""
 
-    blocks: int
     tokens: int
     """Number of tokens, as in vLLM's log line "GPU KV cache size"."""
     concurrency: float
@@ -138,7 +137,6 @@ def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> KvCapacit
     else:
         tokens = blocks // max(1, groups) * pool.block_tokens
     return KvCapacity(
-        blocks=blocks,
         tokens=tokens,
         concurrency=concurrency,
         request_bytes=per_request * pool.block_bytes,

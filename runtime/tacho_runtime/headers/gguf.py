@@ -64,8 +64,6 @@ class GGUFHeader:
     tensors: tuple[StoredTensor, ...]
     header: bytes
     """All bytes up to the end of the tensor list, by which the file is identified."""
-    data_start: int
-    """Offset in bytes at which the tensors' data begins."""
 
 
 class _Cursor:
@@ -154,7 +152,7 @@ def read_header(read: Read, size_bytes: int) -> GGUFHeader:
         )
     if sum(tensor.stored_bytes for tensor in tensors) > size_bytes:
         raise invalid("the GGUF header describes overlapping tensors.")
-    return GGUFHeader(metadata, tensors, bytes(cursor.buffer[: cursor.at]), data_start)
+    return GGUFHeader(metadata, tensors, bytes(cursor.buffer[: cursor.at]))
 
 
 def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:

@@ -24,7 +24,6 @@ def stream(**changes: Any) -> StreamResult:
     values: dict[str, Any] = {
         "sent_ns": 0,
         "tokens": tuple(((50 + 10 * index) * MS, 1.0) for index in range(10)),
-        "exact": True,
         "finish_reason": "length",
         "prompt_tokens": 100,
     }

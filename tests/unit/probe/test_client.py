@@ -46,7 +46,7 @@ def test_lateness_is_that_of_a_hundredth_and_not_of_one_by_chance() -> None:
 
 
 def answered(*ttfts_ms: int) -> list[StreamResult]:
-    return [StreamResult(sent_ns=0, tokens=((ttft * 1_000_000, 1.0),), exact=True) for ttft in ttfts_ms]
+    return [StreamResult(sent_ns=0, tokens=((ttft * 1_000_000, 1.0),)) for ttft in ttfts_ms]
 
 
 def first_tokens(seconds: float | None, count: float | None) -> EngineCounters:

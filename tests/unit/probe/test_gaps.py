@@ -18,7 +18,7 @@ def stream(gaps_ms: list[float], counts: list[float] | None = None, first_ms: fl
     for gap, count in zip(gaps_ms, counts or [1.0] * len(gaps_ms), strict=True):
         at += gap
         stamps.append((round(at * MS), count))
-    return StreamResult(sent_ns=0, tokens=tuple(stamps), exact=True, finish_reason="length")
+    return StreamResult(sent_ns=0, tokens=tuple(stamps), finish_reason="length")
 
 
 def test_equal_gaps_are_their_rate_with_the_narrowest_interval() -> None:

@@ -165,7 +165,7 @@ def by_turns(fast_ms: float, slow_ms: float) -> LoadTrace:
         at += fast_ms if int(at / 1500) % 2 else slow_ms
         stamps.append(at)
     tokens = tuple((round(stamp * MS), 1.0) for stamp in stamps)
-    return trace_of([StreamResult(sent_ns=0, tokens=tokens, exact=True)] * 4, 0, 6000, concurrency=4)
+    return trace_of([StreamResult(sent_ns=0, tokens=tokens)] * 4, 0, 6000, concurrency=4)
 
 
 def test_what_all_streams_share_is_uncertain_however_many_they_are() -> None:
@@ -216,7 +216,7 @@ def test_a_slowing_engine_is_not_steady() -> None:
     for index in range(300):
         stamps.append((int(at * MS), 1.0))
         at += 5 + index * 0.1
-    two = [StreamResult(sent_ns=0, tokens=tuple(stamps), exact=True)] * 2
+    two = [StreamResult(sent_ns=0, tokens=tuple(stamps))] * 2
     result = evaluate(trace_of(two, 100, int(at)), Workload(input_tokens=1, output_tokens=400), NO_SLO)
     assert result is not None
     assert not result.point.steady
@@ -241,9 +241,7 @@ def test_requests_that_wait_for_longer_than_the_limit_break_the_service_level(
     limit_ms: int, kept: bool
 ) -> None:
     plain = closed_loop(16)
-    waiting = tuple(
-        StreamResult(sent_ns=plain.start_ns + place * MS, tokens=(), exact=True) for place in range(8)
-    )
+    waiting = tuple(StreamResult(sent_ns=plain.start_ns + place * MS, tokens=()) for place in range(8))
     trace = replace(plain, streams=(*plain.streams, *waiting), first=(*plain.first, *(False,) * 8))
     slo = ServiceLevel(ttft_milliseconds=limit_ms)
     ratio, _ = slo_ratios(latencies(trace, WORKLOAD), slo)

@@ -99,7 +99,6 @@ async def test_each_request_is_exact_and_never_cached(port: int) -> None:
         assert stream.prompt_tokens == size
         assert stream.cached_tokens == 0
         assert stream.output_tokens == 24
-        assert stream.exact
         assert stream.finish_reason == "length"
         assert stream.engine_tpot_milliseconds is not None
         assert stream.tpot_milliseconds == pytest.approx(stream.engine_tpot_milliseconds, rel=0.15)

@@ -270,10 +270,9 @@ async def test_only_some_streams_ask_for_the_tokens_of_each_chunk(monkeypatch: p
     with mock_engine(**QUICK) as port:
         async with listening_in(port, asked) as through, looping(through) as loop:
             before = len(asked)
-            trace = await loop.level(terms(4, cohort=30), never)
+            await loop.level(terms(4, cohort=30), never)
     counted = [bool(body["stream_options"].get("continuous_usage_stats")) for body in asked[before:]]
     assert 0 < sum(counted) < len(counted)
-    assert {stream.exact for stream in trace.cohort} == {True, False}
     assert len({body["cache_salt"] for body in asked}) == len(asked)
     assert len({tuple(body["prompt"]) for body in asked}) == len(asked)
 
@@ -286,7 +285,6 @@ async def test_tokens_are_counted_however_they_come(law: dict[str, float]) -> No
             trace = await loop.level(terms(20, cohort=40), never)
     assert all(15 <= round(stream.output_tokens) <= 25 for stream in trace.cohort)
     assert sum(trace.bins) == pytest.approx(made(trace), rel=0.15)
-    assert {stream.exact for stream in trace.cohort} == {True, False}
     if "textless_every" in law:
         assert sum(stream.textless for stream in trace.cohort) > 0
 

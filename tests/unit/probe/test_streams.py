@@ -65,7 +65,6 @@ def used(tokens: int) -> dict[str, Any]:
 
 def test_vllm_with_continuous_usage_is_exact() -> None:
     stream = recorded("completion_stream_continuous.sse")
-    assert stream.exact
     assert [count for _, count in stream.tokens] == [1, 1, 1, 1]
     assert stream.ttft_milliseconds == 10
     assert stream.tpot_milliseconds == 10
@@ -133,7 +132,6 @@ def test_a_total_of_very_many_digits_is_no_total() -> None:
 
 def test_vllm_with_closing_usage_shares_the_total_out() -> None:
     stream = recorded("completion_stream_usage.sse")
-    assert not stream.exact
     assert stream.output_tokens == 4
     assert stream.tpot_milliseconds == 10
 
@@ -167,7 +165,6 @@ def test_llamacpp_counts_by_its_timings_and_its_closing_event_is_no_token() -> N
         (160, DONE),
     ]
     stream = read(*events)
-    assert stream.exact
     assert stream.tokens == ((100 * MS, 1), (140 * MS, 2), (160 * MS, 1))
     assert stream.tpot_milliseconds == 20
     assert stream.engine_tpot_milliseconds == 20
@@ -257,7 +254,6 @@ def test_a_whole_answer_without_text_has_the_times_of_its_events() -> None:
 def test_tokens_that_were_merged_into_an_event_count_as_many() -> None:
     events = [completion(at, " a", usage=used(n)) for at, n in ((100, 1), (120, 2), (160, 4), (180, 5))]
     stream = read(*events, (180, DONE))
-    assert stream.exact
     assert [count for _, count in stream.tokens] == [1, 1, 2, 1]
     assert stream.tpot_milliseconds == 20
     closing = [(at, json.dumps({"choices": [{"text": "a"}]}).encode()) for at in (100, 120, 160, 180)]
@@ -380,7 +376,7 @@ def test_what_is_known_of_a_stream_under_way() -> None:
 def test_a_thinned_request_has_the_same_figures(gaps: list[tuple[int, int]]) -> None:
     stamps = itertools.accumulate(gap for gap, _ in gaps)
     tokens = tuple((stamp, float(count)) for stamp, (_, count) in zip(stamps, gaps, strict=True))
-    whole = StreamResult(sent_ns=0, tokens=tokens, exact=True, finish_reason="length")
+    whole = StreamResult(sent_ns=0, tokens=tokens, finish_reason="length")
     thin = thinned(whole)
     assert len(thin.tokens) <= MOST_POINTS
     for figure in ("output_tokens", "ttft_milliseconds", "tpot_milliseconds", "end_to_end_milliseconds"):

@@ -254,7 +254,7 @@ class LoadWorker:
                 result = one.raw.result(whole=False, tokens_per_event=per_event)
                 self._count(bins, low, result)
             else:
-                result = StreamResult(sent_ns=one.due_ns, tokens=(), exact=False)
+                result = StreamResult(sent_ns=one.due_ns, tokens=())
             samples.append(StreamSample(thinned(result), one.first, one.due_ns))
         bins.extend([0.0] * (high - low - len(bins)))
         return LoadResult(

@@ -34,8 +34,6 @@ class StreamResult:
 
     sent_ns: int
     tokens: tuple[tuple[int, float], ...]
-    exact: bool
-    """Whether the engine counted the tokens of each chunk; False: a total was divided among the chunks."""
     finish_reason: str = ""
     """Why the engine ended the answer; "": it has not ended."""
     prompt_tokens: int | None = None
@@ -130,12 +128,12 @@ def reduce_stream(
     if ends.textless_end and ends.total is not None and events > ends.total:
         events -= 1
     longer = _is_longer(ends.total, events, max_tokens)
-    exact = bool(events) and all(
+    counted = bool(events) and all(
         total >= 0 for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events
     )
     if ends.error:
         tokens: tuple[tuple[int, float], ...] = ()
-    elif exact:
+    elif counted:
         tokens = _counted(reads.marks, ends.total)
     else:
         if ends.total is not None and max_tokens is not None:
@@ -144,7 +142,6 @@ def reduce_stream(
     return StreamResult(
         sent_ns=sent_ns,
         tokens=_at_most(tokens, max_tokens),
-        exact=exact,
         finish_reason=ends.finish_reason,
         prompt_tokens=ends.prompt_tokens,
         cached_tokens=ends.cached_tokens,
