@@ -195,7 +195,7 @@ class CsvColumns:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The names of the columns in lower case."""
+        """The names of a trace file's columns in lower case."""
         return tuple(column.lower() for column in self.columns)
 
 

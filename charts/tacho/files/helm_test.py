@@ -22,7 +22,7 @@ def ask(url: str, token: str = "", authority: str = "") -> str:
     while True:
         try:
             request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the chart's own addresses
-            with urllib.request.urlopen(request, timeout=5, context=context):  # noqa: S310
+            with urllib.request.urlopen(request, timeout=5, context=context):  # noqa: S310 - the same
                 return ""
         except urllib.error.HTTPError as error:
             why = f"{error.code} {error.read(300).decode(errors='replace').strip()}"

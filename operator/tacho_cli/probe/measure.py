@@ -102,8 +102,8 @@ async def _measure(
 def order_for(
     endpoint: ServedModel, live: LiveConfig, concurrency: int, levels: tuple[int, ...] = ()
 ) -> ProbeOrder:
-    """The order for the probe. Its plan key is made of address and model, as nothing else is known of the
-    engine."""
+    """What the probe of ``endpoint`` shall measure. Its plan key is made of address and model, as nothing
+    else is known of the engine."""
     return ProbeOrder(
         base_url=endpoint.base_url,
         served_name=endpoint.model,

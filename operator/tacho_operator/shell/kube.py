@@ -123,7 +123,7 @@ class Kube:
     async def _request(
         self, verb: str, kind: str, path: str, body: Any = None, **parameters: Any
     ) -> Manifest:
-        """The parsed answer. If it is too long or too deep to parse, only its metadata, marked
+        """The API server's answer, parsed. If it is too long or too deep to parse, only its metadata, marked
         METADATA_ONLY.
         """
         text = await self._text(verb, kind, path, body, **parameters)
@@ -203,7 +203,8 @@ class Kube:
         )
 
     async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
-        """The resourceVersion of the present state, as a list would return it. It never goes backwards."""
+        """The resourceVersion of a kind's present state in the API server, as a list would return it. It
+        never goes backwards."""
         page = await metadata_part(await self._page_text(kind, namespace, selector, 1, None, True))
         return str((page.get("metadata") or {}).get("resourceVersion", ""))
 

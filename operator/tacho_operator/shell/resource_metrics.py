@@ -220,7 +220,7 @@ LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = 
     ),
     (
         "slo_objective_ratio",
-        "Part of the requests that spec.slo promises its targets to.",
+        "Share of requests that shall meet the targets of spec.slo (0.95 for percentile 95).",
         lambda item: item.objective,
     ),
     ("requests_running", "Requests that pods are answering.", lambda item: item.figures.running),

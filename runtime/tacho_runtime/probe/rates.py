@@ -155,12 +155,15 @@ class LoopRate:
 def find_segments(
     bins: Sequence[float], started: Sequence[int], bin_seconds: float, least_seconds: float
 ) -> list[Segment]:
-    """The segments of a window, each of ``least_seconds`` and to the end of a step. ``bins``: tokens in equal
-    bins of time. ``started``: first tokens of requests in these bins."""
+    """The segments of a window, each of at least ``least_seconds``.
+
+    An engine's step brings the tokens of all streams at once, so a segment ends only where a step does.
+    ``bins``: tokens in equal bins of time. ``started``: first tokens of requests in these bins. They may come
+    just after the other tokens of their step: no segment ends in between.
+    """
     busy = [place for place, count in enumerate(bins) if count]
     if not busy or not started:
         return []
-    # A first token may come a little after the other tokens of its step: no segment ends before it.
     apart = [place for place, following in itertools.pairwise(busy) if not started[following]]
     least = max(least_seconds / bin_seconds, len(bins) / MAX_SEGMENTS)
     edges = _spaced(apart, least)

@@ -182,9 +182,8 @@ class ProbeClock:
         return self.budget_ends - self.now()
 
     def patience(self) -> float:
-        """Seconds that a running request may still take before it counts as failed; an engine without CPU
-        time is slow.
-        """
+        """Seconds until the probe's timeout, at least one: a running request that takes longer counts as
+        failed. The budget does not limit it, as an engine without CPU time is slow."""
         return max(1.0, self.timeout_ends - self.now())
 
 

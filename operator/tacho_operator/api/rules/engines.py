@@ -178,7 +178,7 @@ def _of_each(known: tuple[Preset, ...], path: str, values: Callable[[Preset], tu
     return _spec(
         f"preset-{_slug(path)}",
         f"{_WITH_PRESET} || {_unset(path)} || ({' && '.join(clauses)})",
-        f"{path} is not one of the preset's: {takes}",
+        f"{path} has a value that the preset does not take: {takes}",
     )
 
 

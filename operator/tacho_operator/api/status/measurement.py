@@ -80,30 +80,30 @@ class MeasuredMemory(StatusModel):
     """Predicted against actual memory, for the most loaded GPU; on a CPU, of the engine's processes."""
 
     predicted_bytes: Bytes | None = None
-    """Memory the plan predicted, in bytes."""
+    """Memory that the plan predicted the engine to use, in bytes."""
     actual_bytes: Bytes | None = None
-    """Memory in use after the measurement, in bytes."""
+    """Memory that the engine uses after the measurement, in bytes."""
     peak_bytes: Bytes | None = None
-    """The most that was seen in use, from the engine's start to the end of the measurement, in bytes."""
+    """Highest use that was sampled, from the engine's start to the end of the measurement, in bytes."""
     source: Word | None = None
-    """Where actual and peak memory are from: Process (the engine's processes, by the driver), Device (the
+    """Source of actualBytes and peakBytes: Process (the engine's processes, by the driver), Device (the
     whole GPU, less what was in use before) or Host (resident memory)."""
     predicted_weights_bytes: Bytes | None = None
-    """Weights the plan predicted, in bytes."""
+    """Memory that the plan predicted for the weights, in bytes."""
     actual_weights_bytes: Bytes | None = None
-    """Weights the engine says it loaded, in bytes."""
+    """Memory of the loaded weights by the engine's log, in bytes."""
     predicted_kv_cache_bytes: Annotated[Bytes | None, Field(alias="predictedKVCacheBytes")] = None
-    """Size of the KV cache the plan predicted, in bytes."""
+    """Memory that the plan predicted for the KV cache, in bytes."""
     actual_kv_cache_bytes: Annotated[Bytes | None, Field(alias="actualKVCacheBytes")] = None
-    """Size of the KV cache, as the engine says, in bytes."""
+    """Memory of the KV cache by the engine's log, in bytes."""
     predicted_kv_cache_tokens: Annotated[Tokens | None, Field(alias="predictedKVCacheTokens")] = None
-    """Tokens the plan predicted the KV cache to hold."""
+    """Tokens that the plan predicted to fit into the KV cache."""
     actual_kv_cache_tokens: Annotated[Tokens | None, Field(alias="actualKVCacheTokens")] = None
-    """Tokens the engine says its KV cache holds."""
+    """Tokens that fit into the KV cache by the engine's log."""
     predicted_graph_bytes: Bytes | None = None
-    """CUDA graphs the plan predicted, in bytes."""
+    """Memory that the plan predicted for CUDA graphs, in bytes."""
     actual_graph_bytes: Bytes | None = None
-    """CUDA graphs, as the engine says, in bytes."""
+    """Memory of CUDA graphs by the engine's log, in bytes."""
     host_actual_bytes: Bytes | None = None
     """Host memory of the engine's processes after the measurement, in bytes; shared pages count once."""
     host_peak_bytes: Bytes | None = None

@@ -256,8 +256,9 @@ class PlanInput:
         account: Account | None,
         front_ends: int | None,
     ) -> ExpectedSpeed | None:
-        """The expected speed; None where it cannot be predicted. ``front_ends``: HTTP processes of the
-        engine; None: more than its load needs.
+        """The expected speed of this attempt; None where it cannot be predicted.
+
+        ``front_ends``: HTTP processes of the engine; None: more than its load needs.
         """
         if step is None or account is None:
             return None

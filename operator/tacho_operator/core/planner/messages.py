@@ -22,7 +22,7 @@ def described(attempt: Attempt) -> str:
 
 
 def requests(context: Context) -> str:
-    """Number of requests as text, for example ``16 requests``."""
+    """The planned number of concurrent requests as text, for example ``16 requests``."""
     return counted(context.concurrency, "request")
 
 

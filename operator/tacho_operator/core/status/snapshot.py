@@ -290,8 +290,11 @@ def _service_problem(observed: Observed) -> Problem | None:
 
 
 def _refused_children(observed: Observed) -> list[Problem]:
-    """Problems of children whose name is taken, or that quota or admission refused. Probe and marker pods are
-    left out, as the service does not need them.
+    """Problems of children whose name is taken, or that quota or admission refused.
+
+    A refused NetworkPolicy is reported with the clients that reach the pods. Left out are probe and marker
+    pods, as the service does not need them, and a Service whose name is taken, which ``_service_problem``
+    reports.
     """
     exposed = exposure(observed)
     return [

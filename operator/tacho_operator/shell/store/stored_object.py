@@ -65,10 +65,10 @@ def is_reported(resource: Manifest) -> bool:
 
 
 def state_of(resource: Manifest) -> StoreState:
-    """The state of a resource for the queue.
+    """What the work queue needs to know of an LLMDeployment: its readiness, the hub it waits for, its claims.
 
-    Where an old CRD accepted other types, all is False, as for a deleted resource: the reconcile then reports
-    the error.
+    Where an older CRD accepted fields of another type, it is the state of a deleted resource; the reconcile
+    then reports the error.
     """
     try:
         return _state_of(resource)

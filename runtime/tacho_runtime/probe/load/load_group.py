@@ -117,8 +117,11 @@ def window_edge(origin_ns: int, stamp_ns: int) -> int:
 
 
 def trace_of(results: Sequence[LoadResult], window: MeasuredWindow, *, concurrency: int | None) -> LoadTrace:
-    """The joined trace of all processes. ``concurrency`` None: an open loop, sorted by intended sending
-    times."""
+    """One trace of a load, from the results of all worker processes in ``window``.
+
+    ``concurrency``: number of streams of a closed loop; its requests are sorted by sending time. None: an
+    open loop, sorted by intended sending time.
+    """
     opened = concurrency is None
     samples = sorted(
         (sample for one in results for sample in one.samples),

@@ -203,7 +203,7 @@ class LoadWorker:
         return self._requests.request(self._rng, job.input_tokens, output_tokens, counted=slot.counted)
 
     def _end(self, request: _Request, *, whole: bool) -> None:
-        """Records the result of a request. ``whole``: whether its answer is complete."""
+        """Records the result of one of the worker's requests. ``whole``: whether its answer is complete."""
         self._most_at_once = max(self._most_at_once, len(self._running))
         del self._running[request]
         self._counted.pop(request, None)

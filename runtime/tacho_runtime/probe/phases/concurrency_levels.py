@@ -29,7 +29,8 @@ AGAIN_TIMES = 3.0
 """Multiple of a level's duration that must be left for a second measurement of the level."""
 
 MANY_REQUESTS = 10
-"""Number of requests in a window from which an unknown rate is not due to too few requests."""
+"""With so many requests in its window, a level whose rate is unknown is not measured for longer: the cause is
+not that the requests are few."""
 
 
 @dataclass(slots=True)
