@@ -8,7 +8,7 @@ import json
 
 from tacho_contract.measurement import Capacity, Environment, SingleStream
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
-from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
+from tacho_operator.core.status.condition_value import OWN_LIMIT_CHARS
 from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
 from tests.unit.core.pod_security import violations
 from tools.harness.figures import CAPACITY

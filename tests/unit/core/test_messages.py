@@ -14,7 +14,7 @@ from hypothesis import example, given, strategies as st
 
 from tacho_contract.failure import FAILURE_KINDS, Failure
 from tacho_operator.core.problems import DETAILS, from_failure
-from tacho_operator.core.status.conditions import (
+from tacho_operator.core.status.condition_value import (
     MESSAGE_LIMIT_CHARS,
     OWN_LIMIT_CHARS,
     ConditionValue,

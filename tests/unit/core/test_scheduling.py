@@ -10,7 +10,7 @@ from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.scheduling import with_figures
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.status.conditions import condition_message
+from tacho_operator.core.status.condition_value import condition_message
 from tacho_operator.core.types import NodeFacts
 from tests.unit.core.test_diagnosis import unscheduled
 

@@ -31,7 +31,7 @@ from tacho_operator.core.measurement.known_levels import (
     known_levels,
     unfinished,
 )
-from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
+from tacho_operator.core.status.condition_value import OWN_LIMIT_CHARS
 from tests.unit.core.measured_world import (
     CURVE,
     NEW_WORKLOAD,

@@ -1,21 +1,12 @@
-"""The conditions of one reconcile: status, reason and message of each, as api/conditions.py documents them.
-
-A message has at most OWN_LIMIT_CHARS characters of tacho's text: figure, reason, next step. A quotation may
-follow, MESSAGE_LIMIT_CHARS in all. Longer texts are in status.plan, status.revisions and status.measurements.
-"""
+"""The conditions of one reconcile: status, reason and message of each, as in api/conditions.py."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
 
-from tacho_contract.failure import FailureClass
-from tacho_contract.measurement import INVALIDATING, NOT_STEADY
-from tacho_contract.units import clipped, format_time
-from tacho_operator.api.base import decimal
+from tacho_contract.units import format_time
 from tacho_operator.api.conditions import (
     ConditionType,
     Reason,
@@ -24,81 +15,15 @@ from tacho_operator.api.conditions import (
     set_condition,
 )
 from tacho_operator.api.defaults import scaling_mode
-from tacho_operator.api.spec.service import MAX_BUDGET_SECONDS
-from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.api.status.status import Condition, ConditionStatus
-from tacho_operator.core.measurement.attempts import ATTEMPTS
-from tacho_operator.core.measurement.cost import NEVER_MET
-from tacho_operator.core.measurement.due import Cause
-from tacho_operator.core.measurement.probe_pods import RemeasurePlan
-from tacho_operator.core.measurement.records import shown
-from tacho_operator.core.measurement.runs import deviation_message
-from tacho_operator.core.measurement.states import PARTIAL, clean
-from tacho_operator.core.measurement.step import MeasurementPlan
-from tacho_operator.core.measurement.traffic import carried
-from tacho_operator.core.planner.probe_budget import probe_budget
-from tacho_operator.core.pods.deadlines import unreachable_message
-from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
+from tacho_operator.api.status.status import Condition
+from tacho_operator.core.problems import DETAILS, Problem
 from tacho_operator.core.revisions.planning import PLAN_PENDING
+from tacho_operator.core.status.condition_value import ConditionValue
+from tacho_operator.core.status.measured_condition import measured
 from tacho_operator.core.status.reachability import serving_message
 from tacho_operator.core.status.snapshot import Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
-OWN_LIMIT_CHARS = 160
-STEP_LIMIT_CHARS = 100
-MESSAGE_LIMIT_CHARS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionValue:
-    """Status, reason and message of one condition."""
-
-    status: ConditionStatus
-    reason: str
-    what: str
-    next_step: str = ""
-    quotation: str = ""
-
-    @classmethod
-    def of(cls, status: ConditionStatus, problem: Problem, prefix: str = "") -> Self:
-        """The condition for ``problem``. If its text is too long for the message, the whole text follows as
-        the quotation.
-        """
-        too_long = len(prefix) + len(problem.what) + 1 + len(problem.next_step) > OWN_LIMIT_CHARS
-        quotation = problem.quotation or (problem.message if too_long else "")
-        return cls(status, problem.reason, prefix + problem.what, problem.next_step, quotation)
-
-    @property
-    def message(self) -> str:
-        return condition_message(self.what, self.next_step, self.quotation)
-
-
-def condition_message(what: str, next_step: str = "", quotation: str = "") -> str:
-    """A condition's message within both length limits. The next step keeps STEP_LIMIT_CHARS in any case."""
-    what, _, quoted = what.partition(DETAILS)
-    what = with_full_stop(what)
-    step = _shortened(with_full_stop(next_step), max(STEP_LIMIT_CHARS, OWN_LIMIT_CHARS - len(what) - 1))
-    limit = OWN_LIMIT_CHARS - (len(step) + 1 if step else 0)
-    own = " ".join(filter(None, (_shortened(what, limit), step)))
-    quotation = " ".join((quotation or quoted).split())
-    return clipped(f"{own}{DETAILS}{quotation}", MESSAGE_LIMIT_CHARS) if quotation else own
-
-
-def _shortened(text: str, limit: int) -> str:
-    """``text`` cut to ``limit`` characters, after a sentence or word if half of it stays, else inside a long
-    name.
-    """
-    if len(text) <= limit:
-        return text
-    sentences = text[: limit + 1].rfind(". ")
-    if sentences + 1 >= limit // 2:
-        return text[: sentences + 1]
-    words = text[: limit - 1].rpartition(" ")[0].rstrip()
-    if words.count("(") > words.count(")") and words.rindex("(") > limit // 2:
-        words = words[: words.rindex("(")].rstrip()
-    if len(words) < limit // 2 and not words.endswith("."):
-        words = text[: limit - 1]
-    return words if words.endswith(".") else f"{words}…"
 
 
 def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
@@ -199,131 +124,6 @@ def planned(snapshot: Snapshot) -> ConditionValue:
     if problem is not None:
         return ConditionValue.of("False", problem)
     return ConditionValue("Unknown", Reason.INSPECTING, _inspection_message(snapshot))
-
-
-QUEUED = "A probe pod waits for its turn (maxProbePods of the chart)."
-
-
-def measured(snapshot: Snapshot) -> ConditionValue | None:
-    """The condition Measured: whether a measurement describes the present service; None: absent."""
-    value = _measured(snapshot)
-    if value is None or not snapshot.measuring.remeasure.queued:
-        return value
-    if value.reason == Reason.NOT_MEASURED_YET:
-        return dataclasses.replace(value, what=QUEUED)
-    return dataclasses.replace(value, next_step=QUEUED)
-
-
-def _measured(snapshot: Snapshot) -> ConditionValue | None:
-    if snapshot.subject is None:
-        return None
-    measuring = snapshot.measuring
-    remeasure = measuring.remeasure
-    if measuring.current is not None:
-        return _measurement(measuring.current, measuring, _more_time(snapshot, measuring.current))
-    if measuring.disabled:
-        return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
-    if remeasure.outcome is not None:
-        unreachable = remeasure.outcome.reason == Reason.REPORT_UNREACHABLE
-        status: ConditionStatus = "Unknown" if unreachable else "False"
-        return ConditionValue(status, remeasure.outcome.reason, remeasure.outcome.message)
-    if snapshot.pods.unanswered is not None:
-        return ConditionValue(
-            "Unknown", Reason.REPORT_UNREACHABLE, unreachable_message(snapshot.pods.unanswered)
-        )
-    if any(item.plan_key == snapshot.subject.plan_key for item in measuring.measurements):
-        problem = snapshot.problems.subject
-        if problem is not None and problem.reason == FailureClass.MODEL_CHANGED:
-            return ConditionValue(
-                "False",
-                Reason.MEASUREMENT_STALE,
-                "The model's files changed since the last measurement.",
-                problem.next_step,
-            )
-        follows = "A probe pod measures again." if remeasure.running else "A new measurement follows."
-        return ConditionValue(
-            "False",
-            Reason.MEASUREMENT_STALE,
-            "workload, slo, probe or the hardware changed since the last measurement.",
-            follows,
-        )
-    if snapshot.probing or remeasure.running:
-        return ConditionValue("Unknown", Reason.MEASURING, "A measurement is running.")
-    return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod is ready to be measured.")
-
-
-def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
-    """The next step to raise the probe's budget, where that gives a better capacity; "": it does not."""
-    budget = probe_budget(snapshot.resource.spec, snapshot.subject.plan) if snapshot.subject else None
-    if budget is None or "BudgetExhausted" not in entry.flags or budget.seconds >= MAX_BUDGET_SECONDS:
-        return ""
-    probe = snapshot.resource.spec.probe
-    held = probe is not None and (probe.timeout_seconds or budget.seconds + 1) <= budget.seconds
-    return f"Raise probe.budgetSeconds{' and timeoutSeconds' if held else ''} above {budget.seconds}."
-
-
-def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time: str) -> ConditionValue:
-    """The condition Measured of a resource with a current measurement."""
-    deviating, remeasure = measuring.deviating, measuring.remeasure
-    capacity = carried(entry)
-    speed = shown(decimal(capacity.output_tokens_per_second), entry) if capacity else None
-    text = f"{speed} output tokens per second" if speed else "Measured"
-    if not clean(entry):
-        flags = ", ".join(flag for flag in entry.flags if flag in INVALIDATING)
-        cause = f": {with_full_stop(_disturbances_first(entry.message))}" if entry.message else "."
-        what = f"{text}, provisional ({flags}){cause}"
-        if unknown := _unknown_rate(entry):
-            rates = f"{text}; the {unknown}" if speed else unknown.capitalize()
-            what = f"{rates} is not known: its interval exceeds 100 %. Provisional ({flags}){cause}"
-        return ConditionValue("Unknown", Reason.MEASUREMENT_PROVISIONAL, what, "It is measured again.")
-    if deviating is not None:
-        confirmed = deviating.time <= (entry.observed_time or "")
-        next_step = "Check that pod and its node." if confirmed else "A probe pod measures in full."
-        what = f"{text}; the check of pod {deviating.pod} found {deviation_message(deviating, entry)}."
-        return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, what, next_step)
-    if remeasure.cause == Cause.UNFINISHED:
-        why = "" if "BudgetExhausted" in entry.flags else (entry.message or "").split("; ")[0]
-        return _lower_bound(f"At least {text}" if speed else text, why, remeasure, more_time)
-    if entry.state == PARTIAL:
-        why = entry.message or "the time ran out"
-        what = f"{text}; levels of concurrency are missing: {why}."
-        return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, what, more_time)
-    if entry.capacity is not None and entry.capacity.boundary == NEVER_MET:
-        text += "; an idle replica misses spec.slo, which no number of replicas meets"
-    return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
-
-
-def _disturbances_first(message: str) -> str:
-    """The notes of a measurement, those about its duration last: they do not say why it is provisional."""
-    return "; ".join(sorted(message.split("; "), key=lambda note: "(raise probe." in note))
-
-
-def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
-    """The condition Measured where the capacity is a lower bound because the search ended early."""
-    attempts, why = remeasure.attempts, why or "the time ran out"
-    if attempts >= ATTEMPTS:
-        what = f"{text}: {ATTEMPTS} probe pods resumed the search and did not end it."
-        return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
-    if remeasure.outcome is not None:
-        what = f"{text}: {why}, and no probe pod can resume."
-        crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
-        correct = "Correct that, then measure again (tacho probe)."
-        next_step = "Free resources for one more pod." if crowded else correct
-        quotation = remeasure.outcome.message.replace(DETAILS, " ")
-        return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
-    follows = "resumes" if remeasure.running else "will resume"
-    next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} the search."
-    return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: {why}.", next_step)
-
-
-def _unknown_rate(entry: MeasurementEntry) -> str:
-    """Which rate is unknown as its interval is too wide (``entry.flags_of``); "": none."""
-    capacity, single = entry.capacity, entry.single_stream
-    if NOT_STEADY not in entry.flags:
-        return ""
-    if capacity is not None and capacity.output_tokens_per_second is None:
-        return "capacity"
-    return "rate of one stream" if single is not None and single.decode_tokens_per_second is None else ""
 
 
 def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:

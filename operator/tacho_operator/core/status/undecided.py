@@ -18,7 +18,8 @@ from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods
-from tacho_operator.core.status.conditions import ConditionValue, condition_of
+from tacho_operator.core.status.condition_value import ConditionValue
+from tacho_operator.core.status.conditions import condition_of
 from tacho_operator.core.status.reachability import reaches, serving_message
 from tacho_operator.core.types import Manifest
 
