@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tacho_runtime.machine import cpu, gpus as nvml
-from tacho_runtime.machine.cpu import CpuWaits
+from tacho_runtime.machine import cpu_usage, gpus as nvml
+from tacho_runtime.machine.cpu_usage import CpuWaits
 from tacho_runtime.machine.gpus import Gpu, GpuProcess, GpuSample
 
 
@@ -55,7 +55,7 @@ def sampler(
     gpus: Sequence[Gpu] = (),
     engine: Callable[[], Sequence[int]] = tuple,
     *,
-    cgroup: Path = cpu.CGROUP,
+    cgroup: Path = cpu_usage.CGROUP,
 ) -> Callable[[bool], MachineSample]:
     """A function that samples this machine; its argument says whether to time the fixed piece of work, too.
 
@@ -70,12 +70,12 @@ def sampler(
     def sample(calibrate: bool) -> MachineSample:
         cpus = os.sched_getaffinity(0)
         return MachineSample(
-            calibration_ns=cpu.calibrate() if calibrate else None,
-            node_busy_microseconds=cpu.node_busy(cpus),
+            calibration_ns=cpu_usage.calibrate() if calibrate else None,
+            node_busy_microseconds=cpu_usage.node_busy(cpus),
             node_cpus=len(cpus),
-            own_busy_microseconds=cpu.own_busy(os.getpid(), cgroup=cgroup),
+            own_busy_microseconds=cpu_usage.own_busy(os.getpid(), cgroup=cgroup),
             pressure_microseconds=waits.total(),
-            throttled_microseconds=cpu.throttled(cgroup),
+            throttled_microseconds=cpu_usage.throttled(cgroup),
             gpus=watched.samples(),
             stamp_ns=time.monotonic_ns(),
         )

@@ -36,6 +36,7 @@ from tacho_engines.registry import run_half
 from tacho_engines.run_parts import loadable_files, metric_names
 from tacho_runtime.files import write_termination
 from tacho_runtime.machine import environment as machine
+from tacho_runtime.machine.cpu_limits import cpu_count, thread_variables
 from tacho_runtime.probe.load import engine_counters
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import lifecycle, model_files, observed_machine, preflight, state_files
@@ -233,7 +234,7 @@ class Supervisor:
         self._enter(lifecycle.STARTING, "starting " + command[0])
         state_files.write_report(self.config.paths.state_dir, self.report())
         try:
-            threads = machine.thread_variables(self.config.gpus.count, self._environment)
+            threads = thread_variables(self.config.gpus.count, self._environment)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             own = observed_machine.with_bytecode(own, self._machine, self.config)
             failure_path = state_files.engine_failure_path(self.config.paths.state_dir)
@@ -342,7 +343,7 @@ class Supervisor:
         measuring = MeasurementRun(
             pod=pod,
             live=live,
-            target=target_of(self.config, *self._engine_address(), slots=slots, cpus=machine.cpu_count()),
+            target=target_of(self.config, *self._engine_address(), slots=slots, cpus=cpu_count()),
             probe=probe,
             say=self._set_message,
         )

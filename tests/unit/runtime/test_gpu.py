@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.launch import ENV_CPU_REQUEST
-from tacho_runtime.machine.environment import (
-    cgroup_cpus,
-    cpu_count,
-    cpu_model,
-    out_of_memory_kills,
-    read_environment,
-    thread_variables,
-    usable_cpus,
-)
+from tacho_runtime.machine.cpu_limits import cgroup_cpus, cpu_count, thread_variables, usable_cpus
+from tacho_runtime.machine.environment import cpu_model, out_of_memory_kills, read_environment
 from tacho_runtime.machine.gpus import read_gpus
 from tacho_server import threads as server
 

@@ -12,8 +12,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from tacho_runtime.machine import cpu, gpus, sampling
-from tacho_runtime.machine.cpu import CpuWaits
+from tacho_runtime.machine import cpu_usage, gpus, sampling
+from tacho_runtime.machine.cpu_usage import CpuWaits
 from tacho_runtime.supervisor.machine_check import ObservedMachine
 from tacho_runtime.supervisor.observed_machine import machine_sampler
 from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
@@ -34,11 +34,11 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 def test_time_used_on_the_cpus_that_this_process_may_run_on(tmp_path: Path) -> None:
     write(tmp_path, {"stat": STAT})
-    tick = cpu.TICK_MICROSECONDS
-    assert cpu.node_busy({0, 1}, tmp_path) == (180 + 280) * tick
-    assert cpu.node_busy({1}, tmp_path) == 280 * tick
-    assert cpu.node_busy({0, 7}, tmp_path) is None, "a CPU that is not listed"
-    assert cpu.node_busy({0}, tmp_path / "no") is None
+    tick = cpu_usage.TICK_MICROSECONDS
+    assert cpu_usage.node_busy({0, 1}, tmp_path) == (180 + 280) * tick
+    assert cpu_usage.node_busy({1}, tmp_path) == 280 * tick
+    assert cpu_usage.node_busy({0, 7}, tmp_path) is None, "a CPU that is not listed"
+    assert cpu_usage.node_busy({0}, tmp_path / "no") is None
 
 
 OWN = "1 (a b) S 0 1 1 0 -1 0 0 0 0 0 30 20 4 1 20 0 1 0 0 0 0\n"
@@ -66,9 +66,9 @@ def test_own_time_is_the_containers_and_else_that_of_the_own_processes(
     proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
     write(proc, {"1/stat": OWN, "9/stat": CHILD, "5/stat": STRANGER})
     write(cgroup, files)
-    expected = 155 * cpu.TICK_MICROSECONDS if microseconds is None else microseconds
-    assert cpu.own_busy(1, proc, cgroup) == expected
-    assert cpu.own_busy(1, tmp_path / "no", tmp_path / "no") is None
+    expected = 155 * cpu_usage.TICK_MICROSECONDS if microseconds is None else microseconds
+    assert cpu_usage.own_busy(1, proc, cgroup) == expected
+    assert cpu_usage.own_busy(1, tmp_path / "no", tmp_path / "no") is None
 
 
 LINE = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=9\n"
@@ -149,7 +149,7 @@ def test_time_that_the_own_limit_took(
     tmp_path: Path, files: dict[str, str], microseconds: int | None
 ) -> None:
     write(tmp_path, files)
-    assert cpu.throttled(tmp_path) == microseconds
+    assert cpu_usage.throttled(tmp_path) == microseconds
 
 
 LOADED = {
