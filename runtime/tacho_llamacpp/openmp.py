@@ -184,7 +184,7 @@ def _watch(switch: Switch) -> None:
 
 
 def read_times(tasks: Path = TASKS) -> Times:
-    """The CPU and queue times of all threads; empty where the kernel has none
+    """The CPU and queue times of all threads of this process, the engine; empty where the kernel has none
     (Documentation/scheduler/sched-stats.rst)."""
     times: dict[str, tuple[float, float]] = {}
     for thread in os.listdir(tasks):

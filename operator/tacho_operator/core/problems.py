@@ -144,7 +144,8 @@ def _word(failure_class: str) -> str:
 
 
 def refused_child(refusal: ChildRefusal) -> Problem:
-    """The problem of a child that the API server refused, or that another writer keeps changing."""
+    """The problem of a child that the API server refused, whose name is taken, or that another writer
+    keeps changing."""
     if refusal.contested:
         return Problem(
             reason=FailureClass.ADMISSION_DENIED,

@@ -296,7 +296,7 @@ def _per_request(trace: LoadTrace, workload: Workload) -> float:
 
 
 def _short(stream: StreamResult, workload: Workload) -> bool:
-    """Whether an answer ended before the requested length, whatever reason the engine gives."""
+    """Whether an answer ended early: by the engine's reason ``stop``, or well below the requested length."""
     return (
         stream.finish_reason == "stop" or stream.output_tokens < SHORTEST_SHARE * workload.output_tokens - 1
     )
