@@ -18,10 +18,11 @@ FILLING = 4
 
 
 class OpenLatency(NamedTuple):
-    """Median TTFT and TPOT of an open loop, in seconds."""
+    """Median TTFT, TPOT and end-to-end latency of an open loop, in seconds."""
 
     ttft: float
     tpot: float
+    end_to_end: float
 
 
 def answered(
@@ -55,4 +56,5 @@ def open_loop(
     return OpenLatency(
         median(first - came for came, first, _, _ in rows),
         median((last - first) / max(1, tokens - 1) for _, first, last, tokens in rows),
+        median(last - came for came, _, last, _ in rows),
     )
