@@ -79,6 +79,14 @@ def _without_chance(
     return bursts.with_bursts(known, low, now, seen, seen)
 
 
+def _never_a_new_level(
+    known: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
+) -> tuple[tuple[Burst, ...], float | None]:
+    """Bursts of any length."""
+    with mock.patch.object(tuning, "MAX_HORIZON_SECONDS", math.inf):
+        return bursts.with_bursts(known, low, now, load, at_most)
+
+
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
@@ -97,6 +105,7 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
     "bursts: worth a start": ((step, "soon_over", lambda *_: False),),
+    "bursts: a new level": ((step, "with_bursts", _never_a_new_level),),
 }
 
 
