@@ -144,10 +144,10 @@ def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
     done = later_pods.done()
     again = {"llama-8b-gptq", "llama-8b-bnb-nf4", "llama-8b-tp2", "llama-8b-fp8", "qwen2-5-7b-nf4"}
     assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", *again}
-    assert done["llama-8b-gptq"] == "loop/llama-8b-gptq"
+    assert done["llama-8b-gptq"] == "looped/llama-8b-gptq"
     assert done["llama-8b-awq"] == "checked/llama-8b-awq"
     assert done["llama-8b-tp2"] == "longer/llama-8b-tp2"
-    assert done["llama-8b-fp8"] == "kernels/llama-8b-fp8"
+    assert done["llama-8b-fp8"] == "looped/llama-8b-fp8"
     still, later = outstanding.page().split("## Measured again")
     assert "| more/llama-8b-awq |" in later
     assert "| more/llama-8b-awq |" not in still

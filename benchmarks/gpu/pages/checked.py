@@ -22,7 +22,6 @@ from benchmarks.gpu.pages.recorded import (
     times,
 )
 
-RUN = "pods-checked"
 WINDOW_SECONDS = 4.5
 """As the probe's."""
 AWQ, CT2, NF4, INT8 = CHECKED_PODS
@@ -35,15 +34,19 @@ DRIFT = re.compile(r"decoded ([\d.]+) tokens/s, at the\s+beginning ([\d.]+): all
 
 def raw(name: str) -> str:
     """Its folder of the raw data."""
-    return f"{RUN}/{name.rpartition('/')[2]}"
+    return f"pods-{name}"
 
 
 def both(name: str) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
     """(the probe's level, the loop of as many streams) of a pod that had loops."""
-    if (RAW / raw(name) / "truth.json").exists():
-        own = {level["concurrency"]: level for level in pod(name)["curve"]}
-        for loop in read(f"{raw(name)}/truth.json")["levels"]:
-            yield own[loop["streams"]], loop
+    own = {level["concurrency"]: level for level in pod(name)["curve"]}
+    return ((own[loop["streams"]], loop) for loop in of(name) if loop["streams"] in own)
+
+
+def of(name: str) -> list[dict[str, Any]]:
+    """All loops of a pod."""
+    there = (RAW / raw(name) / "truth.json").exists()
+    return list(read(f"{raw(name)}/truth.json")["levels"]) if there else []
 
 
 def off_percent(level: dict[str, Any], loop: dict[str, Any]) -> float:
@@ -52,8 +55,8 @@ def off_percent(level: dict[str, Any], loop: dict[str, Any]) -> float:
     return float(100 * (float(level["outputTokensPerSecond"]) / rate - 1))
 
 
-def rows() -> Iterable[str]:
-    for name in CHECKED_PODS:
+def rows(names: Iterable[str] = CHECKED_PODS) -> Iterable[str]:
+    for name in names:
         for level, loop in both(name):
             rate, true = float(level["outputTokensPerSecond"]), loop["output_tokens_per_second"]["server"]
             yield row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.gpu.pages import checked, held, late_kernels, pods
+from benchmarks.gpu.pages import checked, held, late_kernels, looped, pods
 from benchmarks.gpu.pages.recorded import (
     ALONE_PODS,
     CHECKED_PODS,
@@ -12,6 +12,7 @@ from benchmarks.gpu.pages.recorded import (
     LATER_PODS,
     LONGER_PODS,
     LOOP_PODS,
+    LOOPED_PODS,
     number,
     pod,
     row,
@@ -24,6 +25,16 @@ The same node on a host of two H200s with 32 cores, 2026-11-22 ([commands and
 commits](../../../benchmarks/gpu/h200/pods)). The pods had one GPU. [Long loops](probe.md) kept the other
 busy and shared the CPUs. Models are random weights in the shape of Llama-3.1-8B. Requests have 512 tokens
 in and 200 out, those of Transformers 64. One run of each, with the default probe:
+
+| folder | ended as | start s: load + compile + graphs + probe |
+| --- | --- | --- |
+"""
+LOOPED_HEAD = """
+## Alone, beside loops of 20 s
+
+The same node on 2026-11-24, on one H200 with 16 cores ([commands and
+commits](../../../benchmarks/gpu/h200/pods-looped)). One pod at a time. All share a volume for compiled code,
+which `gpt-oss-20b` found empty. `llama-8b-ct2` was converted in the pod:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -59,7 +70,8 @@ The same node on 2026-11-23, on one H200 with 16 cores ([commands and
 commits](../../../benchmarks/gpu/h200/pods-kernels)). One pod at a time. On this host HTTP limits
 `llama-8b-fp8` from 48 streams on, on that of `longer/llama-8b-fp8` at 256. So their knees differ. The highest
 levels of `moe-bf16` stay uncertain, as its budget had no time for a longer one. `qwen2-5-32b-awq` has two
-requests of one stream, as the probe's share for it holds no more. What was measured again above is not shown:
+requests of one stream, as the probe's share for it holds no more. What was measured again above is not
+shown, but for `llama-8b-fp8`:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -106,7 +118,7 @@ Predicted before the start / found, GiB beside tokens:
 """
 
 
-ORDER = (*CHECKED_PODS, *LOOP_PODS, *KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)
+ORDER = (*LOOPED_PODS, *CHECKED_PODS, *LOOP_PODS, *KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)
 
 
 def shown(names: Iterable[str] = ORDER) -> Iterable[str]:
@@ -139,8 +151,7 @@ def whole(name: str) -> bool:
 
 def done() -> dict[str, str]:
     """Cells of which one stream and a level of at least the planned streams hold, to their pods."""
-    every = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS, *CHECKED_PODS)
-    return {name.rpartition("/")[2]: name for name in every if whole(name)}
+    return {name.rpartition("/")[2]: name for name in reversed(ORDER) if whole(name)}
 
 
 def _alone(group: str) -> str:
@@ -150,6 +161,7 @@ def _alone(group: str) -> str:
 
 def sections() -> Iterable[str]:
     heads = (
+        (LOOPED_HEAD, LOOPED_PODS),
         (CHECKED_HEAD, CHECKED_PODS),
         (LOOP_HEAD.format(slow=_alone("loop"), fast=_alone("alone")), LOOP_PODS),
         (KERNELS_HEAD, KERNEL_PODS),
@@ -165,6 +177,8 @@ def sections() -> Iterable[str]:
         yield from rows
         yield FITS
         yield from pods.fits(names)
+        if names is LOOPED_PODS:
+            yield looped.section()
         if names is CHECKED_PODS:
             yield checked.section()
         if names is LOOP_PODS:

@@ -48,7 +48,14 @@ CHECKED_PODS = tuple(
     f"checked/{name}" for name in ("llama-8b-awq", "llama-8b-ct2", "transformers-nf4", "transformers-int8")
 )
 """The same; after the probe most had long loops of the same streams."""
-MIXED_PODS = (*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS, *CHECKED_PODS)
+LOOPED_PODS = tuple(
+    f"looped/{name}" for name in ("gpt-oss-20b", "llama-8b-gptq", "llama-8b-fp8", "llama-8b-ct2")
+)
+"""The same on a later host; all had shorter loops."""
+MIXED_PODS = (
+    *(*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS, *CHECKED_PODS),
+    *LOOPED_PODS,
+)
 
 
 @functools.cache
