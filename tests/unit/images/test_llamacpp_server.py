@@ -26,8 +26,8 @@ from tacho_engines.base import Exit
 from tacho_engines.registry import run_half
 from tools.cluster.ports import free_port
 
-FAILURE = re.compile(r"^(?:[\d.]+ )?llama-server: error \[(\w+)\]: (.*)$")
-"""A thread of llama.cpp may have written the time of its next line, and not yet the line."""
+FAILURE = re.compile(r"llama-server: error \[(\w+)\]: (.*)$")
+"""Searched, not matched: a thread of llama.cpp may have written any part of its own line before."""
 
 
 def model_path() -> Path:
@@ -162,7 +162,7 @@ def test_sigterm_in_the_middle_of_an_answer_ends_it_with_0(tmp_path: Path) -> No
             running.process.send_signal(signal.SIGTERM)
             assert running.process.wait(timeout=20) == 0
     # llama.cpp's own threads may get another word in before the process is gone.
-    assert "\nllama-server: stopped on request" in running.log.read_text()
+    assert "llama-server: stopped on request" in running.log.read_text()
 
 
 def failure(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
@@ -172,7 +172,7 @@ def failure(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=60, check=False, env=environment
     )
-    told = [found for line in done.stderr.splitlines() if (found := FAILURE.match(line))]
+    told = [found for line in done.stderr.splitlines() if (found := FAILURE.search(line))]
     assert len(told) == 1, done.stderr
     (found,) = told
     left_behind = codec.loads(Failure, (tmp_path / "failure.json").read_text())
