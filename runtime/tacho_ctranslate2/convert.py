@@ -67,6 +67,9 @@ def problem(code: int, last: str) -> LoadError:
     if "No conversion is registered" in last:
         message = f"CTranslate2 has no converter for this architecture: {last}"
         return LoadError("EngineNotSupported", message, "choose another engine")
+    if "no file named model.safetensors" in last:
+        step = "point spec.model at weights in safetensors; pickled weights could run code"
+        return LoadError("ModelInvalid", last, step)
     step = "choose another engine, or a model in a format that CTranslate2's converter reads"
     return LoadError("ModelInvalid", f"CTranslate2 cannot convert the model: {last}", step)
 
@@ -75,8 +78,15 @@ def problem(code: int, last: str) -> LoadError:
 def main(arguments: list[str]) -> int:
     source, target, quantization, *more = arguments
     converters: Any = import_module("ctranslate2.converters")
+
+    class OfSafetensors(converters.TransformersConverter):  # type: ignore[misc]  # which has no types
+        """Its converter, without weights as pickle, which may run code."""
+
+        def load_model(self, model_class: Any, model: str, **options: Any) -> Any:
+            return super().load_model(model_class, model, use_safetensors=True, **options)
+
     try:
-        converter = converters.TransformersConverter(
+        converter = OfSafetensors(
             source, low_cpu_mem_usage=True, trust_remote_code="--trust-remote-code" in more
         )
         converter.convert(target, quantization=quantization)

@@ -39,6 +39,8 @@ def command(python: Path, model: Path, *words: str) -> list[str | Path]:
     return [python, "-m", "tacho_ctranslate2", "--model", model, "--served-model-name", "m", *sized, *words]
 
 
+PICKLE_WITH_CODE = b"cos\nsystem\n(S'touch %s'\ntR."
+"""Weights as pickle that make a file where something opens them."""
 INT8 = ("--quantization", "int8_float32")
 VARIABLES = dict(run_half("ctranslate2").environment(None))  # type: ignore[arg-type]
 
@@ -178,6 +180,7 @@ def test_a_converted_model_is_served_as_it_is_and_says_that_it_cannot_chat(
         ("no tokenizer", "ModelInvalid"),
         pytest.param("truncated", "ModelInvalid", marks=pytest.mark.nightly),
         pytest.param("unknown architecture", "EngineNotSupported", marks=pytest.mark.nightly),
+        pytest.param("pickled", "ModelInvalid", marks=pytest.mark.nightly),
     ],
 )
 def test_why_it_does_not_start(
@@ -193,6 +196,9 @@ def test_why_it_does_not_start(
         whole = (safetensors_model / "model.safetensors").read_bytes()
         (model / "model.safetensors").unlink()
         (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    elif break_it == "pickled":
+        (model / "model.safetensors").unlink()
+        (model / "pytorch_model.bin").write_bytes(PICKLE_WITH_CODE % bytes(tmp_path / "ran"))
     else:
         config = (safetensors_model / "config.json").read_text()
         (model / "config.json").unlink()
@@ -214,6 +220,8 @@ def test_why_it_does_not_start(
     found = run_half("ctranslate2").classify(end, (done.stdout + done.stderr).splitlines()[-200:])
     assert (done.returncode, found.failure_class) == (1, failure_class), found
     assert not list(tmp_path.glob("tacho-ctranslate2-*")), "nothing is left behind"
+    assert (break_it == "pickled") == ("pickled weights could run code" in found.next_step)
+    assert not (tmp_path / "ran").exists(), "code of the model ran"
 
 
 def test_tacho_run_serves_and_measures_it(

@@ -108,6 +108,11 @@ def test_why_a_conversion_ended(code, failure_class):
     assert problem(code, "the last line").failure_class == failure_class
 
 
+def test_weights_as_pickle_are_refused_with_a_next_step():
+    error = problem(NOT_CONVERTIBLE, "Error no file named model.safetensors found in directory /m.")
+    assert (error.failure_class, "safetensors" in error.next_step) == ("ModelInvalid", True)
+
+
 def test_several_tokens_may_end_an_answer(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 7}))
     assert end_tokens(tmp_path) == (7,)
