@@ -127,6 +127,7 @@ def test_of_a_server_pod_the_deletion_cost_alone_is_written(
     api.apply({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": replicas})
     (pod,) = eventually("the pod exists", lambda: api.get("pods", "-n", namespace)["items"] or None)
     name = pod["metadata"]["name"]
+    second = {"apiVersion": "v1", "kind": "ConfigMap", "name": "second", "uid": pod["metadata"]["uid"]}
 
     def patched(patch: dict[str, Any]) -> str:
         return refusal(
@@ -138,6 +139,8 @@ def test_of_a_server_pod_the_deletion_cost_alone_is_written(
     for change in (
         {"metadata": {"annotations": {"other": "x"}}},
         {"metadata": {"labels": {"other": "x"}}},
+        {"metadata": {"finalizers": ["example.com/keeps-it"]}},
+        {"metadata": {"ownerReferences": [*pod["metadata"]["ownerReferences"], second]}},
         {"spec": {"activeDeadlineSeconds": 60}},
     ):
         assert CHILD in patched(change), change
