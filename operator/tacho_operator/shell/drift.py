@@ -7,9 +7,11 @@ children.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from tacho_contract.failure import FailureClass
@@ -63,11 +65,31 @@ def _is_quantity(path: Path) -> bool:
     return path[-2:] == ("emptyDir", "sizeLimit")
 
 
+LONGEST_QUANTITY = 64
+"""Longest text of a quantity in characters that is compared; spec accepts 32, the API server a megabyte."""
+
+
 def _same_quantity(live: Any, desired: Any) -> bool:
+    if not all(isinstance(item, str | int | float) for item in (live, desired)):
+        return False
     try:
-        return parse_quantity(str(live)) == parse_quantity(str(desired))
+        return _stored_quantity(str(live)) == _stored_quantity(str(desired))
     except ValueError:
         return False
+
+
+def _stored_quantity(text: str) -> Fraction:
+    """The value that the API server stores: rounded away from zero to 1e-9, with Ki to Ei at most 2^63 - 1.
+
+    Source: apimachinery ``resource.ParseQuantity``. Raises ValueError.
+    """
+    if len(text) > LONGEST_QUANTITY:
+        raise ValueError("too long to be compared")
+    value = parse_quantity(text)
+    size = Fraction(math.ceil(abs(value) * 10**9), 10**9)
+    if text.strip().endswith("i"):
+        size = min(size, Fraction(2**63 - 1))
+    return size if value >= 0 else -size
 
 
 def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
