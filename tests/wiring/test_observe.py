@@ -9,9 +9,10 @@ import pytest
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.revisions.identity import desired_revision_name
-from tacho_operator.core.types import Observed, PastMeasurement
+from tacho_operator.core.types import ChildRefusal, Observed, PastMeasurement
 from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.drift import Rewrites, abandoned
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import (
     Observer,
@@ -259,7 +260,7 @@ async def test_every_child_is_read_before_one_that_cannot_be_is_told() -> None:
         found = undecided.value.found
         assert found.is_whole == is_whole
     assert found.desired_replicas == 2
-    assert (found.pods[0]["status"], found.services[0]["spec"]) == ({"phase": "Running"}, {"selector": {}})
+    assert (found.pods[0]["status"]["phase"], found.services[0]["spec"]) == ("Running", {"selector": {}})
 
 
 async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_read(
@@ -301,7 +302,10 @@ async def test_few_very_long_objects_are_a_crowd_too() -> None:
         changed = owned_by(uid, "c1", data={"a": version * (1 << 20)})
         changed["metadata"]["resourceVersion"] = version
         store.put("ConfigMap", changed)
-        with pytest.raises(UndecidedResource, match="more than 8 MiB of them"):
+        with pytest.raises(
+            UndecidedResource,
+            match=r"8 MiB of objects of kind ConfigMap, .* Delete the longest; the operator",
+        ):
             await observe(store, cluster)
     assert cluster.asked == []
     for number in range(10):
@@ -343,6 +347,52 @@ async def test_an_own_child_that_is_nested_too_deep_is_named() -> None:
         child["data"] = {"a": child["data"]}
     with pytest.raises(UndecidedResource, match="ConfigMap smol-live cannot be read"):
         await observe(store, OneByOne(child))
+
+
+class Deep(LiveCluster):
+    """Its lists have a ControllerRevision and a ConfigMap, nested so deep that Python reads but cannot write
+    them.
+    """
+
+    def __init__(self, data: int = 0, fields: int = 0) -> None:
+        super().__init__()
+        self.data, self.fields = data, fields
+
+    async def get(self, kind: str, *_: Any) -> dict[str, Any]:
+        return self.raw if kind == "LLMDeployment" else (await self.list_all(kind))[0]
+
+    async def list_all(self, kind: str, *_: Any) -> list[dict[str, Any]]:
+        if kind not in ("ControllerRevision", "ConfigMap"):
+            return []
+        found = owned_by(self.raw["metadata"]["uid"], "smol-live", data=nested(self.data))
+        entry = {"manager": "tacho-operator", "operation": "Apply", "fieldsV1": nested(self.fields, "f:data")}
+        found["metadata"]["managedFields"] = [entry]
+        return [found]
+
+
+def nested(depth: int, key: str = "a") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(depth):
+        found = {key: found}
+    return found
+
+
+@pytest.mark.parametrize("depth", [101, 900, 5000])
+async def test_a_live_child_that_is_nested_too_deep_is_named_too(depth: int) -> None:
+    store, _, _ = held()
+    with pytest.raises(UndecidedResource, match=r"ControllerRevision smol-live cannot be read: it is nest"):
+        await observe(store, Deep(data=depth), live=True)
+
+
+@pytest.mark.parametrize("depth", [101, 900, 5000])
+async def test_deep_fields_of_a_live_child_are_not_followed(depth: int) -> None:
+    store, _, _ = held()
+    (found,) = (await observe(store, Deep(fields=depth), live=True)).config_maps
+    wanted = {"kind": "ConfigMap", "metadata": {"namespace": "ml", "name": "smol-live"}, "data": {}}
+    rewrites, refusal = Rewrites(), ChildRefusal(kind="ConfigMap", name="smol-live", invalid=True)
+    rewrites.note_refusal(found, wanted, refusal)
+    assert rewrites.withheld(found, wanted) == refusal
+    assert abandoned(found, wanted, "tacho-operator"), "an apply removes them"
 
 
 async def test_an_api_server_that_does_not_answer_is_no_defect() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.drift import abandoned
 from tacho_operator.shell.store.trimming import LEARNED_FROM, Packing, kept_part
 
 
@@ -83,3 +85,41 @@ def test_an_own_pod_is_kept_with_all_that_it_says() -> None:
     kept = kept_part("Pod", {**made_by_anyone(ownerReferences=[OWNER]), "status": status}, lambda *_: None)
     assert METADATA_ONLY not in kept
     assert kept["metadata"]["ownerReferences"] == [OWNER]
+
+
+def own_with_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    owner = {"kind": "LLMDeployment", "name": "smol", "uid": "u", "controller": True}
+    entry = {"manager": "tacho-operator", "operation": "Apply", "fieldsV1": fields}
+    metadata = {"name": "x", "namespace": "ml", "uid": "c", "ownerReferences": [owner]}
+    return {"metadata": {**metadata, "managedFields": [{"manager": "kubectl"}, entry]}, "data": {}}
+
+
+def chains() -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for number in range(1_900):
+        chain: dict[str, Any] = {}
+        for _ in range(90):
+            chain = {"f:": chain}
+        fields[f"f:{number}"] = chain
+    return fields
+
+
+@pytest.mark.parametrize("fields", [{f"f:{number}": {} for number in range(75_000)}, chains()])
+def test_a_megabyte_of_fields_in_the_operators_name_is_not_kept(fields: dict[str, Any]) -> None:
+    """It took half a second of the event loop at each reconcile."""
+    manifest, began = own_with_fields(fields), time.process_time()
+    kept = kept_part("ConfigMap", manifest, lambda *_: ("u", "1"))
+    assert time.process_time() - began < 0.2
+    assert len(json.dumps(kept)) < 1000
+    assert abandoned(kept, {"data": {"0": ""}}, "tacho-operator"), "an apply removes them"
+
+
+def test_fields_are_kept_at_their_place_without_the_items_of_lists() -> None:
+    items = {'k:{"port":80}': {".": {}, "f:port": {}}}
+    kept = kept_part(
+        "ConfigMap",
+        own_with_fields({"f:spec": {".": {}, "f:ports": items}, "f:data": {}}),
+        lambda *_: ("u", "1"),
+    )
+    entries = kept["metadata"]["managedFields"]
+    assert [entry.get("fieldsV1") for entry in entries] == [None, {"f:spec": {"f:ports": {}}, "f:data": {}}]

@@ -28,11 +28,12 @@ from tacho_operator.core.status.undecided import (
 )
 from tacho_operator.core.types import Manifest, Observed
 from tacho_operator.shell.api_errors import ApiError, Forbidden
-from tacho_operator.shell.bounded_reading import METADATA_ONLY, NESTED, is_deep
-from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store.objects import BYTES_LIMIT, child_limit
+from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.store.trimming import readable_part
 from tacho_operator.shell.workqueue import Key
 
 CHILDREN = (
@@ -60,6 +61,16 @@ class CrowdedChildren(UnreadableObject):
     """More children of one kind than the operator reads."""
 
 
+def _crowded(kind: str, crowd: Crowd) -> CrowdedChildren:
+    if crowd is Crowd.MANY:
+        text = f"more than {child_limit(kind)} objects of kind {kind}"
+        next_step = "Delete those that have ended, and those that the operator did not make."
+    else:
+        text = f"more than {BYTES_LIMIT >> 20} MiB of objects of kind {kind}"
+        next_step = "Delete the longest; the operator creates its own again."
+    return CrowdedChildren(crowded_children(text, next_step))
+
+
 class UndecidedResource(Exception):
     """A stored resource for which no decision can be made: unreadable objects, or a defect of the
     operator.
@@ -84,6 +95,13 @@ def read_resource(raw: Manifest) -> LLMDeployment:
         place = ".".join(str(part) for part in first["loc"])
         raise UnreadableObject(unreadable_spec(f"{place}: {first['msg']}")) from None
     return resource.model_copy(update={"status": stored_status(raw)})
+
+
+def _readable(kind: str, manifest: Manifest) -> Manifest:
+    """What decisions read of an object that came from the API server, as the store would keep it."""
+    if METADATA_ONLY in manifest:
+        return manifest
+    return {**readable_part(kind, manifest), "apiVersion": KINDS[kind][0], "kind": kind}
 
 
 def _is_owned(uids: set[str], manifest: Manifest) -> bool:
@@ -115,6 +133,7 @@ class Observer:
         if raw is None:
             self._reports.forget(key)
             return None
+        raw = _readable("LLMDeployment", raw) if live else raw
         unread: list[UnreadableObject] = []
         mine = await self._children(key, raw["metadata"]["uid"], unread, live=live)
         try:
@@ -149,18 +168,19 @@ class Observer:
             between = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}.get(kind)
             owners = {item["metadata"]["uid"] for item in found[between]} if between else set()
             owners |= {uid} if kind != "ReplicaSet" else set()
-            limit, is_crowd = child_limit(kind), self._store.is_crowd(kind, key.namespace, owners)
+            crowd = self._store.crowd(kind, key.namespace, owners)
             items: list[Manifest] = []
-            if live and not is_crowd:
+            if live and crowd is None:
                 selector = f"{DEPLOYMENT_LABEL}={key.name}"
-                items = await self._kube.list_all(kind, key.namespace, selector, partial(_is_owned, owners))
-            elif not is_crowd:
-                items = self._store.children(kind, key, owners)
-            if is_crowd or len(items) > limit:
-                text = (
-                    f"more than {limit} objects of kind {kind}, or more than {BYTES_LIMIT >> 20} MiB of them"
+                found_live = await self._kube.list_all(
+                    kind, key.namespace, selector, partial(_is_owned, owners)
                 )
-                unread.append(CrowdedChildren(crowded_children(text)))
+                crowd = Crowd.MANY if len(found_live) > child_limit(kind) else None
+                items = [_readable(kind, item) for item in found_live]
+            elif crowd is None:
+                items = self._store.children(kind, key, owners)
+            if crowd is not None:
+                unread.append(_crowded(kind, crowd))
                 items = []
             found[kind] = owned(items, owners)
         return found
@@ -192,10 +212,10 @@ class Observer:
         found = await self._kube.get(kind, metadata["namespace"], metadata["name"])
         if found is None or found["metadata"]["uid"] != metadata["uid"]:
             return None
-        if METADATA_ONLY not in found and is_deep(found):
-            return {**found, METADATA_ONLY: NESTED}
-        self._store.put(kind, found)
-        return found
+        kept = _readable(kind, found)
+        if METADATA_ONLY in found or METADATA_ONLY not in kept:
+            self._store.put(kind, kept)
+        return kept
 
     async def _complete(
         self,

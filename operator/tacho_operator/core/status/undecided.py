@@ -61,13 +61,13 @@ def unreadable_child(text: str) -> Problem:
     )
 
 
-def crowded_children(text: str) -> Problem:
-    """The problem of a resource with more children than the operator reads. ``text``: their number and
-    kind."""
+def crowded_children(text: str, next_step: str) -> Problem:
+    """The problem of a resource with more children than the operator reads. ``text``: their number or size,
+    and kind."""
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"The resource is the controller of {text}, so none of them is read.",
-        next_step="Delete those that have ended, and those that the operator did not make.",
+        next_step=next_step,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from sys import intern
@@ -27,6 +28,13 @@ BYTES_LIMIT = 8 << 20
 """Most bytes of JSON of all objects of one kind that a resource may control. Five revisions have less than 1
 MiB.
 """
+
+
+class Crowd(enum.Enum):
+    """Which limit of the children of one kind is exceeded."""
+
+    MANY = "objects"
+    LONG = "bytes"
 
 
 def child_limit(kind: str) -> int:
@@ -66,12 +74,13 @@ class StoredObjects:
         names = sorted(name for name in found if owners is None or self.by_name[name].owner_uid in owners)
         return names[: child_limit(self._kind)]
 
-    def is_crowd(self, namespace: str, owners: Iterable[str]) -> bool:
-        """Whether ``owners`` (uids) control more objects in the namespace, or larger ones, than the operator
-        reads."""
+    def crowd(self, namespace: str, owners: Iterable[str]) -> Crowd | None:
+        """Why the objects that ``owners`` (uids) control in the namespace are not read; None: they are."""
         places = [(namespace, uid) for uid in owners]
-        has_many = sum(self._controlled[place] for place in places) > child_limit(self._kind)
-        return has_many or sum(self._controlled_bytes[place] for place in places) > BYTES_LIMIT
+        if sum(self._controlled[place] for place in places) > child_limit(self._kind):
+            return Crowd.MANY
+        is_long = sum(self._controlled_bytes[place] for place in places) > BYTES_LIMIT
+        return Crowd.LONG if is_long else None
 
     def on_node(self, node: str) -> Collection[Name]:
         return self._on_node.get(node, ())
@@ -84,7 +93,7 @@ class StoredObjects:
     def add(self, name: Name, kept: Manifest, version: str, text: bytes, least_size: int) -> StoredObject:
         """Stores the object ``kept``, whose compressed form is ``text``.
 
-        ``least_size``: size of its former version, if this one is reduced to its metadata. Otherwise the
+        ``least_size``: its size before it was reduced to its metadata, as far as known. Otherwise the
         reduction would make the objects small enough to be read again.
         """
         metadata, is_resource = kept["metadata"], self._kind == "LLMDeployment"

@@ -32,13 +32,13 @@ from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.hub_waiters import HubWait, HubWaiterCounts
-from tacho_operator.shell.store.objects import Name, StoredObjects
+from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
     StoredObject,
     StoreState as StoreState,
     is_reported as is_reported,
 )
-from tacho_operator.shell.store.trimming import kept_part, no_owner
+from tacho_operator.shell.store.trimming import json_bytes, kept_part, no_owner, readable_part
 from tacho_operator.shell.workqueue import Key
 
 NODE_PODS_LIMIT = 500
@@ -132,10 +132,10 @@ class Store:
         names = held.labelled((key.namespace, key.name), owners)
         return [found for name in names if (found := held.read(name)) is not None]
 
-    def is_crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> bool:
-        """Whether ``owners`` (uids) control more objects of ``kind`` in the namespace, or larger ones, than
-        the operator reads."""
-        return self._kinds[kind].is_crowd(namespace, owners)
+    def crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> Crowd | None:
+        """Why the objects of ``kind`` that ``owners`` (uids) control in the namespace are not read; None:
+        they are."""
+        return self._kinds[kind].crowd(namespace, owners)
 
     def state(self, key: Key) -> StoreState:
         """What the queue needs to know of a resource: reported, ready, serving. All False for one that is not
@@ -243,7 +243,8 @@ class Store:
         may have been restored.
         """
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
-        kept = kept_part(kind, manifest, no_owner if self.is_crowd(kind, *controller) else self.find)
+        is_crowd = bool(self.crowd(kind, *controller))
+        kept = kept_part(kind, manifest, no_owner if is_crowd else self.find)
         metadata = kept["metadata"]
         version = str(metadata.pop("resourceVersion", ""))
         # Children repeat their resource's names: each is kept once.
@@ -258,13 +259,16 @@ class Store:
         if former is not None and METADATA_ONLY in kept and version == former.version:
             return  # the held one may be whole
         text = held.packed(name, kept)
-        if former is not None and former.text is text:
+        if former is not None and former.text is text and not is_crowd:
             former.version = version
             if METADATA_ONLY in kept and former.owner_uid:  # what it contains may have changed
                 self._notify(kind, name, former, former)
         else:
             self._drop(kind, name)
-            entry = held.add(name, kept, version, text, former.size if former else 0)
+            least_size = former.size if former else 0
+            if is_crowd and METADATA_ONLY not in manifest:  # a crowd whose objects shrink is none any more
+                least_size = len(json_bytes(readable_part(kind, manifest)))
+            entry = held.add(name, kept, version, text, least_size)
             if kind in POD_OWNERS:
                 self._pod_owners.add(entry.uid)
             if kind == "LLMDeployment":

@@ -24,7 +24,7 @@ from tacho_operator.core.names import (
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.owners import controller
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.bounded_reading import METADATA_ONLY, NESTED, is_deep
+from tacho_operator.shell.bounded_reading import DEEPEST, METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 
 OWN = (FIELD_MANAGER, SIZE_MANAGER)
@@ -49,6 +49,14 @@ any length there; those of objects have 253 characters at most.
 LONGEST_UNOWNED = 16 << 10
 """Longest pod or ReplicaSet, in bytes of JSON, whose content is stored, as anyone can create them. Each
 decision of a resource that owns a longer one reads it from the API server.
+"""
+FIELDS_LIMIT = 20_000
+"""Most fields in a managedFields entry of the operator that are stored; a user may write a megabyte of them
+in its name.
+"""
+TOO_MANY_FIELDS: Manifest = {"f:tacho.dev/too-many-fields": {}}
+"""Stored in place of more fields. No desired child sets it, so that the operator's next apply removes the
+rest.
 """
 IDENTITY = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
@@ -81,16 +89,29 @@ def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
     if why is None and kind in CONTROLLED and not _has_held_owner(manifest, find):
         why = ""
     if why is not None:
-        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: why}
+        return _reduced(manifest, why)
+    kept = readable_part(kind, manifest)
+    if METADATA_ONLY not in kept and kind in UNOWNED and len(json_bytes(kept)) > LONGEST_UNOWNED:
+        return _reduced(manifest, "")
+    return kept
+
+
+def readable_part(kind: str, manifest: Manifest) -> Manifest:
+    """The fields of a whole object that decisions read; its metadata where they cannot be read."""
     try:
         kept = trimmed(kind, manifest)
     except (AttributeError, TypeError, KeyError):
-        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: "its fields have other types"}
-    if is_deep(kept):
-        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: NESTED}
-    if kind in UNOWNED and len(json.dumps(kept)) > LONGEST_UNOWNED:
-        return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: ""}
-    return kept
+        return _reduced(manifest, "its fields have other types")
+    return _reduced(manifest, NESTED) if is_deep(kept) else kept
+
+
+def _reduced(manifest: Manifest, why: str) -> Manifest:
+    return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: why}
+
+
+def json_bytes(document: Manifest) -> bytes:
+    """The shortest JSON of ``document``: UTF-8, as the API server sends it, not escapes of six bytes."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _has_held_owner(manifest: Manifest, find: Find) -> bool:
@@ -109,7 +130,7 @@ def _identity(full: Manifest) -> Manifest:
     if labels := _some(full.get("labels"), READ_LABELS):
         kept["labels"] = labels
     owner = controller({"metadata": full})
-    if owner is not None and len(json.dumps(owner)) <= LONGEST_OWNER:
+    if owner is not None and len(json_bytes(owner)) <= LONGEST_OWNER:
         kept["ownerReferences"] = [owner]
     return kept
 
@@ -134,11 +155,36 @@ def _managed(manifest: Manifest) -> Manifest:
     """
     entries = manifest["metadata"].get("managedFields") or ()
     kept = [
-        entry if entry.get("manager") in OWN and not entry.get("subresource") else {} for entry in entries
+        {**entry, "fieldsV1": _own_fields(entry.get("fieldsV1"))}
+        if entry.get("manager") in OWN and not entry.get("subresource")
+        else {}
+        for entry in entries
     ]
     while kept and not kept[-1]:
         kept.pop()
     return {"metadata": {**_metadata(manifest["metadata"]), **({"managedFields": kept} if kept else {})}}
+
+
+def _own_fields(tree: Any) -> Manifest:
+    """The fields in a FieldsV1 ``tree``, without the items of lists; TOO_MANY_FIELDS for a very large
+    tree.
+    """
+    fields: Manifest = {}
+    level, count = [(tree, fields)], 0
+    for _ in range(DEEPEST // 2):
+        inner: list[tuple[Any, Manifest]] = []
+        for source, kept in level:
+            for key, value in source.items() if isinstance(source, dict) else ():
+                if key.startswith("f:"):
+                    kept[key] = {}
+                    inner.append((value, kept[key]))
+                count += 1
+                if count > FIELDS_LIMIT:
+                    return TOO_MANY_FIELDS
+        if not inner:
+            return fields
+        level = inner
+    return TOO_MANY_FIELDS
 
 
 def _some(full: Manifest | None, keys: Iterable[str]) -> Manifest:
@@ -253,7 +299,7 @@ class Packing:
 
     def packed(self, kept: Manifest, former: bytes = b"") -> bytes:
         """The compressed JSON of ``kept``; ``former`` itself if nothing has changed."""
-        text = json.dumps(kept, separators=(",", ":")).encode()
+        text = json_bytes(kept)
         if former and self.json(former) == text:
             return former
         if not self._common:
