@@ -168,8 +168,7 @@ def _corrected(
     tracks = reading.tracks.values()
     recent = attainment.recent(state.attainment, seen.values(), tracks, at.policy, seconds)
     if not at.capacity.unverified:
-        backlog = reading.waiting * cost.request_seconds / tuning.RATE_SECONDS if cost else 0.0
-        settled = whole(found.need + backlog) <= len(reading.tracks)
+        settled = whole(found.need) <= len(reading.tracks)
         # The fault of one machine is no figure of the capacity, and is told apart by its speed only later.
         below = demand.slow(former.tracks, demand.minute(cost), 1.0)
         judges = [item for uid, item in seen.items() if uid not in below]
