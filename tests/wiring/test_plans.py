@@ -219,6 +219,13 @@ async def test_a_deadline_that_passed_is_no_verdict_on_the_inputs(monkeypatch: A
         assert {await late.get(), await late.get()} == {A, B}, "both share the failure"
 
 
+async def test_the_pause_after_very_many_deadlines_is_a_number() -> None:
+    """The power of 1,024 of them was none: the error ended the operator."""
+    plans = Plans(cast(Any, None), late=lambda _: None, metrics=cast(Any, None))
+    plans._deadlines[A] = 2000
+    assert "retried" in plans._again_later(A, "", "It took too long.").failure.message
+
+
 async def test_a_process_that_cannot_start_says_so() -> None:
     with pytest.raises(OSError, match="ended at its start"):
         await PlanProcess(("true",)).plan(inputs())

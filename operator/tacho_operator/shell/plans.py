@@ -242,7 +242,7 @@ class Plans:
         fine.
         """
         passed = self._deadlines[key] = self._deadlines.get(key, 0) + 1
-        delay = min(LATE_RETRY_SECONDS * 2.0 ** (passed - 1), LONGEST_LATE_RETRY_SECONDS)
+        delay = min(LATE_RETRY_SECONDS * 2.0 ** min(passed - 1, 10), LONGEST_LATE_RETRY_SECONDS)
 
         def again() -> None:
             failure = self._made.pop(inputs, None)
