@@ -42,10 +42,11 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
         notes = {**reconcile_plan.measuring.notes, names.CUT_ANNOTATION: reconcile_plan.cut.note}
         found.append(live_config_map(resource, reconcile_plan.measuring.live, notes))
         found += planning.apply
+    if rollout.replicas or rollout.active:  # the active revision may be one that this version cannot read
         found.append(network_policy(resource, config))
         found.append(service(resource, rollout.serving))
-        if reconcile_plan.replicas >= 2:
-            found.append(disruption_budget(resource))
+    if rollout.replicas and reconcile_plan.replicas >= 2:
+        found.append(disruption_budget(resource))
     for name, size in rollout.replicas.items():
         revision = reconcile_plan.revisions[name]
         found.append(

@@ -350,6 +350,25 @@ def test_what_serves_is_kept_though_its_record_cannot_be_read() -> None:
     assert world.brief("Stalled") == ("True", "ModelNotFound")
 
 
+@pytest.mark.parametrize("lost", ["unreadable", "deleted"])
+def test_what_serves_keeps_its_service_though_its_record_is_lost(lost: str) -> None:
+    """Ready was True by the pods, while nobody restored the Service that had led to them."""
+    world = serving_world()
+    (name,) = world.names("ControllerRevision")
+    if lost == "deleted":
+        del world.objects["ControllerRevision", name]
+    else:
+        world.objects["ControllerRevision", name]["data"]["schema"] = 99
+    world.change(model={"uri": "pvc://models/other"})
+    world.reconcile(1)
+    for kind in ("Service", "NetworkPolicy"):
+        del world.objects[kind, "smol"]
+    world.reconcile(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.selected() == name
+    assert world.names("NetworkPolicy") == {"smol"}
+
+
 def test_a_pod_that_lost_its_readiness_is_not_called_measured() -> None:
     world = serving_world()
     (pod,) = world.pods("server")
