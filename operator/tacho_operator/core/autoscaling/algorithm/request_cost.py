@@ -58,7 +58,7 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
     prompt_seconds = 1 / capacity.prefill_tokens_per_second if capacity.prefill_tokens_per_second else 0.0
     prompt, output = mix.prompt_tokens / mix.requests, max(1.0, mix.output_tokens / mix.requests)
     ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
-    crowding = max(tuning.MIN_CROWDING, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
+    crowding = max(tuning.MIN_CORRECTION, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
     unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding
     per_prompt, per_output = prompt_seconds / unit, gap / unit
     return RequestCost(

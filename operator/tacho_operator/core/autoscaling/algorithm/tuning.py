@@ -29,16 +29,14 @@ UNKNOWN_INTERVAL = 0.10
 """Confidence interval assumed for a measurement without one, as a share of its throughput."""
 UNVERIFIED_RATE = 0.9
 """Share of the measured rate that is used, if random arrivals missed the SLO in the measurement."""
-MIN_CROWDING = 0.5
-"""Limit for traffic with long answers: its concurrency may be twice the measured one (1 / 0.5), as more was
-not measured.
-"""
 LEFT = 0.5
 """Mean share of a running request's answer that is still missing."""
 CORRECTION_STEP = 0.90
 """Factor of one step of the capacity correction; larger steps overshoot before the attainment shows them."""
 MIN_CORRECTION = 0.5
-"""Lowest capacity correction, and inverse of the highest speed. Beyond it a new measurement is needed."""
+"""Lowest capacity correction, and inverse of the highest speed and of the highest concurrency for long
+answers. Beyond it a new measurement is needed.
+"""
 MEMORY_SECONDS = 2700.0
 """Seconds for which a burst keeps replicas, and for which a lowered capacity lasts without evidence."""
 
