@@ -83,7 +83,7 @@ def _never_a_new_level(
     known: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
 ) -> tuple[tuple[Burst, ...], float | None]:
     """Bursts of any length."""
-    with mock.patch.object(tuning, "MAX_HORIZON_SECONDS", math.inf):
+    with mock.patch.object(tuning, "MAX_BURST_SECONDS", math.inf):
         return bursts.with_bursts(known, low, now, load, at_most)
 
 

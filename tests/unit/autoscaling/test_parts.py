@@ -255,11 +255,18 @@ def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
     assert summed(intervals(1.0), 60).kv_cache == pytest.approx(0.5 + 4 * 100 / 1000)
 
 
-def test_growth_at_most_doubles_the_load_and_ends_at_the_horizon() -> None:
+def test_growth_at_most_doubles_the_load_and_is_that_of_a_whole_cold_start() -> None:
     steep = summed(intervals(*(0.1 * at for at in range(9))), 600)
     assert steep.growth == steep.offered
     flat = summed(intervals(*(2 + 0.001 * at for at in range(9))), 1200)
-    assert flat.growth == pytest.approx(0.0001 * 900)
+    assert flat.growth == pytest.approx(0.0001 * 1200)
+
+
+@pytest.mark.parametrize(("cold_start", "kept"), [(0.0, 18), (60.0, 18), (1800.0, 180)])
+def test_the_trend_is_that_of_a_cold_start_and_of_three_minutes_at_least(
+    cold_start: float, kept: int
+) -> None:
+    assert len(demand.kept(intervals(*[1.0] * 400), cold_start, 4000.0)) == kept
 
 
 def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:

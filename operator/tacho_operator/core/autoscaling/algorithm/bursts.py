@@ -19,12 +19,12 @@ def with_bursts(
 
     A burst begins where the load exceeds one replica and has grown by the factor BURST. It ends where the
     load has fallen by the same factor; until then the lowest load is None. A burst longer than
-    MAX_HORIZON_SECONDS is a new level of load: it and all earlier ones are forgotten.
+    MAX_BURST_SECONDS is a new level of load: it and all earlier ones are forgotten.
     """
     bursts = tuple(item for item in bursts if 0 <= now - item.end_seconds < tuning.MEMORY_SECONDS)
     if low is None and bursts:
         burst = Burst(bursts[0].begin_seconds, now, max(load, bursts[0].load))
-        if now - burst.begin_seconds > tuning.MAX_HORIZON_SECONDS:
+        if now - burst.begin_seconds > tuning.MAX_BURST_SECONDS:
             return (), at_most
         return (burst, *bursts[1:]), at_most if tuning.BURST * load <= burst.load else None
     low = at_most if low is None else min(low, at_most)

@@ -192,7 +192,7 @@ def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
 def kept(offered: Sequence[Interval], cold_start_seconds: float, now: float) -> tuple[Interval, ...]:
     """The intervals of offered load that are still recent enough for the level and the trend; older ones are
     dropped."""
-    longest = max(TREND_SECONDS, min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS))
+    longest = max(TREND_SECONDS, cold_start_seconds)
     return tuple(item for item in offered if 0 <= now - item.end_seconds < longest)
 
 

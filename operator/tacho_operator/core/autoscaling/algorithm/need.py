@@ -112,8 +112,7 @@ def replica_need(
     if cost is not None and state.offered:
         level = demand.level(state.offered, cost.request_seconds)
         chance = demand.chance(level, cost)
-        horizon = min(cold_start_seconds, tuning.MAX_HORIZON_SECONDS)
-        growth = min(level, demand.slope(state.offered) * horizon)
+        growth = min(level, demand.slope(state.offered) * cold_start_seconds)
     known, held, usage = cost.concurrency if cost else capacity.concurrency, reading.running, None
     if reading.kv_cache_usage is not None and capacity.kv_cache_tokens:
         size = cost.request_tokens if cost else capacity.input_tokens + capacity.output_tokens

@@ -13,10 +13,8 @@ RATE_SECONDS = 60.0
 """Window of the offered load in seconds. A shorter one follows noise, a longer one delays scaling up."""
 DEVIATIONS = 2.0
 """Standard deviations of a shorter window, and of the trend, that are attributed to chance."""
-MAX_HORIZON_SECONDS = 900.0
-"""Seconds for which a trend is extrapolated at most, and longest burst: a longer one is a new level of
-load.
-"""
+MAX_BURST_SECONDS = 900.0
+"""Longest burst in seconds: a longer one is a new level of load."""
 BURST = 2.0
 """Factor by which the load grows in a burst and falls after it; smaller changes are noise or a trend."""
 MIX_SECONDS = 300.0
