@@ -83,9 +83,13 @@ def test_no_object_ends_the_operator_or_holds_up_another_resource(
     ours = f"{proxy}/apis/tacho.dev/v1alpha1/namespaces/{namespace}/llmdeployments"
     long = json.dumps("<" * 700_000)
     assert put(f"{core}/configmaps", f'{{{metadata("long")},"data":{{"a":{long}}}}}')[0] == 201
+    owner = f'"ownerReferences":[{{"apiVersion":"v1","kind":"Pod","uid":"u","name":{long}}}]'
+    volume = '"accessModes":["ReadWriteOnce"],"storageClassName":"","resources":{"requests":{"storage":"1"}}'
+    unlabelled = f'{{"metadata":{{"name":"long",{owner}}},"spec":{{{volume}}}}}'
+    assert put(f"{core}/persistentvolumeclaims", unlabelled)[0] == 201
     revisions = f"{apps}/controllerrevisions"
     assert put(revisions, f'{{{metadata("deep")},"revision":1,"data":{nested("a")}}}')[0] == 201
-    for kind, count in (("ConfigMap", 1), ("ControllerRevision", 1)):
+    for kind, count in (("ConfigMap", 1), ("ControllerRevision", 1), ("PersistentVolumeClaim", 1)):
         eventually(f"{kind} is counted", lambda k=kind, n=count: counted(operator, k) >= n or None)
     fields = f'{{"manager":"m","operation":"Update","fieldsType":"FieldsV1","fieldsV1":{nested("f:a")}'
     spec = json.dumps(resource(namespace)["spec"])

@@ -143,6 +143,29 @@ async def test_the_metadata_of_a_custom_resource_is_found_behind_its_deep_fields
     assert found["metadata"]["name"] == "a"
 
 
+def claim(length: int) -> bytes:
+    """A claim without labels, whose owner's name is 700 KB of characters that are six bytes each in JSON."""
+    return (
+        b'{"kind":"PersistentVolumeClaim","apiVersion":"v1","metadata":{"name":"x","namespace":"ml","uid":"u",'
+        b'"resourceVersion":"9","creationTimestamp":"2026-01-01T00:00:00Z","ownerReferences":[{"apiVersion":'
+        b'"v1","kind":"Pod","name":"' + b"\\u003c" * length + b'","uid":"q"}]}}'
+    )
+
+
+async def test_an_object_whose_first_member_after_its_names_is_cut_is_known_by_name() -> None:
+    """The event of a claim was unreadable: all claims were listed anew, and no resource was reconciled
+    meanwhile.
+    """
+    line = b'{"type":"MODIFIED","object":' + claim(700_000) + b"}"
+    event = await readable_event(Text(line[: bounded_reading.LONGEST_BYTES], len(line)))
+    assert (event["type"], event["object"]["metadata"]["name"]) == ("MODIFIED", "x")
+    assert event["object"]["metadata"]["resourceVersion"] == "9"
+    page = b'{"kind":"L","metadata":{"resourceVersion":"7","continue":"T"},"items":[' + claim(700_000) + b"]}"
+    found = await metadata_part(Text(page[: bounded_reading.LONGEST_BYTES], len(page)))
+    assert [item["metadata"]["uid"] for item in found["items"]] == ["u"]
+    assert found["metadata"]["continue"] == "T"
+
+
 async def test_an_event_of_an_unknown_object_means_a_new_list_and_no_end() -> None:
     kube = Kube(Watching(b'{"type":"ADDED","object":' + b"[" * 5000 + b"\n"))
     async with kube.watch("Pod", "ml", "a", "7") as events:

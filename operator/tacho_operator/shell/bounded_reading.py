@@ -47,6 +47,12 @@ _STEP = re.compile(rb'(?:[^"{}\[\],]++|%b(?::%b,(?="))?+)*+([{}\[\],])' % (_STRI
 
 Pairs of strings that another member follows are one step: a user may set thousands of labels and annotations.
 """
+_PAIRS = re.compile(rb'(?:%b:%b,(?="))++' % (_STRING, _STRING), re.DOTALL)
+"""Matches such pairs at the beginning of a step: where the text ends in the member after them, they are
+kept.
+"""
+_MEMBERS_DEEPEST = 4
+"""Nesting depth of the members of ``metadata`` in a list of objects."""
 _METADATA_BEGINS = (b'"metadata":{', b'"metadata": {')
 _CLOSERS = {b"{": b"}", b"[": b"]"}
 
@@ -148,6 +154,8 @@ def _metadata_part(text: bytes, until: int, steps: int) -> dict[str, Any]:
         steps -= 1
         token, shallow = step[1], depth <= _METADATA_DEEPEST
         if token in _CLOSERS:
+            if depth <= _MEMBERS_DEEPEST and (pairs := _PAIRS.match(text, position)):
+                cut, cut_closers = len(kept) + pairs.end() - 1 - position, bytes(closers)
             depth += 1
             if depth == until:
                 is_metadata = step[0].endswith(_METADATA_BEGINS)
@@ -172,9 +180,7 @@ def _metadata_part(text: bytes, until: int, steps: int) -> dict[str, Any]:
         position = step.end()
     if not steps and b'"managedFields":[' not in kept:  # which come after labels and owners
         return {}
-    if closers:
-        kept = kept[:cut] + cut_closers[::-1]
-    return _object(kept)
+    return _object(kept[:cut] + cut_closers[::-1] if closers else kept)
 
 
 def _object(text: bytearray) -> dict[str, Any]:
