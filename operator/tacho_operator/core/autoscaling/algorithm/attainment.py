@@ -104,9 +104,6 @@ def corrected(
     elapsed = former.seconds + seconds
     if not settled:
         return Correction(former.factor, -tuning.MIX_SECONDS)
-    if former.seconds < 0:
-        # Requests that waited for replicas say nothing about them, either.
-        return Correction(former.factor, min(0.0, elapsed))
     requests, (lower, upper) = seen.requests, seen.bounds
     enough, deviation = requests >= tuning.MIX_REQUESTS, math.sqrt(upper * (1 - upper) / max(1.0, requests))
     if enough and upper + deviation < policy.percentile and elapsed >= tuning.RATE_SECONDS:
