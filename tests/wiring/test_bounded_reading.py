@@ -117,8 +117,9 @@ OWNED = {"labels": {DEPLOYMENT_LABEL: "smol"}, "ownerReferences": [{"uid": "o", 
     ids=["data", "annotation", "managedFields"],
 )
 async def test_of_a_long_child_the_metadata_is_read_and_of_nothing_else(more: dict[str, Any]) -> None:
-    for selector, is_part in ((DEPLOYMENT_LABEL, True), ("", False)):
-        async with Kube(Watching(long_event(**OWNED, **more))).watch("Pod", "ml", selector, "7") as events:
+    watches = (("Pod", DEPLOYMENT_LABEL, True), ("Pod", "", False), ("PersistentVolumeClaim", "", True))
+    for kind, selector, is_part in watches:
+        async with Kube(Watching(long_event(**OWNED, **more))).watch(kind, "ml", selector, "7") as events:
             _, found = await anext(events)
         assert (METADATA_ONLY in found, "data" in found) == (is_part, not is_part)
         assert found.get(METADATA_ONLY, "") == "", "it may be read by itself"

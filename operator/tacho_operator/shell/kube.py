@@ -66,6 +66,10 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
 """Kinds of children that are updated by server-side apply."""
+OF_ANYONE = frozenset({"PersistentVolumeClaim"})
+"""Kinds whose long events are read as metadata, as those of children: anyone may change such an object of a
+megabyte twenty times a second.
+"""
 ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 NO_VERSION = "1"
 """A resourceVersion that no object has. A server-side apply with it creates an absent object, and is refused
@@ -232,7 +236,7 @@ class Kube:
             query_params=[("allowWatchBookmarks", "true")],
         ) as response:
             try:
-                yield _events(response, is_child=bool(selector))
+                yield _events(response, is_child=bool(selector) or kind in OF_ANYONE)
             finally:
                 response.close()
 
