@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tacho_operator.shell.bounded_reading import (
     Unreadable,
     lines,
     metadata_part,
+    parsed,
     readable_event,
 )
 from tacho_operator.shell.kube import Kube, connect
@@ -142,6 +144,26 @@ async def test_the_metadata_of_a_custom_resource_is_found_behind_its_deep_fields
     text = f'{{"metadata":{{"managedFields":[{{"fieldsV1":{deep}}}],"name":"a"}},"spec":{{}}}}'.encode()
     found = await metadata_part(Text(text, len(text)))
     assert found["metadata"]["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    "text", ["{" + ",".join(f'"{n}":{{}}' for n in range(50_000)) + "}", "[" * 5000, "x"]
+)
+def test_no_garbage_is_collected_while_an_object_is_read(text: str) -> None:
+    """It made 1.2 MB of fields take 300 ms instead of 50, at each change of a resource."""
+    runs: list[str] = []
+
+    def count(phase: str, _: dict[str, int]) -> None:
+        runs.append(phase)
+
+    gc.callbacks.append(count)
+    try:
+        with contextlib.suppress(Unreadable):
+            parsed(Text(text.encode(), len(text)))
+    finally:
+        gc.callbacks.remove(count)
+    assert len(runs) <= 4
+    assert gc.isenabled()
 
 
 def claim(length: int) -> bytes:
