@@ -72,19 +72,18 @@ FIXED_TARGET = property(lambda _: 0.8)
 
 
 def _without_chance(
-    known: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
+    known: tuple[Burst, ...], low: float | None, now: float, _: float, seen: float
 ) -> tuple[tuple[Burst, ...], float | None]:
     """Bursts of the load as it was seen."""
-    seen = (load + at_most) / 2
     return bursts.with_bursts(known, low, now, seen, seen)
 
 
 def _never_a_new_level(
-    known: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
+    known: tuple[Burst, ...], low: float | None, now: float, load: float, seen: float
 ) -> tuple[tuple[Burst, ...], float | None]:
     """Bursts of any length."""
     with mock.patch.object(tuning, "MAX_BURST_SECONDS", math.inf):
-        return bursts.with_bursts(known, low, now, load, at_most)
+        return bursts.with_bursts(known, low, now, load, seen)
 
 
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {

@@ -120,7 +120,7 @@ def test_the_highest_of_several_bursts_is_kept() -> None:
 
 
 def test_a_load_that_may_have_grown_by_chance_begins_no_burst() -> None:
-    """It has doubled where what it surely is, is twice what it was at most."""
+    """It has doubled where what it surely is, is twice the lowest that was seen."""
     bursts, low = with_bursts((), None, 0.0, 0.9, 1.5)
     assert with_bursts(bursts, low, 60.0, 2.9, 4.0) == ((), 1.5)
     assert with_bursts(bursts, low, 60.0, 3.0, 4.0) == ((Burst(60.0, 60.0, 3.0),), None)

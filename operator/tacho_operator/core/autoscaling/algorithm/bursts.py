@@ -13,9 +13,10 @@ BURSTS_KEPT = 8
 
 
 def with_bursts(
-    bursts: tuple[Burst, ...], low: float | None, now: float, load: float, at_most: float
+    bursts: tuple[Burst, ...], low: float | None, now: float, load: float, seen: float
 ) -> tuple[tuple[Burst, ...], float | None]:
-    """(remembered bursts, lowest load since the last one), updated with the present ``load``.
+    """(remembered bursts, lowest load since the last one), updated with the present ``load`` by its lower
+    bound, and as it was ``seen``.
 
     A burst begins where the load exceeds one replica and has grown by the factor BURST. It ends where the
     load has fallen by the same factor; until then the lowest load is None. A burst longer than
@@ -25,9 +26,9 @@ def with_bursts(
     if low is None and bursts:
         burst = Burst(bursts[0].begin_seconds, now, max(load, bursts[0].load))
         if now - burst.begin_seconds > tuning.MAX_BURST_SECONDS:
-            return (), at_most
-        return (burst, *bursts[1:]), at_most if tuning.BURST * load <= burst.load else None
-    low = at_most if low is None else min(low, at_most)
+            return (), seen
+        return (burst, *bursts[1:]), seen if tuning.BURST * load <= burst.load else None
+    low = seen if low is None else min(low, seen)
     if load <= 1 or load < tuning.BURST * low:
         return bursts, low
     return (Burst(now, now, load), *bursts[: BURSTS_KEPT - 1]), None

@@ -59,8 +59,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / found.target
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
-        surely, at_most = found.filled(-found.chance), found.filled(found.chance)
-        bursts, low = with_bursts(state.bursts, state.low, now, surely, at_most)
+        bursts, low = with_bursts(state.bursts, state.low, now, found.filled(-found.chance), found.filled())
         state = replace(state, bursts=bursts, low=low)
     up, down = at.policy.up.window_seconds, at.policy.down.window_seconds
     ups = behavior.with_low(state.ups, Point(now, found.need), up)
