@@ -143,7 +143,9 @@ def test_every_withdrawn_cell_is_measured_again_by_a_cell_of_the_next_session() 
 def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
     done = later_pods.done()
     again = {"llama-8b-gptq", "llama-8b-bnb-nf4", "llama-8b-tp2", "llama-8b-fp8", "qwen2-5-7b-nf4"}
-    assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", *again}
+    repeated = {"transformers-nf4", "qwen2-5-7b", "front-ends", "llama-8b-w8a8"}
+    assert set(done) == {"llama-8b-bf16-cold", "llama-8b-awq", "llama-8b-w4a16", *again, *repeated}
+    assert {done[cell] for cell in repeated} == {f"repeated/{cell}" for cell in repeated}
     assert done["llama-8b-gptq"] == "looped/llama-8b-gptq"
     assert done["llama-8b-awq"] == "checked/llama-8b-awq"
     assert done["llama-8b-tp2"] == "longer/llama-8b-tp2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.gpu.pages import checked, held, late_kernels, looped, pods
+from benchmarks.gpu.pages import checked, held, late_kernels, looped, pods, repeated
 from benchmarks.gpu.pages.recorded import (
     ALONE_PODS,
     CHECKED_PODS,
@@ -13,6 +13,7 @@ from benchmarks.gpu.pages.recorded import (
     LONGER_PODS,
     LOOP_PODS,
     LOOPED_PODS,
+    REPEATED_PODS,
     number,
     pod,
     row,
@@ -25,6 +26,16 @@ The same node on a host of two H200s with 32 cores, 2026-11-22 ([commands and
 commits](../../../benchmarks/gpu/h200/pods)). The pods had one GPU. [Long loops](probe.md) kept the other
 busy and shared the CPUs. Models are random weights in the shape of Llama-3.1-8B. Requests have 512 tokens
 in and 200 out, those of Transformers 64. One run of each, with the default probe:
+
+| folder | ended as | start s: load + compile + graphs + probe |
+| --- | --- | --- |
+"""
+REPEATED_HEAD = """
+## Measured once more, beside loops of 20 s
+
+The same node on 2026-11-24, on another host of one H200 with 16 cores ([commands and
+commits](../../../benchmarks/gpu/h200/pods-repeated)). One pod at a time. All share a volume for compiled
+code, which was empty at first. `front-ends` is Qwen3-0.6B with four front ends:
 
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
@@ -118,7 +129,10 @@ Predicted before the start / found, GiB beside tokens:
 """
 
 
-ORDER = (*LOOPED_PODS, *CHECKED_PODS, *LOOP_PODS, *KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS)
+ORDER = (
+    *(*REPEATED_PODS, *LOOPED_PODS, *CHECKED_PODS, *LOOP_PODS),
+    *(*KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS),
+)
 
 
 def shown(names: Iterable[str] = ORDER) -> Iterable[str]:
@@ -161,6 +175,7 @@ def _alone(group: str) -> str:
 
 def sections() -> Iterable[str]:
     heads = (
+        (REPEATED_HEAD, REPEATED_PODS),
         (LOOPED_HEAD, LOOPED_PODS),
         (CHECKED_HEAD, CHECKED_PODS),
         (LOOP_HEAD.format(slow=_alone("loop"), fast=_alone("alone")), LOOP_PODS),
@@ -177,6 +192,8 @@ def sections() -> Iterable[str]:
         yield from rows
         yield FITS
         yield from pods.fits(names)
+        if names is REPEATED_PODS:
+            yield repeated.section()
         if names is LOOPED_PODS:
             yield looped.section()
         if names is CHECKED_PODS:

@@ -57,8 +57,7 @@ NEW = """
 
 These cells replace nothing: {cells}. One without a GGUF file is first made by
 `benchmarks.llamacpp.random_gguf`. vLLM 0.32 with its bitsandbytes plugin, the default image, was not run on a
-GPU. CTranslate2 ran with the host's cuBLAS 13 for 12, and has no perplexity there. Transformers with 16
-streams and `qwen2-5-7b` in 16 bits have no loop of a pod.
+GPU. CTranslate2 ran with the host's cuBLAS 13 for 12, and has no perplexity there.
 """
 
 

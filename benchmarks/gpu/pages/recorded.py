@@ -52,9 +52,14 @@ LOOPED_PODS = tuple(
     f"looped/{name}" for name in ("gpt-oss-20b", "llama-8b-gptq", "llama-8b-fp8", "llama-8b-ct2")
 )
 """The same on a later host; all had shorter loops."""
+REPEATED_PODS = tuple(
+    f"repeated/{name}"
+    for name in ("transformers-nf4", "qwen2-5-7b", "moe-bf16", "front-ends", "llama-8b-w8a8")
+)
+"""The same on another host of that day."""
 MIXED_PODS = (
     *(*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS, *CHECKED_PODS),
-    *LOOPED_PODS,
+    *(*LOOPED_PODS, *REPEATED_PODS),
 )
 
 
