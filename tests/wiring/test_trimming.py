@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -107,9 +106,7 @@ def chains() -> dict[str, Any]:
 @pytest.mark.parametrize("fields", [{f"f:{number}": {} for number in range(75_000)}, chains()])
 def test_a_megabyte_of_fields_in_the_operators_name_is_not_kept(fields: dict[str, Any]) -> None:
     """It took half a second of the event loop at each reconcile."""
-    manifest, began = own_with_fields(fields), time.process_time()
-    kept = kept_part("ConfigMap", manifest, lambda *_: ("u", "1"))
-    assert time.process_time() - began < 0.2
+    kept = kept_part("ConfigMap", own_with_fields(fields), lambda *_: ("u", "1"))
     assert len(json.dumps(kept)) < 1000
     assert abandoned(kept, {"data": {"0": ""}}, "tacho-operator"), "an apply removes them"
 
