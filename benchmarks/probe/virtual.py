@@ -38,7 +38,8 @@ TOKENS_PER_SECOND = 6000.0
 DISTURBED = ("stalling", "visited")
 
 
-async def probed(case: Case, seed: int, *, budget_seconds: int) -> Measurement:
+async def probed(case: Case, seed: int, *, budget_seconds: int, given: tuple[int, ...] = ()) -> Measurement:
+    """A probe of the law in virtual time. ``given``: levels to measure in place of a search."""
     live = LiveConfig(
         measure_key="benchmark",
         workload=case.workload,
@@ -52,7 +53,7 @@ async def probed(case: Case, seed: int, *, budget_seconds: int) -> Measurement:
         budget_ends=budget_seconds * (1 - CLOSING_SHARE),
         timeout_ends=2 * budget_seconds,
     )
-    question = MeasureOptions(live=live, max_model_len=4096, streams=case.streams)
+    question = MeasureOptions(live=live, max_model_len=4096, streams=case.streams, given=given)
     try:
         await measure(engine, question, findings, clock)
     except RequestFailed as error:

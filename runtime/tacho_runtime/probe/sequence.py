@@ -117,7 +117,7 @@ async def measure(
     if question.level:
         await concurrency_levels.measure_only(bench, [question.level])
     elif question.given:
-        await concurrency_levels.measure_only(bench, question.given)
+        await concurrency_levels.measure_only(bench, question.given, whole_budget=True)
         findings.search_ended = "no search: the levels were given"
     else:
         await _everything(bench, top, why, ttft, full=bool(question.slots))

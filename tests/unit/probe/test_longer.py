@@ -65,6 +65,18 @@ async def test_streams_that_are_too_many_end_before_it(
     assert windows[1] > time_plan.LONGER * windows[0]
 
 
+@pytest.mark.parametrize("slo", [ServiceLevel(), UNEVEN.slo])
+async def test_levels_that_are_given_share_the_budget(slo: ServiceLevel) -> None:
+    case, streams = replace(UNEVEN, slo=slo), (8, 16, 32)
+    found = await probed(case, 7014, budget_seconds=90, given=streams)
+    assert [one.concurrency for one in found.curve] == [1, *streams]
+    windows = [one.window_seconds or 0 for one in found.curve[1:]]
+    assert min(windows) > 2 * time_plan.WINDOW_SECONDS
+    assert max(windows) < 1.5 * min(windows)
+    assert found.probe_seconds is not None
+    assert found.probe_seconds <= 90
+
+
 @given(st.floats(0.5, 30), st.floats(0.3, 60), st.floats(-10, 120))
 def test_a_longer_window_is_as_long_as_its_interval_takes(
     window: float, percent: float, spare: float

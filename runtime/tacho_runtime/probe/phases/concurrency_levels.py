@@ -63,11 +63,11 @@ class _Levels:
         # No prompt of several takes longer than one alone: what does is a halt, as to compile.
         self.prompt_seconds = min(alone, max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1))
 
-    async def measure(self, streams: int) -> bool:
+    async def measure(self, streams: int, *, share_seconds: float = 0.0) -> bool:
         """Measures a level and adds it to the findings. Returns False where no time was left.
 
         A disturbed level is measured again. A level that is not steady, or too close to the SLO for a
-        verdict, gets its full length if time allows.
+        verdict, gets its full length if time allows. ``share_seconds``: of the time left, for this level.
         """
         bench = self.bench
         await self._drop_if_slow(streams)
@@ -78,10 +78,14 @@ class _Levels:
                 return attempt == 2
             began = bench.clock.now()
             bench.progress(f"measuring {streams} streams" + (" again" if attempt == 2 else ""))
-            result = await self._once(terms, whole=whole)
+            window = share_seconds - _around_seconds(terms) if attempt == 1 else 0.0
+            until = window if window > terms.window_seconds else 0.0
+            if until:
+                terms = replace(terms, window_seconds=until, least_seconds=until)
+            result = await self._once(terms, whole=whole, until_seconds=until)
             if result is not None:
                 bench.findings.add_level(result)
-                near = result.near_limit
+                near = result.near_limit and not until
                 if result.clean and not near:
                     return True
                 whole = near or not result.point.steady
@@ -315,9 +319,9 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
         await levels.loop.close()
 
 
-async def measure_only(bench: ProbeSession, given: Sequence[int]) -> None:
+async def measure_only(bench: ProbeSession, given: Sequence[int], *, whole_budget: bool = False) -> None:
     """Measures the levels ``given``, without a search: one to check an earlier result, or those that a user
-    chose."""
+    chose. ``whole_budget``: in equal shares of the time left."""
     several = sorted(streams for streams in set(given) if streams > 1)
     if not several:
         return
@@ -325,8 +329,10 @@ async def measure_only(bench: ProbeSession, given: Sequence[int]) -> None:
     try:
         if several[-1] >= PROMPTS_AT_ONCE:
             await levels.time_prompts()
-        for streams in several:
-            if not await levels.measure(streams) or bench.findings.result(streams) is None:
+        for position, streams in enumerate(several):
+            share = bench.clock.left() / (len(several) - position) if whole_budget else 0.0
+            measured = await levels.measure(streams, share_seconds=share)
+            if not measured or bench.findings.result(streams) is None:
                 out_of_time(bench, f"{streams} streams could not be measured")
     finally:
         await levels.loop.close()
