@@ -22,7 +22,7 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import bounded_reading, paging
 from tacho_operator.shell.api_errors import Expired
 from tacho_operator.shell.bounded_reading import (
-    CHILD_BYTES,
+    EVENT_BYTES,
     METADATA_ONLY,
     Text,
     Unreadable,
@@ -118,8 +118,13 @@ OWNED = {"labels": {DEPLOYMENT_LABEL: "smol"}, "ownerReferences": [{"uid": "o", 
     ],
     ids=["data", "annotation", "managedFields"],
 )
-async def test_of_a_long_child_the_metadata_is_read_and_of_nothing_else(more: dict[str, Any]) -> None:
-    watches = (("Pod", DEPLOYMENT_LABEL, True), ("Pod", "", False), ("PersistentVolumeClaim", "", True))
+async def test_of_a_long_event_the_metadata_is_read_and_nothing_else(more: dict[str, Any]) -> None:
+    watches = (
+        ("Pod", DEPLOYMENT_LABEL, True),
+        ("LLMDeployment", "", True),
+        ("PersistentVolumeClaim", "", True),
+        ("Node", "", False),
+    )
     for kind, selector, is_part in watches:
         async with Kube(Watching(long_event(**OWNED, **more))).watch(kind, "ml", selector, "7") as events:
             _, found = await anext(events)
@@ -132,10 +137,10 @@ async def test_a_short_child_is_read_whole_and_a_crowd_of_labels_by_its_metadata
     event = json.loads(long_event(**OWNED))
     event["object"]["data"] = {"a": "x"}
     text = json.dumps(event).encode()
-    assert await readable_event(Text(text, len(text)), is_child=True) == event
+    assert await readable_event(Text(text, len(text)), EVENT_BYTES) == event
     labels = {f"a{number}": "" for number in range(50_000)}
     text = long_event(labels=labels)
-    found = (await readable_event(Text(text, len(text)), is_child=True))["object"]["metadata"]
+    found = (await readable_event(Text(text, len(text)), EVENT_BYTES))["object"]["metadata"]
     assert METADATA.items() <= found.items()
 
 
@@ -362,7 +367,7 @@ async def test_a_long_child_stays_its_owners_however_many_it_has_of(many: str) -
         own[many] = {**{f"a-{item:04}": "x" * 40 for item in range(2000)}, **own[many]}
     event = {"type": "MODIFIED", "object": {"kind": "Service", "metadata": {**METADATA, **own}, "spec": {}}}
     text = json.dumps(event, separators=(",", ":")).encode()
-    assert len(text) > CHILD_BYTES
-    found = (await readable_event(Text(text, len(text)), is_child=True))["object"]["metadata"]
+    assert len(text) > EVENT_BYTES
+    found = (await readable_event(Text(text, len(text)), EVENT_BYTES))["object"]["metadata"]
     assert found["labels"]["tacho.dev/deployment"] == "smol"
     assert found["ownerReferences"][-1] == owner

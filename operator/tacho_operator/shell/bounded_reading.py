@@ -11,22 +11,20 @@ import asyncio
 import gc
 import json
 import re
-import sys
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 LONGEST_BYTES = 4 << 20
 """Longest object, or page of a list, in bytes of JSON. etcd accepts 1.5 MiB; an LLMDeployment is stored as it
 is sent.
 """
-CHILD_BYTES = 64 << 10
-"""Longest event of a child that is parsed as a whole; a reconcile gets the rest of a longer one.
+EVENT_BYTES = 64 << 10
+"""Longest watch event that is parsed as a whole; a reconcile gets the rest of a longer object.
 
-Anyone may label an object of 1 MB and change it twenty times a second. Own children have about 20 KB.
+Anyone may change an object of 1 MB twenty times a second, and whole it takes 60 ms each time. Own objects
+have about 20 KB.
 """
-_CHILD_STEPS = 1000
-"""Brackets and commas of a long child's event that are read: name, version and owners come first."""
 DEEPEST = 100
 """Deepest nesting of objects and lists that is read. The operator's own have about 20; Python's parser fails
 near 900.
@@ -56,6 +54,12 @@ _MEMBERS_DEEPEST = 4
 """Nesting depth of the members of ``metadata`` in a list of objects."""
 _METADATA_BEGINS = (b'"metadata":{', b'"metadata": {')
 _CLOSERS = {b"{": b"}", b"[": b"]"}
+_HEAD = re.compile(
+    rb'\s*\{\s*"type":\s*"(ADDED|MODIFIED|DELETED)",\s*"object":\s*\{\s*'
+    rb'(?:"(?:kind|apiVersion)":\s*"[^"\\]*",\s*)*"metadata":\s*'
+)
+"""Matches the beginning of a watch event up to the object's metadata, as the API server writes it."""
+_DECODER = json.JSONDecoder()
 
 
 class Chunks(Protocol):
@@ -115,10 +119,17 @@ def parsed(text: Text) -> Any:
     """The JSON document in ``text``. Raises Unreadable."""
     if text.is_cut:
         raise Unreadable(TOO_LONG)
+    with _parsing():
+        return json.loads(text.start)
+
+
+@contextmanager
+def _parsing() -> Iterator[None]:
+    """Turns the errors of Python's parser into Unreadable."""
     collects = gc.isenabled()
     gc.disable()  # it would look at the new objects again and again, for nine tenths of the time
     try:
-        return json.loads(text.start)
+        yield
     except RecursionError:
         raise Unreadable(NESTED) from None
     except ValueError as error:  # an integer of thousands of digits too
@@ -143,21 +154,19 @@ def is_deep(document: Any) -> bool:
     return True
 
 
-async def metadata_part(text: Text, until: int = 0, steps: int = sys.maxsize) -> dict[str, Any]:
+async def metadata_part(text: Text, until: int = 0) -> dict[str, Any]:
     """The part of a text that can be parsed: without deep parts, and only up to where it was cut.
 
-    {} if nothing can. ``until``: the nesting depth of ``metadata``, after which the rest is left out.
-    ``steps``: most brackets and commas to read; {} if labels or owners are among the rest. It runs in a
-    thread, as a long text may take seconds.
+    {} if nothing can. ``until``: the nesting depth of ``metadata``, after which the rest is left out. It runs
+    in a thread, as a long text may take seconds.
     """
-    return await asyncio.to_thread(_metadata_part, text.start, until, steps)
+    return await asyncio.to_thread(_metadata_part, text.start, until)
 
 
-def _metadata_part(text: bytes, until: int, steps: int) -> dict[str, Any]:
+def _metadata_part(text: bytes, until: int) -> dict[str, Any]:
     kept, closers, depth, position, is_metadata = bytearray(), bytearray(), 0, 0, False
     cut, cut_closers = 0, b""
-    while steps and (step := _STEP.match(text, position)):
-        steps -= 1
+    while step := _STEP.match(text, position):
         token, shallow = step[1], depth <= _METADATA_DEEPEST
         if token in _CLOSERS:
             if depth <= _MEMBERS_DEEPEST and (pairs := _PAIRS.match(text, position)):
@@ -184,8 +193,6 @@ def _metadata_part(text: bytes, until: int, steps: int) -> dict[str, Any]:
                 cut, cut_closers = len(kept), bytes(closers)
                 break
         position = step.end()
-    if not steps and b'"managedFields":[' not in kept:  # which come after labels and owners
-        return {}
     return _object(kept[:cut] + cut_closers[::-1] if closers else kept)
 
 
@@ -209,16 +216,43 @@ def metadata_only(manifest: Any, why: str) -> dict[str, Any]:
     return {**kinds, "metadata": kept, METADATA_ONLY: why}
 
 
-async def readable_event(text: Text, *, is_child: bool = False) -> dict[str, Any]:
-    """A watch event; an object too long or too deep is reduced to its metadata, as is a child of CHILD_BYTES.
+def event_head(text: Text) -> dict[str, Any]:
+    """A watch event of which only the object's metadata was parsed, without managedFields. Raises
+    Unreadable.
+    """
+    found = _HEAD.match(text.start)
+    if found is None:
+        raise Unreadable("an event without an object")
+    with _parsing():
+        metadata, _ = _DECODER.raw_decode(_without_fields(text.start, found.end()).decode(errors="replace"))
+    why = TOO_LONG if text.is_cut else ""
+    return {"type": found[1].decode(), "object": metadata_only({"metadata": metadata}, why)}
+
+
+def _without_fields(text: bytes, start: int) -> bytes:
+    """The text from ``start``, where ``metadata`` begins, without managedFields: anyone may fill a megabyte
+    with them, of any depth.
+
+    They are the last member, but before the name in a custom resource, whose members are sorted. Fields have
+    no lists, and other strings no unescaped quotes, so the end is certain.
+    """
+    fields = text.find(b'"managedFields":[', start)
+    if fields < 0:
+        return text[start:]
+    if text.startswith(b'{"name":', start):
+        return text[start:fields] + b'"managedFields":null}'
+    end = text.find(b'],"name":"', fields)
+    return text[start:fields] + text[end + 2 :] if end >= 0 else text[start:]
+
+
+async def readable_event(text: Text, longest: int = LONGEST_BYTES) -> dict[str, Any]:
+    """A watch event. An object that is longer than ``longest`` bytes or too deep is reduced to its metadata.
 
     Raises Unreadable where not even the object's name can be read.
     """
-    if is_child and text.length > CHILD_BYTES:
-        event = await metadata_part(text, _IN_EVENT, _CHILD_STEPS)
-        why = TOO_LONG if text.is_cut else ""
+    if text.length > longest:
         with suppress(Unreadable):
-            return {"type": event.get("type"), "object": metadata_only(event.get("object"), why)}
+            return event_head(text)
     try:
         event = parsed(text)
         what, manifest = event["type"], event["object"]

@@ -14,7 +14,14 @@ from typing import Any
 
 import aiohttp
 
-from tacho_operator.shell.bounded_reading import Unreadable, body, lines, metadata_part, readable_event
+from tacho_operator.shell.bounded_reading import (
+    EVENT_BYTES,
+    Unreadable,
+    body,
+    lines,
+    metadata_part,
+    readable_event,
+)
 from tacho_operator.shell.kube import KINDS, ONLY_METADATA
 
 OK = 200
@@ -64,7 +71,7 @@ class NamesOnly:
         """The events of a watch, one per chunk; events without a readable name are left out."""
         async for line in lines(self._content):
             with contextlib.suppress(Unreadable):
-                event = await readable_event(line)
+                event = await readable_event(line, EVENT_BYTES)
                 found = event["object"]
                 metadata = {key: found["metadata"][key] for key in READ if key in found["metadata"]}
                 kept = {"code": found.get("code"), "metadata": metadata}

@@ -28,7 +28,9 @@ from tacho_operator.shell.api_errors import (
     api_error,
 )
 from tacho_operator.shell.bounded_reading import (
+    EVENT_BYTES,
     IN_OBJECT,
+    LONGEST_BYTES,
     Text,
     Unreadable,
     body,
@@ -66,9 +68,9 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
 """Kinds of children that are updated by server-side apply."""
-OF_ANYONE = frozenset({"PersistentVolumeClaim"})
-"""Kinds whose long events are read as metadata, as those of children: anyone may change such an object of a
-megabyte twenty times a second.
+READ_WHOLE = frozenset({"Node"})
+"""Kinds whose long events are read whole: only a kubelet or an administrator changes them, and no request
+gets one.
 """
 ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 NO_VERSION = "1"
@@ -94,13 +96,13 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
     return "/".join(filter(None, (f"{base}{scope}/{plural}", name, subresource)))
 
 
-async def _events(response: Any, *, is_child: bool) -> AsyncIterator[Event]:
+async def _events(response: Any, longest: int) -> AsyncIterator[Event]:
     """The events in the response of a watch, one per line."""
     async for line in lines(response.content):
         if not line.ended:
             raise ApiError(0, "the watch was cut in the middle of an event")
         try:
-            event = await readable_event(line, is_child=is_child)
+            event = await readable_event(line, longest)
         except Unreadable as error:
             raise Expired(EXPIRED, f"{error}; everything is listed anew") from None
         if event["type"] == "ERROR":
@@ -236,7 +238,7 @@ class Kube:
             query_params=[("allowWatchBookmarks", "true")],
         ) as response:
             try:
-                yield _events(response, is_child=bool(selector) or kind in OF_ANYONE)
+                yield _events(response, LONGEST_BYTES if kind in READ_WHOLE else EVENT_BYTES)
             finally:
                 response.close()
 

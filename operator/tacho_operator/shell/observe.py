@@ -138,7 +138,10 @@ class Observer:
         mine = await self._children(key, raw["metadata"]["uid"], unread, live=live)
         try:
             if METADATA_ONLY in raw:
-                raw = await self._whole("LLMDeployment", raw) or raw
+                whole = await self._whole("LLMDeployment", raw)
+                if whole is None:  # deleted: the watch says so in a moment
+                    return None
+                raw = whole
             mine = {kind: await self._all_whole(kind, items, unread) for kind, items in mine.items()}
             if METADATA_ONLY in raw:
                 raise UnreadableObject(unreadable_spec(raw[METADATA_ONLY]))

@@ -56,6 +56,7 @@ class StoredObjects:
         self._on_node: dict[str, set[Name]] = defaultdict(set)
 
     def read(self, name: Name) -> Manifest | None:
+        """A copy of the object, marked METADATA_ONLY where its content is not that of its version."""
         entry = self.by_name.get(name)
         if entry is None:
             return None
@@ -63,6 +64,8 @@ class StoredObjects:
         found["metadata"]["resourceVersion"] = entry.version
         found.setdefault("apiVersion", KINDS[self._kind][0])
         found["kind"] = self._kind
+        if entry.outdated is not None:
+            found[METADATA_ONLY] = entry.outdated
         return found
 
     def labelled(self, owner: Name, owners: Collection[str] | None) -> list[Name]:

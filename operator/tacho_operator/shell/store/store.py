@@ -258,9 +258,16 @@ class Store:
             return
         if former is not None and METADATA_ONLY in kept and version == former.version:
             return  # the held one may be whole
+        is_long = kind == "LLMDeployment" and METADATA_ONLY in kept
+        if is_long and former is not None and former.uid == metadata["uid"]:
+            # Priority, history and hub stay those of the last content until a decision has read the present.
+            former.version, former.outdated = version, str(kept[METADATA_ONLY])
+            self._notify(kind, name, former, former)
+            self._wake()
+            return
         text = held.packed(name, kept)
         if former is not None and former.text is text and not is_crowd:
-            former.version = version
+            former.version, former.outdated = version, None
             if METADATA_ONLY in kept and former.owner_uid:  # what it contains may have changed
                 self._notify(kind, name, former, former)
         else:

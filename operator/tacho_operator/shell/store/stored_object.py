@@ -53,6 +53,8 @@ class StoredObject:
     size: int
     """Bytes of the whole object as JSON, also if only its metadata is stored."""
     state: StoreState = StoreState()
+    outdated: str | None = None
+    """Why the content is that of an older version, with METADATA_ONLY's meaning; None: it is not."""
     history: tuple[PastMeasurement, ...] | None = None
 
 
