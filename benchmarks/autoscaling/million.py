@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from tacho_simulate.capacity import capacity_at
+from benchmarks.autoscaling.capacity import capacity_at
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import POLICIES
 from tacho_simulate.policy import Setting

@@ -30,6 +30,8 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 from benchmarks.autoscaling import bounds
+from benchmarks.autoscaling.capacity import capacity_at
+from benchmarks.autoscaling.concurrent_prefill import ReservingPrefill
 from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
@@ -42,7 +44,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Rules,
 )
 from tacho_operator.shell.loads import TIMEOUT_SECONDS
-from tacho_simulate.capacity import capacity_at
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import tacho
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPodView, SimulatedPolicy
@@ -53,11 +54,10 @@ from tacho_simulate.trace import Trace
 MODEL = PerformanceModel(
     steps=((1, 0.061), (3, 0.063)),
     prefill_tokens_per_second=160_000,
-    step_tokens=None,
     max_num_seqs=3,
-    reserves=True,
     kv_cache_tokens=100_000,
     ttft_fixed_seconds=0.020,
+    replica=ReservingPrefill,
 )
 """Prompts are computed at 20,000 tokens a second, and all are the same: 7 of its 8 blocks are known."""
 LEAST, MOST = 1, 6

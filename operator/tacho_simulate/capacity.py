@@ -1,81 +1,35 @@
-"""Capacity of a simulated replica: as a probe measures it, and for random arrivals (for the greedy
-reference)."""
+"""Capacity of a simulated replica: in a closed loop, and for random arrivals (for the greedy reference)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from random import Random
 from statistics import fmean
 
-from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.open_loop import answered
-from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS, PerformanceModel
-from tacho_simulate.replica.base import NOT_YET
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.replica import NOT_YET
 
 KNEE = 0.9
-"""Without an SLO: the capacity is the smallest concurrency with this share of the maximum throughput."""
+"""Share of the maximum throughput from which a level has nearly all of it."""
 OPEN_REQUESTS = 1000
 BISECTIONS = 7
 ALONE = 0.01
 """Utilization at which a replica counts as idle (1 %)."""
 
 
-def capacity_at(
-    model: PerformanceModel,
-    *,
-    input_tokens: int,
-    output_tokens: int,
-    ttft_seconds: float | None,
-    tpot_seconds: float | None,
-    fingerprint: str = "model",
-) -> ReplicaCapacity:
-    """The capacity at the highest concurrency whose 95th percentiles meet the SLO."""
-
-    def level(concurrency: int) -> Level:
-        return closed_loop(
-            model, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=concurrency
-        )
-
-    def met(found: Level) -> bool:
-        return (ttft_seconds is None or found.ttft_seconds.p95 <= ttft_seconds) and (
-            tpot_seconds is None or found.tpot_seconds.p95 <= tpot_seconds
-        )
-
-    if ttft_seconds is None and tpot_seconds is None:
-        levels = [level(concurrency) for concurrency in _doubling(model.max_num_seqs)]
-        enough = KNEE * max(found.output_tokens_per_second for found in levels)
-        best = next(found for found in levels if found.output_tokens_per_second >= enough)
-    else:
-        best = level(1)
-        low, high = 1, model.max_num_seqs + 1
-        while high - low > 1 and (high / low > 1.05 or high - low < 8):
-            middle = max(low + 1, round(math.sqrt(low * high)))
-            if middle >= high:
-                middle = high - 1
-            found = level(middle)
-            if met(found):
-                low, best = middle, found
-            else:
-                high = middle
-    return ReplicaCapacity(
-        fingerprint=fingerprint,
-        requests_per_second=best.requests_per_second,
-        prefill_tokens_per_second=model.prefill_tokens_per_second,
-        output_tokens_per_second=best.output_tokens_per_second,
-        concurrency=best.concurrency,
-        kv_cache_tokens=model.kv_cache_tokens if model.kv_cache_tokens < UNKNOWN_KV_TOKENS else None,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-    )
-
-
-def _doubling(most: int) -> list[int]:
-    found = [1]
-    while found[-1] * 2 < most:
-        found.append(found[-1] * 2)
-    return [*found, most] if most > 1 else found
+def knee(model: PerformanceModel, *, input_tokens: int, output_tokens: int) -> Level:
+    """The lowest level of a closed loop with nearly the highest throughput."""
+    concurrencies = [1]
+    while concurrencies[-1] < model.max_num_seqs:
+        concurrencies.append(min(2 * concurrencies[-1], model.max_num_seqs))
+    levels = [
+        closed_loop(model, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=concurrency)
+        for concurrency in concurrencies
+    ]
+    enough = KNEE * max(found.output_tokens_per_second for found in levels)
+    return next(found for found in levels if found.output_tokens_per_second >= enough)
 
 
 def open_rate(
@@ -91,14 +45,12 @@ def open_rate(
     Poisson arrivals with lengths drawn from ``lengths``; the SLO attainment is ``share`` of that of an idle
     replica.
     """
-    known = capacity_at(
+    highest = knee(
         model,
         input_tokens=round(fmean(prompt for prompt, _ in lengths)),
         output_tokens=max(1, round(fmean(answer for _, answer in lengths))),
-        ttft_seconds=None,
-        tpot_seconds=None,
     )
-    max_rate = 1.5 * (known.requests_per_second or 0.0)
+    max_rate = 1.5 * highest.requests_per_second
 
     def met(rate: float) -> float:
         return _met_share(model, rate, lengths, ttft_seconds, tpot_seconds)

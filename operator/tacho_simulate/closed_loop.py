@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tacho_simulate.performance_model import PerformanceModel
-from tacho_simulate.replica import Ledger, Timed, replica_of
-from tacho_simulate.replica.base import NOT_YET
+from tacho_simulate.replica import NOT_YET, Ledger, Timed, replica_of
 from tacho_simulate.result import Quantiles, quantiles
 
 SPREAD = 0.25
@@ -51,7 +50,7 @@ class Streams:
         self.input_tokens: list[int] = []
         self.output_tokens: list[int] = []
         self.ledger = Ledger(self.arrived, self.input_tokens, self.output_tokens)
-        self.replica = replica_of(model, Timed.of(model), self.ledger, 0.0)
+        self.replica = replica_of(Timed.of(model), self.ledger, 0.0)
         self.replica.after = lambda _, when: self._send(
             self._later(when), self._rng.randint(self._min_tokens, self._max_tokens)
         )

@@ -48,7 +48,7 @@ class Fleet:
         assigned_pods: Sequence[int] = (),
         routing: Routing = "random",
     ) -> None:
-        self._model, self._ledger, self._rng, self._assigned_pods = model, ledger, rng, assigned_pods
+        self._ledger, self._rng, self._assigned_pods = ledger, rng, assigned_pods
         self._routing = routing
         self._normal = Timed.of(model)
         self._slow = {number: Timed.of(model, factor) for number, factor in stragglers}
@@ -116,7 +116,7 @@ class Fleet:
 
     def create(self, now: float) -> SimulatedPod:
         timed = self._slow.get(self.made, self._normal)
-        pod = SimulatedPod(self.made, now, timed, replica_of(self._model, timed, self._ledger, now))
+        pod = SimulatedPod(self.made, now, timed, replica_of(timed, self._ledger, now))
         self.made += 1
         self.pods.append(pod)
         return pod
@@ -137,7 +137,7 @@ class Fleet:
             pod.replica.advance(now)
         self._forget(pod)
         pod.hung = False
-        pod.replica = replica_of(self._model, pod.timed, self._ledger, now)
+        pod.replica = replica_of(pod.timed, self._ledger, now)
 
     def hang(self, pod: SimulatedPod, now: float) -> None:
         pod.replica.advance(now)

@@ -34,7 +34,7 @@ def answered(
     """Simulates requests that arrive at the times ``arrived`` (ascending seconds), until DRAIN_SECONDS after
     the last."""
     ledger = Ledger(arrived, input_tokens, output_tokens)
-    replica = replica_of(model, Timed.of(model), ledger, 0.0)
+    replica = replica_of(Timed.of(model), ledger, 0.0)
     replica.incoming.extend((when + replica.entry_seconds, request) for request, when in enumerate(arrived))
     replica.advance((arrived[-1] if arrived else 0.0) + DRAIN_SECONDS)
     return ledger

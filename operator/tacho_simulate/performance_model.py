@@ -1,8 +1,7 @@
 """Performance model of one replica: step times, prefill throughput, batch and KV cache limits.
 
 The model describes continuous batching. Each step generates one token per running request. The step time
-grows with the batch. Prompts are computed in chunks within the same steps (``step_tokens``), or concurrently
-with them.
+grows with the batch. Prompts are computed in chunks within the same steps (``step_tokens``).
 """
 
 from __future__ import annotations
@@ -10,6 +9,10 @@ from __future__ import annotations
 import bisect
 import itertools
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tacho_simulate.replica import Replica
 
 MIN_STEP_SECONDS = 1e-6
 UNKNOWN_KV_TOKENS = 10**9
@@ -29,19 +32,19 @@ class PerformanceModel:
     Beyond the last it continues with the last slope, if that is not negative.
     """
     prefill_tokens_per_second: float
-    step_tokens: int | None = STEP_TOKENS
-    """Token budget of a step: chunks of prompts and one token per running request. None: prefill runs
-    concurrently and delays no other request; its requests count in the batch."""
+    step_tokens: int = STEP_TOKENS
+    """Token budget of a step: chunks of prompts and one token per running request."""
     max_num_seqs: int = DEFAULT_MAX_NUM_SEQS
     kv_cache_tokens: int = UNKNOWN_KV_TOKENS
-    reserves: bool = False
-    """True: a request is admitted if all its tokens fit. False: if its prompt fits; a full cache preempts the
-    youngest request, which is recomputed first."""
+    """A request is admitted if its prompt fits. A full cache preempts the youngest request, which is
+    recomputed first."""
     ttft_fixed_seconds: float = 0.0
     """Constant part of TTFT, outside the engine steps."""
     ttft_late: tuple[tuple[int, float], ...] = ()
     """(other running requests, mean additional TTFT in seconds), ascending: linear in between and from 0,
     constant beyond the last."""
+    replica: type[Replica] | None = None
+    """Another simulated replica, for an engine with other rules; None: Replica."""
     _batches: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -16,8 +16,7 @@ from random import Random
 
 from tacho_simulate.fleet import Fleet, SimulatedPod
 from tacho_simulate.policy import Arrived, Factory, PolicyView, Setting, SimulatedPolicy
-from tacho_simulate.replica import Ledger
-from tacho_simulate.replica.base import NOT_YET
+from tacho_simulate.replica import NOT_YET, Ledger
 from tacho_simulate.result import Moment, ReplicaChange, Result, quantile, quantiles
 from tacho_simulate.trace import Trace
 

@@ -25,7 +25,6 @@ KV_CACHE, QUEUE = 0.80, 5.0
 OBSERVATIONS = 10
 SHORT, MEDIUM = 100, 500
 """Answer lengths in tokens that separate short, medium and long answers."""
-BATCHED_TOKENS = 8192
 ANALYZE_SECONDS = 30.0
 PEAK_SECONDS, MEAN_SECONDS = 60.0, 300.0
 CHART = Rules(
@@ -79,7 +78,7 @@ class WVA:
         # The engine's flags and the size of its cache are public: a Deployment and a metric show them.
         self._cache_tokens = setting.capacity.kv_cache_tokens or setting.model.kv_cache_tokens
         self._sequences = setting.model.max_num_seqs
-        self._batched = setting.model.step_tokens or BATCHED_TOKENS
+        self._batched = setting.model.step_tokens
         self._bounded = setting.bounded
         self._up, self._down = up, up - (SCALE_UP - SCALE_DOWN)
         self._peaks, self._means = CounterRates(PEAK_SECONDS), CounterRates(MEAN_SECONDS)

@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from benchmarks.autoscaling.concurrent_prefill import ConcurrentPrefill, ReservingPrefill
 from tacho_contract.measurement import Workload
 from tacho_contract.report import LATENCY_EDGES_SECONDS
 from tacho_simulate.closed_loop import Streams, closed_loop
@@ -39,12 +40,11 @@ def performance_model(law: Law) -> PerformanceModel:
     return PerformanceModel(
         steps=tuple((batch, law.itl_seconds(batch)) for batch in batches),
         prefill_tokens_per_second=1000 / law.ttft_per_token_ms,
-        step_tokens=None,
         max_num_seqs=law.max_num_seqs,
         kv_cache_tokens=law.kv_tokens,
-        reserves=law.kv_policy == "reserve",
         ttft_fixed_seconds=law.ttft_base_ms / 1000,
         ttft_late=((law.max_num_seqs, law.ttft_per_running_ms * law.max_num_seqs / 1000),),
+        replica=ReservingPrefill if law.kv_policy == "reserve" else ConcurrentPrefill,
     )
 
 

@@ -7,14 +7,15 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
+from benchmarks.autoscaling.capacity import capacity_at
 from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry
-from tacho_simulate.capacity import capacity_at, open_rate
+from tacho_simulate.capacity import knee, open_rate
 from tacho_simulate.closed_loop import closed_loop
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.open_loop import open_loop
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
 from tacho_simulate.policy import Arrived
-from tacho_simulate.replica.chunked_prefill import ChunkedPrefill
+from tacho_simulate.replica import Replica
 from tests.properties import examples
 from tests.unit.simulate.worlds import MODEL
 
@@ -195,7 +196,7 @@ def test_steps_of_one_long_prompt_are_as_if_made_one_by_one(
     asked = {"input_tokens": prompt, "output_tokens": answer, "concurrency": streams, "rounds": 3}
     found = closed_loop(model, **asked)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ChunkedPrefill, "_alike", lambda self, seconds, *_: (1, self.now + seconds))
+        patch.setattr(Replica, "_alike", lambda self, seconds, *_: (1, self.now + seconds))
         one_by_one = closed_loop(model, **asked)
     assert found.preemptions == one_by_one.preemptions
     for name in ("requests_per_second", "output_tokens_per_second"):
@@ -209,8 +210,8 @@ def test_no_request_is_too_long_to_be_waited_for(
     prompt: int, answer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    one = ChunkedPrefill._mixed
-    monkeypatch.setattr(ChunkedPrefill, "_mixed", lambda self, until: made.append(1) or one(self, until))
+    one = Replica._mixed
+    monkeypatch.setattr(Replica, "_mixed", lambda self, until: made.append(1) or one(self, until))
     entry = entry_of(MODEL, (4, 16, 64))
     from_measurement(
         entry.model_copy(update={"workload": MeasuredWorkload(input_tokens=prompt, output_tokens=answer)})
@@ -249,8 +250,7 @@ def test_capacity_is_the_last_level_that_keeps_the_promise() -> None:
     at = round(found.concurrency)
     assert closed_loop(MODEL, **asked, concurrency=at).tpot_seconds.p95 <= 0.020
     assert closed_loop(MODEL, **asked, concurrency=round(at * 1.1) + 1).tpot_seconds.p95 > 0.020
-    knee = capacity_at(MODEL, **asked, ttft_seconds=None, tpot_seconds=None)
-    assert (knee.requests_per_second or 0) > (found.requests_per_second or 0)
+    assert knee(MODEL, **asked).requests_per_second > (found.requests_per_second or 0)
     strict = capacity_at(MODEL, **asked, ttft_seconds=None, tpot_seconds=0.001)
     assert strict.concurrency == 1  # never met
 
@@ -259,8 +259,8 @@ def test_the_open_rate_grows_with_patience_and_falls_with_length() -> None:
     lengths = [(200, 100), (600, 200)]
     strict = open_rate(MODEL, lengths, ttft_seconds=0.2, tpot_seconds=0.02, share=0.99)
     loose = open_rate(MODEL, lengths, ttft_seconds=2.0, tpot_seconds=0.04, share=0.99)
-    knee = capacity_at(MODEL, input_tokens=400, output_tokens=150, ttft_seconds=None, tpot_seconds=None)
-    assert 0 < strict < loose < 1.5 * (knee.requests_per_second or 0)
+    highest = knee(MODEL, input_tokens=400, output_tokens=150)
+    assert 0 < strict < loose < 1.5 * highest.requests_per_second
     longer = [(2 * prompt, 2 * answer) for prompt, answer in lengths]
     assert open_rate(MODEL, longer, ttft_seconds=2.0, tpot_seconds=0.04, share=0.99) < 0.7 * loose
 

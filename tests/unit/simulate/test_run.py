@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
+from benchmarks.autoscaling.concurrent_prefill import ConcurrentPrefill, ReservingPrefill
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import POLICIES
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
@@ -46,12 +47,12 @@ laws = st.builds(
     PerformanceModel,
     steps=st.sampled_from([((1, 0.01),), ((1, 0.01), (64, 0.03)), ((1, 0.005), (8, 0.02), (64, 0.2))]),
     prefill_tokens_per_second=st.sampled_from([500.0, 20_000.0]),
-    step_tokens=st.sampled_from([None, 64, 2048]),
+    step_tokens=st.sampled_from([64, 2048]),
     max_num_seqs=st.integers(1, 64),
     kv_cache_tokens=st.sampled_from([300, 5_000, 10**9]),
-    reserves=st.booleans(),
     ttft_fixed_seconds=st.sampled_from([0.0, 0.02]),
     ttft_late=st.sampled_from([(), ((8, 0.04),)]),
+    replica=st.sampled_from([None, ConcurrentPrefill, ReservingPrefill]),
 )
 traces = st.builds(
     lambda rows: Trace(
@@ -96,18 +97,16 @@ def test_looking_changes_nothing(trace: Trace, model: PerformanceModel) -> None:
 
 
 @pytest.mark.parametrize("policy", OWN)
-@pytest.mark.parametrize("step_tokens", [None, 512])
-def test_same_seed_same_result_and_another_seed_another(policy: str, step_tokens: int | None) -> None:
+def test_same_seed_same_result_and_another_seed_another(policy: str) -> None:
     trace = poisson(8.0, 200.0)
-    setting = setting_of(model=dataclasses.replace(MODEL, step_tokens=step_tokens), min_replicas=2)
+    setting = setting_of(min_replicas=2)
     first, again, other = (simulate(trace, setting, POLICIES[policy], seed=seed) for seed in (7, 7, 8))
     assert first == again
     assert first.e2e_seconds != other.e2e_seconds
 
 
-@pytest.mark.parametrize("step_tokens", [None, 512])
-def test_more_replicas_keep_more_on_the_mean(step_tokens: int | None) -> None:
-    model = dataclasses.replace(MODEL, step_tokens=step_tokens)
+def test_more_replicas_keep_more_on_the_mean() -> None:
+    model = dataclasses.replace(MODEL, step_tokens=512)
     kept = []
     for replicas in (1, 2, 3, 4, 6, 8):
         runs = [

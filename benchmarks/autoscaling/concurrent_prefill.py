@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 import math
 
-from tacho_simulate.replica.base import Ledger, Replica, Timed
+from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS
+from tacho_simulate.replica import Ledger, Replica, Timed
 
 FULL = 1e-6
 """Free KV cache in tokens below which the cache counts as full."""
@@ -88,3 +89,17 @@ class ConcurrentPrefill(Replica):
     def _drop_prompt(self, request: int) -> None:
         self._firsts[:] = [item for item in self._firsts if item[1] != request]
         heapq.heapify(self._firsts)
+
+
+class ReservingPrefill(ConcurrentPrefill):
+    """A replica that admits a request if all its tokens fit, so that none is preempted."""
+
+    def _fits(self, request: int, computed: int) -> bool:
+        del computed  # of the answer, too, every token counts
+        prompts, answers = self._ledger.input_tokens, self._ledger.output_tokens
+        reserved = sum(prompts[other] + answers[other] for other in (*self._running, request))
+        return reserved <= self._model.kv_cache_tokens
+
+    @property
+    def _kv_free_tokens(self) -> float:
+        return float(UNKNOWN_KV_TOKENS)
