@@ -65,17 +65,16 @@ def test_every_run_has_its_curves_and_its_point(whole: Page) -> None:
     assert (first["point"], first["slo"]) == (len(POLICIES), 1)
 
 
-def test_every_plot_has_a_table(whole: Page) -> None:
-    summary, arrivals, replicas, latencies, *decisions = whole.frame(1200)["tables"]
-    assert summary == replicas == latencies == 1 + len(POLICIES)
-    assert arrivals > 10
+def test_every_run_has_its_row_and_its_decisions(whole: Page) -> None:
+    summary, *decisions = whole.frame(1200)["tables"]
+    assert summary == 1 + len(POLICIES)
     assert decisions == [1 + 2] * len(POLICIES)
 
 
 def test_sentences_and_settings_are_there_as_text(whole: Page) -> None:
     text = whole.frame(1200)["text"]
     assert "1 -> 3 replicas: work of 2.4 <over> 0.80 = 3.00." in text
-    assert "cold start, in seconds" in text
+    assert "coldStartSeconds" in text
     assert "Cheapest run that meets the SLO: tacho" in text
 
 

@@ -112,7 +112,7 @@ def _replicas_panel(run: PolicyRun, plot: Plot) -> Iterator[str]:
     end = plot.x.high
     yield chart.text(LEFT, plot.top - 6, run.name, "name")
     yield from plot.grid()
-    moments = [moment for moment, _ in run.durations]
+    moments = [moment for moment in run.result.trajectory if moment.time_seconds <= end]
     if moments:
         ready = chart.steps([(moment.time_seconds, moment.ready) for moment in moments], end)
         yield plot.area(ready)

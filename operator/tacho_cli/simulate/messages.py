@@ -11,38 +11,13 @@ from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_cli.simulate.table import slo_text
 from tacho_contract.units import counted
 
-SETTINGS = {
-    "minReplicas": "minimum replicas",
-    "maxReplicas": "maximum replicas",
-    "coldStartSeconds": "cold start, in seconds",
-    "startSeconds": "cold starts to draw from, in seconds",
-    "ttftMilliseconds": "TTFT objective, in ms",
-    "tpotMilliseconds": "TPOT objective, in ms",
-    "percentile": "SLO percentile",
-    "gpusPerReplica": "GPUs per replica",
-    "pricePerGpuHour": "price per GPU-hour",
-    "requestsPerSecondPerReplica": "requests/s per replica, measured",
-    "concurrencyPerReplica": "concurrent requests per replica, measured",
-    "quantizationMethod": "quantization of the measurement",
-    "observedTime": "time of the measurement",
-    "faults": "injected faults",
-    "seed": "seed",
-}
-"""Names of the settings for readers, by their JSON names."""
-
 
 def settings(report: SimulationReport) -> Iterator[tuple[str, str]]:
-    """(label, value) of each setting that is given for all runs, then of each varied setting."""
+    """(name, value) of each setting that is given for all runs, then of each varied setting."""
     for name, value in report.common.items():
-        if name == "startSeconds":
-            # A single value equals coldStartSeconds.
-            if value[1:]:
-                yield SETTINGS[name], ", ".join(f"{item:.4g}" for item in value)
-        elif isinstance(value, list):
-            if value:
-                yield SETTINGS[name], ", ".join(value)
-        elif value is not None:
-            yield SETTINGS[name], f"{value:.4g}" if isinstance(value, float) else str(value)
+        items = value if isinstance(value, list) else [] if value is None else [value]
+        if items:
+            yield name, ", ".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in items)
     for number, name in enumerate(report.varied):
         values = dict.fromkeys(run.variant[number][1] for run in report.runs)
         yield f"varied: {name}", ", ".join(values)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tacho_cli.figures import times
 from tacho_contract.launch import ServiceLevel
-from tacho_simulate.result import Moment, Result
+from tacho_simulate.result import Result
 from tacho_simulate.trace import Trace
 
 
@@ -47,25 +47,6 @@ class PolicyRun:
     def slo_percent(self) -> float:
         """Percentage of all requests that met the SLO."""
         return 100 * self.result.slo_attainment
-
-    @property
-    def durations(self) -> list[tuple[Moment, float]]:
-        """Each state of the replicas with its duration in seconds, within the trace."""
-        moments, end = self.result.trajectory, self.result.duration_seconds
-        ends = [*(moment.time_seconds for moment in moments[1:]), end]
-        return [
-            (moment, min(until, end) - moment.time_seconds)
-            for moment, until in zip(moments, ends[: len(moments)], strict=True)
-            if moment.time_seconds < end or moment is moments[0]
-        ]
-
-    @property
-    def mean_replicas(self) -> float:
-        """Mean desired replicas over the trace."""
-        end = self.result.duration_seconds
-        if not end:
-            return float(self.durations[0][0].desired) if self.durations else 0.0
-        return sum(moment.desired * seconds for moment, seconds in self.durations) / end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +90,6 @@ class ArrivalInterval:
     begins: float
     ends: float
     requests: int
-    input_tokens: int
-    output_tokens: int
 
     @property
     def rate(self) -> float:
@@ -127,12 +106,6 @@ def arrivals(trace: Trace, limit: int) -> tuple[ArrivalInterval, ...]:
     begins = [length * n for n in range(count)]
     cuts = [*(bisect.bisect_left(trace.time_seconds, time) for time in begins), len(trace)]
     return tuple(
-        ArrivalInterval(
-            begin,
-            until,
-            high - low,
-            sum(trace.input_tokens[low:high]),
-            sum(trace.output_tokens[low:high]),
-        )
+        ArrivalInterval(begin, until, high - low)
         for (begin, until), (low, high) in zip(pairwise([*begins, end]), pairwise(cuts), strict=True)
     )

@@ -30,9 +30,6 @@ def page(report: SimulationReport) -> str:
             "replicas": raw(charts.replicas_chart(report)),
             "ttft": raw(charts.ttft_chart(report)),
         },
-        arrivals=table.arrivals_table(report.trace),
-        replicas=table.replicas_table(report),
-        latencies=table.latencies(report),
         decisions=[(_title(run), table.decisions(run, MAX_DECISIONS)) for run in report.runs],
         settings=list(settings(report)),
     )
@@ -58,7 +55,7 @@ def show(report: SimulationReport, output: TraceFormat, *, decided: bool = False
 
 def _screen(screen: Console, report: SimulationReport, *, decided: bool) -> None:
     screen.print(headline(report), highlight=False, markup=False, soft_wrap=True)
-    headings, rows = table.narrow(report)
+    headings, rows = table.summary(report)
     figures = set(headings) - {"POLICY", *report.varied}
     # Headings wrap on narrow terminals; cells are never cut.
     screen.print(grid(headings, rows, right=figures, wrap=figures))

@@ -6,29 +6,16 @@ from collections.abc import Sequence
 
 from tacho_cli.figures.digits import plain
 from tacho_cli.figures.table import NONE
-from tacho_cli.figures.times import clock, span
-from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.figures.times import clock
+from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_simulate.result import Quantiles
-from tacho_simulate.trace import Trace
 
 Table = tuple[list[str], list[list[str]]]
 """Headings and rows of a table."""
-ARRIVAL_ROWS = 24
 
 
 def summary(report: SimulationReport) -> Table:
-    """The table of runs with GPU-hours and SLO attainment. Pareto-optimal runs are marked."""
-    best = front(report.runs)
-    headings = ["RUN", *_costs(report), "MEAN REPLICAS", "MAX REPLICAS", "CHANGES", "FAILED"]
-    rows = []
-    for run in report.runs:
-        row = [("* " if run in best else "") + run.name, *_cost(report, run), plain(run.mean_replicas)]
-        rows.append([*row, str(run.max_replicas), *_counts(run)])
-    return headings, rows
-
-
-def narrow(report: SimulationReport) -> Table:
-    """The summary for a terminal: fewer latency columns, and one column for each setting that varies."""
+    """The table of runs, with one column for each setting that varies."""
     several = len({run.result.policy for run in report.runs}) > 1 or not report.varied
     headings = [
         *(["POLICY"] if several else []),
@@ -49,19 +36,6 @@ def narrow(report: SimulationReport) -> Table:
     return headings, rows
 
 
-def latencies(report: SimulationReport) -> Table:
-    """The table of latency percentiles of completed requests, one row per run."""
-    headings = ["RUN"]
-    for what, unit in (("TTFT", "S"), ("E2E", "S"), ("TPOT", "MS")):
-        headings += [f"{what} P50 {unit}", "P95", "P99"]
-    rows = []
-    for run in report.runs:
-        found = run.result
-        cells = [*_times(found.ttft_seconds), *_times(found.e2e_seconds), *_times(found.tpot_seconds, 1000)]
-        rows.append([run.name, *cells])
-    return headings, rows
-
-
 def decisions(run: PolicyRun, limit: int) -> Table:
     """The table of the first ``limit`` replica changes of a run, with their reasons."""
     rows = [
@@ -69,46 +43,6 @@ def decisions(run: PolicyRun, limit: int) -> Table:
         for found in run.result.decisions[:limit]
     ]
     return ["TIME", "FROM", "TO", "REASON"], rows
-
-
-def replicas_table(report: SimulationReport) -> Table:
-    headings = ["RUN", "MIN", "MEAN", "MAX", "SCALE-UPS", "SCALE-DOWNS", "UNDER-PROVISIONED %"]
-    return headings, [_replicas_row(run) for run in report.runs]
-
-
-def _replicas_row(run: PolicyRun) -> list[str]:
-    desired = [moment.desired for moment in run.result.trajectory] or [0]
-    raised = sum(found.after > found.before for found in run.result.decisions)
-    lowered = len(run.result.decisions) - raised
-    end = run.result.duration_seconds
-    short = sum(seconds for moment, seconds in run.durations if moment.ready < moment.desired)
-    return [
-        run.name,
-        str(min(desired)),
-        plain(run.mean_replicas),
-        str(max(desired)),
-        str(raised),
-        str(lowered),
-        f"{100 * short / end:.1f}" if end else "0.0",
-    ]
-
-
-def arrivals_table(trace: Trace) -> Table:
-    rows = [
-        [
-            span(part.begins),
-            plain(part.rate),
-            str(part.requests),
-            _mean(part.input_tokens, part.requests),
-            _mean(part.output_tokens, part.requests),
-        ]
-        for part in arrivals(trace, ARRIVAL_ROWS)
-    ]
-    return ["FROM", "REQUESTS/S", "REQUESTS", "MEAN INPUT TOKENS", "MEAN OUTPUT TOKENS"], rows
-
-
-def _mean(total: int, count: int) -> str:
-    return plain(total / count) if count else "-"
 
 
 def slo_text(run: PolicyRun) -> str:

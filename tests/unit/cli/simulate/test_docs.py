@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tacho_cli.simulate.messages import SETTINGS
 from tests.unit.cli.commands import call
-from tests.unit.cli.simulate.test_command import resource
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "examples" / "simulate"
@@ -61,13 +59,3 @@ def test_the_examples_trace_is_what_its_program_writes() -> None:
         [sys.executable, EXAMPLES / "make_trace.py"], capture_output=True, text=True, check=True
     )
     assert made.stdout == (EXAMPLES / "trace.csv").read_text()
-
-
-def test_every_setting_has_words(tmp_path: Path) -> None:
-    from tacho_cli.simulate.simulated_deployment import DeploymentOptions, simulated_deployment
-
-    assert {
-        *simulated_deployment(DeploymentOptions(file=resource(tmp_path)), {}).settings,
-        "faults",
-        "seed",
-    } == set(SETTINGS)

@@ -40,8 +40,8 @@ def test_a_csv_has_a_row_a_policy(capsys: pytest.CaptureFixture[str], tmp_path: 
     more = ("--slo", "ttft=500ms,tpot=40ms", "--policy", "tacho", "--policy", "static-3", "-o", "csv")
     own, fixed = read(told(capsys, tmp_path, trace, *more))
     assert (own["policy"], fixed["policy"]) == ("tacho", "static-3")
-    assert (fixed["gpu_hours"], fixed["cost"], fixed["mean_replicas"]) == ("0.749917", "", "3.0")
-    assert float(own["ttft_p50_seconds"]) <= float(own["ttft_p99_seconds"])
+    assert (fixed["gpuHours"], "cost" in fixed, fixed["maxReplicas"]) == ("0.749917", False, "3")
+    assert float(own["ttftSeconds.p50"]) <= float(own["ttftSeconds.p99"])
     assert own["requests"] == "4200"
 
 
@@ -51,7 +51,7 @@ def test_decisions_are_rows_of_their_own(
     more = ("--policy", "tacho", "--policy", "static", "--decisions")
     rows = read(told(capsys, tmp_path, trace, *more, "-o", "csv"))
     assert {row["policy"] for row in rows} == {"tacho"}
-    assert (rows[0]["replicas_before"], rows[0]["replicas_after"]) == ("1", "2")
+    assert (rows[0]["from"], rows[0]["to"]) == ("1", "2")
     shown = told(capsys, tmp_path, trace, *more).out
     assert f"tacho: {len(rows)} change" in shown
     assert rows[0]["reason"].split(":")[0] in " ".join(shown.split())

@@ -22,12 +22,12 @@ from tacho_cli.simulate.charts import (
 from tacho_cli.simulate.messages import settings as words, verdict
 from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
 from tacho_cli.simulate.show import MAX_DECISIONS, page
-from tacho_cli.simulate.table import ARRIVAL_ROWS, latencies, replicas_table, slo_text, summary
+from tacho_cli.simulate.table import slo_text, summary
 from tacho_contract.launch import ServiceLevel
 from tacho_simulate.result import Moment, Quantiles, ReplicaChange
 from tacho_simulate.trace import Trace
 from tests.properties import examples
-from tests.unit.cli.simulate.results import HOUR, SLO, report, run
+from tests.unit.cli.simulate.results import SLO, report, run
 
 PICTURES = {
     "slo": slo_chart,
@@ -92,8 +92,6 @@ def test_the_front_is_what_nothing_beats() -> None:
     assert front((beaten, good, cheap)) == (cheap, good)
     twin = run("twin")
     assert front((good, twin)) == (good,), "the same for the same is no better"
-    _, rows = summary(report(cheap, good, beaten))
-    assert [row[0] for row in rows] == ["* cheap", "* good", "x"]
 
 
 def test_nearly_all_is_not_all() -> None:
@@ -141,28 +139,16 @@ def test_settings_are_told_where_they_are_the_same_in_every_run() -> None:
 
     told = dict(words(report(varied("1"), varied("2"))))
     assert told == {
-        "maximum replicas": "8",
-        "cold start, in seconds": "90",
+        "maxReplicas": "8",
+        "coldStartSeconds": "90",
         "varied: minReplicas": "1, 2",
     }
 
 
-def test_replicas_are_means_over_time() -> None:
-    _, ((_, least, mean, most, raised, lowered, short),) = replicas_table(report())
-    assert (least, most, raised, lowered) == ("1", "3", "1", "1")
-    assert mean == "2.00", "one for half of the hour, three for the other"
-    assert short == f"{100 * 100 / HOUR:.1f}"
-
-
-def test_a_run_that_never_had_a_replica_is_told_too() -> None:
-    _, (row,) = replicas_table(report(run(trajectory=(), decisions=())))
-    assert row == ["tacho", "0", "0.00", "0", "0", "0", "0.0"]
-
-
 def test_a_run_without_an_answer_has_no_latencies() -> None:
     nothing = run(ttft_seconds=None, e2e_seconds=None, tpot_seconds=None, unfinished=1000, slo_attainment=0.0)
-    _, (row,) = latencies(report(nothing))
-    assert row == ["tacho", *["-"] * 9]
+    _, (row,) = summary(report(nothing))
+    assert row[-6:] == ["-"] * 6
     assert "no request was completed" in ttft_chart(report(nothing))
 
 
@@ -178,10 +164,9 @@ def test_many_decisions_are_cut_and_said_to_be() -> None:
 @given(st.lists(st.floats(0, 1e8), min_size=1, max_size=50).map(sorted))
 def test_every_arrival_is_counted_once(times: list[float]) -> None:
     begins = tuple(time - times[0] for time in times)
-    found = arrivals(Trace("any", begins, (1,) * len(begins), (2,) * len(begins)), ARRIVAL_ROWS)
-    assert sum(part.requests for part in found) == sum(part.input_tokens for part in found) == len(begins)
-    assert sum(part.output_tokens for part in found) == 2 * len(begins)
-    assert len(found) <= ARRIVAL_ROWS
+    found = arrivals(Trace("any", begins, (1,) * len(begins), (2,) * len(begins)), 24)
+    assert sum(part.requests for part in found) == len(begins)
+    assert len(found) <= 24
     assert all(one.ends == two.begins for one, two in pairwise(found))
 
 
