@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from tacho_contract.failure import Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.hardware.device import Device
 from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport, Preset
@@ -102,57 +102,75 @@ Splits = tuple[tuple[int, int], ...]
 """Pairs (tensor, pipeline) of parallelism to try, in order of preference."""
 
 
-class PlanHalf(Protocol):
-    """The interface of an engine to the planner. Implementations have no state."""
+@dataclass(frozen=True, slots=True)
+class PlanHalf:
+    """The interface of an engine to the planner; what it answers by default is true of most engines.
 
-    @property
-    def profile(self) -> EngineProfile: ...
+    By default an engine has one process, splits no layer over GPUs and needs no planned arguments.
+    """
 
-    @property
-    def presets(self) -> tuple[Preset, ...]:
-        """The presets for third-party servers that the engine can start, in the order in which tacho offers
-        them.
-        """
+    profile: EngineProfile
+    cache_bytes: float = 2.0
+    """Bytes of one element of the KV cache."""
+    presets: tuple[Preset, ...] = ()
+    """The presets for third-party servers that the engine can start, in the order in which tacho offers
+    them.
+    """
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why the engine cannot run this placement at all; None when only memory decides.
 
         Tensor and pipeline sizes are not chosen yet.
         """
+        raise NotImplementedError
+
+    def account(self, placement: Placement, context: Context) -> Account | None:
+        """The memory that the engine needs, by part; None for an engine whose memory is not predicted."""
+        raise NotImplementedError
 
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
         """The (tensor, pipeline) sizes with which the model may be spread over the devices, or the
         refusal.
         """
+        if (placement.options.tensor or 1) > 1:
+            return EngineRefusal(
+                failure_class=FailureClass.INVALID_CONFIG,
+                message=f"parallelism.tensor has no effect: {self.profile.name} splits no layer over GPUs",
+                next_step="Remove parallelism.tensor; whole layers are spread over gpu.count GPUs",
+            )
+        return ((1, max(1, placement.count)),)
 
-    def settings_refusal(self, placement: Placement) -> EngineRefusal | None:
+    def settings_refusal(self, _placement: Placement) -> EngineRefusal | None:
         """The refusal of settings that the engine itself would refuse on this device at its start; None: it
         accepts them.
         """
+        return None
 
-    def extends_context(self, options: EngineOptions) -> bool:
+    def extends_context(self, _options: EngineOptions) -> bool:
         """Whether the user's switches extend the model's context beyond the length it was trained for."""
+        return False
 
-    def cache_element_bytes(self, placement: Placement) -> float:
+    def cache_element_bytes(self, _placement: Placement) -> float:
         """Bytes of one element of the KV cache."""
+        return self.cache_bytes
 
-    def account(self, placement: Placement, context: Context) -> Account | None:
-        """The memory that the engine needs, by part; None for an engine whose memory is not predicted."""
-
-    def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
+    def arguments(self, _placement: Placement, _context: Context) -> tuple[str, ...]:
         """The command-line switches that the plan decides, frozen with it; the user's extraArgs follow
         them."""
+        return ()
 
-    def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
+    def tuned(self, _placement: Placement, _streamed_tokens_per_second: float | None) -> Tuning:
         """Arguments that make the engine faster than its defaults; the user's own take precedence.
 
-        ``streamed_tokens_per_second``: expected for all requests of the plan together; None: unknown.
+        The second argument is expected for all requests of the plan together; None: unknown.
         """
+        return Tuning()
 
-    def fallbacks(self, placement: Placement) -> tuple[str, ...]:
+    def fallbacks(self, _placement: Placement) -> tuple[str, ...]:
         """One clause for each setting that the engine will not apply as requested, or that makes it slower
         than possible.
         """
+        return ()
 
 
 # --- the half of the run --------------------------------------------------------------------------
@@ -198,18 +216,6 @@ class EngineStartup:
     """Number of kernels that the engine compiled after its start. Requests stop while one is compiled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageNeed:
-    """A Python package that the engine needs for the configuration."""
-
-    name: str
-    """Name of the Python distribution."""
-    since: str = ""
-    """First engine version that needs the package installed separately; "": every version."""
-    what: str
-    """Purpose of the package, as a noun."""
-
-
 @dataclass(frozen=True, slots=True)
 class NewSwitch:
     """Arguments with the engine version that first accepts them."""
@@ -218,77 +224,70 @@ class NewSwitch:
     arguments: Callable[[ServiceLevel], tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """The packages, switches and disk space that an engine's image must have for one configuration."""
+class RunHalf:
+    """The interface of an engine to the runtime, with the usual paths and no variables of its own.
 
-    engine: tuple[str, ...] = ()
-    """Python packages that contain the engine itself. If none is found, its installation is unknown and
-    nothing is checked.
+    An engine's class is derived from ``shared.default_run.DefaultRun``, which reads its log.
     """
-    packages: tuple[PackageNeed, ...] = ()
-    switches: tuple[NewSwitch, ...] = ()
-    """Arguments that are added to the command if the engine's version is known to accept them."""
-    cache_bytes: int = 0
-    """Bytes that the engine writes below ``RuntimeConfig.cache_dir``, if it converts the model; else 0."""
-    cache_folder: str = ""
-    """Subfolder of ``RuntimeConfig.cache_dir`` with an entry for each converted model."""
 
+    name = ""
+    distributions: tuple[str, ...] = ()
+    """Python packages that contain the engine, of which one tells its version; (): the version is not
+    needed."""
+    key_variable = ""
+    """The result of ``api_key_variable`` for every configuration."""
+    document_path = "/version"
+    """The result of ``version_path`` for every configuration."""
+    bounds_requests = False
+    """Whether the plan's concurrency limits the requests that run at the same time."""
 
-class RunHalf(Protocol):
-    """The interface of an engine to the runtime. Implementations have no state."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def users_command(self) -> bool:
-        """Whether the user provides the whole command (RuntimeConfig.custom) without a preset's
-        entrypoint.
-        """
-
-    def api_key_variable(self, config: RuntimeConfig) -> str:
+    def api_key_variable(self, _config: RuntimeConfig) -> str:
         """The environment variable that this engine takes its API key from; "" when it has none."""
+        return self.key_variable
 
-    def version_path(self, config: RuntimeConfig) -> str:
+    def version_path(self, _config: RuntimeConfig) -> str:
         """HTTP path of a JSON document that contains the engine's version; "": none."""
+        return self.document_path
 
     def version(self, document: Mapping[str, object]) -> str:
         """The version in the document of ``version_path``; "" when it has none."""
+        version = document.get("version")
+        return version if isinstance(version, str) else ""
 
-    def health_path(self, config: RuntimeConfig) -> str:
+    def health_path(self, _config: RuntimeConfig) -> str:
         """HTTP path that answers with a status 2xx when the engine can serve."""
+        return HEALTH_PATH
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         """The command line that starts the engine. Raises FailedError(InvalidConfig) for unusable
         settings."""
+        raise NotImplementedError
 
-    def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
+    def new_switches(self, _config: RuntimeConfig) -> tuple[NewSwitch, ...]:
+        """Arguments that are added to the command if the engine's version is known to accept them."""
+        return ()
+
+    def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
         """Environment variables for the engine; variables that are set already are kept."""
+        return {}
 
     def slots(self, config: RuntimeConfig) -> int:
         """Most requests that the engine processes at the same time by its settings; others wait. 0: no
         limit.
         """
-
-    def needs(self, config: RuntimeConfig) -> Needs:
-        """Packages and disk space that the start needs. If they are missing, the runtime fails before
-        anything is loaded.
-        """
+        return config.concurrency if self.bounds_requests else 0
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         """``startup`` with the values of one more line of the engine's output; called for each line."""
-
-    def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
-        """Clauses about slower kernels that the log names. ``capability``: the GPU's compute capability;
-        None: unknown.
-        """
+        raise NotImplementedError
 
     def names_cause(self, line: str) -> bool:
         """Whether a log line names a cause of failure. Such lines are kept longer, since the last lines may
         show a consequence only.
         """
+        raise NotImplementedError
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         """The failure of an engine that ended: from its exit status, its lines that name a cause, and its
         last lines."""
+        raise NotImplementedError

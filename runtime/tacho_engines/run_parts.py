@@ -22,8 +22,6 @@ class LoadableFiles:
 
     formats: tuple[str, ...]
     """Model formats in order of preference. Empty: all files, without parsing them."""
-    one_file: bool = False
-    """Whether the engine's command line names a file of the model instead of the folder."""
     code: bool = False
     """Whether Python files of the model's repository belong to the model, as the user trusts them."""
     absent: str = "There are no weights."

@@ -8,15 +8,14 @@ from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
 from tacho_engines.ctranslate2 import memory
 from tacho_engines.ctranslate2.profile import PROFILE
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.compatibility import refused
-from tacho_engines.shared.default_plan import DefaultPlan
+from tacho_engines.shared.compatibility import plain_refusal, refused
 
 
-class CTranslate2Plan(DefaultPlan):
+class CTranslate2Plan(PlanHalf):
     """The planner's half of CTranslate2: it runs on one GPU or on the host's CPUs."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
-        if found := super().refusal(placement):
+        if found := plain_refusal(PROFILE, placement, self.cache_type(placement)):
             return found
         if placement.count > 1:
             return refused(FailureClass.UNSUPPORTED_GPU, "ctranslate2 runs on one GPU", "Set gpu.count to 1")

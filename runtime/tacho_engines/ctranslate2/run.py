@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tacho_contract.launch import RuntimeConfig
-from tacho_contract.units import MIB
-from tacho_engines.base import Needs, PackageNeed, RunHalf
+from tacho_engines.base import RunHalf
 from tacho_engines.run_parts import CT2, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import (
     TACHO_SERVER_METRICS,
@@ -25,12 +24,6 @@ each thread.
 
 Measured with two workers and prompts of 1,024 tokens, SmolLM2-135M: 344 MiB stay in place of 546.
 """
-SLACK_BYTES = 64 * MIB
-"""Bytes for the vocabulary and the file system's overhead; as tacho_ctranslate2.model_folder.SLACK_BYTES."""
-FOLDER = "ctranslate2"
-"""Cache folder of converted models; the same name as tacho_ctranslate2.conversion.FOLDER."""
-CONVERSION = "converting the checkpoint"
-
 METRICS = TACHO_SERVER_METRICS
 FILES = LoadableFiles(
     formats=(CT2, SAFETENSORS, PYTORCH),
@@ -65,19 +58,6 @@ class CTranslate2(TachoServerRun):
 
     def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
         return RETURNS_MEMORY
-
-    def needs(self, config: RuntimeConfig) -> Needs:
-        """Packages and disk space that converting the model needs: as much disk as the converted weights take
-        in memory. Nothing for a model that is already converted (its plan has no ``--quantization``)."""
-        if "--quantization" not in config.extra_args:
-            return Needs()
-        converted_bytes = config.predicted_weights_bytes
-        return Needs(
-            engine=("ctranslate2",),
-            packages=tuple(PackageNeed(name=name, what=CONVERSION) for name in ("torch", "transformers")),
-            cache_bytes=converted_bytes + SLACK_BYTES if converted_bytes else 0,
-            cache_folder=FOLDER,
-        )
 
 
 RUN: RunHalf = CTranslate2()

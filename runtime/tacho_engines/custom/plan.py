@@ -7,7 +7,6 @@ from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement,
 from tacho_engines.custom.presets import PRESETS
 from tacho_engines.profile import EngineImage, EngineProfile, EngineSpeed, Preset
 from tacho_engines.shared.compatibility import refused
-from tacho_engines.shared.default_plan import DefaultPlan
 
 PROFILE = EngineProfile(
     name="custom",
@@ -68,7 +67,7 @@ def _preset(options: EngineOptions) -> Preset | None:
     return _PRESETS.get(options.preset)
 
 
-class CustomPlan(DefaultPlan):
+class CustomPlan(PlanHalf):
     """The planner's half of a custom engine.
 
     The command is the user's: memory is never predicted, and only an empty image is refused. With a preset,

@@ -77,7 +77,6 @@ class Custom(DefaultRun):
 
     name = "custom"
     program = "the engine"
-    users_command = True
 
     def api_key_variable(self, config: RuntimeConfig) -> str:
         return config.custom.api_key_variable if config.custom else ""

@@ -17,7 +17,6 @@ from tacho_engines.shared.compatibility import (
     model_refusal,
     refused,
 )
-from tacho_engines.shared.default_plan import DefaultPlan
 from tacho_engines.shared.switches import parse_arguments
 
 STRETCHING = ("rope-", "yarn-")
@@ -52,7 +51,7 @@ def stands_in(placement: Placement) -> bool:
     return placement.facts.chat_template is False and not any(name.startswith(TEMPLATE) for name in given)
 
 
-class LlamaCppPlan(DefaultPlan):
+class LlamaCppPlan(PlanHalf):
     """The planner's half of llama.cpp: GGUF files on the host, or with all layers on GPUs.
 
     No plan leaves some layers on the host, as that costs most of the GPU's speed.

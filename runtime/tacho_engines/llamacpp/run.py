@@ -14,7 +14,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import RunHalf
 from tacho_engines.run_parts import GGUF, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun
-from tacho_engines.shared.log_patterns import HOST_MEMORY, UNUSABLE_GPU, FailurePattern, StartupPatterns
+from tacho_engines.shared.log_patterns import HOST_MEMORY, FailurePattern, StartupPatterns
 from tacho_engines.shared.metrics import MetricNames
 from tacho_engines.shared.openai import PLAIN, Dialect
 
@@ -23,7 +23,6 @@ CACHE_TYPES = {"bfloat16": "bf16"}
 
 FILES = LoadableFiles(
     formats=(GGUF,),
-    one_file=True,
     absent="llama.cpp loads GGUF files, and there is none.",
     next_step="Point spec.model at a GGUF repository, or choose an engine that loads these files.",
 )
@@ -115,7 +114,6 @@ FAILURES = (
         message="the GPU's memory did not suffice for what llama.cpp needs besides weights and context",
         next_step=MEMORY_STEP,
     ),
-    UNUSABLE_GPU,
     FailurePattern(  # ggml_cuda_error, of any other call
         pattern=r"CUDA error: (?P<why>an illegal memory access.*|unspecified launch failure.*"
         r"|misaligned address.*|uncorrectable ECC.*|the launch timed out.*|hardware stack error.*)",

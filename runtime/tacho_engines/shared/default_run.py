@@ -1,14 +1,13 @@
-"""Defaults for an engine's run half: most engines override only a few of these methods."""
+"""The run half of an engine whose log is read by patterns, and of the engines behind tacho_server."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
-from tacho_contract.pod import HEALTH_PATH
-from tacho_engines.base import EngineStartup, Exit, Needs
+from tacho_engines.base import EngineStartup, Exit, RunHalf
 from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns, classify, names_cause
 from tacho_engines.shared.metrics import MetricNames
 
@@ -31,51 +30,17 @@ def vllm_caches(cache_dir: str) -> dict[str, str]:
     return {**found, "VLLM_CACHE_ROOT": f"{cache_dir}/vllm"} if found else {}
 
 
-class DefaultRun:
-    """The run half of a server with the usual HTTP paths, no variables of its own, and no startup values in
-    its log."""
+class DefaultRun(RunHalf):
+    """The run half of an engine whose log is read by patterns."""
 
-    name = ""
     program = ""
     """Name of the engine in failure messages."""
-    users_command = False
-    key_variable = ""
-    """The result of ``api_key_variable`` for every configuration."""
-    document_path = "/version"
-    """The result of ``version_path`` for every configuration."""
-    bounds_requests = False
-    """Whether the plan's concurrency limits the requests that run at the same time."""
     failures: tuple[FailurePattern, ...] = ()
     """Failure patterns of this engine's log, in addition to the common ones."""
     startup = StartupPatterns()
 
-    def api_key_variable(self, _config: RuntimeConfig) -> str:
-        return self.key_variable
-
-    def version_path(self, _config: RuntimeConfig) -> str:
-        return self.document_path
-
-    def version(self, document: Mapping[str, object]) -> str:
-        version = document.get("version")
-        return version if isinstance(version, str) else ""
-
-    def health_path(self, _config: RuntimeConfig) -> str:
-        return HEALTH_PATH
-
-    def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
-        return {}
-
-    def slots(self, config: RuntimeConfig) -> int:
-        return config.concurrency if self.bounds_requests else 0
-
-    def needs(self, _config: RuntimeConfig) -> Needs:
-        return Needs()
-
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         return self.startup.read(startup, line)
-
-    def fallbacks(self, startup: EngineStartup, _capability: tuple[int, int] | None) -> tuple[str, ...]:
-        return startup.fallbacks
 
     def names_cause(self, line: str) -> bool:
         return names_cause(self.failures, line)

@@ -94,6 +94,16 @@ HOST_MEMORY = FailurePattern(
     message="the container's memory did not suffice for weights and context",
     next_step="raise the memory in spec.engine.resources, or lower spec.context",
 )
+UNUSABLE_GPU = FailurePattern(
+    pattern=r"(?P<why>NVIDIA driver on your system is too old|CUDA driver version is insufficient.*"
+    r"|system has unsupported display driver.*|no kernel image is available for execution on the device"
+    r"|the provided PTX was compiled with an unsupported toolchain.*|no CUDA-capable device is detected"
+    r"|system not yet initialized.*)",
+    failure_class=FailureClass.UNSUPPORTED_GPU,
+    message="this build of the engine cannot use the GPU or its driver: {why}",
+    next_step="update the node's driver and check that the container has GPUs, or take an image for this "
+    "GPU or an older CUDA (spec.engine.image)",
+)
 COMMON_FAILURES = (
     FailurePattern(
         pattern=r"No space left on device",
@@ -122,6 +132,7 @@ COMMON_FAILURES = (
         "$(TACHO_PORT)",
     ),
     HOST_MEMORY,
+    UNUSABLE_GPU,
 )
 """Patterns of failures that all engines share; they are checked after the engine's own."""
 
@@ -139,16 +150,6 @@ BROKEN_SAFETENSORS = FailurePattern(
     failure_class=FailureClass.MODEL_INVALID,
     message="a safetensors file of the model is not whole: {why}",
     next_step="fetch or copy the model again and compare its files' sizes with the source's",
-)
-UNUSABLE_GPU = FailurePattern(
-    pattern=r"(?P<why>NVIDIA driver on your system is too old|CUDA driver version is insufficient.*"
-    r"|system has unsupported display driver.*|no kernel image is available for execution on the device"
-    r"|the provided PTX was compiled with an unsupported toolchain.*|no CUDA-capable device is detected"
-    r"|system not yet initialized.*)",
-    failure_class=FailureClass.UNSUPPORTED_GPU,
-    message="this build of the engine cannot use the GPU or its driver: {why}",
-    next_step="update the node's driver and check that the container has GPUs, or take an image for this "
-    "GPU or an older CUDA (spec.engine.image)",
 )
 
 

@@ -16,7 +16,6 @@ from tacho_engines.shared.compatibility import (
     refused,
     stored_method,
 )
-from tacho_engines.shared.default_plan import DefaultPlan
 from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.transformers import memory
 from tacho_engines.transformers.profile import PROFILE
@@ -140,7 +139,7 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
     return None
 
 
-class TransformersPlan(DefaultPlan):
+class TransformersPlan(PlanHalf):
     """The planner's half of Transformers: several GPUs with whole layers each, or the host."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:

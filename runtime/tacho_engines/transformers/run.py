@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import Needs, PackageNeed, RunHalf
+from tacho_engines.base import RunHalf
 from tacho_engines.run_parts import PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import (
     TACHO_SERVER_METRICS,
@@ -22,7 +22,6 @@ from tacho_engines.shared.default_run import (
 from tacho_engines.shared.log_patterns import (
     BROKEN_SAFETENSORS,
     UNKNOWN_ARCHITECTURE,
-    UNUSABLE_GPU,
     FailurePattern,
 )
 from tacho_engines.shared.openai import COMMON
@@ -37,7 +36,6 @@ PROGRAM = "transformers-server"
 FAILURES = (
     UNKNOWN_ARCHITECTURE,
     BROKEN_SAFETENSORS,
-    UNUSABLE_GPU,
     FailurePattern(
         pattern=r"Invalid layer type: (?P<kind>\S+)",
         failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
@@ -58,12 +56,6 @@ class Transformers(TachoServerRun):
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         return compile_caches(config.paths.cache_dir)
-
-    def needs(self, config: RuntimeConfig) -> Needs:
-        packages: tuple[PackageNeed, ...] = (PackageNeed(name="torch", what="Transformers"),)
-        if config.quantization_method.startswith("bnb-"):
-            packages += (PackageNeed(name="bitsandbytes", what=config.quantization_method),)
-        return Needs(engine=("transformers",), packages=packages)
 
 
 RUN: RunHalf = Transformers()

@@ -8,20 +8,15 @@ server only reports the failure ("Engine core initialization failed. See root ca
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import FailureClass
 from tacho_engines.shared.log_patterns import (
     BROKEN_SAFETENSORS,
     UNKNOWN_ARCHITECTURE,
-    UNUSABLE_GPU,
     FailurePattern,
     StartupPatterns,
 )
 
-MARLIN = "Marlin kernels for"
-"""Beginning of the clause on Marlin kernels, which are a slower choice only on Hopper GPUs."""
 FALLBACKS = (
     (
         re.compile(r"does not have native support for (FP\d) computation"),
@@ -29,7 +24,6 @@ FALLBACKS = (
     ),
     (re.compile(r"Enforce eager set"), "eager mode: nothing is compiled, no CUDA graphs"),
     (re.compile(r"using the V1 model runner instead"), "the V1 model runner instead of V2"),
-    (re.compile(r"Using Marlin\w* for (\w+)"), rf"{MARLIN} \1 (Hopper's own are Machete's)"),
     (
         re.compile(r"Using (?!FLASH|FLASHINFER|CUTLASS)(\w+) attention backend out of"),
         r"attention by \1 instead of FlashAttention or FlashInfer",
@@ -152,7 +146,6 @@ FAILURES = (
         message="the GPU lacks the type that the model computes in: {why}",
         next_step="choose another product in spec.gpu.products (8.0 and later have bfloat16)",
     ),
-    UNUSABLE_GPU,
     FailurePattern(
         pattern=r"(?P<why>Found no NVIDIA driver on your system|No CUDA GPUs are available"
         r"|Failed to infer device type)",
@@ -219,22 +212,3 @@ FAILURES = (
         next_step="correct spec.engine.extraArgs, or what the message names",
     ),
 )
-
-_SERVING = re.compile(r"EngineCore encountered a fatal error|Application startup complete")
-_LOADING = re.compile(r"(?:EngineCore|WorkerProc|Engine core initialization) failed")
-
-
-def with_phase(failure: Failure, lines: Sequence[str]) -> Failure:
-    """GPUOutOfMemory with the phase in which it occurred, and the next step of that phase."""
-    if failure.failure_class != FailureClass.GPU_OUT_OF_MEMORY:
-        return failure
-    if any(_SERVING.search(line) for line in lines):
-        return replace(
-            failure,
-            message=f"while it served, {failure.message}",
-            next_step="leave it more room: a lower --gpu-memory-utilization in spec.engine.extraArgs, a "
-            "lower spec.context.concurrency, or a larger GPU",
-        )
-    if any(_LOADING.search(line) for line in lines):
-        return replace(failure, message=f"while it loaded, {failure.message}")
-    return failure

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits, Tuning
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.default_plan import DefaultPlan
 from tacho_engines.vllm import arguments, compatibility, host, memory, parallel
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import planned_settings
 
 
-class VllmPlan(DefaultPlan):
+class VllmPlan(PlanHalf):
     """The planner's half of vLLM: several GPUs, or the host. Switches and memory follow from the same
     settings."""
 

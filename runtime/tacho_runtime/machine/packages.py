@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _SHEBANG_BYTES = 256
-_CUDA = re.compile(r"^cuda\b[^=]*=\s*['\"](\d+)\.(\d+)", re.MULTILINE)
 
 
 def interpreter(program: str, environment: Mapping[str, str]) -> Path | None:
@@ -62,21 +61,3 @@ def installed(folders: Iterator[Path] | list[Path]) -> dict[str, str]:
             name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
             found.setdefault(normalised(name), version)
     return found
-
-
-def built_cuda(folders: list[Path], environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """CUDA version that the engine was built with, by PyTorch's version file, else by the image's
-    CUDA_VERSION. None: unknown."""
-    for folder in folders:
-        try:
-            match = _CUDA.search((folder / "torch" / "version.py").read_text(errors="replace"))
-        except OSError:
-            continue
-        return (int(match[1]), int(match[2])) if match else None
-    image = re.match(r"(\d+)\.(\d+)", environment.get("CUDA_VERSION", ""))
-    return (int(image[1]), int(image[2])) if image else None
-
-
-def has_compatibility_driver(root: Path = Path("/usr/local")) -> bool:
-    """Whether the image has a newer user-space driver (cuda-compat), which data-centre GPUs may use."""
-    return next(root.glob("cuda*/compat/libcuda.so.1"), None) is not None

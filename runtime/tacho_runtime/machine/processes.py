@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tacho_runtime.files import read_text
@@ -66,48 +64,18 @@ def _kilobytes(pid: int, file: str, key: str, proc: Path) -> int | None:
 
 
 _ESTABLISHED = "01"
-_LISTEN = "0A"
+"""State of a connected socket in /proc/net/tcp."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcpSocket:
-    local_port: int
-    state: str
-    inode: str
-
-
-def parse_sockets(table: str) -> Iterator[TcpSocket]:
-    """The rows of /proc/net/tcp or tcp6."""
-    for row in table.splitlines()[1:]:
-        fields = row.split()
-        if len(fields) > 9:
-            yield TcpSocket(local_port=int(fields[1].rsplit(":", 1)[1], 16), state=fields[3], inode=fields[9])
-
-
-def _sockets(proc: Path) -> Iterator[TcpSocket]:
-    for name in ("tcp", "tcp6"):
-        yield from parse_sockets(read_text(proc / "net" / name))
-
-
-def connections(port: int, proc: Path = Path("/proc")) -> int | None:
+def connections(port: int, proc: Path = PROC) -> int | None:
     """Connections that clients have open to ``port``; None where /proc does not show them.
 
     At least as many as requests are running; a client's idle keep-alive connection counts, too.
     """
     if not (proc / "net" / "tcp").exists():
         return None
-    return sum(1 for s in _sockets(proc) if s.local_port == port and s.state == _ESTABLISHED)
-
-
-def listener(port: int, proc: Path = Path("/proc")) -> str:
-    """The process that listens on ``port``, as "name (pid 12)"; "" when it cannot be seen."""
-    inodes = {f"socket:[{s.inode}]" for s in _sockets(proc) if s.local_port == port and s.state == _LISTEN}
-    if not inodes:
-        return ""
-    for process in sorted((p for p in proc.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)):
-        try:
-            if any(os.readlink(link) in inodes for link in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:
-            continue
-    return ""
+    rows = (
+        row.split() for name in ("tcp", "tcp6") for row in read_text(proc / "net" / name).splitlines()[1:]
+    )
+    sockets = ((int(fields[1].rsplit(":", 1)[1], 16), fields[3]) for fields in rows if len(fields) > 3)
+    return sum(socket == (port, _ESTABLISHED) for socket in sockets)

@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import Needs, RunHalf
 from tacho_runtime.machine import caches, environment as environment_, gpus, packages, processes
 from tacho_runtime.machine.sampling import MachineSample, sampler
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
@@ -42,8 +40,6 @@ def observe(config: RuntimeConfig, environment: Mapping[str, str]) -> ObservedMa
         packages=packages.installed(folders) if folders else None,
         packages_digest=caches.packages_digest(folders),
         compiled=caches.is_compiled(folders, config.engine),
-        built_cuda=packages.built_cuda(folders, environment),
-        compatibility_driver=packages.has_compatibility_driver(),
     )
 
 
@@ -102,24 +98,18 @@ def with_bytecode(
 
 
 async def check_machine(
-    config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
+    config: RuntimeConfig, environment: Mapping[str, str]
 ) -> tuple[ObservedMachine, RuntimeConfig, Failure | None]:
     """(the observations, ``config`` with its cache folder, the failure that keeps the plan from running here
-    or None).
-
-    Free space is read last, in the folder that the engine gets: a claim that cannot be written is not used.
-    """
-    machine, failure = await _settled(config, engine.needs(config), environment)
+    or None)."""
+    machine, failure = await _settled(config, environment)
     if failure is None:
         config = await asyncio.to_thread(with_cache, config, machine)
-        needs = engine.needs(config)
-        machine = await asyncio.to_thread(_with_cache_space, machine, config.paths.cache_dir, needs)
-        failure = machine_failure(machine, config, needs)
     return machine, config, failure
 
 
 async def _settled(
-    config: RuntimeConfig, needs: Needs, environment: Mapping[str, str]
+    config: RuntimeConfig, environment: Mapping[str, str]
 ) -> tuple[ObservedMachine, Failure | None]:
     """The observed machine and its failure, read again until memory of a previous process is free or
     SETTLE_SECONDS have passed.
@@ -127,25 +117,12 @@ async def _settled(
     waited = 0.0
     while True:
         machine = await asyncio.to_thread(observe, config, environment)
-        failure = machine_failure(machine, config, needs)
+        failure = machine_failure(machine, config)
         busy = failure is not None and failure.failure_class == FailureClass.GPU_OUT_OF_MEMORY
         if not busy or waited >= SETTLE_SECONDS:
             return machine, failure
         await asyncio.sleep(SETTLE_POLL_SECONDS)
         waited += SETTLE_POLL_SECONDS
-
-
-def _with_cache_space(machine: ObservedMachine, folder: str, needs: Needs) -> ObservedMachine:
-    """``machine`` with the free space of ``folder`` and the size of the engine's entries, where the engine
-    needs much space."""
-    if not folder or not needs.cache_bytes:
-        return machine
-    try:
-        free = shutil.disk_usage(folder).free
-        largest = caches.largest_entry(Path(folder, needs.cache_folder)) if needs.cache_folder else 0
-    except OSError:
-        return machine
-    return dataclasses.replace(machine, cache_free_bytes=free, cache_largest_bytes=largest)
 
 
 @contextlib.asynccontextmanager

@@ -12,41 +12,20 @@ from pathlib import Path
 from tacho_contract import SCHEMA
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import RunHalf
-from tacho_runtime.machine import processes
 
 
-def check(config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]) -> None:
+def check(config: RuntimeConfig, environment: Mapping[str, str]) -> None:
     """Makes all checks that need no model. Raises FailedError for the first error."""
-    problems = config_problems(config, engine)
-    if problems:
+    if config.schema > SCHEMA:
         raise FailedError.of(
             FailureClass.INVALID_CONFIG,
-            f"the runtime's configuration is invalid: {'; '.join(problems)}",
+            f"the configuration has schema {config.schema}, newer than this runtime's {SCHEMA}",
             "use a runtime and an operator of the same release",
         )
     check_writable(config.paths.state_dir, "the runtime's state folder", create=True)
     if environment.get("HOME"):
         check_writable(environment["HOME"], "HOME", create=False)
     check_port(config.bind_host, config.engine_port)
-
-
-def config_problems(config: RuntimeConfig, engine: RunHalf) -> list[str]:
-    """Contradictions in the settings, as messages; empty where there are none."""
-    ports = (config.engine_port, config.runtime_port)
-    rules = (
-        (config.schema <= SCHEMA, f"schema {config.schema} is newer than this runtime's {SCHEMA}"),
-        (config.max_model_len > 0, "maxModelLen must be positive"),
-        (config.concurrency > 0, "concurrency must be positive"),
-        (bool(config.served_name), "servedName is empty"),
-        (config.engine_port != config.runtime_port, "enginePort and runtimePort are the same"),
-        (all(0 < port < 65536 for port in ports), "a port is out of range"),
-        (bool(config.model.path or config.paths.fetch_dir), "neither modelPath nor fetchDir is set"),
-        (config.drain_seconds >= 0, "drainSeconds is negative"),
-        (engine.users_command == (config.custom is not None), "custom belongs to engine custom, only"),
-        (bool(config.entrypoint) or engine.users_command, f"engine {config.engine} has no entrypoint"),
-    )
-    return [problem for holds, problem in rules if not holds]
 
 
 def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
@@ -83,8 +62,7 @@ def check_writable(folder: str, what: str, *, create: bool) -> None:
 
 
 def check_port(host: str, port: int) -> None:
-    """Checks that ``port`` is free. Raises FailedError(PortInUse), with the name of the program that listens
-    on it if visible."""
+    """Checks that ``port`` is free. Raises FailedError(PortInUse | InvalidConfig)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as attempt:
@@ -103,10 +81,9 @@ def port_failure(host: str, port: int, error: OSError) -> Failure:
             message=f"cannot listen on {host or '*'}:{port}: {error.strerror or error}",
             next_step="choose an address of this machine and a port above 1023",
         )
-    listener = processes.listener(port)
     return Failure(
         failure_class=FailureClass.PORT_IN_USE,
-        message=f"port {port} is in use by {listener or 'an unknown process'}",
+        message=f"port {port} is in use by another process",
         next_step="stop that process, or use another port (in a pod: another container of the template "
         "listens there)",
     )

@@ -33,7 +33,7 @@ from tacho_contract.model import ENV_INSPECT_CONFIG
 from tacho_contract.report import CutRequests, Load, Report
 from tacho_engines.base import EngineStartup, RunHalf
 from tacho_engines.registry import run_half
-from tacho_engines.run_parts import loadable_files, metric_names
+from tacho_engines.run_parts import metric_names
 from tacho_runtime.files import write_termination
 from tacho_runtime.machine import environment as machine
 from tacho_runtime.machine.cpu_limits import cpu_count, thread_variables
@@ -150,12 +150,12 @@ class Supervisor:
 
     async def _run_phases(self, reaper: Reaper) -> None:
         """All phases from the first check; ends only by FailedError or cancellation."""
-        preflight.check(self.config, self._engine(), self._environment)
+        preflight.check(self.config, self._environment)
         self._live = live = state_files.read_live(self.config.paths.live_file)
         await self._check_machine()
         self._remember_last_run()
         command = self._engine().command(self.config, await self._wait_for_model())
-        command += switches(self._machine, self._engine().needs(self.config), live.slo)
+        command += switches(self._machine, self._engine(), self.config, live.slo)
         kills_before = machine.out_of_memory_kills()
         child = self._start(reaper, command)
         if await ended_during(child, self._serve(child.pid)):
@@ -163,7 +163,7 @@ class Supervisor:
 
     async def _check_machine(self) -> None:
         """Compares this machine with the plan. Raises FailedError."""
-        checked = await observed_machine.check_machine(self.config, self._engine(), self._environment)
+        checked = await observed_machine.check_machine(self.config, self._environment)
         self._machine, self.config, failure = checked
         environment = machine.read_environment(self._machine.gpus)
         self._report = dataclasses.replace(self._report, environment=environment)
@@ -206,9 +206,7 @@ class Supervisor:
         await model_files.compare_with_plan(self.config.model, root, self._set_message, self._check_budget)
         if self.config.model.content_digest:
             self.state = lifecycle.verified(self.state, seconds=time.monotonic() - begun)
-        return await asyncio.to_thread(
-            model_files.engine_path, self.config.model, loadable_files(self.config.engine), root
-        )
+        return await asyncio.to_thread(model_files.engine_path, self.config.model, root)
 
     def _update_fetch(self, progress: FetchProgress | None) -> None:
         progress = progress or self.state.fetch
@@ -309,7 +307,7 @@ class Supervisor:
         self._report = dataclasses.replace(
             self._report,
             engine_version=version,
-            fallbacks=engine.fallbacks(self._figures, self._machine.capability),
+            fallbacks=self._figures.fallbacks,
         )
         startup = lifecycle.load_split(self.state.startup, self._figures)
         self.state = dataclasses.replace(self.state, startup=startup)

@@ -16,7 +16,7 @@ PLAN = '''
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, Placement, PlanHalf
+from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
 from tacho_engines.profile import (
     CacheTypes,
     DeniedOptions,
@@ -28,7 +28,7 @@ from tacho_engines.profile import (
     MethodSupport,
 )
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.default_plan import DefaultPlan
+from tacho_engines.shared.compatibility import plain_refusal
 
 ROW = EngineProfile(
     name="swift",
@@ -62,7 +62,10 @@ ROW = EngineProfile(
 )
 
 
-class SwiftPlan(DefaultPlan):
+class SwiftPlan(PlanHalf):
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
+        return plain_refusal(self.profile, placement)
+
     def account(self, placement: Placement, context: Context) -> Account:
         weights = placement.facts.files.total_bytes // (1 if placement.method.method == "none" else 2)
         return Account(

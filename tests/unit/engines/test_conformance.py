@@ -1,10 +1,9 @@
-"""Every registered engine is what the protocols say an engine is."""
+"""Every registered engine is what an engine has to be."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import inspect
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import tacho_contract
 import tacho_engines
 from benchmarks.planner.placements import host, placement
-from tacho_engines.base import Context, EngineRefusal, PlanHalf, RunHalf
+from tacho_engines.base import Context, EngineRefusal
 from tacho_engines.hardware.device import Device
 from tacho_engines.registry import ENGINES, engine_profile, plan_half, run_half, startable
 
@@ -21,10 +20,6 @@ ROOM = Path(tacho_engines.__file__).parent
 FORMATS = ("safetensors", "pytorch", "gguf", "ct2", "custom")
 PREDICTED = tuple(name for name in ENGINES if engine_profile(name).predicted)
 CONTEXT = Context(2048, 2)
-
-
-def names(protocol: type) -> set[str]:
-    return {name for name in vars(protocol) if not name.startswith("_")}
 
 
 def of(engine: str, device: Device | str = "L4", **more):
@@ -38,22 +33,9 @@ def test_the_registry_names_every_folder_that_has_a_half():
     assert {path.parent.name for path in ROOM.glob("*/run.py")} == set(startable())
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_a_half_of_the_plan_answers_everything_it_is_asked(name):
-    half = plan_half(name)
-    for asked in names(PlanHalf):
-        answer, declared = getattr(half, asked), inspect.getattr_static(PlanHalf, asked)
-        if not isinstance(declared, property):
-            wanted = list(inspect.signature(declared).parameters)[1:]
-            given = [word.lstrip("_") for word in inspect.signature(answer).parameters]
-            assert given == wanted, asked
-
-
 @pytest.mark.parametrize("name", startable())
-def test_a_half_of_the_run_answers_everything_it_is_asked(name):
-    half = run_half(name)
-    assert half.name == name
-    assert all(hasattr(half, asked) for asked in names(RunHalf))
+def test_a_half_of_the_run_has_the_name_of_its_folder(name):
+    assert run_half(name).name == name
 
 
 @pytest.mark.parametrize("name", ENGINES)

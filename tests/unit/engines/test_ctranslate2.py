@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
-from tacho_ctranslate2 import conversion
-from tacho_engines.base import Context, EngineRefusal, EngineStartup, Needs
+from tacho_engines.base import Context, EngineRefusal, EngineStartup
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.core.manifests.containers import engine_resources
 from tacho_operator.core.planner.types import Prediction
-from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
-from tests.launching import changed, runtime_config
-from tests.unit.runtime.running import custom_config, running
+from tests.launching import runtime_config
 from tools.harness.resources import plan as make_plan, resource
 
 GIB = 2**30
@@ -107,77 +102,6 @@ def test_the_planned_limit_holds_the_converter():
     requested, limit = (int(found[kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits"))
     assert limit * 2**20 > account.start_bytes
     assert requested * 2**20 < account.start_bytes, "it is gone before the first request"
-
-
-def run_config(**more):
-    return dataclasses.replace(
-        runtime_config(
-            revision="r",
-            plan_key="k",
-            engine="ctranslate2",
-            model_path="/m",
-            served_name="smol",
-            max_model_len=2048,
-            concurrency=4,
-            cache_dir="/cache",
-            predicted_weights_bytes=8 * GIB,
-        ),
-        **more,
-    )
-
-
-CONVERTS = ("--device", "cpu", "--quantization", "int8_float32")
-
-
-def test_room_is_needed_for_what_is_converted():
-    needs = RUN.needs(run_config(extra_args=CONVERTS))
-    assert needs.cache_bytes == pytest.approx(8 * GIB, rel=0.01)
-    assert needs.cache_folder == conversion.FOLDER
-    assert RUN.needs(run_config(extra_args=("--device", "cpu"))) == Needs()
-    unknown = run_config(extra_args=CONVERTS, predicted_weights_bytes=0)
-    assert RUN.needs(unknown).cache_bytes == 0, "nobody knows, so nothing is refused"
-
-
-def test_an_image_without_a_converter_is_told_before_the_model_is_waited_for():
-    def failure(*packages: str):
-        config = run_config(extra_args=CONVERTS)
-        machine = ObservedMachine(packages=dict.fromkeys(packages, "4.7"))
-        return machine_failure(machine, config, RUN.needs(config))
-
-    assert failure("ctranslate2", "torch", "transformers") is None
-    found = failure("ctranslate2", "transformers")
-    assert found is not None
-    assert "ctranslate2 4.7 needs the package torch for converting the checkpoint" in found.message
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of sixteen megabytes."""
-    place = tmp_path / "claim"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_disk_that_is_too_small_is_told_while_the_model_is_still_fetched(tmp_path, small_disk):
-    """The model never comes, and nobody waits for it."""
-    config = changed(
-        custom_config(tmp_path, fetch_dir=str(tmp_path / "fetch"), model_path=""),
-        engine="ctranslate2",
-        custom=None,
-        entrypoint=(sys.executable, "-m", "tacho_ctranslate2"),
-        extra_args=CONVERTS,
-        predicted_weights_bytes=135 * 10**6,
-        cache_dir=str(small_disk),
-    )
-    with running(config, tmp_path) as runtime:
-        assert runtime.ended() == 1
-    failure = runtime.failure()
-    assert failure.failure_class == "DiskFull"
-    assert "which takes 202.1 MB; 16.8 MB are free there" in failure.message
-    assert "spec.cache" in failure.next_step
-    assert "WaitingForModel" not in runtime.log()
 
 
 def test_its_command():

@@ -124,7 +124,7 @@ def test_an_engine_is_a_folder_and_a_line(tmp_path: Path, monkeypatch: pytest.Mo
         "from tacho_engines.custom.run import Custom\n"
         "from tacho_engines.run_parts import PYTORCH, LoadableFiles\n\n"
         "FILES = LoadableFiles(formats=(PYTORCH,))\n\n\n"
-        "class Fresh(Custom):\n    name = 'fresh'\n    users_command = False\n\n\nRUN = Fresh()\n"
+        "class Fresh(Custom):\n    name = 'fresh'\n\n\nRUN = Fresh()\n"
     )
     monkeypatch.setattr(tacho_engines, "__path__", [*tacho_engines.__path__, str(tmp_path)])
     monkeypatch.setattr(registry, "ENGINES", (*registry.ENGINES, "fresh"))

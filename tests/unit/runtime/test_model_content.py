@@ -15,7 +15,6 @@ from tacho_contract.failure import FailedError
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import FULL, HEADERS, InspectConfig
 from tacho_contract.uri import FileUri
-from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers.digests import HashProgress
 from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.supervisor.model_files import check_content, engine_path
@@ -133,7 +132,7 @@ def test_what_is_beside_a_model_is_not_inspected(tmp_path: Path) -> None:
     keep_beside(root, "tacho-compiled/k/model.gguf", ".nfs01.gguf", ".git/x.gguf")
     assert planned(root) == alone
     everything = changed(alone, files=("*",))
-    assert engine_path(everything.model, loadable_files("llamacpp"), str(root)) == str(root / "model.gguf")
+    assert engine_path(everything.model, str(root)) == str(root / "model.gguf")
     compiled = planned(sharded_folder(tmp_path / "other"), "custom", parse=False)
     keep_beside(tmp_path / "other", "tacho-compiled/k/code.so", ".nfs01")
     assert planned(tmp_path / "other", "custom", parse=False) == compiled

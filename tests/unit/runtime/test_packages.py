@@ -6,8 +6,6 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
-import pytest
-
 from tacho_runtime.machine import packages
 
 
@@ -49,31 +47,3 @@ def test_a_script_names_its_python(tmp_path: Path) -> None:
     assert folders[0] == site
     assert folders[-1] == Path("/extra")
     assert packages.installed(folders) == {"vllm": "0.31.0", "vllm-bnb-plugin": "0.0.3"}
-
-
-@pytest.mark.parametrize(
-    ("torch", "variable", "cuda"),
-    [
-        ("cuda: Optional[str] = '13.0'\n", "12.8.1", (13, 0)),
-        ("__version__ = '2.4'\ncuda = \"12.4\"\nhip = None\n", "", (12, 4)),
-        ("cuda: Optional[str] = None\n", "12.8.1", None),
-        (None, "12.8.1", (12, 8)),
-        (None, "", None),
-        (None, "latest", None),
-    ],
-)
-def test_the_cuda_an_engine_was_built_with(
-    tmp_path: Path, torch: str | None, variable: str, cuda: tuple[int, int] | None
-) -> None:
-    if torch is not None:
-        (tmp_path / "torch").mkdir()
-        (tmp_path / "torch" / "version.py").write_text(torch)
-    assert packages.built_cuda([tmp_path], {"CUDA_VERSION": variable}) == cuda
-
-
-def test_a_compatibility_driver_is_seen(tmp_path: Path) -> None:
-    assert not packages.has_compatibility_driver(tmp_path)
-    library = tmp_path / "cuda-13.0" / "compat" / "libcuda.so.1"
-    library.parent.mkdir(parents=True)
-    library.touch()
-    assert packages.has_compatibility_driver(tmp_path)

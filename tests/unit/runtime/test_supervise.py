@@ -21,7 +21,6 @@ from tacho_contract.launch import Again, CustomEngine, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import CutRequests, Report
 from tacho_runtime.files import replace_file
-from tacho_runtime.machine import processes
 from tacho_runtime.supervisor import state_files
 from tests.unit.runtime.running import DISABLED, custom_config, running
 
@@ -362,18 +361,20 @@ def test_killed_runtime_takes_its_engine_along(tmp_path: Path) -> None:
         runtime.process.kill()
         runtime.ended()
     deadline = time.monotonic() + 10
-    while processes.listener(runtime.config.engine_port):
+    while True:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", runtime.config.engine_port)):
+                return
         assert time.monotonic() < deadline, "the engine still listens"
         time.sleep(0.05)
 
 
-def test_taken_engine_port_names_who_took_it(tmp_path: Path) -> None:
+def test_a_taken_engine_port_is_named(tmp_path: Path) -> None:
     config = custom_config(tmp_path)
     with socket.create_server(("127.0.0.1", config.engine_port)), running(config, tmp_path) as runtime:
         assert runtime.ended() == 1
     failure = runtime.failure()
     assert failure.failure_class == "PortInUse"
-    assert f"(pid {os.getpid()})" in failure.message
     assert str(config.engine_port) in failure.message
 
 

@@ -39,13 +39,12 @@ def test_a_gpu_is_described_as_nvml_answers() -> None:
                 free_bytes=139 * GIB,
                 used_bytes=0,
                 processes=(
-                    GpuProcess(pid=7, used_bytes=3 * GIB, name="program-7"),
-                    GpuProcess(pid=8, used_bytes=None, name="program-8"),
+                    GpuProcess(pid=7, used_bytes=3 * GIB),
+                    GpuProcess(pid=8, used_bytes=None),
                 ),
             ),
         ),
         driver_version="580.95.05",
-        cuda=(13, 0),
     )
 
 

@@ -15,16 +15,12 @@ import pytest
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE
-from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Measurement, MemoryActual, Workload
-from tacho_engines.base import EngineStartup, Needs
-from tacho_engines.custom.run import Custom
-from tacho_engines.registry import run_half
+from tacho_engines.base import EngineStartup
 from tacho_runtime.machine import caches, processes
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
 from tacho_runtime.supervisor import engine_memory, observed_machine
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
-from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
 from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
 
@@ -61,7 +57,7 @@ async def test_nvml_without_a_gpu_says_nothing_of_other_makers(
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(FakeGpu(denied=True)))
     for given, refused in ((True, False), (False, True)):
         monkeypatch.setattr(observed_machine.gpus, "device_nodes", lambda given=given: given)
-        failure = machine_failure(observed_machine.observe(config, {"PATH": os.defpath}), config, Needs())
+        failure = machine_failure(observed_machine.observe(config, {"PATH": os.defpath}), config)
         assert (failure is not None) is refused
 
 
@@ -76,7 +72,7 @@ async def test_memory_that_comes_free_in_time_is_waited_for(
     config = custom_config(tmp_path, gpu_count=1, gpu_product="NVIDIA-L4", gpu_needed_bytes=20 * GIB)
 
     async def check() -> tuple[ObservedMachine, Failure | None]:
-        seen, _, why = await observed_machine.check_machine(config, run_half("custom"), {"PATH": os.defpath})
+        seen, _, why = await observed_machine.check_machine(config, {"PATH": os.defpath})
         return seen, why
 
     _, failure = await check()
@@ -94,81 +90,6 @@ async def test_memory_that_comes_free_in_time_is_waited_for(
 def gpus_with(module: FakeNvml, gpu: FakeGpu, free_bytes: int) -> Gpus:
     gpu.answers["memory"] = (24 * GIB, free_bytes, 24 * GIB - free_bytes)
     return gpus_of(module)
-
-
-class Converting(Custom):
-    """An engine that writes a GiB into its cache."""
-
-    def needs(self, _config: RuntimeConfig) -> Needs:
-        return Needs(cache_bytes=GIB, cache_folder="converted")
-
-
-@pytest.mark.parametrize(
-    ("claim_is_written", "claim_free", "pod_free", "full"),
-    [
-        (True, 0, 9 * GIB, True),
-        (True, 2 * GIB, 0, False),
-        (False, 0, 9 * GIB, False),  # the claim will not be used
-        (False, 9 * GIB, 0, True),
-    ],
-)
-async def test_room_is_looked_for_where_the_engine_will_write(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    claim_is_written: bool,
-    claim_free: int,
-    pod_free: int,
-    full: bool,
-) -> None:
-    claim, opened = tmp_path / "claim" / "not-made-yet", caches.opened
-
-    def disk_usage(path: str) -> SimpleNamespace:
-        os.stat(path)
-        return SimpleNamespace(free=claim_free if str(path).startswith(str(claim)) else pod_free)
-
-    def refused(root: str, key: dict[str, str]) -> tuple[str, bool]:
-        if root == str(claim):
-            raise PermissionError("read-only")
-        return opened(root, key)
-
-    monkeypatch.setattr(observed_machine.shutil, "disk_usage", disk_usage)
-    if not claim_is_written:
-        monkeypatch.setattr(observed_machine.caches, "opened", refused)
-    config = custom_config(tmp_path, cache_dir=str(claim))
-    _, chosen, failure = await observed_machine.check_machine(config, Converting(), {"PATH": os.defpath})
-    assert chosen.paths.cache_dir.startswith(str(claim)) is claim_is_written
-    assert (failure is not None) is full
-    if failure is not None:
-        assert failure.failure_class == FailureClass.DISK_FULL
-        assert chosen.paths.cache_dir in failure.message
-
-
-@pytest.mark.parametrize(
-    ("kept", "free", "full"),
-    [
-        ({"this": GIB * 95 // 100}, 0, False),  # it may be this model, which is not made again
-        ({"this.part-x": GIB // 2}, GIB // 2, False),  # broken off: it is written over
-        ({"one": GIB // 2, "two": GIB // 2}, GIB // 4, True),  # of other models: they stay
-        ({}, GIB // 2, True),
-    ],
-)
-async def test_of_what_is_kept_one_model_at_most_makes_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, int], free: int, full: bool
-) -> None:
-    config = custom_config(tmp_path, cache_dir=str(tmp_path / "claim"))
-    place = Path(observed_machine.with_cache(config, ObservedMachine()).paths.cache_dir)
-    monkeypatch.setattr(observed_machine, "with_cache", lambda given, _: changed(given, cache_dir=str(place)))
-    for name, size in kept.items():
-        file = place / "converted" / name / "model.bin"
-        file.parent.mkdir(parents=True)
-        with file.open("wb") as hole:
-            hole.truncate(size)
-    with (place / "compiled").open("wb") as hole:
-        hole.truncate(GIB)  # is not written over
-    monkeypatch.setattr(observed_machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    machine, _, failure = await observed_machine.check_machine(config, Converting(), {"PATH": os.defpath})
-    assert machine.cache_free_bytes == free
-    assert (failure is not None) is full
 
 
 async def test_a_cache_is_marked_as_used_again_and_again(
