@@ -10,9 +10,10 @@ from typing import Any, get_args, get_type_hints
 import typer
 
 from tacho_cli.main import app
-from tacho_cli.problems import EXIT_MEANINGS, VERBS
+from tacho_cli.problems import EXIT_MEANINGS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference/cli.md"
+VERBS = tuple(command.callback.__name__ for command in app.registered_commands if command.callback)
 GRAMMAR = {
     "-n": "the namespace",
     "-A": "all namespaces",
@@ -49,7 +50,7 @@ def verbs_with(given: str) -> str:
 
 def page() -> str:
     """The page with both tables as they must be."""
-    codes = ((str(row.code), f"`{row.code.name}`", row.where, row.text()) for row in EXIT_MEANINGS)
+    codes = ((str(code), f"`{code.name}`", means) for code, means in EXIT_MEANINGS.items())
     made = _with_table(PAGE.read_text(), "exit code", codes)
     return _with_table(
         made, "in all verbs", ((f"`{key}`", verbs_with(key), text) for key, text in GRAMMAR.items())

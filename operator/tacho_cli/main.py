@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 from typer.exceptions import TyperException
@@ -14,7 +14,6 @@ from typer.exceptions import TyperException
 from tacho_cli import cluster_commands, commands
 from tacho_cli.output import never_fail
 from tacho_cli.problems import DEBUG, CommandError, ExitCode, exit_codes
-from tacho_cli.shared_options import GRAMMAR
 from tacho_contract import __version__
 from tacho_contract.text import visible
 
@@ -36,7 +35,7 @@ for command, summary in (
     (cluster_commands.doctor, "Check a cluster: operator, nodes, storage, quotas, rights."),
     (commands.simulate, "Replay a trace of requests against scaling policies."),
 ):
-    app.command(short_help=summary, epilog=exit_codes(command.__name__))(command)
+    app.command(short_help=summary, epilog=exit_codes())(command)
 
 
 WORDS = 300
@@ -121,9 +120,6 @@ def _called(arguments: list[str] | None) -> int:
             show()
         else:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
-        unknown = hasattr(error, "possibilities")  # else an option of this verb, without its value
-        if verbs := _verbs_with(getattr(error, "option_name", "") if unknown else ""):
-            print(f"This verb does not have that option; these do: {verbs}.", file=sys.stderr)
         return ExitCode.BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):
         print("tacho: interrupted", file=sys.stderr)
@@ -142,16 +138,6 @@ def complete() -> int:
         app(prog_name="tacho")
     print(":4")  # cobra's ShellCompDirectiveNoFileComp
     return ExitCode.OK
-
-
-def _verbs_with(option: str) -> str:
-    """The verbs that have an option of the common grammar; "" for any other option."""
-    if option not in GRAMMAR:
-        return ""
-    commands: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
-    return ", ".join(
-        verb for verb, command in commands.items() if any(option in one.opts for one in command.params)
-    )
 
 
 def _program() -> str:

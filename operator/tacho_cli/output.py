@@ -5,7 +5,6 @@ Light to import, as every command does so: rich is imported where it prints.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import io
 import json
@@ -39,19 +38,19 @@ TraceFormat = Literal["table", "json", "yaml", "csv", "html"]
 def print_document(document: dict[str, Any], output: str) -> None:
     """Prints one document on stdout, complete and nothing else. ``output``: json, else YAML."""
     if output == "json":
-        print(json.dumps(document, indent=2))
+        write_page(json.dumps(document, indent=2) + "\n")
     else:
         import yaml
 
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        if visible(text, "\n") != text or not encodes(sys.stdout.encoding or "utf-8", text):
+        if visible(text, "\n") != text:
             text = yaml.safe_dump(document, sort_keys=False)  # which escapes: a document is never changed
-        print(text, end="")
-    sys.stdout.flush()
+        write_page(text)
 
 
 def write_page(page: str) -> None:
-    """Prints a page, or rows, on stdout as UTF-8, so that the output is the same on every machine."""
+    """Prints a page, rows or a document on stdout as UTF-8, so that it is the same on every machine."""
+    sys.stdout.flush()
     sys.stdout.buffer.write(page.encode())
     sys.stdout.flush()
 
@@ -61,72 +60,30 @@ def say(line: str) -> None:
     print(f"tacho: {visible(line)}", file=sys.stderr, flush=True)
 
 
-LETTERS = {
-    **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "."),  # dots of braille, which charts are drawn with
-    **dict.fromkeys("\u2809\u2812\u2824\u28c0", "-"),
-    "●": "*", "○": "o", "◆": "#", "█": "#",
-    "±": "+-", "≤": "<=", "≥": ">=", "…": "...", "\u00d7": "x", "·": ".", "•": "-", "→": "->",
-    "\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "“": '"', "”": '"', "\u00a0": " ",
-}  # fmt: skip
-"""ASCII replacement for each special character; any other that the encoding lacks becomes a question mark."""
-UNKNOWN = "?"
-HANDLER = "tacho-letters"
-
-
-def encodes(encoding: str, text: str) -> bool:
-    """Whether the encoding has every character of ``text``."""
-    try:
-        text.encode(encoding)
-    except (LookupError, UnicodeError):
-        return False
-    return True
-
-
-def spelled(encoding: str, text: str) -> str:
-    """``text`` with ASCII letters in place of the characters that the encoding lacks."""
-    if encodes(encoding, text):
-        return text
-    return "".join(sign if encodes(encoding, sign) else LETTERS.get(sign, UNKNOWN) for sign in text)
-
-
 def never_fail() -> None:
     """Makes stdout and stderr replace characters that their encoding lacks, and discard output once they are
     closed."""
-    codecs.register_error(HANDLER, _replaced)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this; its number is not to be a socket's
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
-            stream.reconfigure(errors=HANDLER)
-
-
-def _replaced(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(LETTERS.get(sign, UNKNOWN) for sign in lacking), error.end
+            stream.reconfigure(errors="replace")
 
 
 @contextlib.contextmanager
-def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None]]:
-    """Shows the progress of a task; yields a function to call with each step.
-
-    ``about_seconds``: expected duration of all steps together; None: unknown.
-    """
+def following() -> Iterator[Callable[[str], None]]:
+    """Shows the progress of a task; yields a function to call with each step."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.spinner import Spinner
 
     screen = Console(stderr=True)
     if not screen.is_terminal or os.environ.get("TERM") == "dumb":
         yield say
         return
-    spinner = "dots" if encodes(screen.encoding, "".join(Spinner("dots").frames)) else "line"
     parts = (
-        SpinnerColumn(spinner),
+        SpinnerColumn("line"),
         TextColumn("tacho: {task.description}", markup=False),
         TimeElapsedColumn(),
-        TextColumn(f"of about {about_seconds} s" if about_seconds else ""),
     )
     # Elsewhere than on this terminal, stdout is left as it is.
     with Progress(*parts, console=screen, transient=True, redirect_stdout=sys.stdout.isatty()) as display:

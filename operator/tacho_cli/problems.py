@@ -15,7 +15,7 @@ DEBUG = "TACHO_DEBUG"
 
 
 class ExitCode(enum.IntEnum):
-    """Exit codes of all verbs; each has one meaning, which EXIT_MEANINGS says."""
+    """Exit codes of all verbs; each has one meaning."""
 
     OK = 0
     INTERNAL_ERROR = 1  # Python's own, too: no crash is taken for an answer
@@ -27,89 +27,29 @@ class ExitCode(enum.IntEnum):
     BROKEN_PIPE = 141
 
 
-VERBS = ("plan", "run", "probe", "status", "logs", "report", "doctor", "simulate")
+EXIT_MEANINGS = {
+    ExitCode.OK: "done, with a good result: the plan fits, the engine serves, the SLO is met",
+    ExitCode.INTERNAL_ERROR: f"an error in tacho itself: report it; {DEBUG}=1 prints the traceback",
+    ExitCode.BAD_INPUT: "wrong usage, an invalid manifest, or a model, resource, server or cluster that is "
+    "absent or cannot be read",
+    ExitCode.FAILED: "begun, but not finished: an engine that crashed, a port in use, a download or an "
+    "inspection that broke off, no measurement, or too little time to judge the SLO",
+    ExitCode.NOT_MET: "done, with a bad result: no plan fits, the SLO is missed, a check fails, or a "
+    "resource cannot become ready without you",
+    ExitCode.PROVISIONAL: "measured, but something else than the server changed the figures, which decide "
+    "nothing; a deployment is measured again later",
+    ExitCode.INTERRUPTED: "interrupted before it ended",
+    ExitCode.BROKEN_PIPE: "what reads the output (head, less) ended first, as a shell counts SIGPIPE",
+}
+"""What each exit code means, as help and docs/reference/cli.md print it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExitMeaning:
-    """What an exit code means; a row of the table that help and docs/reference/cli.md print."""
-
-    code: ExitCode
-    means: str
-    by_verb: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Meaning by command, for commands where it differs; empty: it is the same in all."""
-
-    @property
-    def verbs(self) -> tuple[str, ...]:
-        return tuple(self.by_verb) or VERBS
-
-    @property
-    def where(self) -> str:
-        """The verbs that use the exit code, as text."""
-        return ", ".join(self.by_verb) or "all"
-
-    def text(self, verb: str = "") -> str:
-        """The meaning of the exit code as text, in one verb or in all."""
-        if verb:
-            return ": ".join(filter(None, (self.means, self.by_verb.get(verb))))
-        verbs: dict[str, list[str]] = {}
-        for name, case in self.by_verb.items():
-            verbs.setdefault(case, []).append(name)
-        cases = "; ".join(f"{case} ({', '.join(names)})" for case, names in verbs.items())
-        return ": ".join(filter(None, (self.means, cases)))
-
-
-EXIT_MEANINGS = (
-    ExitMeaning(ExitCode.OK, "done, with a good result: the plan fits, the engine serves, the SLO is met"),
-    ExitMeaning(
-        ExitCode.INTERNAL_ERROR,
-        f"an error in tacho itself: report it; {DEBUG}=1 prints the traceback",
-    ),
-    ExitMeaning(
-        ExitCode.BAD_INPUT,
-        "wrong usage, an invalid manifest, or a model, resource, server or cluster that is absent or cannot "
-        "be read",
-    ),
-    ExitMeaning(
-        ExitCode.FAILED,
-        "begun, but not finished",
-        {
-            "plan": "the inspection of the model broke off",
-            "run": "a port in use, an engine that crashed, a download that broke off for good",
-            "probe": "not measured, or the time was too short to judge the SLO",
-        },
-    ),
-    ExitMeaning(
-        ExitCode.NOT_MET,
-        "done, with a bad result",
-        {
-            "plan": "no plan fits",
-            "run": "no plan fits",
-            "probe": "the SLO is missed, by one stream or by open-loop requests below the capacity's rate",
-            "status": "with --watch, it cannot become ready without you",
-            "doctor": "a check fails",
-        },
-    ),
-    ExitMeaning(
-        ExitCode.PROVISIONAL,
-        "measured, but something else than the server changed the figures, which decide nothing",
-        {"probe": "a deployment keeps its clean figures and is measured again later"},
-    ),
-    ExitMeaning(ExitCode.INTERRUPTED, "interrupted before it ended"),
-    ExitMeaning(
-        ExitCode.BROKEN_PIPE, "what reads the output (head, less) ended first, as a shell counts SIGPIPE"
-    ),
-)
-
-
-def exit_codes(verb: str = "") -> str:
-    """The list of exit codes that ends a help text: of one verb, or of all."""
+def exit_codes() -> str:
+    """The list of exit codes that ends a help text."""
     lines = ["\b", "Exit codes:"]
-    for row in EXIT_MEANINGS:
-        if not verb or verb in row.verbs:
-            begin = f"  {row.code:<5}"
-            next_lines = " " * len(begin)
-            lines += textwrap.wrap(row.text(verb), 76, initial_indent=begin, subsequent_indent=next_lines)
+    for code, means in EXIT_MEANINGS.items():
+        begin = f"  {code:<5}"
+        lines += textwrap.wrap(means, 76, initial_indent=begin, subsequent_indent=" " * len(begin))
     return "\n".join(lines)
 
 

@@ -10,22 +10,6 @@ import typer
 from tacho_cli.output import FigureFormat, FindingFormat, Format, PageFormat, StatusFormat, TraceFormat
 from tacho_cli.problems import CommandError
 
-GRAMMAR = frozenset(
-    (
-        "-n",
-        "--namespace",
-        "-A",
-        "--all-namespaces",
-        "--context",
-        "--kubeconfig",
-        "-o",
-        "--output",
-        "-w",
-        "--watch",
-    )
-)
-"""The options that mean the same in every verb that has them."""
-
 
 def _names(context: typer.Context) -> list[str]:
     """Names of LLMDeployments for shell completion; none where the cluster cannot be read."""

@@ -1,12 +1,10 @@
 """Reads an entry of ``status.measurements`` for display, with the confidence of each value. Pure.
 
-The cluster may run another version of tacho: values that this version cannot read are not shown.
+The cluster may run another version of tacho: an entry that this version cannot read has no figures.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +19,8 @@ from tacho_operator.api.status.measurement import (
     MeasurementEntry,
     MeasurementHistory,
 )
-from tacho_operator.core.measurement.rounding import MAX_CI_PERCENT
 
 Wire = Mapping[str, Any]
-MAX_VALUE = 1e15
-"""Highest value that is believed, in any unit."""
 
 
 def moved(point: CurvePoint) -> bool:
@@ -98,50 +93,10 @@ class MeasurementView:
 
 def measurement_view(wire: Wire, slo: ServiceLevel) -> MeasurementView:
     """The view of one entry of ``status.measurements``, beside the resource's ``spec.slo``."""
-    entry = _read(copy.deepcopy(dict(wire)))
-    parts: dict[str, Any] = {
-        name: _known(getattr(entry, name))
-        for name in ("single_stream", "capacity", "latency", "goodput", "saturation", "quality")
-    }
-    return MeasurementView(
-        entry=entry.model_copy(update={**parts, "curve": [_known(item) for item in entry.curve]}), slo=slo
-    )
-
-
-def _read(document: dict[str, Any]) -> MeasurementEntry:
-    """The measurement, without fields that cannot be read. A fingerprint that cannot be read is empty."""
-    if document.get("fingerprint") is None:
-        document["fingerprint"] = ""
     try:
-        return MeasurementEntry.model_validate(document)
+        entry = MeasurementEntry.model_validate({"fingerprint": "", **wire})
     except ValidationError as error:
-        problems = error.errors()
-    # What lacks a field goes as a whole.
-    places = {item["loc"][:-1] if item["type"] == "missing" else item["loc"] for item in problems}
-    for place in sorted(places, key=lambda place: [str(step).zfill(9) for step in place], reverse=True):
-        if place and not any(place[:depth] in places for depth in range(len(place))):
-            _drop(document, place)
-    return MeasurementEntry.model_validate({"fingerprint": "", **document})
-
-
-def _drop(document: Any, place: tuple[str | int, ...]) -> None:
-    for step in place[:-1]:
-        document = document[step]
-    del document[place[-1]]
-
-
-def _known(part: Any) -> Any:
-    """``part`` without values that are not finite, and without rates whose interval exceeds 100 %. None stays
-    None.
-    """
-    if part is None:
-        return None
-    values = {item.name: getattr(part, item.name) for item in dataclasses.fields(part)}
-    unknown = {
-        name: None for name, value in values.items() if isinstance(value, float) and abs(value) > MAX_VALUE
-    }
-    for prefix in ("", "decode_"):
-        if (values.get(f"{prefix}ci_percent") or 0.0) > MAX_CI_PERCENT:
-            rates = (name for name in values if name.startswith(prefix) and name.endswith("_per_second"))
-            unknown |= dict.fromkeys((f"{prefix}ci_percent", *rates))
-    return dataclasses.replace(part, **unknown) if unknown else part
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        message = f"this version of tacho cannot read the measurement: {where}"
+        entry = MeasurementEntry(fingerprint="", message=message)
+    return MeasurementView(entry=entry, slo=slo)

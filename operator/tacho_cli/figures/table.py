@@ -8,7 +8,7 @@ from rich.text import Text
 from tacho_cli.figures.digits import estimate, measured
 from tacho_cli.figures.messages import headline, notes, sentences
 from tacho_cli.figures.read import MeasurementView, flags_of
-from tacho_cli.output import grid, spelled
+from tacho_cli.output import grid
 from tacho_contract.measurement import CurvePoint
 
 NONE = "-"
@@ -59,15 +59,13 @@ def show_figures(
     text that is already on the screen and is not repeated."""
     screen.print(Text(f"Measured: {headline(found)}", style="bold"))
     if rows := sentences(found):
-        shown = [(what, spelled(screen.encoding, content)) for what, content in rows]
-        screen.print(grid(("", ""), shown, wrap=("",)))
+        screen.print(grid(("", ""), rows, wrap=("",)))
     if picture:
         screen.print()
         screen.print(Text(picture, no_wrap=True, overflow="crop"))
     if found.points:
         screen.print()
         headings, levels = table(found)
-        cells = ([spelled(screen.encoding, cell) for cell in row] for row in levels)
-        screen.print(grid(headings, cells, right=set(headings) - {"FLAGS", "SLO"}, wrap=("FLAGS",)))
+        screen.print(grid(headings, levels, right=set(headings) - {"FLAGS", "SLO"}, wrap=("FLAGS",)))
     for line in notes(found, shown_message):
-        screen.print(Text(spelled(screen.encoding, line)))
+        screen.print(Text(line))

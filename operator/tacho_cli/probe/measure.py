@@ -52,7 +52,7 @@ def execute(options: ProbeOptions) -> int:
     levels = given_levels(options.levels)
     api_key = _key(options.api_key_env)
     endpoint = find(options.url, options.model, api_key)
-    with following(live.probe.budget_seconds) as progress:
+    with following() as progress:
         probe_order = order_for(endpoint, live, options.concurrency or CONCURRENCY, levels)
         measured = measure(probe_order, api_key, progress)
     entry = entry_of(measured, endpoint.engine)

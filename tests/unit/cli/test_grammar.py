@@ -14,11 +14,11 @@ import pytest
 import typer
 
 from tacho_cli.main import app
-from tacho_cli.problems import EXIT_MEANINGS, VERBS, ExitCode
-from tacho_cli.shared_options import GRAMMAR
+from tacho_cli.problems import EXIT_MEANINGS, ExitCode
 from tests.unit.cli.commands import call, manifest, play_kubectl
 from tests.unit.cli.test_status import cluster  # noqa: F401 - a fixture
 from tools import cli_page
+from tools.cli_page import VERBS
 from tools.mock.ggufs import llama
 
 ALL_FORMATS = ("table", "wide", "json", "yaml", "name", "html", "csv")
@@ -48,26 +48,6 @@ def test_a_format_without_a_meaning_is_refused_with_those_that_have_one(
     assert not (cluster / "asked").exists(), "refused before anything is read"
 
 
-@pytest.mark.parametrize("option", sorted(GRAMMAR - {"-o", "--output"}))
-def test_an_option_without_a_meaning_names_the_verbs_that_have_it(
-    capsys: pytest.CaptureFixture[str], option: str
-) -> None:
-    told = call(capsys, "simulate", "--trace", "x", option)
-    assert told.code == ExitCode.BAD_INPUT
-    assert told.err.endswith(
-        f"This verb does not have that option; these do: {cli_page.verbs_with(option)}.\n"
-    )
-    assert "status" in cli_page.verbs_with(option)
-    assert "does not have that option" not in call(capsys, "plan", "-f", "x", "--frobnicate").err
-
-
-def test_an_option_without_its_value_has_a_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    told = call(capsys, "status", "-n")
-    assert told.code == ExitCode.BAD_INPUT
-    assert "requires an argument" in told.err
-    assert "does not have that option" not in told.err
-
-
 def test_help_has_no_cut_sentence_and_no_name_of_a_type(capsys: pytest.CaptureFixture[str]) -> None:
     summary = call(capsys, "--help").out.split("Commands:\n")[1].split("Exit codes:")[0]
     rows = [line.split(maxsplit=1) for line in summary.splitlines() if line.strip()]
@@ -94,17 +74,15 @@ def test_a_namespace_that_none_can_be_never_reaches_kubectl(
 
 def test_every_exit_code_is_in_the_table() -> None:
     assert list(VERBS) == list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    assert [row.code for row in EXIT_MEANINGS] == sorted(ExitCode), "a code has one meaning"
+    assert list(EXIT_MEANINGS) == sorted(ExitCode), "a code has one meaning"
     assert len(ExitCode) == len(ExitCode.__members__), "and one name"
-    assert {verb for row in EXIT_MEANINGS for verb in row.verbs} == set(VERBS)
 
 
 def test_help_ends_with_the_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in VERBS:
-        codes = call(capsys, verb, "--help").out.split("Exit codes:\n")[1]
+    for verb in ((), *((verb,) for verb in VERBS)):
+        codes = call(capsys, *verb, "--help").out.split("Exit codes:\n")[1]
         found = [line.split()[0] for line in codes.splitlines() if not line.startswith(" " * 7)]
-        assert found == [str(row.code) for row in EXIT_MEANINGS if verb in row.verbs]
-    assert "5    measured, but something else" in call(capsys, "--help").out
+        assert found == [str(code) for code in EXIT_MEANINGS]
 
 
 def test_the_page_is_that_of_the_command() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +78,6 @@ def test_the_curve_is_drawn_when_it_is_asked_for(capsys: pytest.CaptureFixture[s
     assert "Time to first token, median, logarithmic; the level line is the SLO of 500 ms" in told.out
     assert all(mark in told.out for mark in "●○◆")
     assert "\x1b" not in told.out, "no colour where there is no terminal"
-
-
-def test_a_terminal_without_unicode_is_spared_it(cluster: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    command = [sys.executable, "-m", "tacho_cli.main", "status", "mistral", "--plot"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "1840 +- 30 tok/s" in done.stdout
-    assert "TTFT <= 500 ms" in " ".join(done.stdout.split())
-    assert "* measured, # capacity, o provisional; the numbers are streams" in done.stdout
 
 
 def test_a_page_has_the_curve_and_what_is_wrong(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
