@@ -14,7 +14,7 @@ from tacho_operator.core.rollout.record import Serving
 from tacho_operator.shell import execute
 from tacho_operator.shell.api_errors import ApiError, Conflict
 from tacho_operator.shell.drift import abandoned, contains, managed_entry
-from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, _path, connect
+from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, connect
 from tools.cluster.handle import Cluster
 from tools.harness.resources import CONFIG, HUB_SPEC, changed, resource
 
@@ -64,12 +64,6 @@ async def read(kube: Kube, namespace: str) -> dict[str, Any]:
     return found
 
 
-async def post(kube: Kube, manifest: dict[str, Any]) -> None:
-    """As versions before made their children."""
-    path = _path(manifest["kind"], manifest["metadata"]["namespace"])
-    await kube._request("create", manifest["kind"], path, manifest, field_manager=FIELD_MANAGER)
-
-
 async def test_what_a_later_version_leaves_out_goes(kube: Kube, namespace: str, config_map: Make) -> None:
     await execute._ensure(kube, None, config_map(kept="1", dropped="1"))
     live = await read(kube, namespace)
@@ -85,32 +79,12 @@ async def test_what_a_later_version_leaves_out_goes(kube: Kube, namespace: str, 
     assert await execute._ensure(kube, live, wanted) == 0
 
 
-async def test_what_an_earlier_version_posted_is_applied_from_its_first_change_on(
-    kube: Kube, namespace: str, config_map: Make
-) -> None:
-    await post(kube, config_map(kept="1", dropped="1"))
-    assert await execute._ensure(kube, await read(kube, namespace), config_map(kept="1")) == 2
-    assert (await read(kube, namespace))["data"] == {"kept": "1"}
-    assert await execute._ensure(kube, await read(kube, namespace), config_map()) == 1
-    assert "data" not in await read(kube, namespace)
-
-
 async def test_what_others_added_stays(api: Cluster, kube: Kube, namespace: str, config_map: Make) -> None:
     await execute._ensure(kube, None, config_map(ours="1"))
     api.kubectl("annotate", "configmap", "child", "-n", namespace, "theirs=yes")
     await execute._ensure(kube, await read(kube, namespace), config_map(ours="2"))
     live = await read(kube, namespace)
     assert (live["data"], live["metadata"]["annotations"]) == ({"ours": "2"}, {"theirs": "yes"})
-
-
-async def test_an_entry_that_moved_meanwhile_is_found_again(
-    api: Cluster, kube: Kube, namespace: str, config_map: Make
-) -> None:
-    await post(kube, config_map(a="1"))
-    stale = await read(kube, namespace)
-    stale["metadata"]["managedFields"].insert(0, {"manager": "somebody", "operation": "Update"})
-    await execute._ensure(kube, stale, config_map())
-    assert "data" not in await read(kube, namespace)
 
 
 async def test_a_replaced_object_is_not_adopted(
@@ -162,9 +136,8 @@ async def test_a_child_of_the_resource_that_was_deleted_before_is_waited_for(
                 "-p", '[{"op": "remove", "path": "/metadata/finalizers"}]')  # fmt: skip
 
 
-@pytest.mark.parametrize("posted", [True, False])
 async def test_a_child_that_is_taken_over_has_one_owner(
-    api: Cluster, kube: Kube, namespace: str, config_map: Make, posted: bool
+    api: Cluster, kube: Kube, namespace: str, config_map: Make
 ) -> None:
     """Its former owner is another resource here, as the collector would take a child whose owner is gone."""
     former, wanted = config_map(ours="1", old="1"), config_map(ours="2")
@@ -174,7 +147,7 @@ async def test_a_child_that_is_taken_over_has_one_owner(
               | {"metadata": {"name": "former", "namespace": namespace}})  # fmt: skip
     uid = api.get("llmd", "former", "-n", namespace)["metadata"]["uid"]
     former["metadata"]["ownerReferences"] = [{**reference, "name": "former", "uid": uid}]
-    await (post(kube, former) if posted else kube.create(former))
+    await kube.create(former)
     taken = await read(kube, namespace)
     await execute._take_over(kube, taken, wanted)
     live = await read(kube, namespace)
@@ -192,27 +165,20 @@ async def test_deleting_is_only_of_the_very_object(kube: Kube, namespace: str, c
     assert await kube.get("ConfigMap", namespace, "child") is None
 
 
-@pytest.mark.parametrize("posted", [True, False])
-async def test_what_the_api_server_filled_in_is_no_reason_to_write(
-    kube: Kube, namespace: str, posted: bool
-) -> None:
-    """Who posts a Service owns its defaults too."""
+async def test_what_the_api_server_filled_in_is_no_reason_to_write(kube: Kube, namespace: str) -> None:
     wanted = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "child", "namespace": namespace},
         "spec": {"selector": {"app": "a"}, "ports": [{"name": "http", "port": 80, "targetPort": 8000}]},
     }
-    if posted:
-        await post(kube, wanted)
-    else:
-        assert await execute._ensure(kube, None, wanted) == 1
+    assert await execute._ensure(kube, None, wanted) == 1
     live = await kube.get("Service", namespace, "child")
     assert live is not None
-    assert abandoned(live, wanted, FIELD_MANAGER) is posted
+    assert not abandoned(live, wanted, FIELD_MANAGER)
     assert await execute._ensure(kube, live, wanted) == 0
     changed = {**wanted, "spec": {**wanted["spec"], "selector": {"app": "b"}}}  # type: ignore[dict-item]
-    assert await execute._ensure(kube, live, changed) == (2 if posted else 1)
+    assert await execute._ensure(kube, live, changed) == 1
 
 
 @pytest.fixture
@@ -266,15 +232,10 @@ async def test_another_manager_owns_how_many_replicas_there_are(
     assert await execute._ensure(kube, live, deployment(4, "example/a:2")) == 0
 
 
-@pytest.mark.parametrize("posted", [False, True])
 async def test_the_first_change_of_all_else_leaves_the_size_alone(
-    kube: Kube, namespace: str, deployment: Make, posted: bool
+    kube: Kube, namespace: str, deployment: Make
 ) -> None:
-    """Of one that is made with its size, and of one that an earlier version has posted."""
-    if posted:
-        await post(kube, deployment(3))
-    else:
-        await execute._ensure(kube, None, deployment(3))
+    await execute._ensure(kube, None, deployment(3))
     seen: list[int] = []
     apply = kube.apply
 

@@ -42,8 +42,8 @@ class Server:
         self.error: ApiError = Forbidden(403, "exceeded quota: q")
         self.tried: list[str] = []
         self.refuses_trial_of = ""
-        self.live: list[bool] = []
-        """Of each turn: whether it was read live."""
+        self.observed = 0
+        """How often it was observed."""
         self.deleted: list[str] = []
         self.fails = False
         """Whether it can be read."""
@@ -57,8 +57,8 @@ class Server:
         self.gets += 1
         return None if self.owner_deleted else self._world.raw
 
-    async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
-        self.live.append(live)
+    async def observe(self, key: Key) -> Observed | None:
+        self.observed += 1
         if self.fails:
             raise ApiError(0, "no answer")
         return None if self.gone else self._world.observed()

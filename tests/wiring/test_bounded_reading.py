@@ -35,7 +35,7 @@ from tacho_operator.shell.kube import Kube, connect
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.api_double import UNREADABLE
-from tests.wiring.test_kube import Watching, kubeconfig
+from tests.wiring.test_kube import Watching, kubeconfig, listed
 
 LONG = 300
 """LONGEST_BYTES in these tests."""
@@ -245,7 +245,7 @@ async def test_of_a_page_that_cannot_be_read_one_object_is_read_as_metadata(
     monkeypatch.setattr(paging, "PAGE", 8)
     lists = Lists(20, {9: UNREADABLE[how]})
     async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
-        found = await kube.list_all("ConfigMap")
+        found = await listed(kube, "ConfigMap")
     assert [item["metadata"]["name"] for item in found] == [f"c{number:03}" for number in range(20)]
     assert [item["metadata"]["name"] for item in found if METADATA_ONLY in item] == ["c009"]
     whole = (8, 8, 4, 2, 1, 2, 1)
@@ -262,7 +262,7 @@ async def test_a_namespace_full_of_them_costs_a_request_a_page_and_no_other_name
     unreadable = dict.fromkeys(range(100, 2100, every), UNREADABLE["deep"])
     lists = Lists(2300, unreadable, lambda number: "evil" if number in theirs else f"ml{number // 2100}")
     async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
-        found = await kube.list_all("ConfigMap")
+        found = await listed(kube, "ConfigMap")
     assert [item["metadata"]["uid"] for item in found] == [f"u{number}" for number in range(2300)]
     alone = {item["metadata"]["namespace"] for item in found if METADATA_ONLY in item}
     assert alone == {"evil"}
@@ -274,7 +274,7 @@ async def test_a_full_namespace_is_forgotten_once_it_is_read(tmp_path: Path) -> 
     unreadable = dict.fromkeys([*range(10), 60, 62], UNREADABLE["deep"])
     lists = Lists(64, unreadable, lambda number: "a" if number < 50 else "b")
     async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
-        found = await kube.list_all("ConfigMap")
+        found = await listed(kube, "ConfigMap")
     assert len(found) == 64
     assert lists.asked.count((paging.METADATA_PAGE, True)) == 1
 

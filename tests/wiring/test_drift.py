@@ -85,7 +85,7 @@ def test_everything_contains_itself(value: Any) -> None:
 
 
 def live_with(fields: dict[str, Any], manager: str = "tacho-operator") -> dict[str, Any]:
-    return {"metadata": {"managedFields": [{"manager": manager, "operation": "Update", "fieldsV1": fields}]}}
+    return {"metadata": {"managedFields": [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]}}
 
 
 def test_a_field_we_own_and_no_longer_want_is_abandoned() -> None:

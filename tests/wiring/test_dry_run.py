@@ -12,7 +12,6 @@ from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
 from tacho_operator.shell.dry_run import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Trials
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.workqueue import Key
 from tests.wiring.reconciling import KEY, Server, conditions, inspected_world, reconciler
 from tools.harness.resources import CONFIG, NOW, facts
 from tools.harness.world import MOCK_SPEC, World
@@ -162,24 +161,6 @@ async def test_before_a_plan_what_the_plan_may_change_is_no_refusal(
 ) -> None:
     found = await trials(TrialServer(error))(KEY, early(needs_quota=needs_quota))
     assert (found is not None) is refused
-
-
-@pytest.mark.parametrize(("others", "pause"), [(0, 30.0), (9, 30.0), (39, 120.0), (500, 300.0)])
-async def test_room_in_a_quota_is_found_soon_and_by_few_trials(others: int, pause: float) -> None:
-    server = TrialServer(QUOTA)
-    found = trials(server)
-    for number in range(others):
-        await found(Key(KEY.namespace, f"other-{number}"), early())
-        await found(Key("elsewhere", f"other-{number}"), early())
-    for _ in range(8):
-        assert await found(KEY, early()) is not None
-        server.now += pause - 1
-        tried = server.tried
-        await found(KEY, early())
-        assert server.tried == tried, "not before"
-        server.now += 1
-    server.error = None
-    assert await found(KEY, early()) is None
 
 
 async def test_an_accepted_trial_is_not_repeated() -> None:

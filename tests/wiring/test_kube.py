@@ -48,7 +48,11 @@ class Broken:
 async def test_a_cut_connection_is_an_api_error(error: Exception) -> None:
     """Every caller lives on after one; the operator ended when the API server restarted during a resync."""
     with pytest.raises(ApiError, match=type(error).__name__):
-        await Kube(Broken(error)).list_all("LLMDeployment")
+        await listed(Kube(Broken(error)), "LLMDeployment")
+
+
+async def listed(kube: Kube, kind: str) -> list[dict[str, Any]]:
+    return [item async for page in kube.pages(kind) for item in page.items]
 
 
 class Lines:
@@ -118,7 +122,7 @@ async def test_requests_are_counted_by_verb_kind_and_answer() -> None:
     async with Kube(Watching(), count).watch("Pod", None, "", "7"):
         pass
     with pytest.raises(ApiError):
-        await Kube(Broken(aiohttp.ClientOSError("reset")), count).list_all("Node")
+        await listed(Kube(Broken(aiohttp.ClientOSError("reset")), count), "Node")
     sized = {"kind": "Deployment", "metadata": {"namespace": "ml", "name": "d"}, "spec": {"replicas": 3}}
     for manager in (FIELD_MANAGER, SIZE_MANAGER):
         with pytest.raises(ApiError):
@@ -181,7 +185,7 @@ async def test_a_refusal_says_how_long_to_wait(
         connect(kubeconfig(tmp_path, str(server.make_url("/")))) as kube,
     ):
         with pytest.raises(ApiError, match="slow down") as refused:
-            await kube.list_all("Pod")
+            await listed(kube, "Pod")
         assert requested_pause_seconds(refused.value) == seconds
         with pytest.raises(ApiError) as refused:
             await kube.create({"kind": "Pod", "metadata": {"namespace": "ml", "name": "a"}})

@@ -50,10 +50,6 @@ class LiveCluster:
         self.asked.append(kind)
         return self.raw
 
-    async def list_all(self, kind: str, *_: Any) -> list[dict[str, Any]]:
-        self.asked.append(kind)
-        return []
-
 
 def owned_by(uid: str, name: str, **fields: Any) -> dict[str, Any]:
     owner = {"uid": uid, "controller": True, "kind": "LLMDeployment", "name": "smol"}
@@ -73,9 +69,9 @@ def nobody() -> Reports:
     return Reports(late=lambda key: None)
 
 
-async def observe(store: Store, cluster: LiveCluster, *, live: bool = False) -> Observed:
+async def observe(store: Store, cluster: LiveCluster) -> Observed:
     observer = Observer(cast(Kube, cluster), store, nobody())
-    found = await observer.observe(KEY, live=live)
+    found = await observer.observe(KEY)
     assert found is not None
     return found
 
@@ -150,22 +146,6 @@ async def test_what_others_control_is_not_unpacked(monkeypatch: pytest.MonkeyPat
 async def test_a_resource_that_is_gone_is_nothing() -> None:
     observer = Observer(cast(Kube, None), Store(lambda change: None), nobody())
     assert await observer.observe(KEY) is None
-
-
-async def test_read_live_it_asks_for_every_kind() -> None:
-    store, live, _ = held()
-    await observe(store, live, live=True)
-    assert set(live.asked) == {
-        "LLMDeployment",
-        "ControllerRevision",
-        "Deployment",
-        "Service",
-        "ConfigMap",
-        "NetworkPolicy",
-        "PodDisruptionBudget",
-        "ReplicaSet",
-        "Pod",
-    }
 
 
 async def test_earlier_measurements_are_read_for_every_plan_and_for_nothing_else(
@@ -282,9 +262,6 @@ async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_r
     assert not raised.value.found.is_whole, "Ready stays as it was"
     assert len(unpacked) == 1, "the resource"
     assert cluster.asked == []
-    with pytest.raises(UndecidedResource):
-        await observe(store, cluster, live=True)
-    assert not {"ConfigMap", "Pod"} & set(cluster.asked), "a crowd is not listed either"
     config_maps = store._kinds["ConfigMap"]
     assert sum(METADATA_ONLY in (config_maps.read(name) or {}) for name in config_maps.by_name) > 2800
     for number in range(3000):
@@ -349,27 +326,6 @@ async def test_an_own_child_that_is_nested_too_deep_is_named() -> None:
         await observe(store, OneByOne(child))
 
 
-class Deep(LiveCluster):
-    """Its lists have a ControllerRevision and a ConfigMap, nested so deep that Python reads but cannot write
-    them.
-    """
-
-    def __init__(self, data: int = 0, fields: int = 0) -> None:
-        super().__init__()
-        self.data, self.fields = data, fields
-
-    async def get(self, kind: str, *_: Any) -> dict[str, Any]:
-        return self.raw if kind == "LLMDeployment" else (await self.list_all(kind))[0]
-
-    async def list_all(self, kind: str, *_: Any) -> list[dict[str, Any]]:
-        if kind not in ("ControllerRevision", "ConfigMap"):
-            return []
-        found = owned_by(self.raw["metadata"]["uid"], "smol-live", data=nested(self.data))
-        entry = {"manager": "tacho-operator", "operation": "Apply", "fieldsV1": nested(self.fields, "f:data")}
-        found["metadata"]["managedFields"] = [entry]
-        return [found]
-
-
 def nested(depth: int, key: str = "a") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(depth):
@@ -378,16 +334,19 @@ def nested(depth: int, key: str = "a") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("depth", [101, 900, 5000])
-async def test_a_live_child_that_is_nested_too_deep_is_named_too(depth: int) -> None:
-    store, _, _ = held()
-    with pytest.raises(UndecidedResource, match=r"ControllerRevision smol-live cannot be read: it is nest"):
-        await observe(store, Deep(data=depth), live=True)
+async def test_a_child_that_is_nested_too_deep_is_named_too(depth: int) -> None:
+    """Python reads it but cannot write it."""
+    store, child = held_in_part()
+    with pytest.raises(UndecidedResource, match=r"ConfigMap smol-live cannot be read: it is nest"):
+        await observe(store, OneByOne({**child, "data": nested(depth)}))
 
 
 @pytest.mark.parametrize("depth", [101, 900, 5000])
-async def test_deep_fields_of_a_live_child_are_not_followed(depth: int) -> None:
-    store, _, _ = held()
-    (found,) = (await observe(store, Deep(fields=depth), live=True)).config_maps
+async def test_deep_fields_of_a_child_are_not_followed(depth: int) -> None:
+    store, child = held_in_part()
+    entry = {"manager": "tacho-operator", "operation": "Apply", "fieldsV1": nested(depth, "f:data")}
+    child["metadata"]["managedFields"] = [entry]
+    (found,) = (await observe(store, OneByOne(child))).config_maps
     wanted = {"kind": "ConfigMap", "metadata": {"namespace": "ml", "name": "smol-live"}, "data": {}}
     rewrites, refusal = Rewrites(), ChildRefusal(kind="ConfigMap", name="smol-live", invalid=True)
     rewrites.note_refusal(found, wanted, refusal)

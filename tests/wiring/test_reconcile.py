@@ -16,6 +16,7 @@ from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Inval
 from tacho_operator.shell.events import post_events
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.probe_turns import ProbeTurns
+from tacho_operator.shell.reconcile import UnseenWrites
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.reconciling import (
@@ -92,45 +93,20 @@ async def test_a_resource_first_says_what_becomes_of_it() -> None:
 
 
 async def test_a_turn_waits_until_its_own_writes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would make again what is on its way, or undo it; past the deadline it reads live."""
+    """Else it would make again what is on its way, or undo it."""
     monkeypatch.setattr(module, "SEEN_SECONDS", 0.05)
     server, store = Server(World(resourceVersion="1")), store_at("6")
     server.refuses = False
     reconcile = reconciler(server, store)
     await reconcile(KEY)
-    await reconcile(KEY)
-    assert server.live == [False, True]
+    for _ in range(2):
+        with pytest.raises(UnseenWrites):
+            await reconcile(KEY)
+    assert server.observed == 1
     for kind in KINDS:
         store.at(kind, "", "7")
     await reconcile(KEY)
-    assert server.live == [False, True, False]
-
-
-async def test_a_live_turn_that_writes_nothing_or_fails_makes_the_store_no_newer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Else the turn after it would decide from the store as it was before the writes, and undo them."""
-    monkeypatch.setattr(module, "SEEN_SECONDS", 0.05)
-    world = World(resourceVersion="1")
-    server, store = Server(world), store_at("6")
-    server.refuses = False
-    reconcile = reconciler(server, store)
-    await reconcile(KEY)
-    world.reconcile()
-    world.reconcile()
-    server.created.clear()
-    server.fails = True
-    with pytest.raises(ApiError):
-        await reconcile(KEY)
-    server.fails = False
-    for _ in range(3):
-        await reconcile(KEY)
-    assert server.created == [], "it is settled: nothing is proved otherwise"
-    assert server.live == [False, True, True, True, True]
-    for kind in KINDS:
-        store.at(kind, "", "7")
-    await reconcile(KEY)
-    assert server.live[-1] is False
+    assert server.observed == 2
 
 
 async def test_a_turn_goes_on_as_soon_as_its_writes_are_seen() -> None:
@@ -140,12 +116,12 @@ async def test_a_turn_goes_on_as_soon_as_its_writes_are_seen() -> None:
     await reconcile(KEY)
     second = asyncio.create_task(reconcile(KEY))
     await asyncio.sleep(0.01)
-    assert server.live == [False]
+    assert server.observed == 1
     for kind in KINDS:
         store.at(kind, "", "7")
     async with asyncio.timeout(5):
         await second
-    assert server.live == [False, False]
+    assert server.observed == 2
 
 
 async def test_while_the_store_is_interrupted_nothing_is_deleted() -> None:
@@ -351,9 +327,9 @@ async def test_a_resource_with_thousands_of_pods_pauses_however_often_they_chang
     server.refuses = False
     reconcile = reconciler(server)
     await reconcile(KEY)
-    assert len(server.live) == 1
+    assert server.observed == 1
     for _ in range(3):
         pause = await reconcile(KEY)
         assert pause is not None
         assert 0 < pause <= 3600 * len(world.observed().pods)
-    assert len(server.live) == 1, "it is not even observed"
+    assert server.observed == 1, "it is not even observed"

@@ -128,16 +128,17 @@ def test_each_version_of_an_own_object_known_in_part_is_told() -> None:
     assert len(changes) == 1, "of a stranger's, nothing is read"
 
 
-def test_our_own_field_ownership_keeps_its_place_among_the_others() -> None:
-    """JSON patches name it by its index; whose a Deployment's size is decides what is applied."""
+def test_what_our_own_applies_own_is_kept() -> None:
+    """Whose a Deployment's size is decides what is applied."""
     store, _ = told()
-    own = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:data": {}}}
+    own = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:data": {}}}
     size = {"manager": SIZE_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
     store.put("LLMDeployment", thing("smol", owner=""))
-    entries = [{"manager": "kubectl"}, own, size, {"manager": FIELD_MANAGER, "subresource": "status"}]
+    theirs = {**own, "operation": "Update"}
+    entries = [{"manager": "kubectl"}, own, theirs, size, {**own, "subresource": "status"}]
     store.put("ConfigMap", own_config_map(metadata={"managedFields": entries}, data={"a": "1"}))
     (found,) = store.children("ConfigMap", KEY)
-    assert found["metadata"]["managedFields"] == [{}, own, size]
+    assert found["metadata"]["managedFields"] == [own, size]
 
 
 def test_what_is_read_may_be_changed_by_its_reader() -> None:

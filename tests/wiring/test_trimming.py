@@ -119,4 +119,4 @@ def test_fields_are_kept_at_their_place_without_the_items_of_lists() -> None:
         lambda *_: ("u", "1"),
     )
     entries = kept["metadata"]["managedFields"]
-    assert [entry.get("fieldsV1") for entry in entries] == [None, {"f:spec": {"f:ports": {}}, "f:data": {}}]
+    assert [entry["fieldsV1"] for entry in entries] == [{"f:spec": {"f:ports": {}}, "f:data": {}}]

@@ -9,12 +9,11 @@ import pytest
 from tacho_operator.core.names import server_selector
 from tacho_operator.core.types import Config, Observed
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.bounded_reading import metadata_only
-from tacho_operator.shell.observe import Observer, UndecidedResource
+from tacho_operator.shell.observe import UndecidedResource
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.reconciling import KEY, Server, conditions, reconciler
-from tests.wiring.test_observe import LiveCluster, held, nobody, observe, owned_by
+from tests.wiring.test_observe import held, observe, owned_by
 from tools.harness.resources import NOW, facts
 from tools.harness.world import World
 
@@ -109,7 +108,7 @@ async def test_a_spec_that_cannot_be_read_is_its_own_condition() -> None:
     assert raised.value.problem.reason == "UnreadableSpec"
 
     class Unreadable(Server):
-        async def observe(self, key: Key, *, live: bool = False) -> Observed:
+        async def observe(self, key: Key) -> Observed:
             raise raised.value
 
     server = Unreadable(World(resourceVersion="1"))
@@ -133,7 +132,7 @@ async def test_a_resource_known_by_its_metadata_alone_keeps_its_stored_status() 
         await observe(store, live)
 
     class Unread(Server):
-        async def observe(self, key: Key, *, live: bool = False) -> Observed:
+        async def observe(self, key: Key) -> Observed:
             raise raised.value
 
     server = Unread(World(resourceVersion="1"))
@@ -144,13 +143,3 @@ async def test_a_resource_known_by_its_metadata_alone_keeps_its_stored_status() 
             await reconcile(KEY)
     assert server.applied == []
     assert server.created == ["Event"], "it is told once"
-
-
-async def test_an_api_server_that_does_not_answer_is_no_defect() -> None:
-    class Silent(LiveCluster):
-        async def list_all(self, kind: str, *_: Any) -> list[dict[str, Any]]:
-            raise ApiError(0, "no answer")
-
-    store, _, _ = held()
-    with pytest.raises(ApiError):
-        await Observer(Silent(), store, nobody()).observe(KEY, live=True)  # type: ignore[arg-type]

@@ -92,12 +92,14 @@ def _stored_quantity(text: str) -> Fraction:
     return size if value >= 0 else -size
 
 
-def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
-    """(index, entry) of the managedFields entry for the manager ``manager`` on the object itself; None: there
-    is none."""
-    for index, entry in enumerate(live["metadata"].get("managedFields") or ()):
-        if entry.get("manager") == manager and not entry.get("subresource"):
-            return index, entry
+def managed_entry(live: Manifest, manager: str) -> Manifest | None:
+    """The managedFields entry of the manager's server-side applies of the object itself; None: there is
+    none."""
+    for entry in live["metadata"].get("managedFields") or ():
+        whose = (entry.get("manager"), entry.get("operation"), entry.get("subresource") or "")
+        if whose == (manager, "Apply", ""):
+            found: Manifest = entry
+            return found
     return None
 
 
@@ -105,10 +107,8 @@ def abandoned(live: Manifest, desired: Manifest, manager: str) -> bool:
     """Whether the manager still owns a field that ``desired`` no longer sets; only a server-side apply
     removes it.
     """
-    found = managed_entry(live, manager)
-    if not found:
-        return False
-    return _owns_more(found[1].get("fieldsV1") or {}, desired)
+    found = managed_entry(live, manager) or {}
+    return _owns_more(found.get("fieldsV1"), desired)
 
 
 def _owns_more(tree: Any, desired: Any) -> bool:

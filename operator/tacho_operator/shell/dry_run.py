@@ -28,12 +28,8 @@ that may require what only a plan sets, e.g. GPUs.
 """
 NO_DRY_RUN = "does not support dry run"
 """Text of the API server's refusal because a webhook with side effects would be called: nothing was tried."""
-QUOTA_PAUSE_SECONDS = 3.0
-"""Seconds between two trials after a namespace's quota refused one. Quota becomes free without an event."""
 LONGEST_PAUSE_SECONDS = 300.0
-"""Longest seconds between two trials: a policy, a LimitRange or a ServiceAccount may change without an
-event.
-"""
+"""Longest seconds between two trials: quota, policies and ServiceAccounts may change without an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +46,7 @@ class RefusedTrial:
 class Trials:
     """Tries the objects of each new revision once.
 
-    A refused trial is remembered and repeated after a pause that doubles. Where a quota refuses, the pause is
-    proportional to the namespace's waiting resources.
+    A refused trial is remembered and repeated after a pause that doubles.
     """
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,12 +72,8 @@ class Trials:
             self._accepted[key] = trial.key
             return None
         count = former.count + 1 if former else 1
-        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 10)
-        if _is_quota(refusal):
-            waiting = sum(other.namespace == key.namespace for other in {*self._refused, key})
-            pause = max(FIRST_PAUSE_SECONDS, QUOTA_PAUSE_SECONDS * waiting)
-        due = self._clock() + min(LONGEST_PAUSE_SECONDS, pause)
-        self._refused[key] = RefusedTrial(trial.key, refusal, count, due)
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 10))
+        self._refused[key] = RefusedTrial(trial.key, refusal, count, self._clock() + pause)
         logger.info("%s/%s: %s is refused: %s", *key, trial.name, refusal.message)
         return refusal
 
@@ -116,8 +107,4 @@ def _counts(refusal: ChildRefusal, trial: Trial) -> bool:
     if not trial.replaces and any(words in refusal.message for words in LEFT_TO_THE_PLAN):
         return False
     # Quota may suffice when a pod is needed: its ReplicaSet reports a refusal.
-    return trial.needs_quota or not _is_quota(refusal)
-
-
-def _is_quota(refusal: ChildRefusal) -> bool:
-    return refused_child(refusal).reason == FailureClass.QUOTA_EXCEEDED
+    return trial.needs_quota or refused_child(refusal).reason != FailureClass.QUOTA_EXCEEDED

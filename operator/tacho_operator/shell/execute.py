@@ -29,7 +29,6 @@ from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 logger = logging.getLogger(__name__)
 
 CONFLICT = 409
-CHANGED_MEANWHILE_TRIES = 3
 COLLECTION_SECONDS = 30.0
 """Seconds that a resource waits until the children of a deleted one of the same name are collected; then it
 takes them over.
@@ -38,7 +37,6 @@ A garbage collector that missed the deletion, as around a restart of the API ser
 """
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 """Kinds whose content never changes; a different content gets a different name."""
-DEFAULTED = frozenset({"Deployment", "Service"})
 
 
 class NotCollected(ApiError):
@@ -191,12 +189,10 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
         return 1
     if not _needs_write(live, desired):
         return 0
-    writes, uid, now = 0, live["metadata"]["uid"], live
+    writes = 0
     for part, manager in _parts(live, desired):
-        if manager == FIELD_MANAGER:
-            writes += await _own_by_apply(kube, now)
         try:
-            now = await kube.apply(part, uid=uid, manager=manager)
+            await kube.apply(part, uid=live["metadata"]["uid"], manager=manager)
         except ApiError as error:
             if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, desired):
                 raise
@@ -215,11 +211,12 @@ def _parts(live: Manifest, desired: Manifest) -> list[tuple[Manifest, str]]:
     The replica count of a Deployment has a field manager of its own; all other fields are applied without it.
     The count is applied first: a field whose last owner leaves it out falls back to its default, one replica.
     """
+    abandons = abandoned(live, desired, FIELD_MANAGER)
     if desired["kind"] != "Deployment":
-        return [(desired, FIELD_MANAGER)] if _differs(live, desired) else []
+        return [(desired, FIELD_MANAGER)] if abandons or not contains(live, desired) else []
     size, rest = _split(desired)
     # Who made it owns its size until it changes: that is nothing to be given up by a write of its own.
-    differs = not contains(live, rest) or _abandons(live, desired)
+    differs = abandons or not contains(live, rest)
     parts = []
     if not contains(live, size) or (differs and managed_entry(live, SIZE_MANAGER) is None):
         parts.append((size, SIZE_MANAGER))
@@ -234,24 +231,6 @@ def _split(deployment: Manifest) -> tuple[Manifest, Manifest]:
     return size, {**deployment, "spec": spec}
 
 
-def _differs(live: Manifest, desired: Manifest) -> bool:
-    return not contains(live, desired) or _abandons(live, desired)
-
-
-def _abandons(live: Manifest, desired: Manifest) -> bool:
-    return not _as_made(live) and abandoned(live, desired, FIELD_MANAGER)
-
-
-def _as_made(live: Manifest) -> bool:
-    """Whether a child is unchanged since its creation, and of a kind in which the API server sets defaults.
-
-    The creator also owns these defaults, which the desired manifest does not contain. Treated as abandoned
-    fields they would cost two writes for each new object.
-    """
-    entry = managed_entry(live, FIELD_MANAGER)
-    return live["kind"] in DEFAULTED and entry is not None and entry[1].get("operation") == "Update"
-
-
 async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
     """Whether the object ``live`` was deleted. Raises Conflict where an object of another owner has its name
     now.
@@ -261,38 +240,6 @@ async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
     if now is not None and owner_uid(now) != owner_uid(desired):
         raise Conflict(CONFLICT, f"{desired['kind']} {metadata['name']} was replaced by another owner's")
     return now is None or now["metadata"]["uid"] != live["metadata"]["uid"]
-
-
-async def _own_by_apply(kube: Kube, live: Manifest) -> int:
-    """Changes the owner of the fields of a created object from Update to Apply. Else an apply could never
-    remove a field.
-
-    The managedFields entry is addressed by its index. If the object changed in between (422), it is read
-    again.
-    """
-    metadata = live["metadata"]
-    for _ in range(CHANGED_MEANWHILE_TRIES):
-        entry = managed_entry(live, FIELD_MANAGER)
-        if entry is None or entry[1].get("operation") != "Update":
-            return 0
-        place = f"/metadata/managedFields/{entry[0]}"
-        try:
-            await kube.patch_json(
-                live,
-                [
-                    {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
-                    {"op": "test", "path": f"{place}/manager", "value": FIELD_MANAGER},
-                    {"op": "test", "path": f"{place}/operation", "value": "Update"},
-                    {"op": "replace", "path": f"{place}/operation", "value": "Apply"},
-                ],
-            )
-        except ApiError as error:
-            if error.status != UNPROCESSABLE:
-                raise
-        else:
-            return 1
-        live = await kube.get(live["kind"], metadata["namespace"], metadata["name"]) or live
-    return 0
 
 
 async def _create(kube: Kube, desired: Manifest) -> None:

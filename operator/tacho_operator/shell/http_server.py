@@ -59,7 +59,7 @@ class Answers:
     hanging: Callable[[], str]
     """Returns why the work queue makes no progress, as a clause; "": it makes progress."""
     stale: Callable[[], Sequence[str]]
-    """HTTP client with which a standby forwards requests to the leader."""
+    """Returns the interrupted watches, a line each."""
     leader_address: Callable[[], str]
     """Returns the leader's address in a standby; "" in the leader, or where no leader is known."""
     client: httpx.AsyncClient

@@ -174,19 +174,6 @@ class Kube:
         except Missing:
             return None
 
-    async def list_all(
-        self,
-        kind: str,
-        namespace: str | None = None,
-        selector: str = "",
-        is_kept: Callable[[Manifest], bool] = lambda _: True,
-    ) -> list[Manifest]:
-        """All objects of a kind for which ``is_kept`` returns True. kind and apiVersion, which lists leave
-        out, are added.
-        """
-        pages = self.pages(kind, namespace, selector)
-        return [item async for page in pages for item in page.items if is_kept(item)]
-
     async def pages(self, kind: str, namespace: str | None = None, selector: str = "") -> AsyncIterator[Page]:
         """A list, page by page; objects that cannot be read have METADATA_ONLY."""
         read = partial(self._page_text, kind, namespace, selector)
@@ -249,8 +236,7 @@ class Kube:
     async def create(self, manifest: Manifest) -> Manifest:
         """Creates the object. Raises Conflict if an object of this name exists.
 
-        Kinds in APPLIED are created by an apply. After a POST, changing the owner of the fields from Update
-        to Apply would cost a request.
+        Kinds in APPLIED are created by an apply, so that later applies may remove its fields.
         """
         return await self._create(manifest)
 
@@ -283,10 +269,6 @@ class Kube:
     ) -> Manifest:
         owner = {"field_manager": manager, "force_conflicts": True}
         return await self._patch(manifest, "apply-patch+yaml", manifest, subresource, **owner, **parameters)
-
-    async def patch_json(self, live: Manifest, operations: list[dict[str, Any]]) -> Manifest:
-        """Sends a JSON patch for an object that was read before."""
-        return await self._patch(live, "json-patch+json", operations, field_manager=FIELD_MANAGER)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
         """Sets annotations of an object that was read before. Refused if another object has its name since

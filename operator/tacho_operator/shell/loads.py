@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import http.client
-import io
-import json
 import logging
 import selectors
 import socket
@@ -22,9 +19,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tacho_contract.codec import DocumentError, from_dict, loads
+from tacho_contract.codec import DocumentError, loads
 from tacho_contract.pod import RUNTIME_PORT
-from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
+from tacho_contract.report import LOAD_LIMIT_BYTES, Load
 from tacho_operator.core.autoscaling.algorithm.types import Sample
 from tacho_operator.shell.waiting_pods import SILENT_PODS, WaitingPods
 
@@ -165,8 +162,9 @@ class _OpenConnections:
         longest = HEAD_LIMIT_BYTES + self._limit_bytes
         more = one.socket.recv(longest)
         one.got += more
-        if not more or len(one.got) > longest or _whole(one.got):
-            self._close(one, body_of(one.got, self._limit_bytes))
+        body = body_of(one.got, self._limit_bytes)
+        if body is not None or not more or len(one.got) > longest:
+            self._close(one, body)
 
     def _close(self, one: PodConnection, body: bytes | None) -> None:
         number = one.socket.fileno()
@@ -177,56 +175,21 @@ class _OpenConnections:
         self._waiting.give_back(one.address)
 
 
-def _simple(head: bytes) -> int | None:
-    """Length of the body, where the head is a plain 200 with Content-Length; None: http.client must parse
-    it.
-    """
-    if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
-        return None
+def _length(head: bytes) -> int | None:
+    """Length of the body by the head of a successful answer; None where it has no valid Content-Length."""
     lowered = head.lower()
-    if b"\r\ntransfer-encoding:" in lowered or lowered.count(b"\r\ncontent-length:") != 1:
+    if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")) or b"\r\ntransfer-encoding:" in lowered:
         return None
-    length = lowered.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
+    found = lowered.split(b"\r\ncontent-length:")
+    length = found[1].partition(b"\r\n")[0].strip() if len(found) == 2 else b""
     return int(length) if length.isdigit() and len(length) < 10 else None
 
 
-def _whole(got: bytes) -> bool:
-    """Whether the answer is complete, so that the end of the connection need not be waited for."""
-    head, ended, body = got.partition(b"\r\n\r\n")
-    length = _simple(head) if ended else None
-    return length is not None and len(body) >= length
-
-
 def body_of(got: bytes, limit_bytes: int) -> bytes | None:
-    """The body of a complete HTTP answer; None where it is an error, cut, too long, or not HTTP."""
-    head, ended, body = got.partition(b"\r\n\r\n")
-    length = _simple(head) if ended else None
-    if length is None:
-        try:
-            return _read(got, limit_bytes)
-        except (http.client.HTTPException, OSError, ValueError):
-            return None
-    return body[:length] if len(body) >= length and length <= limit_bytes else None
-
-
-class _ReceivedBytes:
-    """Replacement for a socket that gives http.client the bytes already received."""
-
-    def __init__(self, got: bytes) -> None:
-        self._got = got
-
-    def makefile(self, *_: object) -> io.BytesIO:
-        return io.BytesIO(self._got)
-
-
-def _read(got: bytes, limit_bytes: int) -> bytes | None:
-    """The body of an HTTP response: with a length, chunked, or up to the end of the connection."""
-    response = http.client.HTTPResponse(_ReceivedBytes(got))  # type: ignore[arg-type]  # only makefile is called
-    response.begin()
-    if response.status != 200:
-        return None
-    body = response.read(limit_bytes + 1)
-    return None if response.length or len(body) > limit_bytes else body
+    """The body of a complete answer with a Content-Length; None where it is an error, cut or too long."""
+    head, _, body = got.partition(b"\r\n\r\n")
+    length = _length(head)
+    return None if length is None or length > min(limit_bytes, len(body)) else body[:length]
 
 
 logger = logging.getLogger(__name__)
@@ -240,7 +203,6 @@ AT_ONCE = 64
 """Most requests at the same time, to limit open sockets."""
 MAX_SILENT = 10_000
 """Most addresses that are remembered as not answering; deleted pods may be among them."""
-HISTOGRAMS = ("ttft", "tpot")
 MAX_COUNTER = 1e15
 """Highest value of a counter that is believed."""
 
@@ -252,8 +214,6 @@ class Loads:
         self._port = port
         self._silent: dict[str, None] = {}
         """Addresses of pods that did not answer the last request, the oldest request first."""
-        self._broken: dict[str, None] = {}
-        """Addresses of pods with invalid histograms; this is logged once per address."""
 
     async def read(
         self, addresses: Iterable[str], namespaces: Mapping[str, str] | None = None
@@ -281,13 +241,6 @@ class Loads:
             logger.warning("%d of %d pods reported their load in time", len(answers), len(ordered))
         return answers
 
-    def _load_of(self, address: str, body: bytes | None) -> Load | None:
-        load, broken = load_of(body)
-        if broken and address not in self._broken:
-            logger.warning("%s: latencies are left out: %s", address, "; ".join(broken))
-            self._broken = dict.fromkeys([*list(self._broken)[-MAX_SILENT:], address])
-        return load
-
     async def _read_in_thread(
         self, addresses: list[str], namespaces: Mapping[str, str]
     ) -> dict[str, Load | None]:
@@ -309,7 +262,7 @@ class Loads:
                 is_needed=lambda: not leaving.is_set(),
                 namespaces=namespaces,
             )
-            return {address: self._load_of(address, body) for address, body in bodies.items()}
+            return {address: load_of(body) for address, body in bodies.items()}
 
         try:
             return await asyncio.to_thread(read)
@@ -317,31 +270,13 @@ class Loads:
             leaving.set()  # a thread cannot be cancelled
 
 
-def load_of(body: bytes | None) -> tuple[Load | None, tuple[str, ...]]:
-    """(the load in a pod's answer, a clause for each invalid histogram, which is left out).
-
-    The load is None where the answer is missing or invalid.
-    """
-    if body is None:
-        return None, ()
+def load_of(body: bytes | None) -> Load | None:
+    """The load in a pod's answer; None where the answer is missing or invalid."""
     try:
-        return loads(Load, body), ()
+        return None if body is None else loads(Load, body)
     except DocumentError as error:
-        reason = error
-    try:
-        data, broken = json.loads(body), []
-        for name in HISTOGRAMS:
-            try:
-                from_dict(LatencyHistogram, data[name], name)
-            except KeyError:
-                continue
-            except DocumentError as error:
-                broken.append(str(error))
-                del data[name]
-        return from_dict(Load, data), tuple(broken)
-    except (DocumentError, ValueError, TypeError, RecursionError):
-        logger.debug("no load: %s", reason)
-        return None, ()
+        logger.debug("no load: %s", error)
+        return None
 
 
 def sample_of(load: Load, now: float) -> Sample:

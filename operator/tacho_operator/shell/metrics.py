@@ -88,10 +88,6 @@ class Metrics:
             "When a reconcile last ended without an error.",
             registry=registry,
         )
-        self.live_reads = counter(
-            "tacho_operator_live_reads_total",
-            "Reconciles that read from the API server, as the store did not show their own writes in time.",
-        )
         self.undecided = counter(
             "tacho_operator_undecided_total",
             "Reconciles that ended without a decision, by reason: InternalError or UnreadableSpec.",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from functools import partial
 
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.measurement.step import live_text
-from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_PROBE, ROLE_SERVER
+from tacho_operator.core.names import ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
-from tacho_operator.core.pods.owners import owner_uid
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
@@ -104,17 +102,6 @@ def _readable(kind: str, manifest: Manifest) -> Manifest:
     return {**readable_part(kind, manifest), "apiVersion": KINDS[kind][0], "kind": kind}
 
 
-def _is_owned(uids: set[str], manifest: Manifest) -> bool:
-    return owner_uid(manifest) in uids
-
-
-def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]:
-    """The objects that one of the owners ``uids`` controls, sorted by name. Labels can be forged, owner uids
-    cannot."""
-    found = filter(partial(_is_owned, uids), manifests)
-    return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
-
-
 class Observer:
     """Collects the state of one resource at a time. Nodes, claims and neighbours always come from the
     store."""
@@ -122,20 +109,16 @@ class Observer:
     def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
         self._kube, self._store, self._reports = kube, store, reports
 
-    async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
+    async def observe(self, key: Key) -> Observed | None:
         """The resource and everything that its decision depends on; None when it was deleted. Raises
         UndecidedResource.
-
-        ``live``: read the resource and its children from the API server, as the store does not yet have our
-        own last writes.
         """
-        raw = await self._kube.get("LLMDeployment", *key) if live else self._store.resource(key)
+        raw = self._store.resource(key)
         if raw is None:
             self._reports.forget(key)
             return None
-        raw = _readable("LLMDeployment", raw) if live else raw
         unread: list[UnreadableObject] = []
-        mine = await self._children(key, raw["metadata"]["uid"], unread, live=live)
+        mine = self._children(key, raw["metadata"]["uid"], unread)
         try:
             if METADATA_ONLY in raw:
                 whole = await self._whole("LLMDeployment", raw)
@@ -162,8 +145,8 @@ class Observer:
             )
             raise UndecidedResource(stored, error) from error
 
-    async def _children(
-        self, key: Key, uid: str, unread: list[UnreadableObject], *, live: bool
+    def _children(
+        self, key: Key, uid: str, unread: list[UnreadableObject]
     ) -> dict[str, tuple[Manifest, ...]]:
         """The resource's children by kind, found by owner uid; kinds with too many objects are left out."""
         found: dict[str, tuple[Manifest, ...]] = {}
@@ -172,20 +155,9 @@ class Observer:
             owners = {item["metadata"]["uid"] for item in found[between]} if between else set()
             owners |= {uid} if kind != "ReplicaSet" else set()
             crowd = self._store.crowd(kind, key.namespace, owners)
-            items: list[Manifest] = []
-            if live and crowd is None:
-                selector = f"{DEPLOYMENT_LABEL}={key.name}"
-                found_live = await self._kube.list_all(
-                    kind, key.namespace, selector, partial(_is_owned, owners)
-                )
-                crowd = Crowd.MANY if len(found_live) > child_limit(kind) else None
-                items = [_readable(kind, item) for item in found_live]
-            elif crowd is None:
-                items = self._store.children(kind, key, owners)
             if crowd is not None:
                 unread.append(_crowded(kind, crowd))
-                items = []
-            found[kind] = owned(items, owners)
+            found[kind] = () if crowd else tuple(self._store.children(kind, key, owners))
         return found
 
     async def _all_whole(

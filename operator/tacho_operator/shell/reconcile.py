@@ -54,9 +54,7 @@ REFUSED_RETRY_SECONDS = 30.0
 UNANSWERED_TRIES = 3
 """Number of reconciles in a row with a temporary API server error after which status reports it."""
 SEEN_SECONDS = 10.0
-"""Seconds for the store to receive the operator's own writes. After that, the next reconcile reads from the
-API server.
-"""
+"""Seconds for which a reconcile waits until the store has the operator's own writes; then it is retried."""
 SLOW_DECISION_SECONDS = 1.0
 """Duration in seconds from which a decision is logged: usual are milliseconds, and the event loop is blocked
 meanwhile.
@@ -71,6 +69,10 @@ gone.
 """
 STALE_RETRY_SECONDS = 1.0
 """Seconds until a deletion is decided again that was not done because a watch was interrupted."""
+
+
+class UnseenWrites(RuntimeError):
+    """The store does not have the operator's own writes yet, so that a decision could undo them."""
 
 
 class Reconciler:
@@ -129,12 +131,9 @@ class Reconciler:
                 raise  # the queue tries again, after a pause that doubles
 
     async def _reconcile(self, key: Key) -> float | None:
-        unseen = self._expectations.get(key, ())
-        live = not await seen(self._store, unseen, SEEN_SECONDS)
-        if live:
-            logger.warning("%s/%s: the watch lacks the operator's own writes: read from the API server", *key)
-            self._metrics.live_reads.inc()
-        observed = await self._observer.observe(key, live=live)
+        if not await seen(self._store, self._expectations.get(key, ()), SEEN_SECONDS):
+            raise UnseenWrites("the watches have not delivered the operator's own writes yet")
+        observed = await self._observer.observe(key)
         if observed is None:
             self._forget(key)
             return None
@@ -328,11 +327,8 @@ class Reconciler:
         await post_events(self._kube, raw, [event], self._clock())
 
     def _expect(self, key: Key, kube: RecordingClient) -> None:
-        """Remembers the writes that the watch has not delivered yet. A reconcile that read live without a
-        write keeps the earlier ones.
-        """
-        late = {item.place: item for item in self._expectations.get(key, ()) if not item.seen(self._store)}
-        self._expectations[key] = tuple({**late, **kube.written}.values())
+        """Remembers the writes that the watch has not delivered yet."""
+        self._expectations[key] = tuple(kube.written.values())
 
 
 @contextmanager

@@ -54,7 +54,6 @@ class RecordingClient(Kube):
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self.written: dict[tuple[str, str, str], Expectation] = {}
-        self.writes = 0
         self.applied: list[Manifest] = []
         """Manifests of the objects that were created or applied, as sent."""
 
@@ -75,7 +74,6 @@ class RecordingClient(Kube):
         return found
 
     async def create(self, manifest: Manifest) -> Manifest:
-        self.writes += 1
         made = await self._kube.create(manifest)
         self.applied.append(manifest)
         return made if manifest["kind"] in KEPT_OUT else self._expect(manifest["kind"], made)
@@ -83,26 +81,18 @@ class RecordingClient(Kube):
     async def apply(
         self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
     ) -> Manifest:
-        self.writes += 1
         made = await self._kube.apply(manifest, uid=uid, subresource=subresource, manager=manager)
         self.applied.append(manifest)
         return self._expect(manifest["kind"], made)
 
-    async def patch_json(self, live: Manifest, operations: list[dict[str, Any]]) -> Manifest:
-        self.writes += 1
-        return self._expect(live["kind"], await self._kube.patch_json(live, operations))
-
     async def merge(self, target: Manifest, body: dict[str, Any]) -> Manifest:
-        self.writes += 1
         made = await self._kube.merge(target, body)
         return made if target["kind"] in KEPT_OUT else self._expect(target["kind"], made)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
-        self.writes += 1
         return self._expect(live["kind"], await self._kube.annotate(live, annotations))
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        self.writes += 1
         await self._kube.delete(kind, namespace, name, uid=uid)
         self._keep(Expectation(kind, namespace, name, uid, ""))
 

@@ -125,8 +125,8 @@ class Store:
     def children(self, kind: str, key: Key, owners: Collection[str] | None = None) -> list[Manifest]:
         """Every object of ``kind`` with the resource's label, sorted by name.
 
-        With ``owners`` (uids), only those that one of them controls; None: all. The others are not
-        decompressed, as anyone can create very many. Of a crowd only the first are returned.
+        With ``owners`` (uids), only those that one of them controls, as labels can be forged; None: all. The
+        others are not decompressed, as anyone can create very many. Of a crowd only the first are returned.
         """
         held = self._kinds[kind]
         names = held.labelled((key.namespace, key.name), owners)
@@ -222,12 +222,12 @@ class Store:
         return found is not None and bool(found["metadata"].get("deletionTimestamp"))
 
     async def in_sync(self, kind: str, namespace: str) -> None:
-        """HubWaiterCounts until the watch of ``kind`` in that namespace is up to date."""
+        """Waits until the watch of ``kind`` in that namespace is up to date."""
         while (kind, namespace) in self._stale:
             await self.changed()
 
     async def changed(self) -> None:
-        """HubWaiterCounts for the next event of any watch."""
+        """Waits for the next event of any watch."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:

@@ -150,18 +150,12 @@ def _metadata(full: Manifest) -> Manifest:
 
 
 def _managed(manifest: Manifest) -> Manifest:
-    """Metadata with the operator's managedFields entries at their original indices, to which JSON patches
-    refer.
-    """
-    entries = manifest["metadata"].get("managedFields") or ()
+    """Metadata with the managedFields entries of the operator's own applies."""
     kept = [
         {**entry, "fieldsV1": _own_fields(entry.get("fieldsV1"))}
-        if entry.get("manager") in OWN and not entry.get("subresource")
-        else {}
-        for entry in entries
+        for entry in manifest["metadata"].get("managedFields") or ()
+        if entry.get("manager") in OWN and entry.get("operation") == "Apply" and not entry.get("subresource")
     ]
-    while kept and not kept[-1]:
-        kept.pop()
     return {"metadata": {**_metadata(manifest["metadata"]), **({"managedFields": kept} if kept else {})}}
 
 
