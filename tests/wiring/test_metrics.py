@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tacho_contract.measurement import Capacity, SingleStream
-from tacho_operator.api.status.measurement import ComparedQuality, Latency, MeasurementEntry, Roofline
+from tacho_contract.measurement import Capacity, Quality, SingleStream
+from tacho_operator.api.status.measurement import Latency, MeasurementEntry, Roofline
 from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Startup, Summary
 from tacho_operator.core.measurement.cost import Price
 from tacho_operator.core.measurement.gpu_time import GpuHolding, Use
@@ -80,7 +80,7 @@ def measured(*, flags: tuple[str, ...] = (), state: str = "Complete", **summary:
         latency=Latency(ttft_milliseconds_p50=143, tpot_milliseconds_p50=20),
         single_stream=SingleStream(decode_tokens_per_second=60, prefill_tokens_per_second=9000),
         roofline=Roofline(decode_efficiency_percent=64),
-        quality=ComparedQuality(text="t", tokens=677, perplexity=46.393),
+        quality=Quality(text="t", tokens=677, perplexity=46.393),
     )
     return LLMDeploymentStatus(measurements=[entry], summary=Summary(**summary))
 

@@ -12,7 +12,7 @@ from tacho_contract.units import counted
 from tacho_operator.api.status.measurement import AgainstPlan, Latency, MeasurementHistory
 
 FLAGS = {
-    "AboveRoofline": "faster than the GPU can be, or its figures contradict each other: see the message",
+    "AboveRoofline": "faster than the GPU can be: see the message",
     "BudgetExhausted": "the time ran out before everything was measured",
     "CacheHit": "the engine answered prompts from its cache",
     "ClientBound": "the load generator was the limit; the engine may do more",

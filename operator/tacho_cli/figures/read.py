@@ -12,9 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import INVALIDATING, Capacity, CurvePoint, SingleStream
+from tacho_contract.measurement import INVALIDATING, Capacity, CurvePoint, Quality, SingleStream
 from tacho_operator.api.status.measurement import (
-    ComparedQuality,
     Latency,
     MeasurementEntry,
     MeasurementHistory,
@@ -57,7 +56,7 @@ class MeasurementView:
         return found if found and found.open_loop and found.offered_requests_per_second is not None else None
 
     @property
-    def quality(self) -> ComparedQuality | None:
+    def quality(self) -> Quality | None:
         found = self.entry.quality
         return found if found and found.perplexity is not None else None
 

@@ -37,16 +37,6 @@ _INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)
 """Matches the API server's errors about an invalid field, and a server-side apply's error about a repeated
 list item.
 """
-_EXCEEDED = re.compile(
-    r"exceeded quota: ([\w.-]{1,63}), requested: ([\w./-]+=\w+), "
-    r"used: [\w./-]+=(\w+), limited: [\w./-]+=(\w+)$"
-)
-"""Matches the API server's error about an exceeded quota for one resource. An error about several resources
-does not match and is quoted whole.
-"""
-_LIMIT_RANGE = re.compile(
-    r"(?:maximum|minimum) [\w./-]+ usage per \w+ is [\w.]+, but (?:limit|request) is [\w.]*\w"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +180,6 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
     if "exceeded quota" in lowered or ("must specify" in lowered and field is None):
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
-        if exceeded := _EXCEEDED.search(text):
-            name, requested, used, allowed = exceeded.groups()
-            what = f"ResourceQuota {name}: {requested} requested, {used} used, {allowed} allowed."
     elif _NAMESPACE_ENDS in lowered:
         reason = FailureClass.NAMESPACE_TERMINATING
         what, next_step = "The namespace is being deleted.", "Wait for its end, then create it again."
@@ -209,10 +196,7 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         elif field is not None:
             what = f"The API server refuses a field: {field[1] or field[2]}."
             next_step = "Correct that field in spec."
-    elif bound := _LIMIT_RANGE.search(text):
-        what = f"The namespace's LimitRange refuses it: {bound[0]}."
-        next_step = "Change spec.engine.resources or the LimitRange."
     else:
         what = "The cluster's admission refuses an object."
-        next_step = "Change spec or the namespace's policy."
+        next_step = "Change spec, or the namespace's policy or LimitRange."
     return Problem(reason=reason, what=what, next_step=next_step, quotation=text)

@@ -12,7 +12,7 @@ children      what to apply and what to delete
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from tacho_operator.api.defaults import grace_seconds
@@ -21,7 +21,7 @@ from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.children import deletion_costs, to_apply, to_delete, to_try
 from tacho_operator.core.measurement.step import plan_measurement, stored_notes
 from tacho_operator.core.planner.types import PlanResult
-from tacho_operator.core.pods.avoided_nodes import NodeMarkers, heeds_markers, mark_nodes
+from tacho_operator.core.pods.avoided_nodes import NodeMarkers, mark_nodes
 from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.cut_requests import CutReport, report_cut_requests
 from tacho_operator.core.pods.view import PodView, deployment_sizes, views
@@ -125,7 +125,7 @@ def plan_reconcile(
         desired_replicas=desired,
         replicas=replicas,
         cut=_cut_report(observed, servers, rollout),
-        markers=_node_markers(observed, servers, rollout, revisions, now),
+        markers=_node_markers(observed, servers, now),
         blocking=limits.problems,
     )
 
@@ -140,26 +140,13 @@ def _cut_report(observed: Observed, servers: Sequence[PodView], rollout: Rollout
     return report_cut_requests(servers, note, grace_seconds(observed.resource.spec))
 
 
-def _node_markers(
-    observed: Observed,
-    servers: Sequence[PodView],
-    rollout: Rollout,
-    revisions: Mapping[str, controller_revision.Revision],
-    now: datetime,
-) -> NodeMarkers:
-    """The marker pods for nodes with a recent GPU fault; none where no revision's pod template avoids marked
-    nodes.
-    """
-    name = observed.resource.metadata.name
-    heeded = any(
-        heeds_markers(revisions[item].pod_template, name) for item, size in rollout.replicas.items() if size
-    )
+def _node_markers(observed: Observed, servers: Sequence[PodView], now: datetime) -> NodeMarkers:
+    """The marker pods for nodes with a recent GPU fault."""
     return mark_nodes(
-        name,
+        observed.resource.metadata.name,
         (*servers, *views(observed.pods, names.ROLE_PROBE)),
         views(observed.pods, names.ROLE_AVOID),
         observed.nodes,
-        heeded=heeded,
         refused={item.name for item in observed.refusals if item.role == names.ROLE_AVOID},
         now=now,
     )

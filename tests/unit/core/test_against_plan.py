@@ -105,7 +105,3 @@ def test_another_workload_or_service_level_is_not_scored(fields: dict[str, Any])
     )
     assert against_plan(then, found) is not None
     assert against_plan(now, found) is None
-    del frozen["data"]["measureKey"]
-    older = read(frozen)
-    assert older is not None
-    assert against_plan(then, older) is None

@@ -13,7 +13,7 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import marker_pod
-from tacho_operator.core.pods.avoided_nodes import AVOID_SECONDS, avoiding, heeds_markers, mark_nodes
+from tacho_operator.core.pods.avoided_nodes import AVOID_SECONDS, avoiding, mark_nodes
 from tacho_operator.core.pods.nodes import tolerates
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import ChildRefusal, NodeFacts
@@ -112,17 +112,6 @@ def test_another_failure_marks_no_node(message: str) -> None:
     assert not avoided(found)
 
 
-def test_pods_of_earlier_versions_have_no_marker_as_they_would_not_heed_it() -> None:
-    found = world()
-    for (kind, _), item in found.objects.items():
-        if kind == "ControllerRevision":
-            del item["data"]["podTemplate"]["spec"]["affinity"]
-    crash_in(found, fault())
-    assert found.reconcile(1).gpu_fault_nodes == 1
-    assert not found.pods("avoid")
-    assert not avoided(found)
-
-
 def test_a_refused_marker_is_no_event_and_leaves_the_service_as_it_is() -> None:
     found = world()
     crash_in(found, fault())
@@ -174,8 +163,6 @@ def test_what_the_user_prefers_stays_beside_it() -> None:
     assert found["nodeAffinity"] == own["nodeAffinity"]
     assert found["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] == [1]
     assert found["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0] == 2
-    assert heeds_markers({"spec": {"affinity": found}}, "x")
-    assert not heeds_markers({"spec": {"affinity": own}}, "x")
 
 
 def test_a_probe_pods_fault_marks_its_node_too() -> None:

@@ -59,12 +59,6 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         False,
         ("Scheduling gates hold pod p. See what set its spec.schedulingGates",),
     ),
-    "volume in another zone": (
-        unscheduled("0/2 nodes are available: 2 node(s) had volume node affinity conflict. preemption: 0/2"),
-        "Unschedulable",
-        False,
-        ("No node reaches the volumes of pod p. Add a node where the claims' volumes are.",),
-    ),
     "claim not bound": (
         unscheduled('persistentvolumeclaim "models" not found'),
         "Unschedulable",
@@ -83,31 +77,25 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         waiting("CreateContainerConfigError", 'secret "k" not found'),
         "InvalidConfig",
         True,
-        ("Secret k does not exist", "container engine of pod p needs it. Create it", 'Details: secret "k"'),
+        ("Container engine of pod p lacks a Secret", "Create it", 'Details: secret "k"'),
     ),
     "hub token missing": (
         waiting("CreateContainerConfigError", 'secret "hf" not found', "inspect"),
         "AuthRequired",
         True,
-        ("Secret hf does not exist",),
+        ('Details: secret "hf" not found',),
     ),
     "config map of inspection missing": (
         waiting("CreateContainerConfigError", 'configmap "ca" not found', "inspect"),
         "InvalidConfig",
         True,
-        ("ConfigMap ca does not exist",),
+        ('Details: configmap "ca" not found',),
     ),
     "key of a secret missing": (
         waiting("CreateContainerConfigError", "couldn't find key HF_TOKEN in Secret ns/hf", "inspect"),
         "AuthRequired",
         True,
-        ("Secret hf has no key HF_TOKEN; ", "Add it to the Secret"),
-    ),
-    "another reference missing": (
-        waiting("CreateContainerConfigError", "no words that are known"),
-        "InvalidConfig",
-        True,
-        ("Container engine of pod p cannot be created. Create the missing object",),
+        ("Details: couldn't find key HF_TOKEN in Secret ns/hf",),
     ),
     "image not to be pulled and not there": (
         waiting("ErrImageNeverPull"),

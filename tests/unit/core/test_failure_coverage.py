@@ -53,7 +53,6 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.DOES_NOT_FIT: ("e2e/test_bad_input.py::test_a_model_that_does_not_fit_starts_nothing",),
     F.KV_CACHE_TOO_SMALL: (
         "engines/test_vllm_failures.py::test_a_cache_for_less_than_one_request_says_what_fits",
-        "unit/core/test_refit.py::test_an_open_length_is_planned_again_once",
     ),
     F.GPU_OUT_OF_MEMORY: (
         "unit/engines/test_transformers.py::test_what_an_h200_did_to_an_engine_that_served",

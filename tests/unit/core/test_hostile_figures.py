@@ -6,9 +6,7 @@ import copy
 import dataclasses
 import re
 from datetime import timedelta
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -16,18 +14,12 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.measurement import (
     Capacity,
     Environment,
-    Measurement,
-    OpenLoop,
-    Saturation,
-    SingleStream,
     Workload,
 )
 from tacho_contract.report import StartupSeconds
 from tacho_operator.api.base import decimal
-from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.core.measurement.contradictions import contradictions
 from tests.unit.core.measured_world import SPEC, measured_world
-from tools.harness.figures import CAPACITY, point
+from tools.harness.figures import point
 from tools.harness.world import World
 
 
@@ -95,35 +87,6 @@ def test_hostile_figures_are_left_out(fields: dict[str, Any]) -> None:
     assert world.brief("Measured") == ("True", "MeasurementComplete")
 
 
-FAST = SingleStream(decode_tokens_per_second=1e9, ttft_milliseconds_p50=10.0)
-ABSURD: list[dict[str, Any]] = [
-    {"single_stream": FAST},
-    {"single_stream": dataclasses.replace(FAST, decode_tokens_per_second=9e4, tpot_milliseconds_p50=50.0)},
-    {"single_stream": SingleStream(decode_tokens_per_second=100.0, ttft_milliseconds_p50=1e-9)},
-    {"curve": (point(1, 120.0), point(4, 1e9))},
-    {"curve": (point(1, 120.0), point(4, 2100.0))},
-    {"curve": (point(1, 120.0), dataclasses.replace(point(4, 204.8), requests_per_second=99.0))},
-    {"curve": (point(1, 120.0), dataclasses.replace(point(4, 3000.0), tpot_milliseconds_p50=None))},
-    {"capacity": dataclasses.replace(CAPACITY, concurrency=500)},
-    {"capacity": dataclasses.replace(CAPACITY, output_tokens_per_second=1e6)},
-    {"capacity": dataclasses.replace(CAPACITY, output_tokens_per_second=1e6), "curve": ()},
-    {"saturation": Saturation(concurrency=4, output_tokens_per_second=1e6)},
-    {"open_loop": OpenLoop(ttft_milliseconds_p50=0.0)},
-]
-
-
-@pytest.mark.parametrize("fields", ABSURD, ids=str)
-def test_absurd_figures_are_provisional(fields: dict[str, Any]) -> None:
-    world = World(SPEC)
-    world.first_pods()
-    (pod,) = world.pods("server")
-    world.serves(pod, **fields)
-    world.reconcile(60)
-    (entry,) = world.status["measurements"]
-    assert (entry["confidence"], "AboveRoofline" in entry["flags"]) == ("Provisional", True)
-    assert entry["message"]
-
-
 def test_a_measurement_from_the_future_is_replaced_by_a_better_one() -> None:
     world = World(SPEC)
     world.first_pods()
@@ -146,19 +109,3 @@ def test_hostile_words_and_sizes_never_make_an_invalid_status() -> None:
         world.runs(pod, phase, environment=environment, startup=startup, fetch=fetch, engine="e" * 999)
         world.reconcile(1)
     assert world.brief("Ready")[0] == "False"
-
-
-RECORDED = [
-    path
-    for path in sorted((Path(__file__).parents[3] / "benchmarks/gpu/h200/probe").glob("*.json"))
-    if '"fingerprint"' in path.read_text()
-]
-assert RECORDED
-
-
-@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-def test_figures_of_real_engines_agree(path: Path) -> None:
-    entry = MeasurementEntry.model_validate_json(path.read_text())
-    assert entry.curve
-    found = SimpleNamespace(**dict(entry), open_loop=entry.latency)
-    assert not list(contradictions(cast(Measurement, found)))

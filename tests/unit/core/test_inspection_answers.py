@@ -60,7 +60,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
                     }
                 ],
             },
-            "before its container started",
+            "exceeded its deadline",
         ),
         (
             {
@@ -69,7 +69,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
                     {"name": "inspect", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
                 ],
             },
-            "out of memory",
+            "ended with exit code 137 (OOMKilled)",
         ),
         (
             {
@@ -91,7 +91,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
                     {"name": "inspect", "state": {"terminated": {"exitCode": 137, "startedAt": at(0)}}}
                 ],
             },
-            "the model's source did not answer",
+            "exceeded its deadline",
         ),
         ({"phase": "Succeeded"}, "ended with exit code unknown: no message."),
         ({"phase": "Failed", "message": "Evicted."}, "ended with exit code unknown: Evicted."),
@@ -105,7 +105,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
                     }
                 ],
             },
-            "ended with exit code 1: b | c | d.",
+            "ended with exit code 1 (no reason): b | c | d.",
         ),
     ],
 )

@@ -194,7 +194,7 @@ def test_a_capacity_within_no_better_than_itself_is_not_shown_and_is_measured_ag
     world.reconcile(60)
     assert world.brief("Measured") == ("Unknown", "MeasurementProvisional")
     message = world.condition("Measured")["message"]
-    assert message.startswith("Capacity is not known: its interval exceeds 100 %. ")
+    assert message.startswith("Measured, provisional (NotSteady)")
     assert len(message) <= OWN_LIMIT_CHARS
     new = world.status["measurements"][0]
     assert (new["confidence"], new["flags"]) == ("Provisional", ["NotSteady"])
@@ -229,7 +229,7 @@ def test_a_single_stream_within_no_better_than_itself_is_named() -> None:
     world.reconcile(60)
     assert world.brief("Measured") == ("Unknown", "MeasurementProvisional")
     message = world.condition("Measured")["message"]
-    assert "the rate of one stream is not known: its interval exceeds 100 %" in message
+    assert "provisional (NotSteady): a long cause" in message
     assert len(message) <= OWN_LIMIT_CHARS
 
 

@@ -57,38 +57,6 @@ def test_whoever_finds_an_object_too_large_it_is_one_problem(text: str, invalid:
     assert text in found.message
 
 
-REFUSED = 'Pod/a-trial: pods "a-trial" is forbidden: '
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        (
-            "exceeded quota: small, requested: limits.memory=6Gi, used: limits.memory=1Gi, "
-            "limited: limits.memory=3Gi",
-            "ResourceQuota small: limits.memory=6Gi requested, 1Gi used, 3Gi allowed.",
-        ),
-        (
-            "exceeded quota: small, requested: pods=1,cpu=2, used: pods=1,cpu=1, limited: pods=1,cpu=2",
-            "The namespace's quota refuses an object.",
-        ),
-        (
-            "[maximum memory usage per Container is 1Gi, but limit is 4Gi, maximum cpu usage per Pod is 1]",
-            "The namespace's LimitRange refuses it: maximum memory usage per Container is 1Gi, "
-            "but limit is 4Gi.",
-        ),
-        (
-            "minimum cpu usage per Container is 500m, but request is 0.1.",
-            "The namespace's LimitRange refuses it: minimum cpu usage per Container is 500m, "
-            "but request is 0.1.",
-        ),
-    ],
-)
-def test_a_refusal_has_its_figures_first(text: str, what: str) -> None:
-    found = refusal_problem(REFUSED + text)
-    assert (found.what, found.quotation) == (what, REFUSED + text)
-
-
 def test_annotations_that_are_too_long_are_a_field_with_a_name() -> None:
     place = "spec.template.annotations"
     text = f'Deployment.apps "smol-1" is invalid: {place}: Too long: may not be more than 262144 bytes'

@@ -49,16 +49,6 @@ NOT_SELECTED = "node(s) didn't match Pod's node affinity/selector"
     ("message", "what", "next_step"),
     [
         (
-            "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
-            "No volume for a claim of pod p.",
-            "Run tacho doctor, or see the events of kubectl describe pvc.",
-        ),
-        (
-            "0/2 nodes are available: 2 node(s) were unschedulable.",
-            "All nodes are cordoned; pod p waits.",
-            "Run kubectl uncordon NODE, or add a node.",
-        ),
-        (
             f"0/2 nodes are available: 2 {NOT_SELECTED}.",
             "No node matches nvidia.com/gpu.product=NVIDIA-H200 for pod p.",
             "Add or free a node",

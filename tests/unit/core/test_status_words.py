@@ -84,14 +84,6 @@ def test_a_plan_is_told_with_its_revision() -> None:
             "It is measured again.",
         ),
         (
-            {
-                "flags": ("Contended",),
-                "message": "short (raise probe.budgetSeconds); others used 86%",
-            },
-            "~204.8 output tokens per second, provisional (Contended): others used 86%; short (raise "
-            "probe.budgetSeconds). It is measured again.",
-        ),
-        (
             {"flags": ("NotSteady", "Throttled"), "capacity": None},
             "Measured, provisional (NotSteady, Throttled). It is measured again.",
         ),

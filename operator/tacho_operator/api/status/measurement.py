@@ -63,19 +63,6 @@ class KvCache(KvUse):
     """Tokens it holds, as the engine says."""
 
 
-PERCENT_DELTA = {"max_length": 20, "pattern": r"^-?\d+(\.\d{1,3})?$"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparedQuality(Quality):
-    """Quality of the model as loaded, measured by how well it predicts a fixed text: the cost of
-    quantization."""
-
-    perplexity_delta_percent: str | None = field(default=None, metadata=PERCENT_DELTA)
-    """Perplexity against the same model unquantized, in percent; positive is worse. Absent: this resource did
-    not measure the unquantized model."""
-
-
 class MeasuredMemory(StatusModel):
     """Predicted against actual memory, for the most loaded GPU; on a CPU, of the engine's processes."""
 
@@ -271,8 +258,8 @@ class MeasurementEntry(StatusModel):
     against_plan: AgainstPlan | None = None
     """Measured speed against the plan's. Absent: no speed was predicted, or it was for another workload, slo
     or probe."""
-    quality: ComparedQuality | None = None
-    """Quality of the quantized model."""
+    quality: Quality | None = None
+    """Quality of the model as loaded, by how well it predicts a fixed text: the cost of quantization."""
     cold_first_request_milliseconds: float | None = None
     """Duration of the first request after the start, in milliseconds."""
     fallbacks: Annotated[list[ShortText], items(8)] = Field(default_factory=list)

@@ -20,7 +20,6 @@ from tacho_contract.measurement import (
     MemoryActual,
     OpenLoop,
     Quality,
-    SingleStream,
 )
 from tacho_contract.report import Report
 from tacho_contract.units import clipped, parse_time
@@ -32,9 +31,7 @@ from tacho_operator.api.status.measurement import (
     SeenTraffic,
 )
 from tacho_operator.core import names
-from tacho_operator.core.measurement.contradictions import contradictions
 from tacho_operator.core.measurement.efficiency import (
-    ABOVE_ROOFLINE,
     Efficiency,
     against_plan,
     efficiency,
@@ -118,18 +115,12 @@ def flags_of(measurement: Measurement) -> frozenset[str]:
     """The flags of a reported measurement, and those that the operator adds.
 
     NotSteady is added where the throughput of the capacity or of the single stream is unknown, so that it is
-    measured again. AboveRoofline is added where figures contradict each other or are absurdly fast.
+    measured again.
     """
     capacity, single = measurement.capacity, measurement.single_stream
     capacity_unknown = capacity is not None and too_wide(capacity.ci_percent)
     single_unknown = single is not None and too_wide(single.decode_ci_percent)
-    return frozenset(
-        (
-            *measurement.flags,
-            *([NOT_STEADY] if capacity_unknown or single_unknown else []),
-            *([ABOVE_ROOFLINE] if any(contradictions(measurement)) else []),
-        )
-    )
+    return frozenset([*measurement.flags, *([NOT_STEADY] if capacity_unknown or single_unknown else [])])
 
 
 def _exact(value: object) -> bool:
@@ -155,7 +146,7 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
             "observed_time": measurement.observed_time,
             "state": STALE,
             "confidence": confidence_of(flags),
-            "message": clipped(_message(measurement, near), 1024),
+            "message": clipped("; ".join(filter(None, (near.denied, measurement.message))), 1024),
             "plan_key": measurement.plan_key,
             "measure_key": measurement.measure_key,
             "probe_seconds": seconds(measurement.probe_seconds),
@@ -171,14 +162,6 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
     )
 
 
-def _message(measurement: Measurement, near: Efficiency) -> str:
-    """The message of the probe, after clauses for contradictory values and for speeds above the GPU's
-    limit.
-    """
-    denied = next(contradictions(measurement), "")
-    return "; ".join(filter(None, (denied, near.denied, measurement.message)))
-
-
 def _parts(measurement: Measurement) -> dict[str, Any]:
     """The measured parts of the entry, each value rounded to the digits that its interval allows."""
     single, saturation = measurement.single_stream, measurement.saturation
@@ -191,7 +174,9 @@ def _parts(measurement: Measurement) -> dict[str, Any]:
             **dataclasses.asdict(measurement.workload),
             "output_spread_percent": placed(measurement.output_spread_percent),
         },
-        "single_stream": _single_stream(single, decode),
+        "single_stream": fields_of(
+            single, dict.fromkeys(("decode_tokens_per_second", "tpot_milliseconds_p50"), decode)
+        ),
         "capacity": fields_of(measurement.capacity, dict.fromkeys(RATES, carried)),
         "latency": _latency(measurement),
         # Not rounded to the digits that are known: 99.97 % of the requests is not all of them.
@@ -216,12 +201,6 @@ def _parts(measurement: Measurement) -> dict[str, Any]:
 
 def _level(measurement: Measurement, concurrency: int | None) -> CurvePoint | None:
     return next((item for item in measurement.curve if item.concurrency == concurrency), None)
-
-
-def _single_stream(found: SingleStream | None, decode_ci_percent: float | None) -> dict[str, Any] | None:
-    decode = dict.fromkeys(("decode_tokens_per_second", "tpot_milliseconds_p50"), decode_ci_percent)
-    parts = fields_of(found, decode)
-    return parts and {**parts, "requests": parts["requests"] or None}  # earlier runtimes do not count them
 
 
 def _latency(measurement: Measurement) -> dict[str, Any] | None:

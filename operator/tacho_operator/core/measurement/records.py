@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
 from tacho_contract.units import parse_time
 from tacho_operator.api.base import decimal
-from tacho_operator.api.status.measurement import ComparedQuality, MeasurementEntry
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import Summary
 from tacho_operator.core.measurement.cost import Price, cost_of
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
@@ -66,7 +65,7 @@ def updated_measurements(
     ]
     newest = sorted(judged, key=_age)
     ranked = sorted(reversed(newest), key=lambda item: item.state == STALE)[:KEPT]
-    return compared(sorted(ranked, key=_age, reverse=True), known)
+    return tuple(sorted(ranked, key=_age, reverse=True))
 
 
 def _place(item: PodReport) -> str:
@@ -150,50 +149,3 @@ def _replaces(new: MeasurementEntry, old: MeasurementEntry | None, *, always: bo
 
 def _worth(item: MeasurementEntry) -> tuple[bool, bool]:
     return (clean(item), INCOMPLETE not in item.flags)
-
-
-# --- what quantization costs in quality -------------------------------------------------------------
-UNQUANTIZED = "none"
-
-
-def compared(
-    measurements: Sequence[MeasurementEntry], known: Mapping[str, Revision]
-) -> tuple[MeasurementEntry, ...]:
-    """``measurements``, each with its perplexity difference to the unquantized model where that was measured,
-    too.
-
-    Both measurements must have the same files, text and number of tokens. ``known``: revisions by name. A
-    difference stays when the unquantized measurement or its revision is deleted.
-    """
-    plain = [item for item in measurements if item.quantization_method == UNQUANTIZED]
-    return tuple(_compared(item, plain, known) for item in measurements)
-
-
-def _compared(
-    item: MeasurementEntry, plain: Sequence[MeasurementEntry], known: Mapping[str, Revision]
-) -> MeasurementEntry:
-    if item.quality is None or item.quantization_method in (None, UNQUANTIZED):
-        return item
-    model = _model(item, known)
-    for other in plain:
-        delta = _delta_percent(item.quality, other.quality)
-        if delta is not None and model and model == _model(other, known):
-            quality = dataclasses.replace(item.quality, perplexity_delta_percent=delta)
-            return item.model_copy(update={"quality": quality})
-    return item
-
-
-def _model(item: MeasurementEntry, known: Mapping[str, Revision]) -> tuple[str, str] | None:
-    revision = known.get(item.revision or "")
-    return (revision.plan.files.digest, revision.plan.files.files_digest) if revision else None
-
-
-def _delta_percent(found: ComparedQuality, plain: ComparedQuality | None) -> str | None:
-    """Perplexity difference in percent; positive is worse. None where text or number of tokens differ."""
-    if plain is None or (found.text, found.tokens) != (plain.text, plain.tokens):
-        return None
-    if found.perplexity is None or not plain.perplexity:
-        return None
-    percent = 100 * (found.perplexity / plain.perplexity - 1)
-    text = f"{percent:.2f}"
-    return None if len(text) > 20 else "0.00" if text == "-0.00" else text

@@ -104,14 +104,9 @@ def _unanswered_message(pod: PodView, report: Report | None) -> str:
             f"Pod {pod.name} has a request to measure itself and cannot be reached. Check that "
             "NetworkPolicies let the operator reach port 9400 of it."
         )
-    if report.phase == SERVING:
-        return (
-            f"Pod {pod.name} received a measurement request and still serves. Its runtime, "
-            f"{report.runtime_version}, may be too old for such requests. Request it "
-            f"without {DISRUPT}, so that a probe pod measures; or roll out a new revision."
-        )
     return (
-        f"Pod {pod.name} has a request to measure itself and has not finished: its phase is {report.phase}."
+        f"Pod {pod.name} has a request to measure itself and has not finished: its phase is {report.phase}. "
+        f"Request it without {DISRUPT}, so that a probe pod measures."
     )
 
 

@@ -41,14 +41,6 @@ def _preference(name: str) -> Manifest:
     return {"weight": 100, "podAffinityTerm": term}
 
 
-def heeds_markers(pod_template: Manifest, name: str) -> bool:
-    """Whether pods of this template prefer nodes without a marker pod; templates of earlier versions do
-    not.
-    """
-    anti = (pod_template["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
-    return _preference(name) in (anti.get(_PREFERRED) or ())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeMarkers:
     """Markers of nodes with a GPU fault, which new pods avoid: those to create and those to delete."""
@@ -67,14 +59,12 @@ def mark_nodes(
     markers: Sequence[PodView],
     nodes: Iterable[NodeFacts] | None,
     *,
-    heeded: bool = True,
     refused: Collection[str] = (),
     now: datetime,
 ) -> NodeMarkers:
     """The marker pods to create and to delete: one for each node with a GPU fault in the last AVOID_SECONDS.
 
-    ``engines``: server and probe pods. ``heeded``: whether pod templates avoid marked nodes; if not, no node
-    is marked. ``refused``: names of markers that the API server refused.
+    ``engines``: server and probe pods. ``refused``: names of markers that the API server refused.
     """
     marked = {pod.name for pod in markers}
     usable = None if nodes is None else {item.name for item in nodes if item.ready and not item.unschedulable}
@@ -85,9 +75,7 @@ def mark_nodes(
     new = {
         node: pod
         for node, pod in faulty.items()
-        if heeded
-        and (usable is None or node in usable)
-        and names.marker_pod_name(name, node) not in (*marked, *refused)
+        if (usable is None or node in usable) and names.marker_pod_name(name, node) not in (*marked, *refused)
     }
     return NodeMarkers(
         nodes=tuple(new),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
@@ -22,8 +21,6 @@ from tacho_operator.core.types import Manifest
 _PULL_WAITING = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
-_NO_OBJECT = re.compile(r'^(secret|configmap) "([a-z0-9.-]{1,253})" not found')
-_NO_KEY = re.compile(r"^couldn't find key (\S{1,253}) in (Secret|ConfigMap) [^/\s]+/(\S{1,253})")
 
 
 def diagnose(
@@ -115,27 +112,15 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
             quotation=text or reason,
         )
     if reason == "CreateContainerConfigError":
-        what, next_step = _missing_reference(pod, container)
         return Problem(
-            reason=_missing_reference_class(container), what=what, next_step=next_step, quotation=text
+            reason=_missing_reference_class(container),
+            what=f"Container {container.name} of pod {pod.name} lacks a Secret, a ConfigMap or a key of one.",
+            next_step="Create it, or correct its name in spec.",
+            quotation=text,
         )
     if reason in ("CreateContainerError", "RunContainerError"):
         return _not_startable(container, text)
     return _ended(pod, container)
-
-
-def _missing_reference(pod: PodView, container: ContainerView) -> tuple[str, str]:
-    """The Secret, ConfigMap or key that a container refers to and that does not exist, and the next step."""
-    user = f"container {container.name} of pod {pod.name}"
-    if found := _NO_OBJECT.search(container.waiting_message):
-        kind = {"secret": "Secret", "configmap": "ConfigMap"}[found[1]]
-        what = f"{kind} {found[2]} does not exist in {pod.namespace}; {user} needs it."
-        return what, "Create it, or correct its name in spec."
-    if found := _NO_KEY.search(container.waiting_message):
-        what = f"{found[2]} {found[3]} has no key {found[1]}; {user} needs it."
-        return what, f"Add it to the {found[2]}, or correct the key in spec."
-    what = f"{user[:1].upper()}{user[1:]} cannot be created."
-    return what, "Create the missing object, or correct its name in spec."
 
 
 def _missing_reference_class(container: ContainerView) -> FailureClass:

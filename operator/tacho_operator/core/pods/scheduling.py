@@ -23,9 +23,7 @@ _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 _NODES = re.compile(r"0/(\d+) nodes are available")
 _NOT_SELECTED = "node affinity/selector"
 """Text in the scheduler's message where nodes lack a label that the pod selects."""
-_NO_VOLUME = re.compile(r"unbound immediate PersistentVolumeClaims|available persistent volumes to bind")
-_OTHER_NODES = r"(?:had volume node affinity conflict|didn't match PersistentVolume's node affinity)"
-"""Matches the scheduler's message where a volume is in another zone or on another node."""
+_REFUSED = re.compile(rf"(\d+) node\(s\) didn't match Pod's {_NOT_SELECTED}")
 _ADD_NODE = "Add or free a node, or change spec.gpu, spec.engine.resources or spec.podTemplate."
 _LARGER_NODE = "Lower spec.engine.resources, or add a larger node."
 _SIZES = frozenset({"memory", "ephemeral-storage"})
@@ -68,16 +66,7 @@ def _reason(pod: str, text: str, missing: list[str], labels: str) -> tuple[str, 
     """
     if missing:
         return f"No node has enough {', '.join(missing)} for pod {pod}.", _ADD_NODE
-    if _NO_VOLUME.search(text):
-        return (
-            f"No volume for a claim of pod {pod}.",
-            "Run tacho doctor, or see the events of kubectl describe pvc.",
-        )
-    if _of_all(text, _OTHER_NODES):
-        return f"No node reaches the volumes of pod {pod}.", "Add a node where the claims' volumes are."
-    if _of_all(text, "were unschedulable"):
-        return f"All nodes are cordoned; pod {pod} waits.", "Run kubectl uncordon NODE, or add a node."
-    if labels and _of_all(text, rf"didn't match Pod's {_NOT_SELECTED}"):
+    if labels and _selects_none(text):
         return f"No node matches {clipped(labels, _LABELS_SHOWN_CHARS)} for pod {pod}.", _ADD_NODE
     return f"No node fits pod {pod}.", _ADD_NODE
 
@@ -127,7 +116,7 @@ def _amount(name: str, quantity: Fraction | int) -> str:
     return gib(float(quantity)) if name in _SIZES else f"{float(quantity):g}"
 
 
-def _of_all(text: str, refusal: str) -> bool:
-    """Whether the scheduler's message gives the reason ``refusal`` for all nodes."""
-    nodes, refused = _NODES.search(text), re.search(rf"(\d+) node\(s\) {refusal}", text)
+def _selects_none(text: str) -> bool:
+    """Whether all nodes lack a label that the pod selects, by the scheduler's message."""
+    nodes, refused = _NODES.search(text), _REFUSED.search(text)
     return nodes is not None and refused is not None and nodes[1] == refused[1]

@@ -34,13 +34,9 @@ class Revision:
     pod_template: Manifest
     tacho_image: str
     runtime_sha256: str = ""
-    """sha256 of the runtime in ``tacho_image``; "" where that image has a digest, and for revisions of
-    earlier versions.
-    """
-    measure_key: str | None = None
-    """Measure key (hash of workload, SLO and probe settings) at the time of planning. None: an earlier
-    version made the revision.
-    """
+    """sha256 of the runtime in ``tacho_image``; "" where that image has a digest."""
+    measure_key: str = ""
+    """Measure key (hash of workload, SLO and probe settings) at the time of planning."""
 
 
 def new_revision(
@@ -52,17 +48,14 @@ def new_revision(
     number: int,
     config: Config,
     runtime: RuntimeImage | None = None,
-    name: str = "",
 ) -> Manifest:
-    """The ControllerRevision for the resource's spec.
-
-    ``name``: only where it differs from the name that follows from spec. ``runtime``: the runtime for its
-    pods, where it is not the one of the configured image.
+    """The ControllerRevision for the resource's spec. ``runtime``: the runtime for its pods, where it is not
+    the one of the configured image.
     """
     tacho = runtime or RuntimeImage(image=config.tacho_image)
     meta = resource.metadata
     document = identity(resource.spec, meta.name, meta.annotations)
-    name = name or names.revision_name(meta.name, names.digest(document))
+    name = names.revision_name(meta.name, names.digest(document))
     key = plan_key(plan, resource.spec)
     manifest = child(resource, "apps/v1", "ControllerRevision", name, role=names.ROLE_SERVER, revision=name)
     manifest["revision"] = number
@@ -104,7 +97,7 @@ def read(manifest: Manifest) -> Revision | None:
             pod_template=dict(data["podTemplate"]),
             tacho_image=str(data["tachoImage"]),
             runtime_sha256=str(data.get("runtimeSha256", "")),
-            measure_key=data.get("measureKey"),
+            measure_key=str(data["measureKey"]),
         )
     except (KeyError, TypeError, ValueError):
         return None

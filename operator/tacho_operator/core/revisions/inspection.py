@@ -335,18 +335,12 @@ def result(pod: PodView) -> InspectResult:
         failure_class = FailureClass.MODEL_INVALID
         message = f"Pod {pod.name} read the model, and its result cannot be used: {unusable}."
         next_step = "Check that the model's files are sound; the inspection is retried."
-    elif pod.exceeded_deadline and end is not None and end.started is None:
-        message = (
-            f"Pod {pod.name} exceeded its deadline before its container started: the image, a Secret or a "
-            f"volume was missing. See kubectl describe pod {pod.name}."
-        )
     elif pod.exceeded_deadline:
-        message = f"Pod {pod.name} exceeded its deadline: the model's source did not answer."
-    elif end is not None and end.reason == "OOMKilled":
-        message = f"Pod {pod.name} ran out of memory while reading the model's headers."
+        message = f"Pod {pod.name} exceeded its deadline."
     else:
         tail = " | ".join(text.strip().splitlines()[-3:]) or pod.message or "no message"
-        message = f"Pod {pod.name} ended with exit code {end.exit_code if end else 'unknown'}: {tail}."
+        code = f"{end.exit_code} ({end.reason or 'no reason'})" if end else "unknown"
+        message = f"Pod {pod.name} ended with exit code {code}: {tail}."
     failure = Failure(failure_class=failure_class, message=message, next_step=next_step)
     return InspectResult(failure=failure)
 

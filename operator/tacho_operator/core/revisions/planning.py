@@ -5,7 +5,7 @@ and a revision created.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
@@ -13,18 +13,17 @@ from tacho_contract.units import clipped
 from tacho_contract.uri import FileUri
 from tacho_operator.api.rules.deny_list import refused_arguments, refused_hub_variables, refused_variables
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
-from tacho_operator.core import names, problems as problem
+from tacho_operator.core import problems as problem
 from tacho_operator.core.planner.inputs import plan_inputs
 from tacho_operator.core.planner.plan import fails_for_any_model, launchable
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.pods.claims import missing_claim
-from tacho_operator.core.pods.view import views
+from tacho_operator.core.pods.view import named
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions import controller_revision
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
-from tacho_operator.core.revisions.refit import failures_of, length_that_fits, refitted_name, shortened
 from tacho_operator.core.types import Config, Manifest, Observed, PlanInputs
 
 PLAN_PENDING = "The model is known; its plan is being made."
@@ -57,13 +56,11 @@ def _unreadable_record(observed: Observed, own: str) -> Problem | None:
     """The problem of a ControllerRevision that exists for the spec but cannot be decoded. A new plan in its
     place could change running pods.
     """
-    existing = {item["metadata"]["name"] for item in observed.revisions}
-    name = next((name for name in (refitted_name(own), own) if name in existing), None)
-    if name is None:
+    if named(observed.revisions, own) is None:
         return None
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
-        what=f"This version of the operator cannot read ControllerRevision {name}.",
+        what=f"This version of the operator cannot read ControllerRevision {own}.",
         next_step="Upgrade the operator, or delete that ControllerRevision to plan again.",
     )
 
@@ -74,12 +71,8 @@ def _freeze(
     inspection: Inspection,
     revisions: Mapping[str, Revision],
     config: Config,
-    *,
-    name: str = "",
 ) -> Planning:
-    """The plan, with a new revision for it. ``name``: only where it differs from the name that follows from
-    spec.
-    """
+    """The plan, with a new revision for it."""
     assert inspection.facts is not None
     manifest = controller_revision.new_revision(
         resource,
@@ -89,39 +82,10 @@ def _freeze(
         number=1 + max((item.number for item in revisions.values()), default=0),
         config=config,
         runtime=inspection.runtime,
-        name=name,
     )
     return Planning(
         revision=controller_revision.read(manifest), plan=plan, inspection=inspection, apply=(manifest,)
     )
-
-
-def _refit(
-    observed: Observed,
-    config: Config,
-    revisions: Mapping[str, Revision],
-    known: Revision,
-    length: int,
-    inspection: Inspection,
-    planned: PlanResult | None,
-) -> Planning:
-    """Plans the spec again with the shorter context ``length`` that the engine reported to fit. If that
-    fails, the revision ``known`` stays.
-    """
-    resource = observed.resource
-    unchanged = Planning(revision=known, plan=known.plan)
-    if inspection.facts is None:
-        return replace(unchanged, inspection=inspection)
-    if planned is None:
-        spec = shortened(resource.spec, known.plan, length)
-        pending_plan = plan_inputs(spec, inspection.facts, observed, config)
-        return replace(unchanged, inspection=inspection, pending_plan=pending_plan)
-    if isinstance(planned, PlanFailure) or launchable(planned) is not None:
-        return unchanged
-    planned_tokens = known.plan.max_model_len
-    why = f"Planned again: the engine of {known.name} had memory for {length} of {planned_tokens} tokens."
-    planned = replace(planned, message=f"{planned.message} {why}")
-    return _freeze(resource, planned, inspection, revisions, config, name=refitted_name(known.name))
 
 
 def plan_step(
@@ -133,19 +97,12 @@ def plan_step(
 ) -> Planning:
     """The revision of the present spec, or the next step towards it.
 
-    An existing revision is not planned again, even if operator, GPU data or measurements change. The one
-    exception: its engine reported less memory than planned (refit.py). ``planned``: the plan that the first
-    call requested; None: not made yet.
+    An existing revision is not planned again, even if operator, GPU data or measurements change.
+    ``planned``: the plan that the first call requested; None: not made yet.
     """
     resource = observed.resource
     own = desired_revision_name(resource)
-    if (refitted := revisions.get(refitted_name(own))) is not None:
-        return Planning(revision=refitted, plan=refitted.plan)
     if (known := revisions.get(own)) is not None:
-        failures = failures_of(views(observed.pods, names.ROLE_SERVER), own)
-        if (length := length_that_fits(resource.spec, known.plan, failures)) is not None:
-            inspection = inspect(observed, config, now)
-            return _refit(observed, config, revisions, known, length, inspection, planned)
         return Planning(revision=known, plan=known.plan)
     if (unreadable := _unreadable_record(observed, own)) is not None:
         return Planning(problem=unreadable)

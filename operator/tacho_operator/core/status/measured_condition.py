@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.measurement import INVALIDATING, NOT_STEADY
+from tacho_contract.measurement import INVALIDATING
 from tacho_operator.api.base import decimal
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.spec.service import MAX_BUDGET_SECONDS
@@ -95,11 +95,8 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
     text = f"{speed} output tokens per second" if speed else "Measured"
     if not clean(entry):
         flags = ", ".join(flag for flag in entry.flags if flag in INVALIDATING)
-        cause = f": {with_full_stop(_disturbances_first(entry.message))}" if entry.message else "."
+        cause = f": {with_full_stop(entry.message)}" if entry.message else "."
         what = f"{text}, provisional ({flags}){cause}"
-        if unknown := _unknown_rate(entry):
-            rates = f"{text}; the {unknown}" if speed else unknown.capitalize()
-            what = f"{rates} is not known: its interval exceeds 100 %. Provisional ({flags}){cause}"
         return ConditionValue("Unknown", Reason.MEASUREMENT_PROVISIONAL, what, "It is measured again.")
     if deviating is not None:
         confirmed = deviating.time <= (entry.observed_time or "")
@@ -118,11 +115,6 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
     return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
 
 
-def _disturbances_first(message: str) -> str:
-    """The notes of a measurement, those about its duration last: they do not say why it is provisional."""
-    return "; ".join(sorted(message.split("; "), key=lambda note: "(raise probe." in note))
-
-
 def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
     """The condition Measured where the capacity is a lower bound because the search ended early."""
     attempts, why = remeasure.attempts, why or "the time ran out"
@@ -139,13 +131,3 @@ def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) 
     follows = "resumes" if remeasure.running else "will resume"
     next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} the search."
     return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: {why}.", next_step)
-
-
-def _unknown_rate(entry: MeasurementEntry) -> str:
-    """Which rate is unknown as its interval is too wide (``entry.flags_of``); "": none."""
-    capacity, single = entry.capacity, entry.single_stream
-    if NOT_STEADY not in entry.flags:
-        return ""
-    if capacity is not None and capacity.output_tokens_per_second is None:
-        return "capacity"
-    return "rate of one stream" if single is not None and single.decode_tokens_per_second is None else ""
