@@ -75,7 +75,7 @@ async def test_what_a_later_version_leaves_out_goes(kube: Kube, namespace: str, 
     assert live["data"] == {"kept": "1"}
     entry = managed_entry(live, FIELD_MANAGER)
     assert entry is not None
-    assert entry[1]["operation"] == "Apply"
+    assert entry["operation"] == "Apply"
     assert await execute._ensure(kube, live, wanted) == 0
 
 

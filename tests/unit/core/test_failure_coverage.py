@@ -107,7 +107,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "api/test_operator_platform.py::test_a_lost_node_is_told_and_its_pod_replaced_beside_the_stuck_one",
     ),
     F.EVICTED: ("api/test_operator_platform.py::test_a_drained_pod_is_evicted_and_replaced",),
-    F.PORT_IN_USE: ("unit/runtime/test_supervise.py::test_taken_engine_port_names_who_took_it",),
+    F.PORT_IN_USE: ("unit/runtime/test_supervise.py::test_a_taken_engine_port_is_named",),
     F.QUANTIZATION_NOT_APPLIED: (
         "engines/test_not_applied.py::test_weights_that_were_not_quantized_end_the_start",
     ),
