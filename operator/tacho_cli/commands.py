@@ -88,7 +88,8 @@ def run(
 
     Prints the measured status, then serves until Ctrl-C.
     """
-    from tacho_cli.run.serve import RunOptions, execute
+    from tacho_cli.run.serve import execute
+    from tacho_cli.run.setup import RunOptions
 
     return execute(
         RunOptions(
@@ -155,6 +156,7 @@ def probe(
     deployment in a probe pod. The output is one entry of status.measurements.
     """
     if "://" in target:
+        from tacho_cli.inputs.options import given_levels, live_config
         from tacho_cli.probe import measure
 
         refuse_given(
@@ -162,17 +164,13 @@ def probe(
             {"-n": namespace, "--context": context, "--kubeconfig": kubeconfig, "--disrupt": disrupt},
         )
         return measure.execute(
-            measure.ProbeOptions(
-                url=target,
-                workload=workload,
-                slo=slo,
-                budget=budget,
-                model=model,
-                concurrency=concurrency,
-                levels=levels,
-                api_key_env=api_key_env,
-                output=output,
-            )
+            target,
+            live=live_config(workload, slo, budget),
+            model=model,
+            concurrency=concurrency,
+            levels=given_levels(levels),
+            api_key_env=api_key_env,
+            output=output,
         )
     refuse_given(
         "a URL",

@@ -15,7 +15,7 @@ import yaml
 
 from tacho_cli.inputs.model import inspect_model
 from tacho_cli.inputs.this_machine import this_machine
-from tacho_cli.run.setup import LOCAL, Here, LocalSetup, local_setup
+from tacho_cli.run.setup import LOCAL, LocalSetup, RunOptions, local_setup
 from tacho_contract.launch import RuntimeConfig
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import plan_model
@@ -35,8 +35,8 @@ def planned(
     facts = inspect_model(resource, claims)
     plan = plan_model(resource.spec, facts, nodes=(this_machine(),), history=(), config=LOCAL)
     assert isinstance(plan, ModelPlan), plan
-    here = Here(scratch=folder, host="127.0.0.1", engine_port=free_port(), runtime_port=free_port())
-    setup = local_setup(resource, plan, claims, here)
+    order = RunOptions(file=example, port=free_port(), report_port=free_port())
+    setup = local_setup(resource, plan, claims, order, folder)
     entrypoint = (str(python), *setup.runtime.entrypoint[1:])
     return dataclasses.replace(setup, runtime=dataclasses.replace(setup.runtime, entrypoint=entrypoint)), plan
 

@@ -17,16 +17,6 @@ from tacho_operator.core.revisions.identity import probe_config
 
 MILLISECONDS = {"ms": 1.0, "s": 1000.0}
 SECONDS = {"s": 1.0, "m": 60.0}
-LABELS = {
-    "inputTokens": "tokens of the prompt",
-    "outputTokens": "tokens of the answer",
-    "ttftMilliseconds": "ttft in milliseconds",
-    "tpotMilliseconds": "tpot in milliseconds",
-    "percentile": "p",
-    "budgetSeconds": "seconds",
-    "timeoutSeconds": "the timeout, twice its seconds",
-}
-"""Names of the API's fields in error messages about the options."""
 MAX_CONCURRENCY = 4096
 MAX_LEVELS = 16
 ModelT = TypeVar("ModelT", bound=ApiModel)
@@ -70,7 +60,7 @@ def _service_level(text: str) -> ServiceLevel:
         name, _, value = part.strip().partition("=")
         if name not in keys or keys[name] in given:
             raise _usage("--slo", text, expected)
-        number = int(value) if name == "p" and value.isdigit() else _duration(value, MILLISECONDS)
+        number = int(value) if name == "p" and value.isdigit() else milliseconds(value)
         if number is None:
             raise _usage("--slo", text, expected)
         given[keys[name]] = number
@@ -89,6 +79,11 @@ def _settings(text: str) -> ProbeSettings:
     given = {"budgetSeconds": budget, "timeoutSeconds": 2 * budget}
     read = _within_bounds(ProbeSpec, given, "--budget", text)
     return ProbeSettings(budget_seconds=read["budget_seconds"], timeout_seconds=read["timeout_seconds"])
+
+
+def milliseconds(text: str) -> int | None:
+    """A duration such as 500ms or 2s in milliseconds; None: not a whole number of these."""
+    return _duration(text, MILLISECONDS)
 
 
 def _duration(text: str, units: dict[str, float]) -> int | None:
@@ -111,8 +106,7 @@ def _within_bounds(model: type[ModelT], given: dict[str, int], option: str, text
         return read
     except ValidationError as error:
         problem = error.errors()[0]
-        field = str(problem["loc"][0])
-        raise _usage(option, text, f"{LABELS.get(field, field)}: {problem['msg']}") from None
+        raise _usage(option, text, f"{problem['loc'][0]}: {problem['msg']}") from None
 
 
 def _usage(option: str, text: str, expected: str) -> CommandError:

@@ -6,13 +6,11 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tacho_cli.figures.messages import slo_message
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs import child
-from tacho_cli.inputs.options import given_levels, live_config
 from tacho_cli.output import FigureFormat, following, say
 from tacho_cli.probe.endpoint import ServedModel, find
 from tacho_cli.probe.show import show, verdict
@@ -31,33 +29,25 @@ CONCURRENCY = 64
 """Most streams without --concurrency, so that a shared server is not overloaded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeOptions:
-    """The options of ``tacho probe URL``; "" and None leave the choice to the defaults."""
-
-    url: str
-    workload: str = ""
-    slo: str = ""
-    budget: str = ""
-    model: str = ""
-    concurrency: int | None = None
-    levels: str = ""
-    api_key_env: str = ""
-    output: FigureFormat = "table"
-
-
-def execute(options: ProbeOptions) -> int:
+def execute(
+    url: str,
+    *,
+    live: LiveConfig,
+    model: str,
+    concurrency: int | None,
+    levels: tuple[int, ...],
+    api_key_env: str,
+    output: FigureFormat,
+) -> int:
     """Measures and prints; returns the exit code. Raises CommandError."""
-    live = live_config(options.workload, options.slo, options.budget)
-    levels = given_levels(options.levels)
-    api_key = _key(options.api_key_env)
-    endpoint = find(options.url, options.model, api_key)
+    api_key = _key(api_key_env)
+    endpoint = find(url, model, api_key)
     with following() as progress:
-        probe_order = order_for(endpoint, live, options.concurrency or CONCURRENCY, levels)
+        probe_order = order_for(endpoint, live, concurrency or CONCURRENCY, levels)
         measured = measure(probe_order, api_key, progress)
     entry = entry_of(measured, endpoint.engine)
     found = measurement_view(entry, live.slo)
-    show(entry, found, f"{endpoint.model} at {endpoint.base_url}", options.output)
+    show(entry, found, f"{endpoint.model} at {endpoint.base_url}", output)
     code = verdict(found)
     if code == ExitCode.FAILED:
         say(f"whether the SLO is met ({slo_message(live.slo)}) could not be judged; raise --budget")

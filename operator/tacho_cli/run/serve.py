@@ -8,7 +8,6 @@ import signal
 import socket
 import tempfile
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,41 +18,18 @@ from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.output import Format, print_document, say
 from tacho_cli.problems import CommandError, ExitCode, failed, no_plan_code
 from tacho_cli.run.pod import LocalPod
-from tacho_cli.run.setup import DRAIN_SECONDS, LOCAL, Here, LocalSetup, local_setup, require_engine
+from tacho_cli.run.setup import LOCAL, LocalSetup, RunOptions, local_setup, require_engine
 from tacho_cli.run.snapshot import local_status
 from tacho_cli.status.rows import resource_name
 from tacho_cli.status.screen import show_status
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import local_url
-from tacho_contract.pod import RUNTIME_PORT
 from tacho_operator.core.manifests.containers import engine_port
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import Manifest
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """The options of ``tacho run``."""
-
-    file: str
-    name: str = ""
-    claims: tuple[str, ...] = ()
-    once: bool = False
-    output: Format = "table"
-    host: str = "127.0.0.1"
-    port: int | None = None
-    report_port: int = RUNTIME_PORT
-    log: str = ""
-    """File that keeps what engine and runtime print; "": nothing is kept."""
-
-    @property
-    def drain_seconds(self) -> int:
-        """Seconds to drain running requests. 0 with --once: no client knows the address, so no request
-        runs."""
-        return 0 if self.once else DRAIN_SECONDS
 
 
 def execute(order: RunOptions) -> int:
@@ -76,14 +52,7 @@ def execute(order: RunOptions) -> int:
     require_engine(plan.engine)
     say(plan.message)
     with tempfile.TemporaryDirectory(prefix="tacho-run-") as scratch, leaving_nothing():
-        here = Here(
-            scratch=Path(scratch),
-            host=order.host,
-            engine_port=order.port,
-            runtime_port=order.report_port,
-            drain_seconds=order.drain_seconds,
-        )
-        setup = local_setup(resource, plan, claims, here)
+        setup = local_setup(resource, plan, claims, order, Path(scratch))
         return asyncio.run(_serve(order, raw, setup, plan, Path(scratch)))
 
 

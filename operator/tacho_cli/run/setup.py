@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tacho_cli.inputs.model import cluster_form, model_directory
+from tacho_cli.output import Format
 from tacho_cli.problems import ExitCode, failed
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig, RuntimePaths
-from tacho_contract.pod import CACHE_FOLDER
+from tacho_contract.pod import CACHE_FOLDER, RUNTIME_PORT
 from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.pod_template import fetch_config, runtime_config
@@ -88,17 +89,25 @@ DRAIN_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Here:
-    """Paths, address and ports of ``tacho run`` on this machine."""
+class RunOptions:
+    """The options of ``tacho run``."""
 
-    scratch: Path
-    """A temporary directory for this run, in place of a pod's emptyDir."""
-    host: str
-    """Address on which engine and runtime listen."""
-    engine_port: int | None
-    """Port of the engine; None: the engine's default."""
-    runtime_port: int
-    drain_seconds: int = DRAIN_SECONDS
+    file: str
+    name: str = ""
+    claims: tuple[str, ...] = ()
+    once: bool = False
+    output: Format = "table"
+    host: str = "127.0.0.1"
+    port: int | None = None
+    report_port: int = RUNTIME_PORT
+    log: str = ""
+    """File that keeps what engine and runtime print; "": nothing is kept."""
+
+    @property
+    def drain_seconds(self) -> int:
+        """Seconds to drain running requests. 0 with --once: no client knows the address, so no request
+        runs."""
+        return 0 if self.once else DRAIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +141,13 @@ def local_setup(
     resource: LLMDeployment,
     plan: ModelPlan,
     claims: dict[str, Path],
-    here: Here,
+    order: RunOptions,
+    scratch: Path,
 ) -> LocalSetup:
-    """A pod's settings with this machine's paths in it. Nothing is written."""
+    """A pod's settings with this machine's paths in it. Nothing is written.
+
+    ``scratch``: a temporary directory for this run, in place of a pod's emptyDir.
+    """
     shared = cluster_form(resource)
     revision = desired_revision_name(shared)
     key = plan_key(plan, shared.spec)
@@ -143,7 +156,7 @@ def local_setup(
     fetch = fetch_config(shared, plan)
     if fetch:
         fetch = dataclasses.replace(
-            fetch, cache_dir=str(cache_directory(resource, claims)), state_dir=str(here.scratch / "fetch")
+            fetch, cache_dir=str(cache_directory(resource, claims)), state_dir=str(scratch / "fetch")
         )
     keeps = engine_profile(plan.engine).keeps
     return LocalSetup(
@@ -156,16 +169,16 @@ def local_setup(
             inside,
             model=dataclasses.replace(inside.model, path=str(folder) if folder else ""),
             entrypoint=local_entrypoint(plan.engine, inside.entrypoint),
-            bind_host=here.host,
-            engine_port=here.engine_port or inside.engine_port,
-            runtime_port=here.runtime_port,
+            bind_host=order.host,
+            engine_port=order.port or inside.engine_port,
+            runtime_port=order.report_port,
             paths=RuntimePaths(
                 cache_dir=str(compiled_directory(resource, claims)) if keeps else "",
                 fetch_dir=fetch.state_dir if fetch else "",
-                state_dir=str(here.scratch / "state"),
-                live_file=str(here.scratch / "live.json"),
-                termination_log=str(here.scratch / "termination"),
+                state_dir=str(scratch / "state"),
+                live_file=str(scratch / "live.json"),
+                termination_log=str(scratch / "termination"),
             ),
-            drain_seconds=here.drain_seconds,
+            drain_seconds=order.drain_seconds,
         ),
     )

@@ -143,15 +143,21 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, engine: str) -> None:
         (["http://h", "--workload", "512"], "INPUT:OUTPUT tokens are expected"),
         (
             ["http://h", "--workload", "512:1"],
-            "512:1: tokens of the answer: Input should be greater than or equal to 2",
+            "512:1: outputTokens: Input should be greater than or equal to 2",
         ),
         (["http://h", "--slo", "tpot=50"], "ttft=500ms, tpot=50ms or both"),
         (["http://h", "--slo", "e2e=5s"], "ttft=500ms, tpot=50ms or both"),
         (["http://h", "--slo", "p=95"], "ttft=500ms, tpot=50ms or both"),
-        (["http://h", "--slo", "ttft=1s,p=20"], "p=20: p: Input should be greater than or equal to 50"),
+        (
+            ["http://h", "--slo", "ttft=1s,p=20"],
+            "percentile: Input should be greater than or equal to 50",
+        ),
         (["http://h", "--slo", "ttft=1.5ms"], "ttft=500ms, tpot=50ms or both"),
         (["http://h", "--budget", "45"], "whole seconds or minutes"),
-        (["http://h", "--budget", "2s"], "--budget 2s: seconds: Input should be greater than or equal to 5"),
+        (
+            ["http://h", "--budget", "2s"],
+            "budgetSeconds: Input should be greater than or equal to 5",
+        ),
         (["http://h", "--api-key-env", "NOT_SET_ANYWHERE"], "that variable is not set"),
     ],
 )

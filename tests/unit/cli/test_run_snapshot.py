@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tacho_cli.run.serve import RunOptions, print_status
-from tacho_cli.run.setup import DRAIN_SECONDS, Here, local_setup
+from tacho_cli.run.serve import print_status
+from tacho_cli.run.setup import DRAIN_SECONDS, RunOptions, local_setup
 from tacho_cli.run.snapshot import local_status
 from tacho_contract.report import Report
 from tacho_operator.api.conditions import find_condition
@@ -15,12 +15,13 @@ from tacho_operator.core.planner.types import Prediction
 from tacho_operator.core.revisions.identity import live_config
 from tools.harness.resources import CLAIM_SPEC, changed, plan, resource
 
+ORDER = RunOptions(file="-")
+
 
 def test_what_is_measured_once_waits_for_no_request(tmp_path: Path) -> None:
-    assert RunOptions(file="-").drain_seconds == DRAIN_SECONDS
-    once = RunOptions(file="-", once=True).drain_seconds
-    here = Here(scratch=tmp_path, host="127.0.0.1", engine_port=None, runtime_port=9400, drain_seconds=once)
-    setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, here)
+    assert ORDER.drain_seconds == DRAIN_SECONDS
+    once = RunOptions(file="-", once=True)
+    setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, once, tmp_path)
     assert setup.runtime.drain_seconds == 0
 
 
@@ -30,9 +31,8 @@ def test_a_slow_plan_is_probed_for_longer_here_too(tmp_path: Path) -> None:
         expected_capacity_tokens_per_second=630.0,
         expected_capacity_concurrency=63,
     )
-    here = Here(scratch=tmp_path, host="127.0.0.1", engine_port=None, runtime_port=9400)
     silent = changed(CLAIM_SPEC, workload=None)
-    live = local_setup(resource(silent), plan(predicted=slow), {"models": tmp_path}, here).live
+    live = local_setup(resource(silent), plan(predicted=slow), {"models": tmp_path}, ORDER, tmp_path).live
     assert (live.probe.budget_seconds, live.probe.timeout_seconds) == (120, 240)
     assert live.measure_key == live_config(resource(silent).spec).measure_key
 
@@ -43,7 +43,8 @@ def test_one_replica_serves_whatever_spec_says(replicas: int, tmp_path: Path) ->
         resource(changed(CLAIM_SPEC, replicas=replicas)),
         plan(),
         {"models": tmp_path},
-        Here(scratch=tmp_path, host="127.0.0.1", engine_port=None, runtime_port=9400),
+        ORDER,
+        tmp_path,
     )
     report = Report(
         runtime_version="1",
