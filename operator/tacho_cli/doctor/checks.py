@@ -105,26 +105,13 @@ def check_claims(facts: Facts) -> Iterator[Result]:
             phase = (found.get("status") or {}).get("phase", "")
             modes = set((found.get("spec") or {}).get("accessModes") or ())
             if phase != "Bound":
-                yield "warn", f"{text} is {phase or 'not bound'}.", _until_bound(facts, space, found)
+                step = f"kubectl describe pvc {claim} -n {space} has the provisioner's events."
+                yield "warn", f"{text} is {phase or 'not bound'}.", step
             elif (raw["spec"].get("replicas") or 1) > 1 and not modes & MANY:
                 step = "Use a claim with ReadWriteMany, or keep the pods on one node."
                 yield "warn", f"{text} is {', '.join(sorted(modes))}, for several replicas.", step
             else:
                 yield "ok", f"{text} is bound ({', '.join(sorted(modes))}).", ""
-
-
-def _until_bound(facts: Facts, space: str, claim: Mapping[str, Any]) -> str:
-    """The next step for a claim to which no volume is bound."""
-    storage_class = (claim.get("spec") or {}).get("storageClassName") or ""
-    classes = {item["metadata"]["name"]: item for item in facts.all_of("storageclasses")}
-    name = claim["metadata"]["name"]
-    if (claim.get("status") or {}).get("phase") == "Lost":
-        return f"Its volume was deleted: restore the volume, or create claim {name} again."
-    if storage_class and classes and storage_class not in classes:
-        return f"No StorageClass {storage_class}: create a volume of that class, or claim {name} again."
-    if (classes.get(storage_class) or {}).get("volumeBindingMode") == "WaitForFirstConsumer":
-        return "It is bound when its first pod is scheduled (WaitForFirstConsumer)."
-    return f"kubectl describe pvc {name} -n {space} has the provisioner's events."
 
 
 def _claims(spec: Mapping[str, Any]) -> list[str]:

@@ -20,8 +20,6 @@ SMALLEST, LARGEST = 1e-9, 1e18
 """Range of values on an axis: smaller ones are drawn as 0, larger ones at the end."""
 MAX_TICK_RATIO = 4
 """Highest ratio of ticks to requested ticks; beyond it a logarithmic axis labels powers of ten only."""
-COLUMNS = 700
-"""Number of columns of a step line; where values change more often, a column shows their extremes."""
 CHARACTER, WIDE_CHARACTER, TEXT_HEIGHT = 6.6, 7.6, 12.0
 """Width in pixels of a character, on average and in a wide font, and height of a line."""
 
@@ -148,22 +146,8 @@ class Plot:
 
 def steps(values: Sequence[Place], end: float) -> list[Place]:
     """Corners of a step line until ``end``. ``values``: (from, value), ascending."""
-    if len(values) > COLUMNS:
-        values = _extremes(values, end)
     corners = [corner for (_, former), (x, value) in pairwise(values) for corner in ((x, former), (x, value))]
     return [values[0], *corners, (end, values[-1][1])] if values else []
-
-
-def _extremes(values: Sequence[Place], end: float) -> list[Place]:
-    """First, lowest, highest and last value of each column."""
-    columns: dict[int, list[int]] = {}
-    for index, (x, _) in enumerate(values):
-        columns.setdefault(int(x / end * COLUMNS), []).append(index)
-    kept: list[int] = []
-    for found in columns.values():
-        low, high = (choose(found, key=lambda index: values[index][1]) for choose in (min, max))
-        kept += sorted({found[0], low, high, found[-1]})
-    return [values[index] for index in kept]
 
 
 def svg(title: str, height: float, parts: Iterable[str], *, style: str = "") -> str:

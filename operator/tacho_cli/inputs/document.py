@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,20 +26,29 @@ _STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
 """Text already read from stdin, which can be read only once."""
 
 
-def text(file: str, expected: str = "a YAML file with an LLMDeployment") -> str:
-    """The text of a small file; ``-`` is stdin. Raises CommandError, whose message says that ``expected`` is
+def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
+    """The one JSON or YAML document in a file. Raises CommandError, whose message says that ``expected`` is
     needed."""
+    content = _text(file, expected, limit_bytes)
+    try:
+        return json.loads(content) if content.lstrip().startswith("{") else yaml.safe_load(content)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise CommandError(f"{file}: neither JSON nor YAML: {error}; name {expected}") from None
+
+
+def _text(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> str:
+    """The text of a file; ``-`` is stdin."""
     if file == "-":
         if sys.stdin not in _STDIN:
             _STDIN[sys.stdin] = sys.stdin.read(LIMIT_BYTES)
         return _STDIN[sys.stdin]
     path = Path(file)
     try:
-        if path.stat().st_size > LIMIT_BYTES:
-            raise CommandError(f"{file}: larger than {LIMIT_BYTES >> 20} MiB; a manifest is expected")
+        if path.stat().st_size > limit_bytes:
+            raise CommandError(f"{file}: larger than {limit_bytes >> 20} MiB; name {expected}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise CommandError(f"{file}: not text; a YAML or JSON manifest is expected") from None
+        raise CommandError(f"{file}: not text; name {expected}") from None
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}; name {expected}") from None
 
@@ -93,7 +103,7 @@ def every(file: str, name: str = "") -> list[Manifest]:
 
 def _documents(file: str) -> list[Any]:
     try:
-        found = list(yaml.safe_load_all(text(file)))
+        found = list(yaml.safe_load_all(_text(file, "a YAML file with an LLMDeployment")))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None

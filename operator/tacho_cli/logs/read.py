@@ -104,14 +104,15 @@ def _read(target: KubectlTarget, pod: PodView, container: str, engine: str, tail
     done = kubectl(target, "logs", pod.name, *options, output="")
     if done.returncode:
         say(f"{pod.name} {container}: {last_lines(done.stderr)[-1]}")
-    lines = tuple(visible(line) for line in done.stdout.splitlines())
+    shown = map(visible, done.stdout.splitlines())
+    lines = tuple((line_class(engine, line), line) for line in shown)
     return ContainerLog(
         pod=pod.name,
         container=container,
         node=pod.node,
         restarts=view.restarts if view else 0,
-        failure=ended_with(engine, view.terminated, lines) if view and view.terminated else None,
-        lines=tuple((line_class(engine, line), line) for line in lines),
+        failure=ended_with(view.terminated, lines) if view and view.terminated else None,
+        lines=lines,
     )
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tacho_cli.inputs.document import load
 from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, kubectl, last_lines, parsed, refused
 from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.problems import CommandError
@@ -107,38 +104,18 @@ FILE_LIMIT_BYTES = 256 * 1024 * 1024
 
 def saved_nodes(file: str) -> tuple[NodeFacts, ...]:
     """The nodes in the output of ``kubectl get nodes -o json`` (or yaml). Raises CommandError."""
-    expected = f"{file}: save them with: kubectl get nodes -o json > {file}"
-    try:
-        if Path(file).stat().st_size > FILE_LIMIT_BYTES:
-            raise CommandError(
-                f"{file}: larger than {FILE_LIMIT_BYTES >> 20} MiB; a list of nodes is expected"
-            )
-        text = Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}", expected) from None
-    except UnicodeDecodeError:
-        raise CommandError(f"{file}: not text", expected) from None
-    try:
-        document = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise CommandError(f"{file}: neither JSON nor YAML: {error}", expected) from None
-    return _nodes(document, file)
+    expected = f"a file from: kubectl get nodes -o json > {file}"
+    return _nodes(load(file, expected, FILE_LIMIT_BYTES), file)
 
 
 def _nodes(document: Any, where: str) -> tuple[NodeFacts, ...]:
-    expected = "a list of nodes is expected, as kubectl get nodes -o json prints it"
-    if not isinstance(document, dict):
-        raise CommandError(f"{where}: {expected}")
-    items = [document] if document.get("kind") == "Node" else document.get("items")
-    if not isinstance(items, list):
-        raise CommandError(f"{where}: {expected}")
-    kinds = {str(item.get("kind", "Node")) if isinstance(item, dict) else "?" for item in items}
-    if kinds - {"Node"}:
-        raise CommandError(f"{where}: holds {', '.join(sorted(kinds - {'Node'}))}; {expected}")
     try:
-        return tuple(node_facts(item) for item in items)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise CommandError(f"{where}: a node in it is malformed ({error!r}); {expected}") from None
+        items = [document] if document.get("kind") == "Node" else document["items"]
+        if all(item.get("kind", "Node") == "Node" for item in items):
+            return tuple(map(node_facts, items))
+    except (AttributeError, KeyError, TypeError):
+        pass
+    raise CommandError(f"{where}: a list of nodes is expected, as kubectl get nodes -o json prints it")
 
 
 def read_nodes(target: KubectlTarget) -> tuple[tuple[NodeFacts, ...] | None, str]:

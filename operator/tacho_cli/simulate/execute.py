@@ -18,7 +18,7 @@ from tacho_cli.simulate.simulated_deployment import (
     SimulatedDeployment,
     simulated_deployment,
 )
-from tacho_cli.simulate.variants import Variant, did_you_mean, variants, varies_quantization
+from tacho_cli.simulate.variants import Variant, variants, varies_quantization
 from tacho_contract.units import counted
 from tacho_simulate.policies import POLICIES, PolicyError, policy_of
 from tacho_simulate.policy import Factory, Setting
@@ -145,11 +145,8 @@ def _planned_runs(
             try:
                 yield PlannedRun(text, *policy_of(text, about.setting, known))
             except PolicyError as error:
-                base = each.partition(":")[0]
-                if base in known:
-                    raise CommandError(f"--policy {each}: {error}") from None
-                one_of = f"  -> one of: {', '.join(known)}, static-N, all"
-                raise CommandError(f"--policy {each}: {error}{did_you_mean(base, known)}", one_of) from None
+                one_of = f"  -> policies: {', '.join(known)}, static-N, all"
+                raise CommandError(f"--policy {each}: {error}", one_of) from None
 
 
 def _tuned(name: str, about: SimulatedDeployment, training: Trace, seed: int) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
 from pydantic import ValidationError
 
-from tacho_cli.inputs.document import every, text, typed
+from tacho_cli.inputs.document import every, load, typed
 from tacho_cli.problems import CommandError
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.types import LLMDeployment
@@ -83,21 +82,19 @@ def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> Mea
 
 
 def read_entry(file: str) -> MeasurementEntry:
+    """The measurement in a file, or the current one of the resource in it. Raises CommandError."""
+    document = load(file, MEASUREMENT)
+    status = document.get("status") if isinstance(document, dict) else None
     try:
-        document = yaml.safe_load(text(file, MEASUREMENT))
-        if isinstance(document, dict) and isinstance(document.get("status"), dict):
-            entries = document["status"].get("measurements") or []
-            found = current([MeasurementEntry.model_validate(item) for item in entries])
-            if found is None:
-                raise CommandError(f"{file}: no current measurement in its status")
-            return found
-        if not isinstance(document, dict):
-            raise CommandError(f"{file}: not a measurement; give {MEASUREMENT}")
-        return MeasurementEntry.model_validate(document)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise CommandError(f"{file}: neither JSON nor YAML: {error}") from None
+        if not isinstance(status, dict):
+            return MeasurementEntry.model_validate(document)
+        entries = [MeasurementEntry.model_validate(item) for item in status.get("measurements") or ()]
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the document"
         message = f"{file}: not an entry of status.measurements: {where}: {problem['msg']}"
         raise CommandError(message) from None
+    found = current(entries)
+    if found is None:
+        raise CommandError(f"{file}: no current measurement in its status")
+    return found

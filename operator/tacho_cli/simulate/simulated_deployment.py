@@ -146,10 +146,7 @@ def _model(entry: MeasurementEntry, slots: int | None, known: PerformanceModels)
 
 
 def _slo(given: DeploymentOptions, default: ServiceLevel) -> ServiceLevel:
-    try:
-        level = live_config("", given.slo, "").slo if given.slo else default
-    except CommandError as error:
-        raise CommandError(str(error)) from None  # with this verb's exit code
+    level = live_config("", given.slo, "").slo if given.slo else default
     bounds = {"ttft_milliseconds": given.ttft_milliseconds, "tpot_milliseconds": given.tpot_milliseconds}
     return dataclasses.replace(level, **{name: bound for name, bound in bounds.items() if bound is not None})
 

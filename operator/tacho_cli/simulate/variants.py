@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tacho_cli.inputs.options import live_config
+from tacho_cli.inputs.options import milliseconds
 from tacho_cli.problems import CommandError
 from tacho_cli.simulate.measurements import MeasurementSource
 from tacho_cli.simulate.simulated_deployment import DeploymentOptions
 
-MAX_REPLICAS = 1000
 QUANTIZATION, ALL = "quantization", "all"
+FORMATS = (
+    "  -> different values of one of: minReplicas=1,2,4 (1 to 1000), maxReplicas=4,8, slo.ttft=300ms,1s, "
+    "slo.tpot=30ms,50ms, quantization=none,fp8, quantization=all"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +50,10 @@ def variants(
     """
     dimensions: list[Dimension] = []
     chosen = varies_quantization(what_if)
-    if not chosen or measurements:
-        dimensions += _files("resource", "file", files)
-    if not chosen:
-        dimensions += _files("measurement", "measurement", measurements)
+    if files and (measurements or not chosen):
+        dimensions.append(_files("resource", "file", files))
+    if measurements and not chosen:
+        dimensions.append(_files("measurement", "measurement", measurements))
     dimensions += (_dimension(text, measured) for text in what_if)
     names = [name for name, _ in dimensions]
     if twice := next((name for name in names if names.count(name) > 1), ""):
@@ -78,33 +80,27 @@ def _changed(**options: Any) -> Change:
     return lambda given: dataclasses.replace(given, **options)
 
 
-def _files(name: str, option: str, files: Sequence[str]) -> list[Dimension]:
-    """The dimension of the given files; empty without files. Files are named by their stems if these are
-    unique."""
-    if not files:
-        return []
+def _files(name: str, option: str, files: Sequence[str]) -> Dimension:
+    """The dimension of the given files, which are named by their stems if these are unique."""
     stems = [Path(file).stem for file in files]
     shown = stems if len(set(stems)) == len(files) else files
     if len(set(files)) != len(files):
         raise CommandError(f"the same {name} is named twice")
-    return [(name, [(word, _changed(**{option: file})) for word, file in zip(shown, files, strict=True)])]
+    return name, [(word, _changed(**{option: file})) for word, file in zip(shown, files, strict=True)]
 
 
 def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
     key, _, listed = text.partition("=")
     values = [value.strip() for value in listed.split(",")]
-    known = {**{name: setting.example for name, setting in KEYS.items()}, QUANTIZATION: "none,fp8 or all"}
-    if key not in known:
-        unknown = f"--what-if {text}: unknown key {key!r}{did_you_mean(key, known)}"
-        raise CommandError(unknown, f"  -> one of: {', '.join(known)}")
-    if not all(values) or len(set(values)) != len(values):
-        raise CommandError(
-            f"--what-if {text}: give different values separated by commas, e.g. {key}={known[key]}"
-        )
-    if key == QUANTIZATION:
-        return key, list(_quantizations(values, measured))
-    setting = KEYS[key]
-    return key, [(value, _changed(**{setting.option: setting.read(key, value)})) for value in values]
+    if len(set(values)) == len(values):
+        if key == QUANTIZATION:
+            return key, list(_quantizations(values, measured))
+        option, read = KEYS.get(key, ("", _replicas))
+        numbers = [read(value) for value in values]
+        if option and all(numbers):
+            changes = [_changed(**{option: number}) for number in numbers]
+            return key, list(zip(values, changes, strict=True))
+    raise CommandError(f"--what-if {text}: unknown", FORMATS)
 
 
 def _quantizations(
@@ -112,22 +108,14 @@ def _quantizations(
 ) -> Iterable[tuple[str, Change]]:
     known: dict[str, list[MeasurementSource]] = {}
     for item in measured:
-        known.setdefault(item.quantization, []).append(item)
-    silent = [item.place for item in known.pop("", ())]
-    listed = ", ".join(f"{name} ({places[0].place})" for name, places in known.items()) or "none"
-    without = f"; without quantization: {', '.join(silent)}" if silent else ""
+        known.setdefault(item.quantization or "unknown", []).append(item)
     for value in list(known) or values if values == [ALL] else values:
         places = known.get(value, [])
-        prefix = f"--what-if {QUANTIZATION}={value}: "
-        if not places:
+        if len(places) != 1:
+            listed = (f"{name} in {' and in '.join(one.place for one in at)}" for name, at in known.items())
             raise CommandError(
-                f"{prefix}no file has a current measurement{did_you_mean(value, known)}",
-                f"  -> measured: {listed}{without}; add files with -f FILE or --measurement FILE",
-            )
-        if len(places) > 1:
-            raise CommandError(
-                f"{prefix}measured in {' and in '.join(item.place for item in places)}",
-                "  -> give one of these files, or compare the files without quantization=",
+                f"--what-if {QUANTIZATION}={value}: one file with such a measurement is needed",
+                f"  -> measured: {', '.join(listed) or 'none'}; add files with -f FILE or --measurement FILE",
             )
         (place,) = places
         if place.measurement:
@@ -136,41 +124,14 @@ def _quantizations(
             yield value, _changed(file=place.file, name=place.name)
 
 
-def _replicas(key: str, value: str) -> int:
-    count = int(value) if re.fullmatch(r"\d{1,6}", value) else 0
-    if not 1 <= count <= MAX_REPLICAS:
-        raise CommandError(f"--what-if {key}={value}: 1 to {MAX_REPLICAS} replicas are allowed")
-    return count
+def _replicas(value: str) -> int | None:
+    return int(value) if re.fullmatch(r"\d{1,3}|1000", value) else None
 
 
-def _milliseconds(key: str, value: str) -> int:
-    bound = f"{key.removeprefix('slo.')}={value}"
-    try:
-        level = live_config("", bound, "").slo
-    except CommandError as error:
-        text = str(error).removeprefix(f"--slo {bound}: ")
-        raise CommandError(f"--what-if {key}={value}: {text}") from None
-    return level.ttft_milliseconds or level.tpot_milliseconds
-
-
-class VariedSetting(NamedTuple):
-    option: str
-    """Field of DeploymentOptions that it sets."""
-    read: Callable[[str, str], int]
-    """Function that parses a value: (key, text) to the number. Raises CommandError."""
-    example: str
-
-
-KEYS = {
-    "minReplicas": VariedSetting("min_replicas", _replicas, "1,2,4"),
-    "maxReplicas": VariedSetting("max_replicas", _replicas, "4,8"),
-    "slo.ttft": VariedSetting("ttft_milliseconds", _milliseconds, "300ms,500ms,1s"),
-    "slo.tpot": VariedSetting("tpot_milliseconds", _milliseconds, "30ms,50ms"),
+KEYS: dict[str, tuple[str, Callable[[str], int | None]]] = {
+    "minReplicas": ("min_replicas", _replicas),
+    "maxReplicas": ("max_replicas", _replicas),
+    "slo.ttft": ("ttft_milliseconds", milliseconds),
+    "slo.tpot": ("tpot_milliseconds", milliseconds),
 }
-"""Settings that may be varied, by name."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A suggestion for a mistyped name, as the end of a message; empty where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+"""Settings that may be varied: the field of DeploymentOptions, and how a value is read (0, None: not so)."""

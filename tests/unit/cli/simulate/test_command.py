@@ -177,7 +177,7 @@ def test_quantizations_of_all_resources_of_a_file_are_compared(
     assert [item["variant"] for item in found] == [{"quantization": "none"}, {"quantization": "fp8"}]
     refused = call(capsys, "simulate", *asked[:4], "--what-if", "quantization=int4")
     assert refused.code == 2
-    assert "no file has a current measurement" in refused.err
+    assert "one file with such a measurement is needed" in refused.err
 
 
 def test_starts_are_drawn_from_those_that_were_said(
@@ -269,12 +269,12 @@ def test_a_manifest_from_a_pipe_can_be_varied(
         (("--trace", "{trace}", "--measurement", "{folder}/no.json"), "no.json: No such file"),
         (
             ("--trace", "{trace}", "--measurement", "{trace}"),
-            "not a measurement; give a file with an entry of",
+            "not an entry of status.measurements: the document",
         ),
         (("--trace", "{trace}", "--measurement", "{strange}"), "not an entry of status.measurements: curve"),
         (("--trace", "{trace}", "--measurement", "{empty}"), "lacks its workload or the speed of prompts"),
         (("--trace", "{trace}", "-f", "{stale}"), "no current measurement in its status"),
-        (("--trace", "{trace}", "--measurement", "{entry}", "--policy", "tachi"), "did you mean tacho?"),
+        (("--trace", "{trace}", "--measurement", "{entry}", "--policy", "tachi"), "policies: tacho, "),
         (
             ("--trace", "{trace}", "--measurement", "{entry}", "--policy", "hpa-queue:goal=3"),
             "--policy hpa-queue:goal=3: hpa-queue has no parameter 'goal'; it takes target",

@@ -180,7 +180,7 @@ def test_a_measurement_that_says_little_is_told_to(
     ("more", "said"),
     [
         (("--what-if", "minReplicas=8,9", "--max-replicas", "4"), "--max-replicas 4: below --min-replicas 8"),
-        (("--what-if", "replicas=1,2"), "unknown key 'replicas'; did you mean minReplicas?"),
+        (("--what-if", "replicas=1,2"), "--what-if replicas=1,2: unknown"),
         (
             ("--policy", "all", "--what-if", f"minReplicas={','.join(map(str, range(1, 40)))}"),
             "the limit is 200",

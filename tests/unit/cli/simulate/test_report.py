@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_cli.figures.chart import COLUMNS, WIDTH, steps
+from tacho_cli.figures.chart import WIDTH
 from tacho_cli.simulate.charts import (
     ARRIVAL_INTERVALS,
     arrivals_chart,
@@ -174,16 +174,6 @@ def test_a_year_of_arrivals_has_bins_of_days() -> None:
     year = tuple(3600.0 * n for n in range(365 * 24))
     found = arrivals(Trace("year", year, (1,) * len(year), (1,) * len(year)), ARRIVAL_INTERVALS)
     assert (found[0].ends, found[0].requests) == (2 * 86400, 48)
-
-
-def test_what_changes_more_often_than_it_can_be_drawn_keeps_its_extremes() -> None:
-    values = [(float(n), float(n % 7)) for n in range(100 * COLUMNS)]
-    values[12345] = (12345.0, 99.0)
-    drawn = steps(values, 100.0 * COLUMNS)
-    assert len(drawn) <= 8 * COLUMNS
-    assert max(value for _, value in drawn) == 99.0
-    assert min(value for _, value in drawn) == 0.0
-    assert drawn[0] == values[0]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=9))
