@@ -21,6 +21,7 @@ from tacho_contract.text import LINES, VisibleFormatter, visible
 from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.core.election import Candidate
 from tacho_operator.shell.api_errors import requested_pause_seconds
+from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.fleet import (
     ChangeRouter,
     Sizes,
@@ -82,8 +83,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics(registry)
     router = ChangeRouter()
     store = Store(router, on_unreadable=metrics.unreadable)
+    budget = NamespaceBudget()
     async with (
-        connect(settings.kubeconfig, metrics.request) as kube,
+        connect(settings.kubeconfig, metrics.request, budget) as kube,
         leader_client() as client,
     ):
         scaler = Scaler(
@@ -113,6 +115,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             priority=lambda key: priority(store, key),
             gate=partial(led_and_in_sync, elector, store, settings.watch_namespaces),
             requested_pause_seconds=requested_pause_seconds,
+            budget=budget,
         )
         router.connect(store, queue)
         runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))

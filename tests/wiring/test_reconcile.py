@@ -313,23 +313,3 @@ async def test_a_probe_pod_waits_until_another_resource_has_none() -> None:
     await reconcile(KEY)
     assert "Pod" in server.created
     assert not turns.observed(other, observed).probe_turn
-
-
-async def test_a_resource_with_thousands_of_pods_pauses_however_often_they_change(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "MANY_PODS", 0)
-    monkeypatch.setattr(module, "PODS_PER_SECOND", 1 / 3600)
-    world = World(resourceVersion="1")
-    world.come_up()
-    world.reconcile()
-    server = Server(world)
-    server.refuses = False
-    reconcile = reconciler(server)
-    await reconcile(KEY)
-    assert server.observed == 1
-    for _ in range(3):
-        pause = await reconcile(KEY)
-        assert pause is not None
-        assert 0 < pause <= 3600 * len(world.observed().pods)
-    assert server.observed == 1, "it is not even observed"

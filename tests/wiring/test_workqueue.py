@@ -20,7 +20,8 @@ Process = Callable[[Key], Awaitable[float | None]]
 
 @contextlib.asynccontextmanager
 async def running(process: Process, workers: int = 4) -> AsyncIterator[WorkQueue]:
-    queue = WorkQueue(process, workers=workers, randomness=random.Random(1))
+    queue = WorkQueue(process, workers=workers)
+    queue._random = random.Random(1)
     task = asyncio.create_task(queue.run())
     try:
         yield queue

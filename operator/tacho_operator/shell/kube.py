@@ -34,12 +34,14 @@ from tacho_operator.shell.bounded_reading import (
     Text,
     Unreadable,
     body,
+    event_head,
     lines,
     metadata_only,
     metadata_part,
     parsed,
     readable_event,
 )
+from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.paging import Page as Page, readable_pages
 
 FIELD_MANAGER = "tacho-operator"
@@ -68,6 +70,10 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
 """Kinds of children that are updated by server-side apply."""
+FRUGAL_BYTES = 16 << 10
+"""Longest event that is parsed as a whole of a namespace that has used more than its share of the event loop.
+The operator's own pods are shorter.
+"""
 READ_WHOLE = frozenset({"Node"})
 """Kinds whose long events are read whole: only a kubelet or an administrator changes them, and no request
 gets one.
@@ -96,13 +102,16 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
     return "/".join(filter(None, (f"{base}{scope}/{plural}", name, subresource)))
 
 
-async def _events(response: Any, longest: int) -> AsyncIterator[Event]:
-    """The events in the response of a watch, one per line."""
+async def _events(response: Any, longest: int, budget: NamespaceBudget) -> AsyncIterator[Event]:
+    """The events in the response of a watch, one per line. What reading and taking one costs is charged to
+    its namespace.
+    """
     async for line in lines(response.content):
         if not line.ended:
             raise ApiError(0, "the watch was cut in the middle of an event")
+        began = budget.cpu_clock()
         try:
-            event = await readable_event(line, longest)
+            event = await readable_event(line, FRUGAL_BYTES if _is_over(line, budget) else longest)
         except Unreadable as error:
             raise Expired(EXPIRED, f"{error}; everything is listed anew") from None
         if event["type"] == "ERROR":
@@ -110,6 +119,18 @@ async def _events(response: Any, longest: int) -> AsyncIterator[Event]:
             code, message = int(status.get("code", 0)), str(status.get("message", ""))
             raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
         yield event["type"], event["object"]
+        if namespace := event["object"]["metadata"].get("namespace"):
+            budget.charge(str(namespace), budget.cpu_clock() - began)
+
+
+def _is_over(line: Text, budget: NamespaceBudget) -> bool:
+    """Whether the event is of a namespace that has used more than its share of the event loop."""
+    if line.length <= FRUGAL_BYTES or not budget.any_over():
+        return False
+    try:
+        return budget.is_over(str(event_head(line)["object"]["metadata"].get("namespace")))
+    except Unreadable:
+        return False
 
 
 _METHODS = {
@@ -122,9 +143,12 @@ _METHODS = {
 class Kube:
     """A client with the few verbs that the operator needs, on top of ``kubernetes.aio``."""
 
-    def __init__(self, dynamic: Any, counted: Counted = uncounted) -> None:
+    def __init__(
+        self, dynamic: Any, counted: Counted = uncounted, budget: NamespaceBudget | None = None
+    ) -> None:
         self._dynamic = dynamic
         self._counted = counted
+        self._budget = budget or NamespaceBudget()
 
     async def _request(
         self, verb: str, kind: str, path: str, body: Any = None, **parameters: Any
@@ -225,7 +249,8 @@ class Kube:
             query_params=[("allowWatchBookmarks", "true")],
         ) as response:
             try:
-                yield _events(response, LONGEST_BYTES if kind in READ_WHOLE else EVENT_BYTES)
+                longest = LONGEST_BYTES if kind in READ_WHOLE else EVENT_BYTES
+                yield _events(response, longest, self._budget)
             finally:
                 response.close()
 
@@ -315,7 +340,9 @@ def environment_proxy(url: str) -> str | None:
 
 
 @asynccontextmanager
-async def connect(kubeconfig: str = "", counted: Counted = uncounted) -> AsyncIterator[Kube]:
+async def connect(
+    kubeconfig: str = "", counted: Counted = uncounted, budget: NamespaceBudget | None = None
+) -> AsyncIterator[Kube]:
     """A client of the API server: by the kubeconfig file, or without one by the pod's service account."""
     configuration = aio.Configuration()
     configuration.connection_pool_maxsize = 0  # every watch holds a connection; the workers bound the others
@@ -331,4 +358,4 @@ async def connect(kubeconfig: str = "", counted: Counted = uncounted) -> AsyncIt
     configuration.client_session_kwargs = {"trust_env": False}
     async with aio.ApiClient(configuration) as api:
         # Never awaited, so its discovery of every API group never runs.
-        yield Kube(DynamicClient(api), counted)
+        yield Kube(DynamicClient(api), counted, budget)

@@ -59,10 +59,6 @@ SLOW_DECISION_SECONDS = 1.0
 """Duration in seconds from which a decision is logged: usual are milliseconds, and the event loop is blocked
 meanwhile.
 """
-MANY_PODS, PODS_PER_SECOND = 200, 200.0
-"""A resource with more than 200 pods pauses after each reconcile, one second per 200 pods. Reading 5,000 pods
-blocks the event loop for seconds, and any user could cause that.
-"""
 COLLECTION_RETRY_SECONDS = 8.0
 """Longest seconds until the operator checks again whether children of a deleted resource of the same name are
 gone.
@@ -110,8 +106,6 @@ class Reconciler:
         """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
         self._rewrites = Rewrites()
-        self._paused: dict[Key, float] = {}
-        """Until when a resource with many pods is not reconciled again, by time.monotonic."""
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
@@ -119,8 +113,6 @@ class Reconciler:
         """Reconciles the resource. Returns the seconds until the next reconcile; None: only after a
         change.
         """
-        if (pause := self._paused.get(key, 0.0) - time.monotonic()) > 0:
-            return pause
         begin_reconcile(key)
         with self._metrics.reconcile():
             try:
@@ -138,8 +130,6 @@ class Reconciler:
             self._forget(key)
             return None
         found_uid(observed.raw["metadata"]["uid"])
-        if len(observed.pods) > MANY_PODS:
-            self._paused[key] = time.monotonic() + len(observed.pods) / PODS_PER_SECOND
         with _deciding(observed):
             observed = self._probe_turns.observed(key, self._scaler.observed(key, observed))
             decision = self._decide(key, observed)
@@ -202,7 +192,6 @@ class Reconciler:
             part.forget(key)
         for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):
             known.pop(key, None)
-        self._paused.pop(key, None)
 
     async def _is_deleted(self, key: Key, observed: Observed, decision: ReconcileDecision) -> bool:
         """Whether children vanished because their owner was deleted, before the watch delivered the owner's

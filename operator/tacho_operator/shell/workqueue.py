@@ -1,7 +1,8 @@
 """A work queue by resource: at most one worker for a key, duplicates merged, failures retried with back-off.
 
 Due keys are taken by priority, then alternating between namespaces. A namespace gets no more workers while it
-has as many as are free, so that hanging API calls of one namespace do not stop the rest.
+has as many as are free, so that hanging API calls of one namespace do not stop the rest, nor while it has
+used more than its share of the event loop.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
+
+from tacho_operator.shell.budget import NamespaceBudget
 
 LOWER_EVERY = 5
 """One of so many reconciles is of the lowest priority that is due, so that it is not starved."""
@@ -132,6 +135,8 @@ A pod that reports a change each time would otherwise cause 45 reconciles a seco
 """
 SUPERSEDED = 1000
 """Number of outdated entries in the heap of due times after which they are removed."""
+OVER_SECONDS = 0.5
+"""Seconds between two looks at namespaces that have used more than their share of the event loop."""
 LONG_SECONDS = 60.0
 """Seconds from which a delay is extended by up to 10 %, so that resources that started together are
 spread.
@@ -169,14 +174,15 @@ class WorkQueue:
         priority: Callable[[Key], Priority] = lambda _key: Priority.WAITS,
         gate: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0),
         requested_pause_seconds: Callable[[Exception], float] = lambda _error: 0.0,
-        randomness: random.Random | None = None,
+        budget: NamespaceBudget | None = None,
     ) -> None:
         self._process = process
         self._workers = workers
         self._priority = priority
         self._gate = gate
         self._requested_pause_seconds = requested_pause_seconds
-        self._random = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._budget = budget or NamespaceBudget()
+        self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
@@ -247,6 +253,8 @@ class WorkQueue:
                     self._pace(key)
                     self._moved = asyncio.get_running_loop().time()
                     group.create_task(self._work(key))
+                if self._budget.any_over() and self._is_free():
+                    delay = min(delay or OVER_SECONDS, OVER_SECONDS)
                 self._changed.clear()
                 try:
                     async with asyncio.timeout(delay):
@@ -265,9 +273,11 @@ class WorkQueue:
         return len(self._running) < self._workers
 
     def _may_begin(self, namespace: str) -> bool:
-        """Whether the namespace may have another worker: at least as many are free as it uses, and at least
-        one.
+        """Whether the namespace may have another worker: at least as many are free as it uses, at least one,
+        and it has not used more than its share of the event loop.
         """
+        if self._budget.is_over(namespace):
+            return False
         free = self._workers - len(self._running)
         return free >= max(1, sum(key.namespace == namespace for key in self._running))
 
@@ -293,9 +303,12 @@ class WorkQueue:
             heapq.heappush(self._heap, item)
         return delay
 
+    async def _processed(self, key: Key) -> float | None:
+        return await self._process(key)
+
     async def _work(self, key: Key) -> None:
         try:
-            delay = await self._process(key)
+            delay = await self._budget.charged(key.namespace, self._processed(key))
             self._failures.pop(key, None)
             self._held.pop(key, None)
         except Exception as error:
