@@ -142,6 +142,20 @@ async def test_it_leads_after_the_api_server_took_a_write_and_releases_at_its_en
     assert not one.leads()
 
 
+@without_waiting
+async def test_a_lease_of_other_types_ends_nothing() -> None:
+    server = LeaseServer(lease={"metadata": {"resourceVersion": "0"}, "spec": ["x"]})
+    one = elector(server, "a")
+
+    async def repaired(task: asyncio.Task[None]) -> None:
+        await asyncio.sleep(5)
+        assert not one.leads()
+        server.lease = None
+        await one.led()
+
+    await running(one, repaired)
+
+
 @pytest.mark.parametrize("write", [1, 2])
 @without_waiting
 async def test_a_write_under_way_at_the_end_is_released_too(write: int) -> None:

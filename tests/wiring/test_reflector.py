@@ -99,6 +99,34 @@ def names(store: Store) -> set[str]:
     return {name for _, name in store._kinds["Service"].by_name}
 
 
+ILL_TYPED: list[dict[str, Any]] = [
+    {"metadata": {"name": 5, "uid": "u", "resourceVersion": "11"}},
+    {"metadata": {"name": "c", "namespace": None, "uid": "u", "resourceVersion": "11"}},
+    {"metadata": {"name": "c", "uid": ["u"], "resourceVersion": "11"}},
+    {"metadata": {"name": "c", "uid": "u", "resourceVersion": "11", "labels": ["x"]}},
+    {"metadata": {"name": "c", "uid": "u", "resourceVersion": "11", "ownerReferences": ["x"]}},
+]
+
+
+@pytest.mark.parametrize("broken", ILL_TYPED)
+async def test_an_object_whose_fields_have_other_types_is_left_out_and_no_other(
+    broken: dict[str, Any],
+) -> None:
+    """It ended the process, and again at each start."""
+    server = Server([("ADDED", broken), ("ADDED", thing("d", "12")), 60.0])
+    server.held = [[thing("a"), broken], [thing("b")]]
+    async with reflecting(server) as (store, _):
+        await until(lambda: {"a", "b", "d"} <= names(store) and not store.stale())
+        assert server.lists == 1
+
+
+async def test_an_answer_that_is_none_of_kubernetes_means_a_new_list_and_no_end() -> None:
+    server = Server([("BOOKMARK", {"metadata": {}})])
+    async with reflecting(server) as (store, ends):
+        await until(lambda: server.lists == 2 and not store.stale())
+        assert ends == ["broken"]
+
+
 async def test_every_page_of_the_list_is_held_and_the_watch_goes_on_from_it() -> None:
     server = Server()
     async with reflecting(server) as (store, _):

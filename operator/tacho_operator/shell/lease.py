@@ -108,7 +108,9 @@ class Elector:
                 wait_seconds = await self._read_and_write()
                 if self._candidate.leads(monotonic()):
                     await self._try_fence()
-        except (ApiError, TimeoutError) as error:
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - a Lease of other fields, too, must not end the process
             self._say(f"the Lease was not read or written: {type(error).__name__} {error}", logging.WARNING)
             return RETRY_SECONDS
         return wait_seconds

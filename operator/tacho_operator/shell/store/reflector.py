@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing, requested_pause_seconds
 from tacho_operator.shell.kube import Kube
@@ -102,6 +102,8 @@ class Reflector:
         self._on_reconnect = on_reconnect
         self._version = ""
         self._last_event = time.monotonic()
+        self._began = 0.0
+        """When the last watch began, by the monotonic clock."""
         self._failures = 0
         self._expired = 0
         """Number of versions in a row that were too old for a watch; reset when a watch delivers or lasts."""
@@ -115,14 +117,7 @@ class Reflector:
         """Lists and watches until cancelled. Raises EtcdRestored: then no object in the store is valid."""
         while True:
             try:
-                if not self._version:
-                    await self._list()
-                elif self._failures:
-                    # A watch from a version that is yet to come is granted, and silent until that comes.
-                    where = (self.kind, self.namespace or None, self._selector)
-                    check_not_older(self._store, self.kind, self.namespace, await self._kube.version(*where))
-                started = time.monotonic()
-                changes = await self._watch()
+                changes = await self._watched()
             except Expired as error:
                 self._version = ""
                 # An API server that was away knows no old version: that needs a list, and no pause of the
@@ -146,10 +141,26 @@ class Reflector:
                 await self._pause(Missing(error.status, f"{error.message} (is its CRD installed?)"))
             except (ApiError, OSError, TimeoutError) as error:
                 await self._pause(error)
+            except EtcdRestored:
+                raise
+            except Exception as error:  # an answer that is none of Kubernetes'
+                logger.exception("%s is listed anew", self.kind)
+                self._version = ""
+                await self._pause(error)
             else:
                 self._on_reconnect(self.kind, "ended")  # the API server ends every watch now and then
-                if not changes and time.monotonic() - started < SHORTEST_WATCH_SECONDS:
+                if not changes and time.monotonic() - self._began < SHORTEST_WATCH_SECONDS:
                     await asyncio.sleep(SHORTEST_WATCH_SECONDS)
+
+    async def _watched(self) -> int:
+        """Lists where no version is known, then watches; returns the number of new changes."""
+        if not self._version:
+            await self._list()
+        elif self._failures:
+            # A watch from a version that is yet to come is granted, and silent until that comes.
+            where = (self.kind, self.namespace or None, self._selector)
+            check_not_older(self._store, self.kind, self.namespace, await self._kube.version(*where))
+        return await self._watch()
 
     def _break(self, why: str, error: Exception) -> None:
         self._failures += 1
@@ -176,9 +187,9 @@ class Reflector:
                 version = page.version
                 check_not_older(self._store, self.kind, self.namespace, version)
                 for manifest in page.items:
-                    metadata = manifest["metadata"]
-                    names.add((metadata.get("namespace", ""), metadata["name"]))
-                    self._store.put(self.kind, manifest, listed=True)
+                    if self._put(manifest, listed=True):
+                        metadata = manifest["metadata"]
+                        names.add((metadata.get("namespace", ""), metadata["name"]))
                 await asyncio.sleep(0)
         self._store.keep_only(self.kind, self.namespace, names)
         self._version = version
@@ -189,6 +200,7 @@ class Reflector:
         Raises Expired, ApiError.
         """
         changes, began = 0, self._version
+        self._began = time.monotonic()
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version
         ) as events:
@@ -214,14 +226,22 @@ class Reflector:
     def _delivers(self) -> None:
         self._expired = 0
 
-    def _take(self, what: str, manifest: dict[str, object]) -> None:
+    def _put(self, manifest: dict[str, Any], *, listed: bool = False) -> bool:
+        """Stores the object; returns False where its fields have other types than those of Kubernetes."""
+        try:
+            self._store.put(self.kind, manifest, listed=listed)
+        except Exception:  # one object must not stop the others
+            logger.exception("an object of kind %s was left out", self.kind)
+            return False
+        return True
+
+    def _take(self, what: str, manifest: dict[str, Any]) -> None:
         metadata = manifest["metadata"]
-        assert isinstance(metadata, dict)
         if what == "DELETED":
             place = (metadata.get("namespace", ""), metadata["name"])
             self._store.remove(self.kind, *place, uid=str(metadata["uid"]))
         elif what in ("ADDED", "MODIFIED"):
-            self._store.put(self.kind, manifest)
+            self._put(manifest)
         version = str(metadata["resourceVersion"])
         if version != self._version:
             self._delivers()
