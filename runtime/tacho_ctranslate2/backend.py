@@ -96,7 +96,10 @@ class CTranslate2Backend:
         # Without PyTorch, which is there for the converter: it would take 700 MiB of this process.
         sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import fails
         self._tokenizer = HuggingFaceTokenizer.load(
-            import_module("transformers"), source, trust_remote_code=self._plan.trust_remote_code
+            import_module("transformers"),
+            source,
+            trust_remote_code=self._plan.trust_remote_code,
+            max_model_len=self._max_model_len,
         )
         self._prepared = prepared(self._plan, self.version)
         begin = time.monotonic()

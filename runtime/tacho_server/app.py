@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,11 +14,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from tacho_server.backend import Backend
+from tacho_server.bodies import ENDING, BodyLimit
 from tacho_server.errors import RequestError, bad
 from tacho_server.metrics import ServerMetrics
 from tacho_server.options import ServerSettings
@@ -28,20 +28,6 @@ from tacho_server.service import Service
 T = TypeVar("T")
 OPEN_PATHS = ("/health",)
 """Paths that need no API key."""
-FLOOR_BYTES = 512 * 1024
-"""Request body in bytes that is accepted for any model: several prompts, tools, metadata."""
-BODY_SECONDS = 60.0
-"""Seconds in which a request's body must arrive, so that slow clients cannot fill the memory."""
-SMALL_BYTES = 64 * 1024
-"""Request body in bytes up to which it is read, however many others are being read."""
-BODIES = 64
-"""Most long request bodies that are kept at the same time, from their first byte to the end of the answer."""
-ENDING = (408, 413)
-"""HTTP statuses after which the connection is closed, as the rest of the body is not read."""
-BYTES_PER_TOKEN = 64
-"""Bytes of a request body per token of context. Text has about 4 bytes per token (24 with every character
-escaped), token ids up to 8.
-"""
 
 
 @dataclass(slots=True)
@@ -58,7 +44,7 @@ def make_app(backend: Backend, settings: ServerSettings, state: ServerState) -> 
     _errors(app)
     # Added before the guard, it is called after it.
     app.add_middleware(
-        BodyLimit, limit=lambda: body_limit_bytes(backend.abilities.max_model_len if state.loaded else 0)
+        BodyLimit, max_model_len=lambda: backend.abilities.max_model_len if state.loaded else 0
     )
     _guard(app, settings.api_key)
     service = Service(backend, settings, metrics)
@@ -116,7 +102,8 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
         _require_loaded(state)
         with contextlib.ExitStack() as places:
             places.enter_context(service.admitted(body))
-            job = await service.job(body)
+            size_bytes = len(await request.body())
+            job = await _unless_disconnected(service.job(body, size_bytes), request)
             if not body.stream:
                 return JSONResponse(await _unless_disconnected(service.whole(job), request))
             return _Events(service.events(job), places.pop_all())
@@ -215,62 +202,3 @@ def _guard(app: FastAPI, key: str) -> None:
             response: Response = await call_next(request)
             return response
         return JSONResponse(RequestError(401, "The API key is missing or wrong.").body(), status_code=401)
-
-
-# --- the size of a request's body, checked before it is parsed -------------------------------------
-def body_limit_bytes(max_model_len: int) -> int:
-    """Maximum bytes of a request body, for a model of ``max_model_len`` tokens."""
-    return max(FLOOR_BYTES, BYTES_PER_TOKEN * max_model_len)
-
-
-class BodyLimit:
-    """Middleware that limits request bodies: 413 above ``limit()`` bytes, 408 after BODY_SECONDS, 429 beyond
-    BODIES of them.
-    """
-
-    def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
-        self._app, self._limit, self._held_bytes = app, limit, 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        body = _Body(self._limit(), Headers(scope=scope).get("content-length", ""))
-
-        async def counted() -> Message:
-            before = body.seen
-            try:
-                return await body.next(receive, self._held_bytes)
-            finally:
-                self._held_bytes += body.seen - before
-
-        try:
-            await self._app(scope, counted, send)
-        finally:
-            self._held_bytes -= body.seen
-
-
-class _Body:
-    """The body of one request while it arrives. Raises HTTPException where it is too large or too slow."""
-
-    def __init__(self, limit: int, length: str) -> None:
-        self.seen = 0
-        self._limit, self._is_whole = limit, False
-        self._declared = int(length) if length.isdecimal() else 0
-        self._ends = asyncio.get_running_loop().time() + BODY_SECONDS
-
-    async def next(self, receive: Receive, held_bytes: int) -> Message:
-        """The next part of the body. ``held_bytes``: bytes of all bodies in memory."""
-        if self._declared <= self._limit:
-            left = None if self._is_whole else self._ends - asyncio.get_running_loop().time()
-            try:
-                message = await asyncio.wait_for(receive(), left)
-            except (TimeoutError, asyncio.TimeoutError):
-                raise HTTPException(408, f"The request took longer than {BODY_SECONDS:.0f} s.") from None
-            self._is_whole = not message.get("more_body", False)
-            size = len(message.get("body", b""))
-            if self.seen + size > SMALL_BYTES and held_bytes + size > BODIES * self._limit:
-                raise HTTPException(429, "Too many large requests come at the same time; try again later.")
-            self.seen += size
-            if self.seen <= self._limit:
-                return message
-        raise HTTPException(413, f"The request is larger than {self._limit} bytes, the most that is read.")

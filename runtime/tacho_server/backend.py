@@ -112,7 +112,10 @@ class Tokenizer(Protocol):
         template."""
 
     def encode(self, text: str) -> Sequence[int]:
-        """Token ids of ``text``, with the model's special tokens at the beginning of a prompt."""
+        """Token ids of ``text``, with the model's special tokens at the beginning of a prompt.
+
+        Raises ValueError for a text that is far longer than the context.
+        """
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of ``tokens``, without special tokens."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tacho_server.backend import Abilities, Sampling
 from tacho_server.errors import bad
@@ -15,12 +15,29 @@ MAX_CHOICES = 16
 MAX_STOPS = 16
 SEED_LIMIT = 2**63
 
+ENTRY_LIMIT = 64
+"""Most entries of an object whose entries are validated one by one."""
+
+# Each wrong value would be an error, and 500 KB of them took 640 MB: so a list ends at its first one.
 Token = Annotated[int, Field(ge=0)]
+Tokens = Annotated[list[Token], Field(fail_fast=True)]
 Name = Annotated[str, Field(max_length=512)]
+
+
+def _few(value: Any) -> Any:
+    """``value``, unless it is an object of more than ENTRY_LIMIT entries."""
+    if isinstance(value, dict) and len(value) > ENTRY_LIMIT:
+        raise ValueError(f"an object of {len(value)} entries; at most {ENTRY_LIMIT} are read")
+    return value
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        return _few(value)
 
 
 class StreamOptions(_Strict):
@@ -49,10 +66,10 @@ class GenerationRequest(_Strict):
     # Only their neutral values: nothing here computes penalties.
     presence_penalty: Literal[0] = 0
     frequency_penalty: Literal[0] = 0
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0), BeforeValidator(_few)] | None = None
     # Metadata of the request; no effect.
     user: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[str, str], BeforeValidator(_few)] | None = None
     store: Literal[False] | None = None
 
     @property
@@ -64,7 +81,12 @@ class GenerationRequest(_Strict):
 class CompletionRequest(GenerationRequest):
     """The body of POST /v1/completions."""
 
-    prompt: str | list[Token] | list[str] | list[list[Token]]
+    prompt: (
+        str
+        | Tokens
+        | Annotated[list[str], Field(fail_fast=True)]
+        | Annotated[list[Tokens], Field(fail_fast=True)]
+    )
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0)
     best_of: Literal[1] | None = None
@@ -83,7 +105,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     role: Name
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
 
 
 class TextFormat(_Strict):
@@ -93,7 +115,7 @@ class TextFormat(_Strict):
 class ChatRequest(GenerationRequest):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0)

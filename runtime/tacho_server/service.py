@@ -30,8 +30,10 @@ from tacho_server.schema import (
 )
 from tacho_server.threads import TimedThread
 
-TEXT_SECONDS = 60.0
+TEXT_SECONDS = 10.0
 """Seconds for applying the template and tokenizing one request; a model's own template may loop for ever."""
+STUCK_SECONDS = 60.0
+"""Seconds beyond TEXT_SECONDS after which the engine counts as failed, as nothing ends the tokenizer."""
 
 SCORED_LIMIT = 250_000
 """Most log-probabilities of given tokens in one answer; each takes 10 us of the event loop."""
@@ -61,8 +63,8 @@ class Service:
 
     def problem(self) -> str:
         """Why no request can be answered any more; "" while requests can."""
-        if self._tokenizing.stuck_seconds > TEXT_SECONDS:
-            return f"the tokenizer has not returned for more than {2 * TEXT_SECONDS:.0f} s"
+        if self._tokenizing.stuck_seconds > STUCK_SECONDS:
+            return f"the tokenizer has not returned for {TEXT_SECONDS + STUCK_SECONDS:.0f} s"
         return self.backend.problem()
 
     # --- admission -------------------------------------------------------------------------------
@@ -95,11 +97,15 @@ class Service:
             self._admitted -= count
 
     # --- checks ----------------------------------------------------------------------------------
-    async def job(self, request: CompletionRequest | ChatRequest) -> GenerationJob:
+    async def job(self, request: CompletionRequest | ChatRequest, size_bytes: int) -> GenerationJob:
         """Validates the request and prepares its generation job before anything is computed. Templates and
-        tokenizers run outside the event loop, and have a time limit. Raises RequestError."""
+        tokenizers run outside the event loop, and have a time limit. Raises RequestError.
+
+        ``size_bytes``: size of the request. Longer ones wait for shorter ones, which many long ones would
+        otherwise hold up.
+        """
         try:
-            job = await self._tokenizing.run(partial(self._job, request))
+            job = await self._tokenizing.run(partial(self._job, request), size_bytes)
         except TimeoutError:
             raise bad(f"the chat template or tokenizer took longer than {TEXT_SECONDS:.0f} s") from None
         self._metrics.prompt_tokens.inc(job.prompt_tokens)
@@ -162,7 +168,10 @@ class Service:
         for prompt in prompts_of(request.prompt):
             if isinstance(prompt, str):
                 _check_characters(prompt, "prompt")
-            tokens = self.backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+            try:
+                tokens = self.backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+            except ValueError as error:
+                raise bad(str(error), "prompt", "context_length_exceeded") from None
             if not tokens:
                 raise bad("a prompt is empty: give at least one token", "prompt")
             if max(tokens) >= self.backend.abilities.vocabulary:

@@ -55,11 +55,19 @@ class Detokenizer:
         return now[len(before) :]
 
 
+LONG_CHARACTERS = 12
+"""Characters per token of context beyond which a text is counted in pieces first. Text has about 4."""
+PIECE_CHARACTERS = 64 * 1024
+"""Characters of such a piece. Between two pieces the work can be aborted."""
+
+
 class HuggingFaceTokenizer:
     """A tokenizer of transformers, which runs chat templates in Jinja's sandbox."""
 
     @classmethod
-    def load(cls, transformers: Any, folder: Path, *, trust_remote_code: bool) -> HuggingFaceTokenizer:
+    def load(
+        cls, transformers: Any, folder: Path, *, trust_remote_code: bool, max_model_len: int
+    ) -> HuggingFaceTokenizer:
         """The tokenizer in the model's ``folder``. Raises LoadError, and ImportError for a package that it
         needs."""
         try:
@@ -74,10 +82,10 @@ class HuggingFaceTokenizer:
                 step = "set spec.model.trustRemoteCode if you trust the repository, or another engine"
                 raise LoadError("EngineNotSupported", message, step) from None
             raise LoadError("ModelInvalid", message, "put the model's tokenizer files beside it") from None
-        return cls(found)
+        return cls(found, max_model_len)
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, max_model_len: int) -> None:
+        self._tokenizer, self._max_model_len = tokenizer, max_model_len
         self.reserved = _parameters(type(tokenizer), "apply_chat_template")
         self.end_token: int | None = getattr(tokenizer, "eos_token_id", None)
         # The first call may change padding and truncation of the tokenizer itself, which threads must not do
@@ -91,7 +99,20 @@ class HuggingFaceTokenizer:
         return "the model's tokenizer has no chat template"
 
     def encode(self, text: str) -> Sequence[int]:
-        tokens: list[int] = self._tokenizer(text)["input_ids"]
+        return self._tokens(text)
+
+    def _tokens(self, text: str, **options: Any) -> list[int]:
+        """The tokens of ``text``. Raises ValueError for a text that is far longer than the context.
+
+        Eight MB of text would take the tokenizer from others for many seconds.
+        """
+        if len(text) > max(PIECE_CHARACTERS, LONG_CHARACTERS * self._max_model_len):
+            count, most = 0, 2 * self._max_model_len
+            for begin in range(0, len(text), PIECE_CHARACTERS):
+                count += len(self._tokenizer(text[begin : begin + PIECE_CHARACTERS])["input_ids"])
+                if count > most:
+                    raise ValueError(f"the text has more than {most} tokens, twice the model's context")
+        tokens: list[int] = self._tokenizer(text, **options)["input_ids"]
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -111,8 +132,7 @@ class HuggingFaceTokenizer:
             # A template raises what it likes.
             raise ValueError(f"the chat template refuses these messages: {error}") from error
         # The template writes the special tokens that belong there.
-        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return tokens
+        return self._tokens(text, add_special_tokens=False)
 
 
 def _parameters(kind: type, method: str) -> frozenset[str]:

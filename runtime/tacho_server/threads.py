@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import heapq
+import itertools
 import math
 import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -89,7 +92,7 @@ class Overdue(BaseException):
 
 
 class TimedThread:
-    """One thread that aborts its work after ``limit_seconds``.
+    """One thread that does the smallest work first, and aborts it after ``limit_seconds``.
 
     Work in C code cannot be aborted; ``stuck_seconds`` shows it.
     """
@@ -98,15 +101,42 @@ class TimedThread:
         self.limit_seconds = limit_seconds
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._lock = threading.Lock()
+        self._waiting: list[tuple[int, int, Callable[[], None]]] = []
+        """A heap of (size of the work, its place in the order of arrival, what does it)."""
+        self._arrivals = itertools.count()
         self._running: tuple[int, float] | None = None
         """(id of the thread, time when its present work began); None: idle."""
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Runs ``work`` after that of earlier callers, and returns its result. Raises TimeoutError."""
-        task = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, work)
-        while not (await asyncio.wait({task}, timeout=self.limit_seconds / 2))[0]:
-            self._end_overdue()
-        return task.result()
+    async def run(self, work: Callable[[], T], size: int = 0) -> T:
+        """Runs ``work`` after that of earlier callers of at most its ``size``, and returns its result.
+
+        Raises TimeoutError. Work that is cancelled before its turn is left out.
+        """
+        result: Future[T] = Future()
+        with self._lock:
+            do: Callable[[], None] = partial(self._do, work, result)
+            heapq.heappush(self._waiting, (size, next(self._arrivals), do))
+        self._executor.submit(self._smallest)
+        task = asyncio.wrap_future(result)
+        try:
+            while not (await asyncio.wait({task}, timeout=self.limit_seconds / 10))[0]:
+                self._end_overdue()
+            return task.result()
+        finally:
+            task.cancel()
+
+    def _smallest(self) -> None:
+        with self._lock:
+            _, _, do = heapq.heappop(self._waiting)
+        do()
+
+    def _do(self, work: Callable[[], T], result: Future[T]) -> None:
+        if not result.set_running_or_notify_cancel():
+            return
+        try:
+            result.set_result(self._timed(work))
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            result.set_exception(error)
 
     @property
     def stuck_seconds(self) -> float:

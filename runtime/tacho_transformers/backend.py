@@ -68,7 +68,10 @@ class TransformersBackend:
         give_back_freed()
         _say(f"weights {weights_bytes(self._model)} bytes, loaded in {time.monotonic() - begin:.3f} s")
         self.tokenizer = HuggingFaceTokenizer.load(
-            transformers, Path(self._options.model), trust_remote_code=self._options.trust_remote_code
+            transformers,
+            Path(self._options.model),
+            trust_remote_code=self._options.trust_remote_code,
+            max_model_len=self._options.max_model_len,
         )
         vocabulary = self._model.get_input_embeddings().weight.shape[0]
         self._end = _end_tokens(self._model, self.tokenizer.end_token, vocabulary)
@@ -175,29 +178,33 @@ class TransformersBackend:
         self._rows.pop(identity, None)
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
-        """Log-probabilities of the given tokens, computed between two steps of the batch, while the library
-        pauses it."""
+        """Log-probabilities of the given tokens, computed in parts. Each part comes between two steps of the
+        batch, while the library pauses it."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._scoring, self._score, list(tokens), top_logprobs)
 
     def _score(self, tokens: list[int], top: int) -> list[Token]:
-        torch = self._torch
         step = max(1, SCORE_BYTES // (8 * self.abilities.vocabulary))
-        scored = [Token(token=tokens[0], logprob=None)]
-        with self._manager.pause(), torch.inference_mode():
-            past = None
-            for begin in range(0, len(tokens) - 1, step):
-                part = torch.tensor([tokens[begin : min(begin + step, len(tokens) - 1)]])
-                made = self._model(
-                    input_ids=part.to(self._model.device), past_key_values=past, use_cache=True
-                )
-                past = made.past_key_values
-                rows = torch.log_softmax(made.logits[0].float(), -1)
-                for place, row in enumerate(rows):
-                    token = tokens[begin + place + 1]
-                    likely: tuple[TokenLogprob, ...] = self._sampler.most_likely(row, top)
-                    scored.append(Token(token=token, logprob=float(row[token]), top=likely))
+        scored, past = [Token(token=tokens[0], logprob=None)], None
+        for begin in range(0, len(tokens) - 1, step):
+            # A pause for each part: for a whole long text, the batch would stand still for minutes.
+            with self._manager.pause():
+                past, found = self._score_part(tokens[begin : begin + step + 1], past, top)
+            scored += found
         return scored
+
+    def _score_part(self, tokens: list[int], past: Any, top: int) -> tuple[Any, list[Token]]:
+        """(cache with all ``tokens`` but the last, log-probabilities of all but the first)."""
+        torch = self._torch
+        with torch.inference_mode():
+            part = torch.tensor([tokens[:-1]]).to(self._model.device)
+            made = self._model(input_ids=part, past_key_values=past, use_cache=True)
+            rows = torch.log_softmax(made.logits[0].float(), -1)
+            found = []
+            for token, row in zip(tokens[1:], rows, strict=True):
+                likely: tuple[TokenLogprob, ...] = self._sampler.most_likely(row, top)
+                found.append(Token(token=token, logprob=float(row[token]), top=likely))
+        return made.past_key_values, found
 
     # --- status ----------------------------------------------------------------------------------
     def occupancy(self) -> Occupancy:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 
 from tacho_ctranslate2 import backend as ctranslate2
 from tacho_ctranslate2.backend import CTranslate2Backend
-from tacho_server.backend import Generation, GenerationError, Sampling, Token
+from tacho_server.backend import Abilities, Generation, GenerationError, Sampling, Token
+from tacho_transformers import backend as transformers_backend
 from tacho_transformers.backend import TransformersBackend, _end_tokens
 
 GENERATION = Generation(identity="one", prompt=(1,), sampling=Sampling(max_tokens=1))
@@ -98,6 +100,29 @@ async def test_texts_are_scored_one_after_the_other(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(backend, "_score", score)
     await asyncio.gather(*(backend.score([1], 0) for _ in range(5)))
     assert most == 1
+
+
+def test_the_batch_makes_a_step_between_two_parts_of_a_scored_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TransformersBackend(argparse.Namespace())
+    events: list[object] = []
+
+    @contextlib.contextmanager
+    def pause() -> Iterator[None]:
+        events.append("pause")
+        yield
+        events.append("step")
+
+    def score_part(tokens: list[int], past: int | None, _top: int) -> tuple[int, list[Token]]:
+        events.append((tokens, past))
+        return tokens[-2], [Token(token=token, logprob=-1.0) for token in tokens[1:]]
+
+    backend._manager = SimpleNamespace(pause=pause)
+    vocabulary = transformers_backend.SCORE_BYTES // 8 // 2  # two tokens a part
+    backend.abilities = Abilities(max_model_len=8, vocabulary=vocabulary)
+    monkeypatch.setattr(backend, "_score_part", score_part)
+    assert [token.token for token in backend._score([5, 6, 7, 8], 0)] == [5, 6, 7, 8]
+    assert events == ["pause", ([5, 6, 7], None), "step", "pause", ([7, 8], 6), "step"]
+    assert [token.token for token in backend._score([5], 0)] == [5]
 
 
 class Generator:

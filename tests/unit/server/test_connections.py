@@ -12,10 +12,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Response
 
-from tacho_server import app as app_module, connections
-from tacho_server.app import FLOOR_BYTES, SMALL_BYTES
+from tacho_server import connections
 from tacho_server.connections import BoundedProtocol
-from tests.unit.server.scripted import Scripted, app_of, client_of
+from tests.unit.server.scripted import Scripted, app_of
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: m\r\n\r\n"
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -124,25 +123,3 @@ async def test_a_long_answer_may_be_read_for_longer(monkeypatch: pytest.MonkeyPa
                 assert found, f"ended after {read} bytes"
                 read += len(found)
                 await asyncio.sleep(len(found) / 1e6)
-
-
-async def test_large_bodies_of_many_clients_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "BODIES", 1)
-    backend = Scripted("a")
-    backend.gate.clear()
-    large = json.dumps({"prompt": "x", "user": "u" * (FLOOR_BYTES * 3 // 4)})
-    small = json.dumps({"prompt": "x", "user": "u" * (SMALL_BYTES // 2)})
-    headers = {"content-type": "application/json"}
-    async with client_of(backend) as client:
-        first = asyncio.ensure_future(client.post("/v1/completions", content=large, headers=headers))
-        while not backend.running:
-            await asyncio.sleep(0.001)
-        refused = await client.post("/v1/completions", content=large, headers=headers)
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        taken = asyncio.ensure_future(client.post("/v1/completions", content=small, headers=headers))
-        while backend.running < 2:
-            await asyncio.sleep(0.001)
-        backend.gate.set()
-        assert [(await one).status_code for one in (first, taken)] == [200, 200]
-        again = await client.post("/v1/completions", content=large, headers=headers)
-        assert again.status_code == 200

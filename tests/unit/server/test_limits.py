@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from starlette.types import Message
 
-from tacho_server import app as app_module, service
-from tacho_server.app import FLOOR_BYTES, body_limit_bytes
+from tacho_server import service
 from tacho_server.text import HuggingFaceTokenizer
+from tacho_server.threads import TimedThread
 from tests.unit.server.scripted import Letters, Scripted, app_of, client_of, client_to
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -68,7 +68,7 @@ class Derived(Base):
 
 @pytest.mark.parametrize("kind", [Base, Derived])
 def test_names_of_the_library_are_reserved(kind: type[Base]) -> None:
-    reserved = HuggingFaceTokenizer(kind()).reserved
+    reserved = HuggingFaceTokenizer(kind(), 64).reserved
     assert reserved >= {"self", "conversation", "tools", "chat_template", "tokenize"}
     assert not reserved & {"kwargs", "enable_thinking"}
 
@@ -114,10 +114,28 @@ async def test_a_template_that_loops_ends_and_the_others_are_answered(
         assert (await client.get("/health")).status_code == 200
 
 
+async def test_a_short_request_does_not_wait_for_all_the_long_ones_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = []
+    run = TimedThread.run
+
+    async def noted(self: TimedThread, work: Any, size: int = 0) -> Any:
+        sizes.append(size)
+        return await run(self, work, size)
+
+    monkeypatch.setattr(TimedThread, "run", noted)
+    async with client_of(Scripted("a", max_model_len=4096)) as client:
+        for prompt in ("x" * 900, "x"):
+            assert (await client.post(COMPLETIONS, json={"prompt": prompt})).status_code == 200
+    assert sizes[0] - sizes[1] == 899
+
+
 async def test_a_tokenizer_that_nothing_ends_is_an_engine_that_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(service, "TEXT_SECONDS", 0.05)
+    monkeypatch.setattr(service, "STUCK_SECONDS", 0.05)
     backend = Scripted("a")
     backend.tokenizer.open.clear()  # a lock is waited for in C
     async with client_of(backend) as client:
@@ -211,27 +229,6 @@ async def test_a_stream_has_its_place_before_the_first_chunk_and_gives_it_back_u
         assert (await client.post(COMPLETIONS, json={"prompt": "y"})).status_code == 200
 
 
-async def test_a_body_too_large_is_not_parsed() -> None:
-    assert (body_limit_bytes(64), body_limit_bytes(1 << 20)) == (FLOOR_BYTES, 64 << 20)
-    large = json.dumps({"prompt": "x" * FLOOR_BYTES}).encode()
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for at in range(0, len(large), 100_000):
-            yield large[at : at + 100_000]
-
-    backend = Scripted("a")
-    async with client_of(backend, api_key="k") as client:
-        for content in (large, chunks()):
-            headers = {"content-type": "application/json", "authorization": "Bearer k"}
-            answer = await client.post(COMPLETIONS, content=content, headers=headers)
-            assert answer.status_code == 413
-            assert f"larger than {FLOOR_BYTES} bytes" in answer.json()["error"]["message"]
-            assert answer.json()["error"]["type"] == "invalid_request_error"
-            answer = await client.post(COMPLETIONS, content=large, headers={"authorization": "Bearer no"})
-            assert answer.status_code == 401
-    assert not backend.tokenizer.encoded
-
-
 class Utf8(Letters):
     """Encodes no more than what has bytes, as real ones do."""
 
@@ -265,36 +262,3 @@ async def test_half_a_character_is_the_clients_error(path: str, body: Mapping[st
         answer = await client.post(path, content=json.dumps(body), headers=headers)
     assert answer.status_code in (400, 404)
     assert answer.json()["error"]["message"]
-
-
-async def test_a_body_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "BODY_SECONDS", 0.2)
-    sent: list[Message] = []
-    waits = asyncio.Event()
-    first: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}]
-
-    async def receive() -> Message:
-        if first:
-            return first.pop()
-        await waits.wait()
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    headers = [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": headers, "query_string": b""}
-    async with asyncio.timeout(20):
-        await app_of(Scripted("a"))(scope, receive, send)
-    assert sent[0]["status"] == 408
-    assert (b"connection", b"close") in sent[0]["headers"]
-
-
-async def test_an_answer_may_take_longer_than_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "BODY_SECONDS", 0.2)
-    backend = Scripted("a")
-    backend.gate.clear()
-    async with client_of(backend) as client:
-        asking = asyncio.create_task(client.post(COMPLETIONS, json={"prompt": "hi"}))
-        asyncio.get_running_loop().call_later(0.6, backend.gate.set)
-        assert (await asking).status_code == 200

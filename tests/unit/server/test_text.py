@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_server.errors import LoadError
-from tacho_server.text import CONTEXT_TOKENS, HELD_TOKENS, Detokenizer, HuggingFaceTokenizer, Stops
+from tacho_server.text import (
+    CONTEXT_TOKENS,
+    HELD_TOKENS,
+    PIECE_CHARACTERS,
+    Detokenizer,
+    HuggingFaceTokenizer,
+    Stops,
+)
 from tests.unit.server.scripted import END, Letters
 
 TEXT = st.text("ab", max_size=30)
@@ -65,13 +72,17 @@ class Library:
 
 def test_files_that_are_no_tokenizer_are_an_invalid_model() -> None:
     with pytest.raises(LoadError, match="cannot be read: a cut file") as raised:
-        HuggingFaceTokenizer.load(Library(TypeError("a cut  file")), Path("m"), trust_remote_code=False)
+        HuggingFaceTokenizer.load(
+            Library(TypeError("a cut  file")), Path("m"), trust_remote_code=False, max_model_len=64
+        )
     assert raised.value.failure_class == "ModelInvalid"
 
 
 def test_a_tokenizers_missing_package_stays_a_failed_import() -> None:
     with pytest.raises(ImportError, match="sentencepiece"):
-        HuggingFaceTokenizer.load(Library(ImportError("sentencepiece")), Path("m"), trust_remote_code=False)
+        HuggingFaceTokenizer.load(
+            Library(ImportError("sentencepiece")), Path("m"), trust_remote_code=False, max_model_len=64
+        )
 
 
 @pytest.mark.parametrize("token", [END, 0x80])
@@ -95,6 +106,33 @@ def test_tokens_without_text_are_not_decoded_again_and_again(token: int) -> None
 def test_a_tokenizer_with_code_of_its_own_says_so() -> None:
     refused = Library(ValueError("contains custom code: pass trust_remote_code=True"))
     with pytest.raises(LoadError) as raised:
-        HuggingFaceTokenizer.load(refused, Path("m"), trust_remote_code=False)
+        HuggingFaceTokenizer.load(refused, Path("m"), trust_remote_code=False, max_model_len=64)
     assert raised.value.failure_class == "EngineNotSupported"
     assert "spec.model.trustRemoteCode" in raised.value.next_step
+
+
+class Counted:
+    """A tokenizer of one token a digit; other characters have none."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+
+    def __call__(self, text: str, **_options: object) -> dict[str, list[int]]:
+        self.characters += len(text)
+        return {"input_ids": [int(one) for one in text if one.isdigit()]}
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **_options: object) -> str:
+        return conversation[0]["content"]
+
+
+def test_of_a_text_far_longer_than_the_context_only_the_beginning_is_tokenized() -> None:
+    library = Counted()
+    tokenizer = HuggingFaceTokenizer(library, 64)
+    long = 50 * PIECE_CHARACTERS * "1"
+    for ask in (tokenizer.encode, lambda text: tokenizer.chat([{"role": "user", "content": text}], {})):
+        library.characters = 0
+        with pytest.raises(ValueError, match="more than 128 tokens"):
+            ask(long)
+        assert library.characters <= PIECE_CHARACTERS
+        assert len(ask(PIECE_CHARACTERS * "1")) == PIECE_CHARACTERS, "told with the exact number of tokens"
+        assert len(ask(long.replace("1", " ") + "1")) == 1

@@ -1,0 +1,152 @@
+"""How much of a request's body is read, and what it may cost before the request is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import BaseModel, ValidationError
+from starlette.types import Message
+
+from tacho_server import bodies
+from tacho_server.bodies import (
+    FLOOR_BYTES,
+    FLOOR_MEMORY_BYTES,
+    PART_BYTES,
+    SMALL_MEMORY_BYTES,
+    TEXT_FACTOR,
+    body_limit_bytes,
+    memory_bytes,
+)
+from tacho_server.schema import ChatRequest, CompletionRequest, Message as ChatMessage, Part, StreamOptions
+from tests.unit.server.scripted import Scripted, app_of, client_of
+
+COMPLETIONS = "/v1/completions"
+JSON = {"content-type": "application/json"}
+
+
+async def test_a_body_too_large_is_not_parsed() -> None:
+    assert (body_limit_bytes(64), body_limit_bytes(1 << 20)) == (FLOOR_BYTES, 64 << 20)
+    large = json.dumps({"prompt": "x" * FLOOR_BYTES}).encode()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(large), 100_000):
+            yield large[at : at + 100_000]
+
+    backend = Scripted("a")
+    async with client_of(backend, api_key="k") as client:
+        for content in (large, chunks()):
+            headers = {"content-type": "application/json", "authorization": "Bearer k"}
+            answer = await client.post(COMPLETIONS, content=content, headers=headers)
+            assert answer.status_code == 413
+            assert f"larger than {FLOOR_BYTES} bytes" in answer.json()["error"]["message"]
+            assert answer.json()["error"]["type"] == "invalid_request_error"
+            answer = await client.post(COMPLETIONS, content=large, headers={"authorization": "Bearer no"})
+            assert answer.status_code == 401
+    assert not backend.tokenizer.encoded
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+    sent: list[Message] = []
+    waits = asyncio.Event()
+    first: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> Message:
+        if first:
+            return first.pop()
+        await waits.wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": headers, "query_string": b""}
+    async with asyncio.timeout(20):
+        await app_of(Scripted("a"))(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+async def test_an_answer_may_take_longer_than_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+    backend = Scripted("a")
+    backend.gate.clear()
+    async with client_of(backend) as client:
+        asking = asyncio.create_task(client.post(COMPLETIONS, json={"prompt": "hi"}))
+        asyncio.get_running_loop().call_later(0.6, backend.gate.set)
+        assert (await asking).status_code == 200
+
+
+async def test_large_bodies_of_many_clients_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "FLOOR_MEMORY_BYTES", TEXT_FACTOR * FLOOR_BYTES)
+    monkeypatch.setattr(bodies, "BODIES", 1)
+    backend = Scripted("a")
+    backend.gate.clear()
+    large = json.dumps({"prompt": "x", "user": "u" * (FLOOR_BYTES * 3 // 4)})
+    small = json.dumps({"prompt": "x", "user": "u" * (SMALL_MEMORY_BYTES // 2 // TEXT_FACTOR)})
+    headers = {"content-type": "application/json"}
+    async with client_of(backend) as client:
+        first = asyncio.ensure_future(client.post("/v1/completions", content=large, headers=headers))
+        while not backend.running:
+            await asyncio.sleep(0.001)
+        refused = await client.post("/v1/completions", content=large, headers=headers)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        taken = asyncio.ensure_future(client.post("/v1/completions", content=small, headers=headers))
+        while backend.running < 2:
+            await asyncio.sleep(0.001)
+        backend.gate.set()
+        assert [(await one).status_code for one in (first, taken)] == [200, 200]
+        again = await client.post("/v1/completions", content=large, headers=headers)
+        assert again.status_code == 200
+
+
+def errors_of(kind: type[BaseModel], document: object) -> int:
+    try:
+        kind.model_validate(document)
+    except ValidationError as error:
+        return error.error_count()
+    return 0
+
+
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest, ChatMessage, Part, StreamOptions])
+def test_the_errors_of_a_body_are_few_however_long_its_lists_and_objects(kind: type[BaseModel]) -> None:
+    wrong = [object(), "x", 1, ["x"], [1], [object()], {"x": object()}]
+    values: list[object] = [[*[good] * 500, *[bad] * 500] for good in wrong for bad in wrong]
+    values += [[one] for one in values] + [{str(at): one for at in range(1000)} for one in wrong]
+    documents: list[object] = [{name: value} for name in kind.model_fields for value in values]
+    for document in [*documents, *values]:
+        assert errors_of(kind, document) < 100, str(document)[:80]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 7, 1 << 16])
+def test_the_memory_of_a_body_is_by_its_values_not_by_what_its_texts_hold(
+    chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "CHUNK_BYTES", chunk_bytes)
+    texts = ["", ",[{", '"', "\\", '\\"', '",{"', "\\\\", 'é"\n,', "\\u0022,"]
+    for text in texts:
+        document = {"a": [text, 1, {text: [text]}], "b": text}
+        for body in (json.dumps(document).encode(), json.dumps(document, ensure_ascii=False).encode()):
+            parts = 2 * PART_BYTES[b"{"] + 2 * PART_BYTES[b"["] + 3 * PART_BYTES[b","]
+            assert memory_bytes(body) == parts + TEXT_FACTOR * len(body)
+    assert memory_bytes(b'["' + b"\\x" * 99) == PART_BYTES[b"["] + TEXT_FACTOR * 200
+
+
+async def test_a_body_of_very_many_values_is_not_parsed() -> None:
+    backend = Scripted("a")
+    pair = FLOOR_BYTES // 27 * '{"role":"u","content":""},'
+    lists = FLOOR_BYTES // 4 * "[],"
+    async with client_of(backend) as client:
+        for path, body in (
+            ("/v1/chat/completions", f'{{"messages":[{pair[:-1]}]}}'),
+            ("/v1/chat/completions", f'{{"messages":[{{"role":"u","content":"","x":[{lists[:-1]}]}}]}}'),
+            (COMPLETIONS, f'{{"prompt":[{lists[:-1]}]}}'),
+        ):
+            answer = await client.post(path, content=body, headers=JSON)
+            assert answer.status_code == 413
+            assert f"more than {FLOOR_MEMORY_BYTES >> 20} MiB" in answer.json()["error"]["message"]
+    assert not backend.tokenizer.encoded
