@@ -40,6 +40,7 @@ from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.log_context import log_fields
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.own_image import own_image
 from tacho_operator.shell.plans import PlanProcess, Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import Reconciler
@@ -106,6 +107,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             scaler=scaler,
             plans=plans,
             probe_turns=ProbeTurns(settings.max_probe_pods, store, call=lambda key: queue.add(key)),
+            own_image=lambda: own_image(
+                kube,
+                settings.decisions.tacho_image,
+                settings.decisions.operator_namespace,
+                settings.pod_name,
+            ),
         )
         elector = lease_elector(settings, kube)
         metrics.leader.set_function(elector.leads)

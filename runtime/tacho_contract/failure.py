@@ -260,7 +260,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     ),
     _F.RUNTIME_CHANGED: FailureKind(
         meaning="The operator's image no longer has the runtime that the revision froze.",
-        next_step="Set the annotation tacho.dev/replan anew; name that image by digest.",
+        next_step="Restart the operator and set tacho.dev/replan anew; name its image by digest.",
     ),
     _F.QUANTIZATION_NOT_APPLIED: FailureKind(
         meaning="The loaded weights are far larger than the quantization predicts.",

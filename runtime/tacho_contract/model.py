@@ -205,5 +205,3 @@ class InspectResult:
 
     facts: ModelFacts | None = None
     failure: Failure | None = None
-    runtime_sha256: str | None = None
-    """sha256 of the runtime's file in the image of the inspect pod; None: the image has none."""

@@ -99,9 +99,10 @@ def test_only_what_the_operator_ever_deletes_may_be_deleted(helm: Helm) -> None:
 def test_the_rights_to_leases_end_at_the_operators_own(helm: Helm) -> None:
     (role,) = kinds(helm.template(), "Role")
     assert role["metadata"]["namespace"] == "tacho-system"
-    named, making = role["rules"]
+    named, making, own_pod = role["rules"]
     assert (named["resourceNames"], named["verbs"]) == (["tacho"], ["get", "update"])
     assert making["verbs"] == ["create"]
+    assert (own_pod["resources"], own_pod["verbs"]) == (["pods"], ["get"])
     variables = operator_environment(helm.template())
     assert variables["TACHO_LEASE_NAME"] == "tacho"
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from tacho_operator.core.planner.plan import plan_of
 from tacho_operator.core.planner.types import PlanResult
-from tacho_operator.core.types import Observed, PlanInputs
+from tacho_operator.core.types import Observed, PlanInputs, RuntimeImage
 from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.metrics import Metrics
@@ -127,6 +127,10 @@ class PlansAtOnce:
     def forget(self, key: Key) -> None: ...
 
 
+async def as_configured() -> RuntimeImage:
+    return RuntimeImage(image=CONFIG.tacho_image)
+
+
 def reconciler(
     server: Server,
     store: Store | None = None,
@@ -143,6 +147,7 @@ def reconciler(
         scaler=cast(Scaler, Unscaled()),
         plans=cast(Plans, plans or PlansAtOnce()),
         probe_turns=turns or ProbeTurns(8, Store(lambda _: None), call=lambda key: None),
+        own_image=as_configured,
     )
 
 

@@ -221,17 +221,14 @@ class Kubelet:
     def _patch(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
         self._cluster.patch_status("Pod", self._namespace, pod["metadata"]["name"], status)
 
-    def finish_inspection(
-        self, result: ModelFacts | Failure, role: str = "inspect", image_id: str = ""
-    ) -> dict[str, Any]:
+    def finish_inspection(self, result: ModelFacts | Failure, role: str = "inspect") -> dict[str, Any]:
         """Ends the next inspect pod with these facts, or with this failure."""
         pod = self.await_pod(role)
         (container,) = pod["spec"]["containers"]
-        if "--runtime" not in container["command"]:
-            asked = loads(
-                InspectConfig, next(e["value"] for e in container["env"] if e["name"] == ENV_INSPECT_CONFIG)
-            )
-            assert asked.uri
+        asked = loads(
+            InspectConfig, next(e["value"] for e in container["env"] if e["name"] == ENV_INSPECT_CONFIG)
+        )
+        assert asked.uri
         ok = isinstance(result, ModelFacts)
         message = pack(
             InspectResult(facts=result) if isinstance(result, ModelFacts) else InspectResult(failure=result)
@@ -243,7 +240,7 @@ class Kubelet:
             {
                 "phase": "Succeeded" if ok else "Failed",
                 "containerStatuses": [
-                    {**status, "imageID": image_id, "ready": False, "state": {"terminated": ended}}
+                    {**status, "imageID": "", "ready": False, "state": {"terminated": ended}}
                 ],
             },
         )

@@ -264,11 +264,11 @@ class World:
         del self.objects["Pod", pod["metadata"]["name"]]
         self.reports.pop(pod["metadata"]["uid"], None)
 
-    def inspected(self, found: ModelFacts | Failure | None, image_id: str = "", sha256: str = "") -> None:
-        """The running inspect pod ends with this, and shows its image."""
+    def inspected(self, found: ModelFacts | Failure) -> None:
+        """The running inspect pod ends with this."""
         failure = found if isinstance(found, Failure) else None
         facts = None if isinstance(found, Failure) else found
-        result = InspectResult(facts=facts, failure=failure, runtime_sha256=sha256 or None)
+        result = InspectResult(facts=facts, failure=failure)
         pod = self.pods("inspect")[-1]
         ended = {
             "exitCode": 1 if failure else 0,
@@ -277,7 +277,7 @@ class World:
         }
         pod["status"] = {
             "phase": "Failed" if failure else "Succeeded",
-            "containerStatuses": [{"name": "inspect", "imageID": image_id, "state": {"terminated": ended}}],
+            "containerStatuses": [{"name": "inspect", "state": {"terminated": ended}}],
         }
 
     def runs(self, pod: dict[str, Any], phase: str, *, ready: bool = False, **report: Any) -> None:

@@ -21,8 +21,7 @@ from tacho_operator.core.manifests.unplanned_pod import unplanned_pod_template
 from tacho_operator.core.names import digest
 from tacho_operator.core.pods.view import references, views
 from tacho_operator.core.reconcile_plan import ReconcilePlan
-from tacho_operator.core.revisions.inspection import Inspection, cached, facts_key
-from tacho_operator.core.revisions.runtime_image import recorded
+from tacho_operator.core.revisions.inspection import cached, facts_key
 from tacho_operator.core.types import Config, Manifest, Observed, Reference, Trial
 
 REVISIONS_KEPT = 5
@@ -35,7 +34,7 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
     resource, planning, rollout = observed.resource, reconcile_plan.planning, reconcile_plan.rollout
     found: list[Manifest] = []
     if packed := _facts(observed, reconcile_plan):
-        found.append(facts_config_map(resource, packed, _runtime(observed, planning.inspection)))
+        found.append(facts_config_map(resource, packed))
     if planning.inspection:
         found += planning.inspection.apply
     if rollout.replicas:
@@ -118,11 +117,6 @@ def _facts(observed: Observed, reconcile_plan: ReconcilePlan) -> dict[str, str]:
     if facts is not None:
         found[key] = codec.pack(facts)
     return found
-
-
-def _runtime(observed: Observed, inspection: Inspection | None) -> str:
-    """The record of the runtime: what inspection has just found, else the stored one."""
-    return (inspection.record if inspection else "") or recorded(observed)
 
 
 def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Reference, ...]:

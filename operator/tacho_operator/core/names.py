@@ -38,8 +38,6 @@ ROLLBACK_ANNOTATION = f"{GROUP}/rollback"
 """On the Service: the candidate that was rolled back, how often, when and why (JSON)."""
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On an inspect pod: which attempt to inspect the model it is, counted from 1."""
-RUNTIME_ANNOTATION = f"{GROUP}/runtime"
-"""On the facts ConfigMap: the runtime image that an inspect pod ran, for the newest revision (JSON)."""
 MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
 """On a probe pod: the measure key (hash of workload, SLO and probe settings) of its measurement."""
 

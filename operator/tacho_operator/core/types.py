@@ -190,10 +190,17 @@ class Config:
     """Address of the hub or mirror for resources that name none; "": the Hugging Face Hub."""
     in_pods: bool = True
     """Whether engines run in pods of their images; False: in this Python installation (``tacho run``)."""
+    runtime: RuntimeImage | None = None
+    """The image that the operator itself runs, by digest or hash; None: unknown."""
     gpu_prices: Mapping[str, str] = field(default_factory=dict)
     """Price of one GPU for one hour, as a Decimal, by the GPU product in node labels."""
     currency: str = CURRENCY
     """ISO 4217 code of the currency of ``gpu_prices``."""
+
+    @property
+    def injected(self) -> RuntimeImage:
+        """The image that the pods of a new revision copy the runtime from."""
+        return self.runtime or RuntimeImage(image=self.tacho_image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -24,6 +24,7 @@ from tacho_operator.core.types import (
     Observed,
     ReconcileDecision,
     ResourceEvent,
+    RuntimeImage,
 )
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import Rewrites
@@ -90,7 +91,9 @@ class Reconciler:
         scaler: Scaler,
         plans: Plans,
         probe_turns: ProbeTurns,
+        own_image: Callable[[], Awaitable[RuntimeImage]],
     ) -> None:
+        """``own_image`` reads the image that this operator runs, once."""
         self._kube = kube
         self._observer = observer
         self._store = store
@@ -100,6 +103,7 @@ class Reconciler:
         self._scaler = scaler
         self._plans = plans
         self._probe_turns = probe_turns
+        self._own_image = own_image
         self._logged_reasons: dict[Key, str] = {}
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
@@ -115,6 +119,8 @@ class Reconciler:
         """
         begin_reconcile(key)
         with self._metrics.reconcile():
+            if self._config.runtime is None:
+                self._config = dataclasses.replace(self._config, runtime=await self._own_image())
             try:
                 return await self._reconcile(key)
             except UndecidedResource as undecided:

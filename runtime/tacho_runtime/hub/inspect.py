@@ -1,13 +1,11 @@
 """Reads what a plan needs of a model, without its weights, and packs it into the termination message.
 
 ``python -m tacho_runtime.hub.inspect`` reads InspectConfig from TACHO_INSPECT_CONFIG, and writes
-InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a failure. With ``--runtime`` it
-reads no model: the result has the hash of the image's runtime alone.
+InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a failure.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -25,7 +23,6 @@ from tacho_contract.model import (
     ModelFacts,
     TensorClass,
 )
-from tacho_contract.pod import ZIPAPP_IN_IMAGE
 from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_runtime.files import configuration
@@ -115,12 +112,6 @@ def inspect(
         return InspectResult(failure=_unexpected(f"{type(error).__name__}: {error}"[:300]))
 
 
-def runtime_sha256() -> str | None:
-    """sha256 of the runtime file in this image, which is copied into pods; None: the image has none."""
-    path = Path(ZIPAPP_IN_IMAGE)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
 def _unexpected(what: str) -> Failure:
     return Failure(
         failure_class=FailureClass.MODEL_INVALID,
@@ -137,8 +128,8 @@ def _end_after(seconds: int) -> None:
 def main(arguments: list[str]) -> int:
     """Inspects a model. Exit code 0 with facts, 1 with a failure."""
     container.end_on_sigterm()
-    result = InspectResult() if "--runtime" in arguments else _model()
-    message = packed_within_limit(replace(result, runtime_sha256=runtime_sha256()))
+    result = _model()
+    message = packed_within_limit(result)
     Path(container.termination_log()).write_text(message)
     if "--print" in arguments:
         sys.stdout.write(message + "\n")

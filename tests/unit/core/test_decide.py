@@ -96,7 +96,6 @@ def test_an_operator_upgrade_restarts_no_pod() -> None:
     assert world.objects == before
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
     world.reconcile(1)
-    world.inspected(None)  # the node shows no digest of the new image
     world.settle(world.serve_all)
     (name,) = world.names("Deployment")
     pod = world.objects["Deployment", name]["spec"]["template"]["spec"]

@@ -103,7 +103,7 @@ def test_the_answer_is_taken_and_then_known() -> None:
     found = step(world, 1)
     assert found.facts == hub_facts()
     world.objects["ConfigMap", "smol-facts"] = {
-        "metadata": {"name": "smol-facts", "annotations": {names.RUNTIME_ANNOTATION: found.record}},
+        "metadata": {"name": "smol-facts"},
         "data": {facts_key(resource(HUB_SPEC)): codec.pack(hub_facts())},
     }
     known = step(world, 1)

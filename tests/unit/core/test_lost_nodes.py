@@ -12,12 +12,11 @@ from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.noisy_neighbours import neighbour_activities
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.revisions.runtime_image import repository
 from tacho_operator.core.types import Neighbour, NodeFacts
 from tests.unit.core.inspecting import look, step
 from tests.unit.core.measured_world import measured_world
 from tools.harness.pod_states import insufficient
-from tools.harness.resources import CONFIG, at, facts
+from tools.harness.resources import at, facts
 from tools.harness.world import World, world_of
 
 LOST = NodeFacts(name="node-1", labels={}, allocatable={}, ready=False)
@@ -189,24 +188,6 @@ def test_a_lost_inspect_pod_has_a_successor_of_another_name() -> None:
     assert again.problem is None
     world.inspected(facts())
     assert look(world, 1).facts is not None
-
-
-def test_a_lost_pod_that_reads_the_runtime_has_a_successor_of_another_name() -> None:
-    image = f"{repository(CONFIG.tacho_image)}@sha256:"
-    world = World()
-    world.reconcile()
-    world.inspected(facts(), image + "a" * 64)
-    world.settle(world.serve_all)
-    world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.reconcile(1)
-    (pod,) = world.pods("inspect")
-    lose(world, pod)
-    world.reconcile(1)
-    (made,) = [item for item in world.pods("inspect") if item is not pod]
-    assert made["spec"]["containers"][0]["command"][-1] == "--runtime"
-    world.inspected(None, image + "b" * 64)
-    world.reconcile(1)
-    assert len(world.names("Deployment")) == 2, "the new revision starts"
 
 
 def test_as_a_neighbour_it_starts_for_no_longer_than_a_start_may_take() -> None:

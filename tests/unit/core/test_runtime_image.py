@@ -14,19 +14,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_contract.pod import FETCH_DIR, HOME_DIR, STATE_DIR, ZIPAPP, ZIPAPP_IN_IMAGE
-from tacho_operator.core import names
 from tacho_operator.core.manifests.containers import inject
-from tacho_operator.core.manifests.volumes import TMP_VOLUME
-from tacho_operator.core.revisions.identity import desired_revision_name
-from tacho_operator.core.revisions.inspection import (
-    RETRY_BASE_SECONDS,
-    RETRY_LIMIT_SECONDS,
-    RUNTIME_ATTEMPTS,
-)
-from tacho_operator.core.revisions.runtime_image import digest_of, repository
+from tacho_operator.core.revisions.runtime_image import digest_of, frozen_image, repository
 from tacho_operator.core.types import RuntimeImage
-from tests.unit.core.pod_security import violations
-from tools.harness.resources import CONFIG, facts
+from tools.harness.resources import CONFIG
 from tools.harness.world import World
 
 REPOSITORY = repository(CONFIG.tacho_image)
@@ -34,11 +25,11 @@ FIRST, SECOND = (f"{REPOSITORY}@sha256:{digit * 64}" for digit in "ab")
 CHANGED = {"maxModelLen": 1024, "concurrency": 2}
 
 
-def first_revision(image_id: str = "", sha256: str = "") -> World:
+def serving(runtime: RuntimeImage) -> World:
+    """A world with this operator, in which one revision serves."""
     world = World()
-    world.reconcile()
-    world.inspected(facts(), image_id, sha256)
-    world.settle(world.serve_all)
+    world.config = dataclasses.replace(CONFIG, runtime=runtime)
+    world.come_up()
     return world
 
 
@@ -49,33 +40,26 @@ def injecting(world: World) -> dict[str, dict[str, Any]]:
 
 
 def test_a_revision_keeps_its_digest_and_a_new_one_takes_the_new() -> None:
-    world = first_revision(FIRST)
+    world = serving(RuntimeImage(image=FIRST))
     ((old, container),) = injecting(world).items()
     assert container["image"] == FIRST
+    world.config = dataclasses.replace(CONFIG, runtime=RuntimeImage(image=SECOND))
     world.raw["spec"]["replicas"] = 3
     world.settle(world.serve_all)
     assert injecting(world) == {old: container}, "pods of later scaling too"
-    assert not world.pods("inspect")
 
     world.change(context=CHANGED)
     world.reconcile(1)
-    (pod,) = world.pods("inspect")
-    assert pod["spec"]["containers"][0]["command"][-1] == "--runtime", "the model is known"
-    assert [item["name"] for item in pod["spec"]["volumes"]] == [TMP_VOLUME], "and its claim stays free"
-    assert violations(pod["spec"]) == []
-    world.inspected(None, SECOND)
-    world.reconcile(1)
+    assert not world.pods("inspect"), "the model is known"
     found = injecting(world)
     assert found.pop(old) == container
     ((new, fresh),) = found.items()
     assert fresh["image"] == SECOND
     assert {item["name"]: item["runtime"] for item in world.status["revisions"]} == {old: FIRST, new: SECOND}
-    world.settle(world.serve_all)
-    assert not world.pods("inspect"), "one look is enough"
 
 
 def test_without_a_digest_the_hash_is_frozen() -> None:
-    world = first_revision(f"sha256:{'c' * 64}", "d" * 64)
+    world = serving(RuntimeImage(image=CONFIG.tacho_image, sha256="d" * 64))
     ((name, container),) = injecting(world).items()
     assert container["image"] == CONFIG.tacho_image
     assert "d" * 64 in container["command"]
@@ -84,105 +68,19 @@ def test_without_a_digest_the_hash_is_frozen() -> None:
     assert shown["runtime"] == f"{CONFIG.tacho_image} sha256:{'d' * 64}"
 
 
-def test_a_configured_digest_is_asked_of_no_pod() -> None:
-    world = World()
-    world.config = dataclasses.replace(CONFIG, tacho_image=FIRST)
-    world.come_up()
-    world.change(context=CHANGED)
-    world.reconcile(1)
-    assert not world.pods("inspect")
-    assert {item["image"] for item in injecting(world).values()} == {FIRST}
-
-
 @pytest.mark.parametrize("scheme", ["", "docker-pullable://"])
 @pytest.mark.parametrize("tag", ["", ":1.0"])
 def test_a_configured_digest_stays_where_the_node_names_another(scheme: str, tag: str) -> None:
     """That of an index names the image of every architecture; a node may name its own architecture's."""
     image = FIRST.replace("@", f"{tag}@")
-    world = World()
-    world.config = dataclasses.replace(CONFIG, tacho_image=image)
-    world.reconcile()
-    world.inspected(facts(), f"{scheme}{SECOND}", "d" * 64)
-    world.settle(world.serve_all)
-    assert {item["image"] for item in injecting(world).values()} == {image}
-    assert {item["runtime"] for item in world.status["revisions"]} == {image}
+    assert frozen_image(image, f"{scheme}{SECOND}", "d" * 64) == RuntimeImage(image=image)
 
 
-@pytest.mark.parametrize(
-    "written", ["", "[", '{"revision":1}', '{"revision":"R","image":"I","digest":"sha256:0/evil"}']
-)
-def test_a_record_that_anyone_may_have_changed_is_asked_for_again(written: str) -> None:
-    world = first_revision(FIRST)
-    world.change(context=CHANGED)
-    world.reconcile(1)
-    (pod,) = world.pods("inspect")
-    del world.objects["Pod", pod["metadata"]["name"]]
-    own = desired_revision_name(world.observed().resource)
-    written = written.replace('"R"', f'"{own}"').replace('"I"', f'"{CONFIG.tacho_image}"')
-    found = world.objects["ConfigMap", names.facts_config_name("smol")]
-    found["metadata"]["annotations"] = {names.RUNTIME_ANNOTATION: written}
-    world.reconcile(1)
-    assert len(world.pods("inspect")) == 1
-    assert len(injecting(world)) == 1
-
-
-def asked_again(image_id: str = "", sha256: str = "") -> World:
-    """A second revision is about to be made, and a pod is to show its runtime."""
-    world = first_revision(image_id, sha256)
-    world.change(context=CHANGED)
-    world.reconcile(1)
-    return world
-
-
-def fail_pods(world: World) -> list[str]:
-    """The inspect pods fail where they have not; their names."""
-    for pod in world.pods("inspect"):
-        if (pod.get("status") or {}).get("phase") != "Failed":
-            time = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-            ended = {"exitCode": 137, "reason": "OOMKilled", "startedAt": time, "finishedAt": time}
-            statuses = [{"name": "inspect", "imageID": "", "state": {"terminated": ended}}]
-            pod["status"] = {"phase": "Failed", "containerStatuses": statuses}
-    return [pod["metadata"]["name"] for pod in world.pods("inspect")]
-
-
-def test_a_failed_pod_is_made_again_after_a_back_off() -> None:
-    world = asked_again(FIRST)
-    failed = fail_pods(world)
-    decision = world.reconcile(1)
-    assert decision.requeue_after_seconds
-    assert fail_pods(world) == failed, "it stays, and its reason is visible"
-    assert len(injecting(world)) == 1, "nothing starts with a runtime that nobody knows"
-    world.reconcile(2 * RETRY_BASE_SECONDS)
-    assert len(world.pods("inspect")) == 2
-    world.reconcile(1)
-    world.inspected(None, SECOND)
-    world.reconcile(1)
-    assert {item["image"] for item in injecting(world).values()} == {FIRST, SECOND}
-    assert not world.pods("inspect")
-
-
-def test_pods_that_all_fail_unpin_one_revision() -> None:
-    world = asked_again(f"sha256:{'c' * 64}", "d" * 64)
-    made = set()
-    while len(injecting(world)) == 1:
-        made |= set(fail_pods(world))
-        assert len(made) <= RUNTIME_ATTEMPTS
-        world.reconcile(RETRY_LIMIT_SECONDS)
-    assert len(made) == RUNTIME_ATTEMPTS
-    world.settle(world.serve_all)
-    world.change(context={"maxModelLen": 512, "concurrency": 2})
-    world.reconcile(1)
-    assert len(world.pods("inspect")) == 1, "the next revision may be pinned"
-    world.inspected(None)
-    world.settle(world.serve_all)
-    world.change(context={"maxModelLen": 256, "concurrency": 2})
-    world.reconcile(1)
-    assert not world.pods("inspect"), "a node that shows neither is asked once"
-    world.config = dataclasses.replace(CONFIG, tacho_image=f"{REPOSITORY}:another")
-    world.reconcile(1)
-    world.change(context={"maxModelLen": 128, "concurrency": 2})
-    world.reconcile(1)
-    assert len(world.pods("inspect")) == 1, "another image may be known"
+def test_the_digest_comes_before_the_hash() -> None:
+    tag = f"{REPOSITORY}:1.0"
+    assert frozen_image(tag, FIRST, "d" * 64) == RuntimeImage(image=FIRST)
+    assert frozen_image(tag, f"sha256:{'c' * 64}", "d" * 64) == RuntimeImage(image=tag, sha256="d" * 64)
+    assert frozen_image(tag, "", "") == RuntimeImage(image=tag)
 
 
 def run_injecting(folder: Path, sha256: str) -> subprocess.CompletedProcess[str]:

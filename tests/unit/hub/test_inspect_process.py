@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import InspectConfig, InspectResult
 from tacho_contract.uri import HubUri
-from tacho_runtime.hub import inspect
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of
 from tools.cluster.certs import Authority
@@ -51,18 +49,6 @@ def test_process_with_failure(hub: RunningHub, published: InspectConfig, tmp_pat
     assert result.failure is not None
     assert result.failure.failure_class in errors
     assert "hf_wrong_value" not in errors + codec.dumps(result)
-
-
-def test_the_runtime_of_an_image_is_told_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, runtime = tmp_path / "termination-log", tmp_path / "runtime.pyz"
-    monkeypatch.setenv("TACHO_TERMINATION_LOG", str(log))
-    monkeypatch.setattr(inspect, "ZIPAPP_IN_IMAGE", str(runtime))
-    assert inspect.main(["--runtime"]) == 0
-    assert codec.unpack(InspectResult, log.read_text()) == InspectResult()
-    runtime.write_bytes(b"zip")
-    assert inspect.main(["--runtime"]) == 0
-    found = codec.unpack(InspectResult, log.read_text())
-    assert found == InspectResult(runtime_sha256=hashlib.sha256(b"zip").hexdigest())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"uri": 5}'])

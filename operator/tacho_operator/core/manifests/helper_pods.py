@@ -67,22 +67,6 @@ def inspect_pod(
     return manifest
 
 
-def runtime_pod(resource: LLMDeployment, config: Config, *, name: str, attempt: int) -> Manifest:
-    """The manifest of an inspect pod that reads no model, and only reports the hash of the runtime in its
-    image.
-    """
-    no_question = InspectConfig(uri=resource.spec.model.source)
-    manifest = inspect_pod(resource, config, no_question, name=name, attempt=attempt)
-    spec = manifest["spec"]
-    (inspecting,) = spec["containers"]
-    own = volumes.TMP_VOLUME
-    inspecting["command"] = [*inspecting["command"], "--runtime"]
-    inspecting["volumeMounts"] = [item for item in inspecting["volumeMounts"] if item["name"] == own]
-    spec["volumes"] = [item for item in spec["volumes"] if item["name"] == own]
-    del inspecting["env"]
-    return manifest
-
-
 NO_SCALE_UP = {"cluster-autoscaler.kubernetes.io/pod-scale-up-delay": "1h"}
 """Annotation by which the cluster autoscaler waits an hour before it adds a node for the pod. The operator
 deletes the pod before that.

@@ -17,7 +17,6 @@ from tacho_operator.core.names import (
     ROLE_LABEL,
     ROLE_PROBE,
     ROLE_SERVER,
-    RUNTIME_ANNOTATION,
     facts_config_name,
     labels,
     live_config_name,
@@ -86,14 +85,10 @@ def live_config_map(
     return child(resource, "v1", "ConfigMap", name, annotations=kept or None, data=data)
 
 
-def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str], runtime: str = "") -> Manifest:
-    """The ConfigMap with the facts of inspected models (zlib + base64), by the key of the inspection.
-
-    ``runtime``: the record of the runtime in the inspect pod's image, as an annotation.
-    """
+def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str]) -> Manifest:
+    """The ConfigMap with the facts of inspected models (zlib + base64), by the key of the inspection."""
     name = facts_config_name(resource.metadata.name)
-    notes = {RUNTIME_ANNOTATION: runtime} if runtime else None
-    return child(resource, "v1", "ConfigMap", name, annotations=notes, data=dict(sorted(packed.items())))
+    return child(resource, "v1", "ConfigMap", name, data=dict(sorted(packed.items())))
 
 
 def service(resource: LLMDeployment, serving: Serving) -> Manifest:

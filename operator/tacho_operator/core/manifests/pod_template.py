@@ -24,7 +24,7 @@ from tacho_operator.core.names import ROLE_SERVER, labels, server_selector
 from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.pods.avoided_nodes import avoiding
-from tacho_operator.core.types import Config, Manifest, RuntimeImage
+from tacho_operator.core.types import Config, Manifest
 
 _INSPECT_FIELDS = (
     "nodeSelector",
@@ -202,13 +202,9 @@ def pod_template(
     revision: str,
     plan_key: str,
     config: Config,
-    tacho: RuntimeImage | None = None,
 ) -> Manifest:
-    """The complete pod template (metadata and spec) of the server pods of ``revision``.
-
-    ``tacho``: the runtime image to inject, where it is not the configured one.
-    """
-    tacho = tacho or RuntimeImage(image=config.tacho_image)
+    """The complete pod template (metadata and spec) of the server pods of ``revision``."""
+    tacho = config.injected
     source = resource.spec.model.source
     own = labels(resource.metadata.name, ROLE_SERVER, revision)
     metadata: Manifest = {"labels": {**template_labels(resource), **own}}

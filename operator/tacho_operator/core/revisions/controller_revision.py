@@ -16,7 +16,7 @@ from tacho_operator.core.manifests.objects import child
 from tacho_operator.core.manifests.pod_template import pod_template
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.identity import identity, live_config, plan_key
-from tacho_operator.core.types import Config, Manifest, RuntimeImage
+from tacho_operator.core.types import Config, Manifest
 
 DATA_SCHEMA = 1
 
@@ -47,13 +47,9 @@ def new_revision(
     facts_key: str,
     number: int,
     config: Config,
-    runtime: RuntimeImage | None = None,
 ) -> Manifest:
-    """The ControllerRevision for the resource's spec. ``runtime``: the runtime for its pods, where it is not
-    the one of the configured image.
-    """
-    tacho = runtime or RuntimeImage(image=config.tacho_image)
-    meta = resource.metadata
+    """The ControllerRevision for the resource's spec."""
+    tacho, meta = config.injected, resource.metadata
     document = identity(resource.spec, meta.name, meta.annotations)
     name = names.revision_name(meta.name, names.digest(document))
     key = plan_key(plan, resource.spec)
@@ -73,7 +69,7 @@ def new_revision(
         "plan": codec.to_dict(plan),
         "planKey": key,
         "measureKey": live_config(resource.spec).measure_key,
-        "podTemplate": pod_template(resource, plan, revision=name, plan_key=key, config=config, tacho=tacho),
+        "podTemplate": pod_template(resource, plan, revision=name, plan_key=key, config=config),
         "tachoImage": tacho.image,
     }
     if tacho.sha256:

@@ -18,7 +18,7 @@ from tacho_engines.registry import engine_profile
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.environment import hub_endpoint
-from tacho_operator.core.manifests.helper_pods import inspect_pod, runtime_pod
+from tacho_operator.core.manifests.helper_pods import inspect_pod
 from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pods.deadlines import start_deadline
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
@@ -26,10 +26,8 @@ from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView, named, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
-from tacho_operator.core.revisions.identity import desired_revision_name
-from tacho_operator.core.revisions.runtime_image import known_runtime, shown
 from tacho_operator.core.rollout.reading import lost_nodes
-from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference, RuntimeImage
+from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
@@ -48,10 +46,6 @@ the next attempt.
 """
 ATTEMPT_DIGITS = 9
 """Longest attempt number in digits that is read from a pod's annotation, which a user may have edited."""
-RUNTIME_ATTEMPTS = 6
-"""Inspect pods that may fail to report the runtime's hash (about 3 minutes). After that the revision starts
-without it.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +53,6 @@ class Inspection:
     """The state of a model's inspection, and what to do next: create or delete an inspect pod, or wait."""
 
     facts: ModelFacts | None = None
-    runtime: RuntimeImage | None = None
-    """The runtime image for a new revision; set together with ``facts``."""
-    record: str = ""
-    """The runtime image as JSON for its annotation; "": the stored value stays."""
     problem: Problem | None = None
     running: bool = False
     apply: tuple[Manifest, ...] = ()
@@ -135,10 +125,7 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     resource = observed.resource
     pods = views(observed.pods, names.ROLE_INSPECT)
     if (facts := known_facts(observed)) is not None:
-        runtime = known_runtime(observed, config, desired_revision_name(resource))
-        if runtime is None:
-            return _inspect_runtime(observed, config, facts, pods, now)
-        return Inspection(facts=facts, runtime=runtime, delete=references(pods), reason="The model is known.")
+        return Inspection(facts=facts, delete=references(pods), reason="The model is known.")
     if (refused := _insecure_hub(resource, config)) is not None:
         return Inspection(problem=refused, delete=references(pods), reason=refused.message)
     current = request_hash(resource, config)
@@ -162,67 +149,6 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
         earlier = [pod for pod in earlier if not pod.is_stuck(lost)]
         return _under_way(resource, last, earlier, others, lost, now)
     return _ended(observed, config, last, (*references(earlier), *others), now)
-
-
-def _inspect_runtime(
-    observed: Observed, config: Config, facts: ModelFacts, pods: tuple[PodView, ...], now: datetime
-) -> Inspection:
-    """The step when the model's facts are known but the runtime of the operator's image is not: an inspect
-    pod reports it.
-
-    A failed pod is repeated up to RUNTIME_ATTEMPTS times. Then the revision starts with the image as
-    configured, without the hash.
-    """
-    resource = observed.resource
-    expected = names.digest([desired_revision_name(resource), inspect_spec(resource), config.tacho_image])
-    mine = sorted((pod for pod in pods if _is_current(pod, resource, expected)), key=_attempt)
-    last = mine[-1] if mine else None
-    if last is None or (not _has_ended(last) and last.is_stuck(lost_nodes(observed.nodes))):
-        start = _start_runtime(resource, config, expected, _attempt(last) + 1 if last else 1)
-        why = f"Starts pod {start['metadata']['name']} to read which runtime image {config.tacho_image} has."
-        return Inspection(running=True, apply=(start,), delete=references(pods), reason=why)
-    earlier = [pod for pod in mine[:-1] if _has_ended(pod)]
-    others = references(pod for pod in pods if pod is not last and pod not in earlier)
-    if not _has_ended(last):
-        return _under_way(resource, last, earlier, others, lost_nodes(observed.nodes), now)
-    others = (*references(earlier), *others)
-    container = last.container(names.INSPECT_CONTAINER)
-    end = container.terminated if container else None
-    attempt = _attempt(last)
-    if (end is not None and end.exit_code == 0) or attempt >= RUNTIME_ATTEMPTS:
-        return _known(resource, config, last, facts, (*references([last]), *others))
-    found = problem.from_failure(result(last).failure or _UNEXPLAINED)
-    ended = _ended_at(last, now)
-    wait = (ended + timedelta(seconds=_backoff_seconds(last, HubWaiters(), ended)) - now).total_seconds()
-    start = _start_runtime(resource, config, expected, attempt + 1)
-    return Inspection(
-        problem=found,
-        running=True,
-        apply=() if wait > 0 else (start,),
-        delete=others,
-        requeue_after_seconds=wait if wait > 0 else None,
-        reason=f"Pod {last.name} ended without showing its image's runtime; "
-        + (f"the next attempt is in {wait:.0f} s." if wait > 0 else f"starts attempt {attempt + 1}."),
-    )
-
-
-def _known(
-    resource: LLMDeployment,
-    config: Config,
-    last: PodView,
-    facts: ModelFacts,
-    delete: tuple[Reference, ...],
-) -> Inspection:
-    """The inspection's result: the model's facts, with the runtime that the ended pod ``last`` reported."""
-    container = last.container(names.INSPECT_CONTAINER)
-    record = shown(container, result(last), desired_revision_name(resource), config.tacho_image)
-    return Inspection(
-        facts=facts,
-        runtime=record.runtime,
-        record=codec.dumps(record),
-        delete=delete,
-        reason=f"Pod {last.name} has read the model.",
-    )
 
 
 def _has_ended(pod: PodView) -> bool:
@@ -275,7 +201,7 @@ def _ended(
     resource = observed.resource
     outcome = result(last)
     if outcome.facts is not None:
-        return _known(resource, config, last, outcome.facts, delete)
+        return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
     failure = outcome.failure or _UNEXPLAINED
     attempt = _attempt(last)
     found = problem.from_failure(failure)
@@ -364,11 +290,6 @@ def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     if isinstance(requested.uri, HubUri):
         requested = replace(requested, endpoint=hub_endpoint(resource.spec.model, config.hub_endpoint))
     return inspect_pod(resource, config, requested, name=name, attempt=attempt)
-
-
-def _start_runtime(resource: LLMDeployment, config: Config, request: str, attempt: int) -> Manifest:
-    name = names.inspect_pod_name(resource.metadata.name, request, attempt)
-    return runtime_pod(resource, config, name=name, attempt=attempt)
 
 
 def _is_current(pod: PodView, resource: LLMDeployment, current: str) -> bool:

@@ -81,7 +81,6 @@ def _freeze(
         facts_key=facts_key(resource),
         number=1 + max((item.number for item in revisions.values()), default=0),
         config=config,
-        runtime=inspection.runtime,
     )
     return Planning(
         revision=controller_revision.read(manifest), plan=plan, inspection=inspection, apply=(manifest,)
