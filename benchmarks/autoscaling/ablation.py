@@ -52,12 +52,6 @@ def _mean(offered: Sequence[Interval], request_seconds: float) -> float:
         return demand_level(offered, request_seconds)
 
 
-def _any_rise(offered: Sequence[Interval]) -> float:
-    """The slope of the line, also where a step fits as well."""
-    with mock.patch.object(demand, "accumulate", lambda loads: [0.0 for _ in loads]):
-        return demand_slope(offered)
-
-
 def _measured_lengths(capacity: ReplicaCapacity, _: Mix) -> request_cost.RequestCost | None:
     return request_cost.cost_of(capacity, request_cost.measured_mix(capacity, 1.0))
 
@@ -67,7 +61,6 @@ def _uncorrected(former: Correction, *_: object, **__: object) -> Correction:
 
 
 demand_level: Callable[[Sequence[Interval], float], float] = demand.level
-demand_slope: Callable[[Sequence[Interval]], float] = demand.slope
 FIXED_TARGET = property(lambda _: 0.8)
 
 
@@ -89,7 +82,7 @@ def _never_a_new_level(
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
-    "a step is no trend": ((demand, "slope", _any_rise),),
+    "a step is no trend": ((demand, "TREND_PARTS", 2),),
     "short windows": ((demand, "level", _mean),),
     "work in the pods": ((demand, "in_progress", lambda *_: 0.0),),
     "speed in service": ((tuning, "MIN_R2", math.inf),),
@@ -100,7 +93,7 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "unverified rate": ((tuning, "UNVERIFIED_RATE", 1.0),),
     "slow pods": ((demand, "slow", lambda *_: ()),),
     "headroom by concurrency": ((need.ReplicaNeed, "target", FIXED_TARGET),),
-    "even routing": ((demand, "scattered", lambda former, *_: former),),
+    "even routing": ((demand, "imbalance", lambda former, *_: former),),
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
     "bursts: worth a start": ((step, "soon_over", lambda *_: False),),

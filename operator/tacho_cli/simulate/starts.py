@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tacho_cli.problems import CommandError
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.autoscaling.algorithm import tuning
-from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of
+from tacho_operator.core.autoscaling.algorithm.demand import cold_start
 
 MAX_SECONDS = 86_400.0
 SPREAD = 10
@@ -70,5 +70,5 @@ def starts_of(observed: tuple[float, ...], resource: LLMDeployment | None) -> Co
 
 
 def _drawn(observed: tuple[float, ...]) -> ColdStarts:
-    numbered = tuple((str(at), seconds) for at, seconds in enumerate(observed))
-    return ColdStarts(seconds=tuple(sorted(observed)), known_seconds=cold_start_of(numbered, None))
+    known = cold_start(observed, tuning.UNKNOWN_START_SECONDS)
+    return ColdStarts(seconds=tuple(sorted(observed)), known_seconds=known)

@@ -14,15 +14,12 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ReplicaCapacity,
     Sample,
     ScalingInput,
-    Scatter,
     State,
 )
 
 RATE, OUTPUT_TOKENS, SLOTS = 2.0, 100, 10
 CONCURRENCY, TARGET = 20, 0.8
 """Measured, with room for 16 requests and their root, 4."""
-BY_CHANCE = Scatter(1e9, 1e9)
-"""Requests reach pods by chance, whatever else is seen."""
 CAPACITY = ReplicaCapacity(
     fingerprint="f",
     requests_per_second=RATE,
@@ -67,7 +64,7 @@ class Fleet:
         self.tells_running = tells_running
         self.now, self.wanted, self.queue = 0.0, replicas, 0.0
         self.replicas = [Replica(f"pod-{number}", -1.0) for number in range(replicas)]
-        self.state = State(cold_start_seconds=start_seconds, scatter=BY_CHANCE)
+        self.state = State(cold_start_seconds=start_seconds)
         self.decisions: list[Decision] = []
         self.sizes: list[int] = []
         self._born = replicas
@@ -113,7 +110,8 @@ class Fleet:
             capacity=self.capacity,
             policy=self.policy,
         )
-        done = step(at, self.state, self.now)
+        # Requests reach pods by chance, however evenly this fleet deals them.
+        done = step(at, dataclasses.replace(self.state, imbalance=1.0), self.now)
         self.state = done.state
         self._resize(done.decision.replicas)
         self.decisions.append(done.decision)

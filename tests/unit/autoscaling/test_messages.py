@@ -122,8 +122,8 @@ def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
     fleet = in_a_third_burst(7.0, 60)
     earlier = fleet.state.bursts[1:]
     found = ReplicaNeed(offered=3.5, concurrency=20)
-    assert step_module._worthwhile(fleet.state, found, earlier, 60.0) == 4
-    assert step_module._worthwhile(fleet.state, dataclasses.replace(found, kv_cache=3.9), earlier, 60.0) == 5
+    assert step_module._worthwhile(fleet.state, found, earlier) == 4
+    assert step_module._worthwhile(fleet.state, dataclasses.replace(found, kv_cache=3.9), earlier) == 5
 
 
 def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:

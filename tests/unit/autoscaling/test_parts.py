@@ -14,7 +14,6 @@ from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
 from tacho_operator.core.autoscaling.algorithm.bursts import BURSTS_KEPT, ended, soon_over, with_bursts
-from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of, with_starts
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
@@ -33,7 +32,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Rules,
     Sample,
     ScalingInput,
-    Scatter,
     Select,
     State,
     Track,
@@ -194,9 +192,10 @@ def test_a_line_is_a_trend_and_a_step_is_none() -> None:
     assert demand.slope(intervals(*(1 + 0.1 * at for at in range(9)))) == pytest.approx(0.01)
     for at in range(1, 9):
         assert demand.slope(intervals(*([1.0] * at + [4.0] * (9 - at)))) == 0
-    assert demand.slope(intervals(0, 1, 2, 3, 13)) == 0, "the last sample alone is a step as well"
+    assert demand.slope(intervals(0, 0, 0, 0, 0, 0, 0, 13)) == 0, "nor is the last sample alone"
     assert demand.slope(intervals(*(3 - 0.1 * at for at in range(9)))) == 0
-    assert demand.slope(intervals(1, 2, 3)) == 0, "too few"
+    assert demand.slope(intervals(1, 2, 3, 4, 5, 6, 7)) == 0, "too few"
+    assert demand.slope(intervals(0, 0, 1, 1, 3, 3, 4, 4)) == pytest.approx(1 / 20), "the least growth"
 
 
 @given(st.floats(0.0, 50.0), st.floats(0.5, 100.0))
@@ -247,8 +246,8 @@ def summed(offered: tuple[Interval, ...], cold_start_seconds: float, speed: floa
     capacity = dataclasses.replace(CAPACITY, kv_cache_tokens=1000, trust=0.9)
     at = ScalingInput(replicas=1, pods=pods, capacity=capacity, policy=TARGETS)
     reading = demand.read({}, pods, 0.0)
-    state = State(offered=offered, correction=Correction(speed))
-    return replica_need(at, state, reading, COST, cold_start_seconds)
+    state = State(offered=offered, correction=Correction(speed), cold_start_seconds=cold_start_seconds)
+    return replica_need(at, state, reading, COST)
 
 
 def test_waiting_requests_need_their_tokens_in_the_kv_cache() -> None:
@@ -274,7 +273,7 @@ def test_an_unknown_concurrency_needs_no_zero_replicas() -> None:
     pods = (PodLoad(uid="a", sample=Sample(time_seconds=0.0, running=900, waiting=45)),)
     at = ScalingInput(replicas=9, pods=pods, capacity=capacity, policy=TARGETS)
     cost = cost_of(capacity, measured_mix(capacity, 30))
-    assert replica_need(at, State(), demand.read({}, pods, 0.0), cost, 60).terms == {}
+    assert replica_need(at, State(), demand.read({}, pods, 0.0), cost).terms == {}
 
 
 def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
@@ -286,15 +285,11 @@ def test_the_requests_of_an_interval_are_the_mean_of_its_ends() -> None:
 
 
 def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
-    assert cold_start_of((), None) == UNKNOWN_START_SECONDS
-    assert cold_start_of((), 95.0) == 95.0
-    pods = [PodLoad(uid=str(index), start_seconds=float(index)) for index in range(1, 11)]
-    starts = with_starts((), pods)
-    assert cold_start_of(starts, 95.0) == 10.0
-    assert with_starts(starts, pods) == starts
-    assert (
-        len(with_starts(starts, [PodLoad(uid=f"x{index}", start_seconds=1.0) for index in range(15)])) == 20
-    )
+    assert State().cold_start_seconds == UNKNOWN_START_SECONDS
+    observed = [float(seconds) for seconds in range(1, 11)]
+    assert demand.cold_start(observed, 95.0) == 10.0
+    assert demand.cold_start([*observed, 900.0], 95.0) == 10.0
+    assert demand.cold_start([None], 95.0) == 95.0, "as of the pods before"
 
 
 def test_bursts_of_a_time_to_come_keep_nothing() -> None:
@@ -341,21 +336,21 @@ def test_prompts_that_wait_for_each_other_leave_less(
     cost = cost_of(capacity, measured_mix(capacity, 30))
     assert cost is not None
     assert cost.prompt_seconds == cost.request_seconds == 0.5
-    found = replica_need(at, State(offered=intervals(1.0)), demand.read({}, (), 0.0), cost, 60)
+    found = replica_need(at, State(offered=intervals(1.0)), demand.read({}, (), 0.0), cost)
     assert found.target == pytest.approx(target)
 
 
 def test_how_evenly_requests_reach_pods_is_seen() -> None:
     def seen(deal: Callable[[Random], int], samples: int = 300) -> float:
-        rng, found = Random(5), Scatter()
+        rng, found = Random(5), 1.0
         for number in range(samples):
             held = [Sample(time_seconds=number, running=deal(rng), waiting=0) for _ in range(4)]
             pods = [PodLoad(uid=str(at), sample=sample) for at, sample in enumerate(held)]
-            found = demand.scattered(found, demand.read({}, pods, float(number)), 10.0)
-        return found.imbalance
+            found = demand.imbalance(found, demand.read({}, pods, float(number)), 10.0)
+        return found
 
     assert seen(lambda rng: 7 + rng.randint(0, 1)) < 0.1
     assert seen(lambda rng: sum(rng.random() < 0.01 for _ in range(1000))) > 0.85
-    assert seen(lambda rng: rng.choice((0, 30))) == 1.0
+    assert seen(lambda rng: rng.choice((0, 30))) > 1.0
     assert seen(lambda _: 8, samples=5) > 0.6, "a few samples are chance"
     assert seen(lambda _: 0) == 1.0, "an idle service shows nothing"

@@ -21,6 +21,7 @@ from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds
 from tacho_operator.core.autoscaling.algorithm.tuning import (
     MIN_CORRECTION,
     MIX_REQUESTS,
+    UNKNOWN_START_SECONDS,
 )
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
@@ -162,7 +163,7 @@ def restored(former: AutoscalingStatus | None) -> State:
         low=former.low_replicas,
         changes=_decided(former, None),
         refused=Point(when.timestamp(), refused) if refused is not None and when else None,
-        cold_start_seconds=former.cold_start_seconds,
+        cold_start_seconds=former.cold_start_seconds or UNKNOWN_START_SECONDS,
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.demand import grown
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Attainment, Correction, Counts, Policy, Track
 
@@ -34,18 +35,13 @@ def within(before: LatencyHistogram | None, after: LatencyHistogram | None, targ
     most. None is counted without a target, or without both readings."""
     if target is None or before is None or after is None:
         return NOTHING
-    old, new = _up_to(before, target), _up_to(after, target)
-    if any(later < former for former, later in zip(old, new, strict=True)):
-        old = NOTHING  # the engine has restarted
-    total, lower, upper = (later - former for former, later in zip(old, new, strict=True))
+    total, lower, upper = map(grown, _up_to(before, target), _up_to(after, target))
     return total, min(total, lower), min(total, upper)
 
 
 def _sum(former: Counts, share: float, counts: Iterable[Counts]) -> Counts:
     """The ``former`` counts with the weight ``share``, plus the new ones."""
-    weighted = [share * count for count in former]
-    total, lower, upper = map(math.fsum, zip(weighted, *counts, strict=True))
-    return total, lower, upper
+    return tuple(map(math.fsum, zip([share * count for count in former], *counts, strict=True)))
 
 
 Seen = tuple[Counts, Counts]

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from statistics import fmean, linear_regression, median
+from itertools import pairwise
+from statistics import fmean, median, variance
 
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
-from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Scatter, Track
+from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
 
 LATE_SECONDS = 1.0
 """Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
+START_QUANTILE = 0.9
+"""Share of pods that start at least as fast as is expected of a new one."""
 TREND_SECONDS = 3 * tuning.RATE_SECONDS
 """Shortest window of the trend in seconds; a shorter one would follow noise."""
-MIN_POINTS = 4
-"""Fewest samples for a trend."""
+TREND_PARTS = 4
+"""Parts of that window: the load must grow from each to the next. A step grows in two at most."""
 MIN_PODS = 3
 """Fewest pods among which a slow one can be identified."""
 
@@ -55,19 +57,19 @@ def read(
     tracks: dict[str, Track] = {}
     counted: list[tuple[float, ...]] = []
     silent = 0
-    for pod in sorted(pods, key=lambda item: item.uid):
+    for pod in pods:
         sample, before = pod.sample, former.get(pod.uid)
         if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
             silent += 1
             continue
-        track = tracks[pod.uid] = _followed(before, sample, cost)
+        rates = _rates(before.sample, sample, cost) if before else ()
+        track = tracks[pod.uid] = _followed(before, sample, rates, cost)
         silent += track.stalled_since is not None and now - track.stalled_since > tuning.MAX_AGE_SECONDS
-        if before and track is not before and _both(before.sample, sample):
-            counted.append(_rates(before.sample, sample))
+        if rates:
+            counted.append(rates)
     samples = [track.sample for track in tracks.values()]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     present = [item.running for item in samples if item.running is not None]
-    slow_pods = slow(former, minute(cost))
     return Reading(
         tracks=tracks,
         silent=silent,
@@ -76,46 +78,50 @@ def read(
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
-        slow=tuple(uid for uid in slow_pods if uid in tracks),
+        slow=slow(tracks, minute(cost)),
     )
 
 
-def _both(before: Sample, after: Sample) -> bool:
-    return before.generated_tokens is not None and after.generated_tokens is not None
-
-
-def _rates(before: Sample, after: Sample) -> tuple[float, ...]:
-    """Requests, prompt tokens and answer tokens per second, between two samples of one pod."""
-    names = ("first_tokens", "computed_prompt_tokens", "generated_tokens")
+def _rates(before: Sample, after: Sample, cost: RequestCost | None) -> tuple[float, ...]:
+    """Requests, prompt tokens and answer tokens per second, between two samples of one pod. Empty: unknown,
+    also where they claim more than MAX_POD_RATE replicas' work, as a counter has jumped.
+    """
     seconds = after.time_seconds - before.time_seconds
-    return tuple(grown(getattr(before, name), getattr(after, name)) / seconds for name in names)
+    if seconds <= 0 or before.generated_tokens is None or after.generated_tokens is None:
+        return ()
+    names = ("first_tokens", "computed_prompt_tokens", "generated_tokens")
+    rates = tuple(grown(getattr(before, name), getattr(after, name)) / seconds for name in names)
+    return () if cost and cost.of(rates[1], rates[2]) > tuning.MAX_POD_RATE else rates
 
 
-def _followed(before: Track | None, sample: Sample, cost: RequestCost | None) -> Track:
-    """A pod's track with one more sample.
+def _followed(
+    before: Track | None, sample: Sample, rates: tuple[float, ...], cost: RequestCost | None
+) -> Track:
+    """A pod's track with one more sample, and the ``rates`` since the one before.
 
-    An engine may count an answer at its end, so expected tokens accumulate until then. For a pod that hangs
-    no more are expected.
+    An engine may count an answer at its end: tokens are expected of its whole time. Of a pod that hangs no
+    more are expected.
     """
     if before is None or sample.time_seconds <= before.sample.time_seconds:
         return before or Track(sample)
     former, seconds = before.sample, sample.time_seconds - before.sample.time_seconds
-    output = grown(former.generated_tokens, sample.generated_tokens)
-    busy = _both(former, sample) and not output and former.running and sample.running
+    busy = rates and not rates[2] and former.running and sample.running
     since = (before.stalled_since or former.time_seconds) if busy else None
-    if cost is None or not _both(former, sample):
+    if cost is None or not rates:
         return Track(sample, since)
-    running = ((former.running or 0) + (sample.running or 0)) / 2
-    expected = before.expected_tokens + cost.expected_tokens(running, seconds)
-    waits = not output and (since is None or sample.time_seconds - since <= tuning.MIX_SECONDS)
+    hangs = since is not None and sample.time_seconds - since > tuning.MIX_SECONDS
+    running = 0.0 if hangs else ((former.running or 0) + (sample.running or 0)) / 2
     kept = math.exp(-seconds / tuning.MIX_SECONDS)
-    return Track(
-        sample,
-        stalled_since=since,
-        expected_tokens=expected if waits else 0.0,
-        output=kept * before.output + min(output, tuning.MAX_POD_RATE * seconds / cost.per_output_token),
-        expected=kept * before.expected + (expected if output else 0.0),
-    )
+    output = kept * before.output + seconds * rates[2]
+    return Track(sample, since, output, kept * before.expected + cost.expected_tokens(running, seconds))
+
+
+def cold_start(observed: Iterable[float | None], former: float) -> float:
+    """Expected cold start in seconds: nine in ten of those ``observed`` took no longer. The ``former`` one,
+    where none is known.
+    """
+    known = sorted(seconds for seconds in observed if seconds is not None)
+    return known[int(START_QUANTILE * len(known))] if known else former
 
 
 def minute(cost: RequestCost | None) -> float:
@@ -167,15 +173,16 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     )
 
 
-def scattered(former: Scatter, reading: Reading, seconds: float) -> Scatter:
-    """How unevenly requests are spread over the pods: ``former``, updated with the present ``reading``."""
+def imbalance(former: float, reading: Reading, seconds: float) -> float:
+    """How unevenly requests are spread over the pods, in the last minutes: their variance over their mean.
+    By chance it is 1, and 0 where each pod has as many.
+    """
     samples = [track.sample for uid, track in reading.tracks.items() if uid not in reading.slow]
     held = [(item.running or 0) + (item.waiting or 0) for item in samples]
-    if seconds <= 0 or not any(held):
+    if len(held) < 2 or not any(held):
         return former
-    kept = math.exp(-seconds / tuning.MEMORY_SECONDS)
-    squares = _scattered(held) / fmean(held)
-    return Scatter(kept * former.squares + squares, kept * former.pods + len(held) - 1)
+    kept = math.exp(-seconds / tuning.MIX_SECONDS)
+    return kept * former + (1 - kept) * variance(held) / fmean(held)
 
 
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
@@ -219,25 +226,13 @@ def chance(level: float, cost: RequestCost) -> float:
 
 
 def slope(offered: Sequence[Interval]) -> float:
-    """Trend of the offered load in replicas per second: a least-squares slope minus its standard errors, at
-    least 0.
-
-    0 where a single step fits as well as the line: a finished step is no trend.
+    """Trend of the offered load in replicas per second: the least growth from one quarter of its window to
+    the next, at least 0. A finished step is no trend: it grows in two of three at most.
     """
-    count, newest = len(offered), offered[0].end_seconds if offered else 0.0
-    if count < MIN_POINTS:
+    size = len(offered) // TREND_PARTS
+    if size < 2:
         return 0.0
-    times = [item.end_seconds - item.seconds / 2 - newest for item in offered]
-    mean = fmean(item.offered for item in offered)
-    values = [item.offered - mean for item in offered]
-    found, base = linear_regression(times, values)
-    line = math.fsum((value - base - found * time) ** 2 for time, value in zip(times, values, strict=True))
-    parts = enumerate(accumulate(values[:-1]), start=1)
-    step = _scattered(values) - max(part * part * (1 / at + 1 / (count - at)) for at, part in parts)
-    error = math.sqrt(line / (count - 2) / _scattered(times))
-    return max(0.0, found - tuning.DEVIATIONS * error) if line < step else 0.0
-
-
-def _scattered(values: Sequence[float]) -> float:
-    mean = fmean(values)
-    return math.fsum((value - mean) ** 2 for value in values)
+    quarters = [offered[at * size : (at + 1) * size] for at in range(TREND_PARTS)]
+    loads = [fmean(item.offered for item in quarter) for quarter in quarters]
+    seconds = math.fsum(item.seconds for item in quarters[0])
+    return max(0.0, min(new - old for new, old in pairwise(loads))) / seconds

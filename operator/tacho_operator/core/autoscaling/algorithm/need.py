@@ -58,7 +58,7 @@ class ReplicaNeed:
         """
         pods = max([1.0, *(load for name, load in self.loads.items() if name != "KVCache")])
         known = (self.concurrency or tuning.UNKNOWN_STREAMS) * self.speed
-        streams = known * pods / (1 + self.imbalance * (pods - 1))
+        streams = known * pods / (1 + min(1.0, self.imbalance) * (pods - 1))
         found = ((math.sqrt(tuning.HEADROOM**2 + 4 * streams) - tuning.HEADROOM) / 2) ** 2 / streams
         return max(tuning.MIN_CORRECTION * found, min(found, self.queue))
 
@@ -103,16 +103,14 @@ def _queue(policy: Policy, cost: RequestCost | None) -> float:
     return limit * cost.request_seconds / cost.prompt_seconds
 
 
-def replica_need(
-    at: ScalingInput, state: State, reading: Reading, cost: RequestCost | None, cold_start_seconds: float
-) -> ReplicaNeed:
+def replica_need(at: ScalingInput, state: State, reading: Reading, cost: RequestCost | None) -> ReplicaNeed:
     """The load and the needed replicas at one sampling time."""
     capacity, level, growth, chance = at.capacity, None, 0.0, 0.0
     speed = state.correction.factor * (state.speed if capacity.gap_r2 >= tuning.MIN_R2 else 1.0)
     if cost is not None and state.offered:
         level = demand.level(state.offered, cost.request_seconds)
         chance = demand.chance(level, cost)
-        growth = min(level, demand.slope(state.offered) * cold_start_seconds)
+        growth = min(level, demand.slope(state.offered) * state.cold_start_seconds)
     known, held, usage = cost.concurrency if cost else capacity.concurrency, reading.running, None
     if reading.kv_cache_usage is not None and capacity.kv_cache_tokens:
         size = cost.request_tokens if cost else capacity.input_tokens + capacity.output_tokens
@@ -129,9 +127,9 @@ def replica_need(
         speed=speed,
         concurrency=known if known and math.isfinite(known) else None,
         queue=_queue(at.policy, cost),
-        imbalance=state.scatter.imbalance,
+        imbalance=state.imbalance,
         slow=len(reading.slow),
-        cold_start_seconds=cold_start_seconds,
+        cold_start_seconds=state.cold_start_seconds,
     )
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, tuning
 from tacho_operator.core.autoscaling.algorithm.bursts import ended, soon_over, with_bursts
-from tacho_operator.core.autoscaling.algorithm.cold_start import cold_start_of, with_starts
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need, whole
@@ -47,14 +46,14 @@ class Step:
 def step(at: ScalingInput, state: State, now: float) -> Step:
     """The scaling decision at ``now``, in seconds of the samples' clock, and the state for the next one."""
     state = _in_present_units(_not_ahead(state, now), at)
-    state = replace(state, starts=with_starts(state.starts, at.pods), refused=_refused(at, state, now))
-    cold_start = cold_start_of(state.starts, state.cold_start_seconds)
+    cold_start = demand.cold_start((pod.start_seconds for pod in at.pods), state.cold_start_seconds)
+    state = replace(state, cold_start_seconds=cold_start, refused=_refused(at, state, now))
     cost = None if state.mix is None else cost_of(at.capacity, state.mix)
     reading = demand.read(state.tracks, at.pods, now, cost)
-    former, state = state, _with_load(state, reading, cost, cold_start, now)
-    found = replica_need(at, state, reading, cost, cold_start)
+    former, state = state, _with_load(state, reading, cost, now)
+    found = replica_need(at, state, reading, cost)
     if not reading.tracks or not found.terms:
-        return _blind(at, _unwatched(state), reading, cold_start, now)
+        return _blind(at, _unwatched(state), reading, now)
     state = _corrected(at, former, state, reading, found, cost)
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / found.target
@@ -67,7 +66,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     if reading.late and not at.held:
         # A pod's last load leaves with the pod, and would be taken for load that ended.
         at = replace(at, held=f"{reading.late} of {len(reading.tracks)} pods have no new load metrics")
-    outcome = _bounded(at, state, _stabilized(at, state, found, cold_start, now))
+    outcome = _bounded(at, state, _stabilized(at, state, found, now))
     figures = figures_of(at, reading, found, state.attainment)
     return _done(at, state, outcome, figures, calculation(at, outcome, found, reading), now)
 
@@ -85,11 +84,9 @@ def _unwatched(state: State) -> State:
 
 def _not_ahead(state: State, now: float) -> State:
     """``state`` with no time after ``now``, in case a clock was set back."""
-    past = (replace(item, time_seconds=min(item.time_seconds, now)) for item in state.changes)
-    state = replace(state, changes=tuple(past))
-    if state.read_seconds is None or state.read_seconds <= now:
-        return state
-    return unread(state)
+    past = tuple(item for item in state.changes if item.time_seconds <= now)
+    ahead = state.read_seconds is not None and state.read_seconds > now
+    return replace(unread(state) if ahead else state, changes=past)
 
 
 def _in_present_units(state: State, at: ScalingInput) -> State:
@@ -114,9 +111,7 @@ def _refused(at: ScalingInput, state: State, now: float) -> Point | None:
     return former if former and 0 <= now - former.time_seconds < tuning.RETRY_SECONDS else None
 
 
-def _with_load(
-    state: State, reading: Reading, cost: RequestCost | None, cold_start: float, now: float
-) -> State:
+def _with_load(state: State, reading: Reading, cost: RequestCost | None, now: float) -> State:
     """``state`` with the new samples, and the load since the last ones: work done, plus growth of the work in
     the pods.
     """
@@ -125,18 +120,13 @@ def _with_load(
     elapsed = 0.0 if state.read_seconds is None else now - state.read_seconds
     unbroken = state.watched_since is not None and elapsed <= tuning.MAX_AGE_SECONDS
     work = None if cost is None else demand.in_progress(reading.tracks, cost)
-    offered, mix, counted = state.offered if cost else (), state.mix, reading.counted
+    mix, counted = state.mix, reading.counted
+    offered = demand.kept(state.offered, state.cold_start_seconds, now) if cost else ()
     if cost and work is not None and counted and mix and elapsed > 0:
+        mix = demand.mixed(mix, counted, elapsed)
         done = cost.of(counted.prompt_tokens, counted.output_tokens)
-        most = tuning.MAX_POD_RATE * len(reading.tracks)
-        if done <= most:
-            mix = demand.mixed(mix, counted, elapsed)
-        # Without an earlier interval, or twice in a row, the replicas carry far more than was measured.
-        again = bool(offered) and offered[0].end_seconds < (state.read_seconds or 0.0)
-        if done <= most or not offered or again:
-            growth = 0.0 if state.in_progress is None else work - state.in_progress
-            offered = (Interval(now, elapsed, max(0.0, min(done, most) + growth / elapsed)), *offered)
-        offered = demand.kept(offered, cold_start, now)
+        growth = 0.0 if state.in_progress is None else work - state.in_progress
+        offered = (Interval(now, elapsed, max(0.0, done + growth / elapsed)), *offered)
     return replace(
         state,
         tracks=reading.tracks,
@@ -157,37 +147,35 @@ def _corrected(
     found: ReplicaNeed,
     cost: RequestCost | None,
 ) -> State:
-    """``state`` with the SLO attainment since the ``former`` samples, and the spread of requests over
-    pods.
-    """
+    """``state`` with the SLO attainment since the ``former`` samples, and the capacity correction by it."""
     if former.read_seconds is None or state.read_seconds is None:
         return state
     seconds, correction = state.read_seconds - former.read_seconds, state.correction
     seen = attainment.counted(former.tracks, state.tracks, at.policy, cost)
-    tracks = reading.tracks.values()
+    tracks = state.tracks.values()
     recent = attainment.recent(state.attainment, seen.values(), tracks, at.policy, seconds)
     if not at.capacity.unverified:
-        settled = whole(found.need) <= len(reading.tracks)
+        settled = whole(found.need) <= len(state.tracks)
         # The fault of one machine is no figure of the capacity, and is told apart by its speed only later.
         below = demand.slow(former.tracks, demand.minute(cost), 1.0)
         judges = [item for uid, item in seen.items() if uid not in below]
         since = attainment.recent(correction.seen, judges, tracks, at.policy, seconds)
         correction = attainment.corrected(correction, since, at.policy, settled=settled, seconds=seconds)
-    scatter = demand.scattered(state.scatter, reading, seconds)
-    return replace(state, correction=correction, attainment=recent, scatter=scatter)
+    imbalance = demand.imbalance(state.imbalance, reading, seconds)
+    return replace(state, correction=correction, attainment=recent, imbalance=imbalance)
 
 
-def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst], cold_start: float) -> int:
+def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> int:
     """The most replicas that are useful: during a burst like ``earlier`` ones, the number that those filled;
     else the need.
     """
     most = whole(max((item.load for item in earlier), default=0.0))
     like = state.low is None and found.cause == "Work" and whole(found.filled(-found.chance)) <= most
-    over = like and bool(earlier) and soon_over(state.bursts[0], earlier, cold_start)
+    over = like and bool(earlier) and soon_over(state.bursts[0], earlier, state.cold_start_seconds)
     return most if over else whole(found.need)
 
 
-def _stabilized(at: ScalingInput, state: State, found: ReplicaNeed, cold_start: float, now: float) -> Outcome:
+def _stabilized(at: ScalingInput, state: State, found: ReplicaNeed, now: float) -> Outcome:
     """Replicas after stabilization windows and scaling policies."""
     up, down, have = at.policy.up, at.policy.down, at.replicas
     watched = 0.0 if state.watched_since is None else now - state.watched_since
@@ -196,7 +184,7 @@ def _stabilized(at: ScalingInput, state: State, found: ReplicaNeed, cold_start: 
     by_bursts, highest = recurring > state.downs[0].value, max(state.downs[0].value, recurring)
     outcome = Outcome(replicas=have, needed=needed, cause="Steady", highest=highest, by_bursts=by_bursts)
     if needed > have and not behavior.tolerated(up, found.need, have):
-        worth = _worthwhile(state, found, earlier, cold_start)
+        worth = _worthwhile(state, found, earlier)
         if worth <= have:
             why = "a new replica would start too late for this burst"
             return replace(outcome, able="ScaleUpStabilized", held=why)
@@ -228,23 +216,24 @@ def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
     bounds = at.policy.bounds
     if outcome.replicas < bounds.least:
         outcome = replace(outcome, replicas=bounds.least, cause="Bounds", limited="TooFewReplicas")
-    if outcome.replicas > bounds.most:
-        bounded = replace(outcome, replicas=bounds.most, limited="TooManyReplicas")
-        return replace(bounded, cause="Bounds") if bounds.most < at.replicas else bounded
-    if state.refused is not None and outcome.replicas > (quota := int(state.refused.value)):
-        cause = outcome.cause if quota >= at.replicas else "Quota"
-        return replace(outcome, replicas=quota, cause=cause, limited="QuotaExceeded")
+    limits = [(bounds.most, "TooManyReplicas", "Bounds")]
+    if state.refused is not None:
+        limits.append((int(state.refused.value), "QuotaExceeded", "Quota"))
+    most, limited, cause = min(limits)
+    if outcome.replicas > most:
+        cause = cause if most < at.replicas else outcome.cause
+        return replace(outcome, replicas=most, limited=limited, cause=cause)
     if outcome.needed > bounds.most and outcome.limited != "TooFewReplicas":
         return replace(outcome, limited="TooManyReplicas")
     return outcome
 
 
-def _blind(at: ScalingInput, state: State, reading: Reading, cold_start: float, now: float) -> Step:
+def _blind(at: ScalingInput, state: State, reading: Reading, now: float) -> Step:
     """The step while the load is unknown: replicas stay, within the bounds."""
     why = f"none of {len(at.pods)} serving pods reports load metrics"
     if reading.tracks:
         why = "neither the capacity nor the concurrency of a replica is known"
-    figures = Figures(cold_start_seconds=cold_start, silent=len(at.pods))
+    figures = Figures(cold_start_seconds=state.cold_start_seconds, silent=len(at.pods))
     blind = Outcome(replicas=at.replicas, needed=at.replicas, cause="Unknown", blind=why)
     outcome = _bounded(at, state, blind)
     return _done(at, state, outcome, figures, unknown(at, outcome), now)

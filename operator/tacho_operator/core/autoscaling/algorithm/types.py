@@ -163,8 +163,6 @@ class Track:
     sample: Sample
     stalled_since: float | None = None
     """Since when the pod has had running requests without producing a token; None: it has not."""
-    expected_tokens: float = 0.0
-    """Output tokens expected at the measured speed, since the last one was counted."""
     output: float = 0.0
     """Output tokens of the last minutes, weighted exponentially (MIX_SECONDS)."""
     expected: float = 0.0
@@ -212,21 +210,7 @@ class Burst:
         return self.end_seconds - self.begin_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Scatter:
-    """How unevenly requests are spread over the pods: sums, exponentially weighted by MEMORY_SECONDS."""
-
-    squares: float = tuning.MIX_REQUESTS
-    """Sum of squared deviations from the pods' mean, divided by the mean: by chance 1 per pod but one."""
-    pods: float = tuning.MIX_REQUESTS
-    """Sum of the numbers of pods, each less one."""
-
-    @property
-    def imbalance(self) -> float:
-        return min(1.0, self.squares / self.pods)
-
-
-Counts = tuple[float, float, float]
+Counts = tuple[float, ...]
 """(number of requests, at least and at most how many of them met a target)"""
 
 
@@ -301,7 +285,8 @@ class State:
     mix: Mix | None = None
     speed: float = 1.0
     """Present speed of the pods, as a multiple of the measured speed."""
-    scatter: Scatter = Scatter()
+    imbalance: float = 1.0
+    """How unevenly requests are spread over the pods; 1: as by chance, 0: evenly."""
     correction: Correction = Correction()
     attainment: Attainment = Attainment()
     offered: tuple[Interval, ...] = ()
@@ -320,10 +305,8 @@ class State:
     """The latest replica changes, newest first."""
     refused: Point | None = None
     """Number of pods that quota or admission allowed, and when it refused one more."""
-    starts: tuple[tuple[str, float], ...] = ()
-    """(uid, cold start in seconds) of pods, the newest last."""
-    cold_start_seconds: float | None = None
-    """Cold start in seconds that an earlier operator process knew."""
+    cold_start_seconds: float = tuning.UNKNOWN_START_SECONDS
+    """Expected cold start of a new replica, in seconds."""
 
 
 # --- output -----------------------------------------------------------------------------------------
