@@ -254,6 +254,27 @@ def test_a_service_may_have_the_number_of_the_engines_port(target: int | str, ex
     assert ready.status == expected
 
 
+@pytest.mark.parametrize(("port", "expected"), [(8000, "True"), (9000, "False")])
+def test_a_headless_service_leads_to_the_engines_port_only_where_it_is_its_own(
+    port: int, expected: str
+) -> None:
+    """No address can be added to a Service that somebody made without one in the name of the resource."""
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    (name,) = world.names("Deployment")
+    (engine,) = world.objects["Deployment", name]["spec"]["template"]["spec"]["containers"]
+    engine["ports"] = [{"name": "http", "containerPort": port}]
+    world.objects["Service", "smol"]["spec"]["clusterIP"] = "None"
+    status = decide(world.observed(), world.config, world.now).status
+    assert status is not None
+    ready = find_condition(status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert ready.status == expected
+    if expected == "False":
+        assert ready.reason == "InvalidConfig"
+        assert ready.message.endswith("Delete the Service; the operator creates it again.")
+
+
 def test_quota_on_the_inspect_pod_is_named() -> None:
     world = World()
     said = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1'

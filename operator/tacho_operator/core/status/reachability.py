@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.pods.view import PodView, named
@@ -59,9 +60,33 @@ def reaches(service: Manifest | None, deployments: Iterable[Manifest], pod: PodV
         for item in spec.get("ports") or ()
         if item.get("port") == ENGINE_PORT and item.get("protocol", "TCP") == "TCP"
     }
+    numbers = set(_http_numbers(named(deployments, pod.revision)))
     leads = bool(selector) and spec.get("type") != "ExternalName"
-    leads = leads and not targets.isdisjoint({"http", *_http_numbers(named(deployments, pod.revision))})
+    leads = leads and not targets.isdisjoint({"http", *numbers})
+    leads = leads and (not is_headless(service) or ENGINE_PORT in numbers)
     return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
+
+
+def is_headless(service: Manifest | None) -> bool:
+    """Whether the Service has no address, so that its clients connect to its pods by its own port's number.
+
+    Another client made it so, in the name of the resource; an address cannot be added later.
+    """
+    return ((service or {}).get("spec") or {}).get("clusterIP") == "None"
+
+
+def headless_problem(service: Manifest | None, deployments: Iterable[Manifest]) -> Problem | None:
+    """The problem of a headless Service whose port is not that of the engines; None: there is none."""
+    found = tuple(deployments)
+    if service is None or not is_headless(service) or not found:
+        return None
+    if any(ENGINE_PORT in set(_http_numbers(item)) for item in found):
+        return None
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        what=f"Service {service['metadata']['name']} is headless, and no engine has its port {ENGINE_PORT}.",
+        next_step="Delete the Service; the operator creates it again.",
+    )
 
 
 def _http_numbers(deployment: Manifest | None) -> Iterator[int]:
