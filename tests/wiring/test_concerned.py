@@ -6,8 +6,11 @@ import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
+
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.types import HubWaiters
+from tacho_operator.shell import fleet
 from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.store.store import Store, StoreState
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
@@ -22,7 +25,7 @@ def resource(name: str, *, ready: bool = False, replicas: int = 0, generation: i
     return thing(name, owner="", metadata={"generation": generation}, spec=spec, status=status)
 
 
-def fleet() -> Store:
+def some() -> Store:
     store, _ = told()
     store.put("LLMDeployment", resource("serving", ready=True, replicas=1))
     store.put("LLMDeployment", resource("waiting"))
@@ -36,7 +39,7 @@ NAMES = ("applied", "serving", "waiting", "edited", "unknown")
 
 
 def test_how_urgent_a_resource_is() -> None:
-    store = fleet()
+    store = some()
     store.put("LLMDeployment", {**resource("applied"), "status": UNTOLD})
     found = {name: priority(store, Key("ml", name)) for name in NAMES}
     assert found == {
@@ -52,7 +55,7 @@ def test_how_urgent_a_resource_is() -> None:
 
 
 def test_a_node_concerns_those_on_it_and_those_that_may_wait_for_it() -> None:
-    store = fleet()
+    store = some()
     assert concerned_by_node(store, "n1") == {Key("ml", "waiting"), Key("ml", "edited")}
     store.put("Pod", pod("p", owner="serving", node="n1"))
     assert Key("ml", "serving") in concerned_by_node(store, "n1")
@@ -161,3 +164,32 @@ async def test_thousands_of_one_namespace_that_wait_for_a_node_delay_no_other() 
     assert sum(queue.depths().values()) == 1001
     assert queue._due[Key("ml", "one")] - began < 1.0
     assert max(queue._due.values()) - began > 15.0, "they are spread"
+
+
+async def test_a_node_or_a_claim_that_changes_again_and_again_wakes_others_a_few_times_and_once_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hostile kubelet kept the whole operator busy: each change woke all that were not ready."""
+
+    async def process(key: Key) -> None:
+        raise AssertionError(key)
+
+    monkeypatch.setattr(fleet, "WAKE_SECONDS", 0.05)
+    monkeypatch.setattr(fleet, "WAKE_BURST", 5)
+    router = ChangeRouter()
+    store, queue = Store(router), WorkQueue(process, workers=1)
+    store.put("LLMDeployment", resource("waiting"))
+    router.connect(store, queue)
+    woken: list[list[Key]] = []
+    monkeypatch.setattr(router, "_add_all", lambda keys: woken.append(sorted(keys)))
+    for version in range(100):
+        node = {"metadata": {"name": "n1", "uid": "uid-n1", "resourceVersion": str(version)}}
+        store.put("Node", {**node, "spec": {"taints": [{"key": f"k{version}"}]}})
+        claim = thing("claim-of-waiting", str(version), owner="", spec={"accessModes": [str(version)]})
+        store.put("PersistentVolumeClaim", claim)
+    assert woken == [[Key("ml", "waiting")]] * 2 * fleet.WAKE_BURST
+    async with asyncio.timeout(5):
+        while len(woken) < 2 * fleet.WAKE_BURST + 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert len(woken) == 2 * fleet.WAKE_BURST + 2, "the last change is not lost, and is the last"

@@ -164,6 +164,16 @@ within moments.
 """
 SPREAD_PER_SECOND = 50.0
 """Reconciles per second when one change affects many resources."""
+WAKE_SECONDS, WAKE_BURST = 60.0, 20
+"""Twenty changes of a node or claim in a row wake the resources that it affects, then one a minute.
+
+A new node changes some ten times until its GPUs are there. A hostile kubelet may change its own many times a
+second, and a user a claim that thousands of resources name.
+"""
+
+
+Place = tuple[str, str]
+"""Namespace and name of a claim; ("", name) of a node."""
 
 
 class ChangeRouter:
@@ -172,6 +182,11 @@ class ChangeRouter:
     def __init__(self) -> None:
         self._store: Store | None = None
         self._queue: WorkQueue | None = None
+        self._wakes: dict[Place, float] = {}
+        """For each node and claim, the time until which its past wakes would last at one per WAKE_SECONDS."""
+        self._later: set[Place] = set()
+        """Those whose changes wake resources later."""
+        self._forget_above = 1000
 
     def connect(self, store: Store, queue: WorkQueue) -> None:
         """Sets store and queue: from now on changes reach the queue. Earlier changes are already in the
@@ -185,10 +200,8 @@ class ChangeRouter:
             self._queue.add(Key(change.namespace, change.name))
             if change.freed:
                 self._add_all(self._store.waiting_for(change.freed))
-        elif change.kind == "Node":
-            self._add_all(concerned_by_node(self._store, change.name))
-        elif change.kind == "PersistentVolumeClaim":
-            self._add_all(self._store.naming(change.namespace, change.name))
+        elif change.kind in ("Node", "PersistentVolumeClaim"):
+            self._spaced((change.namespace, change.name))
         elif change.owner and self._store.find("LLMDeployment", change.namespace, change.owner):
             # Anyone can label thousands of objects with the names of resources that do not exist.
             self._queue.add(Key(change.namespace, change.owner), TOGETHER_SECONDS)
@@ -202,6 +215,28 @@ class ChangeRouter:
         held = self._store.find("LLMDeployment", namespace, name)
         if held is None or not later(held[1], version):
             self._queue.add(Key(namespace, name), TOGETHER_SECONDS)
+
+    def _spaced(self, place: Place) -> None:
+        """Wakes the resources that a node or claim affects, now or later, by WAKE_SECONDS and WAKE_BURST."""
+        loop = asyncio.get_running_loop()
+        wait = self._wakes.get(place, 0.0) - (WAKE_BURST - 1) * WAKE_SECONDS - loop.time()
+        if wait <= 0:
+            self._wake(place)
+        elif place not in self._later:
+            self._later.add(place)
+            loop.call_later(wait, self._wake, place)
+
+    def _wake(self, place: Place) -> None:
+        assert self._store is not None
+        now = asyncio.get_running_loop().time()
+        self._later.discard(place)
+        self._wakes[place] = max(now, self._wakes.get(place, 0.0)) + WAKE_SECONDS
+        if len(self._wakes) > self._forget_above:
+            self._wakes = {known: until for known, until in self._wakes.items() if until > now}
+            self._forget_above = 2 * len(self._wakes) + 1000
+        namespace, name = place
+        affected = self._store.naming(*place) if namespace else concerned_by_node(self._store, name)
+        self._add_all(affected)
 
     def _add_all(self, keys: Iterable[Key]) -> None:
         assert self._queue is not None

@@ -96,6 +96,8 @@ class Store:
         self._pod_owners: set[str] = set()
         """Uids of the stored objects that may own pods (kinds in POD_OWNERS)."""
         self._nodes: tuple[NodeFacts, ...] | None = None
+        self._node_facts: dict[Name, NodeFacts] = {}
+        """Facts of the nodes that have not changed: a kubelet may change its own many times a second."""
         self._waiting: set[asyncio.Future[None]] = set()
         self._unknown: set[tuple[str, str]] = set()
         """(kind, namespace) that the operator may not read; namespace "": all."""
@@ -179,8 +181,12 @@ class Store:
         if not self.known("Node"):
             return None
         if self._nodes is None:
-            found = sorted(self._kinds["Node"].by_name)
-            self._nodes = tuple(node_facts(self._read("Node", name) or {}) for name in found)
+            known = self._node_facts
+            self._node_facts = {
+                name: known.get(name) or node_facts(self._read("Node", name) or {})
+                for name in sorted(self._kinds["Node"].by_name)
+            }
+            self._nodes = tuple(self._node_facts.values())
         return self._nodes
 
     def history(self, namespace: str) -> tuple[PastMeasurement, ...]:
@@ -343,6 +349,7 @@ class Store:
     ) -> None:
         if kind == "Node":
             self._nodes = None
+            self._node_facts.pop(name, None)
         for owner in sorted({item.owner for item in (former, entry) if item}):
             self._on_change(StoreChange(kind, name[0], name[1], owner, freed))
 
