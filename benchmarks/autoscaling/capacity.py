@@ -6,7 +6,7 @@ import math
 
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.capacity import knee
-from tacho_simulate.closed_loop import Level, closed_loop
+from tacho_simulate.loops import Level, closed_loop
 from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS, PerformanceModel
 
 

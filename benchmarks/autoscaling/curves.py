@@ -20,9 +20,8 @@ from typing import Any
 import yaml
 
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_simulate.closed_loop import closed_loop
+from tacho_simulate.loops import closed_loop, open_loop
 from tacho_simulate.measured_model import from_measurement
-from tacho_simulate.open_loop import open_loop
 from tacho_simulate.performance_model import PerformanceModelError
 
 HERE = Path(__file__).parent

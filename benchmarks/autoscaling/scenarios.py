@@ -14,7 +14,7 @@ from benchmarks.autoscaling.traces import MINUTE, SHAPES, USUAL, public
 from tacho_contract.measurement import Capacity, CurvePoint, Fit, SingleStream, Workload
 from tacho_operator.api.status.measurement import KvCache, MeasuredWorkload, MeasurementEntry
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
-from tacho_simulate.closed_loop import SPREAD, Level, closed_loop
+from tacho_simulate.loops import SPREAD, Level, closed_loop
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import static
 from tacho_simulate.policy import Routing, Setting

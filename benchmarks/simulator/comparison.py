@@ -11,8 +11,8 @@ from typing import Any
 from benchmarks.simulator.arrivals import Arrivals, drawn
 from benchmarks.simulator.traffic import ALONE, Answered
 from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_simulate.loops import answered
 from tacho_simulate.measured_model import from_measurement
-from tacho_simulate.open_loop import answered
 from tacho_simulate.performance_model import PerformanceModel
 
 GOALS = {"tokens/s": 5.0, "TPOT": 5.0, "TTFT": 15.0, "end to end": 15.0}

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from random import Random
 from statistics import fmean
 
-from tacho_simulate.closed_loop import Level, closed_loop
-from tacho_simulate.open_loop import answered
+from tacho_simulate.loops import Level, answered, closed_loop
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.replica import NOT_YET
 

@@ -8,8 +8,7 @@ from functools import partial
 
 from tacho_contract.measurement import CurvePoint, Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_simulate.closed_loop import closed_loop
-from tacho_simulate.open_loop import open_loop
+from tacho_simulate.loops import closed_loop, open_loop
 from tacho_simulate.performance_model import (
     DEFAULT_MAX_NUM_SEQS,
     MIN_STEP_SECONDS,

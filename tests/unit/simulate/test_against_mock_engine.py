@@ -10,7 +10,7 @@ import pytest
 from benchmarks.autoscaling.concurrent_prefill import ConcurrentPrefill, ReservingPrefill
 from tacho_contract.measurement import Workload
 from tacho_contract.report import LATENCY_EDGES_SECONDS
-from tacho_simulate.closed_loop import Streams, closed_loop
+from tacho_simulate.loops import Streams, closed_loop
 from tacho_simulate.performance_model import PerformanceModel
 from tools.mock.engine_law import Law
 from tools.mock.engine_simulated import quantile, simulated

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_simulate.closed_loop import Level, closed_loop
+from tacho_simulate.loops import Level, closed_loop
 from tacho_simulate.measured_model import from_measurement
 
 FOLDER = Path(__file__).parents[3] / "benchmarks/gpu/h200"
