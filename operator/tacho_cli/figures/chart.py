@@ -196,11 +196,22 @@ def whisker(start: Place, end: Place) -> Iterator[str]:
     yield line(x2 - across, y2 - up, x2 + across, y2 + up, "reach")
 
 
-def free(boxes: Iterable[Box], taken: Sequence[Box], within: Box) -> Box | None:
-    """The first of ``boxes`` that lies ``within`` the plot and overlaps none of ``taken``; None: there is
-    none."""
-    inside = (box for box in boxes if _contains(within, box))
-    return next((box for box in inside if not any(overlap(box, other) for other in taken)), None)
+def labels(points: Iterable[tuple[Place, str]], kind: str, within: Box) -> Iterator[str]:
+    """SVG of names beside points, the first ones first; a name without free space is left out."""
+    named = list(points)
+    taken = [(x - 5, y - 5, 10.0, 10.0) for (x, y), _ in named]
+    for (x, y), name in named:
+        width = WIDE_CHARACTER * len(name)
+        corners = (
+            (x + 8, y + 6), (x - width - 8, y - 17), (x - width / 2, y + 10), (x + 8, y - 17),
+            (x - width - 8, y + 6), (x - width / 2, y - 21),
+        )  # fmt: skip
+        for left, top in corners:
+            box = (left, top, width, TEXT_HEIGHT)
+            if _contains(within, box) and not any(overlap(box, other) for other in taken):
+                taken.append(box)
+                yield text(left, top + 10, name, kind)
+                break
 
 
 def overlap(one: Box, two: Box) -> bool:

@@ -59,7 +59,9 @@ def _panel(panel: Panel, plot: Plot) -> Iterator[str]:
         yield chart.line(*_at(plot, before), *_at(plot, after), kind)
     for mark in panel.marks:
         yield from _point(plot, mark)
-    yield from _stream_labels(panel, plot)
+    within = (LEFT, plot.top - 30, plot.right + RIGHT - 2 - LEFT, PANEL_HEIGHT + 31)
+    points = [(_at(plot, mark), str(mark.streams)) for mark in reversed(panel.marks)]
+    yield from chart.labels(points, "streams", within)
 
 
 def _at(plot: Plot, mark: Mark) -> chart.Place:
@@ -74,22 +76,6 @@ def _point(plot: Plot, mark: Mark) -> Iterator[str]:
     if mark.late_milliseconds is not None:
         yield from chart.whisker((x, y), plot.at(mark.rate, mark.late_milliseconds))
     yield chart.circle(x, y, "point hollow" if mark.provisional else "point")
-
-
-def _stream_labels(panel: Panel, plot: Plot) -> Iterator[str]:
-    """Labels with the number of streams at each point, highest level first; a label without free space is
-    left out.
-    """
-    within = (LEFT, plot.top - 30, plot.right + RIGHT - 2 - LEFT, PANEL_HEIGHT + 31)
-    taken = [(x - 5, y - 5, 10.0, 10.0) for x, y in (_at(plot, mark) for mark in panel.marks)]
-    for mark in reversed(panel.marks):
-        (x, y), streams = _at(plot, mark), str(mark.streams)
-        width = chart.CHARACTER * len(streams)
-        places = ((x + 8, y + 6), (x - width - 8, y - 17), (x - width / 2, y + 10), (x + 8, y - 17))
-        box = chart.free(((left, top, width, chart.TEXT_HEIGHT) for left, top in places), taken, within)
-        if box:
-            taken.append(box)
-            yield chart.text(box[0], box[1] + 10, streams, "streams")
 
 
 def _capacity(found: MeasurementView, plot: Plot) -> Iterator[str]:

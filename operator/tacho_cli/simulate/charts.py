@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tacho_cli.figures import chart, times
-from tacho_cli.figures.chart import WIDTH, Axis, Box, Plot, label, linear
+from tacho_cli.figures.chart import WIDTH, Axis, Plot, label, linear
 from tacho_cli.figures.digits import plain
 from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
 from tacho_cli.simulate.table import slo_text
@@ -32,7 +32,8 @@ def slo_chart(report: SimulationReport) -> str:
         parts.append(
             chart.circle(*_at(plot, run), "point" if run in best else "point hollow", tooltip=tooltip)
         )
-    parts += _run_labels(plot, [*best, *others])
+    within = (LEFT + 2.0, TOP - 8.0, RIGHT - LEFT + 8.0, plot.height + 6.0)
+    parts += chart.labels([(_at(plot, run), run.name) for run in (*best, *others)], "name", within)
     parts += plot.base("GPU-hours; upper left is better")
     return chart.svg("SLO attainment over GPU-hours", plot.bottom + BOTTOM, parts)
 
@@ -49,30 +50,6 @@ def percent_axis(values: Sequence[float]) -> Axis:
 
 def _at(plot: Plot, run: PolicyRun) -> chart.Place:
     return plot.at(run.gpu_hours, run.slo_percent)
-
-
-def _run_labels(plot: Plot, runs: Sequence[PolicyRun]) -> Iterator[str]:
-    """Names beside the points. A run whose name has no free space has a tooltip and a table row only."""
-    within = (LEFT + 2.0, TOP - 8.0, RIGHT - LEFT + 8.0, plot.height + 6.0)
-    taken = [(x - 5, y - 5, 10.0, 10.0) for x, y in (_at(plot, run) for run in runs)]
-    for run in runs:
-        x, y = _at(plot, run)
-        box = chart.free(_label_places(x, y, run.name), taken, within)
-        if box:
-            taken.append(box)
-            left = box[0] + box[2] < x
-            edge = box[0] + box[2] if left else box[0]
-            yield chart.text(edge, box[1] + 10, run.name, "name", anchor="end" if left else "start")
-
-
-def _label_places(x: float, y: float, name: str) -> Iterator[Box]:
-    """Possible rectangles for the name of a point, the best one first."""
-    width = chart.WIDE_CHARACTER * len(name)
-    for left, top in (
-        (x + 8, y + 6), (x + 8, y - 17), (x - width - 8, y - 17), (x - width - 8, y + 6),
-        (x - width / 2, y + 9), (x - width / 2, y - 21),
-    ):  # fmt: skip
-        yield left, top, width, chart.TEXT_HEIGHT
 
 
 def arrivals_chart(trace: Trace) -> str:
