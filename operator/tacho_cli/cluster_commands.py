@@ -82,7 +82,7 @@ def logs(
     watch = watch or follow
     _refuse(watch and output not in ("table", "wide"), "--watch prints lines only: use -o table or wide")
     from tacho_cli.inputs.kubectl import KubectlTarget
-    from tacho_cli.logs.read import execute
+    from tacho_cli.logs import execute
 
     target = KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace)
     return execute(target, name, tail=tail, watch=watch, output=output)

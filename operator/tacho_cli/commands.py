@@ -279,8 +279,7 @@ def simulate(
     policy is the operator's own code. The same seed gives the same results.
     """
     from tacho_cli.simulate.execute import SimulationOptions, execute
-    from tacho_cli.simulate.simulated_deployment import DeploymentOptions
-    from tacho_cli.simulate.starts import parse_starts
+    from tacho_cli.simulate.simulated_deployment import DeploymentOptions, parse_starts
 
     return execute(
         SimulationOptions(

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tacho_cli.doctor.findings import Facts, Finding, Result, State, UnreadError
-from tacho_cli.doctor.gpus import check_drivers, check_gpus, check_mig
-from tacho_cli.doctor.nodes import check_nodes
+from tacho_cli.doctor.nodes import check_drivers, check_gpus, check_mig, check_nodes
 from tacho_operator.api.base import parse_quantity
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.pods.claims import MANY

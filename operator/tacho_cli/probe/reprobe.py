@@ -44,7 +44,7 @@ def _measured(target: KubectlTarget, name: str, resource: Manifest, *, disrupt: 
         raise CommandError(f"{name} is not measured: its spec.probe.policy is Disabled")
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     token = request_text(now, disrupt=disrupt)
-    before = seen(resource)
+    before, pods = seen(resource), f"{names.DEPLOYMENT_LABEL}={name},{names.ROLE_LABEL}={names.ROLE_PROBE}"
     annotate(target, name, names.MEASURE_AGAIN_ANNOTATION, token)
     deadline, shown_stage, since = time.monotonic() + MAX_SECONDS, "", None
     with following() as progress:
@@ -57,7 +57,7 @@ def _measured(target: KubectlTarget, name: str, resource: Manifest, *, disrupt: 
                 outcome = unanswered(resource, live, token, before) if late else None
             if (
                 outcome is None
-                and (message := stage(resource, _probe_pods(target, name), live, token)) != shown_stage
+                and (message := stage(resource, listed(target, "pods", pods), live, token)) != shown_stage
             ):
                 progress(message)
                 shown_stage = message
@@ -80,8 +80,3 @@ def _observe(target: KubectlTarget, name: str) -> tuple[Manifest, Manifest | Non
     if "LLMDeployment" not in by_kind:
         raise CommandError(f"{name} was deleted meanwhile", code=ExitCode.FAILED)
     return by_kind["LLMDeployment"], by_kind.get("ConfigMap")
-
-
-def _probe_pods(target: KubectlTarget, name: str) -> list[Manifest]:
-    selector = f"{names.DEPLOYMENT_LABEL}={name},{names.ROLE_LABEL}={names.ROLE_PROBE}"
-    return listed(target, "pods", selector)

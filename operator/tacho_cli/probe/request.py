@@ -9,6 +9,7 @@ from tacho_cli.status.rows import condition
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core import names
 from tacho_operator.core.measurement.attempts import DISRUPT
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest
 
 MeasurementKeys = frozenset[tuple[str, str]]
@@ -84,23 +85,11 @@ def stage(resource: Manifest, pods: list[Manifest], live: Manifest | None, reque
     accepted = _document(_kept(live, names.MEASURE_REQUESTED_ANNOTATION)) if live else {}
     if accepted.get("request") == request and accepted.get("pod"):
         return f"{accepted['pod']} receives the request within two minutes, leaves the Service and measures"
-    for pod in pods:
-        if "deletionTimestamp" in pod["metadata"]:
-            continue
-        status = pod.get("status") or {}
-        waits = (
-            f"{container['state']['waiting'].get('reason', '')}"
-            for kind in ("initContainerStatuses", "containerStatuses")
-            for container in status.get(kind) or ()
-            if "waiting" in (container.get("state") or {})
-        )
-        placed = (
-            item.get("reason", "")
-            for item in status.get("conditions") or ()
-            if item.get("type") == "PodScheduled" and item.get("status") == "False"
-        )
-        why = next(filter(None, (*placed, *waits)), "")
-        return f"{pod['metadata']['name']}: {status.get('phase', 'Pending')}{f', {why}' if why else ''}"
+    for pod in map(PodView, pods):
+        if not pod.terminating:
+            waits = (container.waiting_reason for container in pod.containers())
+            why = next(filter(None, (pod.condition("PodScheduled").reason, *waits)), "")
+            return f"{pod.name}: {pod.phase or 'Pending'}{f', {why}' if why else ''}"
     ready = condition(resource.get("status") or {}, "Ready")
     if ready.get("status") == "True":
         return "requested; waiting for the operator"

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_cli.logs.classes import ended_with, line_class
-from tacho_cli.logs.read import troubled
+from tacho_cli.logs import ended_with, line_class, troubled
 from tacho_contract.failure import FailedError, FailureClass, termination_message
 from tacho_engines.registry import startable
 from tacho_operator.core.pods.view import PodView, Termination

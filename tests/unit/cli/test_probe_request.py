@@ -136,8 +136,10 @@ def test_each_request_is_another_one_and_says_whom_it_is_for() -> None:
         (
             {
                 "phase": "Pending",
-                "initContainerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}],
-                "containerStatuses": [{"state": {"running": {}}}],
+                "initContainerStatuses": [
+                    {"name": "fetch", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+                ],
+                "containerStatuses": [{"name": "engine", "state": {"running": {}}}],
             },
             "demo-probe-1: Pending, ImagePullBackOff",
         ),

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_cli.report.page import deployment_page, fleet_page
-from tacho_cli.report.sections import cold_start
+from tacho_cli.report.page import cold_start, deployment_page, fleet_page
 from tests.unit.cli.commands import call
 from tests.unit.cli.figures.measurements import entry
 from tests.unit.cli.test_status import RESOURCE, cluster  # noqa: F401 - a fixture

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from tacho_cli.problems import CommandError
 from tacho_cli.status import watch
-from tacho_cli.status.phases import STEP_OF, STEPS, StartProgress
+from tacho_cli.status.watch import STEP_OF, STEPS, StartProgress
 from tests.unit.cli.commands import call
 from tests.unit.cli.test_status import RESOURCE, cluster  # noqa: F401 - a fixture
 
