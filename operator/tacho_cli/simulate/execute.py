@@ -14,7 +14,6 @@ from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_cli.simulate.show import show
 from tacho_cli.simulate.simulated_deployment import (
     DeploymentOptions,
-    PerformanceModels,
     SimulatedDeployment,
     simulated_deployment,
 )
@@ -62,10 +61,9 @@ def execute(order: SimulationOptions) -> int:
     named_policies = [name.strip() for text in order.policies for name in text.split(",")]
     names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
     trace = _trace(order.trace)
-    models: PerformanceModels = {}
     training = _trace(order.tune) if order.tune else None
     within(order.faults, trace)
-    deployments = [(variant, simulated_deployment(variant.given, models)) for variant in varied]
+    deployments = [(variant, simulated_deployment(variant.given)) for variant in varied]
     planned = [
         (variant, about, own)
         for variant, about in deployments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -91,13 +92,7 @@ class SimulatedDeployment:
         }
 
 
-PerformanceModels = dict[tuple[str, int | None], PerformanceModel]
-"""Performance models by measurement and most concurrent requests per replica; cached, as fitting one takes
-seconds.
-"""
-
-
-def simulated_deployment(given: DeploymentOptions, models: PerformanceModels) -> SimulatedDeployment:
+def simulated_deployment(given: DeploymentOptions) -> SimulatedDeployment:
     """The deployment to simulate, from the options and the manifest. Raises CommandError."""
     resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
     entry = entry_of(resource, given.file, given.measurement)
@@ -116,7 +111,7 @@ def simulated_deployment(given: DeploymentOptions, models: PerformanceModels) ->
         slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
         slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
         cold_start_seconds=starts.known_seconds,
-        model=_model(entry, slots, models),
+        model=_model(entry.model_dump_json(), slots),
     )
     price = price_of(spec.cost, "", {}) if spec else None
     gpus = plan.gpu.count if plan and plan.gpu else spec.gpu.count if spec and spec.gpu else None
@@ -134,18 +129,18 @@ def simulated_deployment(given: DeploymentOptions, models: PerformanceModels) ->
     )
 
 
-def _model(entry: MeasurementEntry, slots: int | None, known: PerformanceModels) -> PerformanceModel:
-    """The performance model of a measurement, from the cache ``known`` if it is there. Raises
-    CommandError.
+@functools.cache
+def _model(entry_json: str, slots: int | None) -> PerformanceModel:
+    """The performance model of a measurement; cached, as fitting one takes seconds. Raises CommandError.
+
+    ``slots``: the most concurrent requests per replica; None: unknown.
     """
-    key = entry.model_dump_json(), slots
     try:
-        known[key] = known.get(key) or from_measurement(entry, max_num_seqs=slots)
+        return from_measurement(MeasurementEntry.model_validate_json(entry_json), max_num_seqs=slots)
     except PerformanceModelError as error:
         raise CommandError(
             f"the measurement cannot be simulated: {error}", "  -> measure again: tacho probe"
         ) from None
-    return known[key]
 
 
 def _slo(given: DeploymentOptions, default: ServiceLevel) -> ServiceLevel:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tacho_cli.simulate.simulated_deployment import DeploymentOptions, PerformanceModels, simulated_deployment
+from tacho_cli.simulate.simulated_deployment import DeploymentOptions, _model, simulated_deployment
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel
@@ -215,7 +215,7 @@ def test_starts_are_drawn_from_those_that_were_said(
 def test_starts_lie_where_the_status_has_measured_them(
     tmp_path: Path, status: dict[str, Any], seconds: tuple[float, ...], known: float
 ) -> None:
-    found = simulated_deployment(DeploymentOptions(file=resource(tmp_path, **status)), {})
+    found = simulated_deployment(DeploymentOptions(file=resource(tmp_path, **status)))
     assert (found.starts_seconds, found.setting.cold_start_seconds) == (seconds, known)
 
 
@@ -239,6 +239,7 @@ def test_what_is_the_same_in_many_runs_is_found_once(
         return from_measurement(entry, max_num_seqs=max_num_seqs)
 
     monkeypatch.setattr("tacho_cli.simulate.simulated_deployment.from_measurement", counted)
+    _model.cache_clear()
     fp8 = tmp_path / "fp8.json"
     fp8.write_text(json.dumps(ENTRY | {"quantizationMethod": "fp8"}))
     told = call(
@@ -247,10 +248,9 @@ def test_what_is_the_same_in_many_runs_is_found_once(
     )  # fmt: skip
     assert told.code == 0
     assert asked == [(None, None), ("fp8", None)]
-    models: PerformanceModels = {}
     for slots in (4, 8):
         file = resource(tmp_path, plan={"concurrency": slots})
-        assert simulated_deployment(DeploymentOptions(file=file), models).setting.model.max_num_seqs == slots
+        assert simulated_deployment(DeploymentOptions(file=file)).setting.model.max_num_seqs == slots
 
 
 def test_a_manifest_from_a_pipe_can_be_varied(
