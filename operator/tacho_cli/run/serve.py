@@ -1,13 +1,11 @@
-"""Runs ``tacho run``: checks the ports, plans, starts the engine, prints the status, serves."""
+"""Runs ``tacho run``: plans, starts the engine, prints the status, serves."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
-import socket
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +20,7 @@ from tacho_cli.run.setup import LOCAL, LocalSetup, RunOptions, local_setup, requ
 from tacho_cli.run.snapshot import local_status
 from tacho_cli.status.rows import resource_name
 from tacho_cli.status.screen import show_status
-from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import local_url
-from tacho_operator.core.manifests.containers import engine_port
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import Manifest
@@ -37,9 +33,6 @@ def execute(order: RunOptions) -> int:
     raw, resource = document.typed(document.read(order.file, order.name), order.file)
     claims = claim_directories(list(order.claims))
     require_engine(resource.spec.engine.name if resource.spec.engine else None)
-    require_free(
-        order.host, {"--port": order.port or engine_port(resource), "--report-port": order.report_port}
-    )
     if order.log:
         require_appendable(order.log)
     say(f"inspecting {resource.spec.model.uri}")
@@ -107,39 +100,3 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return None
-
-
-def require_free(host: str, ports: Mapping[str, int]) -> None:
-    """Checks that the ports are free. ``ports``: port by the option that sets it.
-
-    Raises CommandError(PortInUse), or CommandError where the address does not belong to this machine.
-    """
-    if len(set(ports.values())) < len(ports):
-        raise CommandError(f"{' and '.join(ports)} are the same: choose two ports")
-    for option, port in ports.items():
-        _require_free(host, option, port)
-
-
-def _require_free(host: str, option: str, port: int) -> None:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError:
-        raise CommandError(f"--host {host}: no address of this machine; 127.0.0.1 and 0.0.0.0 are") from None
-    with socket.socket(family, kind, protocol) as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            attempt.bind(address)
-            attempt.listen(1)
-        except OSError as error:
-            raise _refused(host, option, port, error) from None
-
-
-def _refused(host: str, option: str, port: int, error: OSError) -> CommandError:
-    if error.errno != errno.EADDRINUSE:
-        return CommandError(f"cannot listen on {host}:{port}: {error.strerror}; see --host and {option}")
-    failure = Failure(
-        failure_class=FailureClass.PORT_IN_USE,
-        message=f"Port {port} on {host} is taken by another process.",
-        next_step=f"Stop it (ss -ltnp shows it), or choose another port: {option} N.",
-    )
-    return failed(failure, ExitCode.FAILED)

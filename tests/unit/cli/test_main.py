@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -128,11 +127,11 @@ def test_names_of_the_cluster_are_completed(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_ctrl_c_is_told_and_has_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    play_kubectl(tmp_path, monkeypatch, "echo '{\"items\": []}'\n")
+    play_kubectl(tmp_path, monkeypatch, 'echo \'{"metadata": {"name": "x"}}\'\n')
     program = (
         "import signal, sys\nfrom tacho_cli.main import main\n"
         # A shell's background processes ignore Ctrl-C.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main(['status', '--watch']))"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main(['status', 'x', '--watch']))"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -140,7 +139,8 @@ def test_ctrl_c_is_told_and_has_its_code(tmp_path: Path, monkeypatch: pytest.Mon
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
-    assert (process.returncode, out, err) == (130, "", "tacho: interrupted\n")
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("tacho: interrupted\n")
 
 
 GONE = {
@@ -194,35 +194,6 @@ def into_nothing(
     )
     os.close(output)
     return done
-
-
-@pytest.mark.parametrize("option", ["--port", "--report-port"])
-def test_a_port_in_use_is_told_before_anything_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
-) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        ports = {"--port": str(free_port()), "--report-port": str(free_port()), option: port}
-        arguments = [word for pair in ports.items() for word in pair]
-        told = call(capsys, "run", "-f", manifest(tmp_path), "--pvc", f"models={tmp_path}", *arguments)
-    assert told.code == 3
-    assert told.err.startswith(f"tacho: PortInUse: Port {port} on 127.0.0.1 is taken")
-    assert f"choose another port: {option} N" in told.err
-
-
-def test_one_port_cannot_be_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    port = str(free_port())
-    told = call(capsys, "run", "-f", manifest(tmp_path), "--port", port, "--report-port", port)
-    assert told.code == 2
-    assert "choose two ports" in told.err
-
-
-def test_an_address_of_another_machine_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = call(capsys, "run", "-f", manifest(tmp_path), "--host", "192.0.2.1")
-    assert told.code == 2
-    assert "cannot listen on 192.0.2.1:8000" in told.err
 
 
 def test_a_missing_engine_names_the_extra_first(
