@@ -35,22 +35,23 @@ def status(
 ) -> int:
     """Show LLMDeployments: all as rows, or one with its conditions, plan and measurements.
 
-    Reads the cluster with kubectl and your own rights. --watch of a NAME prints a line for each step until it
-    is ready.
+    Reads the cluster with kubectl and your own rights. --watch prints a line for each step until NAME is
+    ready.
     """
     from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
 
     _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
     _refuse(plot and not name, "--plot needs a NAME")
     _refuse(output == "html" and not name, "-o html needs a NAME; tacho report writes the page of all")
-    _refuse(bool(name) and watch and output != "table", "--watch with a NAME prints lines only: use -o table")
+    _refuse(watch and not name, "--watch needs a NAME; kubectl get llmd --watch shows all")
+    _refuse(watch and output != "table", "--watch prints lines only: use -o table")
     target = KubectlTarget(
         context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
     )
     if watch:
-        from tacho_cli.status.watch import rows_forever, until_ready
+        from tacho_cli.status.watch import until_ready
 
-        return until_ready(target, name) if name else rows_forever(target, output)
+        return until_ready(target, name)
     resources = [deployment(target, name)] if name else deployments(target)
     if not resources and output in ("table", "wide"):
         from tacho_cli.output import say

@@ -150,7 +150,7 @@ def test_no_resource_is_told_and_no_error(capsys: pytest.CaptureFixture[str], cl
 
 
 @pytest.mark.parametrize(
-    "arguments", [("x", "-A"), ("--plot",), ("-o", "html"), ("x", "-o", "html", "--watch")]
+    "arguments", [("x", "-A"), ("--plot",), ("-o", "html"), ("x", "-o", "html", "--watch"), ("--watch",)]
 )
 def test_options_without_a_meaning_together_are_refused(
     capsys: pytest.CaptureFixture[str],
@@ -217,25 +217,6 @@ def test_a_server_that_is_away_for_a_moment_ends_no_watch(
     assert error in told.err
 
 
-def test_watching_all_prints_what_changes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = {**RESOURCE, "metadata": {"name": "a", "namespace": "ml", "uid": "1"}, "status": {}}
-    two = {**one, "metadata": {**one["metadata"], "name": "b", "uid": "2"}}
-    states = iter([[one, two], [one, two], [{**one, "status": RESOURCE["status"]}, two]])
-
-    def looked(_: object) -> list[dict[str, Any]]:
-        if (found := next(states, None)) is None:
-            raise KeyboardInterrupt
-        return found
-
-    monkeypatch.setattr(watch, "deployments", looked)
-    monkeypatch.setattr(watch.time, "sleep", lambda _: None)
-    told = call(capsys, "status", "--watch")
-    assert told.code == 130
-    assert [line.split()[0] for line in told.out.splitlines()] == ["NAME", "a", "b", "a"]
-
-
 def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:  # noqa: F811
     far = {"name": "n" * 25, "namespace": "s" * 25}
     listed(
@@ -259,7 +240,3 @@ def test_what_is_no_name_never_reaches_kubectl(
     assert (told.code, told.out) == (2, "")
     assert "no name of an object" in " ".join(told.err.split())
     assert not (cluster / "asked").exists()
-
-
-def test_a_wide_letter_takes_two_columns() -> None:
-    assert watch.aligned(["日本", "x"], [5, 1]) == "日本   x"
