@@ -25,7 +25,9 @@ class Pods:
         self.answers: dict[str, Load] = {}
         self.asked: list[str] = []
 
-    async def read(self, addresses: Iterable[str], _namespaces: Mapping[str, str]) -> dict[str, Load]:
+    async def read(
+        self, addresses: Iterable[str], _namespaces: Mapping[str, str], _is_read: object
+    ) -> dict[str, Load]:
         self.asked = list(addresses)
         return {address: self.answers[address] for address in self.asked if address in self.answers}
 

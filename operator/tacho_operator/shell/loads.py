@@ -10,6 +10,7 @@ one request, as thousands of open ones would cost memory on both sides.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import selectors
@@ -78,17 +79,19 @@ def read_many(
     limits: ReadLimits,
     is_needed: Callable[[], bool],
     namespaces: Mapping[str, str] | None = None,
+    is_read: Callable[[str, Mapping[str, bytes | None]], None] = lambda _namespace, _found: None,
 ) -> dict[str, bytes | None]:
     """The HTTP response bodies of many pods, by address. None: no valid answer; absent: not reached in time.
 
     Pods are read in the order of ``addresses``. With ``namespaces`` (by address) namespaces alternate, so
-    that slow pods of one namespace delay no others. Returns early when ``is_needed`` is False.
+    that slow pods of one namespace delay no others. ``is_read`` is called with each namespace whose pods are
+    all read, and with the bodies so far. Returns early when ``is_needed`` is False.
     """
     waiting, end = (
         WaitingPods(addresses, namespaces or {}, limits.at_once),
         time.monotonic() + limits.all_seconds,
     )
-    with _OpenConnections(limits.limit_bytes, waiting) as connections:
+    with _OpenConnections(limits.limit_bytes, waiting, is_read) as connections:
         while (waiting.left or connections.count) and is_needed():
             now = time.monotonic()
             connections.time_out(now)
@@ -105,8 +108,13 @@ def read_many(
 class _OpenConnections:
     """Open connections to pods, and the results of the closed ones."""
 
-    def __init__(self, limit_bytes: int, waiting: WaitingPods) -> None:
-        self._limit_bytes, self._waiting = limit_bytes, waiting
+    def __init__(
+        self,
+        limit_bytes: int,
+        waiting: WaitingPods,
+        is_read: Callable[[str, Mapping[str, bytes | None]], None],
+    ) -> None:
+        self._limit_bytes, self._waiting, self._is_read = limit_bytes, waiting, is_read
         self._selector = selectors.DefaultSelector()
         self._open: dict[int, PodConnection] = {}
         """Open connections by file descriptor, in the order of their start: the first one times out first."""
@@ -128,8 +136,7 @@ class _OpenConnections:
         try:
             one = PodConnection(address, port, request, until)
         except OSError:
-            self.found[address] = None
-            self._waiting.give_back(address)
+            self._end(address, None)
             return
         self._open[one.socket.fileno()] = one
         self._selector.register(one.socket.fileno(), selectors.EVENT_WRITE)
@@ -171,8 +178,12 @@ class _OpenConnections:
         self._selector.unregister(number)
         del self._open[number]
         one.socket.close()
-        self.found[one.address] = body
-        self._waiting.give_back(one.address)
+        self._end(one.address, body)
+
+    def _end(self, address: str, body: bytes | None) -> None:
+        self.found[address] = body
+        if (namespace := self._waiting.give_back(address)) is not None:
+            self._is_read(namespace, self.found)
 
 
 def _length(head: bytes) -> int | None:
@@ -203,6 +214,8 @@ AT_ONCE = 64
 """Most requests at the same time, to limit open sockets."""
 MAX_SILENT = 10_000
 """Most addresses that are remembered as not answering; deleted pods may be among them."""
+IsRead = Callable[[str, dict[str, Load]], None]
+"""Callback with a namespace and the loads of its pods, by address."""
 MAX_COUNTER = 1e15
 """Highest value of a counter that is believed."""
 
@@ -216,12 +229,17 @@ class Loads:
         """Addresses of pods that did not answer the last request, the oldest request first."""
 
     async def read(
-        self, addresses: Iterable[str], namespaces: Mapping[str, str] | None = None
+        self,
+        addresses: Iterable[str],
+        namespaces: Mapping[str, str] | None = None,
+        is_read: IsRead = lambda _namespace, _answers: None,
     ) -> dict[str, Load]:
         """The load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
 
         Pods that did not answer the last time are read last and share few connections, so that they do not
-        use up the time of healthy ones. ``namespaces``: the pods' namespaces, by address.
+        use up the time of healthy ones. ``namespaces``: the pods' namespaces, by address. ``is_read`` is
+        called in the event loop with each namespace whose pods are all read, but for those read last, and
+        with their loads.
         """
         requested = dict.fromkeys(addresses)
         # A sample is of some pods: silent ones of other samples stay remembered.
@@ -231,7 +249,7 @@ class Loads:
             *(address for address in self._silent if address in requested),
         ]
         shares = {**(namespaces or {}), **dict.fromkeys(self._silent, SILENT_PODS)}
-        found = await self._read_in_thread(ordered, shares) if ordered else {}
+        found = await self._read_in_thread(ordered, shares, is_read) if ordered else {}
         answers = {address: load for address, load in found.items() if load is not None}
         for address in found:
             self._silent.pop(address, None)
@@ -242,11 +260,22 @@ class Loads:
         return answers
 
     async def _read_in_thread(
-        self, addresses: list[str], namespaces: Mapping[str, str]
+        self, addresses: list[str], namespaces: Mapping[str, str], is_read: IsRead
     ) -> dict[str, Load | None]:
         """Load by address. None: the pod gave no valid answer; a pod that was not reached in time is
         absent."""
-        leaving = threading.Event()
+        leaving, loop = threading.Event(), asyncio.get_running_loop()
+        parsed: dict[str, Load | None] = {}
+        theirs: dict[str, list[str]] = {}
+        for address in addresses:
+            theirs.setdefault(namespaces.get(address, ""), []).append(address)
+
+        def namespace_read(namespace: str, bodies: Mapping[str, bytes | None]) -> None:
+            mine = theirs[namespace]
+            parsed.update((address, load_of(bodies[address])) for address in mine)
+            loads = {address: load for address in mine if (load := parsed[address]) is not None}
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(is_read, namespace, loads)
 
         def read() -> dict[str, Load | None]:
             bodies = read_many(
@@ -261,8 +290,10 @@ class Loads:
                 ),
                 is_needed=lambda: not leaving.is_set(),
                 namespaces=namespaces,
+                is_read=namespace_read,
             )
-            return {address: load_of(body) for address, body in bodies.items()}
+            rest = {address: load_of(body) for address, body in bodies.items() if address not in parsed}
+            return parsed | rest
 
         try:
             return await asyncio.to_thread(read)

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime, timezone
 
 from tacho_contract.report import Load
@@ -41,7 +41,7 @@ from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.log_context import about
 from tacho_operator.shell.resource_metrics import ScalingMetrics
-from tacho_operator.shell.workqueue import Key
+from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ A client that reads every five minutes may be late, or miss one read, and still 
 """
 SLICE_SECONDS = 0.02
 """Seconds of decisions after which other tasks may run. A decision with 16 schedules takes milliseconds."""
+LONGEST_SLICE_SECONDS = 0.25
+"""Most seconds of decisions without a rest, where other tasks have taken as long before."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -84,6 +86,54 @@ class ScaledResource:
     """In which of the samples the resource is included, if it is sampled less often than others."""
     last_read: float = 0.0
     """When a client last read /scaling for the resource, by the scaler's clock."""
+
+
+class _Sampling:
+    """The resources of one sampling that still wait for their decision, and what their pods answered."""
+
+    def __init__(self, watched: Iterable[Key], with_pods: Container[str], clock: Callable[[], float]) -> None:
+        """``with_pods``: the namespaces in which pods are read."""
+        self._clock = clock
+        self.answers: dict[str, Load] = {}
+        """The loads that were read so far, by address."""
+        self.times: dict[str, float] = {}
+        """When the pods of each namespace were read."""
+        self._unread: dict[str, list[Key]] = {}
+        self._lines: PriorityLines[Key] = PriorityLines()
+        self._changed = asyncio.Event()
+        self._reading: asyncio.Task[dict[str, Load]] | None = None
+        """The reading of all pods, once it has ended."""
+        for key in watched:
+            self._unread.setdefault(key.namespace, []).append(key)
+        for namespace in [name for name in self._unread if name not in with_pods]:
+            self.read(namespace, {})
+
+    def read(self, namespace: str, answers: Mapping[str, Load]) -> None:
+        """Notes that the pods of a namespace are read, but for those that did not answer before."""
+        self.answers.update(answers)
+        self.times[namespace] = self._clock()
+        for key in self._unread.pop(namespace, ()):
+            self._lines.add(key, namespace, Priority.ROUTINE)
+        self._changed.set()
+
+    def ended(self, reading: asyncio.Task[dict[str, Load]]) -> None:
+        """Notes that the reading of all pods has ended, of some maybe without an answer."""
+        self._reading = reading
+        self._changed.set()
+
+    async def next(self) -> Key | None:
+        """The resource to decide next; None: all are decided. Raises the error of the reading."""
+        while (key := self._lines.take()) is None:
+            if self._reading is None:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            answers = self._reading.result()
+            if not self._unread:
+                return None
+            for namespace in list(self._unread):
+                self.read(namespace, answers)
+        return key
 
 
 class Scaler:
@@ -175,40 +225,62 @@ class Scaler:
         while True:
             due = max(due + self._period_seconds, loop.time())
             await asyncio.sleep(due - loop.time())
-            await self.sample()
+            try:
+                await self.sample()
+            except Exception:  # a lack of threads or sockets: the next sample may succeed
+                logger.exception("the load was not sampled")
 
     async def sample(self) -> None:
-        """Samples the load of every resource that is due, and makes its scaling decision."""
-        started, reconciles = time.perf_counter(), 0
+        """Samples the load of every resource that is due, and makes its scaling decision.
+
+        Decisions of a namespace are made as soon as its own pods are read, and alternate with those of other
+        namespaces: neither slow pods nor thousands of resources of one namespace delay the others.
+        """
+        started = time.perf_counter()
         watched = {key: known for key, known in self._watched.items() if self._due(key, known)}
         self._samples += 1
         namespaces = {
             pod.address: key.namespace for key, known in watched.items() for pod in known.target.pods
         }
-        addresses = list(namespaces)
-        answers = await self._loads.read(addresses, namespaces)
-        now = self._clock()
-        rested = time.perf_counter()
-        for key, known in watched.items():
+        sampling = _Sampling(watched, set(namespaces.values()), self._clock)
+        reading = asyncio.create_task(self._loads.read(list(namespaces), namespaces, sampling.read))
+        reading.add_done_callback(sampling.ended)
+        try:
+            reconciles = await self._decide_in_turn(watched, sampling)
+            answers = await reading
+        finally:
+            reading.cancel()
+        self._sink.sampled(
+            requests=len(namespaces),
+            answered=len(answers),
+            reconciles=reconciles,
+            seconds=time.perf_counter() - started,
+        )
+
+    async def _decide_in_turn(self, watched: dict[Key, ScaledResource], sampling: _Sampling) -> int:
+        """Makes the decisions as pods are read; returns the number of requested reconciles."""
+        reconciles, rested, slice_seconds = 0, time.perf_counter(), SLICE_SECONDS
+        while (key := await sampling.next()) is not None:
+            known = watched[key]
             if self._watched.get(key) is not known:
                 continue  # it was deleted while its pods were sampled, and its series with it
+            now = sampling.times[key.namespace]
             try:
-                changed = self._decide(key, known, answers, now) | self._watch_traffic(known, answers, now)
+                changed = self._decide(key, known, sampling.answers, now)
+                changed |= self._watch_traffic(known, sampling.answers, now)
             except Exception:  # one resource's error must not stop the others' scaling
                 logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
                 continue
             if changed:
                 reconciles += 1
                 self._call(key)
-            if time.perf_counter() - rested > SLICE_SECONDS:
+            if time.perf_counter() - rested > slice_seconds:
+                began = time.perf_counter()
                 await asyncio.sleep(0)  # thousands of decisions in one go would delay every other task
                 rested = time.perf_counter()
-        self._sink.sampled(
-            requests=len(addresses),
-            answered=len(answers),
-            reconciles=reconciles,
-            seconds=time.perf_counter() - started,
-        )
+                # In a busy event loop decisions get half of the time.
+                slice_seconds = min(LONGEST_SLICE_SECONDS, max(SLICE_SECONDS, rested - began))
+        return reconciles
 
     def _due(self, key: Key, known: ScaledResource) -> bool:
         """Whether the present sampling includes the resource."""

@@ -19,8 +19,12 @@ class WaitingPods:
         self.left: dict[str, deque[str]] = {}
         """Waiting addresses by namespace; the namespace that has waited longest for its turn comes first."""
         self._taken: Counter[str] = Counter()
+        self._unread: Counter[str] = Counter()
+        """Number of pods by namespace that were not read yet."""
         for address in addresses:
-            self.left.setdefault(namespaces.get(address, ""), deque()).append(address)
+            namespace = namespaces.get(address, "")
+            self.left.setdefault(namespace, deque()).append(address)
+            self._unread[namespace] += 1
 
     def take(self) -> str | None:
         """The address of the next pod to read; None while no namespace may use another connection."""
@@ -43,6 +47,12 @@ class WaitingPods:
         self._taken[namespace] += 1
         return address
 
-    def give_back(self, address: str) -> None:
-        """Notes that the connection to ``address`` has ended, so that its namespace may have another one."""
-        self._taken[self._namespaces.get(address, "")] -= 1
+    def give_back(self, address: str) -> str | None:
+        """Notes that the connection to ``address`` has ended, so that its namespace may have another one.
+
+        Returns the namespace if this was its last pod; None: others are still to be read.
+        """
+        namespace = self._namespaces.get(address, "")
+        self._taken[namespace] -= 1
+        self._unread[namespace] -= 1
+        return None if self._unread[namespace] else namespace

@@ -1,0 +1,100 @@
+"""No namespace's pods or resources delay the scaling decisions of another namespace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from tacho_contract.report import Load
+from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.workqueue import Key
+from tests.wiring.sampled import ADDRESS, KEY, Looking
+from tools.harness.world import world_of
+
+SLOW_ADDRESS = "10.9.9.9"
+
+
+@pytest.fixture
+def looking() -> Looking:
+    found = Looking(world_of())
+    found.reconcile()
+    return found
+
+
+def put_beside(looking: Looking, key: Key, address: str) -> None:
+    """Adds a resource like the first one, with its pods at another address; none where it is empty."""
+    observed = looking.world.observed()
+    for pod in observed.pods:
+        pod["status"]["podIP"] = address
+    looking.scaler.observed(key, observed)
+
+
+async def test_a_namespace_is_decided_when_its_own_pods_are_read(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pods that answer just in time delayed every decision by ten seconds."""
+    slow = Key("slow", "a")
+    put_beside(looking, slow, SLOW_ADDRESS)
+    load = Load(running=1, waiting=0, observed_time="1")
+    decided: list[tuple[Key, float]] = []
+    decide = Scaler._decide
+
+    def spied(self: Scaler, key: Key, *rest: Any) -> bool:
+        decided.append((key, looking.now))
+        return decide(self, key, *rest)
+
+    async def read(
+        addresses: Iterable[str],
+        namespaces: Mapping[str, str],
+        is_read: Callable[[str, dict[str, Load]], None],
+    ) -> dict[str, Load]:
+        assert namespaces == {ADDRESS: KEY.namespace, SLOW_ADDRESS: "slow"}
+        is_read(KEY.namespace, {ADDRESS: load})
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert [key for key, _ in decided] == [KEY]
+        looking.now += 10
+        return dict.fromkeys(addresses, load)
+
+    monkeypatch.setattr(Scaler, "_decide", spied)
+    monkeypatch.setattr(looking.pods, "read", read)
+    await looking.scaler.sample()
+    assert decided == [(KEY, looking.now - 10), (slow, looking.now)]
+
+
+async def test_thousands_of_resources_of_a_namespace_take_turns_with_the_others(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        put_beside(looking, Key("a-namespace", str(number)), "")
+    order: list[Key] = []
+    monkeypatch.setattr(Scaler, "_decide", lambda _self, key, *_: bool(order.append(key)))
+    looking.scaler._watched = dict(sorted(looking.scaler._watched.items()))
+    for known in looking.scaler._watched.values():
+        known.target = looking.scaler._watched[Key("a-namespace", "0")].target
+    await looking.scaler.sample()
+    assert len(order) == 51
+    assert KEY in order[:2]
+
+
+async def test_after_a_reading_that_failed_the_next_one_is_made(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = asyncio.Event()
+
+    async def reading(*_: object) -> dict[str, Load]:
+        if looking.scaler._samples > 1:
+            read.set()
+            return {}
+        raise OSError("no more threads")
+
+    monkeypatch.setattr(looking.pods, "read", reading)
+    monkeypatch.setattr(looking.scaler, "_period_seconds", 0.01)
+    task = asyncio.create_task(looking.scaler.run())
+    async with asyncio.timeout(5):
+        await read.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
