@@ -12,7 +12,7 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -81,12 +81,12 @@ def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
     rows = csv.reader(lines)
     heading = [cell.strip().lstrip("\ufeff") for cell in next(rows, [])]
     at = {cell.lower(): column for column, cell in reversed(list(enumerate(heading)))}
-    found = next((layout for layout in CSV_COLUMNS if set(layout.keys) <= set(at)), None)
+    found = next((names for names in CSV_COLUMNS if all(name.lower() in at for name in names)), None)
     if found is None:
-        expected = " or ".join(",".join(layout.columns) for layout in CSV_COLUMNS)
+        expected = " or ".join(map(",".join, CSV_COLUMNS))
         line = _short(",".join(heading))
         raise TraceError(f"{place}: line 1: the heading must name {expected}; found {line!r}")
-    requests = sorted(_requests(rows, found, at, place))
+    requests = sorted(_requests(rows, [at[name.lower()] for name in found], CSV_COLUMNS[found], place))
     if not requests:
         raise TraceError(f"{place}: holds no request")
     begins, ends = requests[0][0], requests[-1][0]
@@ -107,9 +107,9 @@ def _short(text: str) -> str:
 
 
 def _requests(
-    rows: Iterator[list[str]], layout: CsvColumns, at: Mapping[str, int], place: str
+    rows: Iterator[list[str]], columns: Sequence[int], seconds: Callable[[str], float], place: str
 ) -> Iterator[tuple[float, int, int]]:
-    time, prompt, answer = (at[key] for key in layout.keys)
+    time, prompt, answer = columns
     width = max(time, prompt, answer) + 1
     for number, row in enumerate(rows, start=2):
         if not row:
@@ -117,7 +117,7 @@ def _requests(
         if len(row) < width:
             raise TraceError(f"{place}: line {number}: {len(row)} columns, at least {width} are needed")
         try:
-            yield layout.seconds(row[time]), _tokens(row[prompt]), max(1, _tokens(row[answer]))
+            yield seconds(row[time]), _tokens(row[prompt]), max(1, _tokens(row[answer]))
         except ValueError as error:
             raise TraceError(f"{place}: line {number}: {_short(str(error))}") from None
 
@@ -149,20 +149,8 @@ def _timestamp(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-@dataclass(frozen=True, slots=True)
-class CsvColumns:
-    """One CSV format of a trace: the columns of time, prompt and answer, and how the time is read."""
-
-    columns: tuple[str, str, str]
-    seconds: Callable[[str], float]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The names of a trace file's columns in lower case."""
-        return tuple(column.lower() for column in self.columns)
-
-
-CSV_COLUMNS = (
-    CsvColumns(("time_s", "input_tokens", "output_tokens"), _seconds),
-    CsvColumns(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _timestamp),
-)
+CSV_COLUMNS: dict[tuple[str, str, str], Callable[[str], float]] = {
+    ("time_s", "input_tokens", "output_tokens"): _seconds,
+    ("TIMESTAMP", "ContextTokens", "GeneratedTokens"): _timestamp,
+}
+"""The CSV formats of a trace: the columns of time, prompt and answer, and how a time is read."""
