@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tacho_cli.figures import chart, times
 from tacho_cli.figures.chart import WIDTH, Axis, Plot, label, linear
 from tacho_cli.figures.digits import plain
-from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.simulate.report import PolicyRun, SimulationReport, front
 from tacho_cli.simulate.table import slo_text
 from tacho_simulate.trace import Trace
 
@@ -53,12 +54,11 @@ def _at(plot: Plot, run: PolicyRun) -> chart.Place:
 
 
 def arrivals_chart(trace: Trace) -> str:
-    found = arrivals(trace, ARRIVAL_INTERVALS)
-    end = found[-1].ends
-    y = linear([part.rate for part in found], 4)
+    end, length, rates = arrivals(trace, ARRIVAL_INTERVALS)
+    y = linear([rate for _, rate in rates], 4)
     plot = Plot(x=times.axis(end, X_TICKS), y=y, top=TOP, height=130)
-    corners = chart.steps([(part.begins, part.rate) for part in found], end)
-    title = f"Requests per second, mean per {times.span(found[0].ends - found[0].begins)}"
+    corners = chart.steps(rates, end)
+    title = f"Requests per second, mean per {times.span(length)}"
     parts = [
         chart.text(LEFT, TOP - 14, title, "title"),
         *plot.grid(),
@@ -67,6 +67,19 @@ def arrivals_chart(trace: Trace) -> str:
         *plot.base(TIME, times.span),
     ]
     return chart.svg("Arrivals over time", plot.bottom + BOTTOM, parts)
+
+
+def arrivals(trace: Trace, limit: int) -> tuple[float, float, list[chart.Place]]:
+    """(end, length, (begin, requests per second) of each interval), in seconds.
+
+    At most ``limit`` intervals of equal length; the last one also covers the remainder.
+    """
+    end = max(trace.duration_seconds, times.SHORTEST_SECONDS)
+    length = times.step(end / limit)
+    last = max(1, int(end / length)) - 1
+    counts = Counter(min(int(time / length), last) for time in trace.time_seconds)
+    rates = [(n * length, counts[n] / length) for n in range(last)]
+    return end, length, [*rates, (last * length, counts[last] / (end - last * length))]
 
 
 def replicas_chart(report: SimulationReport) -> str:

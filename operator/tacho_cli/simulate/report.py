@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
-from tacho_cli.figures import times
 from tacho_contract.launch import ServiceLevel
 from tacho_simulate.result import Result
 from tacho_simulate.trace import Trace
@@ -81,31 +78,3 @@ def front(runs: tuple[PolicyRun, ...]) -> tuple[PolicyRun, ...]:
         if not found or run.slo_percent > found[-1].slo_percent:
             found.append(run)
     return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class ArrivalInterval:
-    """One interval of the trace, with the number of requests that arrived in it."""
-
-    begins: float
-    ends: float
-    requests: int
-
-    @property
-    def rate(self) -> float:
-        """Mean arrival rate in the interval, in requests per second."""
-        return self.requests / (self.ends - self.begins)
-
-
-def arrivals(trace: Trace, limit: int) -> tuple[ArrivalInterval, ...]:
-    """Arrivals per interval: at most ``limit`` intervals of equal length; the last one also covers the
-    remainder."""
-    end = max(trace.duration_seconds, times.SHORTEST_SECONDS)
-    length = times.step(end / limit)
-    count = max(1, int(end / length))
-    begins = [length * n for n in range(count)]
-    cuts = [*(bisect.bisect_left(trace.time_seconds, time) for time in begins), len(trace)]
-    return tuple(
-        ArrivalInterval(begin, until, high - low)
-        for (begin, until), (low, high) in zip(pairwise([*begins, end]), pairwise(cuts), strict=True)
-    )

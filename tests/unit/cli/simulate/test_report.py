@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -13,16 +12,16 @@ from hypothesis import given, strategies as st
 from tacho_cli.figures.chart import WIDTH
 from tacho_cli.simulate.charts import (
     ARRIVAL_INTERVALS,
+    arrivals,
     arrivals_chart,
     percent_axis,
     replicas_chart,
     slo_chart,
     ttft_chart,
 )
-from tacho_cli.simulate.messages import settings as words, verdict
-from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.simulate.report import PolicyRun, SimulationReport, front
 from tacho_cli.simulate.show import MAX_DECISIONS, page
-from tacho_cli.simulate.table import slo_text, summary
+from tacho_cli.simulate.table import settings as words, slo_text, summary, verdict
 from tacho_contract.launch import ServiceLevel
 from tacho_simulate.result import Moment, Quantiles, ReplicaChange
 from tacho_simulate.trace import Trace
@@ -164,16 +163,17 @@ def test_many_decisions_are_cut_and_said_to_be() -> None:
 @given(st.lists(st.floats(0, 1e8), min_size=1, max_size=50).map(sorted))
 def test_every_arrival_is_counted_once(times: list[float]) -> None:
     begins = tuple(time - times[0] for time in times)
-    found = arrivals(Trace("any", begins, (1,) * len(begins), (2,) * len(begins)), 24)
-    assert sum(part.requests for part in found) == len(begins)
-    assert len(found) <= 24
-    assert all(one.ends == two.begins for one, two in pairwise(found))
+    end, _, rates = arrivals(Trace("any", begins, (1,) * len(begins), (2,) * len(begins)), 24)
+    ends = [*(begin for begin, _ in rates[1:]), end]
+    counted = sum(rate * (until - begin) for (begin, rate), until in zip(rates, ends, strict=True))
+    assert counted == pytest.approx(len(begins))
+    assert len(rates) <= 24
 
 
 def test_a_year_of_arrivals_has_bins_of_days() -> None:
     year = tuple(3600.0 * n for n in range(365 * 24))
-    found = arrivals(Trace("year", year, (1,) * len(year), (1,) * len(year)), ARRIVAL_INTERVALS)
-    assert (found[0].ends, found[0].requests) == (2 * 86400, 48)
+    _, length, rates = arrivals(Trace("year", year, (1,) * len(year), (1,) * len(year)), ARRIVAL_INTERVALS)
+    assert (length, rates[0]) == (2 * 86400, (0.0, 48 / (2 * 86400)))
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=9))
