@@ -18,7 +18,6 @@ from tacho_cli.shared_options import (
     Namespace,
     Output,
     PageOutput,
-    StatusOutput,
     Watch,
 )
 
@@ -31,7 +30,7 @@ def status(
     kubeconfig: Kubeconfig = "",
     watch: Watch = False,
     plot: Annotated[bool, typer.Option("--plot", help="NAME: plot latency over throughput.")] = False,
-    output: StatusOutput = "table",
+    output: Output = "table",
 ) -> int:
     """Show LLMDeployments: all as rows, or one with its conditions, plan and measurements.
 
@@ -42,7 +41,6 @@ def status(
 
     _refuse(bool(name) and all_namespaces, "NAME and -A exclude each other")
     _refuse(plot and not name, "--plot needs a NAME")
-    _refuse(output == "html" and not name, "-o html needs a NAME; tacho report writes the page of all")
     _refuse(watch and not name, "--watch needs a NAME; kubectl get llmd --watch shows all")
     _refuse(watch and output != "table", "--watch prints lines only: use -o table")
     target = KubectlTarget(

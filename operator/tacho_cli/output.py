@@ -27,8 +27,6 @@ FindingFormat = Literal["table", "json", "yaml"]
 """Values of ``--output`` for findings."""
 FigureFormat = Literal["table", "json", "yaml", "html"]
 """Values of ``--output`` for a measurement."""
-StatusFormat = Literal["table", "wide", "json", "yaml", "name", "html"]
-"""Values of ``--output`` for resources with their measurements."""
 PageFormat = Literal["html"]
 """Values of ``--output`` for a report."""
 TraceFormat = Literal["table", "json", "yaml", "csv", "html"]

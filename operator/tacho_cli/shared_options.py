@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.output import FigureFormat, FindingFormat, Format, PageFormat, StatusFormat, TraceFormat
+from tacho_cli.output import FigureFormat, FindingFormat, Format, PageFormat, TraceFormat
 from tacho_cli.problems import CommandError
 
 
@@ -74,6 +74,5 @@ _OUTPUT = typer.Option("--output", "-o", help="Output format.")
 Output = Annotated[Format, _OUTPUT]
 FindingOutput = Annotated[FindingFormat, _OUTPUT]
 FigureOutput = Annotated[FigureFormat, _OUTPUT]
-StatusOutput = Annotated[StatusFormat, _OUTPUT]
 PageOutput = Annotated[PageFormat, _OUTPUT]
 TraceOutput = Annotated[TraceFormat, _OUTPUT]

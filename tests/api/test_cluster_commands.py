@@ -113,7 +113,7 @@ def test_a_cluster_is_examined_with_the_rights_of_the_user(
     assert "get pods/log" in told.out
     assert "list pods" not in told.out, "the role has that"
     assert found["GPUs"] == found["storage"] == found["operator"] == ["unknown"]
-    assert "You lack the right: list nodes at the cluster scope." in told.out
+    assert "nodes is forbidden" in told.out
     assert found["rights"] == ["warn"]
 
 

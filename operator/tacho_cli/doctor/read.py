@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 
 from rich.text import Text
@@ -34,10 +33,6 @@ RIGHTS = (
     ("get", "pods/log"),
 )
 """Rights that are checked, as (verb, resource or RESOURCE/SUBRESOURCE)."""
-_FORBIDDEN = re.compile(
-    r'cannot (?P<verb>\w+) resource "(?P<kind>[^"]+)"(?: in API group "[^"]*")?'
-    r"(?P<where> at the cluster scope| in the namespace \S+)?"
-)
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
 AT_ONCE = 4
 
@@ -72,8 +67,6 @@ def read(target: KubectlTarget, kind: str) -> Objects | UnreadError | None:
         return tuple(parsed(done.stdout or "{}").get("items") or ())
     if "doesn't have a resource type" in done.stderr:
         return None
-    if match := _FORBIDDEN.search(done.stderr):
-        return UnreadError(f"You lack the right: {match['verb']} {match['kind']}{match['where'] or ''}.")
     return UnreadError(" ".join(last_lines(done.stderr)))
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.figures.table import show_figures
-from tacho_cli.output import StatusFormat, console, grid, print_document, table_of, write_page
+from tacho_cli.output import Format, console, grid, print_document, table_of
 from tacho_cli.status.rows import document, document_of, resource_name, row
 from tacho_contract.codec import from_dict
 from tacho_contract.launch import ServiceLevel
@@ -153,7 +153,7 @@ def _changes(decisions: list[Manifest]) -> Table:
 
 
 def show(
-    resources: Sequence[Manifest], output: StatusFormat, *, one: bool, plotted: bool, everywhere: bool
+    resources: Sequence[Manifest], output: Format, *, one: bool, plotted: bool, everywhere: bool
 ) -> None:
     """Prints resources as the API server has them. ``one``: the user named the resource, so it is shown in
     full."""
@@ -162,10 +162,6 @@ def show(
             print(resource_name(raw["metadata"]["name"]))
     elif output in ("json", "yaml"):
         print_document(document(resources[0]) if one else document_of(resources), output)
-    elif one and output == "html":
-        from tacho_cli.report.page import deployment_page  # with the templates' library
-
-        write_page(deployment_page(resources[0]))
     elif one:
         status = resources[0].get("status") or {}
         show_status(resources[0], status, whole=True, plotted=plotted, wide=output == "wide")

@@ -81,7 +81,7 @@ def test_the_curve_is_drawn_when_it_is_asked_for(capsys: pytest.CaptureFixture[s
 
 
 def test_a_page_has_the_curve_and_what_is_wrong(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
-    told = call(capsys, "status", "mistral", "-o", "html")
+    told = call(capsys, "report", "mistral")
     assert told.out.count("<svg") == 1
     assert "<h1>ml/mistral</h1>" in told.out
     assert "Measured=False MeasurementFailed: [no] answer" in told.out

@@ -150,7 +150,7 @@ def test_no_resource_is_told_and_no_error(capsys: pytest.CaptureFixture[str], cl
 
 
 @pytest.mark.parametrize(
-    "arguments", [("x", "-A"), ("--plot",), ("-o", "html"), ("x", "-o", "html", "--watch"), ("--watch",)]
+    "arguments", [("x", "-A"), ("--plot",), ("x", "-o", "wide", "--watch"), ("--watch",)]
 )
 def test_options_without_a_meaning_together_are_refused(
     capsys: pytest.CaptureFixture[str],
