@@ -3,8 +3,8 @@
 #
 #   truth.sh OUT NAME MODEL "LEVELS" REPEAT BUDGET [vLLM ARGUMENT ...]
 #
-# SLOS="tpot=20ms ttft=1s,tpot=25ms": the probe measures LEVELS, searches each of these service levels, and measures
-# LEVELS again after the truth. AGAIN="LEVELS": these are the truth's second run. GPU by CUDA_VISIBLE_DEVICES.
+# STEPS, in this order: levels (the probe measures LEVELS), truth (long loops of LEVELS), edges (the probe searches each
+# of SLOS="tpot=20ms ttft=1s,tpot=25ms"), truth-again (of AGAIN="LEVELS"), levels-again. GPU by CUDA_VISIBLE_DEVICES.
 set -uo pipefail
 out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6 port=${PORT:-8001}
 shift 6
@@ -36,13 +36,14 @@ truth() { # FILE REPEAT LEVEL ...
     --budget "$budget" --seconds "${SECONDS_A_LEVEL:-45}" --vocabulary 120000 --processes 8
 }
 # shellcheck disable=SC2086
-[ -z "${SLOS:-}" ] || probe levels --levels "${levels// /,}" --budget 120s
-# shellcheck disable=SC2086
-truth "$name" "$repeat" $levels
-for slo in ${SLOS:-}; do
-  probe "${slo//[=,]/-}" --slo "$slo" --concurrency 1024 --budget 45s
+for step in ${STEPS:-truth}; do
+  case $step in
+    levels*) probe "$step" --levels "${levels// /,}" --budget 120s ;;
+    truth) truth "$name" "$repeat" $levels ;;
+    truth-again) truth "$name-again" 1 ${AGAIN:-$levels} ;;
+    edges)
+      for slo in ${SLOS:-}; do
+        probe "${slo//[=,]/-}" --slo "$slo" --concurrency 1024 --budget "${EDGE_BUDGET:-45s}"
+      done ;;
+  esac
 done
-# shellcheck disable=SC2086
-[ -z "${AGAIN:-}" ] || truth "$name-again" 1 $AGAIN
-# shellcheck disable=SC2086
-[ -z "${SLOS:-}" ] || probe levels-again --levels "${levels// /,}" --budget 120s
