@@ -63,11 +63,11 @@ class _Levels:
         # No prompt of several takes longer than one alone: what does is a halt, as to compile.
         self.prompt_seconds = min(alone, max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1))
 
-    async def measure(self, streams: int, *, share_seconds: float = 0.0) -> bool:
+    async def measure(self, streams: int, *, share: float = 0.0) -> bool:
         """Measures a level and adds it to the findings. Returns False where no time was left.
 
         A disturbed level is measured again. A level that is not steady, or too close to the SLO for a
-        verdict, gets its full length if time allows. ``share_seconds``: of the time left, for this level.
+        verdict, gets its full length if time allows. ``share``: of the time left, for each try of this level.
         """
         bench = self.bench
         await self._drop_if_slow(streams)
@@ -78,7 +78,7 @@ class _Levels:
                 return attempt == 2
             began = bench.clock.now()
             bench.progress(f"measuring {streams} streams" + (" again" if attempt == 2 else ""))
-            window = share_seconds - _around_seconds(terms) if attempt == 1 else 0.0
+            window = share * bench.clock.left() - _around_seconds(terms)
             until = window if window > terms.window_seconds else 0.0
             if until:
                 terms = replace(terms, window_seconds=until, least_seconds=until)
@@ -330,8 +330,8 @@ async def measure_only(bench: ProbeSession, given: Sequence[int], *, whole_budge
         if several[-1] >= PROMPTS_AT_ONCE:
             await levels.time_prompts()
         for position, streams in enumerate(several):
-            share = bench.clock.left() / (len(several) - position) if whole_budget else 0.0
-            measured = await levels.measure(streams, share_seconds=share)
+            share = 1 / (len(several) - position) if whole_budget else 0.0
+            measured = await levels.measure(streams, share=share)
             if not measured or bench.findings.result(streams) is None:
                 out_of_time(bench, f"{streams} streams could not be measured")
     finally:
