@@ -15,6 +15,7 @@ from benchmarks.gpu.pages import (
     articles,
     charts,
     checked,
+    h100,
     held,
     later_pods,
     loops,
@@ -162,9 +163,10 @@ def test_figures_of_the_probe_are_judged_by_their_goals() -> None:
 
 
 def test_percentiles_from_the_stamps_are_those_that_the_loop_said() -> None:
-    for name in ("8b-bf16", "8b-bf16-again", "8b-fp8"):
-        said = {each["streams"]: each for each in recorded.read(f"probe/{name}.json")["levels"]}
-        for each in probe.truth(name):
+    h200 = [(probe.H200, name) for name in ("8b-bf16", "8b-bf16-again", "8b-fp8")]
+    for of, name in [*h200, (h100.H100, "8b-bf16"), (h100.H100, "moe-bf16")]:
+        said = {each["streams"]: each for each in of.read(name)["levels"]}
+        for each in probe.truth(of, name):
             assert each.tpot50 == pytest.approx(said[each.streams]["tpot_ms"]["p50"], rel=1e-3)
             assert each.tpot95 == pytest.approx(said[each.streams]["tpot_ms"]["p95"], rel=1e-3)
             assert each.ttft95 == pytest.approx(said[each.streams]["ttft_ms"]["p95"], rel=1e-3)

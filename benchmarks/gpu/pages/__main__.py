@@ -1,4 +1,4 @@
-"""Writes the pages of docs/results that come from the raw data of the H200.
+"""Writes the pages of docs/results that come from the raw data of the H200 and the H100s.
 
     python -m benchmarks.gpu.pages [--check]
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu.pages import articles, later_pods, matrix, outstanding, pods, probe
+from benchmarks.gpu.pages import articles, h100, later_pods, matrix, outstanding, pods, probe
 from benchmarks.gpu.pages.recorded import RESULTS, ROOT
 
 
@@ -19,7 +19,8 @@ def rendered() -> dict[Path, str]:
     """Every page and picture, by its place."""
     pages = {
         RESULTS / "h200/README.md": pods.page(later_pods.sections()),
-        RESULTS / "h200/probe.md": probe.page(),
+        RESULTS / "h100/README.md": h100.page(),
+        RESULTS / "h200/probe.md": probe.page(probe.H200),
         RESULTS / "h200/matrix.md": matrix.page(),
         RESULTS / "h200/outstanding.md": outstanding.page(),
         RESULTS / "articles/README.md": articles.page(),

@@ -1,47 +1,87 @@
-"""docs/results/h200/probe.md: `tacho probe` beside long steady loops on the same server, from h200/probe.
+"""`tacho probe` beside long steady loops on the same server, and docs/results/h200/probe.md.
 
-Truth is `benchmarks.gpu.truth`: loops of 60 s. Percentiles are computed from the stamps of its requests.
+Truth is `benchmarks.gpu.truth`: loops of 45 to 60 s. Percentiles are computed from the stamps of requests.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby, pairwise
+from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 from benchmarks.gpu.pages.loops import littles_share
-from benchmarks.gpu.pages.recorded import bullets, number, read, row, share
+from benchmarks.gpu.pages.recorded import RAW, bullets, number, row, share
 from benchmarks.gpu.truth import quantile
+
+BOTH = {"ttft": 1000.0, "tpot": 25.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The probes and the loops of one kind of GPU."""
+
+    raw: Path
+    """Folder of the raw data."""
+    truths: dict[str, tuple[str, ...]]
+    """Loops of each server, in their order."""
+    probes: dict[str, tuple[str, ...]]
+    """Levels that the probe measured on each server."""
+    edges: dict[tuple[str, str], dict[str, float]]
+    """Searches, and the bounds in milliseconds that 95 of 100 requests keep."""
+    head: str
+
+    def read(self, name: str) -> Any:
+        return json.loads((self.raw / f"{name}.json").read_text())
+
 
 BF16, FP8 = "8b-bf16", "8b-fp8"
 SLOW_BF16, SLOW_FP8, SLOW_SMALL = "8b-bf16-slow-cores", "8b-fp8-slow-cores", "0.6b-slow-cores"
-TRUTHS = {
+H200_TRUTHS = {
     BF16: (BF16, f"{BF16}-again"),
     FP8: (FP8,),
     SLOW_BF16: (SLOW_BF16,),
     SLOW_FP8: (SLOW_FP8, f"{SLOW_FP8}-again"),
     SLOW_SMALL: (SLOW_SMALL, f"{SLOW_SMALL}-again"),
 }
-"""Loops of each server, in their order."""
-TWICE = (BF16, SLOW_BF16, SLOW_FP8, SLOW_SMALL)
-PROBES = {
-    server: tuple(f"{server}-levels{again}" for again in ("", "-again")[: 1 + (server in TWICE)])
-    for server in TRUTHS
-}
-BOTH = {"ttft": 1000.0, "tpot": 25.0}
-EDGES = {
-    (BF16, "tpot-20ms"): {"tpot": 20.0},
-    (BF16, "ttft-300ms"): {"ttft": 300.0},
-    (BF16, "ttft-1s-tpot-25ms"): BOTH,
-    (SLOW_BF16, "ttft-1s-tpot-25ms"): BOTH,
-    (SLOW_FP8, "tpot-15ms"): {"tpot": 15.0},
-    (SLOW_FP8, "ttft-300ms"): {"ttft": 300.0},
-    (SLOW_FP8, "ttft-1s-tpot-25ms"): BOTH,
-    (SLOW_SMALL, "tpot-6ms"): {"tpot": 6.0},
-    (SLOW_SMALL, "ttft-200ms"): {"ttft": 200.0},
-}
-"""Searches, and the bounds in milliseconds that 95 of 100 requests keep."""
+H200 = Comparison(
+    raw=RAW / "probe",
+    truths=H200_TRUTHS,
+    probes={
+        server: tuple(f"{server}-levels{again}" for again in (("",) if server == FP8 else ("", "-again")))
+        for server in H200_TRUTHS
+    },
+    edges={
+        (BF16, "tpot-20ms"): {"tpot": 20.0},
+        (BF16, "ttft-300ms"): {"ttft": 300.0},
+        (BF16, "ttft-1s-tpot-25ms"): BOTH,
+        (SLOW_BF16, "ttft-1s-tpot-25ms"): BOTH,
+        (SLOW_FP8, "tpot-15ms"): {"tpot": 15.0},
+        (SLOW_FP8, "ttft-300ms"): {"ttft": 300.0},
+        (SLOW_FP8, "ttft-1s-tpot-25ms"): BOTH,
+        (SLOW_SMALL, "tpot-6ms"): {"tpot": 6.0},
+        (SLOW_SMALL, "ttft-200ms"): {"ttft": 200.0},
+    },
+    head="""# Earlier probes beside long loops
+
+Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h200/probe), where the
+commands are. The present probe stands beside long loops [on H100s](../h100/README.md). These windows took 3
+to 5 s. Five servers of vLLM 0.26.0 on H200s, 2026-11-22: the shapes of Llama-3.1-8B in 16 bits and in
+FP8 and of Qwen3-0.6B, 512 tokens in and 200 out. The truth of a level is a closed loop of 45 s or 60 s, with
+the stamps of every request, or the mean of two.
+
+- `8b-bf16`, `8b-fp8`: the probe of commit 9859304. [Pods](README.md#the-8b-on-a-second-host) on the host's
+  other GPU shared its CPUs.
+- `slow-cores`: the probe of commit 7e09687, on another host. Two servers at a time had a GPU and 16 cores
+  each. The 8B in 16 bits was ready after 145 s instead of 105 s, in FP8 after 172 s instead of 100 s. CPUs
+  bound the engines: 16 streams of the 8B in FP8 had 30 % fewer tokens a second. The 0.6B had four front
+  ends. They, the probe and the loop's eight processes shared its cores.
+
+""",
+)
 FIGURES = {
     "rate": ("tok/s", 3.0),
     "tpot50": ("TPOT p50", 5.0),
@@ -50,22 +90,10 @@ FIGURES = {
 }
 """Title and goal in percent of each figure."""
 EDGE_GOAL_PERCENT = 5.0
-HEAD = """# The probe beside long loops
-
-Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h200/probe), where the
-commands are. Five servers of vLLM 0.26.0 on H200s, 2026-11-22: the shapes of Llama-3.1-8B in 16 bits and in
-FP8 and of Qwen3-0.6B, 512 tokens in and 200 out. The truth of a level is a closed loop of 45 s or 60 s, with
-the stamps of every request, or the mean of two.
-
-- `8b-bf16`, `8b-fp8`: the probe of commit 9859304. [Pods](README.md#the-8b-on-a-second-host) on the host's
-  other GPU shared its CPUs.
-- `slow-cores`: the probe of commit 7e09687, on another host. Two servers at a time had a GPU and 16 cores
-  each. The 8B in 16 bits was ready after 145 s instead of 105 s, in FP8 after 172 s instead of 100 s. CPUs
-  bound the engines: 16 streams of the 8B in FP8 had {slower} % fewer tokens a second. The 0.6B had four front
-  ends. They, the probe and the loop's eight processes shared its cores.
-
-A cell is probe / truth and the error. **Bold** misses its goal. The probe rounds its rates by their
-intervals. `-`: the probe told none, or there is no second truth.
+SHORT = 10.0
+"""A shorter window in seconds stands beside its level."""
+CELLS = """A cell is probe / truth and the error. **Bold** misses its goal. The probe rounds its rates by
+their intervals. `-`: the probe told none, or there is no second truth.
 
 """
 LEVELS = """| probe | streams | {columns} | truths apart |
@@ -92,12 +120,15 @@ class Level(NamedTuple):
     tpot95: float | None
     ttft95: float | None
     flags: tuple[str, ...] = ()
+    half_percent: float | None = None
+    """Half the interval of the rate, where the probe tells one."""
+    window_seconds: float | None = None
 
 
-def truth(name: str) -> list[Level]:
+def truth(of: Comparison, name: str) -> list[Level]:
     """Levels of a long loop by rising streams; ValueError where one does not hold."""
     found = []
-    for level in read(f"probe/{name}.json")["levels"]:
+    for level in of.read(name)["levels"]:
         if abs(littles_share(level) - 1) > 0.03:
             raise ValueError(f"{name} at {level['streams']} streams does not hold")
         columns, rows = level["raw"]["columns"], level["raw"]["rows"]
@@ -124,15 +155,17 @@ def level_of(level: dict[str, Any]) -> Level:
         float(level["outputTokensPerSecond"]),
         *percentiles,
         tuple(level.get("flags", ())),
+        float(level["ciPercent"]) if "ciPercent" in level else None,
+        float(level["windowSeconds"]),
     )
 
 
-def errors() -> Iterator[tuple[str, Level, dict[str, tuple[float, float]], list[float]]]:
+def errors(of: Comparison) -> Iterator[tuple[str, Level, dict[str, tuple[float, float]], list[float]]]:
     """(probe, level, probe and truth of each figure that both have, tokens a second of each truth)."""
-    for server, names in PROBES.items():
-        loops = [level for name in TRUTHS[server] for level in truth(name)]
+    for server, names in of.probes.items():
+        loops = [level for name in of.truths[server] for level in truth(of, name)]
         for name in names:
-            for level in map(level_of, read(f"probe/{name}.json")["curve"]):
+            for level in map(level_of, of.read(name)["curve"]):
                 same = [each for each in loops if each.streams == level.streams]
                 if not same:
                     continue
@@ -153,19 +186,22 @@ def cell(probe: float, true: float, goal_percent: float, digits: int) -> str:
     return f"**{text}**" if missed(probe, true, goal_percent) else text
 
 
-def levels() -> Iterator[str]:
-    for name, level, both, rates in errors():
+def levels(of: Comparison) -> Iterator[str]:
+    for name, level, both, rates in errors(of):
         columns = [
             cell(*both[figure], goal, 1 if figure.startswith("tpot") else 0) if figure in both else "-"
             for figure, (_, goal) in FIGURES.items()
         ]
         apart = f"{100 * (max(rates) / min(rates) - 1):.1f} %" if len(rates) > 1 else "-"
-        yield row(name, " ".join([str(level.streams), *level.flags]), *columns, apart)
+        short = (
+            [f"{level.window_seconds:.1f} s"] if level.window_seconds and level.window_seconds < SHORT else []
+        )
+        yield row(name, " ".join([str(level.streams), *short, *level.flags]), *columns, apart)
 
 
-def merged(server: str) -> list[Level]:
+def merged(of: Comparison, server: str) -> list[Level]:
     """The mean of a server's truths at each count of streams."""
-    loops = sorted(level for name in TRUTHS[server] for level in truth(name))
+    loops = sorted(level for name in of.truths[server] for level in truth(of, name))
     return [
         Level(streams, *(mean(figures) for figures in zip(*(each[1:5] for each in same), strict=True)))
         for streams, same in ((key, list(group)) for key, group in groupby(loops, lambda each: each.streams))
@@ -194,16 +230,18 @@ def edge(found: list[Level], bounds: dict[str, float]) -> tuple[float, float] | 
     return streams, streams / (gaps[0] + part * (gaps[1] - gaps[0]))
 
 
-def edge_errors() -> Iterator[tuple[tuple[str, str], dict[str, Any], tuple[float, float] | str]]:
+def edge_errors(
+    of: Comparison,
+) -> Iterator[tuple[tuple[str, str], dict[str, Any], tuple[float, float] | str]]:
     """(server and search, its capacity, streams and tokens a second of the truth)."""
-    for (server, search), bounds in EDGES.items():
-        capacity = read(f"probe/{server}-{search}.json")["capacity"]
-        yield (server, search), capacity, edge(merged(server), bounds)
+    for (server, search), bounds in of.edges.items():
+        capacity = of.read(f"{server}-{search}")["capacity"]
+        yield (server, search), capacity, edge(merged(of, server), bounds)
 
 
-def edges() -> Iterator[str]:
-    for (server, search), capacity, true in edge_errors():
-        bounds = EDGES[server, search]
+def edges(of: Comparison) -> Iterator[str]:
+    for (server, search), capacity, true in edge_errors(of):
+        bounds = of.edges[server, search]
         found = float(capacity["outputTokensPerSecond"])
         known = not isinstance(true, str)
         yield row(
@@ -215,11 +253,11 @@ def edges() -> Iterator[str]:
         )
 
 
-def within() -> str:
+def within(of: Comparison) -> str:
     """How many figures meet their goals."""
     lines = []
     for figure, (title, goal) in FIGURES.items():
-        both = [found[figure] for _, _, found, _ in errors() if figure in found]
+        both = [found[figure] for _, _, found, _ in errors(of) if figure in found]
         kept = sum(not missed(*each, goal) for each in both)
         worst = max(both, key=lambda each: abs(each[0] / each[1] - 1))
         lines.append(
@@ -227,7 +265,7 @@ def within() -> str:
         )
     rates = [
         (float(capacity["outputTokensPerSecond"]), true[1])
-        for _, capacity, true in edge_errors()
+        for _, capacity, true in edge_errors(of)
         if not isinstance(true, str)
     ]
     kept = sum(not missed(*each, EDGE_GOAL_PERCENT) for each in rates)
@@ -235,18 +273,25 @@ def within() -> str:
     lines.append(
         f"**Edges** within {EDGE_GOAL_PERCENT:.0f} %: {kept} of {len(rates)}, the worst {share(*worst)}."
     )
-    apart = max(max(each) / min(each) - 1 for _, _, _, each in errors())
+    told = [
+        abs(found["rate"][1] / level.rate - 1) * 100 <= level.half_percent
+        for _, level, found, _ in errors(of)
+        if level.half_percent is not None
+    ]
     lines.append(
-        f"**The truths themselves** differ by up to {100 * apart:.1f} % of tokens a second: two loops on one "
-        "server, some minutes apart."
+        f"**Intervals** of tokens a second hold the loop's rate at {sum(told)} of {len(told)} levels."
     )
+    apart = max(max(each) / min(each) - 1 for _, _, _, each in errors(of))
+    if apart:
+        lines.append(
+            f"**The truths themselves** differ by up to {100 * apart:.1f} % of tokens a second: two loops on "
+            "one server, some minutes apart."
+        )
     return "\n" + bullets(*lines)
 
 
-def page() -> str:
+def page(of: Comparison) -> str:
     columns = " | ".join(f"{title}, goal {goal:.0f} %" for title, goal in FIGURES.values())
-    slow, fast = (merged(server)[0].rate for server in (SLOW_FP8, FP8))
-    head = HEAD.format(slower=round(100 * (1 - slow / fast)))
-    parts = [head, LEVELS.format(columns=columns), *levels(), within()]
-    parts += [EDGES_HEAD.format(goal=EDGE_GOAL_PERCENT), *edges()]
+    parts = [of.head, CELLS, LEVELS.format(columns=columns), *levels(of), within(of)]
+    parts += [EDGES_HEAD.format(goal=EDGE_GOAL_PERCENT), *edges(of)]
     return "".join(parts)
