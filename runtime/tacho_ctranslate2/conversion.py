@@ -110,6 +110,9 @@ def ensure(source: Path, cache: Path, quantization: str, version: str, make: Mak
     LoadError."""
     try:
         root = cache / FOLDER
+        if not root.resolve().is_relative_to(cache.resolve()):
+            message = f"{root} links to a place outside of the cache"
+            raise LoadError("InvalidConfig", message, "remove the link")
         root.mkdir(parents=True, exist_ok=True)
         place = root / source_key(source, quantization, version)
         if is_whole(place):
@@ -180,9 +183,12 @@ def _lock(path: Path) -> Iterator[bool]:
     Without locks the final rename still keeps the result complete. The kernel releases the lock of a killed
     process.
     """
-    with path.open("w") as file:
-        held = _acquire(file.fileno())
-        yield held
+    # Never through a link that another user of the cache put there.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    try:
+        yield _acquire(handle)
+    finally:
+        os.close(handle)
 
 
 def _acquire(handle: int) -> bool:

@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError, FailureClass
@@ -29,17 +29,29 @@ def read_theirs(path: Path, limit_bytes: int) -> bytes:
     """Content of a file that another process may have put at ``path``. Links are not followed, pipes not
     waited for. Raises OSError, also above ``limit_bytes``.
     """
-    with open(path, "rb", opener=_open_theirs) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "is no file", str(path))
+    with open_theirs(path) as file:
         content = file.read(limit_bytes + 1)
     if len(content) > limit_bytes:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return content
 
 
-def _open_theirs(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+def open_theirs(path: Path, mode: str = "rb", *, follow: bool = False) -> BinaryIO:
+    """The file at ``path``, where another process may put anything at any time.
+
+    Pipes are not waited for. Links are followed with ``follow`` only. Raises OSError for what is no file, and
+    for a file that is to be written and has a second name.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW), 0o666)
+
+    file = cast("BinaryIO", open(path, mode, opener=opener))  # noqa: SIM115 - the caller closes it
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or (file.writable() and status.st_nlink > 1):
+        file.close()
+        raise OSError(errno.EINVAL, "is no file", str(path))
+    return file
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -88,7 +88,7 @@ FAILURES = (
     ),
     FailurePattern(
         pattern=r"(?P<why>invalid magic characters.*|failed to read magic"
-        r"|.*not within the file bounds.*|.*corrupted or incomplete.*"
+        r"|^.*not within the file bounds.*|^.*corrupted or incomplete.*"
         r"|failed to read (?:header|key-value pairs|tensor info).*)",
         failure_class=FailureClass.MODEL_INVALID,
         message="the model file is not a whole GGUF file: {why}",
@@ -109,7 +109,8 @@ FAILURES = (
         detail_groups=("mib", "device"),
     ),
     FailurePattern(  # ggml_cuda_error, for what a kernel, a pool or a graph needs while it serves
-        pattern=r"CUDA error: out of memory|(?:ggml_cuda|CUDA\d* ).*(?:out of memory|failed to allocate)",
+        pattern=r"CUDA error: out of memory"
+        r"|(?:ggml_cuda|CUDA\d* )(?:(?!ggml_cuda|CUDA\d* ).)*(?:out of memory|failed to allocate)",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="the GPU's memory did not suffice for what llama.cpp needs besides weights and context",
         next_step=MEMORY_STEP,

@@ -134,12 +134,15 @@ COMMON_FAILURES = (
     HOST_MEMORY,
     UNUSABLE_GPU,
 )
-"""Patterns of failures that all engines share; they are checked after the engine's own."""
+"""Patterns of failures that all engines share; they are checked after the engine's own.
+
+A line may hold what a client sent. No pattern may take quadratic time, which would stop an engine that logs.
+"""
 
 # --- patterns of several engines, each at its place among the engine's own
 UNKNOWN_ARCHITECTURE = FailurePattern(
-    pattern=r"(?:Model architectures \[|model type [`'](?=.*Transformers does not recognize))"
-    r"(?P<architecture>[^\]`]+)(?:\] (?:are not supported|failed to be inspected)|[`'])",
+    pattern=r"(?:Model architectures \[|^(?=.*Transformers does not recognize).*?model type [`'])"
+    r"(?P<architecture>[^\]`]{1,100})(?:\] (?:are not supported|failed to be inspected)|[`'])",
     failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
     message="this version of the engine does not know the model's architecture {architecture}",
     next_step="take a newer engine image (spec.engine.image), or another engine",
@@ -188,7 +191,7 @@ class _Groups(dict[str, str]):
 
 _STARTED = "Application startup complete"
 _EXCEPTION = re.compile(
-    r"(?:^|[\s(])(?:(?:\w+\.)*(?P<kind>\w+(?:Error|Exception)): |\S*python[\d.]*: (?=No module named ))"
+    r"(?:^|[\s(])(?:(?:\w+\.)*(?P<kind>\w+(?:Error|Exception)): |[^\s(]*python[\d.]*: (?=No module named ))"
     r"(?P<why>.*\S)"
 )
 """Matches the last line of a traceback, and the error of ``python -m`` for a missing module."""

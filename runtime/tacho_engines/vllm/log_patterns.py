@@ -67,7 +67,7 @@ FAILURES = (
         detail_groups=("argument",),
     ),
     FailurePattern(
-        pattern=r"error: argument (?P<argument>--[\w/-]+)[^:]*: (?P<why>.+)",
+        pattern=r"error: argument (?P<argument>--[\w/-]+)(?![\w/-])[^:]*: (?P<why>.+)",
         failure_class=FailureClass.INVALID_CONFIG,
         message="vLLM refuses {argument}: {why}",
         next_step=_ARGUMENTS,
@@ -125,7 +125,7 @@ FAILURES = (
     ),
     FailurePattern(
         pattern=r"(?P<why>Quantization method specified in the model config .* does not match [^.]*"
-        r"|\S+ is not supported for quantization method \S+)",
+        r"|(?<!\S)\S+ is not supported for quantization method \S+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="vLLM cannot run this checkpoint as requested: {why}",
         next_step="choose spec.quantization.method by what the checkpoint holds, without --dtype and "
@@ -166,8 +166,8 @@ FAILURES = (
         detail_groups=("fitsMaxModelLen",),
     ),
     FailurePattern(
-        pattern=r"(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than the available KV cache "
-        r"memory \((?P<there>[\d.]+) GiB\)",
+        pattern=r"(?<![\d.])(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than the available "
+        r"KV cache memory \((?P<there>[\d.]+) GiB\)",
         failure_class=FailureClass.KV_CACHE_TOO_SMALL,
         message="one request needs a KV cache of {needed} GiB and {there} GiB are left: not even a short one "
         "fits",

@@ -13,7 +13,7 @@ from typing import Any
 
 from tacho_contract.units import file_size
 from tacho_runtime.headers.source import Read, invalid
-from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.headers.tensors import NAME_LIMIT, StoredTensor
 
 FIRST_PIECE_BYTES = 1024 * 1024
 HEADER_LIMIT_BYTES = 64 * 1024 * 1024
@@ -22,6 +22,8 @@ TENSOR_LIMIT = 200_000
 METADATA_LIMIT = 2000
 """Most metadata keys; real files have about a hundred."""
 STRING_LIMIT_BYTES = 1024 * 1024
+KEPT_STRING_BYTES = 4096
+"""Bytes that are kept of a string, enough for every name. Of a chat template only its presence counts."""
 KEPT_ARRAY_LIMIT = 4096
 """Longest array that is kept; of longer ones (vocabularies) only the length is."""
 PARTS_LIMIT = 2_000_000
@@ -112,11 +114,14 @@ class _Cursor:
         self.skip(size)
         return struct.unpack_from(code, self.buffer, self.at - size)[0]
 
-    def string(self) -> str:
+    def string(self, limit_bytes: int = STRING_LIMIT_BYTES) -> str:
+        """A string, cut to KEPT_STRING_BYTES. Raises an error above ``limit_bytes``."""
         length = self.number("<Q")
-        if length > STRING_LIMIT_BYTES:
+        if length > limit_bytes:
             raise invalid(f"a GGUF string claims {length} bytes; the header is damaged.")
-        return self.take(length).decode("utf-8", "replace")
+        self.skip(length)
+        begin = self.at - length
+        return self.buffer[begin : begin + min(length, KEPT_STRING_BYTES)].decode("utf-8", "replace")
 
 
 def read_header(read: Read, size_bytes: int) -> GGUFHeader:
@@ -184,7 +189,7 @@ def _rows(cursor: _Cursor, count: int) -> list[tuple[str, tuple[int, ...], int, 
     """The tensor list: name, shape, type and offset."""
     rows: list[tuple[str, tuple[int, ...], int, int]] = []
     for _ in range(count):
-        name, dimensions = cursor.string(), cursor.number("<I")
+        name, dimensions = cursor.string(NAME_LIMIT), cursor.number("<I")
         if dimensions > 8:
             raise invalid(
                 f"the GGUF tensor {name[:80]!r} has {dimensions} dimensions, more than GGUF allows."

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from tacho_contract.units import file_size
 from tacho_runtime.headers.json_values import parse_json
 from tacho_runtime.headers.source import Read, invalid
-from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.headers.tensors import NAME_LIMIT, StoredTensor
 
 HEADER_LIMIT_BYTES = 25_000_000
 """Maximum size of a header in bytes, the same as in huggingface_hub. A shard of 100,000 tensors has a header
@@ -67,6 +67,10 @@ def parse_header(header: bytes, size_bytes: int) -> tuple[StoredTensor, ...]:
 
 def _tensor(name: str, entry: Any, data_bytes: int) -> StoredTensor:
     shown = name[:80]
+    if len(name) > NAME_LIMIT:
+        raise invalid(f"the safetensors header names a tensor with {len(name)} characters: {shown!r}.")
+    # One character beyond ASCII would make four bytes of each.
+    name = name.encode("ascii", "replace").decode()
     if not isinstance(entry, dict):
         raise invalid(f"the safetensors header has no usable entry for {shown!r}.")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.pod import CACHE_FOLDER
 from tacho_contract.units import listed
+from tacho_runtime.files import open_theirs
 
 
 def invalid(message: str, next_step: str = "") -> FailedError:
@@ -146,7 +147,7 @@ class FolderSource:
     @contextlib.contextmanager
     def _readable(self, path: str) -> Iterator[BinaryIO]:
         try:
-            with (self.folder / path).open("rb") as file:
+            with open_theirs(self.folder / path, follow=True) as file:
                 yield file
         except OSError as error:
             raise invalid(

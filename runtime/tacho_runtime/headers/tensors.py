@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from tacho_contract.model import OTHER, TensorClass
 
+NAME_LIMIT = 256
+"""Longest name of a tensor in characters; real ones have about 100, and a model may have 300,000."""
+
 
 class StoredTensor(NamedTuple):
     """One tensor as a checkpoint's header describes it."""

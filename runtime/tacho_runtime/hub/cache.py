@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_contract.fetch import snapshot_dir
-from tacho_runtime.files import replace_file
+from tacho_runtime.files import open_theirs, read_theirs, replace_file
 from tacho_runtime.headers.source import FileEntry, invalid
 
 LOG = logging.getLogger(__name__)
@@ -98,9 +98,7 @@ def _read_verified(path: Path) -> dict[str, VerifiedFile]:
     have written it.
     """
     try:
-        if not path.is_file() or path.stat().st_size > LIST_LIMIT_BYTES:
-            return {}
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(read_theirs(path, LIST_LIMIT_BYTES))
         return {
             name: VerifiedFile(int(size), int(time), str(digest))
             for name, (size, time, digest) in found.items()
@@ -271,7 +269,7 @@ def content_matches(path: Path, digest: str, note_bytes: Callable[[int], None]) 
         found = hashlib.sha256()
     else:
         found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_theirs(path, follow=True) as file:
         while piece := file.read(HASH_PIECE_BYTES):
             found.update(piece)
             note_bytes(len(piece))

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tacho_contract.failure import FailedError, FailureClass
+from tacho_runtime.files import open_theirs
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.failures import unreachable
@@ -212,7 +213,7 @@ class Downloader:
                 retry_on_exceptions=(),
                 retry_on_status_codes=(408, 429),
             ) as response,
-            partial.open("ab") as file,
+            open_theirs(partial, "ab") as file,
         ):
             if start and response.status_code == 416:
                 return False

@@ -141,7 +141,9 @@ def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, An
 
 
 def _ggufs(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[gguf.GGUFHeader]:
-    """The headers of all parts of a GGUF model; their bytes are dropped to save memory."""
+    """The headers of all parts of a GGUF model. To save memory, without their bytes, and of the first part's
+    metadata alone.
+    """
     total_bytes = total_tensors = 0
     for entry in selection.weights:
         with _naming(entry):
@@ -150,7 +152,7 @@ def _ggufs(source: ModelSource, selection: Selection, marks: dict[str, str]) -> 
         total_bytes, total_tensors = total_bytes + len(header.header), total_tensors + len(header.tensors)
         if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > gguf.TENSOR_LIMIT:
             raise invalid("The model's shards describe more than any real model has.")
-        yield replace(header, header=b"")
+        yield replace(header, header=b"", metadata=header.metadata if len(marks) == 1 else {})
 
 
 def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[StoredTensor]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.fetch import FetchProgress
@@ -18,6 +20,8 @@ from tacho_contract.units import listed, part_of
 from tacho_runtime.headers.digests import HashProgress, files_digest, full_digest, loaded, model_digest
 from tacho_runtime.headers.source import FileEntry, FolderSource, changed, not_found
 from tacho_runtime.supervisor import state_files
+
+T = TypeVar("T")
 
 
 def engine_path(model: PlannedModel, root: str) -> str:
@@ -129,14 +133,23 @@ async def compare_with_plan(
 ) -> None:
     """Compares the files at ``path`` with the plan. Raises FailedError, and what ``check_budget`` raises."""
     reading = HashProgress()
-    comparing = asyncio.ensure_future(asyncio.to_thread(check_content, model, path, reading))
+
+    def progress() -> None:
+        if reading.total_bytes:
+            say(f"verifying the model's content: {part_of(reading.done_bytes, reading.total_bytes)}")
+        check_budget()
+
     try:
-        while not comparing.done():
-            await asyncio.wait({comparing}, timeout=POLL_SECONDS)
-            if reading.total_bytes and not comparing.done():
-                done = part_of(reading.done_bytes, reading.total_bytes)
-                say(f"verifying the model's content: {done}")
-                check_budget()
-        comparing.result()
+        await while_reading(partial(check_content, model, path, reading), progress)
     finally:
         reading.stopped.set()  # a thread cannot be cancelled
+
+
+async def while_reading(read: Callable[[], T], progress: Callable[[], None]) -> T:
+    """The result of ``read``, which runs in a thread. ``progress`` is called meanwhile and may raise, as a
+    disk may never answer.
+    """
+    reading = asyncio.ensure_future(asyncio.to_thread(read))
+    while not (await asyncio.wait({reading}, timeout=POLL_SECONDS))[0]:
+        progress()
+    return reading.result()

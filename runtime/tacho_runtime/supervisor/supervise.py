@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tacho_contract import codec
@@ -206,7 +207,8 @@ class Supervisor:
         await model_files.compare_with_plan(self.config.model, root, self._set_message, self._check_budget)
         if self.config.model.content_digest:
             self.state = lifecycle.verified(self.state, seconds=time.monotonic() - begun)
-        return await asyncio.to_thread(model_files.engine_path, self.config.model, root)
+        path = partial(model_files.engine_path, self.config.model, root)
+        return await model_files.while_reading(path, self._check_budget)
 
     def _update_fetch(self, progress: FetchProgress | None) -> None:
         progress = progress or self.state.fetch

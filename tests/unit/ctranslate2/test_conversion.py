@@ -199,3 +199,22 @@ def test_a_cut_safetensors_file_is_an_invalid_model(tmp_path):
     with pytest.raises(LoadError) as raised:
         ensure(source, tmp_path / "c", "float32", VERSION, never)
     assert raised.value.failure_class == "ModelInvalid"
+
+
+def test_nothing_is_written_outside_of_the_cache(tmp_path):
+    source, cache, outside = checkpoint(tmp_path / "m"), tmp_path / "c", tmp_path / "outside"
+    place = ensure(source, cache, "int8_float32", VERSION, make).folder
+    shutil.rmtree(place)
+    outside.mkdir()
+    victim = outside / "victim"
+    victim.write_text("the pod's own")
+    place.with_suffix(".lock").unlink()
+    place.with_suffix(".lock").symlink_to(victim)
+    with pytest.raises(LoadError, match="InvalidConfig"):
+        ensure(source, cache, "int8_float32", VERSION, never)
+    shutil.rmtree(cache / "ctranslate2")
+    (cache / "ctranslate2").symlink_to(outside)
+    with pytest.raises(LoadError, match="links to a place outside"):
+        ensure(source, cache, "int8_float32", VERSION, never)
+    assert [path.name for path in outside.iterdir()] == ["victim"]
+    assert victim.read_text() == "the pod's own"

@@ -12,8 +12,10 @@ import pytest
 
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.fetch import FetchConfig
+from tacho_runtime.headers.source import FolderSource
 from tacho_runtime.hub import cache as cache_module
-from tacho_runtime.hub.cache import DownloadTarget, HubCache
+from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches
+from tacho_runtime.hub.download import Downloader
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import failed, fetched, partial_of
@@ -87,13 +89,17 @@ def planted(config: FetchConfig) -> tuple[Path, Path]:
     return partial, victim
 
 
+def plant(kind: str, place: Path, victim: Path) -> None:
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        (os.symlink if kind == "symlink" else os.link)(victim, place)
+
+
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe"])
 def test_a_planted_partial_file_is_not_written_to(config: FetchConfig, kind: str) -> None:
     partial, victim = planted(config)
-    if kind == "pipe":
-        os.mkfifo(partial)
-    else:
-        (os.symlink if kind == "symlink" else os.link)(victim, partial)
+    plant(kind, partial, victim)
     fetched(config)
     assert victim.read_text() == "the pod's own"
 
@@ -158,3 +164,32 @@ def test_a_pipe_in_place_of_an_empty_file_is_not_waited_for(cache: HubCache, pla
     assert not cache.whole(empty)
     cache.drop_damaged(empty)
     assert not os.path.lexists(pipe)
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe"])
+def test_nor_is_one_that_is_planted_at_the_last_moment(
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    partial, victim = planted(config)
+    stream = Downloader._stream
+
+    def late(*arguments: Any) -> bool:
+        if not os.path.lexists(partial):
+            plant(kind, partial, victim)
+        return stream(*arguments)
+
+    monkeypatch.setattr(Downloader, "_stream", late)
+    assert failed(config).failure_class == FailureClass.INVALID_CONFIG
+    assert victim.read_text() == "the pod's own"
+
+
+def test_a_pipe_that_takes_a_files_place_is_not_waited_for(cache: HubCache, tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"abc")
+    source = FolderSource(tmp_path, name="m")
+    (entry,) = (entry for entry in source.files() if entry.path == "a.gguf")
+    (tmp_path / "a.gguf").unlink()
+    os.mkfifo(tmp_path / "a.gguf")
+    with pytest.raises(FailedError, match="cannot be read"):
+        source.read(entry.path, 0, 3)
+    with pytest.raises(OSError, match="is no file"):
+        content_matches(tmp_path / "a.gguf", "a" * 64, lambda _size: None)

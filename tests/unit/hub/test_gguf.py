@@ -350,3 +350,13 @@ def test_file_types_are_llama_cpps_own() -> None:
     theirs = {kind.value: kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
     del theirs[LlamaFileType.GUESSED.value]
     assert theirs == GGUF_FILE_TYPES
+
+
+def test_names_longer_than_any_real_one_are_refused_and_long_texts_are_cut() -> None:
+    """59 MB of texts took 450 MB."""
+    row = ggufs.text("x" * 300) + struct.pack("<IQIQ", 1, 4, 0, 0)
+    with pytest.raises(FailedError, match="a GGUF string claims 300 bytes"):
+        parse(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + row + bytes(64))
+    text = ggufs.text("k") + struct.pack("<I", gguf.STRING) + ggufs.text("\xff" * 100_000)
+    header = parse(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text)
+    assert len(header.metadata["k"]) <= gguf.KEPT_STRING_BYTES

@@ -15,8 +15,11 @@ from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import FileUri, HubUri, parse_uri
+from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.headers.source import FolderSource
 from tacho_runtime.hub import gather
+from tacho_runtime.hub.select import select
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock import ggufs
@@ -100,6 +103,10 @@ def test_gguf_shards_add_up(tmp_path: Path) -> None:
     one = facts_of(InspectConfig(uri=FileUri(str(tmp_path)), engine="llamacpp"))
     assert one.files.model_file == "m-00001-of-00002.gguf"
     assert sum(c.tensors for c in one.tensors) == 2 + 2 * 9 + 1 + 1
+    source = FolderSource(tmp_path, name="m")
+    selection = select(source.files(), (), loadable_files("llamacpp"))
+    first, second = gather._ggufs(source, selection, {})
+    assert (bool(first.metadata), second.metadata) == (True, {}), "kept of one, of 100 MB of headers"
 
 
 def test_custom_engine_is_listed_and_not_parsed(tmp_path: Path) -> None:

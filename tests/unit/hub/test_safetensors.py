@@ -194,3 +194,11 @@ def test_any_bytes_are_refused_or_read(data: bytes) -> None:
 def test_no_name_takes_longer_than_its_length(name: str) -> None:
     """20,000 digits took 49 s."""
     assert kind_of(name.format("1" * 100_000), (1, 1)) in ("linear", "norm")
+
+
+def test_names_longer_than_any_real_one_are_refused_and_the_others_take_a_byte_a_character() -> None:
+    """25 MB of them took 750 MB and minutes."""
+    with pytest.raises(FailedError, match="a tensor with 257 characters"):
+        parse(file_of({"x" * 257: entry()}, 8))
+    (tensor,) = parse(file_of({"x" * 255 + "\U0001f600": entry()}, 8))
+    assert tensor.name == "x" * 255 + "?"

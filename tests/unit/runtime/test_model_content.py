@@ -6,17 +6,19 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tacho_contract.failure import FailedError
+from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import FULL, HEADERS, InspectConfig
 from tacho_contract.uri import FileUri
 from tacho_runtime.headers.digests import HashProgress
 from tacho_runtime.hub.inspect import inspect
+from tacho_runtime.supervisor import model_files
 from tacho_runtime.supervisor.model_files import check_content, engine_path
 from tests.launching import changed, runtime_config
 from tests.unit.runtime.running import custom_config, running
@@ -279,3 +281,21 @@ def test_llamacpp_is_not_started_with_weights_that_were_replaced(tmp_path: Path)
         assert runtime.ended() == 1
     failure = runtime.failure()
     assert (failure.failure_class, "model.gguf" in failure.message) == ("ModelChanged", True)
+
+
+async def test_a_disk_that_never_answers_takes_the_time_to_start_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(model_files, "check_content", lambda *_arguments: answers.wait(20))
+    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+    model = planned(gguf_folder(tmp_path / "model")).model
+
+    def check_budget() -> None:
+        raise FailedError(Failure(failure_class="StartupTimeout", message="m", next_step="n"))
+
+    try:
+        with pytest.raises(FailedError, match="StartupTimeout"):
+            await model_files.compare_with_plan(model, str(tmp_path), lambda _message: None, check_budget)
+    finally:
+        answers.set()

@@ -23,10 +23,11 @@ logger = logging.getLogger(__name__)
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _BUCKET = "_bucket"
 _EDGE = re.compile(r'\ble="([^"]*)"')
-_LABEL = re.compile(r'\b(\w+)="((?:[^"\\]|\\.)*)"')
+_LABEL = re.compile(r'\b(\w+)="([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)')
+"""Matches a label, also one without an end, so that no character is looked at twice."""
 LINE_LIMIT = 64 * 1024
-"""Longest line in characters of /metrics that is parsed. Matching a label of megabytes would take seconds and
-hundreds of megabytes.
+"""Longest line in characters of /metrics that is parsed. Matching a label of megabytes would take hundreds of
+megabytes.
 """
 NUMBER_LIMIT = 2.0**53
 """Highest value that is accepted. Higher ones, negative ones and NaN cannot come from a counter, and a report
