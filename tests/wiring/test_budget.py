@@ -128,11 +128,18 @@ async def test_of_the_long_events_of_a_namespace_over_its_share_the_metadata_is_
     assert whole == [True, True, False, True, True]
 
 
-async def test_nodes_have_no_namespace_and_are_read_whole() -> None:
+async def test_the_long_changes_of_a_node_over_its_share_are_left_out_but_not_its_deletion() -> None:
+    """No request gets a node: of its metadata alone it would lose its GPUs."""
     clocks = Clocks()
-    node = event("", FRUGAL_BYTES)
-    kube = Kube(Watching(node, node, node), budget=clocks.budget())
+    deleted = event("", FRUGAL_BYTES).replace(b"MODIFIED", b"DELETED")
+    other = event("", FRUGAL_BYTES).replace(b'"name":"a"', b'"name":"b"')
+    sent = [event("", FRUGAL_BYTES)] * 2 + [event("", 9), other, deleted]
+    kube = Kube(Watching(*(line.replace(b'"namespace":"",', b"") for line in sent)), budget=clocks.budget())
+    found = []
     async with kube.watch("Node", None, "", "7") as events:
-        async for _, manifest in events:
-            assert METADATA_ONLY not in manifest
-            clocks.used += 2.0
+        async for what, manifest in events:
+            found.append((what, "data" in manifest))
+            assert manifest["metadata"]["resourceVersion"] == "8"
+            clocks.used += 2.0 if len(found) == 1 else 0.0
+    whole = ("MODIFIED", True)
+    assert found == [whole, ("BOOKMARK", False), whole, whole, ("DELETED", False)]

@@ -23,7 +23,8 @@ class Server:
 
     create = apply = annotate = write
 
-    async def delete(self, *_: Any, uid: str) -> None: ...
+    async def delete(self, *_: Any, uid: str) -> bool:
+        return uid == "u"
 
     async def get(self, *_: Any) -> dict[str, Any] | None:
         return self.found
@@ -47,6 +48,9 @@ async def test_what_is_written_is_awaited_in_its_last_state() -> None:
     assert list(kube.written.values()) == after
     await kube.delete("ConfigMap", "ml", "live", uid="u")
     assert list(kube.written.values()) == [Expectation("ConfigMap", "ml", "live", "u", "")]
+    kube, _ = noting()
+    await kube.delete("ConfigMap", "ml", "live", uid="kept by a webhook")
+    assert kube.written == {}, "it may stay for ever, and its resource would never be reconciled again"
 
 
 async def test_events_are_written_and_never_seen() -> None:

@@ -111,7 +111,7 @@ async def _events(response: Any, longest: int, budget: NamespaceBudget) -> Async
             raise ApiError(0, "the watch was cut in the middle of an event")
         began = budget.cpu_clock()
         try:
-            event = await readable_event(line, FRUGAL_BYTES if _is_over(line, budget) else longest)
+            event = _costly_head(line, budget) or await readable_event(line, longest)
         except Unreadable as error:
             raise Expired(EXPIRED, f"{error}; everything is listed anew") from None
         if event["type"] == "ERROR":
@@ -119,18 +119,33 @@ async def _events(response: Any, longest: int, budget: NamespaceBudget) -> Async
             code, message = int(status.get("code", 0)), str(status.get("message", ""))
             raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
         yield event["type"], event["object"]
-        if namespace := event["object"]["metadata"].get("namespace"):
-            budget.charge(str(namespace), budget.cpu_clock() - began)
+        budget.charge(_payer(event), budget.cpu_clock() - began)
 
 
-def _is_over(line: Text, budget: NamespaceBudget) -> bool:
-    """Whether the event is of a namespace that has used more than its share of the event loop."""
+def _payer(event: dict[str, Any]) -> str:
+    """To whom an event is charged: the object's namespace; of a node the node itself, as its kubelet changes
+    it.
+    """
+    metadata = event["object"]["metadata"]
+    return str(metadata.get("namespace") or f"node {metadata.get('name')}")
+
+
+def _costly_head(line: Text, budget: NamespaceBudget) -> dict[str, Any] | None:
+    """What is read of a long event of a namespace or node that has used more than its share of the event
+    loop; None: the event is read as usual.
+
+    A reconcile reads the rest of an object. Of a node that change is left out, as no request gets a node.
+    """
     if line.length <= FRUGAL_BYTES or not budget.any_over():
-        return False
+        return None
     try:
-        return budget.is_over(str(event_head(line)["object"]["metadata"].get("namespace")))
+        head = event_head(line)
     except Unreadable:
-        return False
+        return None
+    if not budget.is_over(_payer(head)):
+        return None
+    is_left_out = "namespace" not in head["object"]["metadata"] and head["type"] != "DELETED"
+    return {**head, "type": "BOOKMARK"} if is_left_out else head
 
 
 _METHODS = {
@@ -317,8 +332,10 @@ class Kube:
         content_type = f"application/{patch_type}"
         return await self._request("patch", counted_kind, path, body, content_type=content_type, **parameters)
 
-    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        """Deletes the object with that uid; does nothing where it was deleted or replaced."""
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> bool:
+        """Deletes the object with that uid; returns False where it was deleted or replaced, or where a
+        webhook answers so.
+        """
         options = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
@@ -328,7 +345,8 @@ class Kube:
         try:
             await self._request("delete", kind, _path(kind, namespace, name), options)
         except (Missing, Conflict):
-            return
+            return False
+        return True
 
 
 def environment_proxy(url: str) -> str | None:
