@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.api.crd.definition import resource_schema
-from tacho_operator.api.crd.schema import Schema
+from tacho_operator.api.crd.schema import Schema, resource_schema
 from tacho_operator.api.rules import RULES
 from tacho_operator.shell.store.store import is_reported
 from tests.unit.api.rows import Row

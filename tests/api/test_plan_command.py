@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tacho_operator.api.crd.definition import at, resource_schema
+from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import Told, call
 from tools.cluster.handle import Cluster

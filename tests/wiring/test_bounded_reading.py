@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given, strategies as st
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.shell import bounded_reading, paging
+from tacho_operator.shell import bounded_reading
 from tacho_operator.shell.api_errors import Expired
 from tacho_operator.shell.bounded_reading import (
     EVENT_BYTES,
@@ -242,7 +242,7 @@ class Lists:
 async def test_of_a_page_that_cannot_be_read_one_object_is_read_as_metadata(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paging, "PAGE", 8)
+    monkeypatch.setattr(bounded_reading, "PAGE", 8)
     lists = Lists(20, {9: UNREADABLE[how]})
     async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
         found = await listed(kube, "ConfigMap")
@@ -276,7 +276,7 @@ async def test_a_full_namespace_is_forgotten_once_it_is_read(tmp_path: Path) -> 
     async with lists.serving() as url, connect(kubeconfig(tmp_path, url)) as kube:
         found = await listed(kube, "ConfigMap")
     assert len(found) == 64
-    assert lists.asked.count((paging.METADATA_PAGE, True)) == 1
+    assert lists.asked.count((bounded_reading.METADATA_PAGE, True)) == 1
 
 
 PEAK = """

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from tacho_operator.__main__ import kopf_events
-from tacho_operator.shell import handlers, kopf_content
+from tacho_operator.shell import handlers
 from tacho_operator.shell.fleet import ChangeRouter
 from tacho_operator.shell.handlers import KopfRunner
 from tacho_operator.shell.store.store import Store
@@ -69,7 +69,7 @@ async def watching(double: ApiDouble, folder: Path, monkeypatch: pytest.MonkeyPa
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "WATCH_BACKOFFS_SECONDS", (0.01,))
     monkeypatch.setattr(handlers, "retry_seconds", lambda failures, _: 0.05)
-    monkeypatch.setattr(kopf_content, "WATCH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(handlers, "WATCH_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def test_kopf_reads_names_and_versions_alone(
     seen: list[Any] = []
 
     def registry(kubeconfig: str, on_event: Any) -> kopf.OperatorRegistry:
-        found = handlers._base_registry(kubeconfig, (0.01,), (kopf_content.names_only,))
+        found = handlers._base_registry(kubeconfig, (0.01,), (handlers.names_only,))
 
         @kopf.on.event("tacho.dev", "v1alpha1", "llmdeployments", registry=found)
         async def keep(event: Any, **_: Any) -> None:
@@ -182,7 +182,7 @@ async def test_a_watch_goes_on_after_a_410_and_after_an_error_of_the_api_server(
 async def test_watches_that_end_at_once_are_not_hammered(
     start: Start, double: ApiDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kopf_content, "WATCH_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(handlers, "WATCH_PAUSE_SECONDS", 0.2)
     double.ends_watches = True
     async with start():
         before = double.metadata_watches

@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry
 from tacho_contract.measurement import Capacity, Quality, SingleStream
 from tacho_operator.api.status.measurement import Latency, MeasurementEntry, Roofline
 from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Startup, Summary
-from tacho_operator.core.measurement.cost import Price
-from tacho_operator.core.measurement.gpu_time import GpuHolding, Use
+from tacho_operator.core.measurement.cost import GpuHolding, Price, Use
 from tacho_operator.shell.fleet import Sizes, reflectors
 from tacho_operator.shell.gpu_time import KINDS_LIMIT, GpuTime
 from tacho_operator.shell.kube import Kube

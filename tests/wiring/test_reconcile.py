@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tacho_operator.api.crd.definition import resource_schema
+from tacho_operator.api.crd.schema import resource_schema
 from tacho_operator.core.names import ROLE_LABEL, ROLE_PROBE
 from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module

@@ -17,7 +17,7 @@ from tacho_operator.core.manifests.objects import (
     network_policy,
     service,
 )
-from tacho_operator.core.manifests.unplanned_pod import unplanned_pod_template
+from tacho_operator.core.manifests.pod_template import unplanned_pod_template
 from tacho_operator.core.names import digest
 from tacho_operator.core.pods.view import references, views
 from tacho_operator.core.reconcile_plan import ReconcilePlan

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
-from tacho_operator.core.pods.owners import controller, owner_uid
+from tacho_operator.core.pods.view import controller, owner_uid
 from tacho_operator.core.status.reachability import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import (

@@ -10,7 +10,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 
-from tacho_operator.core.measurement.gpu_time import GpuHolding, Use, counted_seconds, gpu_interval
+from tacho_operator.core.measurement.cost import GpuHolding, Use, counted_seconds, gpu_interval
 from tacho_operator.shell.series import RESTARTS, ResourceSeries, SeriesValue
 from tacho_operator.shell.workqueue import Key
 

@@ -31,6 +31,7 @@ from tacho_operator.shell.bounded_reading import (
     EVENT_BYTES,
     IN_OBJECT,
     LONGEST_BYTES,
+    Page as Page,
     Text,
     Unreadable,
     body,
@@ -40,9 +41,9 @@ from tacho_operator.shell.bounded_reading import (
     metadata_part,
     parsed,
     readable_event,
+    readable_pages,
 )
 from tacho_operator.shell.budget import NamespaceBudget
-from tacho_operator.shell.paging import Page as Page, readable_pages
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"

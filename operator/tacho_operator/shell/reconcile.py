@@ -11,7 +11,7 @@ from datetime import datetime
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
-from tacho_operator.core.measurement.gpu_time import holding_of
+from tacho_operator.core.measurement.cost import holding_of
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.reconcile import decide

@@ -26,8 +26,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ScalingInput,
     State,
 )
-from tacho_operator.core.autoscaling.recommendation import recommended
-from tacho_operator.core.autoscaling.status_view import scaled
+from tacho_operator.core.autoscaling.status_view import recommended, scaled
 from tacho_operator.core.autoscaling.target import (
     Target,
     policy_of,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tacho_operator.api.crd.definition import resource_schema
-from tacho_operator.api.crd.schema import Schema
+from tacho_operator.api.crd.schema import Schema, resource_schema
 from tests.unit.api.samples import sample
 
 NO_SWITCH, NO_NAME, NO_KEY, NO_CHOICE = "yes", "Upper_Case", "a/b", "Another"

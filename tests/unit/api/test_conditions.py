@@ -15,7 +15,7 @@ from tacho_operator.api.conditions import (
     remove_condition,
     set_condition,
 )
-from tacho_operator.api.crd.definition import WAITING
+from tacho_operator.api.crd.schema import WAITING
 from tacho_operator.api.status.status import Condition
 from tools.crd import failures_page
 from tools.troubleshooting import ANY_FAILURE, CONDITION_SYMPTOMS, POD_SYMPTOMS, condition_rows

@@ -9,7 +9,7 @@ import pytest
 from tacho_contract.launch import ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api import defaults
-from tacho_operator.api.crd.definition import resource_schema
+from tacho_operator.api.crd.schema import resource_schema
 from tacho_operator.api.types import LLMDeployment
 from tests.unit.api.rows import Row
 

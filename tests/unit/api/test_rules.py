@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, strategies as st
 
 from tacho_contract.pod import LIVE_DIR, MODEL_DIR, RUNTIME_PORT, TACHO_DIR
-from tacho_operator.api.crd.definition import at, resource_schema
+from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules import RULES
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.rules.rule import Rule

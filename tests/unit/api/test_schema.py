@@ -12,8 +12,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from tacho_operator.api.base import ApiModel
-from tacho_operator.api.crd.definition import resource_schema
-from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, structural
+from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, resource_schema, structural
 from tacho_operator.api.rules import RULES
 from tools.crd import FILES, LIMIT_BYTES, definition, generate, render
 

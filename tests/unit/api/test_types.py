@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tacho_operator.api.crd.definition import resource_schema
+from tacho_operator.api.crd.schema import resource_schema
 from tacho_operator.api.spec.service import CostSpec
 from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasuredMemory
 from tacho_operator.api.status.status import LLMDeploymentStatus

@@ -9,14 +9,14 @@ from hypothesis import given, strategies as st
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import Change, Point, ScalingInput, State
-from tacho_operator.core.autoscaling.recommendation import (
+from tacho_operator.core.autoscaling.status_view import (
     KEPT,
     OTHER_SECONDS,
     SAME_SECONDS,
     Recommendation,
     recommended,
+    scaled,
 )
-from tacho_operator.core.autoscaling.status_view import scaled
 from tacho_operator.core.types import Scaled
 from tests.properties import examples
 from tests.unit.autoscaling.fleet import Fleet

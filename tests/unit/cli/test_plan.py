@@ -11,7 +11,7 @@ import yaml
 
 from tacho_cli.plan import answer as plan_command
 from tacho_contract.failure import Failure
-from tacho_operator.api.crd.definition import at, resource_schema
+from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import call, manifest
 from tools.mock.checkpoints import write_checkpoint

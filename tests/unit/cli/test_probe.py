@@ -18,7 +18,7 @@ from tacho_cli.probe.endpoint import ServedModel, base_of, find
 from tacho_cli.probe.show import verdict
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.launch import ServiceLevel
-from tacho_operator.api.crd.definition import at, resource_schema
+from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import call
 from tests.unit.cli.figures.measurements import SLO, entry

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tacho_contract.measurement import INVALIDATING, NOT_STEADY
-from tacho_operator.api.crd.definition import resource_schema
+from tacho_operator.api.crd.schema import resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.figures import moved_by, throughput
 from tests.unit.cli.commands import manifest

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.core.autoscaling.algorithm.capacity import UNATTAINABLE
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, SCALE_UP, Bounds, Pace, Policy
-from tacho_operator.core.autoscaling.recommendation import Recommendation
-from tacho_operator.core.autoscaling.status_view import scaled as shown
+from tacho_operator.core.autoscaling.status_view import Recommendation, scaled as shown
 from tacho_operator.core.types import ChildRefusal, Scaled
 from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
 from tools.harness.world import AUTOSCALING, MOCK_SPEC, World, changed

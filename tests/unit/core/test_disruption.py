@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tacho_contract.units import format_time
-from tacho_operator.core.pods.diagnosis import diagnose
-from tacho_operator.core.pods.disruption import CONDITIONS, REASONS, disruption
+from tacho_operator.core.pods.diagnosis import CONDITIONS, REASONS, diagnose, disruption
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.inspection import result
 from tools.harness.resources import CLAIM_SPEC, changed

@@ -10,10 +10,10 @@ from hypothesis import given, strategies as st
 
 from tacho_operator.api.status.plan import Plan, PlanGpu
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.measurement.cost import Price
-from tacho_operator.core.measurement.gpu_time import (
+from tacho_operator.core.measurement.cost import (
     GAP_SECONDS,
     GpuHolding,
+    Price,
     counted_seconds,
     gpu_interval,
     holding_of,

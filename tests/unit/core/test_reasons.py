@@ -15,7 +15,7 @@ import pytest
 
 from tacho_contract.failure import FAILURE_KINDS
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.api.crd.definition import WAITING
+from tacho_operator.api.crd.schema import WAITING
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tacho_operator.core.types import ChildRefusal

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from tacho_operator.api.base import parse_quantity
 from tacho_operator.core.manifests.containers import engine_resources
-from tacho_operator.core.manifests.unplanned_pod import unplanned_pod_template
+from tacho_operator.core.manifests.pod_template import unplanned_pod_template
 from tacho_operator.core.planner.types import Prediction
 from tacho_operator.core.types import NodeFacts
 from tools.harness.resources import CLAIM_SPEC, CONFIG, changed, facts, plan, resource

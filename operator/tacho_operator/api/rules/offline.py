@@ -18,8 +18,7 @@ from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any
 
 from tacho_operator.api import API_VERSION, KIND
-from tacho_operator.api.crd.definition import resource_schema
-from tacho_operator.api.crd.schema import Schema
+from tacho_operator.api.crd.schema import Schema, resource_schema
 from tacho_operator.api.rules import RULES
 from tacho_operator.api.rules.deny_list import RefusedSetting, refused_arguments, refused_variables
 from tacho_operator.api.rules.rule import Rule

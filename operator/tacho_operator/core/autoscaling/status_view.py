@@ -1,8 +1,14 @@
-"""status.autoscaling and the scaling conditions of one decision; unchanged until a relevant value changes."""
+"""status.autoscaling and the scaling conditions of one decision; unchanged until a relevant value changes.
+
+In mode Recommend decisions are recorded in status and not applied. Each starts from the existing replicas.
+Recommendations do not count as changes for the scaling policies.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from tacho_contract.units import clipped, format_time, parse_time
@@ -16,7 +22,7 @@ from tacho_operator.api.status.status import (
 )
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.need import whole
-from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT
+from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT, Step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Bounds,
@@ -25,8 +31,47 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Decision,
     State,
 )
-from tacho_operator.core.autoscaling.recommendation import OTHER_SECONDS, RECOMMEND, Recommendation
 from tacho_operator.core.types import Scaled, ScalingCondition
+
+RECOMMEND = "Recommend"
+KEPT = 5
+"""Most recommendations in status, in a list that also has the changes of the replica count."""
+OTHER_SECONDS = 60.0
+"""Shortest time in seconds between two different recommendations in status. Near a threshold they
+alternate.
+"""
+SAME_SECONDS = 3600.0
+"""Shortest time in seconds between two equal recommendations in status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The replicas that mode Enforce would set now, and the latest recommendations."""
+
+    time_seconds: float
+    before: int
+    """Number of existing replicas when the recommendation was made."""
+    made: tuple[Change, ...]
+    """The latest recommendations, the newest first."""
+
+
+def recommended(
+    done: Step, former: State, made: tuple[Change, ...], before: int, now: float
+) -> tuple[State, Recommendation]:
+    """The scaler's state after a decision that is not applied, and the recommendation for status."""
+    if done.decision.replicas != before and _is_new(done.state.changes[0], made):
+        made = (done.state.changes[0], *made)[:KEPT]
+    state = dataclasses.replace(done.state, changes=former.changes)
+    return state, Recommendation(time_seconds=now, before=before, made=made)
+
+
+def _is_new(change: Change, made: tuple[Change, ...]) -> bool:
+    if not made:
+        return True
+    same = (change.before, change.after) == (made[0].before, made[0].after)
+    elapsed = change.time_seconds - made[0].time_seconds
+    return not 0 <= elapsed < (SAME_SECONDS if same else OTHER_SECONDS)
+
 
 REASON_LIMIT_CHARS = 512
 STEP_PERCENT = 10

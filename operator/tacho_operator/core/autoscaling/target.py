@@ -39,7 +39,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     State,
     Track,
 )
-from tacho_operator.core.autoscaling.recommendation import RECOMMEND
+from tacho_operator.core.autoscaling.status_view import RECOMMEND
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.claims import FINISHED, ClaimBound, claim_bound_of
 from tacho_operator.core.pods.diagnosis import creation_refused

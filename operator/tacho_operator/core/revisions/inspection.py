@@ -21,8 +21,7 @@ from tacho_operator.core.manifests.environment import hub_endpoint
 from tacho_operator.core.manifests.helper_pods import inspect_pod
 from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pods.deadlines import start_deadline
-from tacho_operator.core.pods.diagnosis import diagnose, overdue
-from tacho_operator.core.pods.disruption import disruption
+from tacho_operator.core.pods.diagnosis import diagnose, disruption, overdue
 from tacho_operator.core.pods.view import PodView, named, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds

@@ -13,8 +13,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.claims import sole_claims
 from tacho_operator.core.pods.deadlines import RECENT_SECONDS
-from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue, stuck
-from tacho_operator.core.pods.disruption import disruption
+from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, disruption, overdue, stuck
 from tacho_operator.core.pods.scheduling import with_figures
 from tacho_operator.core.pods.view import PodView, named
 from tacho_operator.core.problems import Problem, after_restarts, most_pressing

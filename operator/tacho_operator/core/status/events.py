@@ -5,7 +5,7 @@ from __future__ import annotations
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason, find_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.autoscaling.recommendation import RECOMMEND
+from tacho_operator.core.autoscaling.status_view import RECOMMEND
 from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.types import Observed, ResourceEvent
 

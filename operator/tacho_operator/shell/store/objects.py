@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from sys import intern
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.core.pods.owners import owner_uid
+from tacho_operator.core.pods.view import owner_uid
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS

@@ -27,13 +27,14 @@ from sys import intern
 
 from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.pods.nodes import node_facts
-from tacho_operator.core.pods.owners import neighbour_of, owner_uid
+from tacho_operator.core.pods.view import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.store.hub_waiters import HubWait, HubWaiterCounts
 from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
+    HubWait,
+    HubWaiterCounts,
     StoredObject,
     StoreState as StoreState,
     is_reported as is_reported,

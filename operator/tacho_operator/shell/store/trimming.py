@@ -22,7 +22,7 @@ from tacho_operator.core.names import (
     ROLE_LABEL,
 )
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
-from tacho_operator.core.pods.owners import controller
+from tacho_operator.core.pods.view import controller
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.bounded_reading import DEEPEST, METADATA_ONLY, NESTED, is_deep
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
