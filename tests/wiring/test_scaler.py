@@ -42,7 +42,7 @@ async def test_a_busy_pod_brings_more_and_says_so(looking: Looking) -> None:
         tokens = looking.sample(f"capacity_{name}_tokens_per_second")
         assert rate is not None
         assert tokens == pytest.approx(rate * entry["workload"][lengths])
-    assert looking.sample("scaling_decisions_total", direction="up", reason="Work")
+    assert looking.sample("scaling_decisions_total", direction="up", reason="Concurrency")
 
 
 async def test_served_tokens_are_counted_across_a_restart_of_the_engine(looking: Looking) -> None:
