@@ -70,35 +70,26 @@ def _name(item: Manifest) -> str:
     return str(metadata.get("name")) if isinstance(metadata, dict) else "(no name)"
 
 
-def select(documents: list[Any], file: str, name: str = "") -> Manifest:
-    """The LLMDeployment among ``documents``; several need ``name``. Raises CommandError."""
-    found = [item for item in _flattened(documents) if item.get("kind") == KIND]
-    names = [_name(item) for item in found]
-    if name:
-        found = [item for item, known in zip(found, names, strict=True) if known == name]
-    if len(found) == 1:
-        return found[0]
-    if name:
-        raise CommandError(
-            f"{file}: no LLMDeployment is named {name}; it holds: {', '.join(names) or 'none'}"
-        )
-    if not found:
-        kinds = sorted({str(item.get("kind")) for item in _flattened(documents)})
-        raise CommandError(f"{file}: no LLMDeployment in it (found: {', '.join(kinds) or 'nothing'})")
-    raise CommandError(f"{file}: holds several LLMDeployments ({', '.join(names)}); choose one with --name")
-
-
 def read(file: str, name: str = "") -> Manifest:
-    """The LLMDeployment in ``file`` as written, not checked yet. Raises CommandError."""
-    return select(_documents(file), file, name)
+    """The LLMDeployment in ``file`` as written, not checked yet; several need ``name``. Raises
+    CommandError."""
+    found = every(file, name)
+    if len(found) > 1:
+        names = ", ".join(map(_name, found))
+        raise CommandError(f"{file}: holds several LLMDeployments ({names}); choose one with --name")
+    return found[0]
 
 
 def every(file: str, name: str = "") -> list[Manifest]:
-    """All LLMDeployments in ``file`` as written, or only the named one. Raises CommandError where the file
-    has none."""
-    documents = _documents(file)
-    found = [item for item in _flattened(documents) if item.get("kind") == KIND]
-    return [select(documents, file, name)] if name or not found else found
+    """All LLMDeployments in ``file`` as written, or only those of that name. Raises CommandError where the
+    file has none."""
+    objects = list(_flattened(_documents(file)))
+    found = [item for item in objects if item.get("kind") == KIND and name in ("", _name(item))]
+    if not found:
+        held = sorted({f"{item.get('kind')} {_name(item)}" for item in objects})
+        named = f" named {name}" if name else ""
+        raise CommandError(f"{file}: no LLMDeployment{named} in it (found: {', '.join(held) or 'nothing'})")
+    return found
 
 
 def _documents(file: str) -> list[Any]:

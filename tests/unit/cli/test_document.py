@@ -43,8 +43,12 @@ def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     ("documents", "name", "words"),
     [
         ([named("a"), named("b")], "", "several LLMDeployments (a, b); choose one with --name"),
-        ([named("a"), named("b")], "c", "no LLMDeployment is named c; it holds: a, b"),
-        ([POD], "", "no LLMDeployment in it (found: Pod)"),
+        (
+            [named("a"), named("b")],
+            "c",
+            "no LLMDeployment named c in it (found: LLMDeployment a, LL",
+        ),
+        ([POD], "", "no LLMDeployment in it (found: Pod x)"),
         ([None], "", "no LLMDeployment in it (found: nothing)"),
         (
             [{"kind": "LLMDeployment", "metadata": "x"}, named("a")],
