@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
-from tacho_simulate.capacity import knee
 from tacho_simulate.loops import Level, closed_loop
 from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS, PerformanceModel
+from tacho_simulate.policies.greedy import knee
 
 
 def capacity_at(

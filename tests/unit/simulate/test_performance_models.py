@@ -9,10 +9,10 @@ from hypothesis import given, strategies as st
 
 from benchmarks.autoscaling.capacity import capacity_at
 from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry
-from tacho_simulate.capacity import knee, open_rate
 from tacho_simulate.loops import closed_loop, open_loop
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
+from tacho_simulate.policies.greedy import knee, open_rate
 from tacho_simulate.policy import Arrived
 from tacho_simulate.replica import Replica
 from tests.properties import examples
