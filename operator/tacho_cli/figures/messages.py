@@ -1,13 +1,17 @@
-"""Describes a measurement in sentences, for the terminal and for pages. Pure."""
+"""Describes a measurement in sentences and as a table, for the terminal and for pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.console import Console
+from rich.text import Text
+
 from tacho_cli.figures.digits import estimate, measured, plain
-from tacho_cli.figures.read import MeasurementView, moved
+from tacho_cli.figures.read import MeasurementView, flags_of, moved
+from tacho_cli.output import grid
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import INVALIDATING, Capacity, Quality, SingleStream
+from tacho_contract.measurement import INVALIDATING, Capacity, CurvePoint, Quality, SingleStream
 from tacho_contract.units import counted
 from tacho_operator.api.status.measurement import AgainstPlan, Latency, MeasurementHistory
 
@@ -62,7 +66,9 @@ def sentences(found: MeasurementView) -> list[tuple[str, str]]:
         at = next((point for point in found.points if point.concurrency == highest.concurrency), None)
         doubted = found.doubts(at) if at else found.provisional
         most = measured(rate, at.ci_percent if at else None, provisional=doubted)
-        rows.append(("at most", f"{most} tok/s with {_streams(highest.concurrency)}, whatever the latency"))
+        rows.append(
+            ("at most", f"{most} tok/s with {counted(highest.concurrency, 'stream')}, whatever the latency")
+        )
     if found.arrivals:
         rows.append(("arrivals", _arrivals_message(found, found.arrivals)))
     if found.entry.against_plan:
@@ -152,7 +158,7 @@ def capacity_message(found: MeasurementView, capacity: Capacity) -> str:
             *([f"{requests} requests/s"] if requests else []),
         ]
     )
-    streams = _streams(capacity.concurrency or 0)
+    streams = counted(capacity.concurrency or 0, "stream")
     if capacity.basis == "SLO":
         least = "at least " if capacity.boundary == "Floor" else ""
         return (
@@ -214,5 +220,61 @@ def notes(found: MeasurementView, shown_message: str = "") -> Iterator[str]:
         yield from (f"- {clause}" for clause in dict.fromkeys(message.split("; ")))
 
 
-def _streams(count: int) -> str:
-    return counted(count, "stream")
+NONE = "-"
+"""Text of an empty cell: too few requests for the percentile, or no target is set."""
+
+
+def table(found: MeasurementView) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows) of a measurement's levels; the capacity's row is marked.
+
+    Columns of SLO and flags only where some level has them.
+    """
+    points = found.points
+    rates = [
+        measured(point.output_tokens_per_second, point.ci_percent, provisional=found.doubts(point))
+        for point in points
+    ]
+    columns = [
+        ("STREAMS", _streams(found)),
+        ("TOK/S", rates),
+        ("TTFT P50 MS", [_time(found, point, point.ttft_milliseconds_p50) for point in points]),
+        ("P95 MS", [_time(found, point, point.ttft_milliseconds_p95) for point in points]),
+        ("TPOT P50 MS", [_time(found, point, point.tpot_milliseconds_p50) for point in points]),
+        ("P95 MS", [_time(found, point, point.tpot_milliseconds_p95) for point in points]),
+        ("REQUESTS", [NONE if point.requests is None else str(point.requests) for point in points]),
+    ]
+    if any(point.slo_met is not None for point in points):
+        words = {True: "met", False: "broken", None: NONE}
+        columns.append(("SLO", [words[point.slo_met] for point in points]))
+    if any(map(flags_of, points)):
+        columns.append(("FLAGS", [", ".join(flags_of(point)) for point in points]))
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    return [heading for heading, _ in columns], [list(row) for row in rows]
+
+
+def _streams(found: MeasurementView) -> list[str]:
+    at = found.capacity.concurrency if found.capacity else None
+    return [("* " if point.concurrency == at else "") + str(point.concurrency) for point in found.points]
+
+
+def _time(found: MeasurementView, point: CurvePoint, milliseconds: float | None) -> str:
+    return NONE if milliseconds is None else estimate(milliseconds, provisional=found.doubts(point))
+
+
+def show_figures(
+    screen: Console, found: MeasurementView, *, picture: str = "", shown_message: str = ""
+) -> None:
+    """Prints a measurement: headline, ``picture`` (the curve as text), levels and notes. ``shown_message``:
+    text that is already on the screen and is not repeated."""
+    screen.print(Text(f"Measured: {headline(found)}", style="bold"))
+    if rows := sentences(found):
+        screen.print(grid(("", ""), rows, wrap=("",)))
+    if picture:
+        screen.print()
+        screen.print(Text(picture, no_wrap=True, overflow="crop"))
+    if found.points:
+        screen.print()
+        headings, levels = table(found)
+        screen.print(grid(headings, levels, right=set(headings) - {"FLAGS", "SLO"}, wrap=("FLAGS",)))
+    for line in notes(found, shown_message):
+        screen.print(Text(line))

@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from tacho_cli.figures.chart import STYLE
 from tacho_cli.figures.curve import curve_chart
-from tacho_cli.figures.messages import headline, notes, sentences
+from tacho_cli.figures.messages import headline, notes, sentences, table
 from tacho_cli.figures.read import MeasurementView
-from tacho_cli.figures.table import table
 
 
 def render(template: str, **content: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import plotille
 
 from tacho_cli.figures.chart import Axis, label, round_step
-from tacho_cli.figures.panels import Mark, Panel, panels
+from tacho_cli.figures.curve import Mark, Panel, panels
 from tacho_cli.figures.read import MeasurementView
 
 MEASURED, PROVISIONAL, CAPACITY = "●○◆"

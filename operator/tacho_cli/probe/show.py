@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tacho_cli.figures.messages import show_figures
 from tacho_cli.figures.page import measurement_page
 from tacho_cli.figures.read import MeasurementView
-from tacho_cli.figures.table import show_figures
 from tacho_cli.output import FigureFormat, console, print_document, write_page
 from tacho_cli.problems import ExitCode
 from tacho_operator.core.types import Manifest

@@ -1,29 +1,168 @@
-"""Runs ``tacho run``: plans, starts the engine, prints the status, serves."""
+"""Runs ``tacho run``: plans, runs the children that a pod has as containers, prints the status, serves."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tacho_cli.inputs import document
-from tacho_cli.inputs.child import leaving_nothing
+from tacho_cli.inputs import child, document
+from tacho_cli.inputs.child import engine_environment, hub_environment, leaving_nothing
 from tacho_cli.inputs.model import claim_directories, inspect_model
 from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.output import Format, print_document, say
-from tacho_cli.problems import CommandError, ExitCode, failed, no_plan_code
-from tacho_cli.run.pod import LocalPod
+from tacho_cli.problems import CommandError, ExitCode, failed, for_this_machine, no_plan_code
 from tacho_cli.run.setup import LOCAL, LocalSetup, RunOptions, local_setup, require_engine
 from tacho_cli.run.snapshot import local_status
 from tacho_cli.status.rows import resource_name
 from tacho_cli.status.screen import show_status
-from tacho_contract.launch import local_url
+from tacho_contract.codec import DocumentError, dumps, loads
+from tacho_contract.failure import Failure
+from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, local_url
+from tacho_contract.report import Report
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import Manifest
+
+POLL_SECONDS = 0.25
+WATCH_SECONDS = 1.0
+FETCH_BACKOFF_SECONDS = (1.0, 5.0, 15.0, 60.0)
+"""Delays in seconds before a failed download is tried again, like the kubelet's; partial files are
+continued.
+"""
+
+Say = Callable[[str], None]
+
+
+class LocalPod:
+    """The children of ``tacho run`` in place of a pod's containers, and the reports of their runtime."""
+
+    def __init__(self, setup: LocalSetup, scratch: Path, say: Say, *, log: Path | None = None) -> None:
+        self._setup, self._scratch, self._say = setup, scratch, say
+        self._log = log or scratch / "runtime.log"
+        self._url = local_url(setup.runtime.bind_host, setup.runtime.runtime_port)
+        self._ends: dict[str, asyncio.Task[CommandError]] = {}
+
+    def _prepare(self) -> None:
+        """Makes the directories and writes the files that a pod would find mounted. Raises CommandError."""
+        (self._scratch / "state").mkdir()
+        (self._scratch / "live.json").write_text(dumps(self._setup.live))
+        if fetch := self._setup.fetch:
+            Path(fetch.state_dir).mkdir()
+            try:
+                Path(fetch.cache_dir).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CommandError(
+                    f"{fetch.cache_dir}: {error.strerror}; say where downloads may go: --pvc CLAIM=DIR for "
+                    "the claim that spec.cache names, or XDG_CACHE_HOME"
+                ) from None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[LocalPod]:
+        """Starts the children, and ends them when the block is left for whatever reason."""
+        self._prepare()
+        if self._setup.fetch:
+            self._ends["fetch"] = asyncio.create_task(self._fetch())
+        self._ends["runtime"] = asyncio.create_task(self._runtime())
+        try:
+            yield self
+        finally:
+            for task in self._ends.values():
+                task.cancel()
+            await asyncio.gather(*self._ends.values(), return_exceptions=True)
+
+    async def _runtime(self) -> CommandError:
+        """Runs until the runtime ends by itself; returns the reason."""
+        variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime)}
+        environment = {**engine_environment(self._setup.resource, os.environ), **variables}
+        async with child.running(["-m", "tacho_runtime"], environment, self._log) as process:
+            code = await process.wait()
+        failure = _read_failure(Path(self._setup.runtime.paths.termination_log))
+        if failure is None:
+            return child.ended("the runtime", code, self._log)
+        return failed(for_this_machine(failure), ExitCode.FAILED)
+
+    async def _fetch(self) -> CommandError:
+        """Runs fetch, repeatedly where that may help; returns the reason of its end."""
+        model, termination = self._setup.resource.spec.model, self._scratch / "fetch-termination"
+        variables = {
+            ENV_FETCH_CONFIG: dumps(self._setup.fetch),
+            "TACHO_TERMINATION_LOG": str(termination),
+        }
+        environment = {**os.environ, **hub_environment(model), **variables}
+        log = self._scratch / "fetch.log"
+        for wait_seconds in (*FETCH_BACKOFF_SECONDS, None):
+            termination.unlink(missing_ok=True)
+            async with child.running(["-m", "tacho_runtime.hub.fetch"], environment, log) as process:
+                code = await process.wait()
+            failure = _read_failure(termination)
+            if failure and (wait_seconds is None or not failure.retryable):
+                return failed(for_this_machine(failure), ExitCode.FAILED)
+            if wait_seconds is None:
+                break
+            why = (
+                f"{failure.failure_class}: {failure.message}"
+                if failure
+                else f"its process ended with code {code}"
+            )
+            self._say(f"fetch failed and is retried in {wait_seconds:.0f} s: {why}")
+            await asyncio.sleep(wait_seconds)
+        return child.ended("fetch", code, log)
+
+    async def until_ready(self) -> Report:
+        """Prints each phase until the engine serves and is measured; returns the report. Raises
+        CommandError."""
+        shown = ""
+        async for report in self._reports(POLL_SECONDS):
+            line = f"{report.phase}: {report.message}" if report.message else report.phase
+            if line != shown:
+                self._say(line)
+                shown = line
+            if report.ready and report.measurement:
+                return report
+        raise AssertionError("reports end only by an error")
+
+    async def until_exit(self) -> None:
+        """Waits while the engine serves. Never returns: raises CommandError when a child ends."""
+        async for _ in self._reports(WATCH_SECONDS):
+            pass
+
+    async def _reports(self, every_seconds: float) -> AsyncIterator[Report]:
+        await asyncio.sleep(every_seconds)
+        import httpx  # 0.4 s, in which the children start already
+
+        async with httpx.AsyncClient(base_url=self._url, timeout=5.0, trust_env=False) as client:
+            while True:
+                self._raise_if_exited()
+                with contextlib.suppress(httpx.HTTPError, DocumentError):
+                    report = loads(Report, (await client.get("/report")).content)
+                    if report.plan_key == self._setup.plan_key:
+                        yield report
+                await asyncio.sleep(every_seconds)
+
+    def _raise_if_exited(self) -> None:
+        for what, end in self._ends.items():
+            if not end.done():
+                continue
+            # A fetch that is killed once its work is done takes nothing from the model that is served.
+            if what == "fetch" and (self._scratch / "fetch" / COMPLETE_FILE).exists():
+                continue
+            raise end.result()
+
+
+def _read_failure(termination: Path) -> Failure | None:
+    """The failure that an ended child wrote about itself."""
+    try:
+        return loads(Failure, termination.read_text())
+    except (OSError, DocumentError):
+        return None
+
 
 T = TypeVar("T")
 

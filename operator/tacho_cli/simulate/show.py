@@ -7,8 +7,7 @@ from rich.console import Console
 from tacho_cli.figures.page import raw, render
 from tacho_cli.output import TraceFormat, console, grid, print_document, write_page
 from tacho_cli.simulate import charts, table
-from tacho_cli.simulate.document import decision_rows, document, run_rows
-from tacho_cli.simulate.report import PolicyRun, SimulationReport
+from tacho_cli.simulate.report import PolicyRun, SimulationReport, decision_rows, document, run_rows
 from tacho_cli.simulate.table import headline, settings, verdict
 from tacho_contract.units import counted
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tacho_cli.figures.digits import plain
-from tacho_cli.figures.messages import slo_message
-from tacho_cli.figures.table import NONE
+from tacho_cli.figures.messages import NONE, slo_message
 from tacho_cli.figures.times import clock, span
 from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_contract.units import counted

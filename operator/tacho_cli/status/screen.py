@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tacho_cli.figures.messages import show_figures
 from tacho_cli.figures.read import MeasurementView, measurement_view
-from tacho_cli.figures.table import show_figures
 from tacho_cli.output import Format, console, grid, print_document, table_of
 from tacho_cli.status.rows import document, document_of, resource_name, row
 from tacho_contract.codec import from_dict

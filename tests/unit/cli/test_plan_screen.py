@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_cli.plan.screen import memory_rows, merged, show_plan, show_refusal
+from tacho_cli.plan.answer import memory_rows, merged, show_plan, show_refusal
 from tacho_contract.failure import Failure
 from tacho_operator.api.status.plan import Alternative
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction

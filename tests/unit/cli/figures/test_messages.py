@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 
 from tacho_cli.figures.digits import estimate, measured, plain
-from tacho_cli.figures.messages import FLAGS, PROVISIONAL, capacity_message, notes, sentences, slo_message
+from tacho_cli.figures.messages import (
+    FLAGS,
+    PROVISIONAL,
+    capacity_message,
+    notes,
+    sentences,
+    slo_message,
+    table,
+)
 from tacho_cli.figures.read import MeasurementView, measurement_view
-from tacho_cli.figures.table import table
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, LIMITING
 from tacho_operator.core.measurement.states import INCOMPLETE

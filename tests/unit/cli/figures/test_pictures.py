@@ -11,9 +11,8 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from tacho_cli.figures.chart import LOGARITHMIC_ABOVE, TEXT_HEIGHT, WIDTH, label, latency, linear
-from tacho_cli.figures.curve import curve_chart
+from tacho_cli.figures.curve import curve_chart, panels
 from tacho_cli.figures.page import measurement_page
-from tacho_cli.figures.panels import panels
 from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.figures.terminal import plot
 from tacho_contract.launch import ServiceLevel
