@@ -110,6 +110,7 @@ def simulated_deployment(given: DeploymentOptions) -> SimulatedDeployment:
         capacity=capacity_of([entry], plan, workload(spec) if spec else Workload(), slo),
         slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
         slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
+        slo_percentile=slo.percentile / 100,
         cold_start_seconds=starts.known_seconds,
         model=_model(entry.model_dump_json(), slots),
     )
@@ -169,6 +170,7 @@ def _tacho(spec: AutoscalingSpec | None, setting: Setting) -> Factory:
         capacity=setting.capacity,
         ttft_seconds=setting.slo_ttft_seconds,
         tpot_seconds=setting.slo_tpot_seconds,
+        percentile=setting.slo_percentile,
         replicas=setting.min_replicas,
     )
     return partial(tacho.make_with, policy_of(target, NO_DATE)[0])

@@ -14,6 +14,7 @@ from tacho_cli.simulate.simulated_deployment import DeploymentOptions, _model, s
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policies.tacho import Tacho
 from tests.unit.cli.commands import call, manifest
 
 ENTRY: dict[str, Any] = {
@@ -251,6 +252,16 @@ def test_what_is_the_same_in_many_runs_is_found_once(
     for slots in (4, 8):
         file = resource(tmp_path, plan={"concurrency": slots})
         assert simulated_deployment(DeploymentOptions(file=file)).setting.model.max_num_seqs == slots
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_policy_has_the_percentile_of_the_slo(tmp_path: Path, *, measured: bool) -> None:
+    """As the operator's: a share of 99 % needs more headroom than one of 95 %."""
+    own = {"measurement": written(tmp_path)} if measured else {"file": resource(tmp_path)}
+    about = simulated_deployment(DeploymentOptions(slo="ttft=500ms,p=99", **own))
+    policy = about.tacho(about.setting)
+    assert isinstance(policy, Tacho)
+    assert policy._policy_at(0.0).percentile == 0.99
 
 
 def test_a_manifest_from_a_pipe_can_be_varied(
