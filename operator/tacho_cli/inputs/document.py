@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
-from weakref import WeakKeyDictionary
 
 import yaml
 
@@ -22,8 +22,6 @@ VALUES_LIMIT = 1_000_000
 """Most values of a YAML file after its aliases are expanded; ten lines of aliases can stand for thousands of
 millions.
 """
-_STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
-"""Text already read from stdin, which can be read only once."""
 
 
 def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
@@ -39,9 +37,7 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
 def _text(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> str:
     """The text of a file; ``-`` is stdin."""
     if file == "-":
-        if sys.stdin not in _STDIN:
-            _STDIN[sys.stdin] = sys.stdin.read(LIMIT_BYTES)
-        return _STDIN[sys.stdin]
+        return _stdin(sys.stdin)
     path = Path(file)
     try:
         if path.stat().st_size > limit_bytes:
@@ -51,6 +47,12 @@ def _text(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> str:
         raise CommandError(f"{file}: not text; name {expected}") from None
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}; name {expected}") from None
+
+
+@functools.lru_cache(1)
+def _stdin(stream: TextIO) -> str:
+    """The text of stdin, which can be read only once."""
+    return stream.read(LIMIT_BYTES)
 
 
 def _flattened(documents: list[Any]) -> Iterator[Manifest]:
