@@ -26,6 +26,7 @@ from typing import Any
 
 from tacho_contract import codec
 from tacho_contract.launch import (
+    ENV_RUNTIME_CONFIG,
     CustomEngine,
     LiveConfig,
     PlannedModel,
@@ -72,10 +73,9 @@ def start(config: RuntimeConfig, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     live = LiveConfig(measure_key="none", probe=ProbeSettings(policy="Disabled"))
     Path(config.paths.live_file).write_text(codec.dumps(live))
-    document = folder / "config.json"
-    document.write_text(codec.dumps(config))
-    command = [sys.executable, "-m", "tacho_runtime", "run", "--config", str(document)]
+    command = [sys.executable, "-m", "tacho_runtime"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    environment[ENV_RUNTIME_CONFIG] = codec.dumps(config)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:

@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError, Failure, FailureClass, termination_message
@@ -43,13 +43,11 @@ from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import lifecycle, model_files, observed_machine, preflight, state_files
 from tacho_runtime.supervisor.draining import wait_until_idle
 from tacho_runtime.supervisor.endpoints import make_load, make_report, now_text, run_of
+from tacho_runtime.supervisor.engine_client import EngineClient
 from tacho_runtime.supervisor.engine_memory import MemoryWatch, quantization_failure
 from tacho_runtime.supervisor.machine_check import ObservedMachine, switches
 from tacho_runtime.supervisor.measuring import pending_request, this_pod
 from tacho_runtime.supervisor.process import EngineProcess, Reaper, ended_during, exit_of
-
-if TYPE_CHECKING:
-    from tacho_runtime.http.engine_client import EngineClient
 
 log = logging.getLogger("tacho")
 
@@ -146,8 +144,6 @@ class Supervisor:
     async def _shut_down(self) -> None:
         if self._child is not None:
             await self._child.stop(grace_seconds=STOP_SECONDS)
-        if self._client is not None:
-            await self._client.close()
 
     async def _run_phases(self, reaper: Reaper) -> None:
         """All phases from the first check; ends only by FailedError or cancellation."""
@@ -293,9 +289,6 @@ class Supervisor:
 
     async def _connect_engine(self, health_path: str) -> EngineClient:
         """A client of the engine, after its first healthy answer."""
-        # httpx imports slowly: by now the runtime's own server answers.
-        from tacho_runtime.http.engine_client import EngineClient
-
         engine = self._engine()
         base_url, api_key = self._engine_address()
         self._client = EngineClient(base_url, api_key=api_key)

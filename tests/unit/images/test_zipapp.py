@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tacho_contract import __version__
 from tacho_engines.registry import startable
 from tacho_engines.run_parts import dialects
 from tools import wheels, zipapp
@@ -32,14 +31,15 @@ def bare(built: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_starts_without_site_packages(built: Path) -> None:
-    done = bare(built, str(built), "--version")
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
+    done = bare(built, str(built))
+    assert done.returncode == 1
+    assert "InvalidConfig: TACHO_RUNTIME_CONFIG cannot be read" in done.stderr
 
 
 def test_every_module_of_the_runtime_imports_from_the_zip_alone(built: Path) -> None:
     program = (
         f"import sys, importlib, pkgutil; sys.path.insert(0, {str(built)!r})\n"
-        "import tacho_contract, tacho_engines, tacho_runtime, pynvml, prometheus_client, httpx\n"
+        "import tacho_contract, tacho_engines, tacho_runtime, pynvml, prometheus_client, h11\n"
         "packages = (tacho_contract, tacho_engines, tacho_runtime)\n"
         "names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]\n"
         "modules = [importlib.import_module(n) for n in names if not n.endswith('__main__')]\n"
@@ -96,16 +96,6 @@ def test_an_engines_half_of_the_run_is_found_in_the_zip(built: Path) -> None:
     ]
 
 
-def test_http_to_loopback_needs_no_certificates_on_disk(built: Path) -> None:
-    program = (
-        f"import sys; sys.path.insert(0, {str(built)!r})\n"
-        "import httpx\n"
-        "try:\n    httpx.Client(verify=False).get('http://127.0.0.1:1/')\n"
-        "except httpx.ConnectError:\n    print('refused')"
-    )
-    assert bare(built, "-c", program).stdout.strip() == "refused"
-
-
 def test_it_is_pure_python_without_the_hub_client(built: Path) -> None:
     with zipfile.ZipFile(built) as archive:
         names = archive.namelist()
@@ -129,12 +119,6 @@ def test_the_oldest_python_can_read_all_of_it(built: Path) -> None:
         for name in archive.namelist():
             if name.startswith("tacho_") and name.endswith(".py"):
                 ast.parse(archive.read(name), name, feature_version=OLDEST_PYTHON)
-
-
-def test_packages_that_only_some_pythons_need_are_all_there(built: Path) -> None:
-    with zipfile.ZipFile(built) as archive:
-        names = archive.namelist()
-    assert {"exceptiongroup/__init__.py", "typing_extensions.py"} <= set(names)
 
 
 def test_the_same_sources_give_the_same_bytes(built: Path, tmp_path: Path) -> None:

@@ -120,9 +120,8 @@ def running(
     ``patience_seconds`` for what is waited."""
     if live is not None:
         Path(config.paths.live_file).write_text(codec.dumps(live))
-    document, log = folder / "config.json", folder / "log"
-    document.write_text(codec.dumps(config))
-    command = [*program, "run", "--config", str(document)]
+    log = folder / "log"
+    command = [*program]
     if stop_seconds is not None:
         patched = (
             "import sys; from tacho_runtime import __main__; from tacho_runtime.supervisor import supervise; "
@@ -133,7 +132,7 @@ def running(
         # What PID 1 of a container is by its number, a "child subreaper" is by its own wish.
         adopt = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1); os.execv(sys.argv[1], sys.argv[1:])"
         command = [sys.executable, "-c", adopt, *command]
-    environment = {**os.environ, "TACHO_RUNTIME_CONFIG": "not for the engine", "TACHO_OTHER": "kept"}
+    environment = {**os.environ, "TACHO_RUNTIME_CONFIG": codec.dumps(config), "TACHO_OTHER": "kept"}
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:

@@ -137,8 +137,8 @@ def test_second_signal_does_not_wait_for_requests(tmp_path: Path) -> None:
 
 def test_signal_before_anything_began_ends_at_once(tmp_path: Path) -> None:
     """As soon as it runs at all: the parts that are slow to import are not there yet."""
-    document, started = tmp_path / "config.json", tmp_path / "started"
-    document.write_text(codec.dumps(custom_config(tmp_path)))
+    started = tmp_path / "started"
+    environment = {**os.environ, "TACHO_RUNTIME_CONFIG": codec.dumps(custom_config(tmp_path))}
     program = (
         "import os, pathlib, sys, time\n"
         "class Slow:\n"
@@ -147,9 +147,9 @@ def test_signal_before_anything_began_ends_at_once(tmp_path: Path) -> None:
         f"            pathlib.Path({str(started)!r}).touch(); time.sleep(60)\n"
         "sys.meta_path.insert(0, Slow())\n"
         "from tacho_runtime.__main__ import main\n"
-        f"sys.exit(main(['run', '--config', {str(document)!r}]))"
+        "sys.exit(main())"
     )
-    with subprocess.Popen([sys.executable, "-c", program]) as process:
+    with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
         deadline = time.monotonic() + 60
         while not started.exists():
             assert time.monotonic() < deadline

@@ -25,8 +25,8 @@ TAIL_BYTES = 2048
 """Number of last bytes of an answer that are kept: they hold a stream's usage, and show whether it is
 complete.
 """
-REPLY_LIMIT_BYTES = 16 * 1024 * 1024
-"""Longest accepted answer in bytes, far above any that the probe requests."""
+REPLY_LIMIT_BYTES = 4 * 1024 * 1024
+"""Longest accepted answer in bytes, far above any that is requested."""
 
 
 class AddressError(ValueError):
@@ -112,6 +112,7 @@ class StreamConnection(asyncio.Protocol):
         "_begun", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
         "connected_ns", "reads", "sent_ns",
     )  # fmt: skip
+    limit_bytes = REPLY_LIMIT_BYTES
 
     def __init__(self) -> None:
         self.reads: list[tuple[int, bytes]] = []
@@ -139,8 +140,8 @@ class StreamConnection(asyncio.Protocol):
         self._take(time.monotonic_ns(), data)
         self._raw_bytes += len(data)
         self._tail = self._closing(self._tail + data)
-        if self._raw_bytes > REPLY_LIMIT_BYTES:
-            return self._finish(RequestFailed(f"the answer is larger than {REPLY_LIMIT_BYTES} bytes"))
+        if self._raw_bytes > self.limit_bytes:
+            return self._finish(RequestFailed(f"the answer is larger than {self.limit_bytes} bytes"))
         if self._head is None:
             try:
                 self._head = wire.framing(b"".join(read for _, read in self.reads))
@@ -191,7 +192,7 @@ class StreamConnection(asyncio.Protocol):
         if self._head is None:
             raise RequestFailed("the connection ended before an answer", broke=True)
         status = self._head.status
-        if status != 200:
+        if status // 100 != 2:
             requested = wire.retry_after_seconds(b"".join(read for _, read in self.reads))
             message = f"HTTP {status}: {self.body()[:300].decode(errors='replace').strip()}"
             raise RequestFailed(message, answered=True, status=status, retry_after_seconds=requested)
@@ -282,7 +283,7 @@ async def exchange(
     timeout_seconds: float,
 ) -> StreamT:
     """Sends one request and awaits the whole answer. Raises RequestFailed for a timeout, or a status other
-    than 200."""
+    than 2xx."""
     stream = await open_stream(endpoint, kind)
     try:
         stream.send(request_bytes(endpoint, method, path, body))

@@ -17,6 +17,8 @@ _EVENT = b"\ndata:"
 """The bytes at which every event begins. Inside an event they cannot occur, as JSON escapes line ends."""
 _OVERLAP = len(_EVENT) - 1
 _OPENING_BYTES = 4096
+STREAM_LIMIT_BYTES = 16 * 1024 * 1024
+"""Longest accepted stream in bytes, far above any that the probe requests."""
 _CLOSING_BYTES = 64 * 1024
 _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
 _TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d{1,%d})(?!\d)' % COUNT_DIGITS)
@@ -28,6 +30,7 @@ class TokenStream(StreamConnection):
     an error is kept whole.
     """
 
+    limit_bytes = STREAM_LIMIT_BYTES
     __slots__ = ("_empty_texts", "_leading", "_marks", "_opening", "max_tokens")
 
     def __init__(self) -> None:
