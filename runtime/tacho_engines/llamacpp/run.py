@@ -67,12 +67,6 @@ STARTUP = StartupPatterns(
 )
 """Patterns of startup values. Each device logs its own buffer; the largest counts."""
 
-MEMORY_STEP = (
-    "lower spec.context.maxModelLen or spec.context.concurrency, quantize the cache "
-    "(spec.quantization.kvCacheDtype), or take a larger GPU or more of them; make sure that nothing else "
-    "uses it"
-)
-
 FAILURES = (
     FailurePattern(
         pattern=r"failed to open GGUF file '(?P<path>[^']*)' \((?P<why>[^)]*)\)",
@@ -93,35 +87,6 @@ FAILURES = (
         failure_class=FailureClass.MODEL_INVALID,
         message="the model file is not a whole GGUF file: {why}",
         next_step="fetch or copy the file again and compare its size with the source's",
-    ),
-    FailurePattern(
-        pattern=r"couldn't bind HTTP server socket, hostname: (?P<host>\S+), port: (?P<port>\d+)",
-        failure_class=FailureClass.PORT_IN_USE,
-        message="port {port} on {host} is taken by another process",
-        next_step="stop the process that listens there, or choose another port",
-    ),
-    # --- GPUs, as llama.cpp b11549 logs
-    FailurePattern(  # ggml/src/ggml-cuda/ggml-cuda.cu ggml_backend_cuda_buffer_type_alloc_buffer
-        pattern=r"allocating (?P<mib>[\d.]+) MiB on device (?P<device>\d+): cudaMalloc failed: out of memory",
-        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
-        message="GPU {device} has no {mib} MiB left, which llama.cpp requested in one piece",
-        next_step=MEMORY_STEP,
-        detail_groups=("mib", "device"),
-    ),
-    FailurePattern(  # ggml_cuda_error, for what a kernel, a pool or a graph needs while it serves
-        pattern=r"CUDA error: out of memory"
-        r"|(?:ggml_cuda|CUDA\d* )(?:(?!ggml_cuda|CUDA\d* ).)*(?:out of memory|failed to allocate)",
-        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
-        message="the GPU's memory did not suffice for what llama.cpp needs besides weights and context",
-        next_step=MEMORY_STEP,
-    ),
-    FailurePattern(  # ggml_cuda_error, of any other call
-        pattern=r"CUDA error: (?P<why>an illegal memory access.*|unspecified launch failure.*"
-        r"|misaligned address.*|uncorrectable ECC.*|the launch timed out.*|hardware stack error.*)",
-        failure_class=FailureClass.GPU_FAULT,
-        message="the GPU reported a fault while llama.cpp computed on it: {why}",
-        next_step="look for Xid messages in the node's kernel log; drain the node when they repeat, else "
-        "take a newer engine image (spec.engine.image)",
     ),
     FailurePattern(  # src/llama-model.cpp make_gpu_buft_list and llama_model_create
         pattern=r"(?P<why>device \S+ does not support split buffers"

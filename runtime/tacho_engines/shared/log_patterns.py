@@ -98,11 +98,12 @@ UNUSABLE_GPU = FailurePattern(
     pattern=r"(?P<why>NVIDIA driver on your system is too old|CUDA driver version is insufficient.*"
     r"|system has unsupported display driver.*|no kernel image is available for execution on the device"
     r"|the provided PTX was compiled with an unsupported toolchain.*|no CUDA-capable device is detected"
-    r"|system not yet initialized.*)",
+    r"|system not yet initialized.*|Found no NVIDIA driver on your system|No CUDA GPUs are available"
+    r"|Failed to infer device type)",
     failure_class=FailureClass.UNSUPPORTED_GPU,
     message="this build of the engine cannot use the GPU or its driver: {why}",
-    next_step="update the node's driver and check that the container has GPUs, or take an image for this "
-    "GPU or an older CUDA (spec.engine.image)",
+    next_step="update the node's driver, check gpu.count, the node's device plugin and the pod's "
+    "runtimeClassName, or take an image for this GPU or an older CUDA (spec.engine.image)",
 )
 COMMON_FAILURES = (
     FailurePattern(
@@ -112,20 +113,22 @@ COMMON_FAILURES = (
         next_step="give the cache volume or the pod's ephemeral storage more space",
     ),
     FailurePattern(
-        pattern=r"CUDA out of memory|cudaMalloc failed: out of memory|CUDA error: out of memory",
+        pattern=r"CUDA out of memory|(?:cudaMalloc failed|CUDA error): out of memory"
+        r"|(?:ggml_cuda|CUDA\d* )(?:(?!ggml_cuda|CUDA\d* ).)*(?:out of memory|failed to allocate)",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="the GPU's memory did not suffice",
         next_step="lower spec.context.maxModelLen or spec.context.concurrency, quantize further, or take a "
         "larger GPU; make sure that nothing else uses this one",
     ),
     FailurePattern(
-        pattern=r"\bX[Ii][Dd]\b\D*\d+|CUDA error: (?:uncorrectable ECC|an illegal memory)",
+        pattern=r"(?P<why>\bX[Ii][Dd]\b\D{0,100}\d+|CUDA error: (?:uncorrectable ECC|an illegal memory"
+        r"|misaligned address|unspecified launch failure|the launch timed out|hardware stack error).*)",
         failure_class=FailureClass.GPU_FAULT,
-        message="the GPU reported a fault",
+        message="the GPU reported a fault: {why}",
         next_step="look for Xid messages in the node's kernel log; drain the node when they repeat",
     ),
     FailurePattern(
-        pattern=r"(?i)address already in use",
+        pattern=r"(?i)address already in use|couldn't bind HTTP server socket",
         failure_class=FailureClass.PORT_IN_USE,
         message="the engine's port is taken by another process",
         next_step="stop the process that listens there, or choose another port; a custom command listens on "
@@ -202,12 +205,6 @@ _OTHER_EXCEPTION = re.compile(
 _CONSEQUENCE = "root cause"
 """Text in vLLM's exceptions that refer to the traceback of another process."""
 _IMPORT_ERRORS = (None, "ImportError", "ModuleNotFoundError", "PackageNotFoundError")
-_MISSING = re.compile(
-    r"No module named '?([\w.]+)|No package metadata was found for ([\w.-]+)|pip install (?:-\S+ )*([\w.-]+)"
-    r"|^(\S+): cannot open shared object file"
-)
-_UNFIT = re.compile(r"cannot import name .* from (?:partially initialized module )?'([\w.]+)'|^(\S+): ")
-"""Matches errors about a module that exists, but in a version that the importing code does not support."""
 _DRIVER = re.compile(r"^lib(?:cuda|nvidia-ml)\.so")
 """Matches libraries that come with the node's driver and are in no image."""
 
@@ -244,16 +241,11 @@ def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
             next_step=UNUSABLE_GPU.next_step,
             log_tail=log_tail(lines),
         )
-    missing = _MISSING.search(why)
-    match = missing or _UNFIT.search(why)
-    module = next(filter(None, match.groups()), "") if match else ""
-    has = "has" if missing or not match else "has another version of"
     return Failure(
         failure_class=FailureClass.IMPORT_FAILED,
-        message=clipped(f"{engine} cannot import {module or 'a Python module'}: {why}", 600),
-        next_step=f"use an engine image that {has} {module or 'the module'} (remove spec.engine.image "
-        "for tacho's default), or another engine.name or quantization.method",
-        details={"module": module} if module else {},
+        message=clipped(f"{engine} cannot import a Python module: {why}", 600),
+        next_step="use an engine image that has it in a version that fits (remove spec.engine.image for "
+        "tacho's default), or another engine.name or quantization.method",
         log_tail=log_tail(lines),
     )
 

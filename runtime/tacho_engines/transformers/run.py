@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import RunHalf
 from tacho_engines.run_parts import PYTORCH, SAFETENSORS, LoadableFiles
@@ -22,7 +21,6 @@ from tacho_engines.shared.default_run import (
 from tacho_engines.shared.log_patterns import (
     BROKEN_SAFETENSORS,
     UNKNOWN_ARCHITECTURE,
-    FailurePattern,
 )
 from tacho_engines.shared.openai import COMMON
 
@@ -36,12 +34,6 @@ PROGRAM = "transformers-server"
 FAILURES = (
     UNKNOWN_ARCHITECTURE,
     BROKEN_SAFETENSORS,
-    FailurePattern(
-        pattern=r"Invalid layer type: (?P<kind>\S+)",
-        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-        message="continuous batching has no cache for layers of kind {kind}",
-        next_step="choose another engine for this model",
-    ),
     refused_arguments(PROGRAM),
 )
 

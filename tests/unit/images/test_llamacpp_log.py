@@ -72,9 +72,9 @@ def test_the_users_level_stands(tmp_path: Path) -> None:
             "0.01.2 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 4403.49 MiB on device 0: "
             "cudaMalloc failed: out of memory",
             "GPUOutOfMemory",
-            "GPU 0 has no 4403.49 MiB left",
+            "memory did not suffice",
         ),
-        ("1.20.1 E CUDA error: out of memory", "GPUOutOfMemory", "besides weights and context"),
+        ("1.20.1 E CUDA error: out of memory", "GPUOutOfMemory", "memory did not suffice"),
         (
             "CUDA error: no kernel image is available for execution on the device",
             "UnsupportedGPU",

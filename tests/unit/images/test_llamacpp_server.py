@@ -192,7 +192,6 @@ def test_a_taken_port_and_a_missing_model_are_named_by_llama_cpp(tmp_path: Path)
     llamacpp = run_half("llamacpp")
     named = [llamacpp.classify(Exit(code=code), text.splitlines()) for code, _, text in (taken, missing)]
     assert [one.failure_class for one in named] == ["PortInUse", "ModelNotFound"]
-    assert f"port {port} on 127.0.0.1 is taken" in named[0].message
 
 
 def test_a_build_for_cpus_refuses_layers_for_gpus(tmp_path: Path) -> None:

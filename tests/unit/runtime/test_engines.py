@@ -277,7 +277,7 @@ LLAMA_ENDINGS = {
     "port taken": (
         "0.00.100 E srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18080",
         "PortInUse",
-        "18080",
+        "port is taken",
     ),
     "no memory": (
         "0.00.100 E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 99999999999",

@@ -1,20 +1,16 @@
-"""The zipapp from its version over readiness, a report and metrics to a drain, on one interpreter."""
+"""The zipapp from its start over readiness, a report and metrics to a drain, on one interpreter."""
 
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from pathlib import Path
 
-from tacho_contract import __version__
 from tests.unit.runtime.running import FAKE_CHILD, custom_config, running
 
 
 def live(python: str, zipapp: Path, folder: Path) -> None:
     """As in a pod: isolated, without site-packages, with the engine on the same interpreter."""
     program = (python, "-I", "-S", str(zipapp))
-    done = subprocess.run([*program, "--version"], capture_output=True, text=True, env={}, check=False)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
     plain = custom_config(folder)
     assert plain.custom is not None
     engine = (python, str(FAKE_CHILD), "--port", "$(TACHO_PORT)", "--healthy-after", "0.2")
