@@ -23,6 +23,8 @@ ENV_CPU_REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
 limit, engines start as many threads.
 """
 
+ENV_USABLE_CPUS = "TACHO_USABLE_CPUS"
+"""Environment variable of the engine: the number of CPUs that the runtime found the container may use."""
 BASE_STARTUP_SECONDS = 30 * 60
 STARTUP_SECONDS_PER_GIB = 18
 """Seconds that may pass per GiB of weights: 60 MB/s, a slow network or disk."""

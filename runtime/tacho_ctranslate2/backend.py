@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.metadata import version
@@ -161,7 +161,7 @@ class CTranslate2Backend:
             self._prepared.close()
 
     # --- generating ------------------------------------------------------------------------------
-    async def generate(self, generation: Generation) -> AsyncIterator[Token]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:
         """Generated tokens one after the other; leaving early ends the computation after the current
         token."""
         assert self._pool is not None, "used before it was loaded"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tacho_ctranslate2.convert import convert
-from tacho_ctranslate2.model_folder import CONVERTED, converted_bytes, has_tokenizer, is_converted, source_key
+from tacho_ctranslate2.model_folder import CONVERTED, converted_bytes, is_converted, source_key
 from tacho_server.errors import LoadError
 
 PROGRAM = "tacho-ctranslate2"
@@ -59,16 +59,10 @@ class Prepared:
 
 
 def check(plan: ConversionPlan) -> None:
-    """Checks the model's folder before anything is loaded. Raises LoadError for one that cannot be served."""
-    if not plan.source.is_dir():
-        raise LoadError("ModelNotFound", f"{plan.source} is no folder", "name the model's folder")
+    """Raises LoadError for a model that is not converted where no type is named to convert it to."""
     if not plan.quantization and not is_converted(plan.source):
         message = f"{plan.source} has no {CONVERTED} and no --quantization to convert it to"
         raise LoadError("InvalidConfig", message, "set quantization.method to none, ct2-int8 or another")
-    if not has_tokenizer(plan.source):
-        message = f"{plan.source} has no tokenizer: neither chat nor completions can be answered"
-        step = "put tokenizer.json, or the files of the model's tokenizer, beside the model"
-        raise LoadError("ModelInvalid", message, step)
 
 
 def prepared(plan: ConversionPlan, version: str) -> Prepared:

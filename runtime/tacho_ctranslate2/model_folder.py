@@ -10,9 +10,6 @@ from pathlib import Path
 CONVERTED = "model.bin"
 """File with a converted model's weights; a folder that has it also has CTranslate2's own config.json."""
 WEIGHTS = (".safetensors", ".bin")
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-"""Tokenizer files, of which a checkpoint with a tokenizer has at least one; other tokenizer files are
-optional."""
 BYTES_OF = {"int8_float32": 1.02, "int8_float16": 1.02, "float16": 2.0, "bfloat16": 2.0, "float32": 4.0}
 """Bytes per weight after conversion, by compute type; int8 includes a scale for each row."""
 SLACK_BYTES = 64 * 1024**2
@@ -24,10 +21,6 @@ _HEADER_LIMIT_BYTES = 100_000_000
 def is_converted(folder: Path) -> bool:
     """Whether the folder is in CTranslate2's format already, so that it needs no conversion."""
     return (folder / CONVERTED).is_file()
-
-
-def has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in TOKENIZERS)
 
 
 def end_tokens(folder: Path) -> tuple[int, ...]:

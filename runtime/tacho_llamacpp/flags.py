@@ -10,8 +10,6 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -207,17 +205,6 @@ FLAGS: tuple[Flag, ...] = (
 
 DEFAULTS: Mapping[str, object] = {"port": 8080, "hostnames": ["127.0.0.1"]}
 
-HINTS: Mapping[str, str] = {
-    "--api-key": f"arguments can be read by everyone: set the environment variable {KEY_VARIABLE}",
-    "--hf-repo": "the model is fetched before the engine starts: name it in model.uri",
-    "--model-url": "the model is fetched before the engine starts: name it in model.uri",
-    "--tools": "it lets requests run commands",
-    "--lora": "adapters are not supported yet",
-    "--mmproj": "multimodal models are not supported yet",
-}
-SIMILAR = 2
-"""Number of similar flags that an error names for each unknown flag."""
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -267,17 +254,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str,
 
 
 def refusal(unknown: Sequence[str]) -> UsageError:
-    """The error for unsupported arguments: why, where that is known, and which flags have a similar name."""
+    """The error for unsupported arguments, without their values."""
     flags = [argument.partition("=")[0] for argument in unknown if argument.startswith("-")] or list(unknown)
-    reasons = [f"{flag} ({HINTS[flag]})" if flag in HINTS else flag for flag in flags]
-    known = [flag.long_name for flag in FLAGS]
-    near = (get_close_matches(flag, known, SIMILAR) for flag in flags if flag not in HINTS)
-    similar = " ".join(dict.fromkeys(chain.from_iterable(near)))
-    step = f"replace it by {similar}, or remove it from" if similar else "remove it from"
     return UsageError(
-        f"not supported by this image: {', '.join(reasons)}",
-        f"{step} spec.engine.extraArgs, or set spec.engine.image to one with llama.cpp's own {PROGRAM}; "
-        f"`{PROGRAM} --help` lists what is supported",
+        f"not supported by this image: {', '.join(flags)}",
+        "remove it from spec.engine.extraArgs, or set spec.engine.image to one with llama.cpp's own "
+        f"{PROGRAM}; `{PROGRAM} --help` lists what is supported",
     )
 
 

@@ -7,7 +7,7 @@ passes tokens through ``threads.Mailbox``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -153,7 +153,7 @@ class Backend(Protocol):
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the loaded model; available after loading."""
 
-    def generate(self, generation: Generation) -> AsyncIterator[Token]:
+    def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:
         """Adds a sequence to the running batch and yields its tokens. Closing the iterator cancels. Raises
         GenerationError."""
 

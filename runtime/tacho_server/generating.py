@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from tacho_server.backend import Backend, Generation, Token
@@ -33,7 +33,7 @@ async def pieces(
     """
     text = Detokenizer(backend.tokenizer, generation.prompt)
     stop = Stops(stops)
-    async with contextlib.aclosing(_closable(backend.generate(generation))) as tokens:
+    async with contextlib.aclosing(backend.generate(generation)) as tokens:
         async for token in tokens:
             new = "" if token.finish == "stop" else text.add(token.token)
             if token.finish:
@@ -45,19 +45,6 @@ async def pieces(
             yield Piece(index=index, text=given, token=token, finish=finish)
             if finish:
                 return
-
-
-async def _closable(tokens: AsyncIterator[Token]) -> AsyncGenerator[Token, None]:
-    """The backend's tokens as a generator that closes the backend's own one, which a plain ``async for``
-    would leave open.
-    """
-    try:
-        async for token in tokens:
-            yield token
-    finally:
-        close = getattr(tokens, "aclose", None)
-        if close is not None:
-            await close()
 
 
 async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:

@@ -7,46 +7,21 @@ import contextlib
 import ctypes
 import heapq
 import itertools
-import math
 import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Generic, TypeVar
 
-CGROUP = Path("/sys/fs/cgroup")
-REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
-"""Environment variable with the container's CPU request in millicores, if the user set one."""
+USABLE_CPUS = "TACHO_USABLE_CPUS"
+"""Environment variable in which tacho's runtime tells how many CPUs the container may use."""
 
 
-def usable_cpus(cgroup: Path = CGROUP, environment: Mapping[str, str] = os.environ) -> int:
-    """Number of CPUs for compute threads: the container's CPU limit, else its CPU request, rounded up; at
-    most the CPUs of the process's affinity, which also is the default."""
-    usable = len(os.sched_getaffinity(0))
-    return min(usable, _limit(cgroup) or _request(environment) or usable)
-
-
-def _limit(cgroup: Path) -> int | None:
-    """The container's CPU limit in CPUs, by cgroup v2, else v1; None: no limit."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            quota, period = ((cgroup / "cpu" / name).read_text().strip() for name in names)
-        except OSError:
-            return None
-    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return None
-    return max(1, math.ceil(int(quota) / int(period)))
-
-
-def _request(environment: Mapping[str, str]) -> int | None:
-    request = environment.get(REQUEST, "")
-    return math.ceil(int(request) / 1000) if request.isdigit() and int(request) else None
+def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
+    """Number of CPUs for compute threads: as the runtime tells, else those of the process's affinity."""
+    return int(environment.get(USABLE_CPUS, 0)) or len(os.sched_getaffinity(0))
 
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,6 @@ from tacho_server.backend import Abilities, Generation, GenerationError, Occupan
 from tacho_server.text import HuggingFaceTokenizer
 from tacho_server.threads import Mailbox
 from tacho_transformers.loading import (
-    check_model,
     experts_left,
     give_back_freed,
     installed,
@@ -50,7 +49,6 @@ class TransformersBackend:
 
     # --- loading ---------------------------------------------------------------------------------
     def load(self) -> None:
-        check_model(self._options)
         import torch
         import transformers
 
@@ -127,7 +125,7 @@ class TransformersBackend:
         )
 
     # --- answering -------------------------------------------------------------------------------
-    async def generate(self, generation: Generation) -> AsyncIterator[Token]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:
         identity, sampling = generation.identity, generation.sampling
         mailbox: Mailbox[Token] = Mailbox()
         row = self._sampler.row(sampling)

@@ -6,47 +6,10 @@ import argparse
 import contextlib
 import ctypes
 import gc
-import json
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from tacho_server.errors import LoadError
-
-
-def check_model(options: argparse.Namespace) -> dict[str, Any]:
-    """The content of the model's config.json. Raises LoadError."""
-    folder = Path(options.model)
-    if not folder.is_dir():
-        raise LoadError("ModelNotFound", f"{folder} is no folder", "check spec.model.uri")
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        message = f"{folder}/config.json cannot be read ({error.strerror})"
-        raise LoadError(
-            "ModelInvalid", message, "point spec.model at a model in Hugging Face's layout"
-        ) from None
-    except ValueError as error:
-        step = "fetch or copy the file again"
-        raise LoadError("ModelInvalid", f"{folder}/config.json is not JSON ({error})", step) from None
-    _check_method(options, config)
-    return config
-
-
-def _check_method(options: argparse.Namespace, config: dict[str, Any]) -> None:
-    stored = (config.get("quantization_config") or {}).get("quant_method", "")
-    if options.quantization != "none" and stored:
-        message = (
-            f"the checkpoint is already quantized ({stored}); {options.quantization} cannot be applied to it"
-        )
-        raise LoadError(
-            "UnsupportedQuantization", message, "leave spec.quantization out, or take the original"
-        )
-    if (options.quantization != "none" or stored == "bitsandbytes") and not installed("bitsandbytes"):
-        message = "bitsandbytes is not installed beside transformers"
-        raise LoadError(
-            "UnsupportedQuantization", message, "take an engine image with bitsandbytes, or another method"
-        )
 
 
 def installed(package: str) -> str:
@@ -58,9 +21,13 @@ def installed(package: str) -> str:
 
 
 def quantization_config(options: argparse.Namespace, torch: Any, transformers: Any) -> Any:
-    """The bitsandbytes settings for loading; None: the model is loaded as stored."""
+    """The bitsandbytes settings for loading; None: the model is loaded as stored. Raises LoadError."""
     if options.quantization == "none":
         return None
+    if not installed("bitsandbytes"):
+        message = "bitsandbytes is not installed beside transformers"
+        step = "take an engine image with bitsandbytes, or another method"
+        raise LoadError("UnsupportedQuantization", message, step)
     if options.quantization == "bnb-int8":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     return transformers.BitsAndBytesConfig(
@@ -105,7 +72,7 @@ def _known(error: Exception) -> LoadError | None:
     if "trust_remote_code" in message:
         step = "set spec.model.trustRemoteCode if you trust the repository, or another engine"
         return LoadError("EngineNotSupported", message, step)
-    if "SafetensorError" in type(error).__name__ or "safetensors" in message.lower():
+    if "SafetensorError" in type(error).__name__ or "safetensors" in message.lower() or "JSON" in message:
         return LoadError("ModelInvalid", message, "fetch or copy the file again and compare its size")
     return None
 

@@ -122,7 +122,7 @@ COMMON_FAILURES = (
     ),
     FailurePattern(
         pattern=r"(?P<why>\bX[Ii][Dd]\b\D{0,100}\d+|CUDA error: (?:uncorrectable ECC|an illegal memory"
-        r"|misaligned address|unspecified launch failure|the launch timed out|hardware stack error).*)",
+        r"|the launch timed out|hardware stack error).*)",
         failure_class=FailureClass.GPU_FAULT,
         message="the GPU reported a fault: {why}",
         next_step="look for Xid messages in the node's kernel log; drain the node when they repeat",

@@ -57,22 +57,11 @@ CACHED = ("full", "sliding")
 """Kinds of layers for which its continuous batching has a cache. Source: transformers
 generation/continuous_batching/cache_allocators.
 """
-PLANNED = {
-    "quantization": "spec.quantization.method",
-    "double-quant": "spec.quantization.bitsandbytes.doubleQuant",
-    "no-double-quant": "spec.quantization.bitsandbytes.doubleQuant",
-    "compute-dtype": "spec.quantization.bitsandbytes.computeDtype",
-    "dtype": "",
-    "device": "spec.gpu.count",
-    "max-model-len": "spec.context.maxModelLen",
-    "max-batch": "spec.context.concurrency",
-    "served-model-name": "spec.model.servedName",
-    "trust-remote-code": "spec.model.trustRemoteCode",
-    "model": "spec.model",
-    "host": "",
-    "port": "",
-}
-"""Switches that the plan sets, with the field of spec that decides each; "": no field does."""
+PLANNED = (
+    *("quantization", "double-quant", "no-double-quant", "compute-dtype", "dtype", "device", "max-model-len"),
+    *("max-batch", "served-model-name", "trust-remote-code", "model", "host", "port"),
+)
+"""Switches that the plan sets."""
 
 
 def _compute_refusal(placement: Placement) -> EngineRefusal | None:
@@ -132,10 +121,7 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
     for name in parse_arguments(placement.options.arguments):
         if name in PLANNED:
             message = f"--{name} in engine.extraArgs contradicts what is planned"
-            field = PLANNED[name]
-            return refused(
-                FailureClass.INVALID_CONFIG, message, f"Set {field}" if field else f"Remove --{name}"
-            )
+            return refused(FailureClass.INVALID_CONFIG, message, f"Remove --{name}, or set its field in spec")
     return None
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tacho_contract.launch import ENV_CPU_REQUEST
+from tacho_contract.launch import ENV_CPU_REQUEST, ENV_USABLE_CPUS
 from tacho_runtime.files import read_text
 
 
@@ -37,16 +37,17 @@ def thread_variables(
     total: int | None = None,
     cgroup: Path = Path("/sys/fs/cgroup"),
 ) -> dict[str, str]:
-    """Environment variables for the number of threads of an engine that computes on the CPU: one per usable
-    CPU.
+    """Environment variables for the number of usable CPUs, and of threads of an engine that computes on CPUs.
 
     Libraries would use the machine's CPU count: limited to two of 64 CPUs, an engine would start 64 threads
-    that wait for each other. Empty on GPUs and without a limit. OpenMP reads these variables, and with it
-    torch and CTranslate2.
+    that wait for each other. OpenMP reads the second variable, and with it torch and CTranslate2; it is not
+    set on GPUs and without a limit.
     """
     usable = usable_cpus(environment, cgroup)
-    limited = usable < (total or os.cpu_count() or 1)
-    return {"OMP_NUM_THREADS": str(usable)} if limited and gpu_count == 0 else {}
+    found = {ENV_USABLE_CPUS: str(usable)}
+    if gpu_count == 0 and usable < (total or os.cpu_count() or 1):
+        found["OMP_NUM_THREADS"] = str(usable)
+    return found
 
 
 def cgroup_cpus(cgroup: Path, proc: Path = Path("/proc")) -> float | None:

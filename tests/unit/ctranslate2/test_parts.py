@@ -120,14 +120,6 @@ def test_several_tokens_may_end_an_answer(tmp_path):
     assert end_tokens(tmp_path) == (1, 2)
 
 
-def test_a_model_without_a_tokenizer_is_refused_before_it_is_loaded(tmp_path):
-    (tmp_path / "model.bin").write_bytes(b"x")
-    with pytest.raises(LoadError) as raised:
-        check(ConversionPlan(source=tmp_path, quantization="", cache=None))
-    assert raised.value.failure_class == "ModelInvalid"
-    assert "no tokenizer" in raised.value.message
-
-
 def test_a_checkpoint_needs_a_method(tmp_path):
     with pytest.raises(LoadError) as raised:
         check(ConversionPlan(source=tmp_path, quantization="", cache=None))

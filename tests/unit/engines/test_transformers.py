@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_
 from tacho_server.errors import LoadError
 from tacho_transformers import __main__ as launcher
 from tacho_transformers.backend import cache_blocks
-from tacho_transformers.loading import check_model
+from tacho_transformers.loading import quantization_config
 from tests.launching import runtime_config
 from tools.mock.checkpoints import facts_of
 
@@ -174,7 +175,6 @@ def test_figures_are_read_off_the_log():
         ),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "GPUOutOfMemory"),
         ("ImportError: 4-bit quantization requires bitsandbytes: `pip install bitsandbytes`", "ImportFailed"),
-        ("ValueError: Invalid layer type: linear_attention", "EngineNotSupported"),
         ("safetensors_rust.SafetensorError: Error while deserializing header", "ModelInvalid"),
         ("transformers-server: error: unrecognized arguments: --nonesuch", "InvalidConfig"),
         ("MemoryError: std::bad_alloc", "HostOutOfMemory"),
@@ -205,27 +205,11 @@ def test_what_an_h200_did_to_an_engine_that_served(cell, failure_class):
     assert RUN.classify(Exit(code=1), lines).failure_class == failure_class
 
 
-@pytest.mark.parametrize(
-    ("config", "words", "failure_class"),
-    [
-        (None, (), "ModelInvalid"),
-        ("{", (), "ModelInvalid"),
-        (
-            '{"quantization_config": {"quant_method": "awq"}}',
-            ("--quantization", "bnb-nf4"),
-            "UnsupportedQuantization",
-        ),
-        ("{}", ("--quantization", "bnb-nf4"), "UnsupportedQuantization"),  # no bitsandbytes in this Python
-    ],
-)
-def test_what_is_wrong_before_anything_is_imported(tmp_path: Path, config, words, failure_class):
-    if config is not None:
-        (tmp_path / "config.json").write_text(config)
-    sizes = ["--served-model-name", "n", "--max-model-len", "1", "--max-batch", "1"]
-    asked = launcher.parser().parse_args(["--model", str(tmp_path), *sizes, *words])
-    with pytest.raises(LoadError) as raised:
-        check_model(asked)
-    assert raised.value.failure_class == failure_class
+def test_a_method_without_bitsandbytes_is_refused():
+    """This Python has none."""
+    with pytest.raises(LoadError, match="bitsandbytes is not installed") as raised:
+        quantization_config(argparse.Namespace(quantization="bnb-nf4"), None, None)
+    assert raised.value.failure_class == "UnsupportedQuantization"
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,7 @@ def test_the_key_comes_from_the_environment_and_wins() -> None:
     ("arguments", "says"),
     [
         ([], "--model is missing"),
-        ([*MODEL, "--lora", "x"], "--lora (adapters are not supported yet)"),
-        ([*MODEL, "--api-key=secret"], "LLAMA_API_KEY"),
+        ([*MODEL, "--lora", "x"], "not supported by this image: --lora"),
         ([*MODEL, "--ctx", "1"], "not supported by this image: --ctx:"),
         ([*MODEL, "stray"], "not supported by this image: stray"),
         ([*MODEL, "--ctx-size", "-1"], "negative"),
@@ -137,16 +136,10 @@ def test_what_cannot_take_effect_is_refused(arguments: list[str], says: str) -> 
         parse(arguments, {})
 
 
-def test_a_refusal_names_similar_flags_and_hides_values() -> None:
-    with pytest.raises(UsageError) as caught:
-        parse([*MODEL, "--ctx", "4096", "--batchsize=8"], {})
-    assert caught.value.next_step.startswith("replace it by --ctx-size --")
-    assert "--batch-size" in caught.value.next_step
-    assert "4096" not in str(caught.value)
-    with pytest.raises(UsageError) as caught:
-        parse([*MODEL, "--api-key=secret"], {})
-    assert "secret" not in str(caught.value)
-    assert caught.value.next_step.startswith("remove it from spec.engine.extraArgs")
+def test_a_refusal_hides_values() -> None:
+    with pytest.raises(UsageError, match="not supported by this image: --ctx, --api-key") as caught:
+        parse([*MODEL, "--ctx", "4096", "--api-key=secret"], {})
+    assert not {"4096", "secret"} & set(str(caught.value).split())
 
 
 def test_variables_that_upstream_reads_are_refused_not_ignored() -> None:

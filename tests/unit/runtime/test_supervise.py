@@ -48,7 +48,7 @@ def test_engine_runs_in_its_own_session_without_the_runtimes_configuration(tmp_p
         runtime.until_ready()
         pid, session, variables = facts.read_text().split(" ")
     assert pid == session
-    assert variables == "TACHO_ENGINE_FAILURE,TACHO_OTHER"
+    assert variables == "TACHO_ENGINE_FAILURE,TACHO_OTHER,TACHO_USABLE_CPUS"
 
 
 def test_what_a_launcher_leaves_behind_is_the_failure(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -76,7 +76,7 @@ class Scripted:
 
     def close(self) -> None: ...
 
-    async def generate(self, generation: Generation) -> AsyncIterator[Token]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:
         self.seen.append(generation)
         self.running += 1
         try:
