@@ -7,7 +7,7 @@ default the GPUs' free memory. The input embedding stays on the host.
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
@@ -83,15 +83,8 @@ def shares(placement: Placement) -> tuple[GpuShare, ...]:
 
 
 def _first_beyond(end: float, layers: int) -> int:
-    """The first layer after the share ``end`` of all layers. It is computed, not searched: a model file may
-    claim any number of layers.
-    """
-    found = min(layers, max(0, math.ceil(end * layers)))
-    while found > 0 and (found - 1) / layers >= end:
-        found -= 1
-    while found < layers and found / layers < end:
-        found += 1
-    return found
+    """The first layer that does not begin below the share ``end`` of all layers."""
+    return bisect_left(range(layers), end, key=lambda layer: layer / layers)
 
 
 def splits(placement: Placement) -> Splits | EngineRefusal:

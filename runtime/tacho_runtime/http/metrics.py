@@ -59,27 +59,6 @@ class ReportCollector(Collector):
 def _measured(measurement: Measurement) -> Iterator[Metric]:
     states = {name: float(name == measurement.state) for name in MEASUREMENT_STATES}
     yield _labelled("measurement_state", "1 for the state of the last measurement.", "state", states)
-    single, capacity = measurement.single_stream, measurement.capacity
-    if single is not None:
-        rate, ttft, tpot = (
-            single.decode_tokens_per_second,
-            _seconds(single.ttft_milliseconds_p50),
-            _seconds(single.tpot_milliseconds_p50),
-        )
-        stem = "single_stream"
-        yield _gauge(f"{stem}_output_tokens_per_second", "Measured decode rate of one stream.", rate)
-        yield _gauge(f"{stem}_ttft_seconds", "Measured median time to the first token of one stream.", ttft)
-        yield _gauge(f"{stem}_tpot_seconds", "Measured median time per output token of one stream.", tpot)
-    if capacity is not None:
-        at, best = "at capacity.", capacity
-        tokens, requests = best.output_tokens_per_second, best.requests_per_second
-        yield _gauge("capacity_output_tokens_per_second", f"Measured output tokens per second {at}", tokens)
-        yield _gauge("capacity_requests_per_second", f"Measured requests per second {at}", requests)
-        yield _gauge("capacity_concurrency", "Concurrent requests at capacity.", best.concurrency)
-
-
-def _seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
 
 
 def _gauge(name: str, help_text: str, value: float | None) -> Metric:

@@ -285,16 +285,3 @@ def in_clauses(notes: Iterable[str]) -> str:
     contain them."""
     clauses = (note.replace("; ", ", ") for note in notes if note)
     return "; ".join(dict.fromkeys(clauses))
-
-
-def skipped(live: LiveConfig, *, plan_key: str, ended: datetime, message: str) -> Measurement:
-    """The measurement with state Skipped, where no request was sent."""
-    return Measurement(
-        plan_key=plan_key,
-        measure_key=live.measure_key,
-        observed_time=format_time(ended),
-        state="Skipped",
-        message=message,
-        probe_seconds=0.0,
-        workload=live.workload,
-    )

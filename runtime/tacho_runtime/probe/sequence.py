@@ -24,7 +24,7 @@ from tacho_runtime.probe.phases import (
     stability,
 )
 from tacho_runtime.probe.quality import BUDGET_SECONDS, score_text
-from tacho_runtime.probe.report import assemble, skipped
+from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
 from tacho_runtime.probe.target import IN_SPEC, Advice, ProbeScope, ProbeTarget
 
@@ -154,8 +154,6 @@ async def run_probe(
     running. An error is in the measurement's ``message``, with the ``state`` Partial (something was measured)
     or Failed (nothing was). ``progress`` is called with a few words at each phase.
     """
-    if live.probe.policy == "Disabled":
-        return skipped(live, plan_key=plan_key, ended=utc_now(), message="probe.policy is Disabled")
     loop = asyncio.get_running_loop()
     began = loop.time()
     findings, clock = ProbeFindings(), _clock(live, check=scope.baseline is not None)

@@ -46,12 +46,6 @@ class ProbeTarget:
     """
     api_key: str = ""
     """Sent as a bearer token when set."""
-    token_prompts: bool | None = None
-    """Whether prompts may be lists of token ids. None: this is tried first, then text."""
-    vocabulary: int = 0
-    """Number of token ids of the vocabulary. 0: as the engine reports, else a number below nearly every
-    model's.
-    """
     cpus: int = 1
     """Number of CPUs that the probe may use; they are shared with an engine on the same machine."""
     advice: Advice = IN_SPEC

@@ -50,7 +50,7 @@ def test_an_engine_that_says_nothing(models: object) -> None:
 
 
 def test_token_ids_are_tried_first_and_text_is_the_way_out() -> None:
-    tried = request_formats(DIALECTS["vllm"], token_prompts=None, vocabulary=0)
+    tried = request_formats(DIALECTS["vllm"], vocabulary=0)
     assert [one.token_ids for one in tried[:3]] == [True, True, False]
     assert tried[0].vocabulary > tried[1].vocabulary
     assert [(one.dialect.name, one.path) for one in tried[2:]] == [
@@ -61,9 +61,7 @@ def test_token_ids_are_tried_first_and_text_is_the_way_out() -> None:
         ("plain", CHAT),
         ("bare", CHAT),
     ]
-    assert all(one.token_ids for one in request_formats(COMMON, token_prompts=True, vocabulary=100))
-    assert not any(one.token_ids for one in request_formats(COMMON, token_prompts=False, vocabulary=100))
-    assert len(request_formats(COMMON, token_prompts=False, vocabulary=0)) == 5
+    assert len(request_formats(COMMON, vocabulary=100)) == 6
 
 
 @pytest.mark.parametrize(

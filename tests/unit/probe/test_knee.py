@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
+from tacho_runtime.probe.capacity import edge_of
 from tacho_runtime.probe.level_search import (
     EDGE_SHARE,
     NO_FIGURE,
@@ -23,7 +24,6 @@ from tacho_runtime.probe.level_search import (
     predicted_edge,
     top_level,
 )
-from tacho_runtime.probe.searched_edge import edge_of
 from tests.properties import examples
 
 Law = Callable[[int], tuple[float, float | None]]

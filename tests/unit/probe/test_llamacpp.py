@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 
+from tacho_runtime.probe.load import requests
 from tacho_runtime.probe.load.socket_engine import SocketEngine
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, live, target
@@ -104,10 +105,16 @@ async def test_each_request_is_exact_and_never_cached(port: int) -> None:
         assert stream.tpot_milliseconds == pytest.approx(stream.engine_tpot_milliseconds, rel=0.15)
 
 
-async def test_text_prompts_come_out_near_the_wanted_length(port: int) -> None:
-    goal = target(
-        port, served_name="smollm2", engine="llamacpp", max_model_len=SLOT_TOKENS, token_prompts=False
+async def test_text_prompts_come_out_near_the_wanted_length(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = requests.request_formats
+    monkeypatch.setattr(
+        requests,
+        "request_formats",
+        lambda *a, **k: tuple(one for one in offered(*a, **k) if not one.token_ids),
     )
+    goal = target(port, served_name="smollm2", engine="llamacpp", max_model_len=SLOT_TOKENS)
     measured = await run_probe(goal, live(inputs=100, outputs=16, budget=4, timeout=90), plan_key="plan")
     assert measured.single_stream is not None, measured.message
     assert measured.workload.input_tokens == pytest.approx(100, rel=0.1)

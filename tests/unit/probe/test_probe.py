@@ -30,12 +30,6 @@ async def measured(port: int, *, concurrency: int = 2, **wanted: int) -> Measure
     )
 
 
-async def test_disabled_sends_nothing() -> None:
-    result = await run_probe(target(1), live(policy="Disabled"), plan_key="plan")
-    assert (result.state, result.plan_key, result.measure_key) == ("Skipped", "plan", "measure")
-    assert "Disabled" in result.message
-
-
 async def test_nobody_listens() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))

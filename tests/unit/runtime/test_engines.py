@@ -19,7 +19,7 @@ from tacho_engines.base import Exit
 from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
-from tacho_runtime.probe.load.engine_counters import LINE_LIMIT, _say_dropped, parse_counters
+from tacho_runtime.probe.load.engine_counters import LINE_LIMIT, parse_counters
 from tacho_runtime.supervisor.endpoints import make_load
 from tests.launching import changed, runtime_config
 
@@ -161,15 +161,6 @@ def test_a_sum_of_ranks_is_unknown_where_one_has_a_sample_that_no_count_can_have
     text = f'vllm:num_requests_running{{engine="0"}} 2\nvllm:num_requests_running{{engine="1"}} {value}\n'
     found = make_load(parse_counters(text, run_parts.metric_names()), observed_time="t")
     assert found.running is None
-
-
-def test_left_out_samples_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    _say_dropped.cache_clear()
-    load_of(other__temperature=-5)
-    assert not caplog.records
-    for _ in range(2):
-        load_of(vllm__num_requests_running=-1)
-    assert len(caplog.records) == 1
 
 
 def test_prompt_tokens_that_a_cache_saved_are_no_work() -> None:

@@ -81,7 +81,7 @@ def check_measured(runtime: Running) -> None:
     )
     assert measurement["singleStream"]["decodeTokensPerSecond"] > 1
     assert measurement["capacity"]["outputTokensPerSecond"] > 1
-    assert "tacho_runtime_capacity_output_tokens_per_second" in runtime.get("/metrics")[1]
+    assert "tacho_runtime_measurement_state" in runtime.get("/metrics")[1]
 
     def idle() -> bool:
         load = json.loads(runtime.get("/load")[1])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import logging
 import math
 import re
 import time
@@ -17,8 +14,6 @@ from tacho_engines import run_parts
 from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_tokens
 from tacho_engines.shared.openai import METRICS
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
-
-logger = logging.getLogger(__name__)
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _BUCKET = "_bucket"
@@ -90,8 +85,6 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
     for name in dropped:
         samples.pop(name, None)
         buckets.pop(name, None)
-    if not dropped.isdisjoint(_read_names(tuple(families))):
-        _say_dropped()
     sums = {name: found for name, values in samples.items() if (found := sum(values)) <= NUMBER_LIMIT}
     most = {name: max(values) for name, values in samples.items()}
 
@@ -141,27 +134,6 @@ def _histogram(names: Sequence[str], buckets: Mapping[str, Mapping[float, float]
         return latency_histogram(edges, [int(counts[edge]) for edge in edges], int(total))
     except ValueError:
         return None
-
-
-@functools.cache
-def _say_dropped() -> None:
-    """Logs, once per process, that invalid samples are ignored; scrapes may come every second."""
-    logger.warning("samples of the engine's /metrics that no count can have (negative, NaN) are left out")
-
-
-@functools.lru_cache(maxsize=4)
-def _read_names(families: tuple[MetricNames, ...]) -> frozenset[str]:
-    """The names of all metrics that are read. Others are not checked: an engine's other gauges may be
-    negative.
-    """
-    known = {
-        name
-        for names in families
-        for item in dataclasses.fields(names)
-        if isinstance(found := getattr(names, item.name), tuple)
-        for name in found
-    }
-    return frozenset(name + suffix for name in known for suffix in ("", "_sum", "_count", _BUCKET))
 
 
 def _names(families: Sequence[MetricNames], field: str, suffix: str = "") -> tuple[str, ...]:

@@ -114,23 +114,19 @@ def dialect_of(engine: str, models: object, known: Mapping[str, Dialect]) -> Dia
     return answered or known.get(engine, COMMON)
 
 
-def request_formats(
-    dialect: Dialect, *, token_prompts: bool | None, vocabulary: int
-) -> tuple[RequestFormat, ...]:
+def request_formats(dialect: Dialect, *, vocabulary: int) -> tuple[RequestFormat, ...]:
     """Request formats in the order in which they are tried: the first that the engine answers with tokens is
     used."""
-    found: list[RequestFormat] = []
-    if token_prompts is not False:
-        sizes = (vocabulary,) if vocabulary else (KNOWN_FIRST_VOCABULARY, SMALL_VOCABULARY)
-        found += [
-            RequestFormat(dialect=dialect, path=COMPLETIONS, token_ids=True, vocabulary=n) for n in sizes
-        ]
-    if token_prompts is not True:
-        texts = ((dialect, COMPLETIONS), (COMMON, COMPLETIONS), (PLAIN, COMPLETIONS))
-        chats = ((COMMON, CHAT), (PLAIN, CHAT), (BARE, CHAT))
-        ways = dict.fromkeys(texts + chats)
-        found += [RequestFormat(dialect=one, path=path, token_ids=False) for one, path in ways]
-    return tuple(found)
+    sizes = (vocabulary,) if vocabulary else (KNOWN_FIRST_VOCABULARY, SMALL_VOCABULARY)
+    texts = ((dialect, COMPLETIONS), (COMMON, COMPLETIONS), (PLAIN, COMPLETIONS))
+    chats = ((COMMON, CHAT), (PLAIN, CHAT), (BARE, CHAT))
+    return (
+        *(RequestFormat(dialect=dialect, path=COMPLETIONS, token_ids=True, vocabulary=n) for n in sizes),
+        *(
+            RequestFormat(dialect=one, path=path, token_ids=False)
+            for one, path in dict.fromkeys(texts + chats)
+        ),
+    )
 
 
 def request_body(
@@ -213,9 +209,5 @@ async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBu
     known = [length for length in (target.max_model_len, stated.max_model_len) if length > 0]
     return DiscoveredEngine(
         max_model_len=min(known, default=0),
-        request_formats=request_formats(
-            dialect,
-            token_prompts=target.token_prompts,
-            vocabulary=target.vocabulary or stated.vocabulary,
-        ),
+        request_formats=request_formats(dialect, vocabulary=stated.vocabulary),
     )
