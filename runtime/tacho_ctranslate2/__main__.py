@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from tacho_ctranslate2.backend import CTranslate2Backend
@@ -22,11 +23,15 @@ def main(arguments: list[str]) -> int:
         "--quantization", choices=tuple(BYTES_OF), default="", help="what a checkpoint is converted to"
     )
     parser.add_argument("--cache-dir", default="", help="folder that keeps converted models")
-    parsed = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix=f"{PROGRAM}-") as scratch:
+        return _serve(parser.parse_args(arguments), scratch)
+
+
+def _serve(parsed: argparse.Namespace, scratch: str) -> int:
     plan = ConversionPlan(
         source=Path(parsed.model),
         quantization=parsed.quantization,
-        cache=Path(parsed.cache_dir) if parsed.cache_dir else None,
+        cache=Path(parsed.cache_dir or scratch),
         trust_remote_code=parsed.trust_remote_code,
     )
     try:

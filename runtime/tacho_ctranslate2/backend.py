@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_ctranslate2 import steps
-from tacho_ctranslate2.conversion import PROGRAM, ConversionPlan, Prepared, prepared
+from tacho_ctranslate2.conversion import PROGRAM, ConversionPlan, prepared
 from tacho_ctranslate2.model_folder import end_tokens
 from tacho_server.backend import Abilities, Generation, GenerationError, Occupancy, Token, Tokenizer
 from tacho_server.errors import LoadError
@@ -80,7 +80,6 @@ class CTranslate2Backend:
         self._scoring = ThreadPoolExecutor(1, thread_name_prefix="score")
         self._token_budget = TokenBudget(max_model_len)
         self._tokenizer: HuggingFaceTokenizer | None = None
-        self._prepared: Prepared | None = None
         self._generator: Any = None
         self._vocabulary: list[str] = []
         self._end_tokens: tuple[int, ...] = ()
@@ -101,12 +100,12 @@ class CTranslate2Backend:
             trust_remote_code=self._plan.trust_remote_code,
             max_model_len=self._max_model_len,
         )
-        self._prepared = prepared(self._plan, self.version)
+        folder = prepared(self._plan, self.version)
         begin = time.monotonic()
-        self._generator = self._load_generator(self._prepared.folder)
-        self._vocabulary = json.loads((self._prepared.folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self._generator = self._load_generator(folder)
+        self._vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         self._end_tokens = tuple(token for token in end_tokens(source) if 0 <= token < len(self._vocabulary))
-        self._report(time.monotonic() - begin)
+        self._report(folder, time.monotonic() - begin)
 
     def _load_generator(self, folder: Path) -> Any:
         workers, threads = shares(usable_cpus(), self._concurrency)
@@ -119,10 +118,9 @@ class CTranslate2Backend:
         except (RuntimeError, ValueError) as error:
             raise _load_problem(str(error)) from None
 
-    def _report(self, seconds: float) -> None:
+    def _report(self, folder: Path, seconds: float) -> None:
         """Logs the values that the runtime parses from the log."""
-        assert self._prepared is not None
-        size = (self._prepared.folder / "model.bin").stat().st_size
+        size = (folder / "model.bin").stat().st_size
         computed = self._generator.compute_type
         print(f"{PROGRAM}: weights {size} bytes, loaded in {seconds:.3f} s, computed in {computed}")
         if (requested := self._plan.quantization) and requested != computed:
@@ -157,8 +155,6 @@ class CTranslate2Backend:
         self._scoring.shutdown(wait=True, cancel_futures=True)
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._prepared is not None:
-            self._prepared.close()
 
     # --- generating ------------------------------------------------------------------------------
     async def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:

@@ -27,7 +27,6 @@ from tacho_server.errors import LoadError
 PROGRAM = "tacho-ctranslate2"
 FOLDER = "ctranslate2"
 MARKER = "conversion.json"
-LOCK_POLL_SECONDS = 0.2
 
 Make = Callable[[Path], None]
 """Function that converts the model into the given folder, which does not exist yet. Raises LoadError."""
@@ -40,22 +39,9 @@ class ConversionPlan:
     source: Path
     quantization: str
     """CTranslate2's name of the compute type; "": the model is already converted."""
-    cache: Path | None
-    """Folder of converted models; None: the result is deleted at the end of the process."""
+    cache: Path
+    """Folder of converted models."""
     trust_remote_code: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A folder that CTranslate2 can load. ``close`` deletes it if it was made only for this process."""
-
-    folder: Path
-    scratch: Path | None = None
-    """Temporary folder that ``close`` deletes; None: the folder stays."""
-
-    def close(self) -> None:
-        if self.scratch is not None:
-            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def check(plan: ConversionPlan) -> None:
@@ -65,29 +51,21 @@ def check(plan: ConversionPlan) -> None:
         raise LoadError("InvalidConfig", message, "set quantization.method to none, ct2-int8 or another")
 
 
-def prepared(plan: ConversionPlan, version: str) -> Prepared:
+def prepared(plan: ConversionPlan, version: str) -> Path:
     """The folder with the model in CTranslate2's format. Blocks while it is converted. Raises LoadError."""
     if is_converted(plan.source):
         print(f"{PROGRAM}: the model is converted already", flush=True)
-        return Prepared(folder=plan.source)
-    scratch = None if plan.cache else Path(tempfile.mkdtemp(prefix="tacho-ctranslate2-"))
-    cache = plan.cache or scratch
-    assert cache is not None
+        return plan.source
     begin = time.monotonic()
 
     def make(target: Path) -> None:
         print(f"{PROGRAM}: converting to {plan.quantization}", flush=True)
         convert(plan.source, target, plan.quantization, trust_remote_code=plan.trust_remote_code)
 
-    try:
-        found = ensure(plan.source, cache, plan.quantization, version, make)
-    except BaseException:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    found = ensure(plan.source, plan.cache, plan.quantization, version, make)
     how = "found converted in the cache" if found.cached else "converted"
     print(f"{PROGRAM}: {how} after {time.monotonic() - begin:.3f} s", flush=True)
-    return Prepared(folder=found.folder, scratch=scratch)
+    return found.folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +98,6 @@ def ensure(source: Path, cache: Path, quantization: str, version: str, make: Mak
             _make(place, make)
     except OSError as error:
         raise _disk_problem(cache, error) from None
-    except ValueError as error:
-        raise LoadError("ModelInvalid", str(error), "fetch or copy the model again") from None
     return Converted(folder=place, cached=False)
 
 
@@ -179,25 +155,18 @@ def _lock(path: Path) -> Iterator[bool]:
     """
     # Never through a link that another user of the cache put there.
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    held = True
     try:
-        yield _acquire(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{PROGRAM}: another process converts this model; waiting for it", flush=True)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
+        held = False
+    try:
+        yield held
     finally:
         os.close(handle)
-
-
-def _acquire(handle: int) -> bool:
-    reported = False
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if not reported:
-                print("tacho-ctranslate2: another process converts this model; waiting for it", flush=True)
-            reported = True
-            time.sleep(LOCK_POLL_SECONDS)
-        except OSError:
-            return False
 
 
 def _remove_leftovers(place: Path) -> None:

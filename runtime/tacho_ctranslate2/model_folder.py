@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 CONVERTED = "model.bin"
@@ -14,8 +13,8 @@ BYTES_OF = {"int8_float32": 1.02, "int8_float16": 1.02, "float16": 2.0, "bfloat1
 """Bytes per weight after conversion, by compute type; int8 includes a scale for each row."""
 SLACK_BYTES = 64 * 1024**2
 """Bytes for vocabulary, norms, biases and the file system's overhead."""
-DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_HEADER_LIMIT_BYTES = 100_000_000
+STORED_BYTES = {"float32": 4.0, "float64": 8.0}
+"""Bytes per weight of a checkpoint by config.json's dtype; two for any other."""
 
 
 def is_converted(folder: Path) -> bool:
@@ -56,33 +55,16 @@ def source_key(folder: Path, quantization: str, version: str) -> str:
 
 def converted_bytes(folder: Path, quantization: str) -> int:
     """Approximate bytes of the converted model on disk."""
-    return int(_parameters(folder) * BYTES_OF[quantization]) + SLACK_BYTES
+    config = _document(folder / "config.json")
+    stored = STORED_BYTES.get(str(config.get("dtype", config.get("torch_dtype"))), 2.0)
+    size_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return int(size_bytes / stored * BYTES_OF[quantization]) + SLACK_BYTES
 
 
 def _files(folder: Path) -> list[Path]:
     """The files that a conversion reads. Subfolders are left out, as they hold other formats."""
     suffixes = (*WEIGHTS, ".json", ".jinja", ".model", ".txt", ".py")
     return sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
-
-
-def _parameters(folder: Path) -> int:
-    """Number of weights by the safetensors headers; for pickled files, their size at two bytes per weight."""
-    safetensors = sorted(folder.glob("*.safetensors"))
-    if safetensors:
-        return sum(count for path in safetensors for count in _counts(path))
-    return sum(path.stat().st_size for path in folder.glob("*.bin")) // 2
-
-
-def _counts(path: Path) -> Iterator[int]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > min(_HEADER_LIMIT_BYTES, path.stat().st_size):
-            raise ValueError(f"{path.name} is not a safetensors file, or cut short")
-        header = json.loads(file.read(length))
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            begin, end = tensor["data_offsets"]
-            yield (end - begin) // DTYPES.get(tensor["dtype"], 1)
 
 
 def _document(path: Path) -> dict[str, object]:

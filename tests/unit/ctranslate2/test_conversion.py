@@ -193,14 +193,6 @@ def test_a_disk_that_fails_in_the_middle_is_told_and_leaves_nothing(tmp_path, nu
     assert parts(tmp_path / "c") == []
 
 
-def test_a_cut_safetensors_file_is_an_invalid_model(tmp_path):
-    source = checkpoint(tmp_path / "m")
-    (source / "model.safetensors").write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
-    with pytest.raises(LoadError) as raised:
-        ensure(source, tmp_path / "c", "float32", VERSION, never)
-    assert raised.value.failure_class == "ModelInvalid"
-
-
 def test_nothing_is_written_outside_of_the_cache(tmp_path):
     source, cache, outside = checkpoint(tmp_path / "m"), tmp_path / "c", tmp_path / "outside"
     place = ensure(source, cache, "int8_float32", VERSION, make).folder

@@ -122,5 +122,5 @@ def test_several_tokens_may_end_an_answer(tmp_path):
 
 def test_a_checkpoint_needs_a_method(tmp_path):
     with pytest.raises(LoadError) as raised:
-        check(ConversionPlan(source=tmp_path, quantization="", cache=None))
+        check(ConversionPlan(source=tmp_path, quantization="", cache=tmp_path))
     assert raised.value.failure_class == "InvalidConfig"

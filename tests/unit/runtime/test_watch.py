@@ -96,7 +96,7 @@ async def test_a_cache_is_marked_as_used_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = caches.opened(str(tmp_path), {"gpu": "L4"})
-    mark = Path(folder, "key.json")
+    mark = Path(folder)
     monkeypatch.setattr(observed_machine, "IN_USE_SECONDS", 0.01)
     async with observed_machine.marked_in_use(folder), asyncio.timeout(20):
         for _ in range(2):
@@ -117,7 +117,7 @@ def test_a_serving_runtime_marks_its_cache(tmp_path: Path) -> None:
     )
     with running(config, tmp_path) as runtime:
         runtime.until(lambda: "waiting for the model" in runtime.log(), "the wait for the model")
-        (mark,) = (tmp_path / "c").glob("*/key.json")
+        (mark,) = (tmp_path / "c").iterdir()
         os.utime(mark, (0, 0))
         (fetch / COMPLETE_FILE).write_text(json.dumps({"path": str(tmp_path)}))
         runtime.until_ready()
