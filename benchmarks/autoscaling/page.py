@@ -16,7 +16,7 @@ from benchmarks.autoscaling.drawing import picture
 from benchmarks.autoscaling.goals import BOUND, NEAR, OWN, REFERENCE, STATIC, Goal, Score, goals
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS as ALL
-from tacho_simulate.tuning import TRIED
+from benchmarks.autoscaling.tuning import TRIED
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/results/scaling"
