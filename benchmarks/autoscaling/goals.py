@@ -40,7 +40,7 @@ class Goal:
 def goals(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Goal]:
     """``scores``: by scenario, by policy; of tacho in each."""
     for scenario, found in scores.items():
-        yield _goal(scenario, found)
+        yield goal_of(scenario, found)
     yield _everywhere(
         "greedy reference", "under 95 % of its attainment or over 1.1 times its cost", scores, _off
     )
@@ -49,7 +49,8 @@ def goals(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Goal]:
         yield _cold_start_goal(scores[AT_ONCE][OWN], scores[AFTER_COLD_STARTS][OWN])
 
 
-def _goal(scenario: str, found: Mapping[str, Score]) -> Goal:
+def goal_of(scenario: str, found: Mapping[str, Score]) -> Goal:
+    """The goal of one scenario, by the scores of tacho and its rivals there."""
     own, reference = found[OWN], found.get(REFERENCE)
     rivals = {name: score for name, score in found.items() if name not in (OWN, REFERENCE, BOUND)}
     if reference is not None and reference.attainment >= ATTAINMENT:

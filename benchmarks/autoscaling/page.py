@@ -13,6 +13,7 @@ from statistics import fmean
 from benchmarks.autoscaling import records
 from benchmarks.autoscaling.__main__ import JUDGING_SEEDS, judging_seeds
 from benchmarks.autoscaling.drawing import picture
+from benchmarks.autoscaling.first_burst import WITH_BURSTS, reachable
 from benchmarks.autoscaling.goals import BOUND, NEAR, OWN, REFERENCE, STATIC, Goal, Score, goals
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS as ALL
@@ -75,6 +76,17 @@ MEANS = """
 
 | policy | chosen on the training trace |
 |---|---|
+"""
+REACHABLE = """
+## Without foretelling the first burst
+
+No policy knows when the first burst begins. `python -m benchmarks.autoscaling.first_burst` requests
+replicas in the second in which it begins, and keeps them to the end: 4 to 9 of them, or 16. "At most": the
+highest SLO attainment among these, for its GPU-hours. "Goal": the cheapest of these that keeps the goal of
+the scenario, and no less than tacho does.
+
+| scenario | tacho | at most | goal |
+|---|---|---|---|
 """
 CUT = """
 ## The latest run
@@ -168,6 +180,16 @@ def _goal(goal: Goal) -> str:
     return f"| {goal.scenario} | {'kept' if goal.passed else '**missed**'} | {goal.reason} |"
 
 
+def _reachable(commit: str, scores: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
+    """What each scenario with bursts allows, on the seeds of ``commit``; nothing where that was not run."""
+    known = {name: reachable(commit, name, scores[name]) for name in WITH_BURSTS if name in scores}
+    yield from [REACHABLE] if any(known.values()) else []
+    for name, found in known.items():
+        if found is not None:
+            goal = f"{found.goal[0]} replicas: {found.goal[1]}" if found.goal else "none"
+            yield f"| {name} | {scores[name][OWN]} | {found.most} | {goal} |"
+
+
 def _cut(run: Sequence[Row]) -> Iterator[str]:
     commit, scores = run[-1].commit, whole(run)
     found = list(goals(scores))
@@ -181,6 +203,7 @@ def _cut(run: Sequence[Row]) -> Iterator[str]:
         goals=len(found),
     )
     yield from map(_goal, found)
+    yield from _reachable(commit, scores)
 
 
 def _runs(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -221,6 +244,7 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
         *(
             head,
             *map(_goal, found),
+            *_reachable(commit, scores),
             *(_cut(judged[-1]) if judged[-1] is not latest else ()),
             SCENARIOS,
             *policies(scores),

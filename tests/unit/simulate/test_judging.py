@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from benchmarks.autoscaling import records
+from benchmarks.autoscaling import first_burst, records
 from benchmarks.autoscaling.__main__ import PLAYED, POLICIES, git, is_current, judging_seeds, run, unchanged
 from benchmarks.autoscaling.ablation import table
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
+from benchmarks.autoscaling.first_burst import begin_of, kept, reachable
 from benchmarks.autoscaling.goals import AFTER_COLD_STARTS, AT_ONCE, Goal, Score, goals
 from benchmarks.autoscaling.page import pages
 from benchmarks.autoscaling.records import Row
@@ -251,3 +252,39 @@ def test_an_ablation_shows_each_scenario() -> None:
         "| ramp | 99.00 % · 5.00 | -2.00 · +0.0 % |  |",
         "| **mean** | 94.50 % · 7.50 |  |  |",
     ]
+
+
+def test_the_first_burst_begins_where_its_rate_does() -> None:
+    assert begin_of("spikes", 7) == 12 * 60
+    begins = [begin_of("pulses of 6 min", seed) / 60 for seed in range(5)]
+    assert all(10 <= minute <= 30 for minute in begins)
+    assert len(set(begins)) == 5
+
+
+def test_replicas_that_are_ready_after_the_first_burst_keep_the_later_ones() -> None:
+    """Nothing that is requested as it begins serves in it: 16 replicas miss it as eight do."""
+    enough, most = (kept("spikes", 11, replicas) for replicas in (9, 16))
+    assert 0 <= most[0] - enough[0] < 0.5
+    assert most[0] < 95
+    assert enough[1] < 0.6 * most[1]
+
+
+def test_the_goal_is_reached_by_what_keeps_it_and_no_less_than_tacho(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_burst, "PATH", tmp_path / "rows.csv")
+    found = {"tacho": Score(0.92, 10.0), "greedy": Score(0.7, 9.0), "static-6": Score(0.93, 9.0)}
+    assert reachable("a", "spikes", found) is None
+    rows = {4: (90.0, 5.0), 7: (92.5, 9.7), 8: (94.0, 11.0), 9: (94.2, 13.0)}
+    records.append(
+        first_burst.PATH,
+        [
+            Row("a", "spikes", f"{first_burst.NAME}{count}", "", (slo,), (hours,), ())
+            for count, (slo, hours) in rows.items()
+        ],
+    )
+    result = reachable("a", "spikes", found)
+    assert result is not None
+    assert (result.most.attainment, result.most.gpu_hours) == (pytest.approx(0.942), 13.0)
+    assert result.goal == (8, Score(0.94, 11.0)), "static-6 is too near to 7 replicas; 4 keep less"
+    assert reachable("b", "spikes", found) is None
