@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import itertools
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,9 @@ from tests.unit.autoscaling.fleet import CAPACITY, OUTPUT_TOKENS, POLICY
 PAGE = Path(__file__).parents[3] / "docs/design/scaling.md"
 NOW = 1000.0
 MAX_CONSTANTS = 15
+ESTIMATOR_AND_STEP = ("attainment", "bursts", "demand", "need", "request_cost", "step")
+MAX_LINES = 540
+"""Lines of code of these files: without blank lines, comments and docstrings."""
 
 
 def rows(title: str) -> list[list[str]]:
@@ -134,3 +139,28 @@ def constants() -> list[tuple[str, str, str]]:
 def test_the_page_has_the_table_of_constants() -> None:
     assert [tuple(cells) for cells in rows("Constants")] == constants()
     assert len(constants()) <= MAX_CONSTANTS
+
+
+def lines_of_code(module: str) -> int:
+    """Lines with tokens, apart from comments and docstrings."""
+    text = (Path(tuning.__file__).parent / f"{module}.py").read_text(encoding="utf-8")
+    docstrings = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    left_out = {line for node in docstrings for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    blank = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return len({token.start[0] for token in tokens if token.type not in blank} - left_out)
+
+
+def test_the_estimator_and_the_step_stay_small() -> None:
+    assert sum(map(lines_of_code, ESTIMATOR_AND_STEP)) <= MAX_LINES

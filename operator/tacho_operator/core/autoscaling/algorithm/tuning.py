@@ -12,15 +12,13 @@ TARGET_KV_CACHE = 0.85
 RATE_SECONDS = 60.0
 """Window of the offered load in seconds. A shorter one follows noise, a longer one delays scaling up."""
 DEVIATIONS = 2.0
-"""Standard deviations of a shorter window, and of the trend, that are attributed to chance."""
+"""Standard deviations of random arrivals that are attributed to chance, in short windows and bursts."""
 MAX_BURST_SECONDS = 900.0
 """Longest burst in seconds: a longer one is a new level of load."""
 BURST = 2.0
 """Factor by which the load grows in a burst and falls after it; smaller changes are noise or a trend."""
 MIX_SECONDS = 300.0
-"""Time constant in seconds of the mean request lengths. They change slower than rates, and rare long requests
-scatter.
-"""
+"""Time constant in seconds of what changes slower than rates: lengths, attainment, speed, evenness."""
 MIX_REQUESTS = 30.0
 """Weight of the measured request lengths, in requests, until traffic shows its own."""
 UNKNOWN_INTERVAL = 0.10
