@@ -281,7 +281,7 @@ async def test_few_very_long_objects_are_a_crowd_too() -> None:
         store.put("ConfigMap", changed)
         with pytest.raises(
             UndecidedResource,
-            match=r"8 MiB of objects of kind ConfigMap, .* Delete the longest; the operator",
+            match=r"8 MiB of objects, .* Delete the longest; the operator",
         ):
             await observe(store, cluster)
     assert cluster.asked == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -72,3 +73,30 @@ def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytes
     read.clear()
     assert store.neighbours_on({"n1"}) == []
     assert read == []
+
+
+def test_of_a_neighbour_is_held_when_it_started_and_nothing_long() -> None:
+    """Of 4,000 forged pods and their owners 600 MB were in memory at each look."""
+    store, _ = told()
+    store.put("LLMDeployment", thing("smol", owner="", spec={"a": "x" * 100_000}))
+    condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    other = {"type": "Other", "status": "True", "message": "x" * 10_000}
+    ended = {"terminated": {"finishedAt": "2026-01-01T00:00:00Z", "message": "x" * 5000}}
+    engine = {"name": "engine", "restartCount": 2, "state": ended, "lastState": {}}
+    status = {"phase": "Running", "conditions": [other, condition], "containerStatuses": [engine]}
+    owned = owned_by("LLMDeployment", "smol") | {"labels": PROBE}
+    store.put("Pod", pod("a", node="n1", status=status, metadata=owned))
+    (found,) = store.neighbours_on({"n1"})
+    assert len(json.dumps(found.pod)) < 1000
+    assert found.pod["status"] == {
+        "phase": "Running",
+        "conditions": [condition],
+        "containerStatuses": [
+            {
+                "name": "engine",
+                "restartCount": 2,
+                "state": {"terminated": {"finishedAt": "2026-01-01T00:00:00Z"}},
+                "lastState": {},
+            }
+        ],
+    }

@@ -13,7 +13,7 @@ from tacho_operator.core.measurement.step import live_text
 from tacho_operator.core.names import ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
-from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.pods.view import PodView, owner_uid
 from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.rollout.reading import lost_nodes
@@ -31,7 +31,7 @@ from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.store.trimming import readable_part
+from tacho_operator.shell.store.trimming import CONTROLLED, readable_part
 from tacho_operator.shell.workqueue import Key
 
 CHILDREN = (
@@ -64,7 +64,7 @@ def _crowded(kind: str, crowd: Crowd) -> CrowdedChildren:
         text = f"more than {child_limit(kind)} objects of kind {kind}"
         next_step = "Delete those that have ended, and those that the operator did not make."
     else:
-        text = f"more than {BYTES_LIMIT >> 20} MiB of objects of kind {kind}"
+        text = f"more than {BYTES_LIMIT >> 20} MiB of " + ("objects" if kind in CONTROLLED else f"{kind}s")
         next_step = "Delete the longest; the operator creates its own again."
     return CrowdedChildren(crowded_children(text, next_step))
 
@@ -165,15 +165,20 @@ class Observer:
     ) -> tuple[Manifest, ...]:
         """The objects with their full content, without those that were deleted meanwhile.
 
-        Unreadable ones stay marked METADATA_ONLY; ``unread`` gets each with its cause.
+        Unreadable ones stay marked METADATA_ONLY; ``unread`` gets each with its cause. () if they turn out to
+        be too long together.
         """
-        found = []
+        found, items = [], tuple(items)
+        owners = {owner_uid(item) or "" for item in items}
         for item in items:
             whole: Manifest | None = item
             text = f"{kind} {item['metadata']['name']} cannot be read"
             try:
                 if METADATA_ONLY in item:
                     whole = await self._whole(kind, item)
+                    if crowd := self._store.crowd(kind, item["metadata"]["namespace"], owners):
+                        unread.append(_crowded(kind, crowd))
+                        return ()
                 if whole is not None and METADATA_ONLY in whole:
                     unread.append(UnreadableObject(unreadable_child(f"{text}: {whole[METADATA_ONLY]}")))
             except Forbidden as error:

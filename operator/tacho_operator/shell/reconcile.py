@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
@@ -110,6 +112,8 @@ class Reconciler:
         """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
         self._rewrites = Rewrites()
+        self._heavy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """A lock for each namespace while one of its heavy resources is reconciled."""
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
@@ -118,6 +122,16 @@ class Reconciler:
         change.
         """
         begin_reconcile(key)
+        async with self._memory(key):
+            return await self._counted(key)
+
+    def _memory(self, key: Key) -> AbstractAsyncContextManager[object]:
+        """Lets one heavy resource of a namespace be in memory at a time: a dozen would fill it."""
+        if not self._store.is_heavy(key):
+            return nullcontext()
+        return self._heavy.setdefault(key.namespace, asyncio.Lock())
+
+    async def _counted(self, key: Key) -> float | None:
         with self._metrics.reconcile():
             if self._config.runtime is None:
                 self._config = dataclasses.replace(self._config, runtime=await self._own_image())

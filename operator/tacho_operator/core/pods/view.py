@@ -264,6 +264,10 @@ Read = Callable[[str, tuple[str, str]], Manifest | None]
 """Function from (kind, (namespace, name)) to the stored object; None: not stored."""
 
 
+ACTIVITY_METADATA = ("name", "namespace", "uid", "labels", "creationTimestamp", "deletionTimestamp")
+ACTIVITY_CONDITIONS = ("PodScheduled", "Ready")
+
+
 def controller(manifest: Manifest) -> Manifest | None:
     """The owner reference of the controlling owner; None where there is none."""
     owners = manifest["metadata"].get("ownerReferences") or ()
@@ -305,4 +309,40 @@ def neighbour_of(pod: Manifest, read: Read) -> Neighbour | None:
     if resource is None:
         return None
     limit = ((deployment or {}).get("spec") or {}).get("progressDeadlineSeconds", BASE_STARTUP_SECONDS)
-    return Neighbour(pod, float(limit))
+    return Neighbour(_activity_part(pod), float(limit))
+
+
+def _activity_part(pod: Manifest) -> Manifest:
+    """What decides when a pod started or was measured: anyone may make thousands of pods 16 KiB long."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    engine = (
+        item for item in status.get("containerStatuses") or () if item["name"] == names.ENGINE_CONTAINER
+    )
+    conditions = (item for item in status.get("conditions") or () if item.get("type") in ACTIVITY_CONDITIONS)
+    return {
+        "metadata": {key: metadata[key] for key in ACTIVITY_METADATA if key in metadata},
+        "spec": {"nodeName": (pod.get("spec") or {}).get("nodeName", "")},
+        "status": {
+            "phase": status.get("phase", "Pending"),
+            "conditions": [
+                {key: item.get(key) for key in ("type", "status", "lastTransitionTime")}
+                for item in conditions
+            ],
+            "containerStatuses": [
+                {"name": item["name"], "restartCount": item.get("restartCount", 0), **_times(item)}
+                for item in engine
+            ],
+        },
+    }
+
+
+def _times(container: Manifest) -> Manifest:
+    """The times of a container's present and last run."""
+    return {
+        run: {
+            state: {key: found[key] for key in ("startedAt", "finishedAt") if key in found}
+            for state, found in (container.get(run) or {}).items()
+            if state in ("running", "terminated")
+        }
+        for run in ("state", "lastState")
+    }

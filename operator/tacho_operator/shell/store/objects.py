@@ -25,8 +25,13 @@ Anyone who knows the resource's uid can create objects with it as controller. Th
 revisions; a rollout of 1,000 replicas has 2,000 pods.
 """
 BYTES_LIMIT = 8 << 20
-"""Most bytes of JSON of all objects of one kind that a resource may control. Five revisions have less than 1
-MiB.
+"""Most bytes of JSON of all pods, and of all other children together, that a resource may control.
+
+Five revisions have less than 1 MiB. As Python objects they take nine times as much.
+"""
+HEAVY_BYTES = 512 << 10
+"""Bytes of JSON of a resource and its children from which it is heavy: of these, one in a namespace is
+reconciled at a time.
 """
 
 
@@ -79,11 +84,21 @@ class StoredObjects:
 
     def crowd(self, namespace: str, owners: Iterable[str]) -> Crowd | None:
         """Why the objects that ``owners`` (uids) control in the namespace are not read; None: they are."""
-        places = [(namespace, uid) for uid in owners]
-        if sum(self._controlled[place] for place in places) > child_limit(self._kind):
+        owners = tuple(owners)
+        if sum(self._controlled[namespace, uid] for uid in owners) > child_limit(self._kind):
             return Crowd.MANY
-        is_long = sum(self._controlled_bytes[place] for place in places) > BYTES_LIMIT
-        return Crowd.LONG if is_long else None
+        return Crowd.LONG if self.controlled_bytes(namespace, owners) > BYTES_LIMIT else None
+
+    def controlled_bytes(self, namespace: str, owners: Iterable[str]) -> int:
+        """Bytes of JSON of the objects that ``owners`` (uids) control in the namespace."""
+        return sum(self._controlled_bytes[namespace, uid] for uid in owners)
+
+    def weight(self, owner: Name) -> int:
+        """Bytes of JSON of the objects with a resource's label; at least HEAVY_BYTES where one is to be read
+        from the API server, as its length is not known.
+        """
+        entries = (self.by_name[name] for name in self._labelled.get(owner, ()))
+        return sum(HEAVY_BYTES if entry.is_part else entry.size for entry in entries)
 
     def on_node(self, node: str) -> Collection[Name]:
         return self._on_node.get(node, ())
@@ -109,6 +124,7 @@ class StoredObjects:
             node=intern((kept.get("spec") or {}).get("nodeName", "")) if self._kind == "Pod" else "",
             text=text,
             size=max(size, least_size) if METADATA_ONLY in kept else size,
+            is_part=METADATA_ONLY in kept,
             state=state_of(kept) if is_resource else StoreState(),
             history=None if (kept.get("status") or {}).get("measurements") else (),
         )

@@ -31,6 +31,7 @@ from tacho_operator.core.pods.view import neighbour_of, owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
+from tacho_operator.shell.store import objects
 from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
     HubWait,
@@ -39,7 +40,14 @@ from tacho_operator.shell.store.stored_object import (
     StoreState as StoreState,
     is_reported as is_reported,
 )
-from tacho_operator.shell.store.trimming import json_bytes, kept_part, no_owner, readable_part
+from tacho_operator.shell.store.trimming import (
+    CONTROLLED,
+    json_bytes,
+    kept_part,
+    no_owner,
+    owner_part,
+    readable_part,
+)
 from tacho_operator.shell.workqueue import Key
 
 NODE_PODS_LIMIT = 500
@@ -138,7 +146,21 @@ class Store:
     def crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> Crowd | None:
         """Why the objects of ``kind`` that ``owners`` (uids) control in the namespace are not read; None:
         they are."""
-        return self._kinds[kind].crowd(namespace, owners)
+        owners = tuple(owners)
+        found = self._kinds[kind].crowd(namespace, owners)
+        if found is not None or kind not in CONTROLLED:
+            return found
+        together = sum(self._kinds[other].controlled_bytes(namespace, owners) for other in CONTROLLED)
+        return Crowd.LONG if together > objects.BYTES_LIMIT else None
+
+    def is_heavy(self, key: Key) -> bool:
+        """Whether the resource and its children are so long that few like it may be in memory at once."""
+        entry = self._kinds["LLMDeployment"].by_name.get((key.namespace, key.name))
+        if entry is None:
+            return False
+        own = objects.HEAVY_BYTES if entry.is_part or entry.outdated is not None else entry.size
+        weights = (held.weight((key.namespace, key.name)) for held in self._kinds.values())
+        return own + sum(weights) >= objects.HEAVY_BYTES
 
     def state(self, key: Key) -> StoreState:
         """What the queue needs to know of a resource: reported, ready, serving. All False for one that is not
@@ -155,11 +177,19 @@ class Store:
     def neighbours_on(self, nodes: Iterable[str]) -> list[Neighbour]:
         """Pods on these nodes that a stored LLMDeployment controls, directly or through its owners. Others
         stay compressed."""
-        read = cache(self._read)
+        owner = cache(self._owner)
         pods = (
-            pod for node in sorted(set(nodes)) for name in self._owned_on(node) if (pod := read("Pod", name))
+            pod
+            for node in sorted(set(nodes))
+            for name in self._owned_on(node)
+            if (pod := self._read("Pod", name))
         )
-        return [found for pod in pods if (found := neighbour_of(pod, read)) is not None]
+        return [found for pod in pods if (found := neighbour_of(pod, owner)) is not None]
+
+    def _owner(self, kind: str, name: Name) -> Manifest | None:
+        """What ``neighbour_of`` reads of a pod's owner, which may be a megabyte long."""
+        found = self._read(kind, name)
+        return None if found is None else owner_part(found)
 
     def _owned_on(self, node: str) -> Iterator[Name]:
         pods = self._kinds["Pod"]

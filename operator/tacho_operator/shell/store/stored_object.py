@@ -120,6 +120,8 @@ class StoredObject:
     text: bytes
     size: int
     """Bytes of the whole object as JSON, also if only its metadata is stored."""
+    is_part: bool
+    """Whether only its metadata is stored, so that a decision reads it from the API server."""
     state: StoreState = StoreState()
     outdated: str | None = None
     """Why the content is that of an older version, with METADATA_ONLY's meaning; None: it is not."""

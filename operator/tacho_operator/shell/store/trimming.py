@@ -109,6 +109,12 @@ def _reduced(manifest: Manifest, why: str) -> Manifest:
     return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: why}
 
 
+def owner_part(manifest: Manifest) -> Manifest:
+    """What is read of an owner of a pod that may disturb a measurement."""
+    spec = _some(manifest.get("spec"), ("progressDeadlineSeconds",))
+    return {"metadata": _identity(manifest["metadata"]), "spec": spec}
+
+
 def json_bytes(document: Manifest) -> bytes:
     """The shortest JSON of ``document``: UTF-8, as the API server sends it, not escapes of six bytes."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -1,0 +1,123 @@
+"""Resources whose children are long are in memory one at a time for each namespace, and none is too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any, cast
+
+import pytest
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.observe import Observer, UndecidedResource
+from tacho_operator.shell.reports import Reports
+from tacho_operator.shell.store import objects
+from tacho_operator.shell.store.objects import HEAVY_BYTES
+from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.workqueue import Key
+from tests.wiring.reconciling import Server, reconciler
+from tools.harness.resources import CLAIM_SPEC, raw_resource
+from tools.harness.world import World
+
+KEY = Key("ml", "smol")
+
+
+def child(number: int, owner: str = "smol", **content: Any) -> dict[str, Any]:
+    reference = {"kind": "LLMDeployment", "name": owner, "uid": f"uid-{owner}", "controller": True}
+    metadata = {"name": f"{owner}-{number}", "namespace": "ml", "uid": f"u-{owner}-{number}"}
+    labels = {DEPLOYMENT_LABEL: owner}
+    identity = {**metadata, "resourceVersion": "2", "labels": labels, "ownerReferences": [reference]}
+    return {"metadata": identity, **content}
+
+
+def held() -> Store:
+    store = Store(lambda change: None)
+    for kind in objects.KINDS:
+        store.at(kind, "", "7")
+    for name in ("smol", "other"):
+        raw = raw_resource(CLAIM_SPEC, resourceVersion="1", name=name, uid=f"uid-{name}")
+        store.put("LLMDeployment", raw)
+    return store
+
+
+def test_a_resource_is_heavy_with_all_its_children_and_where_their_length_is_unknown() -> None:
+    store = held()
+    assert not store.is_heavy(KEY)
+    assert not store.is_heavy(Key("ml", "unknown"))
+    half = {"data": {"a": "x" * (HEAVY_BYTES // 2)}}
+    store.put("ConfigMap", child(1, **half))
+    assert not store.is_heavy(KEY)
+    store.put("Service", child(1, spec=half))
+    assert store.is_heavy(KEY)
+    assert not store.is_heavy(Key("ml", "other"))
+    store.remove("Service", "ml", "smol-1")
+    assert not store.is_heavy(KEY)
+    store.put("Deployment", child(1) | {METADATA_ONLY: ""})
+    assert store.is_heavy(KEY), "it is read, and may be long"
+    store.put(
+        "LLMDeployment",
+        {
+            "metadata": raw_resource(name="other", resourceVersion="2", uid="uid-other")["metadata"],
+            METADATA_ONLY: "",
+        },
+    )
+    assert store.is_heavy(Key("ml", "other"))
+
+
+def test_the_bytes_of_all_kinds_of_children_count_together() -> None:
+    """Each kind had a limit of its own: in memory they were five times as much."""
+    store = held()
+    third = {"a": "x" * (objects.BYTES_LIMIT // 3)}
+    for kind in ("ConfigMap", "Service", "Deployment"):
+        assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is None
+        store.put(kind, child(1, spec=third))
+    assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is objects.Crowd.LONG
+    assert store.crowd("Pod", "ml", {"uid-smol"}) is None
+    assert store.crowd("ConfigMap", "ml", {"uid-other"}) is None
+
+
+async def test_long_children_are_read_until_they_are_too_long_together() -> None:
+    """A hundred of a megabyte that changed meanwhile were all read: 2 GB."""
+    store, asked = held(), Counter[str]()
+
+    class Long:
+        async def get(self, kind: str, _namespace: str, name: str) -> dict[str, Any]:
+            asked[kind] += 1
+            return child(int(name.rpartition("-")[2]), data={"a": "x" * (1 << 20)})
+
+    for number in range(90):
+        store.put("ConfigMap", child(number) | {METADATA_ONLY: ""})
+    observer = Observer(cast(Kube, Long()), store, Reports(late=lambda key: None))
+    for _ in range(3):
+        with pytest.raises(UndecidedResource, match="more than 8 MiB of objects") as raised:
+            await observer.observe(KEY)
+        assert not raised.value.found.is_whole
+    assert asked == {"ConfigMap": 8}
+
+
+@pytest.mark.parametrize(("heavy", "together"), [(True, 1), (False, 3)])
+async def test_of_heavy_resources_of_a_namespace_one_is_reconciled_at_a_time(
+    heavy: bool, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight at once, of seven megabytes each, took 600 MiB."""
+    store, world = held(), World(resourceVersion="1")
+    monkeypatch.setattr(store, "is_heavy", lambda key: heavy and key.namespace == "ml")
+    running, most = 0, 0
+
+    class Slow(Server):
+        async def observe(self, key: Key) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            running -= 1
+
+    reconcile = reconciler(Slow(world), store)
+    keys = [Key("ml", "a"), Key("ml", "b"), Key("ml", "c")]
+    await asyncio.gather(*map(reconcile, keys))
+    assert most == together
+    await asyncio.gather(*map(reconcile, [*keys, Key("elsewhere", "a")]))
+    assert most == together + 1, "another namespace waits for none of them"
