@@ -106,6 +106,7 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     "payload",
     [
         ok(b"x" * (REPORT_LIMIT_BYTES + 1)),
+        ok(GOOD[:-1] + b',"fallbacks":["' + b'","'.join([b"ab"] * 2000) + b'"]}'),
         ok(b"not json"),
         ok(b"{}"),
         ok(b'{"phase": 7}'),
@@ -113,7 +114,16 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         b"not http",
         b"",
     ],
-    ids=["too big", "no json", "no fields", "wrong type", "unavailable", "no http", "nothing"],
+    ids=[
+        "too big",
+        "too many items",
+        "no json",
+        "no fields",
+        "wrong type",
+        "unavailable",
+        "no http",
+        "nothing",
+    ],
 )
 async def test_a_bad_answer_is_no_report(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
     async with answering(monkeypatch, payload):

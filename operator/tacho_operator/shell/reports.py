@@ -40,6 +40,10 @@ others.
 """
 NAMESPACE_SHARE = 4
 """Share of the threads that one namespace may use (1/4), as all its pods may be slow or silent."""
+MOST_ITEMS = 2000
+"""Most commas of a report. A report of 64 KiB of short texts would take 800 KB in memory, and a resource may
+have thousands of pods; true ones have some hundreds.
+"""
 FINAL_SECONDS = 1800.0
 """Age in seconds after which a final report is read again at the next reconcile; a random factor of 1 to 2
 applies.
@@ -61,6 +65,8 @@ def _read(address: str, is_needed: Callable[[], bool]) -> Report:
     found = read_many([address], RUNTIME_PORT, "/report", limits=limits, is_needed=is_needed).get(address)
     if found is None:
         raise DocumentError(f"no answer of at most {REPORT_LIMIT_BYTES} bytes")
+    if found.count(b",") > MOST_ITEMS:
+        raise DocumentError(f"a report of more than {MOST_ITEMS} items")
     return codec.loads(Report, found)
 
 
