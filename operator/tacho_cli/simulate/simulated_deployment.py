@@ -121,7 +121,7 @@ def simulated_deployment(given: DeploymentOptions) -> SimulatedDeployment:
         setting=setting,
         slo=slo,
         entry=entry,
-        tacho=_tacho(scaling, setting),
+        tacho=_tacho(scaling, setting, slo),
         gpus_per_replica=max(1, gpus or 1),
         price_per_gpu_hour=hourly if given.price_per_gpu_hour is None else given.price_per_gpu_hour,
         currency=price.currency if price else CURRENCY,
@@ -158,7 +158,7 @@ def _bounds(given: DeploymentOptions, spec: AutoscalingSpec | None) -> tuple[int
     return least, most
 
 
-def _tacho(spec: AutoscalingSpec | None, setting: Setting) -> Factory:
+def _tacho(spec: AutoscalingSpec | None, setting: Setting, slo: ServiceLevel) -> Factory:
     if spec is None:
         return tacho.make
     bounded = spec.model_copy(
@@ -168,9 +168,7 @@ def _tacho(spec: AutoscalingSpec | None, setting: Setting) -> Factory:
         autoscaling=bounded,
         pods=(),
         capacity=setting.capacity,
-        ttft_seconds=setting.slo_ttft_seconds,
-        tpot_seconds=setting.slo_tpot_seconds,
-        percentile=setting.slo_percentile,
+        slo=slo,
         replicas=setting.min_replicas,
     )
     return partial(tacho.make_with, policy_of(target, NO_DATE)[0])

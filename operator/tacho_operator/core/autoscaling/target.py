@@ -76,15 +76,11 @@ class Target:
     """Whether a decision is applied or only recommended; None without autoscaling."""
     pods: tuple[TargetPod, ...]
     capacity: ReplicaCapacity
-    ttft_seconds: float | None
-    tpot_seconds: float | None
     slo: ServiceLevel = ServiceLevel()
     measured: MeasurementEntry | None = None
     """The current measurement."""
     replicas: int
     """Number of desired replicas before the decision."""
-    percentile: float = 0.95
-    """Share of requests (0 to 1) that have to meet the latency targets of the SLO."""
     held: str = ""
     claim: ClaimBound | None = None
     """The volume claim that limits the number of replicas; None: none does."""
@@ -111,9 +107,6 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         mode=scaling_mode(resource.spec),
         pods=tuple(_pod(pod, longest) for pod in reached if pod.address),
         capacity=capacity_of(status.measurements, status.plan, workload(resource.spec), slo),
-        ttft_seconds=_seconds(slo.ttft_milliseconds),
-        tpot_seconds=_seconds(slo.tpot_milliseconds),
-        percentile=slo.percentile / 100,
         slo=slo,
         measured=current(status.measurements),
         replicas=desired_replicas(observed),
@@ -238,9 +231,9 @@ def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
 def _with_targets(policy: Policy, target: Target) -> Policy:
     return dataclasses.replace(
         policy,
-        ttft_seconds=target.ttft_seconds,
-        tpot_seconds=target.tpot_seconds,
-        percentile=target.percentile,
+        ttft_seconds=_seconds(target.slo.ttft_milliseconds),
+        tpot_seconds=_seconds(target.slo.tpot_milliseconds),
+        percentile=target.slo.percentile / 100,
     )
 
 
