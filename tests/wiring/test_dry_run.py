@@ -10,7 +10,8 @@ from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Trial
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
-from tacho_operator.shell.dry_run import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Trials
+from tacho_operator.shell.drift import LONGEST_REFUSED_SECONDS, REFUSED_SECONDS
+from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.kube import Kube
 from tests.wiring.reconciling import KEY, Server, conditions, inspected_world, reconciler
 from tools.harness.resources import CONFIG, NOW, facts
@@ -46,7 +47,7 @@ def trials(server: TrialServer) -> Trials:
 async def test_a_refused_revision_is_tried_again_after_a_pause_that_doubles() -> None:
     server = TrialServer(WRONG)
     found = trials(server)
-    due, pause = 0.0, FIRST_PAUSE_SECONDS
+    due, pause = 0.0, REFUSED_SECONDS
     for tried in range(1, 9):
         server.now = due
         for _ in range(5):
@@ -54,7 +55,7 @@ async def test_a_refused_revision_is_tried_again_after_a_pause_that_doubles() ->
             assert refusal is not None
             assert (refusal.kind, refusal.name, refusal.invalid) == ("Pod", "r-1", True)
             assert server.tried == tried
-        due, pause = server.now + pause, min(LONGEST_PAUSE_SECONDS, 2 * pause)
+        due, pause = server.now + pause, min(LONGEST_REFUSED_SECONDS, 2 * pause)
     assert await found(KEY, revision("r-2")) is not None
     assert server.tried == 9, "another revision is tried at once"
     server.error = None

@@ -17,6 +17,7 @@ from typing import Any
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.base import parse_quantity
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Manifest
 
@@ -132,25 +133,47 @@ REWRITE_SECONDS = 120.0
 together.
 """
 REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 30.0, 300.0
-"""Pause in seconds after a child was refused as invalid or too large, and its maximum. It doubles with each
-refusal.
-"""
+"""Pause in seconds after a refusal, and its maximum."""
 CHILDREN_LIMIT = 10_000
 """Most children whose last write or refusal is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedChild:
-    """The last time that the API server refused a child as invalid."""
-
-    content: int
-    """Hash of the desired child and of the live one, without the fields that controllers update on every pod
-    change.
-    """
+class _Refused:
+    content: int | str
     refusal: ChildRefusal
     count: int
     due: float
-    """When the same write is tried again, in seconds of the monotonic clock."""
+    """When the same content is sent again, in seconds of the monotonic clock."""
+
+
+class Refusals:
+    """Contents that the API server refused, by place. They are sent again after a pause, which doubles."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._refused: dict[tuple[str, ...], _Refused] = {}
+
+    def note(self, place: tuple[str, ...], content: int | str, refusal: ChildRefusal) -> None:
+        """Records that the API server refused ``content``."""
+        former = self._refused.pop(place, None)
+        count = former.count + 1 if former is not None and former.content == content else 1
+        pause = doubling_seconds(REFUSED_SECONDS, LONGEST_REFUSED_SECONDS, count)
+        self._refused[place] = _Refused(content, refusal, count, self._clock() + pause)
+        if len(self._refused) > CHILDREN_LIMIT:
+            del self._refused[next(iter(self._refused))]
+
+    def present(self, place: tuple[str, ...], content: int | str) -> ChildRefusal | None:
+        """The refusal because of which ``content`` is not sent for now; None: it is sent."""
+        former = self._refused.get(place)
+        if former is None or former.content != content or self._clock() >= former.due:
+            return None
+        return former.refusal
+
+    def forget(self, place: tuple[str, ...]) -> None:
+        """Removes the records of ``place`` and of all places that begin with it."""
+        for known in [known for known in self._refused if known[: len(place)] == place]:
+            del self._refused[known]
 
 
 class Rewrites:
@@ -164,7 +187,7 @@ class Rewrites:
         self._clock = clock
         self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
         """(hash of the content, number of writes, time of the last one) by the key of ``_place``."""
-        self._refused: dict[tuple[str, ...], RefusedChild] = {}
+        self._refused = Refusals(clock)
         self._uncollected: dict[tuple[str, ...], tuple[str, float]] = {}
         """(uid of the new resource, time of the first collision) by resource, where a deleted resource of the
         same name still has children.
@@ -173,7 +196,7 @@ class Rewrites:
     def note(self, desired: Manifest) -> None:
         """Counts a write of the child."""
         count = self._count(desired) + 1
-        self._refused.pop(_place(desired), None)
+        self._refused.forget(_place(desired))
         self._written.pop(_place(desired), None)
         self._written[_place(desired)] = (_hash(desired), count, self._clock())
         if len(self._written) > CHILDREN_LIMIT:
@@ -182,9 +205,9 @@ class Rewrites:
     def forget(self, key: tuple[str, str]) -> None:
         """Removes all records about the children of a deleted resource."""
         self._uncollected.pop(key, None)
-        for known in (self._written, self._refused):
-            for place in [place for place in known if place[:2] == key]:
-                del known[place]
+        self._refused.forget(key)
+        for place in [place for place in self._written if place[:2] == key]:
+            del self._written[place]
 
     def uncollected_seconds(self, key: tuple[str, str], uid: str) -> float:
         """Seconds since children of a deleted resource of the same name first blocked this resource.
@@ -202,34 +225,19 @@ class Rewrites:
         return self._count(desired) >= REWRITES
 
     def note_refusal(self, found: Manifest | None, desired: Manifest, refusal: ChildRefusal) -> None:
-        """Records that the API server refused the child as invalid: it is not written for a pause, which
-        doubles.
+        """Records that the API server refused the child as invalid.
 
-        It is written earlier if spec or ``found``, the live child, changes. Refusals by quota and policies
+        It is written at once if spec or ``found``, the live child, changes. Refusals by quota and policies
         are not recorded, as they may end at any time.
         """
-        if refused_child(refusal).reason != FailureClass.INVALID_CONFIG:
-            return
-        content, place = _refused_content(found, desired), _place(desired)
-        former = self._refused.pop(place, None)
-        count = former.count + 1 if former is not None and former.content == content else 1
-        pause = min(LONGEST_REFUSED_SECONDS, REFUSED_SECONDS * 2.0 ** min(count - 1, 10))
-        self._refused[place] = RefusedChild(content, refusal, count, self._clock() + pause)
-        if len(self._refused) > CHILDREN_LIMIT:
-            del self._refused[next(iter(self._refused))]
+        if refused_child(refusal).reason == FailureClass.INVALID_CONFIG:
+            self._refused.note(_place(desired), _refused_content(found, desired), refusal)
 
     def withheld(self, found: Manifest | None, desired: Manifest) -> ChildRefusal | None:
         """The earlier refusal because of which the child is not written for now; None: it is written."""
         if self.is_contested(desired):
             return ChildRefusal(kind=desired["kind"], name=desired["metadata"]["name"], contested=True)
-        former = self._refused.get(_place(desired))
-        if (
-            former is None
-            or self._clock() >= former.due
-            or former.content != _refused_content(found, desired)
-        ):
-            return None
-        return former.refusal
+        return self._refused.present(_place(desired), _refused_content(found, desired))
 
     def _count(self, desired: Manifest) -> int:
         """Number of writes of the same content, each within REWRITE_SECONDS of the previous one."""
@@ -249,6 +257,9 @@ _PASSING = frozenset({"resourceVersion", "generation", "managedFields"})
 
 
 def _refused_content(found: Manifest | None, desired: Manifest) -> int:
+    """Hash of the desired child and of the live one, without the fields that controllers update on every pod
+    change.
+    """
     if found is not None:
         metadata = {key: value for key, value in found["metadata"].items() if key not in _PASSING}
         found = {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}

@@ -9,49 +9,35 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.core.names import ROLE_SERVER
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Trial
 from tacho_operator.shell.api_errors import Conflict, Forbidden, Invalid
+from tacho_operator.shell.drift import Refusals
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS = 30.0
 LEFT_TO_THE_PLAN = ("minimum ", " ratio ", "admission webhook", "ValidatingAdmissionPolicy")
 """Texts of refusals that do not count before a plan exists: minimum amounts of a LimitRange, and policies
 that may require what only a plan sets, e.g. GPUs.
 """
 NO_DRY_RUN = "does not support dry run"
 """Text of the API server's refusal because a webhook with side effects would be called: nothing was tried."""
-LONGEST_PAUSE_SECONDS = 300.0
-"""Longest seconds between two trials: quota, policies and ServiceAccounts may change without an event."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedTrial:
-    """The refused trial of a resource, with the API server's refusal."""
-
-    key: str
-    refusal: ChildRefusal
-    count: int
-    due: float
-    """When the same trial is repeated, in seconds of the monotonic clock."""
 
 
 class Trials:
     """Tries the objects of each new revision once.
 
-    A refused trial is remembered and repeated after a pause that doubles.
+    A refused trial is remembered and repeated after a pause: quota, policies and ServiceAccounts may change
+    without an event.
     """
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kube, self._clock = kube, clock
-        self._refused: dict[Key, RefusedTrial] = {}
+        self._kube, self._refused = kube, Refusals(clock)
         self._accepted: dict[Key, str] = {}
         """Key of each resource's last accepted trial."""
 
@@ -61,25 +47,20 @@ class Trials:
         """
         if self._accepted.get(key) == trial.key:
             return None
-        former = self._refused.get(key)
-        if former is not None and former.key != trial.key:
-            former = None
-        if former is not None and self._clock() < former.due:
-            return former.refusal
+        if (former := self._refused.present(key, trial.key)) is not None:
+            return former
         refusal = await self._refusal(trial)
         if refusal is None:
             self.forget(key)
             self._accepted[key] = trial.key
             return None
-        count = former.count + 1 if former else 1
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 10))
-        self._refused[key] = RefusedTrial(trial.key, refusal, count, self._clock() + pause)
+        self._refused.note(key, trial.key, refusal)
         logger.info("%s/%s: %s is refused: %s", *key, trial.name, refusal.message)
         return refusal
 
     def forget(self, key: Key) -> None:
         """Drops the remembered trial of a deleted resource."""
-        self._refused.pop(key, None)
+        self._refused.forget(key)
         self._accepted.pop(key, None)
 
     async def _refusal(self, trial: Trial) -> ChildRefusal | None:

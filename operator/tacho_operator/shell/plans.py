@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
 from tacho_operator.core.planner.types import PlanFailure, PlanResult
 from tacho_operator.core.types import PlanInputs
@@ -242,7 +243,7 @@ class Plans:
         fine.
         """
         passed = self._deadlines[key] = self._deadlines.get(key, 0) + 1
-        delay = min(LATE_RETRY_SECONDS * 2.0 ** min(passed - 1, 10), LONGEST_LATE_RETRY_SECONDS)
+        delay = doubling_seconds(LATE_RETRY_SECONDS, LONGEST_LATE_RETRY_SECONDS, passed)
 
         def again() -> None:
             failure = self._made.pop(inputs, None)

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.measurement.cost import holding_of
+from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.reconcile import decide
@@ -187,8 +188,7 @@ class Reconciler:
             self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
         if isinstance(outcome.error, NotCollected):
-            # The power of hours of tries is no float.
-            return min(2.0 ** min(self._unanswered[key] - 1, 9), COLLECTION_RETRY_SECONDS)
+            return doubling_seconds(1.0, COLLECTION_RETRY_SECONDS, self._unanswered[key])
         if outcome.error is not None:
             raise outcome.error  # the queue tries again, after the pause that the API server requests
         delay = decision.requeue_after_seconds

@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
+from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.shell.budget import NamespaceBudget
 
 LOWER_EVERY = 5
@@ -153,7 +154,7 @@ class Key(NamedTuple):
 def backoff_seconds(failures: int, jitter: float) -> float:
     """Seconds until the next try after ``failures`` failures in a row; ``jitter`` in [0, 1) spreads keys
     apart."""
-    delay = min(MAX_BACKOFF_SECONDS, BASE_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20))
+    delay = doubling_seconds(BASE_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, failures)
     return delay * (0.5 + 0.5 * jitter)
 
 

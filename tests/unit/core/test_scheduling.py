@@ -45,27 +45,13 @@ LABEL = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
 NOT_SELECTED = "node(s) didn't match Pod's node affinity/selector"
 
 
-@pytest.mark.parametrize(
-    ("message", "what", "next_step"),
-    [
-        (
-            f"0/2 nodes are available: 2 {NOT_SELECTED}.",
-            "No node matches nvidia.com/gpu.product=NVIDIA-H200 for pod p.",
-            "Add or free a node",
-        ),
-        (
-            f"0/2 nodes are available: 1 node(s) were unschedulable, 1 {NOT_SELECTED}.",
-            "No node fits pod p.",
-            "Add or free a node",
-        ),
-    ],
-)
-def test_the_reason_is_the_one_that_holds_for_all_nodes(message: str, what: str, next_step: str) -> None:
-    raw = {**unscheduled(message).raw, "spec": LABEL}
-    found = diagnose(PodView(raw), lost_nodes=(), schedule_overdue=False)
+def test_the_labels_that_nodes_lack_are_quoted() -> None:
+    view = unscheduled(f"0/2 nodes are available: 1 node(s) were unschedulable, 1 {NOT_SELECTED}.")
+    found = diagnose(PodView({**view.raw, "spec": LABEL}), lost_nodes=(), schedule_overdue=False)
     assert found is not None
-    assert found.what == what
-    assert found.next_step.startswith(next_step)
+    assert found.what == "No node fits pod p."
+    assert found.next_step.startswith("Add or free a node")
+    assert found.quotation.startswith("the pod selects nvidia.com/gpu.product=NVIDIA-H200; 0/2 nodes")
 
 
 def test_a_long_name_of_a_pod_hides_no_reason() -> None:

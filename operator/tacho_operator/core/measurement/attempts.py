@@ -16,7 +16,7 @@ from tacho_contract import codec
 from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core.names import digest
-from tacho_operator.core.pods.deadlines import pause_left
+from tacho_operator.core.pauses import doubling_seconds, pause_left
 
 RETRY_SECONDS = 600.0
 """Delay in seconds before the second attempt; it doubles before each further one. By then a GPU may be free,
@@ -93,9 +93,8 @@ def next_note(
 
 def backoff_seconds(reason: str, tries: int) -> float:
     """Delay before the next attempt, after ``tries`` attempts of which the last one failed for ``reason``."""
-    doublings = min(max(0, tries - 1), 32)
     first = PROVISIONAL_RETRY_SECONDS if reason == Reason.MEASUREMENT_PROVISIONAL else RETRY_SECONDS
-    return min(LONGEST_RETRY_SECONDS, first * 2.0**doublings)
+    return doubling_seconds(first, LONGEST_RETRY_SECONDS, tries)
 
 
 def wait_seconds(note: AttemptNote, now: datetime) -> float | None:

@@ -36,7 +36,8 @@ from tacho_operator.core.measurement.attempts import (
 from tacho_operator.core.measurement.due import Cause, due_cause
 from tacho_operator.core.measurement.entry import flags_of
 from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confidence_of, current
-from tacho_operator.core.pods.deadlines import pause_left, time_left, unreachable, unreachable_message
+from tacho_operator.core.pauses import pause_left
+from tacho_operator.core.pods.deadlines import time_left, unreachable, unreachable_message
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView, references
 from tacho_operator.core.revisions.controller_revision import Revision

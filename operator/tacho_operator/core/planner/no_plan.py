@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import Failure, FailureClass, failure_kind
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import gib, gib_or_more
 from tacho_engines.base import Context
@@ -129,14 +129,6 @@ class FitAdvisor:
         found.add(f"{field} {gib_or_more(needed)} or more")
 
 
-NEXT_STEPS: dict[str, str] = {
-    FailureClass.ENGINE_NOT_SUPPORTED: "Choose another engine",
-    FailureClass.INVALID_CONFIG: "Correct engine.extraArgs (or engine.resources)",
-    FailureClass.UNSUPPORTED_GPU: "Choose another GPU product or method",
-    FailureClass.UNSUPPORTED_QUANTIZATION: "Choose a method the checkpoint and the engine have",
-}
-
-
 def failure(failure_class: str, message: str, next_step: str) -> PlanFailure:
     """The failure of a plan that is found before any engine is tried."""
     return PlanFailure(failure=Failure(failure_class=failure_class, message=message, next_step=next_step))
@@ -231,10 +223,11 @@ def nothing_fits(advisor: FitAdvisor) -> PlanFailure:
 
 def _refused(nearest: Attempt) -> Failure:
     step = nearest.refusal.next_step if nearest.refusal else ""
+    default = failure_kind(nearest.reason).next_step
     return Failure(
         failure_class=nearest.reason,
         message=f"{nearest.placement.facts.uri} cannot run: {short_message(nearest)}.",
-        next_step=f"{step or NEXT_STEPS.get(nearest.reason, 'Change the spec')}.",
+        next_step=f"{step}." if step else default,
     )
 
 

@@ -92,16 +92,6 @@ def deadline_seconds(
     return min((wait for wait in found if wait is not None), default=None)
 
 
-def pause_left(since: datetime, pause_seconds: float, now: datetime) -> float:
-    """Seconds left of a pause of ``pause_seconds`` that began at ``since``; 0 when it is over.
-
-    Clocks may differ, so the result is never longer than the whole pause. A beginning more than one pause in
-    the future is an error, and gives 0.
-    """
-    left = pause_seconds - (now - since).total_seconds()
-    return 0.0 if left > 2 * pause_seconds else min(max(0.0, left), pause_seconds)
-
-
 def time_left(since: datetime, limit_seconds: float, now: datetime) -> float | None:
     """Seconds until just after ``limit_seconds`` from ``since``; None: that time has passed.
 

@@ -17,13 +17,9 @@ from tacho_operator.core.types import Manifest, NodeFacts
 
 LABELS_CHARS = 160
 """Most characters of the labels that a pod selects, so that the scheduler's message still fits."""
-_LABELS_SHOWN_CHARS = 60
-"""Most characters of the same labels in the first sentence, so that the next step still fits."""
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
-_NODES = re.compile(r"0/(\d+) nodes are available")
 _NOT_SELECTED = "node affinity/selector"
 """Text in the scheduler's message where nodes lack a label that the pod selects."""
-_REFUSED = re.compile(rf"(\d+) node\(s\) didn't match Pod's {_NOT_SELECTED}")
 _ADD_NODE = "Add or free a node, or change spec.gpu, spec.engine.resources or spec.podTemplate."
 _LARGER_NODE = "Lower spec.engine.resources, or add a larger node."
 _SIZES = frozenset({"memory", "ephemeral-storage"})
@@ -47,7 +43,8 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
     selected = (
         f"the pod selects {clipped(labels, LABELS_CHARS)}; " if labels and _NOT_SELECTED in text else ""
     )
-    what, next_step = _reason(pod.name, text, missing, labels)
+    lack = f"has enough {', '.join(missing)} for" if missing else "fits"
+    what, next_step = f"No node {lack} pod {pod.name}.", _ADD_NODE
     if scheduled.reason == "SchedulingGated":
         what, next_step = f"Scheduling gates hold pod {pod.name}.", _SEE_GATES
     return Problem(
@@ -58,17 +55,6 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
         escalations=frozenset({Escalation.SCHEDULE_TIMEOUT} if overdue else ()),
         missing_resources=tuple(missing),
     )
-
-
-def _reason(pod: str, text: str, missing: list[str], labels: str) -> tuple[str, str]:
-    """(reason, next step) for a pod without a node, as sentences. ``missing``: resources of which no node has
-    enough.
-    """
-    if missing:
-        return f"No node has enough {', '.join(missing)} for pod {pod}.", _ADD_NODE
-    if labels and _selects_none(text):
-        return f"No node matches {clipped(labels, _LABELS_SHOWN_CHARS)} for pod {pod}.", _ADD_NODE
-    return f"No node fits pod {pod}.", _ADD_NODE
 
 
 def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts]) -> Problem:
@@ -114,9 +100,3 @@ def _quantities(found: Iterable[Mapping[str, str]], name: str) -> Iterator[Fract
 
 def _amount(name: str, quantity: Fraction | int) -> str:
     return gib(float(quantity)) if name in _SIZES else f"{float(quantity):g}"
-
-
-def _selects_none(text: str) -> bool:
-    """Whether all nodes lack a label that the pod selects, by the scheduler's message."""
-    nodes, refused = _NODES.search(text), _REFUSED.search(text)
-    return nodes is not None and refused is not None and nodes[1] == refused[1]

@@ -20,6 +20,7 @@ from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.environment import hub_endpoint
 from tacho_operator.core.manifests.helper_pods import inspect_pod
 from tacho_operator.core.manifests.pod_template import inspect_spec
+from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.pods.deadlines import start_deadline
 from tacho_operator.core.pods.diagnosis import diagnose, disruption, overdue
 from tacho_operator.core.pods.view import PodView, named, references, views
@@ -189,7 +190,7 @@ def _backoff_seconds(pod: PodView, waiting: HubWaiters, since: datetime) -> floa
     the same hub.
     """
     attempt = _attempt(pod)
-    alone = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(attempt - 1, 10))
+    alone = doubling_seconds(RETRY_BASE_SECONDS, RETRY_LIMIT_SECONDS, attempt)
     apart = int(names.digest([pod.uid, attempt], 8), 16) / 16**8
     return retry_delay_seconds(alone, waiting, since, apart=apart)
 

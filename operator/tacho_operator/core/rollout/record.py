@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from tacho_contract import codec
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
-from tacho_operator.core.pods.deadlines import pause_left
+from tacho_operator.core.pauses import doubling_seconds, pause_left
 from tacho_operator.core.types import Manifest
 
 MIN_READY_SECONDS = 10
@@ -32,8 +32,6 @@ LONGEST_PAUSE_SECONDS = 3600.0
 """Longest pause in seconds between two tries of a candidate: few requests fail, and it recovers within an
 hour after the cause ended.
 """
-_MAX_DOUBLINGS = 16
-"""Limit of the exponent of the pause, against overflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +52,7 @@ class RollbackRecord:
     @property
     def pause_seconds(self) -> float:
         """Seconds from the last rollback to the next try."""
-        doublings = min(max(self.count - 1, 0), _MAX_DOUBLINGS)
-        return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
+        return doubling_seconds(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, self.count)
 
     @property
     def retry_time(self) -> datetime | None:

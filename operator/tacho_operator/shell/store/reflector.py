@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing, requested_pause_seconds
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.store.objects import Name
@@ -53,7 +54,7 @@ def retry_seconds(failures: int, requested_seconds: float) -> float:
     The actual pause is a random value in its upper half, so the longest is at least twice the server's
     Retry-After.
     """
-    longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10))
+    longest = doubling_seconds(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, failures)
     return max(longest, 2.0 * requested_seconds)
 
 
