@@ -14,6 +14,10 @@ from tacho_server.errors import bad
 MAX_CHOICES = 16
 MAX_STOPS = 16
 SEED_LIMIT = 2**63
+LEAST_TEMPERATURE = 1e-5
+"""Temperature below which the most likely token is taken, as 32-bit floats overflow."""
+LEAST_TOP_P = 1e-6
+"""Least top-p that engines get. A smaller one may be 0 as a 32-bit float, which leaves no token."""
 
 ENTRY_LIMIT = 64
 """Most entries of an object whose entries are validated one by one."""
@@ -196,8 +200,8 @@ def sampling_of(
     return Sampling(
         max_tokens=limit,
         min_tokens=request.min_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
+        temperature=request.temperature if request.temperature >= LEAST_TEMPERATURE else 0.0,
+        top_p=max(request.top_p, LEAST_TOP_P),
         top_k=min(max(0, request.top_k), abilities.vocabulary),
         seed=request.seed,
         ignore_eos=request.ignore_eos,

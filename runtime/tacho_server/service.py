@@ -159,9 +159,21 @@ class Service:
         messages, variables = messages_of(request), template_variables_of(request, tokenizer.reserved)
         _check_characters(json.dumps([messages, variables], ensure_ascii=False), "messages")
         try:
-            return tuple(tokenizer.chat(messages, variables))
+            return self._checked(tokenizer.chat(messages, variables), "messages")
         except ValueError as error:
             raise bad(str(error), "messages") from None
+
+    def _checked(self, tokens: Sequence[int], param: str) -> tuple[int, ...]:
+        """``tokens`` as a prompt. Raises RequestError where there is none, or one that the
+        model does not know.
+
+        A tokenizer may have more tokens than its model.
+        """
+        if not tokens:
+            raise bad("a prompt is empty: give at least one token", param)
+        if max(tokens) >= self.backend.abilities.vocabulary:
+            raise bad(f"token {max(tokens)} is not in the vocabulary", param)
+        return tuple(tokens)
 
     def _prompts(self, request: CompletionRequest) -> list[tuple[int, ...]]:
         found = []
@@ -172,11 +184,7 @@ class Service:
                 tokens = self.backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
             except ValueError as error:
                 raise bad(str(error), "prompt", "context_length_exceeded") from None
-            if not tokens:
-                raise bad("a prompt is empty: give at least one token", "prompt")
-            if max(tokens) >= self.backend.abilities.vocabulary:
-                raise bad(f"token {max(tokens)} is not in the vocabulary", "prompt")
-            found.append(tuple(tokens))
+            found.append(self._checked(tokens, "prompt"))
         return found
 
     # --- answers ---------------------------------------------------------------------------------

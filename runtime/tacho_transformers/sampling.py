@@ -77,7 +77,8 @@ class Sampler:
 
     def _drawn(self, row: Row, scores: Any) -> int:
         torch, sampling = self._torch, row.sampling
-        scores = scores / sampling.temperature
+        # From the highest one on, so that nothing overflows: a row without a token ends the thread of all.
+        scores = (scores - scores.max()) / sampling.temperature
         if sampling.top_k and sampling.top_k < scores.shape[-1]:
             least = torch.topk(scores, sampling.top_k).values[-1]
             scores = scores.masked_fill(scores < least, -float("inf"))
@@ -85,7 +86,9 @@ class Sampler:
         if sampling.top_p < 1:
             ordered, places = probabilities.sort(descending=True)
             # A token stays while those before it have not reached top_p: the first always does.
-            ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0
+            reached = ordered.cumsum(-1) - ordered >= sampling.top_p
+            reached[0] = False
+            ordered[reached] = 0
             probabilities = torch.zeros_like(probabilities).scatter_(0, places, ordered)
         return int(torch.multinomial(probabilities.cpu(), 1, generator=row.generator))
 

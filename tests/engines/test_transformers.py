@@ -247,6 +247,8 @@ def test_settings_of_one_request(transformers_bf16: Served) -> None:
 
     assert said(seed=7)["text"] == said(seed=7)["text"] != said(seed=8)["text"]
     assert said(temperature=0)["text"] == said(temperature=0, top_p=0.5)["text"] == said(top_k=1)["text"]
+    assert said(top_p=1e-50)["text"] == said(top_p=1e-7)["text"] == said(temperature=0)["text"]
+    assert said(temperature=1.1e-5)["text"] == said(temperature=0)["text"]
     assert said(temperature=0, stop=" the")["finish_reason"] == "stop"
     assert served.post("/v1/completions", {"prompt": [1] * LENGTH, "max_tokens": 1}).status_code == 400
     with served.client() as client, contextlib.suppress(openai.APITimeoutError):

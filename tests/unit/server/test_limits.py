@@ -131,6 +131,34 @@ async def test_a_short_request_does_not_wait_for_all_the_long_ones_before_it(
     assert sizes[0] - sizes[1] == 899
 
 
+@pytest.mark.parametrize(
+    ("tokens", "words"), [([], "a prompt is empty"), ([1, 1 << 16], "not in the vocabulary")]
+)
+async def test_a_chat_that_the_model_has_no_tokens_for_does_not_reach_it(
+    tokens: list[int], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An embedding that is not there would end the thread of all requests."""
+    backend = Scripted("a")
+    monkeypatch.setattr(backend.tokenizer, "chat", lambda *_arguments: tokens)
+    async with client_of(backend) as client:
+        answer = await client.post(CHAT, json=HELLO)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]
+    assert not backend.seen
+
+
+@pytest.mark.parametrize("tiny", [5e-324, 1e-50, 1e-46])
+async def test_engines_get_no_number_that_is_zero_as_a_32_bit_float(tiny: float) -> None:
+    """A top-p of 0 leaves no token to draw, which ended the thread of all requests."""
+    backend = Scripted("a")
+    async with client_of(backend) as client:
+        for body in ({"top_p": tiny}, {"temperature": tiny}):
+            assert (await client.post(COMPLETIONS, json={"prompt": "x", **body})).status_code == 200
+    first, second = (generation.sampling for generation in backend.seen)
+    assert first.top_p > 1e-30
+    assert second.temperature == 0
+
+
 async def test_a_tokenizer_that_nothing_ends_is_an_engine_that_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
