@@ -258,9 +258,9 @@ class HubCache:
         return tuple(FileEntry(p.relative_to(self.snapshot).as_posix(), p.stat().st_size) for p in files)
 
 
-def is_digest(text: str) -> bool:
+def is_digest(text: object) -> bool:
     """Whether ``text`` has the form of a file's sha256 or of git's blob id."""
-    return len(text) in (40, 64) and not set(text) - set("0123456789abcdef")
+    return isinstance(text, str) and len(text) in (40, 64) and not set(text) - set("0123456789abcdef")
 
 
 def content_matches(path: Path, digest: str, note_bytes: Callable[[int], None]) -> bool:

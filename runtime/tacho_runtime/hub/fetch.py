@@ -27,7 +27,7 @@ from tacho_runtime.files import configuration, replace_file, write_termination
 from tacho_runtime.headers.digests import files_digest
 from tacho_runtime.headers.source import FileEntry, changed, invalid
 from tacho_runtime.hub import container
-from tacho_runtime.hub.cache import DownloadTarget, HubCache, is_digest
+from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.failures import classify, disk_full, unreachable
 from tacho_runtime.hub.select import matches
 
@@ -142,7 +142,7 @@ class ModelFetch:
     def _planned(self, source: HubSource) -> tuple[DownloadTarget, ...]:
         """The planned files as the hub lists them now. Raises FailedError when the hub lists other files."""
         chosen = [file for file in source.tree() if matches(file.path, self._config.files.globs)]
-        listed = tuple(FileEntry(file.path, file.size) for file in chosen)
+        listed = tuple(FileEntry(file.path, file.size_bytes) for file in chosen)
         if files_digest(listed) != self._config.files.files_digest:
             total = sum(entry.size_bytes for entry in listed)
             raise changed(
@@ -150,13 +150,10 @@ class ModelFetch:
                 f"{len(listed)} files with {total} bytes for the planned patterns, planned were "
                 f"{self._config.files.file_count} with {self._config.files.total_bytes}.",
             )
-        targets = tuple(
-            DownloadTarget(file.path, file.size, file.lfs.sha256 if file.lfs else file.blob_id)
-            for file in chosen
-        )
+        targets = tuple(DownloadTarget(file.path, file.size_bytes, file.digest) for file in chosen)
         for target in targets:
             # A digest becomes a file name as well: a hostile one would leave the cache.
-            if not is_digest(target.etag):
+            if not target.etag:
                 raise invalid(
                     f"{source.endpoint} lists {target.path} without a digest: the files that it "
                     "delivers cannot be verified.",

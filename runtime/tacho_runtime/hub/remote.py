@@ -8,18 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from tacho_contract.failure import FailedError
 from tacho_contract.text import visible
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
+from tacho_runtime.hub.cache import is_digest
 from tacho_runtime.hub.failures import classify
 
 if TYPE_CHECKING:
     import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
 
 T = TypeVar("T")
 
@@ -137,6 +137,15 @@ def _endless(message: str) -> FailedError:
     return invalid(message, "Ask the hub's operator, or set spec.model.hub to another mirror.")
 
 
+class ListedFile(NamedTuple):
+    """What is kept of a listed file. A listing may have megabytes of other things for each."""
+
+    path: str
+    size_bytes: int
+    digest: str
+    """sha256 of a large file, git's blob id of a small one; "": the hub lists none."""
+
+
 class HubSource:
     """The files of one repository at one revision on a hub. The token goes to the hub's own host only."""
 
@@ -194,23 +203,24 @@ class HubSource:
         )
 
     def files(self) -> tuple[FileEntry, ...]:
-        return tuple(FileEntry(file.path, file.size) for file in self.tree())
+        return tuple(FileEntry(file.path, file.size_bytes) for file in self.tree())
 
-    def tree(self) -> tuple[RepoFile, ...]:
+    def tree(self) -> tuple[ListedFile, ...]:
         """All files of the commit as the hub lists them, sorted by path."""
         return tuple(sorted(self._call(self._list, PAUSES_SECONDS), key=lambda file: file.path))
 
-    def _list(self) -> list[RepoFile]:
+    def _list(self) -> list[ListedFile]:
         from huggingface_hub.hf_api import RepoFile
 
-        found: list[RepoFile] = []
+        found: list[ListedFile] = []
         self._pages.clear()
         for entry in self.api.list_repo_tree(self.repository, recursive=True, revision=self.commit):
             if not isinstance(entry, RepoFile):
                 continue
             if type(entry.size) is not int or entry.size < 0 or not _sound_path(entry.path):
                 raise invalid(f"{self.repository} lists a file with an impossible name or size.")
-            found.append(entry)
+            digest = entry.lfs.sha256 if entry.lfs else entry.blob_id
+            found.append(ListedFile(entry.path, entry.size, digest if is_digest(digest) else ""))
             if len(found) > FILE_LIMIT:
                 raise invalid(
                     f"{self.repository} lists more than {FILE_LIMIT} files.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import huggingface_hub.hf_api
 import pytest
 
 from tacho_contract.failure import FailureClass
@@ -242,3 +243,19 @@ def test_a_listing_that_no_file_system_can_hold_is_refused(
     failure = failure_of(published)
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert message in failure.message
+
+
+def test_of_a_listing_nothing_is_kept_but_names_sizes_and_digests(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 pages of 16 MiB would else be held as parsed: no limit of a container is as large."""
+    long = {"status": "safe", "avScan": ["x" * 1000], "pickleImportScan": {"x": ["x" * 1000]}}
+    listed = huggingface_hub.hf_api.RepoFile.__init__
+
+    def with_more(self: Any, **fields: Any) -> None:
+        listed(self, **{**fields, "securityFileStatus": long, "oid": "x" * 1000})
+
+    monkeypatch.setattr(huggingface_hub.hf_api.RepoFile, "__init__", with_more)
+    for file in remote.HubSource("acme/llama", "main", endpoint=hub.url).tree():
+        assert {type(one) for one in file} == {str, int}
+        assert len(file.digest) in (0, 64)
