@@ -123,3 +123,20 @@ async def test_a_long_answer_may_be_read_for_longer(monkeypatch: pytest.MonkeyPa
                 assert found, f"ended after {read} bytes"
                 read += len(found)
                 await asyncio.sleep(len(found) / 1e6)
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, b"400"), (300, b"200")])
+async def test_a_body_in_very_many_small_pieces_is_refused(size: int, status: bytes) -> None:
+    """Each takes the event loop as long as a large one."""
+    body = b'{"prompt": "x"' + b" " * 1200 * size + b"}"
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: m\r\nContent-Type: application/json\r\n"
+    async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(1 if size == 1 else 2):  # each request has pieces of its own
+            writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+            assert (await reader.readuntil(b"\r\n\r\n")).split()[1] == status
+            if status == b"200":
+                await reader.readuntil(b"}}")
+        writer.close()
