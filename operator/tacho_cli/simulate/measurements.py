@@ -16,21 +16,15 @@ from tacho_operator.core.measurement.states import current
 MEASUREMENT = "a file with an entry of status.measurements, as tacho probe -o json prints it"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MeasurementSource:
-    """Where a measurement to simulate from is: a measurement file, or an LLMDeployment in a manifest file."""
+    """A measurement to simulate from: a measurement file, or an LLMDeployment in a manifest file."""
 
     quantization: str
     """Quantization method of the model; empty: unknown."""
-    file: str = ""
-    name: str = ""
-    """Name of the LLMDeployment in ``file``."""
-    measurement: str = ""
-    """A measurement file; ``file`` and ``name`` are then empty."""
-
-    @property
-    def place(self) -> str:
-        return self.measurement or f"{self.file} ({self.name})"
+    place: str
+    options: dict[str, str]
+    """The fields of DeploymentOptions that select it."""
 
 
 def measured(files: Sequence[str], measurements: Sequence[str], name: str) -> tuple[MeasurementSource, ...]:
@@ -41,7 +35,7 @@ def measured(files: Sequence[str], measurements: Sequence[str], name: str) -> tu
     """
     if measurements:
         return tuple(
-            MeasurementSource(quantization=read_entry(file).quantization_method or "", measurement=file)
+            MeasurementSource(read_entry(file).quantization_method or "", file, {"measurement": file})
             for file in dict.fromkeys(measurements)
         )
     found = []
@@ -51,7 +45,8 @@ def measured(files: Sequence[str], measurements: Sequence[str], name: str) -> tu
             entry = current(resource.status.measurements)
             if entry is not None:
                 method = entry.quantization_method or _planned(resource)
-                found.append(MeasurementSource(quantization=method, file=file, name=resource.metadata.name))
+                own = resource.metadata.name
+                found.append(MeasurementSource(method, f"{file} ({own})", {"file": file, "name": own}))
     return tuple(found)
 
 

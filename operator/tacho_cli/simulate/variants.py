@@ -60,24 +60,18 @@ def variants(
         raise CommandError(f"--what-if {twice}: more than once; list its values with commas")
     made = []
     for choice in itertools.product(*(values for _, values in dimensions)):
-        changed = given
-        for _, change in choice:
-            changed = change(changed)
+        changes = {option: value for _, change in choice for option, value in change.items()}
         varied = (
             (name, value) for (name, values), (value, _) in zip(dimensions, choice, strict=True) if values[1:]
         )
-        made.append(Variant(values=tuple(varied), given=changed))
+        made.append(Variant(values=tuple(varied), given=dataclasses.replace(given, **changes)))
     return tuple(made)
 
 
-Change = Callable[[DeploymentOptions], DeploymentOptions]
-Dimension = tuple[str, list[tuple[str, Change]]]
-"""The name of a setting, and for each of its values the change to apply."""
-
-
-def _changed(**options: Any) -> Change:
-    """A change that sets the given fields of DeploymentOptions."""
-    return lambda given: dataclasses.replace(given, **options)
+Changes = dict[str, Any]
+"""Values of fields of DeploymentOptions."""
+Dimension = tuple[str, list[tuple[str, Changes]]]
+"""The name of a setting, and the changes for each of its values."""
 
 
 def _files(name: str, option: str, files: Sequence[str]) -> Dimension:
@@ -86,7 +80,7 @@ def _files(name: str, option: str, files: Sequence[str]) -> Dimension:
     shown = stems if len(set(stems)) == len(files) else files
     if len(set(files)) != len(files):
         raise CommandError(f"the same {name} is named twice")
-    return name, [(word, _changed(**{option: file})) for word, file in zip(shown, files, strict=True)]
+    return name, [(word, {option: file}) for word, file in zip(shown, files, strict=True)]
 
 
 def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
@@ -98,14 +92,13 @@ def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
         option, read = KEYS.get(key, ("", _replicas))
         numbers = [read(value) for value in values]
         if option and all(numbers):
-            changes = [_changed(**{option: number}) for number in numbers]
-            return key, list(zip(values, changes, strict=True))
+            return key, [(value, {option: number}) for value, number in zip(values, numbers, strict=True)]
     raise CommandError(f"--what-if {text}: unknown", FORMATS)
 
 
 def _quantizations(
     values: Sequence[str], measured: Sequence[MeasurementSource]
-) -> Iterable[tuple[str, Change]]:
+) -> Iterable[tuple[str, Changes]]:
     known: dict[str, list[MeasurementSource]] = {}
     for item in measured:
         known.setdefault(item.quantization or "unknown", []).append(item)
@@ -117,11 +110,7 @@ def _quantizations(
                 f"--what-if {QUANTIZATION}={value}: one file with such a measurement is needed",
                 f"  -> measured: {', '.join(listed) or 'none'}; add files with -f FILE or --measurement FILE",
             )
-        (place,) = places
-        if place.measurement:
-            yield value, _changed(measurement=place.measurement)
-        else:
-            yield value, _changed(file=place.file, name=place.name)
+        yield value, dict(places[0].options)
 
 
 def _replicas(value: str) -> int | None:

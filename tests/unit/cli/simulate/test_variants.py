@@ -45,11 +45,11 @@ def test_files_of_one_name_are_called_by_their_places() -> None:
 
 
 MEASURED = (
-    MeasurementSource(quantization="none", measurement="bf16.json"),
-    MeasurementSource(quantization="fp8", file="all.yaml", name="eight"),
-    MeasurementSource(quantization="awq", file="all.yaml", name="four"),
-    MeasurementSource(quantization="awq", file="all.yaml", name="other"),
-    MeasurementSource(quantization="", file="all.yaml", name="silent"),
+    MeasurementSource("none", "bf16.json", {"measurement": "bf16.json"}),
+    MeasurementSource("fp8", "all.yaml (eight)", {"file": "all.yaml", "name": "eight"}),
+    MeasurementSource("awq", "all.yaml (four)", {"file": "all.yaml", "name": "four"}),
+    MeasurementSource("awq", "all.yaml (other)", {"file": "all.yaml", "name": "other"}),
+    MeasurementSource("", "all.yaml (silent)", {"file": "all.yaml", "name": "silent"}),
 )
 
 
