@@ -254,17 +254,29 @@ def test_a_service_may_have_the_number_of_the_engines_port(target: int | str, ex
     assert ready.status == expected
 
 
-@pytest.mark.parametrize(("port", "expected"), [(8000, "True"), (9000, "False")])
-def test_a_headless_service_leads_to_the_engines_port_only_where_it_is_its_own(
-    port: int, expected: str
+@pytest.mark.parametrize(
+    ("label", "port", "expected"),
+    [
+        ("", 8000, "True"),
+        ("", 9000, "False"),
+        ("service.kubernetes.io/service-proxy-name", 8000, "False"),
+        ("service.kubernetes.io/headless", 8000, "False"),
+    ],
+)
+def test_a_service_that_no_write_puts_right_does_not_count_as_serving(
+    label: str, port: int, expected: str
 ) -> None:
-    """No address can be added to a Service that somebody made without one in the name of the resource."""
+    """Without an address it leads to its own port's number; by a label kube-proxy does not know it."""
     world = World(changed(MOCK_SPEC, replicas=1))
     world.come_up()
     (name,) = world.names("Deployment")
     (engine,) = world.objects["Deployment", name]["spec"]["template"]["spec"]["containers"]
     engine["ports"] = [{"name": "http", "containerPort": port}]
-    world.objects["Service", "smol"]["spec"]["clusterIP"] = "None"
+    service = world.objects["Service", "smol"]
+    if label:
+        service["metadata"]["labels"] = {**service["metadata"].get("labels", {}), label: ""}
+    else:
+        service["spec"]["clusterIP"] = "None"
     status = decide(world.observed(), world.config, world.now).status
     assert status is not None
     ready = find_condition(status.conditions, ConditionType.READY)

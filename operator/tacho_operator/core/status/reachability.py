@@ -55,6 +55,7 @@ def reaches(service: Manifest | None, deployments: Iterable[Manifest], pod: PodV
     spec: Manifest = (service or {}).get("spec") or {}
     selector = spec.get("selector") or {}
     labels = pod.raw["metadata"].get("labels") or {}
+    deployments = tuple(deployments)
     targets = {
         item.get("targetPort")
         for item in spec.get("ports") or ()
@@ -63,28 +64,41 @@ def reaches(service: Manifest | None, deployments: Iterable[Manifest], pod: PodV
     numbers = set(_http_numbers(named(deployments, pod.revision)))
     leads = bool(selector) and spec.get("type") != "ExternalName"
     leads = leads and not targets.isdisjoint({"http", *numbers})
-    leads = leads and (not is_headless(service) or ENGINE_PORT in numbers)
+    if misleads(service):
+        leads = leads and ENGINE_PORT in numbers and misleading_service(service, deployments) is None
     return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
 
 
-def is_headless(service: Manifest | None) -> bool:
-    """Whether the Service has no address, so that its clients connect to its pods by its own port's number.
+HIDING_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+"""Labels of a Service that kube-proxy leaves out (``cmd/kube-proxy/app/server.go``), whatever their value."""
 
-    Another client made it so, in the name of the resource; an address cannot be added later.
+
+def misleads(service: Manifest | None) -> bool:
+    """Whether another client made the Service one that need not lead to its pods, which no write puts right.
+
+    A headless one cannot get an address, and its clients connect to the pods by its own port's number. An
+    apply does not remove labels of others.
     """
-    return ((service or {}).get("spec") or {}).get("clusterIP") == "None"
+    labels = ((service or {}).get("metadata") or {}).get("labels") or {}
+    is_headless = ((service or {}).get("spec") or {}).get("clusterIP") == "None"
+    return is_headless or not labels.keys().isdisjoint(HIDING_LABELS)
 
 
-def headless_problem(service: Manifest | None, deployments: Iterable[Manifest]) -> Problem | None:
-    """The problem of a headless Service whose port is not that of the engines; None: there is none."""
+def misleading_service(service: Manifest | None, deployments: Iterable[Manifest]) -> Problem | None:
+    """The problem of a Service that leads to no engine whatever is written to it; None: there is none."""
     found = tuple(deployments)
-    if service is None or not is_headless(service) or not found:
+    if service is None or not misleads(service) or not found:
         return None
-    if any(ENGINE_PORT in set(_http_numbers(item)) for item in found):
+    labels = service["metadata"].get("labels") or {}
+    if hiding := next(filter(labels.__contains__, HIDING_LABELS), ""):
+        what = f"kube-proxy leaves it out because of its label {hiding}"
+    elif any(ENGINE_PORT in set(_http_numbers(item)) for item in found):
         return None
+    else:
+        what = f"it is headless, and no engine has its port {ENGINE_PORT}"
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
-        what=f"Service {service['metadata']['name']} is headless, and no engine has its port {ENGINE_PORT}.",
+        what=f"Service {service['metadata']['name']} leads nowhere: {what}.",
         next_step="Delete the Service; the operator creates it again.",
     )
 

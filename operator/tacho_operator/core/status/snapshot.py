@@ -31,7 +31,7 @@ from tacho_operator.core.rollout.reading import (
     without_spare_gpu,
 )
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
-from tacho_operator.core.status.reachability import exposure, headless_problem, is_headless, reaches
+from tacho_operator.core.status.reachability import exposure, misleading_service, misleads, reaches
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 FINALIZER_SECONDS = 60.0
@@ -266,12 +266,10 @@ def _problems(
 
 def _reached(observed: Observed, selected: str, servers: Iterable[PodView]) -> int:
     """Number of ready pods that the Service selects by ``selected`` ("": the pods of every revision). If the
-    Service could not be written, or is headless, it is counted as it is in the cluster.
+    Service could not be written, or misleads its clients, it is counted as it is in the cluster.
     """
     service = named(observed.services, names.service_name(observed.resource.metadata.name))
-    is_written = not is_headless(service) and not any(
-        _is_service(observed, item) for item in observed.refusals
-    )
+    is_written = not misleads(service) and not any(_is_service(observed, item) for item in observed.refusals)
     if observed.unanswered is None and is_written:
         return sum(pod.ready and selected in ("", pod.revision) for pod in servers)
     return sum(reaches(service, observed.deployments, pod) for pod in servers)
@@ -285,8 +283,8 @@ def _is_service(observed: Observed, refusal: ChildRefusal) -> bool:
 def _service_problem(observed: Observed) -> Problem | None:
     found = next((item for item in observed.refusals if _is_service(observed, item)), None)
     service = named(observed.services, names.service_name(observed.resource.metadata.name))
-    if (headless := headless_problem(service, observed.deployments)) is not None:
-        return headless
+    if (misleading := misleading_service(service, observed.deployments)) is not None:
+        return misleading
     if found is None:
         return None
     exists = service is not None
