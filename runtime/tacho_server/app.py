@@ -104,6 +104,7 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
             places.enter_context(service.admitted(body))
             size_bytes = len(await request.body())
             job = await _unless_disconnected(service.job(body, size_bytes), request)
+            places.enter_context(service.holding(job))
             if not body.stream:
                 return JSONResponse(await _unless_disconnected(service.whole(job), request))
             return _Events(service.events(job), places.pop_all())

@@ -67,53 +67,86 @@ def _outside_strings(body: bytes) -> Iterator[bytes]:
         inside ^= (len(pieces) - 1) % 2
 
 
+class _Held:
+    """A request's body: its memory, and the task that reads it while it arrives."""
+
+    def __init__(self) -> None:
+        self.memory_bytes = 0
+        self.reading: asyncio.Task[bytes | None] | None = None
+
+
 class BodyLimit:
     """Middleware that limits request bodies. ``max_model_len``: tokens of context; 0: not known yet.
 
     413 above ``body_limit_bytes`` or ``memory_limit_bytes``, 408 after BODY_SECONDS, 429 where those of all
-    requests would take more memory than BODIES of them may.
+    requests would take more memory than BODIES of them may. Before that, bodies that still arrive are given
+    up, the oldest first: a client that stops in the middle must not keep others out.
     """
 
     def __init__(self, app: ASGIApp, max_model_len: Callable[[], int]) -> None:
         self._app, self._max_model_len = app, max_model_len
-        self._held_bytes = 0
-        """Memory of all bodies, in bytes."""
+        self._held: dict[_Held, None] = {}
+        """All bodies, oldest first."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        tokens, length = self._max_model_len(), Headers(scope=scope).get("content-length", "")
-        limit, most = body_limit_bytes(tokens), memory_limit_bytes(tokens)
-        held, is_read = 0, False
-
-        def hold(memory: int) -> None:
-            """Counts ``memory`` bytes as those of this body. Raises HTTPException above the limits."""
-            nonlocal held
-            if memory > most:
-                raise HTTPException(413, f"The request describes more than {most >> 20} MiB of values.")
-            others = self._held_bytes - held
-            if memory > SMALL_MEMORY_BYTES and others + memory > BODIES * most:
-                raise HTTPException(429, "Too many large requests come at the same time; try again later.")
-            self._held_bytes, held = others + memory, memory
+        held, is_read = _Held(), False
+        length = Headers(scope=scope).get("content-length", "")
 
         async def whole() -> Message:
             """The body in one message, then what follows it."""
             nonlocal is_read
             if is_read:
                 return await receive()
-            if length.isdecimal() and (len(length) > 18 or int(length) > limit):
-                raise _too_large(limit)
-            body = await _read(receive, limit, lambda size: hold(TEXT_FACTOR * size))
+            body = await self._body(held, receive, length)
             if body is None:
                 return {"type": "http.disconnect"}
-            hold(memory_bytes(body))
             is_read = True
             return {"type": "http.request", "body": body, "more_body": False}
 
+        self._held[held] = None
         try:
             await self._app(scope, whole, send)
         finally:
-            self._held_bytes -= held
+            del self._held[held]
+
+    async def _body(self, held: _Held, receive: Receive, length: str) -> bytes | None:
+        """The body; None: the client has hung up. Raises HTTPException."""
+        tokens = self._max_model_len()
+        limit, most = body_limit_bytes(tokens), memory_limit_bytes(tokens)
+        if length.isdecimal() and (len(length) > 18 or int(length) > limit):
+            raise _too_large(limit)
+        held.reading = asyncio.ensure_future(
+            _read(receive, limit, lambda size: self._hold(held, TEXT_FACTOR * size, most))
+        )
+        try:
+            await asyncio.wait({held.reading})
+            if held.reading.cancelled():
+                raise _too_many()
+            body = held.reading.result()
+        finally:
+            held.reading.cancel()
+            held.reading = None
+        if body is not None:
+            self._hold(held, memory_bytes(body), most)
+        return body
+
+    def _hold(self, held: _Held, memory: int, most: int) -> None:
+        """Counts ``memory`` bytes as those of a body. Raises HTTPException above the limits."""
+        if memory > most:
+            raise HTTPException(413, f"The request describes more than {most >> 20} MiB of values.")
+        held.memory_bytes = memory
+        over = sum(one.memory_bytes for one in self._held) - BODIES * most
+        if memory <= SMALL_MEMORY_BYTES or over <= 0:
+            return
+        for other in self._held:
+            if over > 0 and other is not held and other.reading is not None:
+                other.reading.cancel()
+                over, other.memory_bytes = over - other.memory_bytes, 0
+        if over > 0:
+            held.memory_bytes = 0
+            raise _too_many()
 
 
 async def _read(receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes | None:
@@ -137,3 +170,7 @@ async def _read(receive: Receive, limit: int, hold: Callable[[int], None]) -> by
 
 def _too_large(limit: int) -> HTTPException:
     return HTTPException(413, f"The request is larger than {limit} bytes, the most that is read.")
+
+
+def _too_many() -> HTTPException:
+    return HTTPException(429, "Too many large requests come at the same time; try again later.")

@@ -72,8 +72,8 @@ class GenerationRequest(_Strict):
     frequency_penalty: Literal[0] = 0
     logit_bias: Annotated[dict[str, float], Field(max_length=0), BeforeValidator(_few)] | None = None
     # Metadata of the request; no effect.
-    user: str | None = None
-    metadata: Annotated[dict[str, str], BeforeValidator(_few)] | None = None
+    user: Name | None = None
+    metadata: Annotated[dict[Name, Name], BeforeValidator(_few)] | None = None
     store: Literal[False] | None = None
 
     @property

@@ -35,8 +35,10 @@ TEXT_SECONDS = 10.0
 STUCK_SECONDS = 60.0
 """Seconds beyond TEXT_SECONDS after which the engine counts as failed, as nothing ends the tokenizer."""
 
-SCORED_LIMIT = 250_000
-"""Most log-probabilities of given tokens in one answer; each takes 10 us of the event loop."""
+LOGPROBS_LIMIT = 250_000
+"""Most log-probabilities that one answer may have at its end; each takes 10 us of the event loop then."""
+LOGPROBS_HELD = 1_000_000
+"""Most log-probabilities that all answers may have; each takes about 100 bytes until its answer has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class GenerationJob:
     prompt_tokens: int
     include_usage: bool
     continuous_usage: bool
+    logprobs: int = 0
+    """Most log-probabilities that are kept until the end of the answer, or of its first chunk."""
 
 
 class Service:
@@ -57,7 +61,7 @@ class Service:
 
     def __init__(self, backend: Backend, settings: ServerSettings, metrics: ServerMetrics) -> None:
         self.backend, self._settings, self._metrics = backend, settings, metrics
-        self._admitted = 0
+        self._admitted = self._logprobs = 0
         # One thread: not every tokenizer can be used by two, and the CPUs are the engine's.
         self._tokenizing = TimedThread("tokenize", TEXT_SECONDS)
 
@@ -96,6 +100,19 @@ class Service:
         finally:
             self._admitted -= count
 
+    @contextlib.contextmanager
+    def holding(self, job: GenerationJob) -> Iterator[None]:
+        """Reserves memory for the log-probabilities of an answer. Raises RequestError where too many are
+        held."""
+        if self._logprobs + job.logprobs > LOGPROBS_HELD:
+            self._metrics.requests.labels("refused").inc()
+            raise RequestError(429, "Too many log-probabilities are asked for at the same time.")
+        self._logprobs += job.logprobs
+        try:
+            yield
+        finally:
+            self._logprobs -= job.logprobs
+
     # --- checks ----------------------------------------------------------------------------------
     async def job(self, request: CompletionRequest | ChatRequest, size_bytes: int) -> GenerationJob:
         """Validates the request and prepares its generation job before anything is computed. Templates and
@@ -119,11 +136,15 @@ class Service:
         abilities = self.backend.abilities
         if echo and top is not None and not abilities.scores:
             raise bad("this engine gives no log-probabilities of given tokens (echo with logprobs)", "echo")
-        if echo and top is not None:
-            _check_scored(sum(map(len, prompts)) * request.n * (top + 1))
         samplings = [sampling_of(request, abilities, len(prompt), top) for prompt in prompts]
         if not echo and any(sampling.max_tokens == 0 for sampling in samplings):
             raise bad("nothing is left to generate: max_tokens is 0 without echo", "max_tokens")
+        logprobs = 0
+        if top is not None:
+            given = sum(map(len, prompts)) if echo else 0
+            made = 0 if request.stream else sum(sampling.max_tokens for sampling in samplings)
+            logprobs = (given + made) * request.n * (top + 1)
+        _check_logprobs(logprobs)
         identity = ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex
         generations = [
             Generation(identity=f"{identity}-{at}", prompt=prompt, sampling=_seeded(sampling, copy))
@@ -150,6 +171,7 @@ class Service:
             prompt_tokens=sum(len(prompt) for prompt in prompts),
             include_usage=bool(stream and stream.include_usage),
             continuous_usage=bool(stream and stream.continuous_usage_stats),
+            logprobs=logprobs,
         )
 
     def _chat_prompt(self, request: ChatRequest) -> tuple[int, ...]:
@@ -198,7 +220,8 @@ class Service:
                     choice = choices[piece.index]
                     choice.text += piece.text
                     choice.finish = piece.finish or choice.finish
-                    choice.tokens += [piece.token] if piece.token else list(piece.scored)
+                    if job.form.logprobs:
+                        choice.tokens += [piece.token] if piece.token else list(piece.scored)
         except GenerationError as error:
             raise RequestError(500, f"The engine failed: {error}") from error
         return job.form.whole(choices, usage)
@@ -281,13 +304,13 @@ def _event(document: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _check_scored(count: int) -> None:
-    """Raises RequestError where an answer would have more than SCORED_LIMIT log-probabilities of given
-    tokens.
+def _check_logprobs(count: int) -> None:
+    """Raises RequestError where an answer would have more than LOGPROBS_LIMIT log-probabilities at its
+    end.
     """
-    if count > SCORED_LIMIT:
-        message = f"the answer would have {count} log-probabilities of given tokens, more than {SCORED_LIMIT}"
-        raise bad(f"{message}: send fewer prompts at a time", "logprobs")
+    if count > LOGPROBS_LIMIT:
+        message = f"the answer may have {count} log-probabilities, more than {LOGPROBS_LIMIT}"
+        raise bad(f"{message}: send fewer prompts at a time, a lower max_tokens, or stream", "logprobs")
 
 
 def _check_characters(text: str, param: str) -> None:

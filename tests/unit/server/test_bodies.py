@@ -21,10 +21,15 @@ from tacho_server.bodies import (
     memory_bytes,
 )
 from tacho_server.schema import ChatRequest, CompletionRequest, Message as ChatMessage, Part, StreamOptions
-from tests.unit.server.scripted import Scripted, app_of, client_of
+from tests.unit.server.scripted import Scripted, app_of, client_of, client_to
 
-COMPLETIONS = "/v1/completions"
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 JSON = {"content-type": "application/json"}
+
+
+def chat_of(size_bytes: int) -> str:
+    """A chat whose message has more than its content, which only a template would read."""
+    return json.dumps({"messages": [{"role": "user", "content": "x", "more": "u" * size_bytes}]})
 
 
 async def test_a_body_too_large_is_not_parsed() -> None:
@@ -86,21 +91,20 @@ async def test_large_bodies_of_many_clients_have_a_limit_together(monkeypatch: p
     monkeypatch.setattr(bodies, "BODIES", 1)
     backend = Scripted("a")
     backend.gate.clear()
-    large = json.dumps({"prompt": "x", "user": "u" * (FLOOR_BYTES * 3 // 4)})
-    small = json.dumps({"prompt": "x", "user": "u" * (SMALL_MEMORY_BYTES // 2 // TEXT_FACTOR)})
+    large, small = chat_of(FLOOR_BYTES * 3 // 4), chat_of(SMALL_MEMORY_BYTES // 2 // TEXT_FACTOR)
     headers = {"content-type": "application/json"}
     async with client_of(backend) as client:
-        first = asyncio.ensure_future(client.post("/v1/completions", content=large, headers=headers))
+        first = asyncio.ensure_future(client.post(CHAT, content=large, headers=headers))
         while not backend.running:
             await asyncio.sleep(0.001)
-        refused = await client.post("/v1/completions", content=large, headers=headers)
+        refused = await client.post(CHAT, content=large, headers=headers)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        taken = asyncio.ensure_future(client.post("/v1/completions", content=small, headers=headers))
+        taken = asyncio.ensure_future(client.post(CHAT, content=small, headers=headers))
         while backend.running < 2:
             await asyncio.sleep(0.001)
         backend.gate.set()
         assert [(await one).status_code for one in (first, taken)] == [200, 200]
-        again = await client.post("/v1/completions", content=large, headers=headers)
+        again = await client.post(CHAT, content=large, headers=headers)
         assert again.status_code == 200
 
 
@@ -142,11 +146,49 @@ async def test_a_body_of_very_many_values_is_not_parsed() -> None:
     lists = FLOOR_BYTES // 4 * "[],"
     async with client_of(backend) as client:
         for path, body in (
-            ("/v1/chat/completions", f'{{"messages":[{pair[:-1]}]}}'),
-            ("/v1/chat/completions", f'{{"messages":[{{"role":"u","content":"","x":[{lists[:-1]}]}}]}}'),
+            (CHAT, f'{{"messages":[{pair[:-1]}]}}'),
+            (CHAT, f'{{"messages":[{{"role":"u","content":"","x":[{lists[:-1]}]}}]}}'),
             (COMPLETIONS, f'{{"prompt":[{lists[:-1]}]}}'),
         ):
             answer = await client.post(path, content=body, headers=JSON)
             assert answer.status_code == 413
             assert f"more than {FLOOR_MEMORY_BYTES >> 20} MiB" in answer.json()["error"]["message"]
     assert not backend.tokenizer.encoded
+
+
+async def test_a_client_that_stops_in_the_middle_of_large_bodies_keeps_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bodies, "FLOOR_MEMORY_BYTES", TEXT_FACTOR * FLOOR_BYTES)
+    monkeypatch.setattr(bodies, "BODIES", 1)
+    large = chat_of(FLOOR_BYTES * 3 // 4).encode()
+    sent: list[Message] = []
+    waits, stopped = asyncio.Event(), asyncio.Event()
+    first: list[Message] = [{"type": "http.request", "body": large[:-9], "more_body": True}]
+
+    async def receive() -> Message:
+        if first:
+            return first.pop()
+        stopped.set()
+        await waits.wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers, "query_string": b""}
+    app = app_of(Scripted("a"))
+    async with asyncio.timeout(20), client_to(app) as client:
+        stopping = asyncio.ensure_future(app(scope, receive, send))
+        await stopped.wait()
+        for _ in range(2):
+            assert (await client.post(CHAT, content=large, headers=JSON)).status_code == 200
+        await stopping
+    assert sent[0]["status"] == 429
+
+
+@pytest.mark.parametrize("more", [{"user": "u" * 600}, {"metadata": {"a": "u" * 600}}])
+async def test_what_has_no_effect_is_short(more: dict[str, object]) -> None:
+    async with client_of(Scripted("a")) as client:
+        assert (await client.post(COMPLETIONS, json={"prompt": "x", **more})).status_code == 400

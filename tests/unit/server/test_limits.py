@@ -197,13 +197,52 @@ async def test_an_answer_names_so_many_log_probabilities_of_given_tokens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They are named in the loop of all requests."""
-    monkeypatch.setattr(service, "SCORED_LIMIT", 30)
+    monkeypatch.setattr(service, "LOGPROBS_LIMIT", 30)
     asked = {"echo": True, "logprobs": 2, "max_tokens": 0}
     async with client_of(Scripted("a")) as client:
         taken = await client.post(COMPLETIONS, json={**asked, "prompt": ["x" * 5, "y" * 5]})
         refused = await client.post(COMPLETIONS, json={**asked, "prompt": ["x" * 5, "y" * 6]})
     assert (taken.status_code, refused.status_code) == (200, 400)
     assert "33 log-probabilities" in refused.json()["error"]["message"]
+
+
+async def test_an_answer_ends_with_so_many_log_probabilities_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """65,000 tokens with 20 alternatives each kept the loop of all requests for 12 s."""
+    monkeypatch.setattr(service, "LOGPROBS_LIMIT", 30)
+    chat = {**HELLO, "logprobs": True, "top_logprobs": 2}
+    async with client_of(Scripted("a")) as client:
+        for path, body, status in (
+            (COMPLETIONS, {"prompt": "x", "logprobs": 2, "max_tokens": 5, "n": 2}, 200),
+            (COMPLETIONS, {"prompt": "x", "logprobs": 2, "max_tokens": 6, "n": 2}, 400),
+            (COMPLETIONS, {"prompt": "x", "logprobs": 2, "max_tokens": 60, "stream": True}, 200),
+            (COMPLETIONS, {"prompt": "x", "max_tokens": 60}, 200),
+            (CHAT, {**chat, "max_tokens": 10}, 200),
+            (CHAT, chat, 400),
+            (CHAT, {**chat, "stream": True}, 200),
+        ):
+            answer = await client.post(path, json=body)
+            assert answer.status_code == status, answer.text
+            assert status == 200 or "a lower max_tokens, or stream" in answer.json()["error"]["message"]
+
+
+async def test_log_probabilities_of_all_answers_have_a_limit_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "LOGPROBS_HELD", 30)
+    backend = Scripted("a")
+    backend.gate.clear()
+    body = {"prompt": "x", "logprobs": 0, "max_tokens": 20}
+    async with client_of(backend) as client:
+        first = asyncio.ensure_future(client.post(COMPLETIONS, json=body))
+        while not backend.running:
+            await asyncio.sleep(0.001)
+        refused = await client.post(COMPLETIONS, json=body)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        backend.gate.set()
+        assert (await first).status_code == 200
+        assert (await client.post(COMPLETIONS, json=body)).status_code == 200
 
 
 async def test_a_full_server_refuses_before_it_tokenizes() -> None:
