@@ -27,7 +27,7 @@ revisions; a rollout of 1,000 replicas has 2,000 pods.
 BYTES_LIMIT = 8 << 20
 """Most bytes of JSON of all pods, and of all other children together, that a resource may control.
 
-Five revisions have less than 1 MiB. As Python objects they take nine times as much.
+Five revisions have less than 1 MiB. As Python objects they take eight times as much.
 """
 HEAVY_BYTES = 512 << 10
 """Bytes of JSON of a resource and its children from which it is heavy: of these, one in a namespace is
