@@ -61,6 +61,17 @@ def test_a_counter_that_jumps_brings_no_fleet(by: float) -> None:
     assert max(fleet.run(lambda _: 2.0, 900)) <= 3
 
 
+def test_beside_a_pod_whose_counters_jump_the_others_count() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda _: 6.0, 600)
+    for _ in range(30):
+        fleet.serve(6.0)
+        fleet.replicas[0].generated += 1e7
+        decision = fleet.look()
+    assert 2.2 <= (decision.figures.demand or 0.0) <= 3.1, "three quarters of 3, or more"
+    assert fleet.wanted == 4
+
+
 def test_a_counter_that_jumped_says_nothing_of_lengths() -> None:
     fleet = Fleet()
     fleet.run(lambda _: 0.6, 900)

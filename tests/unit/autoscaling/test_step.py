@@ -163,6 +163,20 @@ def test_a_refusal_by_quota_is_remembered_for_a_while() -> None:
     assert step(again, first.state, fleet.now + 601).decision.limited.reason != "QuotaExceeded"
 
 
+def test_of_maximum_and_quota_the_lower_one_counts() -> None:
+    """A need beyond both is limited to what quota allows, and not to the maximum, which it would refuse."""
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.0, 300)
+    fleet.serve(40.0)
+    policy = dataclasses.replace(POLICY, bounds=Bounds(least=1, most=5))
+    at = ScalingInput(replicas=2, pods=fleet.loads(), capacity=CAPACITY, policy=policy, refused_above=3)
+    decision = step(at, fleet.state, fleet.now).decision
+    assert (decision.replicas, decision.limited.reason) == (3, "QuotaExceeded")
+    fewer = dataclasses.replace(at, refused_above=9)
+    decision = step(fewer, fleet.state, fleet.now).decision
+    assert (decision.replicas, decision.limited.reason) == (5, "TooManyReplicas")
+
+
 def test_a_refusal_below_the_minimum_backs_off_and_is_tried_again() -> None:
     """The first may be a webhook that is away for a moment."""
     policy = dataclasses.replace(POLICY, bounds=Bounds(least=5, most=9))
