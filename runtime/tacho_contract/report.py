@@ -111,7 +111,10 @@ class LatencyHistogram:
     def __post_init__(self) -> None:
         edges, steps = self.edges_seconds, (0, *self.counts, self.total, MAX_COUNT)
         if len(edges) != len(self.counts) or len(edges) > MAX_EDGES:
-            raise ValueError(f"{len(edges)} edges and {len(self.counts)} counts; at most {MAX_EDGES} of each")
+            raise ValueError(
+                f"a latency histogram has {len(edges)} bucket edges and {len(self.counts)} counts; expected are "
+                f"equal numbers, {MAX_EDGES} at most"
+            )
         if not all(map(lt, (0.0, *edges), (*edges, inf))):
             raise ValueError("the edges are not finite, positive and ascending")
         if not all(map(le, steps, steps[1:])):

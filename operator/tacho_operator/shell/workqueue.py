@@ -137,7 +137,7 @@ A pod that reports a change each time would otherwise cause 45 reconciles a seco
 SUPERSEDED = 1000
 """Number of outdated entries in the heap of due times after which they are removed."""
 OVER_SECONDS = 0.5
-"""Seconds between two looks at namespaces that have used more than their share of the event loop."""
+"""Seconds after which a namespace that used more than its share of the event loop is considered again."""
 LONG_SECONDS = 60.0
 """Seconds from which a delay is extended by up to 10 %, so that resources that started together are
 spread.

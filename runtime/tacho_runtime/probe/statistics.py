@@ -166,8 +166,12 @@ def lag_one(off: Sequence[float]) -> float:
 
 
 def dependence(off: Sequence[float]) -> float:
-    """Factor by which an interval widens where neighbours vary together: the widest of the intervals from
-    ``off``, deviations from what was fitted, and from their sums over two, four and more neighbours."""
+    """Factor of at least 1 by which an interval widens because deviations that follow each other in time are
+    correlated (batch means).
+
+    ``off``: deviations from the fitted line, in the order of time. Their interval is computed from single
+    ones and from sums over two, four and more that follow each other; the widest counts.
+    """
     groups = len(off)
     alone = widest = _of_groups(off, groups)
     while (groups := groups // 2) >= FEWEST_GROUPS:

@@ -190,7 +190,7 @@ def test_what_is_no_models_uri_is_named(data: object) -> None:
 @pytest.mark.parametrize(
     ("edges", "counts", "total", "why"),
     [
-        ("[0.1,0.2]", "[1]", "1", "2 edges and 1 counts"),
+        ("[0.1,0.2]", "[1]", "1", "2 bucket edges and 1 counts"),
         ("[0.2,0.1]", "[1,1]", "1", "ascending"),
         ("[0.1,0.1]", "[1,1]", "1", "ascending"),
         ("[0.0]", "[1]", "1", "positive"),

@@ -53,7 +53,8 @@ from tacho_operator.shell.workqueue import Key
 NODE_PODS_LIMIT = 500
 """Most pods of a namespace that are read as neighbours on one node.
 
-A node runs 110 pods by default. Users could bind any number of pods to it, which its kubelet would refuse.
+A node runs 110 pods by default. But users can bind any number of pods to it: the kubelet refuses them, and
+they stay in the API.
 """
 POD_OWNERS = ("LLMDeployment", "ReplicaSet")
 

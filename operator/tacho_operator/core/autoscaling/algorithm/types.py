@@ -255,7 +255,9 @@ class Correction:
 
     factor: float = 1.0
     seconds: float = 0.0
-    """Seconds since the last change. Negative: the replicas have not settled yet."""
+    """Seconds of attainment that this factor was judged by. Below zero, nothing is judged: requests that
+    waited for replicas still end.
+    """
     seen: Attainment = Attainment()
 
 
