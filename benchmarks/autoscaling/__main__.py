@@ -29,10 +29,10 @@ from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
 from benchmarks.autoscaling.goals import BOUND, OWN, REFERENCE, STATIC, goals
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import MOST, SCENARIOS, TRAINING
-from benchmarks.autoscaling.tuning import ATTAINMENT, TRIED, tuned
 from tacho_simulate.policies import policy_of
 from tacho_simulate.run import simulate
 from tacho_simulate.trace import Trace
+from tacho_simulate.tuning import ATTAINMENT, TRIED, tuned
 
 Values = tuple[float, float, float | None]
 """SLO attainment in percent, GPU-hours, 90th percentile of TTFT in seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks.autoscaling.tuning import ATTAINMENT
+from tacho_simulate.tuning import ATTAINMENT
 
 OWN, REFERENCE, BOUND, STATIC = "tacho", "greedy", "clairvoyant bound", "static-"
 COST_RATIO = 1.05

@@ -17,7 +17,7 @@ from benchmarks.autoscaling.first_burst import WITH_BURSTS, reachable
 from benchmarks.autoscaling.goals import BOUND, NEAR, OWN, REFERENCE, STATIC, Goal, Score, goal_of, goals
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS as ALL
-from benchmarks.autoscaling.tuning import TRIED
+from tacho_simulate.tuning import TRIED
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/results/scaling"

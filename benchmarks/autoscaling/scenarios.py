@@ -11,7 +11,6 @@ from random import Random
 from statistics import correlation, linear_regression
 
 from benchmarks.autoscaling.traces import MINUTE, SHAPES, USUAL, public
-from benchmarks.autoscaling.tuning import ATTAINMENT
 from tacho_contract.measurement import Capacity, CurvePoint, Fit, SingleStream, Workload
 from tacho_operator.api.status.measurement import KvCache, MeasuredWorkload, MeasurementEntry
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
@@ -21,6 +20,7 @@ from tacho_simulate.policies import static
 from tacho_simulate.policy import Routing, Setting
 from tacho_simulate.run import NO_FAULTS, Faults, simulate
 from tacho_simulate.trace import Trace
+from tacho_simulate.tuning import ATTAINMENT
 
 MODEL = PerformanceModel(
     steps=((1, 0.040), (16, 0.055), (32, 0.075), (64, 0.120)),

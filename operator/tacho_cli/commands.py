@@ -233,6 +233,13 @@ def simulate(
             "hpa-concurrency:target=12. Repeatable.",
         ),
     ] = None,
+    tune: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Trace to tune on: policies without parameters get the cheapest with 99 % SLO attainment.",
+        ),
+    ] = "",
     slo: Annotated[str, typer.Option(metavar="ttft=500ms,tpot=50ms", help="Service level objective.")] = "",
     min_replicas: Annotated[
         int | None, typer.Option("--min-replicas", metavar="N", min=1, max=1000, help="Minimum replicas.")
@@ -292,6 +299,7 @@ def simulate(
             measurements=tuple(measurement or ()),
             what_if=tuple(what_if or ()),
             faults=tuple(fault or ()),
+            tune=tune,
             decided=decisions,
         )
     )

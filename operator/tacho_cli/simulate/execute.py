@@ -22,8 +22,9 @@ from tacho_contract.units import counted
 from tacho_simulate.policies import POLICIES, PolicyError, policy_of
 from tacho_simulate.policy import Factory, Setting
 from tacho_simulate.result import Result
-from tacho_simulate.run import simulate
+from tacho_simulate.run import Faults, simulate
 from tacho_simulate.trace import Trace, TraceError, read_trace
+from tacho_simulate.tuning import TRIED, tuned
 
 DEFAULT = ("tacho", "greedy")
 """The operator's policy and the greedy reference. With varied settings only the first runs."""
@@ -47,6 +48,7 @@ class SimulationOptions:
     measurements: tuple[str, ...] = ()
     what_if: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    tune: str = ""
     decided: bool = False
 
 
@@ -59,12 +61,13 @@ def execute(order: SimulationOptions) -> int:
     named_policies = [name.strip() for text in order.policies for name in text.split(",")]
     names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
     trace = _trace(order.trace)
+    training = _trace(order.tune) if order.tune else None
     within(order.faults, trace)
     deployments = [(variant, simulated_deployment(variant.given)) for variant in varied]
     planned = [
         (variant, about, own)
         for variant, about in deployments
-        for own in {own.name: own for own in _planned_runs(names, about)}.values()
+        for own in {own.name: own for own in _planned_runs(names, about, training, order.seed)}.values()
     ]
     if len(planned) > MAX_RUNS:
         raise CommandError(f"the options make {len(planned)} runs; the limit is {MAX_RUNS}")
@@ -128,13 +131,24 @@ class PlannedRun:
     setting: Setting
 
 
-def _planned_runs(names: Iterable[str], about: SimulatedDeployment) -> Iterator[PlannedRun]:
-    """The runs of the named policies. Raises CommandError for an unknown policy or parameter."""
+def _planned_runs(
+    names: Iterable[str], about: SimulatedDeployment, training: Trace | None, seed: int
+) -> Iterator[PlannedRun]:
+    """The runs of the named policies. Parameters that are not given are chosen on the trace ``training``.
+    Raises CommandError for an unknown policy or parameter."""
     known: dict[str, Factory] = {**POLICIES, "tacho": about.tacho}
     for name in names:
         for each in known if name == ALL else (name,):
+            text = _tuned(each, about, training, seed) if training and each in TRIED else each
             try:
-                yield PlannedRun(each, *policy_of(each, about.setting, known))
+                yield PlannedRun(text, *policy_of(text, about.setting, known))
             except PolicyError as error:
                 one_of = f"  -> policies: {', '.join(known)}, static-N, all"
                 raise CommandError(f"--policy {each}: {error}", one_of) from None
+
+
+def _tuned(name: str, about: SimulatedDeployment, training: Trace, seed: int) -> str:
+    faults = Faults(cold_start_seconds=about.starts_seconds)
+    text, results = tuned(name, training, about.setting, seed=seed, faults=faults)
+    say(f"{name}: {text} is the best of {len(results)} on {training.name}")
+    return text

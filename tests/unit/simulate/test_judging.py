@@ -19,9 +19,9 @@ from benchmarks.autoscaling.page import pages
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS
 from benchmarks.autoscaling.traces import PUBLIC, SHAPES, public
-from benchmarks.autoscaling.tuning import TRIED
 from tacho_simulate.policies import policy_of
 from tacho_simulate.run import simulate
+from tacho_simulate.tuning import TRIED
 from tests.unit.simulate.worlds import poisson, setting_of
 
 

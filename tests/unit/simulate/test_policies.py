@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.autoscaling.tuning import TRIED, best, tuned
 from tacho_simulate.policies import (
     POLICIES,
     PolicyError,
@@ -17,6 +16,7 @@ from tacho_simulate.policies import (
     wva,
 )
 from tacho_simulate.policy import PodMetrics, PolicyView, SimulatedPolicy
+from tacho_simulate.tuning import TRIED, best, tuned
 from tests.unit.simulate.policy_views import SETTING, metrics, view
 from tests.unit.simulate.worlds import poisson, setting_of
 

@@ -290,6 +290,10 @@ def test_a_manifest_from_a_pipe_can_be_varied(
             ("--trace", "{trace}", "--measurement", "{entry}", "--policy", "hpa-queue:goal=3"),
             "--policy hpa-queue:goal=3: hpa-queue has no parameter 'goal'; it takes target",
         ),
+        (
+            ("--trace", "{trace}", "--measurement", "{entry}", "--tune", "{folder}/no.csv"),
+            "no.csv: No such file",
+        ),
         (("--trace", "{trace}", "--measurement", "{entry}", "--slo", "soon"), "--slo soon: ttft=500ms"),
         (
             ("--trace", "{trace}", "--measurement", "{entry}", "--min-replicas", "20", "--max-replicas", "2"),
@@ -328,3 +332,17 @@ def test_a_number_that_json_cannot_hold_is_refused(
     assert told.code == 2
     assert option in told.err
     assert told.out == ""
+
+
+def test_a_policy_is_tuned_on_another_trace(
+    tmp_path: Path, trace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = (
+        "--trace", trace, "--measurement", written(tmp_path), "--slo", "tpot=12ms", "-o", "json",
+    )  # fmt: skip
+    more = ("--policy", "hpa-concurrency,static-2", "--policy", "hpa-queue:target=3", "--tune", trace)
+    result = call(capsys, "simulate", *asked, *more)
+    names = [run["policy"] for run in json.loads(result.out)["runs"]]
+    assert names[0].startswith("hpa-concurrency:target=")
+    assert names[1:] == ["static-2", "hpa-queue:target=3"]
+    assert f"hpa-concurrency: {names[0]} is the best of 12 on steps" in result.err
