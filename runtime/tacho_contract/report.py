@@ -112,8 +112,8 @@ class LatencyHistogram:
         edges, steps = self.edges_seconds, (0, *self.counts, self.total, MAX_COUNT)
         if len(edges) != len(self.counts) or len(edges) > MAX_EDGES:
             raise ValueError(
-                f"a latency histogram has {len(edges)} bucket edges and {len(self.counts)} counts; expected are "
-                f"equal numbers, {MAX_EDGES} at most"
+                f"a latency histogram has {len(edges)} bucket edges and {len(self.counts)} counts; "
+                f"expected are equal numbers, {MAX_EDGES} at most"
             )
         if not all(map(lt, (0.0, *edges), (*edges, inf))):
             raise ValueError("the edges are not finite, positive and ascending")
