@@ -18,6 +18,9 @@ from tacho_engines.hardware.device import Device
 from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport, Preset
 
+LONGEST_VERSION = 64
+"""Characters of an engine's version that are kept, as an engine may claim any."""
+
 
 # --- the half of the plan -------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
@@ -252,7 +255,7 @@ class RunHalf:
     def version(self, document: Mapping[str, object]) -> str:
         """The version in the document of ``version_path``; "" when it has none."""
         version = document.get("version")
-        return version if isinstance(version, str) else ""
+        return version[:LONGEST_VERSION] if isinstance(version, str) else ""
 
     def health_path(self, _config: RuntimeConfig) -> str:
         """HTTP path that answers with a status 2xx when the engine can serve."""

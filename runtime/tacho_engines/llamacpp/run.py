@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import RunHalf
+from tacho_engines.base import LONGEST_VERSION, RunHalf
 from tacho_engines.run_parts import GGUF, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun
 from tacho_engines.shared.log_patterns import HOST_MEMORY, FailurePattern, StartupPatterns
@@ -116,7 +116,7 @@ class LlamaCpp(DefaultRun):
     def version(self, document: Mapping[str, object]) -> str:
         """The build number and commit; a build from outside of llama.cpp's repository has the number b0."""
         build = document.get("build_info")
-        return build if isinstance(build, str) and not build.startswith("b0") else ""
+        return build[:LONGEST_VERSION] if isinstance(build, str) and not build.startswith("b0") else ""
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         """The command line of llama-server.

@@ -15,7 +15,7 @@ from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_contract.report import LatencyHistogram, Load
 from tacho_engines import registry, run_parts
-from tacho_engines.base import Exit
+from tacho_engines.base import LONGEST_VERSION, Exit
 from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
@@ -241,6 +241,10 @@ def test_version_of_an_engine() -> None:
     assert LlamaCpp().version({"build_info": "b0-unknown"}) == ""
     assert Custom().version({"version": "0.32.0"}) == "0.32.0"
     assert Custom().version({}) == ""
+    for engine, member in ((Custom(), "version"), (LlamaCpp(), "build_info")):
+        assert len(engine.version({member: "9" * 70_000})) == LONGEST_VERSION, (
+            "the report stays within its limit"
+        )
 
 
 LLAMA_ENDINGS = {
