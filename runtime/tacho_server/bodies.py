@@ -78,9 +78,9 @@ class _Held:
 class BodyLimit:
     """Middleware that limits request bodies. ``max_model_len``: tokens of context; 0: not known yet.
 
-    413 above ``body_limit_bytes`` or ``memory_limit_bytes``, 408 after BODY_SECONDS, 429 where those of all
-    requests would take more memory than BODIES of them may. Before that, bodies that still arrive are given
-    up, the oldest first: a client that stops in the middle must not keep others out.
+    413 above ``body_limit_bytes`` or ``memory_limit_bytes``, 408 after BODY_SECONDS, 400 for UTF-16.
+    429 where those of all requests would take more memory than BODIES of them may. Before that, large bodies
+    that still arrive are given up, the oldest first: a client that stops in the middle keeps nobody out.
     """
 
     def __init__(self, app: ASGIApp, max_model_len: Callable[[], int]) -> None:
@@ -129,6 +129,8 @@ class BodyLimit:
             held.reading.cancel()
             held.reading = None
         if body is not None:
+            if b"\0" in body:  # UTF-16 or UTF-32, whose values would be counted wrongly
+                raise HTTPException(400, "The request is not JSON in UTF-8.")
             self._hold(held, memory_bytes(body), most)
         return body
 
@@ -140,13 +142,15 @@ class BodyLimit:
         over = sum(one.memory_bytes for one in self._held) - BODIES * most
         if memory <= SMALL_MEMORY_BYTES or over <= 0:
             return
-        for other in self._held:
-            if over > 0 and other is not held and other.reading is not None:
-                other.reading.cancel()
-                over, other.memory_bytes = over - other.memory_bytes, 0
-        if over > 0:
+        others = [one for one in self._held if one.memory_bytes > SMALL_MEMORY_BYTES and one is not held]
+        arriving = [one for one in others if one.reading is not None]
+        if sum(one.memory_bytes for one in arriving) < over:
             held.memory_bytes = 0
             raise _too_many()
+        for other in arriving:
+            if over > 0 and other.reading is not None:
+                other.reading.cancel()
+                over, other.memory_bytes = over - other.memory_bytes, 0
 
 
 async def _read(receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes | None:

@@ -88,8 +88,9 @@ class TimedThread:
         Raises TimeoutError. Work that is cancelled before its turn is left out.
         """
         result: Future[T] = Future()
+        kept = [work]
         with self._lock:
-            do: Callable[[], None] = partial(self._do, work, result)
+            do: Callable[[], None] = partial(self._do, kept, result)
             heapq.heappush(self._waiting, (size, next(self._arrivals), do))
         self._executor.submit(self._smallest)
         task = asyncio.wrap_future(result)
@@ -98,18 +99,27 @@ class TimedThread:
                 self._end_overdue()
             return task.result()
         finally:
+            if result.cancel():
+                kept.clear()  # its place in the heap may stay for long, a request's memory must not
+            self._watch(result)
             task.cancel()
+
+    def _watch(self, result: Future[T]) -> None:
+        """Ends work when it is overdue, also where its caller has gone."""
+        if not result.done():
+            self._end_overdue()
+            asyncio.get_running_loop().call_later(self.limit_seconds / 10, self._watch, result)
 
     def _smallest(self) -> None:
         with self._lock:
             _, _, do = heapq.heappop(self._waiting)
         do()
 
-    def _do(self, work: Callable[[], T], result: Future[T]) -> None:
+    def _do(self, kept: list[Callable[[], T]], result: Future[T]) -> None:
         if not result.set_running_or_notify_cancel():
             return
         try:
-            result.set_result(self._timed(work))
+            result.set_result(self._timed(kept.pop()))
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             result.set_exception(error)
 

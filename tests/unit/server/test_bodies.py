@@ -156,6 +156,50 @@ async def test_a_body_of_very_many_values_is_not_parsed() -> None:
     assert not backend.tokenizer.encoded
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+async def test_a_body_whose_values_are_hidden_by_its_encoding_is_not_parsed(encoding: str) -> None:
+    body = '{"user":"\\"","messages":[{"role":"u","content":""}]}'
+    async with client_of(Scripted("a")) as client:
+        assert (await client.post(CHAT, content=body.encode(), headers=JSON)).status_code == 200
+        answer = await client.post(CHAT, content=body.encode(encoding), headers=JSON)
+    assert (answer.status_code, "UTF-8" in answer.text) == (400, True)
+
+
+async def test_a_large_body_that_is_refused_ends_no_other_that_arrives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bodies, "FLOOR_MEMORY_BYTES", TEXT_FACTOR * FLOOR_BYTES)
+    monkeypatch.setattr(bodies, "BODIES", 1)
+    backend, begun, rest = Scripted("a"), asyncio.Event(), asyncio.Event()
+    backend.gate.clear()
+    large = chat_of(FLOOR_BYTES * 3 // 4)
+
+    async def slow(body: bytes, first_bytes: int) -> AsyncIterator[bytes]:
+        yield body[:first_bytes]
+        begun.set()
+        await rest.wait()
+        yield body[first_bytes:]
+
+    app = app_of(backend)
+    async with client_to(app) as client:
+        first = asyncio.ensure_future(client.post(CHAT, content=large, headers=JSON))
+        while not backend.running:
+            await asyncio.sleep(0.001)
+        others = []
+        for body, first_bytes in ((chat_of(9), 1), (chat_of(SMALL_MEMORY_BYTES), SMALL_MEMORY_BYTES // 2)):
+            others.append(
+                asyncio.ensure_future(
+                    client.post(CHAT, content=slow(body.encode(), first_bytes), headers=JSON)
+                )
+            )
+            await begun.wait()
+            begun.clear()
+        assert (await client.post(CHAT, content=large, headers=JSON)).status_code == 429
+        rest.set()
+        backend.gate.set()
+        assert [(await one).status_code for one in (first, *others)] == [200, 200, 200]
+
+
 async def test_a_client_that_stops_in_the_middle_of_large_bodies_keeps_nobody_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

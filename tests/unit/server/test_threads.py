@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import time
+import weakref
 from functools import partial
 
 import pytest
@@ -40,3 +43,52 @@ async def test_the_smallest_work_is_next_and_what_is_cancelled_is_left_out() -> 
     gate.set()
     await asyncio.gather(*tasks[:-1])
     assert order == [1, 3, 5]
+
+
+async def test_work_whose_caller_has_gone_is_ended_when_it_is_overdue() -> None:
+    thread, begun = TimedThread("test", 0.1), threading.Event()
+    stop = threading.Event()
+
+    def without_end() -> None:
+        begun.set()
+        while not stop.is_set():
+            time.sleep(0.001)
+
+    task = asyncio.ensure_future(thread.run(without_end))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    try:
+        async with asyncio.timeout(20):
+            assert await asyncio.to_thread(thread._executor.submit(lambda: True).result)
+    finally:
+        stop.set()
+
+
+async def test_work_that_is_cancelled_before_its_turn_keeps_no_memory() -> None:
+    thread, begun, gate = TimedThread("test", 60), threading.Event(), threading.Event()
+
+    def first() -> None:
+        begun.set()
+        gate.wait(10)
+
+    class Body:
+        pass
+
+    busy = asyncio.ensure_future(thread.run(first))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    body = Body()
+    seen = weakref.ref(body)
+    waiting = asyncio.ensure_future(thread.run(partial(id, body)))
+    del body
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    del waiting
+    await asyncio.sleep(0)  # the loop's own references go
+    gc.collect()
+    assert seen() is None
+    gate.set()
+    await busy
