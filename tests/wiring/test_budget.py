@@ -106,6 +106,56 @@ async def test_a_namespace_over_its_share_begins_no_reconcile_and_others_do(
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_namespace_whose_events_cost_more_than_its_share_is_reconciled_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it would wait as long as they come, and the operator would end its process as one that hangs."""
+    monkeypatch.setattr(workqueue, "OVER_SECONDS", 0.01)
+    monkeypatch.setattr(workqueue, "LONGEST_WAIT_SECONDS", 0.05)
+    begun, thrice, budget = Counter[Key](), asyncio.Event(), Clocks().budget()
+    budget.charge(COSTLY.namespace, 1000.0)
+
+    async def process(key: Key) -> float:
+        begun[key] += 1
+        if begun[key] == 3:
+            thrice.set()
+        return 0.001
+
+    queue = WorkQueue(process, workers=4, budget=budget)
+    queue.add(COSTLY)
+    task = asyncio.create_task(queue.run())
+    async with asyncio.timeout(20):
+        await thrice.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_namespace_that_paid_off_while_the_queue_looked_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workqueue, "OVER_SECONDS", 0.01)
+    clocks, begun = Clocks(), asyncio.Event()
+
+    class PaidOff(NamespaceBudget):
+        def is_over(self, namespace: str) -> bool:
+            found = super().is_over(namespace)
+            clocks.now += 100.0
+            return found
+
+    async def process(key: Key) -> None:
+        begun.set()
+
+    budget = PaidOff(lambda: clocks.now, lambda: clocks.used)
+    budget.charge(COSTLY.namespace, 1000.0)
+    queue = WorkQueue(process, workers=4, budget=budget)
+    queue.add(COSTLY)
+    task = asyncio.create_task(queue.run())
+    async with asyncio.timeout(20):
+        await begun.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def event(namespace: str, length: int) -> bytes:
     metadata = {"name": "a", "namespace": namespace, "uid": "u", "resourceVersion": "8"}
     manifest = {"kind": "ConfigMap", "metadata": metadata, "data": {"a": "x" * length}}

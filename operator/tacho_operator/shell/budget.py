@@ -19,7 +19,9 @@ SHARE = 0.25
 BURST_SECONDS = 1.0
 """Seconds that a namespace may use at once."""
 LONGEST_DEBT_SECONDS = 10.0
-"""Most seconds above BURST_SECONDS that are charged, so that no namespace waits longer than 40 s."""
+"""Most seconds above BURST_SECONDS that are charged."""
+LONGEST_WAIT_SECONDS = LONGEST_DEBT_SECONDS / SHARE
+"""Seconds after which a waiting namespace begins a reconcile, whatever its events cost meanwhile."""
 SHORT_STEP_SECONDS = 0.02
 """Longest step of a reconcile that is free: short ones delay nobody, as namespaces alternate.
 

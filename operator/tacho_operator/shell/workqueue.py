@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 from tacho_operator.core.pauses import doubling_seconds
-from tacho_operator.shell.budget import NamespaceBudget
+from tacho_operator.shell.budget import LONGEST_WAIT_SECONDS, NamespaceBudget
 
 LOWER_EVERY = 5
 """One of so many reconciles is of the lowest priority that is due, so that it is not starved."""
@@ -183,6 +183,8 @@ class WorkQueue:
         self._gate = gate
         self._requested_pause_seconds = requested_pause_seconds
         self._budget = budget or NamespaceBudget()
+        self._over_since: dict[str, float] = {}
+        """Since when a namespace waits because of what it has used of the event loop."""
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
@@ -246,15 +248,18 @@ class WorkQueue:
             while True:
                 await self._gate()
                 delay = self._ripen()
+                # Read first: what ends between the two would leave a namespace waiting for any change.
+                any_over = self._budget.any_over()
                 # Without a free worker no namespace may begin: asking each would cost the loop its time.
                 while self._is_free() and (key := self._ready.take(self._may_begin)) is not None:
                     del self._due[key]
                     self._routine.discard(key)
                     self._running.add(key)
+                    self._over_since.pop(key.namespace, None)
                     self._pace(key)
                     self._moved = asyncio.get_running_loop().time()
                     group.create_task(self._work(key))
-                if self._budget.any_over() and self._is_free():
+                if any_over and self._is_free():
                     delay = min(delay or OVER_SECONDS, OVER_SECONDS)
                 self._changed.clear()
                 try:
@@ -275,10 +280,12 @@ class WorkQueue:
 
     def _may_begin(self, namespace: str) -> bool:
         """Whether the namespace may have another worker: at least as many are free as it uses, at least one,
-        and it has not used more than its share of the event loop.
+        and it has not used more than its share of the event loop, or waits for LONGEST_WAIT_SECONDS.
         """
         if self._budget.is_over(namespace):
-            return False
+            now = asyncio.get_running_loop().time()
+            if now - self._over_since.setdefault(namespace, now) < LONGEST_WAIT_SECONDS:
+                return False
         free = self._workers - len(self._running)
         return free >= max(1, sum(key.namespace == namespace for key in self._running))
 
