@@ -151,7 +151,10 @@ def test_a_new_claim_of_a_class_that_is_gone_waits_until_there_is_one(
     assert phase(served, namespace, "models") == "Pending"
     found = call(capsys, "doctor", "-n", namespace, "-o", "json", "--kubeconfig", str(served.kubeconfig))
     steps = [item.get("nextStep", "") for item in json.loads(found.out)["findings"]]
-    assert [step for step in steps if f"No StorageClass {gone}" in step], steps
+    described = f"kubectl describe pvc models -n {namespace}"
+    assert [step for step in steps if described in step], steps
+    events = ("describe", "pvc", "models", "-n", namespace)
+    eventually("its event", lambda: f'"{gone}" not found' in served.kubectl(*events) or None)
 
     served.apply(storage_class(gone), volume(namespace, "models", gone))
     eventually("it is bound", lambda: phase(served, namespace, "models") == "Bound" or None)
