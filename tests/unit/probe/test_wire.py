@@ -43,6 +43,7 @@ def test_what_came_of_a_body(raw: bytes, body: bytes) -> None:
         (b"HTTP/1.1 404 Not Found\r\nCONTENT-LENGTH:\t12 \r\nX: y", (404, False, 12)),
         (b"HTTP/1.0 200\r\nX-Content-Length: 3", (200, False, None)),
         (b"HTTP/1.1 200 OK", (200, False, None)),
+        (b"HTTP/1.1 204 No Content", (204, False, 0)),
     ],
 )
 def test_how_the_end_of_an_answer_is_known_while_it_comes(

@@ -18,8 +18,10 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 @contextlib.asynccontextmanager
-async def engine(begin: bytes, again: bytes = b"", pause: float = 0.0) -> AsyncIterator[EngineClient]:
-    """Sends ``begin``, then ``again`` without end."""
+async def engine(
+    begin: bytes, again: bytes = b"", pause: float = 0.0, *, stays: bool = False
+) -> AsyncIterator[EngineClient]:
+    """Sends ``begin``, then ``again`` without end. ``stays``: it leaves the connection open."""
 
     served: list[asyncio.Task[None] | None] = []
 
@@ -32,6 +34,8 @@ async def engine(begin: bytes, again: bytes = b"", pause: float = 0.0) -> AsyncI
                 writer.write(again)
                 await writer.drain()
                 await asyncio.sleep(pause)
+            if stays:
+                await reader.read()
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
@@ -63,6 +67,12 @@ async def test_an_engine_that_sends_a_byte_now_and_then_is_not_healthy(
         healthy, why = await client.healthy("/health")
     assert not healthy
     assert "no full answer within" in why
+
+
+async def test_an_answer_without_a_body_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_client, "TIMEOUT_SECONDS", 0.5)
+    async with engine(b"HTTP/1.1 204 No Content\r\n\r\n", stays=True) as client:
+        assert await client.healthy("/health") == (True, "")
 
 
 async def test_what_is_compressed_is_not_inflated() -> None:

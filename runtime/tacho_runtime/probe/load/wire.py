@@ -9,6 +9,8 @@ import h11
 
 HEAD_LIMIT_BYTES = 64 * 1024
 LENGTH_LIMIT_DIGITS = 18
+WITHOUT_BODY = (204, 304)
+"""HTTP statuses of responses without a body, whose connection a server may leave open."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})\b")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
 _RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d{1,9})[ \t]*\r\n")
@@ -50,11 +52,12 @@ def framing(raw: bytes) -> Framing | None:
     length = _LENGTH.search(head)
     if length is not None and len(length[1]) > LENGTH_LIMIT_DIGITS:
         raise WireError("the response's Content-Length is not a possible length")
+    status, stated = int(match[1]), None if length is None else int(length[1])
     return Framing(
         head_end=end + 4,
-        status=int(match[1]),
+        status=status,
         chunked=b"\r\ntransfer-encoding:" in head,
-        length=None if length is None else int(length[1]),
+        length=0 if status in WITHOUT_BODY else stated,
     )
 
 
