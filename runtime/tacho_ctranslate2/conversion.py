@@ -157,11 +157,12 @@ def _lock(path: Path) -> Iterator[bool]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     held = True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"{PROGRAM}: another process converts this model; waiting for it", flush=True)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{PROGRAM}: another process converts this model; waiting for it", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:  # the file system has none, or lost them meanwhile
         held = False
     try:
         yield held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -166,6 +167,18 @@ def test_two_at_once_make_it_once(tmp_path):
             said = [process.communicate(timeout=60)[0].splitlines() for process in (first, second)]
     assert [lines[-1] for lines in said] == ["made", "cached"]
     assert not (tmp_path / "other").exists()
+
+
+def test_locks_that_are_lost_while_it_waits_keep_no_model_from_being_made(tmp_path, monkeypatch):
+    failures = [BlockingIOError(), OSError(errno.ENOLCK, "No locks available")]
+
+    def flock(_handle, _how):
+        raise failures.pop(0)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    found = ensure(checkpoint(tmp_path / "m"), tmp_path / "c", "float32", VERSION, make)
+    assert is_whole(found.folder)
+    assert failures == []
 
 
 def test_too_little_space_is_said_before_anything_is_made(tmp_path, monkeypatch):
