@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from tacho_contract.failure import FailedError, FailureClass
@@ -149,7 +151,21 @@ async def while_reading(read: Callable[[], T], progress: Callable[[], None]) -> 
     """The result of ``read``, which runs in a thread. ``progress`` is called meanwhile and may raise, as a
     disk may never answer.
     """
-    reading = asyncio.ensure_future(asyncio.to_thread(read))
-    while not (await asyncio.wait({reading}, timeout=POLL_SECONDS))[0]:
-        progress()
-    return reading.result()
+    found: Future[T] = Future()
+
+    def work() -> None:
+        found.set_running_or_notify_cancel()
+        try:
+            found.set_result(read())
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            found.set_exception(error)
+
+    # Not in the loop's own threads: the end of this process would wait for them.
+    Thread(target=work, daemon=True).start()
+    reading = asyncio.wrap_future(found)
+    try:
+        while not (await asyncio.wait({reading}, timeout=POLL_SECONDS))[0]:
+            progress()
+        return reading.result()
+    finally:
+        reading.cancel()

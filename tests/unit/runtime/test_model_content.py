@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -299,3 +301,19 @@ async def test_a_disk_that_never_answers_takes_the_time_to_start_and_no_more(
             await model_files.compare_with_plan(model, str(tmp_path), lambda _message: None, check_budget)
     finally:
         answers.set()
+
+
+WITHOUT_AN_ANSWER = """
+import asyncio, threading
+from tacho_runtime.supervisor import model_files
+model_files.POLL_SECONDS = 0.01
+def check_budget():
+    raise TimeoutError("too late")
+asyncio.run(model_files.while_reading(threading.Event().wait, check_budget))
+"""
+
+
+def test_a_disk_that_never_answers_does_not_keep_the_runtime_from_ending() -> None:
+    command = [sys.executable, "-c", WITHOUT_AN_ANSWER]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.strip().splitlines()[-1]) == (1, "TimeoutError: too late")
