@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -294,6 +294,42 @@ async def test_a_stream_has_its_place_before_the_first_chunk_and_gives_it_back_u
         leave.set()
         await asyncio.gather(unread, return_exceptions=True)
         assert (await client.post(COMPLETIONS, json={"prompt": "y"})).status_code == 200
+
+
+async def test_a_client_that_hangs_up_gives_its_place_back_before_its_text_is_tokenized() -> None:
+    order: list[str] = []
+
+    class Slow(Letters):
+        def encode(self, text: str) -> Sequence[int]:
+            found = super().encode(text)
+            order.append("tokenized")
+            return found
+
+    backend = Scripted("a")
+    backend.tokenizer = Slow()
+    backend.tokenizer.open.clear()
+    body = json.dumps({"prompt": "x"}).encode()
+    asked: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def receive() -> Message:
+        if asked:
+            return asked.pop()
+        while not backend.tokenizer.encoded:
+            await asyncio.sleep(0.001)
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Message) -> None:
+        return None
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": headers, "query_string": b""}
+    app = app_of(backend, max_requests=1)
+    await app(scope, receive, send)
+    order.append("answered")
+    backend.tokenizer.open.set()
+    async with client_to(app) as client:
+        assert (await client.post(COMPLETIONS, json={"prompt": "y"})).status_code == 200
+    assert order[:2] == ["answered", "tokenized"]
 
 
 class Utf8(Letters):
