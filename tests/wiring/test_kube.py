@@ -266,3 +266,21 @@ async def test_a_refusal_is_told_from_what_may_pass(
             await kube.try_create({"kind": "Pod", "metadata": {"namespace": "ml", "name": "a"}})
     assert type(refused.value) is kind
     assert len(refused.value.message) == LONGEST_MESSAGE_CHARS
+
+
+@pytest.mark.parametrize(("status", "is_deleted"), [(200, True), (404, False), (409, False)])
+async def test_a_deletion_that_did_not_happen_is_told_apart(
+    tmp_path: Path, status: int, is_deleted: bool
+) -> None:
+    """A webhook may answer 409 for ever: who waited for the end of its object would wait as long."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"message": "kept"}, status=status)
+
+    application = web.Application()
+    application.router.add_route("DELETE", "/{path:.*}", answer)
+    async with (
+        TestServer(application) as server,
+        connect(kubeconfig(tmp_path, str(server.make_url("/")))) as kube,
+    ):
+        assert await kube.delete("ConfigMap", "ml", "a", uid="u") is is_deleted

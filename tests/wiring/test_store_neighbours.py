@@ -88,6 +88,7 @@ def test_of_a_neighbour_is_held_when_it_started_and_nothing_long() -> None:
     store.put("Pod", pod("a", node="n1", status=status, metadata=owned))
     (found,) = store.neighbours_on({"n1"})
     assert len(json.dumps(found.pod)) < 1000
+    assert len(json.dumps(store._owner("LLMDeployment", ("ml", "smol")))) < 1000
     assert found.pod["status"] == {
         "phase": "Running",
         "conditions": [condition],
