@@ -10,6 +10,7 @@ import pytest
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
 from tests.engines.planned import planned
+from tests.launching import changed
 from tests.unit.runtime.running import running
 
 LENGTH = 512
@@ -39,7 +40,6 @@ def test_an_argument_it_does_not_know_is_named(tmp_path: Path, engines_python: P
     told = failure(config(tmp_path, engines_python, claim, "--no-such-switch"), tmp_path)
     assert told.failure_class == "InvalidConfig"
     assert "--no-such-switch" in told.message
-    assert "--no-such-switch" in told.message
     assert "spec.engine.extraArgs" in told.next_step
 
 
@@ -56,7 +56,7 @@ def test_a_cut_file_of_the_model_is_told_from_a_wrong_setting(
     (model / "model.safetensors").unlink()
     (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     # Without a digest, as with a model from a hub: else the runtime sees the other size before the engine.
-    cut = dataclasses.replace(planned_config, model_path=str(model), model_digest="")
+    cut = changed(planned_config, model_path=str(model), model_digest="")
     told = failure(cut, tmp_path)
     assert told.failure_class == "ModelInvalid", told
     assert "safetensors" in told.message

@@ -134,9 +134,17 @@ async def test_a_body_in_very_many_small_pieces_is_refused(size: int, status: by
     head = b"POST /v1/completions HTTP/1.1\r\nHost: m\r\nContent-Type: application/json\r\n"
     async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(1 if size == 1 else 2):  # each request has pieces of its own
-            writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
-            assert (await reader.readuntil(b"\r\n\r\n")).split()[1] == status
-            if status == b"200":
-                await reader.readuntil(b"}}")
+        writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+        assert (await reader.readuntil(b"\r\n\r\n")).split()[1] == status
+        writer.close()
+
+
+async def test_each_request_of_a_connection_has_pieces_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "FREE_PIECES", 2)
+    async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(5):
+            writer.write(completion())
+            assert (await reader.readuntil(b"\r\n\r\n")).split()[1] == b"200"
+            await reader.readuntil(b"}}")
         writer.close()

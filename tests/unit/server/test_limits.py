@@ -12,6 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from starlette.types import Message
 
 from tacho_server import service
+from tacho_server.answers import AnswerChoice, AnswerFormat
 from tacho_server.text import HuggingFaceTokenizer
 from tacho_server.threads import TimedThread
 from tests.unit.server.scripted import Letters, Scripted, app_of, client_of, client_to
@@ -294,6 +295,20 @@ async def test_a_stream_has_its_place_before_the_first_chunk_and_gives_it_back_u
         leave.set()
         await asyncio.gather(unread, return_exceptions=True)
         assert (await client.post(COMPLETIONS, json={"prompt": "y"})).status_code == 200
+
+
+async def test_log_probabilities_that_nobody_asked_for_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+
+    def whole(_form: AnswerFormat, choices: Sequence[AnswerChoice], _usage: object) -> dict[str, object]:
+        kept.extend(len(choice.tokens) for choice in choices)
+        return {}
+
+    monkeypatch.setattr(AnswerFormat, "whole", whole)
+    async with client_of(Scripted("abc")) as client:
+        for more in ({}, {"logprobs": 0}):
+            await client.post(COMPLETIONS, json={"prompt": "x", "max_tokens": 3, **more})
+    assert kept == [0, 3]
 
 
 async def test_a_client_that_hangs_up_gives_its_place_back_before_its_text_is_tokenized() -> None:
