@@ -175,6 +175,9 @@ def test_of_maximum_and_quota_the_lower_one_counts() -> None:
     fewer = dataclasses.replace(at, refused_above=9)
     decision = step(fewer, fleet.state, fleet.now).decision
     assert (decision.replicas, decision.limited.reason) == (5, "TooManyReplicas")
+    same = dataclasses.replace(at, refused_above=5)
+    decision = step(same, fleet.state, fleet.now).decision
+    assert (decision.replicas, decision.limited.reason) == (5, "TooManyReplicas"), "not by quota alone"
 
 
 def test_a_refusal_below_the_minimum_backs_off_and_is_tried_again() -> None:

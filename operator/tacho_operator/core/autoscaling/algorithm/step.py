@@ -219,7 +219,7 @@ def _bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:
     limits = [(bounds.most, "TooManyReplicas", "Bounds")]
     if state.refused is not None:
         limits.append((int(state.refused.value), "QuotaExceeded", "Quota"))
-    most, limited, cause = min(limits)
+    most, limited, cause = min(limits, key=lambda limit: limit[0])
     if outcome.replicas > most:
         cause = cause if most < at.replicas else outcome.cause
         return replace(outcome, replicas=most, limited=limited, cause=cause)
