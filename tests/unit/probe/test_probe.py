@@ -98,9 +98,13 @@ async def test_what_was_found_before_a_crash_is_kept(mode: str) -> None:
     ],
 )
 async def test_engines_with_less_are_measured_too(server: dict[str, object]) -> None:
-    with mock_engine(**QUICK, **server) as port:
-        goal = target(port, concurrency=2, slots=2, api_key=str(server.get("api_key", "")))
-        result = await run_probe(goal, live(inputs=64, outputs=32, budget=6), plan_key="plan", rng=Random(1))
+    for _ in range(3):  # a busy machine may leave two streams without a steady rate
+        with mock_engine(**QUICK, **server) as port:
+            goal = target(port, concurrency=2, slots=2, api_key=str(server.get("api_key", "")))
+            given = live(inputs=64, outputs=32, budget=6)
+            result = await run_probe(goal, given, plan_key="plan", rng=Random(1))
+        if result.state == "Complete":
+            break
     assert result.workload.input_tokens == pytest.approx(64, abs=2)
     assert result.single_stream is not None
     if not BUSY.intersection(result.flags):
