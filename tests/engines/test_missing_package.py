@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.planned import planned
+from tests.engines.serving import ROOT
 from tests.unit.runtime.running import running
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,6 +24,8 @@ def without_bitsandbytes(engines_python: Path, tmp_path: Path) -> Path:
     for entry in whole.iterdir():
         if not entry.name.startswith("bitsandbytes"):
             (mine / entry.name).symlink_to(entry)
+    for name in ("tacho_server", "tacho_transformers"):  # as in the engine's image
+        (mine / name).symlink_to(ROOT / "runtime" / name)
     return place / "bin" / "python"
 
 
