@@ -203,7 +203,7 @@ class ColdStarts:
     """Cold-start durations, from a pod's creation to its readiness."""
 
     seconds: tuple[float, ...]
-    """Durations in seconds, at least one; each pod draws one of the list."""
+    """Cold starts in seconds, at least one; each simulated pod draws one of them."""
     known_seconds: float
     """90th percentile of the cold starts in seconds, which scalers may use."""
     unknown: bool = False

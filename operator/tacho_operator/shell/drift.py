@@ -144,7 +144,7 @@ class _Refused:
     refusal: ChildRefusal
     count: int
     due: float
-    """When the same content is sent again, in seconds of the monotonic clock."""
+    """When a refused child is written again unchanged, in seconds of the monotonic clock."""
 
 
 class Refusals:

@@ -75,7 +75,7 @@ def _check_headers(model: PlannedModel, source: FolderSource, chosen: list[FileE
     if files_digest(chosen) != model.files_digest:
         names = listed([f"{entry.path} ({entry.size_bytes} bytes)" for entry in chosen], NAMES_SHOWN)
         raise changed(
-            f"{source.name} holds other files than were planned with ({model.weights_bytes} bytes in all): "
+            f"{source.name} has other files than the {model.weights_bytes} bytes of the plan. Found: "
             f"{names or 'none of them'}."
         )
     if model_digest(source, chosen) != model.headers_digest:

@@ -14,7 +14,7 @@ from tools.harness.world import World
 
 CHANGED = Failure(
     failure_class=FailureClass.MODEL_CHANGED,
-    message="/models/smollm2 holds other files than were planned with.",
+    message="/models/smollm2 has other files than the 92 bytes of the plan. Found: none of them.",
     next_step=FAILURE_KINDS[FailureClass.MODEL_CHANGED].next_step,
 )
 

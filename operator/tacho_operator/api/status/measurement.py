@@ -187,7 +187,9 @@ class MeasurementHistory(StatusModel):
     """How many runs were clean, that is undisturbed. All other values of the history are of the clean runs.
     """
     agreeing_runs: Count | None = None
-    """Clean runs whose throughput differs by at most 5 %, or by both intervals where that is more."""
+    """Number of clean runs whose throughput differs from this measurement's by at most 5 %, or by the sum of
+    both intervals where that is more.
+    """
     last_clean_time: Timestamp | None = None
     """When the last clean run ended."""
     output_tokens_per_second_mean: float | None = None
