@@ -14,7 +14,7 @@ from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.fetch import FetchConfig
 from tacho_runtime.headers.source import FolderSource
 from tacho_runtime.hub import cache as cache_module
-from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches
+from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches, is_digest
 from tacho_runtime.hub.download import Downloader
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
@@ -193,3 +193,9 @@ def test_a_pipe_that_takes_a_files_place_is_not_waited_for(cache: HubCache, tmp_
         source.read(entry.path, 0, 3)
     with pytest.raises(OSError, match="is no file"):
         content_matches(tmp_path / "a.gguf", "a" * 64, lambda _size: None)
+
+
+@pytest.mark.parametrize("listed", [None, 5, ["a"] * 40, "A" * 40, "a" * 39, "../" + "a" * 37])
+def test_what_is_no_digest_is_known_whatever_a_hub_lists(listed: object) -> None:
+    assert not is_digest(listed)
+    assert is_digest("a" * 40)

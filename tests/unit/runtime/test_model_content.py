@@ -22,6 +22,7 @@ from tacho_runtime.headers.digests import HashProgress
 from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.supervisor import model_files
 from tacho_runtime.supervisor.model_files import check_content, engine_path
+from tacho_runtime.supervisor.supervise import Supervisor
 from tests.launching import changed, runtime_config
 from tests.unit.runtime.running import custom_config, running
 from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
@@ -299,6 +300,24 @@ async def test_a_disk_that_never_answers_takes_the_time_to_start_and_no_more(
     try:
         with pytest.raises(FailedError, match="StartupTimeout"):
             await model_files.compare_with_plan(model, str(tmp_path), lambda _message: None, check_budget)
+    finally:
+        answers.set()
+
+
+async def test_a_disk_that_stops_before_the_engine_starts_takes_the_time_to_start_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(model_files, "engine_path", lambda *_arguments: str(answers.wait(20)))
+    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+
+    def check_budget(_supervisor: Supervisor) -> None:
+        raise FailedError(Failure(failure_class="StartupTimeout", message="m", next_step="n"))
+
+    monkeypatch.setattr(Supervisor, "_check_budget", check_budget)
+    try:
+        with pytest.raises(FailedError, match="StartupTimeout"):
+            await Supervisor(custom_config(tmp_path))._wait_for_model()
     finally:
         answers.set()
 
