@@ -74,6 +74,12 @@ class BoundedProtocol(H11Protocol):
             self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # answered before its body was whole: h11 would raise an error
+            self.transport.close()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch_reading()

@@ -148,3 +148,18 @@ async def test_each_request_of_a_connection_has_pieces_of_its_own(monkeypatch: p
             assert (await reader.readuntil(b"\r\n\r\n")).split()[1] == b"200"
             await reader.readuntil(b"}}")
         writer.close()
+
+
+async def test_a_body_that_goes_on_in_small_pieces_after_its_answer_is_no_error_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(app_of(Scripted("a"), api_key="k")) as port, asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        assert b"401" in await reader.readline()
+        writer.write(b"1\r\n \r\n" * 2 * connections.FREE_PIECES)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
