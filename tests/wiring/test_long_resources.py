@@ -116,3 +116,18 @@ async def test_a_resource_that_became_unreadable_is_not_decided_by_what_it_was()
     with pytest.raises(UndecidedResource, match="nested") as undecided:
         await observed(store, Live(unreadable))
     assert "spec" not in undecided.value.found.raw
+
+
+def test_a_claim_keeps_its_access_modes_after_a_long_event() -> None:
+    """Without them a claim of one node would limit no replicas, until the next list."""
+    store = Store(lambda change: None)
+    claim = {"metadata": {"name": "models", "namespace": "ml", "uid": "c", "resourceVersion": "8"}}
+    store.put("PersistentVolumeClaim", {**claim, "spec": {"accessModes": ["ReadWriteOnce"]}})
+    later = {"metadata": {**claim["metadata"], "resourceVersion": "9"}}
+    store.put("PersistentVolumeClaim", {**later, METADATA_ONLY: ""})
+    found = store.claim("ml", "models") or {}
+    assert found["spec"] == {"accessModes": ["ReadWriteOnce"]}
+    assert found["metadata"]["resourceVersion"] == "9"
+    another = {"metadata": {**later["metadata"], "uid": "d", "resourceVersion": "10"}, METADATA_ONLY: ""}
+    store.put("PersistentVolumeClaim", another)
+    assert "spec" not in (store.claim("ml", "models") or {})

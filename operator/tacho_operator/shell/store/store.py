@@ -57,6 +57,11 @@ A node runs 110 pods by default. But users can bind any number of pods to it: th
 they stay in the API.
 """
 POD_OWNERS = ("LLMDeployment", "ReplicaSet")
+KEPT_CONTENT = ("LLMDeployment", "PersistentVolumeClaim")
+"""Kinds whose last content stays after an event that leaves metadata alone.
+
+A decision reads the present one of an LLMDeployment. The access modes of a claim never change.
+"""
 
 
 def utc_now() -> datetime:
@@ -296,7 +301,7 @@ class Store:
             return
         if former is not None and METADATA_ONLY in kept and version == former.version:
             return  # the held one may be whole
-        is_long = kind == "LLMDeployment" and METADATA_ONLY in kept
+        is_long = kind in KEPT_CONTENT and METADATA_ONLY in kept
         if is_long and former is not None and former.uid == metadata["uid"]:
             # Priority, history and hub stay those of the last content until a decision has read the present.
             former.version, former.outdated = version, str(kept[METADATA_ONLY])
