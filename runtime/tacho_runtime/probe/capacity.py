@@ -85,7 +85,7 @@ def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) 
         requests_per_second=requests,
         output_tokens_per_second=rate,
         total_tokens_per_second=rate + requests * workload.input_tokens,
-        ci_percent=None if own is None else own + findings.drift_percent + edge.interval_percent,
+        ci_percent=None if own is None else own + findings.single.drift_percent + edge.interval_percent,
         boundary=boundary,
         basis="SLO" if limited else "Knee",
         verified=opened.passed if opened else None,

@@ -49,8 +49,8 @@ def engine_reported_rate(streams: Sequence[StreamResult]) -> float | None:
 def _cross_check(findings: ProbeFindings) -> tuple[str, bool]:
     """(message about the engine's own timings, whether they contradict the probe's). Stalls are included in
     both."""
-    own = engine_reported_rate(findings.single)
-    tpots = [tpot for stream in findings.single if (tpot := stream.tpot_milliseconds)]
+    own = engine_reported_rate(findings.single.streams)
+    tpots = [tpot for stream in findings.single.streams if (tpot := stream.tpot_milliseconds)]
     if own is None or not tpots:
         return "", False
     ours = 1000 * len(tpots) / sum(tpots)
@@ -94,9 +94,9 @@ def single_stream(
 
 def _reported_single(findings: ProbeFindings) -> SingleStream | None:
     """The single stream of this probe, or of the earlier probe whose known levels were used."""
-    loss_percent = findings.single_loss_percent + findings.drift_percent
+    loss_percent = findings.single.loss_percent + findings.single.drift_percent
     if findings.known is None:
-        return single_stream(findings.single, findings.prompts, loss_percent)
+        return single_stream(findings.single.streams, findings.single.prompts, loss_percent)
     known = findings.known.single_stream
     interval = known.decode_ci_percent
     return replace(known, decode_ci_percent=None if interval is None else interval + loss_percent)
@@ -132,13 +132,15 @@ def _cache_was_hit(findings: ProbeFindings) -> bool:
     before, after = findings.before, findings.after
     hits = (after.cached_prompt_tokens or 0.0) - (before.cached_prompt_tokens or 0.0)
     first = (after.ttft_seconds_count or 0.0) - (before.ttft_seconds_count or 0.0)
-    known = findings.known_tokens * max(findings.requests, first)
-    return findings.cached_tokens > 0 or (before.cached_prompt_tokens is not None and hits > known)
+    known = findings.answers.known_tokens * max(findings.answers.requests, first)
+    return findings.answers.cached_tokens > 0 or (before.cached_prompt_tokens is not None and hits > known)
 
 
 def _short(findings: ProbeFindings) -> bool:
     desired = findings.shape.workload.output_tokens if findings.shape else 0
-    return findings.short or any(stream.output_tokens < 0.98 * desired for stream in findings.single)
+    return findings.answers.short or any(
+        stream.output_tokens < 0.98 * desired for stream in findings.single.streams
+    )
 
 
 def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
@@ -147,7 +149,7 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
     They come from the whole probe, the single stream and the deciding levels: the capacity's, the fastest,
     and the one that missed the SLO.
     """
-    flags = {*findings.flags, *(findings.single_flags or ())}
+    flags = {*findings.flags, *(findings.single.flags or ())}
     flags.update(findings.opened.flags if findings.opened else ())
     if findings.out_of_time or (findings.shape is not None and findings.shape.time_was_short):
         flags.add("BudgetExhausted")
@@ -155,7 +157,7 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
         flags.add("CacheHit")
     if _short(findings):
         flags.add("ShortOutput")
-    if findings.longer:
+    if findings.answers.longer:
         flags.add("LongOutput")
     capacity, _ = capacity_level(findings, slo)
     _, high = bracket(findings.tried())
@@ -199,9 +201,9 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         findings.failure,
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
-        findings.stall_note,
-        f"{counted(findings.longer, 'answer')} had more tokens than were asked for"
-        if findings.longer
+        findings.single.stall_note,
+        f"{counted(findings.answers.longer, 'answer')} had more tokens than were asked for"
+        if findings.answers.longer
         else "",
         unknown,
         *findings.notes,
@@ -235,7 +237,7 @@ def assemble(
     message explains it.
     """
     workload = findings.shape.workload if findings.shape else live.workload
-    prompts = [stream.prompt_tokens for stream in findings.single if stream.prompt_tokens]
+    prompts = [stream.prompt_tokens for stream in findings.single.streams if stream.prompt_tokens]
     if prompts:
         workload = Workload(input_tokens=round(median(prompts)), output_tokens=workload.output_tokens)
     single = _reported_single(findings)
@@ -262,7 +264,7 @@ def assemble(
         open_loop=opened.figures if opened else None,
         goodput=(opened.goodput if opened else None) or (level.goodput if level else None),
         saturation=_saturation(rated.values()),
-        curve=tuple(_wider(rated[key].point, findings.drift_percent) for key in sorted(rated)),
+        curve=tuple(_wider(rated[key].point, findings.single.drift_percent) for key in sorted(rated)),
         fit=fit_of(rated.values()),
         memory=MemoryActual(kv_cache_tokens=findings.before.kv_cache_tokens),
         kv_use=KvUse(

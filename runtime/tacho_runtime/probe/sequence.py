@@ -211,7 +211,7 @@ async def _measure_target(
 ) -> None:
     progress("detecting the engine's API")
     first = await engine.first_request(clock.patience() / 2)
-    findings.same_tokens = engine.same_tokens
+    findings.answers.same_tokens = engine.same_tokens
 
     async def score(seconds: float) -> Quality:
         budget = min(seconds, BUDGET_SECONDS)

@@ -32,13 +32,13 @@ class PromptTiming(NamedTuple):
 
 
 @dataclass(slots=True)
-class ProbeFindings:
-    shape: RequestShape | None = None
-    cold_first_request_milliseconds: float | None = None
-    single: tuple[StreamResult, ...] = ()
-    single_flags: tuple[str, ...] | None = None
+class SingleStreamFindings:
+    """What requests one at a time showed."""
+
+    streams: tuple[StreamResult, ...] = ()
+    flags: tuple[str, ...] | None = None
     """Flags of the single stream; None: it was not measured yet."""
-    single_loss_percent: float = 0.0
+    loss_percent: float = 0.0
     """Percent of the single stream's rate that other programs may have taken: too little to make it
     provisional."""
     drift_percent: float = 0.0
@@ -48,6 +48,45 @@ class ProbeFindings:
     stall_note: str = ""
     """A clause on how often one stream stalled; "": rarely."""
     prompts: list[PromptTiming] = field(default_factory=list)
+    """Times to the first token by prompt length."""
+
+
+@dataclass(slots=True)
+class AnswerCounts:
+    """What all answers of a probe have in common with the requests, and with each other."""
+
+    short: bool = False
+    """Whether an answer ended before the requested length."""
+    longer: int = 0
+    """Number of answers with more tokens than requested."""
+    same_tokens: int = 0
+    """Number of tokens that all prompts have in common at their beginning; a prefix cache may hold these."""
+    requests: int = 0
+    """Number of requests whose answers were read."""
+    cached_tokens: int = 0
+    """Number of prompt tokens that the engine took from a cache, beyond those that all prompts have in
+    common.
+    """
+
+    def count(self, streams: Sequence[StreamResult]) -> None:
+        """Counts prompt tokens that a prefix cache already held, and answers that did not stop at their
+        length."""
+        self.longer += sum(one.longer for one in streams)
+        self.requests += len(streams)
+        self.cached_tokens += sum(max(0, one.cached_tokens - self.known_tokens) for one in streams)
+
+    @property
+    def known_tokens(self) -> int:
+        """Tokens at the beginning of every prompt, which a prefix cache may hold although no prompt is
+        repeated."""
+        return self.same_tokens + CHANCE_TOKENS
+
+
+@dataclass(slots=True)
+class ProbeFindings:
+    shape: RequestShape | None = None
+    cold_first_request_milliseconds: float | None = None
+    single: SingleStreamFindings = field(default_factory=SingleStreamFindings)
     results: dict[int, LevelResult] = field(default_factory=dict)
     """Results by number of concurrent streams. A level without enough data has no rate, but still shows that
     the service level was broken."""
@@ -69,18 +108,7 @@ class ProbeFindings:
     highest_kv_usage: float | None = None
     causes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     """Disturbances by the machine: a description and the phases of the probe, by kind."""
-    short: bool = False
-    """Whether an answer ended before the requested length."""
-    longer: int = 0
-    """Number of answers with more tokens than requested."""
-    same_tokens: int = 0
-    """Number of tokens that all prompts have in common at their beginning; a prefix cache may hold these."""
-    requests: int = 0
-    """Number of requests whose answers were read."""
-    cached_tokens: int = 0
-    """Number of prompt tokens that the engine took from a cache, beyond those that all prompts have in
-    common.
-    """
+    answers: AnswerCounts = field(default_factory=AnswerCounts)
     quality: Quality | None = None
 
     def disturbed(self, cause: str, during: str) -> None:
@@ -139,8 +167,9 @@ class ProbeFindings:
 
     def add_trace(self, trace: LoadTrace) -> None:
         """Keeps the flags and notes that follow from a loop's streams and counters."""
-        self.short = self.short or any(one.finish_reason not in ("", "length") for one in trace.streams)
-        self.note_prompts(trace.streams)
+        ends = (one.finish_reason for one in trace.streams)
+        self.answers.short = self.answers.short or any(end not in ("", "length") for end in ends)
+        self.answers.count(trace.streams)
         usages = [
             one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None
         ]
@@ -148,19 +177,6 @@ class ProbeFindings:
             self.highest_kv_usage = max(
                 usages if self.highest_kv_usage is None else (self.highest_kv_usage, *usages)
             )
-
-    def note_prompts(self, streams: Sequence[StreamResult]) -> None:
-        """Counts prompt tokens that a prefix cache already held, and answers that did not stop at their
-        length."""
-        self.longer += sum(one.longer for one in streams)
-        self.requests += len(streams)
-        self.cached_tokens += sum(max(0, one.cached_tokens - self.known_tokens) for one in streams)
-
-    @property
-    def known_tokens(self) -> int:
-        """Tokens at the beginning of every prompt, which a prefix cache may hold although no prompt is
-        repeated."""
-        return self.same_tokens + CHANCE_TOKENS
 
 
 SPREAD = 1 - SHORTEST_SHARE

@@ -11,7 +11,7 @@ from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.open_loop import OpenLoopResult
 from tacho_runtime.probe.report import assemble
-from tacho_runtime.probe.session import ProbeFindings, PromptTiming
+from tacho_runtime.probe.session import AnswerCounts, ProbeFindings, PromptTiming, SingleStreamFindings
 from tacho_runtime.probe.time_plan import RequestShape
 
 MS = 1_000_000
@@ -60,12 +60,16 @@ def levels(*found: LevelResult) -> dict[int, LevelResult]:
 
 
 def findings(**changes: Any) -> ProbeFindings:
+    single: dict[str, Any] = {
+        "streams": (stream(), stream()),
+        "flags": (),
+        "prompts": [PromptTiming(50.0, 45.0), PromptTiming(100.0, 50.0), PromptTiming(200.0, 60.0)],
+    }
     values: dict[str, Any] = {
         "shape": RequestShape(workload=WORKLOAD),
-        "single": (stream(), stream()),
-        "single_flags": (),
+        "single": SingleStreamFindings(**(single | changes.pop("single", {}))),
+        "answers": AnswerCounts(**changes.pop("answers", {})),
         "results": levels(result(1, 70), result(4, 200)),
-        "prompts": [PromptTiming(50.0, 45.0), PromptTiming(100.0, 50.0), PromptTiming(200.0, 60.0)],
     }
     return ProbeFindings(**(values | changes))
 

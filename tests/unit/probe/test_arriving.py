@@ -55,8 +55,8 @@ async def bench_of(engine: VirtualEngine) -> ProbeSession:
         shape=RequestShape(workload=WORKLOAD),
         quiet=engine.machine(calibrate=True),
     )
-    found.single = tuple([await engine.complete(64, 50, 10) for _ in range(3)])
-    one = single_result(found.single, SLO)
+    found.single.streams = tuple([await engine.complete(64, 50, 10) for _ in range(3)])
+    one = single_result(found.single.streams, SLO)
     assert one is not None
     found.add_level(one)
     return bench

@@ -14,7 +14,7 @@ from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases import stability
 from tacho_runtime.probe.report import assemble
-from tacho_runtime.probe.session import ProbeFindings
+from tacho_runtime.probe.session import ProbeFindings, SingleStreamFindings
 from tests.unit.probe.probing import ENDED, WORKLOAD, bench_of
 from tools.mock.engine_law import Law
 from tools.mock.virtual_engine import VirtualEngine
@@ -53,8 +53,8 @@ def stalled(stream: StreamResult) -> StreamResult:
 
 async def looked_at(engine: LaterOtherwise, *, near: bool = True, lost_percent: float = 0.0) -> ProbeFindings:
     """After a clean beginning, in which it may have lost that much to others."""
-    findings = ProbeFindings(single_flags=(), single_loss_percent=lost_percent)
-    findings.single = tuple([await engine.complete(512, 200, 60) for _ in range(FIRST)])
+    findings = ProbeFindings(single=SingleStreamFindings(flags=(), loss_percent=lost_percent))
+    findings.single.streams = tuple([await engine.complete(512, 200, 60) for _ in range(FIRST)])
     bench = bench_of(engine, findings, seconds=30.0)
     bench.near = near
     await stability.final_check(bench)
@@ -76,9 +76,9 @@ async def test_what_the_engine_does_wrong_at_the_end_is_told(
     engine = LaterOtherwise(LAW, Random(1))
     engine.way = way
     findings = await looked_at(engine)
-    assert len(findings.single) == engine.asked > FIRST + 2
-    assert findings.single_flags == flags
-    assert ("one stream stalled" in findings.stall_note) == stood
+    assert len(findings.single.streams) == engine.asked > FIRST + 2
+    assert findings.single.flags == flags
+    assert ("one stream stalled" in findings.single.stall_note) == stood
     result = findings.result(1)
     assert result is not None
     assert result.point.flags == flags
@@ -89,9 +89,9 @@ async def test_requests_beside_somebody_elses_are_left_out() -> None:
     engine.somebody_elses = 300.0
     findings = await looked_at(engine)
     assert engine.asked > FIRST + 2
-    assert len(findings.single) == FIRST
+    assert len(findings.single.streams) == FIRST
     assert "tokens for other clients" in " ".join(findings.notes)
-    assert (findings.single_flags, findings.flags) == ((), set())
+    assert (findings.single.flags, findings.flags) == ((), set())
 
 
 def known_to_a_cache(stream: StreamResult) -> StreamResult:
@@ -123,7 +123,7 @@ async def test_first_tokens_that_were_late_outside_of_the_engine_are_told_at_the
     findings = await looked_at(engine, near=near)
     assert "passed outside the engine" in " ".join(findings.notes)
     assert findings.flags == ({"ClientBound"} if near else set())
-    assert (len(findings.single) == FIRST) == near
+    assert (len(findings.single.streams) == FIRST) == near
 
 
 class Crowded(LaterOtherwise):
@@ -148,7 +148,7 @@ async def test_what_the_machine_did_at_the_end_counts_where_it_shows(slow: bool,
     engine.way = slowly if slow else LaterOtherwise.way
     findings = await looked_at(engine)
     assert findings.flags == flags
-    assert len(findings.single) == FIRST, "disturbed ones are not added"
+    assert len(findings.single.streams) == FIRST, "disturbed ones are not added"
     assert "one stream at the end" in " ".join(findings.disturbances())
 
 
@@ -169,5 +169,5 @@ async def test_what_others_cost_requests_of_the_end_widens_the_interval_too(
 ) -> None:
     engine = Accompanied(LAW, Random(1))
     findings = await looked_at(engine, lost_percent=former)
-    assert len(findings.single) > FIRST + 1
-    assert findings.single_loss_percent == pytest.approx(loss, rel=0.01)
+    assert len(findings.single.streams) > FIRST + 1
+    assert findings.single.loss_percent == pytest.approx(loss, rel=0.01)

@@ -44,8 +44,8 @@ def halted(streams: int, rate: float) -> LevelResult:
         ({"levels_missing": True}, "Partial", ""),
         ({"failure": "the engine died"}, "Partial", "the engine died"),
         ({"out_of_time": True}, "Partial", ""),
-        ({"single": (), "results": {}, "failure": "no answer"}, "Failed", "no answer"),
-        ({"shape": None, "single": (), "results": {}}, "Failed", ""),
+        ({"single": {"streams": ()}, "results": {}, "failure": "no answer"}, "Failed", "no answer"),
+        ({"shape": None, "single": {"streams": ()}, "results": {}}, "Failed", ""),
         ({"notes": ["a note", "another", "a note"]}, "Complete", "a note; another"),
         ({"search_ended": "all was tried"}, "Complete", "all was tried"),
         ({"notes": ["HTTP 500: no; never", "another"]}, "Complete", "HTTP 500: no, never; another"),
@@ -65,7 +65,7 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
             {"shape": RequestShape(workload=WORKLOAD, notes=("cut",), time_was_short=True)},
             ("BudgetExhausted",),
         ),
-        ({"cached_tokens": 16}, ("CacheHit",)),
+        ({"answers": {"cached_tokens": 16}}, ("CacheHit",)),
         (
             {
                 "before": EngineCounters(cached_prompt_tokens=0.0),
@@ -78,8 +78,7 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
             {
                 "before": EngineCounters(cached_prompt_tokens=0.0),
                 "after": EngineCounters(cached_prompt_tokens=1400.0),
-                "requests": 100,
-                "same_tokens": 10,
+                "answers": {"requests": 100, "same_tokens": 10},
             },
             (),
         ),
@@ -87,7 +86,7 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
             {
                 "before": EngineCounters(cached_prompt_tokens=0.0, ttft_seconds_count=7.0),
                 "after": EngineCounters(cached_prompt_tokens=1400.0, ttft_seconds_count=107.0),
-                "same_tokens": 10,
+                "answers": {"same_tokens": 10},
             },
             (),
         ),
@@ -95,15 +94,15 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
             {
                 "before": EngineCounters(cached_prompt_tokens=0.0, ttft_seconds_count=7.0),
                 "after": EngineCounters(cached_prompt_tokens=1401.0, ttft_seconds_count=107.0),
-                "same_tokens": 10,
+                "answers": {"same_tokens": 10},
             },
             ("CacheHit",),
         ),
         ({"before": EngineCounters(cached_prompt_tokens=5.0), "after": EngineCounters()}, ()),
-        ({"short": True}, ("ShortOutput",)),
-        ({"longer": 2}, ("LongOutput",)),
-        ({"single": (stream(tokens=stream().tokens[:5]), stream())}, ("ShortOutput",)),
-        ({"single_flags": ("OtherTraffic",)}, ("OtherTraffic",)),
+        ({"answers": {"short": True}}, ("ShortOutput",)),
+        ({"answers": {"longer": 2}}, ("LongOutput",)),
+        ({"single": {"streams": (stream(tokens=stream().tokens[:5]), stream())}}, ("ShortOutput",)),
+        ({"single": {"flags": ("OtherTraffic",)}}, ("OtherTraffic",)),
         ({"opened": replace(opened(True), flags=("Throttled",))}, ("Throttled",)),
         ({"flags": {"FrontendBound"}}, ("FrontendBound",)),
         ({"results": levels(result(1, 70), result(4, 200, flags=("NotSteady",)))}, ("NotSteady",)),
@@ -145,14 +144,14 @@ def test_flags(changes: dict[str, Any], flags: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(("own_tpot", "flags"), [(10.5, ()), (5.0, ("ClientBound",))])
 def test_the_engines_own_timings_check_ours(own_tpot: float, flags: tuple[str, ...]) -> None:
     streams = (stream(engine_tpot_milliseconds=own_tpot),)
-    measured = report(findings(single=streams))
+    measured = report(findings(single={"streams": streams}))
     assert measured.flags == flags
     assert f"ran at {1000 / own_tpot:.1f} tokens per second" in measured.message
 
 
 def test_prompt_times_that_are_no_line_give_no_line() -> None:
     for times in ([], [(100.0, 50.0)], [(100.0, 50.0), (200.0, 40.0)]):
-        single = report(findings(prompts=[PromptTiming(*one) for one in times])).single_stream
+        single = report(findings(single={"prompts": [PromptTiming(*one) for one in times]})).single_stream
         assert single is not None
         assert single.prefill_tokens_per_second is None
         assert single.ttft_overhead_milliseconds is None
@@ -160,11 +159,13 @@ def test_prompt_times_that_are_no_line_give_no_line() -> None:
 
 def test_the_workload_is_what_was_sent() -> None:
     streams = (stream(prompt_tokens=97),)
-    assert report(findings(single=streams)).workload == Workload(input_tokens=97, output_tokens=10)
+    assert report(findings(single={"streams": streams})).workload == Workload(
+        input_tokens=97, output_tokens=10
+    )
 
 
 def test_what_others_may_have_taken_widens_the_single_streams_interval() -> None:
-    plain, wide = (report(findings(single_loss_percent=loss)).single_stream for loss in (0.0, 7.5))
+    plain, wide = (report(findings(single={"loss_percent": loss})).single_stream for loss in (0.0, 7.5))
     assert plain is not None
     assert wide is not None
     assert plain.decode_ci_percent is not None
@@ -185,7 +186,7 @@ def test_a_rate_that_may_as_well_be_nothing_is_no_figure() -> None:
     for loss in (0.0, 101.0):
         rng = Random(1)
         runs = tuple(in_runs(rng, 64) for _ in range(5))
-        measured = report(findings(single=runs, single_loss_percent=loss))
+        measured = report(findings(single={"streams": runs, "loss_percent": loss}))
         assert measured.single_stream is not None
         assert measured.single_stream.decode_ci_percent is not None
         known.append(measured.single_stream.decode_ci_percent <= 100)
@@ -196,17 +197,17 @@ def test_a_rate_that_may_as_well_be_nothing_is_no_figure() -> None:
 
 def test_answers_that_went_on_are_counted_and_said() -> None:
     found = findings()
-    found.note_prompts([stream(longer=True), stream(), stream(longer=True)])
+    found.answers.count([stream(longer=True), stream(), stream(longer=True)])
     measured = report(found)
     assert "2 answers had more tokens than were asked for" in measured.message
     assert measured.flags == ("LongOutput",)
 
 
 def test_what_a_cache_knows_of_every_prompt_is_no_hit() -> None:
-    found = findings(same_tokens=10)
-    found.note_prompts([stream(cached_tokens=14), stream(cached_tokens=3)])
-    assert (found.cached_tokens, found.requests) == (0, 2)
+    found = findings(answers={"same_tokens": 10})
+    found.answers.count([stream(cached_tokens=14), stream(cached_tokens=3)])
+    assert (found.answers.cached_tokens, found.answers.requests) == (0, 2)
     assert report(found).flags == ()
-    found.note_prompts([stream(cached_tokens=15)])
-    assert found.cached_tokens == 1
+    found.answers.count([stream(cached_tokens=15)])
+    assert found.answers.cached_tokens == 1
     assert report(found).flags == ("CacheHit",)

@@ -50,7 +50,7 @@ async def test_a_first_token_that_is_late_outside_of_the_engine_is_told(
         engine, MeasureOptions(live=live, max_model_len=4096, streams=8, near=near), findings, clock
     )
     assert "to the first token passed outside the engine" in " ".join(findings.notes)
-    assert findings.single_flags == flags
+    assert findings.single.flags == flags
 
 
 class Lingering(VirtualEngine):
@@ -70,7 +70,7 @@ class Lingering(VirtualEngine):
 async def test_what_was_hung_up_on_a_moment_ago_is_nobody_elses(lasting: bool) -> None:
     engine, findings = Lingering(LAW, Random(1)), ProbeFindings()
     bench = bench_of(engine, findings, seconds=10.0)
-    findings.single = (await engine.complete(512, 200, 60),)
+    findings.single.streams = (await engine.complete(512, 200, 60),)
     engine.left, engine.until = 60.0, engine.now_seconds() + (60.0 if lasting else 2.0)
     if lasting:
         engine.stepped.foreign.come(engine.now_seconds(), 2, 60.0)
@@ -92,7 +92,7 @@ class Backlogged(VirtualEngine):
 
 async def test_what_a_front_end_gets_to_late_is_nobody_elses() -> None:
     engine, findings = Backlogged(LAW, Random(1)), ProbeFindings()
-    findings.single = (await engine.complete(512, 200, 60),)
+    findings.single.streams = (await engine.complete(512, 200, 60),)
     engine.until = engine.now_seconds() + 1.0
     await stability.final_check(bench_of(engine, findings, seconds=20.0))
     assert findings.flags == set()

@@ -37,7 +37,7 @@ async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, 
     bench.progress("measuring whether the known levels hold here")
     await single_stream.one_stream(bench, ttft=ttft, tpot=tpot, most=1)
     results = [found for point in known.levels if (found := result_of(point)) is not None]
-    why = disagreement(known, decode_of(findings.single), _prompt_tokens(bench))
+    why = disagreement(known, decode_of(findings.single.streams), _prompt_tokens(bench))
     if why or not results:
         findings.notes.append(
             f"the known levels of {known.observed_time} were dropped: {why or 'none is whole'}"
@@ -45,7 +45,7 @@ async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, 
         bench.shape = findings.shape = former
         return False
     findings.known = known
-    findings.drift_percent = drift_percent(known.single_stream, decode_of(findings.single))
+    findings.single.drift_percent = drift_percent(known.single_stream, decode_of(findings.single.streams))
     findings.results.update({one.point.concurrency: one for one in results})
     findings.notes.append(
         f"{counted(len(results), 'level')} and the single stream are those of {known.observed_time}: one "
@@ -55,7 +55,7 @@ async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, 
 
 
 def _prompt_tokens(bench: ProbeSession) -> float:
-    counts = [one.prompt_tokens for one in bench.findings.single if one.prompt_tokens]
+    counts = [one.prompt_tokens for one in bench.findings.single.streams if one.prompt_tokens]
     return median([float(one) for one in counts]) if counts else float(bench.shape.workload.input_tokens)
 
 

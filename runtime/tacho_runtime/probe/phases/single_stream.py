@@ -94,21 +94,21 @@ async def _one_after_the_other(bench: ProbeSession, count: int) -> tuple[str, ..
             streams.append(await engine.complete(*tokens, clock.patience()))
     except BaseException:
         # A failure or a cancellation: what was measured before it stands, with what disturbed it.
-        if streams and not bench.findings.single:
-            bench.findings.single = tuple(streams)
-            bench.findings.single_flags = bench.disturbed(before, "one stream").flags
-            add_single(bench, bench.findings.single_flags)
+        if streams and not bench.findings.single.streams:
+            bench.findings.single.streams = tuple(streams)
+            bench.findings.single.flags = bench.disturbed(before, "one stream").flags
+            add_single(bench, bench.findings.single.flags)
         raise
     around, foreign_tokens = await check_interference(
         bench, before, reading, streams, during="one stream", when="while one stream was measured"
     )
     own, stood = engine_flags(streams)
     flags = {*around.flags, *foreign_tokens, *own}
-    former = bench.findings.single_flags
+    former = bench.findings.single.flags
     if former is None or len(flags) <= len(former):
-        bench.findings.single, bench.findings.single_flags = tuple(streams), tuple(sorted(flags))
-        bench.findings.single_loss_percent = around.loss_percent
-        bench.findings.stall_note = stood
+        bench.findings.single.streams, bench.findings.single.flags = tuple(streams), tuple(sorted(flags))
+        bench.findings.single.loss_percent = around.loss_percent
+        bench.findings.single.stall_note = stood
         add_single(bench, tuple(sorted(flags)))
     return tuple(sorted(flags))
 
@@ -127,7 +127,7 @@ async def check_interference(
     Returns (contention since the sample ``machine``, flags of influences outside the engine). ``before``: the
     counters before the requests. ``during``, ``when``: texts for the notes.
     """
-    bench.findings.note_prompts(streams)
+    bench.findings.answers.count(streams)
     around = bench.disturbed(machine, during)
     after = await bench.engine.reading()
     flags = foreign(bench, before, after, streams, when)
@@ -201,10 +201,10 @@ def foreign(
 
 def add_single(bench: ProbeSession, flags: tuple[str, ...]) -> None:
     result = single_result(
-        bench.findings.single,
+        bench.findings.single.streams,
         bench.slo,
         flags=flags,
-        loss_percent=bench.findings.single_loss_percent,
+        loss_percent=bench.findings.single.loss_percent,
     )
     if result is not None:
         bench.findings.add_level(result)
@@ -217,7 +217,7 @@ async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
         isl, bench.max_model_len, ttft_seconds=ttft, left_seconds=clock.left()
     )
     stop = clock.left() * 0.7
-    samples: dict[int, list[StreamResult]] = {isl: list(bench.findings.single)}
+    samples: dict[int, list[StreamResult]] = {isl: list(bench.findings.single.streams)}
     refused: set[int] = set()
     for _ in range(repetitions):
         for size in sizes:
@@ -233,7 +233,7 @@ async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
                 refused.add(size)
                 bench.findings.notes.append(f"prompts of {counted(size, 'token')} were refused: {error}")
                 continue
-            bench.findings.note_prompts([one])
+            bench.findings.answers.count([one])
             samples.setdefault(size, []).append(one)
     # What disturbs a first token only ever makes it later, so the early ones show the engine; a line through
     # few lengths would be tilted by one late token.
@@ -241,4 +241,6 @@ async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
         tokens = [float(stream.prompt_tokens or size) for stream in streams]
         times = [time for stream in streams if (time := stream.ttft_milliseconds) is not None]
         if times:
-            bench.findings.prompts.append(PromptTiming(median(tokens), percentile(times, EARLY_PERCENT)))
+            bench.findings.single.prompts.append(
+                PromptTiming(median(tokens), percentile(times, EARLY_PERCENT))
+            )

@@ -70,7 +70,7 @@ async def final_check(bench: ProbeSession) -> None:
     A smaller one that its interval does not explain is drift: the next probe may differ as much. If the
     single stream's rate is uncertain, more requests are sent, and all of them give the rate.
     """
-    decode, findings = decode_of(bench.findings.single), bench.findings
+    decode, findings = decode_of(bench.findings.single.streams), bench.findings
     if decode is None:
         return
     if not _time_for_one(bench):
@@ -84,9 +84,9 @@ async def final_check(bench: ProbeSession) -> None:
         return
     _compare(bench, decode, late, around.flags)
     clean = (
-        clean and findings.known is None and not findings.single_flags and "NotSteady" not in findings.flags
+        clean and findings.known is None and not findings.single.flags and "NotSteady" not in findings.flags
     )
-    if clean and not _is_known([*findings.single, stream], decode):
+    if clean and not _is_known([*findings.single.streams, stream], decode):
         await _more(bench, [stream])
 
 
@@ -98,7 +98,7 @@ def _is_known(streams: Sequence[StreamResult], decode: DecodeRate | None) -> boo
 
 
 def _time_for_one(bench: ProbeSession) -> bool:
-    seconds = (bench.findings.single[0].end_to_end_milliseconds or 0.0) / 1000
+    seconds = (bench.findings.single.streams[0].end_to_end_milliseconds or 0.0) / 1000
     return bench.clock.left() >= REQUEST_MARGIN * seconds
 
 
@@ -108,7 +108,7 @@ def _compare(bench: ProbeSession, decode: DecodeRate, late: DecodeRate, disturbe
     """
     apart = abs(late.tokens_per_second / decode.tokens_per_second - 1)
     # One request is that much less certain than all of the first ones together.
-    of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
+    of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single.streams))
     spread = max(of_one, late.ci_percent or 0.0) / 100
     note = (
         f"at the end one stream decoded {late.tokens_per_second:.1f} tokens/s, at the beginning "
@@ -118,8 +118,8 @@ def _compare(bench: ProbeSession, decode: DecodeRate, late: DecodeRate, disturbe
         bench.findings.flags.update({"NotSteady", *disturbed})
         bench.findings.notes.append(f"{note}: something changed during the probe")
         return
-    drift = drift_percent(decode, len(bench.findings.single), late)
-    bench.findings.drift_percent = max(bench.findings.drift_percent, drift)
+    drift = drift_percent(decode, len(bench.findings.single.streams), late)
+    bench.findings.single.drift_percent = max(bench.findings.single.drift_percent, drift)
     if drift:
         bench.findings.notes.append(f"{note}: all intervals are {_percent(drift)} % wider")
 
@@ -140,7 +140,7 @@ async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
     bench.progress("measuring one stream for longer: its rate is not known well")
     machine, before = bench.engine.machine(calibrate=True), await bench.engine.reading()
     further: list[StreamResult] = []
-    every = [*findings.single, *late]
+    every = [*findings.single.streams, *late]
     while (clock.now() < ends or len(every) < FEW_REQUESTS) and _time_for_one(bench):
         further.append(
             await bench.engine.complete(workload.input_tokens, workload.output_tokens, clock.patience())
@@ -153,7 +153,7 @@ async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
     )
     if around.flags or flags:
         return
-    findings.single = tuple(every)
-    findings.single_flags, findings.stall_note = engine_flags(findings.single)
-    findings.single_loss_percent = max(findings.single_loss_percent, around.loss_percent)
-    add_single(bench, findings.single_flags)
+    findings.single.streams = tuple(every)
+    findings.single.flags, findings.single.stall_note = engine_flags(findings.single.streams)
+    findings.single.loss_percent = max(findings.single.loss_percent, around.loss_percent)
+    add_single(bench, findings.single.flags)
