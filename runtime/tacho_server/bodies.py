@@ -79,8 +79,8 @@ class BodyLimit:
     """Middleware that limits request bodies. ``max_model_len``: tokens of context; 0: not known yet.
 
     413 above ``body_limit_bytes`` or ``memory_limit_bytes``, 408 after BODY_SECONDS, 400 for UTF-16.
-    429 where those of all requests would take more memory than BODIES of them may. Before that, large bodies
-    that still arrive are given up, the oldest first: a client that stops in the middle keeps nobody out.
+    429 where all bodies together would take more memory than BODIES of the largest may. Before that, large
+    bodies that still arrive are dropped, the oldest first, so that a stopped upload does not block others.
     """
 
     def __init__(self, app: ASGIApp, max_model_len: Callable[[], int]) -> None:

@@ -23,7 +23,7 @@ LONGEST_DEBT_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = LONGEST_DEBT_SECONDS / SHARE
 """Seconds after which a waiting namespace begins a reconcile, whatever its events cost meanwhile."""
 SHORT_STEP_SECONDS = 0.02
-"""Longest step of a reconcile that is free: short ones delay nobody, as namespaces alternate.
+"""Longest step of a reconcile that is not charged: between short ones, other namespaces have their turn.
 
 A usual reconcile takes 11 ms, so that thousands of resources in one namespace are not slowed down.
 """

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 
 from benchmarks.planner.models import facts as published
 from tacho_contract.failure import Failure
 from tacho_engines.registry import engine_profile
-from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.core import names
 from tacho_operator.core.planner import plan
-from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.requeue import STALLED_SECONDS
-from tacho_operator.core.status.undecided import StoredResource, internal_error, undecided_status
 from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import CLAIM_SPEC, changed, facts
@@ -155,136 +151,6 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
     world.reconcile(700)
     assert world.brief("RolloutAccepted") == ("False", "NoSpareGPU")
     assert world.brief("Stalled") == ("True", "NoSpareGPU")
-
-
-def test_somebody_elses_service_is_named_and_left_alone() -> None:
-    world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.refusals = (ChildRefusal(kind="Service", name="smol", taken=True),)
-    world.settle(world.serve_all)
-    assert ("Service", "smol") not in world.objects
-    assert world.brief("Ready") == ("False", "NameConflict")
-    assert world.brief("Stalled") == ("True", "NameConflict")
-    assert "Service smol exists" in world.condition("Ready")["message"]
-    world.refusals = ()
-    world.settle(world.serve_all)
-    assert world.brief("Ready") == ("True", "Serving")
-
-
-def test_a_service_that_quota_refuses_serves_nobody() -> None:
-    world = World()
-    world.come_up()
-    del world.objects["Service", "smol"]
-    said = 'services "smol" is forbidden: exceeded quota: q, requested: services=1'
-    world.refusals = (ChildRefusal(kind="Service", name="smol", message=said),)
-    decision = decide(world.observed(), world.config, world.now)
-    assert decision.status is not None
-    found = {item.type: (item.status, item.reason) for item in decision.status.conditions}
-    assert found["Ready"] == ("False", "QuotaExceeded")
-    assert found["Stalled"] == ("True", "QuotaExceeded")
-
-
-def test_a_service_that_admission_keeps_as_it_is_still_serves() -> None:
-    world = World()
-    world.come_up()
-    world.refusals = (ChildRefusal(kind="Service", name="smol", message="denied by policy"),)
-    world.reconcile()
-    assert world.brief("Ready") == ("True", "Serving")
-    assert world.brief("Stalled") == ("True", "AdmissionDenied")
-
-
-ELSEWHERE: dict[str, dict[str, Any]] = {
-    "other pods": {"selector": {"app": "another"}},
-    "a revision without pods": {"selector": {**names.server_selector("smol"), names.REVISION_LABEL: "x"}},
-    "no pod": {"selector": None},
-    "another name": {"type": "ExternalName", "externalName": "elsewhere.example"},
-    "another port": {"ports": [{"name": "http", "port": 8000, "targetPort": 22}]},
-}
-"""What anyone who may edit Services can make of it."""
-
-
-@pytest.mark.parametrize("how", ["refused", "contested", "unanswered", "undecided"])
-@pytest.mark.parametrize("where", ELSEWHERE)
-def test_a_service_that_leads_elsewhere_and_cannot_be_put_right_is_not_ready(where: str, how: str) -> None:
-    world = World(changed(MOCK_SPEC, replicas=1))
-    world.come_up()
-    world.objects["Service", "smol"]["spec"] |= ELSEWHERE[where]
-    observed = world.observed()
-    refusal = ChildRefusal(
-        kind="Service", name="smol", message="denied by policy", contested=how == "contested"
-    )
-    if how == "undecided":
-        found = StoredResource(
-            raw=observed.raw,
-            pods=observed.pods,
-            deployments=observed.deployments,
-            services=observed.services,
-        )
-        status = undecided_status(found, internal_error(RuntimeError()), world.now)
-    else:
-        failed = {"unanswered": refusal} if how == "unanswered" else {"refusals": (refusal,)}
-        decided = decide(dataclasses.replace(observed, **failed), world.config, world.now).status
-        assert decided is not None
-        status = decided
-    ready = find_condition(status.conditions, ConditionType.READY)
-    assert ready is not None
-    assert ready.status == "False"
-    assert ready.reason != "Serving"
-    if how == "unanswered":
-        assert ready.message == "Pods are ready, and the Service does not lead to them. See Reconciling."
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"), [(9000, "True"), ("http", "True"), (8000, "False"), ("runtime", "False")]
-)
-def test_a_service_may_have_the_number_of_the_engines_port(target: int | str, expected: str) -> None:
-    world = World(changed(MOCK_SPEC, replicas=1))
-    world.come_up()
-    (name,) = world.names("Deployment")
-    (engine,) = world.objects["Deployment", name]["spec"]["template"]["spec"]["containers"]
-    engine["ports"] = [{"name": "runtime", "containerPort": 8000}, {"name": "http", "containerPort": 9000}]
-    world.objects["Service", "smol"]["spec"]["ports"] = [{"port": 8000, "targetPort": target}]
-    refusal = ChildRefusal(kind="Service", name="smol", message="denied by policy")
-    observed = dataclasses.replace(world.observed(), refusals=(refusal,))
-    status = decide(observed, world.config, world.now).status
-    assert status is not None
-    ready = find_condition(status.conditions, ConditionType.READY)
-    assert ready is not None
-    assert ready.status == expected
-
-
-@pytest.mark.parametrize(
-    ("label", "port", "expected"),
-    [
-        ("", 8000, "True"),
-        ("", 9000, "False"),
-        ("service.kubernetes.io/service-proxy-name", 8000, "False"),
-        ("service.kubernetes.io/headless", 8000, "False"),
-    ],
-)
-def test_a_service_that_no_write_puts_right_does_not_count_as_serving(
-    label: str, port: int, expected: str
-) -> None:
-    """Without an address it leads to its own port's number; by a label kube-proxy does not know it."""
-    world = World(changed(MOCK_SPEC, replicas=1))
-    world.come_up()
-    (name,) = world.names("Deployment")
-    (engine,) = world.objects["Deployment", name]["spec"]["template"]["spec"]["containers"]
-    engine["ports"] = [{"name": "http", "containerPort": port}]
-    service = world.objects["Service", "smol"]
-    if label:
-        service["metadata"]["labels"] = {**service["metadata"].get("labels", {}), label: ""}
-    else:
-        service["spec"]["clusterIP"] = "None"
-    status = decide(world.observed(), world.config, world.now).status
-    assert status is not None
-    ready = find_condition(status.conditions, ConditionType.READY)
-    assert ready is not None
-    assert ready.status == expected
-    if expected == "False":
-        assert ready.reason == "InvalidConfig"
-        assert ready.message.endswith("Delete the Service; the operator creates it again.")
 
 
 def test_quota_on_the_inspect_pod_is_named() -> None:

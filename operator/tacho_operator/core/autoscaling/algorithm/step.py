@@ -156,7 +156,7 @@ def _corrected(
     recent = attainment.recent(state.attainment, seen.values(), tracks, at.policy, seconds)
     if not at.capacity.unverified:
         settled = whole(found.need) <= len(state.tracks)
-        # The fault of one machine is no figure of the capacity, and is told apart by its speed only later.
+        # A slow pod has a fault of its machine: its latencies say nothing about the capacity of the others.
         below = demand.slow(former.tracks, demand.minute(cost), 1.0)
         judges = [item for uid, item in seen.items() if uid not in below]
         since = attainment.recent(correction.seen, judges, tracks, at.policy, seconds)
