@@ -5,13 +5,14 @@
 #
 # STEPS, in this order: levels (the probe measures LEVELS), truth (long loops of LEVELS), edges (the probe searches each
 # of SLOS="tpot=20ms ttft=1s,tpot=25ms"), truth-again (of AGAIN="LEVELS"), levels-again. GPU by CUDA_VISIBLE_DEVICES.
+# SERVER_CORES="0-11" gives the server cores that no client has, when the script itself is under `taskset`.
 set -uo pipefail
 out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6 port=${PORT:-8001}
 shift 6
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
 # The module of the API server would start one front end whatever --api-server-count says.
-python3 "$here/vllm_command.py" serve "$model" --served-model-name m --host 127.0.0.1 \
+${SERVER_CORES:+taskset -c "$SERVER_CORES"} python3 "$here/vllm_command.py" serve "$model" --served-model-name m --host 127.0.0.1 \
   --port "$port" --load-format dummy --max-model-len 4096 "$@" >"$out/$name.log" 2>&1 &
 server=$!
 trap 'kill -TERM $server 2>/dev/null; wait $server 2>/dev/null' EXIT

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from benchmarks.probe.drawn import KINDS, case_of
 from benchmarks.probe.virtual import probed
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import Measurement
+from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe import time_plan
 from tools.mock import engine_truth
 
@@ -73,6 +73,22 @@ async def test_levels_that_are_given_share_the_budget(slo: ServiceLevel) -> None
     windows = [one.window_seconds or 0 for one in found.curve[1:]]
     assert min(windows) > 2 * time_plan.WINDOW_SECONDS
     assert max(windows) < 1.5 * min(windows)
+    assert found.probe_seconds is not None
+    assert found.probe_seconds <= 90
+
+
+@pytest.mark.parametrize("slo", [ServiceLevel(), UNEVEN.slo])
+async def test_a_given_level_that_is_faster_than_predicted_uses_its_whole_share(slo: ServiceLevel) -> None:
+    """As with a mixture of experts, whose time per token hardly grows once every expert is in use."""
+    law = UNEVEN.law.changed(
+        itl_base_ms=4.0, itl_per_seq_ms=1.2, itl_knee=8, itl_per_seq_above_ms=-1.1, ttft_per_token_ms=0.05
+    )
+    workload = Workload(input_tokens=512, output_tokens=200)
+    case = replace(UNEVEN, law=law, workload=workload, slo=slo)
+    found = await probed(case, 7014, budget_seconds=90, given=(8, 48, 128))
+    windows = [one.window_seconds or 0 for one in found.curve[1:]]
+    assert len(windows) == 3
+    assert max(windows) < 1.3 * min(windows)
     assert found.probe_seconds is not None
     assert found.probe_seconds <= 90
 

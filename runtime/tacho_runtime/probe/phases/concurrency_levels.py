@@ -78,14 +78,11 @@ class _Levels:
                 return attempt == 2
             began = bench.clock.now()
             bench.progress(f"measuring {streams} streams" + (" again" if attempt == 2 else ""))
-            window = share * bench.clock.left() - _around_seconds(terms)
-            until = window if window > terms.window_seconds else 0.0
-            if until:
-                terms = replace(terms, window_seconds=until, least_seconds=until)
-            result = await self._once(terms, whole=whole, until_seconds=until)
+            ends = began + share * bench.clock.left() if share else None
+            result = await self._once(terms, whole=whole, ends=ends)
             if result is not None:
                 bench.findings.add_level(result)
-                near = result.near_limit and not until
+                near = result.near_limit and not share
                 if result.clean and not near:
                     return True
                 whole = near or not result.point.steady
@@ -157,12 +154,17 @@ class _Levels:
         return self.bench.shape.workload.output_tokens * level_search.predicted_cycle(tried, streams)
 
     async def _once(
-        self, terms: LevelTerms, *, whole: bool = False, until_seconds: float = 0.0
+        self,
+        terms: LevelTerms,
+        *,
+        whole: bool = False,
+        until_seconds: float = 0.0,
+        ends: float | None = None,
     ) -> LevelResult | None:
         """The result of a level; None: it has no result.
 
         ``whole``: the window ends only when the whole cohort has ended. ``until_seconds``: and not before
-        this time.
+        this time. ``ends``: when the window closes, by the clock, where the level has time left.
         """
         bench, findings = self.bench, self.bench.findings
         slo, workload = bench.slo, bench.shape.workload
@@ -183,9 +185,15 @@ class _Levels:
 
         before = bench.engine.machine(calibrate=True)
         trace = await self.loop.level(terms, enough)
-        while more := self._longer(terms, trace, before):
+        while more := self._longer(terms, trace, before) if ends is None else None:
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more)
             trace = await self.loop.level(longer, _after(more))
+        # How long the ramp takes is known only now: what it left of the level's share is for the window.
+        spare = ends - bench.clock.now() if ends is not None and not trace.broken else 0.0
+        if spare > 1.0:
+            more = (trace.end_ns - trace.start_ns) / 1e9 + spare
+            longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more, least_seconds=more)
+            trace = await self.loop.level(longer, _never if limited else _after(more))
         self.running = terms.streams
         findings.add_trace(trace)
         if trace.failures:
@@ -242,6 +250,11 @@ class _Levels:
 def _after(seconds: float) -> Callable[[Cohort], bool]:
     """A function that ends a window after ``seconds``."""
     return lambda cohort: cohort.seconds >= seconds
+
+
+def _never(cohort: Cohort) -> bool:
+    """Lets a window go on until its requests have ended."""
+    return False
 
 
 def _holds(result: LevelResult, *, limited: bool) -> bool:
