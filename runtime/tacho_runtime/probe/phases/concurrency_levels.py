@@ -252,7 +252,7 @@ def _after(seconds: float) -> Callable[[Cohort], bool]:
     return lambda cohort: cohort.seconds >= seconds
 
 
-def _never(cohort: Cohort) -> bool:
+def _never(_: Cohort) -> bool:
     """Lets a window go on until its requests have ended."""
     return False
 
