@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import LLMDeploymentStatus, Summary
-from tacho_operator.core.autoscaling.algorithm.demand import grown
+from tacho_operator.core.autoscaling.algorithm.guards import grown
 from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures, Sample
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.shell.series import LABELS, RESTARTS, KnownFigures, ResourceSeries, SeriesValue

@@ -17,7 +17,8 @@ from tacho_contract.report import Load
 from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.autoscaling.algorithm.step import step, unread
+from tacho_operator.core.autoscaling.algorithm.guards import unread
+from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Change,
     Decision,

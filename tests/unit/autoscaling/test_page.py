@@ -32,8 +32,10 @@ PAGE = Path(__file__).parents[3] / "docs/design/scaling.md"
 NOW = 1000.0
 MAX_CONSTANTS = 15
 ESTIMATOR_AND_STEP = ("attainment", "bursts", "demand", "need", "request_cost", "step")
-MAX_LINES = 540
-"""Lines of code of these files: without blank lines, comments and docstrings."""
+MAX_LINES = 450
+"""Lines of code of these files: without blank lines, comments and docstrings. Guards, limits, a
+HorizontalPodAutoscaler's rules, messages, schedules and types have files of their own.
+"""
 
 
 def rows(title: str) -> list[list[str]]:

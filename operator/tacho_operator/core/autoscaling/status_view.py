@@ -21,8 +21,7 @@ from tacho_operator.api.status.status import (
     SLOAttainment,
 )
 from tacho_operator.core.autoscaling.algorithm import tuning
-from tacho_operator.core.autoscaling.algorithm.need import whole
-from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT, Step
+from tacho_operator.core.autoscaling.algorithm.behavior import CHANGES_KEPT, whole
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Bounds,
@@ -30,6 +29,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ConditionState,
     Decision,
     State,
+    Step,
 )
 from tacho_operator.core.types import Scaled, ScalingCondition
 

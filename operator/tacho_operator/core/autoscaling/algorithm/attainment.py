@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm import tuning
-from tacho_operator.core.autoscaling.algorithm.demand import grown
+from tacho_operator.core.autoscaling.algorithm.guards import grown
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Attainment, Correction, Counts, Policy, Track
 

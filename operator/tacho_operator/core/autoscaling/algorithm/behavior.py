@@ -1,15 +1,31 @@
-"""Limits how fast replicas change, by the rules of a HorizontalPodAutoscaler."""
+"""The rules of a HorizontalPodAutoscaler: stabilization windows, scaling policies and tolerance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from tacho_operator.core.autoscaling.algorithm.types import Change, Point, Rules
+from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Change,
+    Outcome,
+    Point,
+    Rules,
+    ScalingInput,
+    State,
+)
 
 EARLY_SECONDS = 0.25
 """Seconds by which a decision may come early: after two decisions a period of two counts as over."""
 UNLIMITED = 10**6
+CHANGES_KEPT = 10
+"""Most replica changes in status. ``State`` keeps those of the longest period of a scaling policy."""
+
+
+def whole(amount: float) -> int:
+    """A fractional need as whole replicas, rounded up, at least one; rounding errors add none."""
+    return max(1, math.ceil(amount - 1e-9))
 
 
 def limit(rules: Rules, replicas: int, changes: Sequence[Change], now: float, *, upwards: bool) -> int:
@@ -54,3 +70,57 @@ def with_high(points: tuple[Point, ...], point: Point, window_seconds: float) ->
 
 def _young(points: tuple[Point, ...], point: Point, window_seconds: float) -> Iterable[Point]:
     return (old for old in points if 0 <= point.time_seconds - old.time_seconds <= window_seconds)
+
+
+def with_needs(at: ScalingInput, state: State, need: float, lowest: float, now: float) -> State:
+    """``state`` with ``need`` in its scale-up window, and ``lowest`` in its scale-down window."""
+    ups = with_low(state.ups, Point(now, need), at.policy.up.window_seconds)
+    downs = with_high(state.downs, Point(now, lowest), at.policy.down.window_seconds)
+    return replace(state, ups=ups, downs=downs)
+
+
+def scaled_up(
+    at: ScalingInput, state: State, outcome: Outcome, cause: str, worth: int, now: float
+) -> Outcome:
+    """``outcome`` with more replicas, after the scale-up window and policies; with ``worth`` at most."""
+    up, have = at.policy.up, at.replicas
+    watched = _watched(state, now)
+    # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
+    steady = whole(state.ups[0].value) if watched and watched >= up.window_seconds else have
+    if steady <= have:
+        return replace(outcome, able="ScaleUpStabilized")
+    if steady < outcome.needed:
+        outcome = replace(outcome, lowest=state.ups[0].value)
+    most = min(steady, worth)
+    allowed = min(most, limit(up, have, state.changes, now, upwards=True))
+    return replace(outcome, replicas=allowed, cause=cause, limited="ScaleUpLimit" if allowed < most else "")
+
+
+def scaled_down(at: ScalingInput, state: State, outcome: Outcome, now: float) -> Outcome:
+    """``outcome`` with fewer replicas, after the scale-down window and policies."""
+    down, have, steady = at.policy.down, at.replicas, whole(outcome.highest)
+    if at.held or steady >= have or _watched(state, now) < down.window_seconds:
+        return replace(outcome, able="ScaleDownStabilized", held=at.held)
+    if tolerated(down, outcome.highest, have):
+        return outcome
+    allowed = max(steady, limit(down, have, state.changes, now, upwards=False))
+    limited = "ScaleDownLimit" if allowed > steady else ""
+    return replace(
+        outcome, replicas=allowed, cause="LowDemand" if allowed < have else "Steady", limited=limited
+    )
+
+
+def _watched(state: State, now: float) -> float:
+    """Seconds for which the load has been known without interruption."""
+    return 0.0 if state.watched_since is None else now - state.watched_since
+
+
+def recorded(before: int, state: State, outcome: Outcome, reason: str, now: float) -> tuple[Change, ...]:
+    """The latest changes, newest first, with that from ``before`` replicas to those of ``outcome``."""
+    if outcome.replicas == before:
+        return state.changes
+    change = Change(
+        time_seconds=now, before=before, after=outcome.replicas, reason=reason, cause=outcome.cause
+    )
+    young = sum(now - item.time_seconds < tuning.MEMORY_SECONDS for item in state.changes)
+    return (change, *state.changes[: max(young, CHANGES_KEPT - 1)])

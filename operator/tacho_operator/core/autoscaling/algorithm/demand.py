@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median, variance
 
-from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm import guards, tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
 
-LATE_SECONDS = 1.0
-"""Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
 START_QUANTILE = 0.9
 """Share of pods that start at least as fast as is expected of a new one."""
 TREND_SECONDS = 3 * tuning.RATE_SECONDS
@@ -51,20 +49,15 @@ class Reading:
 
 
 def read(
-    former: Mapping[str, Track], pods: Iterable[PodLoad], now: float, cost: RequestCost | None = None
+    former: Mapping[str, Track], pods: Collection[PodLoad], now: float, cost: RequestCost | None = None
 ) -> Reading:
     """The present load metrics, and the requests and tokens counted since the ``former`` samples."""
     tracks: dict[str, Track] = {}
     counted: list[tuple[float, ...]] = []
-    silent = 0
-    for pod in pods:
-        sample, before = pod.sample, former.get(pod.uid)
-        if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
-            silent += 1
-            continue
-        rates = _rates(before.sample, sample, cost) if before else ()
-        track = tracks[pod.uid] = _followed(before, sample, rates, cost)
-        silent += track.stalled_since is not None and now - track.stalled_since > tuning.MAX_AGE_SECONDS
+    for uid, sample in guards.answered(pods, now):
+        before = former.get(uid)
+        rates = guards.rates(before.sample, sample, cost) if before else ()
+        tracks[uid] = _followed(before, sample, rates, cost)
         if rates:
             counted.append(rates)
     samples = [track.sample for track in tracks.values()]
@@ -72,26 +65,14 @@ def read(
     present = [item.running for item in samples if item.running is not None]
     return Reading(
         tracks=tracks,
-        silent=silent,
-        late=sum(now - item.time_seconds > LATE_SECONDS for item in samples),
+        silent=guards.silent(pods, tracks, now),
+        late=guards.late(tracks, now),
         counted=Mix(*map(math.fsum, zip(*counted, strict=True))) if counted else None,
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
         slow=slow(tracks, minute(cost)),
     )
-
-
-def _rates(before: Sample, after: Sample, cost: RequestCost | None) -> tuple[float, ...]:
-    """Requests, prompt tokens and answer tokens per second, between two samples of one pod. Empty: unknown,
-    also where they claim more than MAX_POD_RATE replicas' work, as a counter has jumped.
-    """
-    seconds = after.time_seconds - before.time_seconds
-    if seconds <= 0 or before.generated_tokens is None or after.generated_tokens is None:
-        return ()
-    names = ("first_tokens", "computed_prompt_tokens", "generated_tokens")
-    rates = tuple(grown(getattr(before, name), getattr(after, name)) / seconds for name in names)
-    return () if cost and cost.of(rates[1], rates[2]) > tuning.MAX_POD_RATE else rates
 
 
 def _followed(
@@ -105,8 +86,7 @@ def _followed(
     if before is None or sample.time_seconds <= before.sample.time_seconds:
         return before or Track(sample)
     former, seconds = before.sample, sample.time_seconds - before.sample.time_seconds
-    busy = rates and not rates[2] and former.running and sample.running
-    since = (before.stalled_since or former.time_seconds) if busy else None
+    since = guards.stalled_since(before, sample, rates[2] if rates else None)
     if cost is None or not rates:
         return Track(sample, since)
     hangs = since is not None and sample.time_seconds - since > tuning.MIX_SECONDS
@@ -147,14 +127,6 @@ def speed(former: float, reading: Reading, tokens: float) -> float:
     expected = math.fsum(track.expected for track in healthy)
     found = math.fsum(track.output for track in healthy) / expected if expected >= tokens > 0 else former
     return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, found))
-
-
-def grown(before: float | None, after: float | None) -> float:
-    """Increase of a counter between two samples; a counter that fell has restarted from 0. 0 where one is
-    unknown."""
-    if before is None or after is None:
-        return 0.0
-    return after - before if after >= before else after
 
 
 def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
@@ -211,7 +183,7 @@ def level(offered: Sequence[Interval], request_seconds: float) -> float:
     """
     found = seconds = work = 0.0
     for item in offered:
-        if seconds and seconds + item.seconds > tuning.RATE_SECONDS + LATE_SECONDS:
+        if seconds and seconds + item.seconds > tuning.RATE_SECONDS + guards.LATE_SECONDS:
             break
         seconds += item.seconds
         work += item.seconds * item.offered

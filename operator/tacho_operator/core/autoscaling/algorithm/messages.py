@@ -4,8 +4,9 @@ have."""
 from __future__ import annotations
 
 from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.behavior import whole
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, whole
+from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     ConditionState,

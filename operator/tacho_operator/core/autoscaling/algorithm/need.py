@@ -131,8 +131,3 @@ def replica_need(at: ScalingInput, state: State, reading: Reading, cost: Request
         slow=len(reading.slow),
         cold_start_seconds=state.cold_start_seconds,
     )
-
-
-def whole(amount: float) -> int:
-    """A fractional need as whole replicas, rounded up, at least one; rounding errors add none."""
-    return max(1, math.ceil(amount - 1e-9))

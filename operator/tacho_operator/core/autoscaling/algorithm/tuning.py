@@ -1,6 +1,6 @@
 """The algorithm's tuning constants, in one table; docs/design/scaling.md shows the same table.
 
-A HorizontalPodAutoscaler's defaults are in behavior.py.
+A HorizontalPodAutoscaler's defaults are in types.py.
 """
 
 HEADROOM = 1.0

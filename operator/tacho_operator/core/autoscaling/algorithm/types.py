@@ -361,6 +361,14 @@ class Decision:
     limited: ConditionState
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A scaling decision, and the state that the next decision starts from."""
+
+    decision: Decision
+    state: State
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """Numbers and reasons of a scaling decision, before its messages are written."""

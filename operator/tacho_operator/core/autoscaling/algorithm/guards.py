@@ -1,0 +1,129 @@
+"""Guards against missing and wrong data: which samples count, and what of the state is still comparable.
+
+Unknown is never zero. A pod that does not answer, a counter that restarts, a clock that is set back, and
+another measurement change no load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+
+from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, measured_mix
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Correction,
+    Outcome,
+    PodLoad,
+    Sample,
+    ScalingInput,
+    State,
+    Track,
+)
+
+LATE_SECONDS = 1.0
+"""Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
+
+
+def answered(pods: Collection[PodLoad], now: float) -> Iterator[tuple[str, Sample]]:
+    """(uid, sample) of each pod whose load is known."""
+    for pod in pods:
+        sample = pod.sample
+        if sample and sample.known and 0 <= now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
+            yield pod.uid, sample
+
+
+def silent(pods: Collection[PodLoad], tracks: Mapping[str, Track], now: float) -> int:
+    """Number of serving ``pods`` without metrics, and of pods that hang (requests run, but no token is
+    counted).
+    """
+    since = [track.stalled_since for track in tracks.values() if track.stalled_since is not None]
+    return len(pods) - len(tracks) + sum(now - time > tuning.MAX_AGE_SECONDS for time in since)
+
+
+def late(tracks: Mapping[str, Track], now: float) -> int:
+    """Number of pods whose last sample is from an earlier sampling."""
+    return sum(now - track.sample.time_seconds > LATE_SECONDS for track in tracks.values())
+
+
+def rates(before: Sample, after: Sample, cost: RequestCost | None) -> tuple[float, ...]:
+    """Requests, prompt tokens and answer tokens per second, between two samples of one pod. Empty: unknown,
+    also where they claim more than MAX_POD_RATE replicas' work, as a counter has jumped.
+    """
+    seconds = after.time_seconds - before.time_seconds
+    if seconds <= 0 or before.generated_tokens is None or after.generated_tokens is None:
+        return ()
+    names = ("first_tokens", "computed_prompt_tokens", "generated_tokens")
+    found = tuple(grown(getattr(before, name), getattr(after, name)) / seconds for name in names)
+    return () if cost and cost.of(found[1], found[2]) > tuning.MAX_POD_RATE else found
+
+
+def stalled_since(before: Track, sample: Sample, tokens_per_second: float | None) -> float | None:
+    """Since when the pod has had running requests without producing a token; None: it has not.
+
+    ``tokens_per_second``: since the sample ``before``; None: unknown.
+    """
+    stalls = tokens_per_second == 0 and before.sample.running and sample.running
+    return (before.stalled_since or before.sample.time_seconds) if stalls else None
+
+
+def grown(before: float | None, after: float | None) -> float:
+    """Increase of a counter between two samples; a counter that fell has restarted from 0. 0 where one is
+    unknown."""
+    if before is None or after is None:
+        return 0.0
+    return after - before if after >= before else after
+
+
+def held_while_late(at: ScalingInput, late_pods: int, pods: int) -> ScalingInput:
+    """``at``, in which no replica is removed while some of the ``pods`` have no new load metrics.
+
+    A pod's last load leaves with the pod, and would be taken for load that ended.
+    """
+    if not late_pods or at.held:
+        return at
+    return replace(at, held=f"{late_pods} of {pods} pods have no new load metrics")
+
+
+def blind(at: ScalingInput, *, reported: bool) -> Outcome:
+    """The outcome while the load is unknown: replicas stay.
+
+    ``reported``: whether any pod reports its load.
+    """
+    why = f"none of {len(at.pods)} serving pods reports load metrics"
+    if reported:
+        why = "neither the capacity nor the concurrency of a replica is known"
+    return Outcome(replicas=at.replicas, needed=at.replicas, cause="Unknown", blind=why)
+
+
+def unread(state: State) -> State:
+    """``state`` without samples, after sampling has stopped: old counters must not be compared with later
+    ones."""
+    return replace(unwatched(state), tracks={}, read_seconds=None, in_progress=None, offered=())
+
+
+def unwatched(state: State) -> State:
+    """``state`` in which the scale-down window begins anew, as the load was not known throughout."""
+    return replace(state, watched_since=None, ups=(), downs=())
+
+
+def comparable(state: State, at: ScalingInput, now: float) -> State:
+    """``state`` in the units of the present measurement, and without times after ``now``."""
+    return _in_present_units(_not_ahead(state, now), at)
+
+
+def _not_ahead(state: State, now: float) -> State:
+    """``state`` with no time after ``now``, in case a clock was set back."""
+    past = tuple(item for item in state.changes if item.time_seconds <= now)
+    ahead = state.read_seconds is not None and state.read_seconds > now
+    return replace(unread(state) if ahead else state, changes=past)
+
+
+def _in_present_units(state: State, at: ScalingInput) -> State:
+    """``state`` without load, speed and bursts if these are in units of another measurement."""
+    present = replace(state, mix=state.mix or measured_mix(at.capacity, tuning.MIX_REQUESTS))
+    if at.capacity.unverified or at.capacity.fingerprint == state.fingerprint:
+        return present
+    tracks = {uid: Track(track.sample, track.stalled_since) for uid, track in state.tracks.items()}
+    present = replace(unwatched(present), fingerprint=at.capacity.fingerprint, tracks=tracks, speed=1.0)
+    return replace(present, in_progress=None, offered=(), correction=Correction(), bursts=(), low=None)
