@@ -7,13 +7,12 @@ Instead, workers that share the weights process as many requests as there are CP
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +24,7 @@ from tacho_ctranslate2.model_folder import end_tokens
 from tacho_server.backend import Abilities, Generation, GenerationError, Occupancy, Token, Tokenizer
 from tacho_server.errors import LoadError
 from tacho_server.text import HuggingFaceTokenizer
-from tacho_server.threads import Mailbox, usable_cpus
+from tacho_server.threads import Mailbox, Turns, usable_cpus
 
 
 def shares(cpus: int, concurrency: int) -> tuple[int, int]:
@@ -77,13 +76,13 @@ class CTranslate2Backend:
         self._lock = threading.Lock()
         self._running = self._waiting = 0
         # A thread of its own: texts that wait for their turn must not keep the pool from generating.
-        self._scoring = ThreadPoolExecutor(1, thread_name_prefix="score")
+        self._scoring = Turns("score", 1)
         self._token_budget = TokenBudget(max_model_len)
         self._tokenizer: HuggingFaceTokenizer | None = None
         self._generator: Any = None
         self._vocabulary: list[str] = []
         self._end_tokens: tuple[int, ...] = ()
-        self._pool: ThreadPoolExecutor | None = None
+        self._turns: Turns | None = None
 
     @property
     def version(self) -> str:
@@ -109,7 +108,7 @@ class CTranslate2Backend:
 
     def _load_generator(self, folder: Path) -> Any:
         workers, threads = shares(usable_cpus(), self._concurrency)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="generate")
+        self._turns = Turns("generate", workers)
         ctranslate2: Any = import_module("ctranslate2")
         try:
             return ctranslate2.Generator(
@@ -152,27 +151,29 @@ class CTranslate2Backend:
         return ""
 
     def close(self) -> None:
-        self._scoring.shutdown(wait=True, cancel_futures=True)
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._scoring.close(wait=True)
+        if self._turns is not None:
+            self._turns.close(wait=True)
 
     # --- generating ------------------------------------------------------------------------------
     async def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:
         """Generated tokens one after the other; leaving early ends the computation after the current
         token."""
-        assert self._pool is not None, "used before it was loaded"
+        assert self._turns is not None, "used before it was loaded"
         mailbox: Mailbox[Token] = Mailbox()
         cancelled = threading.Event()
-        with self._lock:
-            self._waiting += 1
-        self._pool.submit(self._run, generation, mailbox, cancelled)
+        self._waiting += 1
+        try:
+            await self._turns.start(partial(self._run, generation, mailbox, cancelled))
+        finally:
+            self._waiting -= 1
         async for token in mailbox.read(cancelled.set):
             yield token
 
     def _run(self, generation: Generation, mailbox: Mailbox[Token], cancelled: threading.Event) -> None:
-        """Generates one request in a thread of the pool."""
+        """Generates one request, in a thread."""
         with self._lock:
-            self._waiting, self._running = self._waiting - 1, self._running + 1
+            self._running += 1
         try:
             if not cancelled.is_set():
                 self._compute(generation, mailbox, cancelled)
@@ -215,8 +216,7 @@ class CTranslate2Backend:
         most = SCORING_BYTES // (8 * len(self._vocabulary))
         if len(tokens) > most:
             raise GenerationError(f"log-probabilities are given for at most {most} tokens of a text")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._scoring, self._score, list(tokens), top_logprobs)
+        return await self._scoring.run(partial(self._score, list(tokens), top_logprobs))
 
     def _score(self, tokens: list[int], top_logprobs: int) -> tuple[Token, ...]:
         found = self._generator.forward_batch([tokens], return_log_probs=True)

@@ -28,6 +28,8 @@ from tacho_server.service import Service
 T = TypeVar("T")
 OPEN_PATHS = ("/health",)
 """Paths that need no API key."""
+SENT_BYTES = 64 * 1024
+"""Bytes of an answer that are sent before the client must have read those before them."""
 
 
 @dataclass(slots=True)
@@ -106,8 +108,9 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
             job = await _unless_disconnected(service.job(body, size_bytes), request)
             places.enter_context(service.holding(job))
             if not body.stream:
-                return JSONResponse(await _unless_disconnected(service.whole(job), request))
-            return _Events(service.events(job), places.pop_all())
+                whole = await _unless_disconnected(service.whole(job), request)
+                return _whole(bytes(JSONResponse(whole).body), places.pop_all())
+            return _Kept(service.events(job), places.pop_all(), "text/event-stream")
 
     @app.post("/v1/completions")
     async def completions(body: CompletionRequest, request: Request) -> Response:
@@ -118,19 +121,33 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
         return await answer(body, request)
 
 
-class _Events(StreamingResponse):
-    """Server-sent events that keep the request's ``places`` until the response ends, even if the client never
-    reads.
-    """
+class _Kept(StreamingResponse):
+    """A response that keeps the request's ``places`` until it ends, even if the client never reads."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None], places: contextlib.ExitStack) -> None:
-        super().__init__(events, media_type="text/event-stream")
-        self._events, self._places = events, places
+    def __init__(
+        self, pieces: AsyncGenerator[bytes, None], places: contextlib.ExitStack, media_type: str
+    ) -> None:
+        super().__init__(pieces, media_type=media_type)
+        self._pieces, self._places = pieces, places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._places:
-            async with contextlib.aclosing(self._events):
+            async with contextlib.aclosing(self._pieces):
                 await super().__call__(scope, receive, send)
+
+
+def _whole(body: bytes, places: contextlib.ExitStack) -> Response:
+    """An answer in one piece. Sent at once, it would lie in the connection's buffer, where nothing counts
+    it.
+    """
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for begin in range(0, len(body), SENT_BYTES):
+            yield body[begin : begin + SENT_BYTES]
+
+    kept = _Kept(pieces(), places, "application/json")
+    kept.headers["content-length"] = str(len(body))
+    return kept
 
 
 def _model(backend: Backend, settings: ServerSettings) -> dict[str, Any]:
@@ -199,7 +216,7 @@ def _guard(app: FastAPI, key: str) -> None:
     async def check(request: Request, call_next: Any) -> Response:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         # Headers are bytes, which were read as Latin-1; the client sent the key as UTF-8.
-        if request.url.path in OPEN_PATHS or hmac.compare_digest(given.encode("latin-1"), key.encode()):
+        if request.scope["path"] in OPEN_PATHS or hmac.compare_digest(given.encode("latin-1"), key.encode()):
             response: Response = await call_next(request)
             return response
         return JSONResponse(RequestError(401, "The API key is missing or wrong.").body(), status_code=401)

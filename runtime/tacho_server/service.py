@@ -36,9 +36,10 @@ STUCK_SECONDS = 60.0
 """Seconds beyond TEXT_SECONDS after which the engine counts as failed, as nothing ends the tokenizer."""
 
 LOGPROBS_LIMIT = 250_000
-"""Most log-probabilities that one answer may have at its end; each takes 10 us of the event loop then."""
+"""Most log-probabilities, or echoed tokens without any, that one answer may have at its end. A
+log-probability takes 10 us of the event loop then."""
 LOGPROBS_HELD = 1_000_000
-"""Most log-probabilities that all answers may have; each takes about 100 bytes until its answer has ended."""
+"""Most of them that all answers may have; each takes about 100 bytes until its answer has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,8 @@ class GenerationJob:
     include_usage: bool
     continuous_usage: bool
     logprobs: int = 0
-    """Most log-probabilities that are kept until the end of the answer, or of its first chunk."""
+    """Most log-probabilities, or echoed tokens, that are kept until the end of the answer, or of its first
+    chunk."""
 
 
 class Service:
@@ -106,7 +108,7 @@ class Service:
         held."""
         if self._logprobs + job.logprobs > LOGPROBS_HELD:
             self._metrics.requests.labels("refused").inc()
-            raise RequestError(429, "Too many log-probabilities are asked for at the same time.")
+            raise RequestError(429, "Too many log-probabilities or echoes are asked for at the same time.")
         self._logprobs += job.logprobs
         try:
             yield
@@ -139,11 +141,10 @@ class Service:
         samplings = [sampling_of(request, abilities, len(prompt), top) for prompt in prompts]
         if not echo and any(sampling.max_tokens == 0 for sampling in samplings):
             raise bad("nothing is left to generate: max_tokens is 0 without echo", "max_tokens")
-        logprobs = 0
-        if top is not None:
-            given = sum(map(len, prompts)) if echo else 0
-            made = 0 if request.stream else sum(sampling.max_tokens for sampling in samplings)
-            logprobs = (given + made) * request.n * (top + 1)
+        given = sum(map(len, prompts)) if echo else 0
+        made = 0 if request.stream or top is None else sum(sampling.max_tokens for sampling in samplings)
+        # Each of n copies of an echo is decoded and sent: 16 texts of 500 KB were an answer of 126 MB.
+        logprobs = (given + made) * request.n * (1 if top is None else top + 1)
         _check_logprobs(logprobs)
         identity = ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex
         generations = [
@@ -305,12 +306,13 @@ def _event(document: dict[str, Any]) -> bytes:
 
 
 def _check_logprobs(count: int) -> None:
-    """Raises RequestError where an answer would have more than LOGPROBS_LIMIT log-probabilities at its
-    end.
+    """Raises RequestError where an answer would have more than LOGPROBS_LIMIT log-probabilities or echoed
+    tokens at its end.
     """
     if count > LOGPROBS_LIMIT:
-        message = f"the answer may have {count} log-probabilities, more than {LOGPROBS_LIMIT}"
-        raise bad(f"{message}: send fewer prompts at a time, a lower max_tokens, or stream", "logprobs")
+        what = f"{count} log-probabilities or echoed tokens, more than {LOGPROBS_LIMIT}"
+        step = "send fewer prompts at a time, n=1, a lower max_tokens, or stream"
+        raise bad(f"the answer may have {what}: {step}", "logprobs")
 
 
 def _check_characters(text: str, param: str) -> None:

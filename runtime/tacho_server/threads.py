@@ -62,6 +62,39 @@ class Mailbox(Generic[T]):
             on_close()
 
 
+class Turns:
+    """Threads for the work of requests, ``count`` at a time, in the order of arrival.
+
+    What waits for its turn waits in the event loop. The queue of an executor would keep the work of requests
+    whose client has gone, for as long as its threads are busy.
+    """
+
+    def __init__(self, name: str, count: int) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._free = asyncio.Semaphore(count)
+
+    async def start(self, work: Callable[[], T]) -> Future[T]:
+        """Starts ``work`` in a thread when it is its turn."""
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+
+        def free(_: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits
+                loop.call_soon_threadsafe(self._free.release)
+
+        future = self._executor.submit(work)
+        future.add_done_callback(free)
+        return future
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work``, which runs in a thread when it is its turn."""
+        return await asyncio.wrap_future(await self.start(work))
+
+    def close(self, *, wait: bool) -> None:
+        """Ends the threads. ``wait``: until what runs has ended."""
+        self._executor.shutdown(wait=wait, cancel_futures=True)
+
+
 class Overdue(BaseException):
     """Work in a thread took too long. It is no Exception, so that templates and libraries do not catch it."""
 

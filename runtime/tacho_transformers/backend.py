@@ -4,18 +4,17 @@ request."""
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tacho_server.backend import Abilities, Generation, GenerationError, Occupancy, Token, TokenLogprob
 from tacho_server.text import HuggingFaceTokenizer
-from tacho_server.threads import Mailbox
+from tacho_server.threads import Mailbox, Turns
 from tacho_transformers.loading import (
     experts_left,
     give_back_freed,
@@ -45,7 +44,7 @@ class TransformersBackend:
         self._closed = False
         # One text at a time: that is what the memory is for, and the batch makes a step in between. While
         # several threads hold the library's pause by turns, it makes none.
-        self._scoring = ThreadPoolExecutor(1, thread_name_prefix="score")
+        self._scoring = Turns("score", 1)
 
     # --- loading ---------------------------------------------------------------------------------
     def load(self) -> None:
@@ -178,8 +177,7 @@ class TransformersBackend:
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Log-probabilities of the given tokens, computed in parts. Each part comes between two steps of the
         batch, while the library pauses it."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._scoring, self._score, list(tokens), top_logprobs)
+        return await self._scoring.run(partial(self._score, list(tokens), top_logprobs))
 
     def _score(self, tokens: list[int], top: int) -> list[Token]:
         step = max(1, SCORE_BYTES // (8 * self.abilities.vocabulary))
@@ -221,7 +219,7 @@ class TransformersBackend:
 
     def close(self) -> None:
         self._closed = True
-        self._scoring.shutdown(wait=False, cancel_futures=True)
+        self._scoring.close(wait=False)
         self._manager.stop(block=True, timeout=2, hard_stop=True)
 
 

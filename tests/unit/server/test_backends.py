@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +105,24 @@ async def test_texts_are_scored_one_after_the_other(monkeypatch: pytest.MonkeyPa
     assert most == 1
 
 
+async def test_a_text_whose_client_has_gone_is_not_kept_to_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, gate = TransformersBackend(argparse.Namespace()), threading.Event()
+    monkeypatch.setattr(backend, "_score", lambda *_arguments: gate.wait(20))
+    busy = asyncio.ensure_future(backend.score([1], 0))
+    await asyncio.sleep(0)
+    token = 10**9
+    before = sys.getrefcount(token)
+    left = asyncio.ensure_future(backend.score([token] * 50, 0))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.wait({left})
+    del left
+    gc.collect()
+    assert sys.getrefcount(token) == before
+    gate.set()
+    await busy
+
+
 def test_the_batch_makes_a_step_between_two_parts_of_a_scored_text(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TransformersBackend(argparse.Namespace())
     events: list[object] = []
@@ -143,9 +164,9 @@ class Generator:
         callback(SimpleNamespace(token_id=1, is_last=True))
 
 
-async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generating(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def ctranslate2_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[CTranslate2Backend]:
+    """Of two workers, which wait to score and generate at once."""
     library = SimpleNamespace(Generator=Generator)
     monkeypatch.setattr(ctranslate2, "import_module", lambda _name: library)
     monkeypatch.setattr(ctranslate2.steps, "rows", lambda found: found[0])
@@ -153,6 +174,47 @@ async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generat
     plan: Any = None
     backend = CTranslate2Backend(plan, device="cpu", max_model_len=8, concurrency=2)
     backend._generator, backend._vocabulary = backend._load_generator(Path("model")), ["a", "b"]
+    yield backend
+    backend._generator.may_score.set()
+    backend.close()
+
+
+async def test_what_waits_for_a_worker_and_is_left_keeps_no_memory(
+    ctranslate2_backend: CTranslate2Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred requests of 32,000 tokens that hung up kept 130 MB while the workers were busy."""
+    backend, gate = ctranslate2_backend, threading.Event()
+    monkeypatch.setattr(backend, "_run", lambda *_arguments: gate.wait(20))
+    monkeypatch.setattr(backend, "_score", lambda *_arguments: gate.wait(20))
+    prompt = tuple(range(1000, 1010))
+    left = replace(GENERATION, prompt=prompt)
+    busy = [asyncio.ensure_future(anext(backend.generate(GENERATION))) for _ in range(2)]
+    busy += [asyncio.ensure_future(backend.score([1, 1], 0))]
+    await asyncio.sleep(0)
+    gc.collect()
+    before = sys.getrefcount(prompt), sys.getrefcount(prompt[0])
+    waiting = [asyncio.ensure_future(anext(backend.generate(left))) for _ in range(9)]
+    waiting += [asyncio.ensure_future(backend.score(prompt, 0)) for _ in range(9)]
+    while backend.occupancy().waiting < 9:
+        await asyncio.sleep(0.001)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    waiting.clear()
+    del task
+    gc.collect()
+    assert backend.occupancy().waiting == 0
+    assert (sys.getrefcount(prompt), sys.getrefcount(prompt[0])) == before
+    gate.set()
+    for task in busy:
+        task.cancel()
+    await asyncio.gather(*busy, return_exceptions=True)
+
+
+async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generating(
+    ctranslate2_backend: CTranslate2Backend,
+) -> None:
+    backend = ctranslate2_backend
     texts = [asyncio.ensure_future(backend.score([1, 1], 0)) for _ in range(3)]
     while not backend._generator.scoring:
         await asyncio.sleep(0.001)
@@ -164,4 +226,3 @@ async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generat
         (Token(token=1, logprob=None), Token(token=1, logprob=-1.0)) for _ in texts
     ]
     assert backend._generator.most == 1, "one text at a time: what the memory is for"
-    backend.close()

@@ -102,6 +102,36 @@ async def test_a_client_that_never_reads_gives_its_place_back(monkeypatch: pytes
     assert backend.seen[0].sampling.max_tokens == 60_000
 
 
+@pytest.mark.parametrize("api_key", ["", "k"])
+async def test_an_answer_that_nobody_reads_keeps_its_place(
+    monkeypatch: pytest.MonkeyPatch, api_key: str
+) -> None:
+    """Else a client fills the memory with answers that it does not read."""
+    backend = Scripted("a")
+    monkeypatch.setattr(backend.tokenizer, "decode", lambda tokens: "x" * 600_000 * len(tokens))
+
+    async def status(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(asked)
+        line = await reader.readline()
+        writer.close()
+        return line.split()[1]
+
+    asked = completion(max_tokens=1)
+    asked = asked.replace(b"Host: m", f"Host: m\r\nAuthorization: Bearer {api_key}".encode())
+    async with serving(app_of(backend, max_requests=1, api_key=api_key)) as port, asyncio.timeout(30):
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", port))
+        deaf.sendall(asked)
+        while not backend.seen or backend.running:
+            await asyncio.sleep(0.01)
+        assert [await status(port) for _ in range(3)] == [b"429"] * 3
+        deaf.close()
+        while await status(port) != b"200":
+            await asyncio.sleep(0.01)
+
+
 async def test_a_long_answer_may_be_read_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer of megabytes is in the buffers at once; a slow link takes minutes for it."""
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.5)

@@ -207,6 +207,15 @@ async def test_an_answer_names_so_many_log_probabilities_of_given_tokens(
     assert "33 log-probabilities" in refused.json()["error"]["message"]
 
 
+async def test_an_answer_has_so_many_echoed_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen copies of each echo made 126 MB of a request of 8 MB, and kept the loop for seconds."""
+    monkeypatch.setattr(service, "LOGPROBS_LIMIT", 30)
+    async with client_of(Scripted("a")) as client:
+        for echo, n, status in ((True, 3, 200), (True, 4, 400), (False, 4, 200)):
+            body = {"prompt": "x" * 10, "n": n, "echo": echo, "max_tokens": int(not echo)}
+            assert (await client.post(COMPLETIONS, json=body)).status_code == status
+
+
 async def test_an_answer_ends_with_so_many_log_probabilities_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
