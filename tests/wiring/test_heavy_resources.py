@@ -78,6 +78,18 @@ def test_the_bytes_of_all_kinds_of_children_count_together() -> None:
     assert store.crowd("ConfigMap", "ml", {"uid-other"}) is None
 
 
+def test_what_takes_much_memory_as_objects_counts_more() -> None:
+    """8 MiB of empty rules took 175 MiB."""
+    store = held()
+    empty = [{} for _ in range(objects.BYTES_LIMIT // 100)]
+    for number in range(5):
+        assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is None
+        store.put("NetworkPolicy", child(number, spec={"ingress": empty}))
+    assert store._kinds["NetworkPolicy"].controlled_bytes("ml", {"uid-smol"}) < 2 * objects.BYTES_LIMIT
+    store.put("NetworkPolicy", child(5, spec={"ingress": empty}))
+    assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is objects.Crowd.LONG
+
+
 async def test_long_children_are_read_until_they_are_too_long_together() -> None:
     """A hundred of a megabyte that changed meanwhile were all read: 2 GB."""
     store, asked = held(), Counter[str]()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import dataclasses
+import json
 import os
 import subprocess
 import sys
 import time
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -14,13 +19,15 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tacho_contract import codec
+from tacho_contract.model import ModelFacts
 from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
 from tacho_operator.core.planner.plan import plan_of
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.types import NodeFacts, PlanInputs
 from tacho_operator.shell import plan_process
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.plans import COMMAND, DeadlinePassed, PlanProcess, Plans
+from tacho_operator.shell.plans import COMMAND, DeadlinePassed, PlanCache, PlanProcess, Plans
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import CONFIG, HUB_SPEC, changed, resource
 from tools.mock.specs import smollm2
@@ -175,6 +182,56 @@ async def test_namespaces_take_turns_and_a_resource_has_one_question() -> None:
             gate.results.put_nowait(FAILED)
         assert [await late.get() for _ in range(3)] == [Key("crowd", "x"), A, Key("crowd", "z")]
         assert [gate.begun.get_nowait().spec.replicas for _ in range(gate.begun.qsize())] == [3, 9]
+
+
+def hostile() -> PlanInputs:
+    """Inputs whose facts take a thousand times as much memory as the ConfigMap that they are from."""
+    texts = [f"{number % 1296:x}" for number in range(20_000)]
+    facts = codec.to_dict(smollm2()) | {"files": texts}
+    packed = base64.b64encode(zlib.compress(json.dumps(facts, separators=(",", ":")).encode())).decode()
+    return dataclasses.replace(inputs(), facts=codec.unpack(ModelFacts, packed))
+
+
+def test_a_megabyte_of_facts_is_not_read() -> None:
+    facts = codec.to_dict(smollm2()) | {"files": ["ab"] * 200_000}
+    packed = base64.b64encode(zlib.compress(json.dumps(facts).encode())).decode()
+    with pytest.raises(codec.DocumentError, match="larger than 131072 bytes"):
+        codec.unpack(ModelFacts, packed)
+
+
+async def test_neither_inputs_that_wait_nor_plans_that_are_kept_fill_the_memory() -> None:
+    """A revision's facts took 13 MiB for each change of a spec that was waiting, and for each plan."""
+    gate = Gate()
+    async with running(gate) as (plans, late):
+        tracemalloc.start()
+        keys = [Key("crowd", str(number)) for number in range(30)]
+        for number, key in enumerate(keys):
+            asked = dataclasses.replace(hostile(), replan=str(number))
+            assert plans.answer(key, asked) is None
+        del asked
+        assert tracemalloc.get_traced_memory()[0] < 5 << 20, "as objects, 35 MiB"
+        for number in range(len(keys)):
+            gate.results.put_nowait(dataclasses.replace(plan_of(hostile()), message=str(number)))
+            await late.get()
+            gate.begun.get_nowait()
+        assert tracemalloc.get_traced_memory()[0] < 5 << 20, "as objects, 35 MiB"
+        tracemalloc.stop()
+        assert plans.answer(keys[7], dataclasses.replace(hostile(), replan="7")) == dataclasses.replace(
+            plan_of(hostile()), message="7"
+        )
+
+
+def test_the_bytes_of_all_kept_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacho_operator.shell.plans.KEPT_BYTES", 25)
+    cache = PlanCache()
+    for name in ("a", "b", "c", "a", "b"):
+        cache.put(name, name.encode() * 10)
+    assert ("c" in cache, cache.get("a"), cache.get("b")) == (False, b"a" * 10, b"b" * 10)
+    cache.get("a")
+    cache.put("c", b"c")
+    cache.put("d", b"d" * 10)
+    assert [name in cache for name in "abcd"] == [True, False, True, True]
+    assert cache.pop("b") is None
 
 
 async def test_plans_wait_while_the_process_does_not_start(monkeypatch: Any) -> None:

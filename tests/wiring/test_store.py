@@ -62,7 +62,7 @@ def test_a_crowd_is_by_the_count_and_the_bytes_of_all_owners_together(
         objects.Crowd.MANY,
     ]
     assert len(store.children("ConfigMap", KEY)) == objects.CHILD_LIMIT
-    monkeypatch.setattr(objects, "BYTES_LIMIT", 7000)
+    monkeypatch.setattr(objects, "BYTES_LIMIT", 8000)
     store.put("ConfigMap", thing("facts", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 2000}))
     store.put("ConfigMap", own_config_map("1", data={"a": "x" * 4000}))
     store.put("ConfigMap", own_config_map("2", data={"a": "x"}))

@@ -65,8 +65,10 @@ def test_an_owner_of_a_megabyte_takes_no_memory(kind: str, field: str) -> None:
     ("kind", "manifest"),
     [
         ("Pod", {**made_by_anyone(), "spec": {"nodeSelector": {str(n): "y" * 60 for n in range(10_000)}}}),
+        ("Pod", {**made_by_anyone(), "spec": {"nodeSelector": {str(n): "y" * 60 for n in range(30)}}}),
         ("Pod", {**made_by_anyone(), "status": {"containerStatuses": [{"name": "c", "image": LONG}]}}),
         ("ReplicaSet", made_by_anyone(finalizers=["a/b"] * 100_000)),
+        ("ReplicaSet", made_by_anyone(finalizers=["a" * 250 + "/b"] * 8)),
         ("PersistentVolumeClaim", {**made_by_anyone(), "spec": {"accessModes": ["ReadWriteOnce"] * 90_000}}),
     ],
 )
@@ -81,7 +83,9 @@ def test_an_own_pod_is_kept_with_all_that_it_says() -> None:
     said = {"reason": "Error", "message": "m" * 4096, "exitCode": 1}
     container = {"image": "i" * 200, "imageID": "i" * 200, "state": {"terminated": said}}
     status = {"containerStatuses": [{"name": "c", **container, "lastState": {"terminated": said}}]}
-    kept = kept_part("Pod", {**made_by_anyone(ownerReferences=[OWNER]), "status": status}, lambda *_: None)
+    spec = {"nodeSelector": {f"example.com/label-{number}": "y" * 30 for number in range(20)}}
+    own = {**made_by_anyone(ownerReferences=[OWNER]), "spec": spec, "status": status}
+    kept = kept_part("Pod", own, lambda *_: None)
     assert METADATA_ONLY not in kept
     assert kept["metadata"]["ownerReferences"] == [OWNER]
 

@@ -1,7 +1,8 @@
 """Makes plans one after the other in a child process, alternating between namespaces, and caches them by
 their inputs.
 
-The event loop does not wait for a plan: its resource is reconciled again when the plan is made.
+The event loop does not wait for a plan: its resource is reconciled again when the plan is made. Inputs that
+wait and plans that are kept are compressed: as objects, hostile ones take a hundred times as much memory.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import pickle
 import signal
 import sys
+import zlib
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -45,7 +47,8 @@ busy.
 LONGEST_LATE_RETRY_SECONDS = 3600.0
 RESULT_LIMIT_BYTES = 1024**2
 """Longest result in bytes; a ControllerRevision could not store more."""
-KEPT_PLANS = 1000
+KEPT_PLANS, KEPT_BYTES = 1000, 16 << 20
+"""Most plans in the cache, and most bytes of all of them, compressed."""
 COMMAND = (sys.executable, "-m", "tacho_operator.shell.plan_process", str(CPU_SECONDS))
 
 
@@ -133,12 +136,53 @@ async def _message(process: Process) -> Any:
     return pickle.loads(await process.stdout.readexactly(length))  # noqa: S301 - from the own process
 
 
-class _Question(NamedTuple):
-    """A plan to be made: its inputs and their hashes."""
+def packed(document: PlanInputs | PlanResult) -> bytes:
+    """``document`` as few bytes: inputs have a user's spec and a model's facts, plans a part of these."""
+    return zlib.compress(pickle.dumps(document, pickle.HIGHEST_PROTOCOL), level=1)
 
-    subject: str
+
+def unpacked(document: bytes) -> Any:
+    """The inputs or the result in ``document``, which this process has packed."""
+    return pickle.loads(zlib.decompress(document))  # noqa: S301 - from the own process
+
+
+class PlanCache:
+    """Recent plans and failures by the hash of their inputs, packed. The least recently used one is dropped
+    first.
+    """
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def __contains__(self, inputs: str) -> bool:
+        return inputs in self._made
+
+    def get(self, inputs: str) -> bytes | None:
+        found = self._made.get(inputs)
+        if found is not None:
+            self._made.move_to_end(inputs)
+        return found
+
+    def put(self, inputs: str, made: bytes) -> None:
+        self.pop(inputs)
+        self._made[inputs] = made
+        self._bytes += len(made)
+        while len(self._made) > KEPT_PLANS or self._bytes > KEPT_BYTES:
+            self.pop(next(iter(self._made)))
+
+    def pop(self, inputs: str) -> bytes | None:
+        former = self._made.pop(inputs, None)
+        self._bytes -= len(former or b"")
+        return former
+
+
+class _Question(NamedTuple):
+    """A plan to be made: its inputs and their hash."""
+
     hash: str
-    inputs: PlanInputs
+    inputs: bytes
+    """The inputs, packed."""
 
 
 class Plans:
@@ -149,10 +193,9 @@ class Plans:
         self._process = process
         self._late = late
         self._metrics = metrics
-        self._made: OrderedDict[str, PlanResult] = OrderedDict()
-        """Plans and failures by the hash of their inputs; the least recently used one is dropped first."""
-        self._failed: dict[Key, tuple[str, PlanFailure]] = {}
-        """Each resource's last failure, with the hash of its subject."""
+        self._made = PlanCache()
+        self._failed: dict[Key, tuple[str, bytes]] = {}
+        """Each resource's last failure, packed, with the hash of its subject."""
         self._deadlines: dict[Key, int] = {}
         """Number of deadlines that each resource's plans have missed in a row."""
         self._questions: dict[Key, _Question] = {}
@@ -168,17 +211,18 @@ class Plans:
         between.
         """
         subject = subject_hash(inputs)
-        question = _Question(subject, inputs_hash(inputs, subject), inputs)
-        found = self._made.get(question.hash)
-        if found is None:
-            self._enqueue(key, question)
-            failed_subject, failure = self._failed.get(key, ("", None))
-            return failure if failed_subject == subject else None
-        self._made.move_to_end(question.hash)
+        digest = inputs_hash(inputs, subject)
+        made = self._made.get(digest)
+        if made is None:
+            if key not in self._questions or self._questions[key].hash != digest:
+                self._enqueue(key, _Question(digest, packed(inputs)))
+            failed_subject, failure = self._failed.get(key, ("", b""))
+            return unpacked(failure) if failed_subject == subject else None
         self._questions.pop(key, None)
         self._failed.pop(key, None)
+        found: PlanResult = unpacked(made)
         if isinstance(found, PlanFailure):
-            self._failed[key] = (subject, found)
+            self._failed[key] = (subject, made)
         return found
 
     def forget(self, key: Key) -> None:
@@ -221,7 +265,7 @@ class Plans:
             self._making = (key, question.hash)
             try:
                 with self._metrics.plan_duration.time():
-                    found = await self._process.plan(question.inputs)
+                    found = await self._process.plan(unpacked(question.inputs))
                 self._deadlines.pop(key, None)
             except DeadlinePassed as error:
                 found = self._again_later(key, question.hash, str(error))
@@ -233,9 +277,7 @@ class Plans:
                 return
             finally:
                 self._making = None
-            self._made[question.hash] = found
-            if len(self._made) > KEPT_PLANS:
-                self._made.popitem(last=False)
+            self._made.put(question.hash, packed(found))
         self._late(key)
 
     def _again_later(self, key: Key, inputs: str, why: str) -> PlanFailure:
@@ -246,7 +288,7 @@ class Plans:
         delay = doubling_seconds(LATE_RETRY_SECONDS, LONGEST_LATE_RETRY_SECONDS, passed)
 
         def again() -> None:
-            failure = self._made.pop(inputs, None)
+            failure = self._made.pop(inputs)
             sharing = {other for other, (_, found) in self._failed.items() if found is failure}
             for other in sorted({key, *sharing}):
                 self._late(other)

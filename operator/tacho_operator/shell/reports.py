@@ -7,13 +7,17 @@ of one byte take seconds in an event loop's HTTP client.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
+import itertools
 import logging
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 from tacho_contract import codec
@@ -41,8 +45,11 @@ others.
 NAMESPACE_SHARE = 4
 """Share of the threads that one namespace may use (1/4), as all its pods may be slow or silent."""
 MOST_ITEMS = 2000
-"""Most commas of a report. A report of 64 KiB of short texts would take 800 KB in memory, and a resource may
-have thousands of pods; true ones have some hundreds.
+"""Most commas of a report; true ones have some hundreds."""
+MOST_BYTES = 64 << 10
+"""Largest report in bytes of memory. It is kept of each pod, of which a resource may have thousands.
+
+64 KiB of JSON may take 340 KB: texts with one wide character, or points of a curve. True reports take 30 KB.
 """
 FINAL_SECONDS = 1800.0
 """Age in seconds after which a final report is read again at the next reconcile; a random factor of 1 to 2
@@ -67,7 +74,22 @@ def _read(address: str, is_needed: Callable[[], bool]) -> Report:
         raise DocumentError(f"no answer of at most {REPORT_LIMIT_BYTES} bytes")
     if found.count(b",") > MOST_ITEMS:
         raise DocumentError(f"a report of more than {MOST_ITEMS} items")
-    return codec.loads(Report, found)
+    report = codec.loads(Report, found)
+    if (size := memory_bytes(report)) > MOST_BYTES:
+        raise DocumentError(f"a report that takes {size} bytes of memory, more than {MOST_BYTES}")
+    return report
+
+
+def memory_bytes(document: Any) -> int:
+    """About how many bytes of memory a contract object takes, with all its parts."""
+    parts: Iterable[Any] = ()
+    if dataclasses.is_dataclass(document):
+        parts = (getattr(document, part.name) for part in dataclasses.fields(document))
+    elif isinstance(document, dict):
+        parts = itertools.chain(document, document.values())
+    elif isinstance(document, tuple):
+        parts = document
+    return sys.getsizeof(document) + sum(memory_bytes(part) for part in parts if part is not None)
 
 
 def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
@@ -112,6 +134,8 @@ class Reports:
         self._counted = counted
         self._known: dict[Key, dict[str, KnownReport]] = {}
         self._requests: dict[str, asyncio.Task[bool]] = {}
+        self._slow: dict[str, set[Key]] = {}
+        """For each pod whose request lasts, the resources to be reconciled once it has answered."""
 
     async def collect(self, key: Key, pods: Iterable[Manifest], live: str) -> dict[str, Report]:
         """The reports by pod uid; a pod that does not answer is absent: unknown, not failed.
@@ -145,19 +169,19 @@ class Reports:
                 task.add_done_callback(functools.partial(self._answered, uid))
             tasks.append(self._requests[uid])
         if tasks:
-            _, slow = await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
-            for task in slow:
-                task.add_done_callback(lambda done: self._came_late(key, done))
+            await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
+            for uid in self._requests.keys() & views.keys():
+                self._slow.setdefault(uid, set()).add(key)
         if not known:
             self._known.pop(key, None)
         return {uid: item.report for uid, item in known.items()}
 
-    def _answered(self, uid: str, _: object) -> None:
+    def _answered(self, uid: str, done: asyncio.Task[bool]) -> None:
         self._requests.pop(uid, None)
-
-    def _came_late(self, key: Key, done: asyncio.Task[bool]) -> None:
+        slow = self._slow.pop(uid, set())
         if not done.cancelled() and done.result():
-            self._late(key)
+            for key in slow:
+                self._late(key)
 
     def forget(self, key: Key) -> None:
         """Drops the reports of a deleted resource."""

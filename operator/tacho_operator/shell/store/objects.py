@@ -13,7 +13,7 @@ from tacho_operator.core.types import Manifest
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.stored_object import StoredObject, StoreState, state_of
-from tacho_operator.shell.store.trimming import Packing
+from tacho_operator.shell.store.trimming import Packing, weight
 
 Name = tuple[str, str]
 """(namespace, name) of an object; the namespace is "" for cluster-scoped objects."""
@@ -25,12 +25,12 @@ Anyone who knows the resource's uid can create objects with it as controller. Th
 revisions; a rollout of 1,000 replicas has 2,000 pods.
 """
 BYTES_LIMIT = 8 << 20
-"""Most bytes of JSON of all pods, and of all other children together, that a resource may control.
+"""Highest ``trimming.weight`` of all pods, and of all other children together, that a resource may control.
 
 Five revisions have less than 1 MiB. As Python objects they take eight times as much.
 """
 HEAVY_BYTES = 512 << 10
-"""Bytes of JSON of a resource and its children from which it is heavy: of these, one in a namespace is
+"""Weight of a resource and its children from which it is heavy: of these, one in a namespace is
 reconciled at a time.
 """
 
@@ -90,11 +90,11 @@ class StoredObjects:
         return Crowd.LONG if self.controlled_bytes(namespace, owners) > BYTES_LIMIT else None
 
     def controlled_bytes(self, namespace: str, owners: Iterable[str]) -> int:
-        """Bytes of JSON of the objects that ``owners`` (uids) control in the namespace."""
+        """Weight of the objects that ``owners`` (uids) control in the namespace."""
         return sum(self._controlled_bytes[namespace, uid] for uid in owners)
 
     def weight(self, owner: Name) -> int:
-        """Bytes of JSON of the objects with a resource's label; at least HEAVY_BYTES where one is to be read
+        """Weight of the objects with a resource's label; at least HEAVY_BYTES where one is to be read
         from the API server, as its length is not known.
         """
         entries = (self.by_name[name] for name in self._labelled.get(owner, ()))
@@ -115,7 +115,7 @@ class StoredObjects:
         reduction would make the objects small enough to be read again.
         """
         metadata, is_resource = kept["metadata"], self._kind == "LLMDeployment"
-        size = len(self._packing.json(text))
+        size = weight(self._packing.json(text))
         entry = StoredObject(
             uid=metadata["uid"],
             version=version,

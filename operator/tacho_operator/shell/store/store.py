@@ -47,6 +47,7 @@ from tacho_operator.shell.store.trimming import (
     no_owner,
     owner_part,
     readable_part,
+    weight,
 )
 from tacho_operator.shell.workqueue import Key
 
@@ -317,7 +318,7 @@ class Store:
             self._drop(kind, name)
             least_size = former.size if former else 0
             if is_crowd and METADATA_ONLY not in manifest:  # a crowd whose objects shrink is none any more
-                least_size = len(json_bytes(readable_part(kind, manifest)))
+                least_size = weight(json_bytes(readable_part(kind, manifest)))
             entry = held.add(name, kept, version, text, least_size)
             if kind in POD_OWNERS:
                 self._pod_owners.add(entry.uid)

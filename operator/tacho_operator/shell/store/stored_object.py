@@ -119,7 +119,7 @@ class StoredObject:
     node: str
     text: bytes
     size: int
-    """Bytes of the whole object as JSON, also if only its metadata is stored."""
+    """Weight (``trimming.weight``) of the whole object, also if only its metadata is stored."""
     is_part: bool
     """Whether only its metadata is stored, so that a decision reads it from the API server."""
     state: StoreState = StoreState()

@@ -50,6 +50,12 @@ LONGEST_UNOWNED = 16 << 10
 """Longest pod or ReplicaSet, in bytes of JSON, whose content is stored, as anyone can create them. Each
 decision of a resource that owns a longer one reads it from the API server.
 """
+LONGEST_WRITTEN = 2 << 10
+"""Most of these bytes that are not the status, which only a kubelet or a controller writes. A user may create
+tens of thousands of pods with a node selector that does not compress.
+"""
+ITEM_BYTES = 8
+"""Bytes by which each member and item of an object counts more than its JSON, in ``weight``."""
 FIELDS_LIMIT = 20_000
 """Most fields in a managedFields entry of the operator that are stored; a user may write a megabyte of them
 in its name.
@@ -91,8 +97,10 @@ def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
     if why is not None:
         return _reduced(manifest, why)
     kept = readable_part(kind, manifest)
-    if METADATA_ONLY not in kept and kind in UNOWNED and len(json_bytes(kept)) > LONGEST_UNOWNED:
-        return _reduced(manifest, "")
+    if METADATA_ONLY not in kept and kind in UNOWNED:
+        size, status = len(json_bytes(kept)), len(json_bytes(kept["status"]))
+        if size > LONGEST_UNOWNED or size - status > LONGEST_WRITTEN:
+            return _reduced(manifest, "")
     return kept
 
 
@@ -118,6 +126,14 @@ def owner_part(manifest: Manifest) -> Manifest:
 def json_bytes(document: Manifest) -> bytes:
     """The shortest JSON of ``document``: UTF-8, as the API server sends it, not escapes of six bytes."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def weight(text: bytes) -> int:
+    """The length of an object's JSON, and ITEM_BYTES for each member and item.
+
+    As Python objects, JSON takes eight times as much memory; a list of empty objects takes 24 times as much.
+    """
+    return len(text) + ITEM_BYTES * sum(map(text.count, (b",", b"{", b"[")))
 
 
 def _has_held_owner(manifest: Manifest, find: Find) -> bool:
