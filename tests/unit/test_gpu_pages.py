@@ -24,6 +24,7 @@ from benchmarks.gpu.pages import (
     pods,
     probe,
     recorded,
+    same_seconds,
     switches,
 )
 from benchmarks.gpu.pages.recorded import RAW
@@ -170,6 +171,21 @@ def test_percentiles_from_the_stamps_are_those_that_the_loop_said() -> None:
             assert each.tpot50 == pytest.approx(said[each.streams]["tpot_ms"]["p50"], rel=1e-3)
             assert each.tpot95 == pytest.approx(said[each.streams]["tpot_ms"]["p95"], rel=1e-3)
             assert each.ttft95 == pytest.approx(said[each.streams]["ttft_ms"]["p95"], rel=1e-3)
+
+
+def logged(at: str, rate: float, running: int, waiting: int = 0) -> str:
+    told = f"Avg generation throughput: {rate} tokens/s, Running: {running} reqs, Waiting: {waiting} reqs"
+    return f"INFO 11-25 {at} [loggers.py:310] Engine 000: {told}, GPU KV cache usage: 21.9%\n"
+
+
+@given(st.integers(0, 9999))
+def test_the_engines_count_is_of_the_seconds_in_which_a_level_ran(ramp: int) -> None:
+    level = {"concurrency": 48, "outputTokensPerSecond": "990", "windowSeconds": "30"}
+    measured = {"observedTime": "2026-11-25T00:31:00Z", "probeSeconds": "90", "curve": [level]}
+    log = logged("00:30:02", ramp, 47, 1) + logged("00:30:12", 1000.0, 46) + logged("00:30:22", 1010.0, 48)
+    log += logged("00:30:32", 9.0, 3) + logged("00:40:02", 5.0, 48)
+    same = list(same_seconds.compared("probe", measured, log))
+    assert same == [same_seconds.Same("probe", 48, 990.0, 1005.0, 20.0)]
 
 
 @given(st.floats(10, 30), st.floats(100, 500))

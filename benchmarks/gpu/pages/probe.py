@@ -90,6 +90,8 @@ FIGURES = {
 }
 """Title and goal in percent of each figure."""
 EDGE_GOAL_PERCENT = 5.0
+PROVISIONAL = "Provisional"
+"""Confidence of a measurement that something else changed, on which nothing acts."""
 SHORT = 10.0
 """A shorter window in seconds stands beside its level."""
 CELLS = """A cell is probe / truth and the error. **Bold** misses its goal. The probe rounds its rates by
@@ -233,21 +235,26 @@ def edge(found: list[Level], bounds: dict[str, float]) -> tuple[float, float] | 
 def edge_errors(
     of: Comparison,
 ) -> Iterator[tuple[tuple[str, str], dict[str, Any], tuple[float, float] | str]]:
-    """(server and search, its capacity, streams and tokens a second of the truth)."""
+    """(server and search, its measurement, streams and tokens a second of the truth)."""
     for (server, search), bounds in of.edges.items():
-        capacity = of.read(f"{server}-{search}")["capacity"]
-        yield (server, search), capacity, edge(merged(of, server), bounds)
+        yield (server, search), of.read(f"{server}-{search}"), edge(merged(of, server), bounds)
 
 
 def edges(of: Comparison) -> Iterator[str]:
-    for (server, search), capacity, true in edge_errors(of):
-        bounds = of.edges[server, search]
+    for (server, search), measured, true in edge_errors(of):
+        bounds, capacity = of.edges[server, search], measured["capacity"]
         found = float(capacity["outputTokensPerSecond"])
         known = not isinstance(true, str)
         yield row(
             server,
             " and ".join(f"{figure.upper()} {bound:.0f} ms" for figure, bound in bounds.items()),
-            str(capacity["boundary"]) + (" unverified" if capacity.get("verified") is False else ""),
+            " ".join(
+                (
+                    str(capacity["boundary"]),
+                    *(["unverified"] if capacity.get("verified") is False else []),
+                    *(["provisional"] if measured["confidence"] == PROVISIONAL else []),
+                )
+            ),
             f"{capacity['concurrency']} / {number(true[0]) if known else true}",
             cell(found, float(true[1]), EDGE_GOAL_PERCENT, 0) if known else f"{number(found)} / -",
         )
@@ -263,16 +270,20 @@ def within(of: Comparison) -> str:
         lines.append(
             f"**{title}** within {goal:.0f} %: {kept} of {len(both)} levels, the worst {share(*worst)}."
         )
-    rates = [
-        (float(capacity["outputTokensPerSecond"]), true[1])
-        for _, capacity, true in edge_errors(of)
-        if not isinstance(true, str)
-    ]
-    kept = sum(not missed(*each, EDGE_GOAL_PERCENT) for each in rates)
-    worst = max(rates, key=lambda each: abs(each[0] / each[1] - 1))
-    lines.append(
-        f"**Edges** within {EDGE_GOAL_PERCENT:.0f} %: {kept} of {len(rates)}, the worst {share(*worst)}."
-    )
+    for title, confident in (("Edges", True), ("Provisional edges", False)):
+        rates = [
+            (float(measured["capacity"]["outputTokensPerSecond"]), true[1])
+            for _, measured, true in edge_errors(of)
+            if not isinstance(true, str) and (measured["confidence"] != PROVISIONAL) == confident
+        ]
+        if not rates:
+            continue
+        kept = sum(not missed(*each, EDGE_GOAL_PERCENT) for each in rates)
+        worst = max(rates, key=lambda each: abs(each[0] / each[1] - 1))
+        most = share(*worst)
+        lines.append(
+            f"**{title}** within {EDGE_GOAL_PERCENT:.0f} %: {kept} of {len(rates)}, the worst {most}."
+        )
     told = [
         abs(found["rate"][1] / level.rate - 1) * 100 <= level.half_percent
         for _, level, found, _ in errors(of)
