@@ -24,6 +24,10 @@ METADATA_LIMIT = 2000
 STRING_LIMIT_BYTES = 1024 * 1024
 KEPT_STRING_BYTES = 4096
 """Bytes that are kept of a string, enough for every name. Of a chat template only its presence counts."""
+KEPT_TEXTS_BYTES = 8 * 1024 * 1024
+"""Most bytes that are kept of all strings; each may take four bytes of memory. Real headers keep some
+100 kB.
+"""
 KEPT_ARRAY_LIMIT = 4096
 """Longest array that is kept; of longer ones (vocabularies) only the length is."""
 PARTS_LIMIT = 2_000_000
@@ -75,7 +79,7 @@ class _Cursor:
 
     def __init__(self, read: Read, size_bytes: int) -> None:
         self._read, self._size, self.buffer, self.at = read, size_bytes, bytearray(), 0
-        self._parts = 0
+        self._parts = self._kept = 0
 
     def count_parts(self, count: int) -> None:
         """Adds ``count`` to the parts of the header's arrays. Raises an error above PARTS_LIMIT."""
@@ -114,14 +118,24 @@ class _Cursor:
         self.skip(size)
         return struct.unpack_from(code, self.buffer, self.at - size)[0]
 
-    def string(self, limit_bytes: int = STRING_LIMIT_BYTES) -> str:
-        """A string, cut to KEPT_STRING_BYTES. Raises an error above ``limit_bytes``."""
+    def string(self) -> str:
+        """A string, cut to KEPT_STRING_BYTES. Raises an error above STRING_LIMIT_BYTES."""
         length = self.number("<Q")
-        if length > limit_bytes:
+        if length > STRING_LIMIT_BYTES:
             raise invalid(f"a GGUF string claims {length} bytes; the header is damaged.")
         self.skip(length)
-        begin = self.at - length
-        return self.buffer[begin : begin + min(length, KEPT_STRING_BYTES)].decode("utf-8", "replace")
+        begin, kept = self.at - length, min(length, KEPT_STRING_BYTES)
+        self._kept += kept
+        if self._kept > KEPT_TEXTS_BYTES:
+            raise invalid("the GGUF header holds longer texts than any real one.")
+        return self.buffer[begin : begin + kept].decode("utf-8", "replace")
+
+    def name(self) -> str:
+        """The name of a tensor. One character beyond ASCII would make four bytes of each."""
+        length = self.number("<Q")
+        if length > NAME_LIMIT:
+            raise invalid(f"a GGUF string claims {length} bytes; the header is damaged.")
+        return self.take(length).decode("ascii", "replace").encode("ascii", "replace").decode()
 
 
 def read_header(read: Read, size_bytes: int) -> GGUFHeader:
@@ -157,7 +171,7 @@ def read_header(read: Read, size_bytes: int) -> GGUFHeader:
         )
     if sum(tensor.stored_bytes for tensor in tensors) > size_bytes:
         raise invalid("the GGUF header describes overlapping tensors.")
-    return GGUFHeader(metadata, tensors, bytes(cursor.buffer[: cursor.at]))
+    return GGUFHeader(metadata, tensors, bytes(memoryview(cursor.buffer)[: cursor.at]))
 
 
 def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
@@ -189,7 +203,7 @@ def _rows(cursor: _Cursor, count: int) -> list[tuple[str, tuple[int, ...], int, 
     """The tensor list: name, shape, type and offset."""
     rows: list[tuple[str, tuple[int, ...], int, int]] = []
     for _ in range(count):
-        name, dimensions = cursor.string(NAME_LIMIT), cursor.number("<I")
+        name, dimensions = cursor.name(), cursor.number("<I")
         if dimensions > 8:
             raise invalid(
                 f"the GGUF tensor {name[:80]!r} has {dimensions} dimensions, more than GGUF allows."

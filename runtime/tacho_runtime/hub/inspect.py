@@ -34,6 +34,10 @@ from tacho_runtime.hub.remote import HubSource
 LIMIT_BYTES = 4096
 """Longest termination message in bytes. The kubelet cuts longer ones without a warning."""
 KEPT_CLASSES = (CLASS_LIMIT - 1, 24, 16, 10, 6)
+FAILURE_CHARS = ((1600, 600), (800, 400), (400, 200), (200, 100))
+"""Lengths in characters of a failure's message and next step, tried in this order. Names that a model's
+author chose may not compress: an ideograph then takes five bytes.
+"""
 UNKNOWN_LIMIT = 12
 UNKNOWN_TEXT_LIMIT = 160
 
@@ -43,9 +47,12 @@ def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -
 
     The least important facts are left out until it fits; ``unknown`` then names them.
     """
-    if result.failure:
-        result = replace(result, failure=_short_failure(result.failure))
     packed = codec.pack(result)
+    if result.failure:
+        for message, next_step in FAILURE_CHARS:
+            packed = codec.pack(replace(result, failure=_short(result.failure, message, next_step)))
+            if len(packed) <= limit_bytes:
+                break
     if result.facts and (len(packed) > limit_bytes or len(result.facts.tensors) > CLASS_LIMIT):
         for kept in KEPT_CLASSES:
             packed = codec.pack(replace(result, facts=_shortened(result.facts, kept)))
@@ -58,8 +65,10 @@ def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -
     return packed
 
 
-def _short_failure(failure: Failure) -> Failure:
-    return replace(failure, message=clipped(failure.message, 1600), next_step=clipped(failure.next_step, 600))
+def _short(failure: Failure, message: int, next_step: int) -> Failure:
+    return replace(
+        failure, message=clipped(failure.message, message), next_step=clipped(failure.next_step, next_step)
+    )
 
 
 def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:

@@ -360,3 +360,16 @@ def test_names_longer_than_any_real_one_are_refused_and_long_texts_are_cut() -> 
     text = ggufs.text("k") + struct.pack("<I", gguf.STRING) + ggufs.text("\xff" * 100_000)
     header = parse(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text)
     assert len(header.metadata["k"]) <= gguf.KEPT_STRING_BYTES
+
+
+def test_more_text_than_any_header_has_is_refused() -> None:
+    """64 MiB of it with an emoji in each took 470 MiB."""
+    array = struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, 2100) + ggufs.text("x" * 4096) * 2100
+    with pytest.raises(FailedError, match="longer texts than any real one"):
+        parse(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + ggufs.text("k") + array)
+
+
+def test_names_of_tensors_take_a_byte_a_character() -> None:
+    row = ggufs.text("x\U0001f600") + struct.pack("<IQIQ", 1, 4, 0, 0)
+    header = parse(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + row + bytes(64))
+    assert header.tensors[0].name == "x????"

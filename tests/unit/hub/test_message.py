@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -63,3 +64,14 @@ def test_long_failure_is_shortened() -> None:
     sent = codec.unpack(InspectResult, packed).failure
     assert sent is not None
     assert sent.message.startswith(failure.message[:500])
+
+
+def test_a_failure_with_names_that_do_not_compress_is_told() -> None:
+    drawn = Random(1)
+    rare = "".join(chr(drawn.randrange(0x20000, 0x2A6D0)) for _ in range(1100))
+    failure = Failure(failure_class="X", message=rare, next_step=rare)
+    packed = packed_within_limit(InspectResult(failure=failure))
+    assert len(packed) <= LIMIT_BYTES
+    sent = codec.unpack(InspectResult, packed).failure
+    assert sent is not None
+    assert (sent.failure_class, sent.message[:390]) == ("X", rare[:390])
