@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -43,12 +43,12 @@ from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.own_image import own_image
 from tacho_operator.shell.plans import PlanProcess, Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.reconcile import Reconciler
+from tacho_operator.shell.reconcile import DecisionSources, Reconciler
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.workqueue import WorkQueue
+from tacho_operator.shell.workqueue import Key, WorkQueue
 
 logger = logging.getLogger("tacho_operator")
 
@@ -80,8 +80,7 @@ records have more.
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
+    metrics = Metrics(CollectorRegistry())
     router = ChangeRouter()
     store = Store(router, on_unreadable=metrics.unreadable)
     budget = NamespaceBudget()
@@ -89,30 +88,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         connect(settings.kubeconfig, metrics.request, budget) as kube,
         leader_client() as client,
     ):
-        scaler = Scaler(
-            Loads(),
-            period_seconds=settings.scaling_period_seconds,
-            call=lambda key: queue.add(key),
-            sink=ScalingMetrics(metrics.registry),
-        )
-        reports = Reports(late=lambda key: queue.add(key), counted=metrics.report)
-        plans = Plans(PlanProcess(), late=lambda key: queue.add(key), metrics=metrics)
+        sources = decision_sources(settings, kube, store, metrics, lambda key: queue.add(key))
+        scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
             kube=kube,
-            observer=Observer(kube, store, reports),
             store=store,
+            sources=sources,
             config=settings.decisions,
             metrics=metrics,
             clock=lambda: datetime.now(timezone.utc),
-            scaler=scaler,
-            plans=plans,
-            probe_turns=ProbeTurns(settings.max_probe_pods, store, call=lambda key: queue.add(key)),
-            own_image=lambda: own_image(
-                kube,
-                settings.decisions.tacho_image,
-                settings.decisions.operator_namespace,
-                settings.pod_name,
-            ),
         )
         elector = lease_elector(settings, kube)
         metrics.leader.set_function(elector.leads)
@@ -130,7 +114,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         metrics.registry.register(Sizes(store, queue, streams))
         hangs = partial(hanging, elector, store, queue, settings.watch_namespaces)
         answers = Answers(
-            registry=registry,
+            registry=metrics.registry,
             latest=scaler.latest,
             scraped=scaler.scraped,
             hanging=hangs,
@@ -139,18 +123,40 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             client=client,
         )
         async with http_server(answers, (settings.metrics_port, settings.readiness_port)):
-            parts = {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
-            parts["leader election"] = elector.run()
-            parts["liveness"] = supervised("liveness", lambda: runner.liveness(settings.health_port, hangs))
+            parts = {
+                "leader election": elector.run(),
+                "liveness": supervised("liveness", lambda: runner.liveness(settings.health_port, hangs)),
+                "workers": queue.run(),
+                "scaler": scaler.run(),
+                "plans": plans.run(),
+                "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
+                "resync": resync(store, queue, settings.resync_seconds),
+            }
+            for stream in streams:
+                parts[f"watching {stream.kind} {stream.namespace}"] = stream.run()
             for namespace in settings.watch_namespaces or ("",):
                 watch = partial(kopf_events, runner, store, namespace, router)
                 parts[f"kopf {namespace}"] = supervised(f"watch {namespace}".strip(), watch)
-            parts["workers"] = queue.run()
-            parts["scaler"] = scaler.run()
-            parts["plans"] = plans.run()
-            parts["GPU time"] = metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds)
-            parts["resync"] = resync(store, queue, settings.resync_seconds)
             await _run_together(parts, stop)
+
+
+def decision_sources(
+    settings: Settings, kube: Kube, store: Store, metrics: Metrics, late: Callable[[Key], None]
+) -> DecisionSources:
+    """What decisions are made from. ``late`` is called with a resource that has to be decided again."""
+    config = settings.decisions
+    return DecisionSources(
+        observer=Observer(kube, store, Reports(late=late, counted=metrics.report)),
+        scaler=Scaler(
+            Loads(),
+            period_seconds=settings.scaling_period_seconds,
+            call=late,
+            sink=ScalingMetrics(metrics.registry),
+        ),
+        plans=Plans(PlanProcess(), late=late, metrics=metrics),
+        probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late),
+        own_image=partial(own_image, kube, config.tacho_image, config.operator_namespace, settings.pod_name),
+    )
 
 
 async def kopf_events(runner: KopfRunner, store: Store, namespace: str, router: ChangeRouter) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import tomllib
 import yaml
 
+from tacho_cli.main import app
 from tacho_contract import __version__
 from tacho_engines.registry import engine_profiles
 
@@ -75,14 +76,31 @@ def test_an_engine_that_is_a_package_can_be_asked_for() -> None:
         assert not row.local.package or any(row.local.package in need for need in extras[row.name]), row.name
 
 
-def test_source_files_stay_small() -> None:
+def test_files_stay_small() -> None:
     """400 lines are a hard ceiling: beyond it a file holds more than one idea."""
     long = {
         str(path.relative_to(ROOT)): lines
-        for path in tracked("operator/*.py", "runtime/*.py", "tools/*.py")
+        for path in tracked("operator/*.py", "runtime/*.py", "tools/*.py", "tests/*.py", "benchmarks/*.py")
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+def test_functions_stay_small() -> None:
+    """60 lines and seven parameters at most; the commands of the CLI have a parameter for each option."""
+    verbs = {item.callback.__code__ for item in app.registered_commands if item.callback}
+    exempt = {(code.co_filename, code.co_name) for code in verbs}
+    long = []
+    for path in tracked("operator/*.py", "runtime/*.py"):
+        for item in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            given = (*item.args.posonlyargs, *item.args.args, *item.args.kwonlyargs)
+            lines = (item.end_lineno or item.lineno) - item.lineno + 1
+            parameters = len({one.arg for one in given} - {"self", "cls"})
+            if (lines > 60 or parameters > 7) and (str(path), item.name) not in exempt:
+                long.append(f"{path.relative_to(ROOT)}: {item.name}: {lines} lines, {parameters} parameters")
+    assert long == []
 
 
 def test_recorded_resources_are_yaml() -> None:

@@ -15,7 +15,7 @@ from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.reconcile import Reconciler
+from tacho_operator.shell.reconcile import DecisionSources, Reconciler
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
@@ -139,15 +139,17 @@ def reconciler(
 ) -> Reconciler:
     return Reconciler(
         kube=cast(Kube, server),
-        observer=cast(Observer, server),
         store=store or store_at("7"),
+        sources=DecisionSources(
+            observer=cast(Observer, server),
+            scaler=cast(Scaler, Unscaled()),
+            plans=cast(Plans, plans or PlansAtOnce()),
+            probe_turns=turns or ProbeTurns(8, Store(lambda _: None), call=lambda key: None),
+            own_image=as_configured,
+        ),
         config=CONFIG,
         metrics=Metrics(CollectorRegistry()),
         clock=lambda: NOW,
-        scaler=cast(Scaler, Unscaled()),
-        plans=cast(Plans, plans or PlansAtOnce()),
-        probe_turns=turns or ProbeTurns(8, Store(lambda _: None), call=lambda key: None),
-        own_image=as_configured,
     )
 
 

@@ -12,8 +12,9 @@ from tacho_operator.shell import workqueue
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.budget import BURST_SECONDS, LONGEST_DEBT_SECONDS, SHARE, NamespaceBudget
 from tacho_operator.shell.kube import FRUGAL_BYTES, Kube
-from tacho_operator.shell.workqueue import Key, WorkQueue
+from tacho_operator.shell.workqueue import Key
 from tests.wiring.test_kube import Watching
+from tests.wiring.test_workqueue import running
 
 COSTLY, OTHER = Key("costly", "a"), Key("other", "b")
 
@@ -86,24 +87,20 @@ async def test_a_namespace_over_its_share_begins_no_reconcile_and_others_do(
         clocks.used += 3.0 if key == COSTLY else 0.011
         return 0.001
 
-    queue = WorkQueue(process, workers=4, budget=clocks.budget())
-    task = asyncio.create_task(queue.run())
-
     async def turns(count: int) -> None:
         async with asyncio.timeout(20):
             before = begun[OTHER]
             while begun[OTHER] < before + count:
                 await asyncio.sleep(0.001)
 
-    queue.add(COSTLY)
-    queue.add(OTHER)
-    await turns(20)
-    assert begun[COSTLY] == 1
-    clocks.now += 3.0 / SHARE
-    await turns(20)
-    assert begun[COSTLY] == 2
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(process, budget=clocks.budget()) as queue:
+        queue.add(COSTLY)
+        queue.add(OTHER)
+        await turns(20)
+        assert begun[COSTLY] == 1
+        clocks.now += 3.0 / SHARE
+        await turns(20)
+        assert begun[COSTLY] == 2
 
 
 async def test_a_namespace_whose_events_cost_more_than_its_share_is_reconciled_now_and_then(
@@ -121,13 +118,10 @@ async def test_a_namespace_whose_events_cost_more_than_its_share_is_reconciled_n
             thrice.set()
         return 0.001
 
-    queue = WorkQueue(process, workers=4, budget=budget)
-    queue.add(COSTLY)
-    task = asyncio.create_task(queue.run())
-    async with asyncio.timeout(20):
-        await thrice.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(process, budget=budget) as queue:
+        queue.add(COSTLY)
+        async with asyncio.timeout(20):
+            await thrice.wait()
 
 
 async def test_a_namespace_that_paid_off_while_the_queue_looked_is_looked_at_again(
@@ -147,13 +141,10 @@ async def test_a_namespace_that_paid_off_while_the_queue_looked_is_looked_at_aga
 
     budget = PaidOff(lambda: clocks.now, lambda: clocks.used)
     budget.charge(COSTLY.namespace, 1000.0)
-    queue = WorkQueue(process, workers=4, budget=budget)
-    queue.add(COSTLY)
-    task = asyncio.create_task(queue.run())
-    async with asyncio.timeout(20):
-        await begun.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(process, budget=budget) as queue:
+        queue.add(COSTLY)
+        async with asyncio.timeout(20):
+            await begun.wait()
 
 
 def event(namespace: str, length: int) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_operator.shell import workqueue
+from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.workqueue import MAX_BACKOFF_SECONDS, Key, WorkQueue, backoff_seconds
 
 A, B, C = Key("ns", "a"), Key("ns", "b"), Key("ns", "c")
@@ -19,8 +20,10 @@ Process = Callable[[Key], Awaitable[float | None]]
 
 
 @contextlib.asynccontextmanager
-async def running(process: Process, workers: int = 4) -> AsyncIterator[WorkQueue]:
-    queue = WorkQueue(process, workers=workers)
+async def running(
+    process: Process, workers: int = 4, budget: NamespaceBudget | None = None
+) -> AsyncIterator[WorkQueue]:
+    queue = WorkQueue(process, workers=workers, budget=budget)
     queue._random = random.Random(1)
     task = asyncio.create_task(queue.run())
     try:

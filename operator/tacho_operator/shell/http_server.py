@@ -111,38 +111,45 @@ async def http_server(answers: Answers, ports: Sequence[int]) -> AsyncIterator[l
         yield found
 
 
-def _application(answers: Answers) -> web.Application:
-    renders = asyncio.Semaphore(RENDERS_AT_ONCE)
-    scrapes: list[str] = []
+class _Scrapes:
+    """Answers scrapes, of which a few at a time are rendered and sent."""
 
-    async def metrics(request: web.Request) -> web.StreamResponse:
+    def __init__(self, registry: CollectorRegistry, scraped: Callable[[], None]) -> None:
+        self._registry, self._scraped = registry, scraped
+        self._renders = asyncio.Semaphore(RENDERS_AT_ONCE)
+        self._addresses: list[str] = []
+        """Client address of each scrape in progress."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The scrape's answer: 429 where too many are in progress."""
         address = request.remote or ""
-        if len(scrapes) >= SCRAPES_LIMIT or scrapes.count(address) >= SCRAPES_PER_ADDRESS:
+        if len(self._addresses) >= SCRAPES_LIMIT or self._addresses.count(address) >= SCRAPES_PER_ADDRESS:
             return web.Response(status=429, text="too many scrapes at once\n")
-        scrapes.append(address)
+        self._addresses.append(address)
         try:
             async with asyncio.timeout(SCRAPE_SECONDS):
-                return await scrape(request)
+                return await self._rendered(request)
         finally:
-            scrapes.remove(address)
+            self._addresses.remove(address)
 
-    async def scrape(request: web.Request) -> web.StreamResponse:
+    async def _rendered(self, request: web.Request) -> web.StreamResponse:
         names = request.query.getall("name[]", [])
         if not only_operator_metrics(names):
-            answers.scraped()
+            self._scraped()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         zipped = gzip_accepted(request.headers.get("Accept-Encoding", ""))
 
         def render() -> bytes:
-            registry = answers.registry
-            body = encode(registry.restricted_registry(names) if names else registry)
+            body = encode(self._registry.restricted_registry(names) if names else self._registry)
             return gzip.compress(body, GZIP_LEVEL) if zipped else body
 
-        async with renders:
+        async with self._renders:
             body = await asyncio.to_thread(render)
         headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if zipped else {})}
         return await _sent(request, body, headers)
 
+
+def _application(answers: Answers) -> web.Application:
     async def scaling(request: web.Request) -> web.Response:
         address = answers.leader_address()
         if address and FORWARDED_HEADER not in request.headers:
@@ -168,7 +175,7 @@ def _application(answers: Answers) -> web.Application:
     application = web.Application(middlewares=[one_request])
     application.add_routes(
         [
-            web.get("/metrics", metrics),
+            web.get("/metrics", _Scrapes(answers.registry, answers.scraped).answer),
             web.get("/scaling/{namespace}/{name}", scaling),
             web.get("/readyz", ready),
         ]

@@ -61,32 +61,24 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        build = Gauge("tacho_operator_build_info", "Version of the operator.", ["version"], registry=registry)
-        build.labels(__version__).set(1)
-        self.leader = Gauge(
-            "tacho_operator_leader",
-            "1 while this process holds the Lease, 0 in a standby.",
-            registry=registry,
-        )
-        counter = partial(Counter, registry=registry)
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        gauge("tacho_operator_build_info", "Version of the operator.", ["version"]).labels(__version__).set(1)
+        self.leader = gauge("tacho_operator_leader", "1 while this process holds the Lease, 0 in a standby.")
         self.reconciles = counter("tacho_operator_reconcile_total", "Reconciles by result.", ["result"])
-        self.duration = Histogram(
-            "tacho_operator_reconcile_duration_seconds", "How long one reconcile takes.", registry=registry
+        self.duration = histogram(
+            "tacho_operator_reconcile_duration_seconds", "How long one reconcile takes."
         )
-        self.decision_duration = Histogram(
+        self.decision_duration = histogram(
             "tacho_operator_decision_duration_seconds",
             "Seconds of one decision; the operator does nothing else meanwhile.",
-            registry=registry,
         )
-        self.plan_duration = Histogram(
-            "tacho_operator_plan_duration_seconds",
-            "How long the planner's process takes for one plan.",
-            registry=registry,
+        self.plan_duration = histogram(
+            "tacho_operator_plan_duration_seconds", "How long the planner's process takes for one plan."
         )
-        self.last_success = Gauge(
+        self.last_success = gauge(
             "tacho_operator_last_success_timestamp_seconds",
             "When a reconcile last ended without an error.",
-            registry=registry,
         )
         self.undecided = counter(
             "tacho_operator_undecided_total",

@@ -75,6 +75,18 @@ class UnseenWrites(RuntimeError):
     """The store does not have the operator's own writes yet, so that a decision could undo them."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionSources:
+    """The parts of the operator that a decision's input comes from, and that follow the decision."""
+
+    observer: Observer
+    scaler: Scaler
+    plans: Plans
+    probe_turns: ProbeTurns
+    own_image: Callable[[], Awaitable[RuntimeImage]]
+    """Reads the image that this operator runs; called once."""
+
+
 class Reconciler:
     """Reconciles one resource at a time.
 
@@ -86,27 +98,18 @@ class Reconciler:
         self,
         *,
         kube: Kube,
-        observer: Observer,
         store: Store,
+        sources: DecisionSources,
         config: Config,
         metrics: Metrics,
         clock: Callable[[], datetime],
-        scaler: Scaler,
-        plans: Plans,
-        probe_turns: ProbeTurns,
-        own_image: Callable[[], Awaitable[RuntimeImage]],
     ) -> None:
-        """``own_image`` reads the image that this operator runs, once."""
         self._kube = kube
-        self._observer = observer
         self._store = store
+        self._sources = sources
         self._config = config
         self._metrics = metrics
         self._clock = clock
-        self._scaler = scaler
-        self._plans = plans
-        self._probe_turns = probe_turns
-        self._own_image = own_image
         self._logged_reasons: dict[Key, str] = {}
         self._expectations: dict[Key, tuple[Expectation, ...]] = {}
         self._children: dict[Key, tuple[str, ...]] = {}
@@ -135,27 +138,28 @@ class Reconciler:
     async def _counted(self, key: Key) -> float | None:
         with self._metrics.reconcile():
             if self._config.runtime is None:
-                self._config = dataclasses.replace(self._config, runtime=await self._own_image())
+                self._config = dataclasses.replace(self._config, runtime=await self._sources.own_image())
             try:
                 return await self._reconcile(key)
             except UndecidedResource as undecided:
-                self._probe_turns.leave(key)
+                self._sources.probe_turns.leave(key)
                 await self._report_undecided(key, undecided)
                 raise  # the queue tries again, after a pause that doubles
 
     async def _reconcile(self, key: Key) -> float | None:
         if not await seen(self._store, self._expectations.get(key, ()), SEEN_SECONDS):
             raise UnseenWrites("the watches have not delivered the operator's own writes yet")
-        observed = await self._observer.observe(key)
+        observed = await self._sources.observer.observe(key)
         if observed is None:
             self._forget(key)
             return None
         found_uid(observed.raw["metadata"]["uid"])
         with _deciding(observed):
-            observed = self._probe_turns.observed(key, self._scaler.observed(key, observed))
+            scaler, turns = self._sources.scaler, self._sources.probe_turns
+            observed = turns.observed(key, scaler.observed(key, observed))
             decision = self._decide(key, observed)
-            self._scaler.follow(key, observed, decision.status)
-            self._probe_turns.follow(key, observed, decision)
+            scaler.follow(key, observed, decision.status)
+            turns.follow(key, observed, decision)
         if not is_reported(observed.raw) and decision.status is not None:
             # Of thousands applied at once each has its first status soon. That status's event wakes it for
             # the rest, with the priority of those that have a status.
@@ -200,15 +204,9 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         """Drops everything that is kept of a deleted resource."""
-        parts = (
-            self._metrics,
-            self._scaler,
-            self._plans,
-            self._probe_turns,
-            self._trials,
-            self._rewrites,
-        )
-        for part in parts:
+        sources = self._sources
+        held = (sources.scaler, sources.plans, sources.probe_turns)
+        for part in (self._metrics, self._trials, self._rewrites, *held):
             part.forget(key)
         for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):
             known.pop(key, None)
@@ -279,7 +277,7 @@ class Reconciler:
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
         with _deciding(knowing):
             again = self._decide(key, knowing)
-        self._probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
+        self._sources.probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
         return again
 
     def _decide(self, key: Key, observed: Observed) -> ReconcileDecision:
@@ -287,7 +285,9 @@ class Reconciler:
         now, began = self._clock(), time.perf_counter()
         try:
             decision = decide(observed, self._config, now)
-            planned = self._plans.answer(key, decision.pending_plan) if decision.pending_plan else None
+            planned = (
+                self._sources.plans.answer(key, decision.pending_plan) if decision.pending_plan else None
+            )
             return decision if planned is None else decide(observed, self._config, now, planned)
         finally:
             seconds = time.perf_counter() - began

@@ -6,8 +6,9 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_engines import run_parts
@@ -52,14 +53,19 @@ class EngineCounters:
     """Whether ``generated_tokens`` grows at every step; False: only when a request ends."""
 
 
-def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters:
-    """The counters in ``text``, under the metric names of any of ``families``.
+class _Samples(NamedTuple):
+    """The samples of a /metrics text, without those of metrics that have one that is no number."""
 
-    Values of several label sets (one per data-parallel rank) are summed; of the KV cache's use, the highest
-    counts. Where one value is not a number, the sum is unknown.
-    """
-    configs = {names.cache_config for names in families if names.cache_config}
-    samples: dict[str, list[float]] = {}
+    values: Mapping[str, Sequence[float]]
+    """Values of every label set, by name."""
+    buckets: Mapping[str, Mapping[float, float]]
+    """Counts of a histogram's buckets over all label sets, by name and upper edge."""
+    kv_cache_tokens: int | None
+
+
+def _samples(text: str, cache_configs: Collection[str]) -> _Samples:
+    """``cache_configs``: names of metrics whose labels have the size of the KV cache."""
+    values: dict[str, list[float]] = {}
     buckets: dict[str, dict[float, float]] = {}
     cache_tokens: int | None = None
     dropped: set[str] = set()
@@ -67,26 +73,35 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         match = _SAMPLE.match(line) if len(line) <= LINE_LIMIT else None
         if match is None:
             continue
-        name, labels, value = match.groups()
-        if name in configs:
-            cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
-        number = _number(value)
-        edge = _EDGE.search(labels or "")
-        le = _number(edge[1]) if edge else None
-        if "quantile=" in (labels or ""):
+        name, labels, value = match[1], match[2] or "", match[3]
+        if name in cache_configs:
+            cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels)))
+        if "quantile=" in labels:
             continue  # an idle summary's are NaN, and none is read
+        number, edge = _number(value), _EDGE.search(labels)
+        le = _number(edge[1]) if edge else None
         if number is None or not 0 <= number <= NUMBER_LIMIT or (edge and le is None):
             dropped.add(name)
         elif le is not None:
             counts = buckets.setdefault(name, {})
             counts[le] = counts.get(le, 0.0) + number
         elif not name.endswith(_BUCKET):
-            samples.setdefault(name, []).append(number)
+            values.setdefault(name, []).append(number)
     for name in dropped:
-        samples.pop(name, None)
+        values.pop(name, None)
         buckets.pop(name, None)
-    sums = {name: found for name, values in samples.items() if (found := sum(values)) <= NUMBER_LIMIT}
-    most = {name: max(values) for name, values in samples.items()}
+    return _Samples(values, buckets, cache_tokens)
+
+
+def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters:
+    """The counters in ``text``, under the metric names of any of ``families``.
+
+    Values of several label sets (one per data-parallel rank) are summed; of the KV cache's use, the highest
+    counts. Where one value is not a number, the sum is unknown.
+    """
+    found = _samples(text, {names.cache_config for names in families if names.cache_config})
+    sums = {name: all_of for name, values in found.values.items() if (all_of := sum(values)) <= NUMBER_LIMIT}
+    most = {name: max(values) for name, values in found.values.items()}
 
     def total(field: str, suffix: str = "") -> float | None:
         return first_known(_names(families, field, suffix), sums)
@@ -102,15 +117,15 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         generated_tokens=sums.get(generated),
         cached_prompt_tokens=cached,
         computed_prompt_tokens=computed,
-        kv_cache_tokens=cache_tokens,
+        kv_cache_tokens=found.kv_cache_tokens,
         kv_cache_usage=first_known(_names(families, "kv_cache_usage"), most),
         preemptions=total("preemptions"),
         running=total("running"),
         waiting=total("waiting"),
         ttft_seconds_sum=total("first_token_seconds", "_sum"),
         ttft_seconds_count=total("first_token_seconds", "_count"),
-        ttft=_histogram(_names(families, "first_token_seconds", _BUCKET), buckets),
-        tpot=_histogram(_names(families, "output_token_seconds", _BUCKET), buckets),
+        ttft=_histogram(_names(families, "first_token_seconds", _BUCKET), found.buckets),
+        tpot=_histogram(_names(families, "output_token_seconds", _BUCKET), found.buckets),
         by_step=any(generated in names.by_step for names in families),
     )
 
