@@ -120,27 +120,19 @@ def doctor(
     all_namespaces: AllNamespaces = False,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    network_policy: Annotated[
-        bool,
-        typer.Option(
-            "--network-policy",
-            help="Also try whether NetworkPolicies are enforced, by two pods that are deleted at the end.",
-        ),
-    ] = False,
     output: FindingOutput = "table",
 ) -> int:
     """Check a cluster: operator, nodes, GPUs, drivers, MIG, storage, claims, quotas, Prometheus, rights.
 
     Reads with kubectl and your own rights; a check that lacks one says which.
     """
-    _refuse(network_policy and all_namespaces, "--network-policy needs one namespace, and -A names all")
     from tacho_cli.doctor.read import execute
     from tacho_cli.inputs.kubectl import KubectlTarget
 
     target = KubectlTarget(
         context=context, kubeconfig=kubeconfig, namespace=namespace, everywhere=all_namespaces
     )
-    return execute(target, output, try_network=network_policy)
+    return execute(target, output)
 
 
 def _refuse(wrong: bool, why: str) -> None:

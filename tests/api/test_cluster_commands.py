@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from tacho_cli.doctor import network_policy
 from tacho_cli.problems import ExitCode
 from tests.api.test_plan_command import gpu_node  # noqa: F401 - a fixture
 from tests.unit.cli.commands import Told, call
@@ -115,26 +114,3 @@ def test_a_cluster_is_examined_with_the_rights_of_the_user(
     assert found["GPUs"] == found["storage"] == found["operator"] == ["unknown"]
     assert "nodes is forbidden" in told.out
     assert found["rights"] == ["warn"]
-
-
-def test_the_trial_of_network_policies_leaves_nothing(
-    api: Cluster, namespace: str, ask: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    container = {"name": "operator", "image": "registry.invalid/tacho:1"}
-    labels = {**OPERATOR_LABELS, "app.kubernetes.io/instance": namespace}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    api.apply(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "tacho", "namespace": namespace, "labels": labels},
-            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
-        }
-    )
-    monkeypatch.setattr(network_policy, "PATIENCE_SECONDS", 2.0)
-    told = ask("doctor", "--network-policy", "-o", "json")
-    (network,) = [item for item in json.loads(told.out)["findings"] if item["check"] == "network policy"]
-    assert network["state"] == "unknown"
-    assert "did not run within 2 s" in network["message"], "no node runs it, and Pod Security admits it"
-    left = api.get("pods,networkpolicies", "-n", namespace, "--selector", network_policy.LABEL)["items"]
-    assert [item for item in left if not item["metadata"].get("deletionTimestamp")] == []

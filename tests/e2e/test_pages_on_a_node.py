@@ -1,9 +1,8 @@
-"""What the pages say of a cluster with a node: commands that need a pod, and the network trial of doctor."""
+"""What the pages say of a cluster with a node: commands that need a pod."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -14,13 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tacho_cli.doctor import network_policy
-from tacho_cli.problems import ExitCode
 from tests.api.documented_commands import ON_A_NODE, PAGES, commands
 from tests.e2e.conftest import INSECURE_HUB, Installed
-from tests.e2e.faults import OPERATOR, dropped
+from tests.e2e.faults import OPERATOR
 from tests.e2e.resource import eventually
-from tests.unit.cli.commands import call
 from tools import lab
 from tools.cluster import binaries
 from tools.cluster.processes import NO_PROXY
@@ -88,29 +84,3 @@ def test_the_commands_that_need_a_pod_end_well(environment: dict[str, str]) -> N
                     ["bash", "-o", "pipefail", "-c", command], env=environment, check=True, timeout=120
                 )
     assert ran == set(ON_A_NODE)
-
-
-@pytest.mark.parametrize("enforced", [False, True], ids=["this cluster's plugin", "a port that is dropped"])
-def test_doctor_sees_whether_network_policies_are_enforced(
-    tacho: Installed,
-    namespace: str,
-    environment: dict[str, str],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    enforced: bool,
-) -> None:
-    """The second one stands for a plugin that enforces: this cluster's has no policies."""
-    monkeypatch.setenv("PATH", environment["PATH"])
-    monkeypatch.setattr(network_policy, "SETTLE_SECONDS", 5)
-    where = ("-n", namespace, "--kubeconfig", str(tacho.cluster.kubeconfig))
-    closed = dropped(tacho.cluster, network_policy.CLOSED_PORT) if enforced else contextlib.nullcontext()
-    with closed:
-        told = call(capsys, "doctor", "--network-policy", "-o", "json", *where)
-    (found,) = [item for item in json.loads(told.out)["findings"] if item["check"] == network_policy.CHECK]
-    with capsys.disabled():
-        print(found)
-    expected = network_policy.ENFORCED if enforced else network_policy.NOT_ENFORCED
-    assert (found["state"], found["message"]) == network_policy.OUTCOMES[expected][:2]
-    assert told.code == (ExitCode.OK if enforced else ExitCode.NOT_MET)
-    left = ("pods,networkpolicies", "-n", namespace, "--selector", network_policy.LABEL)
-    eventually("nothing of it is left", lambda: tacho.cluster.get(*left)["items"] == [] or None)

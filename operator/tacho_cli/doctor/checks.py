@@ -25,11 +25,8 @@ ONE_NODE = (
 """Provisioners whose volumes only one node can mount at a time (ReadWriteOnce)."""
 
 
-def diagnosis(facts: Facts, network: Finding | None = None) -> list[Finding]:
-    """All findings, in the order of the checks.
-
-    ``network``: the finding of the NetworkPolicy trial; None: it was not made.
-    """
+def diagnosis(facts: Facts) -> list[Finding]:
+    """All findings, in the order of the checks."""
     found: list[Finding] = []
     for name, check in CHECKS.items():
         try:
@@ -40,13 +37,7 @@ def diagnosis(facts: Facts, network: Finding | None = None) -> list[Finding]:
         except UnreadError as error:
             step = "Ask for that right, or have a cluster administrator run tacho doctor."
             found.append(Finding(check=name, state="unknown", message=str(error), next_step=step))
-    untried = Finding(
-        check="network policy",
-        state="unknown",
-        message="Whether this cluster enforces NetworkPolicies was not tried.",
-        next_step="tacho doctor --network-policy tries it with two pods, and deletes them.",
-    )
-    return [*found, network or untried]
+    return found
 
 
 def check_operator(facts: Facts) -> Iterator[Result]:

@@ -8,7 +8,6 @@ from rich.text import Text
 
 from tacho_cli.doctor import checks
 from tacho_cli.doctor.findings import Facts, Finding, Objects, UnreadError
-from tacho_cli.doctor.network_policy import network_policy
 from tacho_cli.inputs.kubectl import KubectlTarget, kubectl, last_lines, parsed, refused
 from tacho_cli.output import FindingFormat, console, grid, print_document
 from tacho_cli.problems import CommandError, ExitCode
@@ -37,7 +36,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
 AT_ONCE = 4
 
 
-def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) -> int:
+def execute(target: KubectlTarget, output: FindingFormat) -> int:
     """Prints the findings; the exit code is NOT_MET where a check fails. Raises CommandError where no cluster
     answers."""
     done = kubectl(target, "version")
@@ -48,7 +47,7 @@ def execute(target: KubectlTarget, output: FindingFormat, *, try_network: bool) 
         allowed = pool.map(lambda right: may(target, *right), RIGHTS)
         rights = {f"{verb} {kind}": answer for (verb, kind), answer in zip(RIGHTS, allowed, strict=True)}
     facts = Facts(objects=objects, rights=rights)
-    found = checks.diagnosis(facts, network_policy(target, facts) if try_network else None)
+    found = checks.diagnosis(facts)
     if output == "table":
         show(found)
     else:

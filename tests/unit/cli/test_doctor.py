@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_cli.doctor import network_policy
 from tacho_cli.doctor.checks import CHECKS, LLMDEPLOYMENTS, MONITORS, OPERATORS, diagnosis
 from tacho_cli.doctor.findings import Facts, Finding, UnreadError
 from tacho_cli.doctor.nodes import check_nodes
 from tests.unit.cli.commands import call, play_kubectl
-from tools.cluster.ports import free_port
 
 L4 = {
     "nvidia.com/gpu.present": "true",
@@ -180,19 +173,14 @@ def test_the_right_that_lacks_is_named_by_each_check_that_needs_it() -> None:
 @given(st.dictionaries(st.sampled_from(sorted(HEALTHY)), st.sampled_from([(), None, UnreadError("no")])))
 def test_any_cluster_is_judged_by_every_check(changes: dict[str, Any]) -> None:
     findings = diagnosis(Facts(objects=HEALTHY | changes, rights={}))
-    assert {item.check for item in findings} == {*CHECKS, "network policy"}
+    assert {item.check for item in findings} == set(CHECKS)
     assert all(item.next_step for item in findings if item.state in ("fail", "warn"))
 
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubectl whose pods run with the address 10.0.0.1 and end with the code in ``code``."""
-    running = json.dumps({"status": {"phase": "Running", "podIP": "10.0.0.1"}})
-    ended = '{"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": %s}}}]}}'
+    """A kubectl that may not read nodes."""
     program = f"""case "$*" in
-*" create -f "*) cat >> {tmp_path}/created;;
-*" get pod "*client*) printf '{ended}' $(cat {tmp_path}/code);;
-*" get pod "*) echo '{running}';;
 *" get deployments "*) echo '{json.dumps({"items": [OPERATOR]})}';;
 *" get nodes "*) echo '{FORBIDDEN}' >&2; exit 1;;
 *" get servicemonitors"*) echo "error: the server doesn't have a resource type" >&2; exit 1;;
@@ -202,76 +190,12 @@ esac
     return play_kubectl(tmp_path, monkeypatch, program)
 
 
-@pytest.mark.parametrize(
-    ("code", "state"),
-    [
-        (network_policy.ENFORCED, "ok"),
-        (network_policy.NOT_ENFORCED, "fail"),
-        (network_policy.UNREACHABLE, "unknown"),
-        (1, "unknown"),
-    ],
-)
-def test_the_trial_tells_and_cleans_up(
-    kubectl: Path, capsys: pytest.CaptureFixture[str], code: int, state: str
+def test_a_check_without_a_right_is_unknown_and_says_which(
+    kubectl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (kubectl / "code").write_text(str(code))
-    told = call(capsys, "doctor", "-n", "ml", "--network-policy", "-o", "json")
+    told = call(capsys, "doctor", "-n", "ml", "-o", "json")
     findings = {item["check"]: item for item in json.loads(told.out)["findings"]}
-    assert findings["network policy"]["state"] == state
     assert 'cannot list resource "nodes"' in findings["GPUs"]["message"]
-    assert told.code == (4 if state == "fail" else 0)
-    calls = (kubectl / "asked").read_text().splitlines()
-    assert "delete pods,networkpolicies --selector tacho.dev/network-policy-trial=" in calls[-1]
-    assert (kubectl / "created").read_text().count("reg/tacho:1") == 2
-
-
-@pytest.mark.parametrize(
-    ("opened", "code"),
-    [
-        ((network_policy.OPEN_PORT, network_policy.CLOSED_PORT), network_policy.NOT_ENFORCED),
-        ((network_policy.OPEN_PORT,), network_policy.ENFORCED),
-        ((), network_policy.UNREACHABLE),
-    ],
-)
-def test_the_programs_of_the_trial_see_which_port_is_open(opened: tuple[int, ...], code: int) -> None:
-    ports = {network_policy.OPEN_PORT: free_port(), network_policy.CLOSED_PORT: free_port()}
-    programs = [network_policy.SERVER, network_policy.CLIENT]
-    for port, free in ports.items():
-        closed = port not in opened
-        programs[0] = programs[0].replace(f"{port}", "0" if closed else f"{free}")
-        programs[1] = programs[1].replace(f"{port}", f"{free}")
-    with subprocess.Popen([sys.executable, "-c", programs[0]]) as server:
-        try:
-            eventually_open([ports[port] for port in opened])
-            client = subprocess.run([sys.executable, "-c", programs[1], "127.0.0.1", "0.5"], check=False)
-        finally:
-            server.kill()
-    assert client.returncode == code
-
-
-def eventually_open(ports: list[int]) -> None:
-    """Until all of them accept a connection; the test's own timeout ends it."""
-    while ports:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", ports[-1]), timeout=1):
-            ports.pop()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_trial_is_cleaned_up(
-    kubectl: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-    number: signal.Signals,
-) -> None:
-    former = signal.getsignal(signal.SIGTERM)
-    # A shell's background processes ignore Ctrl-C.
-    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupted))
-    monkeypatch.setattr(network_policy, "address", lambda _: signal.raise_signal(number))
-    assert call(capsys, "doctor", "--network-policy").code == 130
-    assert " delete pods,networkpolicies " in (kubectl / "asked").read_text().splitlines()[-1]
-    assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_the_table_has_a_state_and_a_step_for_each_finding(
@@ -280,7 +204,6 @@ def test_the_table_has_a_state_and_a_step_for_each_finding(
     told = call(capsys, "doctor")
     assert "GPUs" in told.out
     assert "-> Install a provisioner" in told.out
-    assert not (kubectl / "created").exists(), "nothing is created without --network-policy"
 
 
 def test_a_cordoned_node_that_is_not_ready_is_told_once() -> None:
