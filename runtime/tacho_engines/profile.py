@@ -27,8 +27,6 @@ class EngineImage:
     """Name of the operator's setting for another image; "": the engine's name."""
     cuda: str = ""
     """CUDA version that the build is linked with; "": none or unknown."""
-    verified_by: str = ""
-    """How the build was checked; "": it has not been run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,8 +261,6 @@ class EngineProfile:
     """Model architectures that the engine's converter supports; empty: all."""
     speed: EngineSpeed
     rules: EngineRules = EngineRules()
-    built: bool
-    """Whether an image exists that tacho can start."""
     predicted: bool = True
     """Whether memory is predicted; False: the model's files are only listed, not parsed."""
     executes_model_code: bool = True

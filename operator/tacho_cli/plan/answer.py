@@ -25,7 +25,7 @@ from tacho_contract.units import GIB, counted, gib
 from tacho_operator.api.status.plan import Alternative
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.messages import within
-from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.probe_budget import ProbeBudget, probe_budget
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction
 from tacho_operator.core.revisions.identity import desired_revision_name
@@ -81,9 +81,6 @@ def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: 
     else:
         revision = desired_revision_name(cluster_form(resource))
         print_document(plan_status(plan, resource.spec, revision).to_wire(), output)
-    if refusal := launchable(plan):
-        say(f"it fits, but cannot be started yet: {refusal.failure_class}: {refusal.message}")
-        say(f"  -> {refusal.next_step}")
     return ExitCode.OK
 
 

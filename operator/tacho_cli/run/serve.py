@@ -26,7 +26,7 @@ from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, local_url
 from tacho_contract.report import Report
-from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import Manifest
 
@@ -179,8 +179,6 @@ def execute(order: RunOptions) -> int:
     plan = plan_model(resource.spec, facts, nodes=(this_machine(),), history=(), config=LOCAL)
     if isinstance(plan, PlanFailure):
         raise failed(plan.failure, no_plan_code(plan.failure))
-    if refusal := launchable(plan):
-        raise failed(refusal, ExitCode.FAILED)
     require_engine(plan.engine)
     say(plan.message)
     with tempfile.TemporaryDirectory(prefix="tacho-run-") as scratch, leaving_nothing():

@@ -58,9 +58,8 @@ def by_average(total: float, *, replicas: int, target: float) -> int:
     return _whole(total / target)
 
 
-def by_value(value: float, *, ready: int, replicas: int, target: float) -> int:
-    """Proposed replicas for a metric of type External or Object with Value."""
-    ratio = value / target
+def by_ratio(ratio: float, *, ready: int, replicas: int) -> int:
+    """Proposed replicas for a metric of type External or Object with Value, as a part of its target."""
     return replicas if _tolerated(ratio) else _whole(ratio * ready)
 
 

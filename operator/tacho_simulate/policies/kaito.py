@@ -7,7 +7,7 @@ HorizontalPodAutoscaler.
 from __future__ import annotations
 
 from tacho_operator.core.autoscaling.algorithm.types import Pace, Rules
-from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscaler, by_value, ready_metrics
+from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscaler, by_ratio, ready_metrics
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 UP_WAITING, DOWN_WAITING = 10.0, 1.0
@@ -43,7 +43,7 @@ class Kaito:
         ready = len(view.pods) - unready
         gate = ready >= view.replicas
         value = MORE if gate and mean > self._up else FEWER if mean < self._down else HOLD
-        proposal = by_value(value, ready=ready, replicas=view.replicas, target=1.0)
+        proposal = by_ratio(value, ready=ready, replicas=view.replicas)
         reason = f"{mean:.4g} waiting requests per replica, thresholds {self._up:g} and {self._down:g}"
         return self._autoscaler.settle(view, [proposal], reason)
 

@@ -17,7 +17,7 @@ from tacho_simulate.policies.autoscaler import (
     Autoscaler,
     CounterRates,
     by_average,
-    by_value,
+    by_ratio,
     ready_metrics,
 )
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
@@ -89,7 +89,7 @@ class Operator:
         if self._keepalive:
             ready = sum(pod.ready for pod in view.pods)
             coming = 1.0 if self._comes(view) else 0.0
-            proposals.append(by_value(coming, ready=ready, replicas=view.replicas, target=1.0))
+            proposals.append(by_ratio(coming, ready=ready, replicas=view.replicas))
         amounts_text = ", ".join(
             f"{amount:.4g} of {threshold * self._factor:g}" for amount, threshold in amounts
         )

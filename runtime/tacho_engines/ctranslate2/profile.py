@@ -69,15 +69,12 @@ PROFILE = EngineProfile(
         version="4.8.5",
         entrypoint=("python3", "-m", "tacho_ctranslate2"),
         uid=65532,
-        verified_by="tests/engines on a CPU: wheel 4.8.5, SmolLM2-135M in int8; its image as a pod of a real "
-        "node, the same model on the CPU; on a GPU not yet",
     ),
     devices=("gpu", "cpu"),
     formats=("ct2", "safetensors", "pytorch"),
     methods=METHODS,
     architectures=ARCHITECTURES,
     speed=EngineSpeed(efficiency=EFFICIENCY, batching=False),
-    built=True,
     local=LocalPackage(package="ctranslate2", entrypoint=("-m", "tacho_ctranslate2")),
     executes_model_code=False,
     rules=EngineRules(

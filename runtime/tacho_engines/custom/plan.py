@@ -11,14 +11,11 @@ from tacho_engines.shared.compatibility import refused
 PROFILE = EngineProfile(
     name="custom",
     title="A custom engine",
-    image=EngineImage(
-        reference="", version="", entrypoint=(), uid=-1, verified_by="the command is the user's"
-    ),
+    image=EngineImage(reference="", version="", entrypoint=(), uid=-1),
     devices=("gpu", "cpu"),
     formats=("safetensors", "gguf", "ct2", "pytorch", "custom"),
     methods=(),
     speed=EngineSpeed(efficiency=0.0, batching=True),
-    built=True,
     predicted=False,
 )
 

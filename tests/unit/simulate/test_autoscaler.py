@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tacho_operator.core.autoscaling.algorithm.types import Pace, Rules
-from tacho_simulate.policies.autoscaler import Autoscaler, by_average, by_pods, by_value
+from tacho_simulate.policies.autoscaler import Autoscaler, by_average, by_pods, by_ratio
 from tests.unit.simulate.policy_views import SETTING, metrics, view
 
 IDLE = metrics()
@@ -36,9 +36,9 @@ def test_totals_are_divided_and_values_multiply() -> None:
     assert by_average(21.0, replicas=2, target=10.0) == 2  # 5 % above: tolerated
     assert by_average(11.0, replicas=10, target=1.0) == 10  # one more of ten is never asked for
     assert by_average(0.0, replicas=3, target=5.0) == 0
-    assert by_value(2.0, ready=3, replicas=3, target=1.0) == 6
-    assert by_value(0.5, ready=3, replicas=3, target=1.0) == 2
-    assert by_value(1.0, ready=1, replicas=3, target=1.0) == 3
+    assert by_ratio(2.0, ready=3, replicas=3) == 6
+    assert by_ratio(0.5, ready=3, replicas=3) == 2
+    assert by_ratio(1.0, ready=1, replicas=3) == 3
 
 
 def test_fewer_only_when_none_was_needed_for_five_minutes() -> None:

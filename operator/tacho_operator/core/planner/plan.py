@@ -1,17 +1,13 @@
-"""The plan of one revision: engine, quantization, hardware, context; or why there is none.
-
-Planning is apart from launching: ``plan_model`` plans every engine tacho knows, and ``launchable`` says
-whether an image exists that can run the plan.
-"""
+"""The plan of one revision: engine, quantization, hardware, context; or why there is none."""
 
 from __future__ import annotations
 
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import Context
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.profile import EngineProfile
-from tacho_engines.registry import engine_profile, engine_profiles
+from tacho_engines.registry import engine_profiles
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.attempt import Attempt, PlanInput
 from tacho_operator.core.planner.devices import DeviceOption, DeviceOptions, gpu_options, host
@@ -136,8 +132,7 @@ def _defaults_to_host(
     images = [
         row
         for row in engine_profiles()
-        if row.built
-        and row.predicted
+        if row.predicted
         and (facts is None or (facts.format in row.formats and facts.format not in row.plugins.methods))
     ]
     able = [engine] if engine else images
@@ -189,19 +184,3 @@ def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
         warnings=warnings(chosen),
         alternatives=search.alternatives(chosen),
     )
-
-
-def launchable(plan: ModelPlan) -> Failure | None:
-    """Why no image can run the plan, as a failure; None: one can.
-
-    A model may fit with an engine for which tacho has no image yet.
-    """
-    row = engine_profile(plan.engine)
-    if not row.built:
-        ready = ", ".join(other.name for other in engine_profiles() if other.built)
-        return Failure(
-            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-            message=f"Engine {row.name} can be planned, but tacho has no image for it yet.",
-            next_step=f"Use one of these engines: {ready}. engine.name custom runs any image with a command.",
-        )
-    return None

@@ -39,14 +39,13 @@ def rank(attempt: Attempt) -> tuple[float, ...]:
     """Sort key of attempts, best first.
 
     In this order: the engine serves many requests at a time, quality, native support of the format, speed on
-    this device, an image that can be started today.
+    this device.
     """
     return (
         0.0 if attempt.engine.speed.carries_load else 1.0,
         -expected_quality(attempt),
         1.0 if by_plugin(attempt) else 0.0,
         -attempt.ranked_tokens_per_second,
-        0.0 if attempt.engine.built else 1.0,
     )
 
 

@@ -15,7 +15,7 @@ from tacho_operator.api.rules.deny_list import refused_arguments, refused_hub_va
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import problems as problem
 from tacho_operator.core.planner.inputs import plan_inputs
-from tacho_operator.core.planner.plan import fails_for_any_model, launchable
+from tacho_operator.core.planner.plan import fails_for_any_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.pods.claims import missing_claim
 from tacho_operator.core.pods.view import named
@@ -120,8 +120,6 @@ def plan_step(
     if isinstance(planned, PlanFailure):
         failed = problem.from_failure(planned.failure)
         return Planning(failure=planned, problem=failed, inspection=inspection)
-    if (failure := launchable(planned)) is not None:
-        return Planning(plan=planned, problem=problem.from_failure(failure), inspection=inspection)
     return _freeze(resource, planned, inspection, revisions, config)
 
 
