@@ -166,9 +166,8 @@ class _Levels:
         ``whole``: the window ends only when the whole cohort has ended. ``until_seconds``: and not before
         this time. ``ends``: when the window closes, by the clock, where the level has time left.
         """
-        bench, findings = self.bench, self.bench.findings
-        slo, workload = bench.slo, bench.shape.workload
-        limited = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
+        bench, workload = self.bench, self.bench.shape.workload
+        limited = self._limited
         if whole:
             terms = replace(terms, least_seconds=terms.window_seconds)
         # Where a service level decides, a plain verdict ends the window as soon as a rate is known at all.
@@ -181,7 +180,7 @@ class _Levels:
                 return cohort.seconds >= (2 if whole else 1) * least
             if whole or cohort.seconds < least:
                 return False
-            return plain_verdict(cohort, slo, workload.output_tokens) is not None
+            return plain_verdict(cohort, bench.slo, workload.output_tokens) is not None
 
         before = bench.engine.machine(calibrate=True)
         trace = await self.loop.level(terms, enough)
@@ -195,25 +194,37 @@ class _Levels:
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more, least_seconds=more)
             trace = await self.loop.level(longer, _never if limited else _after(more))
         self.running = terms.streams
+        return self._judged(trace, before)
+
+    @property
+    def _limited(self) -> bool:
+        """Whether a service level bounds the capacity."""
+        return bool(self.bench.slo.ttft_milliseconds or self.bench.slo.tpot_milliseconds)
+
+    def _judged(self, trace: LoadTrace, before: MachineSample) -> LevelResult | None:
+        """The result of a level, with what disturbed it; None: it has none. ``before``: the machine when the
+        level began.
+        """
+        bench, findings, streams = self.bench, self.bench.findings, self.running
         findings.add_trace(trace)
         if trace.failures:
             failed = counted(len(trace.failures), "request")
-            findings.notes.append(f"{failed} failed at {terms.streams} streams: {trace.failures[0]}")
-        result = None if trace.broken else evaluate(trace, workload, slo, near=bench.near)
-        around = bench.disturbed(before, f"{terms.streams} streams")
+            findings.notes.append(f"{failed} failed at {streams} streams: {trace.failures[0]}")
+        result = None if trace.broken else evaluate(trace, bench.shape.workload, bench.slo, near=bench.near)
+        around = bench.disturbed(before, f"{streams} streams")
         if result is None:
             findings.flags.update(around.flags)
-            findings.notes.append(f"{terms.streams} streams could not be measured")
+            findings.notes.append(f"{streams} streams could not be measured")
             return None
         findings.notes.extend(result.notes)
         # A halt to compile a kernel takes from a level. One that holds despite it needs no second run.
-        halted = {NOT_STEADY} if _holds(result, limited=limited) else set()
+        halted = {NOT_STEADY} if _holds(result, limited=self._limited) else set()
         flags = {*result.point.flags, *(set(around.flags) - halted)}
         # A level above the capacity is what it limits.
         findings.flags.update(flags & {FRONTEND_BOUND})
         if slow := client_lateness(trace.client, result.point.tpot_milliseconds_p50):
             flags.add(CLIENT_BOUND)
-            findings.notes.append(f"at {terms.streams} streams {slow}")
+            findings.notes.append(f"at {streams} streams {slow}")
         interval = result.point.ci_percent
         point = replace(
             result.point,
