@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,46 @@ async def test_a_refusal_is_told_from_what_may_pass(
             await kube.try_create({"kind": "Pod", "metadata": {"namespace": "ml", "name": "a"}})
     assert type(refused.value) is kind
     assert len(refused.value.message) == LONGEST_MESSAGE_CHARS
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"code":403,"message":"no ' + "\U0001f600" * 300_000 + '"}', "no " + "\U0001f600" * 4093),
+        ('{"message": "\\ud83d' + "\\u0041" * 300_000 + '"}', "?" + "A" * 4095),
+        ('{"message":"a"' + "," * (2 << 20), "a"),
+        ('{"message":"\\x' + "," * (2 << 20), "Forbidden"),
+        ("<html>" * 300_000, "Forbidden"),
+        (b"<html>\xff</html>", "Forbidden"),
+    ],
+    ids=["long", "escaped", "cut behind it", "no JSON", "a page", "no UTF-8"],
+)
+async def test_of_an_errors_body_a_megabyte_is_read(tmp_path: Path, body: str | bytes, message: str) -> None:
+    """A webhook's words have any length: 100 MB of them took 300 MiB."""
+    sent = 0
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=403, reason="Forbidden")
+        await response.prepare(request)
+        rest = body if isinstance(body, bytes) else body.encode()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                await response.write(rest)
+                sent += len(rest)
+                rest = b"x" * (1 << 20)
+        return response
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", refuse)
+    async with (
+        TestServer(application) as server,
+        connect(kubeconfig(tmp_path, str(server.make_url("/")))) as kube,
+    ):
+        with pytest.raises(Forbidden) as refused:
+            await kube.get("Pod", "ml", "a")
+    assert refused.value.message == message
+    assert sent < 50 << 20, "the rest is not waited for"
 
 
 @pytest.mark.parametrize(("status", "is_deleted"), [(200, True), (404, False), (409, False)])

@@ -54,6 +54,24 @@ async def test_a_namespace_whose_requests_hang_leaves_workers_to_the_others() ->
         assert begun[-1] == Key("calm", "a")
 
 
+async def test_beside_another_namespace_a_storm_has_a_quarter_of_the_workers() -> None:
+    """With nine of sixteen, whose steps were just short enough to be free, each request of another namespace
+    took 200 ms longer."""
+    begun: list[Key] = []
+
+    async def process(key: Key) -> None:
+        begun.append(key)
+        await asyncio.Event().wait()
+
+    async with running(process, workers=16) as queue:
+        queue.add(Key("calm", "a"))
+        await settle()
+        for number in range(40):
+            queue.add(Key("storm", f"{number}"))
+        await settle()
+        assert sum(key.namespace == "storm" for key in begun) == 4
+
+
 async def test_what_serves_goes_before_what_waits_and_nothing_is_starved() -> None:
     serving = [(Key("ns", f"serves{n:02}"), Priority.SERVES) for n in range(40)]
     waiting = [(Key("ns", f"waits{n}"), Priority.WAITS) for n in range(4)]

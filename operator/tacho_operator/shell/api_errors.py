@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from typing import Any
 
+import aiohttp
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
@@ -71,13 +75,54 @@ TOO_LARGE = ("etcdserver: request is too large", "trying to send message larger 
 FENCED = "this operator does not hold the Lease"
 """Text in refusals by the chart's admission policy."""
 LONGEST_MESSAGE_CHARS = 4096
+ERROR_BYTES = 1 << 20
+"""Most bytes that are read of an error's body. It has a webhook's words, which are of any length, and is held
+several times: 100 MB of it took 300 MiB.
+"""
+_CHARACTER = r'(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])'
+_CUT_MESSAGE = re.compile(rf'"message":\s*("{_CHARACTER}{{0,{LONGEST_MESSAGE_CHARS}}}+)')
+
+
+class _Beginning:
+    """The content of an error's response, of which ERROR_BYTES are read."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def read(self) -> bytes:
+        held = bytearray()
+        while len(held) < ERROR_BYTES and (chunk := await self._content.readany()):
+            held += chunk
+        # The client decodes it strictly: half a character, or a proxy's page, would be no ApiError.
+        return held[:ERROR_BYTES].decode(errors="replace").encode()
+
+
+async def short_errors(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Middleware of an HTTP client: of the body of an error only the beginning is read."""
+    response = await handler(request)
+    if not response.ok:
+        content: Any = _Beginning(response.content)
+        response.content = content
+    return response
+
+
+def _message(error: DynamicApiError) -> str:
+    """What the API server says, also at the beginning of a body that was cut."""
+    with contextlib.suppress(TypeError, ValueError, KeyError, RecursionError):
+        return str(json.loads(error.body or "")["message"])
+    if found := _CUT_MESSAGE.search(str(error.body)):
+        with contextlib.suppress(ValueError):
+            return str(json.loads(f'{found[1]}"')).encode(errors="replace").decode()
+    return str(error.reason)
 
 
 def api_error(error: DynamicApiError) -> ApiError:
-    try:
-        message = str(json.loads(error.body or "")["message"])
-    except (TypeError, ValueError, KeyError, RecursionError):
-        message = str(error.reason)
+    message = _message(error)
     status = int(error.status or 0)
     by_words = {NOT_TYPED: Invalid, **dict.fromkeys(TOO_LARGE, Invalid), FENCED: Fenced}
     # A 422 quotes the object, in which anyone may have written these words.

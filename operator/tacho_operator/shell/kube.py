@@ -26,6 +26,7 @@ from tacho_operator.shell.api_errors import (
     Expired,
     Missing,
     api_error,
+    short_errors,
 )
 from tacho_operator.shell.bounded_reading import (
     EVENT_BYTES,
@@ -374,7 +375,7 @@ async def connect(
     # The environment is read once: else aiohttp looks there for a proxy, and in a .netrc for a password, at
     # every request, each in a thread of its own.
     configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
-    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.client_session_kwargs = {"trust_env": False, "middlewares": (short_errors,)}
     async with aio.ApiClient(configuration) as api:
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted, budget)

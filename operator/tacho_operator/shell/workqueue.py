@@ -138,6 +138,11 @@ SUPERSEDED = 1000
 """Number of outdated entries in the heap of due times after which they are removed."""
 OVER_SECONDS = 0.5
 """Seconds after which a namespace that used more than its share of the event loop is considered again."""
+SHARED_WORKERS = 4
+"""Share of the workers (1/4) that a namespace may use while another namespace is reconciled.
+
+Each step of that reconcile waits for one step of every other, and a step of 20 ms is free.
+"""
 LONG_SECONDS = 60.0
 """Seconds from which a delay is extended by up to 10 %, so that resources that started together are
 spread.
@@ -279,15 +284,19 @@ class WorkQueue:
         return len(self._running) < self._workers
 
     def _may_begin(self, namespace: str) -> bool:
-        """Whether the namespace may have another worker: at least as many are free as it uses, at least one,
-        and it has not used more than its share of the event loop, or waits for LONGEST_WAIT_SECONDS.
+        """Whether the namespace may have another worker: at least as many are free as it uses, at least one;
+        beside other namespaces it uses fewer than a part of all. And it has not used more than its share of
+        the event loop, or waits for LONGEST_WAIT_SECONDS.
         """
         if self._budget.is_over(namespace):
             now = asyncio.get_running_loop().time()
             if now - self._over_since.setdefault(namespace, now) < LONGEST_WAIT_SECONDS:
                 return False
         free = self._workers - len(self._running)
-        return free >= max(1, sum(key.namespace == namespace for key in self._running))
+        used = sum(key.namespace == namespace for key in self._running)
+        if used < len(self._running) and used >= max(1, self._workers // SHARED_WORKERS):
+            return False
+        return free >= max(1, used)
 
     def _ripen(self) -> float | None:
         """Moves due keys to the waiting lines; returns the seconds until the next key is due."""
