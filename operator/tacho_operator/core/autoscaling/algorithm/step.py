@@ -41,14 +41,17 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     if not reading.tracks or not found.terms:
         return _blind(at, guards.unwatched(state), reading, now)
     state = _corrected(at, former, state, reading, found, cost)
-    # A pod without metrics may be full: it keeps its replica, and requests no other.
-    lowest = found.need + reading.silent / found.target
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
         bursts, low = with_bursts(state.bursts, state.low, now, found.filled(-found.chance), found.filled())
         state = replace(state, bursts=bursts, low=low)
+    earlier = ended(state.bursts, state.low, now, at.policy.down.window_seconds)
+    if _recurs(state, found, earlier):
+        found = replace(found, growth=0.0)  # its height is known: its first minute is no trend
+    # A pod without metrics may be full: it keeps its replica, and requests no other.
+    lowest = found.need + reading.silent / found.target
     state = behavior.with_needs(at, state, found.need, lowest, now)
     at = guards.held_while_late(at, reading.late, len(reading.tracks))
-    outcome = limits.bounded(at, state, _stabilized(at, state, found, now))
+    outcome = limits.bounded(at, state, _stabilized(at, state, found, earlier, now))
     figures = figures_of(at, reading, found, state.attainment)
     return _done(at, state, outcome, figures, calculation(at, outcome, found, reading), now)
 
@@ -107,28 +110,30 @@ def _corrected(
     return replace(state, correction=correction, attainment=recent, imbalance=imbalance)
 
 
-def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> int:
-    """The most replicas that are useful: during a burst like ``earlier`` ones, the number that those filled;
-    else the need.
-    """
+def _recurs(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> bool:
+    """Whether the present load is a burst that fills no more replicas than one of the ``earlier`` ones."""
     most = whole(max((item.load for item in earlier), default=0.0))
-    like = state.low is None and found.cause == "Work" and whole(found.filled(-found.chance)) <= most
-    over = like and bool(earlier) and soon_over(state.bursts[0], earlier, state.cold_start_seconds)
-    return most if over else whole(found.need)
+    return bool(earlier) and state.low is None and whole(found.filled(-found.chance)) <= most
 
 
-def _stabilized(at: ScalingInput, state: State, found: ReplicaNeed, now: float) -> Outcome:
-    """Replicas after what earlier bursts filled, stabilization windows and scaling policies."""
+def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> int:
+    """The most replicas that are useful: during a burst like ``earlier`` ones that will soon be over, the
+    number that those filled; else the need.
+    """
+    if found.cause != "Work" or not _recurs(state, found, earlier):
+        return whole(found.need)
+    over = soon_over(state.bursts[0], earlier, state.cold_start_seconds)
+    return whole(max(item.load for item in earlier)) if over else whole(found.need)
+
+
+def _stabilized(
+    at: ScalingInput, state: State, found: ReplicaNeed, earlier: Sequence[Burst], now: float
+) -> Outcome:
+    """Replicas after ``earlier`` bursts, stabilization windows and scaling policies."""
     have, highest, needed = at.replicas, state.downs[0].value, whole(found.need)
-    earlier = ended(state.bursts, state.low, now, at.policy.down.window_seconds)
     recurring = max((item.load for item in earlier), default=0.0)
-    outcome = Outcome(
-        replicas=have,
-        needed=needed,
-        cause="Steady",
-        highest=max(highest, recurring),
-        by_bursts=recurring > highest,
-    )
+    by_bursts, highest = recurring > highest, max(highest, recurring)
+    outcome = Outcome(replicas=have, needed=needed, cause="Steady", highest=highest, by_bursts=by_bursts)
     if needed > have and not behavior.tolerated(at.policy.up, found.need, have):
         worth = _worthwhile(state, found, earlier)
         if worth <= have:
