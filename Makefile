@@ -198,6 +198,12 @@ nightly-install: needs-install
 nightly-soak: needs-soak
 	$(PYTEST) -s tests/nightly/soak
 
+.PHONY: goals
+goals: $(STAMP) ## The probe on drawn laws, in virtual time and over sockets, beside its goals (20 minutes on a quiet machine)
+	.venv/bin/python -m benchmarks.probe.virtual --runs 56 --again
+	.venv/bin/python -m benchmarks.probe.laws --count 14 --again
+	.venv/bin/python -m benchmarks.probe.goals
+
 # What it needs lies in a folder of its own: nothing else is to depend on it.
 MUTATION := build/mutation/packages
 .PHONY: mutation

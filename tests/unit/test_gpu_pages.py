@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, strategies as st
 
-from benchmarks.gpu import models, overhead
+from benchmarks.gpu import goals, models, overhead
 from benchmarks.gpu.pages import (
     __main__ as pages,
     articles,
@@ -176,6 +176,18 @@ def test_percentiles_from_the_stamps_are_those_that_the_loop_said() -> None:
 def logged(at: str, rate: float, running: int, waiting: int = 0) -> str:
     told = f"Avg generation throughput: {rate} tokens/s, Running: {running} reqs, Waiting: {waiting} reqs"
     return f"INFO 11-25 {at} [loggers.py:310] Engine 000: {told}, GPU KV cache usage: 21.9%\n"
+
+
+def test_a_folder_of_a_gpu_host_is_judged_by_its_names() -> None:
+    found = goals.comparison(h100.H100.raw)
+    assert set(found.truths) >= {"8b-bf16", "0.6b-apart", "moe-later"}
+    assert found.edges == {
+        ("0.6b-apart", "ttft-1s-tpot-15ms"): {"ttft": 1000.0, "tpot": 15.0},
+        ("moe-apart", "ttft-2s-tpot-40ms"): {"ttft": 2000.0, "tpot": 40.0},
+    }
+    assert "**0.6b-apart-levels" not in probe.page(found)
+    figures = [cell for line in probe.page(found).splitlines() for cell in line.split(" | ")]
+    assert probe.missed_goals(found) == sum(cell.startswith("**") and " / " in cell for cell in figures)
 
 
 @given(st.integers(0, 9999))

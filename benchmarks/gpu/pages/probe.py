@@ -260,6 +260,22 @@ def edges(of: Comparison) -> Iterator[str]:
         )
 
 
+def missed_goals(of: Comparison) -> int:
+    """The number of figures and edges that miss their goals."""
+    figures = (
+        missed(*both[figure], goal)
+        for _, _, both, _ in errors(of)
+        for figure, (_, goal) in FIGURES.items()
+        if figure in both
+    )
+    rates = (
+        missed(float(measured["capacity"]["outputTokensPerSecond"]), true[1], EDGE_GOAL_PERCENT)
+        for _, measured, true in edge_errors(of)
+        if not isinstance(true, str)
+    )
+    return sum(figures) + sum(rates)
+
+
 def within(of: Comparison) -> str:
     """How many figures meet their goals."""
     lines = []
@@ -277,7 +293,7 @@ def within(of: Comparison) -> str:
             if not isinstance(true, str) and (measured["confidence"] != PROVISIONAL) == confident
         ]
         if not rates:
-            continue
+            continue  # no search has a truth around it
         kept = sum(not missed(*each, EDGE_GOAL_PERCENT) for each in rates)
         worst = max(rates, key=lambda each: abs(each[0] / each[1] - 1))
         most = share(*worst)

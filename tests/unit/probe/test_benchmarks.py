@@ -7,9 +7,11 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.probe import goals
 from benchmarks.probe.drawn import KINDS, ROOMY, Case, drawn, kind_of, reach, seed_of_code
 from benchmarks.probe.judged import covers, judged
 from benchmarks.probe.repeat import judged as repeated
@@ -188,3 +190,27 @@ def test_a_slow_law_gets_the_budget_of_a_plan_that_expects_it() -> None:
     assert planned_seconds(case, truth(law, case.workload, slo, most=256)) == 120
     fast = dataclasses.replace(case, law=ROOMY.changed(itl_base_ms=5.0, itl_per_seq_ms=0.1))
     assert planned_seconds(fast, truth(fast.law, fast.workload, slo, most=1024)) < 120
+
+
+def drawn_row(kind: str, error: float | None, *, missing: tuple[str, ...] = ()) -> dict[str, Any]:
+    told = {"kind": kind, "capacityErrorPercent": error, "decodeErrorPercent": 0.1, "capacityCovered": True}
+    rest = {"verified": None, "seconds": 40.0, "false": [], "state": "Complete"}
+    return {**told, **rest, "boundary": "Edge", "missing": list(missing)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "missed"),
+    [
+        ([drawn_row("plain", 1.0), drawn_row("visited", 30.0)], set()),
+        ([drawn_row("plain", 21.0)], {"capacity, median error %", "capacity, worst error %"}),
+        ([drawn_row("plain", None)], {"capacity, median error %", "capacity, worst error %"}),
+        ([drawn_row("plain", 1.0), drawn_row("stalling", 1.0, missing=("Stalls",))], {"stallsFlagged"}),
+    ],
+)
+def test_goals_are_missed_for_their_reasons(rows: list[dict[str, Any]], missed: set[str]) -> None:
+    found = {title for title, _, _, met in goals.judged(rows) if not met}
+    assert found - {"share of capacities within 5 %"} == missed
+
+
+def test_the_recorded_laws_meet_the_goals() -> None:
+    assert goals.main() == 0
