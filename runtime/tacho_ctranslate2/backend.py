@@ -160,8 +160,8 @@ class CTranslate2Backend:
         """Generated tokens one after the other; leaving early ends the computation after the current
         token."""
         assert self._turns is not None, "used before it was loaded"
-        mailbox: Mailbox[Token] = Mailbox()
         cancelled = threading.Event()
+        mailbox: Mailbox[Token] = Mailbox(cancelled.set)
         self._waiting += 1
         try:
             await self._turns.start(partial(self._run, generation, mailbox, cancelled))
@@ -197,7 +197,8 @@ class CTranslate2Backend:
 
         def on_step(step: Any) -> bool:
             leave()
-            mailbox.put(steps.token_of(step, sampling, self._end_tokens))
+            token = steps.token_of(step, sampling, self._end_tokens)
+            mailbox.put(token, 1 + len(token.top))
             return cancelled.is_set()
 
         self._token_budget.take(tokens)

@@ -54,16 +54,17 @@ async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
             async for piece in only:
                 yield piece
         return
-    queue: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+    # Of limited length: a client may read slower than its choices are made, which the backend counts.
+    queue: asyncio.Queue[Piece | Exception | None] = asyncio.Queue(len(sources))
 
     async def drain(source: AsyncGenerator[Piece, None]) -> None:
         try:
             async with contextlib.aclosing(source):
                 async for piece in source:
-                    queue.put_nowait(piece)
-            queue.put_nowait(None)
+                    await queue.put(piece)
+            await queue.put(None)
         except Exception as error:  # noqa: BLE001 - the one reader raises it
-            queue.put_nowait(error)
+            await queue.put(error)
 
     tasks = [asyncio.ensure_future(drain(source)) for source in sources]
     try:

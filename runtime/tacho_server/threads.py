@@ -10,10 +10,13 @@ import itertools
 import os
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from tacho_server.backend import GenerationError
 
 USABLE_CPUS = "TACHO_USABLE_CPUS"
 """Environment variable in which tacho's runtime tells how many CPUs the container may use."""
@@ -27,16 +30,32 @@ def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
 T = TypeVar("T")
 
 
+UNREAD_LIMIT = 1_000_000
+"""Most log-probabilities and tokens of all answers that their readers have not taken; each takes about 100
+bytes.
+"""
+UNREAD_LEAST = 1000
+"""Number of them up to which no answer is given up."""
+
+
 class Mailbox(Generic[T]):
-    """A queue from any number of threads to one reader in the event loop."""
+    """A queue from any number of threads to one reader in the event loop.
 
-    def __init__(self) -> None:
+    A client may read slower than its answer is made. Where all answers together have more than UNREAD_LIMIT
+    unread, those with the most are given up. ``on_overflow`` is called then; the reader gets an error.
+    """
+
+    def __init__(self, on_overflow: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[T | Exception | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[T | Exception | None, int]] = asyncio.Queue()
+        self._on_overflow = on_overflow
+        self._unread = 0
+        self._given_up = False
+        _MAILBOXES.add(self)
 
-    def put(self, item: T) -> None:
+    def put(self, item: T, size: int = 1) -> None:
         """Passes an item to the event loop from any thread; does nothing after the loop has ended."""
-        self._send(item)
+        self._send(item, size)
 
     def end(self) -> None:
         """Ends the stream: no further items follow."""
@@ -46,20 +65,43 @@ class Mailbox(Generic[T]):
         """Makes the reader raise ``error``."""
         self._send(error)
 
-    def _send(self, item: T | Exception | None) -> None:
+    def _send(self, item: T | Exception | None, size: int = 0) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: there is no reader
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+            self._loop.call_soon_threadsafe(self._receive, item, size)
+
+    def _receive(self, item: T | Exception | None, size: int) -> None:
+        if self._given_up:
+            return
+        self._unread += size
+        self._queue.put_nowait((item, size))
+        if self._unread > UNREAD_LEAST and self._is_most():
+            self._given_up, self._unread, self._queue = True, 0, asyncio.Queue()
+            self._queue.put_nowait((GenerationError("the client reads its answer too slowly"), 0))
+            self._on_overflow()
+
+    def _is_most(self) -> bool:
+        """Whether all answers have too much unread, and this one at least the mean."""
+        unread = [mailbox._unread for mailbox in _MAILBOXES]
+        return sum(unread) > UNREAD_LIMIT and self._unread * len(unread) >= sum(unread)
 
     async def read(self, on_close: Callable[[], None]) -> AsyncIterator[T]:
         """The items, until the end of the stream. ``on_close`` is called when the reader leaves, for whatever
         reason."""
         try:
-            while (item := await self._queue.get()) is not None:
+            while True:
+                item, size = await self._queue.get()
+                self._unread -= size
+                if item is None:
+                    return
                 if isinstance(item, Exception):
                     raise item
                 yield item
         finally:
+            self._unread = 0
             on_close()
+
+
+_MAILBOXES: weakref.WeakSet[Mailbox[Any]] = weakref.WeakSet()
 
 
 class Turns:

@@ -28,6 +28,8 @@ PROGRAM = "transformers-server"
 TOP_LOGPROBS = 20
 NO_NUMBERS = "the model computed NaN or infinity, for this request or for one of the same batch"
 """The attention over a batch multiplies the values of all its requests: 0 times NaN is NaN."""
+DELIVERED = Token(token=0)
+"""Stands in a row for a token that its reader has."""
 SCORE_BYTES = 64 * 1024**2
 """Maximum bytes of the logits of one pass while given tokens are scored."""
 
@@ -126,7 +128,7 @@ class TransformersBackend:
     # --- answering -------------------------------------------------------------------------------
     async def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:
         identity, sampling = generation.identity, generation.sampling
-        mailbox: Mailbox[Token] = Mailbox()
+        mailbox: Mailbox[Token] = Mailbox(lambda: self._manager.cancel_request(identity))
         row = self._sampler.row(sampling)
         given = 0
 
@@ -143,7 +145,8 @@ class TransformersBackend:
             for place in range(given, count):
                 chosen = row.chosen[place]
                 end = "" if not over or place + 1 < count else self._finish(chosen.token, sampling.ignore_eos)
-                mailbox.put(replace(chosen, finish=end))
+                mailbox.put(replace(chosen, finish=end), 1 + len(chosen.top))
+                row.chosen[place] = DELIVERED  # with 20 alternatives, 32,000 tokens take 80 MB
             given = count
             if over:
                 mailbox.end()

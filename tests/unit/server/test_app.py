@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from tacho_contract.report import LATENCY_EDGES_SECONDS
 from tacho_server import metrics
+from tacho_server.generating import Piece, merged
 from tests.unit.server.scripted import END, Letters, Scripted, client_of
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -252,3 +254,20 @@ async def test_each_sequence_of_several_tokens_has_a_time_per_output_token() -> 
 def test_latencies_are_counted_at_the_edges_that_the_runtime_knows() -> None:
     assert metrics.LATENCY_SECONDS == LATENCY_EDGES_SECONDS
     assert {0.012, 0.025, 0.2, 2.0, 600.0} < set(LATENCY_EDGES_SECONDS)
+
+
+async def test_choices_wait_for_their_reader() -> None:
+    made = 0
+
+    async def endless() -> AsyncGenerator[Piece, None]:
+        nonlocal made
+        while True:
+            made += 1
+            yield Piece(index=0, text="a")
+
+    reader = merged([endless(), endless()])
+    assert (await anext(reader)).text == "a"
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert made < 10
+    await reader.aclose()

@@ -76,6 +76,15 @@ async def test_a_row_without_numbers_fails_and_gives_no_token() -> None:
         await anext(backend.generate(GENERATION))
 
 
+async def test_a_row_does_not_keep_what_its_reader_has() -> None:
+    backend = TransformersBackend(argparse.Namespace())
+    backend._manager, backend._end = OneToken(""), ()
+    row = SimpleNamespace(chosen=[Token(token=5, logprob=-1.0)], has_failed=False)
+    backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
+    assert [token.token async for token in backend.generate(GENERATION)] == [5]
+    assert row.chosen == [transformers_backend.DELIVERED]
+
+
 @pytest.mark.parametrize(
     ("stated", "ends"),
     [(None, (3,)), (7, (7,)), ([7, 10, 9, -1, "8", True], (7, 9)), (2**63, ()), ("7", ()), ([], ())],

@@ -13,7 +13,9 @@ from functools import partial
 import pytest
 
 from tacho_contract.launch import ENV_USABLE_CPUS
-from tacho_server.threads import USABLE_CPUS, TimedThread, usable_cpus
+from tacho_server import threads
+from tacho_server.backend import GenerationError
+from tacho_server.threads import USABLE_CPUS, Mailbox, TimedThread, usable_cpus
 
 
 def test_the_variable_is_the_one_that_the_runtime_sets() -> None:
@@ -92,3 +94,36 @@ async def test_work_that_is_cancelled_before_its_turn_keeps_no_memory() -> None:
     assert seen() is None
     gate.set()
     await busy
+
+
+async def test_the_answer_with_the_most_unread_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 streams of 32,000 tokens with 20 log-probabilities each, read slowly, were 2.5 GB."""
+    monkeypatch.setattr(threads, "UNREAD_LEAST", 10)
+    monkeypatch.setattr(threads, "UNREAD_LIMIT", 100)
+    given_up: list[str] = []
+    slow, other, new = (Mailbox[int](partial(given_up.append, name)) for name in ("slow", "other", "new"))
+    for item in range(9):
+        slow.put(item, 10)
+    other.put(1, 15)  # more than may be unread, and not the most
+    await asyncio.sleep(0)
+    assert not given_up
+    slow.put(9, 10)
+    slow.put(10, 10)
+    new.put(1, 30)
+    await asyncio.sleep(0)
+    assert (given_up, slow._queue.qsize()) == (["slow"], 1)
+    with pytest.raises(GenerationError, match="too slowly"):
+        await anext(slow.read(lambda: None))
+    for kept in (other, new):
+        kept.end()
+        assert [item async for item in kept.read(lambda: None)] == [1]
+
+
+async def test_what_is_read_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "UNREAD_LEAST", 10)
+    monkeypatch.setattr(threads, "UNREAD_LIMIT", 100)
+    mailbox = Mailbox[int](lambda: pytest.fail("given up"))
+    reader = mailbox.read(lambda: None)
+    for item in range(20):
+        mailbox.put(item, 60)
+        assert await anext(reader) == item
