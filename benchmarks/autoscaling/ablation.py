@@ -36,6 +36,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Interval,
     Mix,
     ReplicaCapacity,
+    State,
 )
 from tacho_simulate.run import Faults
 
@@ -79,6 +80,15 @@ def _never_a_new_level(
         return bursts.with_bursts(known, low, now, load, seen)
 
 
+RECURS, WORTHWHILE = step._recurs, step._worthwhile
+
+
+def _worthwhile(state: State, found: need.ReplicaNeed, earlier: Sequence[Burst]) -> int:
+    """Which bursts are worth a start, while their first minute counts as a trend."""
+    with mock.patch.object(step, "_recurs", RECURS):
+        return WORTHWHILE(state, found, earlier)
+
+
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
@@ -97,6 +107,7 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
     "bursts: worth a start": ((step, "soon_over", lambda *_: False),),
+    "bursts: no trend": ((step, "_recurs", lambda *_: False), (step, "_worthwhile", _worthwhile)),
     "bursts: a new level": ((step, "with_bursts", _never_a_new_level),),
 }
 

@@ -10,6 +10,7 @@ each number of replicas shows what can be kept, and at which cost. Appends to fi
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,16 @@ from random import Random
 
 from benchmarks.autoscaling import records
 from benchmarks.autoscaling.__main__ import CODE, drawn, git, judging_seeds, listed
-from benchmarks.autoscaling.goals import OWN, Score, goal_of
+from benchmarks.autoscaling.goals import (
+    BOUND,
+    CHEAPER,
+    NEAR,
+    OWN,
+    REFERENCE,
+    REFERENCE_COST_RATIO,
+    Score,
+    goal_of,
+)
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import MOST, SCENARIOS
 from benchmarks.autoscaling.traces import SHAPES
@@ -93,6 +103,14 @@ class Reachable:
     """The highest SLO attainment, and what it costs."""
     goal: tuple[int, Score] | None
     """The cheapest that keeps the scenario's goal and no less than tacho: replicas and score. None: none."""
+    below_gpu_hours: float
+    """Without foretelling, no policy keeps the scenario's goal for as many GPU-hours: another one, at most
+    half a point below ``most`` or better, is cheaper. Infinity: there is no such policy.
+    """
+    as_greedy: Score | None
+    """The highest SLO attainment at the GPU-hours that the goal beside the greedy reference allows. None:
+    none of the counts is as cheap.
+    """
 
 
 def reachable(commit: str, scenario: str, found: Mapping[str, Score]) -> Reachable | None:
@@ -107,10 +125,24 @@ def reachable(commit: str, scenario: str, found: Mapping[str, Score]) -> Reachab
         if score.attainment >= found[OWN].attainment and goal_of(scenario, {**found, OWN: score}).passed
     ]
     cheapest = min(keeping)[1] if keeping else None
+    most = _highest(scores.values())
+    near = [
+        score.gpu_hours
+        for name, score in found.items()
+        if name not in (OWN, REFERENCE, BOUND) and score.attainment >= most.attainment - NEAR
+    ]
+    allowed = REFERENCE_COST_RATIO * found[REFERENCE].gpu_hours
+    cheap = [score for score in scores.values() if score.gpu_hours <= allowed]
     return Reachable(
-        most=max(scores.values(), key=lambda score: score.attainment),
+        most=most,
         goal=(cheapest, scores[cheapest]) if cheapest else None,
+        below_gpu_hours=min(near, default=math.inf) / CHEAPER,
+        as_greedy=_highest(cheap) if cheap else None,
     )
+
+
+def _highest(scores: Iterable[Score]) -> Score:
+    return max(scores, key=lambda score: score.attainment)
 
 
 def main() -> int:

@@ -42,7 +42,7 @@ def goals(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Goal]:
     for scenario, found in scores.items():
         yield goal_of(scenario, found)
     yield _everywhere(
-        "greedy reference", "under 95 % of its attainment or over 1.1 times its cost", scores, _off
+        "greedy reference", "under 95 % of its attainment or over 1.1 times its cost", scores, is_off
     )
     yield _everywhere("static counts", "one that keeps as much is 10 % cheaper", scores, _beaten)
     if AT_ONCE in scores and AFTER_COLD_STARTS in scores:
@@ -84,7 +84,8 @@ def _everywhere(
     return Goal(name, not places, f"{problem}: {', '.join(places) or 'nowhere'}")
 
 
-def _off(found: Mapping[str, Score]) -> bool:
+def is_off(found: Mapping[str, Score]) -> bool:
+    """Whether tacho misses the goal beside the greedy reference."""
     own, reference = found[OWN], found.get(REFERENCE, found[OWN])
     return (
         own.attainment < REFERENCE_SHARE * reference.attainment
