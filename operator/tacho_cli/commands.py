@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.problems import refuse_given
 from tacho_cli.shared_options import (
     Context,
     FigureOutput,
@@ -15,7 +14,6 @@ from tacho_cli.shared_options import (
     Namespace,
     Output,
     TraceOutput,
-    dns_name,
 )
 from tacho_contract.pod import RUNTIME_PORT
 
@@ -107,89 +105,51 @@ def run(
 
 
 def probe(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="URL|NAME",
-            help="An OpenAI-compatible server (http://host:8000), or an LLMDeployment.",
-            callback=lambda target: target if "://" in target else dns_name(target),
-        ),
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="An OpenAI-compatible server, such as http://host:8000.")
     ],
     workload: Annotated[
         str,
-        typer.Option(metavar="INPUT:OUTPUT", help="URL: tokens of prompt and answer; 512:200 by default."),
+        typer.Option(metavar="INPUT:OUTPUT", help="Tokens of prompt and answer; 512:200 by default."),
     ] = "",
     slo: Annotated[
         str,
         typer.Option(
             metavar="ttft=500ms,tpot=50ms[,p=95]",
-            help="URL: service level objective; the probe searches the capacity that meets it.",
+            help="Service level objective; the probe searches the capacity that meets it.",
         ),
     ] = "",
-    budget: Annotated[str, typer.Option(metavar="TIME", help="URL: time limit; 45s by default.")] = "",
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="URL: model name, if the server has several.")
-    ] = "",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Time limit; 45s by default.")] = "",
+    model: Annotated[str, typer.Option(metavar="NAME", help="Model name, if the server has several.")] = "",
     concurrency: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=4096, help="URL: maximum concurrent requests; 64 by default."),
+        typer.Option(metavar="N", min=1, max=4096, help="Maximum concurrent requests; 64 by default."),
     ] = None,
     levels: Annotated[
         str,
-        typer.Option(metavar="N,N", help="URL: measure these numbers of streams instead of a search."),
+        typer.Option(metavar="N,N", help="Measure these numbers of streams instead of a search."),
     ] = "",
     api_key_env: Annotated[
-        str, typer.Option(metavar="VARIABLE", help="URL: variable that holds the server's API key.")
+        str, typer.Option(metavar="VARIABLE", help="Variable that holds the server's API key.")
     ] = "",
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    disrupt: Annotated[
-        bool,
-        typer.Option("--disrupt", help="NAME: measure a serving pod, which leaves the Service meanwhile."),
-    ] = False,
     output: FigureOutput = "table",
 ) -> int:
-    """Measure an OpenAI-compatible server, or re-probe an LLMDeployment.
+    """Measure an OpenAI-compatible server.
 
-    A server at a URL receives load from this machine until it is saturated. The operator measures a
-    deployment in a probe pod. The output is one entry of status.measurements.
+    It receives load from this machine until it is saturated. The output is one entry of status.measurements.
     """
-    if "://" in target:
-        from tacho_cli.inputs.options import given_levels, live_config
-        from tacho_cli.probe import measure
+    from tacho_cli.inputs.options import given_levels, live_config
+    from tacho_cli.probe.measure import execute
 
-        refuse_given(
-            "a deployment",
-            {"-n": namespace, "--context": context, "--kubeconfig": kubeconfig, "--disrupt": disrupt},
-        )
-        return measure.execute(
-            target,
-            live=live_config(workload, slo, budget),
-            model=model,
-            concurrency=concurrency,
-            levels=given_levels(levels),
-            api_key_env=api_key_env,
-            output=output,
-        )
-    refuse_given(
-        "a URL",
-        {
-            "--workload": workload,
-            "--slo": slo,
-            "--budget": budget,
-            "--model": model,
-            "--concurrency": concurrency,
-            "--levels": levels,
-            "--api-key-env": api_key_env,
-        },
-        why="; a deployment is measured as its spec says",
+    return execute(
+        url,
+        live=live_config(workload, slo, budget),
+        model=model,
+        concurrency=concurrency,
+        levels=given_levels(levels),
+        api_key_env=api_key_env,
+        output=output,
     )
-    from tacho_cli.inputs.kubectl import KubectlTarget
-    from tacho_cli.probe import reprobe
-
-    cluster = KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace)
-    return reprobe.execute(cluster, target, disrupt=disrupt, output=output)
 
 
 def simulate(

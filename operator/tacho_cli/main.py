@@ -28,7 +28,7 @@ app = typer.Typer(
 for command, summary in (
     (commands.plan, "Plan an LLMDeployment: what fits, which quantization, why."),
     (commands.run, "Serve and measure a model on this machine."),
-    (commands.probe, "Measure a server at a URL, or an LLMDeployment again."),
+    (commands.probe, "Measure a server at a URL."),
     (cluster_commands.status, "Show LLMDeployments, their conditions and measurements."),
     (cluster_commands.logs, "Show the last lines of pods, and the class of each failure."),
     (cluster_commands.report, "Write a page on an LLMDeployment, or on the fleet."),

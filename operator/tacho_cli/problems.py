@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import textwrap
-from collections.abc import Mapping
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.text import LINES, visible
@@ -86,13 +85,6 @@ INPUT_FAILURES = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, Failu
 def no_plan_code(failure: Failure) -> ExitCode:
     """The exit code for a planning failure, by its class."""
     return ExitCode.BAD_INPUT if failure.failure_class in INPUT_FAILURES else ExitCode.NOT_MET
-
-
-def refuse_given(meant: str, options: Mapping[str, object], why: str = "") -> None:
-    """Raises CommandError where one of ``options`` is set, as they have an effect on ``meant`` only."""
-    given = [option for option, value in options.items() if value]
-    if given:
-        raise CommandError(f"{', '.join(given)}: for {meant} only{why}")
 
 
 NEXT_STEPS: dict[str, str] = {

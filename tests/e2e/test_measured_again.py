@@ -4,15 +4,10 @@ measured again."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tacho_cli.problems import ExitCode
 from tacho_operator.core import names
 from tests.e2e.conftest import Installed
 from tests.e2e.mocks import fill_model, mock
@@ -22,8 +17,6 @@ pytestmark = pytest.mark.timeout(900)
 
 LAW = ("--ttft-base-ms=40", "--ttft-per-token-ms=0.2", "--itl-base-ms=10", "--itl-per-seq-ms=2")
 SHORT = {"budgetSeconds": 12, "timeoutSeconds": 90}
-MEASURED, NO_BETTER, PROVISIONAL = ExitCode.OK, ExitCode.FAILED, ExitCode.PROVISIONAL
-"""Exit codes; which of them it is depends on what else the machine does just now."""
 
 
 @pytest.fixture
@@ -83,35 +76,25 @@ class Runs:
 
 
 class Asking:
-    """``tacho probe NAME``, as a person runs it."""
+    """A person's request to measure again, and the endpoints that the Service has until it is answered."""
 
-    def __init__(self, llmd: Llmd, *options: str) -> None:
-        self._llmd = llmd
-        folder = Path(llmd.cluster.binaries.path("kubectl")).parent
-        where = ("-n", llmd.namespace, "--kubeconfig", str(llmd.cluster.kubeconfig), "-o", "json")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tacho_cli.main", "probe", llmd.name, *options, *where],
-            env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, llmd: Llmd, request: str) -> None:
+        self._llmd, self._request = llmd, request
         self.endpoints: set[frozenset[str]] = set()
         """That the Service had meanwhile."""
+        asked = f"{names.MEASURE_AGAIN_ANNOTATION}={request}"
+        llmd.cluster.kubectl("annotate", "llmd", llmd.name, "-n", llmd.namespace, asked, "--overwrite")
 
-    def ended(self) -> bool | None:
+    def _answered(self) -> bool | None:
         self.endpoints.add(frozenset(self._llmd.endpoints()))
-        return self.process.poll() is not None or None
+        notes = live(self._llmd)["metadata"].get("annotations") or {}
+        outcome = json.loads(notes.get(names.OUTCOME_ANNOTATION) or "{}")
+        answered = notes.get(names.ANSWERED_ANNOTATION) == self._request
+        return answered or outcome.get("request") == self._request or None
 
-    def answer(self) -> dict[str, Any] | None:
-        """The new entry; None where the old figures stand: a neighbour has moved the new ones, or they lack
-        levels that these have."""
-        eventually("the command's end", self.ended, 300)
-        out, said = self.process.communicate()
-        print(f"exit code {self.process.returncode}\n{said}")
-        assert self.process.returncode in (MEASURED, NO_BETTER, PROVISIONAL), said
-        assert self.process.returncode != NO_BETTER or "no better figures than there are" in said
-        return json.loads(out) if out else None
+    def until_answered(self) -> None:
+        """Until it is measured; the old figures stand where a neighbour has moved the new ones."""
+        eventually("the answer", self._answered, 300)
 
 
 @pytest.mark.nightly
@@ -140,27 +123,23 @@ def test_later_pods_are_checked_and_a_person_has_it_measured_again(llmd: Llmd, t
     assert float(history["spreadPercent"]) >= 0, "between pods"
 
     since.begin()
-    asking = Asking(llmd)
+    asking = Asking(llmd, "by-hand")
     throwaway = eventually("a throwaway pod", lambda: llmd.pods("probe") or None)[0]["metadata"]["name"]
-    answer = asking.answer()
-    assert answer is None or answer["fingerprint"] == entry(llmd)["fingerprint"]
+    asking.until_answered()
+    eventually("the run is kept", lambda: ("Full", throwaway) in since.found() or None)
     since.must_be(("Full", throwaway))
     assert {len(found) for found in asking.endpoints} == {2}, "who serves is left alone"
     eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
 
     since.begin()
-    asking = Asking(llmd, "--disrupt")
-    asking.answer()
-    (pod,) = {pod for _, pod in since.found()} & serving.keys()
+    asking = Asking(llmd, "disrupt-by-hand")
+    asking.until_answered()
+    (pod,) = eventually(
+        "the run is kept", lambda: {name for _, name in since.found()} & serving.keys() or None
+    )
     since.must_be(("Full", pod))
     assert {len(found) for found in asking.endpoints} == {1, 2}, (
         "one leaves the Service for it, the other stays"
     )
     eventually("both serve again", lambda: len(llmd.endpoints()) == 2 or None)
     assert {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in llmd.pods()} == serving
-
-    since.begin()
-    asked = f"{names.MEASURE_AGAIN_ANNOTATION}=by-hand"
-    llmd.cluster.kubectl("annotate", "llmd", llmd.name, "-n", llmd.namespace, asked, "--overwrite")
-    eventually("it is measured", lambda: since.found() or None)
-    assert all(since.in_probe_pod(run) for run in since.found())

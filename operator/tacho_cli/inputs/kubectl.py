@@ -1,4 +1,4 @@
-"""Reads and annotates objects of a cluster through ``kubectl``, so that the user's own login and rights
+"""Reads objects of a cluster through ``kubectl``, so that the user's own login and rights
 apply."""
 
 from __future__ import annotations
@@ -116,16 +116,6 @@ def deployments(target: KubectlTarget) -> list[dict[str, Any]]:
     """The LLMDeployments of the namespace, or of all. Raises CommandError."""
     everywhere = ("--all-namespaces",) if target.everywhere else ()
     return _items(_answered(target, "get", RESOURCE, *everywhere))
-
-
-def annotate(target: KubectlTarget, name: str, annotation: str, value: str) -> dict[str, Any]:
-    """Sets the annotation on the LLMDeployment and returns the object. Raises CommandError."""
-    return _answered(target, "annotate", RESOURCE, name, f"{annotation}={value}", "--overwrite")
-
-
-def found(target: KubectlTarget, *objects: str) -> list[dict[str, Any]]:
-    """The objects among the given ``KIND/NAME`` that exist. Raises CommandError."""
-    return _items(_answered(target, "get", *objects, "--ignore-not-found"))
 
 
 def listed(target: KubectlTarget, kind: str, selector: str) -> list[dict[str, Any]]:

@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tacho_cli.figures.messages import slo_message
-from tacho_cli.figures.read import measurement_view
+from tacho_cli.figures.messages import show_figures, slo_message
+from tacho_cli.figures.page import measurement_page
+from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.inputs import child
-from tacho_cli.output import FigureFormat, following, say
+from tacho_cli.output import FigureFormat, console, following, print_document, say, write_page
 from tacho_cli.probe.endpoint import ServedModel, find
-from tacho_cli.probe.show import show, verdict
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract import __version__
 from tacho_contract.codec import DocumentError, dumps, loads
@@ -52,6 +52,33 @@ def execute(
     if code == ExitCode.FAILED:
         say(f"whether the SLO is met ({slo_message(live.slo)}) could not be judged; raise --budget")
     return code
+
+
+def show(entry: Manifest, found: MeasurementView, title: str, output: FigureFormat) -> None:
+    """Prints a measurement. ``entry``: in the form of ``status.measurements``; ``found``: the same as
+    numbers."""
+    if output in ("json", "yaml"):
+        print_document(entry, output)
+    elif output == "html":
+        write_page(measurement_page(title, [found]))
+    else:
+        screen = console()
+        screen.print(title, markup=False, highlight=False, style="bold")
+        show_figures(screen, found)
+
+
+def verdict(found: MeasurementView) -> int:
+    """The exit code of a measurement: OK or NOT_MET for the SLO, PROVISIONAL if disturbed, FAILED without a
+    capacity."""
+    has_target = found.slo.ttft_milliseconds or found.slo.tpot_milliseconds
+    if found.provisional:
+        return ExitCode.PROVISIONAL
+    if not has_target:
+        return ExitCode.OK
+    if found.capacity is None or found.capacity.basis != "SLO":
+        return ExitCode.FAILED
+    broken = found.capacity.boundary == "NeverMet" or found.capacity.verified is False
+    return ExitCode.NOT_MET if broken else ExitCode.OK
 
 
 def _key(variable: str) -> str:

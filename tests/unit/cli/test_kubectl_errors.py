@@ -29,7 +29,7 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
         ("error: You must be logged in to the server (Unauthorized)", "Log in again"),
     ],
 )
-@pytest.mark.parametrize("command", ["status", "status x", "logs x", "report", "probe x", "doctor"])
+@pytest.mark.parametrize("command", ["status", "status x", "logs x", "report", "doctor"])
 def test_a_kubectl_that_fails_is_quoted_with_the_next_step(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -228,7 +228,7 @@ def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str], clus
 
 
 @pytest.mark.parametrize("name", ["--all-namespaces", "-lx", "Upper", "a/b", "a\n"])
-@pytest.mark.parametrize("verb", ["status", "logs", "report", "probe"])
+@pytest.mark.parametrize("verb", ["status", "logs", "report"])
 def test_what_is_no_name_never_reaches_kubectl(
     capsys: pytest.CaptureFixture[str],
     cluster: Path,  # noqa: F811

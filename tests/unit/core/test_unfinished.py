@@ -165,7 +165,7 @@ def test_a_probe_pod_that_crashes_twice_is_not_tried_again() -> None:
     assert never_probes(world)
     assert world.brief("Measured") == ("True", "CannotResume")
     message = world.condition("Measured")["message"]
-    assert "Correct that, then measure again (tacho probe)." in message
+    assert "Correct that, then change tacho.dev/measure-again." in message
     assert "Free resources" not in message
 
 

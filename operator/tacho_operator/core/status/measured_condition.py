@@ -11,6 +11,7 @@ from tacho_operator.api.conditions import Reason
 from tacho_operator.api.spec.service import MAX_BUDGET_SECONDS
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import ConditionStatus
+from tacho_operator.core import names
 from tacho_operator.core.measurement.attempts import ATTEMPTS
 from tacho_operator.core.measurement.cost import NEVER_MET
 from tacho_operator.core.measurement.due import Cause
@@ -124,7 +125,7 @@ def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) 
     if remeasure.outcome is not None:
         what = f"{text}: {why}, and no probe pod can resume."
         crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
-        correct = "Correct that, then measure again (tacho probe)."
+        correct = f"Correct that, then change {names.MEASURE_AGAIN_ANNOTATION}."
         next_step = "Free resources for one more pod." if crowded else correct
         quotation = remeasure.outcome.message.replace(DETAILS, " ")
         return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
