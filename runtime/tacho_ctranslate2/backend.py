@@ -65,6 +65,12 @@ One text at a time.
 """
 
 
+CHECKS, CHECK_SECONDS = 3, 1.0
+"""Number of requests that must fail after a failed one until the engine counts as failed, and the pause after
+each in seconds.
+"""
+
+
 class CTranslate2Backend:
     """One model in CTranslate2; its workers compute several requests at a time."""
 
@@ -75,6 +81,7 @@ class CTranslate2Backend:
         self._max_model_len, self._concurrency = max_model_len, concurrency
         self._lock = threading.Lock()
         self._running = self._waiting = 0
+        self._problem = ""
         # A thread of its own: texts that wait for their turn must not keep the pool from generating.
         self._scoring = Turns("score", 1)
         self._token_budget = TokenBudget(max_model_len)
@@ -148,7 +155,7 @@ class CTranslate2Backend:
             return Occupancy(running=self._running, waiting=self._waiting)
 
     def problem(self) -> str:
-        return ""
+        return self._problem
 
     def close(self) -> None:
         self._scoring.close(wait=True)
@@ -180,6 +187,7 @@ class CTranslate2Backend:
             mailbox.end()
         except Exception as error:  # noqa: BLE001 - only this request fails
             mailbox.fail(GenerationError(f"{type(error).__name__}: {error}"))
+            self._check_health()
         finally:
             with self._lock:
                 self._running -= 1
@@ -210,6 +218,18 @@ class CTranslate2Backend:
             )
         finally:
             leave()
+
+    def _check_health(self) -> None:
+        """After a failed request: whether the shortest one still works. A broken GPU fails each of them."""
+        failed = ""
+        for _ in range(CHECKS):
+            try:
+                self._generator.generate_batch([self._vocabulary[:1]], max_length=1)
+                return
+            except Exception as error:  # noqa: BLE001 - a lack of memory may pass
+                failed = f"CTranslate2 does not compute any more ({type(error).__name__}: {error})"
+            time.sleep(CHECK_SECONDS)
+        self._problem = failed
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Log-probabilities of the given tokens. Raises GenerationError for a text that is too long for

@@ -35,6 +35,8 @@ counts as about 130.
 """
 BODIES = 4
 """Number of the largest bodies that are kept at a time, from their first byte to the end of the answer."""
+BODIES_MEMORY_BYTES = 512 * 1024**2
+"""Most memory of all bodies; with a context of a million tokens, of the largest one."""
 SMALL_MEMORY_BYTES = 64 * 1024
 """Memory up to which a body is accepted, however many others are kept."""
 
@@ -87,6 +89,8 @@ class BodyLimit:
         self._app, self._max_model_len = app, max_model_len
         self._held: dict[_Held, None] = {}
         """All bodies, oldest first."""
+        self._memory_bytes = 0
+        """Memory of all bodies. It is not added up for each piece of each: there may be ten thousand."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -109,6 +113,7 @@ class BodyLimit:
         try:
             await self._app(scope, whole, send)
         finally:
+            self._count(held, 0)
             del self._held[held]
 
     async def _body(self, held: _Held, receive: Receive, length: str) -> bytes | None:
@@ -138,19 +143,24 @@ class BodyLimit:
         """Counts ``memory`` bytes as those of a body. Raises HTTPException above the limits."""
         if memory > most:
             raise HTTPException(413, f"The request describes more than {most >> 20} MiB of values.")
-        held.memory_bytes = memory
-        over = sum(one.memory_bytes for one in self._held) - BODIES * most
+        self._count(held, memory)
+        over = self._memory_bytes - min(BODIES * most, max(most, BODIES_MEMORY_BYTES))
         if memory <= SMALL_MEMORY_BYTES or over <= 0:
             return
         others = [one for one in self._held if one.memory_bytes > SMALL_MEMORY_BYTES and one is not held]
         arriving = [one for one in others if one.reading is not None]
         if sum(one.memory_bytes for one in arriving) < over:
-            held.memory_bytes = 0
+            self._count(held, 0)
             raise _too_many()
         for other in arriving:
             if over > 0 and other.reading is not None:
                 other.reading.cancel()
-                over, other.memory_bytes = over - other.memory_bytes, 0
+                over -= other.memory_bytes
+                self._count(other, 0)
+
+    def _count(self, held: _Held, memory: int) -> None:
+        self._memory_bytes += memory - held.memory_bytes
+        held.memory_bytes = memory
 
 
 async def _read(receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes | None:

@@ -56,12 +56,13 @@ PART_BYTES = {b":": 176, b",": 64, b"[": 96, b"{": 96}
 """
 
 
-def memory_bytes(text: bytes) -> int:
+def memory_bytes(text: bytes, *, ascii_only: bool = True) -> int:
     """Bytes of memory that the JSON ``text`` takes at most, with itself, while it is parsed.
 
-    One emoji makes four bytes of each character of the text, and of the string that it is in.
+    One emoji makes four bytes of each character of the text, and of the string that it is in. Without
+    ``ascii_only`` there may be one in what follows the text.
     """
-    wide = 1 if text.isascii() else 4
+    wide = 1 if ascii_only and text.isascii() else 4
     in_strings = 4 if wide == 4 or b"\\u" in text else 1
     parts = sum(size * text.count(part) for part, size in PART_BYTES.items())
     return len(text) * (1 + wide + in_strings) + parts

@@ -23,6 +23,7 @@ from typing import Any
 
 from tacho_contract.fetch import snapshot_dir
 from tacho_runtime.files import open_theirs, read_theirs, replace_file
+from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FileEntry, invalid
 
 LOG = logging.getLogger(__name__)
@@ -94,11 +95,12 @@ LIST_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 def _read_verified(path: Path) -> dict[str, VerifiedFile]:
-    """The verified files by name; empty where the list is missing or invalid. Other users of the cache may
-    have written it.
+    """The verified files by name; empty where the list is missing, invalid, or takes too much memory. Other
+    users of the cache may have written it.
     """
     try:
-        found: dict[str, Any] = json.loads(read_theirs(path, LIST_LIMIT_BYTES))
+        text = read_theirs(path, LIST_LIMIT_BYTES)
+        found: dict[str, Any] = json.loads(text) if memory_bytes(text) <= MEMORY_LIMIT_BYTES else {}
         return {
             name: VerifiedFile(int(size), int(time), str(digest))
             for name, (size, time, digest) in found.items()

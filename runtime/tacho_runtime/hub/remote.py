@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from tacho_contract.failure import FailedError
 from tacho_contract.text import visible
+from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
 from tacho_runtime.hub.cache import is_digest
 from tacho_runtime.hub.failures import classify
@@ -30,9 +31,7 @@ PAGES_LIMIT = 200
 SAME_PAGE_LIMIT = 10
 """Number of times that pages may name the same next page. The hub client reads a cut page again."""
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
-"""Longest answer in bytes that is not a file. Parsed JSON needs up to twenty times the memory; a listing of
-FILE_LIMIT files has 6 MB.
-"""
+"""Longest answer in bytes that is not a file; a listing of FILE_LIMIT files has 6 MB."""
 ANSWER = "tacho.answer"
 """Extension that marks requests whose answers are not files."""
 PART_LIMIT_BYTES = 255
@@ -101,9 +100,10 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
 
 
 def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
-    """A hook that refuses compressed answers, and answers longer than ANSWER_LIMIT_BYTES that are not files.
+    """A hook that refuses compressed answers, and those that are no files and are longer than
+    ANSWER_LIMIT_BYTES, or as JSON would take more than MEMORY_LIMIT_BYTES.
 
-    64 KiB may decompress to gigabytes.
+    64 KiB may decompress to gigabytes; 16 MiB of empty lists take 650 MB.
     """
     import httpx2
 
@@ -112,11 +112,14 @@ def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
             self._stream = stream
 
         def __iter__(self) -> Iterator[bytes]:
-            left = ANSWER_LIMIT_BYTES
+            left, memory = ANSWER_LIMIT_BYTES, MEMORY_LIMIT_BYTES
             for chunk in self._stream:
                 left -= len(chunk)
+                memory -= memory_bytes(chunk, ascii_only=False)
                 if left < 0:
                     raise _endless(f"{endpoint} answers with more than {ANSWER_LIMIT_BYTES >> 20} MiB.")
+                if memory < 0:
+                    raise _endless(f"{endpoint} answers with more values than a hub has to tell.")
                 yield chunk
 
         def close(self) -> None:

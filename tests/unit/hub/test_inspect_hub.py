@@ -97,6 +97,17 @@ def test_redirect_to_storage_does_not_get_the_token(hub: RunningHub, published: 
     assert not any(entry["authorized"] for entry in elsewhere)
 
 
+def test_an_answer_that_would_take_more_memory_than_there_is_is_not_parsed(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 MiB of empty lists take 650 MB."""
+    monkeypatch.setattr(remote, "MEMORY_LIMIT_BYTES", 1_000_000)
+    hub.fake.faults.flood_bytes, hub.fake.faults.flood_status = 300_000, 200
+    failure = failure_of(published)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.MODEL_INVALID, False)
+    assert "more values than a hub has" in failure.message
+
+
 def test_a_listing_that_goes_on_elsewhere_does_not_get_the_token(
     hub: RunningHub, published: InspectConfig
 ) -> None:

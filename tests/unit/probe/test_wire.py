@@ -44,6 +44,11 @@ def test_what_came_of_a_body(raw: bytes, body: bytes) -> None:
         (b"HTTP/1.0 200\r\nX-Content-Length: 3", (200, False, None)),
         (b"HTTP/1.1 200 OK", (200, False, None)),
         (b"HTTP/1.1 204 No Content", (204, False, 0)),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4",
+            (200, False, 4),
+        ),
     ],
 )
 def test_how_the_end_of_an_answer_is_known_while_it_comes(

@@ -220,6 +220,29 @@ async def test_what_waits_for_a_worker_and_is_left_keeps_no_memory(
     await asyncio.gather(*busy, return_exceptions=True)
 
 
+@pytest.mark.parametrize(("broken", "problem"), [(1, ""), (3, ""), (99, "CUDA failed")])
+async def test_an_engine_that_fails_each_request_has_a_problem(
+    ctranslate2_backend: CTranslate2Backend, monkeypatch: pytest.MonkeyPatch, broken: int, problem: str
+) -> None:
+    """Else it stays ready, and answers each request with an error."""
+    monkeypatch.setattr(ctranslate2, "CHECK_SECONDS", 0.0)
+    left = broken
+
+    def generate_batch(*_arguments: Any, **_options: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise RuntimeError("CUDA failed with error")
+
+    monkeypatch.setattr(ctranslate2_backend._generator, "generate_batch", generate_batch)
+    with pytest.raises(GenerationError):
+        await anext(ctranslate2_backend.generate(GENERATION))
+    while ctranslate2_backend.occupancy().running:
+        await asyncio.sleep(0.001)
+    assert problem in ctranslate2_backend.problem()
+    assert bool(ctranslate2_backend.problem()) is bool(problem)
+
+
 async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generating(
     ctranslate2_backend: CTranslate2Backend,
 ) -> None:

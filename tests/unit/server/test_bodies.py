@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from starlette.types import Message
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from tacho_server import bodies
 from tacho_server.bodies import (
@@ -236,3 +237,36 @@ async def test_a_client_that_stops_in_the_middle_of_large_bodies_keeps_nobody_ou
 async def test_what_has_no_effect_is_short(more: dict[str, object]) -> None:
     async with client_of(Scripted("a")) as client:
         assert (await client.post(COMPLETIONS, json={"prompt": "x", **more})).status_code == 400
+
+
+async def test_the_memory_of_all_bodies_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a context of a million tokens, four of the largest were 2 GiB."""
+    gate = asyncio.Event()
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        await gate.wait()
+
+    limit = bodies.BodyLimit(app, lambda: 64)
+    most = bodies.memory_limit_bytes(64)
+    body = b"[" + b"1," * (most * 2 // 3 // PART_BYTES[b","]) + b"1]"
+
+    async def asked() -> None:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(_message: Message) -> None: ...
+
+        await limit({"type": "http", "headers": []}, receive, send)
+
+    for memory, kept in ((bodies.BODIES_MEMORY_BYTES, 2), (most, 1)):
+        monkeypatch.setattr(bodies, "BODIES_MEMORY_BYTES", memory)
+        gate.clear()
+        tasks = [asyncio.ensure_future(asked()) for _ in range(2)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert sum(task.done() for task in tasks) == 2 - kept
+        gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in results].count(HTTPException) == 2 - kept
+        assert limit._memory_bytes == 0

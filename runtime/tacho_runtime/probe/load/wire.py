@@ -11,6 +11,8 @@ HEAD_LIMIT_BYTES = 64 * 1024
 LENGTH_LIMIT_DIGITS = 18
 WITHOUT_BODY = (204, 304)
 """HTTP statuses of responses without a body, whose connection a server may leave open."""
+INTERIM = (b"100", b"102", b"103")
+"""HTTP statuses of responses that another one follows."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})\b")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
 _RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d{1,9})[ \t]*\r\n")
@@ -40,15 +42,19 @@ def framing(raw: bytes) -> Framing | None:
     Runs while reads of other streams wait for their time stamp, so it takes a few microseconds only, where
     h11 takes fifty.
     """
-    end = raw.find(b"\r\n\r\n")
-    if end < 0:
-        if len(raw) > HEAD_LIMIT_BYTES:
-            raise WireError(f"no end of the response's head in {HEAD_LIMIT_BYTES // 1024} KiB")
-        return None
-    match = _STATUS_LINE.match(raw)
-    if match is None:
-        raise WireError(f"not an HTTP/1.1 response: {raw[:80]!r}")
-    head = raw[: end + 2].lower()
+    begin, match = 0, None
+    while match is None:
+        end = raw.find(b"\r\n\r\n", begin)
+        if end < 0:
+            if len(raw) > HEAD_LIMIT_BYTES:
+                raise WireError(f"no end of the response's head in {HEAD_LIMIT_BYTES // 1024} KiB")
+            return None
+        match = _STATUS_LINE.match(raw, begin)
+        if match is None:
+            raise WireError(f"not an HTTP/1.1 response: {raw[begin : begin + 80]!r}")
+        if match[1] in INTERIM:
+            begin, match = end + 4, None
+    head = raw[begin : end + 2].lower()
     length = _LENGTH.search(head)
     if length is not None and len(length[1]) > LENGTH_LIMIT_DIGITS:
         raise WireError("the response's Content-Length is not a possible length")
