@@ -139,7 +139,7 @@ def probe(
     It receives load from this machine until it is saturated. The output is one entry of status.measurements.
     """
     from tacho_cli.inputs.options import given_levels, live_config
-    from tacho_cli.probe.measure import execute
+    from tacho_cli.probe import execute
 
     return execute(
         url,

@@ -42,7 +42,7 @@ ALL_FILES = LoadableFiles(formats=(), absent="There are no files.")
 @cache
 def _parts(name: str) -> dict[str, Any]:
     """The attribute ``name`` of each engine's ``run.py``, by engine; engines without it are left out."""
-    modules = {engine: import_module(f"tacho_engines.{engine}.run") for engine in registry.startable()}
+    modules = {engine: import_module(f"tacho_engines.{engine}.run") for engine in registry.ENGINES}
     return {engine: getattr(module, name) for engine, module in modules.items() if hasattr(module, name)}
 
 

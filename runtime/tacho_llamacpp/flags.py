@@ -46,10 +46,6 @@ class Flag:
     """The value that a flag without a value sets; None: the flag has a value."""
 
     @property
-    def long_name(self) -> str:
-        return self.names[0]
-
-    @property
     def takes(self) -> str:
         """The flag's value as help and README show it."""
         if self.switch is not None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_engines.registry import run_half, startable
+from tacho_engines.registry import ENGINES, run_half
 from tacho_operator.api.rules.deny_list import (
     HUB_VARIABLES,
     LONG_SWITCHES,
@@ -121,7 +121,7 @@ def test_other_variables_are_let_through(name: str) -> None:
     assert not re.search(variables_pattern(), name)
 
 
-@pytest.mark.parametrize("engine", startable())
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_variable_with_an_engines_key_can_be_set(engine: str) -> None:
     key = getattr(run_half(engine), "key_variable", "")
     assert refused_variables([key]) == ()

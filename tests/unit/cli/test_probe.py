@@ -14,8 +14,7 @@ import pytest
 
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs.options import live_config
-from tacho_cli.probe.endpoint import ServedModel, base_of, find
-from tacho_cli.probe.measure import verdict
+from tacho_cli.probe import ServedModel, base_of, find, verdict
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.api.crd.schema import at, resource_schema

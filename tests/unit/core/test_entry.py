@@ -25,12 +25,17 @@ from tacho_contract.measurement import (
     Workload,
 )
 from tacho_contract.report import Report
-from tacho_operator.core.measurement.entry import LEFT_OUT, PodReport, measurement_entry
+from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.revisions.controller_revision import Revision
 from tests.unit.core.golden import assert_golden
 from tools.harness.figures import point
 from tools.harness.resources import plan
 
+LEFT_OUT = {
+    "Environment.gpu_memory_bytes": "The plan's figure is shown.",
+    "Measurement.request": "It decides whether a measurement replaces another of the same fingerprint.",
+}
+"""Fields of a report that status does not show, each with the reason."""
 FULL = Measurement(
     plan_key="p",
     measure_key="m",

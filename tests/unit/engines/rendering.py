@@ -9,7 +9,7 @@ from typing import Any
 from tacho_contract import codec
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import FULL, ModelFacts
-from tacho_engines.registry import run_half, startable
+from tacho_engines.registry import ENGINES, run_half
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.autoscaling.target import desired_replicas
@@ -58,7 +58,7 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
     command: tuple[str, ...] = ()
     environment: dict[str, str] = {}
     health = ""
-    if plan.engine in startable():
+    if plan.engine in ENGINES:
         half = run_half(plan.engine)
         command = half.command(config, config.model.path or "/models/m")
         environment = dict(half.environment(config))

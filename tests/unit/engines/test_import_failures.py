@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FAILURE_KINDS, FailureClass
 from tacho_engines.base import Exit
-from tacho_engines.registry import run_half, startable
+from tacho_engines.registry import ENGINES, run_half
 from tacho_engines.shared.log_patterns import import_failure
 from tacho_runtime.supervisor.process import TAIL_LINES, LogTail
 from tests.unit.runtime.running import custom_config, running
@@ -49,7 +49,7 @@ def last_lines(folder: Path, *words: str) -> tuple[int, list[str]]:
         (("-c", WRAPPED.format("ImportError('kernels: `pip install -U kernels`')")), "kernels"),
     ],
 )
-@pytest.mark.parametrize("engine", startable())
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_class_and_the_module_of_a_failed_import(
     engine: str, words: tuple[str, ...], module: str, tmp_path: Path
 ) -> None:

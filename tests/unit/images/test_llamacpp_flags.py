@@ -74,18 +74,18 @@ def read(params: Any, path: str) -> object:
 
 
 def spellings() -> list[tuple[Flag, str]]:
-    return [(flag, name) for flag in FLAGS for name in flag.names if flag.long_name not in FROM_FILES]
+    return [(flag, name) for flag in FLAGS for name in flag.names if flag.names[0] not in FROM_FILES]
 
 
 @pytest.mark.parametrize(
     ("flag", "name"), spellings(), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_spelling_sets_its_attribute(flag: Flag, name: str) -> None:
-    model = [] if flag.long_name == "--model" else MODEL
+    model = [] if flag.names[0] == "--model" else MODEL
     if flag.switch is not None:
-        params, expected = params_for([*model, name]), SWITCHES.get(flag.long_name, flag.switch)
+        params, expected = params_for([*model, name]), SWITCHES.get(flag.names[0], flag.switch)
     else:
-        text, expected = EXAMPLES[flag.long_name]
+        text, expected = EXAMPLES[flag.names[0]]
         params = params_for([*model, name, text])
     assert [read(params, path) for path in flag.sets.split()] == [expected] * len(flag.sets.split())
 
@@ -93,7 +93,7 @@ def test_every_spelling_sets_its_attribute(flag: Flag, name: str) -> None:
 def test_every_choice_is_a_member_of_llama_cpps_enumeration() -> None:
     for flag in FLAGS:
         for choice in flag.choices or ():
-            params_for([*MODEL, flag.long_name, choice])
+            params_for([*MODEL, flag.names[0], choice])
 
 
 def test_files_are_read(tmp_path: Path) -> None:

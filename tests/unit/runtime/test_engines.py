@@ -18,13 +18,13 @@ from tacho_engines import registry, run_parts
 from tacho_engines.base import LONGEST_VERSION, Exit
 from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
-from tacho_engines.registry import run_half, startable
+from tacho_engines.registry import ENGINES, run_half
 from tacho_runtime.probe.load.engine_counters import LINE_LIMIT, parse_counters
 from tacho_runtime.supervisor.endpoints import make_load
 from tests.launching import changed, runtime_config
 
 TWO_FRONT_ENDS = Path(__file__).parents[2] / "fixtures" / "vllm" / "cpu-0.32" / "two-front-ends.prom"
-ENGINES = tuple(run_half(name) for name in startable())
+RUNS = tuple(run_half(name) for name in ENGINES)
 CONFIG = runtime_config(
     revision="r",
     plan_key="p",
@@ -107,8 +107,8 @@ def test_health_path_is_the_users() -> None:
 
 
 def test_each_engine_is_known_by_its_name() -> None:
-    assert tuple(half.name for half in ENGINES) == startable()
-    assert {"llamacpp", "custom"} <= set(startable())
+    assert tuple(half.name for half in RUNS) == ENGINES
+    assert {"llamacpp", "custom"} <= set(ENGINES)
     with pytest.raises(FailedError) as raised:
         run_half("nobody")
     assert raised.value.failure.failure_class == "EngineNotSupported"
@@ -350,7 +350,7 @@ def test_an_end_without_a_known_cause(end: Exit, failure_class: str, words: str)
 
 @given(lines=st.lists(st.text(max_size=200), max_size=30), code=st.integers(0, 255))
 def test_any_last_words_give_a_failure(lines: list[str], code: int) -> None:
-    for engine in ENGINES:
+    for engine in RUNS:
         failure = engine.classify(Exit(code=code), lines)
         assert isinstance(failure, Failure)
         assert failure.next_step

@@ -41,12 +41,6 @@ from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, ST
 from tacho_operator.core.planner.types import Prediction
 from tacho_operator.core.revisions.controller_revision import Revision
 
-LEFT_OUT: Mapping[str, str] = {
-    "Environment.gpu_memory_bytes": "The plan's figure is shown.",
-    "Measurement.request": "It decides whether a measurement replaces another of the same fingerprint.",
-}
-"""Fields of a report that status does not show, each with the reason."""
-
 MAX_PROBE_SECONDS = 1e6
 MAX_FLAGS = 16
 _MAX_LEVELS = 16
