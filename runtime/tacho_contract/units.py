@@ -74,13 +74,18 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+FIRST_YEAR, LAST_YEAR = 1900, 9000
+"""Years of a time that is believed: a duration can be added to it, and subtracted."""
+
+
 def parse_time(text: str | None) -> datetime | None:
-    """The time in ``text``; None for any other text, also for a time without a zone."""
+    """The time in ``text``; None for any other text, also for a time without a zone or of another age."""
     match = _RFC3339.fullmatch(text or "")
     if match is None:
         return None
     whole, fraction, _, offset = match.groups()
     try:  # Python 3.10 reads neither Z nor a fraction of any length
-        return datetime.fromisoformat(f"{whole}.{(fraction or '')[:6]:0<6}{offset or '+00:00'}")
+        found = datetime.fromisoformat(f"{whole}.{(fraction or '')[:6]:0<6}{offset or '+00:00'}")
     except ValueError:
         return None
+    return found if FIRST_YEAR <= found.year <= LAST_YEAR else None

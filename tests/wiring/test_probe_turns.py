@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
+
+import pytest
 
 from tacho_operator.core import names
 from tacho_operator.core.types import Observed, ReconcileDecision
@@ -125,7 +128,24 @@ def test_probe_pods_are_counted_before_the_first_turn_after_a_restart() -> None:
     line.store.lost("Pod", "late", "not listed yet")
     assert line.reconcile("b")
     stored(line, "a", "late", creationTimestamp=at(-60))
+    line.store.runs("Pod", "late")
     assert not line.reconcile("c"), "its namespace was listed later"
+
+
+def test_beside_a_namespace_that_stays_unreadable_pods_are_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 2,000 resources it took 100 ms of each reconcile."""
+    line, read = Line(2), Counter[str]()
+    stored(line, "a", "ml")
+    children = line.store.children
+    monkeypatch.setattr(
+        line.store, "children", lambda kind, *rest: [read.update([kind]), children(kind, *rest)][1]
+    )
+    line.store.lost("Pod", "gone", "403: forbidden")
+    for _ in range(3):
+        line.reconcile("b", wants=False)
+    assert read["Pod"] == 1
 
 
 def test_who_cannot_come_holds_up_nobody_and_is_not_called_again() -> None:

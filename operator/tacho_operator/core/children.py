@@ -141,7 +141,7 @@ def deletion_costs(observed: Observed) -> dict[str, str]:
 
     A pod that was to be deleted first, and no longer is, gets 0 again.
     """
-    victims = observed.scaling.victims if observed.scaling else ()
+    victims = frozenset(observed.scaling.victims if observed.scaling else ())
     found = {}
     for pod in views(observed.pods, names.ROLE_SERVER):
         cost = pod.annotation(names.DELETION_COST_ANNOTATION)

@@ -49,8 +49,10 @@ class ProbeTurns:
     ) -> None:
         """At most ``limit`` turns at a time. ``clock`` is Unix time, like the times of pods."""
         self._store = store
-        self._all_counted = False
-        """Whether all probe pods in the store were counted while every watch was up to date."""
+        self._stale_when_counted: tuple[str, ...] | None = None
+        """The watches that were interrupted when the probe pods in the store were last counted. (): none, so
+        that all are counted; None: they were not counted yet.
+        """
         self._limit = limit
         self._call = call
         self._clock = clock
@@ -66,8 +68,9 @@ class ProbeTurns:
     def observed(self, key: Key, observed: Observed) -> Observed:
         """``observed`` with ``probe_turn``: whether the resource may start a probe pod now."""
         self._note(key, observed.pods, observed.deployments)
-        if not self._all_counted:
-            self._all_counted = not self._store.stale()
+        # One namespace may stay unreadable for ever, and 2,000 resources take 100 ms each time.
+        if self._stale_when_counted != () and self._stale_when_counted != (stale := self._store.stale()):
+            self._stale_when_counted = stale
             self._count_stored()
         turn = key in self._measuring or key in self._next({**self._waiting, key: 0.0})
         return dataclasses.replace(observed, probe_turn=turn)

@@ -130,7 +130,8 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
         return Inspection(problem=refused, delete=references(pods), reason=refused.message)
     current = request_hash(resource, config)
     mine = sorted((pod for pod in pods if _is_current(pod, resource, current)), key=_attempt)
-    others = references(pod for pod in pods if pod not in mine)
+    uids = {pod.uid for pod in mine}
+    others = references(pod for pod in pods if pod.uid not in uids)
     if not mine:
         start = _start(resource, config, 1)
         return Inspection(

@@ -45,28 +45,33 @@ def exposure(observed: Observed) -> Problem | None:
     return dataclasses.replace(refused_child(refusal), what=what)
 
 
-def reaches(service: Manifest | None, deployments: Iterable[Manifest], pod: PodView) -> bool:
-    """Whether requests to the Service as it is in the cluster reach the pod. Another client may have changed
-    the Service.
+def reached(service: Manifest | None, deployments: Iterable[Manifest], pods: Iterable[PodView]) -> int:
+    """Number of ``pods`` that requests to the Service as it is in the cluster reach. Another client may have
+    changed the Service.
 
-    ``deployments``: they have the number of the pod's port http, which a Service may have in place of its
+    ``deployments``: they have the number of the pods' port http, which a Service may have in place of its
     name.
     """
     spec: Manifest = (service or {}).get("spec") or {}
     selector = spec.get("selector") or {}
-    labels = pod.raw["metadata"].get("labels") or {}
     deployments = tuple(deployments)
     targets = {
         item.get("targetPort")
         for item in spec.get("ports") or ()
         if item.get("port") == ENGINE_PORT and item.get("protocol", "TCP") == "TCP"
     }
-    numbers = set(_http_numbers(named(deployments, pod.revision)))
-    leads = bool(selector) and spec.get("type") != "ExternalName"
-    leads = leads and not targets.isdisjoint({"http", *numbers})
-    if misleads(service):
-        leads = leads and ENGINE_PORT in numbers and misleading_service(service, deployments) is None
-    return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
+    is_misleading = misleads(service)
+    if not selector or spec.get("type") == "ExternalName" or misleading_service(service, deployments):
+        return 0
+    # Read once: a user may have added thousands of containers, and there may be thousands of pods.
+    numbers = {item["metadata"]["name"]: frozenset(_http_numbers(item)) for item in deployments}
+
+    def is_reached(pod: PodView) -> bool:
+        labels, own = pod.raw["metadata"].get("labels") or {}, numbers.get(pod.revision, frozenset())
+        leads = not targets.isdisjoint({"http", *own}) and (not is_misleading or ENGINE_PORT in own)
+        return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
+
+    return sum(map(is_reached, pods))
 
 
 HIDING_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")

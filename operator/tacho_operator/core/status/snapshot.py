@@ -31,7 +31,7 @@ from tacho_operator.core.rollout.reading import (
     without_spare_gpu,
 )
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
-from tacho_operator.core.status.reachability import exposure, misleading_service, misleads, reaches
+from tacho_operator.core.status.reachability import exposure, misleading_service, misleads, reached
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 FINALIZER_SECONDS = 60.0
@@ -180,7 +180,7 @@ def take_snapshot(
     subject = reconcile_plan.revisions.get(rollout.active) or planning.revision
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
-    lost = lost_nodes(observed.nodes)
+    lost, leaving = lost_nodes(observed.nodes), tuple(_leaving(observed, reconcile_plan, servers, now))
     reports, gpu = observed.reports, subject.plan.gpu_product if subject else ""
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
@@ -210,19 +210,28 @@ def take_snapshot(
                 (pod for pod in own if pod.node not in lost), observed.reports.keys(), now
             ),
         ),
-        problems=_problems(observed, reconcile_plan, described, servers, now),
+        problems=_problems(
+            observed,
+            reconcile_plan,
+            described,
+            servers,
+            [held for held, left in leaving if left is None],
+            now,
+        ),
         measuring=reconcile_plan.measuring,
         probing=probing,
         price=price_of(resource.spec.cost, gpu, config.gpu_prices, config.currency),
         reporting=probing
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
-        deadline_seconds=_deadline_seconds(observed, reconcile_plan, (*servers, *probes), now),
+        deadline_seconds=_deadline_seconds(
+            observed, (*servers, *probes), [left for _, left in leaving if left is not None], now
+        ),
     )
 
 
 def _deadline_seconds(
-    observed: Observed, reconcile_plan: ReconcilePlan, pods: Iterable[PodView], now: datetime
+    observed: Observed, pods: Iterable[PodView], others: Iterable[float], now: datetime
 ) -> float | None:
     of_pods = deadline_seconds(
         pods,
@@ -230,8 +239,7 @@ def _deadline_seconds(
         schedule_limit_seconds=schedule_timeout_seconds(observed.resource),
         answered=observed.reports.keys(),
     )
-    found = (of_pods, *(left for _, left in _leaving(observed, reconcile_plan, now)))
-    return min((seconds for seconds in found if seconds is not None), default=None)
+    return min((seconds for seconds in (of_pods, *others) if seconds is not None), default=None)
 
 
 def _problems(
@@ -239,6 +247,7 @@ def _problems(
     reconcile_plan: ReconcilePlan,
     described: str,
     servers: tuple[PodView, ...],
+    blocked_deletions: Iterable[Problem],
     now: datetime,
 ) -> ProblemSet:
     rollout = reconcile_plan.rollout
@@ -256,7 +265,7 @@ def _problems(
         exposure=exposure(observed),
         blocking=(
             *_refused_children(observed),
-            *(held for held, left in _leaving(observed, reconcile_plan, now) if left is None),
+            *blocked_deletions,
             *reconcile_plan.blocking,
         ),
         subject=problem(described),
@@ -272,7 +281,7 @@ def _reached(observed: Observed, selected: str, servers: Iterable[PodView]) -> i
     is_written = not misleads(service) and not any(_is_service(observed, item) for item in observed.refusals)
     if observed.unanswered is None and is_written:
         return sum(pod.ready and selected in ("", pod.revision) for pod in servers)
-    return sum(reaches(service, observed.deployments, pod) for pod in servers)
+    return reached(service, observed.deployments, servers)
 
 
 def _is_service(observed: Observed, refusal: ChildRefusal) -> bool:
@@ -309,7 +318,7 @@ def _refused_children(observed: Observed) -> list[Problem]:
 
 
 def _leaving(
-    observed: Observed, reconcile_plan: ReconcilePlan, now: datetime
+    observed: Observed, reconcile_plan: ReconcilePlan, servers: Iterable[PodView], now: datetime
 ) -> Iterator[tuple[Problem, float | None]]:
     """Problems of children whose deletion is blocked, each with the seconds until it counts as a problem;
     None: it does now.
@@ -320,20 +329,26 @@ def _leaving(
     rollout = reconcile_plan.rollout
     sized = (name for name, size in rollout.replicas.items() if size)
     needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized} - {""}
+    # Read once: a user may have made 200 such children, and thousands of pods.
+    first: dict[str, str] = {}
+    last: dict[str, datetime] = {}
+    for pod in servers:
+        first.setdefault(pod.revision, pod.name)
+        if (pod_ends := pod.ends) is not None:
+            last[pod.revision] = max(pod_ends, last.get(pod.revision, pod_ends))
     for child in (*observed.deployments, *observed.replica_sets, *observed.services):
         metadata = child["metadata"]
         ends, finalizers = parse_time(metadata.get("deletionTimestamp")), metadata.get("finalizers")
         name = (metadata.get("labels") or {}).get(names.REVISION_LABEL, "")
         if ends is None or not finalizers or (child["kind"] != "Service" and name not in needed):
             continue
-        waits: list[PodView] = []
+        waits = ""
         if "foregroundDeletion" in finalizers:
-            waits = [pod for pod in views(observed.pods, names.ROLE_SERVER) if pod.revision == name]
-            frozen = reconcile_plan.revisions.get(name)
+            waits, frozen = first.get(name, ""), reconcile_plan.revisions.get(name)
             grace = (frozen.pod_template["spec"] if frozen else {}).get("terminationGracePeriodSeconds")
             ends += timedelta(seconds=GRACE_SECONDS if grace is None else grace)
-            ends = max((ends, *(pod.ends for pod in waits if pod.ends is not None)))
-        yield deletion_blocked(child, waits[0].name if waits else ""), time_left(ends, FINALIZER_SECONDS, now)
+            ends = max(ends, last.get(name, ends))
+        yield deletion_blocked(child, waits), time_left(ends, FINALIZER_SECONDS, now)
 
 
 def _scale_refused(observed: Observed) -> str:

@@ -20,7 +20,7 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods
 from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.status.conditions import condition_of
-from tacho_operator.core.status.reachability import reaches, serving_message
+from tacho_operator.core.status.reachability import reached, serving_message
 from tacho_operator.core.types import Manifest
 
 
@@ -86,12 +86,12 @@ def internal_error(error: BaseException) -> Problem:
 def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) -> ConditionValue:
     """The condition Ready: whether a pod that the Service selects is ready."""
     service = named(found.services, names.service_name(found.raw["metadata"]["name"]))
-    reached = sum(reaches(service, found.deployments, pod) for pod in servers)
-    if not reached:
+    serving = reached(service, found.deployments, servers)
+    if not serving:
         return ConditionValue.of("False", problem)
-    complete = reached >= found.desired_replicas
+    complete = serving >= found.desired_replicas
     reason = Reason.SERVING if complete else Reason.PARTLY_SERVING
-    return ConditionValue("True", reason, serving_message(reached, found.desired_replicas or reached))
+    return ConditionValue("True", reason, serving_message(serving, found.desired_replicas or serving))
 
 
 def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:

@@ -1,0 +1,100 @@
+"""A decision takes time in proportion to the resource's children, whatever a user makes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tacho_operator.core import names
+from tacho_operator.core.reconcile import decide
+from tacho_operator.core.revisions.inspection import request_hash
+from tacho_operator.core.types import Observed
+from tests.unit.core.measured_world import SPEC, measured_world
+from tools.harness.resources import CONFIG, NOW, at
+from tools.harness.world import copied
+
+SERVED = measured_world(SPEC).observed()
+SERVER = next(pod for pod in SERVED.pods if pod["metadata"]["labels"].get(names.ROLE_LABEL) == "server")
+REVISION = SERVER["metadata"]["labels"][names.REVISION_LABEL]
+
+
+def calls(observed: Observed) -> int:
+    """Number of function calls of a decision."""
+    count = 0
+
+    def counted(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    outer = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        decide(observed, CONFIG, NOW)
+    finally:
+        sys.setprofile(outer)
+    return count
+
+
+def crowd(number: int, role: str) -> tuple[dict[str, Any], ...]:
+    found = []
+    for index in range(number):
+        pod = copied(SERVER) | {"status": {"phase": "Pending"}, "spec": {}}
+        pod["metadata"] |= {"name": f"p{index}", "uid": f"p{index}"}
+        pod["metadata"]["labels"][names.ROLE_LABEL] = role
+        found.append(pod)
+    return tuple(found)
+
+
+def leaving(number: int) -> Observed:
+    """Services and ReplicaSets that wait for their pods to end."""
+
+    def ending(child: dict[str, Any], index: int) -> dict[str, Any]:
+        child["metadata"] |= {
+            "name": f"c{index}",
+            "uid": f"c{index}",
+            "deletionTimestamp": at(-1000),
+            "finalizers": ["foregroundDeletion"],
+        }
+        child["metadata"]["labels"][names.REVISION_LABEL] = REVISION
+        return child
+
+    return dataclasses.replace(
+        SERVED,
+        pods=(*SERVED.pods, *crowd(number, names.ROLE_SERVER)),
+        services=(*SERVED.services, *(ending(copied(SERVED.services[0]), index) for index in range(number))),
+    )
+
+
+def containers(number: int) -> Observed:
+    """Containers in the Deployment, and a Service that need not lead to its pods."""
+    service, deployment = copied(SERVED.services[0]), copied(SERVED.deployments[0])
+    service["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
+    deployment["spec"]["template"]["spec"]["containers"] += [{"name": f"c{n}"} for n in range(9 * number)]
+    return dataclasses.replace(
+        SERVED,
+        pods=(*SERVED.pods, *crowd(number, names.ROLE_SERVER)),
+        services=(service,),
+        deployments=(deployment,),
+    )
+
+
+def inspections(number: int) -> Observed:
+    """Inspect pods, half of which have the names of attempts."""
+    pods = crowd(2 * number, names.ROLE_INSPECT)
+    current = request_hash(SERVED.resource, CONFIG)
+    for attempt, pod in enumerate(pods[:number], 1):
+        pod["metadata"]["annotations"] = {names.ATTEMPT_ANNOTATION: str(attempt)}
+        name = names.inspect_pod_name(SERVED.resource.metadata.name, current, attempt)
+        pod["metadata"]["name"] = name
+    return dataclasses.replace(SERVED, pods=pods, revisions=(), config_maps=(), deployments=(), services=())
+
+
+@pytest.mark.parametrize("made", [leaving, containers, inspections])
+def test_twice_as_many_take_about_twice_as_long(made: Callable[[int], Observed]) -> None:
+    """100 Services that were being deleted and 5,000 pods took 8 s, in which nothing else ran."""
+    few, usual, many = (calls(made(number)) for number in (1, 100, 200))
+    assert many - few < 2.5 * (usual - few)
