@@ -48,8 +48,8 @@ that begins with ``disrupt`` measures it in a serving pod.
 ANSWERED_ANNOTATION = f"{GROUP}/measured-again"
 """On the live ConfigMap: the last value of the measure-again annotation whose measurement has ended."""
 MEASURE_REQUESTED_ANNOTATION = f"{GROUP}/measure-asked"
-"""On the live ConfigMap: the serving pod that was requested to measure again, the time of the request, and if
-that request failed, the reason (JSON)."""
+"""On the live ConfigMap: the serving pod that was requested to measure again, and the time of the request
+(JSON)."""
 SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"
 """On the live ConfigMap: noisy neighbours of pods that are being measured, by pod uid (JSON)."""
 CUT_ANNOTATION = f"{GROUP}/cut-requests"

@@ -13,12 +13,14 @@ from tacho_operator.core import names
 from tacho_operator.core.measurement.requested_probe import (
     BEGIN_SECONDS,
     END_SECONDS,
+    EVENT,
     ReprobePlan,
     former_request,
     hostname,
     plan_reprobe,
 )
 from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.types import ReconcileDecision
 from tests.unit.core.measured_world import measured_world
 from tools.harness.resources import changed
 from tools.harness.world import MOCK_SPEC, World
@@ -74,13 +76,9 @@ def asked_to_disrupt() -> tuple[World, dict[str, Any]]:
     return world, pod
 
 
-def given_up(world: World) -> str:
+def given_up(decision: ReconcileDecision) -> str:
     """Why the request has ended without an answer."""
-    kept = world.objects["ConfigMap", "smol-live"]["metadata"].get("annotations") or {}
-    if kept.get(names.ANSWERED_ANNOTATION) != "disrupt-1":
-        return ""
-    found: str = json.loads(kept[names.MEASURE_REQUESTED_ANNOTATION])["message"]
-    return found
+    return next((event.message for event in decision.events if event.reason == EVENT), "")
 
 
 def test_a_pod_whose_runtime_does_not_know_the_request_is_not_waited_for_for_ever() -> None:
@@ -88,15 +86,13 @@ def test_a_pod_whose_runtime_does_not_know_the_request_is_not_waited_for_for_eve
     decision = world.reconcile(100)
     assert decision.requeue_after_seconds is not None
     assert 0 < decision.requeue_after_seconds <= BEGIN_SECONDS - 100
-    assert given_up(world) == ""
-    world.reconcile(BEGIN_SECONDS - 100)
-    assert "its phase is Serving" in given_up(world)
-    assert world.events.count(("Warning", "NotMeasuredAgain")) == 1
+    assert given_up(decision) == ""
+    why = given_up(world.reconcile(BEGIN_SECONDS - 100))
+    assert "its phase is Serving" in why
+    assert pod["metadata"]["name"] in why
     assert told(world)["request"] == "", "it is not to measure itself later, when nobody expects it"
     for _ in range(3):
-        world.reconcile(1000)
-    assert world.events.count(("Warning", "NotMeasuredAgain")) == 1
-    assert pod["metadata"]["name"] in given_up(world), "who asked may look late"
+        assert given_up(world.reconcile(1000)) == "", "it is told once"
     world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "disrupt-2"}
     world.reconcile(1)
     assert told(world)["request"] == "disrupt-2"
@@ -105,19 +101,15 @@ def test_a_pod_whose_runtime_does_not_know_the_request_is_not_waited_for_for_eve
 def test_a_pod_that_has_begun_has_its_time_and_no_more() -> None:
     world, pod = asked_to_disrupt()
     world.runs(pod, "Probing")
-    world.reconcile(BEGIN_SECONDS + 1)
-    assert given_up(world) == ""
-    world.reconcile(END_SECONDS)
-    assert "its phase is Probing" in given_up(world)
+    assert given_up(world.reconcile(BEGIN_SECONDS + 1)) == ""
+    assert "its phase is Probing" in given_up(world.reconcile(END_SECONDS))
 
 
 def test_a_pod_that_cannot_be_asked_has_as_much_time() -> None:
     world, pod = asked_to_disrupt()
     world.reports.pop(pod["metadata"]["uid"])
-    world.reconcile(BEGIN_SECONDS + 1)
-    assert given_up(world) == ""
-    world.reconcile(END_SECONDS)
-    assert "port 9400" in given_up(world)
+    assert given_up(world.reconcile(BEGIN_SECONDS + 1)) == ""
+    assert "port 9400" in given_up(world.reconcile(END_SECONDS))
 
 
 def test_where_nothing_is_measured_nobody_is_told_and_nobody_given_up() -> None:
@@ -125,8 +117,8 @@ def test_where_nothing_is_measured_nobody_is_told_and_nobody_given_up() -> None:
     world.change(probe={"policy": "Disabled"})
     world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "disrupt-1"}
     for _ in range(3):
-        world.reconcile(END_SECONDS)
-        assert (told(world)["request"], given_up(world)) == ("", "")
+        assert given_up(world.reconcile(END_SECONDS)) == ""
+        assert told(world)["request"] == ""
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"request": 1}'])

@@ -36,8 +36,6 @@ class ReprobeNote:
     pod: str = ""
     since: str = ""
     """When the pod received the request (RFC 3339)."""
-    message: str = ""
-    """Why the operator stopped waiting for the pod; "": it is still waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +64,12 @@ def plan_reprobe(
 
     One pod at a time: the pod that already has the request while it exists, else the oldest ready pod.
     """
-    before = codec.read(ReprobeNote, note) or ReprobeNote()
     if request == answered or not request.startswith(DISRUPT):
-        unanswered = request == before.request and before.message
-        return ReprobePlan(answered=answered, note=note if unanswered else "")
+        return ReprobePlan(answered=answered)
     pods = [pod for pod in servers if not pod.terminating]
     if any(_answer(reports.get(pod.uid)) == request for pod in pods):
         return ReprobePlan(answered=request)
+    before = codec.read(ReprobeNote, note) or ReprobeNote()
     former_pods = [pod for pod in pods if former.request == request and hostname(pod) == former.hostname]
     chosen = next(iter(former_pods), None) or next((pod for pod in pods if pod.ready), None)
     if chosen is None:
@@ -86,16 +83,13 @@ def _await_answer(
 ) -> ReprobePlan:
     idle = report is not None and report.phase == SERVING
     left = (BEGIN_SECONDS if idle else END_SECONDS) - (now - since).total_seconds()
-    remembered = ReprobeNote(request=request, pod=pod.name, since=format_time(since))
     if left > 0:
+        note = ReprobeNote(request=request, pod=pod.name, since=format_time(since))
         again = Again(request=request, hostname=hostname(pod))
-        return ReprobePlan(
-            again=again, answered=answered, note=codec.dumps(remembered), requeue_after_seconds=left
-        )
+        return ReprobePlan(again=again, answered=answered, note=codec.dumps(note), requeue_after_seconds=left)
     message = clipped(_unanswered_message(pod, report))
-    unanswered = ReprobeNote(request=request, pod=pod.name, since=remembered.since, message=message)
     event = ResourceEvent(type="Warning", reason=EVENT, message=message)
-    return ReprobePlan(answered=request, note=codec.dumps(unanswered), events=(event,))
+    return ReprobePlan(answered=request, events=(event,))
 
 
 def _unanswered_message(pod: PodView, report: Report | None) -> str:
