@@ -18,7 +18,6 @@ from tacho_cli.shared_options import (
     Namespace,
     Output,
     PageOutput,
-    Watch,
 )
 
 
@@ -28,14 +27,15 @@ def status(
     all_namespaces: AllNamespaces = False,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    watch: Watch = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="NAME: print a line for each step until it is ready.")
+    ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="NAME: plot latency over throughput.")] = False,
     output: Output = "table",
 ) -> int:
     """Show LLMDeployments: all as rows, or one with its conditions, plan and measurements.
 
-    Reads the cluster with kubectl and your own rights. --watch prints a line for each step until NAME is
-    ready.
+    Reads the cluster with kubectl and your own rights.
     """
     from tacho_cli.inputs.kubectl import KubectlTarget, deployment, deployments
 
@@ -67,10 +67,6 @@ def logs(
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
-    watch: Watch = False,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="The same as --watch, under kubectl's name.")
-    ] = False,
     tail: Annotated[int, typer.Option(metavar="N", min=1, max=10000, help="Lines of each pod.")] = 50,
     output: Output = "table",
 ) -> int:
@@ -78,13 +74,11 @@ def logs(
 
     Reads with kubectl and your own rights. -o name prints the pods, without their lines.
     """
-    watch = watch or follow
-    _refuse(watch and output not in ("table", "wide"), "--watch prints lines only: use -o table or wide")
     from tacho_cli.inputs.kubectl import KubectlTarget
     from tacho_cli.logs import execute
 
     target = KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace)
-    return execute(target, name, tail=tail, watch=watch, output=output)
+    return execute(target, name, tail=tail, output=output)
 
 
 def report(

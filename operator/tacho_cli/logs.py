@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 
-from tacho_cli.inputs.kubectl import KubectlTarget, command_line, deployment, kubectl, last_lines, listed
+from tacho_cli.inputs.kubectl import KubectlTarget, deployment, kubectl, last_lines, listed
 from tacho_cli.output import Format, console, print_document, say
 from tacho_cli.problems import CommandError, ExitCode, describe, failure_document
 from tacho_contract.failure import FAILURE_KINDS, FailedError, Failure, FailureClass
@@ -76,7 +75,7 @@ class ContainerLog:
         return {**wire, "lines": lines}
 
 
-def execute(target: KubectlTarget, name: str, *, tail: int, watch: bool, output: Format) -> int:
+def execute(target: KubectlTarget, name: str, *, tail: int, output: Format) -> int:
     """Prints the logs. Raises CommandError where they cannot be read."""
     resource = deployment(target, name)
     engine = str((((resource.get("status") or {}).get("plan") or {}).get("engine") or {}).get("name", ""))
@@ -94,9 +93,6 @@ def execute(target: KubectlTarget, name: str, *, tail: int, watch: bool, output:
         return ExitCode.OK
     for item in found:
         _show(item, wide=output == "wide")
-    if watch:
-        pod, container = chosen[0]
-        _follow(target, pod, container, engine)
     return ExitCode.OK
 
 
@@ -157,16 +153,3 @@ def _show(log: ContainerLog, *, wide: bool) -> None:
 
 def _marked(found: str, line: str) -> Text:
     return Text.assemble((f"{found}: ", "red"), line) if found else Text(line)
-
-
-def _follow(target: KubectlTarget, pod: PodView, container: str, engine: str) -> None:
-    """Prints new log lines of one container until it ends or Ctrl-C."""
-    command = [part for part in command_line(target) if not part.startswith("--request-timeout")]
-    options = ("logs", pod.name, "-c", container, "--follow", "--tail=0")
-    screen = console()
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, text=True, errors="replace"
-    ) as process:
-        for line in process.stdout or ():
-            shown = visible(line.rstrip("\n"))
-            screen.print(_marked(line_class(engine, shown), shown), soft_wrap=True)

@@ -66,10 +66,6 @@ Namespace = Annotated[
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
 Context = Annotated[str, typer.Option(metavar="CONTEXT", help="Context of the kubeconfig.")]
 Kubeconfig = Annotated[str, typer.Option(metavar="FILE", help="Kubeconfig file.")]
-Watch = Annotated[
-    bool,
-    typer.Option("--watch", "-w", help="Keep printing changes, until Ctrl-C or what is watched has ended."),
-]
 _OUTPUT = typer.Option("--output", "-o", help="Output format.")
 Output = Annotated[Format, _OUTPUT]
 FindingOutput = Annotated[FindingFormat, _OUTPUT]

@@ -52,16 +52,19 @@ class KubectlTarget:
 
 
 def kubectl(
-    target: KubectlTarget, *command: str, advice: str = "install it", output: str = "json", stdin: str = ""
+    target: KubectlTarget, *command: str, advice: str = "install it", output: str = "json"
 ) -> subprocess.CompletedProcess[str]:
     """The ended kubectl process with its output. Raises CommandError where kubectl could not be run.
 
     ``advice``: what to do where kubectl is not installed. ``output``: "" for a command that has no formats.
     """
+    options = {"context": target.context, "kubeconfig": target.kubeconfig, "namespace": target.namespace}
+    given = [f"--{option}={value}" for option, value in options.items() if value]
+    form = ("-o", output) if output else ()
     try:
         return subprocess.run(
-            [*command_line(target), *command, *(("-o", output) if output else ())],
-            input=stdin,
+            ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s", *command, *form],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -72,13 +75,6 @@ def kubectl(
         raise CommandError(f"kubectl is needed to read the cluster and is not installed: {advice}") from None
     except subprocess.TimeoutExpired:
         raise CommandError("kubectl did not answer: check the context and the network") from None
-
-
-def command_line(target: KubectlTarget) -> list[str]:
-    """The kubectl command with the options that name the cluster."""
-    options = {"context": target.context, "kubeconfig": target.kubeconfig, "namespace": target.namespace}
-    given = [f"--{option}={value}" for option, value in options.items() if value]
-    return ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s"]
 
 
 def parsed(text: str) -> dict[str, Any]:
