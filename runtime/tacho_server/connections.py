@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import h11
 from uvicorn import Config
@@ -47,10 +47,19 @@ class BoundedPieces(h11.Connection):
         return event
 
 
+ARRIVING_LIMIT = 512
+"""Most connections without a whole request. Beyond it the oldest is closed, as a process may have no more
+than 1,024 files.
+"""
+
+
 class BoundedProtocol(H11Protocol):
     """uvicorn's HTTP protocol with time limits for a connection's first request head, and for a head that
-    arrives byte by byte. Bodies come in BoundedPieces.
+    arrives byte by byte. Bodies come in BoundedPieces. Whole requests are limited by their places.
     """
+
+    _arriving: ClassVar[dict[BoundedProtocol, None]] = {}
+    """Connections whose request has not arrived, oldest first."""
 
     def __init__(self, config: Config, *arguments: Any, **options: Any) -> None:
         super().__init__(config, *arguments, **options)
@@ -62,9 +71,16 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
+        self._arriving[self] = None
+        if len(self._arriving) > ARRIVING_LIMIT:
+            oldest = next(iter(self._arriving))
+            del self._arriving[oldest]
+            oldest.transport.abort()
 
     def handle_events(self) -> None:
         super().handle_events()
+        if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
+            self._arriving.pop(self, None)
         if self._head is not None and self.cycle is not None and not self.cycle.response_complete:
             self._head.cancel()
             self._head = None
@@ -72,6 +88,8 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         if self._head is None and not self.transport.is_closing():
             self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        if not self.transport.is_closing():
+            self._arriving[self] = None
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -100,6 +118,7 @@ class BoundedProtocol(H11Protocol):
             self._unread.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._arriving.pop(self, None)
         for timer in (self._head, self._unread):
             if timer is not None:
                 timer.cancel()

@@ -55,7 +55,7 @@ async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
                 yield piece
         return
     # Of limited length: a client may read slower than its choices are made, which the backend counts.
-    queue: asyncio.Queue[Piece | Exception | None] = asyncio.Queue(len(sources))
+    queue: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue(len(sources))
 
     async def drain(source: AsyncGenerator[Piece, None]) -> None:
         try:
@@ -63,7 +63,9 @@ async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
                 async for piece in source:
                     await queue.put(piece)
             await queue.put(None)
-        except Exception as error:  # noqa: BLE001 - the one reader raises it
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the one reader raises it, also a panic of a tokenizer
             await queue.put(error)
 
     tasks = [asyncio.ensure_future(drain(source)) for source in sources]
@@ -71,7 +73,7 @@ async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
         left = len(tasks)
         while left:
             item = await queue.get()
-            if isinstance(item, Exception):
+            if isinstance(item, BaseException):
                 raise item
             if item is None:
                 left -= 1

@@ -89,7 +89,7 @@ def _load(
             time.sleep(WATCH_SECONDS)
     except LoadError as error:
         failed.append(error)
-    except Exception as error:  # noqa: BLE001 - whatever a library raises ends the start with a message
+    except BaseException as error:  # noqa: BLE001 - whatever a library raises, as Rust's panics, ends the start
         traceback.print_exc()
         kind, step = "EngineCrashed", "see the lines above"
         if isinstance(error, ImportError):

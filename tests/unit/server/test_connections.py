@@ -70,6 +70,37 @@ async def test_a_connection_without_a_request_ends(
         await _ended((reader, writer), dribbles=dribbles)
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET /", completion()[:-1]])
+async def test_connections_without_a_whole_request_are_few(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    """1,024 of them were all files that a process may have: nobody else was answered."""
+    monkeypatch.setattr(connections, "ARRIVING_LIMIT", 3)
+    backend = Scripted("a")
+    backend.gate.clear()
+    async with serving(app_of(backend)) as port, asyncio.timeout(20):
+        whole, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(completion())
+        while not backend.running:
+            await asyncio.sleep(0.01)
+        idle, writers = [], [writer]
+        for _ in range(3):
+            idle.append(await asyncio.open_connection("127.0.0.1", port))
+            idle[-1][1].write(begun)
+        for _ in range(2):
+            reader, one = await asyncio.open_connection("127.0.0.1", port)
+            one.write(HEALTH)
+            writers.append(one)
+            assert b"200" in await reader.readline()
+        for ends in idle[:2]:
+            await _ended(ends, dribbles=False)
+        backend.gate.set()
+        assert b"200" in await whole.readline()
+        for end in (*writers, idle[2][1]):
+            end.close()
+    assert not connections.BoundedProtocol._arriving
+
+
 async def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     backend = Scripted("a")

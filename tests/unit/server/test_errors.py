@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tacho_server import launch
+from tacho_server.app import ServerState
 from tacho_server.errors import LoadError, fail
+from tests.unit.server.scripted import Scripted
 
 
 class Pipe(io.RawIOBase):
@@ -29,3 +34,20 @@ def test_an_engine_that_writes_too_cannot_tear_the_line(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(pipe, write_through=True))
     assert fail("engine", LoadError("EngineCrashed", "it did not start", "see above")) == 1
     assert pipe.writes == [b"engine: error [EngineCrashed]: it did not start: see above\n"]
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), KeyboardInterrupt(), RuntimeError("no")])
+def test_whatever_a_library_raises_while_it_loads_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    """A panic of a tokenizer is no Exception: the server would say for ever that it loads."""
+    backend, failed = Scripted("a"), list[LoadError]()
+
+    def load() -> None:
+        raise raised
+
+    monkeypatch.setattr(backend, "load", load)
+    server: Any = SimpleNamespace(should_exit=False)
+    settings: Any = None
+    launch._load(backend, settings, ServerState(), server, failed, "it")
+    assert (server.should_exit, failed[0].failure_class) == (True, "EngineCrashed")
