@@ -7,17 +7,21 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.launch import BASE_STARTUP_SECONDS
+from tacho_contract.units import parse_time
 from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
+from tacho_operator.core.types import Neighbour
 from tacho_operator.shell.store import store as store_module
 from tests.wiring.storing import owned_by, pod, thing, told
 
 PROBE = {ROLE_LABEL: ROLE_PROBE}
+CREATED = {"creationTimestamp": "2026-01-01T00:00:00Z"}
 
 
 @pytest.mark.parametrize(
     ("metadata", "seconds"),
     [
-        (owned_by("ReplicaSet", "set"), 2400.0),
+        (owned_by("ReplicaSet", "set") | {"labels": {ROLE_LABEL: ROLE_SERVER}}, 2400.0),
         (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "smol-1"}}, 2400.0),
         (owned_by("LLMDeployment", "smol") | {"labels": PROBE}, 1800.0),
         (owned_by("LLMDeployment", "smol") | {"labels": {**PROBE, REVISION_LABEL: "other-1"}}, 1800.0),
@@ -46,15 +50,15 @@ def test_a_neighbour_has_owners_that_end_at_a_held_resource(
     store.put("ReplicaSet", thing("set", metadata=owned_by("Deployment", "smol-1")))
     store.put("Deployment", thing("own", spec=spec, metadata=owned_by("LLMDeployment", "smol", "forged")))
     store.put("ReplicaSet", thing("lone", metadata=owned_by("Deployment", "own")))
-    store.put("Pod", pod("a", node="n1", metadata=metadata))
-    assert [item.start_seconds for item in store.neighbours_on({"n1"})] == ([seconds] if seconds else [])
+    store.put("Pod", pod("a", node="n1", metadata=CREATED | metadata))
+    assert [item.limit_seconds for item in store.neighbours_on({"n1"})] == ([seconds] if seconds else [])
     assert store.neighbours_on({"n2"}) == []
 
 
 def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = told()
     store.put("LLMDeployment", thing("smol", owner=""))
-    own, named = owned_by("LLMDeployment", "smol"), {"labels": PROBE}
+    own, named = owned_by("LLMDeployment", "smol"), CREATED | {"labels": PROBE}
     for number in range(40):
         store.put("Pod", pod(f"a-{number}", node="n1", metadata=named))
         store.put("Pod", pod(f"b-{number}", node="n1", metadata=named | owned_by("LLMDeployment", "x")))
@@ -67,7 +71,7 @@ def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytes
     )
     found = store.neighbours_on({"n1"})
     assert len(found) == 10
-    assert {item.pod["metadata"]["name"][0] for item in found} == {"c"}
+    assert {item.name[0] for item in found} == {"c"}
     assert len(read) == 10 + 1 + 1, "the pods, their resource, and a Deployment that they do not name"
     store.remove("LLMDeployment", "ml", "smol")
     read.clear()
@@ -79,25 +83,24 @@ def test_of_a_neighbour_is_held_when_it_started_and_nothing_long() -> None:
     """Of 4,000 forged pods and their owners 600 MB were in memory at each look."""
     store, _ = told()
     store.put("LLMDeployment", thing("smol", owner="", spec={"a": "x" * 100_000}))
-    condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-02T00:00:00Z"}
     other = {"type": "Other", "status": "True", "message": "x" * 10_000}
     ended = {"terminated": {"finishedAt": "2026-01-01T00:00:00Z", "message": "x" * 5000}}
     engine = {"name": "engine", "restartCount": 2, "state": ended, "lastState": {}}
     status = {"phase": "Running", "conditions": [other, condition], "containerStatuses": [engine]}
-    owned = owned_by("LLMDeployment", "smol") | {"labels": PROBE}
+    owned = CREATED | owned_by("LLMDeployment", "smol") | {"labels": PROBE}
     store.put("Pod", pod("a", node="n1", status=status, metadata=owned))
-    (found,) = store.neighbours_on({"n1"})
-    assert len(json.dumps(found.pod)) < 1000
+    created, ready = (parse_time(f"2026-01-0{day}T00:00:00Z") for day in (1, 2))
+    assert created is not None
+    assert store.neighbours_on({"n1"}) == [
+        Neighbour(
+            name="a",
+            namespace="ml",
+            uid="uid-a",
+            node="n1",
+            since=created,
+            until=ready,
+            limit_seconds=BASE_STARTUP_SECONDS,
+        )
+    ]
     assert len(json.dumps(store._owner("LLMDeployment", ("ml", "smol")))) < 1000
-    assert found.pod["status"] == {
-        "phase": "Running",
-        "conditions": [condition],
-        "containerStatuses": [
-            {
-                "name": "engine",
-                "restartCount": 2,
-                "state": {"terminated": {"finishedAt": "2026-01-01T00:00:00Z"}},
-                "lastState": {},
-            }
-        ],
-    }

@@ -105,16 +105,22 @@ class HubWaiters:
     """Number of waiting resources in all other namespaces."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """A pod on the same node that belongs to an LLMDeployment by its owner references; labels alone do not
-    count.
+    """A period in which a pod of an LLMDeployment started or was measured, and so used its node more than one
+    that only serves. Owner references make it a pod of an LLMDeployment; labels alone do not.
     """
 
-    pod: Manifest
-    start_seconds: float
-    """Longest time in seconds from the pod's creation to its measurement, from the startup timeout of its
-    Deployment.
+    name: str
+    namespace: str
+    uid: str
+    node: str
+    since: datetime
+    until: datetime | None
+    """When the start or the measurement ended; None: it still lasts."""
+    limit_seconds: float
+    """Longest start that counts, from the startup timeout of the pod's Deployment; a pod may never become
+    ready.
     """
 
 

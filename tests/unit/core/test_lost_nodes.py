@@ -9,10 +9,11 @@ import pytest
 from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import target_of
-from tacho_operator.core.measurement.noisy_neighbours import neighbour_activities
+from tacho_operator.core.measurement.noisy_neighbours import overlaps
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
+from tacho_operator.core.pods.neighbours import neighbour
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.types import Neighbour, NodeFacts
+from tacho_operator.core.types import NodeFacts
 from tests.unit.core.inspecting import look, step
 from tests.unit.core.measured_world import measured_world
 from tools.harness.pod_states import insufficient
@@ -198,9 +199,9 @@ def test_as_a_neighbour_it_starts_for_no_longer_than_a_start_may_take() -> None:
         "spec": {"nodeName": "node-1"},
         "status": {"phase": "Running"},
     }
-    (found,) = neighbour_activities([Neighbour(pod, 600.0)])
-    start = PodView(pod).created
+    found, start = neighbour(PodView(pod), 600.0), PodView(pod).created
+    assert found is not None
     assert start is not None
-    assert found.overlaps(start, start.replace(hour=start.hour + 1))
+    assert overlaps(found, start, start.replace(hour=start.hour + 1))
     late = start.replace(hour=start.hour + 1)
-    assert not found.overlaps(late, late.replace(hour=late.hour + 1))
+    assert not overlaps(found, late, late.replace(hour=late.hour + 1))

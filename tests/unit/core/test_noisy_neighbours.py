@@ -18,6 +18,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     read_neighbours,
     write_neighbours,
 )
+from tacho_operator.core.pods.neighbours import neighbour
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Neighbour
 from tools.harness.resources import NOW, at
@@ -89,11 +90,11 @@ def contended(*neighbours: dict[str, Any], seen: dict[str, str] | None = None, *
 
 
 def beside(*pods: dict[str, Any]) -> list[Neighbour]:
-    return [Neighbour(pod, start_seconds=1e6) for pod in pods]
+    return [found for pod in pods if (found := neighbour(PodView(pod), 1e6)) is not None]
 
 
 @pytest.mark.parametrize(
-    ("neighbour", "is_contended"),
+    ("other", "is_contended"),
     [
         (pod("a", scheduled=-100), True),
         (pod("a", scheduled=-100, ready=-10), True),
@@ -119,10 +120,10 @@ def beside(*pods: dict[str, Any]) -> list[Neighbour]:
     ],
 )
 def test_who_starts_loads_or_measures_on_the_same_node_meanwhile(
-    neighbour: dict[str, Any], is_contended: bool
+    other: dict[str, Any], is_contended: bool
 ) -> None:
-    assert contended(neighbour) == is_contended
-    assert contended(pod("far", node="another"), neighbour) == is_contended
+    assert contended(other) == is_contended
+    assert contended(pod("far", node="another"), other) == is_contended
 
 
 def test_who_came_and_went_while_it_was_measured_is_remembered() -> None:
@@ -138,7 +139,8 @@ def test_who_came_and_went_while_it_was_measured_is_remembered() -> None:
 
 @pytest.mark.parametrize(("seconds", "is_contended"), [(59, False), (60, False), (61, True)])
 def test_a_start_that_never_ends_counts_for_its_limit(seconds: float, is_contended: bool) -> None:
-    endless = Neighbour(pod("a", scheduled=-100), start_seconds=seconds)
+    endless = neighbour(PodView(pod("a", scheduled=-100)), seconds)
+    assert endless is not None
     found = flag_noisy_neighbours([MINE], {"mine": report()}, [endless], seen={}, recorded=(), now=NOW)
     measured = found.reports["mine"].measurement
     assert measured is not None

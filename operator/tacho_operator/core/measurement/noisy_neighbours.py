@@ -16,7 +16,6 @@ from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
 from tacho_contract.units import clipped, parse_time
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.core import names
 from tacho_operator.core.measurement.states import USABLE
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest, Neighbour
@@ -30,60 +29,24 @@ only touch may seem to overlap.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeighbourActivity:
-    """A period in which one pod started or was measured, and so used its node more than a pod that only
-    serves.
-    """
-
-    pod: PodView
-    since: datetime
-    until: datetime | None
-    """When the start or the measurement ended; None: it still lasts."""
-    limit: timedelta
-    """Longest duration of a start that counts; a pod may never become ready."""
-
-    def overlaps(self, start: datetime, end: datetime) -> bool:
-        least = timedelta(seconds=SHORTEST_SECONDS)
-        over = start + least - self.since > self.limit or (
-            self.until is not None and start + least > self.until
-        )
-        return self.since + least <= end and not over
-
-    def seen_from(self, namespace: str) -> str:
-        """The pod's description for a status in ``namespace``; a pod of another namespace is not named
-        there."""
-        return f"pod {self.pod.name}" if namespace == self.pod.namespace else "a pod of another namespace"
+def overlaps(neighbour: Neighbour, start: datetime, end: datetime) -> bool:
+    """Whether the neighbour started or was measured between ``start`` and ``end``."""
+    least = timedelta(seconds=SHORTEST_SECONDS)
+    over = (start + least - neighbour.since).total_seconds() > neighbour.limit_seconds or (
+        neighbour.until is not None and start + least > neighbour.until
+    )
+    return neighbour.since + least <= end and not over
 
 
-def neighbour_activities(neighbours: Iterable[Neighbour]) -> tuple[NeighbourActivity, ...]:
-    """The activity of all tacho pods that run engines, in a stable order."""
-    found = (_neighbour_activity(PodView(item.pod), item.start_seconds) for item in neighbours)
-    active = (item for item in found if item)
-    return tuple(sorted(active, key=lambda item: (item.since, item.pod.namespace, item.pod.name)))
-
-
-def _neighbour_activity(pod: PodView, start_seconds: float) -> NeighbourActivity | None:
-    engine = pod.container(names.ENGINE_CONTAINER)
-    since = pod.condition_time("PodScheduled") or pod.created
-    if engine is not None and engine.restarts and engine.running_since is not None:
-        since = engine.running_since  # it served before
-    if pod.role not in (names.ROLE_SERVER, names.ROLE_PROBE) or not pod.node or since is None:
-        return None
-    end = engine.terminated if engine else None
-    ended = end.finished if end else None
-    over = pod.phase in ("Failed", "Succeeded")
-    until = (ended or since) if over else pod.condition_time("Ready")
-    if until is None and pod.terminating and pod.role == names.ROLE_SERVER:
-        return None  # it drains
-    return NeighbourActivity(pod=pod, since=since, until=until, limit=timedelta(seconds=start_seconds))
-
-
-def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[NeighbourActivity]) -> str:
+def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[Neighbour]) -> str:
     """A description of the first neighbour active on the pod's node between ``start`` and ``end``; "": none
-    was."""
-    others = (item for item in found if item.pod.node == pod.node and item.pod.uid != pod.uid)
-    return next((item.seen_from(pod.namespace) for item in others if item.overlaps(start, end)), "")
+    was. A pod of another namespace is not named.
+    """
+    others = (item for item in found if item.node == pod.node and item.uid != pod.uid)
+    noisy = next((item for item in others if overlaps(item, start, end)), None)
+    if noisy is None:
+        return ""
+    return f"pod {noisy.name}" if noisy.namespace == pod.namespace else "a pod of another namespace"
 
 
 def probe_interval(measured: Measurement) -> tuple[datetime, datetime] | None:
@@ -121,7 +84,8 @@ def flag_noisy_neighbours(
     ``seen``: neighbours that earlier reconciles found. A neighbour may be deleted before the measurement is
     reported.
     """
-    loads, known = neighbour_activities(neighbours), _runs(recorded)
+    known = _runs(recorded)
+    loads = sorted(neighbours, key=lambda item: (item.since, item.namespace, item.name))
     flagged, kept = dict(reports), {}
     for pod in pods:
         report = reports.get(pod.uid)

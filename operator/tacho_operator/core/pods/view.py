@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from tacho_contract.launch import BASE_STARTUP_SECONDS
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
-from tacho_operator.core.types import Manifest, Neighbour, Reference
+from tacho_operator.core.types import Manifest, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,14 +259,6 @@ def deployment_sizes(deployments: Iterable[Manifest]) -> dict[str, int]:
     }
 
 
-Read = Callable[[str, tuple[str, str]], Manifest | None]
-"""Function from (kind, (namespace, name)) to the stored object; None: not stored."""
-
-
-ACTIVITY_METADATA = ("name", "namespace", "uid", "labels", "creationTimestamp", "deletionTimestamp")
-ACTIVITY_CONDITIONS = ("PodScheduled", "Ready")
-
-
 def controller(manifest: Manifest) -> Manifest | None:
     """The owner reference of the controlling owner; None where there is none."""
     owners = manifest["metadata"].get("ownerReferences") or ()
@@ -278,71 +269,3 @@ def owner_uid(manifest: Manifest) -> str | None:
     """The uid of the controlling owner; None where there is none."""
     found = controller(manifest)
     return str(found["uid"]) if found else None
-
-
-def controlling(manifest: Manifest, kind: str, read: Read) -> Manifest | None:
-    """The stored object of ``kind`` that controls ``manifest``; None where it is of another kind or not
-    stored."""
-    reference = controller(manifest) or {}
-    name = (manifest["metadata"]["namespace"], str(reference.get("name", "")))
-    held = read(kind, name) if reference.get("kind") == kind else None
-    return held if held is not None and held["metadata"]["uid"] == reference.get("uid") else None
-
-
-def neighbour_of(pod: Manifest, read: Read) -> Neighbour | None:
-    """The pod as a possible noisy neighbour; None unless a stored LLMDeployment controls it, directly or
-    through its owners.
-
-    A server pod belongs to a ReplicaSet of a revision's Deployment, a probe pod to the LLMDeployment itself.
-    """
-    labels = pod["metadata"].get("labels") or {}
-    revision = labels.get(names.REVISION_LABEL, "")
-    deployment = read("Deployment", (pod["metadata"]["namespace"], revision))
-    if (replica_set := controlling(pod, "ReplicaSet", read)) is not None:
-        deployment = controlling(replica_set, "Deployment", read)
-        resource = controlling(deployment, "LLMDeployment", read) if deployment else None
-    else:
-        own = labels.get(names.ROLE_LABEL) == names.ROLE_PROBE
-        resource = controlling(pod, "LLMDeployment", read) if own else None
-        if deployment is not None and controlling(deployment, "LLMDeployment", read) != resource:
-            deployment = None
-    if resource is None:
-        return None
-    limit = ((deployment or {}).get("spec") or {}).get("progressDeadlineSeconds", BASE_STARTUP_SECONDS)
-    return Neighbour(_activity_part(pod), float(limit))
-
-
-def _activity_part(pod: Manifest) -> Manifest:
-    """What decides when a pod started or was measured: anyone may make thousands of pods 16 KiB long."""
-    metadata, status = pod["metadata"], pod.get("status") or {}
-    engine = (
-        item for item in status.get("containerStatuses") or () if item["name"] == names.ENGINE_CONTAINER
-    )
-    conditions = (item for item in status.get("conditions") or () if item.get("type") in ACTIVITY_CONDITIONS)
-    return {
-        "metadata": {key: metadata[key] for key in ACTIVITY_METADATA if key in metadata},
-        "spec": {"nodeName": (pod.get("spec") or {}).get("nodeName", "")},
-        "status": {
-            "phase": status.get("phase", "Pending"),
-            "conditions": [
-                {key: item.get(key) for key in ("type", "status", "lastTransitionTime")}
-                for item in conditions
-            ],
-            "containerStatuses": [
-                {"name": item["name"], "restartCount": item.get("restartCount", 0), **_times(item)}
-                for item in engine
-            ],
-        },
-    }
-
-
-def _times(container: Manifest) -> Manifest:
-    """The times of a container's present and last run."""
-    return {
-        run: {
-            state: {key: found[key] for key in ("startedAt", "finishedAt") if key in found}
-            for state, found in (container.get(run) or {}).items()
-            if state in ("running", "terminated")
-        }
-        for run in ("state", "lastState")
-    }

@@ -26,8 +26,9 @@ from operator import itemgetter
 from sys import intern
 
 from tacho_operator.core.planner.history import history_from, stored_status
+from tacho_operator.core.pods.neighbours import neighbour_of
 from tacho_operator.core.pods.nodes import node_facts
-from tacho_operator.core.pods.view import neighbour_of, owner_uid
+from tacho_operator.core.pods.view import owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
