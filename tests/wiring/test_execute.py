@@ -69,7 +69,7 @@ async def test_a_victim_that_cannot_be_marked_stops_no_scale_down(error: ApiErro
     assert (found.writes, found.error) == (2, None)
 
 
-@pytest.mark.parametrize("error", [Forbidden(403, "denied"), Invalid(422, "denied")])
+@pytest.mark.parametrize("error", [Conflict(409, "denied"), Forbidden(403, "denied"), Invalid(422, "denied")])
 async def test_a_refused_deletion_is_told_and_holds_up_no_other(error: ApiError) -> None:
     server = Server(b=error)
     unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
@@ -77,6 +77,27 @@ async def test_a_refused_deletion_is_told_and_holds_up_no_other(error: ApiError)
     assert server.requests == ["delete a", "delete b", "delete c"]
     assert found.writes == 2
     assert [(item.kind, item.name, item.message) for item in found.refusals] == [("Pod", "b", "denied")]
+
+
+async def test_a_long_pass_ends_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten workers that each deleted 5,000 pods of a user ended no reconcile for 300 s: the process counted as
+    hung.
+    """
+    seconds = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("tacho_operator.shell.execute.time.monotonic", lambda: next(seconds))
+    server = Server()
+    unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
+    found = await carried_out(server, delete=unused)
+    assert (server.requests, found.is_unfinished) == (["delete a", "delete b"], True)
+    server.requests.clear()
+    found = await carried_out(server, deletion_costs=dict.fromkeys(REVISIONS, "-1"), delete=unused)
+    assert (server.requests, found.is_unfinished) == (["annotate a", "annotate b"], True)
+    server.requests.clear()
+    assert not (await carried_out(server, delete=unused[:2])).is_unfinished
+    children = tuple({**child("ConfigMap", "now"), "kind": kind} for kind in ("Deployment", "Service", "Pod"))
+    server.requests.clear()
+    assert (await carried_out(server, apply=children)).is_unfinished
+    assert server.requests == ["create child"] * 2
 
 
 async def test_a_deletion_without_an_answer_ends_the_reconcile() -> None:

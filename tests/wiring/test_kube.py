@@ -18,6 +18,7 @@ from tacho_operator.shell.api_errors import (
     LONGEST_MESSAGE_CHARS,
     LONGEST_RETRY_AFTER_SECONDS,
     ApiError,
+    Conflict,
     Expired,
     Fenced,
     Forbidden,
@@ -309,14 +310,23 @@ async def test_of_an_errors_body_a_megabyte_is_read(tmp_path: Path, body: str | 
     assert sent < 50 << 20, "the rest is not waited for"
 
 
-@pytest.mark.parametrize(("status", "is_deleted"), [(200, True), (404, False), (409, False)])
+@pytest.mark.parametrize(
+    ("status", "message", "is_deleted"),
+    [
+        (200, "", True),
+        (404, "gone", False),
+        (409, "Precondition failed: UID in precondition: u, UID in object meta: v", False),
+        (409, "the object has been modified", False),
+        (409, "kept", None),
+    ],
+)
 async def test_a_deletion_that_did_not_happen_is_told_apart(
-    tmp_path: Path, status: int, is_deleted: bool
+    tmp_path: Path, status: int, message: str, is_deleted: bool | None
 ) -> None:
     """A webhook may answer 409 for ever: who waited for the end of its object would wait as long."""
 
     async def answer(_request: web.Request) -> web.Response:
-        return web.json_response({"message": "kept"}, status=status)
+        return web.json_response({"message": message}, status=status)
 
     application = web.Application()
     application.router.add_route("DELETE", "/{path:.*}", answer)
@@ -324,4 +334,9 @@ async def test_a_deletion_that_did_not_happen_is_told_apart(
         TestServer(application) as server,
         connect(kubeconfig(tmp_path, str(server.make_url("/")))) as kube,
     ):
-        assert await kube.delete("ConfigMap", "ml", "a", uid="u") is is_deleted
+        deletion = kube.delete("ConfigMap", "ml", "a", uid="u")
+        if is_deleted is None:
+            with pytest.raises(Conflict, match="kept"):
+                await deletion
+        else:
+            assert await deletion is is_deleted

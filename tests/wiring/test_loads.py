@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -275,3 +277,29 @@ async def test_slow_pods_of_a_namespace_hold_up_no_other_namespace(monkeypatch: 
             assert set(quick) <= set(found)
         assert read == [("victim", 40)] * 2, "it is told at once, though reading goes on"
         assert set(await loads.read([*slow[:8], *quick])) >= {*slow[:8], *quick}
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up() -> None:
+    """A thread copied and searched what had come for each byte, and other threads waited for it."""
+    port_of, ends = socket.socketpair()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + b" " * 4000
+    for size, whole in ((len(answer), True), (200, True), (1, False)):
+        waiting = loads_module.WaitingPods(["a"], {}, 1)
+        with loads_module._OpenConnections(LOAD_LIMIT_BYTES, waiting, lambda *_: None) as connections:
+            parts = [answer[at : at + size] for at in range(0, len(answer), size)]
+            one = SimpleNamespace(
+                socket=SimpleNamespace(
+                    recv=lambda _, parts=parts: parts.pop(0), fileno=ends.fileno, close=lambda: None
+                ),
+                address=waiting.take(),
+                got=b"",
+                reads=0,
+            )
+            connections._open[ends.fileno()] = cast(loads_module.PodConnection, one)
+            connections._selector.register(ends.fileno(), 1)
+            while connections.count:
+                connections._receive(cast(loads_module.PodConnection, one))
+            assert connections.found == {"a": answer[-4000:] if whole else None}
+        assert len(parts) == 0 if whole else len(parts) > 3000
+    port_of.close()
+    ends.close()

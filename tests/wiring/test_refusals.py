@@ -218,3 +218,14 @@ async def test_what_stays_invalid_is_tried_after_pauses_that_double(error: ApiEr
     server.gone = True
     await reconcile(KEY)
     assert not reconcile._rewrites._written, "nothing is kept of a deleted resource"
+
+
+async def test_a_pass_that_was_too_long_goes_on_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacho_operator.shell.execute.PASS_SECONDS", -1.0)
+    world = World(resourceVersion="1")
+    world.raw["status"] = {"observedGeneration": 1}
+    server = Server(world)
+    server.refuses = False
+    reconcile = reconciler(server)
+    assert await reconcile(KEY) == module.STALE_RETRY_SECONDS
+    assert not server.created

@@ -8,6 +8,7 @@ A child that the API server refuses is reported, and the others are still writte
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
@@ -35,6 +36,12 @@ takes them over.
 
 A garbage collector that missed the deletion, as around a restart of the API server, would keep them for ever.
 """
+PASS_SECONDS = 60.0
+"""Seconds of writes after which a pass ends, and the next one goes on with a new decision.
+
+A user may make 5,000 pods to be deleted, and a webhook may take seconds for each. Workers that end no
+reconcile for 300 s count as hung, and the process is restarted.
+"""
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 """Kinds whose content never changes; a different content gets a different name."""
 
@@ -59,6 +66,8 @@ class ExecuteResult:
     """The temporary error that ended the pass; None: the pass was completed."""
     unanswered: ChildRefusal | None = None
     """The child whose write got that error; None: the pass was completed."""
+    is_unfinished: bool = False
+    """Whether the pass ended after PASS_SECONDS."""
 
 
 def children(observed: Observed) -> tuple[Manifest, ...]:
@@ -86,8 +95,11 @@ async def execute(
     the pass."""
     refusals: list[ChildRefusal] = []
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
-    writes = await _mark_victims(kube, live, decision)
+    ends = time.monotonic() + PASS_SECONDS
+    writes = await _mark_victims(kube, live, decision, ends)
     for desired in decision.apply:
+        if time.monotonic() > ends:
+            return ExecuteResult(tuple(refusals), writes, is_unfinished=True)
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
         if kind == "Deployment" and _is_premature(observed, name, found, refusals):
@@ -109,12 +121,22 @@ async def execute(
             writes += written
             if written:
                 rewrites.note(desired)
+    return await _delete(kube, observed, decision, ends, ExecuteResult(tuple(refusals), writes))
+
+
+async def _delete(
+    kube: Kube, observed: Observed, decision: ReconcileDecision, ends: float, applied: ExecuteResult
+) -> ExecuteResult:
+    """Deletes until ``ends``, by the monotonic clock. ``applied``: the result so far."""
+    refusals, writes = list(applied.refusals), applied.writes
     for reference in decision.delete:
+        if time.monotonic() > ends:
+            return ExecuteResult(tuple(refusals), writes, is_unfinished=True)
         namespace = observed.raw["metadata"]["namespace"]
         try:
             await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
             writes += 1
-        except (Forbidden, Invalid) as error:
+        except (Conflict, Forbidden, Invalid) as error:
             refusals.append(ChildRefusal(kind=reference.kind, name=reference.name, message=error.message))
         except ApiError as error:
             unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
@@ -152,14 +174,17 @@ def _is_premature(
 
 
 async def _mark_victims(
-    kube: Kube, live: dict[tuple[str, str], Manifest], decision: ReconcileDecision
+    kube: Kube, live: dict[tuple[str, str], Manifest], decision: ReconcileDecision, ends: float
 ) -> int:
     """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes.
+    After ``ends``, by the monotonic clock, no more are annotated.
 
     A failed annotation is logged and does not stop the scale-down.
     """
     writes = 0
     for name, cost in decision.deletion_costs.items():
+        if time.monotonic() > ends:
+            break
         try:
             await kube.annotate(live["Pod", name], {DELETION_COST_ANNOTATION: cost})
         except ApiError as error:

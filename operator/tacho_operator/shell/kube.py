@@ -87,6 +87,9 @@ where the object exists.
 """
 
 
+REPLACED = ("UID in precondition", "the object has been modified")
+"""Texts of the API server's refusal to delete an object that is another one now, or is being changed."""
+
 Event = tuple[str, Manifest]
 """(type of event: ADDED, MODIFIED, DELETED or BOOKMARK; the object)."""
 Counted = Callable[[str, str, int], None]
@@ -335,8 +338,8 @@ class Kube:
         return await self._request("patch", counted_kind, path, body, content_type=content_type, **parameters)
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> bool:
-        """Deletes the object with that uid; returns False where it was deleted or replaced, or where a
-        webhook answers so.
+        """Deletes the object with that uid; returns False where it was deleted or replaced. Raises Conflict
+        where a webhook refuses with that status.
         """
         options = {
             "kind": "DeleteOptions",
@@ -346,8 +349,12 @@ class Kube:
         }
         try:
             await self._request("delete", kind, _path(kind, namespace, name), options)
-        except (Missing, Conflict):
+        except Missing:
             return False
+        except Conflict as error:
+            if any(words in error.message for words in REPLACED):
+                return False
+            raise
         return True
 
 

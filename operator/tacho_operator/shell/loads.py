@@ -80,6 +80,10 @@ class WaitingPods:
 
 
 HEAD_LIMIT_BYTES = 8192
+FREE_READS, MEAN_BYTES = 64, 128
+"""After 64 reads, an answer must have had 128 bytes a read: one that comes byte by byte keeps a thread
+busy.
+"""
 POLL_SECONDS = 0.5
 """Seconds between two checks whether the answers are still needed."""
 UNDER_WAY = frozenset({0, errno.EINPROGRESS})
@@ -88,12 +92,12 @@ UNDER_WAY = frozenset({0, errno.EINPROGRESS})
 class PodConnection:
     """One HTTP request to one pod, and the part of its answer that has arrived."""
 
-    __slots__ = ("address", "got", "left", "socket", "until")
+    __slots__ = ("address", "got", "left", "reads", "socket", "until")
 
     def __init__(self, address: str, port: int, request_bytes: bytes, until: float) -> None:
         """Starts to connect without blocking. Raises OSError where no route to the address exists."""
         self.address, self.left, self.until = address, request_bytes, until
-        self.got = b""
+        self.got, self.reads = b"", 0
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -222,8 +226,10 @@ class _OpenConnections:
         longest = HEAD_LIMIT_BYTES + self._limit_bytes
         more = one.socket.recv(longest)
         one.got += more
-        body = body_of(one.got, self._limit_bytes)
-        if body is not None or not more or len(one.got) > longest:
+        one.reads += 1
+        is_dripping = one.reads > FREE_READS + len(one.got) // MEAN_BYTES
+        body = None if is_dripping else body_of(one.got, self._limit_bytes)
+        if body is not None or is_dripping or not more or len(one.got) > longest:
             self._close(one, body)
 
     def _close(self, one: PodConnection, body: bytes | None) -> None:

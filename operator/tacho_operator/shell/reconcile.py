@@ -68,7 +68,9 @@ COLLECTION_RETRY_SECONDS = 8.0
 gone.
 """
 STALE_RETRY_SECONDS = 1.0
-"""Seconds until a deletion is decided again that was not done because a watch was interrupted."""
+"""Seconds until what was not written is decided again: deletions because a watch was interrupted, or the rest
+of a long pass.
+"""
 
 
 class UnseenWrites(RuntimeError):
@@ -198,7 +200,7 @@ class Reconciler:
         delay = decision.requeue_after_seconds
         if outcome.refusals:
             delay = min(delay or REFUSED_RETRY_SECONDS, REFUSED_RETRY_SECONDS)
-        if withheld:
+        if withheld or outcome.is_unfinished:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
 

@@ -12,7 +12,7 @@ import pytest
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.inspection import request_hash
-from tacho_operator.core.types import Observed
+from tacho_operator.core.types import Neighbour, Observed
 from tests.unit.core.measured_world import SPEC, measured_world
 from tools.harness.resources import CONFIG, NOW, at
 from tools.harness.world import copied
@@ -93,7 +93,29 @@ def inspections(number: int) -> Observed:
     return dataclasses.replace(SERVED, pods=pods, revisions=(), config_maps=(), deployments=(), services=())
 
 
-@pytest.mark.parametrize("made", [leaving, containers, inspections])
+def measured(number: int) -> Observed:
+    """Pods that are being measured, each on a node of its own beside another pod."""
+    report = dataclasses.replace(next(iter(SERVED.reports.values())), phase="Probing", measurement=None)
+    pods = crowd(number, names.ROLE_SERVER)
+    for index, pod in enumerate(pods):
+        pod["spec"], pod["status"] = {"nodeName": f"n{index}"}, {"phase": "Running"}
+    reports = {pod["metadata"]["uid"]: report for pod in pods}
+    neighbours = tuple(
+        Neighbour(
+            name="other",
+            namespace="ml",
+            uid="other",
+            node=f"n{index}",
+            since=NOW,
+            until=None,
+            limit_seconds=600.0,
+        )
+        for index in range(number)
+    )
+    return dataclasses.replace(SERVED, pods=pods, reports=reports, neighbours=neighbours)
+
+
+@pytest.mark.parametrize("made", [leaving, containers, inspections, measured])
 def test_twice_as_many_take_about_twice_as_long(made: Callable[[int], Observed]) -> None:
     """100 Services that were being deleted and 5,000 pods took 8 s, in which nothing else ran."""
     few, usual, many = (calls(made(number)) for number in (1, 100, 200))

@@ -38,11 +38,13 @@ def overlaps(neighbour: Neighbour, start: datetime, end: datetime) -> bool:
     return neighbour.since + least <= end and not over
 
 
-def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[Neighbour]) -> str:
+def noisy_neighbour(
+    pod: PodView, start: datetime, end: datetime, found: Mapping[str, Iterable[Neighbour]]
+) -> str:
     """A description of the first neighbour active on the pod's node between ``start`` and ``end``; "": none
-    was. A pod of another namespace is not named.
+    was. A pod of another namespace is not named. ``found``: by node.
     """
-    others = (item for item in found if item.node == pod.node and item.uid != pod.uid)
+    others = (item for item in found.get(pod.node, ()) if item.uid != pod.uid)
     noisy = next((item for item in others if overlaps(item, start, end)), None)
     if noisy is None:
         return ""
@@ -85,7 +87,9 @@ def flag_noisy_neighbours(
     reported.
     """
     known = _runs(recorded)
-    loads = sorted(neighbours, key=lambda item: (item.since, item.namespace, item.name))
+    loads: dict[str, list[Neighbour]] = {}
+    for item in sorted(neighbours, key=lambda item: (item.since, item.namespace, item.name)):
+        loads.setdefault(item.node, []).append(item)
     flagged, kept = dict(reports), {}
     for pod in pods:
         report = reports.get(pod.uid)
