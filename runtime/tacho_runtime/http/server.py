@@ -7,12 +7,15 @@ connection has one request, which is answered from memory.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import cast
 
 import h11
+
+log = logging.getLogger("tacho")
 
 HEAD_LIMIT_BYTES = 16 * 1024
 READ_BYTES = 4 * 1024
@@ -122,6 +125,10 @@ class HttpServer:
             return await asyncio.wait_for(route(), REQUEST_SECONDS)
         except (asyncio.TimeoutError, TimeoutError):
             return HttpAnswer(status=HTTPStatus.GATEWAY_TIMEOUT, body=b"the engine did not answer in time\n")
+        except Exception:
+            # Such as a version of the engine's that no text can hold.
+            log.exception("%s cannot be answered", path)
+            return HttpAnswer(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=b"see the runtime's log\n")
 
 
 async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:

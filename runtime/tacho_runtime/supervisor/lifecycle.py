@@ -37,6 +37,13 @@ _NEXT = {
     FAILED: set[str](),
 }
 
+_BUDGETED = {
+    PREFLIGHT: "this machine or its cache had not answered",
+    WAITING_FOR_MODEL: "the model was not available",
+    STARTING: "the engine was not healthy",
+}
+"""The phases of the startup budget, each with what was missing at its end."""
+
 UNREADY_AFTER_SECONDS = 60.0
 """Seconds without a healthy answer after which the pod becomes unready, so that it gets no requests."""
 WEDGED_AFTER_SECONDS = 180.0
@@ -139,12 +146,13 @@ def fail(state: RuntimeState, failure: Failure, *, now: float) -> RuntimeState:
 
 
 def overdue(state: RuntimeState, *, budget_seconds: float, now: float) -> Failure | None:
-    """The failure StartupTimeout once model or engine have taken longer than the budget, else None."""
+    """The failure StartupTimeout once machine, model and engine have taken longer than the budget, else
+    None.
+    """
     elapsed = now - state.started_seconds
-    if state.phase not in (WAITING_FOR_MODEL, STARTING) or elapsed <= budget_seconds:
+    if state.phase not in _BUDGETED or elapsed <= budget_seconds:
         return None
-    waiting = state.phase == WAITING_FOR_MODEL
-    doing = "the model was not available" if waiting else "the engine was not healthy"
+    doing = _BUDGETED[state.phase]
     return Failure(
         failure_class=FailureClass.STARTUP_TIMEOUT,
         message=f"after {budget_seconds:.0f} s {doing}; last message: {state.message}",

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tacho_contract.failure import Failure, FailureClass
@@ -14,6 +15,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_runtime.machine import caches, environment as environment_, gpus, packages, processes
 from tacho_runtime.machine.sampling import MachineSample, sampler
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
+from tacho_runtime.supervisor.model_files import while_reading
 
 log = logging.getLogger("tacho")
 
@@ -98,25 +100,28 @@ def with_bytecode(
 
 
 async def check_machine(
-    config: RuntimeConfig, environment: Mapping[str, str]
+    config: RuntimeConfig, environment: Mapping[str, str], check_budget: Callable[[], None] = lambda: None
 ) -> tuple[ObservedMachine, RuntimeConfig, Failure | None]:
     """(the observations, ``config`` with its cache folder, the failure that keeps the plan from running here
-    or None)."""
-    machine, failure = await _settled(config, environment)
+    or None).
+
+    ``check_budget`` is called meanwhile and may raise: a driver, or the disk of a claim, may never answer.
+    """
+    machine, failure = await _settled(config, environment, check_budget)
     if failure is None:
-        config = await asyncio.to_thread(with_cache, config, machine)
+        config = await while_reading(partial(with_cache, config, machine), check_budget)
     return machine, config, failure
 
 
 async def _settled(
-    config: RuntimeConfig, environment: Mapping[str, str]
+    config: RuntimeConfig, environment: Mapping[str, str], check_budget: Callable[[], None]
 ) -> tuple[ObservedMachine, Failure | None]:
     """The observed machine and its failure, read again until memory of a previous process is free or
     SETTLE_SECONDS have passed.
     """
     waited = 0.0
     while True:
-        machine = await asyncio.to_thread(observe, config, environment)
+        machine = await while_reading(partial(observe, config, environment), check_budget)
         failure = machine_failure(machine, config)
         busy = failure is not None and failure.failure_class == FailureClass.GPU_OUT_OF_MEMORY
         if not busy or waited >= SETTLE_SECONDS:

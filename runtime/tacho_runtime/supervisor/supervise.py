@@ -160,7 +160,7 @@ class Supervisor:
 
     async def _check_machine(self) -> None:
         """Compares this machine with the plan. Raises FailedError."""
-        checked = await observed_machine.check_machine(self.config, self._environment)
+        checked = await observed_machine.check_machine(self.config, self._environment, self._check_budget)
         self._machine, self.config, failure = checked
         environment = machine.read_environment(self._machine.gpus)
         self._report = dataclasses.replace(self._report, environment=environment)
@@ -213,7 +213,7 @@ class Supervisor:
         )
 
     def _check_budget(self) -> None:
-        """Raises FailedError(StartupTimeout) once model or engine have taken too long."""
+        """Raises FailedError(StartupTimeout) once machine, model or engine have taken too long."""
         override = self._read_live().startup_timeout_seconds
         budget = startup_budget_seconds(self.config.model.weights_bytes, override)
         failure = lifecycle.overdue(self.state, budget_seconds=budget, now=time.monotonic())

@@ -121,7 +121,7 @@ def test_the_first_failure_counts() -> None:
         (WAITING_FOR_MODEL, 61.0, "the model was not available"),
         (STARTING, 61.0, "the engine was not healthy"),
         (STARTING, 60.0, None),
-        (PREFLIGHT, 61.0, None),
+        (PREFLIGHT, 61.0, "this machine or its cache had not answered"),
         (PROBING, 61.0, None),
         (SERVING, 61.0, None),
     ],

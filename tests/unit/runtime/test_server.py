@@ -25,7 +25,10 @@ async def serving() -> AsyncIterator[HttpServer]:
         await asyncio.sleep(3600)
         raise AssertionError("never here")
 
-    running = HttpServer({"/fine": fine, "/ill": ill, "/slow": slow})
+    async def broken() -> HttpAnswer:
+        return HttpAnswer(body="half of a pair: \ud800".encode())
+
+    running = HttpServer({"/fine": fine, "/ill": ill, "/slow": slow, "/broken": broken})
     await running.start("127.0.0.1", 0)
     try:
         yield running
@@ -116,3 +119,10 @@ async def test_a_taken_port_is_an_error() -> None:
     async with serving() as running:
         with pytest.raises(OSError, match="in use"):
             await HttpServer({}).start("127.0.0.1", running.port)
+
+
+async def test_an_answer_that_cannot_be_made_is_an_error() -> None:
+    """An engine may name any text as its version."""
+    async with serving() as running:
+        assert b" 500 " in await exchange(running.port, b"GET /broken HTTP/1.1\r\nHost: m\r\n\r\n")
+        assert b" 200 " in await exchange(running.port, b"GET /fine HTTP/1.1\r\nHost: m\r\n\r\n")

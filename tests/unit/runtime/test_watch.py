@@ -8,19 +8,21 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE
 from tacho_contract.measurement import Measurement, MemoryActual, Workload
 from tacho_engines.base import EngineStartup
 from tacho_runtime.machine import caches, processes
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
-from tacho_runtime.supervisor import engine_memory, observed_machine
+from tacho_runtime.supervisor import engine_memory, model_files, observed_machine
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
+from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config, running
 from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
 
@@ -85,6 +87,26 @@ async def test_memory_that_comes_free_in_time_is_waited_for(
     assert machine.gpus is not None
     assert machine.gpus.devices[0].free_bytes == 22 * GIB
     assert module.open == 0
+
+
+@pytest.mark.parametrize("silent", ["observe", "with_cache"])
+async def test_a_driver_or_a_claim_that_never_answers_ends_with_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    """Nothing else told why the pod did not start."""
+    answers = threading.Event()
+    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(observed_machine, silent, lambda *_arguments: answers.wait(20))
+
+    def check_budget() -> None:
+        raise FailedError(Failure(failure_class="StartupTimeout", message="m", next_step="n"))
+
+    monkeypatch.setattr(Supervisor, "_check_budget", lambda _self: check_budget())
+    try:
+        with pytest.raises(FailedError, match="StartupTimeout"):
+            await Supervisor(custom_config(tmp_path))._check_machine()
+    finally:
+        answers.set()
 
 
 def gpus_with(module: FakeNvml, gpu: FakeGpu, free_bytes: int) -> Gpus:
