@@ -39,6 +39,10 @@ def fail(program: str, error: LoadError, code: int = 1) -> int:
     return code
 
 
+MESSAGE_CHARACTERS = 2000
+"""Characters of an error's message; a model's template may raise one of megabytes."""
+
+
 class RequestError(Exception):
     """An error answer to one request: HTTP status, message and code."""
 
@@ -51,7 +55,7 @@ class RequestError(Exception):
     def body(self) -> dict[str, Any]:
         return {
             "error": {
-                "message": self.message,
+                "message": self.message[:MESSAGE_CHARACTERS],
                 "type": KINDS.get(
                     self.status, "invalid_request_error" if self.status < 500 else "server_error"
                 ),

@@ -38,6 +38,8 @@ def not_found(message: str, next_step: str) -> FailedError:
 
 FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
+ENTRY_LIMIT = 10 * FILE_LIMIT
+"""Most entries of a folder that are looked at, hidden ones too: a neighbour may put millions there."""
 SMALL_FILE_LIMIT_BYTES = 25_000_000
 """Most bytes that are read of a JSON file; the largest published safetensors index has 9 MB."""
 
@@ -71,16 +73,32 @@ class ModelSource(Protocol):
 
 
 def model_files(folder: Path) -> Iterator[Path]:
-    """Every file below ``folder`` that may belong to a model, in no order.
+    """Every file below ``folder`` that may belong to a model, in no order. Raises FailedError above
+    ENTRY_LIMIT entries.
 
     Left out: hidden files (a repository's own, NFS's .nfs* of removed files that are still open), and files
     that engines compile and convert beside the model. Both come and go while the model stays the same.
     """
-    for root, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != CACHE_FOLDER]
-        for name in names:
-            if not name.startswith(".") and (path := Path(root, name)).is_file():
-                yield path
+    pending, seen = [str(folder)], 0
+    while pending:
+        try:
+            found = os.scandir(pending.pop())
+        except OSError:  # a folder that may not be read
+            continue
+        with found as entries:
+            for entry in entries:
+                seen += 1
+                if seen > ENTRY_LIMIT:
+                    raise invalid(
+                        f"{folder} holds more than {ENTRY_LIMIT} entries.",
+                        "Point spec.model.uri at the model's own folder.",
+                    )
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending += [entry.path] if entry.name != CACHE_FOLDER else []
+                elif (path := Path(entry.path)).is_file():
+                    yield path
 
 
 class FolderSource:

@@ -18,13 +18,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tacho_contract.fetch import snapshot_dir
 from tacho_runtime.files import open_theirs, read_theirs, replace_file
 from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
-from tacho_runtime.headers.source import FileEntry, invalid
+from tacho_runtime.headers.source import ENTRY_LIMIT, FileEntry, invalid
 
 LOG = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ class HubCache:
         """
         found: dict[str, list[Path]] = {}
         with contextlib.suppress(OSError), os.scandir(self.blobs) as entries:
-            for entry in entries:
+            for entry in islice(entries, ENTRY_LIMIT):
                 digest, *middle = entry.name.removesuffix(".incomplete").split(".")
                 if middle and entry.name.endswith(".incomplete"):
                     found.setdefault(digest, []).append(Path(entry.path))
@@ -256,8 +257,13 @@ class HubCache:
         """The files of the snapshot that are on disk, with their sizes."""
         if not self.snapshot.is_dir():
             return ()
-        files = (path for path in self.snapshot.rglob("*") if path.is_file())
-        return tuple(FileEntry(p.relative_to(self.snapshot).as_posix(), p.stat().st_size) for p in files)
+        files: list[FileEntry] = []
+        for count, path in enumerate(self.snapshot.rglob("*")):
+            if count > ENTRY_LIMIT:
+                raise invalid(f"{self.snapshot} holds more than {ENTRY_LIMIT} entries.", "Empty the cache.")
+            if path.is_file():
+                files.append(FileEntry(path.relative_to(self.snapshot).as_posix(), path.stat().st_size))
+        return tuple(files)
 
 
 def is_digest(text: object) -> bool:

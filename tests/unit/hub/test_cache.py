@@ -12,6 +12,7 @@ import pytest
 
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.fetch import FetchConfig
+from tacho_runtime.headers import source
 from tacho_runtime.headers.source import FolderSource
 from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches, is_digest
@@ -199,3 +200,33 @@ def test_a_pipe_that_takes_a_files_place_is_not_waited_for(cache: HubCache, tmp_
 def test_what_is_no_digest_is_known_whatever_a_hub_lists(listed: object) -> None:
     assert not is_digest(listed)
     assert is_digest("a" * 40)
+
+
+def test_a_folder_of_millions_is_not_read_to_its_end(
+    cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names were more than the container's memory."""
+    monkeypatch.setattr(source, "ENTRY_LIMIT", 10)
+    monkeypatch.setattr(cache_module, "ENTRY_LIMIT", 10)
+    cache.snapshot.mkdir(parents=True)
+    folder = FolderSource(cache.snapshot, name="m")
+    for number in range(10):
+        (cache.snapshot / f".hidden-{number}").touch()
+    assert (folder.files(), len(cache.entries())) == ((), 10)
+    for number in range(2):
+        (cache.snapshot / f".more-{number}").mkdir()
+    for read in (folder.files, cache.entries):
+        with pytest.raises(FailedError, match="more than 10 entries"):
+            read()
+
+
+def test_files_of_a_folder_are_found_below_it_and_through_links_to_files_alone(tmp_path: Path) -> None:
+    for name in ("a/b/c.bin", "a/.hidden/d.bin", ".git/e.bin", "tacho-compiled/f.bin", "g.bin"):
+        (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "m" / name).touch()
+    (tmp_path / "m" / "to-file").symlink_to(tmp_path / "m" / "g.bin")
+    (tmp_path / "m" / "to-folder").symlink_to(tmp_path / "m" / "a")
+    (tmp_path / "m" / "broken").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "m" / "pipe")
+    found = FolderSource(tmp_path / "m", name="m").files()
+    assert [file.path for file in found] == ["a/b/c.bin", "g.bin", "to-file"]

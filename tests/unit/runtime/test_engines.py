@@ -182,6 +182,14 @@ def test_the_fullest_rank_counts_and_requests_are_added_up() -> None:
     assert (found.running, found.kv_cache_usage) == (4, 0.7)
 
 
+@pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\r"])
+def test_a_label_is_no_line_of_its_own(sign: str) -> None:
+    """Some servers make labels of what a client sends."""
+    text = f'x{{user="{sign}vllm:num_requests_waiting 99999{sign}"}} 1\nvllm:num_requests_waiting 2\n'
+    found = make_load(parse_counters(text, run_parts.metric_names()), observed_time="t")
+    assert found.waiting == 2
+
+
 def test_times_to_first_tokens_come_with_their_number() -> None:
     found = load_of(
         vllm__time_to_first_token_seconds_sum=3.5,

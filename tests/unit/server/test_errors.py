@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tacho_server import launch
 from tacho_server.app import ServerState
-from tacho_server.errors import LoadError, fail
+from tacho_server.errors import LoadError, bad, fail
 from tests.unit.server.scripted import Scripted
 
 
@@ -51,3 +52,7 @@ def test_whatever_a_library_raises_while_it_loads_ends_the_start(
     settings: Any = None
     launch._load(backend, settings, ServerState(), server, failed, "it")
     assert (server.should_exit, failed[0].failure_class) == (True, "EngineCrashed")
+
+
+def test_an_error_of_megabytes_is_cut() -> None:
+    assert len(json.dumps(bad("x" * 1_000_000).body())) < 3000

@@ -69,7 +69,7 @@ def _samples(text: str, cache_configs: Collection[str]) -> _Samples:
     buckets: dict[str, dict[float, float]] = {}
     cache_tokens: int | None = None
     dropped: set[str] = set()
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a label may hold the other characters at which splitlines() cuts
         match = _SAMPLE.match(line) if len(line) <= LINE_LIMIT else None
         if match is None:
             continue
