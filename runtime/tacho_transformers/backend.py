@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
@@ -180,12 +181,19 @@ class TransformersBackend:
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Log-probabilities of the given tokens, computed in parts. Each part comes between two steps of the
         batch, while the library pauses it."""
-        return await self._scoring.run(partial(self._score, list(tokens), top_logprobs))
+        left = threading.Event()
+        try:
+            return await self._scoring.run(partial(self._score, list(tokens), top_logprobs, left))
+        finally:
+            left.set()
 
-    def _score(self, tokens: list[int], top: int) -> list[Token]:
+    def _score(self, tokens: list[int], top: int, left: threading.Event) -> list[Token]:
+        """``left``: set when the client has gone, after which no further part is computed."""
         step = max(1, SCORE_BYTES // (8 * self.abilities.vocabulary))
         scored, past = [Token(token=tokens[0], logprob=None)], None
         for begin in range(0, len(tokens) - 1, step):
+            if left.is_set():
+                break
             # A pause for each part: for a whole long text, the batch would stand still for minutes.
             with self._manager.pause():
                 past, found = self._score_part(tokens[begin : begin + step + 1], past, top)

@@ -101,7 +101,7 @@ async def test_texts_are_scored_one_after_the_other(monkeypatch: pytest.MonkeyPa
     scoring: list[int] = []
     most = 0
 
-    def score(_tokens: list[int], _top: int) -> list[Token]:
+    def score(*_arguments: Any) -> list[Token]:
         nonlocal most
         scoring.append(1)
         most = max(most, len(scoring))
@@ -116,7 +116,13 @@ async def test_texts_are_scored_one_after_the_other(monkeypatch: pytest.MonkeyPa
 
 async def test_a_text_whose_client_has_gone_is_not_kept_to_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     backend, gate = TransformersBackend(argparse.Namespace()), threading.Event()
-    monkeypatch.setattr(backend, "_score", lambda *_arguments: gate.wait(20))
+    gone: list[threading.Event] = []
+
+    def score(_tokens: list[int], _top: int, left: threading.Event) -> None:
+        gone.append(left)
+        gate.wait(20)
+
+    monkeypatch.setattr(backend, "_score", score)
     busy = asyncio.ensure_future(backend.score([1], 0))
     await asyncio.sleep(0)
     token = 10**9
@@ -128,8 +134,10 @@ async def test_a_text_whose_client_has_gone_is_not_kept_to_be_scored(monkeypatch
     del left
     gc.collect()
     assert sys.getrefcount(token) == before
+    busy.cancel()
+    await asyncio.wait({busy})
+    assert [left.is_set() for left in gone] == [True]
     gate.set()
-    await busy
 
 
 def test_the_batch_makes_a_step_between_two_parts_of_a_scored_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +158,13 @@ def test_the_batch_makes_a_step_between_two_parts_of_a_scored_text(monkeypatch: 
     vocabulary = transformers_backend.SCORE_BYTES // 8 // 2  # two tokens a part
     backend.abilities = Abilities(max_model_len=8, vocabulary=vocabulary)
     monkeypatch.setattr(backend, "_score_part", score_part)
-    assert [token.token for token in backend._score([5, 6, 7, 8], 0)] == [5, 6, 7, 8]
+    left = threading.Event()
+    assert [token.token for token in backend._score([5, 6, 7, 8], 0, left)] == [5, 6, 7, 8]
     assert events == ["pause", ([5, 6, 7], None), "step", "pause", ([7, 8], 6), "step"]
-    assert [token.token for token in backend._score([5], 0)] == [5]
+    assert [token.token for token in backend._score([5], 0, left)] == [5]
+    left.set()  # its client has gone
+    backend._score([5, 6, 7, 8], 0, left)
+    assert len(events) == 6
 
 
 class Generator:
