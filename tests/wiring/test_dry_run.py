@@ -62,6 +62,19 @@ async def test_a_refused_revision_is_tried_again_after_a_pause_that_doubles() ->
     assert await found(KEY, revision("r-3")) is None
 
 
+async def test_what_a_policy_refused_is_tried_again_at_an_even_pause() -> None:
+    """Freed quota was noticed after 300 s."""
+    server = TrialServer(TOO_LARGE)
+    found = trials(server)
+    for tried in range(1, 6):
+        assert await found(KEY, revision("r-1")) is not None
+        assert server.tried == tried
+        server.now += REFUSED_SECONDS - 1
+        assert await found(KEY, revision("r-1")) is not None
+        assert server.tried == tried
+        server.now += 1
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -109,6 +109,27 @@ async def test_a_turn_waits_until_its_own_writes_are_seen(monkeypatch: pytest.Mo
     assert server.observed == 2
 
 
+async def test_where_many_wait_for_their_writes_the_others_wait_shorter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A watch that delivered nothing held each worker for ten seconds, and no metric said so."""
+    waited: list[float] = []
+
+    async def unseen(_store: Store, _expected: object, seconds: float) -> bool:
+        waited.append(seconds)
+        await asyncio.sleep(0)
+        return False
+
+    monkeypatch.setattr(module, "seen", unseen)
+    reconcile = reconciler(Server(World(resourceVersion="1")))
+    keys = [Key("ml", str(number)) for number in range(module.MOST_WAITING + 2)]
+    done = await asyncio.gather(*map(reconcile, keys), return_exceptions=True)
+    assert {type(found) for found in done} == {UnseenWrites}
+    assert waited == [10.0] * module.MOST_WAITING + [1.0] * 2
+    assert reconcile._metrics.unseen_writes._value.get() == len(keys)
+    assert reconcile._waiting == 0
+
+
 async def test_a_turn_goes_on_as_soon_as_its_writes_are_seen() -> None:
     server, store = Server(World(resourceVersion="1")), store_at("6")
     server.refuses = False

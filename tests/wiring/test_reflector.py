@@ -120,6 +120,17 @@ async def test_an_object_whose_fields_have_other_types_is_left_out_and_no_other(
         assert server.lists == 1
 
 
+async def test_an_object_that_a_list_has_in_another_shape_is_gone() -> None:
+    """What was known of it is no longer true."""
+    server = Server([Expired(410, "too old")])
+    other = thing("a", "15")
+    other["metadata"]["ownerReferences"] = ["x"]
+    server.held_later = [[other]]
+    async with reflecting(server) as (store, _):
+        await until(lambda: len(server.since) == 2 and not store.stale())
+        assert names(store) == set()
+
+
 async def test_an_answer_that_is_none_of_kubernetes_means_a_new_list_and_no_end() -> None:
     server = Server([("BOOKMARK", {"metadata": {}})])
     async with reflecting(server) as (store, ends):

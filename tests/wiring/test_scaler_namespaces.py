@@ -80,6 +80,37 @@ async def test_thousands_of_resources_of_a_namespace_take_turns_with_the_others(
     assert KEY in order[:2]
 
 
+async def test_decisions_rest_however_long_other_tasks_took(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a reconcile of seconds, decisions would take as many seconds in one go."""
+    for number in range(50):
+        put_beside(looking, Key("a-namespace", str(number)), "")
+    clock, decided, done = 0.0, [0], asyncio.Event()
+
+    def decide(*_: object) -> bool:
+        nonlocal clock
+        clock += 0.1
+        decided[-1] += 1
+        return False
+
+    async def other() -> None:
+        nonlocal clock
+        while not done.is_set():
+            clock += 5.0
+            decided.append(0)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Scaler, "_decide", decide)
+    monkeypatch.setattr("tacho_operator.shell.scaler.time.perf_counter", lambda: clock)
+    busy = asyncio.create_task(other())
+    await looking.scaler.sample()
+    done.set()
+    await busy
+    assert sum(decided) == 51
+    assert max(decided) == 3
+
+
 async def test_after_a_reading_that_failed_the_next_one_is_made(
     looking: Looking, monkeypatch: pytest.MonkeyPatch
 ) -> None:

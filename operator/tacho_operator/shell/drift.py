@@ -133,7 +133,9 @@ REWRITE_SECONDS = 120.0
 together.
 """
 REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 30.0, 300.0
-"""Pause in seconds after a refusal, and its maximum."""
+"""Pause in seconds after a refusal, and its maximum. It grows only where the object itself is invalid: a
+quota may be raised at any time.
+"""
 CHILDREN_LIMIT = 10_000
 """Most children whose last write or refusal is remembered."""
 
@@ -158,7 +160,7 @@ class Refusals:
         """Records that the API server refused ``content``."""
         former = self._refused.pop(place, None)
         count = former.count + 1 if former is not None and former.content == content else 1
-        pause = doubling_seconds(REFUSED_SECONDS, LONGEST_REFUSED_SECONDS, count)
+        pause = doubling_seconds(REFUSED_SECONDS, LONGEST_REFUSED_SECONDS, count if refusal.invalid else 1)
         self._refused[place] = _Refused(content, refusal, count, self._clock() + pause)
         if len(self._refused) > CHILDREN_LIMIT:
             del self._refused[next(iter(self._refused))]

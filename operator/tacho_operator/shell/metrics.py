@@ -85,6 +85,10 @@ class Metrics:
             "Reconciles that ended without a decision, by reason: InternalError or UnreadableSpec.",
             ["reason"],
         )
+        self.unseen_writes = counter(
+            "tacho_operator_unseen_writes_total",
+            "Reconciles that were put off because the watches had not delivered the operator's own writes.",
+        )
         self.writes_avoided = counter(
             "tacho_operator_writes_avoided_total",
             "Objects that a reconcile compared and left unchanged.",

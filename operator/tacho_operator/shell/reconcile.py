@@ -57,8 +57,12 @@ logger = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 30.0
 UNANSWERED_TRIES = 3
 """Number of reconciles in a row with a temporary API server error after which status reports it."""
-SEEN_SECONDS = 10.0
-"""Seconds for which a reconcile waits until the store has the operator's own writes; then it is retried."""
+SEEN_SECONDS, CROWDED_SECONDS = 10.0, 1.0
+"""Seconds for which a reconcile waits until the store has the operator's own writes; then it is retried.
+
+They are fewer where MOST_WAITING wait already: a watch that delivers nothing would hold every worker.
+"""
+MOST_WAITING = 8
 SLOW_DECISION_SECONDS = 1.0
 """Duration in seconds from which a decision is logged: usual are milliseconds, and the event loop is blocked
 meanwhile.
@@ -120,6 +124,8 @@ class Reconciler:
         self._rewrites = Rewrites()
         self._heavy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each namespace while one of its heavy resources is reconciled."""
+        self._waiting = 0
+        """Number of reconciles that wait for the operator's own writes."""
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
@@ -149,8 +155,7 @@ class Reconciler:
                 raise  # the queue tries again, after a pause that doubles
 
     async def _reconcile(self, key: Key) -> float | None:
-        if not await seen(self._store, self._expectations.get(key, ()), SEEN_SECONDS):
-            raise UnseenWrites("the watches have not delivered the operator's own writes yet")
+        await self._see(self._expectations.get(key, ()))
         observed = await self._sources.observer.observe(key)
         if observed is None:
             self._forget(key)
@@ -203,6 +208,18 @@ class Reconciler:
         if withheld or outcome.is_unfinished:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
+
+    async def _see(self, expected: tuple[Expectation, ...]) -> None:
+        """Waits until the store has the operator's own writes. Raises UnseenWrites."""
+        seconds = SEEN_SECONDS if self._waiting < MOST_WAITING else CROWDED_SECONDS
+        self._waiting += 1
+        try:
+            if await seen(self._store, expected, seconds):
+                return
+        finally:
+            self._waiting -= 1
+        self._metrics.unseen_writes.inc()
+        raise UnseenWrites("the watches have not delivered the operator's own writes yet")
 
     def _forget(self, key: Key) -> None:
         """Drops everything that is kept of a deleted resource."""
