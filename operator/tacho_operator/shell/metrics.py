@@ -90,8 +90,7 @@ class Metrics:
             "Reconciles that were put off because the watches had not delivered the operator's own writes.",
         )
         self.writes_avoided = counter(
-            "tacho_operator_writes_avoided_total",
-            "Objects that a reconcile compared and left unchanged.",
+            "tacho_operator_writes_avoided_total", "Objects that a reconcile compared and left unchanged."
         )
         self.requests = counter(
             "tacho_operator_api_requests_total",
@@ -119,8 +118,7 @@ class Metrics:
         )
         self._logged: dict[tuple[str, str, str], None] = {}
         self._register_status_gauges(registry)
-        self.measured = MeasuredMetrics(registry)
-        self.gpu_time = GpuTime(registry)
+        self.measured, self.gpu_time = MeasuredMetrics(registry), GpuTime(registry)
 
     def _register_status_gauges(self, registry: CollectorRegistry) -> None:
         faults = (

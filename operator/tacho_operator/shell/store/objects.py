@@ -13,7 +13,7 @@ from tacho_operator.core.types import Manifest
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.stored_object import StoredObject, StoreState, state_of
-from tacho_operator.shell.store.trimming import Packing, weight
+from tacho_operator.shell.store.trimming import Packing, owner_part, weight
 
 Name = tuple[str, str]
 """(namespace, name) of an object; the namespace is "" for cluster-scoped objects."""
@@ -72,6 +72,21 @@ class StoredObjects:
         if entry.outdated is not None:
             found[METADATA_ONLY] = entry.outdated
         return found
+
+    def owner(self, name: Name) -> Manifest | None:
+        """What is read of an object as the owner of a pod beside a measured one; callers must not change it.
+
+        It is read once: a user may have 500 owners of a megabyte, with a pod each on a node where others
+        measure.
+        """
+        entry = self.by_name.get(name)
+        if entry is None:
+            return None
+        if self._kind == "LLMDeployment":
+            return {"metadata": {"namespace": name[0], "name": name[1], "uid": entry.uid}}
+        if entry.owner_part is None:
+            entry.owner_part = owner_part(self.read(name) or {})
+        return entry.owner_part
 
     def labelled(self, owner: Name, owners: Collection[str] | None) -> list[Name]:
         """Names of the objects with a resource's label, up to the limit of children.

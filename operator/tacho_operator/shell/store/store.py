@@ -46,7 +46,6 @@ from tacho_operator.shell.store.trimming import (
     json_bytes,
     kept_part,
     no_owner,
-    owner_part,
     readable_part,
     weight,
 )
@@ -196,8 +195,7 @@ class Store:
 
     def _owner(self, kind: str, name: Name) -> Manifest | None:
         """What ``neighbour_of`` reads of a pod's owner, which may be a megabyte long."""
-        found = self._read(kind, name)
-        return None if found is None else owner_part(found)
+        return self._kinds[kind].owner(name)
 
     def _owned_on(self, node: str) -> Iterator[Name]:
         pods = self._kinds["Pod"]

@@ -126,6 +126,8 @@ class StoredObject:
     outdated: str | None = None
     """Why the content is that of an older version, with METADATA_ONLY's meaning; None: it is not."""
     history: tuple[PastMeasurement, ...] | None = None
+    owner_part: Manifest | None = None
+    """What is read of it as the owner of a pod beside a measured one; None: it was not read yet."""
 
 
 def is_reported(resource: Manifest) -> bool:
