@@ -85,9 +85,8 @@ class Sampler:
         probabilities = torch.softmax(scores, -1)
         if sampling.top_p < 1:
             ordered, places = probabilities.sort(descending=True)
-            # A token stays while those before it have not reached top_p: the first always does.
+            # A token stays while those before it have not reached top_p: the first always does, as top_p is above 0.
             reached = ordered.cumsum(-1) - ordered >= sampling.top_p
-            reached[0] = False
             ordered[reached] = 0
             probabilities = torch.zeros_like(probabilities).scatter_(0, places, ordered)
         return int(torch.multinomial(probabilities.cpu(), 1, generator=row.generator))
