@@ -85,7 +85,7 @@ class Sampler:
         probabilities = torch.softmax(scores, -1)
         if sampling.top_p < 1:
             ordered, places = probabilities.sort(descending=True)
-            # A token stays while those before it have not reached top_p: the first always does, as top_p is above 0.
+            # A token stays while those before it have not reached top_p; the first always does.
             reached = ordered.cumsum(-1) - ordered >= sampling.top_p
             ordered[reached] = 0
             probabilities = torch.zeros_like(probabilities).scatter_(0, places, ordered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Any
 
 from tacho_contract.failure import FailedError, FailureClass
@@ -15,12 +16,22 @@ AUTHORIZE = (
 
 
 def classify(
-    error: BaseException, *, repository: str, revision: str, endpoint: str, has_token: bool
+    error: BaseException, *, repository: str, revision: str, endpoint: str, token: str
 ) -> FailedError:
     """Turns any exception of the hub client into a failure with a class and a next step.
 
-    The exception's text is shortened, and the token's value removed from it.
+    The exception's text is shortened, and the token's value removed from it: a hub may redirect to an address
+    that holds it.
     """
+    found = _classified(error, repository, revision, endpoint, bool(token))
+    if token and token in found.failure.message:
+        found.failure = replace(found.failure, message=found.failure.message.replace(token, "***"))
+    return found
+
+
+def _classified(
+    error: BaseException, repository: str, revision: str, endpoint: str, has_token: bool
+) -> FailedError:
     cause = _with_response(error)
     status = _status(cause)
     code = _error_code(cause)

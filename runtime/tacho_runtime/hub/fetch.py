@@ -229,7 +229,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
             repository=config.repository,
             revision=config.files.commit,
             endpoint=config.endpoint or "the hub",
-            has_token=bool(token),
+            token=token,
         ).failure
     try:
         work.report(state="Failed", failure=failure)

@@ -158,7 +158,7 @@ class HubSource:
         from huggingface_hub import HfApi
 
         self.repository, self.revision = repository, revision
-        self._token: str | bool = token or False
+        self._secret, self._token = token, token or False
         self.api: HfApi = HfApi(
             endpoint=endpoint.rstrip("/") or None, token=self._token, library_name="tacho"
         )
@@ -202,7 +202,7 @@ class HubSource:
             repository=self.repository,
             revision=self.revision,
             endpoint=self.endpoint,
-            has_token=bool(self._token),
+            token=self._secret,
         )
 
     def files(self) -> tuple[FileEntry, ...]:

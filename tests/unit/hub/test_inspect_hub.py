@@ -12,6 +12,7 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri, parse_uri
 from tacho_runtime.hub import remote
+from tacho_runtime.hub.failures import classify
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock.checkpoints import facts_for
@@ -95,6 +96,12 @@ def test_redirect_to_storage_does_not_get_the_token(hub: RunningHub, published: 
     elsewhere = hub.asked("GET", "/_elsewhere")
     assert elsewhere
     assert not any(entry["authorized"] for entry in elsewhere)
+
+
+def test_a_token_that_a_hub_sends_back_is_not_told() -> None:
+    error = ValueError("no such address: https://hub/hf_secret")
+    told = classify(error, repository="a/b", revision="c", endpoint="https://hub", token="hf_secret")
+    assert "https://hub/***" in told.failure.message
 
 
 def test_an_answer_that_would_take_more_memory_than_there_is_is_not_parsed(
