@@ -316,6 +316,7 @@ async def test_of_an_errors_body_a_megabyte_is_read(tmp_path: Path, body: str | 
         (200, "", True),
         (404, "gone", False),
         (409, "Precondition failed: UID in precondition: u, UID in object meta: v", False),
+        (409, "the UID in the precondition (u) does not match the UID in record (v).", False),
         (409, "the object has been modified", False),
         (409, "kept", None),
     ],

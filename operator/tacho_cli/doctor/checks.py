@@ -94,7 +94,9 @@ def check_claims(facts: Facts) -> Iterator[Result]:
                 continue
             phase = (found.get("status") or {}).get("phase", "")
             modes = set((found.get("spec") or {}).get("accessModes") or ())
-            if phase != "Bound":
+            if phase == "Pending" and _waits_for_a_pod(facts, found):
+                yield "ok", f"{text} is Pending: its StorageClass waits for the first pod that mounts it.", ""
+            elif phase != "Bound":
                 step = f"kubectl describe pvc {claim} -n {space} has the provisioner's events."
                 yield "warn", f"{text} is {phase or 'not bound'}.", step
             elif (raw["spec"].get("replicas") or 1) > 1 and not modes & MANY:
@@ -102,6 +104,14 @@ def check_claims(facts: Facts) -> Iterator[Result]:
                 yield "warn", f"{text} is {', '.join(sorted(modes))}, for several replicas.", step
             else:
                 yield "ok", f"{text} is bound ({', '.join(sorted(modes))}).", ""
+
+
+def _waits_for_a_pod(facts: Facts, claim: Mapping[str, Any]) -> bool:
+    """Whether the claim is bound when a pod that mounts it is scheduled: until then nothing is wrong."""
+    named = (claim.get("spec") or {}).get("storageClassName")
+    classes = facts.all_of("storageclasses")
+    mine = [item for item in classes if item["metadata"]["name"] == named]
+    return any(item.get("volumeBindingMode") == "WaitForFirstConsumer" for item in mine)
 
 
 def _claims(spec: Mapping[str, Any]) -> list[str]:

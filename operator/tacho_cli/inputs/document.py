@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -28,8 +29,11 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
     """The one JSON or YAML document in a file. Raises CommandError, whose message says that ``expected`` is
     needed."""
     content = _text(file, expected, limit_bytes)
+    if content.lstrip().startswith("{"):  # YAML, too, may begin so
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(content)
     try:
-        return json.loads(content) if content.lstrip().startswith("{") else yaml.safe_load(content)
+        return yaml.safe_load(content)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}; name {expected}") from None
 

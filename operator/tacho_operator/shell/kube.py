@@ -87,8 +87,10 @@ where the object exists.
 """
 
 
-REPLACED = ("UID in precondition", "the object has been modified")
-"""Texts of the API server's refusal to delete an object that is another one now, or is being changed."""
+REPLACED = ("UID in precondition", "UID in the precondition", "the object has been modified")
+"""Texts of the API server's refusal to delete an object that is another one now (two forms, kube-apiserver
+1.36), or is being changed.
+"""
 
 Event = tuple[str, Manifest]
 """(type of event: ADDED, MODIFIED, DELETED or BOOKMARK; the object)."""

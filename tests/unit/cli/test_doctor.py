@@ -142,6 +142,17 @@ def test_a_claim_without_a_volume_names_where_the_reason_is() -> None:
     assert step.startswith("kubectl describe pvc models -n ml has")
 
 
+def test_a_claim_that_waits_for_its_first_pod_is_in_order() -> None:
+    claim = named("models", spec={"storageClassName": "nfs"}, status={"phase": "Pending"})
+    late = NFS | {"volumeBindingMode": "WaitForFirstConsumer"}
+    ((state, message),) = (
+        item
+        for item in found("claims", persistentvolumeclaims=(claim,), storageclasses=(late,))
+        if "Claim models" in item[1]
+    )
+    assert (state, "waits for the first pod" in message) == ("ok", True)
+
+
 def test_the_command_for_an_operator_that_is_not_ready_has_its_namespace() -> None:
     objects = HEALTHY | {OPERATORS: (OPERATOR | {"status": {}},)}
     first = next(item for item in diagnosis(Facts(objects=objects, rights={})) if item.check == "operator")

@@ -34,6 +34,16 @@ def test_lists_as_kubectl_prints_them_are_looked_into(tmp_path: Path) -> None:
     assert document.read(stored(tmp_path, listed), "b")["metadata"]["name"] == "b"
 
 
+def test_yaml_may_begin_like_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    for text in ("{a: [1]}", '{"a": [1]}', ' {"a": [1,],}'):
+        path.write_text(text)
+        assert document.load(str(path), "a file") == {"a": [1]}
+    path.write_text("{a: ")
+    with pytest.raises(CommandError, match="neither JSON nor YAML"):
+        document.load(str(path), "a file")
+
+
 def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(SMOLLM2)))
     assert document.read("-")["kind"] == "LLMDeployment"
