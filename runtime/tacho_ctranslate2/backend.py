@@ -11,6 +11,7 @@ import json
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from importlib import import_module
@@ -37,7 +38,7 @@ def shares(cpus: int, concurrency: int) -> tuple[int, int]:
 
 class TokenBudget:
     """Limits the prompts computed at a time: together at most ``most`` tokens; a single prompt is always
-    admitted.
+    admitted. They come in the order of arrival, so that short ones do not keep a long one waiting.
 
     CTranslate2 computes a row of the whole vocabulary for every token of a prompt. The limit keeps that
     memory at one longest prompt, however many requests there are.
@@ -46,12 +47,20 @@ class TokenBudget:
     def __init__(self, most: int) -> None:
         self._most, self._taken = most, 0
         self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
 
     def take(self, tokens: int) -> None:
         """Waits until the budget has ``tokens`` free, and takes them."""
+        mine = object()
         with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + tokens <= self._most)
+            self._waiting.append(mine)
+            self._changed.wait_for(lambda: self._waiting[0] is mine and self._fits(tokens))
+            self._waiting.popleft()
             self._taken += tokens
+            self._changed.notify_all()
+
+    def _fits(self, tokens: int) -> bool:
+        return not self._taken or self._taken + tokens <= self._most
 
     def give(self, tokens: int) -> None:
         with self._changed:

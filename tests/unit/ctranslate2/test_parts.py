@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy
@@ -92,6 +93,30 @@ def test_prompts_wait_for_room_and_one_always_fits():
     assert entered.wait(5)
     room.take(7)
     waiting.join()
+
+
+def test_short_prompts_do_not_overtake_a_long_one():
+    """With three of them in turn, one of the whole budget waited for 12 s."""
+    room, taken = TokenBudget(10), []
+
+    def take(tokens):
+        room.take(tokens)
+        taken.append(tokens)
+
+    room.take(5)
+    threads = []
+    for tokens in (10, 3):
+        threads.append(threading.Thread(target=take, args=(tokens,)))
+        threads[-1].start()
+        while len(room._waiting) < len(threads):
+            time.sleep(0.001)
+    assert taken == []
+    room.give(5)
+    threads[0].join(5)
+    assert taken == [10]
+    room.give(10)
+    threads[1].join(5)
+    assert taken == [10, 3]
 
 
 @pytest.mark.parametrize(
