@@ -141,33 +141,41 @@ class Overdue(BaseException):
     """Work in a thread took too long. It is no Exception, so that templates and libraries do not catch it."""
 
 
-class TimedThread:
-    """One thread that does the smallest work first, and aborts it after ``limit_seconds``.
+LONG_BYTES = 1_000_000
+"""Size of work that lets all work of the next ``limit_seconds`` of a TimedThread go first."""
 
-    Work in C code cannot be aborted; ``stuck_seconds`` shows it.
+
+class TimedThread:
+    """One thread that does smaller work first, and aborts it after ``limit_seconds``.
+
+    Large work waits for smaller only for a time by its size: a stream of such would else keep it out for
+    ever. Work in C code cannot be aborted; ``stuck_seconds`` shows it.
     """
 
     def __init__(self, name: str, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._waiting: list[tuple[int, int, Callable[[], None]]] = []
-        """A heap of (size of the work, its place in the order of arrival, what does it)."""
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        """A heap of (time until which smaller work goes first, place in the order of arrival, what does
+        it).
+        """
         self._arrivals = itertools.count()
         self._running: tuple[int, float] | None = None
         """(id of the thread, time when its present work began); None: idle."""
 
     async def run(self, work: Callable[[], T], size: int = 0) -> T:
-        """Runs ``work`` after that of earlier callers of at most its ``size``, and returns its result.
+        """Runs ``work`` when it is its turn by arrival and ``size``, and returns its result.
 
         Raises TimeoutError. Work that is cancelled before its turn is left out.
         """
         result: Future[T] = Future()
         kept = [work]
+        due = time.monotonic() + self.limit_seconds * min(1.0, size / LONG_BYTES)
         with self._lock:
             do: Callable[[], None] = partial(self._do, kept, result)
-            heapq.heappush(self._waiting, (size, next(self._arrivals), do))
-        self._executor.submit(self._smallest)
+            heapq.heappush(self._waiting, (due, next(self._arrivals), do))
+        self._executor.submit(self._next)
         task = asyncio.wrap_future(result)
         try:
             while not (await asyncio.wait({task}, timeout=self.limit_seconds / 10))[0]:
@@ -185,7 +193,7 @@ class TimedThread:
             self._end_overdue()
             asyncio.get_running_loop().call_later(self.limit_seconds / 10, self._watch, result)
 
-    def _smallest(self) -> None:
+    def _next(self) -> None:
         with self._lock:
             _, _, do = heapq.heappop(self._waiting)
         do()

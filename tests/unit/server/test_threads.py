@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +29,10 @@ def test_what_the_runtime_tells_comes_before_the_affinity(monkeypatch: pytest.Mo
     assert usable_cpus({}) == 8
 
 
-async def test_the_smallest_work_is_next_and_what_is_cancelled_is_left_out() -> None:
+async def test_the_smallest_work_is_next_and_what_is_cancelled_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "LONG_BYTES", 10)
     thread, begun, gate, order = TimedThread("test", 60), threading.Event(), threading.Event(), list[int]()
 
     def first() -> None:
@@ -45,6 +49,30 @@ async def test_the_smallest_work_is_next_and_what_is_cancelled_is_left_out() -> 
     gate.set()
     await asyncio.gather(*tasks[:-1])
     assert order == [1, 3, 5]
+
+
+async def test_large_work_comes_before_small_work_that_arrives_much_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three streams of texts of 300 KB kept one of 400 KB out for as long as they went on."""
+    now = [0.0]
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    thread, begun, gate, order = TimedThread("test", 60), threading.Event(), threading.Event(), list[str]()
+
+    def first() -> None:
+        begun.set()
+        gate.wait(10)
+
+    tasks = [asyncio.ensure_future(thread.run(first))]
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    for at, size, name in ((0, 400_000, "large"), (20, 300_000, "soon"), (1, 300_000, "at once")):
+        now[0] = at
+        tasks.append(asyncio.ensure_future(thread.run(partial(order.append, name), size)))
+        await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert order == ["at once", "large", "soon"]
 
 
 async def test_work_whose_caller_has_gone_is_ended_when_it_is_overdue() -> None:
