@@ -52,11 +52,11 @@ class Server:
         return self.held
 
 
-async def carried_out(server: Server, **decision: Any) -> ExecuteResult:
+async def carried_out(server: Server, rewrites: Rewrites | None = None, **decision: Any) -> ExecuteResult:
     pods = tuple({"kind": "Pod", "metadata": {"name": name, "uid": name}} for name in REVISIONS)
     observed = Observed(raw=RAW, resource=resource(), pods=pods)
     wanted = ReconcileDecision(status=None, reason="", now=NOW, **decision)
-    return await execute(cast(Kube, server), observed, wanted, Rewrites())
+    return await execute(cast(Kube, server), observed, wanted, rewrites or Rewrites())
 
 
 @pytest.mark.parametrize("error", [Missing(404, "gone"), ApiError(503, "overloaded")])
@@ -98,6 +98,21 @@ async def test_a_long_pass_ends_and_the_next_one_goes_on(monkeypatch: pytest.Mon
     server.requests.clear()
     assert (await carried_out(server, apply=children)).is_unfinished
     assert server.requests == ["create child"] * 2
+
+
+async def test_slow_refusals_keep_a_pass_from_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("tacho_operator.shell.execute.time.monotonic", lambda: next(seconds))
+    denied, rewrites = Forbidden(403, "denied"), Rewrites(lambda: 0.0)
+    server = Server(**dict.fromkeys(REVISIONS, denied))
+    costs = dict.fromkeys(REVISIONS, "-1")
+    await carried_out(server, deletion_costs=costs, apply=(child("Deployment", "now"),))
+    assert server.requests == ["annotate a", "annotate b", "create child"], "no annotation is waited for"
+    server = Server(a=denied, b=denied)
+    unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
+    assert (await carried_out(server, rewrites, delete=unused)).is_unfinished
+    await carried_out(server, rewrites, delete=unused)
+    assert server.requests == ["delete a", "delete b", "delete c", "delete a"], "what was refused comes last"
 
 
 async def test_a_deletion_without_an_answer_ends_the_reconcile() -> None:

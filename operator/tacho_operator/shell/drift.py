@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,7 +19,7 @@ from tacho_operator.api.base import parse_quantity
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.problems import refused_child
-from tacho_operator.core.types import ChildRefusal, Manifest
+from tacho_operator.core.types import ChildRefusal, Manifest, Reference
 
 Path = tuple[str, ...]
 """Keys that lead to a value in a manifest; elements of a list have the path of the list."""
@@ -194,6 +194,8 @@ class Rewrites:
         """(uid of the new resource, time of the first collision) by resource, where a deleted resource of the
         same name still has children.
         """
+        self._undeleted: dict[str, None] = {}
+        """Uids of children whose deletion was refused."""
 
     def note(self, desired: Manifest) -> None:
         """Counts a write of the child."""
@@ -221,6 +223,19 @@ class Rewrites:
             since = self._clock()
             self._uncollected[key] = (uid, since)
         return self._clock() - since
+
+    def note_refused_deletion(self, child: Reference) -> None:
+        """Records that the API server refused to delete the child."""
+        self._undeleted[child.uid] = None
+        if len(self._undeleted) > CHILDREN_LIMIT:
+            del self._undeleted[next(iter(self._undeleted))]
+
+    def refused_last(self, children: Iterable[Reference]) -> list[Reference]:
+        """``children`` to delete, in their order, those whose deletion was refused before at the end.
+
+        Slow refusals of the first ones would otherwise take each pass's time from all others.
+        """
+        return sorted(children, key=lambda child: child.uid in self._undeleted)
 
     def is_contested(self, desired: Manifest) -> bool:
         """Whether another writer has changed the child so often that it is not written for now."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
 from tacho_operator.core.status.reachability import refused_policy
-from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision
+from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import (
     UNPROCESSABLE,
     ApiError,
@@ -97,6 +98,8 @@ async def execute(
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     ends = time.monotonic() + PASS_SECONDS
     writes = await _mark_victims(kube, live, decision, ends)
+    if not writes:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
+        ends = time.monotonic() + PASS_SECONDS
     for desired in decision.apply:
         if time.monotonic() > ends:
             return ExecuteResult(tuple(refusals), writes, is_unfinished=True)
@@ -121,23 +124,30 @@ async def execute(
             writes += written
             if written:
                 rewrites.note(desired)
-    return await _delete(kube, observed, decision, ends, ExecuteResult(tuple(refusals), writes))
+    references = rewrites.refused_last(decision.delete)
+    return await _delete(kube, observed, references, rewrites, ends, ExecuteResult(tuple(refusals), writes))
 
 
 async def _delete(
-    kube: Kube, observed: Observed, decision: ReconcileDecision, ends: float, applied: ExecuteResult
+    kube: Kube,
+    observed: Observed,
+    references: Iterable[Reference],
+    rewrites: Rewrites,
+    ends: float,
+    applied: ExecuteResult,
 ) -> ExecuteResult:
     """Deletes until ``ends``, by the monotonic clock. ``applied``: the result so far."""
     refusals, writes = list(applied.refusals), applied.writes
-    for reference in decision.delete:
+    namespace = observed.raw["metadata"]["namespace"]
+    for reference in references:
         if time.monotonic() > ends:
             return ExecuteResult(tuple(refusals), writes, is_unfinished=True)
-        namespace = observed.raw["metadata"]["namespace"]
         try:
             await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
             writes += 1
         except (Conflict, Forbidden, Invalid) as error:
             refusals.append(ChildRefusal(kind=reference.kind, name=reference.name, message=error.message))
+            rewrites.note_refused_deletion(reference)
         except ApiError as error:
             unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
             return ExecuteResult(tuple(refusals), writes, error, unanswered)
