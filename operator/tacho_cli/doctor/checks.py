@@ -18,6 +18,8 @@ LLMDEPLOYMENTS = "llmdeployments.tacho.dev"
 OPERATORS = "deployments"
 MONITORS = "servicemonitors.monitoring.coreos.com"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+"""Annotation of a claim whose volume the scheduler has requested, for a pod that it places."""
 ONE_NODE = (
     "rancher.io/local-path", "kubernetes.io/no-provisioner", "ebs.csi.aws.com", "pd.csi.storage.gke.io",
     "disk.csi.azure.com", "topolvm.io", "openebs.io/local", "cinder.csi.openstack.org",
@@ -109,7 +111,12 @@ def check_claims(facts: Facts) -> Iterator[Result]:
 def _waits_for_a_pod(facts: Facts, claim: Mapping[str, Any]) -> bool:
     """Whether the claim is bound when a pod that mounts it is scheduled: until then nothing is wrong."""
     named = (claim.get("spec") or {}).get("storageClassName")
-    classes = facts.all_of("storageclasses")
+    if SELECTED_NODE in (claim["metadata"].get("annotations") or {}):
+        return False  # A pod is placed: the provisioner has no volume yet.
+    try:
+        classes = facts.all_of("storageclasses")
+    except UnreadError:  # a right of its own, and for all of the cluster
+        return False
     mine = [item for item in classes if item["metadata"]["name"] == named]
     return any(item.get("volumeBindingMode") == "WaitForFirstConsumer" for item in mine)
 

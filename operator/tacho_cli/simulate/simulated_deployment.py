@@ -28,6 +28,7 @@ from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.autoscaling.target import Target, policy_of
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.states import clean
+from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
 from tacho_simulate.policies import tacho
@@ -140,7 +141,8 @@ def _model(entry_json: str, slots: int | None) -> PerformanceModel:
         return from_measurement(MeasurementEntry.model_validate_json(entry_json), max_num_seqs=slots)
     except PerformanceModelError as error:
         raise CommandError(
-            f"the measurement cannot be simulated: {error}", "  -> measure again: tacho probe"
+            f"the measurement cannot be simulated: {error}",
+            f"  -> measure again: tacho probe URL, or a new value of {MEASURE_AGAIN_ANNOTATION}",
         ) from None
 
 

@@ -153,6 +153,19 @@ def test_a_claim_that_waits_for_its_first_pod_is_in_order() -> None:
     assert (state, "waits for the first pod" in message) == ("ok", True)
 
 
+@pytest.mark.parametrize("is_hidden", [False, True], ids=["a pod is placed", "classes may not be read"])
+def test_a_claim_that_may_lack_its_provisioner_is_a_warning(is_hidden: bool) -> None:
+    noted = {} if is_hidden else {"volume.kubernetes.io/selected-node": "node-1"}
+    claim = named("models", spec={"storageClassName": "nfs"}, status={"phase": "Pending"})
+    claim["metadata"]["annotations"] = noted
+    late = NFS | {"volumeBindingMode": "WaitForFirstConsumer"}
+    classes = UnreadError("may not list storageclasses") if is_hidden else (late,)
+    objects = HEALTHY | {"persistentvolumeclaims": (claim,), "storageclasses": classes}
+    assert [
+        item.state for item in diagnosis(Facts(objects=objects, rights={})) if item.check == "claims"
+    ] == ["warn"]
+
+
 def test_the_command_for_an_operator_that_is_not_ready_has_its_namespace() -> None:
     objects = HEALTHY | {OPERATORS: (OPERATOR | {"status": {}},)}
     first = next(item for item in diagnosis(Facts(objects=objects, rights={})) if item.check == "operator")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.simulate.measurements import MeasurementSource
-from tacho_cli.simulate.simulated_deployment import DeploymentOptions
+from tacho_cli.simulate.simulated_deployment import DeploymentOptions, simulated_deployment
 from tacho_cli.simulate.variants import variants
 
 GIVEN = DeploymentOptions(slo="ttft=500ms,tpot=50ms", min_replicas=1)
@@ -105,3 +108,11 @@ def test_what_is_named_twice_is_refused() -> None:
         variants(GIVEN, [], [], ["minReplicas=1,2", "minReplicas=3,4"])
     with pytest.raises(CommandError, match="the same resource is named twice"):
         variants(GIVEN, ["a.yaml", "a.yaml"], [], [])
+
+
+def test_a_measurement_that_is_no_model_names_both_ways_to_another(tmp_path: Path) -> None:
+    file = tmp_path / "entry.json"
+    file.write_text('{"fingerprint": "a", "state": "Complete"}')
+    with pytest.raises(CommandError, match="cannot be simulated") as caught:
+        simulated_deployment(dataclasses.replace(GIVEN, measurement=str(file), max_replicas=2))
+    assert "tacho probe URL, or a new value of tacho.dev/measure-again" in str(caught.value)
