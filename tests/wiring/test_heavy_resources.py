@@ -109,6 +109,29 @@ async def test_long_children_are_read_until_they_are_too_long_together() -> None
     assert asked == {"ConfigMap": 8}
 
 
+async def test_long_pods_are_read_until_they_are_too_long_together() -> None:
+    """The store keeps their metadata alone, and did not count what a reconcile read: 50 took 170 MiB."""
+    store, asked = held(), Counter[str]()
+
+    def long(number: int) -> dict[str, Any]:
+        selector = {f"{key:x}": "" for key in range(40_000)}
+        return child(number, spec={"nodeSelector": selector}, status={"phase": "Pending"})
+
+    class Long:
+        async def get(self, kind: str, _namespace: str, name: str) -> dict[str, Any]:
+            asked[kind] += 1
+            return long(int(name.rpartition("-")[2]))
+
+    for number in range(30):
+        store.put("Pod", long(number))
+    observer = Observer(cast(Kube, Long()), store, Reports(late=lambda key: None))
+    for tries in (1, 2):
+        with pytest.raises(UndecidedResource, match="more than 8 MiB of Pods") as raised:
+            await observer.observe(KEY)
+        assert not raised.value.found.is_whole
+        assert asked["Pod"] <= 13 * tries
+
+
 @pytest.mark.parametrize(("heavy", "together"), [(True, 1), (False, 3)])
 async def test_of_heavy_resources_of_a_namespace_one_is_reconciled_at_a_time(
     heavy: bool, together: int, monkeypatch: pytest.MonkeyPatch

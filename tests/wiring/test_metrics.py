@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import cast
@@ -244,3 +245,18 @@ def test_users_who_change_currencies_and_products_make_few_series() -> None:
     assert len(found) == 2 * KINDS_LIMIT + 1
     seconds = [item.value for item in found if item.name == "tacho_namespace_gpu_seconds_total"]
     assert sum(seconds) == 99
+
+
+async def test_gpu_time_that_was_not_counted_once_is_counted_again() -> None:
+    gpu_time, asked = GpuTime(CollectorRegistry()), asyncio.Queue[Key]()
+    gpu_time.observe(Key("ml", "a"), GpuHolding(gpus_per_pod=1, product="L4", pods=(("u", "serving"),)))
+
+    def idle(key: Key) -> dict[str, bool]:
+        asked.put_nowait(key)
+        raise RuntimeError("once")
+
+    task = asyncio.create_task(gpu_time.run(idle, 0.001))
+    async with asyncio.timeout(5):
+        assert [await asked.get(), await asked.get()] == [Key("ml", "a")] * 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

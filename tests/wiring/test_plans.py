@@ -245,6 +245,20 @@ async def test_plans_wait_while_the_process_does_not_start(monkeypatch: Any) -> 
         assert gate.begun.qsize() == 2
 
 
+async def test_an_error_of_one_plan_ends_no_other() -> None:
+    gate = Gate()
+    async with running(gate) as (plans, late):
+        plans.answer(A, inputs())
+        plans.answer(B, inputs(replicas=2))
+        for result in (EOFError("pickle"), plan_of(inputs(replicas=2))):
+            gate.results.put_nowait(result)
+        assert [await late.get(), await late.get()] == [A, B]
+        failed = plans.answer(A, inputs())
+        assert isinstance(failed, PlanFailure)
+        assert failed.failure.message == "The planner failed: EOFError."
+        assert isinstance(plans.answer(B, inputs(replicas=2)), ModelPlan)
+
+
 async def test_a_deadline_that_passed_is_no_verdict_on_the_inputs(monkeypatch: Any) -> None:
     """The wall clock is the node's matter: the failure is shown, and the plan is tried again with a pause."""
     gate, pauses = Gate(), asyncio.Queue[tuple[float, Callable[[], None]]]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily
 from tacho_operator.core.measurement.cost import GpuHolding, Use, counted_seconds, gpu_interval
 from tacho_operator.shell.series import RESTARTS, ResourceSeries, SeriesValue
 from tacho_operator.shell.workqueue import Key
+
+logger = logging.getLogger(__name__)
 
 Idle = Callable[[Key], Mapping[str, bool]]
 """Function from a resource to: whether each of its sampled pods has no request, by pod uid."""
@@ -107,5 +110,8 @@ class GpuTime:
     async def run(self, idle: Idle, period_seconds: float) -> None:
         """Calls ``add`` every ``period_seconds`` until cancelled."""
         while True:
-            self.add(idle)
+            try:
+                self.add(idle)
+            except Exception:  # it must not end the process; the next interval may succeed
+                logger.exception("GPU time was not counted")
             await asyncio.sleep(period_seconds)

@@ -31,7 +31,7 @@ from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.store.trimming import CONTROLLED, readable_part
+from tacho_operator.shell.store.trimming import CONTROLLED, json_bytes, readable_part, weight
 from tacho_operator.shell.workqueue import Key
 
 CHILDREN = (
@@ -168,7 +168,7 @@ class Observer:
         Unreadable ones stay marked METADATA_ONLY; ``unread`` gets each with its cause. () if they turn out to
         be too long together.
         """
-        found, items = [], tuple(items)
+        found, items, read_bytes = [], tuple(items), 0
         owners = {owner_uid(item) or "" for item in items}
         for item in items:
             whole: Manifest | None = item
@@ -176,7 +176,10 @@ class Observer:
             try:
                 if METADATA_ONLY in item:
                     whole = await self._whole(kind, item)
-                    if crowd := self._store.crowd(kind, item["metadata"]["namespace"], owners):
+                    # Pods are not kept whole, so that the store does not count them: 50 took 170 MiB.
+                    read_bytes += weight(json_bytes(whole)) if whole is not None else 0
+                    crowd = self._store.crowd(kind, item["metadata"]["namespace"], owners)
+                    if crowd := Crowd.LONG if read_bytes > BYTES_LIMIT else crowd:
                         unread.append(_crowded(kind, crowd))
                         return ()
                 if whole is not None and METADATA_ONLY in whole:

@@ -275,6 +275,9 @@ class Plans:
                 self._making = None
                 self._enqueue(key, self._questions.get(key, question))
                 return
+            except Exception as error:  # one plan must not end the process
+                logger.exception("%s/%s: the plan failed", *key, extra=about(key))
+                found = planning_failed(f"The planner failed: {type(error).__name__}.")
             finally:
                 self._making = None
             self._made.put(question.hash, packed(found))
