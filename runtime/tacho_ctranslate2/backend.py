@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -22,7 +23,15 @@ from typing import Any
 from tacho_ctranslate2 import steps
 from tacho_ctranslate2.conversion import PROGRAM, ConversionPlan, prepared
 from tacho_ctranslate2.model_folder import end_tokens
-from tacho_server.backend import Abilities, Generation, GenerationError, Occupancy, Token, Tokenizer
+from tacho_server.backend import (
+    Abilities,
+    Generation,
+    GenerationError,
+    Occupancy,
+    Sampling,
+    Token,
+    Tokenizer,
+)
 from tacho_server.errors import LoadError
 from tacho_server.text import HuggingFaceTokenizer
 from tacho_server.threads import Mailbox, Turns, usable_cpus
@@ -74,6 +83,10 @@ One text at a time.
 """
 
 
+SEGMENT_BYTES = 64 * 1024**2
+"""Most bytes for the rows of a request that wants log-probabilities. An answer of 1,200 tokens kept 360 MB
+for a vocabulary of 49,000; the next segment computes what is there again.
+"""
 CHECKS, CHECK_SECONDS = 3, 1.0
 """Number of requests that must fail after a failed one until the engine counts as failed, and the pause after
 each in seconds.
@@ -202,31 +215,61 @@ class CTranslate2Backend:
                 self._running -= 1
 
     def _compute(self, generation: Generation, mailbox: Mailbox[Token], cancelled: threading.Event) -> None:
-        sampling, tokens = generation.sampling, len(generation.prompt)
-        inside = True
+        """Generates in segments where log-probabilities are wanted: CTranslate2 keeps a row of the whole
+        vocabulary for each of them until its call ends.
+        """
+        sampling, tokens = generation.sampling, list(generation.prompt)
+        end, most = len(tokens) + sampling.max_tokens, sampling.max_tokens
+        if sampling.top_logprobs is not None:
+            most = max(1, SEGMENT_BYTES // (8 * len(self._vocabulary)))
+        while len(tokens) < end and not cancelled.is_set():
+            made = len(tokens) - len(generation.prompt)
+            length = min(most, end - len(tokens))
+            least = min(length, max(0, sampling.min_tokens - made))
+            segment = replace(sampling, max_tokens=length, min_tokens=least)
+            if not self._segment(tokens, segment, end, mailbox, cancelled):
+                return
+
+    def _segment(
+        self,
+        tokens: list[int],
+        sampling: Sampling,
+        end: int,
+        mailbox: Mailbox[Token],
+        cancelled: threading.Event,
+    ) -> bool:
+        """Adds the tokens of one call to ``tokens``, at most up to ``end``. Returns whether others follow."""
+        given, inside = len(tokens), True
 
         def leave() -> None:
             """Frees the prompt's share of the budget after the first token."""
             nonlocal inside
             if inside:
-                self._token_budget.give(tokens)
+                self._token_budget.give(given)
             inside = False
 
         def on_step(step: Any) -> bool:
             leave()
             token = steps.token_of(step, sampling, self._end_tokens)
+            tokens.append(token.token)
+            if token.finish == "length" and goes_on():
+                token = replace(token, finish="")
             mailbox.put(token, 1 + len(token.top))
             return cancelled.is_set()
 
-        self._token_budget.take(tokens)
+        def goes_on() -> bool:
+            return len(tokens) < end and len(tokens) - given == sampling.max_tokens
+
+        self._token_budget.take(given)
         try:
             self._generator.generate_batch(
-                [[self._vocabulary[token] for token in generation.prompt]],
+                [[self._vocabulary[token] for token in tokens]],
                 callback=on_step,
                 **steps.options(sampling, self._end_tokens),
             )
         finally:
             leave()
+        return goes_on() and (sampling.ignore_eos or tokens[-1] not in self._end_tokens)
 
     def _check_health(self) -> None:
         """After a failed request: whether the shortest one still works. A broken GPU fails each of them."""

@@ -232,6 +232,51 @@ async def test_what_waits_for_a_worker_and_is_left_keeps_no_memory(
     await asyncio.gather(*busy, return_exceptions=True)
 
 
+@pytest.mark.parametrize(
+    ("logprobs", "answer", "segments", "finishes"),
+    [
+        (None, [1, 1, 1, 1, 1], [(1, 5, 3)], ["", "", "", "", "length"]),
+        (0, [1, 1, 1, 1, 1], [(1, 2, 2), (3, 2, 1), (5, 1, 0)], ["", "", "", "", "length"]),
+        (0, [1, 1, 1, 0], [(1, 2, 2), (3, 2, 1)], ["", "", "", "stop"]),
+        (0, [1, 1, 0], [(1, 2, 2), (3, 2, 1)], ["", "", "stop"]),
+    ],
+)
+async def test_log_probabilities_are_made_in_segments(
+    ctranslate2_backend: CTranslate2Backend,
+    monkeypatch: pytest.MonkeyPatch,
+    logprobs: int | None,
+    answer: list[int],
+    segments: list[tuple[int, int, int]],
+    finishes: list[str],
+) -> None:
+    """CTranslate2 keeps the logits of each step: 0.8 MB a token for a vocabulary of 128,000."""
+    backend, calls, left = ctranslate2_backend, list[tuple[int, int, int]](), iter(answer)
+    monkeypatch.setattr(ctranslate2, "SEGMENT_BYTES", 2 * 8 * len(backend._vocabulary))
+    backend._end_tokens = (0,)
+
+    def token_of(step: Any, *_arguments: Any) -> Token:
+        end = ("stop" if step.token_id == 0 else "length") if step.is_last else ""
+        return Token(token=step.token_id, finish=end)
+
+    def generate_batch(prompts: list[list[str]], callback: Any, **options: Any) -> None:
+        length = options["max_length"]
+        calls.append((len(prompts[0]), length, options["min_length"]))
+        for place in range(length):
+            token = next(left)
+            callback(SimpleNamespace(token_id=token, is_last=token == 0 or place + 1 == length))
+            if token == 0:
+                return
+
+    monkeypatch.setattr(ctranslate2.steps, "token_of", token_of)
+    monkeypatch.setattr(backend._generator, "generate_batch", generate_batch)
+    sampling = Sampling(max_tokens=5, min_tokens=3, top_logprobs=logprobs)
+    found = [token async for token in backend.generate(replace(GENERATION, sampling=sampling))]
+    assert [token.token for token in found] == answer
+    assert [token.finish for token in found] == finishes
+    assert calls == segments
+    assert backend._token_budget._taken == 0
+
+
 @pytest.mark.parametrize(("broken", "problem"), [(1, ""), (3, ""), (99, "CUDA failed")])
 async def test_an_engine_that_fails_each_request_has_a_problem(
     ctranslate2_backend: CTranslate2Backend, monkeypatch: pytest.MonkeyPatch, broken: int, problem: str
