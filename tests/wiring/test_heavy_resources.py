@@ -132,6 +132,23 @@ async def test_long_pods_are_read_until_they_are_too_long_together() -> None:
         assert asked["Pod"] <= 13 * tries
 
 
+async def test_of_very_many_long_pods_a_thousand_are_read() -> None:
+    """5,000 requests took minutes: ten resources like that, and the process counted as hung."""
+    store, asked = held(), Counter[str]()
+
+    class Short:
+        async def get(self, kind: str, _namespace: str, name: str) -> dict[str, Any]:
+            asked[kind] += 1
+            return child(int(name.rpartition("-")[2]), spec={"nodeSelector": {"a": "x" * 5000}})
+
+    for number in range(1050):
+        store.put("Pod", child(number, spec={"nodeSelector": {"a": "x" * 5000}}))
+    observer = Observer(cast(Kube, Short()), store, Reports(late=lambda key: None))
+    with pytest.raises(UndecidedResource, match="more than 1000 long objects of kind Pod"):
+        await observer.observe(KEY)
+    assert asked == {"Pod": 1000}
+
+
 @pytest.mark.parametrize(("heavy", "together"), [(True, 1), (False, 3)])
 async def test_of_heavy_resources_of_a_namespace_one_is_reconciled_at_a_time(
     heavy: bool, together: int, monkeypatch: pytest.MonkeyPatch

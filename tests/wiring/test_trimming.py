@@ -65,10 +65,10 @@ def test_an_owner_of_a_megabyte_takes_no_memory(kind: str, field: str) -> None:
     ("kind", "manifest"),
     [
         ("Pod", {**made_by_anyone(), "spec": {"nodeSelector": {str(n): "y" * 60 for n in range(10_000)}}}),
-        ("Pod", {**made_by_anyone(), "spec": {"nodeSelector": {str(n): "y" * 60 for n in range(30)}}}),
+        ("Pod", {**made_by_anyone(), "spec": {"nodeSelector": {str(n): "y" * 60 for n in range(60)}}}),
         ("Pod", {**made_by_anyone(), "status": {"containerStatuses": [{"name": "c", "image": LONG}]}}),
         ("ReplicaSet", made_by_anyone(finalizers=["a/b"] * 100_000)),
-        ("ReplicaSet", made_by_anyone(finalizers=["a" * 250 + "/b"] * 8)),
+        ("ReplicaSet", made_by_anyone(finalizers=["a" * 250 + "/b"] * 16)),
         ("PersistentVolumeClaim", {**made_by_anyone(), "spec": {"accessModes": ["ReadWriteOnce"] * 90_000}}),
     ],
 )

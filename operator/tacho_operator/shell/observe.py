@@ -47,6 +47,12 @@ CHILDREN = (
 """Kinds of children, which carry the resource's label."""
 
 
+MOST_READ = 1000
+"""Most long pods of a resource that are read from the API server for each decision. 5,000 take minutes; where
+no reconcile ends for five, the process counts as hung.
+"""
+
+
 class UnreadableObject(Exception):
     """A stored resource or a child of it that cannot be read, with the problem that says why."""
 
@@ -67,6 +73,11 @@ def _crowded(kind: str, crowd: Crowd) -> CrowdedChildren:
         text = f"more than {BYTES_LIMIT >> 20} MiB of " + ("objects" if kind in CONTROLLED else f"{kind}s")
         next_step = "Delete the longest; the operator creates its own again."
     return CrowdedChildren(crowded_children(text, next_step))
+
+
+def _too_many_long(kind: str) -> CrowdedChildren:
+    text = f"more than {MOST_READ} long objects of kind {kind}"
+    return CrowdedChildren(crowded_children(text, "Delete those that the operator did not make."))
 
 
 class UndecidedResource(Exception):
@@ -168,13 +179,17 @@ class Observer:
         Unreadable ones stay marked METADATA_ONLY; ``unread`` gets each with its cause. () if they turn out to
         be too long together.
         """
-        found, items, read_bytes = [], tuple(items), 0
+        found, items, read, read_bytes = [], tuple(items), 0, 0
         owners = {owner_uid(item) or "" for item in items}
         for item in items:
             whole: Manifest | None = item
             text = f"{kind} {item['metadata']['name']} cannot be read"
             try:
                 if METADATA_ONLY in item:
+                    read += 1
+                    if read > MOST_READ:
+                        unread.append(_too_many_long(kind))
+                        return ()
                     whole = await self._whole(kind, item)
                     # Pods are not kept whole, so that the store does not count them: 50 took 170 MiB.
                     read_bytes += weight(json_bytes(whole)) if whole is not None else 0

@@ -50,7 +50,7 @@ LONGEST_UNOWNED = 16 << 10
 """Longest pod or ReplicaSet, in bytes of JSON, whose content is stored, as anyone can create them. Each
 decision of a resource that owns a longer one reads it from the API server.
 """
-LONGEST_WRITTEN = 2 << 10
+LONGEST_WRITTEN = 4 << 10
 """Most of these bytes that are not the status, which only a kubelet or a controller writes. A user may create
 tens of thousands of pods with a node selector that does not compress.
 """
