@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -287,4 +288,9 @@ def test_the_goal_is_reached_by_what_keeps_it_and_no_less_than_tacho(
     assert result is not None
     assert (result.most.attainment, result.most.gpu_hours) == (pytest.approx(0.942), 13.0)
     assert result.goal == (8, Score(0.94, 11.0)), "static-6 is too near to 7 replicas; 4 keep less"
+    assert result.below_gpu_hours == math.inf, "nobody else keeps as much"
+    assert result.as_greedy == Score(0.925, 9.7), "greedy has 9.0, and 1.1 times as much is allowed"
+    near = reachable("a", "spikes", {**found, "static-7": Score(0.938, 9.5)})
+    assert near is not None
+    assert near.below_gpu_hours == pytest.approx(10.0)
     assert reachable("b", "spikes", found) is None
