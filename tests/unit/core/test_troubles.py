@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from benchmarks.planner.models import facts as published
 from tacho_contract.failure import Failure
-from tacho_engines.registry import engine_profile
 from tacho_operator.core import names
-from tacho_operator.core.planner import plan
 from tacho_operator.core.status.requeue import STALLED_SECONDS
 from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tools.harness.pod_states import container_state, insufficient
@@ -41,22 +36,6 @@ def test_the_plan_of_a_model_that_does_not_fit_has_figures() -> None:
     predicted = world.status["plan"]["predicted"]
     assert predicted["totalBytes"] > predicted["budgetBytes"] > predicted["weightsBytes"] > 0
     assert not world.names("Deployment")
-
-
-def test_a_plan_that_no_image_can_run_is_shown_and_started_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = dataclasses.replace(engine_profile("transformers"), built=False)
-    monkeypatch.setattr(plan, "engine_profile", lambda _name: row)
-    world = World(changed(CLAIM_SPEC, engine={"name": "transformers"}, quantization={"method": "none"}))
-    world.nodes = (cpu_node(memory="64Gi"),)
-    world.reconcile()
-    world.inspected(published("qwen2.5-0.5b"))
-    world.reconcile(1)
-    assert world.brief("Planned") == ("True", "PlanReady")
-    assert world.condition("Planned")["message"].startswith("Transformers on the CPU")
-    assert world.brief("Stalled") == ("True", "EngineNotSupported")
-    assert world.status["plan"]["engine"]["name"] == "transformers"
-    assert not world.names("Deployment")
-    assert not world.names("ControllerRevision")
 
 
 def test_an_engine_without_an_image_is_planned_and_stalled() -> None:

@@ -127,6 +127,7 @@ async def test_an_engine_that_is_busy_is_not_asked_in_every_way(status: int, pau
     ("head", "seconds"),
     [
         (b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX: y\r\n\r\n", 7.0),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 429 Too Many\r\nRetry-After: 7\r\n\r\n", 7.0),
         (b"HTTP/1.1 429 Too Many\r\nretry-after:0\r\n\r\n", 0.0),
         (b"HTTP/1.1 429 Too Many\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n\r\n", None),
         (b"HTTP/1.1 429 Too Many\r\nX: y\r\n\r\nRetry-After: 7\r\n", None),

@@ -93,6 +93,18 @@ async def test_a_given_level_that_is_faster_than_predicted_uses_its_whole_share(
     assert found.probe_seconds <= 90
 
 
+@pytest.mark.parametrize("percentile", [95, 99])
+async def test_the_last_requests_of_given_levels_end_within_the_budget(percentile: int) -> None:
+    """A request of 18 s that is sent as the share ends would be awaited after it."""
+    law = UNEVEN.law.changed(itl_base_ms=90.0, itl_per_seq_ms=0.05, itl_knee=64, itl_per_seq_above_ms=0.05)
+    slo = ServiceLevel(ttft_milliseconds=3000, tpot_milliseconds=200, percentile=percentile)
+    case = replace(UNEVEN, law=law, workload=Workload(input_tokens=512, output_tokens=200), slo=slo)
+    found = await probed(case, 7014, budget_seconds=90, given=(8,))
+    assert found.probe_seconds is not None
+    assert found.probe_seconds <= 90
+    assert (found.curve[1].window_seconds or 0) > 45
+
+
 @given(st.floats(0.5, 30), st.floats(0.3, 60), st.floats(-10, 120))
 def test_a_longer_window_is_as_long_as_its_interval_takes(
     window: float, percent: float, spare: float

@@ -69,7 +69,8 @@ def framing(raw: bytes) -> Framing | None:
 
 def retry_after_seconds(raw: bytes) -> float | None:
     """Seconds in a response's Retry-After; None where there is none, or it is a date."""
-    match = _RETRY_AFTER.search(raw[: raw.find(b"\r\n\r\n") + 2].lower())
+    head = framing(raw)
+    match = _RETRY_AFTER.search(raw[: head.head_end - 2].lower()) if head else None
     return float(match[1]) if match else None
 
 

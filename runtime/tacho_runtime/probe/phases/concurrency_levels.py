@@ -191,7 +191,9 @@ class _Levels:
         spare = ends - bench.clock.now() if ends is not None and not trace.broken else 0.0
         if spare > 1.0:
             more = (trace.end_ns - trace.start_ns) / 1e9 + spare
-            longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more, least_seconds=more)
+            # What is sent at last ends within the share, too: a budget is no longer than it says.
+            sending = more - (min(terms.follow_seconds, spare) if limited else 0.0)
+            longer = replace(terms, opened_ns=trace.start_ns, window_seconds=sending, least_seconds=more)
             trace = await self.loop.level(longer, _never if limited else _after(more))
         self.running = terms.streams
         return self._judged(trace, before)
