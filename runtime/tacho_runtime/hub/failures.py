@@ -23,15 +23,16 @@ def classify(
     The exception's text is shortened, and the token's value removed from it: a hub may redirect to an address
     that holds it.
     """
-    found = _classified(error, repository, revision, endpoint, bool(token))
+    found = _classified(error, repository, revision, endpoint, token)
     if token and token in found.failure.message:
         found.failure = replace(found.failure, message=found.failure.message.replace(token, "***"))
     return found
 
 
 def _classified(
-    error: BaseException, repository: str, revision: str, endpoint: str, has_token: bool
+    error: BaseException, repository: str, revision: str, endpoint: str, token: str
 ) -> FailedError:
+    has_token = bool(token)
     cause = _with_response(error)
     status = _status(cause)
     code = _error_code(cause)
@@ -54,8 +55,8 @@ def _classified(
     if status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         return _absent(code, repository, revision, endpoint, has_token)
     if status:
-        return _answered(status, endpoint, cause)
-    return _not_answered(error, endpoint)
+        return _answered(status, endpoint, cause, token)
+    return _not_answered(error, endpoint, token)
 
 
 def disk_full(message: str) -> FailedError:
@@ -98,18 +99,18 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
     return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, step)
 
 
-def _answered(status: int, endpoint: str, cause: BaseException) -> FailedError:
+def _answered(status: int, endpoint: str, cause: BaseException, token: str) -> FailedError:
     retryable = status in RETRYABLE_STATUS or status >= 500
     limited = "is limiting requests" if status == 429 else f"answered HTTP {status}"
-    return unreachable(f"{endpoint} {limited}: {_short(cause)}", retryable=retryable)
+    return unreachable(f"{endpoint} {limited}: {_short(cause, token)}", retryable=retryable)
 
 
-def _not_answered(error: BaseException, endpoint: str) -> FailedError:
+def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedError:
     names = {type(e).__name__ for e in _chain(error)}
     if any("CERTIFICATE_VERIFY_FAILED" in str(e) for e in _chain(error)):
         return FailedError.of(
             FailureClass.HUB_UNREACHABLE,
-            f"{endpoint} shows a certificate that is not trusted: {_short(error)}",
+            f"{endpoint} shows a certificate that is not trusted: {_short(error, token)}",
             "Put the certificate of its authority into a ConfigMap and name that in "
             "spec.model.hub.caBundleConfigMapRef.",
             retryable=False,
@@ -117,19 +118,19 @@ def _not_answered(error: BaseException, endpoint: str) -> FailedError:
     if isinstance(error, ImportError):
         return FailedError.of(
             FailureClass.INVALID_CONFIG,
-            f"This image lacks what the hub's client needs: {_short(error)}",
+            f"This image lacks what the hub's client needs: {_short(error, token)}",
             "Use the tacho image of a release, or build it whole.",
         )
     if names & {"UnsupportedProtocol", "TooManyRedirects", "InvalidURL"}:
-        message = f"{endpoint} redirects to an address that cannot be fetched: {_short(error)}"
+        message = f"{endpoint} redirects to an address that cannot be fetched: {_short(error, token)}"
         return unreachable(message, retryable=False)
     if names & {"HFValidationError"}:
-        message = f"That is no repository name: {_short(error)}"
+        message = f"That is no repository name: {_short(error, token)}"
         return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, "Correct spec.model.uri.")
     if isinstance(error, OSError) or any(map(_is_network, _chain(error))):
-        return unreachable(f"{endpoint} did not answer: {_short(error)}")
+        return unreachable(f"{endpoint} did not answer: {_short(error, token)}")
     return unreachable(
-        f"{endpoint} did not answer like a model hub ({type(error).__name__}: {_short(error)}).",
+        f"{endpoint} did not answer like a model hub ({type(error).__name__}: {_short(error, token)}).",
         retryable=False,
     )
 
@@ -167,6 +168,7 @@ def _error_code(error: BaseException) -> str:
     return str(headers.get("X-Error-Code", ""))
 
 
-def _short(error: BaseException) -> str:
+def _short(error: BaseException, token: str) -> str:
+    """The first line of the exception's text. The token goes before the cut, which may leave a part of it."""
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return first_line[:200]
+    return (first_line.replace(token, "***") if token else first_line)[:200]

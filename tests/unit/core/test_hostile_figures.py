@@ -91,7 +91,7 @@ def test_a_measurement_from_the_future_is_replaced_by_a_better_one() -> None:
     world = World(SPEC)
     world.first_pods()
     (pod,) = world.pods("server")
-    world.serves(pod, observed_time="9999-12-31T23:59:59Z", flags=("Contended",))
+    world.serves(pod, observed_time="8999-12-31T23:59:59Z", flags=("Contended",))
     world.reconcile(60)
     assert [item["confidence"] for item in world.status["measurements"]] == ["Provisional"]
     world.serves(pod)
