@@ -113,8 +113,8 @@ class FailureKind:
 _F = FailureClass
 FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.ENGINE_NOT_SUPPORTED: FailureKind(
-        meaning="The plan is made, but this version of tacho cannot run the engine it needs.",
-        next_step="Set engine.name to an engine that is supported, or upgrade tacho.",
+        meaning="The engine cannot run this model or this hardware, or its image lacks it.",
+        next_step="Use another engine.name, or a newer or another engine.image.",
         tries_again=False,
     ),
     _F.IMPORT_FAILED: FailureKind(
