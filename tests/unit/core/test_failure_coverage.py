@@ -18,7 +18,7 @@ F = FailureClass
 PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.ENGINE_NOT_SUPPORTED: (
         "engines/test_transformers.py::test_why_it_does_not_start",
-        "unit/runtime/test_supervise.py::test_program_that_is_not_there",
+        "unit/runtime/test_refused_start.py::test_program_that_is_not_there",
     ),
     F.MODEL_NOT_FOUND: (
         "e2e/test_hub.py::test_what_the_hub_does_not_have",
@@ -107,7 +107,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "api/test_operator_platform.py::test_a_lost_node_is_told_and_its_pod_replaced_beside_the_stuck_one",
     ),
     F.EVICTED: ("api/test_operator_platform.py::test_a_drained_pod_is_evicted_and_replaced",),
-    F.PORT_IN_USE: ("unit/runtime/test_supervise.py::test_a_taken_engine_port_is_named",),
+    F.PORT_IN_USE: ("unit/runtime/test_refused_start.py::test_a_taken_engine_port_is_named",),
     F.QUANTIZATION_NOT_APPLIED: (
         "engines/test_not_applied.py::test_weights_that_were_not_quantized_end_the_start",
     ),
