@@ -145,7 +145,7 @@ class Service:
         made = 0 if request.stream or top is None else sum(sampling.max_tokens for sampling in samplings)
         # Each of n copies of an echo is decoded and sent: 16 texts of 500 KB were an answer of 126 MB.
         logprobs = (given + made) * request.n * (1 if top is None else top + 1)
-        _check_logprobs(logprobs)
+        _check_logprobs(logprobs, "echo" if top is None else "logprobs")
         identity = ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex
         generations = [
             Generation(identity=f"{identity}-{at}", prompt=prompt, sampling=_seeded(sampling, copy))
@@ -305,14 +305,14 @@ def _event(document: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _check_logprobs(count: int) -> None:
+def _check_logprobs(count: int, param: str) -> None:
     """Raises RequestError where an answer would have more than LOGPROBS_LIMIT log-probabilities or echoed
     tokens at its end.
     """
     if count > LOGPROBS_LIMIT:
         what = f"{count} log-probabilities or echoed tokens, more than {LOGPROBS_LIMIT}"
-        step = "send fewer prompts at a time, n=1, a lower max_tokens, or stream"
-        raise bad(f"the answer may have {what}: {step}", "logprobs")
+        step = "send fewer prompts at a time, n=1, no echo, a lower max_tokens, or stream"
+        raise bad(f"the answer may have {what}: {step}", param)
 
 
 def _check_characters(text: str, param: str) -> None:

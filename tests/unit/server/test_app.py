@@ -271,3 +271,25 @@ async def test_choices_wait_for_their_reader() -> None:
         await asyncio.sleep(0)
     assert made < 10
     await reader.aclose()
+
+
+async def test_a_panic_in_one_of_several_choices_ends_all() -> None:
+    """A panic of a tokenizer is no Exception: the reader would wait for ever."""
+
+    class PanicError(BaseException):
+        pass
+
+    async def endless() -> AsyncGenerator[Piece, None]:
+        while True:
+            await asyncio.sleep(0)
+            yield Piece(index=0, text="a")
+
+    async def panicking() -> AsyncGenerator[Piece, None]:
+        yield Piece(index=1, text="b")
+        raise PanicError
+
+    reader = merged([endless(), panicking()])
+    async with asyncio.timeout(20):
+        with pytest.raises(PanicError):
+            async for _ in reader:
+                pass

@@ -213,7 +213,11 @@ async def test_an_answer_has_so_many_echoed_tokens(monkeypatch: pytest.MonkeyPat
     async with client_of(Scripted("a")) as client:
         for echo, n, status in ((True, 3, 200), (True, 4, 400), (False, 4, 200)):
             body = {"prompt": "x" * 10, "n": n, "echo": echo, "max_tokens": int(not echo)}
-            assert (await client.post(COMPLETIONS, json=body)).status_code == status
+            answer = await client.post(COMPLETIONS, json=body)
+            assert answer.status_code == status
+            if status == 400:
+                assert answer.json()["error"]["param"] == "echo"
+                assert "no echo" in answer.json()["error"]["message"]
 
 
 async def test_an_answer_ends_with_so_many_log_probabilities_of_its_own(
