@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import AsyncGenerator
 from functools import partial
 from types import SimpleNamespace
 
@@ -155,3 +156,19 @@ async def test_what_is_read_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
     for item in range(20):
         mailbox.put(item, 60)
         assert await anext(reader) == item
+
+
+async def test_what_a_reader_left_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an answer whose client has gone would have the place of those that are read."""
+    monkeypatch.setattr(threads, "UNREAD_LEAST", 10)
+    monkeypatch.setattr(threads, "UNREAD_LIMIT", 100)
+    left, read = (Mailbox[int](lambda: pytest.fail("given up")) for _ in range(2))
+    reader = left.read(lambda: None)
+    left.put(0, 10)
+    left.put(1, 60)
+    assert await anext(reader) == 0
+    assert isinstance(reader, AsyncGenerator)
+    await reader.aclose()
+    read.put(2, 70)
+    await asyncio.sleep(0)
+    assert await anext(read.read(lambda: None)) == 2
