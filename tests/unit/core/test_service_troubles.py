@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.core import names
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.status.reachability import reached
 from tacho_operator.core.status.undecided import StoredResource, internal_error, undecided_status
 from tacho_operator.core.types import ChildRefusal
 from tools.harness.resources import changed, facts
@@ -144,3 +147,24 @@ def test_a_service_that_no_write_puts_right_does_not_count_as_serving(
     if expected == "False":
         assert ready.reason == "InvalidConfig"
         assert ready.message.endswith("Delete the Service; the operator creates it again.")
+
+
+@pytest.mark.parametrize("how", ["a label", "a headless Service"])
+def test_pods_behind_a_service_that_leads_nowhere_are_not_reached(how: str) -> None:
+    """Of two revisions one may have the Service's own port, by which clients of a headless one connect."""
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    observed = world.observed()
+    (service,), (first,) = observed.services, observed.deployments
+    (pod,) = (view for view in map(PodView, observed.pods) if view.ready)
+    other: Any = copy.deepcopy(first)
+    other["metadata"]["name"] = "former"
+    (engine,) = other["spec"]["template"]["spec"]["containers"]
+    engine["ports"] = [{"name": "http", "containerPort": 9000}]
+    raw: Any = copy.deepcopy(pod.raw)
+    raw["metadata"]["labels"][names.REVISION_LABEL] = "former"
+    changes = {"spec": {**service["spec"], "selector": names.server_selector("smol"), "clusterIP": "None"}}
+    if how == "a label":
+        changes = {"metadata": {**service["metadata"], "labels": {"service.kubernetes.io/headless": ""}}}
+    found = reached({**service, **changes}, (first, other), (pod, PodView(raw)))
+    assert found == (0 if how == "a label" else 1)
