@@ -19,7 +19,7 @@ import pytest
 
 from tacho_ctranslate2 import backend as ctranslate2
 from tacho_ctranslate2.backend import CTranslate2Backend
-from tacho_server.backend import Abilities, Generation, GenerationError, Sampling, Token
+from tacho_server.backend import Abilities, Generation, GenerationError, Sampling, Token, TokenLogprob
 from tacho_transformers import backend as transformers_backend
 from tacho_transformers.backend import TransformersBackend, _end_tokens
 
@@ -275,6 +275,27 @@ async def test_log_probabilities_are_made_in_segments(
     assert [token.finish for token in found] == finishes
     assert calls == segments
     assert backend._token_budget._taken == 0
+
+
+async def test_alternatives_that_are_unread_count(
+    ctranslate2_backend: CTranslate2Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes as much memory as its token."""
+    sizes, put = list[int](), ctranslate2.Mailbox.put
+    token = Token(token=1, top=(TokenLogprob(1, -0.1), TokenLogprob(0, -2.0)), finish="stop")
+
+    def counted(mailbox: Any, item: Token, size: int = 1) -> None:
+        sizes.append(size)
+        put(mailbox, item, size)
+
+    def generate_batch(_prompts: list[list[str]], callback: Any, **_options: Any) -> None:
+        callback(SimpleNamespace(token_id=1, is_last=True))
+
+    monkeypatch.setattr(ctranslate2.Mailbox, "put", counted)
+    monkeypatch.setattr(ctranslate2.steps, "token_of", lambda *_arguments: token)
+    monkeypatch.setattr(ctranslate2_backend._generator, "generate_batch", generate_batch)
+    assert [item async for item in ctranslate2_backend.generate(GENERATION)] == [token]
+    assert sizes == [3]
 
 
 @pytest.mark.parametrize(("broken", "problem"), [(1, ""), (3, ""), (99, "CUDA failed")])
