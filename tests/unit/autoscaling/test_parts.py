@@ -290,6 +290,7 @@ def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
     assert demand.cold_start(observed, 95.0) == 10.0
     assert demand.cold_start([*observed, 900.0], 95.0) == 10.0
     assert demand.cold_start([None], 95.0) == 95.0, "as of the pods before"
+    assert demand.cold_start([7 * 86400.0], 95.0) == 3600.0, "the load of a week is not kept"
 
 
 def test_bursts_of_a_time_to_come_keep_nothing() -> None:

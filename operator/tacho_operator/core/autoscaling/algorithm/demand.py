@@ -100,7 +100,7 @@ def cold_start(observed: Iterable[float | None], former: float) -> float:
     """Expected cold start in seconds: nine in ten of those ``observed`` took no longer. The ``former`` one,
     where none is known.
     """
-    known = sorted(seconds for seconds in observed if seconds is not None)
+    known = sorted(min(each, guards.LONGEST_START_SECONDS) for each in observed if each is not None)
     return known[int(START_QUANTILE * len(known))] if known else former
 
 

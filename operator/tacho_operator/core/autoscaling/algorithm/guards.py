@@ -21,6 +21,8 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Track,
 )
 
+LONGEST_START_SECONDS = 3600.0
+"""A start that takes longer counts as an hour: offered load is kept for as long as a start takes."""
 LATE_SECONDS = 1.0
 """Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
 
