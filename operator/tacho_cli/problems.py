@@ -35,8 +35,8 @@ EXIT_MEANINGS = {
     "inspection that broke off, no measurement, or too little time to judge the SLO",
     ExitCode.NOT_MET: "done, with a bad result: no plan fits, the SLO is missed, a check fails, or a "
     "resource cannot become ready without you",
-    ExitCode.PROVISIONAL: "measured, but something else than the server changed the figures, which decide "
-    "nothing; a deployment is measured again later",
+    ExitCode.PROVISIONAL: "measured, but something else than the server changed the figures: they decide "
+    "nothing, so measure again",
     ExitCode.INTERRUPTED: "interrupted before it ended",
     ExitCode.BROKEN_PIPE: "what reads the output (head, less) ended first, as a shell counts SIGPIPE",
 }
