@@ -43,10 +43,12 @@ def built_images() -> dict[str, dict[str, Any]]:
 def load_images(cluster: Cluster) -> dict[str, str]:
     """Imports the built images of every build into the cluster's node; returns name to content reference.
 
-    Not those of gigabytes, which are built by name: nothing here runs them.
+    Not those of gigabytes, which are built by name: nothing here runs them. Nor those of an earlier build
+    whose archive was pruned since, maybe by a build of another checkout: they share the cache.
     """
     small = {image.name for image in catalog.choose(None)}
-    built = {name: item for name, item in built_images().items() if name in small}
+    kept = {name: item for name, item in built_images().items() if Path(item["archive"]).is_file()}
+    built = {name: item for name, item in kept.items() if name in small}
     for item in built.values():
         images.load_into(cluster.name, Path(item["archive"]))
     return {name: item["content_reference"] for name, item in built.items()}

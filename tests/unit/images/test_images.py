@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -351,3 +353,23 @@ def test_an_image_that_is_removed_while_others_are_listed_is_no_failure(
     answers[:] = [StepError("BuildFailed", "no space")]
     with pytest.raises(StepError, match="no space"):
         buildah.exists("a:1")
+
+
+def test_an_archive_that_was_pruned_since_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "tacho.tar"
+    there.write_text("x")
+    archives = {"tacho": there, lab.NODE_IMAGE: tmp_path / "gone.tar"}
+    entries = [
+        {"name": name, "archive": str(archive), "content_reference": f"{name}:1"}
+        for name, archive in archives.items()
+    ]
+    index = tmp_path / "images.json"
+    index.write_text(json.dumps(entries))
+    monkeypatch.setattr(lab, "INDEX", index)
+    imported: list[Path] = []
+    monkeypatch.setattr("tools.lab.images.load_into", lambda _, archive: imported.append(archive))
+    cluster: Any = SimpleNamespace(name="demo")
+    assert lab.load_images(cluster) == {"tacho": "tacho:1"}
+    assert imported == [there]
