@@ -107,8 +107,8 @@ _MAILBOXES: weakref.WeakSet[Mailbox[Any]] = weakref.WeakSet()
 class Turns:
     """Threads for the work of requests, ``count`` at a time, in the order of arrival.
 
-    What waits for its turn waits in the event loop. The queue of an executor would keep the work of requests
-    whose client has gone, for as long as its threads are busy.
+    Pending requests are queued in the event loop. The executor's own queue would keep the prompts of
+    disconnected clients until a thread is free.
     """
 
     def __init__(self, name: str, count: int) -> None:
