@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from tacho_server.backend import Backend
 from tacho_server.bodies import ENDING, BodyLimit
+from tacho_server.connections import CONNECTION
 from tacho_server.errors import RequestError, bad
 from tacho_server.metrics import ServerMetrics
 from tacho_server.options import ServerSettings
@@ -103,7 +104,9 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
     async def answer(body: CompletionRequest | ChatRequest, request: Request) -> Response:
         _require_loaded(state)
         with contextlib.ExitStack() as places:
-            places.enter_context(service.admitted(body))
+            client = request.client.host if request.client else ""
+            connection = getattr(request.state, CONNECTION, None)
+            places.enter_context(service.admitted(body, client, connection))
             size_bytes = len(await request.body())
             job = await _unless_disconnected(service.job(body, size_bytes), request)
             places.enter_context(service.holding(job))

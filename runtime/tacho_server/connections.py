@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, ClassVar
 
 import h11
@@ -48,9 +49,11 @@ class BoundedPieces(h11.Connection):
 
 
 ARRIVING_LIMIT = 512
-"""Most connections without a whole request. Beyond it the oldest is closed, as a process may have no more
-than 1,024 files.
+"""Most connections without a whole request, as a process may have no more than 1,024 files. Beyond it the
+oldest one that was answered and sent nothing since is closed, else the oldest.
 """
+CONNECTION = "connection"
+"""Name by which a request's state has its connection."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -60,10 +63,16 @@ class BoundedProtocol(H11Protocol):
 
     _arriving: ClassVar[dict[BoundedProtocol, None]] = {}
     """Connections whose request has not arrived, oldest first."""
+    _idle: ClassVar[dict[BoundedProtocol, None]] = {}
+    """Connections that were answered and have sent nothing since, oldest first. Clients expect that such ones
+    are closed, and send their next request by another.
+    """
 
     def __init__(self, config: Config, *arguments: Any, **options: Any) -> None:
         super().__init__(config, *arguments, **options)
         self.conn = BoundedPieces(h11.SERVER, HEAD_LIMIT_BYTES)
+        self.app_state = {**self.app_state, CONNECTION: self}
+        self._unread_since: float | None = None
 
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -72,15 +81,23 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
         self._arriving[self] = None
-        if len(self._arriving) > ARRIVING_LIMIT:
-            oldest = next(iter(self._arriving))
-            del self._arriving[oldest]
+        if len(self._idle) + len(self._arriving) > ARRIVING_LIMIT:
+            connections = self._idle or self._arriving
+            oldest = next(iter(connections))
+            del connections[oldest]
             oldest.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self in self._idle:
+            del self._idle[self]
+            self._arriving[self] = None
+        super().data_received(data)
 
     def handle_events(self) -> None:
         super().handle_events()
         if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
             self._arriving.pop(self, None)
+            self._idle.pop(self, None)
         if self._head is not None and self.cycle is not None and not self.cycle.response_complete:
             self._head.cancel()
             self._head = None
@@ -89,7 +106,7 @@ class BoundedProtocol(H11Protocol):
         if self._head is None and not self.transport.is_closing():
             self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
         if not self.transport.is_closing():
-            self._arriving[self] = None
+            (self._arriving if self.transport.get_write_buffer_size() else self._idle)[self] = None
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -100,7 +117,17 @@ class BoundedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._unread_since = time.monotonic()
         self._watch_reading()
+
+    @property
+    def unread_seconds(self) -> float:
+        """Seconds for which the client has read too little of its answers; 0 while nothing waits for it."""
+        return 0.0 if self._unread_since is None else time.monotonic() - self._unread_since
+
+    def end(self) -> None:
+        """Ends the connection at once."""
+        self.transport.abort()
 
     def _watch_reading(self) -> None:
         left = self.transport.get_write_buffer_size()
@@ -114,11 +141,13 @@ class BoundedProtocol(H11Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._unread_since = None
         if self._unread is not None:
             self._unread.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arriving.pop(self, None)
+        self._idle.pop(self, None)
         for timer in (self._head, self._unread):
             if timer is not None:
                 timer.cancel()

@@ -19,6 +19,7 @@ from tacho_server.errors import RequestError, bad
 from tacho_server.generating import Piece, merged, pieces
 from tacho_server.metrics import ServerMetrics
 from tacho_server.options import ServerSettings
+from tacho_server.places import Connection, Places
 from tacho_server.schema import (
     ChatRequest,
     CompletionRequest,
@@ -63,7 +64,8 @@ class Service:
 
     def __init__(self, backend: Backend, settings: ServerSettings, metrics: ServerMetrics) -> None:
         self.backend, self._settings, self._metrics = backend, settings, metrics
-        self._admitted = self._logprobs = 0
+        self._places = Places(settings.max_requests)
+        self._logprobs = 0
         # One thread: not every tokenizer can be used by two, and the CPUs are the engine's.
         self._tokenizing = TimedThread("tokenize", TEXT_SECONDS)
 
@@ -75,9 +77,14 @@ class Service:
 
     # --- admission -------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def admitted(self, request: CompletionRequest | ChatRequest) -> Iterator[None]:
+    def admitted(
+        self,
+        request: CompletionRequest | ChatRequest,
+        client: str = "",
+        connection: Connection | None = None,
+    ) -> Iterator[None]:
         """Reserves places for the request's sequences, from before its text is parsed until its answer has
-        ended. Raises RequestError where no places are free."""
+        ended. Raises RequestError where no places are free. ``client``: its address."""
         if request.model and request.model != self._settings.served_name:
             message = (
                 f"The model {request.model!r} is not served here; this is {self._settings.served_name!r}."
@@ -86,21 +93,19 @@ class Service:
         if problem := self.problem():
             raise RequestError(503, f"The engine has failed: {problem}")
         prompts = len(prompts_of(request.prompt)) if isinstance(request, CompletionRequest) else 1
-        count, most = prompts * request.n, self._settings.max_requests
+        count, most = prompts * request.n, self._places.most
         if count > most:
             message = (
                 f"The request has {count} sequences (prompts times n); at most {most} are admitted at once."
             )
             raise bad(message, "n" if request.n > 1 else "prompt")
-        if self._admitted + count > most:
+        if not self._places.make_room(count, client):
             self._metrics.requests.labels("refused").inc()
-            message = f"{self._admitted} sequences run or wait of {most} that are admitted; try again later."
+            taken = self._places.taken
+            message = f"{taken} sequences run or wait of {most} that are admitted; try again later."
             raise RequestError(429, message, code="too_many_requests")
-        self._admitted += count
-        try:
+        with self._places.held(count, client, connection):
             yield
-        finally:
-            self._admitted -= count
 
     @contextlib.contextmanager
     def holding(self, job: GenerationJob) -> Iterator[None]:

@@ -83,22 +83,46 @@ async def test_connections_without_a_whole_request_are_few(
         writer.write(completion())
         while not backend.running:
             await asyncio.sleep(0.01)
-        idle, writers = [], [writer]
-        for _ in range(3):
+        idle = []
+        for _ in range(5):
             idle.append(await asyncio.open_connection("127.0.0.1", port))
             idle[-1][1].write(begun)
-        for _ in range(2):
-            reader, one = await asyncio.open_connection("127.0.0.1", port)
-            one.write(HEALTH)
-            writers.append(one)
-            assert b"200" in await reader.readline()
         for ends in idle[:2]:
             await _ended(ends, dribbles=False)
+        reader, asking = await asyncio.open_connection("127.0.0.1", port)
+        asking.write(HEALTH)
+        assert b"200" in await reader.readline()
+        await _ended(idle[2], dribbles=False)
         backend.gate.set()
         assert b"200" in await whole.readline()
-        for end in (*writers, idle[2][1]):
+        for end in (writer, asking, idle[3][1], idle[4][1]):
             end.close()
     assert not connections.BoundedProtocol._arriving
+
+
+async def test_idle_connections_give_way_to_those_that_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool of idle connections must not end a request that arrives slowly."""
+    monkeypatch.setattr(connections, "ARRIVING_LIMIT", 3)
+    asked = completion()
+    async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(20):
+        slow, sending = await asyncio.open_connection("127.0.0.1", port)
+        sending.write(asked[:-1])
+        pool = []
+        for _ in range(4):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HEALTH)
+            assert b"200" in (await reader.readuntil(b"\r\n\r\n"))
+            await reader.readuntil(b"}")
+            pool.append((reader, writer))
+        for reader, _ in pool[:2]:
+            assert await reader.read() == b""
+        sending.write(asked[-1:])
+        assert b"200" in await slow.readline()
+        pool[3][1].write(HEALTH)
+        assert b"200" in await pool[3][0].readline()
+        for writer in (sending, *(one for _, one in pool)):
+            writer.close()
+    assert not connections.BoundedProtocol._idle
 
 
 async def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
