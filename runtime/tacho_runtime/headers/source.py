@@ -74,7 +74,7 @@ class ModelSource(Protocol):
 
 def model_files(folder: Path) -> Iterator[Path]:
     """Every file below ``folder`` that may belong to a model, in no order. Raises FailedError above
-    ENTRY_LIMIT entries.
+    ENTRY_LIMIT entries, and OSError.
 
     Left out: hidden files (a repository's own, NFS's .nfs* of removed files that are still open), and files
     that engines compile and convert beside the model. Both come and go while the model stays the same.
@@ -132,6 +132,15 @@ class FolderSource:
         )
 
     def files(self) -> tuple[FileEntry, ...]:
+        try:
+            return self._files()
+        except OSError as error:  # such as a file that a neighbour removed meanwhile
+            raise invalid(
+                f"{self.name} cannot be listed: {error.strerror or error}.",
+                "Check the claim's storage, and that nothing changes the folder while it is read.",
+            ) from None
+
+    def _files(self) -> tuple[FileEntry, ...]:
         if self._only:
             return (self._entry(self.folder / self._only, self._only),)
         found: list[FileEntry] = []

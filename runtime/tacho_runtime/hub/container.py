@@ -14,7 +14,6 @@ from typing import NoReturn
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.pod import TERMINATION_LOG
 from tacho_contract.text import VisibleFormatter, visible
-from tacho_runtime.hub.failures import unreachable
 
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 """Environment variable: path for the termination message, in place of the kubelet's file."""
@@ -63,14 +62,14 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
 
 
-def limit_time(seconds: float, message: str) -> None:
-    """Raises FailedError(HubUnreachable) with ``message`` after ``seconds``; replaces an earlier limit.
+def limit_time(seconds: float, overdue: FailedError) -> None:
+    """Raises ``overdue`` after ``seconds``; replaces an earlier limit.
 
     Only in the main thread, as it uses a signal. ``end_limit`` ends it.
     """
 
     def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise unreachable(message)
+        raise overdue
 
     signal.signal(signal.SIGALRM, expired)
     # Again and again: a library may swallow the first.

@@ -122,9 +122,8 @@ class ModelFetch:
         from tacho_runtime.hub.remote import HubSource
 
         config = self._config
-        container.limit_time(
-            LISTING_SECONDS, f"The hub did not list the files within {LISTING_SECONDS:.0f} s."
-        )
+        overdue = unreachable(f"The hub did not list the files within {LISTING_SECONDS:.0f} s.")
+        container.limit_time(LISTING_SECONDS, overdue)
         try:
             source = HubSource(
                 config.repository, config.files.commit, endpoint=config.endpoint, token=self._token

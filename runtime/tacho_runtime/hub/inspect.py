@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tacho_contract import codec
@@ -24,10 +25,11 @@ from tacho_contract.model import (
     TensorClass,
 )
 from tacho_contract.units import clipped
-from tacho_contract.uri import ClaimUri, HubUri
+from tacho_contract.uri import ClaimUri, HubUri, ModelUri
 from tacho_runtime.files import configuration
 from tacho_runtime.headers.source import FolderSource, ModelSource
 from tacho_runtime.hub import container
+from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.hub.gather import find_facts
 from tacho_runtime.hub.remote import HubSource
 
@@ -129,9 +131,16 @@ def _unexpected(what: str) -> Failure:
     )
 
 
-def _end_after(seconds: int) -> None:
-    """Ends the inspection with an error ``seconds`` from now; replaces an earlier limit."""
-    container.limit_time(max(1, seconds), f"The inspection did not finish within {seconds} s.")
+def _end_after(uri: ModelUri, seconds: int) -> None:
+    """Ends the inspection of ``uri`` with an error ``seconds`` from now; replaces an earlier limit."""
+    container.limit_time(max(1, seconds), _overdue(uri, f"{uri} was not read within {seconds} s."))
+
+
+def _overdue(uri: ModelUri, message: str) -> FailedError:
+    if isinstance(uri, HubUri):
+        return unreachable(message)
+    step = "Check the storage of the claim or folder, and how large its files are; it will be retried."
+    return FailedError.of(FailureClass.INSPECTION_TIMEOUT, message, step)
 
 
 def main(arguments: list[str]) -> int:
@@ -154,8 +163,9 @@ def _model() -> InspectResult:
         token = container.hub_token(config.endpoint)
     except FailedError as refusal:
         return InspectResult(failure=refusal.failure)
-    _end_after(config.timeout_seconds)
-    result = inspect(config, token, _end_after)
+    end_after = partial(_end_after, config.uri)
+    end_after(config.timeout_seconds)
+    result = inspect(config, token, end_after)
     container.end_limit()
     return result
 

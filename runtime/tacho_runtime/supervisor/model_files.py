@@ -87,7 +87,10 @@ def _check_headers(model: PlannedModel, source: FolderSource, chosen: list[FileE
 
 def _newest(source: FolderSource, chosen: list[FileEntry]) -> str:
     """A clause with the file that was changed last."""
-    newest = max(chosen, key=lambda entry: (source.folder / entry.path).stat().st_mtime, default=None)
+    try:
+        newest = max(chosen, key=lambda entry: (source.folder / entry.path).stat().st_mtime, default=None)
+    except OSError:
+        return "they are being changed"
     return f"the newest is {newest.path}" if newest else "none of them is there"
 
 

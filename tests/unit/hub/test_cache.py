@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -218,6 +220,39 @@ def test_a_folder_of_millions_is_not_read_to_its_end(
     for read in (folder.files, cache.entries):
         with pytest.raises(FailedError, match="more than 10 entries"):
             read()
+
+
+def test_of_millions_of_partial_files_some_are_looked_at(
+    cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "ENTRY_LIMIT", 10)
+    for number in range(12):
+        (cache.blobs / f"{number:040x}.aa.incomplete").touch()
+    assert len(cache._partials()) == 10
+
+
+@pytest.mark.parametrize("at", ["listing", "size"])
+def test_a_folder_that_changes_while_it_is_listed_has_a_class(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour on another node removes folders and files of the claim."""
+
+    def stale(*_arguments: object, **_options: object) -> NoReturn:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    (tmp_path / "a.gguf").touch()
+    folder = FolderSource(tmp_path, name="pvc://models/m")
+    if at == "listing":
+        listing = MagicMock()
+        listing.__enter__.return_value = iter(stale, None)
+        monkeypatch.setattr(os, "scandir", lambda _path: listing)
+    else:
+        monkeypatch.setattr(Path, "stat", stale)
+        monkeypatch.setattr(Path, "is_file", lambda _path: True)
+    with pytest.raises(FailedError, match="pvc://models/m cannot be listed: Stale file handle") as failed:
+        folder.files()
+    assert failed.value.failure.failure_class == "ModelInvalid"
+    assert "claim" in failed.value.failure.next_step
 
 
 def test_files_of_a_folder_are_found_below_it_and_through_links_to_files_alone(tmp_path: Path) -> None:

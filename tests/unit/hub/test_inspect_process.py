@@ -12,19 +12,23 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import InspectConfig, InspectResult
-from tacho_contract.uri import HubUri
+from tacho_contract.uri import HubUri, parse_uri
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of
 from tools.cluster.certs import Authority
 from tools.mock.checkpoints import write_checkpoint
 
+INSPECT = ("-m", "tacho_runtime.hub.inspect", "--print")
 
-def run(config: InspectConfig | str, tmp_path: Path, **environment: str) -> tuple[int, InspectResult, str]:
+
+def run(
+    config: InspectConfig | str, tmp_path: Path, command: tuple[str, ...] = INSPECT, **environment: str
+) -> tuple[int, InspectResult, str]:
     log = tmp_path / "termination-log"
     log.write_text("")
     text = config if isinstance(config, str) else codec.dumps(config)
     done = subprocess.run(
-        [sys.executable, "-m", "tacho_runtime.hub.inspect", "--print"],
+        [sys.executable, *command],
         env={**os.environ, "TACHO_INSPECT_CONFIG": text, "TACHO_TERMINATION_LOG": str(log), **environment},
         capture_output=True,
         text=True,
@@ -67,6 +71,28 @@ def test_process_ends_at_its_deadline(hub: RunningHub, published: InspectConfig,
     assert result.failure is not None
     assert result.failure.failure_class == FailureClass.HUB_UNREACHABLE
     assert "4 s" in result.failure.message
+
+
+HANGING = """
+import os, sys, threading
+from tacho_runtime.hub import inspect
+os.scandir = lambda path: threading.Event().wait(50)
+sys.exit(inspect.main(["--print"]))
+"""
+
+
+@pytest.mark.parametrize("uri", ["pvc://models/m", "file://{tmp_path}/m"])
+def test_a_claim_that_does_not_answer_is_no_trouble_of_the_hub(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    source = parse_uri(uri.format(tmp_path=tmp_path))
+    config = InspectConfig(uri=source, claim_dir=str(tmp_path), timeout_seconds=1)
+    code, result, _ = run(config, tmp_path, ("-c", HANGING))
+    assert code == 1
+    assert result.failure is not None
+    assert (result.failure.failure_class, result.failure.retryable) == ("InspectionTimeout", True)
+    assert str(source) in result.failure.message
+    assert "claim" in result.failure.next_step
+    assert "hub" not in result.failure.next_step
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])

@@ -19,6 +19,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import FULL, HEADERS, InspectConfig
 from tacho_contract.uri import FileUri
 from tacho_runtime.headers.digests import HashProgress
+from tacho_runtime.headers.source import FileEntry, FolderSource
 from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.supervisor import model_files
 from tacho_runtime.supervisor.model_files import check_content, engine_path
@@ -336,3 +337,8 @@ def test_a_disk_that_never_answers_does_not_keep_the_runtime_from_ending() -> No
     command = [sys.executable, "-c", WITHOUT_AN_ANSWER]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr.strip().splitlines()[-1]) == (1, "TimeoutError: too late")
+
+
+def test_a_changed_file_may_be_gone_before_it_is_named(tmp_path: Path) -> None:
+    source = FolderSource(tmp_path, name="m")
+    assert model_files._newest(source, [FileEntry("gone.gguf", 1)]) == "they are being changed"
