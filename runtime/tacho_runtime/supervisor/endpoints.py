@@ -38,11 +38,13 @@ def run_of(config: RuntimeConfig) -> Report:
 
 def make_report(run: Report, state: lifecycle.RuntimeState, *, now: float) -> Report:
     """The report of this run in its present ``state``, at the monotonic time ``now``."""
+    readiness = lifecycle.readiness(state, now=now)
+    is_unready = state.phase == lifecycle.SERVING and not readiness.ok
     return dataclasses.replace(
         run,
         phase=state.phase,
-        message=state.message,
-        ready=lifecycle.readiness(state, now=now).ok,
+        message=readiness.reason if is_unready else state.message,
+        ready=readiness.ok,
         fetch=state.fetch,
         startup=state.startup,
         measurement=state.measurement,

@@ -17,6 +17,7 @@ from tacho_contract.measurement import Measurement
 from tacho_contract.report import StartupSeconds
 from tacho_contract.units import part_of
 from tacho_engines.base import EngineStartup
+from tacho_runtime.supervisor.stall import Progress
 
 PREFLIGHT = "Preflight"
 WAITING_FOR_MODEL = "WaitingForModel"
@@ -50,6 +51,10 @@ WEDGED_AFTER_SECONDS = 180.0
 """Seconds without a healthy answer after which an engine counts as hung and is stopped. Under the highest
 load, engines still answered within seconds.
 """
+STALLED_AFTER_SECONDS = 600.0
+"""Seconds for which requests run without a token of any, after which the pod becomes unready. A prompt of the
+longest context may take minutes. The engine is not stopped, and the next token makes it ready.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,7 @@ class RuntimeState:
     failure: Failure | None = None
     healthy_seconds: float | None = None
     """When the engine last gave a healthy answer, in seconds of the monotonic clock; None: never."""
+    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +174,10 @@ def readiness(state: RuntimeState, *, now: float) -> Verdict:
     silent = _silent_seconds(state, now)
     if silent > UNREADY_AFTER_SECONDS:
         return Verdict(ok=False, reason=f"{SERVING}: the engine gave no healthy answer for {silent:.0f} s")
+    since = state.progress.stalled_since
+    if since is not None and now - since > STALLED_AFTER_SECONDS:
+        why = f"requests run, and no token was counted for {now - since:.0f} s; if it lasts, delete the pod"
+        return Verdict(ok=False, reason=f"{SERVING}: {why}")
     return Verdict(ok=True, reason="the engine serves")
 
 

@@ -38,7 +38,7 @@ from tacho_engines.run_parts import metric_names
 from tacho_runtime.files import write_termination
 from tacho_runtime.machine import environment as machine
 from tacho_runtime.machine.cpu_limits import cpu_count, thread_variables
-from tacho_runtime.probe.load import engine_counters
+from tacho_runtime.probe.load.engine_counters import EngineCounters, parse_counters
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import lifecycle, model_files, observed_machine, preflight, state_files
 from tacho_runtime.supervisor.draining import wait_until_idle
@@ -48,6 +48,7 @@ from tacho_runtime.supervisor.engine_memory import MemoryWatch, quantization_fai
 from tacho_runtime.supervisor.machine_check import ObservedMachine, switches
 from tacho_runtime.supervisor.measuring import pending_request, this_pod
 from tacho_runtime.supervisor.process import EngineProcess, Reaper, ended_during, exit_of
+from tacho_runtime.supervisor.stall import Progress
 
 log = logging.getLogger("tacho")
 
@@ -98,8 +99,11 @@ class Supervisor:
             return load
 
     async def _read_load(self) -> Load:
+        return make_load(await self._read_counters(), observed_time=now_text())
+
+    async def _read_counters(self) -> EngineCounters:
         text = await self._client.metrics() if self._client else None
-        return make_load(engine_counters.parse_counters(text or "", metric_names()), observed_time=now_text())
+        return parse_counters(text or "", metric_names())
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
@@ -273,7 +277,9 @@ class Supervisor:
         if measurement is not self.state.measurement:  # an earlier run's has its own memory figures
             measurement = await memory.recorded_in(measurement, self._figures)
         now = time.monotonic()
-        self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
+        self.state = dataclasses.replace(
+            self.state, measurement=measurement, healthy_seconds=now, progress=Progress()
+        )
         detail = f": {measurement.message}" if measurement.message else ""
         self._enter(lifecycle.SERVING, f"measurement {measurement.state}{detail}")
         state_files.write_report(self.config.paths.state_dir, self.report())
@@ -358,7 +364,9 @@ class Supervisor:
             await asyncio.sleep(HEALTH_SECONDS)
             healthy, why = await client.healthy(path)
             if healthy:
-                self.state = dataclasses.replace(self.state, healthy_seconds=time.monotonic())
+                progress = await self.state.progress.next(self._read_counters)
+                now = time.monotonic()
+                self.state = dataclasses.replace(self.state, healthy_seconds=now, progress=progress)
             else:
                 log.warning("no healthy answer: %s", why)
 

@@ -376,6 +376,9 @@ def test_a_pod_that_lost_its_readiness_is_not_called_measured() -> None:
     world.reconcile(1)
     assert world.brief("Ready") == ("False", "Starting")
     assert "readiness check fails" in world.condition("Ready")["message"]
+    world.runs(pod, "Serving", ready=False, message="no token was counted for 601 s")
+    world.reconcile(1)
+    assert world.condition("Ready")["message"].endswith("It reports: no token was counted for 601 s.")
 
 
 def test_conditions_of_another_version_do_not_outlive_it() -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tacho_contract.failure import FailedError
-from tacho_runtime.supervisor import draining, lifecycle, supervise
+from tacho_runtime.supervisor import draining, lifecycle, stall, supervise
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config
 
@@ -28,7 +28,10 @@ class _Engine:
 
     async def metrics(self) -> str:
         await asyncio.sleep(self._answers_after_seconds)
-        return "vllm:num_requests_running 1.0\nvllm:num_requests_waiting 0.0\n"
+        load = "vllm:num_requests_running 1.0\nvllm:num_requests_waiting 0.0\n"
+        return load + f"vllm:generation_tokens_total {self.tokens}\n"
+
+    tokens = 5.0
 
 
 def serving(folder: Path, engine: _Engine, drain_seconds: int) -> Supervisor:
@@ -63,3 +66,21 @@ async def test_a_late_answer_does_not_take_the_time_to_stop_the_engine(tmp_path:
     supervisor = serving(tmp_path, _Engine(healthy=True, answers_after_seconds=3600), drain_seconds=1)
     await asyncio.wait_for(supervisor._drain(), 60)
     assert supervisor.state.message == "the drain time is over with an unknown number of requests left"
+
+
+async def test_a_healthy_engine_whose_requests_make_no_progress_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stall, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(lifecycle, "STALLED_AFTER_SECONDS", 0.3)
+    engine = _Engine(healthy=True)
+    supervisor = serving(tmp_path, engine, drain_seconds=1)
+
+    def ready() -> bool:
+        return lifecycle.readiness(supervisor.state, now=time.monotonic()).ok
+
+    async with asyncio.timeout(60):
+        assert ready()
+        await supervisor._watch_health(cast("Any", engine), "/health", until=lambda: not ready())
+        engine.tokens += 1
+        await supervisor._watch_health(cast("Any", engine), "/health", until=ready)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.report import StartupSeconds
+from tacho_contract.report import Report, StartupSeconds
 from tacho_engines.base import EngineStartup
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle
 from tacho_runtime.supervisor.draining import drain_step
+from tacho_runtime.supervisor.endpoints import make_report
 from tacho_runtime.supervisor.lifecycle import (
     DRAINING,
     FAILED,
@@ -24,6 +27,7 @@ from tacho_runtime.supervisor.lifecycle import (
     WAITING_FOR_MODEL,
     RuntimeState,
 )
+from tacho_runtime.supervisor.stall import Progress
 
 FAILURE = Failure(failure_class="EngineCrashed", message="gone", next_step="look")
 
@@ -155,6 +159,43 @@ def test_startup_timeout(phase: str, now: float, words: str | None) -> None:
 def test_ready_and_alive(state: RuntimeState, now: float, ready: bool, alive: bool) -> None:
     assert lifecycle.readiness(state, now=now).ok is ready
     assert lifecycle.liveness(state, now=now).ok is alive
+
+
+REPORT = Report(
+    runtime_version="1", revision="r", plan_key="p", phase=SERVING, engine="vllm", observed_time=""
+)
+STEPS = EngineCounters(generated_tokens=5.0, computed_prompt_tokens=9.0, running=2.0, by_step=True)
+
+
+@pytest.mark.parametrize(
+    ("then", "ready"),
+    [
+        ({}, False),
+        ({"generated_tokens": 6.0}, True),
+        ({"computed_prompt_tokens": 10.0}, True),
+        ({"ttft_seconds_count": 1.0}, True),
+        ({"running": 0.0}, True),
+        ({"running": None}, True),
+        ({"by_step": False}, True),
+    ],
+)
+def test_requests_without_a_token_for_long_make_a_pod_unready(then: dict[str, Any], ready: bool) -> None:
+    """The engine's HTTP server answers its health check, and the thread that computes hangs."""
+    progress = Progress().after(STEPS, 100.0).after(STEPS, 115.0).after(STEPS, 130.0)
+    assert progress.stalled_since == 100.0
+    for now, is_ready in ((700.0, True), (701.0, ready)):
+        progress = progress.after(dataclasses.replace(STEPS, **then) if now == 701.0 else STEPS, now)
+        state = dataclasses.replace(at(SERVING, healthy=now), progress=progress)
+        assert lifecycle.readiness(state, now=now).ok is is_ready
+        assert lifecycle.liveness(state, now=now).ok, "a very long prompt is no reason to end the engine"
+    if not ready:
+        report = make_report(REPORT, state, now=now)
+        assert not report.ready
+        assert "no token was counted for 601 s" in report.message
+    state = dataclasses.replace(
+        state, progress=progress.after(dataclasses.replace(STEPS, running=0.0), 702.0)
+    )
+    assert lifecycle.readiness(state, now=702.0).ok
 
 
 def test_wedged_failure_says_how_long() -> None:

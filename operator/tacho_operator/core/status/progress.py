@@ -9,7 +9,7 @@ from datetime import datetime
 
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report, StartupSeconds
-from tacho_contract.units import part_of
+from tacho_contract.units import clipped, part_of
 from tacho_operator.api.base import exact, seconds
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.status import Startup
@@ -40,6 +40,10 @@ _PHASES = {
 """By the phase that a pod's runtime reports: the step, the reason of condition Ready, and the end of its
 message.
 """
+
+
+WHY_LIMIT_CHARS = 200
+"""Length to which a pod's own words are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ def _reported(pod: PodView, report: Report) -> tuple[_Step, Reason, str]:
         return _Step.DOWNLOADING, Reason.DOWNLOADING, f"Pod {pod.name}: {downloading(report.fetch)}."
     other = (_Step.CHECKING, Reason.STARTING, f" is in phase {report.phase}.")
     step, reason, text = _PHASES.get(report.phase, other)
+    if step == _Step.SERVING and not report.ready and report.message:
+        text += f" It reports: {clipped(report.message, WHY_LIMIT_CHARS)}."
     return step, reason, f"Pod {pod.name}{text}"
 
 
