@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,20 +149,24 @@ def _parameters(kind: type, method: str) -> frozenset[str]:
 
 class Stops:
     """Looks for stop strings in streamed text: holds back what may be the beginning of one, passes on the
-    rest."""
+    rest.
+
+    Each character of the text takes constant time: a client may send stop strings of which hundreds of
+    characters match again and again.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
+        self._stops = tuple(_Stop(stop) for stop in stops if stop)
         self._held = ""
 
     def add(self, text: str) -> tuple[str, bool]:
         """(text to send, whether a stop string was found). The stop string itself is not sent."""
-        self._held += text
-        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        before, self._held = len(self._held), self._held + text
+        places = [before + place for stop in self._stops if (place := stop.find(text)) is not None]
         if places:
             text, self._held = self._held[: min(places)], ""
             return text, True
-        keep = max((self._overlap(stop) for stop in self._stops), default=0)
+        keep = max((stop.matched for stop in self._stops), default=0)
         cut = len(self._held) - keep
         text, self._held = self._held[:cut], self._held[cut:]
         return text, False
@@ -171,7 +176,40 @@ class Stops:
         text, self._held = self._held, ""
         return text
 
-    def _overlap(self, stop: str) -> int:
-        """Length of the longest end of the held text with which ``stop`` begins."""
-        longest = min(len(stop) - 1, len(self._held))
-        return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
+
+class _Stop:
+    """One stop string, and how much of it the text ends with (Knuth, Morris and Pratt's search)."""
+
+    def __init__(self, stop: str) -> None:
+        self._stop, self._shorter = stop, _borders(stop)
+        self.matched = 0
+        """Number of characters of its beginning that are the end of the text so far."""
+
+    def find(self, text: str) -> int | None:
+        """Where the stop string begins in ``text``, which follows the text so far; negative: before it.
+        None: it is not complete.
+        """
+        stop, shorter, matched, at = self._stop, self._shorter, self.matched, 0
+        while at < len(text):
+            if not matched and (at := text.find(stop[0], at)) < 0:
+                break
+            while matched and stop[matched] != text[at]:
+                matched = shorter[matched - 1]
+            matched += stop[matched] == text[at]
+            at += 1
+            if matched == len(stop):
+                return at - matched
+        self.matched = matched
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _borders(stop: str) -> tuple[int, ...]:
+    """For each beginning of ``stop``, the length of its longest shorter beginning that is its end as well."""
+    found = [0]
+    for at in range(1, len(stop)):
+        length = found[-1]
+        while length and stop[length] != stop[at]:
+            length = found[length - 1]
+        found.append(length + (stop[length] == stop[at]))
+    return tuple(found)

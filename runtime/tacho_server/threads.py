@@ -36,6 +36,10 @@ bytes.
 """
 UNREAD_LEAST = 1000
 """Number of them up to which no answer is given up."""
+READ_AT_ONCE = 8
+"""Most items of an answer that are handled before the event loop turns to others. Unread ones do not make the
+reader wait, so that one answer would take all its time.
+"""
 
 
 class Mailbox(Generic[T]):
@@ -88,7 +92,9 @@ class Mailbox(Generic[T]):
         """The items, until the end of the stream. ``on_close`` is called when the reader leaves, for whatever
         reason."""
         try:
-            while True:
+            for count in itertools.count(1):
+                if count % READ_AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 item, size = await self._queue.get()
                 self._unread -= size
                 if item is None:

@@ -17,7 +17,7 @@ import pytest
 from tacho_contract.launch import ENV_USABLE_CPUS
 from tacho_server import threads
 from tacho_server.backend import GenerationError
-from tacho_server.threads import USABLE_CPUS, Mailbox, TimedThread, usable_cpus
+from tacho_server.threads import READ_AT_ONCE, USABLE_CPUS, Mailbox, TimedThread, usable_cpus
 
 
 def test_the_variable_is_the_one_that_the_runtime_sets() -> None:
@@ -172,3 +172,22 @@ async def test_what_a_reader_left_does_not_count(monkeypatch: pytest.MonkeyPatch
     read.put(2, 70)
     await asyncio.sleep(0)
     assert await anext(read.read(lambda: None)) == 2
+
+
+async def test_an_answer_with_much_unread_leaves_the_loop_to_others() -> None:
+    """A reader that need not wait would else handle all of it at once, while more arrives."""
+    mailbox, turns = Mailbox[int](lambda: None), 0
+
+    async def read() -> None:
+        assert [item async for item in mailbox.read(lambda: None)] == list(range(100))
+
+    for item in range(100):
+        mailbox.put(item)
+    mailbox.end()
+    await asyncio.sleep(0)
+    reading = asyncio.ensure_future(read())
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await reading
+    assert turns > 100 // READ_AT_ONCE
