@@ -129,3 +129,55 @@ async def test_after_a_reading_that_failed_the_next_one_is_made(
         await read.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_decisions_that_take_long_delay_neither_others_nor_the_next_sampling(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,200 resources with 16 schedules each, more than are cached, made a sampling take 96 s."""
+    seconds = {"long": 0.3, KEY.namespace: 0.001}
+    order: list[Key] = []
+    cpu = 0.0
+
+    def decide(_scaler: Scaler, key: Key, *_: Any) -> bool:
+        nonlocal cpu
+        cpu += seconds[key.namespace]
+        order.append(key)
+        return False
+
+    monkeypatch.setattr(Scaler, "_decide", decide)
+    monkeypatch.setattr(looking.scaler, "_cpu_clock", lambda: cpu)
+    target = looking.scaler._watched[KEY].target
+    for number in range(40):
+        for namespace in seconds:
+            put_beside(looking, Key(namespace, str(number)), "")
+    for known in looking.scaler._watched.values():
+        known.target = target
+    await looking.scaler.sample()
+    first, order[:] = order[:], []
+    own = [place for place, key in enumerate(first) if key.namespace == KEY.namespace]
+    assert len(own) == 41
+    assert sum(key.namespace == "long" for key in first[: own[-1]]) == 4, "a tenth of the period"
+    slow = [int(key.name) for key in first if key.namespace == "long"]
+    assert slow == list(range(17)), "half of the period"
+    await looking.scaler.sample()
+    slow = [int(key.name) for key in order if key.namespace == "long"]
+    assert slow == list(range(17, 34)), "what was left comes first"
+
+
+async def test_a_namespace_without_others_is_decided_for_half_of_the_period(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = 0.0
+
+    def decide(_scaler: Scaler, _key: Key, *_: Any) -> bool:
+        nonlocal cpu
+        cpu += 0.0625
+        return False
+
+    monkeypatch.setattr(Scaler, "_decide", decide)
+    monkeypatch.setattr(looking.scaler, "_cpu_clock", lambda: cpu)
+    for number in range(100):
+        put_beside(looking, Key(KEY.namespace, str(number)), "")
+    await looking.scaler.sample()
+    assert cpu == 5.0

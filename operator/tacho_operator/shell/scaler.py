@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from tacho_contract.report import Load
@@ -41,7 +41,8 @@ from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.log_context import about
 from tacho_operator.shell.resource_metrics import ScalingMetrics
-from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
+from tacho_operator.shell.sampling import Sampling
+from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
@@ -88,54 +89,6 @@ class ScaledResource:
     """When a client last read /scaling for the resource, by the scaler's clock."""
 
 
-class _Sampling:
-    """The resources of one sampling that still wait for their decision, and what their pods answered."""
-
-    def __init__(self, watched: Iterable[Key], with_pods: Container[str], clock: Callable[[], float]) -> None:
-        """``with_pods``: the namespaces in which pods are read."""
-        self._clock = clock
-        self.answers: dict[str, Load] = {}
-        """The loads that were read so far, by address."""
-        self.times: dict[str, float] = {}
-        """When the pods of each namespace were read."""
-        self._unread: dict[str, list[Key]] = {}
-        self._lines: PriorityLines[Key] = PriorityLines()
-        self._changed = asyncio.Event()
-        self._reading: asyncio.Task[dict[str, Load]] | None = None
-        """The reading of all pods, once it has ended."""
-        for key in watched:
-            self._unread.setdefault(key.namespace, []).append(key)
-        for namespace in [name for name in self._unread if name not in with_pods]:
-            self.read(namespace, {})
-
-    def read(self, namespace: str, answers: Mapping[str, Load]) -> None:
-        """Notes that the pods of a namespace are read, but for those that did not answer before."""
-        self.answers.update(answers)
-        self.times[namespace] = self._clock()
-        for key in self._unread.pop(namespace, ()):
-            self._lines.add(key, namespace, Priority.ROUTINE)
-        self._changed.set()
-
-    def ended(self, reading: asyncio.Task[dict[str, Load]]) -> None:
-        """Notes that the reading of all pods has ended, of some maybe without an answer."""
-        self._reading = reading
-        self._changed.set()
-
-    async def next(self) -> Key | None:
-        """The resource to decide next; None: all are decided. Raises the error of the reading."""
-        while (key := self._lines.take()) is None:
-            if self._reading is None:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            answers = self._reading.result()
-            if not self._unread:
-                return None
-            for namespace in list(self._unread):
-                self.read(namespace, answers)
-        return key
-
-
 class Scaler:
     """Samples the load of all serving pods every ``period_seconds``. After a restart its state is read from
     status."""
@@ -148,11 +101,15 @@ class Scaler:
         call: Callable[[Key], None],
         sink: ScalingMetrics,
         clock: Callable[[], float] = time.time,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
+        """``cpu_clock``: CPU seconds of the event loop's thread, which other processes do not change."""
         self._loads, self._call, self._sink = loads, call, sink
         self._period_seconds = period_seconds
-        self._clock = clock
+        self._clock, self._cpu_clock = clock, cpu_clock
         self._watched: dict[Key, ScaledResource] = {}
+        self._left: tuple[Key, ...] = ()
+        """Resources that the last sampling left undecided; the next one begins with them."""
         self._samples = self._made = 0
         self._scraped = 0.0
 
@@ -234,20 +191,23 @@ class Scaler:
         """Samples the load of every resource that is due, and makes its scaling decision.
 
         Decisions of a namespace are made as soon as its own pods are read, and alternate with those of other
-        namespaces: neither slow pods nor thousands of resources of one namespace delay the others.
+        namespaces: neither slow pods nor thousands of resources of one namespace delay the others. What a
+        namespace may not decide in this sampling (``Sampling.next``) comes first in the next one.
         """
         started = time.perf_counter()
-        watched = {key: known for key, known in self._watched.items() if self._due(key, known)}
+        due = [key for key, known in self._watched.items() if self._due(key, known)]
+        left = [key for key in self._left if key in self._watched]
+        watched = {key: self._watched[key] for key in (*left, *due)}
         self._samples += 1
         namespaces = {
             pod.address: key.namespace for key, known in watched.items() for pod in known.target.pods
         }
-        sampling = _Sampling(watched, set(namespaces.values()), self._clock)
+        sampling = Sampling(watched, set(namespaces.values()), self._clock, self._period_seconds)
         reading = asyncio.create_task(self._loads.read(list(namespaces), namespaces, sampling.read))
         reading.add_done_callback(sampling.ended)
         try:
             reconciles = await self._decide_in_turn(watched, sampling)
-            answers = await reading
+            answers, self._left = await reading, sampling.left()
         finally:
             reading.cancel()
         self._sink.sampled(
@@ -257,20 +217,22 @@ class Scaler:
             seconds=time.perf_counter() - started,
         )
 
-    async def _decide_in_turn(self, watched: dict[Key, ScaledResource], sampling: _Sampling) -> int:
+    async def _decide_in_turn(self, watched: dict[Key, ScaledResource], sampling: Sampling) -> int:
         """Makes the decisions as pods are read; returns the number of requested reconciles."""
         reconciles, rested, slice_seconds = 0, time.perf_counter(), SLICE_SECONDS
         while (key := await sampling.next()) is not None:
             known = watched[key]
             if self._watched.get(key) is not known:
                 continue  # it was deleted while its pods were sampled, and its series with it
-            now = sampling.times[key.namespace]
+            now, decision_began = sampling.times[key.namespace], self._cpu_clock()
             try:
                 changed = self._decide(key, known, sampling.answers, now)
                 changed |= self._watch_traffic(known, sampling.answers, now)
             except Exception:  # one resource's error must not stop the others' scaling
                 logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
                 continue
+            finally:
+                sampling.charge(key.namespace, self._cpu_clock() - decision_began)
             if changed:
                 reconciles += 1
                 self._call(key)
