@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ from tacho_engines.base import EngineStartup
 from tacho_runtime.machine import gpus, processes
 from tacho_runtime.machine.gpus import Gpu
 from tacho_runtime.supervisor.machine_check import ObservedMachine, shared_gpu
+from tacho_runtime.supervisor.model_files import while_reading
+
+log = logging.getLogger("tacho")
 
 WEIGHTS_FACTOR = 1.25
 """Ratio of loaded to predicted weights above which the quantization was not applied.
@@ -159,6 +164,8 @@ def memory_actual(
 
 SAMPLE_SECONDS = 1.0
 """Seconds between two samples. Each reads /proc once and queries each GPU: about 2 ms in a pod."""
+RECORD_SECONDS = 30.0
+"""Seconds for the last sample, after which the pod serves without it."""
 SHARED_GPU = "SharedGPU"
 """Flag of a measurement on a GPU that other processes use, too."""
 
@@ -177,6 +184,7 @@ class MemoryWatch:
         self._before = {gpu.index: gpu.used_bytes or 0 for gpu in self._gpus}
         self._shared = shared_gpu(machine)
         self._pid = pid
+        self._sampling: threading.Thread | None = None
         self._used = EngineMemoryUse()
         self._due = 0.0
         """Monotonic time from which exact resident memory may be read again."""
@@ -185,27 +193,45 @@ class MemoryWatch:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Samples until the block is left."""
-        task = asyncio.ensure_future(self._run())
+        """Samples until the block is left, in a thread that nothing waits for: a driver may never answer."""
+        stop = threading.Event()
+        self._sampling = threading.Thread(target=self._run, args=(stop,), daemon=True)
+        self._sampling.start()
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            stop.set()
 
-    async def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         with self._nvml() as module:
-            while True:
-                await asyncio.to_thread(self._sample, module)
-                await asyncio.sleep(SAMPLE_SECONDS)
+            self._sample(module)
+            while not stop.wait(SAMPLE_SECONDS):
+                self._sample(module)
 
     async def recorded_in(self, measurement: Measurement, figures: EngineStartup) -> Measurement:
-        """``measurement`` with the memory that was sampled; the last sample counts shared pages once."""
-        with self._nvml() as module:
-            await asyncio.to_thread(self._sample, module, last=True)
+        """``measurement`` with the memory that was sampled; the last sample counts shared pages once.
+
+        What is known after RECORD_SECONDS counts, where the driver does not answer.
+        """
+        ends = time.monotonic() + RECORD_SECONDS
+
+        def check() -> None:
+            if time.monotonic() > ends:
+                raise asyncio.TimeoutError
+
+        try:
+            await while_reading(self._sample_last, check)
+        except (asyncio.TimeoutError, TimeoutError):
+            log.warning("the last figures of the engine's memory did not come in %.0f s", RECORD_SECONDS)
         memory_ = memory_actual(self._used, figures, measurement.memory.kv_cache_tokens)
         flags = {*measurement.flags, *((SHARED_GPU,) if self._shared else ())}
         return dataclasses.replace(measurement, memory=memory_, flags=tuple(sorted(flags)))
+
+    def _sample_last(self) -> None:
+        if self._sampling is not None:
+            self._sampling.join()
+        with self._nvml() as module:
+            self._sample(module, last=True)
 
     def _nvml(self) -> contextlib.AbstractContextManager[Any]:
         """NVML, kept open between samples, as its start takes longer than a query."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -225,6 +226,36 @@ def test_a_process_that_ends_meanwhile_makes_no_sum_of_another_kind(
     seen = engine_memory.MemoryWatch(ObservedMachine(), os.getpid())
     found = [seen._host_bytes((1,), last=False) for _ in range(3)]
     assert found == [28, 7, None]
+
+
+@pytest.mark.parametrize("silent", ["nvmlInit", "nvmlDeviceGetMemoryInfo", "nvmlShutdown"])
+async def test_a_driver_that_stops_to_answer_keeps_no_pod_from_serving(
+    monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    module, answers = FakeNvml(FakeGpu(memory=(140 * GIB, 139 * GIB, GIB))), threading.Event()
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.setattr(engine_memory, "RECORD_SECONDS", 0.1)
+    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+    machine = ObservedMachine(gpus=read_gpus())
+    prompt = getattr(module, silent)
+
+    def late(*arguments: Any) -> Any:
+        answers.wait(60)
+        return prompt(*arguments)
+
+    monkeypatch.setattr(module, silent, late)
+    seen = engine_memory.MemoryWatch(machine, os.getpid())
+    try:
+        async with asyncio.timeout(30):
+            async with seen.running():
+                await asyncio.sleep(0)
+            found = await seen.recorded_in(MEASURED, EngineStartup(weights_bytes=50))
+        assert not answers.is_set()
+        assert found.memory.weights_bytes == 50
+    finally:
+        answers.set()
+        assert seen._sampling is not None
+        seen._sampling.join()
 
 
 async def test_without_a_gpu_the_host_is_measured_alone() -> None:
