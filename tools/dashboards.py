@@ -82,7 +82,10 @@ FLEET = (
     Graph(
         "Reconciles per second",
         "short",
-        {"{{result}}": "sum by (result) (rate(tacho_operator_reconcile_total[5m]))"},
+        {
+            "{{result}}": "sum by (result) (rate(tacho_operator_reconcile_total[5m]))",
+            "put off, own writes unseen": "sum(rate(tacho_operator_unseen_writes_total[5m]))",
+        },
     ),
     Graph("Queue", "short", {"{{priority}}": "sum by (priority) (tacho_operator_queue_depth)"}),
     Graph("Silence of watches", "s", {"{{kind}}": "max by (kind) (tacho_operator_store_age_seconds)"}),
