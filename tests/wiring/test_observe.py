@@ -153,7 +153,11 @@ async def test_earlier_measurements_are_read_for_every_plan_and_for_nothing_else
 ) -> None:
     """A second plan of the same spec must not come out differently for want of them."""
     store, live, raw = held()
-    monkeypatch.setattr(store, "history", lambda namespace: (ROW,) if namespace == "ml" else ())
+
+    async def history(namespace: str) -> tuple[PastMeasurement, ...]:
+        return (ROW,) if namespace == "ml" else ()
+
+    monkeypatch.setattr(store, "history", history)
     for _ in range(2):
         assert (await observe(store, live)).history == (ROW,)
     resource = LLMDeployment.read(raw)

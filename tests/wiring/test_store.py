@@ -279,7 +279,7 @@ ODD = ("x", 5, ["x"], [5], {"a": 1}, [None], True)
 
 @pytest.mark.parametrize("place", ["model", "model.hub", "model.hub.env", "cache", "conditions", "status"])
 @pytest.mark.parametrize("odd", ODD)
-def test_an_object_of_an_old_definition_is_held_whatever_its_types(place: str, odd: object) -> None:
+async def test_an_object_of_an_old_definition_is_held_whatever_its_types(place: str, odd: object) -> None:
     """One that the store refuses is never complete: then nothing is decided for anyone."""
     found = thing("smol", owner="", spec={"model": {"uri": "hf://a/b", "hub": {}}}, status={"conditions": []})
     *path, last = {"conditions": "status.conditions", "status": "status"}.get(place, f"spec.{place}").split(
@@ -292,10 +292,28 @@ def test_an_object_of_an_old_definition_is_held_whatever_its_types(place: str, o
     store, _ = told()
     store.put("LLMDeployment", found)
     assert store.resource(KEY) is not None
-    assert store.history("ml") == ()
+    assert await store.history("ml") == ()
     pods = {"containerStatuses": odd, "conditions": odd}
     store.put("Pod", thing("p", status=odd if place == "status" else pods))
     assert store.find("Pod", "ml", "p") is not None
+
+
+async def test_the_measurements_of_a_namespace_are_read_beside_other_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one step, 2,000 resources of one namespace kept all others waiting for 0.7 s."""
+    monkeypatch.setattr(objects, "STEP_SECONDS", 0.0)
+    store, _ = told()
+    for number in range(5):
+        store.put("LLMDeployment", thing(f"r-{number}", owner="", status={"measurements": [{}]}))
+    reading, turns = asyncio.ensure_future(store.history("ml")), 0
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns += 1
+        if turns == 3:
+            store.remove("LLMDeployment", "ml", "r-4")
+    assert turns >= 5
+    assert await reading == await store.history("ml") == ()
 
 
 def test_what_was_read_whole_stays_where_its_version_comes_again_in_part() -> None:

@@ -235,6 +235,7 @@ class Observer:
         ]
         reports = await self._reports.collect(key, engines, live_text(mine["ConfigMap"], key.name))
         measuring = needs_neighbours(pods, reports, resource.status.measurements, datetime.now(timezone.utc))
+        history = await self._store.history(key.namespace) if planning else ()
         nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}
         return Observed(
             resource=resource,
@@ -251,7 +252,7 @@ class Observer:
             neighbours=tuple(self._store.neighbours_on(nodes)) if measuring else (),
             claims=self._claims(key.namespace, claim_names(resource.spec)),
             nodes=self._store.nodes(),
-            history=self._store.history(key.namespace) if planning else (),
+            history=history,
             waiting=self._store.waiting(key),
         )
 

@@ -7,7 +7,7 @@ How to read it::
     store.children("Pod", key)     its pods, by label; also Deployment, Service, ConfigMap, …
     store.neighbours_on({"n"})     pods on these nodes that LLMDeployments own, of all resources
     store.claim(namespace, name)   a PersistentVolumeClaim
-    store.nodes(), store.history(namespace)
+    store.nodes(), await store.history(namespace)
     store.stale()                  watches that are interrupted; empty: all are in sync
 
 Returned objects are copies, trimmed to the fields that decisions read (trimming.py); callers may change them.
@@ -25,7 +25,6 @@ from itertools import groupby, islice
 from operator import itemgetter
 from sys import intern
 
-from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.pods.neighbours import neighbour_of
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.pods.view import owner_uid
@@ -226,16 +225,9 @@ class Store:
             self._nodes = tuple(self._node_facts.values())
         return self._nodes
 
-    def history(self, namespace: str) -> tuple[PastMeasurement, ...]:
+    async def history(self, namespace: str) -> tuple[PastMeasurement, ...]:
         """All earlier measurements of a namespace, in the status of its resources."""
-        found: list[PastMeasurement] = []
-        for name, entry in self._kinds["LLMDeployment"].by_name.items():
-            if name[0] != namespace:
-                continue
-            if entry.history is None:
-                entry.history = history_from([stored_status(self._read("LLMDeployment", name) or {})])
-            found += entry.history
-        return tuple(found)
+        return await self._kinds["LLMDeployment"].history(namespace)
 
     def naming(self, namespace: str, claim: str) -> list[Key]:
         """Resources of a namespace whose spec names that PersistentVolumeClaim."""
