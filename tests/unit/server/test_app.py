@@ -189,6 +189,15 @@ async def test_a_key_opens_everything_but_health() -> None:
         assert (await client.get("/v1/models", headers=right)).json()["data"][0]["max_model_len"] == 64
 
 
+@pytest.mark.parametrize(
+    ("path", "host"), [("/v1/models", "server/health?"), ("/health%3F", "server"), ("/heal%09th", "server")]
+)
+async def test_an_open_path_in_a_url_opens_no_other(path: str, host: str) -> None:
+    """A URL is made of the header Host too, and characters of a path are left out of it."""
+    async with client_of(Scripted("a"), api_key="secret") as client:
+        assert (await client.get(path, headers={"host": host})).status_code == 401
+
+
 async def test_a_key_beyond_ascii() -> None:
     async with client_of(Scripted("a"), api_key="clé") as client:
         for key, status in (("clé", 200), ("cle", 401)):
