@@ -17,7 +17,7 @@ from tacho_cli.simulate.simulated_deployment import (
     SimulatedDeployment,
     simulated_deployment,
 )
-from tacho_cli.simulate.variants import Variant, variants, varies_quantization
+from tacho_cli.simulate.variants import Variant, named_twice, variants, varies_quantization
 from tacho_contract.units import counted
 from tacho_simulate.policies import POLICIES, PolicyError, policy_of
 from tacho_simulate.policy import Factory, Setting
@@ -59,6 +59,8 @@ def execute(order: SimulationOptions) -> int:
     found = measured(*named, order.given.name) if varies_quantization(order.what_if) else ()
     varied = variants(order.given, *named, order.what_if, found)
     named_policies = [name.strip() for text in order.policies for name in text.split(",")]
+    if twice := named_twice(named_policies):
+        raise CommandError(f"--policy {twice}: named twice")
     names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
     trace = _trace(order.trace)
     training = _trace(order.tune) if order.tune else None

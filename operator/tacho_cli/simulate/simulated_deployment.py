@@ -156,7 +156,10 @@ def _bounds(given: DeploymentOptions, spec: AutoscalingSpec | None) -> tuple[int
     least = given.min_replicas or (spec.min_replicas if spec else None) or 1
     most = given.max_replicas or max(least, spec.max_replicas if spec else DEFAULT_MAX_REPLICAS)
     if most < least:
-        raise CommandError(f"--max-replicas {most}: below --min-replicas {least}")
+        raise CommandError(
+            f"maxReplicas {most} is below minReplicas {least}",
+            "  -> each of --min-replicas, --max-replicas, --what-if and the manifest may set one of them",
+        )
     return least, most
 
 

@@ -55,8 +55,7 @@ def variants(
     if measurements and not chosen:
         dimensions.append(_files("measurement", "measurement", measurements))
     dimensions += (_dimension(text, measured) for text in what_if)
-    names = [name for name, _ in dimensions]
-    if twice := next((name for name in names if names.count(name) > 1), ""):
+    if twice := named_twice([name for name, _ in dimensions]):
         raise CommandError(f"--what-if {twice}: more than once; list its values with commas")
     made = []
     for choice in itertools.product(*(values for _, values in dimensions)):
@@ -83,16 +82,22 @@ def _files(name: str, option: str, files: Sequence[str]) -> Dimension:
     return name, [(word, {option: file}) for word, file in zip(shown, files, strict=True)]
 
 
+def named_twice(names: Sequence[str]) -> str:
+    """The first of ``names`` that is there more than once; "": none is."""
+    return next((name for name in names if names.count(name) > 1), "")
+
+
 def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
     key, _, listed = text.partition("=")
     values = [value.strip() for value in listed.split(",")]
-    if len(set(values)) == len(values):
-        if key == QUANTIZATION:
-            return key, list(_quantizations(values, measured))
-        option, read = KEYS.get(key, ("", _replicas))
-        numbers = [read(value) for value in values]
-        if option and all(numbers):
-            return key, [(value, {option: number}) for value, number in zip(values, numbers, strict=True)]
+    if twice := named_twice(values):
+        raise CommandError(f"--what-if {text}: {twice} is named twice")
+    if key == QUANTIZATION:
+        return key, list(_quantizations(values, measured))
+    option, read = KEYS.get(key, ("", _replicas))
+    numbers = [read(value) for value in values]
+    if option and all(numbers):
+        return key, [(value, {option: number}) for value, number in zip(values, numbers, strict=True)]
     raise CommandError(f"--what-if {text}: unknown", FORMATS)
 
 

@@ -297,7 +297,7 @@ def test_a_manifest_from_a_pipe_can_be_varied(
         (("--trace", "{trace}", "--measurement", "{entry}", "--slo", "soon"), "--slo soon: ttft=500ms"),
         (
             ("--trace", "{trace}", "--measurement", "{entry}", "--min-replicas", "20", "--max-replicas", "2"),
-            "--max-replicas 2: below --min-replicas 20",
+            "maxReplicas 2 is below minReplicas 20",
         ),
     ],
 )

@@ -179,7 +179,8 @@ def test_a_measurement_that_says_little_is_told_to(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--what-if", "minReplicas=8,9", "--max-replicas", "4"), "--max-replicas 4: below --min-replicas 8"),
+        (("--what-if", "minReplicas=8,9", "--max-replicas", "4"), "maxReplicas 4 is below minReplicas 8"),
+        (("--policy", "static-1,static-2", "--policy", "static-1"), "--policy static-1: named twice"),
         (("--what-if", "replicas=1,2"), "--what-if replicas=1,2: unknown"),
         (
             ("--policy", "all", "--what-if", f"minReplicas={','.join(map(str, range(1, 40)))}"),

@@ -91,7 +91,7 @@ def test_a_quantization_that_cannot_be_chosen_is_told_with_those_that_can(value:
 @pytest.mark.parametrize(
     "what_if",
     [
-        "minreplicas=1,2", "quantisation=fp8", "minReplicas", "minReplicas=1,,2", "minReplicas=2,2",
+        "minreplicas=1,2", "quantisation=fp8", "minReplicas", "minReplicas=1,,2",
         "minReplicas=0,2", "maxReplicas=2,many", "maxReplicas=-1,2", "maxReplicas=1001", "slo.ttft=500,600",
     ],
 )  # fmt: skip
@@ -106,6 +106,8 @@ def test_what_makes_no_sense_is_told_with_what_does(what_if: str) -> None:
 def test_what_is_named_twice_is_refused() -> None:
     with pytest.raises(CommandError, match="minReplicas: more than once"):
         variants(GIVEN, [], [], ["minReplicas=1,2", "minReplicas=3,4"])
+    with pytest.raises(CommandError, match="--what-if minReplicas=3,2,2: 2 is named twice"):
+        variants(GIVEN, [], [], ["minReplicas=3,2,2"])
     with pytest.raises(CommandError, match="the same resource is named twice"):
         variants(GIVEN, ["a.yaml", "a.yaml"], [], [])
 
