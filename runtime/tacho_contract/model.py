@@ -96,6 +96,8 @@ class Architecture:
 
 
 SCHEMES_JOINED = "+"
+LONGEST_SCHEME = 128
+"""Most characters of a scheme's text that are read. Facts may come from a user, and plans read it often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ class StoredQuantization:
     @property
     def schemes(self) -> tuple[str, ...]:
         """The variants of all layers, at least one."""
-        return tuple(self.scheme.split(SCHEMES_JOINED))
+        return tuple(self.scheme[:LONGEST_SCHEME].split(SCHEMES_JOINED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

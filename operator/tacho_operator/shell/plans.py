@@ -1,5 +1,5 @@
 """Makes plans one after the other in a child process, alternating between namespaces, and caches them by
-their inputs.
+their inputs. A namespace whose plans took more than its share of the time waits for those of others.
 
 The event loop does not wait for a plan: its resource is reconciled again when the plan is made. Inputs that
 wait and plans that are kept are compressed: as objects, hostile ones take a hundred times as much memory.
@@ -12,6 +12,7 @@ import logging
 import pickle
 import signal
 import sys
+import time
 import zlib
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
@@ -22,6 +23,7 @@ from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
 from tacho_operator.core.planner.types import PlanFailure, PlanResult
 from tacho_operator.core.types import PlanInputs
+from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.log_context import about
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.plan_process import LENGTH_BYTES, READY, framed, planning_failed
@@ -202,6 +204,8 @@ class Plans:
         self._lines: PriorityLines[Key] = PriorityLines()
         self._making: tuple[Key, str] | None = None
         self._changed = asyncio.Event()
+        self._budget = NamespaceBudget(cpu_clock=time.monotonic)
+        """The process's time that each namespace has used: facts may be made for plans that take seconds."""
 
     def answer(self, key: Key, inputs: PlanInputs) -> PlanResult | None:
         """The plan for ``inputs``; None: it is being made, and ``late`` is called with the resource once it
@@ -243,13 +247,17 @@ class Plans:
         """Makes the waiting plans until cancelled."""
         try:
             while True:
-                key = self._lines.take()
+                key = self._lines.take(self._is_within_share) or self._lines.take()
                 if key is None:
                     await self._wait()
                 elif (question := self._questions.pop(key, None)) is not None:
                     await self._make(key, question)
         finally:
             await self._process.stop()
+
+    def _is_within_share(self, namespace: str) -> bool:
+        """Whether the namespace's plans need not wait until those of others are made."""
+        return not self._budget.is_over(namespace)
 
     async def _wait(self) -> None:
         """Waits for the next request for a plan. After IDLE_SECONDS the process is stopped."""
@@ -264,8 +272,7 @@ class Plans:
         if question.hash not in self._made:
             self._making = (key, question.hash)
             try:
-                with self._metrics.plan_duration.time():
-                    found = await self._process.plan(unpacked(question.inputs))
+                found = await self._planned(key.namespace, question)
                 self._deadlines.pop(key, None)
             except DeadlinePassed as error:
                 found = self._again_later(key, question.hash, str(error))
@@ -282,6 +289,15 @@ class Plans:
                 self._making = None
             self._made.put(question.hash, packed(found))
         self._late(key)
+
+    async def _planned(self, namespace: str, question: _Question) -> PlanResult:
+        """The plan. What it takes is charged to the namespace."""
+        began = self._budget.cpu_clock()
+        try:
+            with self._metrics.plan_duration.time():
+                return await self._process.plan(unpacked(question.inputs))
+        finally:
+            self._budget.charge(namespace, self._budget.cpu_clock() - began)
 
     def _again_later(self, key: Key, inputs: str, why: str) -> PlanFailure:
         """The failure to show until a plan that missed its deadline is tried again; the inputs may be
