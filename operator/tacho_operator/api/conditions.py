@@ -32,6 +32,7 @@ class Reason(StrEnum):
     SERVING = "Serving"
     PARTLY_SERVING = "PartlyServing"
     SCALED_TO_ZERO = "ScaledToZero"
+    DELETING = "Deleting"
     INSPECTING = "Inspecting"
     STARTING = "Starting"
     SCHEDULING = "Scheduling"

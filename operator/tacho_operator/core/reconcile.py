@@ -40,6 +40,7 @@ from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import revision_events, transition_events
 from tacho_operator.core.status.requeue import requeue_after_seconds
 from tacho_operator.core.status.snapshot import take_snapshot
+from tacho_operator.core.status.undecided import StoredResource, deleting_status
 from tacho_operator.core.types import Config, Observed, ReconcileDecision
 
 
@@ -53,7 +54,13 @@ def decide(
     """
     if observed.resource.metadata.deletion_timestamp:
         why = "It is being deleted: garbage collection deletes the children."
-        return ReconcileDecision(status=None, now=now, reason=why)
+        found = StoredResource(
+            raw=observed.raw,
+            pods=observed.pods,
+            deployments=observed.deployments,
+            services=observed.services,
+        )
+        return ReconcileDecision(status=deleting_status(found, now), now=now, reason=why)
     reconcile_plan = plan_reconcile(observed, config, now, planned)
     snapshot = take_snapshot(observed, config, reconcile_plan, now)
     status = build_status(snapshot, now)

@@ -21,7 +21,7 @@ from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tacho_operator.core.types import ChildRefusal
 from tests.unit.core.scaling import SCALED, refused, scaled
 from tools.harness.figures import CAPACITY, point
-from tools.harness.resources import facts
+from tools.harness.resources import at, facts
 from tools.harness.world import MOCK_SPEC, World, changed
 from tools.troubleshooting import ANY_FAILURE, condition_rows
 
@@ -144,11 +144,21 @@ def fallen_candidate() -> World:
     return world
 
 
+def deleted() -> World:
+    world = serving()
+    world.raw["metadata"] |= {"deletionTimestamp": at(0), "finalizers": ["example.com/keep"]}
+    for name in world.names("Pod"):
+        del world.objects["Pod", name]
+    world.reconcile(1)
+    return world
+
+
 _C, _R = ConditionType, Reason
 WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.READY, "True", _R.SERVING): serving,
     (_C.READY, "True", _R.PARTLY_SERVING): lambda: after(serving(), replicas=2),
     (_C.READY, "False", _R.SCALED_TO_ZERO): lambda: settled(unstarted(replicas=0)),
+    (_C.READY, "False", _R.DELETING): deleted,
     (_C.READY, "False", _R.INSPECTING): fresh,
     (_C.READY, "False", _R.STARTING): unstarted,
     (_C.READY, "False", _R.SCHEDULING): starting,

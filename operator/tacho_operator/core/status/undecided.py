@@ -1,11 +1,11 @@
-"""The status of a resource that could not be reconciled: Stalled has the cause, Ready follows its pods, the
-rest is unchanged.
+"""The status of a resource that could not be reconciled or is being deleted: Ready follows its pods, the rest
+is as it was. Of the former, Stalled has the cause.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -83,12 +83,12 @@ def internal_error(error: BaseException) -> Problem:
     )
 
 
-def _ready(found: StoredResource, servers: Sequence[PodView], problem: Problem) -> ConditionValue:
-    """The condition Ready: whether a pod that the Service selects is ready."""
+def _ready(found: StoredResource, servers: Sequence[PodView], otherwise: ConditionValue) -> ConditionValue:
+    """The condition Ready: whether a pod that the Service selects is ready; ``otherwise`` where none is."""
     service = named(found.services, names.service_name(found.raw["metadata"]["name"]))
     serving = reached(service, found.deployments, servers)
     if not serving:
-        return ConditionValue.of("False", problem)
+        return otherwise
     complete = serving >= found.desired_replicas
     reason = Reason.SERVING if complete else Reason.PARTLY_SERVING
     return ConditionValue("True", reason, serving_message(serving, found.desired_replicas or serving))
@@ -109,17 +109,49 @@ def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> 
     changed: dict[str, Any] = {}
     if found.is_whole:
         servers = views(found.pods, names.ROLE_SERVER)
-        values = {ConditionType.READY: _ready(found, servers, problem), **values}
-        ready = sum(pod.ready for pod in servers)
-        changed = {"replicas": len(live_pods(servers)), "ready_replicas": ready}
+        values = {ConditionType.READY: _ready(found, servers, ConditionValue.of("False", problem)), **values}
+        changed = _counts(servers)
     elif find_condition(former.conditions, ConditionType.READY) is None:
         unknown = ConditionValue(
             "Unknown", Reason.WAITING_FOR_OPERATOR, "Its children cannot be read.", "See Stalled."
         )
         values = {ConditionType.READY: unknown, **values}
-    generation = int(metadata.get("generation") or 0)
+    return _with_conditions(former, values, int(metadata.get("generation") or 0), now, changed)
+
+
+def deleting_status(found: StoredResource, now: datetime) -> LLMDeploymentStatus | None:
+    """The stored status with Ready and replica counts by the present pods; None where no status was written.
+
+    A finalizer may keep a resource that is being deleted for ever, and its pods may be deleted before.
+    """
+    former, metadata = stored_status(found.raw), found.raw["metadata"]
+    if find_condition(former.conditions, ConditionType.READY) is None or not former.observed_generation:
+        return None
+    servers = views(found.pods, names.ROLE_SERVER)
+    ended = ConditionValue(
+        "False",
+        Reason.DELETING,
+        "It is being deleted, and no pod serves.",
+        "If it lasts, see its finalizers.",
+    )
+    values = {ConditionType.READY: _ready(found, servers, ended)}
+    return _with_conditions(former, values, int(metadata.get("generation") or 0), now, _counts(servers))
+
+
+def _counts(servers: Sequence[PodView]) -> dict[str, Any]:
+    ready = sum(pod.ready for pod in servers)
+    return {"replicas": len(live_pods(servers)), "ready_replicas": ready}
+
+
+def _with_conditions(
+    former: LLMDeploymentStatus,
+    values: Mapping[ConditionType, ConditionValue],
+    generation: int,
+    now: datetime,
+    changed: Mapping[str, Any],
+) -> LLMDeploymentStatus:
     conditions = former.conditions
     for kind, value in values.items():
         conditions = set_condition(conditions, condition_of(kind, value, generation, now))
-    changed |= {"observed_generation": generation, "conditions": conditions}
-    return former.model_copy(update=changed)
+    update = {**changed, "observed_generation": generation, "conditions": conditions}
+    return former.model_copy(update=update)
