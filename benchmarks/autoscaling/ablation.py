@@ -25,6 +25,7 @@ from tacho_operator.core.autoscaling.algorithm import (
     attainment,
     bursts,
     demand,
+    guards,
     need,
     request_cost,
     step,
@@ -34,7 +35,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Burst,
     Correction,
     Interval,
-    Mix,
     ReplicaCapacity,
     State,
 )
@@ -53,7 +53,7 @@ def _mean(offered: Sequence[Interval], request_seconds: float) -> float:
         return demand_level(offered, request_seconds)
 
 
-def _measured_lengths(capacity: ReplicaCapacity, _: Mix) -> request_cost.RequestCost | None:
+def _measured_lengths(capacity: ReplicaCapacity, *_: object) -> request_cost.RequestCost | None:
     return request_cost.cost_of(capacity, request_cost.measured_mix(capacity, 1.0))
 
 
@@ -80,13 +80,12 @@ def _never_a_new_level(
         return bursts.with_bursts(known, low, now, load, seen)
 
 
+def _larger_ones_need(state: State, found: need.ReplicaNeed, earlier: Sequence[Burst]) -> int:
+    """Only bursts that fill no more than earlier ones are not worth a start."""
+    return WORTHWHILE(state, found, earlier) if RECURS(state, found, earlier) else step.whole(found.need)
+
+
 RECURS, WORTHWHILE = step._recurs, step._worthwhile
-
-
-def _worthwhile(state: State, found: need.ReplicaNeed, earlier: Sequence[Burst]) -> int:
-    """Which bursts are worth a start, while their first minute counts as a trend."""
-    with mock.patch.object(step, "_recurs", RECURS):
-        return WORTHWHILE(state, found, earlier)
 
 
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
@@ -97,17 +96,19 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "work in the pods": ((demand, "in_progress", lambda *_: 0.0),),
     "speed in service": ((tuning, "MIN_R2", math.inf),),
     "own lengths": ((step, "cost_of", _measured_lengths),),
+    "short answers": ((request_cost, "_share", lambda *_: 1.0),),
     "KV cache": ((tuning, "TARGET_KV_CACHE", math.inf),),
     "prompts in a queue": ((need, "_queue", lambda *_: math.inf),),
     "correction": ((attainment, "corrected", _uncorrected),),
     "unverified rate": ((tuning, "UNVERIFIED_RATE", 1.0),),
-    "slow pods": ((demand, "slow", lambda *_: ()),),
+    "slow pods": ((guards, "slow", lambda *_: ()),),
     "headroom by concurrency": ((need.ReplicaNeed, "target", FIXED_TARGET),),
     "even routing": ((demand, "imbalance", lambda former, *_: former),),
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
     "bursts: worth a start": ((step, "soon_over", lambda *_: False),),
-    "bursts: no trend": ((step, "_recurs", lambda *_: False), (step, "_worthwhile", _worthwhile)),
+    "bursts: larger ones": ((step, "_worthwhile", _larger_ones_need),),
+    "bursts: no trend": ((step, "_recurs", lambda *_: False),),
     "bursts: a new level": ((step, "with_bursts", _never_a_new_level),),
 }
 

@@ -37,7 +37,14 @@ from tacho_simulate.run import simulate
 
 PATH = Path(__file__).with_name("first_burst.csv")
 """Rows of former runs, on the seeds of their commit."""
-WITH_BURSTS = ("spikes", "on/off", "pulses of 1.5 min", "pulses of 6 min", "spikes least-loaded")
+WITH_BURSTS = (
+    "spikes",
+    "on/off",
+    "pulses of 1.5 min",
+    "pulses of 6 min",
+    "short bursts",
+    "spikes least-loaded",
+)
 """Scenarios whose first burst begins in one second."""
 COUNTS = (*range(4, 10), MOST)
 """Replicas that are tried; fewer carry no burst, and each further one keeps hardly more."""

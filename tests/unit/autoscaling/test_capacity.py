@@ -73,6 +73,39 @@ def test_an_answer_heavy_mix_at_most_doubles_the_concurrency() -> None:
     assert cost.concurrency == 32
 
 
+@pytest.mark.parametrize(
+    ("output", "streams", "gap"),
+    [
+        pytest.param(50, 12, 0.016, id="a quarter: twice the deviation, 4 of 16 streams stay free"),
+        pytest.param(800, 16, 0.018, id="longer answers deviate less, which is not used"),
+        pytest.param(1, 8, 0.014, id="half of the streams at least"),
+    ],
+)
+def test_shorter_answers_leave_room_for_their_deviation_from_the_tpot_target(
+    output: int, streams: float, gap: float
+) -> None:
+    """gap = 10 ms + 0.5 ms x 16 streams = 18 ms. Prompts have the measured share of the tokens."""
+    fit = {"alphaMilliseconds": "10", "betaMicroseconds": "500", "r2": "1"}
+    found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
+    mix = Mix(30, 30 * output * 512 / 200, 30 * output)
+    cost, without = cost_of(found, mix, 0.05), cost_of(found, mix)
+    assert cost is not None
+    assert without is not None
+    assert (cost.concurrency, cost.gap_seconds) == (pytest.approx(streams), pytest.approx(gap))
+    assert (without.concurrency, without.gap_seconds) == (16, pytest.approx(0.018)), "no target to miss"
+    prompt, free = output * 0.00025, output * 0.018
+    ratio = (prompt + output * gap) / streams / ((prompt + free) / 16)
+    assert cost.request_seconds == pytest.approx(ratio * without.request_seconds)
+
+
+def test_fewer_streams_are_never_counted_on_for_more_tokens() -> None:
+    fit = {"alphaMilliseconds": "-5", "betaMicroseconds": "500", "r2": "1"}
+    found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
+    cost = cost_of(found, Mix(30, 30 * 2.56, 30), 0.05)
+    assert cost is not None
+    assert (cost.concurrency, cost.gap_seconds) == (8, pytest.approx(0.0015)), "half of 3 ms, not negative"
+
+
 @pytest.mark.parametrize(("alpha", "beta"), [("10", "0"), ("20", "-500"), ("-20", "500")])
 def test_a_law_without_a_positive_gap_is_not_used(alpha: str, beta: str) -> None:
     fit = {"alphaMilliseconds": alpha, "betaMicroseconds": beta, "r2": "1"}

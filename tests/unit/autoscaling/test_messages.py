@@ -114,8 +114,14 @@ def test_a_burst_that_ends_before_a_new_replica_helps_requests_none() -> None:
     assert fleet.run(lambda _: 7.0, 120)[-1] > 4, "it lasts longer than those before it"
 
 
-def test_a_larger_burst_requests_what_it_needs() -> None:
-    assert in_a_third_burst(14.0, 110).sizes[-1] > 4
+def test_a_larger_burst_requests_what_it_fills_until_it_lasts_longer() -> None:
+    """It fills 6.7 replicas, and needs 8.4: by the earlier ones, it is over before these are ready."""
+    fleet = in_a_third_burst(14.0, 60)
+    assert fleet.sizes[-6:] == [7] * 6
+    reasons = [item.reason for item in fleet.decisions[-6:]]
+    assert reasons[0].startswith("4 -> 7 replicas: load of 6.69 replicas, over 0.80 = 8.36.")
+    assert reasons[0].endswith(" The burst fills 7; more would start too late for it.")
+    assert fleet.run(lambda _: 14.0, 100)[-1] > 8, "it lasts longer than those before it"
 
 
 def test_the_first_minute_of_a_burst_that_recurs_is_no_trend() -> None:

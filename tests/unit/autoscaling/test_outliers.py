@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tacho_contract.report import LatencyHistogram
-from tacho_operator.core.autoscaling.algorithm import demand
+from tacho_operator.core.autoscaling.algorithm import demand, guards
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
@@ -108,11 +108,11 @@ def test_two_pods_cannot_tell_which_of_them_is_sick() -> None:
         uid: Track(Sample(time_seconds=0.0), output=speed * 1e4, expected=1e4)
         for uid, speed in (("a", 0.1), ("b", 1.0), ("c", 1.0))
     }
-    assert demand.slow(tracks, 1e4) == ("a",)
-    assert demand.slow(tracks, 2e4) == (), "too little is known"
-    assert demand.slow(tracks, 0.0) == (), "no law to compare with"
+    assert guards.slow(tracks, 1e4) == ("a",)
+    assert guards.slow(tracks, 2e4) == (), "too little is known"
+    assert guards.slow(tracks, 0.0) == (), "no law to compare with"
     del tracks["c"]
-    assert demand.slow(tracks, 1e4) == ()
+    assert guards.slow(tracks, 1e4) == ()
 
 
 def test_a_slow_pod_may_leave() -> None:

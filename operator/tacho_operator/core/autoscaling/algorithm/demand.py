@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, median, variance
+from statistics import fmean, variance
 
 from tacho_operator.core.autoscaling.algorithm import guards, tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
@@ -18,8 +18,6 @@ TREND_SECONDS = 3 * tuning.RATE_SECONDS
 """Shortest window of the trend in seconds; a shorter one would follow noise."""
 TREND_PARTS = 4
 """Parts of that window: the load must grow from each to the next. A step grows in two at most."""
-MIN_PODS = 3
-"""Fewest pods among which a slow one can be identified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,7 @@ def read(
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
-        slow=slow(tracks, minute(cost)),
+        slow=guards.slow(tracks, minute(cost)),
     )
 
 
@@ -107,15 +105,6 @@ def cold_start(observed: Iterable[float | None], former: float) -> float:
 def minute(cost: RequestCost | None) -> float:
     """Number of tokens that one replica generates in RATE_SECONDS; fewer show no speed. 0: unknown."""
     return tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
-
-
-def slow(tracks: Mapping[str, Track], tokens: float, share: float = tuning.SLOW) -> tuple[str, ...]:
-    """Uids of pods below ``share`` of the median speed. Only pods with at least ``tokens`` expected output
-    tokens are compared.
-    """
-    speeds = {uid: item.output / item.expected for uid, item in tracks.items() if item.expected >= tokens > 0}
-    usual = median(speeds.values()) if len(speeds) >= MIN_PODS else 0.0
-    return tuple(sorted(uid for uid, found in speeds.items() if found < share * usual))
 
 
 def speed(former: float, reading: Reading, tokens: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from statistics import median
 
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, measured_mix
@@ -25,6 +26,8 @@ LONGEST_START_SECONDS = 3600.0
 """A start that takes longer counts as an hour: offered load is kept for as long as a start takes."""
 LATE_SECONDS = 1.0
 """Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
+MIN_PODS = 3
+"""Fewest pods among which a slow one can be identified."""
 
 
 def answered(pods: Collection[PodLoad], now: float) -> Iterator[tuple[str, Sample]]:
@@ -46,6 +49,15 @@ def silent(pods: Collection[PodLoad], tracks: Mapping[str, Track], now: float) -
 def late(tracks: Mapping[str, Track], now: float) -> int:
     """Number of pods whose last sample is from an earlier sampling."""
     return sum(now - track.sample.time_seconds > LATE_SECONDS for track in tracks.values())
+
+
+def slow(tracks: Mapping[str, Track], tokens: float, share: float = tuning.SLOW) -> tuple[str, ...]:
+    """Uids of pods below ``share`` of the median speed. Only pods with at least ``tokens`` expected output
+    tokens are compared.
+    """
+    speeds = {uid: item.output / item.expected for uid, item in tracks.items() if item.expected >= tokens > 0}
+    usual = median(speeds.values()) if len(speeds) >= MIN_PODS else 0.0
+    return tuple(sorted(uid for uid, found in speeds.items() if found < share * usual))
 
 
 def rates(before: Sample, after: Sample, cost: RequestCost | None) -> tuple[float, ...]:

@@ -92,6 +92,8 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
         return f" Fewer suffice; {kept}."
     if outcome.able == "ScaleDownStabilized":
         return f" Fewer suffice, but not for the whole of the last {at.policy.down.window_seconds:.0f} s."
+    if at.replicas < outcome.replicas < outcome.needed and outcome.lowest is None:
+        return f" The burst fills {outcome.replicas}; more would start too late for it."
     return ""
 
 

@@ -3,10 +3,14 @@
 A measurement gives the time between two tokens at the measured request lengths: gap = alpha + beta x streams.
 Part of beta are the prompts of other streams. With another ratio of prompt to answer, beta differs, and the
 measured gap is reached with another number of streams.
+
+The TPOT of a request is a mean over its answer. Shorter answers than the measured ones deviate more from the
+gap, and would miss a target that those meet, so fewer streams are counted on.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tacho_operator.core.autoscaling.algorithm import tuning
@@ -44,10 +48,22 @@ class RequestCost:
         return prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
 
 
-def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
+def _share(streams: float, ratio: float) -> float:
+    """Share of the measured ``streams`` that leaves room for the deviation of answers with fewer tokens.
+    ``ratio``: measured tokens over theirs.
+
+    The number of streams deviates by its square root, and the time per token with it. A mean over fewer
+    tokens deviates more, by the root of the ratio. What exceeds the measured deviation stays free.
+    """
+    excess = math.sqrt(max(1.0, ratio)) - 1
+    return max(tuning.MIN_CORRECTION, 1 - tuning.HEADROOM * excess / math.sqrt(streams))
+
+
+def cost_of(capacity: ReplicaCapacity, mix: Mix, tpot_seconds: float | None = None) -> RequestCost | None:
     """The cost of requests of the lengths in ``mix``; None without a clean measurement.
 
-    Scaled so that the measured rate, at the measured lengths, is exactly one replica.
+    Scaled so that the measured rate, at the measured lengths, is exactly one replica. ``tpot_seconds``: the
+    target of the SLO; with it, answers shorter than the measured ones cost more.
     """
     rate, speed = capacity.requests_per_second, capacity.output_tokens_per_second
     if not rate or not speed or capacity.unverified:
@@ -59,7 +75,9 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
     prompt, output = mix.prompt_tokens / mix.requests, max(1.0, mix.output_tokens / mix.requests)
     ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
     crowding = max(tuning.MIN_CORRECTION, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
-    unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding
+    share = _share(streams, capacity.output_tokens / output) if tpot_seconds and streams else 1.0
+    unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding * share
+    gap = max(share * gap, gap - beta * (streams or 0.0) * (1 - share))
     per_prompt, per_output = prompt_seconds / unit, gap / unit
     return RequestCost(
         per_prompt_token=per_prompt,
@@ -67,7 +85,7 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
         request_tokens=prompt + output,
         request_seconds=prompt * per_prompt + output * per_output,
         prompt_seconds=prompt * prompt_seconds,
-        concurrency=streams / crowding if streams else float("inf"),
+        concurrency=streams / crowding * share if streams else math.inf,
         gap_seconds=gap,
         gap_seconds_per_request=beta * crowding,
         has_law=bool(capacity.gap_seconds_per_request),

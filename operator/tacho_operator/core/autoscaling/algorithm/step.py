@@ -34,7 +34,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     state = guards.comparable(state, at, now)
     cold_start = demand.cold_start((pod.start_seconds for pod in at.pods), state.cold_start_seconds)
     state = replace(state, cold_start_seconds=cold_start, refused=limits.refused(at, state, now))
-    cost = None if state.mix is None else cost_of(at.capacity, state.mix)
+    cost = None if state.mix is None else cost_of(at.capacity, state.mix, at.policy.tpot_seconds)
     reading = demand.read(state.tracks, at.pods, now, cost)
     former, state = state, _with_load(state, reading, cost, now)
     found = replica_need(at, state, reading, cost)
@@ -102,7 +102,7 @@ def _corrected(
     if not at.capacity.unverified:
         settled = whole(found.need) <= len(state.tracks)
         # A slow pod has a fault of its machine: its latencies say nothing about the capacity of the others.
-        below = demand.slow(former.tracks, demand.minute(cost), 1.0)
+        below = guards.slow(former.tracks, demand.minute(cost), 1.0)
         judges = [item for uid, item in seen.items() if uid not in below]
         since = attainment.recent(correction.seen, judges, tracks, at.policy, seconds)
         correction = attainment.corrected(correction, since, at.policy, settled=settled, seconds=seconds)
@@ -117,13 +117,12 @@ def _recurs(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> bool:
 
 
 def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> int:
-    """The most replicas that are useful: during a burst like ``earlier`` ones that will soon be over, the
-    number that those filled; else the need.
+    """The most replicas that are useful: the need; during a burst that will soon be over, as ``earlier`` ones
+    were, what these and the present one have filled.
     """
-    if found.cause != "Work" or not _recurs(state, found, earlier):
-        return whole(found.need)
-    over = soon_over(state.bursts[0], earlier, state.cold_start_seconds)
-    return whole(max(item.load for item in earlier)) if over else whole(found.need)
+    filled = max((item.load for item in (*state.bursts[:1], *earlier)), default=0.0)
+    over = earlier and state.low is None and soon_over(state.bursts[0], earlier, state.cold_start_seconds)
+    return whole(filled if over and found.cause == "Work" else found.need)
 
 
 def _stabilized(
