@@ -31,8 +31,12 @@ KEPT_TEXTS_BYTES = 8 * 1024 * 1024
 KEPT_ARRAY_LIMIT = 4096
 """Longest array that is kept; of longer ones (vocabularies) only the length is."""
 PARTS_LIMIT = 2_000_000
-"""Most strings, arrays and kept numbers in the arrays of a header, to limit time and memory. The largest
-vocabulary with its merges has fewer than 800,000.
+"""Most strings, arrays and kept numbers in the arrays of a header, to limit time. The largest vocabulary with
+its merges has fewer than 800,000.
+"""
+KEPT_PARTS_LIMIT = 200_000
+"""Most strings and numbers that are kept of all arrays. One of an emoji takes 88 bytes of memory; real headers
+keep some for each layer.
 """
 NESTED_ARRAY_LIMIT = 256
 """Most arrays in an array. The format allows them; no known key uses them."""
@@ -79,12 +83,14 @@ class _Cursor:
 
     def __init__(self, read: Read, size_bytes: int) -> None:
         self._read, self._size, self.buffer, self.at = read, size_bytes, bytearray(), 0
-        self._parts = self._kept = 0
+        self._parts = self._kept_parts = self._kept = 0
 
-    def count_parts(self, count: int) -> None:
-        """Adds ``count`` to the parts of the header's arrays. Raises an error above PARTS_LIMIT."""
+    def count_parts(self, count: int, *, kept: bool) -> None:
+        """Adds ``count`` to the parts of the header's arrays. Raises an error above PARTS_LIMIT, and above
+        KEPT_PARTS_LIMIT of those that are ``kept``."""
         self._parts += count
-        if self._parts > PARTS_LIMIT:
+        self._kept_parts += count * kept
+        if self._parts > PARTS_LIMIT or self._kept_parts > KEPT_PARTS_LIMIT:
             raise invalid(
                 f"the GGUF header claims {self._parts} strings, arrays and numbers; no real one has so many."
             )
@@ -187,9 +193,9 @@ def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
         if count > KEPT_ARRAY_LIMIT:
             cursor.skip(size * count)
             return ArrayLength(count)
-        cursor.count_parts(count)
+        cursor.count_parts(count, kept=True)
         return struct.unpack(f"<{count}{SCALARS[element][1]}", cursor.take(size * count))
-    cursor.count_parts(count)
+    cursor.count_parts(count, kept=count <= KEPT_ARRAY_LIMIT)
     if element == STRING and count > KEPT_ARRAY_LIMIT:
         for _ in range(count):
             cursor.skip(cursor.number("<Q"))

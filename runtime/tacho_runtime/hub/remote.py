@@ -265,7 +265,7 @@ class HubSource:
                 piece += chunk[dropped:]
                 if len(piece) >= length:
                     break
-        return bytes(piece[:length])
+        return bytes(memoryview(piece)[:length])
 
 
 def _sound_path(path: object) -> bool:

@@ -330,6 +330,17 @@ def test_more_numbers_than_any_shape_has_are_refused_before_they_take_memory(nes
         parse(body)
 
 
+def test_more_short_texts_than_any_model_has_are_refused_before_they_take_memory() -> None:
+    """Two million emoji took 176 MB: with the longest list of tensors, 550 of the inspecting pod's 512 MiB."""
+    array = struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, 4096) + ggufs.text("\U0001f600") * 4096
+    keys = gguf.KEPT_PARTS_LIMIT // 4096 + 1
+    body = b"GGUF" + struct.pack("<IQQ", 3, 0, keys)
+    body += b"".join(ggufs.text(f"k{n}") + array for n in range(keys))
+    assert 4 * 4096 * keys < gguf.KEPT_TEXTS_BYTES
+    with pytest.raises(FailedError, match="no real one has so many"):
+        parse(body)
+
+
 def test_more_strings_than_any_vocabulary_are_refused_unread() -> None:
     count = gguf.PARTS_LIMIT + 1
     key = struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, count)
