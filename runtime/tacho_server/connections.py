@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any, ClassVar
 
@@ -110,10 +111,10 @@ class BoundedProtocol(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        # h11 refuses it where the request is answered already, and its text where the method is HEAD.
+        with contextlib.suppress(h11.LocalProtocolError):
             super().send_400_response(msg)
-        else:  # answered before its body was whole: h11 would raise an error
-            self.transport.close()
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

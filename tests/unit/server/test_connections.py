@@ -235,15 +235,20 @@ async def test_each_request_of_a_connection_has_pieces_of_its_own(monkeypatch: p
         writer.close()
 
 
-async def test_a_body_that_goes_on_in_small_pieces_after_its_answer_is_no_error_of_the_server(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize(
+    ("method", "status", "rest"),
+    [(b"POST", b"401", b"1\r\n \r\n" * 2 * connections.FREE_PIECES), (b"HEAD", b"400", b"")],
+    ids=["after its answer", "of a request without an answer's body"],
+)
+async def test_a_body_that_is_not_to_be_read_is_no_error_of_the_server(
+    caplog: pytest.LogCaptureFixture, method: bytes, status: bytes, rest: bytes
 ) -> None:
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = method + b" /v1/completions HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with serving(app_of(Scripted("a"), api_key="k")) as port, asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(head)
-        assert b"401" in await reader.readline()
-        writer.write(b"1\r\n \r\n" * 2 * connections.FREE_PIECES)
+        writer.write(head if rest else head + b"no chunk\r\n")
+        assert status in await reader.readline()
+        writer.write(rest)
         with contextlib.suppress(ConnectionError):
             await reader.read()
         writer.close()
