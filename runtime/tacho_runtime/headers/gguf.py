@@ -35,8 +35,8 @@ PARTS_LIMIT = 2_000_000
 its merges has fewer than 800,000.
 """
 KEPT_PARTS_LIMIT = 200_000
-"""Most strings and numbers that are kept of all arrays. One of an emoji takes 88 bytes of memory; real headers
-keep some for each layer.
+"""Most strings and numbers that are kept of all arrays. A string of one emoji takes 88 bytes of memory; real
+headers keep some for each layer.
 """
 NESTED_ARRAY_LIMIT = 256
 """Most arrays in an array. The format allows them; no known key uses them."""
