@@ -25,6 +25,7 @@ from tacho_operator.shell.api_errors import (
     Invalid,
     requested_pause_seconds,
 )
+from tacho_operator.shell.bounded_reading import Text, Unreadable, readable_pages
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, connect, environment_proxy
 
 
@@ -341,3 +342,14 @@ async def test_a_deletion_that_did_not_happen_is_told_apart(
                 await deletion
         else:
             assert await deletion is is_deleted
+
+
+@pytest.mark.parametrize("text", [b"<html>", b"", b"{}", b"[]", b"null", b'{"metadata":{}}'])
+async def test_an_answer_that_is_no_list_is_not_taken_for_an_empty_one(text: bytes) -> None:
+    """After an empty list every object of the kind counts as deleted."""
+
+    async def read(_limit: int, _token: str | None, _as_metadata: bool) -> Text:
+        return Text(text, len(text))
+
+    with pytest.raises(Unreadable, match="no list"):
+        [page async for page in readable_pages(read, {})]

@@ -314,7 +314,7 @@ async def readable_pages(read: PageText, kinds: dict[str, str]) -> AsyncIterator
     A page that is too long or cannot be parsed is requested again in halves, down to one object. That object
     is read as metadata only, and marked METADATA_ONLY. Pages grow again afterwards. Each such object costs
     two requests, and anyone can create many: after CROWD of them, the rest of their namespace is read as
-    metadata only.
+    metadata only. Raises Unreadable where an answer is no list.
     """
     limit, as_metadata, token = PAGE, False, None
     unreadable: Counter[str] = Counter()
@@ -331,15 +331,17 @@ async def readable_pages(read: PageText, kinds: dict[str, str]) -> AsyncIterator
                 as_metadata = True
                 continue
             page, is_whole = await metadata_part(text), False
+        metadata = page.get("metadata") if isinstance(page, dict) else None
+        if not (metadata or {}).get("resourceVersion"):  # a proxy's page: as an empty list it would end all
+            raise Unreadable("an answer that is no list")
         items = _items(kinds, page, whole=is_whole)
         if crowded and (theirs := _beginning(items, crowded)) < len(items):
             # Another namespace begins: what is still theirs is a page of its own, so that a token ends it.
             limit = max(1, theirs)
             as_metadata, crowded = bool(theirs), crowded if theirs else ""
             continue
-        metadata = page.get("metadata") or {}
         token = metadata.get("continue")
-        yield Page(items, str(metadata.get("resourceVersion", "")), token)
+        yield Page(items, str(metadata["resourceVersion"]), token)
         if not token:
             return
         if is_whole or crowded:
