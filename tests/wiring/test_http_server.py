@@ -290,6 +290,24 @@ async def test_slow_readers_hold_a_few_bodies_and_are_ended(
         await ended(writer)
 
 
+async def test_the_bytes_of_answers_that_are_read_slowly_are_bounded(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight slow scrapes of 10,000 resources took 400 MiB."""
+    monkeypatch.setattr(module, "HELD_BYTES", 3 << 24)
+    monkeypatch.setattr(
+        module, "choose_encoder", lambda _accept: (lambda _registry: b"a" * 2**25, "text/plain")
+    )
+    _reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.2)
+    assert (await served.read("/metrics"))[:2] == (429, b"too many bytes of scrapes at once\n")
+    writer.transport.abort()
+    while (found := await served.read("/metrics"))[0] == 429:
+        await asyncio.sleep(0.1)
+    assert len(found[1]) == 2**25
+
+
 async def test_a_client_that_hangs_up_before_its_answer_is_no_error(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

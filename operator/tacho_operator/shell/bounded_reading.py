@@ -331,8 +331,8 @@ async def readable_pages(read: PageText, kinds: dict[str, str]) -> AsyncIterator
                 as_metadata = True
                 continue
             page, is_whole = await metadata_part(text), False
-        metadata = page.get("metadata") if isinstance(page, dict) else None
-        if not (metadata or {}).get("resourceVersion"):  # a proxy's page: as an empty list it would end all
+        metadata = (page.get("metadata") if isinstance(page, dict) else None) or {}
+        if not metadata.get("resourceVersion"):  # a proxy's page: as an empty list it would end all
             raise Unreadable("an answer that is no list")
         items = _items(kinds, page, whole=is_whole)
         if crowded and (theirs := _beginning(items, crowded)) < len(items):
