@@ -35,7 +35,7 @@ def loaded(files: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
 
 def files_digest(files: Iterable[FileEntry]) -> str:
     """sha256 over sorted (path, size): a line ``path NUL size`` each."""
-    return _sha256(f"{f.path}\0{f.size_bytes}\n".encode() for f in sorted(files, key=lambda f: f.path))
+    return _sha256(f"{f.path}\0{f.size_bytes}\n" for f in sorted(files, key=lambda f: f.path))
 
 
 def header_mark(header: bytes) -> str:
@@ -48,13 +48,13 @@ def content_digest(files: Iterable[tuple[FileEntry, str]]) -> str:
 
     Of files without a header, the first bytes stand in (all of a configuration file)."""
     ordered = sorted(files, key=lambda pair: pair[0].path)
-    return _sha256(f"{f.path}\0{f.size_bytes}\0{mark}\n".encode() for f, mark in ordered)
+    return _sha256(f"{f.path}\0{f.size_bytes}\0{mark}\n" for f, mark in ordered)
 
 
-def _sha256(pieces: Iterable[bytes]) -> str:
+def _sha256(lines: Iterable[str]) -> str:
     total = hashlib.sha256()
-    for piece in pieces:
-        total.update(piece)
+    for line in lines:
+        total.update(line.encode(errors="surrogateescape"))  # the name of a file may be no UTF-8
     return total.hexdigest()
 
 

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -72,12 +73,13 @@ class ModelSource(Protocol):
         """Reads at most ``length`` bytes from ``start``; fewer only at the file's end."""
 
 
-def model_files(folder: Path) -> Iterator[Path]:
+def model_files(folder: Path, *, every: bool = False) -> Iterator[Path]:
     """Every file below ``folder`` that may belong to a model, in no order. Raises FailedError above
     ENTRY_LIMIT entries, and OSError.
 
-    Left out: hidden files (a repository's own, NFS's .nfs* of removed files that are still open), and files
-    that engines compile and convert beside the model. Both come and go while the model stays the same.
+    Left out, unless ``every`` file is wanted: hidden files (a repository's own, NFS's .nfs* of removed files
+    that are still open), and files that engines compile and convert beside the model. Both come and go while
+    the model stays the same.
     """
     pending, seen = [str(folder)], 0
     while pending:
@@ -91,12 +93,12 @@ def model_files(folder: Path) -> Iterator[Path]:
                 if seen > ENTRY_LIMIT:
                     raise invalid(
                         f"{folder} holds more than {ENTRY_LIMIT} entries.",
-                        "Point spec.model.uri at the model's own folder.",
+                        "Point spec.model.uri at the model's own folder, or empty the cache.",
                     )
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") and not every:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    pending += [entry.path] if entry.name != CACHE_FOLDER else []
+                    pending += [entry.path] if every or entry.name != CACHE_FOLDER else []
                 elif (path := Path(entry.path)).is_file():
                     yield path
 
@@ -122,7 +124,8 @@ class FolderSource:
 
     def _absent(self, path: Path, error: OSError) -> FailedError:
         try:
-            there = sorted(entry.name for entry in path.parent.iterdir())
+            with os.scandir(path.parent) as entries:
+                there = sorted(entry.name for entry in islice(entries, ENTRY_LIMIT))
         except OSError:
             there = []
         around = f" There is: {listed(there)}." if there else " The folder above it is missing or empty."

@@ -25,7 +25,7 @@ from typing import Any
 from tacho_contract.fetch import snapshot_dir
 from tacho_runtime.files import open_theirs, read_theirs, replace_file
 from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
-from tacho_runtime.headers.source import ENTRY_LIMIT, FileEntry, invalid
+from tacho_runtime.headers.source import ENTRY_LIMIT, FileEntry, invalid, model_files
 
 LOG = logging.getLogger(__name__)
 
@@ -257,13 +257,8 @@ class HubCache:
         """The files of the snapshot that are on disk, with their sizes."""
         if not self.snapshot.is_dir():
             return ()
-        files: list[FileEntry] = []
-        for count, path in enumerate(self.snapshot.rglob("*")):
-            if count > ENTRY_LIMIT:
-                raise invalid(f"{self.snapshot} holds more than {ENTRY_LIMIT} entries.", "Empty the cache.")
-            if path.is_file():
-                files.append(FileEntry(path.relative_to(self.snapshot).as_posix(), path.stat().st_size))
-        return tuple(files)
+        found = model_files(self.snapshot, every=True)
+        return tuple(FileEntry(f.relative_to(self.snapshot).as_posix(), f.stat().st_size) for f in found)
 
 
 def is_digest(text: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ import pytest
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.fetch import FetchConfig
 from tacho_runtime.headers import source
+from tacho_runtime.headers.digests import files_digest
 from tacho_runtime.headers.source import FolderSource
 from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches, is_digest
@@ -220,6 +222,37 @@ def test_a_folder_of_millions_is_not_read_to_its_end(
     for read in (folder.files, cache.entries):
         with pytest.raises(FailedError, match="more than 10 entries"):
             read()
+    with pytest.raises(FailedError, match="and 2 more") as absent:
+        FolderSource(cache.snapshot / "absent", name="m")
+    assert absent.value.failure.failure_class == "ModelNotFound"
+
+
+def test_folders_in_folders_thousands_deep_end_no_download(cache: HubCache) -> None:
+    cache.snapshot.mkdir(parents=True)
+    place = os.open(cache.snapshot, os.O_RDONLY)
+    try:
+        for _ in range(2000):
+            os.mkdir("d", dir_fd=place)
+            place, above = os.open("d", os.O_RDONLY, dir_fd=place), place
+            os.close(above)
+    finally:
+        os.close(place)
+    (cache.snapshot / "a.gguf").touch()
+    try:
+        assert [entry.path for entry in cache.entries()] == ["a.gguf"]
+    finally:  # as pytest could not
+        subprocess.run(["rm", "-r", cache.snapshot / "d"], check=True)
+
+
+def test_names_that_are_no_utf_8_have_a_digest(tmp_path: Path) -> None:
+    """A neighbour may put such a file beside a model."""
+    digests = set()
+    for name in (b"tokenizer-\xff.json", b"tokenizer-\xfe.json"):
+        folder = tmp_path / name.hex()
+        folder.mkdir()
+        Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).touch()
+        digests.add(files_digest(FolderSource(folder, name="m").files()))
+    assert len(digests) == 2
 
 
 def test_of_millions_of_partial_files_some_are_looked_at(
