@@ -1,7 +1,10 @@
-"""Builds answers in the OpenAI API's format, whole or as chunks. Pure."""
+"""Builds answers in the OpenAI API's format, whole or as chunks."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +14,8 @@ from tacho_server.generating import Piece
 
 Name = Callable[[int], str]
 """Function that returns one token as text."""
+PART_LOGPROBS = 500
+"""Log-probabilities that are formatted before the event loop turns to others. Each takes about 10 us."""
 
 
 @dataclass(slots=True)
@@ -54,62 +59,75 @@ class AnswerFormat:
     # --- chunks ----------------------------------------------------------------------------------
     def opening(self, index: int) -> dict[str, Any] | None:
         """The chunk that a stream begins with; None for completions, which have none."""
-        return (
-            self._chat_chunk(index, {"role": "assistant", "content": ""}, None, None) if self.chat else None
-        )
+        return self._chat_chunk(index, {"role": "assistant", "content": ""}) if self.chat else None
 
-    def chunk(self, piece: Piece) -> dict[str, Any]:
-        tokens: list[Token] = [*piece.scored] if piece.token is None else [piece.token]
-        logprobs = self._logprobs(tokens) if self.logprobs and tokens else None
+    async def chunk(self, piece: Piece, usage: Usage | None = None) -> bytes:
+        """The chunk of a piece, with the token counts so far where they are given, as JSON."""
+        tokens = piece.scored if piece.token is None else (piece.token,)
+        logprobs = await self._logprobs(tokens) if self.logprobs and tokens else NO_LOGPROBS
+        choice: dict[str, Any] = {"index": piece.index, "finish_reason": piece.finish}
         if self.chat:
-            return self._chat_chunk(piece.index, {"content": piece.text}, piece.finish, logprobs)
-        choice = {
-            "index": piece.index,
-            "text": piece.text,
-            "logprobs": logprobs,
-            "finish_reason": piece.finish,
-        }
-        return {**self._head("text_completion"), "choices": [choice]}
+            kind, choice["delta"] = "chat.completion.chunk", {"content": piece.text}
+        else:
+            kind, choice["text"] = "text_completion", piece.text
+        return _answer(self._head(kind), [_with(choice, "logprobs", logprobs)], usage)
 
     def usage_chunk(self, usage: Usage) -> dict[str, Any]:
         kind = "chat.completion.chunk" if self.chat else "text_completion"
         return {**self._head(kind), "choices": [], "usage": usage.document()}
 
-    def _chat_chunk(
-        self, index: int, delta: dict[str, Any], finish: str | None, logprobs: dict[str, Any] | None
-    ) -> dict[str, Any]:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+    def _chat_chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     # --- whole -----------------------------------------------------------------------------------
-    def whole(self, choices: Sequence[AnswerChoice], usage: Usage) -> dict[str, Any]:
+    async def whole(self, choices: Sequence[AnswerChoice], usage: Usage) -> bytes:
+        """The whole answer as JSON."""
         kind = "chat.completion" if self.chat else "text_completion"
-        listed = [self._choice(index, choice) for index, choice in enumerate(choices)]
-        return {**self._head(kind), "choices": listed, "usage": usage.document()}
+        listed = [await self._choice(index, choice) for index, choice in enumerate(choices)]
+        return _answer(self._head(kind), listed, usage)
 
-    def _choice(self, index: int, choice: AnswerChoice) -> dict[str, Any]:
-        logprobs = self._logprobs(choice.tokens) if self.logprobs else None
-        end = {"logprobs": logprobs, "finish_reason": choice.finish}
+    async def _choice(self, index: int, choice: AnswerChoice) -> bytes:
+        logprobs = await self._logprobs(choice.tokens) if self.logprobs else NO_LOGPROBS
+        found: dict[str, Any] = {"index": index, "finish_reason": choice.finish}
         if self.chat:
-            message = {"role": "assistant", "content": choice.text, "refusal": None}
-            return {"index": index, "message": message, **end}
-        return {"index": index, "text": choice.text, **end}
+            found["message"] = {"role": "assistant", "content": choice.text, "refusal": None}
+        else:
+            found["text"] = choice.text
+        return _with(found, "logprobs", logprobs)
 
     # --- log-probabilities -----------------------------------------------------------------------
-    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any]:
+    async def _logprobs(self, tokens: Sequence[Token]) -> bytes:
+        """The log-probabilities as JSON. Made in parts: 250,000 at once took the event loop 5 s."""
+        parts: defaultdict[str, list[bytes]] = defaultdict(list)
+        step = max(1, PART_LOGPROBS // (1 + len(tokens[0].top))) if tokens else 1
+        at = 0
+        for begin in range(0, max(1, len(tokens)), step):
+            columns, at = self._columns(tokens[begin : begin + step], at)
+            for name, values in columns.items():
+                parts[name].append(_json(values)[1:-1])
+            if len(tokens) > step:
+                await asyncio.sleep(0)
+        fields = [b'"%s":[%s]' % (name.encode(), b",".join(values)) for name, values in parts.items()]
+        return b"{" + b",".join([*fields, *([b'"refusal":null'] if self.chat else [])]) + b"}"
+
+    def _columns(self, tokens: Sequence[Token], at: int) -> tuple[dict[str, list[Any]], int]:
+        """(the lists of an answer's log-probabilities, where the text after them begins). ``at``: where the
+        text of ``tokens`` begins."""
         if self.chat:
-            return {"content": [self._chat_logprob(token) for token in tokens], "refusal": None}
+            return {"content": [self._chat_logprob(token) for token in tokens]}, at
         names = [self.name(token.token) for token in tokens]
-        offsets, at = [], 0
+        offsets = []
         for name in names:
             offsets.append(at)
             at += len(name)
-        return {
+        columns: dict[str, list[Any]] = {
             "tokens": names,
-            "token_logprobs": [token.logprob for token in tokens],
+            "token_logprobs": [None if token.logprob is None else _shown(token.logprob) for token in tokens],
             "top_logprobs": [self._alternatives(token) for token in tokens],
             "text_offset": offsets,
         }
+        return columns, at
 
     def _alternatives(self, token: Token) -> dict[str, float] | None:
         """Log-probabilities of the most likely tokens and of the chosen one; None where nothing precedes the
@@ -120,7 +138,7 @@ class AnswerFormat:
         both = (*token.top, TokenLogprob(token.token, token.logprob))
         found: dict[str, float] = {}
         for likely in both:
-            found.setdefault(self.name(likely.token), likely.logprob)
+            found.setdefault(self.name(likely.token), _shown(likely.logprob))
         return found
 
     def _chat_logprob(self, token: Token) -> dict[str, Any]:
@@ -130,4 +148,27 @@ class AnswerFormat:
 
     def _named(self, likely: TokenLogprob) -> dict[str, Any]:
         name = self.name(likely.token)
-        return {"token": name, "logprob": likely.logprob, "bytes": list(name.encode())}
+        return {"token": name, "logprob": _shown(likely.logprob), "bytes": list(name.encode())}
+
+
+NO_LOGPROBS = b"null"
+LEAST_LOGPROB = -9999.0
+"""Stands for lower ones: JSON has no infinity."""
+
+
+def _shown(logprob: float) -> float:
+    return max(logprob, LEAST_LOGPROB)
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _with(document: dict[str, Any], key: str, value: bytes) -> bytes:
+    """``document`` as JSON, with one more value that is JSON already."""
+    return b'%s,"%s":%s}' % (_json(document)[:-1], key.encode(), value)
+
+
+def _answer(head: dict[str, Any], choices: Sequence[bytes], usage: Usage | None) -> bytes:
+    found = _with(head, "choices", b"[" + b",".join(choices) + b"]")
+    return found if usage is None else b'%s,"usage":%s}' % (found[:-1], _json(usage.document()))

@@ -112,7 +112,7 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
             places.enter_context(service.holding(job))
             if not body.stream:
                 whole = await _unless_disconnected(service.whole(job), request)
-                return _whole(bytes(JSONResponse(whole).body), places.pop_all())
+                return _whole(whole, places.pop_all())
             return _Kept(service.events(job), places.pop_all(), "text/event-stream")
 
     @app.post("/v1/completions")

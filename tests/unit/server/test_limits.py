@@ -313,9 +313,9 @@ async def test_a_stream_has_its_place_before_the_first_chunk_and_gives_it_back_u
 async def test_log_probabilities_that_nobody_asked_for_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[int] = []
 
-    def whole(_form: AnswerFormat, choices: Sequence[AnswerChoice], _usage: object) -> dict[str, object]:
+    async def whole(_form: AnswerFormat, choices: Sequence[AnswerChoice], _usage: object) -> bytes:
         kept.extend(len(choice.tokens) for choice in choices)
-        return {}
+        return b"{}"
 
     monkeypatch.setattr(AnswerFormat, "whole", whole)
     async with client_of(Scripted("abc")) as client:
