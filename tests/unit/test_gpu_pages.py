@@ -158,6 +158,28 @@ def test_a_cell_is_done_where_one_stream_and_the_planned_streams_hold() -> None:
     assert "| matrix/llama-8b-32k |" in still
 
 
+def test_more_seconds_made_no_cell_whole_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = [
+        (name, each["concurrency"]) for name, each, doubts in pods.levels(recorded.BUDGET_PODS) if not doubts
+    ]
+    assert levels == [
+        *(("pods/budgets/llama-8b-ct2", 1), ("pods/budgets/gpt-oss-20b", 1)),
+        *(("pods/budgets/moe-bf16", streams) for streams in (1, 8, 48)),
+    ]
+    assert "Of no cell the planned streams hold" in later_pods.budgets()
+    monkeypatch.setattr(later_pods, "whole", lambda name: name == "budgets/moe-bf16")
+    with pytest.raises(ValueError, match="budgets/moe-bf16"):
+        later_pods.budgets()
+
+
+def test_a_pod_that_was_never_ready_is_told_with_its_reason_and_measured_by_no_cell() -> None:
+    assert later_pods.gguf() == pytest.approx((3.87, 3.90, 6.38), abs=0.005)
+    page = "".join(later_pods.sections())
+    assert "(budgets/gguf-without-config) | InvalidConfig, 35 s" in page
+    assert "(budgets/llama-8b-gguf) | QuantizationNotApplied, 94 s" in page
+    assert "llama-8b-gguf" in outstanding.new_cells()
+
+
 def test_figures_of_the_probe_are_judged_by_their_goals() -> None:
     assert probe.cell(103, 100, 3, 0) == "103 / 100 (+3.00 %)"
     assert probe.cell(96, 100, 3, 0) == "**96 / 100 (-4.00 %)**"

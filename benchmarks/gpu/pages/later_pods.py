@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from benchmarks.gpu.pages import checked, held, late_kernels, looped, pods, repeated
 from benchmarks.gpu.pages.recorded import (
     ALONE_PODS,
+    BUDGET_PODS,
     CHECKED_PODS,
     KERNEL_PODS,
     LATER_PODS,
@@ -14,8 +17,12 @@ from benchmarks.gpu.pages.recorded import (
     LOOP_PODS,
     LOOPED_PODS,
     REPEATED_PODS,
+    RESULTS,
+    bullets,
     number,
     pod,
+    read,
+    resource,
     row,
 )
 
@@ -30,6 +37,26 @@ in and 200 out, those of Transformers 64. One run of each, with the default prob
 | folder | ended as | start s: load + compile + graphs + probe |
 | --- | --- | --- |
 """
+BUDGETS_HEAD = """
+## With budgets of 120 to 180 s
+
+The same node on 2026-11-25, on one H200 with 16 cores ([commands and
+commits](../../../benchmarks/gpu/h200/pods-budgets)). One pod at a time, and no loops beside them.
+`probe.budgetSeconds` is set; by default it was 90 or 120. All share a volume for compiled code, which was
+empty at first. `llama-8b-ct2` was converted in the pod:
+
+| folder | ended as | start s: load + compile + graphs + probe |
+| --- | --- | --- |
+"""
+BUDGETS_TABLE = """
+What the plan expected at capacity, and what the probe found:
+
+| folder | probe s / its budget | expected: streams, tok/s | found: streams, tok/s | boundary |
+| --- | --- | --- | --- | --- |
+"""
+NOT_APPLIED = re.compile(r"loaded ([\d.]+) GiB of weights where gguf should leave ([\d.]+) GiB")
+GGUF, GGUF_ALONE = "budgets/llama-8b-gguf", "budgets/gguf-without-config"
+"""Pods of the same GGUF file that were never Ready; the second had no config.json beside it."""
 REPEATED_HEAD = """
 ## Measured once more, beside loops of 20 s
 
@@ -130,7 +157,7 @@ Predicted before the start / found, GiB beside tokens:
 
 
 ORDER = (
-    *(*REPEATED_PODS, *LOOPED_PODS, *CHECKED_PODS, *LOOP_PODS),
+    *(*BUDGET_PODS, *REPEATED_PODS, *LOOPED_PODS, *CHECKED_PODS, *LOOP_PODS),
     *(*KERNEL_PODS, *LONGER_PODS, *ALONE_PODS, *LATER_PODS),
 )
 
@@ -173,8 +200,71 @@ def _alone(group: str) -> str:
     return number(pod(f"{group}/transformers-nf4")["curve"][0]["outputTokensPerSecond"])
 
 
+def _status(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = resource(RESULTS / f"h200/{name}/resource.yaml")["status"]
+    return found
+
+
+def _expected() -> Iterable[str]:
+    for name in BUDGET_PODS:
+        plan, found = _status(name)["plan"], pod(name)
+        expected, capacity = plan["predicted"], found["capacity"]
+        yield row(
+            name,
+            f"{found['probeSeconds']} / {plan['probeBudgetSeconds']}",
+            f"{expected['expectedCapacityConcurrency']}, "
+            f"{number(expected['expectedCapacityTokensPerSecond'])}",
+            f"{capacity['concurrency']}, {number(capacity['outputTokensPerSecond'])} ± "
+            f"{number(capacity['ciPercent'], 1)} %",
+            capacity["boundary"],
+        )
+
+
+def _refused() -> Iterable[str]:
+    """Rows of the pods that were never Ready."""
+    for name in (GGUF_ALONE, GGUF):
+        group, _, cell = name.partition("/")
+        failed = next(
+            event
+            for event in read(f"pods-{group}/{cell}/timeline.json")
+            if event["type"] == "Stalled" and event["status"] == "True"
+        )
+        yield row(
+            f"[{name}]({name})", f"{failed['reason']}, {number(failed['seconds'])} s after it was applied", ""
+        )
+
+
+def gguf() -> tuple[float, float, float]:
+    """GiB of the GGUF file, of its weights by the plan, and of what vLLM loaded of it."""
+    status = _status(GGUF)
+    loaded, planned = NOT_APPLIED.search(status["revisions"][0]["message"]).groups()  # type: ignore[union-attr]
+    return status["plan"]["model"]["totalBytes"] / 2**30, float(planned), float(loaded)
+
+
+def budgets() -> str:
+    """What the pods with budgets of their own taught."""
+    if cells := [name for name in BUDGET_PODS if whole(name)]:
+        raise ValueError(f"the planned streams of {cells} hold: the page says of none that they do")
+    several = [level for name in BUDGET_PODS for level in pod(name)["curve"] if level["concurrency"] > 1]
+    longest = max(float(level["windowSeconds"]) for level in several)
+    ended = sorted(level["requests"] for level in pod(BUDGET_PODS[0])["curve"] if level["concurrency"] > 1)
+    kernels, names = late_kernels.late("pods-budgets/gpt-oss-20b")
+    stored, planned, loaded = gguf()
+    text = bullets(
+        "**Budgets.** Of no cell the planned streams hold. Windows of several streams are at most "
+        f"{longest} s whatever the budget: `llama-8b-ct2` ended {ended[0]} to {ended[-1]} requests in one.",
+        f"**gpt-oss-20b** compiled {kernels} kernels of {names} names while requests ran. It is provisional.",
+        "**GGUF** was not measured. vLLM 0.26 with vllm-gguf-plugin 0.0.5 got an 8B of random weights in "
+        f"Q4_0, {stored:.2f} GiB. Without a `config.json` beside the file vLLM refused it. With one, and a "
+        f"tokenizer, it loaded {loaded:.2f} GiB. The plan had said {planned:.2f}, so tacho took the "
+        "quantization for not applied, and the pod was never Ready.",
+    )
+    return "".join([BUDGETS_TABLE, *_expected(), "\n", text])
+
+
 def sections() -> Iterable[str]:
     heads = (
+        (BUDGETS_HEAD, BUDGET_PODS),
         (REPEATED_HEAD, REPEATED_PODS),
         (LOOPED_HEAD, LOOPED_PODS),
         (CHECKED_HEAD, CHECKED_PODS),
@@ -188,10 +278,14 @@ def sections() -> Iterable[str]:
         rows = list(shown(names))
         yield head
         yield from pods.served(names)
+        if names is BUDGET_PODS:
+            yield from _refused()
         yield SHOWN.format(shown=len(rows), levels=len(pods.levels(names)))
         yield from rows
         yield FITS
         yield from pods.fits(names)
+        if names is BUDGET_PODS:
+            yield budgets()
         if names is REPEATED_PODS:
             yield repeated.section()
         if names is LOOPED_PODS:

@@ -57,9 +57,14 @@ REPEATED_PODS = tuple(
     for name in ("transformers-nf4", "qwen2-5-7b", "moe-bf16", "front-ends", "llama-8b-w8a8")
 )
 """The same on another host of that day."""
+BUDGET_PODS = tuple(
+    f"budgets/{name}"
+    for name in ("llama-8b-ct2", "transformers-int8", "gpt-oss-20b", "llama-8b-bnb-int8", "moe-bf16")
+)
+"""The same on a later host, with budgets of their own and without loops."""
 MIXED_PODS = (
     *(*LATER_PODS, *ALONE_PODS, *LONGER_PODS, *KERNEL_PODS, *LOOP_PODS, *CHECKED_PODS),
-    *(*LOOPED_PODS, *REPEATED_PODS),
+    *(*LOOPED_PODS, *REPEATED_PODS, *BUDGET_PODS),
 )
 
 
