@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from benchmarks.simulator.arrivals import SPREAD, Arrivals
-from tacho_cli.probe import find
+from tacho_cli.served_model import find
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.load.job import NS, LoadJob, StreamSlot
 from tacho_runtime.probe.load.load_group import LoadGroup

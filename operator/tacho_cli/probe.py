@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-
-import httpx
 
 from tacho_cli.figures.messages import show_figures, slo_message
 from tacho_cli.figures.page import measurement_page
@@ -20,12 +14,12 @@ from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.inputs import child
 from tacho_cli.output import FigureFormat, console, following, print_document, say, write_page
 from tacho_cli.problems import CommandError, ExitCode
+from tacho_cli.served_model import ServedModel, find
 from tacho_contract import __version__
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.launch import ENV_PROBE_KEY, ENV_PROBE_ORDER, LiveConfig, ProbeLine, ProbeOrder
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
-from tacho_engines.registry import engine_profiles
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL
 from tacho_operator.core.names import digest
@@ -156,79 +150,3 @@ def entry_of(found: Measurement, engine: str) -> Manifest:
         raise CommandError(f"not measured: {why}", code=ExitCode.FAILED)
     state = PARTIAL if INCOMPLETE in shown.flags else COMPLETE
     return shown.model_copy(update={"state": state}).to_wire()
-
-
-# --- which model the server has ---------------------------------------------------------------------
-REQUEST_SECONDS = 10.0
-API = "/v1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedModel:
-    base_url: str
-    """The server's URL, without /v1."""
-    model: str
-    engine: str
-    """The engine's name in tacho, where the endpoint reports it; else ""."""
-
-
-def base_of(url: str) -> str:
-    """The URL up to /v1. Raises CommandError for an invalid URL."""
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
-        more = parts.query or parts.fragment or parts.username
-    except ValueError:
-        known = more = None
-    if not known or more:
-        raise CommandError(
-            f"{url}: http://HOST[:PORT] or https://HOST[:PORT] of an OpenAI-compatible server is expected",
-        )
-    return url.rstrip("/").removesuffix(API)
-
-
-def find(url: str, model: str, api_key: str) -> ServedModel:
-    """The model served at ``url``. ``model``: its name, "" where the server has one only. Raises
-    CommandError."""
-    base = base_of(url)
-    try:
-        served = _models(base, api_key)
-    except CommandError:
-        if not model:
-            raise
-        served = []  # Not every server has the list, and the name is all that is needed of it.
-    names = [str(item["id"]) for item in served]
-    if model and served and model not in names:
-        raise CommandError(f"{base} serves no {model}; it serves: {', '.join(names)}")
-    if not model and len(names) != 1:
-        raise CommandError(
-            f"{base} serves several models ({', '.join(names)}); choose one with --model"
-            if names
-            else f"{base} lists no model; name one with --model",
-        )
-    chosen = model or names[0]
-    owner = next((str(item.get("owned_by", "")) for item in served if item["id"] == chosen), "")
-    spelled = owner.lower().replace(".", "")
-    known = {row.name for row in engine_profiles()}
-    return ServedModel(base_url=base, model=chosen, engine=spelled if spelled in known else "")
-
-
-def _models(base: str, api_key: str) -> list[dict[str, Any]]:
-    """The models that the endpoint lists, each with an ``id``. Raises CommandError."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    where = f"{base}{API}/models"
-    try:
-        # The authorities that the probe will believe, too.
-        trust = ssl.create_default_context()
-        answer = httpx.get(where, headers=headers, timeout=REQUEST_SECONDS, trust_env=False, verify=trust)
-        answer.raise_for_status()
-        return [item for item in answer.json()["data"] if item["id"]]
-    except httpx.HTTPStatusError as error:
-        code = error.response.status_code
-        key = "; name the variable that holds its key: --api-key-env" if code in (401, 403) else ""
-        why = f"HTTP {code}{key}"
-    except httpx.HTTPError as error:
-        why = str(error) or type(error).__name__
-    except (ValueError, KeyError, TypeError):
-        why = "the answer is no list of models; is it an OpenAI-compatible server?"
-    raise CommandError(f"{where}: {why}")

@@ -14,8 +14,9 @@ import pytest
 
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs.options import live_config
-from tacho_cli.probe import ServedModel, base_of, find, verdict
+from tacho_cli.probe import verdict
 from tacho_cli.problems import CommandError, ExitCode
+from tacho_cli.served_model import ServedModel, base_of, find
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules.structure import check
