@@ -49,6 +49,8 @@ class EngineOptions:
     """Number of CPUs that the user requested for the engine's container, where tacho's own command starts the
     engine; else None.
     """
+    usable_cpus: float | None = None
+    """Number of CPUs that the engine's container may use: its limit, else its request; None: unknown."""
     preset: str = ""
     """The user's ``engine.custom.preset``."""
     own_image: bool = False

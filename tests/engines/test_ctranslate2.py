@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,14 @@ def test_settings_of_one_request(served: Served) -> None:
 
 
 def test_memory_is_what_was_planned(served: Served, safetensors_model: Path) -> None:
-    """After a prompt of the whole length: the weights within a hundredth, the process within its account."""
+    """After a prompt of the whole length, and log-probabilities from each worker: the weights within a
+    hundredth, the process within its account.
+    """
     served.post("/v1/completions", {"prompt": [1] * (LENGTH - 8), "max_tokens": 8, "ignore_eos": True})
+    likely = {"prompt": [1] * 8, "max_tokens": 300, "ignore_eos": True, "logprobs": 1}
+    with ThreadPoolExecutor(BATCH) as pool:
+        answers = list(pool.map(lambda _: served.post("/v1/completions", likely), range(BATCH)))
+    assert [answer.status_code for answer in answers] == [200] * BATCH
     spec = {"model": {"uri": f"file://{safetensors_model}"}, "engine": {"name": "ctranslate2"}}
     document = {
         "apiVersion": "tacho.dev/v1alpha1",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
 from tacho_engines.base import Context, Placement
@@ -15,6 +17,10 @@ of weights.
 """
 SCORING_BYTES = 256 * MIB
 """Bytes needed to compute log-probabilities of a given text; as tacho_ctranslate2.backend.SCORING_BYTES."""
+SEGMENT_BYTES = 64 * MIB
+"""Bytes that each worker needs for the vocabulary rows of a request that wants log-probabilities; as
+tacho_ctranslate2.backend.SEGMENT_BYTES. Measured with SmolLM2 on a CPU: 47 to 65 MiB for each of 1, 2 and 4.
+"""
 ELEMENT_BYTES = {"int8_float32": 4.0, "float32": 4.0}
 """Bytes per element of activations, cache and unquantized weights, by compute type; two bytes for all other
 types. Source: CTranslate2 documentation, "Quantization", implicit types: int8 computes in float32,
@@ -105,6 +111,12 @@ def activation_bytes(architecture: Architecture, element: float, length: int, co
     return int(element * length * row + 4 * architecture.vocabulary * concurrency)
 
 
+def most_workers(placement: Placement, concurrency: int) -> int:
+    """Most requests that are computed at the same time: as many as there are CPUs."""
+    cpus = placement.options.usable_cpus
+    return concurrency if cpus is None else min(concurrency, max(1, math.ceil(cpus)))
+
+
 def account(placement: Placement, context: Context) -> Account:
     """The memory account of one GPU or of the host. CTranslate2 uses one GPU per model here."""
     architecture = placement.architecture
@@ -112,7 +124,8 @@ def account(placement: Placement, context: Context) -> Account:
     element, resident = element_bytes(placement), weights_bytes(placement)
     request = kv.bytes_per_token(architecture, element) * length
     activation = activation_bytes(architecture, element, length, concurrency)
-    other = (PROCESS_BYTES if placement.device.on_host else CONTEXT_BYTES) + SCORING_BYTES
+    rows = SCORING_BYTES + SEGMENT_BYTES * most_workers(placement, concurrency)
+    other = (PROCESS_BYTES if placement.device.on_host else CONTEXT_BYTES) + rows
     budget, fixed = placement.device.part_bytes, resident + activation + other
     return Account(
         weights_bytes=resident,

@@ -10,12 +10,15 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
-from tacho_ctranslate2 import steps
+from benchmarks.planner.placements import host, placement
+from tacho_ctranslate2 import backend, steps
 from tacho_ctranslate2.backend import TokenBudget, shares
 from tacho_ctranslate2.conversion import ConversionPlan, check
 from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE, problem
 from tacho_ctranslate2.model_folder import end_tokens
 from tacho_ctranslate2.steps import options, rows, token_of
+from tacho_engines.base import Context
+from tacho_engines.ctranslate2 import memory
 from tacho_server.backend import Sampling
 from tacho_server.errors import LoadError
 
@@ -149,3 +152,20 @@ def test_a_checkpoint_needs_a_method(tmp_path):
     with pytest.raises(LoadError) as raised:
         check(ConversionPlan(source=tmp_path, quantization="", cache=tmp_path))
     assert raised.value.failure_class == "InvalidConfig"
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "cpus", "workers"), [(4, None, 4), (4, 2.0, 2), (4, 1.5, 2), (4, 0.1, 1), (2, 8.0, 2)]
+)
+def test_the_rows_of_log_probabilities_of_each_worker_are_planned(
+    concurrency: int, cpus: float | None, workers: int
+) -> None:
+    found = memory.account(
+        placement("ctranslate2", "llama-3.1-8b", "ct2-int8", host(), count=0, usable_cpus=cpus),
+        Context(2048, concurrency),
+    )
+    assert memory.SEGMENT_BYTES == backend.SEGMENT_BYTES
+    assert memory.SCORING_BYTES == backend.SCORING_BYTES
+    rows = memory.SCORING_BYTES + workers * memory.SEGMENT_BYTES
+    assert found.other_bytes == memory.PROCESS_BYTES + rows
+    assert shares(int(cpus or 64) or 1, concurrency)[0] <= workers

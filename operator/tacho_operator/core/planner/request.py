@@ -58,7 +58,8 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
     bitsandbytes = quantization.bitsandbytes if quantization else None
     pod = spec.pod_template.spec if spec.pod_template else None
     limits = engine.resources.limits if engine and engine.resources else {}
-    promised = {**limits, **(engine.resources.requests if engine and engine.resources else {})}
+    requests = engine.resources.requests if engine and engine.resources else {}
+    promised, usable = {**limits, **requests}, {**requests, **limits}
     custom = engine.custom if engine else None
     workload = defaults.workload(spec)
     return PlanRequest(
@@ -85,6 +86,7 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
             own_image=bool(engine and engine.name and engine.image),
             trust_remote_code=bool(spec.model.trust_remote_code),
             cpu_cores=float(parse_quantity(promised["cpu"])) if in_pods and "cpu" in promised else None,
+            usable_cpus=float(parse_quantity(usable["cpu"])) if in_pods and "cpu" in usable else None,
             memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,
         ),
         node_selector=dict(pod.node_selector) if pod else {},
