@@ -172,7 +172,7 @@ STEPS = EngineCounters(generated_tokens=5.0, computed_prompt_tokens=9.0, running
     [
         ({}, False),
         ({"generated_tokens": 6.0}, True),
-        ({"computed_prompt_tokens": 10.0}, True),
+        ({"computed_prompt_tokens": 10.0}, False),  # of a request that arrived
         ({"ttft_seconds_count": 1.0}, True),
         ({"running": 0.0}, True),
         ({"running": None}, True),
