@@ -111,6 +111,7 @@ class Downloader:
 
         lock = self._cache.locks / f"{target.etag}.lock"
         for folder in (self._cache.blobs, self._cache.locks, destination.parent):
+            self._cache.check_confined(folder)  # again: others may change it between two files
             folder.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
             self._cache.drop_strays(target.etag)

@@ -141,6 +141,24 @@ def test_folders_that_lead_out_of_the_cache_are_refused(config: FetchConfig, fol
     assert not list(outside.iterdir())
 
 
+def test_a_folder_that_leads_out_from_the_next_file_on_is_refused(
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside, blobs = Path(config.cache_dir).parent / "outside", partial_of(config, 0).parent
+    outside.mkdir()
+    found = Downloader._metadata
+
+    def late(*arguments: Any) -> Any:
+        if not blobs.is_symlink():
+            blobs.rename(blobs.with_name("moved"))
+            blobs.symlink_to(outside)
+        return found(*arguments)
+
+    monkeypatch.setattr(Downloader, "_metadata", late)
+    assert "outside of the cache" in failed(config).message
+    assert not list(outside.iterdir())
+
+
 def test_a_planted_list_of_verified_files_is_not_written_through(config: FetchConfig) -> None:
     _, victim = planted(config)
     folder = Path(config.cache_dir, "verified/models--acme--model")
