@@ -28,8 +28,8 @@ class Progress:
     def after(self, found: EngineCounters, now: float) -> Progress:
         """The progress with a reading at ``now``.
 
-        Judged are engines that count tokens at every step: others count none until an answer has ended. Tokens
-        of prompts say nothing: tacho's own servers count them as requests arrive.
+        Judged are engines that count tokens at every step: others count none until an answer has ended. The
+        tokens of prompts say nothing: tacho's own servers count them as requests arrive.
         """
         counts = (found.generated_tokens, found.ttft_seconds_count)
         stands = bool(found.running) and found.by_step and counts == self.counts
