@@ -62,6 +62,11 @@ CHATTY_LOGGERS = (
 )
 REPEATED_LOGGERS = ("kopf._cogs", "kopf._core")
 """Lines of each try of a request, and a traceback of each failure, which its supervisor logs once."""
+SWITCH_SECONDS = 0.0005
+"""Seconds after which a thread that computes lets others run: the event loop waits for it at each turn.
+
+With Python's 5 ms, threads that read long texts made a first reconcile take 0.9 s instead of 0.1 s.
+"""
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FIELDS = (
     "timestamp",
@@ -257,6 +262,7 @@ def main() -> int:
         print(f"tacho: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.log_json)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         asyncio.run(_main(settings))
     except Exception:

@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from typing import Any, NamedTuple, Protocol
@@ -66,6 +67,8 @@ _HEAD = re.compile(
 _NAME_FIRST = b'{"name":'
 """Beginning of the metadata of a kind of Kubernetes itself; the members of a custom resource are sorted."""
 _DECODER = json.JSONDecoder()
+_LONG_TEXTS = ThreadPoolExecutor(1, "long text")
+"""One thread, as each that computes takes as much of the interpreter's time as the event loop."""
 
 
 class Chunks(Protocol):
@@ -166,7 +169,8 @@ async def metadata_part(text: Text, until: int = 0) -> dict[str, Any]:
     {} if nothing can. ``until``: the nesting depth of ``metadata``, after which the rest is left out. It runs
     in a thread, as a long text may take seconds.
     """
-    return await asyncio.to_thread(_metadata_part, text.start, until)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_LONG_TEXTS, _metadata_part, text.start, until)
 
 
 def _metadata_part(text: bytes, until: int) -> dict[str, Any]:
