@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from tacho_operator.shell import reconcile as module
+from tacho_operator.shell import execute, reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import REWRITE_SECONDS, REWRITES, Rewrites
 from tacho_operator.shell.execute import COLLECTION_SECONDS, NotCollected
@@ -130,6 +130,30 @@ async def test_silence_is_told_after_three_tries_and_ready_goes_with_the_service
     server.forbids, world.raw["status"] = "", server.status
     await reconcile(KEY)
     assert conditions(server)["Reconciling"][1] != "Retrying"
+
+
+async def test_a_pass_that_ends_before_its_last_write_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ready was True by the pods, with no Service that leads to them."""
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.reconcile()
+    del world.objects["Service", "smol"]
+    server = Server(world)
+    server.refuses = False
+    reconcile = reconciler(server)
+    monkeypatch.setattr(execute, "PASS_SECONDS", -1.0)
+    delay = await reconcile(KEY)
+    assert delay is not None
+    assert delay <= module.STALE_RETRY_SECONDS
+    assert "Service" not in server.created
+    assert conditions(server)["Ready"][0] == "False"
+    assert conditions(server)["Reconciling"][1] == "Retrying"
+    assert "The write of Service smol is not done." in conditions(server)["Reconciling"][2]
+    monkeypatch.undo()
+    world.raw["status"] = server.status
+    await reconcile(KEY)
+    assert "Service" in server.created
+    assert (conditions(server)["Ready"][0], conditions(server)["Reconciling"][1]) == ("True", "Settled")
 
 
 async def test_children_of_a_deleted_resource_are_looked_for_again_within_seconds() -> None:

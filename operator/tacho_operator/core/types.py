@@ -160,7 +160,7 @@ class Observed:
     """Children that the API server refused to create or change in this reconcile pass."""
     unanswered: ChildRefusal | None = None
     """The child that the API server neither accepted nor refused in several tries: overload, no answer, or a
-    failing webhook. None: every write was answered.
+    failing webhook; or whose turn did not come in this reconcile pass. None: every write was answered.
     """
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
     """PersistentVolumeClaims that spec names, by name; None as value: that claim does not exist."""

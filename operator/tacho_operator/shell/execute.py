@@ -66,7 +66,7 @@ class ExecuteResult:
     error: ApiError | None = None
     """The temporary error that ended the pass; None: the pass was completed."""
     unanswered: ChildRefusal | None = None
-    """The child whose write got that error; None: the pass was completed."""
+    """The child whose write got that error, or did not begin in time; None: the pass was completed."""
     is_unfinished: bool = False
     """Whether the pass ended after PASS_SECONDS."""
 
@@ -101,15 +101,14 @@ async def execute(
     if not writes:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
         ends = time.monotonic() + PASS_SECONDS
     for desired in decision.apply:
-        if time.monotonic() > ends:
-            return ExecuteResult(tuple(refusals), writes, is_unfinished=True)
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
+        needs_write = found is None or _needs_write(found, desired)
+        if needs_write and time.monotonic() > ends:
+            return _unfinished(refusals, writes, kind, name)
         if kind == "Deployment" and _is_premature(observed, name, found, refusals):
             continue
-        if (found is None or _needs_write(found, desired)) and (
-            withheld := rewrites.withheld(found, desired)
-        ) is not None:
+        if needs_write and (withheld := rewrites.withheld(found, desired)) is not None:
             refusals.append(withheld)
             continue
         try:
@@ -128,6 +127,13 @@ async def execute(
     return await _delete(kube, observed, references, rewrites, ends, ExecuteResult(tuple(refusals), writes))
 
 
+def _unfinished(refusals: Iterable[ChildRefusal], writes: int, kind: str, name: str) -> ExecuteResult:
+    """The result of a pass that ended before the write of that child."""
+    why = f"the writes took {PASS_SECONDS:.0f} s, and the next ones go on from here"
+    left = ChildRefusal(kind=kind, name=name, message=why)
+    return ExecuteResult(tuple(refusals), writes, unanswered=left, is_unfinished=True)
+
+
 async def _delete(
     kube: Kube,
     observed: Observed,
@@ -141,7 +147,7 @@ async def _delete(
     namespace = observed.raw["metadata"]["namespace"]
     for reference in references:
         if time.monotonic() > ends:
-            return ExecuteResult(tuple(refusals), writes, is_unfinished=True)
+            return _unfinished(refusals, writes, reference.kind, reference.name)
         try:
             await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
             writes += 1

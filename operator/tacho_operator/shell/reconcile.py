@@ -290,7 +290,8 @@ class Reconciler:
         tries = self._unanswered.pop(key, 0) + 1
         if outcome.error is not None:
             self._unanswered[key] = tries
-        unanswered = outcome.unanswered if tries >= UNANSWERED_TRIES else None
+        is_told = outcome.is_unfinished or tries >= UNANSWERED_TRIES
+        unanswered = outcome.unanswered if is_told else None
         if not outcome.refusals and unanswered is None:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)

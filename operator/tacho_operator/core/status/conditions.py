@@ -96,7 +96,7 @@ def reconciling(snapshot: Snapshot) -> ConditionValue:
     if snapshot.work is None:
         return ConditionValue("False", Reason.SETTLED, "The cluster matches spec.")
     if (found := snapshot.unanswered) is not None:
-        what = f"The API server did not accept {found.kind} {found.name}."
+        what = f"The write of {found.kind} {found.name} is not done."
         return ConditionValue("True", Reason.RETRYING, what, "It is retried.", found.message)
     return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot))
 
