@@ -172,6 +172,8 @@ class ModelFacts:
     chat_template: bool | None = None
     """Whether the model's files hold a chat template (how a conversation becomes a prompt); None: not
     known."""
+    gguf_companions: bool | None = None
+    """Whether config.json and a tokenizer lie in the folder of a GGUF file; None: not checked, or no GGUF."""
     unknown: tuple[str, ...] = ()
     """Names of the facts that inspection could not determine, for messages."""
 

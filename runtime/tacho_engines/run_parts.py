@@ -24,6 +24,8 @@ class LoadableFiles:
     """Model formats in order of preference. Empty: all files, without parsing them."""
     code: bool = False
     """Whether Python files of the model's repository belong to the model, as the user trusts them."""
+    gguf_companions: bool = False
+    """Whether config.json and the tokenizer's files are loaded with a GGUF file, from its folder."""
     absent: str = "There are no weights."
     """The message where the model has none of these formats."""
     next_step: str = "Correct spec.model.uri, or name the files in spec.model.files."
@@ -33,7 +35,7 @@ class LoadableFiles:
         return self.formats == (model_format,)
 
 
-ANYTHING = LoadableFiles(formats=(SAFETENSORS, GGUF, CT2, PYTORCH))
+ANYTHING = LoadableFiles(formats=(SAFETENSORS, GGUF, CT2, PYTORCH), gguf_companions=True)
 """Loadable files while no engine has been chosen."""
 ALL_FILES = LoadableFiles(formats=(), absent="There are no files.")
 """Loadable files of an engine whose formats are unknown."""

@@ -34,7 +34,7 @@ from tacho_engines.vllm.settings import (
     switches,
 )
 from tacho_engines.vllm.versions import SWAP_REMOVED
-from tacho_engines.vllm.weights import offloaded_bytes
+from tacho_engines.vllm.weights import gguf_by_plugin, offloaded_bytes
 
 FORMAT_CAPABILITY = {
     "mxfp4": (8, 0),
@@ -68,6 +68,8 @@ FP8_CACHE_CAPABILITY = (8, 0)
 """Lowest compute capability for an FP8 KV cache. Source: vLLM v1/attention/backends: FlashInfer from 8.0,
 Triton from 8.9; none on Turing and Volta.
 """
+CONFIG_ELSEWHERE = "hf-config-path"
+"""The switch that names another folder or repository with the model's config.json."""
 NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
@@ -86,6 +88,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
     return (
         model_refusal(PROFILE, placement)
         or _format_refusal(placement)
+        or _gguf_refusal(placement)
         or _experts_refusal(placement)
         or _switch_refusal(placement)
         or _gpu_refusal(placement)
@@ -152,6 +155,24 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
         FailureClass.UNSUPPORTED_QUANTIZATION,
         f"vllm {placement.version} loads no {stored} checkpoints",
         "Use another checkpoint of the model, or an engine.image with a plugin for this one",
+    )
+
+
+def _gguf_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of a GGUF file without a configuration beside it; None where there is one, or may be.
+
+    Source: vllm-gguf-plugin 0.0.5 plugin.py _get_gguf_config_source. Without them vLLM 0.26 on an H200 ended:
+    "Unrecognized model".
+    """
+    if not gguf_by_plugin(placement) or placement.facts.gguf_companions is not False:
+        return None
+    if CONFIG_ELSEWHERE in switches(placement.options):
+        return None
+    return refused(
+        FailureClass.MODEL_INVALID,
+        "vllm needs config.json and a tokenizer in the folder of a GGUF file",
+        "Set engine.name to llamacpp, which needs the GGUF file alone. Or add both to the folder and to "
+        f"model.files. Or add --{CONFIG_ELSEWHERE} and --tokenizer to engine.extraArgs",
     )
 
 

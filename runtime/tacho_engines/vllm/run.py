@@ -39,7 +39,9 @@ v1/metrics/buckets.py.
 """
 
 METRICS = VLLM_FAMILY
-FILES = LoadableFiles(formats=(SAFETENSORS, GGUF, PYTORCH), absent="There are no weights that vllm loads.")
+FILES = LoadableFiles(
+    formats=(SAFETENSORS, GGUF, PYTORCH), gguf_companions=True, absent="There are no weights that vllm loads."
+)
 """Files that vLLM loads; GGUF since 0.24 only with a plugin."""
 
 DIALECT = replace(COMMON, name="vllm", owner="vllm", salt="cache_salt")

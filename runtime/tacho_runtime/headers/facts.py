@@ -42,6 +42,15 @@ def with_tokenizer(facts: ModelFacts, source: ModelSource, files: tuple[FileEntr
     return replace(facts, tokenizer=found, chat_template=_has_template(source, files, names))
 
 
+def with_gguf_companions(facts: ModelFacts, files: tuple[FileEntry, ...]) -> ModelFacts:
+    """``facts`` of a GGUF model, completed with what lies in its folder. ``files``: those that a pod has."""
+    if facts.format != GGUF:
+        return facts
+    folder = facts.files.model_file.rpartition("/")[0]
+    names = {name for path, _, name in (entry.path.rpartition("/") for entry in files) if path == folder}
+    return replace(facts, gguf_companions="config.json" in names and bool(names & TOKENIZERS))
+
+
 def _has_template(source: ModelSource, files: tuple[FileEntry, ...], names: set[str]) -> bool:
     if names & TEMPLATES or any(name.startswith("additional_chat_templates/") for name in names):
         return True

@@ -26,7 +26,12 @@ from tacho_runtime.headers.digests import (
     loaded,
     mark,
 )
-from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf, with_tokenizer
+from tacho_runtime.headers.facts import (
+    facts_from_config_and_tensors,
+    facts_from_gguf,
+    with_gguf_companions,
+    with_tokenizer,
+)
 from tacho_runtime.headers.json_values import read_json
 from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, invalid, not_found
 from tacho_runtime.headers.tensors import StoredTensor
@@ -75,6 +80,10 @@ def find_facts(
     )
     marks: dict[str, str] = {}
     facts = with_tokenizer(_parsed(base, source, entries, selection, marks), source, selection.files)
+    if not isinstance(source, FolderSource):
+        facts = with_gguf_companions(facts, selection.files)
+    elif not source.single_file:  # a pod has the whole folder, whatever is selected
+        facts = with_gguf_companions(facts, entries)
     if source.commit:
         return facts
     facts = replace(facts, files=replace(facts.files, digest=_digest(source, selection, marks)))

@@ -124,7 +124,9 @@ def _of_format(
         return Selection(SAFETENSORS, files, _globs(files, entries), weights)
     if model_format == GGUF and (ggufs := _ggufs(entries)):
         weights = _one_gguf(ggufs)
-        return Selection(GGUF, weights, _globs(weights, entries), weights, weights[0].path)
+        found = desired.gguf_companions and "/" not in weights[0].path
+        files = _with_companions(weights, entries, "", desired.code) if found else weights
+        return Selection(GGUF, files, _globs(files, entries), weights, weights[0].path)
     if model_format == CT2 and _is_ct2(entries):
         weights = tuple(e for e in entries if e.path == "model.bin")
         files = _with_companions(weights, entries, "", desired.code)

@@ -52,6 +52,13 @@ def test_safetensors_without_duplicate_formats() -> None:
     assert len(selection.weights) == 2
 
 
+def test_vllm_gets_the_configuration_beside_a_gguf_file() -> None:
+    assert paths(chosen(*COMPANIONS, "README.md", "m.gguf")) == {*COMPANIONS, "m.gguf"}
+    assert paths(chosen(*COMPANIONS, "m.gguf", engine="")) == {*COMPANIONS, "m.gguf"}
+    assert paths(chosen(*COMPANIONS, "m.gguf", engine="llamacpp")) == {"m.gguf"}
+    assert paths(chosen(*COMPANIONS, "sub/m.gguf")) == {"sub/m.gguf"}
+
+
 def test_of_the_indexes_the_one_of_the_weights() -> None:
     indexes = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
     shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
