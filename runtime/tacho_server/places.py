@@ -52,7 +52,7 @@ class Places:
         """Sequences that run or wait, or whose answers are not yet read."""
         return sum(place.sequences for place in self._places)
 
-    def make_room(self, sequences: int, client: str) -> bool:
+    def reserve(self, sequences: int, client: str) -> bool:
         """Whether ``sequences`` more have places, for which slow answers of others are ended."""
         missing = self.taken + sequences - self.most
         if missing <= 0:

@@ -99,7 +99,7 @@ class Service:
                 f"The request has {count} sequences (prompts times n); at most {most} are admitted at once."
             )
             raise bad(message, "n" if request.n > 1 else "prompt")
-        if not self._places.make_room(count, client):
+        if not self._places.reserve(count, client):
             self._metrics.requests.labels("refused").inc()
             taken = self._places.taken
             message = f"{taken} sequences run or wait of {most} that are admitted; try again later."

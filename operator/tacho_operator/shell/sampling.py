@@ -24,7 +24,7 @@ begins in time. Decisions get half of a busy event loop.
 """
 
 
-class Sampling:
+class PendingDecisions:
     """The resources of one sampling that still wait for their decision, and what their pods answered."""
 
     def __init__(

@@ -41,7 +41,7 @@ from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.log_context import about
 from tacho_operator.shell.resource_metrics import ScalingMetrics
-from tacho_operator.shell.sampling import Sampling
+from tacho_operator.shell.sampling import PendingDecisions
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class Scaler:
 
         Decisions of a namespace are made as soon as its own pods are read, and alternate with those of other
         namespaces: neither slow pods nor thousands of resources of one namespace delay the others. What a
-        namespace may not decide in this sampling (``Sampling.next``) comes first in the next one.
+        namespace may not decide in this sampling (``PendingDecisions.next``) comes first in the next one.
         """
         started = time.perf_counter()
         due = [key for key, known in self._watched.items() if self._due(key, known)]
@@ -202,7 +202,7 @@ class Scaler:
         namespaces = {
             pod.address: key.namespace for key, known in watched.items() for pod in known.target.pods
         }
-        sampling = Sampling(watched, set(namespaces.values()), self._clock, self._period_seconds)
+        sampling = PendingDecisions(watched, set(namespaces.values()), self._clock, self._period_seconds)
         reading = asyncio.create_task(self._loads.read(list(namespaces), namespaces, sampling.read))
         reading.add_done_callback(sampling.ended)
         try:
@@ -217,7 +217,7 @@ class Scaler:
             seconds=time.perf_counter() - started,
         )
 
-    async def _decide_in_turn(self, watched: dict[Key, ScaledResource], sampling: Sampling) -> int:
+    async def _decide_in_turn(self, watched: dict[Key, ScaledResource], sampling: PendingDecisions) -> int:
         """Makes the decisions as pods are read; returns the number of requested reconciles."""
         reconciles, rested, slice_seconds = 0, time.perf_counter(), SLICE_SECONDS
         while (key := await sampling.next()) is not None:

@@ -36,7 +36,7 @@ def ended(most: int, unread: dict[str, list[float]], *, sequences: int = 1, asks
         for client, ends in wires.items():
             for wire in ends:
                 stack.enter_context(found.held(1, client, wire))
-        if not found.make_room(sequences, asks):
+        if not found.reserve(sequences, asks):
             assert not any(wire.is_ended for ends in wires.values() for wire in ends)
             return None
         assert found.taken + sequences <= most
