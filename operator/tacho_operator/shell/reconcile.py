@@ -290,8 +290,8 @@ class Reconciler:
         tries = self._unanswered.pop(key, 0) + 1
         if outcome.error is not None:
             self._unanswered[key] = tries
-        is_told = outcome.is_unfinished or tries >= UNANSWERED_TRIES
-        unanswered = outcome.unanswered if is_told else None
+        is_reported = outcome.is_unfinished or tries >= UNANSWERED_TRIES
+        unanswered = outcome.unanswered if is_reported else None
         if not outcome.refusals and unanswered is None:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
