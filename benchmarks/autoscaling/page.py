@@ -129,9 +129,11 @@ RUNS = """
 
 
 def whole(rows: Iterable[Row]) -> dict[str, dict[str, Score]]:
-    """Scores of the scenarios that ran to their last policies, the static counts."""
+    """Scores of the scenarios that ran to their last policies, the static counts; in the order of ALL, as a
+    run may have another one.
+    """
     found = records.scores(rows)
-    return {name: scores for name, scores in found.items() if any(map(_is_static, scores))}
+    return {name: found[name] for name in ALL if any(map(_is_static, found.get(name, ())))}
 
 
 def _is_whole(run: Sequence[Row]) -> bool:

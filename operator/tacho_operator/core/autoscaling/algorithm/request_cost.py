@@ -4,8 +4,9 @@ A measurement gives the time between two tokens at the measured request lengths:
 Part of beta are the prompts of other streams. With another ratio of prompt to answer, beta differs, and the
 measured gap is reached with another number of streams.
 
-The TPOT of a request is a mean over its answer. Shorter answers than the measured ones deviate more from the
-gap, and would miss a target that those meet, so fewer streams are counted on.
+While a request runs, each other stream is replaced about once: as many prompts delay it as there are streams,
+give or take their root. Over its answer, its time per token deviates by prompt / answer x root of streams.
+Where that is more than measured, fewer streams keep a target.
 """
 
 from __future__ import annotations
@@ -48,22 +49,20 @@ class RequestCost:
         return prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
 
 
-def _share(streams: float, ratio: float) -> float:
-    """Share of the measured ``streams`` that leaves room for the deviation of answers with fewer tokens.
-    ``ratio``: measured tokens over theirs.
+def _share(streams: float | None, deviation: float) -> float:
+    """Share of the measured ``streams`` that leaves room for the ``deviation`` of the time per token, as a
+    multiple of the measured one.
 
-    The number of streams deviates by its square root, and the time per token with it. A mean over fewer
-    tokens deviates more, by the root of the ratio. What exceeds the measured deviation stays free.
+    The measurement has left room for its own: the square root of the number of streams.
     """
-    excess = math.sqrt(max(1.0, ratio)) - 1
-    return max(tuning.MIN_CORRECTION, 1 - tuning.HEADROOM * excess / math.sqrt(streams))
+    return max(tuning.MIN_CORRECTION, 1 + tuning.HEADROOM * (1 - deviation) / math.sqrt(streams or math.inf))
 
 
 def cost_of(capacity: ReplicaCapacity, mix: Mix, tpot_seconds: float | None = None) -> RequestCost | None:
     """The cost of requests of the lengths in ``mix``; None without a clean measurement.
 
     Scaled so that the measured rate, at the measured lengths, is exactly one replica. ``tpot_seconds``: the
-    target of the SLO; with it, answers shorter than the measured ones cost more.
+    target of the SLO, which allows for the deviation of the time per token.
     """
     rate, speed = capacity.requests_per_second, capacity.output_tokens_per_second
     if not rate or not speed or capacity.unverified:
@@ -75,9 +74,10 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix, tpot_seconds: float | None = No
     prompt, output = mix.prompt_tokens / mix.requests, max(1.0, mix.output_tokens / mix.requests)
     ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
     crowding = max(tuning.MIN_CORRECTION, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
-    share = _share(streams, capacity.output_tokens / output) if tpot_seconds and streams else 1.0
+    known = tpot_seconds and prompt_seconds and measured_ratio
+    share = _share(streams, ratio / measured_ratio / math.sqrt(crowding)) if known else 1.0
     unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding * share
-    gap = max(share * gap, gap - beta * (streams or 0.0) * (1 - share))
+    gap -= min(gap, beta * (streams or 0.0)) * (1 - share)
     per_prompt, per_output = prompt_seconds / unit, gap / unit
     return RequestCost(
         per_prompt_token=per_prompt,
