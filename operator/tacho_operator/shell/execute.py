@@ -129,7 +129,7 @@ async def execute(
 
 def _unfinished(refusals: Iterable[ChildRefusal], writes: int, kind: str, name: str) -> ExecuteResult:
     """The result of a pass that ended before the write of that child."""
-    why = f"the writes took {PASS_SECONDS:.0f} s, and the next ones resume at here"
+    why = f"the writes took {PASS_SECONDS:.0f} s, and the next ones resume here"
     left = ChildRefusal(kind=kind, name=name, message=why)
     return ExecuteResult(tuple(refusals), writes, unanswered=left, is_unfinished=True)
 
