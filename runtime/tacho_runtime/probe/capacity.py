@@ -105,9 +105,10 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         knee = knee_of(findings.tried())
         if knee is None:
             return None, ""
+        level = rated.get(findings.knee) or rated[knee.concurrency]
         # A search that was cut may not have measured whether more streams bring more throughput.
-        above = max(rated) > knee.concurrency and not _cut(findings)
-        return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
+        above = max(rated) > level.point.concurrency and not _cut(findings)
+        return level, "Plateau" if above or findings.boundary == "Plateau" else "Floor"
     low, high = bracket(findings.tried())
     if low is None:
         return (rated.get(1), "NeverMet") if 1 in findings.results else (None, "")

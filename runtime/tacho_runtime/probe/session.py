@@ -97,6 +97,10 @@ class ProbeFindings:
     boundary: str = ""
     search_ended: str = ""
     """Why the search for the capacity ended, in words; "": it was cut by time."""
+    knee: int = 0
+    """Streams of the knee at which the search ended, if no time was left after its longer window. 0: it
+    follows from the results.
+    """
     levels_missing: bool = False
     notes: list[str] = field(default_factory=list)
     flags: set[str] = field(default_factory=set)

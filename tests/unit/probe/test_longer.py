@@ -12,7 +12,10 @@ from benchmarks.probe.virtual import probed
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe import time_plan
+from tacho_runtime.probe.phases import concurrency_levels
+from tests.unit.probe import probing
 from tools.mock import engine_truth
+from tools.mock.engine_law import Law
 
 UNEVEN = case_of(7, 14, KINDS[0], tokens_per_second=6000.0)
 """Its first window leaves the rate of its knee uncertain by a fifth."""
@@ -39,6 +42,61 @@ async def test_the_level_of_the_capacity_is_measured_for_longer(monkeypatch: pyt
     short, wide, _ = await at_the_knee(90)
     assert short < window
     assert wide > 2 * interval
+
+
+SLOW = Law(
+    ttft_base_ms=180.0, ttft_per_token_ms=0.2, itl_base_ms=108.0, itl_per_seq_ms=0.42, kv_tokens=10_000_000,
+    max_num_seqs=512,
+)  # fmt: skip
+"""A request among the 218 streams of its knee takes 13 s."""
+
+
+async def test_a_slow_engine_without_an_slo_is_measured_for_longer_too() -> None:
+    """The search has ended: no further level is reserved, and none of the window's requests is followed."""
+    workload = Workload(input_tokens=512, output_tokens=64)
+    found = await probing.probed(SLOW, 1, workload=workload, budget=120)
+    assert found.open_loop is not None, "arrivals keep their time"
+    assert window_of(found) > time_plan.LONGER * time_plan.WINDOW_SECONDS
+
+
+async def test_arrivals_that_would_not_end_in_time_keep_none() -> None:
+    """59 arrivals of so few streams, of 18 s each, take longer than the whole budget."""
+    law = Law(
+        ttft_base_ms=94.0, ttft_per_token_ms=0.15, itl_base_ms=23.4, itl_per_seq_ms=5.9, max_num_seqs=16,
+        jitter_cv=0.09, kv_tokens=10_000_000,
+    )  # fmt: skip
+    found = await probing.probed(law, 2, slots=16, budget=90)
+    assert found.open_loop is None
+    assert window_of(found) > time_plan.LONGER * (time_plan.WINDOW_SECONDS - 0.1)
+
+
+BLOCKING = Law(
+    ttft_base_ms=5.5, ttft_per_token_ms=0.0114, prefill_blocks=True, itl_base_ms=20.3, itl_per_seq_ms=0.317,
+    max_num_seqs=256, jitter_cv=0.293, kv_tokens=10_000_000, seed=1014,
+)  # fmt: skip
+"""Its knee seems a little lower in a longer window: the search would go on."""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_search_that_had_ended_stays_complete(seed: int) -> None:
+    workload = Workload(input_tokens=256, output_tokens=128)
+    found = await probing.probed(BLOCKING, seed, slots=256, workload=workload, budget=90)
+    assert (found.state, found.flags) == ("Complete", ())
+    assert found.capacity is not None
+    assert found.capacity.boundary == "Plateau"
+    assert window_of(found) > time_plan.LONGER * time_plan.WINDOW_SECONDS
+    assert concurrency_levels.ENDED_BEFORE in found.message
+    assert f"{found.capacity.concurrency} streams reach" in found.message
+    cycle = 256 * BLOCKING.ttft_seconds(256, 0) + 127 * BLOCKING.itl_seconds(256)
+    knee = 0.9 * 256 * 128 / cycle
+    assert found.capacity.output_tokens_per_second == pytest.approx(knee, rel=0.05)
+
+
+def window_of(found: Measurement) -> float:
+    """The window of the capacity's level, in seconds."""
+    assert found.capacity is not None
+    point = next(one for one in found.curve if one.concurrency == found.capacity.concurrency)
+    return point.window_seconds or 0.0
 
 
 STEPS_DOWN = case_of(7, 0, KINDS[0], tokens_per_second=2500.0)

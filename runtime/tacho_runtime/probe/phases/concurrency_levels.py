@@ -31,6 +31,8 @@ AGAIN_TIMES = 3.0
 MANY_REQUESTS = 10
 """With so many requests in its window, a level whose rate is unknown is not measured for longer: the cause is
 not that the requests are few."""
+ENDED_BEFORE = ", by their first windows"
+"""Clause on a search without an SLO that had ended before a longer window changed a rate."""
 
 
 @dataclass(slots=True)
@@ -42,8 +44,8 @@ class _Levels:
     prompt_seconds: float = 0.0
     running: int = 0
     """Number of streams of the loop now."""
-    refined: set[int] = field(default_factory=set)
-    """Levels that were measured for longer."""
+    refined: dict[int, int] = field(default_factory=dict)
+    """Number of levels known by then, for each level that was measured for longer."""
 
     async def time_prompts(self) -> None:
         """Measures the seconds of one prompt: each of several prompts sent at once delays the last one's
@@ -91,10 +93,7 @@ class _Levels:
         return True
 
     async def refine(self) -> bool:
-        """Measures the level of the capacity for longer, if its rate is uncertain. Returns whether it did.
-
-        It does so only if time is left for the open loop and one more level.
-        """
+        """Measures the level of the capacity for longer, if its rate is uncertain. Returns whether it did."""
         bench, findings = self.bench, self.bench.findings
         level, _ = capacity_level(findings, bench.slo)
         if level is None or level.point.concurrency in {1, *self.refined}:
@@ -103,16 +102,15 @@ class _Levels:
         terms = self._terms(point.concurrency)
         if terms is None:
             return False
-        kept = arrivals.needed_seconds(bench, point.concurrency, point.requests_per_second)
         window = time_plan.longer_window(
             window_seconds=point.window_seconds,
             interval_percent=point.ci_percent,
-            spare_seconds=bench.clock.left() - kept - _level_seconds(terms) - _around_seconds(terms),
+            spare_seconds=self._spare_seconds(level, terms),
         )
         if window is None:
             return False
         bench.progress(f"measuring {point.concurrency} streams for longer: their rate is not known well")
-        self.refined.add(point.concurrency)
+        self.refined[point.concurrency] = len(findings.results)
         await self._drop_if_slow(point.concurrency)
         flags, notes = set(findings.flags), len(findings.notes)
         terms = replace(terms, window_seconds=window, least_seconds=window)
@@ -123,6 +121,33 @@ class _Levels:
             findings.flags = flags
             del findings.notes[notes:]
         return True
+
+    def _spare_seconds(self, level: LevelResult, terms: LevelTerms) -> float:
+        """Seconds for a longer window of the capacity's ``level``, which its ramp and the open loop leave.
+
+        With an SLO its requests are followed to their end, and the search may request one more level.
+        """
+        spare = self.bench.clock.left() - self._kept_seconds(level) - terms.ramp_seconds
+        return spare - terms.follow_seconds - _level_seconds(terms) if self.limited else spare
+
+    def _kept_seconds(self, level: LevelResult) -> float:
+        """Seconds that the open loop and the final check take, where ``level`` is that of the capacity.
+
+        Without an SLO, an open loop that would not end in time is not run, and takes none.
+        """
+        bench, point = self.bench, level.point
+        kept = arrivals.needed_seconds(bench, point.concurrency, point.requests_per_second)
+        if self.limited or kept <= bench.clock.left():
+            return kept
+        return arrivals.closing_seconds(bench)
+
+    def has_time(self, streams: int) -> bool:
+        """Whether the time left suffices for a level of ``streams`` streams besides the open loop."""
+        terms, (level, _) = self._terms(streams), capacity_level(self.bench.findings, self.bench.slo)
+        if terms is None or level is None:
+            return False
+        needed = self._kept_seconds(level) + terms.ramp_seconds + time_plan.WINDOW_SECONDS
+        return self.bench.clock.left() >= needed
 
     def _terms(self, streams: int) -> LevelTerms | None:
         return time_plan.level_terms(
@@ -167,7 +192,7 @@ class _Levels:
         this time. ``ends``: when the window closes, by the clock, where the level has time left.
         """
         bench, workload = self.bench, self.bench.shape.workload
-        limited = self._limited
+        limited = self.limited
         if whole:
             terms = replace(terms, least_seconds=terms.window_seconds)
         # Where a service level decides, a plain verdict ends the window as soon as a rate is known at all.
@@ -199,7 +224,7 @@ class _Levels:
         return self._judged(trace, before)
 
     @property
-    def _limited(self) -> bool:
+    def limited(self) -> bool:
         """Whether a service level bounds the capacity."""
         return bool(self.bench.slo.ttft_milliseconds or self.bench.slo.tpot_milliseconds)
 
@@ -220,7 +245,7 @@ class _Levels:
             return None
         findings.notes.extend(result.notes)
         # A halt to compile a kernel takes from a level. One that holds despite it needs no second run.
-        halted = {NOT_STEADY} if _holds(result, limited=self._limited) else set()
+        halted = {NOT_STEADY} if _holds(result, limited=self.limited) else set()
         flags = {*result.point.flags, *(set(around.flags) - halted)}
         # A level above the capacity is what it limits.
         findings.flags.update(flags & {FRONTEND_BOUND})
@@ -278,23 +303,24 @@ def _holds(result: LevelResult, *, limited: bool) -> bool:
     return percent is not None and percent <= time_plan.DESIRED_PERCENT
 
 
-def _around_seconds(terms: LevelTerms) -> float:
-    """Seconds of a level before and after its window."""
-    return terms.ramp_seconds + terms.follow_seconds
-
-
 def _level_seconds(terms: LevelTerms) -> float:
     """Seconds of a level that the search may request next."""
-    return _around_seconds(terms) + time_plan.WINDOW_SECONDS
+    return terms.ramp_seconds + time_plan.WINDOW_SECONDS + terms.follow_seconds
 
 
-def _decided_below(bench: ProbeSession, streams: int) -> int:
-    """The highest number of streams below ``streams`` for which the rate or the verdict on the SLO is
-    known.
+def _nearer(bench: ProbeSession, streams: int) -> tuple[int, int]:
+    """(An untried level between the highest known one and ``streams``, 0), as ``streams`` decide nothing.
+
+    (0, the lowest undecided level): a level below that one would tell no more.
     """
-    tried = bench.findings.tried()
+    tried, results = bench.findings.tried(), bench.findings.results
     decided = [one.concurrency for one in tried if one.rated or one.slo_ratio is not None]
-    return max((one for one in decided if one < streams), default=1)
+    known = max((one for one in decided if one < streams), default=1)
+    undecided = min(one for one in results if one > known)
+    while streams in results and streams > known:
+        streams = (known + streams) // 2
+    close = streams == known or undecided <= level_search.KNEE_CLOSE * known
+    return (0, undecided) if close else (streams, 0)
 
 
 async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
@@ -315,32 +341,37 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
             ttft_seconds=bench.slo.ttft_milliseconds / 1000,
         )
         further = time_plan.MAX_LEVELS + 1 - len(findings.results)
+        ended = False
         while True:
             step = level_search.next_level(findings.tried(), limits)
-            findings.boundary = step.boundary
+            findings.boundary = findings.boundary if ended and step.concurrency else step.boundary
             if step.concurrency is None:
                 findings.search_ended = step.reason
                 if not await levels.refine():
                     return
+                ended = not levels.limited
                 continue  # The search goes on where the level is not what it seemed.
             further -= 1
-            if further < 0:
+            if further < 0 or (ended and not levels.has_time(step.concurrency)):
                 break
             streams = step.concurrency
             if streams in findings.results:
-                known = _decided_below(bench, streams)
-                undecided = min(one for one in findings.results if one > known)
-                while streams in findings.results and streams > known:
-                    # It decides nothing: something nearer to what is known.
-                    streams = (known + streams) // 2
-                if streams == known or undecided <= level_search.KNEE_CLOSE * known:
+                streams, undecided = _nearer(bench, streams)
+                if undecided and ended:
+                    break
+                if undecided:
                     findings.levels_missing = True
                     findings.search_ended = f"{counted(undecided, 'stream')} had no steady rate"
                     return
             streams = levels.affordable(streams)
             if streams in findings.results or streams <= 1 or not await levels.measure(streams):
                 break
-        out_of_time(bench, f"not measured for lack of time: {step.reason}")
+        if ended:  # It was complete. What a longer window changes by then is in the interval.
+            findings.search_ended += ENDED_BEFORE
+            knee, known = list(levels.refined.items())[-1]
+            findings.knee = knee if known == len(findings.results) else 0
+        else:
+            out_of_time(bench, f"not measured for lack of time: {step.reason}")
     finally:
         await levels.loop.close()
 
