@@ -66,6 +66,7 @@ class Cells:
         self.runs: list[dict[str, Any]] = [*kept.get("runs", []), header(*packages, versions=versions)]
         self.cells: dict[str, Any] = kept.get("cells", {})
         self.summary: dict[str, Any] = {}
+        self._conditions: dict[str, Any] = kept.get("summary", {})
 
     def __contains__(self, name: str) -> bool:
         return name in self.cells
@@ -73,6 +74,11 @@ class Cells:
     def put(self, name: str, cell: Any) -> None:
         self.cells[name] = cell
         self.write()
+
+    def keep_only(self, **conditions: Any) -> None:
+        """Forgets the cells if they were measured under other conditions than these, or unknown ones."""
+        if any(self._conditions.get(name) != value for name, value in conditions.items()):
+            self.cells = {}
 
     def write(self, **summary: Any) -> None:
         self.summary |= summary

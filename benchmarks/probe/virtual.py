@@ -156,13 +156,14 @@ def main() -> None:
     told = "the plan's budget" if budget is None else f"{budget} s"
     print(f"seed {seed}, {told} a probe, one try a law", flush=True)
     cells = Cells(options.out, again=options.again)
+    cells.keep_only(seed=seed, budgetSeconds=budget)
     todo = [number for number in range(options.runs) if f"{number:04}" not in cells]
     with ProcessPoolExecutor(options.jobs) as pool:
         found = pool.map(one, todo, [seed] * len(todo), [budget] * len(todo))
         for number, row in zip(todo, found, strict=True):
             cells.cells[f"{number:04}"] = row
             if number % 20 == 19:
-                cells.write()
+                cells.write(seed=seed, budgetSeconds=budget)
                 print(f"{number + 1} of {options.runs}", flush=True)
     rows = list(cells.cells.values())
     cells.write(seed=seed, budgetSeconds=budget, **of_all(rows))

@@ -103,6 +103,23 @@ def test_a_file_of_cells_can_be_gone_on_with(tmp_path: Path) -> None:
     assert "one" not in Cells(path, again=True)
 
 
+@pytest.mark.parametrize(("seed", "kept"), [(1, True), (2, False)])
+def test_cells_of_other_conditions_are_forgotten(tmp_path: Path, seed: int, kept: bool) -> None:
+    cells = Cells(tmp_path / "cells.json")
+    cells.put("one", 1)
+    cells.write(seed=1)
+    again = Cells(tmp_path / "cells.json")
+    again.keep_only(seed=seed)
+    assert ("one" in again) is kept
+
+
+def test_cells_of_unknown_conditions_are_forgotten(tmp_path: Path) -> None:
+    Cells(tmp_path / "cells.json").put("one", 1)
+    again = Cells(tmp_path / "cells.json")
+    again.keep_only(seed=1)
+    assert "one" not in again
+
+
 def test_a_run_says_by_what_and_on_what_machine_and_not_where_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
