@@ -10,6 +10,7 @@ import pytest
 from tacho_contract.units import format_time
 from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import Conflict
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.execute import COLLECTION_SECONDS, NotCollected, execute
 from tacho_operator.shell.kube import Kube
@@ -113,3 +114,17 @@ async def test_another_owners_object_is_never_taken_over() -> None:
     outcome = await execute(cast(Kube, server), observed(raw), decision, Rewrites())
     assert server.requests == []
     assert [refusal.taken for refusal in outcome.refusals] == [True]
+
+
+@pytest.mark.parametrize("is_part", [False, True])
+async def test_an_own_child_that_a_user_hid_from_the_store_is_written_over(is_part: bool) -> None:
+    """References to owners that were too long to be read hid a Service that led elsewhere: Ready stayed."""
+    desired = {**child("Service", "now"), "spec": {"selector": {"app": "ours"}}}
+    server = Server({**desired, "metadata": {**desired["metadata"], "uid": "live"}})
+    unchanged = await execute(cast(Kube, server), observed(RAW), decision_of(desired), Rewrites(lambda: 0.0))
+    assert (server.requests, unchanged.writes) == ([], 0), "the store is late"
+    changed = {METADATA_ONLY: ""} if is_part else {"spec": {"selector": {"app": "theirs"}}}
+    kept = {key: value for key, value in server.held.items() if key != "spec"}
+    server.held = {**kept, **changed}
+    done = await execute(cast(Kube, server), observed(RAW), decision_of(desired), Rewrites(lambda: 0.0))
+    assert (server.requests, done.writes, done.refusals) == (["apply live"], 1, ())

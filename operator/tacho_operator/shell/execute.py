@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
+from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
 from tacho_operator.core.status.reachability import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, Reference
@@ -226,8 +226,7 @@ def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:
 async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
     """Creates or updates one child as desired. Returns the number of writing requests."""
     if live is None:
-        await _create(kube, desired)
-        return 1
+        return await _create(kube, desired)
     if not _needs_write(live, desired):
         return 0
     writes = 0
@@ -283,12 +282,13 @@ async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
     return now is None or now["metadata"]["uid"] != live["metadata"]["uid"]
 
 
-async def _create(kube: Kube, desired: Manifest) -> None:
-    """Creates a child that the store does not contain. Raises Conflict if its name has another owner,
-    NotCollected if the owner is a deleted resource of this name.
+async def _create(kube: Kube, desired: Manifest) -> int:
+    """Creates a child that the store does not contain; returns the number of writes. Raises Conflict if its
+    name has another owner, NotCollected if the owner is a deleted resource of this name.
 
-    If the resource's own child exists (the store may be late), nothing is done. If the object vanished after
-    the refusal, the next reconcile creates the child.
+    If the resource's own child exists, it is compared with the desired one: a user may have hidden it from
+    the store, by removing its label, or by references to owners that are too long. If the object vanished
+    after the refusal, the next reconcile creates the child.
     """
     try:
         await kube.create(desired)
@@ -296,13 +296,13 @@ async def _create(kube: Kube, desired: Manifest) -> None:
         metadata = desired["metadata"]
         taken = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
         if taken is None:
-            return
+            return 1
         if owner_uid(taken) == owner_uid(desired):
-            await _label_again(kube, taken, desired)
-            return
+            return await _ensure(kube, taken, desired)
         if _same_owner_but_uid(taken, desired):
             raise NotCollected(taken) from error
         raise
+    return 1
 
 
 async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> int:
@@ -319,17 +319,6 @@ async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> int:
         await kube.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
         return 1
     return await _ensure(kube, taken, desired)
-
-
-async def _label_again(kube: Kube, taken: Manifest, desired: Manifest) -> None:
-    """Restores the label of a child from which another client removed it. Watches select by this label, so
-    the child would be invisible to the operator.
-    """
-    label = (desired["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL)
-    if desired["kind"] not in UNCHANGING and label != (taken["metadata"].get("labels") or {}).get(
-        DEPLOYMENT_LABEL
-    ):
-        await _ensure(kube, taken, desired)
 
 
 def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
