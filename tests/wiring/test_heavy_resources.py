@@ -9,13 +9,16 @@ from typing import Any, cast
 import pytest
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.pods.diagnosis import diagnose
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store import objects
-from tacho_operator.shell.store.objects import HEAVY_BYTES
+from tacho_operator.shell.store.objects import BYTES_LIMIT, HEAVY_BYTES
 from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.store.trimming import json_bytes, weight
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.reconciling import Server, reconciler
 from tools.harness.resources import CLAIM_SPEC, raw_resource
@@ -126,10 +129,36 @@ async def test_long_pods_are_read_until_they_are_too_long_together() -> None:
         store.put("Pod", long(number))
     observer = Observer(cast(Kube, Long()), store, Reports(late=lambda key: None))
     for tries in (1, 2):
-        with pytest.raises(UndecidedResource, match="more than 8 MiB of Pods") as raised:
-            await observer.observe(KEY)
-        assert not raised.value.found.is_whole
+        found = await observer.observe(KEY)
+        assert found is not None
+        assert len(found.pods) == 30
+        whole = [pod for pod in found.pods if pod["status"]["phase"] == "Pending"]
+        assert sum(weight(json_bytes(pod)) for pod in whole) <= BYTES_LIMIT
+        assert {pod["status"]["phase"] for pod in found.pods} == {"Pending", "Unknown"}
         assert asked["Pod"] <= 13 * tries
+
+
+async def test_a_pod_that_cannot_be_read_does_not_hold_up_the_others() -> None:
+    """A kubelet made the status of one pod too long to be read: its whole resource was neither scaled nor
+    rolled out."""
+    store = held()
+    long = child(1) | {METADATA_ONLY: "it is longer than 4 MiB as JSON"}
+    short = child(2, status={"phase": "Running"})
+
+    class Unreadable:
+        async def get(self, *_: Any) -> dict[str, Any]:
+            return long
+
+    for pod in (long, short):
+        store.put("Pod", pod)
+    found = await Observer(cast(Kube, Unreadable()), store, Reports(late=lambda key: None)).observe(KEY)
+    assert found is not None
+    assert [pod["status"]["phase"] for pod in found.pods] == ["Unknown", "Running"]
+    problem = diagnose(PodView(found.pods[0]), lost_nodes=(), schedule_overdue=False)
+    assert problem is not None
+    assert problem.reason == "NodeLost"
+    assert "The state of pod smol-1 is unknown." in problem.message
+    assert "it is longer than 4 MiB" in problem.message
 
 
 async def test_of_very_many_long_pods_a_thousand_are_read() -> None:

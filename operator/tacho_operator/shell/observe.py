@@ -13,7 +13,7 @@ from tacho_operator.core.measurement.step import live_text
 from tacho_operator.core.names import ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
-from tacho_operator.core.pods.view import PodView, owner_uid
+from tacho_operator.core.pods.view import UNKNOWN_PHASE, PodView, owner_uid
 from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.rollout.reading import lost_nodes
@@ -51,6 +51,8 @@ MOST_READ = 1000
 """Most long pods of a resource that are read from the API server for each decision. 5,000 take minutes; where
 no reconcile ends for five, the process counts as hung.
 """
+
+TOO_LONG_TOGETHER = f"such long pods have more than {BYTES_LIMIT >> 20} MiB together"
 
 
 class UnreadableObject(Exception):
@@ -111,6 +113,11 @@ def _readable(kind: str, manifest: Manifest) -> Manifest:
     if METADATA_ONLY in manifest:
         return manifest
     return {**readable_part(kind, manifest), "apiVersion": KINDS[kind][0], "kind": kind}
+
+
+def _unknown_pod(item: Manifest, why: str) -> Manifest:
+    """A pod of which only the metadata can be read, as one in an unknown state."""
+    return {"metadata": item["metadata"], "kind": "Pod", "status": {"phase": UNKNOWN_PHASE, "message": why}}
 
 
 class Observer:
@@ -177,7 +184,8 @@ class Observer:
         """The objects with their full content, without those that were deleted meanwhile.
 
         Unreadable ones stay marked METADATA_ONLY; ``unread`` gets each with its cause. () if they turn out to
-        be too long together.
+        be too long together. Pods beyond what is read count as pods in an unknown state: the kubelet of one
+        node may write megabytes into the status of its pods, and the others have to be decided about.
         """
         found, items, read, read_bytes = [], tuple(items), 0, 0
         owners = {owner_uid(item) or "" for item in items}
@@ -185,7 +193,9 @@ class Observer:
             whole: Manifest | None = item
             text = f"{kind} {item['metadata']['name']} cannot be read"
             try:
-                if METADATA_ONLY in item:
+                if METADATA_ONLY in item and kind == "Pod" and read_bytes > BYTES_LIMIT:
+                    whole = _unknown_pod(item, TOO_LONG_TOGETHER)
+                elif METADATA_ONLY in item:
                     read += 1
                     if read > MOST_READ:
                         unread.append(_too_many_long(kind))
@@ -194,7 +204,10 @@ class Observer:
                     # Pods are not kept whole, so that the store does not count them: 50 took 170 MiB.
                     read_bytes += weight(json_bytes(whole)) if whole is not None else 0
                     crowd = self._store.crowd(kind, item["metadata"]["namespace"], owners)
-                    if crowd := Crowd.LONG if read_bytes > BYTES_LIMIT else crowd:
+                    is_long = read_bytes > BYTES_LIMIT
+                    if kind == "Pod" and whole is not None and (is_long or METADATA_ONLY in whole):
+                        whole = _unknown_pod(whole, whole.get(METADATA_ONLY, TOO_LONG_TOGETHER))
+                    elif crowd := Crowd.LONG if is_long else crowd:
                         unread.append(_crowded(kind, crowd))
                         return ()
                 if whole is not None and METADATA_ONLY in whole:

@@ -86,7 +86,7 @@ def test_a_pod_that_is_not_ready_serves_nobody() -> None:
     assert ready(pod_is_ready=False) == ("False", "InvalidConfig", 0)
 
 
-def test_children_that_were_not_read_say_nothing_new() -> None:
-    assert ready(former=True, is_whole=False) == ("True", "Serving", 3)
+def test_children_that_were_not_read_leave_unknown_whether_it_serves() -> None:
+    assert ready(former=True, is_whole=False) == ("Unknown", "WaitingForOperator", 3)
     assert ready(former=True, selected="r2")[:2] == ("False", "InvalidConfig")
     assert ready(is_whole=False)[:2] == ("Unknown", "WaitingForOperator")

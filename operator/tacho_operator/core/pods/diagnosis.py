@@ -15,7 +15,7 @@ from tacho_operator.core.names import ENGINE_CONTAINER, FETCH_CONTAINER, INSPECT
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS, time_left
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.scheduling import unscheduled
-from tacho_operator.core.pods.view import ContainerView, PodView
+from tacho_operator.core.pods.view import UNKNOWN_PHASE, ContainerView, PodView
 from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
 
@@ -90,6 +90,13 @@ def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
             next_step="Repair the node or delete the pod: its tolerations keep it there for ever."
             if stays
             else "Repair or delete the node; the pod is replaced once it is evicted.",
+        )
+    if pod.phase == UNKNOWN_PHASE:
+        return Problem(
+            reason=FailureClass.NODE_LOST,
+            what=f"The state of pod {pod.name} is unknown.",
+            next_step="Check its node, and delete the pod.",
+            quotation=pod.message,
         )
     return None
 

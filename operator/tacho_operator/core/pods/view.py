@@ -10,6 +10,10 @@ from tacho_contract.units import parse_time
 from tacho_operator.core import names
 from tacho_operator.core.types import Manifest, Reference
 
+UNKNOWN_PHASE = "Unknown"
+"""Phase of a pod whose state is not known: Kubernetes gives it, and the operator where it cannot read the
+pod."""
+
 
 @dataclass(frozen=True, slots=True)
 class Termination:

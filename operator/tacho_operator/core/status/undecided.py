@@ -97,7 +97,7 @@ def _ready(found: StoredResource, servers: Sequence[PodView], otherwise: Conditi
 def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:
     """The stored status with ``problem`` in Stalled, and with Ready and replica counts by the present pods.
 
-    Ready and counts stay where pods or Deployments could not be read.
+    Where pods, Deployments or Services could not be read, Ready is Unknown, and counts stay.
     """
     former, metadata = stored_status(found.raw), found.raw["metadata"]
     values = {
@@ -111,7 +111,7 @@ def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> 
         servers = views(found.pods, names.ROLE_SERVER)
         values = {ConditionType.READY: _ready(found, servers, ConditionValue.of("False", problem)), **values}
         changed = _counts(servers)
-    elif find_condition(former.conditions, ConditionType.READY) is None:
+    else:  # a user may make 100 Services and delete the pods
         unknown = ConditionValue(
             "Unknown", Reason.WAITING_FOR_OPERATOR, "Its children cannot be read.", "See Stalled."
         )
