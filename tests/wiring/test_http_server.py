@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -306,6 +307,31 @@ async def test_the_bytes_of_answers_that_are_read_slowly_are_bounded(
     while (found := await served.read("/metrics"))[0] == 429:
         await asyncio.sleep(0.1)
     assert len(found[1]) == 2**25
+    monkeypatch.setattr(module, "HELD_BYTES", 1)
+    while (found := await served.read("/metrics"))[0] == 429:
+        await asyncio.sleep(0.1)
+    assert len(found[1]) == 2**25, "a single answer may be longer"
+
+
+async def test_a_scrape_that_takes_too_long_to_render_ends_before_the_next_is_rendered(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread goes on when the client's time is over: two took 155 MiB each."""
+    go_on, begun = threading.Event(), list[int]()
+
+    def render(_registry: object) -> bytes:
+        begun.append(1)
+        go_on.wait(30)
+        return b"a"
+
+    monkeypatch.setattr(module, "SCRAPE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "choose_encoder", lambda _accept: (render, "text/plain"))
+    for _ in range(2):
+        assert (await served.read("/metrics"))[0] == 504
+    assert begun == [1]
+    go_on.set()
+    while (await served.read("/metrics"))[0] != 200:
+        await asyncio.sleep(0.1)
 
 
 async def test_a_client_that_hangs_up_before_its_answer_is_no_error(

@@ -189,6 +189,7 @@ async def test_a_namespace_whose_plans_take_seconds_waits_until_those_of_others_
     """Facts in a ConfigMap made each plan of a tenant take 3.6 s, and six plans beside it 38 s."""
     gate, now = Gate(), 0.0
     async with running(gate) as (plans, late):
+        assert plans._budget.cpu_clock is time.monotonic, "another process plans, while this one waits"
         plans._budget = NamespaceBudget(lambda: now, lambda: now)
         keys = [Key(namespace, name) for namespace in ("crowd", "ml") for name in ("x", "y", "z")]
         assert plans.answer(keys[0], inputs(replicas=1)) is None

@@ -181,3 +181,44 @@ async def test_a_namespace_without_others_is_decided_for_half_of_the_period(
         put_beside(looking, Key(KEY.namespace, str(number)), "")
     await looking.scaler.sample()
     assert cpu == 5.0
+
+
+async def test_pods_of_two_namespaces_with_one_address_hide_no_load(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kubelet may report any address for its pods: those of the other namespace counted as silent."""
+    put_beside(looking, Key("other", "a"), ADDRESS)
+    looking.pods.answers[ADDRESS] = Load(running=1, waiting=0, observed_time="1")
+    seen: dict[Key, set[str]] = {}
+
+    def decide(_scaler: Scaler, key: Key, _known: object, answers: dict[str, Load], _now: float) -> bool:
+        seen[key] = set(answers)
+        return False
+
+    monkeypatch.setattr(Scaler, "_decide", decide)
+    await looking.scaler.sample()
+    assert seen == {KEY: {ADDRESS}, Key("other", "a"): {ADDRESS}}
+
+
+async def test_a_resource_that_was_left_and_then_deleted_ends_no_sampling(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, order = 0.0, list[Key]()
+
+    def failing(_scaler: Scaler, key: Key, *_: Any) -> bool:
+        nonlocal cpu
+        cpu += 2.5
+        order.append(key)
+        raise ValueError("it takes long and fails")
+
+    monkeypatch.setattr(Scaler, "_decide", failing)
+    monkeypatch.setattr(looking.scaler, "_cpu_clock", lambda: cpu)
+    for number in range(4):
+        put_beside(looking, Key("long", str(number)), "")
+    await looking.scaler.sample()
+    assert len(order) == 2, "what fails is charged too"
+    assert looking.scaler._left == tuple(Key("long", str(number)) for number in (1, 2, 3))
+    looking.scaler.forget(Key("long", "1"))
+    order.clear()
+    await looking.scaler.sample()
+    assert order == [Key("long", "2"), KEY]

@@ -148,8 +148,11 @@ class _Scrapes:
             body = encode(self._registry.restricted_registry(names) if names else self._registry)
             return gzip.compress(body, GZIP_LEVEL) if zipped else body
 
-        async with self._renders:
-            body = await asyncio.to_thread(render)
+        await self._renders.acquire()
+        rendering = asyncio.create_task(asyncio.to_thread(render))
+        # A thread cannot be cancelled: after SCRAPE_SECONDS, too, the next one waits for its end.
+        rendering.add_done_callback(lambda _: self._renders.release())
+        body = await asyncio.shield(rendering)
         if self._held and self._held + len(body) > HELD_BYTES:
             return web.Response(status=429, text="too many bytes of scrapes at once\n")
         headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if zipped else {})}

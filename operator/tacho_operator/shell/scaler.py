@@ -202,7 +202,9 @@ class Scaler:
         namespaces = {
             pod.address: key.namespace for key, known in watched.items() for pod in known.target.pods
         }
-        sampling = PendingDecisions(watched, set(namespaces.values()), self._clock, self._period_seconds)
+        # Not those in ``namespaces``: a kubelet may give its pods the addresses of another namespace's.
+        with_pods = {key.namespace for key, known in watched.items() if known.target.pods}
+        sampling = PendingDecisions(watched, with_pods, self._clock, self._period_seconds)
         reading = asyncio.create_task(self._loads.read(list(namespaces), namespaces, sampling.read))
         reading.add_done_callback(sampling.ended)
         try:
