@@ -12,7 +12,7 @@ from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import Conflict
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import COLLECTION_SECONDS, NotCollected, execute
+from tacho_operator.shell.execute import COLLECTION_SECONDS, ExecuteResult, NotCollected, execute
 from tacho_operator.shell.kube import Kube
 from tools.harness.resources import NOW
 
@@ -116,15 +116,21 @@ async def test_another_owners_object_is_never_taken_over() -> None:
     assert [refusal.taken for refusal in outcome.refusals] == [True]
 
 
-@pytest.mark.parametrize("is_part", [False, True])
-async def test_an_own_child_that_a_user_hid_from_the_store_is_written_over(is_part: bool) -> None:
+async def test_an_own_child_that_a_user_hid_from_the_store_is_written_over_or_told() -> None:
     """References to owners that were too long to be read hid a Service that led elsewhere: Ready stayed."""
     desired = {**child("Service", "now"), "spec": {"selector": {"app": "ours"}}}
-    server = Server({**desired, "metadata": {**desired["metadata"], "uid": "live"}})
-    unchanged = await execute(cast(Kube, server), observed(RAW), decision_of(desired), Rewrites(lambda: 0.0))
-    assert (server.requests, unchanged.writes) == ([], 0), "the store is late"
-    changed = {METADATA_ONLY: ""} if is_part else {"spec": {"selector": {"app": "theirs"}}}
-    kept = {key: value for key, value in server.held.items() if key != "spec"}
-    server.held = {**kept, **changed}
-    done = await execute(cast(Kube, server), observed(RAW), decision_of(desired), Rewrites(lambda: 0.0))
-    assert (server.requests, done.writes, done.refusals) == (["apply live"], 1, ())
+    live = {**desired, "metadata": {**desired["metadata"], "uid": "live"}}
+
+    async def carried_out(held: dict[str, Any]) -> tuple[list[str], ExecuteResult]:
+        server = Server(held)
+        done = await execute(cast(Kube, server), observed(RAW), decision_of(desired), Rewrites(lambda: 0.0))
+        return server.requests, done
+
+    requests, done = await carried_out(live)
+    assert (requests, done.writes) == ([], 0), "the store is late"
+    requests, done = await carried_out({**live, "spec": {"selector": {"app": "theirs"}}})
+    assert (requests, done.writes, done.refusals) == (["apply live"], 1, ())
+    requests, done = await carried_out({"metadata": live["metadata"], METADATA_ONLY: "it is too long"})
+    (refusal,) = done.refusals
+    assert (requests, refusal.kind, refusal.invalid) == ([], "Service", True)
+    assert "it cannot be read: it is too long" in refusal.message

@@ -25,6 +25,7 @@ from tacho_operator.shell.api_errors import (
     Invalid,
     Missing,
 )
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites, abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 
@@ -45,6 +46,8 @@ reconcile for 300 s count as hung, and the process is restarted.
 """
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 """Kinds whose content never changes; a different content gets a different name."""
+
+UNREADABLE = "it cannot be read: {why}. Remove what others added to it, or delete it"
 
 
 class NotCollected(ApiError):
@@ -287,8 +290,8 @@ async def _create(kube: Kube, desired: Manifest) -> int:
     name has another owner, NotCollected if the owner is a deleted resource of this name.
 
     If the resource's own child exists, it is compared with the desired one: a user may have hidden it from
-    the store, by removing its label, or by references to owners that are too long. If the object vanished
-    after the refusal, the next reconcile creates the child.
+    the store, by removing its label, or by references to owners that are too long. Raises Invalid where it
+    cannot be read. If the object vanished after the refusal, the next reconcile creates the child.
     """
     try:
         await kube.create(desired)
@@ -298,6 +301,8 @@ async def _create(kube: Kube, desired: Manifest) -> int:
         if taken is None:
             return 1
         if owner_uid(taken) == owner_uid(desired):
+            if METADATA_ONLY in taken:  # what others added to it may lead it nowhere, whatever is written
+                raise Invalid(UNPROCESSABLE, UNREADABLE.format(why=taken[METADATA_ONLY])) from None
             return await _ensure(kube, taken, desired)
         if _same_owner_but_uid(taken, desired):
             raise NotCollected(taken) from error
