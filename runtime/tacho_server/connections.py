@@ -50,8 +50,10 @@ class BoundedPieces(h11.Connection):
 
 
 ARRIVING_LIMIT = 512
-"""Most connections without a whole request, as a process may have no more than 1,024 files. Beyond it the
-oldest one that was answered and sent nothing since is closed, else the oldest.
+"""Most connections without a whole request, or with an unread answer that has no place.
+
+A process may have no more than 1,024 files. Beyond it the oldest one that was answered and sent nothing since
+is closed, else the oldest.
 """
 CONNECTION = "connection"
 """Name by which a request's state has its connection."""
@@ -63,7 +65,7 @@ class BoundedProtocol(H11Protocol):
     """
 
     _arriving: ClassVar[dict[BoundedProtocol, None]] = {}
-    """Connections whose request has not arrived, oldest first."""
+    """Connections without a whole request, or with an unread answer that has no place, oldest first."""
     _idle: ClassVar[dict[BoundedProtocol, None]] = {}
     """Connections that were answered and have sent nothing since, oldest first. Clients expect that such ones
     are closed, and send their next request by another.
@@ -74,6 +76,7 @@ class BoundedProtocol(H11Protocol):
         self.conn = BoundedPieces(h11.SERVER, HEAD_LIMIT_BYTES)
         self.app_state = {**self.app_state, CONNECTION: self}
         self._unread_since: float | None = None
+        self.has_place = False
 
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -97,17 +100,21 @@ class BoundedProtocol(H11Protocol):
     def handle_events(self) -> None:
         super().handle_events()
         if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
-            self._arriving.pop(self, None)
+            if self._unread_since is None:  # else it is the next request of a client that reads nothing
+                self._arriving.pop(self, None)
             self._idle.pop(self, None)
         if self._head is not None and self.cycle is not None and not self.cycle.response_complete:
             self._head.cancel()
             self._head = None
 
     def on_response_complete(self) -> None:
-        if self._head is None and not self.transport.is_closing():
-            self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-        if not self.transport.is_closing():
-            (self._arriving if self.transport.get_write_buffer_size() else self._idle)[self] = None
+        closing, unread = self.transport.is_closing(), bool(self.transport.get_write_buffer_size())
+        if self._head is None and (unread or not closing):
+            # A connection that is closed stays until its client has read the rest.
+            seconds = UNREAD_SECONDS if closing else HEAD_SECONDS
+            self._head = self.loop.call_later(seconds, self.transport.abort)
+        if unread or not closing:
+            (self._arriving if unread else self._idle)[self] = None
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -119,6 +126,8 @@ class BoundedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._unread_since = time.monotonic()
+        if not self.has_place:  # such as a refusal, or /metrics: nothing else bounds their number
+            self._arriving[self] = None
         self._watch_reading()
 
     @property
@@ -143,6 +152,8 @@ class BoundedProtocol(H11Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._unread_since = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._arriving.pop(self, None)
         if self._unread is not None:
             self._unread.cancel()
 

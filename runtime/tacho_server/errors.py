@@ -41,6 +41,8 @@ def fail(program: str, error: LoadError, code: int = 1) -> int:
 
 MESSAGE_CHARACTERS = 2000
 """Characters of an error's message; a model's template may raise one of megabytes."""
+PARAM_CHARACTERS = 200
+"""Characters of a field's name in an error; a client may send one of megabytes, and not read the answer."""
 
 
 class RequestError(Exception):
@@ -59,7 +61,7 @@ class RequestError(Exception):
                 "type": KINDS.get(
                     self.status, "invalid_request_error" if self.status < 500 else "server_error"
                 ),
-                "param": self.param,
+                "param": self.param and self.param[:PARAM_CHARACTERS],
                 "code": self.code,
             }
         }

@@ -15,6 +15,9 @@ SLOW_SECONDS = 5.0
 class Connection(Protocol):
     """The connection of a request."""
 
+    has_place: bool
+    """Whether a place bounds the answers that it may leave unread."""
+
     @property
     def unread_seconds(self) -> float:
         """Seconds for which answers have waited for the client to read; 0 while none waits."""
@@ -76,7 +79,11 @@ class Places:
         """Keeps places for the sequences of one request, until its answer has ended or gave way."""
         place = _Place(sequences, client, connection)
         self._places.add(place)
+        if connection is not None:
+            connection.has_place = True
         try:
             yield
         finally:
             self._places.discard(place)
+            if connection is not None:
+                connection.has_place = False

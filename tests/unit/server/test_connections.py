@@ -253,3 +253,64 @@ async def test_a_body_that_is_not_to_be_read_is_no_error_of_the_server(
             await reader.read()
         writer.close()
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def sized() -> FastAPI:
+    """An app that answers with as many bytes as the path says, which have no place among the requests."""
+    app = FastAPI()
+
+    @app.get("/{size}")
+    async def answer(size: int) -> Response:
+        return Response(bytes(size))
+
+    return app
+
+
+def deaf(port: int, asked: bytes) -> socket.socket:
+    """A client that never reads."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.connect(("127.0.0.1", port))
+    made.sendall(asked)
+    return made
+
+
+def losses(monkeypatch: pytest.MonkeyPatch) -> list[BoundedProtocol]:
+    """The connections that have ended."""
+    lost: list[BoundedProtocol] = []
+    original = BoundedProtocol.connection_lost
+
+    def note(self: BoundedProtocol, error: Exception | None) -> None:
+        lost.append(self)
+        original(self, error)
+
+    monkeypatch.setattr(BoundedProtocol, "connection_lost", note)
+    return lost
+
+
+async def test_a_closed_connection_whose_rest_is_not_read_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for the rest to be read, for ever: each took one of the process's 1,024 files."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.3)
+    lost, sizes = losses(monkeypatch), range(60_000, 1_200_000, 30_000)
+    async with serving(sized()) as port, asyncio.timeout(30):
+        clients = [deaf(port, b"GET /%d HTTP/1.0\r\nHost: m\r\n\r\n" % size) for size in sizes]
+        while len(lost) < len(clients):
+            await asyncio.sleep(0.05)
+        for client in clients:
+            client.close()
+    assert not BoundedProtocol._arriving
+
+
+async def test_unread_answers_without_a_place_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as refusals and /metrics: 1,024 of them were all files that a process may have."""
+    monkeypatch.setattr(connections, "ARRIVING_LIMIT", 3)
+    lost = losses(monkeypatch)
+    async with serving(sized()) as port, asyncio.timeout(30):
+        clients = []
+        for _ in range(6):
+            clients.append(deaf(port, 2 * b"GET /3000000 HTTP/1.1\r\nHost: m\r\n\r\n"))
+            await asyncio.sleep(0.05)
+        while len(lost) < 3:
+            await asyncio.sleep(0.05)
+        for client in clients:
+            client.close()

@@ -12,7 +12,7 @@ import pytest
 
 from tacho_server import launch
 from tacho_server.app import ServerState
-from tacho_server.errors import LoadError, bad, fail
+from tacho_server.errors import PARAM_CHARACTERS, LoadError, bad, fail
 from tests.unit.server.scripted import Scripted
 
 
@@ -56,3 +56,9 @@ def test_whatever_a_library_raises_while_it_loads_ends_the_start(
 
 def test_an_error_of_megabytes_is_cut() -> None:
     assert len(json.dumps(bad("x" * 1_000_000).body())) < 3000
+
+
+def test_a_field_whose_name_has_megabytes_is_not_repeated() -> None:
+    """The answer lies in memory until its client reads it."""
+    assert len(json.dumps(bad("x" * 10**6, "\x01" * 10**6).body())) < 2_200 + 6 * PARAM_CHARACTERS
+    assert bad("x", "n").body()["error"]["param"] == "n"

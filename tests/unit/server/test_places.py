@@ -17,6 +17,8 @@ from tests.unit.server.test_connections import completion, serving
 class Wire:
     """A connection that was unread for a time."""
 
+    has_place = False
+
     def __init__(self, unread_seconds: float) -> None:
         self.unread_seconds = unread_seconds
         self.is_ended = False
@@ -98,3 +100,10 @@ async def test_one_clients_slow_answers_do_not_keep_out_another(monkeypatch: pyt
                 await asyncio.sleep(0.01)
             for _ in range(2):
                 assert await status(port, "127.0.0.1") == b"200"  # one place is free
+
+
+def test_a_connection_knows_whether_its_answer_has_a_place() -> None:
+    wire = Wire(0)
+    with Places(1).held(1, "a", wire):
+        assert wire.has_place
+    assert not wire.has_place
