@@ -103,7 +103,7 @@ async def test_a_strangers_name_is_a_conflict_and_our_own_late_sight_is_not(
     api: Cluster, kube: Kube, namespace: str, config_map: Make
 ) -> None:
     await execute._ensure(kube, None, config_map(ours="1"))
-    assert await execute._ensure(kube, None, config_map(ours="1")) == 1
+    assert await execute._ensure(kube, None, config_map(ours="1")) == 0, "it is as it should be"
     api.kubectl("delete", "configmap", "child", "-n", namespace)
     api.kubectl("create", "configmap", "child", "-n", namespace)
     with pytest.raises(Conflict):
