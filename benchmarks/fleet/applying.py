@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import ssl
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -38,21 +40,30 @@ def fleet(count: int, namespaces: int) -> list[dict[str, Any]]:
     return found
 
 
-async def apply_all(kubeconfig: str, items: list[dict[str, Any]]) -> float:
-    """Seconds that it took."""
+@contextlib.asynccontextmanager
+async def session_of(
+    kubeconfig: str, connections: int = 100
+) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+    """The API server's URL, and a session that bears the kubeconfig's certificate."""
     configuration = aio.Configuration()
     await aio_config.load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
-    version, plural = KINDS["LLMDeployment"]
-    remaining = [
-        (
-            f"{configuration.host}/apis/{version}/namespaces/{item['metadata']['namespace']}/{plural}",
-            json.dumps(item).encode(),
-        )
-        for item in reversed(items)
-    ]
     trust = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    trust.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=HANDS, ssl=trust)) as session:
+    trust.load_cert_chain(str(configuration.cert_file), keyfile=configuration.key_file)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections, ssl=trust)) as session:
+        yield str(configuration.host), session
+
+
+async def apply_all(kubeconfig: str, items: list[dict[str, Any]]) -> float:
+    """Seconds that it took."""
+    version, plural = KINDS["LLMDeployment"]
+    async with session_of(kubeconfig, connections=HANDS) as (host, session):
+        remaining = [
+            (
+                f"{host}/apis/{version}/namespaces/{item['metadata']['namespace']}/{plural}",
+                json.dumps(item).encode(),
+            )
+            for item in reversed(items)
+        ]
         started = time.monotonic()
         await asyncio.gather(*(_hand(session, remaining) for _ in range(HANDS)))
     return time.monotonic() - started

@@ -12,32 +12,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import ssl
 import statistics
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client as aio, config as aio_config
 
-from benchmarks.fleet.applying import fleet
+from benchmarks.fleet.applying import fleet, session_of
 from benchmarks.fleet.hostile import SPACE, create, first_status, hostile
-from benchmarks.fleet.lab import QuickControlPlane, cpu_seconds, memory_mib, pid_of
+from benchmarks.fleet.lab import cpu_seconds, memory_mib, pid_of, record_run
 from benchmarks.fleet.run import RESULTS
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.shell.kube import KINDS, connect
-from tools.cluster import binaries
-from tools.harness.definition import install_definition
 from tools.harness.operating import resource
-from tools.harness.operator_process import Operator, install_rights
+from tools.harness.operator_process import Operator
 
 NESTED, LONG_BYTES = 2_500, 200_000
 HEALTH_SECONDS = 0.5
@@ -171,19 +165,6 @@ class Tenant:
             await asyncio.sleep(1 / ATTACKS[name].changes_per_second)
 
 
-@contextlib.asynccontextmanager
-async def session_of(kubeconfig: Path) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
-    """The API server's URL, and a session that bears the kubeconfig's certificate."""
-    configuration = aio.Configuration()
-    await aio_config.load_kube_config(
-        str(kubeconfig), client_configuration=configuration, persist_config=False
-    )
-    trust = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    trust.load_cert_chain(str(configuration.cert_file), keyfile=configuration.key_file)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
-        yield str(configuration.host), session
-
-
 async def _health(url: str, seconds: list[float]) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         while True:
@@ -199,7 +180,7 @@ def _spread(delays: list[float]) -> dict[str, float]:
 
 
 async def measure(kubeconfig: Path, operator: Operator, resources: int, scale: float) -> dict[str, Any]:
-    async with connect(str(kubeconfig)) as kube, session_of(kubeconfig) as (host, session):
+    async with connect(str(kubeconfig)) as kube, session_of(str(kubeconfig)) as (host, session):
         operator.start()
         honest = fleet(2 * resources + 1, 1)
         await first_status(kube, honest.pop())
@@ -240,18 +221,8 @@ def main() -> None:
     options.add_argument("--resources", type=int, default=100, help="honest ones in each phase")
     options.add_argument("--scale", type=float, default=1.0, help="share of the attack's objects")
     chosen = options.parse_args()
-    with QuickControlPlane(binaries.find(print)) as cluster:
-        install_definition(cluster)
-        cluster.create_namespace(SPACE)
-        cluster.create_namespace("fleet-000")
-        log = Path(tempfile.gettempdir()) / f"tacho-attack-{os.getpid()}.log"
-        operator = Operator(install_rights(cluster), log, TACHO_RESYNC_SECONDS="3600")
-        try:
-            found = asyncio.run(measure(cluster.kubeconfig, operator, chosen.resources, chosen.scale))
-        finally:
-            operator.kill()
-    print(json.dumps(found, indent=2))
-    RESULTS.joinpath("attack.json").write_text(json.dumps(found, indent=2) + "\n")
+    run = partial(measure, resources=chosen.resources, scale=chosen.scale)
+    record_run((SPACE, "fleet-000"), "attack", run, RESULTS / "attack.json")
 
 
 if __name__ == "__main__":

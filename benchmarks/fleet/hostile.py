@@ -12,23 +12,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import statistics
-import tempfile
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.fleet.applying import fleet
-from benchmarks.fleet.lab import QuickControlPlane, memory_mib, pid_of
+from benchmarks.fleet.lab import memory_mib, pid_of, record_run
 from benchmarks.fleet.run import RESULTS
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import Kube, connect
-from tools.cluster import binaries
-from tools.harness.definition import install_definition
-from tools.harness.operator_process import Operator, install_rights
+from tools.harness.operator_process import Operator
 
 SPACE = "hostile"
 ESCAPED_BYTES = 6
@@ -104,18 +100,8 @@ def main() -> None:
     options.add_argument("--resources", type=int, default=200)
     chosen = options.parse_args()
     objects = round(chosen.gigabytes * 1e9 / ESCAPED_BYTES / STORED_BYTES)
-    with QuickControlPlane(binaries.find(print)) as cluster:
-        install_definition(cluster)
-        cluster.create_namespace(SPACE)
-        cluster.create_namespace("fleet-000")
-        log = Path(tempfile.gettempdir()) / f"tacho-hostile-{os.getpid()}.log"
-        operator = Operator(install_rights(cluster), log, TACHO_RESYNC_SECONDS="3600")
-        try:
-            found = asyncio.run(measure(cluster.kubeconfig, operator, objects, chosen.resources))
-        finally:
-            operator.kill()
-    print(json.dumps(found, indent=2))
-    RESULTS.joinpath("hostile.json").write_text(json.dumps(found, indent=2) + "\n")
+    run = partial(measure, objects=objects, resources=chosen.resources)
+    record_run((SPACE, "fleet-000"), "hostile", run, RESULTS / "hostile.json")
 
 
 if __name__ == "__main__":
