@@ -70,7 +70,7 @@ Why the parts stay is not known: the plugin's code releases them.
 """
 STEP_BYTES = 2 * MIB
 LARGE_BYTES, WHOLE_BYTES = 10 * MIB, 20 * MIB
-UNQUANTIZED_BYTES = 2.0
+UNQUANTIZED_BYTES, UNQUANTIZED_BITS = 2.0, 16
 LEFT_BYTES = MIB
 """Rest of an allocation in bytes below which the allocator does not reuse it."""
 
@@ -115,7 +115,7 @@ def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
     if not settings.rules.whole_blocks:
         return 0
     gated = placement.architecture.name not in PLAIN_MLP
-    if gguf_by_plugin(placement):
+    if gguf_by_plugin(placement) and placement.facts.quantization.bits < UNQUANTIZED_BITS:
         return _gguf_allocator_bytes(placement, settings, gated=gated)
     spread = {"tensor": settings.tensor, "pipeline": settings.pipeline}
     return allocator_bytes(placement.architecture, _parts(placement, settings), gated=gated, **spread)
@@ -132,7 +132,7 @@ def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
         parts = weights.Parts(split=packed, head=float(dense))
     if stored.method == "awq" and gpu.capability[0] == 9:
         parts = _scaled(parts, split=MACHETE_AWQ)
-    if gguf_by_plugin(placement):
+    if gguf_by_plugin(placement) and stored.bits < UNQUANTIZED_BITS:
         linear = list(_linear(architecture, gated=architecture.name not in PLAIN_MLP))
         merged = sum(_merged(linear, architecture))
         parts = _scaled(parts, split=1 + merged / max(1.0, sum(linear)))

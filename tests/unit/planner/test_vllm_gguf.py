@@ -62,6 +62,14 @@ def test_merged_tensors_are_in_memory_twice() -> None:
     assert found.predicted.weights_bytes / GIB == pytest.approx(6.38, rel=0.005)
 
 
+def test_unquantized_tensors_of_a_gguf_file_are_in_memory_once() -> None:
+    model = llama_in_q4_0()
+    stored = dataclasses.replace(model.quantization, bits=16, scheme="F16")
+    found = plan(dataclasses.replace(model, quantization=stored))
+    assert isinstance(found, ModelPlan)
+    assert found.predicted.weights_bytes / GIB == pytest.approx(3.87, abs=0.06)
+
+
 def test_without_config_json_llamacpp_takes_it() -> None:
     bare = dataclasses.replace(smollm2(), gguf_companions=False)
     refused = plan(bare)
