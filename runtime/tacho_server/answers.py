@@ -100,7 +100,7 @@ class AnswerFormat:
     async def _logprobs(self, tokens: Sequence[Token]) -> bytes:
         """The log-probabilities as JSON. Made in parts: 250,000 at once took the event loop 5 s."""
         parts: defaultdict[str, list[bytes]] = defaultdict(list)
-        step = max(1, PART_LOGPROBS // (1 + len(tokens[0].top))) if tokens else 1
+        step = max(1, PART_LOGPROBS // (1 + max((len(token.top) for token in tokens), default=0)))
         at = 0
         for begin in range(0, max(1, len(tokens)), step):
             columns, at = self._columns(tokens[begin : begin + step], at)

@@ -58,6 +58,13 @@ async def test_many_log_probabilities_leave_the_loop_to_others(chat: bool, strea
         assert found["top_logprobs"][1] == {"aa": -0.5, "bb": -1.0}
 
 
+async def test_an_echos_first_token_has_no_alternatives_and_does_not_set_the_size_of_a_part() -> None:
+    likely = tuple(TokenLogprob(place, -1.0) for place in range(19))
+    tokens = [Token(token=97), *[Token(token=97, logprob=-1.0, top=likely)] * PART_LOGPROBS]
+    _, turns = await made(form_of(chat=False).whole([AnswerChoice(tokens=tokens)], Usage(1, len(tokens))))
+    assert turns >= 20
+
+
 @pytest.mark.parametrize("chat", [False, True])
 async def test_no_token_and_infinity_are_json(chat: bool) -> None:
     form, low = form_of(chat=chat), Token(token=97, logprob=-math.inf, top=(TokenLogprob(98, -math.inf),))
