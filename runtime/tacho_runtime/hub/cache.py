@@ -44,8 +44,9 @@ class VerifiedFiles:
     """The list of verified files of one repository at one commit, stored in ``path``. Used by several
     threads."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self.folder = path, path.parent
+    def __init__(self, path: Path, check: Callable[[Path], None]) -> None:
+        """``check`` raises FailedError where a folder leads out of the cache."""
+        self._path, self.folder, self._check = path, path.parent, check
         self._lock = threading.Lock()
         self._seals = _read_verified(path)
         self._due, self._is_stored = 0.0, True
@@ -81,8 +82,9 @@ class VerifiedFiles:
         text = json.dumps(
             {name: [s.size_bytes, s.modified_ns, s.digest] for name, s in sorted(self._seals.items())}
         )
+        self._check(self.folder)  # others may have changed it since the download began
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             replace_file(self._path, text)
         except OSError as error:
             # A cache that is mounted read-only: its files are hashed again next time.
@@ -139,7 +141,8 @@ class HubCache:
         self._strays = self._partials()
         self.hashed_bytes = 0
         """Bytes of cached files read from disk so far to verify their hash."""
-        self.verified = VerifiedFiles(Path(cache_dir, "verified", self.storage.name, f"{commit}.json"))
+        verified = Path(cache_dir, "verified", self.storage.name, f"{commit}.json")
+        self.verified = VerifiedFiles(verified, self.check_confined)
 
     def check_confined(self, folder: Path | None = None) -> None:
         """Raises FailedError where links lead from the cache's folders, or from ``folder``, out of the cache.

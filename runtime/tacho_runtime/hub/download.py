@@ -114,6 +114,8 @@ class Downloader:
             self._cache.check_confined(folder)  # again: others may change it between two files
             folder.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
+            for folder in (self._cache.blobs, destination.parent):
+                self._cache.check_confined(folder)  # again: whoever held the lock may have changed it
             self._cache.drop_strays(target.etag)
             if destination.exists():
                 return
@@ -167,6 +169,7 @@ class Downloader:
 
         failures = restarts = 0
         while True:
+            self._cache.check_confined(partial.parent)  # as a long download may be continued often
             before = _present(partial)
             if before == target.size_bytes and partial.exists():
                 return

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import MagicMock
 
+import httpx2
 import pytest
 
 from tacho_contract.failure import FailedError, FailureClass
@@ -141,20 +144,56 @@ def test_folders_that_lead_out_of_the_cache_are_refused(config: FetchConfig, fol
     assert not list(outside.iterdir())
 
 
+SWAPPING = threading.Lock()
+"""Several files are downloaded at once."""
+
+
+def swap(folder: Path, outside: Path) -> None:
+    """As a neighbour: a link in place of a folder of the cache."""
+    with SWAPPING:
+        outside.mkdir(exist_ok=True)
+        if not folder.is_symlink():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists():
+                folder.rename(folder.with_name("moved"))
+            folder.symlink_to(outside)
+
+
+@pytest.mark.parametrize("name", ["hub/models--acme--model/blobs", "verified/models--acme--model"])
 def test_a_folder_that_leads_out_from_the_next_file_on_is_refused(
-    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    outside, blobs = Path(config.cache_dir).parent / "outside", partial_of(config, 0).parent
-    outside.mkdir()
-    found = Downloader._metadata
+    outside, found = Path(config.cache_dir).parent / "outside", Downloader._metadata
 
     def late(*arguments: Any) -> Any:
-        if not blobs.is_symlink():
-            blobs.rename(blobs.with_name("moved"))
-            blobs.symlink_to(outside)
+        swap(Path(config.cache_dir, name), outside)
         return found(*arguments)
 
     monkeypatch.setattr(Downloader, "_metadata", late)
+    assert "outside of the cache" in failed(config).message
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize("when", ["lock", "continued"])
+def test_a_folder_that_leads_out_while_a_file_is_waited_for_is_refused(
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    outside, blobs = Path(config.cache_dir).parent / "outside", partial_of(config, 0).parent
+
+    @contextlib.contextmanager
+    def released_late(_: Path) -> Iterator[None]:
+        swap(blobs, outside)
+        yield
+
+    def cut(*_: Any) -> bool:
+        swap(blobs, outside)
+        raise httpx2.ReadError("cut")
+
+    if when == "lock":
+        monkeypatch.setattr("huggingface_hub.utils._fixes.WeakFileLock", released_late)
+    else:
+        monkeypatch.setattr(Downloader, "_stream", cut)
+        monkeypatch.setattr("time.sleep", lambda _: None)
     assert "outside of the cache" in failed(config).message
     assert not list(outside.iterdir())
 
@@ -197,12 +236,14 @@ def test_nor_is_one_that_is_planted_at_the_last_moment(
     stream = Downloader._stream
 
     def late(*arguments: Any) -> bool:
-        if not os.path.lexists(partial):
-            plant(kind, partial, victim)
+        with SWAPPING:
+            if not os.path.lexists(partial):
+                plant(kind, partial, victim)
         return stream(*arguments)
 
     monkeypatch.setattr(Downloader, "_stream", late)
-    assert failed(config).failure_class == FailureClass.INVALID_CONFIG
+    found = failed(config)
+    assert found.failure_class == FailureClass.INVALID_CONFIG, found
     assert victim.read_text() == "the pod's own"
 
 
