@@ -30,6 +30,7 @@ METRICS = MetricNames(
     running=("llamacpp:requests_processing",),
     waiting=("llamacpp:requests_deferred",),
     generated_tokens=("llamacpp:tokens_predicted_total",),
+    steps=("llamacpp:n_decode_total",),
     prompt_tokens=("llamacpp:prompt_tokens_total",),
     computed_alone=frozenset({"llamacpp:prompt_tokens_total"}),
     cached_prompt_tokens=("llamacpp:prompt_tokens_cached_total",),

@@ -17,6 +17,8 @@ class MetricNames:
     by_step: frozenset[str] = frozenset()
     """The metrics of ``generated_tokens`` that advance at every step; the others advance when a request
     ends."""
+    steps: tuple[str, ...] = ()
+    """Metrics of the steps that the engine has computed: they advance while a prompt or an answer does."""
     prompt_tokens: tuple[str, ...] = ()
     cached_prompt_tokens: tuple[str, ...] = ()
     """Metrics of the prompt tokens that a prefix cache provided."""

@@ -71,7 +71,9 @@ class RuntimeState:
     measurement: Measurement | None = None
     failure: Failure | None = None
     healthy_seconds: float | None = None
-    """When the engine last gave a healthy answer, in seconds of the monotonic clock; None: never."""
+    """When the engine last gave a healthy answer, in seconds of the monotonic clock; None: not since the last
+    probe, during which an engine may hang.
+    """
     progress: Progress = field(default_factory=Progress)
 
 
@@ -171,12 +173,14 @@ def readiness(state: RuntimeState, *, now: float) -> Verdict:
     """The answer of /readyz: the engine serves, and the probe has ended, with or without a result."""
     if state.phase != SERVING:
         return Verdict(ok=False, reason=f"{state.phase}: {state.message}")
-    silent = _silent_seconds(state, now)
-    if silent > UNREADY_AFTER_SECONDS:
-        return Verdict(ok=False, reason=f"{SERVING}: the engine gave no healthy answer for {silent:.0f} s")
-    since = state.progress.stalled_since
-    if since is not None and now - since > STALLED_AFTER_SECONDS:
+    silent, since, why = _silent_seconds(state, now), state.progress.stalled_since, ""
+    if state.healthy_seconds is None:
+        why = "the engine gave no healthy answer since its probe"
+    elif silent > UNREADY_AFTER_SECONDS:
+        why = f"the engine gave no healthy answer for {silent:.0f} s"
+    elif since is not None and now - since > STALLED_AFTER_SECONDS:
         why = f"requests run, and no token was counted for {now - since:.0f} s; if it lasts, delete the pod"
+    if why:
         return Verdict(ok=False, reason=f"{SERVING}: {why}")
     return Verdict(ok=True, reason="the engine serves")
 
@@ -216,7 +220,7 @@ def own_failure(error: Exception) -> Failure:
 
 
 def _silent_seconds(state: RuntimeState, now: float) -> float:
-    return 0.0 if state.healthy_seconds is None else now - state.healthy_seconds
+    return now - (state.entered_seconds if state.healthy_seconds is None else state.healthy_seconds)
 
 
 def model_message(progress: FetchProgress | None) -> str:

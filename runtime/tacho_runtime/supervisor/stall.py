@@ -28,11 +28,12 @@ class Progress:
     def after(self, found: EngineCounters, now: float) -> Progress:
         """The progress with a reading at ``now``.
 
-        Judged are engines that count tokens at every step: others count none until an answer has ended. The
-        tokens of prompts say nothing: tacho's own servers count them as requests arrive.
+        Judged are engines that count tokens at every step, or the steps: others count nothing until an answer
+        has ended. The tokens of prompts say nothing: tacho's own servers count them as requests arrive.
         """
-        counts = (found.generated_tokens, found.ttft_seconds_count)
-        stands = bool(found.running) and found.by_step and counts == self.counts
+        counts = (found.generated_tokens, found.ttft_seconds_count, found.steps)
+        counted = found.by_step or found.steps is not None
+        stands = bool(found.running) and counted and counts == self.counts
         since = (self.stalled_since or self.read_seconds) if stands else None
         return Progress(read_seconds=now, counts=counts, stalled_since=since)
 

@@ -129,7 +129,8 @@ class Supervisor:
             return self.fail(lifecycle.own_failure(error))
         finally:
             stop.cancel()
-            await self._shut_down()
+            if self._child is not None:
+                await self._child.stop(grace_seconds=STOP_SECONDS)
             reaper.close()
 
     def _request_stop(self) -> None:
@@ -144,10 +145,6 @@ class Supervisor:
         log.error("%s: %s; %s", failure.failure_class, failure.message, failure.next_step)
         write_termination(self.config.paths.termination_log, termination_message(failure))
         return 1
-
-    async def _shut_down(self) -> None:
-        if self._child is not None:
-            await self._child.stop(grace_seconds=STOP_SECONDS)
 
     async def _run_phases(self, reaper: Reaper) -> None:
         """All phases from the first check; ends only by FailedError or cancellation."""
@@ -276,9 +273,11 @@ class Supervisor:
     async def _enter_serving(self, measurement: Measurement, memory: MemoryWatch) -> None:
         if measurement is not self.state.measurement:  # an earlier run's has its own memory figures
             measurement = await memory.recorded_in(measurement, self._figures)
-        now = time.monotonic()
+        assert self._client is not None
+        healthy, _ = await self._client.healthy(self._engine().health_path(self.config))
+        since = time.monotonic() if healthy else None
         self.state = dataclasses.replace(
-            self.state, measurement=measurement, healthy_seconds=now, progress=Progress()
+            self.state, measurement=measurement, healthy_seconds=since, progress=Progress()
         )
         detail = f": {measurement.message}" if measurement.message else ""
         self._enter(lifecycle.SERVING, f"measurement {measurement.state}{detail}")

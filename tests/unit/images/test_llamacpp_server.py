@@ -140,7 +140,9 @@ def test_the_alias_is_the_models_name_and_the_key_is_wanted(tuned: Running) -> N
     assert [model["id"] for model in tuned.client.get("/v1/models").json()["data"]] == ["smol"]
     refused = tuned.client.get("/v1/models", headers={"Authorization": "Bearer wrong"})
     assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
-    assert "llamacpp:tokens_predicted_total" in tuned.client.get("/metrics").text
+    text = tuned.client.get("/metrics").text
+    assert "llamacpp:tokens_predicted_total" in text
+    assert "llamacpp:n_decode_total" in text, "by which an engine that hangs is seen"
 
 
 def test_token_ids_give_an_exact_prompt_and_the_cache_stays_cold(tuned: Running) -> None:

@@ -148,8 +148,9 @@ def test_counters_are_summed_over_engines_and_unknown_when_absent() -> None:
         generated_tokens=12.0, by_step=True
     )
     llama = "llamacpp:tokens_predicted_total 9\nllamacpp:prompt_tokens_cached_total 3\n"
+    llama += "llamacpp:n_decode_total 11\n"
     assert engine_counters.parse_counters(llama, metric_names()) == engine_counters.EngineCounters(
-        generated_tokens=9.0, cached_prompt_tokens=3.0
+        generated_tokens=9.0, cached_prompt_tokens=3.0, steps=11.0
     )
     sglang = "sglang:generation_tokens_total 4\nsglang:num_running_reqs 2\n"
     assert engine_counters.parse_counters(sglang, metric_names()) == engine_counters.EngineCounters(

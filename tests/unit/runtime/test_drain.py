@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tacho_contract.failure import FailedError
+from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.supervisor import draining, lifecycle, stall, supervise
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config
@@ -66,6 +67,30 @@ async def test_a_late_answer_does_not_take_the_time_to_stop_the_engine(tmp_path:
     supervisor = serving(tmp_path, _Engine(healthy=True, answers_after_seconds=3600), drain_seconds=1)
     await asyncio.wait_for(supervisor._drain(), 60)
     assert supervisor.state.message == "the drain time is over with an unknown number of requests left"
+
+
+async def test_an_engine_that_hung_during_its_probe_is_not_ready_until_it_answers(tmp_path: Path) -> None:
+    engine = _Engine(healthy=False)
+    supervisor = serving(tmp_path, engine, drain_seconds=1)
+    measured = Measurement(
+        plan_key="p",
+        measure_key="m",
+        observed_time="",
+        state="Failed",
+        probe_seconds=100.0,
+        workload=Workload(input_tokens=1, output_tokens=1),
+    )
+    supervisor.state = dataclasses.replace(supervisor.state, phase=lifecycle.PROBING, measurement=measured)
+    await supervisor._enter_serving(measured, cast("Any", None))
+
+    def ready() -> bool:
+        return lifecycle.readiness(supervisor.state, now=time.monotonic()).ok
+
+    assert not ready()
+    assert "no healthy answer since its probe" in supervisor.report().message
+    engine._healthy = True
+    async with asyncio.timeout(60):
+        await supervisor._watch_health(cast("Any", engine), "/health", until=ready)
 
 
 async def test_a_healthy_engine_whose_requests_make_no_progress_is_not_ready(

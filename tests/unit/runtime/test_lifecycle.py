@@ -153,7 +153,9 @@ def test_startup_timeout(phase: str, now: float, words: str | None) -> None:
         (at(SERVING, healthy=0.0), 181.0, False, False),
         (at(DRAINING, healthy=0.0), 10.0, False, True),
         (at(DRAINING, healthy=0.0), 181.0, False, False),
-        (at(DRAINING), 9999.0, False, True),
+        (at(SERVING), 59.0, False, True),
+        (at(SERVING), 181.0, False, False),
+        (at(DRAINING), 10.0, False, True),
     ],
 )
 def test_ready_and_alive(state: RuntimeState, now: float, ready: bool, alive: bool) -> None:
@@ -177,6 +179,7 @@ STEPS = EngineCounters(generated_tokens=5.0, computed_prompt_tokens=9.0, running
         ({"running": 0.0}, True),
         ({"running": None}, True),
         ({"by_step": False}, True),
+        ({"by_step": False, "steps": 9.0}, True),
     ],
 )
 def test_requests_without_a_token_for_long_make_a_pod_unready(then: dict[str, Any], ready: bool) -> None:
@@ -196,6 +199,14 @@ def test_requests_without_a_token_for_long_make_a_pod_unready(then: dict[str, An
         state, progress=progress.after(dataclasses.replace(STEPS, running=0.0), 702.0)
     )
     assert lifecycle.readiness(state, now=702.0).ok
+
+
+def test_steps_are_progress_where_tokens_are_counted_when_an_answer_ends() -> None:
+    """llama.cpp, with a prompt of several steps."""
+    counters = EngineCounters(generated_tokens=5.0, running=1.0, steps=9.0)
+    progress = Progress().after(counters, 100.0).after(counters, 115.0)
+    assert progress.stalled_since == 100.0
+    assert progress.after(dataclasses.replace(counters, steps=10.0), 130.0).stalled_since is None
 
 
 def test_wedged_failure_says_how_long() -> None:

@@ -51,6 +51,8 @@ class EngineCounters:
     """Histogram of the requests' mean times per output token."""
     by_step: bool = False
     """Whether ``generated_tokens`` grows at every step; False: only when a request ends."""
+    steps: float | None = None
+    """The engine's steps, where it counts them."""
 
 
 class _Samples(NamedTuple):
@@ -127,6 +129,7 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         ttft=_histogram(_names(families, "first_token_seconds", _BUCKET), found.buckets),
         tpot=_histogram(_names(families, "output_token_seconds", _BUCKET), found.buckets),
         by_step=any(generated in names.by_step for names in families),
+        steps=total("steps"),
     )
 
 
