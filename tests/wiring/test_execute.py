@@ -6,9 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Summary
 from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.execute import ExecuteResult, execute, write_status
 from tacho_operator.shell.kube import Kube
@@ -135,6 +136,73 @@ async def test_an_object_that_went_after_it_was_in_the_way_is_made_next_time() -
 async def test_the_status_of_a_resource_that_went_is_not_missed() -> None:
     gone = cast(Kube, Server(demo=Missing(404, "gone")))
     assert not await write_status(gone, RAW, LLMDeploymentStatus(replicas=1))
+
+
+OTHERS = {"type": "Audited", "status": "True"}
+
+
+class StatusServer:
+    """Keeps in its status what an apply leaves out, as of other owners."""
+
+    def __init__(self, status: dict[str, Any], refusal: ApiError | None = None, **answer: str) -> None:
+        self.status, self.merges = status, 0
+        self._refusal, self._answer = refusal, answer
+
+    async def apply(self, manifest: dict[str, Any], *, uid: str, subresource: str) -> dict[str, Any]:
+        assert subresource == "status"
+        if self._refusal is not None:
+            raise self._refusal
+        own = manifest["status"]
+        kept = [item for item in self.status["conditions"] if item["type"] == OTHERS["type"]]
+        self.status = {**self.status, **own, "conditions": [*own["conditions"], *kept]}
+        return {**manifest, "status": self.status} if not self._answer else {**manifest, **self._answer}
+
+    async def merge(self, target: dict[str, Any], body: dict[str, Any], subresource: str) -> None:
+        assert (body["metadata"], subresource) == ({"uid": "now"}, "status")
+        self.merges += 1
+        self.status = merged(self.status, body["status"])
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        found[key] = merged(found.get(key), value)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+READY = Condition(
+    type="Ready", status="True", reason="Serving", message="m", last_transition_time="2026-11-20T08:00:00Z"
+)
+STATUS = LLMDeploymentStatus(replicas=1, summary=Summary(ttft_milliseconds="3"), conditions=[READY])
+
+
+@pytest.mark.parametrize("refusal", [None, Invalid(422, "Too many: 5")])
+async def test_what_others_wrote_into_status_is_removed_but_for_their_conditions(
+    refusal: ApiError | None,
+) -> None:
+    foreign = {"summary": {"confidence": "x"}, "plan": {"a": 1}, "replicas": 9, "conditions": [OTHERS]}
+    server = StatusServer(foreign, refusal)
+    assert await write_status(cast(Kube, server), {**RAW, "status": foreign}, STATUS)
+    conditions = [READY.to_wire(), *([OTHERS] if refusal is None else [])]
+    assert server.status == {**STATUS.to_wire(), "conditions": conditions}
+    assert server.merges == 1
+
+
+async def test_a_status_that_only_has_conditions_of_others_more_is_not_written() -> None:
+    server = StatusServer({})
+    stored = {**STATUS.to_wire(), "conditions": [OTHERS, READY.to_wire()]}
+    assert not await write_status(cast(Kube, server), {**RAW, "status": stored}, STATUS)
+
+
+async def test_a_status_is_written_once_where_nothing_of_others_is_known() -> None:
+    server = StatusServer({"conditions": []})
+    assert await write_status(cast(Kube, server), RAW, STATUS)
+    too_long = StatusServer({"conditions": []}, **{METADATA_ONLY: "it is too long"})
+    assert await write_status(cast(Kube, too_long), RAW, STATUS)
+    assert server.merges == too_long.merges == 0
 
 
 @pytest.mark.parametrize(("uid", "refused"), [("new", False), ("old", True)])

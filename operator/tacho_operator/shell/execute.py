@@ -11,7 +11,9 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from tacho_operator.api.conditions import ConditionType
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
@@ -332,9 +334,14 @@ def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
 
 
 async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
-    """Writes the whole status by server-side apply if it changed. Returns whether it was written."""
-    wire = status.to_wire() if status else None
-    if wire is None or raw.get("status") == wire:
+    """Writes the whole status by server-side apply if it changed. Returns whether it was written.
+
+    An apply keeps what others wrote there, as `kubectl edit` or a restored backup. It would stay for ever, or
+    make each later status invalid, so a second write removes it. Conditions of other types stay.
+    """
+    stored = raw.get("status") or {}
+    wire, _ = _by_writer(status.to_wire()) if status else (None, [])
+    if wire is None or _by_writer(stored)[0] == wire:
         return False
     metadata = raw["metadata"]
     body = {
@@ -344,7 +351,33 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
         "status": wire,
     }
     try:
-        await kube.apply(body, uid=metadata["uid"], subresource="status")
+        found = await kube.apply(body, uid=metadata["uid"], subresource="status")
+        live = wire if METADATA_ONLY in found else found["status"]
+        own, others = _by_writer(live)
     except Missing:
         return False  # deleted meanwhile
+    except Invalid:
+        if contains(wire, stored):
+            raise
+        live, own, others = stored, stored, []
+    if not contains(wire, own):
+        whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
+        await kube.merge(body, {"metadata": {"uid": metadata["uid"]}, "status": whole}, subresource="status")
     return True
+
+
+def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:
+    """A stored status without the conditions of types that the operator does not set, and these."""
+    found = status.get("conditions")
+    if not isinstance(found, list):  # of an old CRD
+        return status, []
+    others = [item for item in found if isinstance(item, dict) and item.get("type") not in set(ConditionType)]
+    return {**status, "conditions": [item for item in found if item not in others]}, others
+
+
+def _replacement(live: Any, desired: Any) -> Any:
+    """The JSON merge patch that turns ``live`` into ``desired``."""
+    if not isinstance(live, dict) or not isinstance(desired, dict):
+        return desired
+    changed = {key: _replacement(live.get(key), value) for key, value in desired.items()}
+    return dict.fromkeys(live.keys() - desired.keys()) | changed

@@ -325,9 +325,9 @@ class Kube:
             live, {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
         )
 
-    async def merge(self, target: Manifest, body: dict[str, Any]) -> Manifest:
+    async def merge(self, target: Manifest, body: dict[str, Any], subresource: str = "") -> Manifest:
         """JSON merge patch of an object by its name; returns the object after the patch."""
-        return await self._patch(target, "merge-patch+json", body, field_manager=FIELD_MANAGER)
+        return await self._patch(target, "merge-patch+json", body, subresource, field_manager=FIELD_MANAGER)
 
     async def _patch(
         self, target: Manifest, patch_type: str, body: Any, subresource: str = "", **parameters: Any

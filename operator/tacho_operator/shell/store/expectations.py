@@ -85,8 +85,8 @@ class RecordingClient(Kube):
         self.applied.append(manifest)
         return self._expect(manifest["kind"], made)
 
-    async def merge(self, target: Manifest, body: dict[str, Any]) -> Manifest:
-        made = await self._kube.merge(target, body)
+    async def merge(self, target: Manifest, body: dict[str, Any], subresource: str = "") -> Manifest:
+        made = await self._kube.merge(target, body, subresource)
         return made if target["kind"] in KEPT_OUT else self._expect(target["kind"], made)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
