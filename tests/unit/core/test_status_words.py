@@ -201,6 +201,7 @@ def report(phase: str, fetch: FetchProgress | None = None) -> Report:
     ("found", "reported", "reason", "message"),
     [
         (pod(node=""), None, "Scheduling", "Pod p waits for a node."),
+        (pod(node="", phase="Unknown"), None, "Starting", "The state of pod p is unknown."),
         (pod(), None, "PullingImages", "Node n pulls the images of pod p."),
         (pod(state=WAITS), None, "PullingImages", "Node n pulls the images of pod p."),
         (pod(state=PAUSES), None, "Starting", "Pod p restarts after a pause."),
@@ -236,6 +237,7 @@ def test_the_pod_nearest_to_serving_is_told_of() -> None:
 
 
 NEARER_AND_NEARER = (
+    (pod("p", node="", phase="Unknown"), ""),
     (pod("p", node=""), ""),
     (pod("p", phase="Pending", conditions=[UNPREPARED]), ""),
     (pod("p", state=PAUSES), ""),

@@ -8,7 +8,12 @@ import pytest
 
 from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.core import names
-from tacho_operator.core.status.undecided import StoredResource, undecided_status, unreadable_child
+from tacho_operator.core.status.undecided import (
+    StoredResource,
+    deleting_status,
+    undecided_status,
+    unreadable_child,
+)
 from tools.harness.resources import NOW
 
 PROBLEM = unreadable_child("ConfigMap smol-live cannot be read")
@@ -90,3 +95,14 @@ def test_children_that_were_not_read_leave_unknown_whether_it_serves() -> None:
     assert ready(former=True, is_whole=False) == ("Unknown", "WaitingForOperator", 3)
     assert ready(former=True, selected="r2")[:2] == ("False", "InvalidConfig")
     assert ready(is_whole=False)[:2] == ("Unknown", "WaitingForOperator")
+
+
+def test_the_status_of_a_resource_that_is_being_deleted_is_of_its_last_generation() -> None:
+    metadata = {"name": "smol", "namespace": "ml", "uid": "u", "generation": 7}
+    former = {"observedGeneration": 2, "readyReplicas": 3, "conditions": [FORMER]}
+    found = StoredResource(raw={"metadata": metadata, "status": former}, pods=(), services=())
+    status = deleting_status(found, NOW)
+    assert status is not None
+    (condition,) = status.conditions
+    assert (status.observed_generation, condition.observed_generation) == (7, 7)
+    assert (condition.reason, status.ready_replicas) == ("Deleting", 0)

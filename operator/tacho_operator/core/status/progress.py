@@ -14,12 +14,13 @@ from tacho_operator.api.base import exact, seconds
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.status import Startup
 from tacho_operator.core import names
-from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.pods.view import UNKNOWN_PHASE, PodView
 
 
 class _Step(enum.IntEnum):
     """The steps of a pod's start in order, to find the pod that is nearest to serving."""
 
+    UNKNOWN = enum.auto()
     UNSCHEDULED = enum.auto()
     UNPREPARED = enum.auto()
     PAUSED = enum.auto()
@@ -64,6 +65,8 @@ def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgr
 
 
 def _of(pod: PodView, report: Report | None) -> tuple[_Step, Reason, str]:
+    if pod.phase == UNKNOWN_PHASE:  # its node may be unknown, too
+        return _Step.UNKNOWN, Reason.STARTING, f"The state of pod {pod.name} is unknown."
     if not pod.node:
         return _Step.UNSCHEDULED, Reason.SCHEDULING, f"Pod {pod.name} waits for a node."
     engine = pod.container(names.ENGINE_CONTAINER)
