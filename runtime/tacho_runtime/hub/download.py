@@ -22,7 +22,7 @@ from tacho_runtime.files import open_theirs
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.failures import unreachable
-from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
+from tacho_runtime.hub.remote import FILE, REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
 
@@ -213,6 +213,7 @@ class Downloader:
                 "GET",
                 url,
                 headers=headers,
+                extensions={FILE: True},
                 timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
                 retry_on_exceptions=(),
                 retry_on_status_codes=(408, 429),

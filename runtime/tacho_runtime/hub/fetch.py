@@ -185,25 +185,25 @@ class ModelFetch:
         )
         resumed = self.progress.resumed_bytes
         stall = StallDetector(STALL_SECONDS, time.monotonic())
-        with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            futures: set[Future[None]] = {
-                pool.submit(downloader.download, target, present[target.path]) for target in targets
-            }
-            try:
-                while futures:
-                    done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
-                    self._count(targets, resumed - downloader.lost_bytes)
-                    downloader.check_bounds()
-                    for future in done:
-                        future.result()
-                    if stall.stalled(self.progress, time.monotonic()):
-                        raise unreachable(
-                            f"Nothing of {self._config.repository} arrived for {STALL_SECONDS:.0f} s (or a "
-                            f"pod that is gone left a lock below {self._cache.locks})."
-                        )
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        # Not in a with statement, which waits for threads: a hub may put one off for years.
+        pool = ThreadPoolExecutor(PARALLEL_FILES)
+        futures: set[Future[None]] = {
+            pool.submit(downloader.download, target, present[target.path]) for target in targets
+        }
+        try:
+            while futures:
+                done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
+                self._count(targets, resumed - downloader.lost_bytes)
+                downloader.check_bounds()
+                for future in done:
+                    future.result()
+                if stall.stalled(self.progress, time.monotonic()):
+                    raise unreachable(
+                        f"Nothing of {self._config.repository} arrived for {STALL_SECONDS:.0f} s (or a "
+                        f"pod that is gone left a lock below {self._cache.locks})."
+                    )
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _count(self, targets: tuple[DownloadTarget, ...], resumed_bytes: int) -> None:
         self.report(

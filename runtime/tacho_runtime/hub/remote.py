@@ -32,8 +32,8 @@ SAME_PAGE_LIMIT = 10
 """Number of times that pages may name the same next page. The hub client reads a cut page again."""
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
 """Longest answer in bytes that is not a file; a listing of FILE_LIMIT files has 6 MB."""
-ANSWER = "tacho.answer"
-"""Extension that marks requests whose answers are not files."""
+FILE = "tacho.file"
+"""Extension that marks requests for files. Any other answer is bounded, wherever a hub sends its client."""
 PART_LIMIT_BYTES = 255
 """Longest name of a file or folder in bytes, as in file systems."""
 BLANKS = "\u00a0\u3000"
@@ -72,13 +72,10 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
-    own, pages = httpx2.URL(endpoint), set[str]()
+    own = httpx2.URL(endpoint)
 
     def withhold_token(request: httpx2.Request) -> None:
         request.headers["Accept-Encoding"] = "identity"
-        # A redirect keeps the extensions. The endpoint's own path may hold /api/, as may a file's.
-        address = str(request.url)
-        request.extensions.setdefault(ANSWER, address in pages or address.startswith(f"{own}/api/models/"))
         url = request.url
         encrypted = url.scheme == "https" and url.host == own.host
         if not encrypted and (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
@@ -87,7 +84,6 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     def follow(response: httpx2.Response) -> None:
         if url := response.links.get("next", {}).get("url"):
             followed(url)
-            pages.add(str(httpx2.URL(url)))
 
     def factory() -> httpx2.Client:
         client = default_client_factory()
@@ -128,8 +124,8 @@ def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
     def bound(response: httpx2.Response) -> None:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _endless(f"{endpoint} compresses its answers, though asked for plain ones.")
-        if response.status_code in (200, 206) and not response.request.extensions[ANSWER]:
-            return  # a file
+        if response.status_code in (200, 206) and FILE in response.request.extensions:
+            return  # a redirect keeps the extensions
         if isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = Bounded(response.stream)
 
@@ -250,7 +246,12 @@ class HubSource:
         }
         # What breaks within an answer is retried by the caller: the library's own retry cannot.
         with http_stream_backoff(
-            "GET", url, headers=headers, max_retries=READ_RETRIES, retry_on_exceptions=()
+            "GET",
+            url,
+            headers=headers,
+            max_retries=READ_RETRIES,
+            retry_on_exceptions=(),
+            extensions={FILE: True},
         ) as response:
             hf_raise_for_status(response)
             # A server that ignores Range sends the file from its beginning.

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import stat
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -282,6 +283,24 @@ def test_hostile_etag_does_not_leave_the_cache(
     monkeypatch.setattr(hub.fake, "_commit", lying)
     assert failed(config).failure_class == FailureClass.MODEL_INVALID
     assert not list(Path(config.cache_dir).parent.rglob("escaped*"))
+
+
+def test_a_stall_is_told_though_its_threads_do_not_end(
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as in the pause for years that a hub may ask for by Retry-After."""
+    goes_on, ended = threading.Event(), threading.Event()
+
+    def waits(*_: object) -> None:
+        goes_on.wait(20)
+        ended.set()
+
+    monkeypatch.setattr(download.Downloader, "download", waits)
+    monkeypatch.setattr(fetch_module, "STALL_SECONDS", 0.1)
+    failure = failed(config)
+    assert not ended.is_set()
+    goes_on.set()
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 
 
 def test_stall_is_noticed() -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, snapshot_dir
-from tacho_runtime.hub import cache
+from tacho_runtime.hub import cache, remote
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, fetched, planned, progress
@@ -218,6 +218,26 @@ def test_compressed_files_are_refused_unread(
 
     monkeypatch.setattr(hub.fake, "_send", send)
     assert "compresses its answers" in failed(config).message
+
+
+def test_xet_storages_address_answers_without_end(
+    hub: RunningHub,
+    config: FetchConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The hub names it, so it may look like a file's."""
+    monkeypatch.setattr(remote, "ANSWER_LIMIT_BYTES", 100_000)
+    original = hub.fake._send
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        xet = {"X-Xet-Hash": file.etag, "Link": f'<{hub.url}/acme/model/flood>; rel="xet-auth"'}
+        return await original(request, file, {**headers, **xet})
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    hub.fake.faults.flood_bytes, hub.fake.faults.flood_path = 200_000, "/acme/model/flood"
+    fetched(config)
+    assert "answers with more than" in caplog.text
 
 
 def test_native_code_that_writes_without_end_is_ended(
