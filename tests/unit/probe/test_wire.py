@@ -88,6 +88,8 @@ def test_what_is_not_a_response_is_refused(raw: bytes) -> None:
         (True, None, b"data: {}\n\n\r\n0\r\nServer-Timing: x\r\n\r\n", False),
         (True, None, b"data: {}\n\n\r\n00;last\r\n\r\n", False),
         (True, None, b"e\r\ndata: [DONE]\n\n\r\n", False),
+        # Searched in all of a long end, it took 12 s.
+        (True, None, b"data: {}\n\n\r\n0\r\n" + b"x: y\r\n" * 400 + b"\r\n", True),
         (False, 100, b'{"choices": [', True),
         # Told by nothing but the end of the connection.
         (False, None, b"data: {}\n\n", False),

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from tacho_runtime.probe.load import wire
 from tacho_runtime.probe.load.timed_client import StreamConnection
 from tacho_runtime.supervisor import engine_client, process
 from tacho_runtime.supervisor.engine_client import EngineClient
@@ -67,6 +68,16 @@ async def test_an_engine_that_sends_a_byte_now_and_then_is_not_healthy(
         healthy, why = await client.healthy("/health")
     assert not healthy
     assert "no full answer within" in why
+
+
+async def test_an_answer_in_very_many_chunks_is_none() -> None:
+    """4 MiB of them took the event loop 10 s."""
+    body = b"1\r\na\r\n" * (wire.PIECES_LIMIT + 1) + b"0\r\n\r\n"
+    async with engine(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + body) as client:
+        assert await client.metrics() is None
+        healthy, why = await client.healthy("/health")
+    assert not healthy
+    assert "chunks" in why
 
 
 async def test_an_answer_without_a_body_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
