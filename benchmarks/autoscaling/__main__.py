@@ -142,11 +142,11 @@ def run(
                 results[task] = found
             for text, found in results[place, group, seeds].items():
                 policy, _, parameters = text.partition(":")
-                slo, hours, waits = map(_rounded, zip(*found, strict=True))
+                slo, hours, waits = map(rounded, zip(*found, strict=True))
                 yield Row(commit, name, policy, parameters, slo, hours, waits)
 
 
-def _rounded(values: Iterable[float | None]) -> tuple[float, ...]:
+def rounded(values: Iterable[float | None]) -> tuple[float, ...]:
     return tuple(round(value, 3) for value in values if value is not None)
 
 

@@ -1,9 +1,11 @@
 """What each mechanism of the scaling algorithm is worth: tacho without it, on the same traces.
 
     python -m benchmarks.autoscaling.ablation [--scenarios spikes,diurnal] [--without trend] [--seeds 11]
+    python -m benchmarks.autoscaling.ablation --seeds judging --jobs 2
 
-Prints the tables of docs/results/scaling/ablation.md. Means over the seeds.
---sick 6: one pod is six times slower, and there are no other faults.
+Prints a table of means over the seeds. --sick 6: one pod is six times slower, and there are no other faults.
+judging: the seeds of the last judging run, whose algorithm must be the present one. Appends to ablation.csv,
+and goes on after an interruption. `python -m benchmarks.autoscaling.page` writes the tables from it.
 """
 
 from __future__ import annotations
@@ -17,8 +19,19 @@ from statistics import fmean
 from typing import Any
 from unittest import mock
 
-from benchmarks.autoscaling import scenarios as worlds
-from benchmarks.autoscaling.__main__ import DEVELOPMENT_SEEDS, listed, values
+from benchmarks.autoscaling import records, scenarios as worlds
+from benchmarks.autoscaling.__main__ import (
+    ALGORITHM,
+    DEVELOPMENT_SEEDS,
+    PLAYED,
+    Values,
+    drawn,
+    judging_seeds,
+    listed,
+    rounded,
+    unchanged,
+    values,
+)
 from benchmarks.autoscaling.goals import OWN
 from benchmarks.autoscaling.scenarios import SCENARIOS
 from tacho_operator.core.autoscaling.algorithm import (
@@ -45,6 +58,9 @@ Replacement = tuple[object, str, Any]
 Found = Mapping[str, tuple[float, float]]
 """SLO attainment in percent and GPU-hours, by scenario."""
 NOTHING = "nothing"
+JUDGING = "judging"
+Task = tuple[str, str, tuple[int, ...]]
+"""Mechanism, scenario, seeds."""
 
 
 def _mean(offered: Sequence[Interval], request_seconds: float) -> float:
@@ -113,12 +129,16 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
 }
 
 
-def without(task: tuple[str, str, Sequence[int]]) -> tuple[float, float]:
-    """SLO attainment in percent and GPU-hours without the mechanism, in one scenario."""
+def without(task: Task) -> list[Values]:
+    """By seed, without the mechanism, in one scenario."""
     name, scenario, seeds = task
     for module, attribute, replacement in MECHANISMS[name]:
         setattr(module, attribute, replacement)
-    found = [values(scenario, OWN, seed) for seed in seeds]
+    return [values(scenario, OWN, seed) for seed in seeds]
+
+
+def means(found: Sequence[Values]) -> tuple[float, float]:
+    """SLO attainment in percent and GPU-hours."""
     return fmean(slo for slo, _, _ in found), fmean(hours for _, hours, _ in found)
 
 
@@ -161,17 +181,40 @@ def main() -> None:
     if given.sick > 1:
         faults = Faults(stragglers=((1, given.sick),))
         SCENARIOS.update({name: dataclasses.replace(SCENARIOS[name], faults=faults) for name in SCENARIOS})
-    seeds = tuple(map(int, given.seeds.split(",")))
     scenarios = listed(given.scenarios, SCENARIOS)
-    mechanisms = dict.fromkeys((NOTHING, *listed(given.without, MECHANISMS)))
-    for name in scenarios:
-        SCENARIOS[name].setting(SCENARIOS[name].trace(seeds[0]))  # measured once, before the processes fork
+    mechanisms = listed(given.without, MECHANISMS)
+    if given.seeds == JUDGING:
+        judge(scenarios, [name for name in mechanisms if name != NOTHING], given.jobs)
+        return
+    seeds = tuple(map(int, given.seeds.split(",")))
+    mechanisms = tuple(dict.fromkeys((NOTHING, *mechanisms)))
     tasks = [(name, scenario, seeds) for name in mechanisms for scenario in scenarios]
-    # A process for each: a mechanism that was replaced stays so.
-    with multiprocessing.get_context("fork").Pool(given.jobs, maxtasksperchild=1) as pool:
-        results = dict(zip(tasks, pool.imap(without, tasks, chunksize=1), strict=True))
-    found = {name: {item: results[name, item, seeds] for item in scenarios} for name in mechanisms}
+    results = {(name, scenario): means(found) for (name, scenario, _), found in run(tasks, given.jobs)}
+    found = {name: {item: results[name, item] for item in scenarios} for name in mechanisms}
     print("\n".join(table(found)))
+
+
+def run(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, list[Values]]]:
+    """Each task with its results, as they come."""
+    for _, scenario, seeds in tasks:
+        SCENARIOS[scenario].setting(drawn(scenario, seeds[0]))  # measured once, before the processes fork
+    # A process for each: a mechanism that was replaced stays so.
+    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
+        yield from zip(tasks, pool.imap(without, tasks, chunksize=1), strict=True)
+
+
+def judge(scenarios: Sequence[str], mechanisms: Sequence[str], jobs: int) -> None:
+    """On the seeds of the last judging run, whose rows have tacho with all mechanisms."""
+    commit = records.latest(records.read(records.JUDGING))[-1].commit
+    if records.ON in commit or not unchanged(commit, (*PLAYED, ALGORITHM)):
+        raise SystemExit(f"{commit} was judged last, and the algorithm is another one now: judge it first")
+    done = {(row.policy, row.scenario) for row in records.read(records.ABLATION) if row.commit == commit}
+    seeds = judging_seeds(commit)
+    tasks = [(name, item, seeds) for name in mechanisms for item in scenarios if (name, item) not in done]
+    for (name, scenario, _), found in run(tasks, jobs):
+        slo, hours, waits = map(rounded, zip(*found, strict=True))
+        records.append(records.ABLATION, [records.Row(commit, scenario, name, "", slo, hours, waits)])
+        print(f"{name:26} {scenario:26} {means(found)}", flush=True)
 
 
 if __name__ == "__main__":

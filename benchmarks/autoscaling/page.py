@@ -1,4 +1,4 @@
-"""Writes docs/results/scaling (README.md and policies.svg) from judging.csv.
+"""Writes docs/results/scaling: README.md and policies.svg from judging.csv, the tables of ablation.md.
 
 python -m benchmarks.autoscaling.page [--check]
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.autoscaling import records
+from benchmarks.autoscaling import ablation_page, records
 from benchmarks.autoscaling.__main__ import JUDGING_SEEDS, judging_seeds
 from benchmarks.autoscaling.drawing import picture
 from benchmarks.autoscaling.first_burst import WITH_BURSTS, reachable
@@ -291,7 +291,9 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    written = {FOLDER / name: text for name, text in pages(records.read(records.JUDGING)).items()}
+    judging, ablation = records.read(records.JUDGING), FOLDER / "ablation.md"
+    written = {FOLDER / name: text for name, text in pages(judging).items()}
+    written[ablation] = ablation_page.page(ablation.read_text(), records.read(records.ABLATION), judging)
     drifted = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in drifted:

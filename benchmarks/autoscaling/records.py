@@ -12,6 +12,8 @@ from benchmarks.autoscaling.goals import Score
 
 JUDGING = Path(__file__).with_name("judging.csv")
 """Rows of all judging runs, appended and never rewritten."""
+ABLATION = Path(__file__).with_name("ablation.csv")
+"""tacho without the mechanism that stands for the policy, on the seeds of the commit that was judged."""
 ON = " on "
 """Between a commit and that of the former run whose seeds it was judged on."""
 DEVELOPMENT = Path(__file__).with_name("development.csv")
