@@ -138,8 +138,9 @@ def chart() -> str:
 
 
 def sources(folder: Path) -> None:
-    """What runs on the host: the cluster, the stories, and SmolLM2's tokenizer for models without one."""
-    for name in ("tools", "benchmarks/gpu", "benchmarks/engines"):
+    """What runs on the host: the cluster, the stories, the simulator beside an engine, and SmolLM2's
+    tokenizer for models without one."""
+    for name in ("tools", *(f"benchmarks/{part}" for part in ("gpu", "engines", "llamacpp", "simulator"))):
         shutil.copytree(ROOT / name, folder / name, ignore=STRAY)
     shutil.copy(ROOT / "benchmarks/__init__.py", folder / "benchmarks/__init__.py")
     from tools import engines

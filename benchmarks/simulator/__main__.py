@@ -21,14 +21,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from benchmarks.simulator.arrivals import KINDS, drawn
-from benchmarks.simulator.comparison import compared
 from benchmarks.simulator.page import PAGE, RESULTS, lines, text
 from benchmarks.simulator.server import ROOT, Server, serving
-from benchmarks.simulator.traffic import run
+from benchmarks.simulator.traffic import ALONE, run
 from tacho_contract.measurement import Workload
 
 PROBE = "import sys; from tacho_cli.main import main; sys.exit(main())"
@@ -46,26 +46,26 @@ def main() -> None:
             _server(options, engine, Path(folder) / "log") as server,
         ):
             document = compare(name, server, options)
-        print("\n".join(lines(name, list(compared(document)))))
+        print("\n".join(lines(name, document)))
+    PAGE.parent.mkdir(parents=True, exist_ok=True)  # of a bare host, too
     PAGE.write_text(text())
 
 
 def compare(name: str, server: Server, options: argparse.Namespace) -> dict[str, Any]:
-    """The results of one engine, which are written as they come."""
+    """The results of one engine, which are written as they come: cut off, each setting has its rounds."""
     entry = read(options.measurement) if options.measurement else measured(server.url, options)
     print(json.dumps(entry["curve"]), flush=True)
     document: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "machine": machine(),
         "slots": options.slots,
         "measurement": entry,
         "runs": [],
     }
-    for kind in KINDS:
-        for share in map(float, options.shares.split(",")):
-            for number in range(options.runs):
-                document["runs"].append(one_run(server, document, options, kind, share))
-                write(name, document)
-                print(f"{name}: {kind} {share} run {number + 1}", flush=True)
+    shares = map(float, options.shares.split(","))
+    for number, kind, share in product(range(options.runs), KINDS, shares):
+        document["runs"].append(one_run(server, document, options, kind, share))
+        write(name, document)
+        print(f"{name}: {kind} {share} run {number + 1}", flush=True)
     return document
 
 
@@ -107,6 +107,16 @@ def measured(url: str, options: argparse.Namespace) -> dict[str, Any]:
     raise SystemExit("no level of several streams was steady: something else uses this machine")
 
 
+def machine() -> str:
+    """As the page names it: its GPU where it has one, and its CPUs."""
+    cpus = f"{platform.machine()}, {os.cpu_count()} CPUs"
+    try:
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        return f"{subprocess.check_output(command, text=True).splitlines()[0]}, {cpus}"
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return cpus
+
+
 def write(name: str, document: dict[str, Any]) -> None:
     """A line for each run."""
     RESULTS.mkdir(exist_ok=True)
@@ -130,7 +140,11 @@ def one_run(
     seed = round(1000 * share)
     arrivals = drawn(kind, rate, options.requests, answer, seed)
     others, began = server.others_seconds() if server.pid else 0.0, time.monotonic()
-    found = run(server.url, arrivals, workload, seed=len(document["runs"]), cpus=os.cpu_count() or 1)
+    before = document["runs"][-1]["aloneSeconds"][ALONE:] if document["runs"] else []
+    seed_of_prompts = len(document["runs"])
+    found = run(
+        server.url, arrivals, workload, seed=seed_of_prompts, cpus=os.cpu_count() or 1, alone_seconds=before
+    )
     wall = time.monotonic() - began
     return {
         "arrivals": kind,

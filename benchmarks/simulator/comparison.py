@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
-from benchmarks.simulator.arrivals import Arrivals, drawn
+from benchmarks.simulator.arrivals import KINDS, Arrivals, drawn
 from benchmarks.simulator.traffic import ALONE, Answered
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.loops import answered
@@ -80,12 +80,19 @@ def alone_seconds(entry: MeasurementEntry) -> float:
     return ((alone.ttft_milliseconds_p50 or 0.0) + gaps * (alone.tpot_milliseconds_p50 or 0.0)) / 1000
 
 
+def _setting(run: Mapping[str, Any]) -> tuple[int, float]:
+    """Arrivals and share of a run, in the page's order."""
+    return KINDS.index(run["arrivals"]), run["share"]
+
+
 def compared(document: Mapping[str, Any]) -> Iterator[Compared]:
     """Each setting of a file of results, with the undisturbed runs where there are any."""
     entry = MeasurementEntry.model_validate(document["measurement"])
     assert entry.workload is not None
     model = from_measurement(entry, max_num_seqs=document["slots"])
-    for (kind, share), rows in groupby(document["runs"], key=lambda run: (run["arrivals"], run["share"])):
+    runs_of_all = sorted(document["runs"], key=_setting)
+    for (order, share), rows in groupby(runs_of_all, key=_setting):
+        kind = KINDS[order]
         runs = list(rows)
         quiet = [run for run in runs if not disturbed(run, alone_seconds(entry))]
         found = [figures([Answered(*row) for row in run["requests"]]) for run in quiet or runs]

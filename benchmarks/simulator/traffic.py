@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -19,7 +20,7 @@ from tacho_runtime.probe.target import ProbeTarget
 LEAD_SECONDS, POLL_SECONDS = 0.2, 0.5
 FIRST_SECONDS = 120.0
 ALONE = 3
-"""Requests one after the other, before and after a run."""
+"""Requests one after the other, before and after each run."""
 REQUEST_SECONDS = 600.0
 
 
@@ -40,12 +41,28 @@ class Run:
     """Durations of single requests of the workload's length before and after: the engine's speed then."""
 
 
-def run(url: str, arrivals: Arrivals, workload: Workload, *, seed: int, cpus: int) -> Run:
-    """Raises RuntimeError where a request failed."""
-    return asyncio.run(_run(url, arrivals, workload, seed, cpus))
+def run(
+    url: str,
+    arrivals: Arrivals,
+    workload: Workload,
+    *,
+    seed: int,
+    cpus: int,
+    alone_seconds: Sequence[float] = (),
+) -> Run:
+    """``alone_seconds``: of single requests just before, where somebody sent them. Raises RuntimeError where
+    a request failed."""
+    return asyncio.run(_run(url, arrivals, workload, seed, cpus, tuple(alone_seconds)))
 
 
-async def _run(url: str, arrivals: Arrivals, workload: Workload, seed: int, cpus: int) -> Run:
+async def _run(
+    url: str,
+    arrivals: Arrivals,
+    workload: Workload,
+    seed: int,
+    cpus: int,
+    before: tuple[float, ...],
+) -> Run:
     served = find(url, "", "")
     target = ProbeTarget(
         base_url=url,
@@ -69,7 +86,7 @@ async def _run(url: str, arrivals: Arrivals, workload: Workload, seed: int, cpus
         group = LoadGroup(engine.requests, job, pool)
         rate = len(arrivals.seconds) / max(arrivals.seconds[-1], 1.0)
         await group.grow(processes_for(rate * workload.output_tokens, cpus))
-        before = await _alone(engine, workload)
+        before = before or tuple(await _alone(engine, workload))
         found = await _sent(group, arrivals)
         return Run(found, (*before, *await _alone(engine, workload)))
     finally:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu.pages import articles, h100, later_pods, matrix, outstanding, pods, probe
+from benchmarks.gpu.pages import articles, h100, h100_alone, later_pods, matrix, outstanding, pods, probe
 from benchmarks.gpu.pages.recorded import RESULTS, ROOT
 
 
@@ -20,6 +20,8 @@ def rendered() -> dict[Path, str]:
     pages = {
         RESULTS / "h200/README.md": pods.page(later_pods.sections()),
         RESULTS / "h100/README.md": h100.page(),
+        RESULTS / "h100/gguf.md": h100_alone.gguf(),
+        RESULTS / "h100/goals.md": h100_alone.goals(),
         RESULTS / "h200/probe.md": probe.page(probe.H200),
         RESULTS / "h200/matrix.md": matrix.page(),
         RESULTS / "h200/outstanding.md": outstanding.page(),

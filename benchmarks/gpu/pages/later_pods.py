@@ -257,7 +257,8 @@ def budgets() -> str:
         "**GGUF** was not measured. vLLM 0.26 with vllm-gguf-plugin 0.0.5 got an 8B of random weights in "
         f"Q4_0, {stored:.2f} GiB. Without a `config.json` beside the file vLLM refused it. With one, and a "
         f"tokenizer, it loaded {loaded:.2f} GiB. The plan had said {planned:.2f}, so tacho took the "
-        "quantization for not applied, and the pod was never Ready. Plans count merged tensors twice now.",
+        "quantization for not applied, and the pod was never Ready. Plans count merged tensors twice now. "
+        "[On an H100](../h100/gguf.md) it served.",
     )
     return "".join([BUDGETS_TABLE, *_expected(), "\n", text])
 

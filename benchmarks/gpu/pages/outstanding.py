@@ -57,8 +57,9 @@ NEW = """
 
 These cells replace nothing: {cells}. One without a GGUF file is first made by
 `benchmarks.llamacpp.random_gguf`. `llama-8b-gguf` was tried, and its pod was [never
-Ready](README.md#with-budgets-of-120-to-180-s). vLLM 0.32 with its bitsandbytes plugin, the default image, was
-not run on a GPU. CTranslate2 ran with the host's cuBLAS 13 for 12, and has no perplexity there.
+Ready](README.md#with-budgets-of-120-to-180-s). On an H100 it [served](../h100/gguf.md). vLLM 0.32 with its
+bitsandbytes plugin, the default image, was not run on a GPU. CTranslate2 ran with the host's cuBLAS 13 for
+12, and has no perplexity there.
 """
 
 

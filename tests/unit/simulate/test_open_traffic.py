@@ -28,6 +28,7 @@ def runs(*late: tuple[float, float]) -> dict[str, Any]:
     arrivals = drawn("poisson", RATE, REQUESTS, 150, seed=3)
     found = simulated(from_measurement(ENTRY, max_num_seqs=16), arrivals, 400)
     return {
+        "machine": "NVIDIA H200, x86_64, 16 CPUs",
         "slots": 16,
         "measurement": ENTRY.model_dump(mode="json", by_alias=True, exclude_none=True),
         "runs": [
@@ -76,7 +77,27 @@ def test_a_difference_beyond_the_spread_of_the_runs_is_bold() -> None:
     assert not row.kept("TTFT")
     (wide,) = compared(runs((1.0, 1.0), (1.2, 1.0), (1.4, 1.0)))
     assert wide.kept("TTFT")
-    assert "**-17 %**" in "".join(lines("name", [row]))
+    page = "".join(lines("name", runs((1.19, 1.0), (1.2, 1.0), (1.21, 1.0))))
+    assert "**-17 %**" in page
+    assert "NVIDIA H200, x86_64, 16 CPUs. 400 tokens in and 150 out, 16 at a time, 40 requests a run:" in page
+
+
+def test_the_same_runs_are_simulated_from_another_measurement() -> None:
+    document = runs((1.0, 1.0))
+    faster = entry_of(MODEL, (2, 16)).model_dump(mode="json", by_alias=True, exclude_none=True)
+    page = list(lines("name", {**document, "others": {"other levels": faster}}))
+    assert "The same runs, simulated from other levels:" in page
+    assert sum(line.startswith("| poisson") for line in page) == 2
+
+
+def test_rounds_that_were_cut_off_are_told_by_their_settings() -> None:
+    """A round has each setting once, and the last may lack some."""
+    document = runs((1.0, 1.0), (1.0, 1.0), (1.0, 1.0))
+    first, other, again = document["runs"]
+    other |= {"arrivals": "bursty", "share": 0.3}
+    document["runs"] = [other, first, again]
+    found = [(row.kind, row.share, row.runs) for row in compared(document)]
+    assert found == [("poisson", 0.5, 2), ("bursty", 0.3, 1)]
 
 
 def test_disturbed_runs_count_only_alone() -> None:
@@ -101,6 +122,15 @@ def test_every_request_is_sent_when_it_is_due_and_answered_with_its_tokens() -> 
     assert all(one.due < one.first <= one.last for one in found.answers)
     assert len(found.alone_seconds) == 2 * ALONE
     assert set(figures(found.answers)) == set(GOALS)
+
+
+def test_single_requests_after_a_run_are_those_before_the_next() -> None:
+    arrivals = drawn("poisson", 50.0, 2, 8, seed=1)
+    shape, known = Workload(input_tokens=16, output_tokens=8), (1.0, 2.0, 3.0)
+    with mock_engine(itl_base_ms=1.0, ttft_base_ms=1.0) as port:
+        found = run(f"http://127.0.0.1:{port}", arrivals, shape, seed=0, cpus=1, alone_seconds=known)
+    assert found.alone_seconds[:ALONE] == known
+    assert len(found.alone_seconds) == 2 * ALONE
 
 
 def test_the_page_is_that_of_the_results() -> None:
