@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 AUTOSCALING = {
     "minReplicas": 1,
     "maxReplicas": 8,
+    "burstMemorySeconds": 0,
     "behavior": {
         "scaleUp": {
             "stabilizationWindowSeconds": 0,

@@ -69,7 +69,7 @@ def model(tacho: Installed, namespace: str) -> str:
 
 
 def bounds(least: int) -> dict[str, Any]:
-    return {"minReplicas": least, "maxReplicas": MOST, "behavior": BEHAVIOR}
+    return {"minReplicas": least, "maxReplicas": MOST, "burstMemorySeconds": 0, "behavior": BEHAVIOR}
 
 
 @pytest.fixture

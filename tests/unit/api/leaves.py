@@ -107,6 +107,7 @@ SERVICE = {
     "autoscaling.mode": "Observe",
     "autoscaling.minReplicas": 1001,
     "autoscaling.maxReplicas": 0,
+    "autoscaling.burstMemorySeconds": 2701,
     **_below("autoscaling.behavior.scaleUp", SCALING),
     **_below("autoscaling.behavior.scaleDown", SCALING),
     "autoscaling.schedules[].schedule": "0 8 * *   ",

@@ -246,6 +246,7 @@ SERVICE = (
     _accepted("autoscaling with all it has", autoscaling={
         "mode": "Recommend",
         "maxReplicas": 8,
+        "burstMemorySeconds": 0,
         "behavior": {
             "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Min", "tolerance": "0.1",
                         "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]},

@@ -87,10 +87,15 @@ def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
     assert decision.able.message == "Fewer suffice; earlier bursts filled them."
 
 
-@pytest.mark.parametrize(("window", "released"), [(0, 20), (60, 540), (300, 2700), (600, 2700)])
-def test_a_window_that_is_set_shortens_what_one_burst_keeps(window: int, released: int) -> None:
-    """The load has fallen to half at 500 s. The memory is 0, 540 and 2,700 s."""
-    policy = dataclasses.replace(POLICY, down=dataclasses.replace(SCALE_DOWN, window_seconds=window))
+@pytest.mark.parametrize(
+    ("window", "memory", "released"), [(0, 0, 20), (0, 540, 540), (0, 2700, 2700), (300, 2700, 2700)]
+)
+def test_what_one_burst_keeps_is_a_setting_that_no_window_changes(
+    window: int, memory: int, released: int
+) -> None:
+    """The load has fallen to half at 500 s."""
+    down = dataclasses.replace(SCALE_DOWN, window_seconds=window)
+    policy = dataclasses.replace(POLICY, down=down, burst_memory_seconds=memory)
     fleet = Fleet(policy)
     sizes = fleet.run(lambda now: 0.5 if now < 300 or now >= 480 else 7.0, 4200)
     assert next(10 * at for at, size in enumerate(sizes) if size == 1 and at > 30) == 500 + released

@@ -10,8 +10,9 @@ import tokenize
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from tacho_operator.api.spec.service import ScalingRules
+from tacho_operator.api.spec.service import AutoscalingSpec, ScalingRules
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
@@ -93,9 +94,9 @@ def test_each_decision_of_the_page_is_that_of_the_code(cells: list[str]) -> None
     assert f"= {results[-1]}." in decision.reason
 
 
-def described(field: str) -> str:
-    """Documentation of a field of ScalingRules, as `kubectl explain` shows it."""
-    return " ".join((ScalingRules.model_fields[field].description or "").split())
+def described(field: str, of: type[BaseModel] = ScalingRules) -> str:
+    """Documentation of a field, as `kubectl explain` shows it."""
+    return " ".join((of.model_fields[field].description or "").split())
 
 
 def policies(rules: Rules) -> str:
@@ -114,6 +115,8 @@ def test_explain_and_the_page_show_the_defaults_of_the_code() -> None:
     assert f"Absent: {upwards}; {downwards}." in described("policies")
     assert f"Absent: {up.tolerance:.0f}." in described("tolerance")
     assert f"Absent: {up.select}." in described("select_policy")
+    memory = f"Absent: {POLICY.burst_memory_seconds:.0f}."
+    assert memory in described("burst_memory_seconds", AutoscalingSpec)
     page = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert f"{policies(up)} in {up.paces[0].period_seconds:.0f} s" in page
     assert f"maximum need of {down.window_seconds:.0f} s" in page

@@ -16,7 +16,7 @@ from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high,
 from tacho_operator.core.autoscaling.algorithm.bursts import BURSTS_KEPT, ended, soon_over, with_bursts
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
-from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECONDS
+from tacho_operator.core.autoscaling.algorithm.tuning import MEMORY_SECONDS, UNKNOWN_START_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     Bounds,
@@ -74,13 +74,13 @@ def test_by_default_all_that_the_window_allows_goes_at_once() -> None:
     assert limit(SCALE_DOWN, 16, (), 0.0, upwards=False) == 0
 
 
-def kept(*values: float, seconds: float = 300.0, window: float = SCALE_DOWN.window_seconds) -> float:
+def kept(*values: float, seconds: float = 300.0, memory: float = MEMORY_SECONDS) -> float:
     """What bursts keep after loads that are so many seconds apart, and scatter by nothing."""
     bursts: tuple[Burst, ...] = ()
     low: float | None = None
     for number, value in enumerate(values):
         bursts, low = with_bursts(bursts, low, number * seconds, value, value)
-    found = ended(bursts, low, (len(values) - 1) * seconds, window)
+    found = ended(bursts, low, (len(values) - 1) * seconds, memory)
     return max((item.load for item in found), default=0.0)
 
 
@@ -95,21 +95,20 @@ def test_what_a_burst_filled_is_kept_for_three_quarters_of_an_hour() -> None:
     assert kept(2, 8, 2, 8, 2, 2, seconds=-60.0) == 0, "a clock that was set back"
 
 
-@pytest.mark.parametrize(("window", "minutes"), [(0, 0), (60, 9), (140, 21), (300, 45), (3600, 45)])
-def test_a_shorter_window_shortens_the_memory_of_bursts_by_as_much(window: int, minutes: int) -> None:
-    held = [kept(2, 8, *[2] * (after + 1), seconds=60.0, window=window) for after in range(60)]
+@pytest.mark.parametrize("minutes", [0, 9, 21, 45])
+def test_a_burst_is_kept_for_as_long_as_the_user_says(minutes: int) -> None:
+    held = [kept(2, 8, *[2] * (after + 1), seconds=60.0, memory=60.0 * minutes) for after in range(60)]
     assert held == [8] * minutes + [0] * (60 - minutes)
 
 
 @given(
-    st.lists(st.floats(0, 100), max_size=60), st.integers(0, 3600), st.integers(0, 3600), st.floats(10, 900)
+    st.lists(st.floats(0, 100), max_size=60), st.integers(0, 2700), st.integers(0, 2700), st.floats(10, 900)
 )
-def test_bursts_keep_no_less_by_a_longer_window_and_as_much_from_the_default_on(
+def test_bursts_keep_no_less_by_a_longer_memory(
     values: list[float], one: int, other: int, seconds: float
 ) -> None:
-    shorter, longer = (kept(*values, seconds=seconds, window=window) for window in sorted((one, other)))
+    shorter, longer = (kept(*values, seconds=seconds, memory=memory) for memory in sorted((one, other)))
     assert shorter <= longer <= kept(*values, seconds=seconds)
-    assert kept(*values, seconds=seconds, window=300 + one) == kept(*values, seconds=seconds)
 
 
 def test_the_highest_of_several_bursts_is_kept() -> None:
@@ -295,8 +294,8 @@ def test_the_cold_start_is_that_of_nine_starts_in_ten() -> None:
 
 def test_bursts_of_a_time_to_come_keep_nothing() -> None:
     bursts = (Burst(4900.0, 5000.0, 4.0), Burst(3900.0, 4000.0, 4.0))
-    assert len(ended(bursts, 1.0, 5000.0, 300.0)) == 2
-    assert ended(bursts, 1.0, 3000.0, 300.0) == ()
+    assert len(ended(bursts, 1.0, 5000.0, MEMORY_SECONDS)) == 2
+    assert ended(bursts, 1.0, 3000.0, MEMORY_SECONDS) == ()
 
 
 def test_a_burst_counts_by_what_it_surely_fills() -> None:

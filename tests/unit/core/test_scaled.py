@@ -143,6 +143,15 @@ def test_each_documented_default_typed_changes_nothing(direction: str, field: st
     assert policy_of(target_of(typed.observed()), typed.now) == (plain, ())
 
 
+def test_a_window_switches_the_memory_of_bursts_neither_off_nor_on() -> None:
+    short = world_of(behavior={"scaleDown": {"stabilizationWindowSeconds": 0}})
+    policy, _ = policy_of(target_of(short.observed()), short.now)
+    assert (policy.down.window_seconds, policy.burst_memory_seconds) == (0, 2700)
+    off = world_of(burstMemorySeconds=0)
+    policy, _ = policy_of(target_of(off.observed()), off.now)
+    assert (policy.down.window_seconds, policy.burst_memory_seconds) == (300, 0)
+
+
 def test_the_pod_with_the_least_to_finish_goes_and_one_that_is_silent_last() -> None:
     pods = [TargetPod(uid=uid, name=f"pod-{uid}", address="") for uid in "abcd"]
     tracks = {

@@ -98,8 +98,7 @@ class ScalingRules(ApiModel):
     """How replicas may change in one direction, as in a HorizontalPodAutoscaler."""
 
     stabilization_window_seconds: Annotated[int, integer(0, 3600)] | None = None
-    """Seconds for which a recommendation must hold. Absent: 0 upwards, 300 downwards. Less than 300 downwards
-    also shortens, in proportion, how long replicas stay after a burst; 0 keeps none. Example: 300."""
+    """Seconds for which a recommendation must hold. Absent: 0 upwards, 300 downwards. Example: 300."""
     select_policy: ScalingSelect | None = None
     """Which of several policies applies: Max the largest change, Min the smallest; Disabled forbids this
     direction. Absent: Max."""
@@ -148,5 +147,8 @@ class AutoscalingSpec(ApiModel):
     behavior: ScalingBehavior | None = None
     """How fast replicas change, in the fields of a HorizontalPodAutoscaler. Absent: the default of each
     field."""
+    burst_memory_seconds: Annotated[int, integer(0, 2700)] | None = None
+    """Seconds for which the replicas that a burst of load needed stay after it, for the next one; 0: they
+    leave as after any load. Absent: 2700. Example: 900."""
     schedules: Annotated[list[ScalingSchedule], items(16)] | None = None
     """Other bounds at certain times. Absent: none."""

@@ -225,6 +225,8 @@ def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
         up=_rules(behavior.scale_up if behavior else None, SCALE_UP),
         down=_rules(behavior.scale_down if behavior else None, SCALE_DOWN),
     )
+    if (memory := spec.burst_memory_seconds) is not None:
+        policy = dataclasses.replace(policy, burst_memory_seconds=memory)
     return _with_targets(policy, target), scheduled.problems
 
 

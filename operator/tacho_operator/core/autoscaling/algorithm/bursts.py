@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tacho_operator.core.autoscaling.algorithm import tuning
-from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, Burst
+from tacho_operator.core.autoscaling.algorithm.types import Burst
 
 BURSTS_KEPT = 8
 
@@ -34,11 +34,9 @@ def with_bursts(
     return (Burst(now, now, load), *bursts[: BURSTS_KEPT - 1]), None
 
 
-def ended(bursts: Sequence[Burst], low: float | None, now: float, window_seconds: float) -> tuple[Burst, ...]:
-    """Bursts that ended within the last MEMORY_SECONDS; fewer seconds where the scale-down window is shorter
-    than the default."""
-    memory = tuning.MEMORY_SECONDS * min(1.0, window_seconds / SCALE_DOWN.window_seconds)
-    return tuple(item for item in bursts[low is None :] if 0 <= now - item.end_seconds < memory)
+def ended(bursts: Sequence[Burst], low: float | None, now: float, memory_seconds: float) -> tuple[Burst, ...]:
+    """Bursts that ended within the last ``memory_seconds``."""
+    return tuple(item for item in bursts[low is None :] if 0 <= now - item.end_seconds < memory_seconds)
 
 
 def soon_over(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: float) -> bool:

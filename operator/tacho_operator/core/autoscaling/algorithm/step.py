@@ -44,7 +44,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
         bursts, low = with_bursts(state.bursts, state.low, now, found.filled(-found.chance), found.filled())
         state = replace(state, bursts=bursts, low=low)
-    earlier = ended(state.bursts, state.low, now, at.policy.down.window_seconds)
+    earlier = ended(state.bursts, state.low, now, at.policy.burst_memory_seconds)
     if _recurs(state, found, earlier):
         found = replace(found, growth=0.0)  # its height is known: its first minute is no trend
     # A pod without metrics may be full: it keeps its replica, and requests no other.

@@ -66,6 +66,8 @@ class Policy:
     bounds: Bounds
     up: Rules = SCALE_UP
     down: Rules = SCALE_DOWN
+    burst_memory_seconds: float = tuning.MEMORY_SECONDS
+    """Seconds for which an ended burst keeps its replicas, up to MEMORY_SECONDS."""
     ttft_seconds: float | None = None
     """Target for TTFT in seconds. None: none."""
     tpot_seconds: float | None = None
