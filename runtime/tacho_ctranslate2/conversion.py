@@ -27,6 +27,8 @@ from tacho_server.errors import LoadError
 PROGRAM = "tacho-ctranslate2"
 FOLDER = "ctranslate2"
 MARKER = "conversion.json"
+MARKER_LIMIT_BYTES = 1024**2
+"""Bytes that are read of it: others who use the cache may have written it."""
 
 Make = Callable[[Path], None]
 """Function that converts the model into the given folder, which does not exist yet. Raises LoadError."""
@@ -80,46 +82,67 @@ class Converted:
 def ensure(source: Path, cache: Path, quantization: str, version: str, make: Make) -> Converted:
     """The conversion of ``source`` in the cache; where there is none, ``make`` converts it. Raises
     LoadError."""
+    root, key = cache / FOLDER, source_key(source, quantization, version)
     try:
-        root = cache / FOLDER
-        if not root.resolve().is_relative_to(cache.resolve()):
-            message = f"{root} links to a place outside of the cache"
-            raise LoadError("InvalidConfig", message, "remove the link")
-        root.mkdir(parents=True, exist_ok=True)
-        place = root / source_key(source, quantization, version)
-        if is_whole(place):
-            return Converted(folder=place, cached=True)
-        with _lock(place.with_suffix(".lock")) as held:
-            if is_whole(place):  # made by another while this one waited
-                return Converted(folder=place, cached=True)
-            if held:
-                _remove_leftovers(place)
-            _require_space(root, converted_bytes(source, quantization))
-            _make(place, make)
+        with contextlib.suppress(FileExistsError):
+            root.mkdir(parents=True)
+        with _opened(root) as held_root:
+            place = held_root / key
+            if is_whole(place):
+                return Converted(folder=root / key, cached=True)
+            with _lock(place.with_suffix(".lock")) as held:
+                if is_whole(place):  # made by another while this one waited
+                    return Converted(folder=root / key, cached=True)
+                if held:
+                    _remove_leftovers(place)
+                _require_space(held_root, converted_bytes(source, quantization))
+                _make(place, make)
+    except NotADirectoryError:
+        raise LoadError("InvalidConfig", f"{root} is a link, or no folder", "remove it") from None
     except OSError as error:
         raise _disk_problem(cache, error) from None
-    return Converted(folder=place, cached=False)
+    return Converted(folder=root / key, cached=False)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Path]:
+    """Context manager with a path to this very folder, whatever others put in its place meanwhile. Raises
+    OSError for a link.
+    """
+    handle = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield Path(f"/proc/{os.getpid()}/fd/{handle}")  # not self: the converter, a child, writes there too
+    finally:
+        os.close(handle)
 
 
 def is_whole(place: Path) -> bool:
     """Whether every file that the conversion wrote is in ``place`` with its size."""
     try:
-        files = json.loads((place / MARKER).read_text(encoding="utf-8"))["files"]
+        with open(place / MARKER, "rb", opener=_open_theirs) as file:
+            files = json.loads(file.read(MARKER_LIMIT_BYTES))["files"]
         return bool(files) and all((place / name).stat().st_size == size for name, size in files.items())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return False
+
+
+def _open_theirs(name: str, flags: int) -> int:
+    """Opens without following a link, and without waiting for a pipe."""
+    return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _make(place: Path, make: Make) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}.part-", dir=place.parent))
     try:
-        made = scratch / "model"
-        make(made)
-        files = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
-        (made / MARKER).write_text(json.dumps({"files": files}), encoding="utf-8")
-        for path in (*made.iterdir(), made):
-            _to_disk(path)
-        _put(made, place)
+        with _opened(scratch) as folder:
+            made = folder / "model"
+            make(made)
+            files = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
+            with open(made / MARKER, "x", encoding="utf-8") as file:
+                json.dump({"files": files}, file)
+            for path in (*made.iterdir(), made):
+                _to_disk(path)
+            _put(made, place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -153,8 +176,7 @@ def _lock(path: Path) -> Iterator[bool]:
     Without locks the final rename still keeps the result complete. The kernel releases the lock of a killed
     process.
     """
-    # Never through a link that another user of the cache put there.
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    handle = _open_theirs(str(path), os.O_RDWR | os.O_CREAT)
     held = True
     try:
         try:

@@ -4,10 +4,12 @@ message.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -52,6 +54,30 @@ def open_theirs(path: Path, mode: str = "rb", *, follow: bool = False) -> Binary
         file.close()
         raise OSError(errno.EINVAL, "is no file", str(path))
     return file
+
+
+@contextlib.contextmanager
+def opened_below(root: Path, *names: str) -> Iterator[Path]:
+    """Context manager with the folder ``names`` below ``root``, made where it is missing.
+
+    Its path leads through a descriptor: to that very folder, whatever others put in its place meanwhile.
+    Raises OSError where one of ``names`` is a link.
+    """
+    opened, path = os.open(root, os.O_DIRECTORY), root
+    try:
+        for name in names:
+            path = path / name
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=opened)
+            try:
+                below = os.open(name, os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=opened)
+            except NotADirectoryError:
+                raise NotADirectoryError(errno.ENOTDIR, "is a link, or no folder", str(path)) from None
+            os.close(opened)
+            opened = below
+        yield Path(f"/proc/self/fd/{opened}")
+    finally:
+        os.close(opened)
 
 
 def replace_file(path: Path, text: str) -> None:

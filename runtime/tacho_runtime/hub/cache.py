@@ -16,14 +16,14 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tacho_contract.fetch import snapshot_dir
-from tacho_runtime.files import open_theirs, read_theirs, replace_file
+from tacho_runtime.files import open_theirs, opened_below, read_theirs, replace_file
 from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import ENTRY_LIMIT, FileEntry, invalid, model_files
 
@@ -41,14 +41,15 @@ class VerifiedFile:
 
 
 class VerifiedFiles:
-    """The list of verified files of one repository at one commit, stored in ``path``. Used by several
-    threads."""
+    """The list of verified files of one repository at one commit, in a file below ``cache_dir``. Used by
+    several threads."""
 
-    def __init__(self, path: Path, check: Callable[[Path], None]) -> None:
-        """``check`` raises FailedError where a folder leads out of the cache."""
-        self._path, self.folder, self._check = path, path.parent, check
+    def __init__(self, cache_dir: str, repository: str, commit: str) -> None:
+        self._cache_dir, self._names = Path(cache_dir), ("verified", repository)
+        self._file = f"{commit}.json"
+        self.folder = self._cache_dir.joinpath(*self._names)
         self._lock = threading.Lock()
-        self._seals = _read_verified(path)
+        self._seals = _read_verified(self.folder / self._file)
         self._due, self._is_stored = 0.0, True
 
     def holds(self, name: str, file: Path, digest: str = "") -> bool:
@@ -82,13 +83,12 @@ class VerifiedFiles:
         text = json.dumps(
             {name: [s.size_bytes, s.modified_ns, s.digest] for name, s in sorted(self._seals.items())}
         )
-        self._check(self.folder)  # others may have changed it since the download began
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(self._path, text)
+            with opened_below(self._cache_dir, *self._names) as folder:
+                replace_file(folder / self._file, text)
         except OSError as error:
             # A cache that is mounted read-only: its files are hashed again next time.
-            LOG.warning("%s cannot be written: %s", self._path, error.strerror)
+            LOG.warning("%s cannot be written: %s", self.folder / self._file, error.strerror)
 
 
 WRITE_SECONDS = 1.0
@@ -134,24 +134,56 @@ class HubCache:
 
     def __init__(self, cache_dir: str, repository: str, commit: str) -> None:
         self.root = Path(cache_dir, "hub")
-        self.snapshot = Path(snapshot_dir(cache_dir, repository, commit))
+        self.path = self.snapshot = Path(snapshot_dir(cache_dir, repository, commit))
         self.storage = self.snapshot.parent.parent
         self.blobs = self.storage / "blobs"
         self.locks = self.root / ".locks" / self.storage.name
         self._strays = self._partials()
         self.hashed_bytes = 0
         """Bytes of cached files read from disk so far to verify their hash."""
-        verified = Path(cache_dir, "verified", self.storage.name, f"{commit}.json")
-        self.verified = VerifiedFiles(verified, self.check_confined)
+        self.verified = VerifiedFiles(cache_dir, self.storage.name, commit)
+        self._held = contextlib.ExitStack()
 
-    def check_confined(self, folder: Path | None = None) -> None:
-        """Raises FailedError where links lead from the cache's folders, or from ``folder``, out of the cache.
+    def check_confined(self) -> None:
+        """Raises FailedError where links lead from the cache's folders out of the cache.
 
         Other users of a shared claim may create such links.
         """
-        for place in [folder] if folder else [self.blobs, self.snapshot, self.locks, self.verified.folder]:
-            if not place.resolve().is_relative_to(self.root.parent.resolve()):
+        cache_dir = os.path.realpath(self.root.parent)
+        for place in (self.storage / "blobs", self.path, self.root / ".locks", self.verified.folder):
+            if not Path(os.path.realpath(place)).is_relative_to(cache_dir):
                 raise invalid(f"{place} links to a place outside of the cache.", "Remove the link.")
+
+    def hold(self) -> None:
+        """Opens the folders that a download writes to, made where they are missing.
+
+        From now on their paths lead through descriptors, not to what others put in their place. Raises
+        OSError where one is a link.
+        """
+        self.blobs, self.locks, self.snapshot = (
+            self._held.enter_context(
+                opened_below(self.root.parent, *folder.relative_to(self.root.parent).parts)
+            )
+            for folder in (self.blobs, self.locks, self.snapshot)
+        )
+        self._strays = self._partials()
+
+    @contextlib.contextmanager
+    def pointer(self, path: str) -> Iterator[Path]:
+        """Context manager with the place of the file ``path`` in the snapshot, through its opened folder."""
+        *folders, name = path.split("/")
+        with opened_below(self.snapshot, *folders) as folder:
+            yield folder / name
+
+    def supports_links(self) -> bool:
+        """Whether the cache's file system has symbolic links."""
+        probe = self.blobs / f"{uuid.uuid4().hex}.link"
+        try:
+            probe.symlink_to("nowhere")
+        except OSError:
+            return False
+        probe.unlink()
+        return True
 
     def whole(self, target: DownloadTarget) -> bool:
         """Whether the file is on disk with its full size."""
@@ -187,12 +219,11 @@ class HubCache:
 
     def drop(self, target: DownloadTarget) -> None:
         """Removes a file with its content, so that it is downloaded from the beginning."""
-        pointer = self.snapshot / target.path
-        blob = pointer.resolve()
-        pointer.unlink(missing_ok=True)
-        for path in {blob, self.blobs / target.etag}:
-            if path.parent == self.blobs.resolve():
-                path.unlink(missing_ok=True)
+        with self.pointer(target.path) as pointer:
+            folder, blob = os.path.split(os.path.realpath(pointer))
+            pointer.unlink(missing_ok=True)
+        for name in {target.etag, blob} if folder == os.path.realpath(self.blobs) else {target.etag}:
+            (self.blobs / name).unlink(missing_ok=True)
 
     def partial(self, etag: str) -> Path:
         """Path of the partial file in which a download continues.
@@ -227,12 +258,10 @@ class HubCache:
 
     def link(self, path: str, blob: Path) -> None:
         """Makes ``path`` of the snapshot a link to ``blob``."""
-        pointer = self.snapshot / path
-        self.check_confined(pointer.parent)
-        pointer.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.blobs / f"{blob.name}.{uuid.uuid4().hex[:8]}.link"
-        fresh.symlink_to(os.path.relpath(blob, pointer.parent))
-        os.replace(fresh, pointer)
+        with self.pointer(path) as pointer:
+            fresh.symlink_to("../" * (path.count("/") + 2) + f"blobs/{blob.name}")
+            os.replace(fresh, pointer)
 
     def drop_strays(self, etag: str) -> None:
         """Removes partial files of killed processes, and other files that belong to no download.
@@ -249,9 +278,9 @@ class HubCache:
 
     def drop_damaged(self, target: DownloadTarget) -> None:
         """Removes a file of the wrong size, so that it is downloaded again."""
-        pointer = self.snapshot / target.path
-        if os.path.lexists(pointer) and not self.whole(target):
-            pointer.unlink()
+        if not self.whole(target):
+            with self.pointer(target.path) as pointer:
+                pointer.unlink(missing_ok=True)
         blob = self.blobs / target.etag
         if os.path.lexists(blob) and _size(blob) != target.size_bytes:
             blob.unlink()

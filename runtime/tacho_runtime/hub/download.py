@@ -74,16 +74,15 @@ class Downloader:
         if self._cache.whole(target):
             return
         self._cache.drop_damaged(target)
-        from huggingface_hub.file_download import are_symlinks_supported
-
         metadata = self._metadata(target)
-        if are_symlinks_supported(self._cache.root):
+        if self._cache.supports_links():
             blob = self._cache.blobs / target.etag
             self._fill(target, metadata, blob)
             self._cache.link(target.path, blob)
         else:
             # A copy of the blob would take twice the space.
-            self._fill(target, metadata, self._cache.snapshot / target.path)
+            with self._cache.pointer(target.path) as pointer:
+                self._fill(target, metadata, pointer)
 
     def _metadata(self, target: DownloadTarget) -> Any:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -109,13 +108,7 @@ class Downloader:
         """Puts the file's content at ``destination``, while it holds the hub client's lock for that file."""
         from huggingface_hub.utils._fixes import WeakFileLock
 
-        lock = self._cache.locks / f"{target.etag}.lock"
-        for folder in (self._cache.blobs, self._cache.locks, destination.parent):
-            self._cache.check_confined(folder)  # again: others may change it between two files
-            folder.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(lock):
-            for folder in (self._cache.blobs, destination.parent):
-                self._cache.check_confined(folder)  # again: whoever held the lock may have changed it
+        with WeakFileLock(self._cache.locks / f"{target.etag}.lock"):
             self._cache.drop_strays(target.etag)
             if destination.exists():
                 return
@@ -136,17 +129,18 @@ class Downloader:
             return False
         # Under a name of its own: not every file system honours the lock.
         fresh = self._cache.blobs / f"{target.etag}.{uuid.uuid4().hex[:8]}.incomplete"
+        handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            fresh.touch()
             self._native[fresh] = target
             xet_get(
-                incomplete_path=fresh,
+                # By its descriptor: the native code would follow a link that others put there by now.
+                incomplete_path=Path(f"/proc/self/fd/{handle}"),
                 xet_file_data=metadata.xet_file_data,
                 headers=self._headers(metadata.xet_file_data.refresh_route),
                 expected_size=target.size_bytes,
                 displayed_filename=target.path,
             )
-            if fresh.stat().st_size != target.size_bytes:
+            if os.fstat(handle).st_size != target.size_bytes:
                 return False
             os.replace(fresh, destination)
             return True
@@ -159,6 +153,7 @@ class Downloader:
             return False
         finally:
             self._native.pop(fresh, None)
+            os.close(handle)
             fresh.unlink(missing_ok=True)
 
     def _fill_partial(self, target: DownloadTarget, metadata: Any, partial: Path) -> None:
@@ -169,7 +164,6 @@ class Downloader:
 
         failures = restarts = 0
         while True:
-            self._cache.check_confined(partial.parent)  # as a long download may be continued often
             before = _present(partial)
             if before == target.size_bytes and partial.exists():
                 return
@@ -269,7 +263,7 @@ class Downloader:
 def _written_by_others(partial: Path) -> FailedError:
     return FailedError.of(
         FailureClass.INVALID_CONFIG,
-        f"Another pod writes {partial}, too: the file system of the cache's claim honours no locks.",
+        f"Another pod writes {partial.name}, too: the file system of the cache's claim honours no locks.",
         "Mount it with locks (NFS: without nolock), or give each pod a claim of its own in spec.cache.",
     )
 

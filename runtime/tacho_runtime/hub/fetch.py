@@ -95,9 +95,9 @@ class ModelFetch:
         self.report(
             state="Complete",
             bytes_done=self._config.files.total_bytes,
-            path=str(self._cache.snapshot),
+            path=str(self._cache.path),
         )
-        return str(self._cache.snapshot)
+        return str(self._cache.path)
 
     def _whole_on_disk(self) -> bool:
         """Whether all planned files are in the cache and verified. Then no hub is contacted."""
@@ -133,6 +133,7 @@ class ModelFetch:
             container.end_limit()
         present = self._cache.present(targets)
         self._check_space(targets, present)
+        self._cache.hold()
         self.report(
             state="Downloading", resumed_bytes=sum(present.values()), bytes_done=sum(present.values())
         )
@@ -200,7 +201,7 @@ class ModelFetch:
                 if stall.stalled(self.progress, time.monotonic()):
                     raise unreachable(
                         f"Nothing of {self._config.repository} arrived for {STALL_SECONDS:.0f} s (or a "
-                        f"pod that is gone left a lock below {self._cache.locks})."
+                        f"pod that is gone left a lock below {self._cache.root}/.locks)."
                     )
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

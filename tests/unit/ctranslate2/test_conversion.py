@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_ctranslate2.conversion import MARKER, ensure, is_whole
+from tacho_ctranslate2.conversion import MARKER, MARKER_LIMIT_BYTES, ensure, is_whole
 from tacho_server.errors import LoadError
 
 VERSION = "4.8.5"
@@ -219,7 +219,49 @@ def test_nothing_is_written_outside_of_the_cache(tmp_path):
         ensure(source, cache, "int8_float32", VERSION, never)
     shutil.rmtree(cache / "ctranslate2")
     (cache / "ctranslate2").symlink_to(outside)
-    with pytest.raises(LoadError, match="links to a place outside"):
+    with pytest.raises(LoadError, match="is a link, or no folder"):
         ensure(source, cache, "int8_float32", VERSION, never)
     assert [path.name for path in outside.iterdir()] == ["victim"]
     assert victim.read_text() == "the pod's own"
+
+
+@pytest.mark.parametrize("swapped", ["ctranslate2", "its part"])
+def test_nothing_is_written_where_a_link_leads_that_comes_in_the_middle(tmp_path, swapped):
+    source, cache, outside = checkpoint(tmp_path / "m"), tmp_path / "c", tmp_path / "outside"
+    outside.mkdir()
+
+    def make_late(target: Path) -> None:
+        folder = cache / "ctranslate2"
+        if swapped == "its part":
+            folder /= parts(cache)[0]
+        folder.rename(folder.with_name("moved"))
+        folder.symlink_to(outside)
+        make(target)
+        assert not list(outside.iterdir())
+
+    ensure(source, cache, "int8_float32", VERSION, make_late)
+    assert not list(outside.iterdir())
+
+
+def test_a_child_converts_into_the_folder_that_is_held(tmp_path):
+    def make_in_child(target: Path) -> None:
+        code = "import os, sys; os.mkdir(sys.argv[1]); open(sys.argv[1] + '/model.bin', 'w').write('c')"
+        subprocess.run([sys.executable, "-c", code, str(target)], check=True)
+
+    folder = ensure(checkpoint(tmp_path / "m"), tmp_path / "c", "int8_float32", VERSION, make_in_child).folder
+    assert (folder / "model.bin").read_text() == "c"
+    assert folder.is_relative_to(tmp_path / "c")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "deep", "long"])
+def test_a_list_of_files_that_cannot_be_read_is_none(tmp_path, kind):
+    if kind == "pipe":
+        os.mkfifo(tmp_path / MARKER)
+    elif kind == "deep":
+        (tmp_path / MARKER).write_text("[" * 500_000)
+    else:
+        (tmp_path / "model.bin").touch()
+        (tmp_path / MARKER).write_text('{"files": {"model.bin": 0}}' + " " * MARKER_LIMIT_BYTES + "{")
+        assert is_whole(tmp_path)  # what comes after is not read
+        (tmp_path / MARKER).write_text(" " * MARKER_LIMIT_BYTES + '{"files": {"model.bin": 0}}')
+    assert not is_whole(tmp_path)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import MagicMock
@@ -21,7 +22,7 @@ from tacho_contract.fetch import FetchConfig
 from tacho_runtime.headers import source
 from tacho_runtime.headers.digests import files_digest
 from tacho_runtime.headers.source import FolderSource
-from tacho_runtime.hub import cache as cache_module
+from tacho_runtime.hub import cache as cache_module, download
 from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches, is_digest
 from tacho_runtime.hub.download import Downloader
 from tacho_runtime.hub.fetch import fetch
@@ -34,7 +35,7 @@ COUNT = 500
 @pytest.fixture
 def cache(tmp_path: Path) -> HubCache:
     made = HubCache(str(tmp_path), "acme/many", "c" * 40)
-    made.blobs.mkdir(parents=True)
+    made.hold()
     return made
 
 
@@ -119,8 +120,8 @@ def test_a_partial_file_that_another_pod_writes_too_is_told(
     original = hub.fake._stream
 
     async def stream(*arguments: Any) -> None:
-        for partial in Path(config.cache_dir).rglob("*.incomplete"):
-            with partial.open("ab") as file:
+        for found in Path(config.cache_dir).rglob("*.incomplete"):
+            with found.open("ab") as file:
                 file.write(bytes(100_000))
         await original(*arguments)
 
@@ -129,6 +130,15 @@ def test_a_partial_file_that_another_pod_writes_too_is_told(
     failure = failed(config)
     assert failure.failure_class == FailureClass.INVALID_CONFIG
     assert "honours no locks" in failure.message
+
+
+def test_a_folder_that_leads_to_itself_has_a_class(config: FetchConfig) -> None:
+    folder = Path(config.cache_dir, "hub/models--acme--model")
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(folder.name)
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.INVALID_CONFIG
+    assert f"is a link, or no folder: {folder}." in failure.message
 
 
 @pytest.mark.parametrize("folder", ["blobs", "snapshots", "../.locks", ".", "../../verified"])
@@ -170,15 +180,17 @@ def test_a_folder_that_leads_out_from_the_next_file_on_is_refused(
         return found(*arguments)
 
     monkeypatch.setattr(Downloader, "_metadata", late)
-    assert "outside of the cache" in failed(config).message
+    result = fetch(config, "")
+    assert isinstance(result, str) == (name.startswith("verified")), result
     assert not list(outside.iterdir())
 
 
-@pytest.mark.parametrize("when", ["lock", "continued"])
-def test_a_folder_that_leads_out_while_a_file_is_waited_for_is_refused(
+@pytest.mark.parametrize("when", ["lock", "continued", "written"])
+def test_a_folder_that_leads_out_in_the_middle_of_a_file_is_not_written_to(
     config: FetchConfig, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     outside, blobs = Path(config.cache_dir).parent / "outside", partial_of(config, 0).parent
+    opened = download.open_theirs
 
     @contextlib.contextmanager
     def released_late(_: Path) -> Iterator[None]:
@@ -189,12 +201,18 @@ def test_a_folder_that_leads_out_while_a_file_is_waited_for_is_refused(
         swap(blobs, outside)
         raise httpx2.ReadError("cut")
 
-    if when == "lock":
+    def open_late(*arguments: Any) -> Any:
+        swap(blobs, outside)
+        return opened(*arguments)
+
+    if when == "written":
+        monkeypatch.setattr(download, "open_theirs", open_late)
+    elif when == "lock":
         monkeypatch.setattr("huggingface_hub.utils._fixes.WeakFileLock", released_late)
     else:
         monkeypatch.setattr(Downloader, "_stream", cut)
         monkeypatch.setattr("time.sleep", lambda _: None)
-    assert "outside of the cache" in failed(config).message
+    failed(config)
     assert not list(outside.iterdir())
 
 
@@ -210,17 +228,21 @@ def test_a_planted_list_of_verified_files_is_not_written_through(config: FetchCo
 def test_a_folder_of_the_model_that_leads_out_is_refused(cache: HubCache, tmp_path: Path) -> None:
     outside = tmp_path.parent / f"{tmp_path.name}-outside"
     outside.mkdir()
-    cache.snapshot.mkdir(parents=True)
-    (cache.snapshot / "sub").symlink_to(outside)
-    with pytest.raises(FailedError, match="outside of the cache"):
-        cache.link("sub/folder/file", cache.blobs / ("a" * 64))
-    assert not list(outside.iterdir())
+    (outside / "file").touch()
+    target = DownloadTarget("sub/file", 1, "a" * 64)
+    for sub in (outside, "sub"):
+        (cache.snapshot / "sub").symlink_to(sub)
+        for write in (partial(cache.link, target.path, cache.blobs / target.etag),
+                      partial(cache.drop, target), partial(cache.drop_damaged, target)):  # fmt: skip
+            with pytest.raises(NotADirectoryError, match="is a link, or no folder"):
+                write()
+        (cache.snapshot / "sub").unlink()
+    assert [path.name for path in outside.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("place", ["snapshot", "blob"])
 def test_a_pipe_in_place_of_an_empty_file_is_not_waited_for(cache: HubCache, place: str) -> None:
     empty = DownloadTarget("__init__.py", 0, hashlib.sha1(b"blob 0\0").hexdigest())
-    cache.snapshot.mkdir(parents=True)
     pipe = cache.snapshot / empty.path if place == "snapshot" else cache.blobs / empty.etag
     os.mkfifo(pipe)
     assert not cache.whole(empty)
@@ -271,7 +293,6 @@ def test_a_folder_of_millions_is_not_read_to_its_end(
     """Their names were more than the container's memory."""
     monkeypatch.setattr(source, "ENTRY_LIMIT", 10)
     monkeypatch.setattr(cache_module, "ENTRY_LIMIT", 10)
-    cache.snapshot.mkdir(parents=True)
     folder = FolderSource(cache.snapshot, name="m")
     for number in range(10):
         (cache.snapshot / f".hidden-{number}").touch()
@@ -287,7 +308,6 @@ def test_a_folder_of_millions_is_not_read_to_its_end(
 
 
 def test_folders_in_folders_thousands_deep_end_no_download(cache: HubCache) -> None:
-    cache.snapshot.mkdir(parents=True)
     place = os.open(cache.snapshot, os.O_RDONLY)
     try:
         for _ in range(2000):
@@ -300,7 +320,7 @@ def test_folders_in_folders_thousands_deep_end_no_download(cache: HubCache) -> N
     try:
         assert [entry.path for entry in cache.entries()] == ["a.gguf"]
     finally:  # as pytest could not
-        subprocess.run(["rm", "-r", cache.snapshot / "d"], check=True)
+        subprocess.run(["rm", "-r", cache.path / "d"], check=True)
 
 
 def test_names_that_are_no_utf_8_have_a_digest(tmp_path: Path) -> None:

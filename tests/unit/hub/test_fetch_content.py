@@ -70,7 +70,7 @@ def test_a_file_that_is_shorter_than_listed(hub: RunningHub, config: FetchConfig
     failure = failed(config)
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert re.search(r"lists \S+ with (\d+) bytes and delivers (\d+)", failure.message)
-    assert not Path(snapshot_dir(config.cache_dir, config.repository, config.files.commit)).exists()
+    assert not any(Path(snapshot_dir(config.cache_dir, config.repository, config.files.commit)).iterdir())
 
 
 def test_files_with_one_etag_are_kept_apart(hub: RunningHub, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_cache_that_cannot_be_written_is_no_silent_hub(config: FetchConfig) ->
     Path(config.cache_dir, "hub").write_text("in the way")
     failure = failed(config)
     assert failure.failure_class == FailureClass.INVALID_CONFIG
-    assert re.search("cache cannot be used: (Not a directory|File exists): .*hub", failure.message)
+    assert re.search("cache cannot be used: is a link, or no folder: .*hub", failure.message)
     assert "spec.cache" in failure.next_step
 
 
@@ -248,7 +248,7 @@ def test_native_code_that_writes_without_end_is_ended(
     def endless(*, incomplete_path: Path, **_: object) -> None:
         ends = time.monotonic() + 20
         with incomplete_path.open("ab", buffering=0) as file:
-            while incomplete_path.exists() and time.monotonic() < ends:
+            while incomplete_path.stat().st_nlink and time.monotonic() < ends:
                 file.write(bytes(1_000_000))
                 time.sleep(0.02)
 
@@ -258,3 +258,35 @@ def test_native_code_that_writes_without_end_is_ended(
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert re.search(r"lists weights.bin with \d+ bytes and delivers more", failure.message)
     assert not list(Path(config.cache_dir).rglob("*.incomplete"))
+
+
+def test_native_code_writes_to_no_link_that_takes_its_files_place(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = Path(config.cache_dir).parent / "runtime.pyz"
+    victim.write_text("the pod's own")
+
+    def late(*, incomplete_path: Path, **_: object) -> None:
+        (fresh,) = Path(config.cache_dir).rglob("*.incomplete")
+        fresh.unlink()
+        fresh.symlink_to(victim)
+        incomplete_path.write_bytes(MODEL)
+
+    hub.fake.faults.xet = True
+    monkeypatch.setattr("huggingface_hub.file_download.xet_get", late)
+    failed(config)
+    assert victim.read_text() == "the pod's own"
+
+
+def test_the_native_code_of_xet_writes_to_a_descriptor(tmp_path: Path) -> None:
+    """So it neither replaces the file nor changes the path that it gets."""
+    import hf_xet
+
+    (tmp_path / "store").mkdir()
+    (tmp_path / "source").write_bytes(MODEL)
+    session, store = hf_xet.XetSession(), f"local://{tmp_path}/store"
+    with session.new_upload_commit(endpoint=store) as upload:
+        sent = upload.start_upload_file(str(tmp_path / "source"))
+    with (tmp_path / "got").open("xb") as file, session.new_file_download_group(endpoint=store) as group:
+        group.start_download_file(sent.result().xet_info, f"/proc/self/fd/{file.fileno()}")
+    assert (tmp_path / "got").read_bytes() == MODEL
