@@ -176,11 +176,39 @@ async def test_a_standby_gives_the_leaders_answer(served: Served, standby: Serve
     assert (await standby.read(f"/scaling/{path}"))[:2] == (status, body)
 
 
-async def test_a_standby_says_that_the_leader_does_not_answer(standby: Served) -> None:
-    standby.leader_address = "127.0.0.1:9"
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "[::1", "x" * 70000])
+async def test_a_standby_says_that_the_leader_does_not_answer(standby: Served, address: str) -> None:
+    standby.leader_address = address
     status, body, _ = await standby.read("/scaling/ml/busy")
     assert status == 503
     assert b"Replicas" not in body
+
+
+@pytest.mark.parametrize(("part", "pause_seconds"), [(b"x" * 65536, 0.0), (b"x", 0.1)])
+async def test_an_answer_without_end_is_none_of_a_leader(
+    monkeypatch: pytest.MonkeyPatch, standby: Served, part: bytes, pause_seconds: float
+) -> None:
+    """Another pod may have the address by now."""
+    monkeypatch.setattr(module, "LEADER_SECONDS", 1.0)
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause_seconds)
+        await ended(writer)
+        left.set()
+
+    left = asyncio.Event()
+
+    async with await asyncio.start_server(endless, "127.0.0.1", 0) as other:
+        standby.leader_address = "127.0.0.1:{}".format(other.sockets[0].getsockname()[1])
+        async with asyncio.timeout(20):
+            assert (await standby.read("/scaling/ml/busy"))[0] == 503
+            await left.wait()
 
 
 async def test_what_was_forwarded_is_not_forwarded_again(standby: Served) -> None:

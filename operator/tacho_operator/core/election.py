@@ -17,6 +17,8 @@ LEASE_SECONDS = 15.0
 RENEW_DEADLINE_SECONDS = 10.0
 """A leader that has not renewed the Lease for so long no longer leads, before any other may."""
 RETRY_SECONDS = 2.0
+MOST_TRANSITIONS = 2**31 - 1
+"""The API server refuses a higher count, which an edited Lease could bring: then nobody would lead."""
 ADDRESS_ANNOTATION = "tacho.dev/leader-address"
 """Host and port at which the leader answers /scaling."""
 
@@ -104,7 +106,7 @@ def _held(candidate: Candidate, lease: Manifest | None, moment: datetime) -> Man
         "leaseDurationSeconds": int(LEASE_SECONDS),
         "acquireTime": spec.get("acquireTime") if same else _micro_time(moment),
         "renewTime": _micro_time(moment),
-        "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (not same),
+        "leaseTransitions": min(MOST_TRANSITIONS, int(spec.get("leaseTransitions") or 0) + (not same)),
     }
     annotations = {**(metadata.get("annotations") or {}), ADDRESS_ANNOTATION: candidate.address}
     return {**(lease or {}), "metadata": {**metadata, "annotations": annotations}, "spec": held}

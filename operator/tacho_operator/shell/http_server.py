@@ -46,8 +46,10 @@ CONNECTION_SECONDS = 30.0
 """Seconds after which a connection is closed. Each connection serves one request."""
 SHUTDOWN_SECONDS = 1.0
 FORWARDED_HEADER = "Tacho-Forwarded"
-LEADER_SECONDS = 5.0
-"""Seconds to wait for the leader's answer to a forwarded request."""
+LEADER_SECONDS, LEADER_BYTES = 5.0, 4096
+"""Longest time, and most bytes, of the leader's answer to a forwarded request. Another pod may have its address
+by now.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,13 +224,18 @@ async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Reque
     """The leader's answer to the request; 503 where it does not answer. A standby does not forward a request
     that was forwarded to it.
     """
-    headers = {FORWARDED_HEADER: "1"}
+    headers, body = {FORWARDED_HEADER: "1", "Accept-Encoding": "identity"}, b""
+    url = f"http://{address}{request.rel_url.raw_path}"
     try:
-        found = await client.get(f"http://{address}{request.rel_url.raw_path}", headers=headers)
-    except httpx.HTTPError:
+        async with asyncio.timeout(LEADER_SECONDS), client.stream("GET", url, headers=headers) as found:
+            async for part in found.aiter_raw():
+                body += part
+                if len(body) > LEADER_BYTES:
+                    raise httpx.DecodingError("the answer is too long")
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
         return web.json_response({"error": "the leader does not answer"}, status=503)
     return web.Response(
-        body=found.content,
+        body=body,
         status=found.status_code,
         content_type="application/json",
         headers={"Cache-Control": "no-store"},

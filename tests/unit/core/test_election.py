@@ -123,6 +123,11 @@ def test_what_is_released_or_ones_own_is_taken_at_once() -> None:
     assert holder_of(taken("b", 1.0, free)) == "b"
 
 
+def test_an_edited_count_of_transitions_keeps_nobody_from_leading() -> None:
+    edited = taken("a", lease={**LEASE, "spec": {"leaseTransitions": 2**31 - 1}})
+    assert edited["spec"]["leaseTransitions"] == 2**31 - 1, "the API server refuses more"
+
+
 def test_a_leader_ends_before_its_lease_may_be_taken() -> None:
     leader = Candidate(identity="a").renewed(100.0)
     assert leader.leads(109.9)
