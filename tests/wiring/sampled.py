@@ -37,6 +37,8 @@ class Looking:
 
     def __init__(self, world: World) -> None:
         self.world, self.pods, self.called, self.now = world, Pods(), [], 1_000_000.0
+        self.is_stale = False
+        """Whether watches are interrupted."""
         self.registry = CollectorRegistry()
         self.scaler = self.start()
 
@@ -46,6 +48,7 @@ class Looking:
             period_seconds=10,
             call=self.called.append,
             sink=ScalingMetrics(self.registry),
+            is_stale=lambda _: self.is_stale,
             clock=lambda: self.now,
         )
 

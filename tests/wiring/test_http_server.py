@@ -205,7 +205,7 @@ async def test_an_answer_without_end_is_none_of_a_leader(
     left = asyncio.Event()
 
     async with await asyncio.start_server(endless, "127.0.0.1", 0) as other:
-        standby.leader_address = "127.0.0.1:{}".format(other.sockets[0].getsockname()[1])
+        standby.leader_address = f"127.0.0.1:{other.sockets[0].getsockname()[1]}"
         async with asyncio.timeout(20):
             assert (await standby.read("/scaling/ml/busy"))[0] == 503
             await left.wait()

@@ -47,8 +47,8 @@ CONNECTION_SECONDS = 30.0
 SHUTDOWN_SECONDS = 1.0
 FORWARDED_HEADER = "Tacho-Forwarded"
 LEADER_SECONDS, LEADER_BYTES = 5.0, 4096
-"""Longest time, and most bytes, of the leader's answer to a forwarded request. Another pod may have its address
-by now.
+"""Longest time, and most bytes, of the leader's answer to a forwarded request. Another pod may have its
+address by now.
 """
 
 

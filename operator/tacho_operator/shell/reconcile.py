@@ -155,8 +155,12 @@ class Reconciler:
                 raise  # the queue tries again, after a pause that doubles
 
     async def _reconcile(self, key: Key) -> float | None:
-        await self._see(self._expectations.get(key, ()))
-        observed = await self._sources.observer.observe(key)
+        try:
+            await self._see(self._expectations.get(key, ()))
+            observed = await self._sources.observer.observe(key)
+        except Exception:
+            self._sources.scaler.unread(key)
+            raise
         if observed is None:
             self._forget(key)
             return None

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import cache
 
 from tacho_contract.report import Load
 from tacho_operator.api.defaults import scaling_mode
@@ -27,7 +28,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ScalingInput,
     State,
 )
-from tacho_operator.core.autoscaling.status_view import recommended, scaled
+from tacho_operator.core.autoscaling.status_view import failed, recommended, scaled
 from tacho_operator.core.autoscaling.target import (
     Target,
     policy_of,
@@ -57,6 +58,10 @@ LISTENING_SECONDS = 660.0
 
 A client that reads every five minutes may be late, or miss one read, and still finds values.
 """
+CURRENT_SECONDS = 60.0
+"""Seconds after which a figure is unknown if no decision was made since, or if the pods may be others by now.
+The namespace's watches are interrupted then, or its objects cannot be read.
+"""
 SLICE_SECONDS = 0.02
 """Seconds of decisions after which other tasks may run. A decision with 16 schedules takes milliseconds."""
 LONGEST_SLICE_SECONDS = 0.25
@@ -77,6 +82,12 @@ class ScaledResource:
     """The recommendations (mode Recommend) that status lists, the newest first."""
     shown: Scaled | None = None
     decision: Decision | None = None
+    decided: float = 0.0
+    """When the last decision was made, by the scaler's clock."""
+    observed: float = 0.0
+    """When the pods of ``target`` were last known to be the present ones, by the scaler's clock."""
+    is_unread: bool = False
+    """Whether the last reconcile could not read the pods."""
     windows: dict[str, TrafficWindow] = dataclasses.field(default_factory=dict)
     """The traffic of pods whose measured capacity is a lower bound, by pod uid."""
     traffic: dict[tuple[str, str], SeenTraffic] = dataclasses.field(default_factory=dict)
@@ -100,11 +111,13 @@ class Scaler:
         period_seconds: float,
         call: Callable[[Key], None],
         sink: ScalingMetrics,
+        is_stale: Callable[[str], bool] = lambda _namespace: False,
         clock: Callable[[], float] = time.time,
         cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        """``cpu_clock``: CPU seconds of the event loop's thread, which other processes do not change."""
-        self._loads, self._call, self._sink = loads, call, sink
+        """``is_stale``: whether watches of a namespace are interrupted. ``cpu_clock``: CPU seconds of the
+        event loop's thread, which other processes do not change."""
+        self._loads, self._call, self._sink, self._is_stale = loads, call, sink, is_stale
         self._period_seconds = period_seconds
         self._clock, self._cpu_clock = clock, cpu_clock
         self._watched: dict[Key, ScaledResource] = {}
@@ -136,7 +149,8 @@ class Scaler:
             )
             self._made += 1
             self._watched[key] = known
-        known.target = target
+            self._sink.unknown(key)  # what a former resource of the name had
+        known.target, known.observed, known.is_unread = target, self._clock(), False
         if mode != "Enforce" or not same_mode:
             known.replicas = target.replicas
         if not same_mode:
@@ -148,6 +162,11 @@ class Scaler:
         if status is not None and (known := self._watched.get(key)) is not None:
             known.target = target_of(observed, status)
 
+    def unread(self, key: Key) -> None:
+        """Notes that a reconcile could not read the resource's pods, which may be others by now."""
+        if (known := self._watched.get(key)) is not None:
+            known.is_unread = True
+
     def forget(self, key: Key) -> None:
         """Stops sampling and scaling a deleted resource."""
         self._watched.pop(key, None)
@@ -156,10 +175,12 @@ class Scaler:
     def latest(self, key: Key) -> tuple[Decision, int] | None:
         """The last scaling decision and the number of serving pods, for /scaling; None before the first
         sample."""
-        known = self._watched.get(key)
-        if known is not None:
-            known.last_read = self._clock()
-        return (known.decision, len(known.target.pods)) if known and known.decision else None
+        if (known := self._watched.get(key)) is None:
+            return None
+        known.last_read = self._clock()
+        if known.decision is None or not self._is_current(known):
+            return None
+        return known.decision, len(known.target.pods)
 
     def idle(self, key: Key) -> dict[str, bool]:
         """Whether each sampled pod has no request, by uid; a pod whose load is not known is absent."""
@@ -195,8 +216,9 @@ class Scaler:
         namespace may not decide in this sampling (``PendingDecisions.next``) comes first in the next one.
         """
         started = time.perf_counter()
+        self._expire()
         due = [key for key, known in self._watched.items() if self._due(key, known)]
-        left = [key for key in self._left if key in self._watched]
+        left = [key for key in self._left if key in self._watched and self._is_observed(self._watched[key])]
         watched = {key: self._watched[key] for key in (*left, *due)}
         self._samples += 1
         namespaces = {
@@ -230,9 +252,8 @@ class Scaler:
             try:
                 changed = self._decide(key, known, sampling.answers, now)
                 changed |= self._watch_traffic(known, sampling.answers, now)
-            except Exception:  # one resource's error must not stop the others' scaling
-                logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
-                continue
+            except Exception as error:  # noqa: BLE001 - one resource's error must not stop the others' scaling
+                changed = self._failed(key, known, error)
             finally:
                 sampling.charge(key.namespace, self._cpu_clock() - decision_began)
             if changed:
@@ -246,15 +267,48 @@ class Scaler:
                 slice_seconds = min(LONGEST_SLICE_SECONDS, max(SLICE_SECONDS, rested - began))
         return reconciles
 
+    def _expire(self) -> None:
+        """Makes figures that are no longer current unknown."""
+        now, is_stale = self._clock(), cache(self._is_stale)
+        for key, known in self._watched.items():
+            if not (known.is_unread or is_stale(key.namespace)):
+                known.observed = now
+            if known.decision is not None and not self._is_current(known):
+                self._unknown(key, known)
+
+    def _is_observed(self, known: ScaledResource) -> bool:
+        """Whether the pods of ``target`` are the present ones, as far as is known."""
+        return abs(self._clock() - known.observed) <= CURRENT_SECONDS
+
+    def _is_current(self, known: ScaledResource) -> bool:
+        """Whether the last decision is recent, and rests on the present pods."""
+        limit_seconds = max(CURRENT_SECONDS, 3 * self._period_seconds)
+        return self._is_observed(known) and abs(self._clock() - known.decided) <= limit_seconds
+
+    def _unknown(self, key: Key, known: ScaledResource) -> None:
+        known.decision = None
+        known.state, known.samples = unread(known.state), {}
+        self._sink.unknown(key)
+
+    def _failed(self, key: Key, known: ScaledResource, error: Exception) -> bool:
+        """Makes the figures of a resource unknown whose decision failed. Returns whether status has to report
+        it."""
+        logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
+        self._unknown(key, known)
+        former = known.shown
+        if known.target.mode is not None:
+            known.shown = failed(error, known.replicas, former, known.target.former)
+        return known.shown is not former
+
     def _due(self, key: Key, known: ScaledResource) -> bool:
         """Whether the present sampling includes the resource."""
+        if not self._is_observed(known):
+            return False
         if known.target.autoscaling:
             return True
         if self._clock() - max(self._scraped, known.last_read) > LISTENING_SECONDS:
             if known.decision is not None:
-                known.decision = None
-                known.state, known.samples = unread(known.state), {}
-                self._sink.unknown(key)
+                self._unknown(key, known)
             return False
         every = max(1, int(UNSCALED_SECONDS / self._period_seconds))
         return known.decision is None or (self._samples + known.phase) % every == 0
@@ -275,6 +329,7 @@ class Scaler:
         )
         done = step(at, known.state, now)
         known.decision, before, recommendation = done.decision, known.replicas, None
+        known.decided = now
         if target.mode == "Enforce":
             known.state, known.replicas = done.state, done.decision.replicas
         else:

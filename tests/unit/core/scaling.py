@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.core.autoscaling.algorithm.capacity import UNATTAINABLE
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, SCALE_UP, Bounds, Pace, Policy
-from tacho_operator.core.autoscaling.status_view import Recommendation, scaled as shown
+from tacho_operator.core.autoscaling.status_view import Recommendation, failed, scaled as shown
 from tacho_operator.core.types import ChildRefusal, Scaled
 from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
 from tools.harness.world import AUTOSCALING, MOCK_SPEC, World, changed
 
 _C, _R = ConditionType, Reason
-Met = tuple[ConditionType, str, Reason]
+Met = tuple[ConditionType, str, Reason | FailureClass]
 
 
 def told(
@@ -95,6 +96,10 @@ def silent() -> Scaled:
     return told(fleet)
 
 
+def defective() -> Scaled:
+    return failed(ZeroDivisionError(), 1, settled(), None)
+
+
 def too_few() -> Scaled:
     fleet = Fleet(Policy(bounds=Bounds(least=3, most=9)))
     fleet.run(lambda _: 0.1, 10)
@@ -131,6 +136,7 @@ SCALED: dict[Callable[[], Scaled], tuple[Met, ...]] = {
     ),
     unverified: ((_C.SCALING_ACTIVE, "True", _R.CAPACITY_UNVERIFIED),),
     silent: ((_C.SCALING_ACTIVE, "False", _R.FAILED_GET_PODS_METRIC),),
+    defective: ((_C.SCALING_ACTIVE, "False", FailureClass.INTERNAL_ERROR),),
     too_few: ((_C.SCALING_LIMITED, "True", _R.TOO_FEW_REPLICAS),),
     too_many: ((_C.SCALING_LIMITED, "True", _R.TOO_MANY_REPLICAS),),
     fewer_than_paced: ((_C.SCALING_LIMITED, "True", _R.SCALE_DOWN_LIMIT),),

@@ -10,7 +10,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.api.base import decimal, seconds
 from tacho_operator.api.conditions import ConditionType, Reason
@@ -31,6 +33,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     State,
     Step,
 )
+from tacho_operator.core.problems import DETAILS
 from tacho_operator.core.types import Scaled, ScalingCondition
 
 RECOMMEND = "Recommend"
@@ -119,6 +122,32 @@ def scaled(
         conditions=conditions,
         victims=kept,
         time_seconds=now,
+    )
+
+
+def failed(
+    error: Exception, replicas: int, former: Scaled | None, stored: AutoscalingStatus | None
+) -> Scaled:
+    """The scaling status after a decision that failed: replicas stay, and no figure of the load is known.
+
+    ``former``: the scaling status so far; returned itself where it reports the failure already. ``stored``:
+    that of an earlier process.
+    """
+    message = "The scaler failed on this resource; the number of replicas stays. Report the error."
+    active = ConditionState("False", FailureClass.INTERNAL_ERROR, f"{message}{DETAILS}{type(error).__name__}")
+    conditions = (_condition(ConditionType.SCALING_ACTIVE, active),)
+    if former is not None and former.conditions == conditions:
+        return former
+    status = (former.autoscaling if former else stored) or AutoscalingStatus()
+    unknown: dict[str, Any] = dict.fromkeys(
+        ("demand_replicas", "utilization_percent", "attainment", "reason")
+    )
+    desired = None if status.mode == RECOMMEND else replicas
+    return Scaled(
+        replicas=replicas,
+        autoscaling=status.model_copy(update={**unknown, "desired_replicas": desired}),
+        conditions=conditions,
+        victims=former.victims if former else (),
     )
 
 
