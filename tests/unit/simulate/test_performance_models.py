@@ -117,6 +117,34 @@ def test_of_a_level_that_is_there_twice_the_last_counts() -> None:
     assert found.late_seconds(15) > 0
 
 
+@pytest.mark.parametrize(
+    ("off_percent", "interval", "r2", "gap"),
+    [
+        (20.0, "30", "0.99", 13.0),  # the line is within the interval
+        (20.0, "5", "0.99", 14.82),  # as far as the interval allows
+        (20.0, "30", "0.9", 15.6),  # no straight line
+        (20.0, None, "0.99", 15.6),
+    ],
+)
+def test_a_level_of_few_requests_lies_near_the_line_of_all(
+    off_percent: float, interval: str | None, r2: str, gap: float
+) -> None:
+    """alpha + beta x 30 is 13 ms; the level has 15.6."""
+    point = {
+        "concurrency": 30,
+        "tpotMillisecondsP50": str(13 * (1 + off_percent / 100)),
+        "ttftMillisecondsP50": "60",
+        "ciPercent": interval,
+    }
+    fit = {"alphaMilliseconds": "10", "betaMicroseconds": "100", "r2": r2}
+    entry = entry_of(MODEL, ()).model_dump(by_alias=True, mode="json") | {"curve": [point], "fit": fit}
+    model = from_measurement(MeasurementEntry.model_validate(entry))
+    found = closed_loop(
+        model, input_tokens=400, output_tokens=150, concurrency=30, pause_seconds=model.step_seconds(30)
+    )
+    assert 1000 * found.tpot_seconds.p50 == pytest.approx(gap, rel=0.01)
+
+
 def test_open_arrivals_are_a_level_where_no_other_is_near() -> None:
     """Batches that cost nothing up to a knee: a straight line from 1 to 64 streams is too slow at 13."""
     knee = dataclasses.replace(MODEL, steps=((1, 0.010), (24, 0.011), (64, 0.040)))
