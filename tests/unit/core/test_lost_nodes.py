@@ -12,7 +12,7 @@ from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.noisy_neighbours import overlaps
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
 from tacho_operator.core.pods.neighbours import neighbour
-from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.pods.view import STUCK_SECONDS, PodView
 from tacho_operator.core.types import NodeFacts
 from tests.unit.core.inspecting import look, step
 from tests.unit.core.measured_world import measured_world
@@ -205,3 +205,42 @@ def test_as_a_neighbour_it_starts_for_no_longer_than_a_start_may_take() -> None:
     assert overlaps(found, start, start.replace(hour=start.hour + 1))
     late = start.replace(hour=start.hour + 1)
     assert not overlaps(found, late, late.replace(hour=late.hour + 1))
+
+
+def deleted(world: World, role: str) -> dict[str, Any]:
+    """A pod that is being deleted, and of which nobody confirms the end; no node can be read."""
+    (pod,) = world.pods(role)
+    pod["metadata"]["deletionTimestamp"] = format_time(world.now)
+    world.reconcile(STUCK_SECONDS - 5)
+    assert world.pods(role) == [pod], "it may still end"
+    decision = world.reconcile(1)
+    assert decision.requeue_after_seconds is not None
+    world.reconcile(decision.requeue_after_seconds)
+    return pod
+
+
+def test_an_inspect_pod_that_does_not_end_has_a_successor() -> None:
+    world = World()
+    world.reconcile()
+    pod = deleted(world, "inspect")
+    (made,) = [item for item in world.pods("inspect") if item is not pod]
+    assert made["metadata"]["name"] != pod["metadata"]["name"]
+    world.inspected(facts())
+    world.settle(world.serve_all)
+    assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_a_probe_pod_that_does_not_end_has_a_successor() -> None:
+    world = World()
+    world.come_up()
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "now"}
+    world.reconcile(1)
+    pod = deleted(world, "probe")
+    (made,) = [item for item in world.pods("probe") if item is not pod]
+    assert made["metadata"]["name"] != pod["metadata"]["name"]
+    before = world.status["measurements"][0]["observedTime"]
+    world.serves(made)
+    world.reconcile(1)
+    world.reconcile(1)
+    assert world.pods("probe") == [pod]
+    assert world.status["measurements"][0]["observedTime"] != before

@@ -69,7 +69,7 @@ ROWS: dict[str, Row] = {
         "other before",
         "CannotJudge: as before",
         True,
-        None,
+        LEFT,
     ),
     "it crashed once, which may heal": ({"probes": (pod("probe", **CRASHED),)}, "runs", "", "", False, LEFT),
     "it has measured": (

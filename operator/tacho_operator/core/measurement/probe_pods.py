@@ -39,7 +39,7 @@ from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confide
 from tacho_operator.core.pauses import pause_left
 from tacho_operator.core.pods.deadlines import time_left, unreachable, unreachable_message
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
-from tacho_operator.core.pods.view import PodView, references
+from tacho_operator.core.pods.view import STUCK_SECONDS, PodView, references
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS, schedule_timeout_seconds
 from tacho_operator.core.types import Manifest, Reference
@@ -134,13 +134,13 @@ class RemeasureInput:
     @property
     def probe(self) -> PodView | None:
         """The probe pod of this revision and workload. A terminating pod counts only where no other exists
-        and its node answers."""
+        and it can end."""
         expected = (self.active.name, self.live.measure_key)
         found = [
             pod
             for pod in self.probes
             if (pod.revision, pod.annotation(names.MEASURE_KEY_ANNOTATION)) == expected
-            and not pod.is_stuck(self.lost)
+            and not pod.cannot_end(self.lost, self.now)
         ]
         return min(found, key=lambda pod: pod.terminating, default=None)
 
@@ -259,7 +259,8 @@ def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> R
     key, before = case.live.measure_key, case.before
     tries = before.tries if before else 0
     attempt = case.attempts + 1 if why == Cause.UNFINISHED else 0
-    distinct = [case.active.name, key, tries, *([attempt] if attempt else [])]
+    stay = sorted(pod.uid for pod in case.probes if pod.cannot_end(case.lost, case.now))
+    distinct = [case.active.name, key, tries, *([attempt] if attempt else []), *stay]
     pod = probe_pod(
         case.resource,
         name=names.probe_pod_name(case.resource.metadata.name, names.digest(distinct)),
@@ -288,8 +289,8 @@ def _wait(case: RemeasureInput, why: Cause) -> float | None:
 def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Reference, ...]) -> RemeasurePlan:
     """The next step for an existing probe pod: wait for it, take its measurement, or delete it."""
     kept = replace(_kept(case, why), delete=others)
-    if probe.terminating:
-        return kept
+    if probe.ends is not None:
+        return replace(kept, requeue_after_seconds=time_left(probe.ends, STUCK_SECONDS, case.now))
     report = case.reports.get(probe.uid)
     found = report.measurement if report else None
     mine = found is not None and found.measure_key == case.live.measure_key

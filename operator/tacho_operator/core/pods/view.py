@@ -14,6 +14,9 @@ UNKNOWN_PHASE = "Unknown"
 """Phase of a pod whose state is not known: Kubernetes gives it, and the operator where it cannot read the
 pod."""
 
+STUCK_SECONDS = 60.0
+"""Seconds after its grace period from which a pod that is being deleted has no end of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Termination:
@@ -144,6 +147,13 @@ class PodView:
         """Whether the pod is being deleted on one of the ``lost`` nodes: no kubelet can confirm that it has
         ended."""
         return self.terminating and self.node in lost
+
+    def cannot_end(self, lost: Collection[str], now: datetime) -> bool:
+        """Whether the pod is being deleted and stays: a finalizer keeps it, or its node, one of the ``lost``
+        ones or one that the operator may not read, does not confirm the end."""
+        if self.ends is None:
+            return False
+        return self.is_stuck(lost) or (now - self.ends).total_seconds() > STUCK_SECONDS
 
     @property
     def created(self) -> datetime | None:

@@ -21,9 +21,9 @@ from tacho_operator.core.manifests.environment import hub_endpoint
 from tacho_operator.core.manifests.helper_pods import inspect_pod
 from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pauses import doubling_seconds
-from tacho_operator.core.pods.deadlines import start_deadline
+from tacho_operator.core.pods.deadlines import start_deadline, time_left
 from tacho_operator.core.pods.diagnosis import diagnose, disruption, overdue
-from tacho_operator.core.pods.view import PodView, named, references, views
+from tacho_operator.core.pods.view import STUCK_SECONDS, PodView, named, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.rollout.reading import lost_nodes
@@ -142,12 +142,12 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
         )
     *earlier, last = mine
     lost = lost_nodes(observed.nodes)
-    if not _has_ended(last) and last.is_stuck(lost):
+    if not _has_ended(last) and last.cannot_end(lost, now):
         start = _start(resource, config, _attempt(last) + 1)
         reason = f"Starts pod {start['metadata']['name']}: {last.name} cannot end on node {last.node}."
         return Inspection(running=True, apply=(start,), delete=others, reason=reason)
     if not _has_ended(last):
-        earlier = [pod for pod in earlier if not pod.is_stuck(lost)]
+        earlier = [pod for pod in earlier if not pod.cannot_end(lost, now)]
         return _under_way(resource, last, earlier, others, lost, now)
     return _ended(observed, config, last, (*references(earlier), *others), now)
 
@@ -181,7 +181,9 @@ def _under_way(
         problem=found,
         running=True,
         delete=(*references(earlier[:-1]), *others),
-        requeue_after_seconds=start_deadline(last, SCHEDULE_LIMIT_SECONDS, now),
+        requeue_after_seconds=time_left(last.ends, STUCK_SECONDS, now)
+        if last.ends
+        else start_deadline(last, SCHEDULE_LIMIT_SECONDS, now),
         reason=f"Pod {last.name} reads {_subject(resource)}.",
     )
 
