@@ -15,7 +15,7 @@ from tacho_contract.units import parse_time
 from tacho_operator.core import names
 from tacho_operator.core.measurement.due import Place, next_turns
 from tacho_operator.core.measurement.probe_pods import TURN_SECONDS
-from tacho_operator.core.pods.view import views
+from tacho_operator.core.pods.view import FINISHED, views
 from tacho_operator.core.types import Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
@@ -163,7 +163,7 @@ def _turns(pods: Iterable[Manifest], deployments: Iterable[Manifest]) -> Iterato
         for item in deployments
     }
     for pod in views(pods, names.ROLE_PROBE):
-        if pod.phase in ("Failed", "Succeeded") or pod.created is None:
+        if pod.phase in FINISHED or pod.created is None:
             continue
         created = pod.created.timestamp()
         end = created + min(LONGEST_TURN_SECONDS, limits.get(pod.revision) or LONGEST_TURN_SECONDS)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from tacho_contract.units import format_time
+from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.pods.diagnosis import CONDITIONS, REASONS, diagnose, disruption
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.inspection import result
+from tests.unit.core.measured_world import measured_world
 from tools.harness.resources import CLAIM_SPEC, changed
 from tools.harness.world import World
 
@@ -239,3 +241,15 @@ def test_an_evicted_candidate_has_not_fallen(by_cluster: bool, noted: bool) -> N
     world.deployment_controller()
     world.settle(world.serve_all, turns=40)
     assert world.names("Deployment") == {new}
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_ended_as_it_was_ready_serves_nothing(phase: str) -> None:
+    """A node was deleted: its pods get that phase, and who deletes them may be refused."""
+    world = measured_world()
+    (pod,) = world.pods("server")
+    pod["status"]["phase"] = phase
+    world.reconcile(1)
+    assert world.brief("Ready")[0] == "False"
+    assert world.status["readyReplicas"] == 0
+    assert target_of(world.observed()).pods == ()

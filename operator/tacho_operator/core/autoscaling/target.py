@@ -41,9 +41,9 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 )
 from tacho_operator.core.autoscaling.status_view import RECOMMEND
 from tacho_operator.core.measurement.states import current
-from tacho_operator.core.pods.claims import FINISHED, ClaimBound, claim_bound_of
+from tacho_operator.core.pods.claims import ClaimBound, claim_bound_of
 from tacho_operator.core.pods.diagnosis import creation_refused
-from tacho_operator.core.pods.view import PodView, deployment_sizes, views
+from tacho_operator.core.pods.view import FINISHED, PodView, deployment_sizes, views
 from tacho_operator.core.rollout.reading import read_serving
 from tacho_operator.core.types import Observed
 

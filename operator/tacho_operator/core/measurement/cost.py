@@ -19,8 +19,7 @@ from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.measurement.rounding import rounded
 from tacho_operator.core.measurement.traffic import carried
-from tacho_operator.core.pods.claims import FINISHED
-from tacho_operator.core.pods.view import PodView, views
+from tacho_operator.core.pods.view import FINISHED, PodView, views
 from tacho_operator.core.types import Config, Observed
 
 SLO, SATURATION = "SLO", "Saturation"

@@ -39,7 +39,7 @@ from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confide
 from tacho_operator.core.pauses import pause_left
 from tacho_operator.core.pods.deadlines import time_left, unreachable, unreachable_message
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
-from tacho_operator.core.pods.view import STUCK_SECONDS, PodView, references
+from tacho_operator.core.pods.view import FINISHED, STUCK_SECONDS, PodView, references
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS, schedule_timeout_seconds
 from tacho_operator.core.types import Manifest, Reference
@@ -374,7 +374,7 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
         ran = any(item.terminated and item.terminated.started for item in probe.containers())
         reason = Reason.MEASUREMENT_FAILED if ran else Reason.CANNOT_JUDGE
         return ProbeFailure(reason=reason, message=too_late, crashed=ran)
-    if probe.phase in ("Failed", "Succeeded") or (problem is not None and problem.needs_user_action):
+    if probe.phase in FINISHED or (problem is not None and problem.needs_user_action):
         why = problem.message if problem else f"Pod {probe.name} ended without a measurement."
         return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
     silent = unreachable([probe], case.reports.keys(), case.now) is not None

@@ -11,12 +11,11 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.uri import ClaimUri
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import names
-from tacho_operator.core.pods.view import PodView, deployment_sizes, views
+from tacho_operator.core.pods.view import FINISHED, PodView, deployment_sizes, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Manifest, NodeFacts, Observed
 
 MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
-FINISHED = ("Failed", "Succeeded")
 
 
 def claim_names(spec: LLMDeploymentSpec) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tacho_contract.launch import BASE_STARTUP_SECONDS
 from tacho_operator.core import names
-from tacho_operator.core.pods.view import PodView, controller
+from tacho_operator.core.pods.view import FINISHED, PodView, controller
 from tacho_operator.core.types import Manifest, Neighbour
 
 Read = Callable[[str, tuple[str, str]], Manifest | None]
@@ -55,7 +55,7 @@ def neighbour(pod: PodView, limit_seconds: float) -> Neighbour | None:
         return None
     end = engine.terminated if engine else None
     ended = end.finished if end else None
-    over = pod.phase in ("Failed", "Succeeded")
+    over = pod.phase in FINISHED
     until = (ended or since) if over else pod.condition_time("Ready")
     if until is None and pod.terminating and pod.role == names.ROLE_SERVER:
         return None  # it drains

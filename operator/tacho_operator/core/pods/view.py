@@ -14,6 +14,8 @@ UNKNOWN_PHASE = "Unknown"
 """Phase of a pod whose state is not known: Kubernetes gives it, and the operator where it cannot read the
 pod."""
 
+FINISHED = ("Failed", "Succeeded")
+"""Phases of a pod that has ended."""
 STUCK_SECONDS = 60.0
 """Seconds after its grace period from which a pod that is being deleted has no end of its own."""
 
@@ -236,8 +238,13 @@ class PodView:
 
     @property
     def ready(self) -> bool:
-        """Whether the Service sends requests to the pod: it is Ready and not being deleted."""
-        return not self.terminating and self.condition("Ready").status == "True"
+        """Whether the Service sends requests to the pod: it is Ready, has not ended and is not being deleted.
+
+        A pod whose node was deleted ends as it was, with its condition Ready.
+        """
+        return (
+            not self.terminating and self.phase not in FINISHED and self.condition("Ready").status == "True"
+        )
 
     def containers(self) -> Iterator[ContainerView]:
         for key in ("initContainerStatuses", "containerStatuses"):

@@ -23,7 +23,7 @@ from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.pods.deadlines import start_deadline, time_left
 from tacho_operator.core.pods.diagnosis import diagnose, disruption, overdue
-from tacho_operator.core.pods.view import STUCK_SECONDS, PodView, named, references, views
+from tacho_operator.core.pods.view import FINISHED, STUCK_SECONDS, PodView, named, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.rollout.reading import lost_nodes
@@ -157,7 +157,7 @@ def _has_ended(pod: PodView) -> bool:
     for.
     """
     container = pod.container(names.INSPECT_CONTAINER)
-    return (container is not None and container.ended) or pod.phase in ("Succeeded", "Failed")
+    return (container is not None and container.ended) or pod.phase in FINISHED
 
 
 def _subject(resource: LLMDeployment) -> str:

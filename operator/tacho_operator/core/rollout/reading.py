@@ -15,7 +15,7 @@ from tacho_operator.core.pods.claims import sole_claims
 from tacho_operator.core.pods.deadlines import RECENT_SECONDS
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, disruption, overdue, stuck
 from tacho_operator.core.pods.scheduling import with_figures
-from tacho_operator.core.pods.view import PodView, named
+from tacho_operator.core.pods.view import FINISHED, PodView, named
 from tacho_operator.core.problems import Problem, after_restarts, most_pressing
 from tacho_operator.core.rollout.decision import PodCount
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving, read_record
@@ -68,7 +68,7 @@ def _until_available(pod: PodView, now: datetime) -> float:
 
 def live_pods(pods: Iterable[PodView]) -> tuple[PodView, ...]:
     """The pods that have not ended and are not being deleted."""
-    return tuple(pod for pod in pods if not pod.terminating and pod.phase not in ("Failed", "Succeeded"))
+    return tuple(pod for pod in pods if not pod.terminating and pod.phase not in FINISHED)
 
 
 def lost_nodes(nodes: Sequence[NodeFacts] | None) -> frozenset[str]:
