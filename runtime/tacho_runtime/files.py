@@ -1,16 +1,19 @@
 """Reads and writes small files: kernel files, documents that are replaced atomically, the termination
-message.
+message. And waits for what may never answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import BinaryIO, TypeVar, cast
 
 from tacho_contract import codec
@@ -111,3 +114,30 @@ def write_termination(path: str, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         print(f"tacho: cannot write {path}: {error}; the message was: {text}", file=sys.stderr, flush=True)
+
+
+POLL_SECONDS = 0.5
+
+
+async def while_reading(read: Callable[[], T], progress: Callable[[], None] = lambda: None) -> T:
+    """The result of ``read``, which runs in a thread. ``progress`` is called meanwhile and may raise, as a
+    disk or a driver may never answer.
+    """
+    found: Future[T] = Future()
+
+    def work() -> None:
+        found.set_running_or_notify_cancel()
+        try:
+            found.set_result(read())
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            found.set_exception(error)
+
+    # Not in the loop's own threads: the end of this process would wait for them.
+    Thread(target=work, daemon=True).start()
+    reading = asyncio.wrap_future(found)
+    try:
+        while not (await asyncio.wait({reading}, timeout=POLL_SECONDS))[0]:
+            progress()
+        return reading.result()
+    finally:
+        reading.cancel()

@@ -157,7 +157,7 @@ class VirtualEngine:
             )
         return CounterReading(stamp_ns=round(self.stepped.now * NS), counters=counters)
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
+    async def machine(self, *, calibrate: bool) -> MachineSample:
         return MachineSample(stamp_ns=round(self.stepped.now * NS))
 
     async def close(self) -> None:

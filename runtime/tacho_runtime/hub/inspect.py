@@ -27,7 +27,7 @@ from tacho_contract.model import (
 from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri, ModelUri
 from tacho_runtime.files import configuration
-from tacho_runtime.headers.source import FolderSource, ModelSource
+from tacho_runtime.headers.source import FolderSource, ModelSource, invalid
 from tacho_runtime.hub import container
 from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.hub.gather import find_facts
@@ -114,7 +114,11 @@ def inspect(
 ) -> InspectResult:
     """The facts of the model, or the failure because of which there are none. Never raises."""
     try:
-        return InspectResult(facts=find_facts(config, open_source(config, token), allow_seconds))
+        facts = find_facts(config, open_source(config, token), allow_seconds)
+        codec.loads(ModelFacts, codec.dumps(facts))  # as who reads the result does
+        return InspectResult(facts=facts)
+    except codec.DocumentError as error:
+        return InspectResult(failure=invalid(f"The model's figures are those of no model: {error}.").failure)
     except FailedError as refusal:
         return InspectResult(failure=refusal.failure)
     except MemoryError:

@@ -195,6 +195,6 @@ class EngineUnderTest(Protocol):
     async def pause(self, seconds: float) -> None:
         """Waits for ``seconds`` without sending a request."""
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
+    async def machine(self, *, calibrate: bool) -> MachineSample:
         """A sample of the machine now. ``calibrate``: also time the fixed piece of work, which takes a few
         milliseconds."""

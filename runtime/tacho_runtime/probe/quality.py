@@ -103,7 +103,7 @@ async def _scored(post: Post, served_name: str, text: str, seconds: float) -> li
         status, document = await asyncio.wait_for(post("/v1/completions", body), seconds)
     except (asyncio.TimeoutError, TimeoutError):
         raise NoScore("the engine took too long to score the text") from None
-    except (RequestFailed, OSError, ValueError) as error:
+    except (RequestFailed, OSError, ValueError, RecursionError) as error:
         raise NoScore(f"the scoring request failed: {error}") from None
     if status != 200:
         raise NoScore(f"the engine does not score a given text: HTTP {status}, {_error_text(document)}")

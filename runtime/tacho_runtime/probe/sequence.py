@@ -75,7 +75,7 @@ async def measure(
 ) -> None:
     """Runs all phases after the engine's first answer, and adds their results to ``findings``. Raises
     RequestFailed."""
-    quiet = engine.machine(calibrate=True)
+    quiet = await engine.machine(calibrate=True)
     if question.score is not None and not question.level and clock.left() > CHECK_SECONDS:
         # Before the counters are read: the text is the same at each probe, and a prefix cache may know it.
         progress("scoring the reference text")

@@ -224,9 +224,9 @@ class ProbeSession:
     near: bool = True
     """Whether the engine is on this machine, without a network in between."""
 
-    def disturbed(self, before: MachineSample, what: str) -> Contention:
+    async def disturbed(self, before: MachineSample, what: str) -> Contention:
         """Contention since the sample ``before``; its notes are added to the findings."""
-        found = detect_contention(before, self.engine.machine(calibrate=True), self.quiet)
+        found = detect_contention(before, await self.engine.machine(calibrate=True), self.quiet)
         for note in found.notes:
             self.findings.disturbed(note, what)
         return found

@@ -17,10 +17,10 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import DeviceMemory, Measurement, MemoryActual
 from tacho_contract.units import gib
 from tacho_engines.base import EngineStartup
+from tacho_runtime.files import while_reading
 from tacho_runtime.machine import gpus, processes
 from tacho_runtime.machine.gpus import Gpu
 from tacho_runtime.supervisor.machine_check import ObservedMachine, shared_gpu
-from tacho_runtime.supervisor.model_files import while_reading
 
 log = logging.getLogger("tacho")
 

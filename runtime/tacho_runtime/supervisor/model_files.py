@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
 
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import PlannedModel
 from tacho_contract.units import listed, part_of
+from tacho_runtime.files import while_reading
 from tacho_runtime.headers.digests import HashProgress, files_digest, full_digest, loaded, model_digest
 from tacho_runtime.headers.source import FileEntry, FolderSource, changed, not_found
 from tacho_runtime.supervisor import state_files
-
-T = TypeVar("T")
 
 
 def engine_path(model: PlannedModel, root: str) -> str:
@@ -148,27 +144,3 @@ async def compare_with_plan(
         await while_reading(partial(check_content, model, path, reading), progress)
     finally:
         reading.stopped.set()  # a thread cannot be cancelled
-
-
-async def while_reading(read: Callable[[], T], progress: Callable[[], None]) -> T:
-    """The result of ``read``, which runs in a thread. ``progress`` is called meanwhile and may raise, as a
-    disk may never answer.
-    """
-    found: Future[T] = Future()
-
-    def work() -> None:
-        found.set_running_or_notify_cancel()
-        try:
-            found.set_result(read())
-        except BaseException as error:  # noqa: BLE001 - the caller raises it
-            found.set_exception(error)
-
-    # Not in the loop's own threads: the end of this process would wait for them.
-    Thread(target=work, daemon=True).start()
-    reading = asyncio.wrap_future(found)
-    try:
-        while not (await asyncio.wait({reading}, timeout=POLL_SECONDS))[0]:
-            progress()
-        return reading.result()
-    finally:
-        reading.cancel()

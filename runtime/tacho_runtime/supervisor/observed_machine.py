@@ -7,15 +7,15 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
+from tacho_runtime.files import while_reading
 from tacho_runtime.machine import caches, environment as environment_, gpus, packages, processes
 from tacho_runtime.machine.sampling import MachineSample, sampler
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
-from tacho_runtime.supervisor.model_files import while_reading
 
 log = logging.getLogger("tacho")
 
@@ -52,8 +52,10 @@ def machine_sampler(
 
     ``late_kernels``: how many kernels the engine has compiled since it serves.
     """
-    sample = sampler(machine.gpus.devices if machine.gpus else (), lambda: processes.process_tree(pid))
-    return lambda calibrate: dataclasses.replace(sample(calibrate), late_kernels=late_kernels())
+    devices = machine.gpus.devices if machine.gpus else ()
+    # Made by the first call, in whose thread a driver may take its time.
+    made = cache(lambda: sampler(devices, lambda: processes.process_tree(pid)))
+    return lambda calibrate: dataclasses.replace(made()(calibrate), late_kernels=late_kernels())
 
 
 def with_cache(config: RuntimeConfig, machine: ObservedMachine) -> RuntimeConfig:

@@ -34,11 +34,10 @@ from tacho_contract.model import ENV_INSPECT_CONFIG
 from tacho_contract.report import CutRequests, Load, Report
 from tacho_engines.base import EngineStartup, RunHalf
 from tacho_engines.registry import run_half
-from tacho_engines.run_parts import metric_names
-from tacho_runtime.files import write_termination
+from tacho_runtime.files import while_reading, write_termination
 from tacho_runtime.machine import environment as machine
 from tacho_runtime.machine.cpu_limits import cpu_count, thread_variables
-from tacho_runtime.probe.load.engine_counters import EngineCounters, parse_counters
+from tacho_runtime.probe.load.engine_counters import EngineCounters, counters_of
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import lifecycle, model_files, observed_machine, preflight, state_files
 from tacho_runtime.supervisor.draining import wait_until_idle
@@ -103,7 +102,7 @@ class Supervisor:
 
     async def _read_counters(self) -> EngineCounters:
         text = await self._client.metrics() if self._client else None
-        return parse_counters(text or "", metric_names())
+        return await counters_of(text or "")
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
@@ -205,7 +204,7 @@ class Supervisor:
         if self.config.model.content_digest:
             self.state = lifecycle.verified(self.state, seconds=time.monotonic() - begun)
         path = partial(model_files.engine_path, self.config.model, root)
-        return await model_files.while_reading(path, self._check_budget)
+        return await while_reading(path, self._check_budget)
 
     def _update_fetch(self, progress: FetchProgress | None) -> None:
         progress = progress or self.state.fetch

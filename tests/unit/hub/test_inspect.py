@@ -218,6 +218,17 @@ def test_garbage_configuration(tmp_path: Path, config: str) -> None:
     assert "config.json" in failure.message
 
 
+def test_figures_that_no_document_can_hold_have_a_class(tmp_path: Path) -> None:
+    """Each is within its bounds, and their product has 80 bits."""
+    folder = write_checkpoint(tmp_path / "m", "small")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"max_position_embeddings": 2**39, "rope_scaling": {"rope_type": "linear", "factor": 2.0**39}}
+    (folder / "config.json").write_text(json.dumps(config))
+    failure = failure_of(InspectConfig(uri=FileUri(str(folder)), engine="vllm"))
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "architecture.maxPositions: a number of more than 63 bits" in failure.message
+
+
 def test_huge_configuration_is_not_read(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     os.truncate(folder / "config.json", 1 << 40)

@@ -63,7 +63,7 @@ def rate_of(law: Law, streams: int) -> float:
     return 1000 * streams * 200 / ((1000 * law.ttft_seconds(512, 0)) + 199 * gap)
 
 
-def bench_of(engine: VirtualEngine, findings: ProbeFindings, *, seconds: float) -> ProbeSession:
+async def bench_of(engine: VirtualEngine, findings: ProbeFindings, *, seconds: float) -> ProbeSession:
     return ProbeSession(
         engine=engine,
         slo=ServiceLevel(),
@@ -72,5 +72,5 @@ def bench_of(engine: VirtualEngine, findings: ProbeFindings, *, seconds: float) 
         max_model_len=4096,
         progress=lambda _: None,
         shape=RequestShape(workload=WORKLOAD),
-        quiet=engine.machine(calibrate=True),
+        quiet=await engine.machine(calibrate=True),
     )

@@ -37,10 +37,11 @@ class Slowed(VirtualEngine):
         self.law = replace(LAW, itl_base_ms=30) if self.loops == 1 else LAW
         return await super().open_loop(*args, **changes)  # type: ignore[arg-type]
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
+    async def machine(self, *, calibrate: bool) -> MachineSample:
         slow = self.loops == 1 and not self.seen
         self.seen = self.seen or slow
-        return replace(super().machine(calibrate=calibrate), calibration_ns=12_000_000 if slow else 4_000_000)
+        sample = await super().machine(calibrate=calibrate)
+        return replace(sample, calibration_ns=12_000_000 if slow else 4_000_000)
 
 
 async def bench_of(engine: VirtualEngine) -> ProbeSession:
@@ -53,7 +54,7 @@ async def bench_of(engine: VirtualEngine) -> ProbeSession:
         max_model_len=4096,
         progress=lambda _: None,
         shape=RequestShape(workload=WORKLOAD),
-        quiet=engine.machine(calibrate=True),
+        quiet=await engine.machine(calibrate=True),
     )
     found.single.streams = tuple([await engine.complete(64, 50, 10) for _ in range(3)])
     one = single_result(found.single.streams, SLO)
@@ -83,8 +84,8 @@ async def test_what_was_disturbed_and_cannot_be_repeated_is_flagged_and_not_lowe
 class AlwaysSlowed(Slowed):
     """With the neighbour there to stay."""
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
-        sample = VirtualEngine.machine(self, calibrate=calibrate)
+    async def machine(self, *, calibrate: bool) -> MachineSample:
+        sample = await VirtualEngine.machine(self, calibrate=calibrate)
         return replace(sample, calibration_ns=12_000_000 if self.loops else 4_000_000)
 
     async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]

@@ -55,7 +55,7 @@ async def looked_at(engine: LaterOtherwise, *, near: bool = True, lost_percent: 
     """After a clean beginning, in which it may have lost that much to others."""
     findings = ProbeFindings(single=SingleStreamFindings(flags=(), loss_percent=lost_percent))
     findings.single.streams = tuple([await engine.complete(512, 200, 60) for _ in range(FIRST)])
-    bench = bench_of(engine, findings, seconds=30.0)
+    bench = await bench_of(engine, findings, seconds=30.0)
     bench.near = near
     await stability.final_check(bench)
     return findings
@@ -129,8 +129,8 @@ async def test_first_tokens_that_were_late_outside_of_the_engine_are_told_at_the
 class Crowded(LaterOtherwise):
     """Others use all CPUs from the last of the first requests on."""
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
-        looked = super().machine(calibrate=calibrate)
+    async def machine(self, *, calibrate: bool) -> MachineSample:
+        looked = await super().machine(calibrate=calibrate)
         busy = round(1e6 * max(0.0, self.now_seconds()))
         return replace(looked, node_cpus=1, node_busy_microseconds=busy, own_busy_microseconds=busy // 2)
 
@@ -155,8 +155,8 @@ async def test_what_the_machine_did_at_the_end_counts_where_it_shows(slow: bool,
 class Accompanied(LaterOtherwise):
     """Others use a little of its CPUs, and leave none idle."""
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
-        looked = super().machine(calibrate=calibrate)
+    async def machine(self, *, calibrate: bool) -> MachineSample:
+        looked = await super().machine(calibrate=calibrate)
         busy = round(1e6 * self.now_seconds())
         return replace(
             looked, node_cpus=1, node_busy_microseconds=busy, own_busy_microseconds=busy * 95 // 100

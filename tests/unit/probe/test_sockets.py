@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from tacho_contract.measurement import Workload
+from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
+from tacho_runtime.probe.load import engine_counters, socket_engine
 from tacho_runtime.probe.load.socket_engine import SocketEngine
 from tacho_runtime.probe.load.timed_client import RequestFailed
 from tests.unit.probe.engines import mock_engine, target
@@ -85,3 +89,56 @@ async def test_an_engine_that_refuses_all_is_quoted() -> None:
         engine = await SocketEngine.open(target(port), Random(1))
         with pytest.raises(RequestFailed, match=r"refused every request format.*told to fail"):
             await engine.first_request(5)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_driver_that_takes_its_time_does_not_stop_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    answers, seen = threading.Event(), []
+
+    def sample(_calibrate: bool) -> MachineSample:
+        seen.append(answers.wait(20))
+        return MachineSample(stamp_ns=7)
+
+    monkeypatch.setattr(socket_engine, "SAMPLE_SECONDS", 60 if answered else 0.05)
+    with mock_engine(**QUICK) as port:
+        engine = await SocketEngine.open(target(port), Random(1), machine=sample)
+        found = asyncio.ensure_future(engine.machine(calibrate=False))
+        await asyncio.sleep(0)
+        try:
+            if answered:
+                answers.set()
+            assert ((await found).stamp_ns == 7, seen) == (answered, [True] if answered else [])
+        finally:
+            answers.set()
+            await engine.close()
+
+
+async def test_a_long_page_of_metrics_is_parsed_outside_of_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed, threads = engine_counters.parse_counters, []
+
+    def noted(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return parsed(*arguments)
+
+    monkeypatch.setattr(engine_counters, "parse_counters", noted)
+    with mock_engine(**QUICK) as port:
+        engine = await opened(port)
+        assert (await engine.reading()).counters.generated_tokens
+        await engine.close()
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def test_a_list_of_models_of_any_depth_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(_text: object) -> NoReturn:
+        raise RecursionError
+
+    monkeypatch.setattr("json.loads", deep)
+    with mock_engine(**QUICK) as port:
+        engine = await SocketEngine.open(target(port), Random(1))
+        assert engine.max_model_len == target(port).max_model_len
+        await engine.close()

@@ -122,7 +122,7 @@ class Crowded(Uneven):
 
     loop: UnevenLoop | None = None
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
+    async def machine(self, *, calibrate: bool) -> MachineSample:
         now = round(self.now_seconds() * 1e6)
         others = self.loop.busy_microseconds if self.loop else 0
         return MachineSample(
@@ -238,10 +238,10 @@ class Compiling(VirtualEngine):
         self.loop = await super().steady_loop(workload, spread=spread)
         return self.loop
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
+    async def machine(self, *, calibrate: bool) -> MachineSample:
         self.samples += self.loop is not None
         late = min(self.samples // 2, self.levels)
-        return replace(super().machine(calibrate=calibrate), late_kernels=late)
+        return replace(await super().machine(calibrate=calibrate), late_kernels=late)
 
 
 BOUNDED, KNEE = ServiceLevel(tpot_milliseconds=30), ServiceLevel()
@@ -281,9 +281,9 @@ class AlwaysCompiling(VirtualEngine):
 
     looks = 0
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
+    async def machine(self, *, calibrate: bool) -> MachineSample:
         self.looks += 1
-        return replace(super().machine(calibrate=calibrate), late_kernels=self.looks)
+        return replace(await super().machine(calibrate=calibrate), late_kernels=self.looks)
 
 
 async def test_an_engine_that_compiles_all_the_time_is_measured_in_its_budget_all_the_same() -> None:

@@ -143,7 +143,7 @@ async def test_somebody_who_leaves_in_time_costs_a_second_look_and_no_flag() -> 
 
 async def test_a_halt_to_compile_is_no_prompt_time() -> None:
     engine, findings = VirtualEngine(LAW.changed(cold_ms=500.0), Random(1)), ProbeFindings()
-    bench = bench_of(engine, findings, seconds=45)
+    bench = await bench_of(engine, findings, seconds=45)
     await single_stream.one_stream(bench, ttft=0.05, tpot=0.01)
     levels = _Levels(bench, await engine.steady_loop(WORKLOAD, spread=0.25))
     await levels.time_prompts()

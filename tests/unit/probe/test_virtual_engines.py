@@ -69,7 +69,7 @@ class Lingering(VirtualEngine):
 @pytest.mark.parametrize("lasting", [False, True])
 async def test_what_was_hung_up_on_a_moment_ago_is_nobody_elses(lasting: bool) -> None:
     engine, findings = Lingering(LAW, Random(1)), ProbeFindings()
-    bench = bench_of(engine, findings, seconds=10.0)
+    bench = await bench_of(engine, findings, seconds=10.0)
     findings.single.streams = (await engine.complete(512, 200, 60),)
     engine.left, engine.until = 60.0, engine.now_seconds() + (60.0 if lasting else 2.0)
     if lasting:
@@ -94,7 +94,7 @@ async def test_what_a_front_end_gets_to_late_is_nobody_elses() -> None:
     engine, findings = Backlogged(LAW, Random(1)), ProbeFindings()
     findings.single.streams = (await engine.complete(512, 200, 60),)
     engine.until = engine.now_seconds() + 1.0
-    await stability.final_check(bench_of(engine, findings, seconds=20.0))
+    await stability.final_check(await bench_of(engine, findings, seconds=20.0))
     assert findings.flags == set()
 
 

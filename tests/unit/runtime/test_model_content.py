@@ -18,6 +18,7 @@ from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import FULL, HEADERS, InspectConfig
 from tacho_contract.uri import FileUri
+from tacho_runtime import files
 from tacho_runtime.headers.digests import HashProgress
 from tacho_runtime.headers.source import FileEntry, FolderSource
 from tacho_runtime.hub.inspect import inspect
@@ -292,7 +293,7 @@ async def test_a_disk_that_never_answers_takes_the_time_to_start_and_no_more(
 ) -> None:
     answers = threading.Event()
     monkeypatch.setattr(model_files, "check_content", lambda *_arguments: answers.wait(20))
-    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
     model = planned(gguf_folder(tmp_path / "model")).model
 
     def check_budget() -> None:
@@ -310,7 +311,7 @@ async def test_a_disk_that_stops_before_the_engine_starts_takes_the_time_to_star
 ) -> None:
     answers = threading.Event()
     monkeypatch.setattr(model_files, "engine_path", lambda *_arguments: str(answers.wait(20)))
-    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
 
     def check_budget(_supervisor: Supervisor) -> None:
         raise FailedError(Failure(failure_class="StartupTimeout", message="m", next_step="n"))
@@ -325,11 +326,11 @@ async def test_a_disk_that_stops_before_the_engine_starts_takes_the_time_to_star
 
 WITHOUT_AN_ANSWER = """
 import asyncio, threading
-from tacho_runtime.supervisor import model_files
-model_files.POLL_SECONDS = 0.01
+from tacho_runtime import files
+files.POLL_SECONDS = 0.01
 def check_budget():
     raise TimeoutError("too late")
-asyncio.run(model_files.while_reading(threading.Event().wait, check_budget))
+asyncio.run(files.while_reading(threading.Event().wait, check_budget))
 """
 
 

@@ -19,9 +19,10 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE
 from tacho_contract.measurement import Measurement, MemoryActual, Workload
 from tacho_engines.base import EngineStartup
+from tacho_runtime import files
 from tacho_runtime.machine import caches, processes
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
-from tacho_runtime.supervisor import engine_memory, model_files, observed_machine
+from tacho_runtime.supervisor import engine_memory, observed_machine
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config, running
@@ -96,7 +97,7 @@ async def test_a_driver_or_a_claim_that_never_answers_ends_with_the_budget(
 ) -> None:
     """Nothing else told why the pod did not start."""
     answers = threading.Event()
-    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(observed_machine, silent, lambda *_arguments: answers.wait(20))
 
     def check_budget() -> None:
@@ -235,7 +236,7 @@ async def test_a_driver_that_stops_to_answer_keeps_no_pod_from_serving(
     module, answers = FakeNvml(FakeGpu(memory=(140 * GIB, 139 * GIB, GIB))), threading.Event()
     monkeypatch.setitem(sys.modules, "pynvml", module)
     monkeypatch.setattr(engine_memory, "RECORD_SECONDS", 0.1)
-    monkeypatch.setattr(model_files, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
     machine = ObservedMachine(gpus=read_gpus())
     prompt = getattr(module, silent)
 

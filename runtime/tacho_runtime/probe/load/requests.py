@@ -202,7 +202,7 @@ async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBu
     )
     try:
         models = json.loads(answer.body())
-    except ValueError:
+    except (ValueError, RecursionError):
         models = {}
     dialect = dialect_of(target.engine, models, run_parts.dialects())
     stated = limits_of(model_entry(models))

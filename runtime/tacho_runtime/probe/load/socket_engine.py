@@ -9,10 +9,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
 from tacho_contract.measurement import Workload
+from tacho_runtime.files import while_reading
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
 from tacho_runtime.probe.load import loops, requests
@@ -40,6 +42,8 @@ FIRST_OUTPUT_TOKENS = 8
 POST_SECONDS = 30.0
 REQUEST_SECONDS = 300.0
 """Timeout in seconds of a request in a loop; a longer one counts as failed."""
+SAMPLE_SECONDS = 10.0
+"""Timeout in seconds of a sample of the machine; the first one waits for SETTLE_SECONDS."""
 CALIBRATION_WORDS = (16, 64, 16, 64)
 
 MachineSampler = Callable[[bool], MachineSample]
@@ -235,5 +239,9 @@ class SocketEngine:
     async def reading(self) -> CounterReading:
         return await scrape(self._endpoint)
 
-    def machine(self, *, calibrate: bool) -> MachineSample:
-        return self._machine(calibrate)
+    async def machine(self, *, calibrate: bool) -> MachineSample:
+        sample = while_reading(partial(self._machine, calibrate))
+        try:
+            return await asyncio.wait_for(sample, SAMPLE_SECONDS)
+        except (asyncio.TimeoutError, TimeoutError):  # a driver may never answer
+            return timestamp_only(calibrate)

@@ -65,20 +65,22 @@ async def _at_rate(bench: ProbeSession, capacity: Capacity, rate: float) -> Open
     if not seconds:
         return None
     bench.progress(f"measuring an open loop of {rate:.2g} requests/s")
-    before = bench.engine.machine(calibrate=True)
+    before = await bench.engine.machine(calibrate=True)
     trace = await bench.engine.open_loop(rate, bench.shape.workload, spread=SPREAD, seconds=seconds)
     bench.findings.add_trace(trace)
     result = open_loop.evaluate_open(trace, bench.shape.workload, rate, bench.slo)
     if result is None:
         return None
     tpot = result.figures.tpot_milliseconds_p50 if result.figures else None
-    return replace(result, flags=_disturbed(bench, before, trace, tpot or 0.0))
+    return replace(result, flags=await _disturbed(bench, before, trace, tpot or 0.0))
 
 
-def _disturbed(bench: ProbeSession, before: MachineSample, trace: LoadTrace, tpot: float) -> tuple[str, ...]:
+async def _disturbed(
+    bench: ProbeSession, before: MachineSample, trace: LoadTrace, tpot: float
+) -> tuple[str, ...]:
     """Flags of what changed the latencies of an open loop; the descriptions are added to the findings."""
     checked, slow = check_counters(trace), client_lateness(trace.client, tpot)
     notes = [*(checked.notes if checked.flags else ()), *([slow] if slow else ())]
     bench.findings.notes.extend(f"open loop: {note}" for note in notes)
-    around = bench.disturbed(before, "the open loop")
+    around = await bench.disturbed(before, "the open loop")
     return tuple(sorted({*around.flags, *checked.flags, *([CLIENT_BOUND] if slow else ())}))

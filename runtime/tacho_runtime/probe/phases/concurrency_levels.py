@@ -207,9 +207,9 @@ class _Levels:
                 return False
             return plain_verdict(cohort, bench.slo, workload.output_tokens) is not None
 
-        before = bench.engine.machine(calibrate=True)
+        before = await bench.engine.machine(calibrate=True)
         trace = await self.loop.level(terms, enough)
-        while more := self._longer(terms, trace, before) if ends is None else None:
+        while more := await self._longer(terms, trace, before) if ends is None else None:
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more)
             trace = await self.loop.level(longer, _after(more))
         # How long the ramp takes is known only now: what it left of the level's share is for the window.
@@ -221,14 +221,14 @@ class _Levels:
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=sending, least_seconds=more)
             trace = await self.loop.level(longer, _never if limited else _after(more))
         self.running = terms.streams
-        return self._judged(trace, before)
+        return await self._judged(trace, before)
 
     @property
     def limited(self) -> bool:
         """Whether a service level bounds the capacity."""
         return bool(self.bench.slo.ttft_milliseconds or self.bench.slo.tpot_milliseconds)
 
-    def _judged(self, trace: LoadTrace, before: MachineSample) -> LevelResult | None:
+    async def _judged(self, trace: LoadTrace, before: MachineSample) -> LevelResult | None:
         """The result of a level, with what disturbed it; None: it has none. ``before``: the machine when the
         level began.
         """
@@ -238,7 +238,7 @@ class _Levels:
             failed = counted(len(trace.failures), "request")
             findings.notes.append(f"{failed} failed at {streams} streams: {trace.failures[0]}")
         result = None if trace.broken else evaluate(trace, bench.shape.workload, bench.slo, near=bench.near)
-        around = bench.disturbed(before, f"{streams} streams")
+        around = await bench.disturbed(before, f"{streams} streams")
         if result is None:
             findings.flags.update(around.flags)
             findings.notes.append(f"{streams} streams could not be measured")
@@ -260,7 +260,7 @@ class _Levels:
         )
         return replace(result, point=point)
 
-    def _longer(self, terms: LevelTerms, trace: LoadTrace, before: MachineSample) -> float | None:
+    async def _longer(self, terms: LevelTerms, trace: LoadTrace, before: MachineSample) -> float | None:
         """Seconds after which a continued window should close; None: it need not be continued.
 
         That is so where the rate is known, more time would not help, or little time is left. A window with
@@ -275,7 +275,7 @@ class _Levels:
             return None
         if result.point.requests >= MANY_REQUESTS:
             return None
-        if detect_contention(before, bench.engine.machine(calibrate=True), bench.quiet).flags:
+        if detect_contention(before, await bench.engine.machine(calibrate=True), bench.quiet).flags:
             return None
         seconds = len(trace.bins) * trace.bin_nanoseconds / 1e9
         window = time_plan.LONGER * seconds

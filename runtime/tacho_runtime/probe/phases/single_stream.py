@@ -87,7 +87,7 @@ async def _one_after_the_other(bench: ProbeSession, count: int) -> tuple[str, ..
     stop = clock.left() * (1 - 1.5 * time_plan.SINGLE_STREAM_SHARE)
     streams: list[StreamResult] = []
     reading = await settled_reading(bench)
-    before = engine.machine(calibrate=True)
+    before = await engine.machine(calibrate=True)
     try:
         while len(streams) < count and (not streams or clock.left() > stop):
             tokens = (workload.input_tokens, workload.output_tokens)
@@ -96,7 +96,7 @@ async def _one_after_the_other(bench: ProbeSession, count: int) -> tuple[str, ..
         # A failure or a cancellation: what was measured before it stands, with what disturbed it.
         if streams and not bench.findings.single.streams:
             bench.findings.single.streams = tuple(streams)
-            bench.findings.single.flags = bench.disturbed(before, "one stream").flags
+            bench.findings.single.flags = (await bench.disturbed(before, "one stream")).flags
             add_single(bench, bench.findings.single.flags)
         raise
     around, foreign_tokens = await check_interference(
@@ -128,7 +128,7 @@ async def check_interference(
     counters before the requests. ``during``, ``when``: texts for the notes.
     """
     bench.findings.answers.count(streams)
-    around = bench.disturbed(machine, during)
+    around = await bench.disturbed(machine, during)
     after = await bench.engine.reading()
     flags = foreign(bench, before, after, streams, when)
     if far := time_outside_engine(before.counters, after.counters, streams):

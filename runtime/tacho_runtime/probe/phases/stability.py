@@ -45,7 +45,7 @@ async def repeat_single_stream(
     about contention. ``before``: the counters before the request. Raises RequestFailed.
     """
     workload = bench.shape.workload
-    machine = bench.engine.machine(calibrate=True)
+    machine = await bench.engine.machine(calibrate=True)
     stream = await bench.engine.complete(workload.input_tokens, workload.output_tokens, timeout_seconds)
     around, flags = await check_interference(bench, machine, before, [stream], during=during, when=when)
     bench.findings.flags.update(flags)
@@ -138,7 +138,7 @@ async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
     findings, workload, clock = bench.findings, bench.shape.workload, bench.clock
     ends = clock.now() + SINGLE_STREAM_SECONDS
     bench.progress("measuring one stream for longer: its rate is not known well")
-    machine, before = bench.engine.machine(calibrate=True), await bench.engine.reading()
+    machine, before = await bench.engine.machine(calibrate=True), await bench.engine.reading()
     further: list[StreamResult] = []
     every = [*findings.single.streams, *late]
     while (clock.now() < ends or len(every) < FEW_REQUESTS) and _time_for_one(bench):
