@@ -91,7 +91,12 @@ class KernelTiming:
 
     methods: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ("",)
-    """Values of ``StoredQuantization.scheme`` that the row applies to; "": not quantized."""
+    """Values of ``StoredQuantization.scheme`` that the row applies to; "": not quantized. (): all."""
+    since: str = ""
+    before: str = ""
+    """The engine's versions that the row applies to, from ``since`` and below ``before``; "": all."""
+    products: tuple[str, ...] = ()
+    """GPU products that were measured; (): those of the ``StepLaw``."""
     unpacking: float = 0.0
     """Time per byte of the weights in addition to reading it, for one stream, in operations at the GPU's
     dense 16-bit rate.

@@ -14,7 +14,7 @@ from tacho_engines.profile import (
     PluginImage,
 )
 from tacho_engines.shared.switches import ADMIN, CODE, OWN
-from tacho_engines.vllm.speed import LAW
+from tacho_engines.vllm.speed import GGUF_BY_PLUGIN, LAW
 
 DENIED = DeniedOptions(
     switches={
@@ -99,7 +99,7 @@ PROFILE = EngineProfile(
     formats=("safetensors", "pytorch", "gguf"),
     methods=METHODS,
     plugins=PluginImage(
-        methods={**dict.fromkeys(("bnb-nf4", "bnb-fp4", "bnb-int8"), "0.28"), "gguf": "0.24"},
+        methods={**dict.fromkeys(("bnb-nf4", "bnb-fp4", "bnb-int8"), "0.28"), "gguf": GGUF_BY_PLUGIN},
         reference="tacho-vllm:v0.32.0",
     ),
     speed=EngineSpeed(efficiency=0.7, batching=True, law=LAW),

@@ -31,6 +31,16 @@ streams (benchmarks/gpu/h200/flags). One front end: 14,599 tok/s (16,483 on anot
 without streaming. An 8B (9,839 at 256 streams) needs only one.
 """
 
+GGUF_BY_PLUGIN = "0.24"
+"""vLLM version from which vllm-gguf-plugin loads GGUF files."""
+GGUF_EXTENSION = "0.27"
+"""vLLM version from which the CUDA extension of vllm-gguf-plugin 0.0.5 loads.
+
+It asks PyTorch for ``torch_exception_get_what_without_backtrace``. 2.13, of vLLM 0.27 and later, has it, and
+2.11, of 0.26, has not. Then the plugin takes its Triton kernels and says nothing (its ops.py).
+"""
+GGUF_TIMED = ("NVIDIA-H100-80GB-HBM3",)
+
 LAW = StepLaw(
     capability=HOPPER,
     products=("NVIDIA-H200",),
@@ -96,6 +106,30 @@ LAW = StepLaw(
             output_within=1.00,
             ran="as vLLM 0.26 ran an 8B in LLM.int8() on an H200",
         ),
+        KernelTiming(
+            methods=("gguf",),
+            schemes=(),
+            since=GGUF_BY_PLUGIN,
+            before=GGUF_EXTENSION,
+            products=GGUF_TIMED,
+            unpacking=9_140.0,
+            batch_unpacking=9_280.0,
+            arithmetic=0.0674,
+            decode_within=1.00,
+            output_within=1.00,
+            ran="as the GGUF plugin's Triton kernels ran an 8B in Q4_0 on an H100",
+        ),
+        KernelTiming(
+            methods=("gguf",),
+            schemes=(),
+            products=GGUF_TIMED,
+            unpacking=440.0,
+            batch_unpacking=1_834.0,
+            arithmetic=0.0269,
+            decode_within=1.00,
+            output_within=1.00,
+            ran="as the GGUF plugin's CUDA kernels ran the products of an 8B in Q4_0 on an H100",
+        ),
     ),
 )
 """Constants of vLLM 0.26 on an H200.
@@ -104,4 +138,7 @@ Kernels unpack 4-bit weights (Machete, bitsandbytes); for several streams bitsan
 first. FP8 and W8A8 also quantize activations. All were timed with an 8B only. LLM.int8() searches outliers in
 each product and has no CUDA graphs: its constants come from one pod
 (docs/results/h200/longer/llama-8b-bnb-int8).
+
+GGUF's constants are those of the products of an 8B in Q4_0, by ``python -m benchmarks.planner.gguf``. With
+many tokens its CUDA kernels are slower than the Triton ones: from 104 on a step takes longer.
 """

@@ -21,8 +21,8 @@ from tacho_engines.memory import weights
 from tacho_engines.memory.rounding import ceil_div, round_up
 from tacho_engines.memory.weights import FP8_BITS, INT8_BITS
 from tacho_engines.shared.images import version_key
-from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import VllmSettings
+from tacho_engines.vllm.speed import GGUF_BY_PLUGIN
 
 PLAIN_MLP = (
     "BloomForCausalLM",
@@ -60,13 +60,6 @@ per group.
 
 Starts of an 8B were 0.05 GiB above the prediction, others of that shape 0.01 to 0.02: the packed ones are
 kept, too.
-"""
-GGUF_BY_PLUGIN = PROFILE.plugins.methods["gguf"]
-"""vLLM version from which vllm-gguf-plugin loads GGUF files.
-
-Tensors that it merges (queries, keys and values; the MLP's two projections up) are in memory twice. On an
-H200 (vLLM 0.26, plugin 0.0.5) a Llama 8B in Q4_0 used 6.38 GiB where its file has 3.87; predicted so: 6.38.
-Why the parts stay is not known: the plugin's code releases them.
 """
 STEP_BYTES = 2 * MIB
 LARGE_BYTES, WHOLE_BYTES = 10 * MIB, 20 * MIB
@@ -111,12 +104,15 @@ def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
 
 
 def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Bytes that PyTorch's allocator keeps in addition to the weights' tensors."""
-    if not settings.rules.whole_blocks:
-        return 0
+    """Bytes in addition to the tensors that a step reads: what PyTorch's allocator keeps, and the parts that
+    were merged of a GGUF file.
+    """
     gated = placement.architecture.name not in PLAIN_MLP
     if gguf_by_plugin(placement) and placement.facts.quantization.bits < UNQUANTIZED_BITS:
-        return _gguf_allocator_bytes(placement, settings, gated=gated)
+        kept = _gguf_allocator_bytes(placement, settings, gated=gated) if settings.rules.whole_blocks else 0
+        return kept + _merged_bytes(placement, settings, gated=gated)
+    if not settings.rules.whole_blocks:
+        return 0
     spread = {"tensor": settings.tensor, "pipeline": settings.pipeline}
     return allocator_bytes(placement.architecture, _parts(placement, settings), gated=gated, **spread)
 
@@ -132,10 +128,6 @@ def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
         parts = weights.Parts(split=packed, head=float(dense))
     if stored.method == "awq" and gpu.capability[0] == 9:
         parts = _scaled(parts, split=MACHETE_AWQ)
-    if gguf_by_plugin(placement) and stored.bits < UNQUANTIZED_BITS:
-        linear = list(_linear(architecture, gated=architecture.name not in PLAIN_MLP))
-        merged = sum(_merged(linear, architecture))
-        parts = _scaled(parts, split=1 + merged / max(1.0, sum(linear)))
     if stored.method == "mxfp4":
         parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
     return parts
@@ -152,6 +144,21 @@ def _merged(linear: list[float], architecture: Architecture) -> Iterator[float]:
     yield linear[0]
     if len(linear) > 2 and architecture.name not in PLAIN_MLP:
         yield linear[2]
+
+
+def _merged_bytes(placement: Placement, settings: VllmSettings, *, gated: bool) -> int:
+    """Bytes on the most loaded GPU of the tensors that vllm-gguf-plugin merges: queries, keys and values; the
+    MLP's two projections up. They are in memory twice.
+
+    On an H200 (vLLM 0.26, plugin 0.0.5) a Llama 8B in Q4_0 used 6.38 GiB where its file has 3.87; predicted
+    so: 6.38. Why the parts stay is not known: the plugin's code releases them.
+    """
+    architecture, parts = placement.architecture, _parts(placement, settings)
+    linear = list(_linear(architecture, gated=gated))
+    twice = _scaled(parts, split=1 + sum(_merged(linear, architecture)) / max(1.0, sum(linear)))
+    spread = {"tensor": settings.tensor, "pipeline": settings.pipeline}
+    once, both = (weights.per_gpu(each, architecture, **spread) for each in (parts, twice))
+    return both - once
 
 
 def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -> weights.Parts:

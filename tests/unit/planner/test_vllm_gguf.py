@@ -6,10 +6,14 @@ import dataclasses
 
 import pytest
 
-from benchmarks.planner.models import facts
-from tacho_contract.model import InspectConfig, ModelFacts, StoredQuantization, TensorClass
+from benchmarks.gpu.pages.recorded import ROOT, resource
+from benchmarks.planner import gguf
+from benchmarks.planner.gguf import llama_in_q4_0
+from benchmarks.planner.speed import SPEED
+from tacho_contract.model import InspectConfig, ModelFacts
 from tacho_contract.units import GIB
 from tacho_contract.uri import FileUri
+from tacho_operator.core.planner.expected_speed import timing
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_runtime.hub.inspect import inspect
@@ -17,32 +21,7 @@ from tests.unit.hub.test_gguf import smollm2 as gguf_file
 from tools.mock.specs import CONFIG, gpu_node, smollm2, spec
 
 H200 = gpu_node("h200", "NVIDIA-H200", 1, memory_mib=143771, compute="9.0")
-LLAMA = facts("llama-3.1-8b")
-BLOCK_BITS, VOCABULARY, HIDDEN = 4.5, 49152, 4096
-
-
-def llama_in_q4_0() -> ModelFacts:
-    """benchmarks.llamacpp.random_gguf's llama-3.1-8b: Q4_0 but for the norms, 49,152 tokens."""
-    assert LLAMA.architecture
-    linear = 32 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * 1024 + 3 * HIDDEN * 14336)
-    sizes = {"linear": linear, "embedding": VOCABULARY * HIDDEN, "lm_head": VOCABULARY * HIDDEN}
-    tensors = [
-        TensorClass(
-            kind=kind, dtype="Q4_0", tensors=1, parameters=size, stored_bytes=int(size * BLOCK_BITS / 8)
-        )
-        for kind, size in sizes.items()
-    ]
-    norms = TensorClass(
-        kind="norm", dtype="F32", tensors=65, parameters=65 * HIDDEN, stored_bytes=65 * HIDDEN * 4
-    )
-    return dataclasses.replace(
-        LLAMA,
-        format="gguf",
-        architecture=dataclasses.replace(LLAMA.architecture, name="llama"),
-        quantization=StoredQuantization(method="gguf", bits=4, scheme="Q4_0"),
-        tensors=(*tensors, norms),
-        gguf_companions=True,
-    )
+POD = resource(ROOT / "benchmarks/gpu/h100/pods/llama-8b-gguf/resource.yaml")["status"]["measurements"][0]
 
 
 def plan(
@@ -60,6 +39,46 @@ def test_merged_tensors_are_in_memory_twice() -> None:
     found = plan(model)
     assert isinstance(found, ModelPlan)
     assert found.predicted.weights_bytes / GIB == pytest.approx(6.38, rel=0.005)
+
+
+def test_a_step_reads_each_tensor_once() -> None:
+    found = plan(llama_in_q4_0())
+    assert isinstance(found, ModelPlan)
+    assert gguf.step("0.26.0").step_weights_bytes(1) / GIB == pytest.approx(3.79, abs=0.01)
+
+
+@pytest.mark.parametrize("level", POD["curve"], ids=lambda level: level["concurrency"])
+def test_what_a_pod_gave_is_expected(level: dict[str, str]) -> None:
+    """On an H100 with vLLM 0.26, whose PyTorch lacks what the plugin's CUDA extension asks for."""
+    found = gguf.loop("0.26.0").tokens_per_second(int(level["concurrency"]))
+    assert found == pytest.approx(float(level["outputTokensPerSecond"]), rel=0.1)
+
+
+@pytest.mark.parametrize("version", gguf.WAYS)
+def test_the_law_says_what_the_products_take(version: str) -> None:
+    step = gguf.step(version)
+    kernel = timing(SPEED, step.placement)[1]
+    for tokens, seconds in gguf.timed(version).items():
+        assert gguf.products_seconds(step, tokens, kernel) == pytest.approx(seconds, rel=0.14), tokens
+    found = gguf.fitted(version, kernel)
+    for name in ("unpacking", "batch_unpacking", "arithmetic"):
+        assert getattr(found, name) == pytest.approx(getattr(kernel, name), rel=0.01), name
+
+
+@pytest.mark.parametrize(
+    ("version", "kernels"),
+    [("0.23.0", "CUDA"), ("0.24.0", "Triton"), ("0.26.1", "Triton"), ("0.27.0", "CUDA"), ("", "CUDA")],
+)
+def test_the_kernels_are_those_of_the_version(version: str, kernels: str) -> None:
+    assert kernels in timing(SPEED, gguf.step(version).placement)[1].ran
+
+
+def test_a_plan_says_what_it_is_based_on() -> None:
+    found = plan(llama_in_q4_0(), image="docker.io/local/tacho-vllm:v0.26.0")
+    assert isinstance(found, ModelPlan)
+    said = "an 8B in Q4_0 on an H100; NVIDIA-H200 was not measured"
+    assert said in found.message
+    assert found.predicted.decode_within_percent == 100
 
 
 def test_unquantized_tensors_of_a_gguf_file_are_in_memory_once() -> None:

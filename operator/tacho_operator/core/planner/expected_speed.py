@@ -164,7 +164,7 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
         return replace(law, traffic=1 / speed.efficiency), plain, False
     if kernel.arithmetic > plain.arithmetic and not placement.device.fp8_flops:
         kernel = replace(kernel, arithmetic=plain.arithmetic)
-    untimed = _untimed(law, placement)
+    untimed = _untimed(law, kernel, placement)
     if len(untimed) == 1:
         kernel = replace(
             kernel,
@@ -180,14 +180,14 @@ def _halfway(within: float) -> float:
     return math.sqrt((1 + within) * (1 + UNTIMED_WITHIN)) - 1
 
 
-def _untimed(law: StepLaw, placement: Placement) -> list[str]:
+def _untimed(law: StepLaw, kernel: KernelTiming, placement: Placement) -> list[str]:
     """How the setup differs from the timed one in ways that change the speed little: a later version, another
     GPU of the same generation.
     """
     version, product = placement.version, placement.device.product
     timed = version_key(law.version)
     found = [] if version_key(version)[: len(timed)] == timed else [f"version {version}"]
-    return found if product in law.products else [*found, product]
+    return found if product in (kernel.products or law.products) else [*found, product]
 
 
 def _whole(efficiency: float) -> StepLaw:
@@ -213,8 +213,12 @@ def _whole(efficiency: float) -> StepLaw:
 
 
 def _covers(row: KernelTiming, placement: Placement) -> bool:
-    schemes = placement.facts.quantization.schemes
-    return placement.method.method in row.methods and set(schemes) <= set(row.schemes)
+    """An unknown version counts as the latest."""
+    key, schemes = version_key(placement.version), placement.facts.quantization.schemes
+    early = bool(row.since and key) and key < version_key(row.since)
+    late = bool(row.before) and (not key or key >= version_key(row.before))
+    alike = not row.schemes or set(schemes) <= set(row.schemes)
+    return placement.method.method in row.methods and alike and not early and not late
 
 
 TIMED_LAYERS = ("full", "sliding")

@@ -1,0 +1,127 @@
+"""Constants of GGUF in vLLM, from the times of vllm-gguf-plugin's products on an H100.
+
+    python -m benchmarks.planner.gguf
+
+Prints what ``vllm/speed.py`` says of them. The products are those of an 8B in Q4_0
+(benchmarks/gpu/h100/gguf), without attention: a step of the law without its layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Mapping
+from functools import cache
+
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import placement
+from benchmarks.planner.speed import LAW, SPEED, least_squares
+from benchmarks.planner.speed_rows import ROOT
+from tacho_contract.model import ModelFacts, StoredQuantization, TensorClass
+from tacho_engines.base import Context
+from tacho_engines.profile import KernelTiming
+from tacho_engines.registry import plan_half
+from tacho_operator.core.planner.expected_speed import Loop, timing
+from tacho_operator.core.planner.speed import DecodeStep
+
+PRODUCTS = ROOT / "benchmarks/gpu/h100/gguf/products.json"
+CARD = "NVIDIA-H100-80GB-HBM3"
+BLOCK_BITS, VOCABULARY, HIDDEN = 4.5, 49152, 4096
+WAYS = {"0.26.0": ("triton", "triton"), "0.32.0": ("cuda vec", "cuda mat")}
+"""By vLLM version, the kernels of one token and of several."""
+
+
+def llama_in_q4_0() -> ModelFacts:
+    """benchmarks.llamacpp.random_gguf's llama-3.1-8b: Q4_0 but for the norms, 49,152 tokens."""
+    llama = facts("llama-3.1-8b")
+    assert llama.architecture
+    linear = 32 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * 1024 + 3 * HIDDEN * 14336)
+    sizes = {"linear": linear, "embedding": VOCABULARY * HIDDEN, "lm_head": VOCABULARY * HIDDEN}
+    tensors = [
+        TensorClass(
+            kind=kind, dtype="Q4_0", tensors=1, parameters=size, stored_bytes=int(size * BLOCK_BITS / 8)
+        )
+        for kind, size in sizes.items()
+    ]
+    norms = TensorClass(
+        kind="norm", dtype="F32", tensors=65, parameters=65 * HIDDEN, stored_bytes=65 * HIDDEN * 4
+    )
+    return dataclasses.replace(
+        llama,
+        format="gguf",
+        architecture=dataclasses.replace(llama.architecture, name="llama", vocabulary=VOCABULARY),
+        quantization=StoredQuantization(method="gguf", bits=4, scheme="Q4_0"),
+        tensors=(*tensors, norms),
+        gguf_companions=True,
+    )
+
+
+def step(version: str) -> DecodeStep:
+    """Of that model on the card, with 512 tokens in and 200 out."""
+    found, half = placement("vllm", llama_in_q4_0(), "gguf", CARD, version=version), plan_half("vllm")
+    account = half.account(found, Context(4096, 1))
+    assert account is not None
+    return DecodeStep(
+        placement=found,
+        weights_bytes=account.weights_bytes - account.unread_bytes,
+        key_value_bytes=half.cache_element_bytes(found),
+        input_tokens=512,
+        output_tokens=200,
+    )
+
+
+@cache
+def timed(version: str) -> Mapping[int, float]:
+    """Seconds of the products of a step, by its tokens."""
+    rows = json.loads(PRODUCTS.read_text(encoding="utf-8"))["rows"]
+    alone, several = WAYS[version]
+    return {
+        row["tokens"]: row["step"] / 1e3
+        for row in rows
+        if row["way"] == (alone if row["tokens"] == 1 else several)
+    }
+
+
+def products_seconds(of: DecodeStep, tokens: int, kernel: KernelTiming) -> float:
+    """What the law says of them: a step without what each layer and attention take."""
+    law = dataclasses.replace(LAW, layer_microseconds=0.0, attention_nanoseconds=0.0)
+    return of.seconds(tokens, law, kernel) - law.traffic * of.cache_bytes(tokens) / of.bandwidth
+
+
+def fitted(version: str, start: KernelTiming) -> KernelTiming:
+    """The constants that are nearest to the products of ``version``."""
+    of = step(version)
+
+    def loss(values: dict[str, float]) -> float:
+        kernel = dataclasses.replace(start, **values)
+        return sum(
+            math.log(products_seconds(of, tokens, kernel) / seconds) ** 2
+            for tokens, seconds in timed(version).items()
+        )
+
+    names = ("unpacking", "batch_unpacking", "arithmetic")
+    return dataclasses.replace(start, **least_squares({name: getattr(start, name) for name in names}, loss))
+
+
+def loop(version: str) -> Loop:
+    """What a plan expects."""
+    of = step(version)
+    law, kernel, _ = timing(SPEED, of.placement)
+    return Loop(step=of, law=law, kernel=kernel, ceiling=math.inf)
+
+
+def main() -> int:
+    for version, ways in WAYS.items():
+        found = fitted(version, timing(SPEED, step(version).placement)[1])
+        kernels = " and ".join(dict.fromkeys(ways))
+        print(
+            f"vLLM {version}, {kernels}: {found.unpacking:.0f} {found.batch_unpacking:.0f} "
+            f"{found.arithmetic:.4f}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
