@@ -13,6 +13,7 @@ from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.scaler import CURRENT_SECONDS
 from tests.wiring.reconciling import Server, Unscaled, reconciler
 from tests.wiring.sampled import KEY, Looking
+from tools.harness.resources import at
 from tools.harness.world import MOCK_SPEC, World, world_of
 
 FIGURES = ("demand_replicas", "utilization_ratio", "requests_running", "pods_silent")
@@ -121,6 +122,16 @@ async def test_a_successor_of_the_same_name_begins_without_figures() -> None:
     looking.world.raw["metadata"]["uid"] = "another"
     looking.scaler.observed(KEY, looking.world.observed())
     assert not is_known(looking)
+
+
+async def test_a_resource_that_is_being_deleted_has_no_figures() -> None:
+    """Nothing applies a decision about it, and a finalizer may keep it for ever."""
+    looking = await known()
+    looking.world.raw["metadata"]["deletionTimestamp"] = at(0)
+    looking.reconcile()
+    await look(looking, 5)
+    assert not is_known(looking)
+    assert looking.sample("desired_replicas") is None
 
 
 async def test_a_reconcile_that_reads_no_pods_says_so_to_the_scaler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,8 +128,11 @@ class Scaler:
 
     def observed(self, key: Key, observed: Observed) -> Observed:
         """``observed`` with the last scaling decision. The scaler keeps ``observed`` for its next
-        decision.
+        decision. Nothing scales a resource that is being deleted.
         """
+        if observed.resource.metadata.deletion_timestamp:
+            self.forget(key)
+            return observed
         known, uid = self._watched.get(key), observed.raw["metadata"]["uid"]
         if known is not None and known.uid != uid:
             known = None  # deleted and made anew with the same name

@@ -14,7 +14,8 @@ from tacho_operator.core.status.undecided import (
     undecided_status,
     unreadable_child,
 )
-from tools.harness.resources import NOW
+from tests.unit.core.scaling import scaled, settled
+from tools.harness.resources import NOW, at
 
 PROBLEM = unreadable_child("ConfigMap smol-live cannot be read")
 FORMER = {
@@ -106,3 +107,13 @@ def test_the_status_of_a_resource_that_is_being_deleted_is_of_its_last_generatio
     (condition,) = status.conditions
     assert (status.observed_generation, condition.observed_generation) == (7, 7)
     assert (condition.reason, status.ready_replicas) == ("Deleting", 0)
+
+
+def test_the_status_of_a_resource_that_is_being_deleted_says_nothing_of_the_scaler() -> None:
+    world = scaled(settled)
+    assert world.brief("ScalingActive")[0] == "True"
+    world.raw["metadata"] |= {"deletionTimestamp": at(0), "finalizers": ["example.com/keep"]}
+    world.reconcile(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("ScalingActive") == world.brief("AbleToScale") == ("absent", "")
+    assert "autoscaling" not in world.status

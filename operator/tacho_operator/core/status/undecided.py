@@ -19,7 +19,7 @@ from tacho_operator.core.pods.view import PodView, deployment_sizes, named, view
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods
 from tacho_operator.core.status.condition_value import ConditionValue
-from tacho_operator.core.status.conditions import condition_of
+from tacho_operator.core.status.conditions import SCALING, condition_of
 from tacho_operator.core.status.reachability import reached, serving_message
 from tacho_operator.core.types import Manifest
 
@@ -123,6 +123,7 @@ def deleting_status(found: StoredResource, now: datetime) -> LLMDeploymentStatus
     """The stored status with Ready and replica counts by the present pods; None where no status was written.
 
     A finalizer may keep a resource that is being deleted for ever, and its pods may be deleted before.
+    Nothing scales it meanwhile.
     """
     former, metadata = stored_status(found.raw), found.raw["metadata"]
     if find_condition(former.conditions, ConditionType.READY) is None or not former.observed_generation:
@@ -135,7 +136,10 @@ def deleting_status(found: StoredResource, now: datetime) -> LLMDeploymentStatus
         "If it lasts, see its finalizers.",
     )
     values = {ConditionType.READY: _ready(found, servers, ended)}
-    return _with_conditions(former, values, int(metadata.get("generation") or 0), now, _counts(servers))
+    kept = [condition for condition in former.conditions if condition.type not in SCALING]
+    former = former.model_copy(update={"conditions": kept})
+    changed = {**_counts(servers), "autoscaling": None}
+    return _with_conditions(former, values, int(metadata.get("generation") or 0), now, changed)
 
 
 def _counts(servers: Sequence[PodView]) -> dict[str, Any]:
