@@ -16,6 +16,7 @@ from benchmarks.gpu.pages import (
     charts,
     checked,
     h100,
+    h100_pods,
     held,
     later_pods,
     loops,
@@ -178,6 +179,14 @@ def test_a_pod_that_was_never_ready_is_told_with_its_reason_and_measured_by_no_c
     assert "(budgets/gguf-without-config) | InvalidConfig, 35 s" in page
     assert "(budgets/llama-8b-gguf) | QuantizationNotApplied, 94 s" in page
     assert "llama-8b-gguf" in outstanding.new_cells()
+
+
+def test_levels_of_slow_engines_hold_or_say_why_not() -> None:
+    assert {name: h100_pods.holding(name) for name in h100_pods.MEASURED} == {
+        "llama-8b-ct2": [1],
+        "transformers-int8": [1, 14],
+    }
+    assert "Streams whose level holds: 1 of `llama-8b-ct2`, 1 and 14 of" in " ".join(h100_pods.page().split())
 
 
 def test_figures_of_the_probe_are_judged_by_their_goals() -> None:

@@ -11,7 +11,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu.pages import articles, h100, h100_alone, later_pods, matrix, outstanding, pods, probe
+from benchmarks.gpu.pages import (
+    articles,
+    h100,
+    h100_alone,
+    h100_pods,
+    later_pods,
+    matrix,
+    outstanding,
+    pods,
+    probe,
+)
 from benchmarks.gpu.pages.recorded import RESULTS, ROOT
 
 
@@ -21,6 +31,7 @@ def rendered() -> dict[Path, str]:
         RESULTS / "h200/README.md": pods.page(later_pods.sections()),
         RESULTS / "h100/README.md": h100.page(),
         RESULTS / "h100/gguf.md": h100_alone.gguf(),
+        RESULTS / "h100/pods.md": h100_pods.page(),
         RESULTS / "h100/goals.md": h100_alone.goals(),
         RESULTS / "h200/probe.md": probe.page(probe.H200),
         RESULTS / "h200/matrix.md": matrix.page(),

@@ -157,21 +157,27 @@ def why() -> Iterable[str]:
     )
 
 
-def memory(found: dict[str, Any]) -> list[str]:
-    """Planned and found by part."""
+def memory_pairs(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Planned and found by part, of those that were found."""
     parts = (
         ("weights GiB", "WeightsBytes", GIB, 3),
         ("KV-cache tokens", "KVCacheTokens", 1, 0),
         ("CUDA graphs GiB", "GraphBytes", GIB, 2),
         ("process GiB", "Bytes", GIB, 1),
     )
-    rows = []
+    pairs = {}
     for title, key, unit, digits in parts:
-        planned, actual = found[f"predicted{key}"] / unit, found[f"actual{key}"] / unit
-        rows.append(
-            row(title, number(planned, digits), f"{number(actual, digits)} ({share(planned, actual)})")
-        )
-    return rows
+        if f"actual{key}" in found:
+            planned, actual = found[f"predicted{key}"] / unit, found[f"actual{key}"] / unit
+            pairs[title] = (
+                number(planned, digits),
+                f"{number(actual, digits)} ({share(planned, actual)})",
+            )
+    return pairs
+
+
+def memory(found: dict[str, Any]) -> list[str]:
+    return [row(title, *pair) for title, pair in memory_pairs(found).items()]
 
 
 def goals() -> str:
