@@ -84,6 +84,7 @@ async def test_enforce_begins_from_what_is_there_and_not_from_stale_advice() -> 
     looking.world.change(autoscaling={**AUTOSCALING, "mode": "Enforce"})
     looking.reconcile()
     assert size(looking) == 1
+    assert looking.world.brief("ScalingActive")[0] == "absent", "RecommendOnly is of the other mode"
     after = await busy(looking, 1)
     assert [(item["fromReplicas"], item.get("mode")) for item in after["decisions"]] == [(1, None)]
 

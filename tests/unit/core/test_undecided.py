@@ -15,7 +15,7 @@ from tacho_operator.core.status.undecided import (
     unreadable_child,
 )
 from tests.unit.core.scaling import scaled, settled
-from tools.harness.resources import NOW, at
+from tools.harness.resources import NOW
 
 PROBLEM = unreadable_child("ConfigMap smol-live cannot be read")
 FORMER = {
@@ -109,11 +109,23 @@ def test_the_status_of_a_resource_that_is_being_deleted_is_of_its_last_generatio
     assert (condition.reason, status.ready_replicas) == ("Deleting", 0)
 
 
-def test_the_status_of_a_resource_that_is_being_deleted_says_nothing_of_the_scaler() -> None:
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_resource_that_is_not_decided_or_is_being_deleted_says_nothing_of_the_scaler(
+    is_deleted: bool,
+) -> None:
     world = scaled(settled)
     assert world.brief("ScalingActive")[0] == "True"
-    world.raw["metadata"] |= {"deletionTimestamp": at(0), "finalizers": ["example.com/keep"]}
-    world.reconcile(1)
+    observed = world.observed()
+    found = StoredResource(
+        raw=observed.raw,
+        pods=observed.pods,
+        deployments=observed.deployments,
+        services=observed.services,
+    )
+    status = deleting_status(found, NOW) if is_deleted else undecided_status(found, PROBLEM, NOW)
+    assert status is not None
+    world.raw["status"] = status.to_wire()
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("ScalingActive") == world.brief("AbleToScale") == ("absent", "")
-    assert "autoscaling" not in world.status
+    assert "demandReplicas" not in world.status.get("autoscaling", {})
+    assert ("desiredReplicas" in world.status.get("autoscaling", {})) != is_deleted, "for the next decision"

@@ -10,7 +10,6 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import clipped, format_time, parse_time
@@ -83,6 +82,8 @@ all watchers of the resource.
 """
 _RECOMMENDED = frozenset({"desired_replicas", str(ConditionType.ABLE_TO_SCALE)})
 """Fields and conditions that change together with a recommendation."""
+FIGURES = ("demand_replicas", "utilization_percent", "attainment", "reason")
+"""Fields of status.autoscaling that are of the load as it was at the last decision."""
 _ORDINARY = frozenset({str(Reason.VALID_METRIC_FOUND), str(Reason.CAPACITY_UNVERIFIED)})
 """Reasons of condition ScalingActive for which mode Enforce would apply the decision."""
 ATTAINMENT_STEP_PERCENT = 5
@@ -139,13 +140,10 @@ def failed(
     if former is not None and former.conditions == conditions:
         return former
     status = (former.autoscaling if former else stored) or AutoscalingStatus()
-    unknown: dict[str, Any] = dict.fromkeys(
-        ("demand_replicas", "utilization_percent", "attainment", "reason")
-    )
     desired = None if status.mode == RECOMMEND else replicas
     return Scaled(
         replicas=replicas,
-        autoscaling=status.model_copy(update={**unknown, "desired_replicas": desired}),
+        autoscaling=status.model_copy(update={**dict.fromkeys(FIGURES), "desired_replicas": desired}),
         conditions=conditions,
         victims=former.victims if former else (),
     )

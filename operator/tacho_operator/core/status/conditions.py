@@ -16,6 +16,7 @@ from tacho_operator.api.conditions import (
 )
 from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.status.status import Condition
+from tacho_operator.core.autoscaling.status_view import RECOMMEND
 from tacho_operator.core.problems import DETAILS, Problem
 from tacho_operator.core.revisions.planning import PLAN_PENDING
 from tacho_operator.core.status.condition_value import ConditionValue
@@ -151,7 +152,9 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
 
 
 def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | None]:
-    """A function for a condition that the scaler sets; before its first decision the stored one stays."""
+    """A function for a condition that the scaler sets; before its first decision in this mode the stored one
+    stays, if it is of this mode.
+    """
 
     def value_of(snapshot: Snapshot) -> ConditionValue | None:
         if snapshot.resource.spec.autoscaling is None:
@@ -159,6 +162,8 @@ def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | Non
         if kind == ConditionType.ABLE_TO_SCALE and snapshot.scale_refused:
             what = "The API server refused a change of the replicas."
             return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, what, quotation=snapshot.scale_refused)
+        if snapshot.scaling is None and _is_of_another_mode(snapshot):
+            return None
         if snapshot.scaling is None:
             former = find_condition(snapshot.former.conditions, kind)
             return ConditionValue(former.status, former.reason, former.message) if former else None
@@ -166,6 +171,12 @@ def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | Non
         return ConditionValue(value.status, value.reason, value.message) if value else None
 
     return value_of
+
+
+def _is_of_another_mode(snapshot: Snapshot) -> bool:
+    mode = scaling_mode(snapshot.resource.spec)
+    former = snapshot.former.autoscaling
+    return former is not None and (former.mode == RECOMMEND) != (mode == RECOMMEND)
 
 
 def _inspection_message(snapshot: Snapshot) -> str:

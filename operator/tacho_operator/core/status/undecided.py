@@ -14,6 +14,7 @@ from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason, find_condition, set_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core import names
+from tacho_operator.core.autoscaling.status_view import FIGURES
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem
@@ -136,8 +137,6 @@ def deleting_status(found: StoredResource, now: datetime) -> LLMDeploymentStatus
         "If it lasts, see its finalizers.",
     )
     values = {ConditionType.READY: _ready(found, servers, ended)}
-    kept = [condition for condition in former.conditions if condition.type not in SCALING]
-    former = former.model_copy(update={"conditions": kept})
     changed = {**_counts(servers), "autoscaling": None}
     return _with_conditions(former, values, int(metadata.get("generation") or 0), now, changed)
 
@@ -154,8 +153,11 @@ def _with_conditions(
     now: datetime,
     changed: Mapping[str, Any],
 ) -> LLMDeploymentStatus:
-    conditions = former.conditions
+    # Nothing applies what the scaler decides meanwhile, and its figures may be of former pods.
+    conditions = [condition for condition in former.conditions if condition.type not in SCALING]
+    scaling = former.autoscaling and former.autoscaling.model_copy(update=dict.fromkeys(FIGURES))
     for kind, value in values.items():
         conditions = set_condition(conditions, condition_of(kind, value, generation, now))
-    update = {**changed, "observed_generation": generation, "conditions": conditions}
+    known = {"observed_generation": generation, "conditions": conditions}
+    update = {"autoscaling": scaling, **changed, **known}
     return former.model_copy(update=update)
