@@ -123,7 +123,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--slots",), "endpoint_slots", "serve /slots (default)", switch=True),
     Flag(("--no-slots",), "endpoint_slots", "do not serve /slots", switch=False),
     Flag(("--threads-http",), "n_threads_http", "threads that answer HTTP", positive),
-    Flag(("--timeout", "-to"), "timeout_read timeout_write", "socket timeout in seconds (3600)", positive),
+    Flag(("--timeout", "-to"), "timeout_read timeout_write", "socket timeout in seconds (60)", positive),
     Flag(("--ctx-size", "-c"), "n_ctx", "context in tokens, shared by all slots (0: the model's)", whole),
     Flag(("--parallel", "-np"), "n_parallel", "slots, i.e. requests served at a time (1)", positive),
     Flag(("--kv-unified", "-kvu"), "kv_unified", "one KV cache that all slots draw from", switch=True),
@@ -199,7 +199,16 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--verbosity", "--log-verbosity", "-lv"), "verbosity", "log level 0 to 5 (3)", whole),
 )
 
-DEFAULTS: Mapping[str, object] = {"port": 8080, "hostnames": ["127.0.0.1"]}
+SOCKET_SECONDS = 60
+"""Seconds for which a client may send or read nothing; llama.cpp's default is an hour. 1,100 connections
+without a whole request hold all its threads, of which health checks need one.
+"""
+DEFAULTS: Mapping[str, object] = {
+    "port": 8080,
+    "hostnames": ["127.0.0.1"],
+    "timeout_read": SOCKET_SECONDS,
+    "timeout_write": SOCKET_SECONDS,
+}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -195,3 +195,9 @@ def failure_of(check: Callable[[], None]) -> str:
     except LoadError as error:
         return error.failure_class
     return ""
+
+
+def test_a_client_that_sends_nothing_holds_its_thread_for_a_minute() -> None:
+    params = xllamacpp.CommonParams()
+    apply(parse(MODEL, {}), params)
+    assert (params.timeout_read, params.timeout_write) == (60, 60)
