@@ -9,6 +9,7 @@ import pytest
 from tacho_operator.core.names import server_selector
 from tacho_operator.core.types import Config, Observed
 from tacho_operator.shell import reconcile as module
+from tacho_operator.shell.api_errors import Forbidden
 from tacho_operator.shell.bounded_reading import metadata_only
 from tacho_operator.shell.observe import UndecidedResource
 from tacho_operator.shell.workqueue import Key
@@ -143,3 +144,29 @@ async def test_a_resource_known_by_its_metadata_alone_keeps_its_stored_status() 
             await reconcile(KEY)
     assert server.applied == []
     assert server.created == ["Event"], "it is told once"
+
+
+@pytest.mark.parametrize("is_decided", [False, True])
+async def test_metrics_follow_the_pods_where_each_status_is_refused(
+    world: World, defect: list[object], is_decided: bool
+) -> None:
+    server = Server(world)
+    server.refuses = False
+    reconcile = reconciler(server)
+    ready = {"namespace": KEY.namespace, "name": KEY.name, "type": "Ready"}
+
+    def shown(status: str, reason: str) -> float | None:
+        labels = {**ready, "status": status, "reason": reason}
+        return reconcile._metrics.registry.get_sample_value("tacho_llmdeployment_condition", labels)
+
+    cause = defect.pop()
+    await reconcile(KEY)
+    assert shown("True", "Serving") == 1
+    server.refuses, server.status_error = True, Forbidden(403, "a policy says no")
+    world.crash(world.pods("server")[0])
+    world.pods("server")[0]["status"]["conditions"] = []
+    defect += [] if is_decided else [cause]
+    with pytest.raises(Forbidden):
+        await reconcile(KEY)
+    assert not shown("True", "Serving")
+    assert shown("False", "EngineCrashed" if is_decided else "InternalError") == 1

@@ -184,6 +184,7 @@ class Reconciler:
         try:
             outcome = await self._execute(key, kube, observed, decision)
             decision = self._with_refusals(key, observed, decision, outcome)
+            self._show(key, observed, decision)
             changed = await self._write_status(key, kube, observed.raw, decision.status)
             await post_events(kube, observed.raw, decision.events, decision.now)
             self._metrics.cut_requests.inc(decision.cut_requests)
@@ -191,14 +192,6 @@ class Reconciler:
             self._expect(key, kube)
             self._children[key] = _existing(observed, desired, kube.applied)
         self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
-        status = decision.status or observed.resource.status
-        self._metrics.observe(
-            key,
-            status,
-            desired_replicas=desired_replicas(observed),
-            gpu_fault_nodes=decision.gpu_fault_nodes,
-        )
-        self._metrics.gpu_time.observe(key, holding_of(observed, status, self._config))
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
             self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
@@ -212,6 +205,17 @@ class Reconciler:
         if withheld or outcome.is_unfinished:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
+
+    def _show(self, key: Key, observed: Observed, decision: ReconcileDecision) -> None:
+        """Updates the metrics before the status is written, as each write of it may be refused."""
+        status = decision.status or observed.resource.status
+        self._metrics.observe(
+            key,
+            status,
+            desired_replicas=desired_replicas(observed),
+            gpu_fault_nodes=decision.gpu_fault_nodes,
+        )
+        self._metrics.gpu_time.observe(key, holding_of(observed, status, self._config))
 
     async def _see(self, expected: tuple[Expectation, ...]) -> None:
         """Waits until the store has the operator's own writes. Raises UnseenWrites."""
@@ -327,6 +331,7 @@ class Reconciler:
             await self._report_by_event(key, found.raw, undecided.problem)
             return
         status = undecided_status(found, undecided.problem, now)
+        self._metrics.observe(key, status, desired_replicas=found.desired_replicas)
         kube = RecordingClient(self._kube)
         try:
             if await self._write_status(key, kube, found.raw, status):
@@ -334,7 +339,6 @@ class Reconciler:
                 await post_events(kube, found.raw, transition_events(stored_status(found.raw), status), now)
         finally:
             self._expect(key, kube)
-        self._metrics.observe(key, status, desired_replicas=found.desired_replicas)
 
     async def _write_status(
         self, key: Key, kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
