@@ -84,9 +84,7 @@ def ensure(source: Path, cache: Path, quantization: str, version: str, make: Mak
     LoadError."""
     root, key = cache / FOLDER, source_key(source, quantization, version)
     try:
-        with contextlib.suppress(FileExistsError):
-            root.mkdir(parents=True)
-        with _opened(root) as held_root:
+        with _opened(cache) as held_cache, _opened(held_cache / FOLDER) as held_root:
             place = held_root / key
             if is_whole(place):
                 return Converted(folder=root / key, cached=True)
@@ -98,7 +96,8 @@ def ensure(source: Path, cache: Path, quantization: str, version: str, make: Mak
                 _require_space(held_root, converted_bytes(source, quantization))
                 _make(place, make)
     except NotADirectoryError:
-        raise LoadError("InvalidConfig", f"{root} is a link, or no folder", "remove it") from None
+        message = f"{cache}, or {FOLDER} in it, is a link, or no folder"
+        raise LoadError("InvalidConfig", message, "remove it") from None
     except OSError as error:
         raise _disk_problem(cache, error) from None
     return Converted(folder=root / key, cached=False)
@@ -106,9 +105,11 @@ def ensure(source: Path, cache: Path, quantization: str, version: str, make: Mak
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[Path]:
-    """Context manager with a path to this very folder, whatever others put in its place meanwhile. Raises
-    OSError for a link.
+    """Context manager with a path to this very folder, made where it is missing, whatever others put in its
+    place meanwhile. Raises OSError for a link.
     """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(parents=True)
     handle = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield Path(f"/proc/{os.getpid()}/fd/{handle}")  # not self: the converter, a child, writes there too

@@ -217,10 +217,13 @@ def test_nothing_is_written_outside_of_the_cache(tmp_path):
     place.with_suffix(".lock").symlink_to(victim)
     with pytest.raises(LoadError, match="InvalidConfig"):
         ensure(source, cache, "int8_float32", VERSION, never)
-    shutil.rmtree(cache / "ctranslate2")
-    (cache / "ctranslate2").symlink_to(outside)
-    with pytest.raises(LoadError, match="is a link, or no folder"):
-        ensure(source, cache, "int8_float32", VERSION, never)
+    for folder in (cache / "ctranslate2", cache):
+        shutil.rmtree(folder)
+        folder.symlink_to(outside)
+        with pytest.raises(LoadError, match="is a link, or no folder"):
+            ensure(source, cache, "int8_float32", VERSION, never)
+        folder.unlink()
+        folder.mkdir()
     assert [path.name for path in outside.iterdir()] == ["victim"]
     assert victim.read_text() == "the pod's own"
 
