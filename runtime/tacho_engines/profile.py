@@ -103,6 +103,8 @@ class KernelTiming:
     """
     batch_unpacking: float = 0.0
     """The same as ``unpacking`` for several streams, for which engines use other kernels."""
+    layer_microseconds: float = 0.0
+    """Microseconds that each layer takes in addition to those of the ``StepLaw``."""
     arithmetic: float
     """Speed of large matrix products, as a multiple of the GPU's dense 16-bit rate."""
     decode_within: float

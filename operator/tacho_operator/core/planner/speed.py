@@ -131,7 +131,7 @@ class DecodeStep:
         heads = architecture.layers * architecture.key_value_heads / self.gpus
         odd = law.odd_head if architecture.head_dim % COMMON_HEAD else 1.0
         return (
-            architecture.layers * law.layer_microseconds / 1e6
+            architecture.layers * (law.layer_microseconds + kernel.layer_microseconds) / 1e6
             + math.hypot(memory, compute)
             + law.traffic * self.cache_bytes(streams) / self.bandwidth
             + streams * heads * odd * law.attention_nanoseconds / 1e9
