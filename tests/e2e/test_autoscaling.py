@@ -239,7 +239,7 @@ def does_not_count_on_a_pod_that_hangs(llmd: Llmd, plan: Plan, watch: Watch) -> 
     with watch.blindness("hanging"):
         pod = llmd.pods()[0]
         watch.hung = pod["metadata"]["name"]
-        hang(pod, HANG_SECONDS, meanwhile_seconds=8)
+        hang(pod, HANG_SECONDS, meanwhile_seconds=20)  # of its three places none goes on
         eventually("a pod that is noticed to hang", lambda: silent_pods(llmd) == 1 or None)
         bound(llmd, 1)
         assert lasts(watch, 1.2 * WINDOW_SECONDS) >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -200,3 +201,26 @@ def test_the_speed_in_service_is_that_of_the_law_for_as_many_requests() -> None:
     assert cost.expected_tokens(10, 3.0) == pytest.approx(60)
     assert cost.expected_tokens(20, 3.0) == pytest.approx(80)
     assert cost.expected_tokens(0, 3.0) == 0
+
+
+def test_short_prompts_bring_no_more_requests_than_were_seen_to_run() -> None:
+    """An engine of three places: at 4 and 6 streams the others wait, and each adds next to nothing."""
+    levels = ((1, 17.0, 61.0), (4, 49.8, 63.0), (6, 50.0, 62.9))
+    entry = measured(
+        workload={"inputTokens": 128, "outputTokens": 16},
+        capacity={"concurrency": 4, "requestsPerSecond": "3.12", "outputTokensPerSecond": "49.8"},
+        singleStream={"prefillTokensPerSecond": "20000"},
+        fit={"alphaMilliseconds": "61.2", "betaMicroseconds": "276", "r2": "0.704"},
+        curve=[
+            {"concurrency": streams, "outputTokensPerSecond": str(rate), "tpotMillisecondsP50": str(gap)}
+            for streams, rate, gap in levels
+        ],
+    )
+    capacity = capacity_of(entry, PLAN, WORKLOAD)
+    cost = cost_of(capacity, Mix(30, 30 * 26.0, 30 * 16.0))
+    assert cost is not None
+    assert 3.12 * cost.request_seconds == pytest.approx(0.98, abs=0.02)
+    assert cost.concurrency == pytest.approx(4, rel=0.02)
+    unknown = cost_of(dataclasses.replace(capacity, most_running=None), Mix(30, 30 * 26.0, 30 * 16.0))
+    assert unknown is not None
+    assert unknown.concurrency == 8.0

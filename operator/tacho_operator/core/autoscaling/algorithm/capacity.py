@@ -53,12 +53,25 @@ def capacity_of(
         concurrency=streams,
         gap_seconds=law[0] if law else None,
         gap_seconds_per_request=law[1] if law else None,
+        most_running=_most_running(found, measured, gap_seconds=law[0]) if law and measured else None,
         gap_r2=(found.fit.r2 if law and found.fit else None) or 0.0,
         kv_cache_tokens=_kv_cache_tokens(found, plan),
         input_tokens=(shape.input_tokens if shape else None) or workload.input_tokens,
         output_tokens=out,
         trust=trust,
     )
+
+
+def _most_running(found: MeasurementEntry, measured: Capacity, *, gap_seconds: float) -> float | None:
+    """The most requests that got tokens at the same time at a level, as a multiple of those at the capacity,
+    whose time between tokens is ``gap_seconds``. By Little's law, so that none that waits counts."""
+    running = [
+        min(point.concurrency, point.output_tokens_per_second * point.tpot_milliseconds_p50 / 1000)
+        for point in found.curve
+        if point.steady and point.output_tokens_per_second and point.tpot_milliseconds_p50
+    ]
+    at_capacity = (measured.output_tokens_per_second or 0.0) * gap_seconds
+    return max(running) / at_capacity if running and at_capacity else None
 
 
 def _missed(found: MeasurementEntry, measured: Capacity, slo: ServiceLevel | None) -> bool:

@@ -7,6 +7,9 @@ measured gap is reached with another number of streams.
 While a request runs, each other stream is replaced about once: as many prompts delay it as there are streams,
 give or take their root. Over its answer, its time per token deviates by prompt / answer x root of streams.
 Where that is more than measured, fewer streams keep a target.
+
+An engine that runs few requests at a time lets the others wait, and beta is next to nothing. So no more
+requests count than were seen to run.
 """
 
 from __future__ import annotations
@@ -73,7 +76,8 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix, tpot_seconds: float | None = No
     prompt_seconds = 1 / capacity.prefill_tokens_per_second if capacity.prefill_tokens_per_second else 0.0
     prompt, output = mix.prompt_tokens / mix.requests, max(1.0, mix.output_tokens / mix.requests)
     ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
-    crowding = max(tuning.MIN_CORRECTION, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
+    least = max(tuning.MIN_CORRECTION, 1 / max(1.0, capacity.most_running or math.inf))
+    crowding = max(least, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
     known = tpot_seconds and prompt_seconds and measured_ratio
     share = _share(streams, ratio / measured_ratio / math.sqrt(crowding)) if known else 1.0
     unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding * share

@@ -94,6 +94,9 @@ class ReplicaCapacity:
     """Seconds that each concurrent request adds to ``gap_seconds`` (beta of the fitted line)."""
     gap_r2: float = 0.0
     """Quality of that fit: coefficient of determination, 0 to 1."""
+    most_running: float | None = None
+    """The most requests that were seen to get tokens at the same time, as a multiple of those at
+    ``concurrency``."""
     kv_cache_tokens: int | None = None
     input_tokens: int = 512
     """Prompt and output tokens of a measured request."""
