@@ -168,6 +168,10 @@ class HubCache:
         )
         self._strays = self._partials()
 
+    def release(self) -> None:
+        """Closes the folders that ``hold`` opened; none of this cache's paths leads anywhere then."""
+        self._held.close()
+
     @contextlib.contextmanager
     def pointer(self, path: str) -> Iterator[Path]:
         """Context manager with the place of the file ``path`` in the snapshot, through its opened folder."""
@@ -176,7 +180,11 @@ class HubCache:
             yield folder / name
 
     def supports_links(self) -> bool:
-        """Whether the cache's file system has symbolic links."""
+        """Whether the cache's file system has symbolic links, and nobody switched them off."""
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_DISABLE_SYMLINKS:
+            return False
         probe = self.blobs / f"{uuid.uuid4().hex}.link"
         try:
             probe.symlink_to("nowhere")

@@ -80,6 +80,12 @@ class ModelFetch:
     def run(self) -> str:
         """Downloads all files and returns their folder. Raises FailedError, or the client's own
         exceptions."""
+        try:
+            return self._run()
+        finally:
+            self._cache.release()
+
+    def _run(self) -> str:
         self.report()
         self._cache.check_confined()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -134,7 +134,7 @@ def test_levels_that_are_missing_below_the_knee_do_not_make_it_a_lower_bound(
         (4, ServiceLevel(), 6.0, 6.0),
     ],
 )
-def test_only_a_window_of_few_requests_without_a_rate_goes_on(
+async def test_only_a_window_of_few_requests_without_a_rate_goes_on(
     requests: int,
     slo: ServiceLevel,
     left_seconds: float,
@@ -146,9 +146,10 @@ def test_only_a_window_of_few_requests_without_a_rate_goes_on(
     monkeypatch.setattr(concurrency_levels, "evaluate", lambda *_, **__: told)
     monkeypatch.setattr(concurrency_levels, "detect_contention", lambda *_: SimpleNamespace(flags=()))
     bench: Any = MagicMock(slo=slo)
+    bench.engine.machine = AsyncMock()
     bench.clock.left.return_value = left_seconds
     trace: Any = SimpleNamespace(started=True, broken=False, bins=[0.0] * 400, bin_nanoseconds=10_000_000)
-    found = concurrency_levels._Levels(bench, MagicMock())._longer(MagicMock(), trace, MagicMock())
+    found = await concurrency_levels._Levels(bench, MagicMock())._longer(MagicMock(), trace, MagicMock())
     assert found == expected
 
 
