@@ -212,7 +212,7 @@ def test_a_documented_reason_can_be_met(row: tuple[ConditionType, str, Reason]) 
 
 def test_every_documented_reason_has_its_world() -> None:
     rows = {(row.kind, row.status, row.reason) for row in condition_rows() if row.reason != ANY_FAILURE}
-    assert rows == {*WORLDS, BEFORE_THE_FIRST_LOOK}
+    assert rows == {*(row for row in WORLDS if isinstance(row[2], Reason)), BEFORE_THE_FIRST_LOOK}
     assert (WAITING["type"], WAITING["status"], WAITING["reason"]) == BEFORE_THE_FIRST_LOOK
 
 
