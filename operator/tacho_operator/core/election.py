@@ -18,7 +18,7 @@ RENEW_DEADLINE_SECONDS = 10.0
 """A leader that has not renewed the Lease for so long no longer leads, before any other may."""
 RETRY_SECONDS = 2.0
 MOST_TRANSITIONS = 2**31 - 1
-"""The API server refuses a higher count, which an edited Lease could bring: then nobody would lead."""
+"""The API server refuses a higher count, which an edited Lease could bring: then no replica would lead."""
 ADDRESS_ANNOTATION = "tacho.dev/leader-address"
 """Host and port at which the leader answers /scaling."""
 

@@ -180,7 +180,7 @@ class HubCache:
             yield folder / name
 
     def supports_links(self) -> bool:
-        """Whether the cache's file system has symbolic links, and nobody switched them off."""
+        """Whether the cache's file system supports symbolic links, and they are not disabled."""
         from huggingface_hub import constants
 
         if constants.HF_HUB_DISABLE_SYMLINKS:
