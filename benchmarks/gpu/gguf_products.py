@@ -42,7 +42,7 @@ def weight(torch: Any, rows: int, columns: int) -> Any:
 
 def ways(torch: Any) -> dict[str, Callable[[Any, Any, Any, int], Any]]:
     """By name, of (packed weight, weight in 16 bits, input, rows)."""
-    from vllm_gguf_plugin.triton.gemm.interface import (  # type: ignore[import-not-found]
+    from vllm_gguf_plugin.triton.gemm.interface import (  # type: ignore[import-not-found]  # on a GPU host alone
         ggml_mul_mat_a8_triton,
     )
 

@@ -160,7 +160,7 @@ def one_hangs(llmd: Llmd, watch: Watch) -> None:
     with watch.blindness("hanging"):
         pod = llmd.pods()[0]
         watch.hung = pod["metadata"]["name"]
-        hang(pod, HANG_SECONDS, meanwhile_seconds=8)
+        hang(pod, HANG_SECONDS, meanwhile_seconds=20)  # of its three places none goes on
         lasts(watch, HANG_SECONDS)
 
 
