@@ -38,8 +38,10 @@ def _calibration_run() -> int:
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
 TICK_MICROSECONDS = 1_000_000 // os.sysconf("SC_CLK_TCK")
-_BUSY = (0, 1, 2, 7)
-"""Fields of /proc/stat that count as used: user, nice, system and steal (time taken by the hypervisor).
+_STOLEN = 7
+"""Field of /proc/stat with the time in which a hypervisor did not run a CPU that had work."""
+_BUSY = (0, 1, 2, _STOLEN)
+"""Fields of /proc/stat that count as used: user, nice, system and steal.
 
 Interrupts are left out, as no cgroup is charged with them and a streaming engine causes most. Time of guests
 is part of user and nice.
@@ -48,19 +50,23 @@ _IN_STAT = slice(11, 15)
 """Fields utime, stime, cutime and cstime of /proc/PID/stat, counted after the name."""
 
 
-def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
-    """Microseconds of CPU time that all processes of the node have used on ``cpus``; None where unknown.
+def node_busy(cpus: Collection[int], proc: Path = PROC) -> tuple[int, int] | tuple[None, None]:
+    """Microseconds of CPU time that all processes of the node have used on ``cpus``, and those of them that a
+    hypervisor took; None where unknown.
 
     Work on other CPUs takes nothing from this pod.
     """
-    ticks, seen = 0, 0
+    busy, stolen, seen = 0, 0, 0
     for line in read_text(proc / "stat").splitlines():
         name, *fields = line.split()
         if not name.startswith("cpu") or not name[3:].isdigit() or int(name[3:]) not in cpus:
             continue
-        ticks += sum(int(fields[number]) for number in _BUSY)
+        busy += sum(int(fields[number]) for number in _BUSY)
+        stolen += int(fields[_STOLEN])
         seen += 1
-    return ticks * TICK_MICROSECONDS if seen and seen == len(cpus) else None
+    if not seen or seen != len(cpus):
+        return None, None
+    return busy * TICK_MICROSECONDS, stolen * TICK_MICROSECONDS
 
 
 def own_busy(pid: int, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:

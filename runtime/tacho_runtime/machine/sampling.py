@@ -27,6 +27,8 @@ class MachineSample:
     """CPU time in microseconds that all processes of the node used on this process's CPUs, including time
     that a hypervisor took.
     """
+    stolen_microseconds: int | None = None
+    """The part of ``node_busy_microseconds`` in which a hypervisor did not run a CPU that had work."""
     node_cpus: int | None = None
     """Number of CPUs that ``node_busy_microseconds`` covers."""
     own_busy_microseconds: int | None = None
@@ -69,9 +71,11 @@ def sampler(
 
     def sample(calibrate: bool) -> MachineSample:
         cpus = os.sched_getaffinity(0)
+        busy, stolen = cpu_usage.node_busy(cpus)
         return MachineSample(
             calibration_ns=cpu_usage.calibrate() if calibrate else None,
-            node_busy_microseconds=cpu_usage.node_busy(cpus),
+            node_busy_microseconds=busy,
+            stolen_microseconds=stolen,
             node_cpus=len(cpus),
             own_busy_microseconds=cpu_usage.own_busy(os.getpid(), cgroup=cgroup),
             pressure_microseconds=waits.total(),

@@ -82,6 +82,7 @@ def detect_contention(before: MachineSample, after: MachineSample, first: Machin
     """
     found = (
         *_cpu(before, after),
+        *_hypervisor(before, after),
         *_speed(before, after, first),
         *_gpus(before, after, first),
         *_limit(before, after),
@@ -90,10 +91,13 @@ def detect_contention(before: MachineSample, after: MachineSample, first: Machin
     flags = {flag for flag, _ in found if flag}
     other = _others(before, after) or 0.0
     # What two threads that meet lose is what both of their CPUs lose together, from the first hundredths on.
-    lost = max(other, min(LOST_SHARE, _held(before, after, FEW_SHARE)))
+    others = max(other, min(LOST_SHARE, _held(before, after, FEW_SHARE)))
+    stolen = _stolen(before, after)
+    lost = max(others, stolen)
     little = lost >= FEW_SHARE and not flags & {CONTENDED}
     clause = (
-        f"other processes may have taken up to {lost:.0%} of the engine's time, which the intervals include"
+        f"{'the hypervisor' if stolen > others else 'other processes'} may have taken up to {lost:.0%} "
+        "of the engine's time, which the intervals include"
     )
     notes = [note for _, note in found] + [clause] * little
     return Contention(
@@ -113,6 +117,24 @@ def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str
             f"threads waited for a CPU for {held:.0%} of the time while other processes used some of the "
             f"{after.node_cpus} CPUs",
         )
+
+
+def _hypervisor(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
+    if (stolen := _stolen(before, after)) >= OTHER_SHARE:
+        yield (
+            CONTENDED,
+            f"the hypervisor did not run the CPUs for {stolen:.0%} of the time in which they had work",
+        )
+
+
+def _stolen(before: MachineSample, after: MachineSample) -> float:
+    """Share of the CPUs' work time that a hypervisor took; 0 where unknown. Idle CPUs lose none, so others
+    that are idle excuse nothing."""
+    node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
+    stolen = _grown(before.stolen_microseconds, after.stolen_microseconds)
+    if _seconds(before, after) < SHORTEST_SECONDS or not node or not stolen:
+        return 0.0
+    return min(1.0, max(0.0, stolen / node))
 
 
 def _others(before: MachineSample, after: MachineSample) -> float | None:

@@ -72,6 +72,24 @@ def test_others_beside_idle_cpus_take_nothing(cpus: int, other: float, idle: flo
     assert (found.flags, found.loss_percent) == ((), 0.0)
 
 
+@given(cpus=st.integers(1, 64), work=st.floats(0.05, 1), stolen=shares)
+def test_what_the_hypervisor_takes_is_lost_however_idle_the_cpus_are(
+    cpus: int, work: float, stolen: float
+) -> None:
+    """No task waits, for the kernel itself does not run."""
+    start = replace(START, stolen_microseconds=9, pressure_microseconds=0)
+    busy = 5 * cpus * work
+    after = sample(5, busy, busy * (1 - stolen), cpus, pressure_microseconds=0)
+    after = replace(after, stolen_microseconds=9 + int(busy * stolen * 1e6))
+    found = detect_contention(start, after, start)
+    assert found.flags == (("Contended",) if stolen >= 0.1501 else ()) or 0.1499 < stolen < 0.1501
+    if 0.021 < stolen < 0.149:
+        assert found.loss_percent == pytest.approx(100 * stolen / (1 - stolen), rel=1e-2)
+        assert "the hypervisor may have taken" in found.notes[0]
+    if stolen < 0.019:
+        assert found.notes == ()
+
+
 @pytest.mark.parametrize(
     ("node", "own", "waited", "limited", "flags", "loss_percent"),
     [
