@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -71,7 +70,7 @@ def disk_full(message: str) -> FailedError:
 def _on_disk(error: OSError) -> FailedError:
     return FailedError.of(
         FailureClass.INVALID_CONFIG,
-        f"The cache cannot be used: {error.strerror}: {os.path.realpath(str(error.filename))[-300:]}.",
+        f"The cache cannot be used: {error.strerror}: {str(error.filename)[-300:]}.",
         "Check the claim in spec.cache: whether it is read-only, who may write it, and its storage.",
     )
 

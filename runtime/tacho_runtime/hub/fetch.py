@@ -82,6 +82,11 @@ class ModelFetch:
         exceptions."""
         try:
             return self._run()
+        except OSError as error:
+            self._cache.check_confined()  # where others put a link meanwhile, that is the cause
+            if error.filename:  # while its descriptors still lead there
+                error.filename = os.path.realpath(error.filename)
+            raise
         finally:
             self._cache.release()
 

@@ -180,8 +180,10 @@ def test_a_folder_that_leads_out_from_the_next_file_on_is_refused(
         return found(*arguments)
 
     monkeypatch.setattr(Downloader, "_metadata", late)
-    result = fetch(config, "")
-    assert isinstance(result, str) == (name.startswith("verified")), result
+    if name.startswith("verified"):
+        assert isinstance(fetch(config, ""), str)
+    else:
+        assert f"{name} links to a place outside of the cache" in failed(config).message
     assert not list(outside.iterdir())
 
 
@@ -212,8 +214,20 @@ def test_a_folder_that_leads_out_in_the_middle_of_a_file_is_not_written_to(
     else:
         monkeypatch.setattr(Downloader, "_stream", cut)
         monkeypatch.setattr("time.sleep", lambda _: None)
-    failed(config)
+    expected = "did not answer: cut" if when == "continued" else "blobs links to a place outside of the cache"
+    assert expected in failed(config).message
     assert not list(outside.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_named_by_its_place(
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, _: str) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(download, "open_theirs", refused)
+    blobs = Path(config.cache_dir, "hub/models--acme--model/blobs")
+    assert f"Read-only file system: {blobs}/" in failed(config).message
 
 
 def test_a_planted_list_of_verified_files_is_not_written_through(config: FetchConfig) -> None:
