@@ -10,10 +10,10 @@ predicted), phi-2 16 MiB; models whose tensors are multiples of 2 MiB (Llama 8B)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.model import Architecture, ModelFacts, TensorClass
 from tacho_contract.units import MIB
 from tacho_engines.base import Placement
 from tacho_engines.hardware.device import Device
@@ -67,6 +67,8 @@ UNQUANTIZED_BYTES, UNQUANTIZED_BITS = 2.0, 16
 LEFT_BYTES = MIB
 """Rest of an allocation in bytes below which the allocator does not reuse it."""
 
+PACKED_DTYPE = "U8"
+"""Storage type of two weights of 4 bits by bitsandbytes."""
 ATTENTION = ("full", "sliding", "chunked")
 """Kinds of attention layers that have the same projections."""
 
@@ -78,8 +80,6 @@ def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float
     are expanded; int8: 8 bits and a 32-bit scale per row).
     """
     if weights.quantized_in_checkpoint(facts):
-        if facts.quantization.method == "bitsandbytes" and facts.quantization.bits == 4:
-            return settings.rules.nf4_bits
         return None
     return {
         "fp8": FP8_BITS,
@@ -120,17 +120,27 @@ def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
 def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
     """Parts of the whole model, as the vLLM version loads the weights."""
     facts, architecture, gpu = placement.facts, placement.architecture, placement.device
-    parts = weights.parts(facts, linear_bits=linear_bits(placement.method.method, settings, facts))
     stored = facts.quantization
     if stored.method == "bitsandbytes" and stored.bits == 4:
-        packed = weights.parameters(facts, "linear", "expert") * 2 * settings.rules.nf4_bits / 8
-        dense = sum(t.stored_bytes for t in facts.tensors if t.kind in ("embedding", "lm_head"))
-        parts = weights.Parts(split=packed, head=float(dense))
+        facts = replace(facts, tensors=tuple(_with_scales(facts.tensors, settings.rules.nf4_bits)))
+    parts = weights.parts(facts, linear_bits=linear_bits(placement.method.method, settings, facts))
     if stored.method == "awq" and gpu.capability[0] == 9:
         parts = _scaled(parts, split=MACHETE_AWQ)
     if stored.method == "mxfp4":
         parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
     return parts
+
+
+def _with_scales(tensors: Iterable[TensorClass], bits: float) -> Iterator[TensorClass]:
+    """The tensors of a checkpoint in bitsandbytes' 4 bits, of which ``bits`` include the scales as loaded.
+
+    What was skipped (llm_int8_skip_modules, a vision tower) stays as stored.
+    """
+    for tensor in tensors:
+        if tensor.dtype == PACKED_DTYPE and tensor.kind != "scale":
+            yield replace(tensor, stored_bytes=int(tensor.parameters * 2 * bits / 8))
+        elif tensor.kind != "scale":
+            yield tensor
 
 
 def gguf_by_plugin(placement: Placement) -> bool:

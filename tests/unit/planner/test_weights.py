@@ -97,6 +97,18 @@ def test_quantization_in_flight_leaves_embedding_and_head_alone():
     assert packed.split == pytest.approx(dense.split * 4.5 / 16)
 
 
+def test_what_bitsandbytes_skipped_in_a_checkpoint_stays_as_stored():
+    """Unsloth's dynamic checkpoints have projections in 16 bits, those of images their whole tower."""
+    found = facts("llama-3.1-8b-bnb-nf4")
+    more = [TensorClass(kind=kind, dtype="BF16", tensors=1, parameters=GIB // 2, stored_bytes=GIB)
+            for kind in ("linear", "vision")]  # fmt: skip
+    both = dataclasses.replace(found, tensors=(*found.tensors, *more))
+    (one, two) = (placement("vllm", each, "bnb-nf4", "NVIDIA-H200") for each in (found, both))
+    settings = planned_settings(one, Context(4096, 8))
+    extra = vllm.weights_bytes(two, settings) - vllm.weights_bytes(one, settings)
+    assert extra == pytest.approx(2 * GIB, rel=0.01)
+
+
 def test_each_tensor_class_is_read_a_fixed_number_of_times():
     """Hundreds of classes of scales took time by their square."""
     reads = 0
