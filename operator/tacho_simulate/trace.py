@@ -22,6 +22,8 @@ LONGEST_TOKENS = 10_000_000
 """Maximum plausible tokens of a prompt or an answer."""
 LONGEST_SECONDS = 3 * 366 * 86400.0
 """Longest trace in seconds that is believed; a longer one has its times in another unit."""
+LONGEST_LINE = 200_000
+"""Characters after which a line is cut, which no request has: above the longest field of the csv module."""
 LONGEST_SHOWN = 200
 """Most characters of a line that an error shows."""
 GZIP = b"\x1f\x8b"
@@ -69,7 +71,8 @@ def read_trace(path: str | Path) -> Trace:
             packed = raw.peek(len(GZIP)).startswith(GZIP)
             content = gzip.GzipFile(fileobj=raw) if packed else raw
             lines = io.TextIOWrapper(content, encoding="utf-8", newline="")
-            return parse_trace(lines, path.name.removesuffix(".gz").removesuffix(".csv"), str(path))
+            bounded = iter(lambda: lines.readline(LONGEST_LINE), "")  # a device has no end of line
+            return parse_trace(bounded, path.name.removesuffix(".gz").removesuffix(".csv"), str(path))
     except (EOFError, UnicodeDecodeError, csv.Error, zlib.error, gzip.BadGzipFile) as error:
         raise TraceError(f"{path}: not a CSV: {error}") from None
     except OSError as error:

@@ -24,6 +24,9 @@ VALUES_LIMIT = 1_000_000
 millions.
 """
 
+BROKEN = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError)
+"""What PyYAML raises; the last two for a tag whose value is none, as ``!!int ""``."""
+
 
 def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
     """The one JSON or YAML document in a file. Raises CommandError, whose message says that ``expected`` is
@@ -34,29 +37,31 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
             return json.loads(content)
     try:
         return yaml.safe_load(content)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except BROKEN as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}; name {expected}") from None
 
 
 def _text(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> str:
     """The text of a file; ``-`` is stdin."""
-    if file == "-":
-        return _stdin(sys.stdin)
-    path = Path(file)
     try:
-        if path.stat().st_size > limit_bytes:
-            raise CommandError(f"{file}: larger than {limit_bytes >> 20} MiB; name {expected}")
-        return path.read_text(encoding="utf-8")
+        if file == "-":
+            text = _stdin(sys.stdin)
+        else:
+            with Path(file).open(encoding="utf-8") as stream:
+                text = stream.read(limit_bytes + 1)  # a device or a pipe has no size
     except UnicodeDecodeError:
         raise CommandError(f"{file}: not text; name {expected}") from None
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}; name {expected}") from None
+    if len(text) > limit_bytes:
+        raise CommandError(f"{file}: larger than {limit_bytes >> 20} MiB; name {expected}")
+    return text
 
 
 @functools.lru_cache(1)
 def _stdin(stream: TextIO) -> str:
     """The text of stdin, which can be read only once."""
-    return stream.read(LIMIT_BYTES)
+    return stream.read(LIMIT_BYTES + 1)
 
 
 def _flattened(documents: list[Any]) -> Iterator[Manifest]:
@@ -101,7 +106,7 @@ def every(file: str, name: str = "") -> list[Manifest]:
 def _documents(file: str) -> list[Any]:
     try:
         found = list(yaml.safe_load_all(_text(file, "a YAML file with an LLMDeployment")))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except BROKEN as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None
     if not is_bounded(found):

@@ -32,7 +32,7 @@ def given_levels(text: str) -> tuple[int, ...]:
     """The numbers of streams that --levels lists, ascending; () where it is absent. Raises CommandError."""
     if not text:
         return ()
-    found = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    found = [int(part) for part in text.split(",") if re.fullmatch(" *[0-9]{1,9} *", part)]
     if len(found) != text.count(",") + 1 or not all(1 <= one <= MAX_CONCURRENCY for one in found):
         raise _usage("--levels", text, f"numbers of streams from 1 to {MAX_CONCURRENCY}, e.g. 16,64,128")
     if len(found) > MAX_LEVELS:
@@ -43,7 +43,7 @@ def given_levels(text: str) -> tuple[int, ...]:
 def _workload(text: str) -> Workload:
     if not text:
         return Workload()
-    found = re.fullmatch(r"(\d+):(\d+)", text)
+    found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text)
     if found is None:
         raise _usage("--workload", text, "INPUT:OUTPUT tokens are expected, e.g. 512:200")
     given = {"inputTokens": int(found[1]), "outputTokens": int(found[2])}
@@ -60,7 +60,7 @@ def _service_level(text: str) -> ServiceLevel:
         name, _, value = part.strip().partition("=")
         if name not in keys or keys[name] in given:
             raise _usage("--slo", text, expected)
-        number = int(value) if name == "p" and value.isdigit() else milliseconds(value)
+        number = int(value) if name == "p" and re.fullmatch("[0-9]{1,9}", value) else milliseconds(value)
         if number is None:
             raise _usage("--slo", text, expected)
         given[keys[name]] = number
@@ -90,7 +90,7 @@ def _duration(text: str, units: dict[str, float]) -> int | None:
     """A duration in the base unit (the one with the factor 1 in ``units``); None: not a whole number of
     these.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", text)
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([a-z]+)", text)
     if found is None or found[2] not in units:
         return None
     value = float(found[1]) * units[found[2]]

@@ -49,6 +49,17 @@ def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert document.read("-")["kind"] == "LLMDeployment"
 
 
+def test_a_long_standard_input_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("#" * (document.LIMIT_BYTES + 1)))
+    with pytest.raises(CommandError, match="-: larger than 4 MiB"):
+        document.read("-")
+
+
+def test_a_device_is_not_read_to_its_end() -> None:
+    with pytest.raises(CommandError, match="/dev/zero: larger than 4 MiB"):
+        document.read("/dev/zero")
+
+
 @pytest.mark.parametrize(
     ("documents", "name", "words"),
     [
@@ -84,6 +95,9 @@ def test_which_one_is_meant_must_be_clear(
         (b"x: " + b"[" * 100_000, "not YAML"),
         (b"#" * (document.LIMIT_BYTES + 1), "larger than 4 MiB"),
         (b"when: 2026-99-99", "not YAML"),
+        (b'count: !!int ""', "not YAML"),
+        (b"when: !!timestamp x", "not YAML"),
+        (b"on: !!bool x", "not YAML"),
     ],
 )
 def test_what_is_no_manifest_is_refused_in_words(tmp_path: Path, content: bytes, words: str) -> None:

@@ -153,6 +153,10 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, engine: str) -> None:
             "percentile: Input should be greater than or equal to 50",
         ),
         (["http://h", "--slo", "ttft=1.5ms"], "ttft=500ms, tpot=50ms or both"),
+        (["http://h", "--slo", "ttft=5ms,p=²"], "ttft=500ms, tpot=50ms or both"),
+        (["http://h", "--slo", f"ttft={'9' * 400}ms"], "ttft=500ms, tpot=50ms or both"),
+        (["http://h", "--workload", f"{'9' * 5000}:1"], "INPUT:OUTPUT tokens are expected"),
+        (["http://h", "--levels", "9" * 5000], "numbers of streams from 1"),
         (["http://h", "--budget", "45"], "whole seconds or minutes"),
         (
             ["http://h", "--budget", "2s"],

@@ -103,6 +103,8 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     other.write_bytes(bytes(range(128, 256)))
     with pytest.raises(TraceError, match="not a CSV"):
         read_trace(other)
+    with pytest.raises(TraceError, match="not a CSV"):
+        read_trace("/dev/zero")
     text = "".join(f"{number},{number * number % 997},5\n" for number in range(500))
     whole = gzip.compress(f"time_s,input_tokens,output_tokens\n{text}".encode())
     middle = len(whole) // 2
