@@ -57,7 +57,7 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
         head_dim=head_dim,
         intermediate_size=first(inner, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
         or _wide(inner),
-        vocabulary=first(inner, "vocab_size") or first(config, "vocab_size"),
+        vocabulary=first(inner, "vocab_size", "padded_vocab_size") or first(config, "vocab_size"),
         max_positions=_max_positions(inner),
         rotary_dim=rope_dim or _rotary_dim(inner, head_dim),
         kv_lora_rank=first(inner, "kv_lora_rank"),
@@ -99,6 +99,9 @@ def _key_value_heads(config: dict[str, Any], heads: int) -> int:
         if config.get("new_decoder_architecture") is True:
             return first(config, "num_kv_heads") or heads
         return 1 if config.get("multi_query", family == "gpt_bigcode") is True else heads
+    attention = [mapping(mapping(b).get("attention")) for b in sequence(config.get("block_configs"))]
+    if shared := [n for n in (first(a, "n_heads_in_group") for a in attention) if n]:
+        return heads // min(shared) or heads
     counts = config.get("num_key_value_heads")
     if isinstance(counts, list):
         return max((integer(n) for n in counts), default=0) or heads
@@ -133,6 +136,7 @@ def _max_positions(config: dict[str, Any]) -> int:
         "seq_length",
         "max_sequence_length",
         "n_ctx",
+        "model_max_length",
     )
     positions = first(config, *keys)
     rope = _rope(config)

@@ -17,6 +17,11 @@ WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
 src/llama-model.cpp, set_swa_pattern).
 """
 
+FULL_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
+"""Period of layers with attention where the file does not say it; the others are recurrent (llama.cpp
+src/llama-model.cpp, recurrent_layer_arr).
+"""
+
 
 class _Keys:
     """The metadata values under ``{architecture}.key``. Of an array with one entry per layer, the largest."""
@@ -95,6 +100,9 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
     heads = keys.per_layer("attention.head_count_kv", layers)
     if not any(heads) and keys.raw("attention.head_count_kv") is None:
         heads = keys.per_layer("attention.head_count", layers)
+    interval = keys.number("full_attention_interval") or FULL_INTERVALS.get(name, 0)
+    if interval:
+        heads = [0 if (layer + 1) % interval else count for layer, count in enumerate(heads)]
     sums: dict[tuple[str, int], int] = {}
     for layer, count in enumerate(heads):
         if isinstance(pattern, tuple) and layer < len(pattern):

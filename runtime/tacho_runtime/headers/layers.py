@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup
-from tacho_runtime.headers.json_values import first, integer, number, sequence, text
+from tacho_runtime.headers.json_values import first, integer, mapping, number, sequence, text
 from tacho_runtime.headers.source import invalid
 
 LAYER_LIMIT = 2000
@@ -21,7 +21,10 @@ LISTS_BY_LAYER = (
     "attn_layer_indices",
     "attn_type_list",
     "no_rope_layers",
+    "block_configs",
 )
+MORE_CACHES = {"index_topk": "the sparse attention's indexer", "compress_ratios": "compressed attention"}
+"""Settings of models with another cache, which is not counted (DeepSeek 3.2: 132 bytes a token and layer)."""
 DTYPE_BYTES = {"float32": 4, "float64": 8}
 
 
@@ -59,6 +62,10 @@ def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -
     """
     if kind == "conv":
         return shape.hidden_size * max(0, integer(config.get("conv_L_cache")) - 1) * _element_bytes(shape)
+    delta = mapping(config.get("linear_attn_config"))  # Kimi's delta attention; its matrix has 32 bits
+    if heads := first(delta, "num_heads"):
+        size, taps = first(delta, "head_dim"), first(delta, "short_conv_kernel_size") - 1
+        return heads * size * (3 * max(0, taps) * _element_bytes(shape) + 4 * size)
     key_heads, value_heads = first(config, "linear_num_key_heads"), first(config, "linear_num_value_heads")
     key_dim, value_dim = first(config, "linear_key_head_dim"), first(config, "linear_value_head_dim")
     if key_heads and value_heads and key_dim and value_dim:
@@ -104,6 +111,9 @@ def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[st
                 return kinds, [f"{key} describes {len(names)} of {layers} layers"]
             strange = sorted({n for n in names if KINDS.get(n, "unknown") == "unknown"})
             return kinds, [f"state of layers of the type {', '.join(strange)[:80]}"] if strange else []
+    if blocks := sequence(config.get("block_configs")):  # Nemotron's search leaves attention out of some
+        attention = [mapping(mapping(block).get("attention")) for block in blocks[:layers]]
+        return ["none" if a.get("no_op") or a.get("replace_with_linear") else "full" for a in attention], []
     if pattern := text(config.get("hybrid_override_pattern")):
         return [KINDS.get(letter.lower(), "unknown") for letter in pattern[:layers]], []
     return [_kind_by_rule(config, layer) for layer in range(layers)], []
@@ -123,6 +133,9 @@ def _kind_by_rule(config: dict[str, Any], layer: int) -> str:
         return "full" if layer < len(kinds) and kinds[layer] == 1 else "linear_attention"
     if interval := integer(config.get("full_attention_interval")):
         return "full" if (layer + 1) % interval == 0 else "linear_attention"
+    full = sequence(mapping(config.get("linear_attn_config")).get("full_attn_layers"))
+    if full and layer + 1 not in full:
+        return "linear_attention"
     if family in ("mamba", "mamba2", "falcon_mamba"):
         return "mamba"
     if integer(config.get("kv_lora_rank")) and integer(config.get("qk_rope_head_dim")):
@@ -159,6 +172,7 @@ def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[Lay
         unknown.append(
             f"the last {shared} layers share the KV cache of earlier ones; counted as if each had its own"
         )
+    unknown += [f"cache of {what}" for key, what in MORE_CACHES.items() if config.get(key)]
     groups = []
     for kind, layers in counts.items():
         group, missing = _group(kind, layers, config, shape)

@@ -183,6 +183,18 @@ def test_vision_tower_is_counted_apart() -> None:
     assert vision == pytest.approx(423e6, rel=0.01)
 
 
+KIMI = {
+    "full_attn_layers": [4],
+    "kda_layers": [1, 2, 3],
+    "num_heads": 32,
+    "head_dim": 128,
+    "short_conv_kernel_size": 4,
+}
+NEMOTRON = [
+    {"attention": {"n_heads_in_group": 2}},
+    {"attention": {"no_op": True}},
+    {"attention": {"replace_with_linear": True}},
+]
 FAMILIES: list[tuple[dict[str, Any], list[tuple[str, int]], int]] = [
     # (configuration, (kind, layers), unknown lines)
     ({"num_hidden_layers": 4, "sliding_window": 64, "use_sliding_window": False}, [("full", 4)], 0),
@@ -207,6 +219,10 @@ FAMILIES: list[tuple[dict[str, Any], list[tuple[str, int]], int]] = [
     ({"num_hidden_layers": 3, "layer_types": ["full_attention"]}, [("full", 1)], 1),
     ({"num_hidden_layers": 1, "layer_types": ["mamba"]}, [("mamba", 1)], 1),
     ({"num_hidden_layers": 2, "num_kv_shared_layers": 1}, [("full", 2)], 1),
+    ({"num_hidden_layers": 4, "linear_attn_config": KIMI, "kv_lora_rank": 512, "qk_rope_head_dim": 64},
+     [("linear_attention", 3), ("mla", 1)], 0),
+    ({"num_hidden_layers": 2, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "index_topk": 2048}, [("mla", 2)], 1),
+    ({"num_hidden_layers": 3, "block_configs": NEMOTRON}, [("full", 1), ("none", 2)], 0),
 ]  # fmt: skip
 
 
@@ -219,6 +235,16 @@ def test_families(config: dict[str, Any], expected: list[tuple[str, int]], unkno
     shape, missing = read_architecture(full)
     assert [(g.kind, g.layers) for g in shape.layer_groups] == expected
     assert len(missing) == unknown, missing
+
+
+def test_what_newer_families_call_otherwise() -> None:
+    base = {"num_hidden_layers": 4, "num_attention_heads": 4, "hidden_size": 256, "torch_dtype": "bfloat16"}
+    shape, missing = read_architecture({**base, "padded_vocab_size": 64, "model_max_length": 4096})
+    assert (shape.vocabulary, shape.max_positions, missing) == (64, 4096, [])
+    kimi, _ = read_architecture({**base, "linear_attn_config": KIMI})
+    assert kimi.layer_groups[0].state_bytes == 3 * (3 * 32 * 128 * 3 * 2 + 32 * 128 * 128 * 4)
+    nemotron, _ = read_architecture({**base, "num_key_value_heads": None, "block_configs": NEMOTRON})
+    assert nemotron.layer_groups[0].key_value_heads == 2
 
 
 def test_what_is_missing_is_said() -> None:

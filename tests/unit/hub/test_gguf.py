@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
@@ -180,6 +181,18 @@ def test_recurrent_layers_have_no_key_value_heads() -> None:
     assert groups["full"].layers == 1
     assert groups["mamba"].layers == 3
     assert groups["mamba"].state_bytes == 3 * (3 * 128 + 16 * 128) * 4
+
+
+@pytest.mark.parametrize("said", [{}, {"full_attention_interval": 2}])
+def test_layers_that_only_an_interval_tells_are_recurrent(said: dict[str, int]) -> None:
+    own = {"block_count": 8, "embedding_length": 64, "attention.head_count": 4, "attention.head_count_kv": 2}
+    ssm = {"ssm.inner_size": 128, "ssm.state_size": 16, "ssm.group_count": 2, "ssm.conv_kernel": 4}
+    metadata: dict[str, Any] = {f"qwen3next.{key}": value for key, value in {**own, **ssm, **said}.items()}
+    metadata["general.architecture"] = "qwen3next"
+    groups = {g.kind: g for g in gguf_architecture(metadata, [])[0].layer_groups}
+    assert groups["full"].layers == (4 if said else 2)
+    recurrent = groups["mamba"]
+    assert recurrent.state_bytes == recurrent.layers * (3 * (128 + 2 * 2 * 16) + 128 * 16) * 4
 
 
 def test_types_newer_than_the_table_are_sized_by_offsets() -> None:

@@ -59,6 +59,27 @@ def planned(model, **asks):
     return plan_model(spec(**asks), model, nodes=None, history=(), config=CONFIG)
 
 
+@pytest.mark.parametrize("name", ["BertModel", "XLMRobertaForSequenceClassification", "Qwen2ForRewardModel",
+                                  "T5ForConditionalGeneration", "nomic-bert"])  # fmt: skip
+@pytest.mark.parametrize("engine", [{}, {"name": "vllm"}, {"name": "transformers"}], ids=str)
+def test_what_is_no_language_model_is_refused_before_it_is_downloaded(name, engine):
+    found = facts("qwen2.5-0.5b")
+    other = dataclasses.replace(found, architecture=dataclasses.replace(found.architecture, name=name))
+    refused = planned(other, gpu={"products": ["L4"]}, engine=engine)
+    assert isinstance(refused, PlanFailure)
+    assert refused.failure.failure_class == "EngineNotSupported"
+    assert name in refused.failure.message
+
+
+@pytest.mark.parametrize("name", ["InternVLChatModel", "ChatGLMModel", "GPT2LMHeadModel", "UltravoxModel"])
+def test_some_names_that_end_like_an_embedding_models_generate_text(name):
+    found = facts("qwen2.5-0.5b")
+    shape = dataclasses.replace(found.architecture, name=name, multimodal=name == "UltravoxModel")
+    assert isinstance(
+        planned(dataclasses.replace(found, architecture=shape), gpu={"products": ["L4"]}), ModelPlan
+    )
+
+
 @pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet"])
 @pytest.mark.parametrize("engine", [{}, {"name": "vllm"}, {"name": "transformers"}], ids=str)
 def test_a_checkpoint_that_nothing_loads_is_refused_before_it_is_downloaded(method, engine):
