@@ -185,7 +185,7 @@ def pod(
     )
 
 
-def report(phase: str, fetch: FetchProgress | None = None) -> Report:
+def report(phase: str, fetch: FetchProgress | None = None, *, ready: bool = False) -> Report:
     return Report(
         runtime_version="1",
         revision="r",
@@ -194,6 +194,7 @@ def report(phase: str, fetch: FetchProgress | None = None) -> Report:
         engine="llamacpp",
         observed_time=format_time(NOW),
         fetch=fetch,
+        ready=ready,
     )
 
 
@@ -221,6 +222,12 @@ def report(phase: str, fetch: FetchProgress | None = None) -> Report:
             report("Serving"),
             "Starting",
             "Pod p: the engine serves, but the readiness check fails.",
+        ),
+        (
+            pod(state=RUNS),
+            report("Serving", ready=True),
+            "Starting",
+            "Pod p: the engine is ready, which the kubelet's readiness check has yet to confirm.",
         ),
         (pod(state=RUNS), report("WaitingForModel"), "Downloading", "Pod p: downloading the model."),
     ],

@@ -88,7 +88,9 @@ def _reported(pod: PodView, report: Report) -> tuple[_Step, Reason, str]:
         return _Step.DOWNLOADING, Reason.DOWNLOADING, f"Pod {pod.name}: {downloading(report.fetch)}."
     other = (_Step.CHECKING, Reason.STARTING, f" is in phase {report.phase}.")
     step, reason, text = _PHASES.get(report.phase, other)
-    if step == _Step.SERVING and not report.ready and report.message:
+    if step == _Step.SERVING and report.ready:
+        text = ": the engine is ready, which the kubelet's readiness check has yet to confirm."
+    elif step == _Step.SERVING and report.message:
         text += f" It reports: {clipped(report.message, WHY_LIMIT_CHARS)}."
     return step, reason, f"Pod {pod.name}{text}"
 
