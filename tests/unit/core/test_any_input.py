@@ -164,6 +164,43 @@ def test_any_report(report: Any) -> None:
     decide(world)
 
 
+def the_revision(world: World) -> Any:
+    (found,) = (item for (kind, _), item in world.objects.items() if kind == "ControllerRevision")
+    return found
+
+
+@examples(1)
+@given(spoilt(lambda: the_revision(serving())["data"]))
+def test_any_revision(data: Any) -> None:
+    world = copied(serving())
+    the_revision(world)["data"] = data
+    decide(world)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("podTemplate",), {}),
+        (("podTemplate", "spec"), "x"),
+        (("podTemplate", "spec", "initContainers"), [{}]),
+        (("plan", "engine"), ""),
+        (("plan", "totalBytes"), -1),
+        (("plan", "pipelineParallel"), 2**62),
+    ],
+    ids=str,
+)
+def test_a_damaged_revision_is_named_and_its_pods_go_on(place: tuple[str, ...], value: object) -> None:
+    world = copied(serving())
+    revision = the_revision(world)
+    functools.reduce(lambda at, key: at[key], place[:-1], revision["data"])[place[-1]] = value
+    decide(world)
+    assert world.brief("Ready")[0] == "True"
+    assert world.brief("Stalled") == ("True", "InvalidConfig")
+    message = world.condition("Stalled")["message"]
+    assert f"ControllerRevision {revision['metadata']['name']} is damaged" in message
+    assert world.pods("server")
+
+
 UNREADABLE = [
     *("", "null", "1", '"x"', "{}", "[]", "[[]]", "[" * 50_000, '{"a":' * 50_000, "9" * 4400, "\u202e"),
     '{"revision":"r","measureKey":"k","reason":"Serving","message":"m","time":"9999-12-31T23:59:59Z"}',

@@ -6,7 +6,7 @@ So an operator upgrade, new GPU data or later measurements restart no pod.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tacho_contract import codec
 from tacho_contract.model import ModelFacts
@@ -14,6 +14,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import child
 from tacho_operator.core.manifests.pod_template import pod_template
+from tacho_operator.core.planner.shown_plan import shown_plan
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.identity import identity, live_config, plan_key
 from tacho_operator.core.types import Config, Manifest
@@ -37,6 +38,50 @@ class Revision:
     """sha256 of the runtime in ``tacho_image``; "" where that image has a digest."""
     measure_key: str = ""
     """Measure key (hash of workload, SLO and probe settings) at the time of planning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    secret_key_ref: _Key | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Variable:
+    name: str
+    value_from: _Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Container:
+    name: str
+    env: tuple[_Variable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PodSpec:
+    init_containers: tuple[_Container, ...]
+    containers: tuple[_Container, ...]
+    termination_grace_period_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Metadata:
+    labels: dict[str, str]
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Template:
+    """What decisions read of a stored pod template. The API server judges the rest."""
+
+    metadata: _Metadata
+    spec: _PodSpec
 
 
 def new_revision(
@@ -78,12 +123,15 @@ def new_revision(
 
 
 def read(manifest: Manifest) -> Revision | None:
-    """The revision stored in ``manifest``; None where this version of tacho cannot decode it."""
+    """The revision stored in ``manifest``; None where this version of tacho cannot decode it, or where
+    somebody damaged it."""
     data = manifest.get("data")
     if not isinstance(data, dict) or data.get("schema") != DATA_SCHEMA:
         return None
     try:
         plan = codec.from_dict(ModelPlan, data["plan"])
+        shown_plan(plan)
+        codec.from_dict(_Template, data["podTemplate"])
         return Revision(
             name=manifest["metadata"]["name"],
             number=int(manifest.get("revision", 0)),

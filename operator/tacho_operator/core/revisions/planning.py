@@ -60,8 +60,8 @@ def _unreadable_record(observed: Observed, own: str) -> Problem | None:
         return None
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
-        what=f"This version of the operator cannot read ControllerRevision {own}.",
-        next_step="Upgrade the operator, or delete that ControllerRevision to plan again.",
+        what=f"ControllerRevision {own} is damaged, or of a version that this operator cannot read.",
+        next_step="Restore it, upgrade the operator, or delete it to plan again.",
     )
 
 

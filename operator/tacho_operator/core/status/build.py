@@ -3,11 +3,9 @@ current one."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime
 
 from tacho_contract.units import clipped
-from tacho_operator.api.base import exact
 from tacho_operator.api.status import plan as api
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
 from tacho_operator.api.types import LLMDeploymentSpec
@@ -15,15 +13,13 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import url
 from tacho_operator.core.measurement.records import summary_of
 from tacho_operator.core.planner.probe_budget import probe_budget
-from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction
+from tacho_operator.core.planner.shown_plan import ALTERNATIVES_LIMIT, shown_plan, shown_prediction
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.status.conditions import conditions
 from tacho_operator.core.status.snapshot import Snapshot
 
 REVISIONS_SHOWN = 5
-ALTERNATIVES_LIMIT = 16
-FILES_LIMIT = 8
-WARNINGS_LIMIT = 8
 
 
 def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
@@ -110,46 +106,19 @@ def _revision_status(
 
 def plan_status(plan: ModelPlan, spec: LLMDeploymentSpec, revision: str = "") -> api.Plan:
     budget = probe_budget(spec, plan)
-    return api.Plan(
-        revision=revision,
-        engine=api.PlanEngine(name=plan.engine, version=plan.engine_version[:64], image=plan.image),
-        quantization_method=plan.quantization_method,
-        model=api.PlanModel(
-            commit=plan.files.commit,
-            digest=plan.files.digest,
-            content_digest=plan.files.content_digest or None,
-            files=[clipped(item, 256) for item in plan.files.globs[:FILES_LIMIT]],
-            file_count=plan.files.file_count,
-            total_bytes=plan.files.total_bytes,
-        ),
-        gpu=api.PlanGpu(
-            product=plan.gpu_product,
-            count=plan.gpu_count,
-            memory_bytes=plan.gpu_memory_bytes or None,
-            compute_capability=plan.compute_capability,
-        ),
-        parallelism=api.PlanParallelism(tensor=plan.tensor_parallel, pipeline=plan.pipeline_parallel),
-        max_model_len=plan.max_model_len,
-        concurrency=plan.concurrency,
-        predicted=_predicted(plan.predicted),
-        probe_budget_seconds=budget.seconds if budget else None,
-        probe_budget_message=clipped(budget.message, 1024) if budget else None,
-        message=clipped(plan.message),
-        warnings=[clipped(item, 1024) for item in plan.warnings[:WARNINGS_LIMIT]],
-        alternatives=list(plan.alternatives[:ALTERNATIVES_LIMIT]),
+    return shown_plan(plan).model_copy(
+        update={
+            "revision": revision,
+            "probe_budget_seconds": budget.seconds if budget else None,
+            "probe_budget_message": clipped(budget.message, 1024) if budget else None,
+        }
     )
 
 
 def failure_status(failure: PlanFailure) -> api.Plan:
     """status.plan where no plan fits: the alternatives, and the prediction of the nearest attempt."""
     return api.Plan(
-        predicted=_predicted(failure.predicted),
+        predicted=shown_prediction(failure.predicted),
         message=clipped(f"{failure.failure.message} {failure.failure.next_step}".strip()),
         alternatives=list(failure.alternatives[:ALTERNATIVES_LIMIT]),
     )
-
-
-def _predicted(found: Prediction) -> api.Predicted:
-    """What status shows of a prediction; a number that JSON does not keep exact is left out."""
-    shown = ((item.name, getattr(found, item.name)) for item in fields(api.Predicted))
-    return api.Predicted(**{name: exact(value) if isinstance(value, int) else value for name, value in shown})
