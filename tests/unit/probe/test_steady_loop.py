@@ -25,6 +25,7 @@ from tacho_runtime.probe.engine_under_test import (
     SteadyLoop,
 )
 from tacho_runtime.probe.levels import evaluate
+from tacho_runtime.probe.load import streams
 from tacho_runtime.probe.load.job import BIN_NS, StreamSlot
 from tacho_runtime.probe.load.load_worker import LoadWorker
 from tacho_runtime.probe.load.socket_engine import SocketEngine
@@ -184,6 +185,21 @@ async def test_what_an_event_holds_is_of_this_level() -> None:
         await worker.hang_up()
         await loop.close()
         await engine.close()
+
+
+async def test_answers_without_a_total_tell_nothing_of_what_an_event_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ends of short ones made it 0.8, by which the long ones were counted, and confirmed it."""
+    monkeypatch.setattr(streams, "_read_usage", lambda *_: None)
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+            await worker.turn([StreamSlot(time.monotonic_ns(), 2) for _ in range(4)], 0)
+            while len(worker._ended) < 8:
+                await asyncio.sleep(0.05)
+            await worker.hang_up()
+    assert worker._later_events == 0
 
 
 async def test_streams_that_are_counted_leave_last() -> None:

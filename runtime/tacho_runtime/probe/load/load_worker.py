@@ -215,7 +215,7 @@ class LoadWorker:
         if result.error and not request.failed:
             self._failures.append(result.error)
             request.failed = True
-        if whole and result.events > 1:
+        if whole and result.has_total and result.events > 1:  # else the estimate would confirm itself
             self._later_tokens += result.output_tokens - 1
             self._later_events += result.events - 1
         self._count(self._bins, 0, result)

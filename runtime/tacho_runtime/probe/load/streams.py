@@ -47,6 +47,8 @@ class StreamResult:
     """Number of events that brought tokens."""
     textless: int = 0
     """Number of events with tokens but without text: half a character, or a special token."""
+    has_total: bool = False
+    """Whether the engine said how many tokens the answer has."""
     longer: bool = False
     """Whether the engine generated more tokens than requested, or counts events as tokens. Known for cut
     answers, too.
@@ -148,6 +150,7 @@ def reduce_stream(
         engine_tpot_milliseconds=ends.engine_tpot_milliseconds,
         error=ends.error,
         events=events,
+        has_total=ends.total is not None,
         longer=longer,
         textless=min(events, max(0, reads.empty_texts - ends.leading - ends.textless_end)),
     )
