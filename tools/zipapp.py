@@ -26,7 +26,19 @@ LEFT_OUT = "hub"
 STRAY = ("example.py",)
 """Files that wheels install beside their package by mistake."""
 FIXED_DATE = (2020, 1, 1, 0, 0, 0)
-MAIN = f"import sys\n\nfrom {PACKAGE}.__main__ import main\n\nsys.exit(main())\n"
+MAIN = f"""\
+import os
+import signal
+import sys
+
+# PID 1 ignores a signal without a handler, it is sent once, and the imports below take a second.
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: os._exit(0))
+
+from {PACKAGE}.__main__ import main
+
+sys.exit(main())
+"""
 Entry = tuple[str, bytes]
 
 

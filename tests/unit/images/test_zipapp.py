@@ -121,6 +121,15 @@ def test_the_oldest_python_can_read_all_of_it(built: Path) -> None:
                 ast.parse(archive.read(name), name, feature_version=OLDEST_PYTHON)
 
 
+def test_a_signal_while_it_imports_ends_it(tmp_path: Path) -> None:
+    """PID 1 ignored it: a pod that was deleted as it started ran to the end of its grace period."""
+    slow = b"import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\ndef main():\n    return 7\n"
+    entries = [("__main__.py", zipapp.MAIN.encode()), ("tacho_runtime/__init__.py", b""),
+               ("tacho_runtime/__main__.py", slow)]  # fmt: skip
+    (tmp_path / "a.pyz").write_bytes(zipapp.pack(entries))
+    assert subprocess.run([sys.executable, "-I", "-S", tmp_path / "a.pyz"], check=False).returncode == 0
+
+
 def test_the_same_sources_give_the_same_bytes(built: Path, tmp_path: Path) -> None:
     assert zipapp.build(tmp_path / "again.pyz").read_bytes() == built.read_bytes()
 
