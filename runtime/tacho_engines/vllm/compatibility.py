@@ -59,6 +59,18 @@ FORMATS = frozenset(
 )
 """``quant_method`` of the checkpoints that vLLM and its plugins load. Source: wheels 0.26.0 and 0.32.0,
 layers/quantization/__init__.py QUANTIZATION_METHODS, inc/inc.py."""
+SCHEMES_SINCE = "0.32"
+SCHEMES = {
+    "awq": ("W4A16",),
+    "gptq": ("W4A16", "W8A16"),
+    "bitsandbytes": ("nf4", "fp4", "int8"),
+    "modelopt": (
+        *("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "FP8_BLOCK_SCALES", "MXFP8"),
+        *("NVFP4", "W4A16_NVFP4", "MIXED_PRECISION"),
+    ),
+}
+"""Schemes of a format that are loaded, where not all are. Source: wheel 0.32.0, TYPE_MAP of auto_awq.py and
+auto_gptq.py, QUANT_ALGOS of modelopt.py; vllm-bnb-plugin 0.0.3, quantization/config.py."""
 DEPRECATED = ("fbgemm_fp8", "fp_quant")
 ALLOW_DEPRECATED = "allow-deprecated-quantization"
 """The switch for quantization methods that vLLM has deprecated. Source: wheels 0.26.0 and 0.32.0,
@@ -149,11 +161,14 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
             f"vllm {placement.version} loads {stored} checkpoints with --{ALLOW_DEPRECATED} only",
             f"Add --{ALLOW_DEPRECATED} to engine.extraArgs, or use another checkpoint of the model",
         )
-    if stored in FORMATS or _is_users_build(placement):
+    scheme, loads = placement.facts.quantization.scheme, SCHEMES.get(stored, ()) if key else ()
+    odd = bool(scheme and loads) and scheme not in loads and key >= version_key(SCHEMES_SINCE)
+    if (stored in FORMATS and not odd) or _is_users_build(placement):
         return None
+    what = f"{stored} checkpoints of the scheme {scheme}" if odd else f"{stored} checkpoints"
     return refused(
         FailureClass.UNSUPPORTED_QUANTIZATION,
-        f"vllm {placement.version} loads no {stored} checkpoints",
+        f"vllm {placement.version} loads no {what}",
         "Use another checkpoint of the model, or an engine.image with a plugin for this one",
     )
 

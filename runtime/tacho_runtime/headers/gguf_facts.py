@@ -17,6 +17,7 @@ WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
 src/llama-model.cpp, set_swa_pattern).
 """
 
+INDEXER = "attention.indexer"
 FULL_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
 """Period of layers with attention where the file does not say it; the others are recurrent (llama.cpp
 src/llama-model.cpp, recurrent_layer_arr).
@@ -92,7 +93,12 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
     if latent := keys.number("attention.kv_lora_rank"):
         # llama.cpp caches the latent and the rotary part as one key of one head.
         width = latent + keys.number("rope.dimension_count")
-        return (LayerGroup(kind="mla", layers=layers, key_value_heads=1, key_head_dim=width),), []
+        with_latent = sum(map(bool, keys.per_layer("attention.head_count_kv", layers))) or layers
+        mla = LayerGroup(kind="mla", layers=with_latent, key_value_heads=1, key_head_dim=width)
+        state = _delta_state_bytes(keys) * (layers - with_latent)
+        rest = LayerGroup(kind="linear_attention", layers=layers - with_latent, state_bytes=state)
+        more = ["cache of the sparse attention's indexer"] if keys.number(f"{INDEXER}.key_length") else []
+        return (mla, rest) if rest.layers else (mla,), more
     value_size = keys.number("attention.value_length") or size
     window = keys.number("attention.sliding_window")
     pattern = keys.raw("attention.sliding_window_pattern")
@@ -118,13 +124,17 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
         )
         sums[(kind, count)] = sums.get((kind, count), 0) + 1
     state = _ssm_state_bytes(keys)
+    if name == "falcon-h1":  # each layer has attention and recurrence side by side
+        sums["mamba", 0] = layers
+    local_size = keys.number("attention.key_length_swa") or size
+    local_value = keys.number("attention.value_length_swa") or value_size
     groups = tuple(
         LayerGroup(
             kind=kind,
             layers=n,
             key_value_heads=count,
-            key_head_dim=size if count else 0,
-            value_head_dim=value_size if count else 0,
+            key_head_dim=(local_size if kind == "sliding" else size) if count else 0,
+            value_head_dim=(local_value if kind == "sliding" else value_size) if count else 0,
             window_tokens=window if kind == "sliding" else 0,
             state_bytes=state * n if kind == "mamba" else 0,
         )
@@ -135,7 +145,15 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
         if window and not every and not isinstance(pattern, tuple)
         else []
     )
+    if keys.number("wkv.head_size"):
+        odd.append("state of the RWKV layers")
     return groups, odd
+
+
+def _delta_state_bytes(keys: _Keys) -> int:
+    """Bytes of state of a layer with Kimi's delta attention, in 32 bits (llama.cpp src/llama-hparams.cpp)."""
+    size, heads = keys.number("kda.head_dim"), keys.number("attention.head_count")
+    return heads * size * (3 * max(0, keys.number("ssm.conv_kernel") - 1) + size) * 4
 
 
 def _ssm_state_bytes(keys: _Keys) -> int:

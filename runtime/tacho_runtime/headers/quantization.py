@@ -73,7 +73,7 @@ def _gptq(raw: dict[str, Any]) -> StoredQuantization:
         method="gptq",
         bits=bits,
         group_size=max(0, integer(raw.get("group_size"))),
-        scheme=f"W{bits}A16",
+        scheme=f"W{bits}A16" + ("-asym" if raw.get("sym") is False else ""),
         lm_head_quantized=raw.get("lm_head") is True,
     )
 
@@ -117,11 +117,15 @@ def _fp8(raw: dict[str, Any]) -> StoredQuantization:
 
 def _bitsandbytes(raw: dict[str, Any]) -> StoredQuantization:
     four = raw.get("load_in_4bit") is True or raw.get("_load_in_4bit") is True
+    storage = text(raw.get("bnb_4bit_quant_storage")) or "uint8"
+    four_bits = (text(raw.get("bnb_4bit_quant_type")) or "fp4") + (
+        f"-{storage}" if storage != "uint8" else ""
+    )
     return StoredQuantization(
         method="bitsandbytes",
         bits=4 if four else 8,
         group_size=64 if four else 0,
-        scheme=(text(raw.get("bnb_4bit_quant_type")) or "fp4") if four else "int8",
+        scheme=four_bits if four else "int8",
         double_quant=four and raw.get("bnb_4bit_use_double_quant") is True,
     )
 

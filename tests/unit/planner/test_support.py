@@ -88,6 +88,20 @@ def test_a_checkpoint_that_nothing_loads_is_refused_before_it_is_downloaded(meth
     assert found.failure.failure_class == "UnsupportedQuantization"
 
 
+@pytest.mark.parametrize(("method", "bits", "scheme"), [
+    ("awq", 3, "W3A16"), ("gptq", 4, "W4A16-asym"), ("gptq", 3, "W3A16"), ("modelopt", 4, "W4A8_AWQ"),
+    ("bitsandbytes", 4, "nf4-bfloat16"),
+])  # fmt: skip
+def test_schemes_that_vllm_no_longer_loads_are_refused_before_they_are_downloaded(method, bits, scheme):
+    base = facts("qwen2.5-0.5b")
+    stored = dataclasses.replace(base.quantization, method=method, bits=bits, scheme=scheme)
+    engine = {"name": "vllm"}
+    found = planned(dataclasses.replace(base, quantization=stored), gpu={"products": ["L4"]}, engine=engine)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "UnsupportedQuantization"
+    assert f"{method} checkpoints of the scheme {scheme}" in found.failure.message
+
+
 def test_a_users_image_may_load_what_upstreams_does_not():
     engine = {"name": "vllm", "image": "registry.example/vllm-hqq:v0.32.0"}
     assert isinstance(planned(stored_as("hqq"), gpu={"products": ["L4"]}, engine=engine), ModelPlan)

@@ -1,0 +1,58 @@
+"""Layers of GGUF files whose kind only a family's rule or a key of its own tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacho_contract.model import LayerGroup
+from tacho_runtime.headers.gguf_facts import gguf_architecture
+
+
+def groups(family: str, **keys: Any) -> tuple[dict[str, LayerGroup], list[str]]:
+    """(group by kind, unknown values) of eight layers; a double underscore stands for a dot."""
+    own = {
+        "block_count": 8,
+        "embedding_length": 64,
+        "context_length": 1000,
+        "attention__head_count": 4,
+        **keys,
+    }
+    metadata: dict[str, Any] = {f"{family}.{key.replace('__', '.')}": value for key, value in own.items()}
+    shape, unknown = gguf_architecture({"general.architecture": family, **metadata}, [])
+    return {group.kind: group for group in shape.layer_groups}, unknown
+
+
+def test_falcon_h1_has_attention_and_a_state_in_each_layer() -> None:
+    ssm = {"ssm__inner_size": 128, "ssm__state_size": 16, "ssm__conv_kernel": 4, "ssm__group_count": 1}
+    found, _ = groups("falcon-h1", attention__head_count_kv=2, **ssm)
+    assert (found["full"].layers, found["mamba"].layers) == (8, 8)
+    assert found["mamba"].state_bytes == 8 * (3 * (128 + 2 * 16) + 128 * 16) * 4
+
+
+def test_kimi_linear_has_a_latent_cache_in_few_layers() -> None:
+    latent = {"attention__kv_lora_rank": 512, "rope__dimension_count": 64}
+    heads = (0, 0, 0, 1) * 2
+    found, _ = groups(
+        "kimi-linear", attention__head_count_kv=heads, kda__head_dim=16, ssm__conv_kernel=4, **latent
+    )
+    assert (found["mla"].layers, found["mla"].key_head_dim) == (2, 576)
+    assert found["linear_attention"].state_bytes == 6 * 4 * 16 * (3 * 3 + 16) * 4
+
+
+def test_heads_of_windowed_layers_may_be_smaller() -> None:
+    sizes = {"attention__key_length": 32, "attention__key_length_swa": 16, "attention__value_length_swa": 8}
+    found, _ = groups(
+        "gemma4",
+        attention__head_count_kv=2,
+        attention__sliding_window=512,
+        attention__sliding_window_pattern=(True, True, True, False) * 2,
+        **sizes,
+    )
+    assert (found["full"].key_head_dim, found["full"].value_head_dim) == (32, 32)
+    assert (found["sliding"].key_head_dim, found["sliding"].value_head_dim) == (16, 8)
+
+
+def test_caches_that_are_not_counted_are_named() -> None:
+    latent = {"attention__kv_lora_rank": 512, "attention__indexer__key_length": 128}
+    assert groups("deepseek32", **latent)[1] == ["cache of the sparse attention's indexer"]
+    assert groups("rwkv7", attention__head_count_kv=0, wkv__head_size=64)[1] == ["state of the RWKV layers"]
