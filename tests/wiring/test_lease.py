@@ -112,10 +112,12 @@ def now() -> datetime:
     return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=asyncio.get_running_loop().time())
 
 
-async def running(one: Elector, then: Callable[[asyncio.Task[None]], Awaitable[None]]) -> None:
+async def running(
+    one: Elector, then: Callable[[asyncio.Task[None]], Awaitable[None]], seconds: float = 60
+) -> None:
     task = asyncio.create_task(one.run())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(seconds):
             await then(task)
     finally:
         task.cancel()
@@ -241,6 +243,24 @@ async def test_a_leader_whose_writes_are_refused_for_ever_ends_and_says_why() ->
             await task
 
     await running(one, refused)
+
+
+@without_waiting
+async def test_a_leader_whose_writes_are_refused_later_ends_too() -> None:
+    server = LeaseServer()
+    one = elector(server, "a")
+
+    async def refused(task: asyncio.Task[None]) -> None:
+        await one.led()
+        server.trials = [Fenced(403, "the policy was changed")] * 10
+        await asyncio.sleep(2 * module.TRIAL_AGAIN_SECONDS)
+        assert one.leads(), "a policy that sees the Lease late ends no leader"
+        assert server.trials == []
+        server.trials = [Fenced(403, "the policy was changed")] * 10_000
+        with pytest.raises(LeaseLost, match="the policy was changed"):
+            await task
+
+    await running(one, refused, 300)
 
 
 @without_waiting

@@ -38,6 +38,10 @@ expires.
 """
 RELEASE_SECONDS = 2.0
 TRIAL_PERIOD_SECONDS = 0.1
+TRIAL_AGAIN_SECONDS = 60.0
+"""Seconds from an accepted trial to the next: a policy that is changed later could refuse every write, and a
+process that leads so would only log it.
+"""
 
 
 class LeaseLost(RuntimeError):
@@ -68,6 +72,9 @@ class Elector:
         """When this process first held the Lease, by the monotonic clock; None: it does not hold it."""
         self._admitted = False
         """Whether the API server has accepted a write of this process since it became the holder."""
+        self._next_trial = float("-inf")
+        self._refused_since: float | None = None
+        """When the first of the last trials was refused; None: the last one was accepted."""
         self._renewed = asyncio.Event()
         self._last_line = ""
 
@@ -108,6 +115,7 @@ class Elector:
                 wait_seconds = await self._read_and_write()
                 if self._candidate.leads(monotonic()):
                     await self._try_fence()
+                    self._lead()
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - a Lease of other fields, too, must not end the process
@@ -132,26 +140,34 @@ class Elector:
         return step.wait_seconds
 
     async def _try_fence(self) -> None:
-        """Waits until the API server accepts writes of this process as the new holder.
+        """Waits until the API server accepts writes of this process as the new holder; later tries it again
+        now and then.
 
-        Its admission policy sees the changed Lease a moment later. Raises LeaseLost if it still refuses after
-        RETRY_SECONDS.
+        Its admission policy sees the changed Lease a moment later. Raises LeaseLost if it refuses for
+        RENEW_DEADLINE_SECONDS.
         """
-        assert self._held_since is not None
-        trial_until = monotonic() + RETRY_SECONDS
-        while not self._admitted and monotonic() < trial_until:
+        began = monotonic()
+        if self._admitted and began < self._next_trial:
+            return
+        self._next_trial = began + TRIAL_AGAIN_SECONDS
+        while monotonic() < began + RETRY_SECONDS:
             try:
                 await self._kube.try_create(self._trial())
             except Fenced as error:
-                if monotonic() - self._held_since > RENEW_DEADLINE_SECONDS:
+                self._next_trial = began
+                self._refused_since = began if self._refused_since is None else self._refused_since
+                if monotonic() - self._refused_since > RENEW_DEADLINE_SECONDS:
                     raise LeaseLost(f"this process holds the Lease, and yet {error.message}") from None
                 await asyncio.sleep(TRIAL_PERIOD_SECONDS)
+                continue
             except ApiError as error:
                 if error.status not in range(400, 500):
                     raise
-                self._admitted = True  # refused for another reason than the Lease
-            else:
-                self._admitted = True
+                # refused for another reason than the Lease
+            self._admitted, self._refused_since = True, None
+            return
+
+    def _lead(self) -> None:
         if self._admitted:
             self._say(f"{self._candidate.identity} leads")
             self._renewed.set()
