@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import timedelta
 from typing import Any
 
 from tacho_contract.measurement import Capacity
+from tacho_operator.core import names
 from tests.unit.core.measured_world import measured_world
-from tools.harness.figures import point
+from tools.harness.figures import CAPACITY, point
 from tools.harness.world import World
 
 
@@ -69,6 +71,24 @@ def test_a_pod_that_is_off_is_an_alarm_and_has_all_measured_again() -> None:
     world.settle()
     if pod["metadata"]["name"] not in world.names("Pod"):
         assert world.brief("Measured") == ("True", "MeasurementComplete"), "the slow pod is gone"
+
+
+def test_a_pod_as_fast_as_before_does_not_deviate_where_requests_in_the_open_loop_fare_worse() -> None:
+    world = measured_world()
+    scaled_up(world, 205.0)
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "1"}
+    world.now += timedelta(seconds=60)
+    world.reconcile(1)
+    (probe,) = world.pods("probe")
+    world.now += timedelta(seconds=60)
+    carried = dataclasses.replace(CAPACITY, output_tokens_per_second=150.0)
+    world.serves(probe, capacity=carried)
+    world.settle()
+    assert world.status["summary"]["outputTokensPerSecond"] == "150"
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    (entry,) = world.status["measurements"]
+    (check,) = (run for run in entry["history"]["runs"] if run["kind"] == "Check")
+    assert check["outputTokensPerSecond"] == "150"
 
 
 def test_a_full_measurement_that_finds_as_the_check_did_takes_over() -> None:

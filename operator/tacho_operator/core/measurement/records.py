@@ -13,7 +13,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import Summary
 from tacho_operator.core.measurement.cost import Price, cost_of
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
-from tacho_operator.core.measurement.runs import is_check, summed_up, with_run
+from tacho_operator.core.measurement.runs import history_for, is_check, summed_up, with_run
 from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL, STALE, clean, current
 from tacho_operator.core.measurement.traffic import carried, raised
 from tacho_operator.core.revisions.controller_revision import Revision
@@ -50,7 +50,7 @@ def updated_measurements(
         old = found.get(entry.fingerprint) if entry else None
         ahead = old is not None and _ahead(old, item.report)
         if entry and _replaces(entry, old, always=always, ahead=ahead):
-            before = {"history": old.history, "traffic": old.traffic} if old else {}
+            before = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
             kept = entry.model_copy(update=before)
             found[entry.fingerprint] = summed_up(kept)
         own = item.fingerprint(live.measure_key)

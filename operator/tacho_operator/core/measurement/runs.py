@@ -124,6 +124,22 @@ def _carried_share(entry: MeasurementEntry) -> float:
     return carried / whole if whole and carried else 1.0
 
 
+def history_for(entry: MeasurementEntry, old: MeasurementEntry) -> MeasurementHistory | None:
+    """The history of ``old``, which ``entry`` replaces. Rates of checks are shares of closed-loop rates, by
+    the share of ``old``; here by that of ``entry``, so that they compare with its capacity.
+    """
+    ratio = _carried_share(entry) / _carried_share(old)
+    if old.history is None or ratio == 1.0:
+        return old.history
+    runs = [
+        run.model_copy(update={"output_tokens_per_second": rounded(ratio * speed, run.ci_percent)})
+        if run.kind == CHECK and (speed := run.output_tokens_per_second)
+        else run
+        for run in old.history.runs
+    ]
+    return old.history.model_copy(update={"runs": runs})
+
+
 def _order(run: MeasuredRun) -> tuple[str, str]:
     return (run.time, run.pod)
 
