@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tacho_engines.hardware.gpus import normalise
 from tacho_engines.registry import image_settings
 from tacho_operator.api.base import DECIMAL_PATTERN
 from tacho_operator.api.defaults import CURRENCY
@@ -81,6 +82,10 @@ def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
             raise SettingsError(
                 f"{name}: {product}: {price!r}: must be a decimal string above 0 with at most three places"
             )
+    if len({normalise(product) for product in found}) < len(found):
+        raise SettingsError(
+            f"{name}={text!r}: one product has two prices, as case, spaces and _ do not count"
+        )
     return found
 
 

@@ -257,6 +257,11 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
     ("values", "says"),
     [
         ({}, "image.repository is not set: build the images"),
+        ({**REQUIRED, "fullnameOverride": "Tacho/1"}, "fullnameOverride"),
+        ({**REQUIRED, "nameOverride": "a b"}, "nameOverride"),
+        ({**REQUIRED, "podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels"),
+        ({**REQUIRED, "commonLabels": {"app.kubernetes.io/instance": "x"}}, "commonLabels"),
+        ({**REQUIRED, "commonLabels": {"tacho.dev/deployment": "x"}}, "commonLabels"),
         ({**REQUIRED, "imagePullPolicy": "Never"}, "imagePullPolicy"),
         ({**REQUIRED, "workers": 0}, "workers"),
         ({**REQUIRED, "replicas": 0}, "replicas"),

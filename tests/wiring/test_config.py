@@ -62,6 +62,7 @@ def test_prices_are_read() -> None:
         ("TACHO_GPU_PRICES", '{"NVIDIA-H200": 3.5}'),
         ("TACHO_GPU_PRICES", '{"NVIDIA-H200": "0"}'),
         ("TACHO_GPU_PRICES", '{"NVIDIA-H200": "3,50"}'),
+        ("TACHO_GPU_PRICES", '{"NVIDIA-L4": "3.5", "nvidia l4": "4"}'),
         ("TACHO_CURRENCY", "euro"),
     ],
 )
