@@ -198,6 +198,7 @@ async def test_a_child_that_is_undone_at_each_write_is_left_for_a_while_and_told
     status, reason, message = conditions(server)["Stalled"][:3]
     assert (status, reason) == ("True", "AdmissionDenied")
     assert "Another writer keeps changing Service smol" in message
+    assert "another release of tacho" in message
     assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
     undone, world.objects["Service", "smol"] = world.objects.get(("Service", "smol")), wanted
     world.raw["status"] = server.status
