@@ -123,3 +123,12 @@ def test_the_short_search_finds_what_the_long_one_does(cron: str, place: str) ->
             now = begin + timedelta(minutes=minutes)
             whole = schedules._search(cron, place, now, schedules.DAYS_SEARCHED)
             assert last_time(cron, place, now) == whole, now
+
+
+def test_a_search_ends_where_clocks_were_set_back_over_midnight() -> None:
+    found = bounds_at(
+        USUAL,
+        (Schedule(cron="* 23 * * *", time_zone="America/St_Johns", least=2),),
+        at("2010-11-07T02:30:00"),
+    )
+    assert found.bounds.most == 4

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -15,6 +16,8 @@ from tacho_operator.core.autoscaling.algorithm.types import Bounds
 
 LONGEST_REPEATED = timedelta(hours=2)
 """Longest time by which clocks are set back."""
+MOST_LATER = 180
+"""Most beginnings that a search may pass on its way back to the present: one a minute of LONGEST_REPEATED."""
 DAYS_SEARCHED = 3000
 """Days that a search for the last beginning may examine, within the months of the schedule: a century of one
 month.
@@ -129,7 +132,8 @@ def _search(cron: str, time_zone: str, now: datetime, days: int) -> datetime | N
         following += LONGEST_REPEATED
     search = _Search(cron, following.astimezone(zone), reverse=True)
     search.days_left = days
-    for begun in search:
+    # Where clocks were set back from 0:01 to 23:01, as in Newfoundland until 2011, cronsim stays for ever.
+    for begun in islice(search, MOST_LATER):
         if begun <= now:
             return begun.astimezone(timezone.utc)
         search.days_left = days
