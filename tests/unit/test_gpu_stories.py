@@ -154,3 +154,24 @@ def test_ctranslate2_finds_the_cublas_of_the_host(tmp_path: Path) -> None:
     host.link_cublas(libraries, tmp_path / "python")
     links = {link.name: link.resolve().name for link in libraries.iterdir()}
     assert links == {"libcublas.so.12": "libcublas.so.13", "libcublasLt.so.13": "libcublasLt.so.13"}
+
+
+@pytest.mark.parametrize(("probe", "seconds"), [({}, 370), ({"budgetSeconds": 180}, 430)])
+def test_a_story_has_time_to_load_and_for_its_probe(
+    probe: dict[str, int], seconds: int, tmp_path: Path
+) -> None:
+    document = {"metadata": {"name": "a"}, "spec": {"probe": probe}}
+    assert stories.Story(None, document, tmp_path).seconds == seconds
+
+
+def test_the_log_of_the_start_is_kept_before_its_lines_are_rotated_away(tmp_path: Path) -> None:
+    class Cluster:
+        def get(self, *_: str) -> dict[str, Any]:
+            return {"status": {"conditions": [{"type": "Measured", "reason": "Measuring"}]}}
+
+        def kubectl(self, *_: str, **__: Any) -> str:
+            return "loading took 12.9 GiB"
+
+    one = stories.Story(Cluster(), {"metadata": {"name": "a"}, "spec": {}}, tmp_path)
+    one.refresh()
+    assert "loading took" in (tmp_path / "a" / "engine-start.log").read_text()
