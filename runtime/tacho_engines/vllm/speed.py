@@ -99,6 +99,7 @@ LAW = StepLaw(
         ),
         KernelTiming(
             methods=("bnb-int8",),
+            schemes=(),
             unpacking=10_700.0,
             batch_unpacking=11_700.0,
             arithmetic=0.63,
@@ -137,7 +138,7 @@ LAW = StepLaw(
 Kernels unpack 4-bit weights (Machete, bitsandbytes); for several streams bitsandbytes expands them to 16 bits
 first. FP8 and W8A8 also quantize activations. All were timed with an 8B only. LLM.int8() searches outliers in
 each product and has no CUDA graphs: its constants come from one pod
-(docs/results/h200/longer/llama-8b-bnb-int8).
+(docs/results/h200/longer/llama-8b-bnb-int8). vLLM takes it as stored alone: its row covers the scheme.
 
 GGUF's constants are those of the products of an 8B in Q4_0, by ``python -m benchmarks.planner.gguf``. With
 many tokens its CUDA kernels are slower than the Triton ones: from 104 on a step takes longer.
