@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import linear_regression, median
 
 from tacho_contract.measurement import NOT_STEADY
 from tacho_contract.units import counted
@@ -128,13 +129,22 @@ def _hypervisor(before: MachineSample, after: MachineSample) -> Iterator[tuple[s
 
 
 def _stolen(before: MachineSample, after: MachineSample) -> float:
-    """Share of the CPUs' work time that a hypervisor took; 0 where unknown. Idle CPUs lose none, so others
-    that are idle excuse nothing."""
-    node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
-    stolen = _grown(before.stolen_microseconds, after.stolen_microseconds)
-    if _seconds(before, after) < SHORTEST_SECONDS or not node or not stolen:
+    """Share of the CPUs' work time that a hypervisor took; 0 where unknown.
+
+    A CPU without work loses time as well, at each waking. What that is by a straight line over the CPUs, busy
+    ones lose whatever they do: the machine is no faster at other times.
+    """
+    starts, ends = before.cpu_microseconds or (), after.cpu_microseconds or ()
+    if _seconds(before, after) < SHORTEST_SECONDS or len(starts) != len(ends):
         return 0.0
-    return min(1.0, max(0.0, stolen / node))
+    ran = [end[0] - start[0] for start, end in zip(starts, ends, strict=True)]
+    stolen = [end[1] - start[1] for start, end in zip(starts, ends, strict=True)]
+    if not sum(ran) + sum(stolen):
+        return 0.0
+    idle = 0.0
+    if min(ran) < max(ran) / 2:
+        idle = min(max(0.0, linear_regression(ran, stolen).intercept), median(stolen))
+    return max(0.0, sum(stolen) - len(ran) * idle) / (sum(ran) + sum(stolen))
 
 
 def _others(before: MachineSample, after: MachineSample) -> float | None:

@@ -17,6 +17,7 @@ from tacho_runtime.machine.sampling import MachineSample, sampler
 from tacho_runtime.probe.contention import APPEARED_BYTES, INVALIDATING_REASONS, detect_contention
 
 SECOND = 1_000_000_000
+GPU_HOST = Path(__file__).parents[3] / "benchmarks/gpu/h100/pods-measured"
 shares = st.floats(0, 1)
 
 
@@ -77,10 +78,11 @@ def test_what_the_hypervisor_takes_is_lost_however_idle_the_cpus_are(
     cpus: int, work: float, stolen: float
 ) -> None:
     """No task waits, for the kernel itself does not run."""
-    start = replace(START, stolen_microseconds=9, pressure_microseconds=0)
-    busy = 5 * cpus * work
+    each, busy = int(5e6 * work), 5 * cpus * work
+    start = replace(START, cpu_microseconds=((9, 9),) * cpus, pressure_microseconds=0)
     after = sample(5, busy, busy * (1 - stolen), cpus, pressure_microseconds=0)
-    after = replace(after, stolen_microseconds=9 + int(busy * stolen * 1e6))
+    grown = (9 + int(each * (1 - stolen)), 9 + int(each * stolen))
+    after = replace(after, cpu_microseconds=(grown,) * cpus)
     found = detect_contention(start, after, start)
     assert found.flags == (("Contended",) if stolen >= 0.1501 else ()) or 0.1499 < stolen < 0.1501
     if 0.021 < stolen < 0.149:
@@ -88,6 +90,27 @@ def test_what_the_hypervisor_takes_is_lost_however_idle_the_cpus_are(
         assert "the hypervisor may have taken" in found.notes[0]
     if stolen < 0.019:
         assert found.notes == ()
+
+
+def stat(name: str) -> list[tuple[float, float]]:
+    """Seconds in which each CPU of that host ran work, and that its hypervisor took, by /proc/stat."""
+    lines = (GPU_HOST / name).read_text().splitlines()
+    fields = [[int(field) for field in line.split()[1:]] for line in lines if line[3:4].isdigit()]
+    return [(sum(each[:3]) / 100, each[7] / 100) for each in fields]
+
+
+@given(taken=st.floats(0, 0.5))
+def test_what_waking_an_idle_cpu_takes_is_not_stolen_from_work(taken: float) -> None:
+    """A host of which 14 % of the work time counted as stolen, on busy and idle CPUs alike."""
+    host = stat("proc-stat.txt")
+    assert sum(each[1] for each in host) / sum(map(sum, host)) == pytest.approx(0.146, abs=0.002)
+    cpus = tuple((int(1e6 * ran), int(1e6 * (lost + taken * ran))) for ran, lost in host)
+    start = replace(START, cpu_microseconds=((0, 0),) * len(cpus))
+    found = detect_contention(start, replace(sample(1600, cpus=16), cpu_microseconds=cpus), start)
+    if taken < 0.02:
+        assert found == detect_contention(START, START, START), "no flag, no loss"
+    if taken > 0.25:
+        assert found.flags == ("Contended",), "proportional to the work"
 
 
 @pytest.mark.parametrize(
