@@ -210,8 +210,8 @@ def learned() -> str:
         f"{number(busiest[1] / 100, 1)} s, the one with least {number(idlest[0] / 100)} and "
         f"{number(idlest[1] / 100, 1)} s. With all 16 busy for 7 s, "
         f"{number(100 * grown[1] / sum(grown), 1)} % was stolen. So the time goes with "
-        "waking idle CPUs and not with work. The probe of that day took it "
-        "for contention. Now it leaves out what CPUs lose without work.",
+        "waking idle CPUs and not with work. The probe of that commit took it "
+        "for contention; others do not look at it.",
         f"**moe-bf16** in a loop of {loop['streams']} streams after the probe gave "
         f"{number(loop['output_tokens_per_second']['server'])} tok/s, of which the probe said "
         f"{number(level['outputTokensPerSecond'])} ± {level['ciPercent']} %. vLLM set {estimated} GiB aside "

@@ -38,10 +38,8 @@ def _calibration_run() -> int:
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
 TICK_MICROSECONDS = 1_000_000 // os.sysconf("SC_CLK_TCK")
-_STOLEN = 7
-"""Field of /proc/stat with the time in which a hypervisor did not run a CPU that had work."""
-_RAN = (0, 1, 2)
-"""Fields of /proc/stat in which a CPU ran work: user, nice and system.
+_BUSY = (0, 1, 2, 7)
+"""Fields of /proc/stat that count as used: user, nice, system and steal (time taken by the hypervisor).
 
 Interrupts are left out, as no cgroup is charged with them and a streaming engine causes most. Time of guests
 is part of user and nice.
@@ -50,20 +48,19 @@ _IN_STAT = slice(11, 15)
 """Fields utime, stime, cutime and cstime of /proc/PID/stat, counted after the name."""
 
 
-def node_cpus(cpus: Collection[int], proc: Path = PROC) -> tuple[tuple[int, int], ...] | None:
-    """For each of ``cpus``, microseconds in which any process of the node ran on it, and in which a
-    hypervisor did not run it though it had work; None where unknown.
+def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
+    """Microseconds of CPU time that all processes of the node have used on ``cpus``; None where unknown.
 
     Work on other CPUs takes nothing from this pod.
     """
-    found = []
+    ticks, seen = 0, 0
     for line in read_text(proc / "stat").splitlines():
         name, *fields = line.split()
         if not name.startswith("cpu") or not name[3:].isdigit() or int(name[3:]) not in cpus:
             continue
-        ran, stolen = sum(int(fields[number]) for number in _RAN), int(fields[_STOLEN])
-        found.append((ran * TICK_MICROSECONDS, stolen * TICK_MICROSECONDS))
-    return tuple(found) if found and len(found) == len(cpus) else None
+        ticks += sum(int(fields[number]) for number in _BUSY)
+        seen += 1
+    return ticks * TICK_MICROSECONDS if seen and seen == len(cpus) else None
 
 
 def own_busy(pid: int, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:

@@ -27,10 +27,6 @@ class MachineSample:
     """CPU time in microseconds that all processes of the node used on this process's CPUs, including time
     that a hypervisor took.
     """
-    cpu_microseconds: tuple[tuple[int, int], ...] | None = None
-    """The parts of ``node_busy_microseconds``: for each CPU, the time in which it ran work, and the time in
-    which a hypervisor did not run it though it had some.
-    """
     node_cpus: int | None = None
     """Number of CPUs that ``node_busy_microseconds`` covers."""
     own_busy_microseconds: int | None = None
@@ -73,11 +69,9 @@ def sampler(
 
     def sample(calibrate: bool) -> MachineSample:
         cpus = os.sched_getaffinity(0)
-        used = cpu_usage.node_cpus(cpus)
         return MachineSample(
             calibration_ns=cpu_usage.calibrate() if calibrate else None,
-            node_busy_microseconds=sum(map(sum, used)) if used else None,
-            cpu_microseconds=used,
+            node_busy_microseconds=cpu_usage.node_busy(cpus),
             node_cpus=len(cpus),
             own_busy_microseconds=cpu_usage.own_busy(os.getpid(), cgroup=cgroup),
             pressure_microseconds=waits.total(),

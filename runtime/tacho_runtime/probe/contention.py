@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import linear_regression, median
 
 from tacho_contract.measurement import NOT_STEADY
 from tacho_contract.units import counted
@@ -83,7 +82,6 @@ def detect_contention(before: MachineSample, after: MachineSample, first: Machin
     """
     found = (
         *_cpu(before, after),
-        *_hypervisor(before, after),
         *_speed(before, after, first),
         *_gpus(before, after, first),
         *_limit(before, after),
@@ -92,13 +90,10 @@ def detect_contention(before: MachineSample, after: MachineSample, first: Machin
     flags = {flag for flag, _ in found if flag}
     other = _others(before, after) or 0.0
     # What two threads that meet lose is what both of their CPUs lose together, from the first hundredths on.
-    others = max(other, min(LOST_SHARE, _held(before, after, FEW_SHARE)))
-    stolen = _stolen(before, after)
-    lost = max(others, stolen)
+    lost = max(other, min(LOST_SHARE, _held(before, after, FEW_SHARE)))
     little = lost >= FEW_SHARE and not flags & {CONTENDED}
     clause = (
-        f"{'the hypervisor' if stolen > others else 'other processes'} may have taken up to {lost:.0%} "
-        "of the engine's time, which the intervals include"
+        f"other processes may have taken up to {lost:.0%} of the engine's time, which the intervals include"
     )
     notes = [note for _, note in found] + [clause] * little
     return Contention(
@@ -118,33 +113,6 @@ def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str
             f"threads waited for a CPU for {held:.0%} of the time while other processes used some of the "
             f"{after.node_cpus} CPUs",
         )
-
-
-def _hypervisor(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
-    if (stolen := _stolen(before, after)) >= OTHER_SHARE:
-        yield (
-            CONTENDED,
-            f"the hypervisor did not run the CPUs for {stolen:.0%} of the time in which they had work",
-        )
-
-
-def _stolen(before: MachineSample, after: MachineSample) -> float:
-    """Share of the CPUs' work time that a hypervisor took; 0 where unknown.
-
-    A CPU without work loses time as well, at each waking. What that is by a straight line over the CPUs, busy
-    ones lose whatever they do: the machine is no faster at other times.
-    """
-    starts, ends = before.cpu_microseconds or (), after.cpu_microseconds or ()
-    if _seconds(before, after) < SHORTEST_SECONDS or len(starts) != len(ends):
-        return 0.0
-    ran = [end[0] - start[0] for start, end in zip(starts, ends, strict=True)]
-    stolen = [end[1] - start[1] for start, end in zip(starts, ends, strict=True)]
-    if not sum(ran) + sum(stolen):
-        return 0.0
-    idle = 0.0
-    if min(ran) < max(ran) / 2:
-        idle = min(max(0.0, linear_regression(ran, stolen).intercept), median(stolen))
-    return max(0.0, sum(stolen) - len(ran) * idle) / (sum(ran) + sum(stolen))
 
 
 def _others(before: MachineSample, after: MachineSample) -> float | None:

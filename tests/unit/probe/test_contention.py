@@ -17,7 +17,6 @@ from tacho_runtime.machine.sampling import MachineSample, sampler
 from tacho_runtime.probe.contention import APPEARED_BYTES, INVALIDATING_REASONS, detect_contention
 
 SECOND = 1_000_000_000
-GPU_HOST = Path(__file__).parents[3] / "benchmarks/gpu/h100/pods-measured"
 shares = st.floats(0, 1)
 
 
@@ -71,46 +70,6 @@ def test_others_beside_idle_cpus_take_nothing(cpus: int, other: float, idle: flo
     after = sample(5, 5 * cpus * (1 - idle), 5 * cpus * (1 - idle - other), cpus)
     found = detect_contention(START, after, START)
     assert (found.flags, found.loss_percent) == ((), 0.0)
-
-
-@given(cpus=st.integers(1, 64), work=st.floats(0.05, 1), stolen=shares)
-def test_what_the_hypervisor_takes_is_lost_however_idle_the_cpus_are(
-    cpus: int, work: float, stolen: float
-) -> None:
-    """No task waits, for the kernel itself does not run."""
-    each, busy = int(5e6 * work), 5 * cpus * work
-    start = replace(START, cpu_microseconds=((9, 9),) * cpus, pressure_microseconds=0)
-    after = sample(5, busy, busy * (1 - stolen), cpus, pressure_microseconds=0)
-    grown = (9 + int(each * (1 - stolen)), 9 + int(each * stolen))
-    after = replace(after, cpu_microseconds=(grown,) * cpus)
-    found = detect_contention(start, after, start)
-    assert found.flags == (("Contended",) if stolen >= 0.1501 else ()) or 0.1499 < stolen < 0.1501
-    if 0.021 < stolen < 0.149:
-        assert found.loss_percent == pytest.approx(100 * stolen / (1 - stolen), rel=1e-2)
-        assert "the hypervisor may have taken" in found.notes[0]
-    if stolen < 0.019:
-        assert found.notes == ()
-
-
-def stat(name: str) -> list[tuple[float, float]]:
-    """Seconds in which each CPU of that host ran work, and that its hypervisor took, by /proc/stat."""
-    lines = (GPU_HOST / name).read_text().splitlines()
-    fields = [[int(field) for field in line.split()[1:]] for line in lines if line[3:4].isdigit()]
-    return [(sum(each[:3]) / 100, each[7] / 100) for each in fields]
-
-
-@given(taken=st.floats(0, 0.5))
-def test_what_waking_an_idle_cpu_takes_is_not_stolen_from_work(taken: float) -> None:
-    """A host of which 14 % of the work time counted as stolen, on busy and idle CPUs alike."""
-    host = stat("proc-stat.txt")
-    assert sum(each[1] for each in host) / sum(map(sum, host)) == pytest.approx(0.146, abs=0.002)
-    cpus = tuple((int(1e6 * ran), int(1e6 * (lost + taken * ran))) for ran, lost in host)
-    start = replace(START, cpu_microseconds=((0, 0),) * len(cpus))
-    found = detect_contention(start, replace(sample(1600, cpus=16), cpu_microseconds=cpus), start)
-    if taken < 0.02:
-        assert found == detect_contention(START, START, START), "no flag, no loss"
-    if taken > 0.25:
-        assert found.flags == ("Contended",), "proportional to the work"
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ def write(folder: Path, files: dict[str, str]) -> None:
 def test_time_used_on_the_cpus_that_this_process_may_run_on(tmp_path: Path) -> None:
     write(tmp_path, {"stat": STAT})
     tick = cpu_usage.TICK_MICROSECONDS
-    assert cpu_usage.node_cpus({0, 1}, tmp_path) == ((160 * tick, 20 * tick), (260 * tick, 20 * tick))
-    assert cpu_usage.node_cpus({1}, tmp_path) == ((260 * tick, 20 * tick),)
-    assert cpu_usage.node_cpus({0, 7}, tmp_path) is None, "a CPU that is not listed"
-    assert cpu_usage.node_cpus({0}, tmp_path / "no") is None
+    assert cpu_usage.node_busy({0, 1}, tmp_path) == (180 + 280) * tick
+    assert cpu_usage.node_busy({1}, tmp_path) == 280 * tick
+    assert cpu_usage.node_busy({0, 7}, tmp_path) is None, "a CPU that is not listed"
+    assert cpu_usage.node_busy({0}, tmp_path / "no") is None
 
 
 OWN = "1 (a b) S 0 1 1 0 -1 0 0 0 0 0 30 20 4 1 20 0 1 0 0 0 0\n"
@@ -230,8 +230,6 @@ def test_this_machine_without_a_gpu_of_the_engines() -> None:
     assert seen.gpus == ()
     assert seen.calibration_ns is None
     assert seen.node_busy_microseconds is not None
-    assert seen.cpu_microseconds is not None
-    assert len(seen.cpu_microseconds) == seen.node_cpus
     assert seen.own_busy_microseconds is not None
 
 
