@@ -143,6 +143,10 @@ class StepLaw:
     """Time of attention over a prompt, as a multiple of its operations at the matrix products' rate."""
     kernels: tuple[KernelTiming, ...]
     """Timings by kind of weights; the first is for weights in 16 bits."""
+    expert_traffic: float = 0.0
+    """The same as ``traffic`` for the experts' weights, where it is more."""
+    expert_tile: int = 1
+    """Tokens that an expert's product computes at a time: its share of a prompt fills up whole tiles."""
     alike: tuple[str, ...] = ()
     """Arguments (without dashes) and environment variables that do not change the step time. With any other,
     the prediction is a guess.

@@ -29,6 +29,7 @@ from benchmarks.gpu.pages import (
     switches,
 )
 from benchmarks.gpu.pages.recorded import RAW
+from benchmarks.planner.models import facts
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -196,11 +197,23 @@ def test_of_pods_of_vllm_on_an_h100_the_hypervisor_alone_speaks_against_two_leve
 
 
 def test_a_plan_of_int8_as_stored_is_near_what_two_pods_gave() -> None:
-    alone, many = h100_pods.int8_expected()
+    alone, many = h100_pods.expected(h100_pods.int8(), "bnb-int8", 1, 202)
     for name in ("llama-8b-bnb-int8", "llama-8b-bnb-int8-again"):
         found = h100_pods.status(name)["measurements"][0]
         assert alone == pytest.approx(float(found["singleStream"]["decodeTokensPerSecond"]), rel=0.08)
     assert many == pytest.approx(float(found["capacity"]["outputTokensPerSecond"]), rel=0.2)
+
+
+def test_experts_held_back_are_as_near_as_the_goals() -> None:
+    """Their constants are fitted on H200s alone. At 256 streams the pod's cache preempted."""
+    levels = {
+        each["concurrency"]: float(each["outputTokensPerSecond"])
+        for each in h100_pods.status("moe-bf16")["measurements"][0]["curve"]
+        if each["concurrency"] < 256
+    }
+    found = h100_pods.expected(facts("qwen3-30b-a3b"), "none", *levels)
+    assert found[0] == pytest.approx(levels.pop(1), rel=0.08)
+    assert found[1:] == pytest.approx(list(levels.values()), rel=0.2)
 
 
 def test_figures_of_the_probe_are_judged_by_their_goals() -> None:

@@ -12,7 +12,7 @@ from benchmarks.gpu.pages.h100_alone import H100, memory_pairs
 from benchmarks.gpu.pages.recorded import bullets, number, resource, row
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
-from tacho_contract.model import StoredQuantization
+from tacho_contract.model import ModelFacts, StoredQuantization
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.registry import plan_half
@@ -114,14 +114,14 @@ def tables(names: tuple[str, ...]) -> list[str]:
         )
         pairs = memory_pairs(found["memory"])
         fits.append(row(name, *(" / ".join(pairs.get(part, "-")) for part in PARTS)))
-        expected, capacity = plan["predicted"], found["capacity"]
+        planned, capacity = plan["predicted"], found["capacity"]
         rates.append(
             row(
                 name,
-                f"{number(expected['expectedDecodeTokensPerSecond'], 1)} / "
+                f"{number(planned['expectedDecodeTokensPerSecond'], 1)} / "
                 f"{number(found['singleStream']['decodeTokensPerSecond'], 1)}",
-                f"{expected['expectedCapacityConcurrency']}, "
-                f"{number(expected['expectedCapacityTokensPerSecond'])} / {capacity['concurrency']}, "
+                f"{planned['expectedCapacityConcurrency']}, "
+                f"{number(planned['expectedCapacityTokensPerSecond'])} / {capacity['concurrency']}, "
                 f"{number(capacity['outputTokensPerSecond'])} ± {number(capacity['ciPercent'], 1)} %",
                 capacity["boundary"],
             )
@@ -171,11 +171,9 @@ def _ticks(line: str) -> tuple[int, int]:
     return sum(fields[:3]), fields[7]
 
 
-def int8_expected() -> tuple[float, float]:
-    """Tokens per second of one stream and of 202, as a plan now says of the stored checkpoint."""
-    stored = StoredQuantization(method="bitsandbytes", bits=8, scheme="int8")
-    model = replace(facts("llama-3.1-8b"), quantization=stored)
-    found = placement("vllm", model, "bnb-int8", CARD, version="0.26.0")
+def expected(model: ModelFacts, method: str, *streams: int) -> list[float]:
+    """Tokens per second that a plan now says of these numbers of streams."""
+    found = placement("vllm", model, method, CARD, version="0.26.0")
     account = plan_half("vllm").account(found, Context(4096, 1))
     assert account is not None
     weights = account.weights_bytes - account.unread_bytes
@@ -184,7 +182,13 @@ def int8_expected() -> tuple[float, float]:
     )
     law, kernel, _ = timing(PROFILE.speed, found)
     loop = Loop(step=step, law=law, kernel=kernel, ceiling=float("inf"))
-    return loop.tokens_per_second(1), loop.tokens_per_second(202)
+    return [loop.tokens_per_second(each) for each in streams]
+
+
+def int8() -> ModelFacts:
+    """That 8B as stored in LLM.int8()."""
+    stored = StoredQuantization(method="bitsandbytes", bits=8, scheme="int8")
+    return replace(facts("llama-3.1-8b"), quantization=stored)
 
 
 def learned() -> str:
@@ -201,7 +205,9 @@ def learned() -> str:
     estimated = ESTIMATE.findall((LATER / "moe-bf16/engine.log").read_text())[0]
     graphs = status("moe-bf16")["measurements"][0]["memory"]["predictedGraphBytes"] / GIB
     was = float(status("llama-8b-bnb-int8")["plan"]["predicted"]["expectedDecodeTokensPerSecond"])
-    alone, many = int8_expected()
+    alone, many = expected(int8(), "bnb-int8", 1, 202)
+    moe = expected(facts("qwen3-30b-a3b"), "none", 1, loop["streams"])
+    said = status("moe-bf16")["plan"]["predicted"]
     return bullets(
         "**Levels.** None holds: all five measurements are provisional. The hypervisor alone speaks against "
         f"{', '.join(clear)}.",
@@ -215,7 +221,11 @@ def learned() -> str:
         f"**moe-bf16** in a loop of {loop['streams']} streams after the probe gave "
         f"{number(loop['output_tokens_per_second']['server'])} tok/s, of which the probe said "
         f"{number(level['outputTokensPerSecond'])} ± {level['ciPercent']} %. vLLM set {estimated} GiB aside "
-        f"for graphs by its own estimate, where the plan counts {number(graphs, 2)}: the cache is larger.",
+        f"for graphs by its own estimate, where the plan counts {number(graphs, 2)}: the cache is larger. "
+        f"The plan expected {number(said['expectedDecodeTokensPerSecond'])} tok/s of one stream: it took "
+        "experts for matrices like others. Their kernels read more slowly, and fill up tiles of 128 tokens "
+        f"an expert. With both, fitted on H200s alone, it says {number(moe[0])} of one and "
+        f"{number(moe[1])} of {loop['streams']}.",
         "**llama-8b-bnb-int8.** vLLM takes LLM.int8() as stored alone, and the plan's timing of it covered "
         f"no stored weights: {number(was)} tok/s were expected of one stream. Now it does: "
         f"{number(alone, 1)} of one and {number(many)} of 202, within a factor of 2. It waits for the host "

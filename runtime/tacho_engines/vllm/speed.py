@@ -46,6 +46,8 @@ LAW = StepLaw(
     products=("NVIDIA-H200",),
     version="0.26",
     traffic=1.067,
+    expert_traffic=1.7,
+    expert_tile=128,
     layer_microseconds=47.7,
     attention_nanoseconds=32.4,
     odd_head=1.62,
@@ -139,6 +141,10 @@ Kernels unpack 4-bit weights (Machete, bitsandbytes); for several streams bitsan
 first. FP8 and W8A8 also quantize activations. All were timed with an 8B only. LLM.int8() searches outliers in
 each product and has no CUDA graphs: its constants come from one pod
 (docs/results/h200/longer/llama-8b-bnb-int8). vLLM takes it as stored alone: its row covers the scheme.
+
+Experts in 16 bits have Triton kernels. Their traffic is what four pods of Qwen3-30B-A3B on H200s give
+(benchmarks/gpu/h200). Their tile is the BLOCK_SIZE_M of steps with a prompt, by vLLM's logs. A pod on an H100
+was held back: it is within 3 % for one stream, and 16 % up to 203 (benchmarks/gpu/h100/pods-measured).
 
 GGUF's constants are those of the products of an 8B in Q4_0, by ``python -m benchmarks.planner.gguf``. With
 many tokens its CUDA kernels are slower than the Triton ones: from 104 on a step takes longer.

@@ -161,7 +161,7 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
     plain = law.kernels[0]
     kernel = next((row for row in law.kernels if _covers(row, placement)), None)
     if kernel is None:
-        return replace(law, traffic=1 / speed.efficiency), plain, False
+        return replace(law, traffic=1 / speed.efficiency, expert_traffic=0.0, expert_tile=1), plain, False
     if kernel.arithmetic > plain.arithmetic and not placement.device.fp8_flops:
         kernel = replace(kernel, arithmetic=plain.arithmetic)
     untimed = _untimed(law, kernel, placement)

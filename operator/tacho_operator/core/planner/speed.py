@@ -4,12 +4,12 @@ One decoding step of ``B`` streams with contexts of ``L`` tokens, and one prompt
 
     t(B) = layers l + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
     p(I) = (2 P I + 2 layers width I^2 c) / (F f)
-    memory = W m / BW + Q u / F,  compute(B) = 2 P B / (F f)
+    memory = (W m + X (x - m)) / BW + Q u / F,  compute(B) = 2 P B / (F f)
 
-with W the weights that it reads, Q those that are quantized, k the KV cache of a token, P the active
-parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, m, u, f, a, c the constants of a
-``StepLaw``. Streams that follow one another with ``O`` output tokens give ``B / (t(B) + B p(I) / O)`` tokens
-per second.
+with W the weights that it reads, X those of experts, Q those that are quantized, k the KV cache of a token, P
+the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, m, x, u, f, a, c the
+constants of a ``StepLaw``. Experts' P of a prompt fill up whole tiles. Streams that follow one another with
+``O`` output tokens give ``B / (t(B) + B p(I) / O)`` tokens per second.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """
@@ -64,10 +64,21 @@ def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> f
         else sum(t.stored_bytes for t in facts.tensors if t.kind in EMBEDDINGS_READ)
     )
     experts = sum(t.stored_bytes for t in facts.tensors if t.kind == "expert")
-    idle = 0.0
-    if architecture.experts and architecture.experts_per_token:
-        idle = (1 - min(1.0, architecture.experts_per_token / architecture.experts)) ** max(1, streams)
-    return max(0.0, (total - tables - experts * idle) / total)
+    return max(0.0, (total - tables - experts * _idle(architecture, streams)) / total)
+
+
+def _idle(architecture: Architecture, streams: int) -> float:
+    """Share of the experts that no token of ``streams`` hits."""
+    if not architecture.experts or not architecture.experts_per_token:
+        return 0.0
+    return (1 - min(1.0, architecture.experts_per_token / architecture.experts)) ** max(1, streams)
+
+
+def expert_share(facts: ModelFacts, architecture: Architecture, streams: int) -> float:
+    """Share of the weights that one decoding step reads as experts."""
+    total = sum(t.stored_bytes for t in facts.tensors if t.kind != "draft")
+    experts = sum(t.stored_bytes for t in facts.tensors if t.kind == "expert")
+    return experts * (1 - _idle(architecture, streams)) / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +137,9 @@ class DecodeStep:
         weights = self.step_weights_bytes(streams)
         head = min(weights, HEAD_BYTES * architecture.vocabulary * architecture.hidden_size)
         unpacking = kernel.unpacking if streams == 1 else kernel.batch_unpacking
-        memory = law.traffic * weights / self.bandwidth + unpacking * (weights - head) / rate
+        experts = self.weights_bytes * expert_share(self.placement.facts, architecture, streams)
+        read = law.traffic * weights + max(0.0, law.expert_traffic - law.traffic) * experts
+        memory = read / self.bandwidth + unpacking * (weights - head) / rate
         compute = 2 * active_parameters(architecture) * streams / (rate * kernel.arithmetic)
         heads = architecture.layers * architecture.key_value_heads / self.gpus
         odd = law.odd_head if architecture.head_dim % COMMON_HEAD else 1.0
@@ -144,12 +157,24 @@ class DecodeStep:
         architecture, tokens = self.placement.architecture, self.input_tokens
         width = architecture.attention_heads * architecture.head_dim
         attention = law.prompt_attention * architecture.layers * width * tokens**2
-        return 2 * (prompt_parameters(architecture) * tokens + attention) / (self._rate * kernel.arithmetic)
+        products = prompt_parameters(architecture) * tokens + padding(architecture, tokens, law.expert_tile)
+        return 2 * (products + attention) / (self._rate * kernel.arithmetic)
 
     @property
     def _rate(self) -> float:
         """Arithmetic rate of all parallel GPUs, in 16-bit operations per second."""
         return (self.placement.device.fp16_flops or math.inf) * self.gpus
+
+
+def padding(architecture: Architecture, tokens: int, tile: int) -> float:
+    """Parameters times tokens that the experts' products compute for nothing: each expert's share of
+    ``tokens`` fills up whole tiles.
+    """
+    if not architecture.experts or not architecture.experts_per_token:
+        return 0.0
+    each = tokens * architecture.experts_per_token / architecture.experts
+    expert = architecture.layers * 3.0 * architecture.hidden_size * architecture.moe_intermediate_size
+    return architecture.experts * expert * (tile * math.ceil(each / tile) - each) if tile > 1 else 0.0
 
 
 def active_parameters(architecture: Architecture) -> float:
