@@ -81,7 +81,7 @@ class BoundedProtocol(H11Protocol):
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP alone
         super().connection_made(transport)
         self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
         self._arriving[self] = None
