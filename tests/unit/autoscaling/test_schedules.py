@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 
 from tacho_operator.core.autoscaling.algorithm import schedules
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at, last_time
@@ -132,3 +134,48 @@ def test_a_search_ends_where_clocks_were_set_back_over_midnight() -> None:
         at("2010-11-07T02:30:00"),
     )
     assert found.bounds.most == 4
+
+
+MINUTE = timedelta(minutes=1)
+ODD_ZONES = {
+    "Australia/Lord_Howe": ("2026-04-04T14:00:00", "2026-10-03T15:00:00"),  # by half an hour
+    "Pacific/Chatham": ("2026-04-04T14:00:00", "2026-09-26T14:00:00"),  # 12:45 ahead of UTC
+    "Antarctica/Troll": ("2026-03-29T01:00:00", "2026-10-25T01:00:00"),  # by two hours
+    "America/Santiago": ("2026-04-05T03:00:00", "2026-09-06T04:00:00"),  # at midnight
+    "Asia/Kathmandu": ("2026-06-01T18:15:00",),  # never, 5:45 ahead of UTC
+}
+
+
+def fires(cron: str, place: str, begin: datetime, minutes: int) -> list[datetime | None]:
+    """When ``cron`` last began, minute by minute, by watching the clocks of ``place``."""
+    pattern, zone = CronSim(cron, datetime(2026, 1, 1)), ZoneInfo(place)
+    fixed = not any(part.startswith("*") for part in pattern.parts[1:3])
+
+    def names(clock: datetime) -> bool:
+        hit = clock.minute in pattern.minutes and clock.hour in pattern.hours
+        return hit and clock.month in pattern.months and pattern.match_day(clock.date())
+
+    found: list[datetime | None] = []
+    latest = (begin - MINUTE).astimezone(zone).replace(tzinfo=None, fold=0)
+    for step in range(minutes):
+        now = begin + step * MINUTE
+        clock = now.astimezone(zone).replace(tzinfo=None, fold=0)
+        passed = range(1, 1 + int((clock - latest) / MINUTE))
+        began = any(names(latest + later * MINUTE) for later in passed) if fixed else names(clock)
+        found.append(now if began else found[-1] if found else None)
+        latest = max(latest, clock)
+    return found
+
+
+@pytest.mark.parametrize("place", ODD_ZONES)
+@pytest.mark.parametrize(
+    "cron", ["* * * * *", "45 * * * *", "*/30 1 * * *", "30 2 * * *", "15 0-3 * * *", "* 23 * * *"]
+)
+def test_schedules_begin_when_the_clocks_of_an_odd_zone_say_so(cron: str, place: str) -> None:
+    """Across a change by half an hour, cronsim stepped over schedules of each hour or minute."""
+    before, watched = 26 * 60, 36 * 60
+    for change in map(at, ODD_ZONES[place]):
+        begin = change - before * MINUTE
+        expected = fires(cron, place, begin, watched)
+        for step in range(before - 60, watched, 3):
+            assert last_time(cron, place, begin + step * MINUTE) == expected[step], begin + step * MINUTE

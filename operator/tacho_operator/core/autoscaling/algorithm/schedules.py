@@ -7,7 +7,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -16,8 +15,7 @@ from tacho_operator.core.autoscaling.algorithm.types import Bounds
 
 LONGEST_REPEATED = timedelta(hours=2)
 """Longest time by which clocks are set back."""
-MOST_LATER = 180
-"""Most beginnings that a search may pass on its way back to the present: one a minute of LONGEST_REPEATED."""
+MINUTE = timedelta(minutes=1)
 DAYS_SEARCHED = 3000
 """Days that a search for the last beginning may examine, within the months of the schedule: a century of one
 month.
@@ -127,17 +125,37 @@ def _search(cron: str, time_zone: str, now: datetime, days: int) -> datetime | N
     begun, although the clock shows an earlier time: the search starts after the repeated hour.
     """
     zone = ZoneInfo(time_zone)
-    following = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    if now.astimezone(zone).fold:
-        following += LONGEST_REPEATED
-    search = _Search(cron, following.astimezone(zone), reverse=True)
+    shown = now.astimezone(zone)
+    clock = shown.replace(second=0, tzinfo=None, fold=0)
+    # By the clock alone: across a change of clocks cronsim steps over half hours, or stays for ever.
+    search = _Search(cron, clock + MINUTE + (LONGEST_REPEATED if shown.fold else timedelta()), reverse=True)
     search.days_left = days
-    # Where clocks were set back from 0:01 to 23:01, as in Newfoundland until 2011, cronsim stays for ever.
-    for begun in islice(search, MOST_LATER):
-        if begun <= now:
-            return begun.astimezone(timezone.utc)
+    at_fixed_time = not any(part.startswith("*") for part in search.parts[1:3])
+    last: datetime | None = None
+    for begun in search:
         search.days_left = days
-    return None
+        moments = [moment for moment in _moments(begun, zone, at_fixed_time=at_fixed_time) if moment <= now]
+        last = max([*moments, *([last] if last else [])], default=None)
+        if last is not None and begun <= clock:
+            break
+    return last
+
+
+def _moments(clock: datetime, zone: ZoneInfo, *, at_fixed_time: bool) -> list[datetime]:
+    """The times in UTC at which a schedule begins that names the time ``clock`` of ``zone``.
+
+    As with Debian's cron, a fixed time that is repeated counts once, and one that is skipped when clocks are
+    set begins then.
+    """
+    while (first := _in_utc(clock, zone, 0)).astimezone(zone).replace(tzinfo=None, fold=0) != clock:
+        if not at_fixed_time:
+            return []
+        clock += MINUTE
+    return [first] if at_fixed_time else [first, _in_utc(clock, zone, 1)]
+
+
+def _in_utc(clock: datetime, zone: ZoneInfo, fold: int) -> datetime:
+    return clock.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc)
 
 
 def _narrowed(usual: Bounds, schedule: Schedule, index: int) -> Bounds:
