@@ -10,7 +10,7 @@ from typing import Any
 from tacho_cli.figures import times
 from tacho_cli.figures.page import breakable, measurement_sections, raw as markup, render
 from tacho_cli.report.charts import ChartRow, Run, bar_chart, history_chart, replicas_chart
-from tacho_cli.status.rows import condition, row
+from tacho_cli.status.rows import bounded, condition, row
 from tacho_cli.status.screen import current_measurements, remarks
 from tacho_contract.text import visible_document
 from tacho_contract.units import GIB, counted, gib, parse_time
@@ -139,7 +139,8 @@ def cost(raw: Manifest) -> Section:
     terms = []
     if summary.get("costShown"):
         load = "the highest load that meets the SLO" if summary.get("costBasis") == "SLO" else "saturation"
-        terms.append(("a million output tokens", f"{summary['costShown']}, at {load}"))
+        amount = bounded(summary["costShown"], status, "≤")
+        terms.append(("a million output tokens", f"{amount}, at {load}"))
     if price := spec.get("pricePerGPUHour"):
         currency, gpus = spec.get("currency", "USD"), gpus_of(status)
         terms.append(("a GPU for an hour", f"{price} {currency}"))

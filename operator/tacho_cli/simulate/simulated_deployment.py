@@ -27,6 +27,7 @@ from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECON
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.autoscaling.target import Target, policy_of
 from tacho_operator.core.measurement.cost import price_of
+from tacho_operator.core.measurement.known_levels import FLOOR
 from tacho_operator.core.measurement.states import clean
 from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION
 from tacho_simulate.measured_model import from_measurement
@@ -186,6 +187,8 @@ def _remarks(
     if not clean(entry):
         flags = ", ".join(entry.flags)
         found.append(f"the measurement is provisional ({flags}), and so are these results")
+    if entry.capacity and entry.capacity.boundary == FLOOR:
+        found.append("the measured capacity is a lower bound: fewer replicas may suffice")
     if capacity.unverified:
         basis = "memory capacity" if capacity.concurrency else "no known capacity"
         found.append(f"tacho scales by {basis}: {capacity.unverified}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from tacho_operator.core.measurement.known_levels import FLOOR
+from tacho_operator.core.measurement.states import USABLE
+
 if TYPE_CHECKING:
     from tacho_operator.core.types import Manifest
 
@@ -25,14 +28,14 @@ def row(raw: Manifest, *, wide: bool = False, everywhere: bool = False) -> dict[
         "GPU": plan["gpu"].get("product", "") or "CPU" if plan.get("gpu") else "",
         "READY": ready.get("status", ""),
         "REASON": ready.get("reason", ""),
-        "TOK/S": figure(summary, "outputTokensPerSecond"),
+        "TOK/S": speed(status),
         "TTFT MS": figure(summary, "ttftMilliseconds"),
     }
     if wide:
         cells |= {
             "REPLICAS": f"{status.get('readyReplicas', 0)} of {status.get('replicas', 0)}",
             "USE %": scaling.get("utilizationPercent", ""),
-            "COST/MTOK": summary.get("costShown", ""),
+            "COST/MTOK": bounded(summary.get("costShown", ""), status, "≤"),
             "MEASURED": condition(status, "Measured").get("reason", ""),
             "URL": status.get("url", ""),
         }
@@ -48,6 +51,19 @@ def condition(status: Manifest, kind: str) -> Manifest:
 def figure(summary: Manifest, key: str) -> str:
     """A measured value of status.summary as text, with ``~`` where it is provisional."""
     return str(summary.get(f"{key}Shown") or summary.get(key, ""))
+
+
+def speed(status: Manifest) -> str:
+    """Output tokens per second of one replica, with ``≥`` where they are a lower bound."""
+    return bounded(figure(status.get("summary") or {}, "outputTokensPerSecond"), status, "≥")
+
+
+def bounded(text: str, status: Manifest, sign: str) -> str:
+    """``text`` with ``sign`` in front where the measured capacity is only a lower bound."""
+    entries: Iterable[Manifest] = status.get("measurements") or ()
+    found = next((item for item in entries if item.get("state") in USABLE), {})
+    is_bound = (found.get("capacity") or {}).get("boundary") == FLOOR
+    return f"{sign}{text}" if text and is_bound and not text.startswith("~") else text
 
 
 def resource_name(name: str) -> str:

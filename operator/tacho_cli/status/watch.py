@@ -15,7 +15,7 @@ from tacho_cli.figures.times import span
 from tacho_cli.inputs.kubectl import ARROW, UNREACHABLE, KubectlTarget, deployment
 from tacho_cli.output import following, say
 from tacho_cli.problems import CommandError, ExitCode
-from tacho_cli.status.rows import condition, figure
+from tacho_cli.status.rows import condition, speed
 from tacho_contract.text import visible
 from tacho_contract.units import file_size, part_of
 
@@ -138,7 +138,7 @@ def _duration(step: str, startup: Manifest, status: Manifest) -> str:
         parts = {"compiling": startup.get("compileSeconds"), "CUDA graphs": startup.get("graphSeconds")}
         return ", ".join([text, *(f"{name} {span(part)}" for name, part in parts.items() if part)])
     if step == "probe":
-        rate = figure(status.get("summary") or {}, "outputTokensPerSecond")
+        rate = speed(status)
         return f"{text}, {rate} tok/s a replica" if rate else text
     return text
 

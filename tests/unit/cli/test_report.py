@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_cli.report.page import cold_start, deployment_page, fleet_page
+from tacho_cli.status.rows import row
 from tests.unit.cli.commands import call
 from tests.unit.cli.figures.measurements import entry
 from tests.unit.cli.test_status import RESOURCE, cluster  # noqa: F401 - a fixture
@@ -104,6 +105,21 @@ def test_the_page_of_a_fleet_adds_up() -> None:
     assert re.search(r">NVIDIA-L4</text>.*?>8</text>", page, re.S), "2 x 2 replicas of 2 GPUs"
     assert "MeasurementStale" in page
     assert fleet_page([], "ml").count("<svg") == 0
+
+
+def test_a_lower_bound_is_no_exact_figure() -> None:
+    bound = entry()
+    bound["capacity"] = {**bound["capacity"], "boundary": "Floor"}
+    status = {**STATUS, "measurements": [entry(state="Stale"), bound]}
+    found = deployment("bound", status=status)
+    for page in (deployment_page(found), fleet_page([found], "ml")):
+        assert "≥1840" in page
+        assert "≤0.42 USD" in page
+    assert row(found)["TOK/S"] == "≥1840"
+    assert row(deployment())["TOK/S"] == "1840"
+    provisional = {**status, "summary": {"outputTokensPerSecondShown": "~1800"}}
+    assert row(deployment(status=provisional))["TOK/S"] == "~1800"
+    assert row(deployment(status={**status, "summary": {}}))["TOK/S"] == ""
 
 
 def test_the_page_of_a_fleet_says_why_one_never_started() -> None:

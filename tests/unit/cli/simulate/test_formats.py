@@ -162,6 +162,7 @@ def test_a_promise_that_nothing_can_keep_is_told_as_broken(
             {"capacity": {**ENTRY["capacity"], "boundary": "NeverMet"}},
             "an idle replica misses the SLO",
         ),
+        ({"capacity": {**ENTRY["capacity"], "boundary": "Floor"}}, "the measured capacity is a lower bound"),
     ],
 )
 def test_a_measurement_that_says_little_is_told_to(
