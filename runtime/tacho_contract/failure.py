@@ -72,6 +72,7 @@ class Escalation(str, Enum):
     RESTARTS = f"after {RESTARTS_BEFORE_USER_ACTION} restarts"
     SCHEDULE_TIMEOUT = "after rollout.scheduleTimeoutSeconds without a node"
     FINAL = "when the message says that a retry cannot help"
+    NOT_READY = "when a pod stays unready for longer than a start may take"
 
     def __str__(self) -> str:
         return str(self.value)
@@ -229,7 +230,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.STARTUP_TIMEOUT: FailureKind(
         meaning="The engine did not serve within the startup budget.",
         next_step="Check the durations in status.startup; raise startupTimeoutSeconds.",
-        escalates=(Escalation.RESTARTS,),
+        escalates=(Escalation.RESTARTS, Escalation.NOT_READY),
     ),
     _F.INSPECTION_TIMEOUT: FailureKind(
         meaning="The inspection pod did not finish in time.",

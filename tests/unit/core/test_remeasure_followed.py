@@ -226,9 +226,9 @@ ROWS: dict[str, Row] = {
         True,
         RETRY_SECONDS,
     ),
-    "it takes its time": ({"probes": (pod("probe", LIMIT_SECONDS),)}, "runs", "", "", False, LEFT),
+    "it takes its time": ({"probes": (on_node(pod("probe", LIMIT_SECONDS)),)}, "runs", "", "", False, LEFT),
     "it takes too long": (
-        {"probes": (pod("probe", LIMIT_SECONDS + 1),)},
+        {"probes": (on_node(pod("probe", LIMIT_SECONDS + 1)),)},
         "",
         "probe",
         "CannotJudge: Pod probe did not report a measurement in time. It is retried once.",

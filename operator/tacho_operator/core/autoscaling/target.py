@@ -42,6 +42,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 from tacho_operator.core.autoscaling.status_view import RECOMMEND
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.claims import ClaimBound, claim_bound_of
+from tacho_operator.core.pods.deadlines import start_limits
 from tacho_operator.core.pods.diagnosis import creation_refused
 from tacho_operator.core.pods.view import FINISHED, PodView, deployment_sizes, views
 from tacho_operator.core.rollout.reading import read_serving
@@ -101,7 +102,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
     found = deployment_sizes(observed.deployments)
     refused = serving.active and creation_refused(observed.deployments, observed.replica_sets, serving.active)
     slo = service_level(resource.spec)
-    longest = _longest_start(observed, serving.active)
+    longest = start_limits(observed.deployments).get(serving.active, math.inf)
     return Target(
         autoscaling=resource.spec.autoscaling,
         mode=scaling_mode(resource.spec),
@@ -116,15 +117,6 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
         former=resource.status.autoscaling,
     )
-
-
-def _longest_start(observed: Observed, revision: str) -> float:
-    """Longest time in seconds that a start of the revision's pods may take, by the progress deadline of its
-    Deployment.
-    """
-    found = (item for item in observed.deployments if item["metadata"]["name"] == revision)
-    spec = next((item.get("spec") or {} for item in found), {})
-    return float(spec.get("progressDeadlineSeconds", math.inf))
 
 
 def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:

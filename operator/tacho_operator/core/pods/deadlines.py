@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_operator.core import names
-from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.pods.view import FINISHED, PodView
+from tacho_operator.core.types import Manifest
 
 READY_SECONDS = 30.0
 """Seconds after readiness by which a pod should have answered the operator. Its runtime works, so the network
@@ -73,14 +74,46 @@ def start_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float |
     return None if has_one or created is None else time_left(created, limit_seconds, now)
 
 
+def unready_since(pod: PodView) -> datetime | None:
+    """Since when a pod that has a node is not ready; None: it is ready, has no node, or ends."""
+    if pod.ready or not pod.node or pod.terminating or pod.phase in FINISHED:
+        return None
+    found = pod.condition("Ready")
+    # The latest one: a node's clock may be behind.
+    times = (
+        pod.created,
+        pod.condition_time("PodScheduled"),
+        found.since if found.status == "False" else None,
+    )
+    return max((time for time in times if time is not None), default=None)
+
+
+def start_limits(deployments: Iterable[Manifest]) -> dict[str, float]:
+    """Longest time in seconds that a start of a revision's pods may take, by the revision: the progress
+    deadline of its Deployment.
+    """
+    return {
+        item["metadata"]["name"]: float(limit)
+        for item in deployments
+        if (limit := (item.get("spec") or {}).get("progressDeadlineSeconds")) is not None
+    }
+
+
 def deadline_seconds(
-    pods: Iterable[PodView], now: datetime, *, schedule_limit_seconds: float, answered: Collection[str]
+    pods: Iterable[PodView],
+    now: datetime,
+    *,
+    schedule_limit_seconds: float,
+    start_limits: Mapping[str, float],
+    answered: Collection[str],
 ) -> float | None:
     """Seconds until the next deadline of any pod; None: none lies ahead. ``answered``: uids of pods that have
     reported."""
     found: list[float | None] = []
     for pod in pods:
         found.append(start_deadline(pod, schedule_limit_seconds, now))
+        if pod.revision in start_limits and (since := unready_since(pod)) is not None:
+            found.append(time_left(since, start_limits[pod.revision], now))
         if (taken := pod.condition_time("DisruptionTarget")) is not None:
             found.append(time_left(taken, RECENT_SECONDS, now))
         if pod.uid not in answered and pod.phase == "Running":

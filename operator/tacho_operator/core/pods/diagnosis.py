@@ -6,13 +6,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
-from tacho_contract.failure import FailureClass
+from tacho_contract.failure import Escalation, FailureClass
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.units import counted, gib
+from tacho_contract.report import Report
+from tacho_contract.units import counted, format_time, gib
 from tacho_operator.api.base import quantity_bytes
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import ENGINE_CONTAINER, FETCH_CONTAINER, INSPECT_CONTAINER
-from tacho_operator.core.pods.deadlines import PREPARE_SECONDS, time_left
+from tacho_operator.core.pods.deadlines import PREPARE_SECONDS, time_left, unready_since
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.scheduling import unscheduled
 from tacho_operator.core.pods.view import UNKNOWN_PHASE, ContainerView, PodView
@@ -64,6 +65,23 @@ def diagnose(
             quotation=str(why),
         )
     return None
+
+
+def never_ready(pod: PodView, limit_seconds: float, report: Report | None, now: datetime) -> Problem | None:
+    """The problem of a pod that neither ends nor gets ready; None: it may still be starting.
+
+    ``limit_seconds``: longest time that its start may take.
+    """
+    since = unready_since(pod)
+    if since is None or time_left(since, limit_seconds, now) is not None:
+        return None
+    return Problem(
+        reason=FailureClass.STARTUP_TIMEOUT,
+        what=f"Unready since {format_time(since)}, longer than a start may take: pod {pod.name}.",
+        next_step="See its log and kubectl describe pod, then delete the pod.",
+        quotation=f"phase {report.phase}: {report.message}" if report else "",
+        escalations=frozenset({Escalation.NOT_READY}),
+    )
 
 
 def stuck(pod: PodView) -> Problem:

@@ -35,6 +35,13 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
     The message has the reason before the pod's name, as its end may be cut.
     """
     scheduled = pod.condition("PodScheduled")
+    if overdue and not (scheduled.status or pod.node) and pod.phase == "Pending":
+        return Problem(
+            reason=FailureClass.UNSCHEDULABLE,
+            what=f"No scheduler has taken up pod {pod.name}.",
+            next_step="Check spec.podTemplate.spec.schedulerName, and that this scheduler runs.",
+            escalations=frozenset({Escalation.SCHEDULE_TIMEOUT}),
+        )
     if scheduled.status != "False":
         return None
     text = scheduled.message.rstrip(".")

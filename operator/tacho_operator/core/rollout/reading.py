@@ -6,14 +6,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from math import inf
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.claims import sole_claims
-from tacho_operator.core.pods.deadlines import RECENT_SECONDS
-from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, disruption, overdue, stuck
+from tacho_operator.core.pods.deadlines import RECENT_SECONDS, start_limits
+from tacho_operator.core.pods.diagnosis import (
+    creation_refused,
+    diagnose,
+    disruption,
+    never_ready,
+    overdue,
+    stuck,
+)
 from tacho_operator.core.pods.scheduling import with_figures
 from tacho_operator.core.pods.view import FINISHED, PodView, named
 from tacho_operator.core.problems import Problem, after_restarts, most_pressing
@@ -95,6 +103,7 @@ def revision_problem(
     if (refused := creation_refused(observed.deployments, observed.replica_sets, revision)) is not None:
         return _with_held(refused, held)
     limit_seconds = schedule_timeout_seconds(observed.resource)
+    start_limit = start_limits(observed.deployments).get(revision, inf)
     found = [
         problem
         # A failed pod is replaced; it counts only while it has no successor.
@@ -107,6 +116,7 @@ def revision_problem(
                 now=now,
                 fetch=report.fetch if (report := observed.reports.get(pod.uid)) else None,
             )
+            or never_ready(pod, start_limit, report, now)
         )
     ]
     if not found:

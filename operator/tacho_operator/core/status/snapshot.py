@@ -16,7 +16,13 @@ from tacho_operator.core.measurement.cost import Price, price_of
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.names import FETCH_CONTAINER
-from tacho_operator.core.pods.deadlines import deadline_seconds, reports_progress, time_left, unreachable
+from tacho_operator.core.pods.deadlines import (
+    deadline_seconds,
+    reports_progress,
+    start_limits,
+    time_left,
+    unreachable,
+)
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
 from tacho_operator.core.problems import Problem, deletion_blocked, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
@@ -237,6 +243,7 @@ def _deadline_seconds(
         pods,
         now,
         schedule_limit_seconds=schedule_timeout_seconds(observed.resource),
+        start_limits=start_limits(observed.deployments),
         answered=observed.reports.keys(),
     )
     return min((seconds for seconds in (of_pods, *others) if seconds is not None), default=None)

@@ -1,0 +1,95 @@
+"""A pod that neither ends nor gets ready: after the longest start, status says which one, since when, and
+what helps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tacho_contract.units import format_time
+from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS
+from tests.unit.core.measured_world import measured_world
+from tools.harness.pod_states import container_state
+from tools.harness.world import World
+
+
+def starting() -> World:
+    world = World()
+    world.first_pods()
+    return world
+
+
+def deadline(world: World) -> float:
+    (found,) = [item for (kind, _), item in world.objects.items() if kind == "Deployment"]
+    return float(found["spec"]["progressDeadlineSeconds"])
+
+
+@pytest.mark.parametrize("phase", ["Preflight", "WaitingForModel", "Starting", "Probing", "Serving", "Later"])
+def test_a_pod_that_reports_a_phase_for_ever(phase: str) -> None:
+    world = starting()
+    (pod,) = world.pods("server")
+    world.now += timedelta(hours=3)  # it waited for a node, which is no part of this time
+    since = format_time(world.now)
+    world.runs(pod, phase, message="busy")
+    world.reconcile(deadline(world) - 1)
+    assert world.brief("Stalled")[0] == "False"
+    world.reconcile(2)
+    assert world.brief("Stalled") == ("True", "StartupTimeout")
+    assert world.brief("Reconciling")[0] == "False"
+    message = world.condition("Stalled")["message"]
+    assert f"Unready since {since}" in message
+    assert pod["metadata"]["name"] in message
+    assert "then delete the pod" in message
+    assert f"phase {phase}: busy" in message
+    world.serves(pod)
+    world.reconcile(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Stalled")[0] == "False"
+
+
+def test_a_node_that_pulls_images_for_ever_is_told_without_an_event_of_the_cluster() -> None:
+    world = starting()
+    (pod,) = world.pods("server")
+    container_state(pod, state={"waiting": {"reason": "ContainerCreating"}})
+    pod["status"]["phase"] = "Pending"
+    pod["status"]["conditions"] = [
+        {"type": kind, "status": status, "lastTransitionTime": format_time(world.now)}
+        for kind, status in (("PodScheduled", "True"), ("Ready", "False"))
+    ]
+    decision = world.reconcile(1)
+    assert world.brief("Ready") == ("False", "PullingImages")
+    assert decision.requeue_after_seconds == pytest.approx(deadline(world), abs=2)
+    world.reconcile(decision.requeue_after_seconds or 0)
+    assert world.brief("Stalled") == ("True", "StartupTimeout")
+
+
+def test_a_pod_that_loses_its_readiness_has_the_same_time_from_then_on() -> None:
+    world = measured_world()
+    (pod,) = world.pods("server")
+    world.now += timedelta(days=3)
+    world.runs(pod, "Probing")
+    world.reconcile(deadline(world) - 1)
+    assert world.brief("Stalled")[0] == "False"
+    world.reconcile(2)
+    assert world.brief("Stalled") == ("True", "StartupTimeout")
+
+
+def test_a_node_whose_clock_is_behind_accuses_no_pod_that_has_just_begun() -> None:
+    world = starting()
+    (pod,) = world.pods("server")
+    world.runs(pod, "Starting")
+    for item in pod["status"]["conditions"]:
+        item["lastTransitionTime"] = format_time(world.now - timedelta(days=1))
+    world.reconcile(1)
+    assert world.brief("Stalled")[0] == "False"
+
+
+def test_a_pod_that_no_scheduler_takes_up() -> None:
+    """As of a schedulerName that nothing answers to."""
+    world = starting()
+    world.reconcile(SCHEDULE_TIMEOUT_SECONDS - 1)
+    assert world.brief("Ready") == ("False", "Scheduling")
+    world.reconcile(2)
+    assert world.brief("Stalled") == ("True", "Unschedulable")
+    assert "schedulerName" in world.condition("Stalled")["message"]
