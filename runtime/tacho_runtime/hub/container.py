@@ -57,11 +57,6 @@ def log_visibly() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
-def end_on_sigterm() -> None:
-    """Ends the process on SIGTERM, which PID 1 of a container ignores unless it has a handler."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
-
-
 def limit_time(seconds: float, overdue: FailedError) -> None:
     """Raises ``overdue`` after ``seconds``; replaces an earlier limit.
 

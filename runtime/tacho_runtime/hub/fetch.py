@@ -7,10 +7,16 @@ at its start, it uses no network.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
+
+if __name__ == "__main__":
+    # PID 1 ignores a signal without a handler, it is sent once, and the imports below take a second. What is
+    # on disk is continued next time.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+
+import json
+import shutil
 import sys
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -284,7 +290,6 @@ def main() -> int:
     if Path(_state_dir(text), COMPLETE_FILE).exists():
         become_sleeper()
     container.log_visibly()
-    container.end_on_sigterm()  # what is on disk is continued next time
     os.umask(0o022)  # the engine runs as any user id
     try:
         config = configuration(FetchConfig, text, ENV_FETCH_CONFIG)

@@ -7,6 +7,12 @@ InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a 
 from __future__ import annotations
 
 import os
+import signal
+
+if __name__ == "__main__":
+    # PID 1 ignores a signal without a handler, it is sent once, and the imports below take a second.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -149,7 +155,6 @@ def _overdue(uri: ModelUri, message: str) -> FailedError:
 
 def main(arguments: list[str]) -> int:
     """Inspects a model. Exit code 0 with facts, 1 with a failure."""
-    container.end_on_sigterm()
     result = _model()
     message = packed_within_limit(result)
     Path(container.termination_log()).write_text(message)

@@ -136,3 +136,21 @@ def test_the_endpoint_that_the_operator_has_checked_is_the_one_that_is_asked(
 ) -> None:
     assert published.endpoint.startswith("http://")
     assert run(published, tmp_path, HF_ENDPOINT="http://127.0.0.1:1")[0] == 0
+
+
+IMPORTING = """
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "tacho_contract.codec":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Finder())
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["inspect", "fetch"])
+def test_a_signal_while_it_imports_ends_it(module: str) -> None:
+    """PID 1 ignored it: a pod that was deleted as it started ran to the end of its grace period."""
+    command = [sys.executable, "-c", IMPORTING, f"tacho_runtime.hub.{module}"]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 143
