@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -40,6 +41,8 @@ for command, summary in (
 
 WORDS = 300
 """Most characters of an internal error's message that are shown."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a write to a full disk, beyond a quota or a limit."""
 
 
 def _version(requested: bool) -> None:
@@ -78,8 +81,21 @@ def _guarded(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - else Python prints a traceback
-        return _internal_error(error)
+        if not isinstance(error, OSError) or error.errno not in FULL:
+            return _internal_error(error)
+        print(f"tacho: the output cannot be written: {error.strerror}. Free space there, or write elsewhere",
+              file=sys.stderr)  # fmt: skip
+        _end_output()
+        return ExitCode.FAILED
     return code
+
+
+def _end_output() -> None:
+    """Writes what is left of the output, or discards it: else Python ends with a code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard(sys.stdout)
 
 
 def _internal_error(error: Exception) -> int:
@@ -91,10 +107,7 @@ def _internal_error(error: Exception) -> int:
     words = visible(" ".join(str(error).split()))[:WORDS]
     text = ": ".join(filter(None, (type(error).__name__, words)))
     print(f"tacho: internal error: {text}; {DEBUG}=1 prints the traceback", file=sys.stderr)
-    try:
-        sys.stdout.flush()
-    except OSError:  # a full disk; else Python ends with a code of its own
-        _discard(sys.stdout)
+    _end_output()
     return ExitCode.INTERNAL_ERROR
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 from typing import Any
@@ -52,17 +53,19 @@ def test_the_traceback_is_printed_on_request(
     assert "tacho: internal error: KeyError: " in told.err.splitlines()[-1]
 
 
-def test_a_full_disk_is_no_answer() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_no_answer(unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "tacho_cli.main", "probe", "--help"],
             stdout=full,
             stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             text=True,
             check=False,
         )
-    words = "tacho: internal error: OSError: [Errno 28] No space left on device"
-    assert (done.returncode, done.stderr.partition(";")[0]) == (1, words)
+    words = "the output cannot be written: No space left on device. Free space there, or write elsewhere"
+    assert (done.returncode, done.stderr) == (ExitCode.FAILED, f"tacho: {words}\n")
 
 
 def test_python_ends_a_crash_with_that_code() -> None:
