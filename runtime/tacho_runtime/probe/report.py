@@ -33,6 +33,10 @@ OWN_TIMINGS_TOLERANCE = 0.15
 """Largest difference between the engine's timings and the probe's for the same requests, as a share. A larger
 one shows a slow client.
 """
+HELD_SHARE = 0.05
+"""Share of the time to a first token by which it may be late because it came with later ones. More would
+tilt the line of prompts' times, whose other answers have one token.
+"""
 FEWEST_FOR_FIT = 3
 NO_FIGURE_PERCENT = 100.0
 """Half width of an interval, in percent, from which a rate counts as unknown."""
@@ -58,6 +62,22 @@ def _cross_check(findings: ProbeFindings) -> tuple[str, bool]:
     return f"by the engine's own timings one stream ran at {own:.1f} tokens per second", apart
 
 
+def _held_back(streams: Sequence[StreamResult]) -> str:
+    """A message that first tokens came with later ones, as from a proxy that buffers; "": they did not."""
+    rows = [
+        (stream.tokens[0][1] - 1, tpot, ttft)
+        for stream in streams
+        if (tpot := stream.tpot_milliseconds) and (ttft := stream.ttft_milliseconds)
+    ]
+    if not rows or median([more * tpot / ttft for more, tpot, ttft in rows]) <= HELD_SHARE:
+        return ""
+    more = median([more for more, _, _ in rows])
+    return (
+        f"a first token came together with {more:.0f} later ones, as from a proxy that buffers: how fast "
+        "prompts are processed is not known"
+    )
+
+
 def single_stream(
     streams: Sequence[StreamResult], prompts: Sequence[PromptTiming], loss_percent: float = 0.0
 ) -> SingleStream | None:
@@ -72,7 +92,7 @@ def single_stream(
         return None
     events = sum(stream.events for stream in streams)
     line = least_squares(prompts)
-    sound = line is not None and line.slope > 0
+    sound = line is not None and line.slope > 0 and not _held_back(streams)
     return SingleStream(
         requests=len(streams),
         decode_tokens_per_second=decode.tokens_per_second,
@@ -206,6 +226,7 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         if findings.answers.longer
         else "",
         unknown,
+        _held_back(findings.single.streams),
         *findings.notes,
         *findings.disturbances(),
         own,

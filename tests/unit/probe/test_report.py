@@ -157,6 +157,16 @@ def test_prompt_times_that_are_no_line_give_no_line() -> None:
         assert single.ttft_overhead_milliseconds is None
 
 
+@pytest.mark.parametrize(("first", "known"), [(1.0, True), (1.2, True), (4.0, False)])
+def test_prompts_have_no_speed_where_their_first_tokens_were_held_back(first: float, known: bool) -> None:
+    """A proxy that buffers 4 KiB sends a first token with later ones, and an answer of one token at once."""
+    tokens = ((80 * MS, first), *(((80 + 40 * n) * MS, 4.0) for n in range(1, 3)))
+    measured = report(findings(single={"streams": (stream(tokens=tokens), stream(tokens=tokens))}))
+    assert measured.single_stream is not None
+    assert (measured.single_stream.prefill_tokens_per_second is not None) is known
+    assert ("a first token came together with 3 later ones" in measured.message) is not known
+
+
 def test_the_workload_is_what_was_sent() -> None:
     streams = (stream(prompt_tokens=97),)
     assert report(findings(single={"streams": streams})).workload == Workload(
