@@ -89,6 +89,14 @@ FAILURES = (
         message="the model file is not a whole GGUF file: {why}",
         next_step="fetch or copy the file again and compare its size with the source's",
     ),
+    FailurePattern(
+        pattern=r"(?P<why>(?:(?<=error loading model: )(?:missing tensor|check_tensor_dims|create_tensor"
+        r"|done_getting_tensors|error loading model (?:hyperparameters|vocabulary)).*)"
+        r"|tensor '[^']*' has invalid ggml type \d+)",
+        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+        message="this llama.cpp and the model file do not fit each other: {why}",
+        next_step="take a newer engine image (spec.engine.image), or a file that was converted for this one",
+    ),
     FailurePattern(  # src/llama-model.cpp make_gpu_buft_list and llama_model_create
         pattern=r"(?P<why>device \S+ does not support split buffers"
         r"|LLAMA_SPLIT_MODE_TENSOR not implemented for architecture '[^']*'"

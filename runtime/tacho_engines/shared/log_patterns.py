@@ -99,7 +99,7 @@ UNUSABLE_GPU = FailurePattern(
     r"|system has unsupported display driver.*|no kernel image is available for execution on the device"
     r"|the provided PTX was compiled with an unsupported toolchain.*|no CUDA-capable device is detected"
     r"|system not yet initialized.*|Found no NVIDIA driver on your system|No CUDA GPUs are available"
-    r"|Failed to infer device type)",
+    r"|Failed to infer device type|NVML/RM version mismatch|Driver/library version mismatch)",
     failure_class=FailureClass.UNSUPPORTED_GPU,
     message="this build of the engine cannot use the GPU or its driver: {why}",
     next_step="update the node's driver, check gpu.count, the node's device plugin and the pod's "
@@ -114,6 +114,8 @@ COMMON_FAILURES = (
     ),
     FailurePattern(
         pattern=r"CUDA out of memory|(?:cudaMalloc failed|CUDA error): out of memory"
+        r"|Cuda failure (?:\d+ )?'out of memory'|Triton Error \[CUDA\]: out of memory"
+        r"|CUBLAS_STATUS_ALLOC_FAILED|unable to allocate CUDA\d* buffer"
         r"|(?:ggml_cuda|CUDA\d* )(?:(?!ggml_cuda|CUDA\d* ).)*(?:out of memory|failed to allocate)",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="the GPU's memory did not suffice",

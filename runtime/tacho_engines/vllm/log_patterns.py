@@ -71,6 +71,13 @@ FAILURES = (
         next_step="read that code, and set spec.model.trustRemoteCode to true if it may run",
     ),
     UNKNOWN_ARCHITECTURE,
+    FailurePattern(
+        pattern=r"Model architecture (?P<architecture>\S+) (?P<why>was supported in vLLM until v[\d.]+\d"
+        r"|is not supported in-tree anymore)",
+        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+        message="this version of vLLM no longer has the model's architecture: {architecture} {why}",
+        next_step="take an older engine image (spec.engine.image), or another engine",
+    ),
     BROKEN_SAFETENSORS,
     FailurePattern(
         pattern=r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for|"
@@ -99,7 +106,8 @@ FAILURES = (
     FailurePattern(
         pattern=r"(?P<why>Cannot find the config file for [\w-]+"
         r"|Quantization method specified in the model config .* does not match [^.]*"
-        r"|(?<!\S)\S+ is not supported for quantization method \S+)",
+        r"|(?<!\S)\S+ is not supported for quantization method \S+"
+        r"|\b\w+ = \d+ is not divisible by (?:weight quantization block_[nk]|min_thread_[nk]) = \d+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="vLLM cannot run this checkpoint as requested: {why}",
         next_step="choose spec.quantization.method by what the checkpoint holds (status.plan.alternatives "

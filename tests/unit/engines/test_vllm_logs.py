@@ -292,6 +292,33 @@ def test_a_good_start_that_is_killed_is_called_that(row):
             "KVCacheTooSmall",
             "1.0 GiB",
         ),
+        (
+            "Value error, Model architecture MllamaForConditionalGeneration was supported in vLLM until v0.10.2, "
+            "and is not supported anymore. [type=value_error, input_value=ArgsKwargs((), {}), input_type=ArgsKwargs]",
+            "EngineNotSupported",
+            "MllamaForConditionalGeneration was supported in vLLM until v0.10.2",
+        ),
+        (
+            "RuntimeError: NCCL error: unhandled cuda error. Last error: Cuda failure 2 'out of memory'",
+            "GPUOutOfMemory",
+            "memory",
+        ),
+        (
+            "ValueError: Weight input_size_per_partition = 5504 is not divisible by min_thread_k = 128. Consider",
+            "UnsupportedQuantization",
+            "input_size_per_partition = 5504 is not divisible by min_thread_k = 128",
+        ),
+        ("RuntimeError: Triton Error [CUDA]: out of memory", "GPUOutOfMemory", "memory"),
+        (
+            "pynvml.NVMLError_LibRmVersionMismatch: RM has detected an NVML/RM version mismatch.",
+            "UnsupportedGPU",
+            "driver",
+        ),
+        (
+            "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "GPUOutOfMemory",
+            "memory",
+        ),
     ],
 )
 def test_a_cause_that_no_log_here_has(line, failure_class, says):

@@ -277,6 +277,23 @@ LLAMA_ENDINGS = {
         "EngineNotSupported",
         "xyz",
     ),
+    "missing tensor": (
+        "0.00.006 E llama_model_load: error loading model: missing tensor 'blk.0.ssm_dt.bias'",
+        "EngineNotSupported",
+        "blk.0.ssm_dt.bias",
+    ),
+    "another converter": (
+        "0.00.006 E llama_model_load: error loading model: error loading model hyperparameters: key not "
+        "found in model: gemma3.attention.layer_norm_rms_epsilon",
+        "EngineNotSupported",
+        "key not found",
+    ),
+    "newer types": (
+        "0.00.004 E gguf_init_from_reader: tensor 'blk.0.ffn_down.weight' has invalid ggml type 41. should "
+        "be in [0, 40)",
+        "EngineNotSupported",
+        "type 41",
+    ),
     "port taken": (
         "0.00.100 E srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18080",
         "PortInUse",
