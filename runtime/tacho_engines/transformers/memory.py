@@ -143,7 +143,10 @@ def account(placement: Placement, context: Context, used_tokens: int | None = No
     method, concurrency = placement.method.method, context.concurrency
     stage = ceil_div(max(1, architecture.layers), max(1, placement.count)) / max(1, architecture.layers)
     resident = int(weights_bytes(facts, method, options.double_quant is not False) * stage)
-    token = kv.bytes_per_token(architecture, CACHE_ELEMENT_BYTES) * stage
+    # Layers that use another's cache get one, too (continuous_batching/cache.py bytes_per_block).
+    with_cache = sum(group.layers for group in kv.layer_groups(architecture))
+    every = max(1.0, architecture.layers / max(1, with_cache))
+    token = kv.bytes_per_token(architecture, CACHE_ELEMENT_BYTES) * stage * every
     tokens = cells(options, context)
     cache = int(token * (tokens + SPARE_BLOCKS * page_tokens(options)))
     compute = 4 if options.compute_dtype == "float32" else 2

@@ -80,6 +80,28 @@ FP8_CACHE_CAPABILITY = (8, 0)
 """Lowest compute capability for an FP8 KV cache. Source: vLLM v1/attention/backends: FlashInfer from 8.0,
 Triton from 8.9; none on Turing and Volta.
 """
+REMOVED = {
+    "0.9.2": ("Phi3SmallForCausalLM",),
+    "0.10.2": ("MllamaForConditionalGeneration", "MotifForCausalLM", "Phi4FlashForCausalLM"),
+    "0.22.0": ("JAISLMHeadModel",),
+    "0.23.0": (
+        *("InternLM2VEForCausalLM", "InternLMForCausalLM", "QWenLMHeadModel", "XverseForCausalLM"),
+        *("QwenVLForConditionalGeneration", "Dots1ForCausalLM", "BambaForCausalLM", "MiniMaxForCausalLM"),
+        *("MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM", "MiniMaxVL01ForConditionalGeneration"),
+        *("BaiChuanForCausalLM", "BaichuanForCausalLM"),
+    ),
+    "0.24.0": ("AquilaModel", "AquilaForCausalLM", "Grok1ModelForCausalLM", "Grok1ForCausalLM",
+               "AyaVisionForConditionalGeneration"),
+    "0.25.0": ("TeleChatForCausalLM", "PersimmonForCausalLM", "FuyuForCausalLM"),
+    "0.26.0": ("Plamo2ForCausalLM", "OuroForCausalLM"),
+    "0.28.0": (
+        *("ArcticForCausalLM", "ChameleonForConditionalGeneration", "Fairseq2LlamaForCausalLM"),
+        *("HCXVisionForCausalLM", "MPTForCausalLM", "MptForCausalLM", "RWForCausalLM"),
+        "StableLMEpochForCausalLM",
+    ),
+}  # fmt: skip
+"""Architectures of language models by the last version of vLLM that loads them. Source: wheel 0.32.0,
+model_executor/models/registry.py _PREVIOUSLY_SUPPORTED_MODELS."""
 CONFIG_ELSEWHERE = "hf-config-path"
 """The switch that names another folder or repository with the model's config.json."""
 NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
@@ -99,6 +121,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
     """Why vLLM cannot run this placement at all; None when only memory decides."""
     return (
         model_refusal(PROFILE, placement)
+        or _removed_refusal(placement)
         or _format_refusal(placement)
         or _gguf_refusal(placement)
         or _experts_refusal(placement)
@@ -146,6 +169,21 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
 def _is_users_build(placement: Placement) -> bool:
     """Whether the user set an image that is not upstream's, and so may have more packages."""
     return placement.options.own_image and not is_upstreams(PROFILE, placement.image)
+
+
+def _removed_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of an architecture that this version of vLLM no longer has; None where it has, or the
+    user's image may have it.
+    """
+    name, key = placement.architecture.name, version_key(placement.version)
+    last = next((version for version, names in REMOVED.items() if name in names), "")
+    if not last or not key or key <= version_key(last) or _is_users_build(placement):
+        return None
+    return refused(
+        FailureClass.ENGINE_NOT_SUPPORTED,
+        f"{name} was supported in vllm until {last}; this is {placement.version}",
+        f"Name an image of vllm {last} in engine.image, or use another model or engine",
+    )
 
 
 def _format_refusal(placement: Placement) -> EngineRefusal | None:

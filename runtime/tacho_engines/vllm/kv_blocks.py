@@ -27,19 +27,29 @@ class Pool:
 
     block_bytes: int
     block_tokens: int
-    full_groups: int
-    """Number of groups of layers whose blocks grow with the context."""
-    window_groups: tuple[tuple[int, int], ...]
-    """(number of groups, window in tokens) for sliding and chunked layers, which keep only their window."""
+    """Tokens of a block, of the largest layers."""
+    full_groups: tuple[tuple[int, int], ...]
+    """(number of groups, tokens of a block) of layers whose blocks grow with the context."""
+    window_groups: tuple[tuple[int, int, int], ...]
+    """(number of groups, tokens of a block, window in tokens) for sliding and chunked layers, which keep only
+    their window.
+    """
     state_groups: int
-    """Number of groups of recurrent layers, which need one block per request."""
+    """Number of groups of recurrent layers."""
+    states: int = 1
+    """Number of blocks of each group of recurrent layers that a request needs."""
+
+    @property
+    def groups(self) -> int:
+        return sum(each[0] for each in (*self.full_groups, *self.window_groups)) + self.state_groups
 
     def blocks_per_request(self, tokens: int, in_flight_tokens: int) -> int:
         """The most blocks that one request of ``tokens`` tokens holds."""
-        blocks = self.full_groups * ceil_div(tokens, self.block_tokens) + self.state_groups
-        for groups, window in self.window_groups:
+        blocks = self.state_groups * self.states
+        blocks += sum(groups * ceil_div(tokens, each) for groups, each in self.full_groups)
+        for groups, each, window in self.window_groups:
             kept = min(window - 1 + in_flight_tokens, tokens)
-            blocks += groups * (ceil_div(kept, self.block_tokens) + 1)
+            blocks += groups * (ceil_div(kept, each) + 1)
         return max(1, blocks)
 
 
@@ -64,13 +74,14 @@ def pool(architecture: Architecture, settings: VllmSettings) -> Pool:
     bits = settings.cache.element_bytes
     per_token = [kv.group_bytes_per_token(architecture, g, bits, settings.tensor) / g.layers for g in groups]
     growing = [n for n, (g, _) in enumerate(stage) if g.kind in kv.PER_TOKEN_KINDS]
-    if (not settings.cache.hybrid_windows or len(groups) == 1) and len(growing) == len(groups):
-        # One kind of layer only, or windows charged in full: every layer in one group.
+    whole = not settings.cache.hybrid_windows or not any(g.window_tokens for g in groups)
+    if whole and len(growing) == len(groups):
+        # No windows, or windows charged in full: every layer in one group.
         total = sum(per_token[n] * stage[n][1] for n in growing)
         return Pool(
             block_bytes=int(total * settings.cache.block_tokens),
             block_tokens=settings.cache.block_tokens,
-            full_groups=1,
+            full_groups=((1, settings.cache.block_tokens),),
             window_groups=(),
             state_groups=0,
         )
@@ -94,22 +105,31 @@ def _hybrid(
                 max(block_tokens, int(max(states) / slowest) + 1), settings.cache.block_tokens
             )
         page = max(float(max(states)), slowest * block_tokens)
-    full = windows = 0
-    sliding: list[tuple[int, int]] = []
+    recurrent = 0
+    full: list[tuple[int, int]] = []
+    sliding: list[tuple[int, int, int]] = []
     for number, (group, count) in enumerate(stage):
         groups = ceil_div(count, size)
         if number not in growing:
-            windows += groups
-        elif group.kind in ("sliding", "chunked") and group.window_tokens and settings.cache.hybrid_windows:
-            sliding.append((groups, group.window_tokens))
+            if growing and settings.cache.states is None:
+                full.append((groups, block_tokens))
+            else:
+                recurrent += groups
+            continue
+        # Of smaller layers a block has more tokens, or is padded (unify_kv_cache_spec_page_size).
+        more = page / (per_token[number] * block_tokens)
+        tokens = block_tokens * (int(more) if more.is_integer() else 1)
+        if group.kind in ("sliding", "chunked") and group.window_tokens and settings.cache.hybrid_windows:
+            sliding.append((groups, tokens, group.window_tokens))
         else:
-            full += groups
+            full.append((groups, tokens))
     return Pool(
         block_bytes=int(page * size),
         block_tokens=block_tokens,
-        full_groups=full,
+        full_groups=tuple(full),
         window_groups=tuple(sliding),
-        state_groups=windows,
+        state_groups=recurrent,
+        states=(settings.cache.states or 1) if growing else 1,
     )
 
 
@@ -131,11 +151,10 @@ def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> KvCapacit
     per_request = pool.blocks_per_request(settings.max_model_len, in_flight)
     blocks = max(0, available_bytes // pool.block_bytes) if pool.block_bytes else 0
     concurrency = blocks / per_request
-    groups = pool.full_groups + sum(g for g, _ in pool.window_groups) + pool.state_groups
     if settings.rules.kv_size == "concurrency":
         tokens = int(concurrency * settings.max_model_len)
     else:
-        tokens = blocks // max(1, groups) * pool.block_tokens
+        tokens = blocks // max(1, pool.groups) * pool.block_tokens
     return KvCapacity(
         tokens=tokens,
         concurrency=concurrency,

@@ -56,6 +56,8 @@ class CacheSettings:
     block_tokens: int
     hybrid_windows: bool
     in_flight_steps: int
+    states: int | None
+    """Number of states that a request of a model with recurrent layers keeps; None: one for each block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,8 @@ SWITCHES = (
     "no-enable-chunked-prefill",
     "enable-expert-parallel",
     "disable-hybrid-kv-cache-manager",
+    "enable-prefix-caching",
+    "no-enable-prefix-caching",
     "no-async-scheduling",
     "optimization-level",
 )
@@ -261,6 +265,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             block_tokens=integer(first_of(arguments, "block-size")) or 16,
             hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
             in_flight_steps=_in_flight(rules, pipeline, "no-async-scheduling" not in arguments),
+            states=_states(arguments, rules, placement.architecture.name),
         ),
         graphs=GraphSettings(
             sizes=0 if eager else graph_sizes(rules, batch.sequences, arguments, gpu.capability),
@@ -273,6 +278,16 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         compiled=not eager,
         max_model_len=max_model_len,
     )
+
+
+def _states(arguments: Mapping[str, str], rules: VllmRules, architecture: str) -> int | None:
+    """Number of states that a request keeps in recurrent layers: one without prefix caching."""
+    if (
+        "no-enable-prefix-caching" in arguments
+        or arguments.get("enable-prefix-caching", "").lower() == "false"
+    ):
+        return 1
+    return None if architecture in rules.state_each_block else rules.states
 
 
 def _in_flight(rules: VllmRules, pipeline: int, asynchronous: bool) -> int:

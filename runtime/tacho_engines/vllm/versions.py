@@ -51,6 +51,10 @@ class VllmRules:
     """Steps in progress whose tokens a sliding window keeps in addition: 1, or 2 with asynchronous
     scheduling.
     """
+    states: int = 1
+    """Recurrent states that a request keeps by default: with prefix caching a second one."""
+    state_each_block: tuple[str, ...] = ()
+    """Architectures of which a request keeps by default a recurrent state for each block."""
     kv_size: Literal["blocks", "concurrency"] = "blocks"
     """How vLLM computes the logged "GPU KV cache size": blocks x tokens per block / groups, or concurrency x
     length.
@@ -134,6 +138,15 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "graph_law": "shape",
             "non_torch_mib": 225,
             "in_flight": 2,
+            # config/model.py is_prefix_caching_supported, models/config.py MambaModelConfig (0.23.0: off)
+            "states": 2,
+            "state_each_block": (
+                "FalconH1ForCausalLM",
+                "GraniteMoeHybridForCausalLM",
+                "JambaForCausalLM",
+                "NemotronHForCausalLM",
+                "Zamba2ForCausalLM",
+            ),
             "mxfp4_hopper": "oracle",
             "collectives": "before",
             "compile_copies": True,
@@ -150,8 +163,8 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "0.28",
         "wheel 0.28.0 (0.27.1 has neither): engine/arg_utils.py get_batch_defaults, config/vllm.py "
-        "_set_cudagraph_sizes",
-        {"huge_tokens": 16384, "blackwell_graph_tokens": 1024},
+        "_set_cudagraph_sizes; models/config.py MambaModelConfig",
+        {"huge_tokens": 16384, "blackwell_graph_tokens": 1024, "state_each_block": ()},
     ),
     (
         "0.29",

@@ -12,10 +12,19 @@ from tacho_runtime.headers.layers import LAYER_LIMIT, layer_groups
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 ATTENTION = {"full", "sliding", "chunked", "mla"}
 TOWERS = ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "speech_config", "visual")
-UNSCALED_ROPE = ("su", "longrope", "llama3", "default", "mrope", "dynamic_ntk_alpha", "proportional")
-"""Rope types with which max_position_embeddings already includes the scaling (vLLM config/model.py, derived
-max length).
+UNSCALED_ROPE = (
+    *("su", "longrope", "llama3", "default", "mrope", "dynamic_ntk_alpha", "proportional"),
+    *("yarn", "deepseek_yarn", "deepseek_llama_scaling"),
+)
+"""Rope types with which max_position_embeddings already includes the scaling (vLLM 0.32 config/model.py,
+_get_and_verify_max_len).
 """
+POSITIONS = (
+    *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length"),
+    *("max_seq_length", "seq_len"),
+)
+"""Names of the longest context, of which the least counts. Source: vLLM 0.32
+transformers_utils/model_arch_config_convertor.py, derive_max_model_len_and_key."""
 TIED_BY_DEFAULT = ("gemma", "cohere", "gpt2", "gpt_bigcode", "bloom", "falcon", "opt", "mpt", "codegen_tied")
 """Model families that share input and output embeddings unless config.json says otherwise (transformers'
 configuration classes).
@@ -62,9 +71,19 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
         rotary_dim=rope_dim or _rotary_dim(inner, head_dim),
         kv_lora_rank=first(inner, "kv_lora_rank"),
         qk_rope_head_dim=rope_dim,
-        experts=first(inner, "n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"),
-        experts_per_token=first(inner, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k"),
-        moe_intermediate_size=first(inner, "moe_intermediate_size", "expert_ffn_hidden_size"),
+        experts=_largest(inner, "n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"),
+        experts_per_token=_largest(
+            inner,
+            *(
+                "num_experts_per_tok",
+                "num_experts_per_token",
+                "top_k_experts",
+                "moe_topk",
+                "moe_top_k",
+                "moe_k",
+            ),
+        ),
+        moe_intermediate_size=_largest(inner, "moe_intermediate_size", "expert_ffn_hidden_size"),
         tied_embeddings=_tied(config, inner),
         multimodal=any(config.get(key) for key in TOWERS),
         dtype=_dtype(inner) or _dtype(config),
@@ -78,6 +97,16 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
     groups, unknown = layer_groups(inner, shape)
     shape = replace(shape, layer_groups=groups)
     return shape, _unknown(shape) + unknown
+
+
+def _largest(config: dict[str, Any], *keys: str) -> int:
+    """As ``first``, also of lists, which have one number for each layer or kind of expert."""
+    listed = {
+        key: max(map(integer, numbers))
+        for key in keys
+        if (numbers := sequence(config.get(key))[:LAYER_LIMIT])
+    }
+    return first({**config, **listed}, *keys)
 
 
 def _unknown(shape: Architecture) -> list[str]:
@@ -105,7 +134,14 @@ def _key_value_heads(config: dict[str, Any], heads: int) -> int:
     counts = config.get("num_key_value_heads")
     if isinstance(counts, list):
         return max((integer(n) for n in counts), default=0) or heads
-    return first(config, "num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num") or heads
+    names = (
+        "num_key_value_heads",
+        "num_kv_heads",
+        "n_head_kv",
+        "multi_query_group_num",
+        "num_attention_groups",
+    )
+    return first(config, *names) or first(mapping(config.get("attn_config")), "kv_n_heads") or heads
 
 
 def _wide(config: dict[str, Any]) -> int:
@@ -126,19 +162,11 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
 def _max_positions(config: dict[str, Any]) -> int:
     """Longest context in tokens, computed as by vLLM.
 
-    Rope scaling multiplies max_position_embeddings, except for types that already include it; yarn multiplies
-    its own original length.
+    Rope scaling multiplies max_position_embeddings, except for types that already include it.
     """
-    keys = (
-        "max_position_embeddings",
-        "n_positions",
-        "max_seq_len",
-        "seq_length",
-        "max_sequence_length",
-        "n_ctx",
-        "model_max_length",
-    )
-    positions = first(config, *keys)
+    named = [positions for key in POSITIONS if (positions := integer(config.get(key)))]
+    # Command-R's other figure is that of its training.
+    positions = first(config, "model_max_length") or min(named, default=0) or first(config, "n_ctx")
     rope = _rope(config)
     kind = text(rope.get("rope_type")) or text(rope.get("type"))
     factor = number(rope.get("factor"))
@@ -148,8 +176,7 @@ def _max_positions(config: dict[str, Any]) -> int:
         and kind not in UNSCALED_ROPE
         and not text(config.get("model_type")).startswith("gemma3")
     ):
-        original = first(rope, "original_max_position_embeddings") if kind == "yarn" else 0
-        positions = int((original or positions) * factor)
+        positions = int(positions * factor)
     return positions
 
 

@@ -12,12 +12,16 @@ from tacho_runtime.headers.layers import LAYER_LIMIT
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.headers.tensors import StoredTensor, largest
 
-WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
+WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4}
 """Period of layers with full attention by architecture; the others have a sliding window (llama.cpp
 src/llama-model.cpp, set_swa_pattern).
 """
 
 INDEXER = "attention.indexer"
+OWN_CACHES = {"gemma3n": 20}
+"""Number of first layers with a cache of their own, where the file does not say it; the others use those
+(llama.cpp src/models/gemma3n.cpp, n_layer_kv_from_start).
+"""
 FULL_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
 """Period of layers with attention where the file does not say it; the others are recurrent (llama.cpp
 src/llama-model.cpp, recurrent_layer_arr).
@@ -55,6 +59,8 @@ def gguf_architecture(
     keys = _Keys(metadata, name)
     layers = keys.number("block_count")
     layers = layers if layers <= LAYER_LIMIT else 0
+    if (drafts := keys.number("nextn_predict_layers")) < layers:
+        layers -= drafts  # of a multi-token prediction, the last ones
     hidden, heads = keys.number("embedding_length"), keys.number("attention.head_count")
     size = keys.number("attention.key_length") or (hidden // heads if heads else 0)
     latent = keys.number("attention.kv_lora_rank")
@@ -90,15 +96,9 @@ def _count(value: Any) -> int:
 
 
 def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[LayerGroup, ...], list[str]]:
-    if latent := keys.number("attention.kv_lora_rank"):
-        # llama.cpp caches the latent and the rotary part as one key of one head.
-        width = latent + keys.number("rope.dimension_count")
-        with_latent = sum(map(bool, keys.per_layer("attention.head_count_kv", layers))) or layers
-        mla = LayerGroup(kind="mla", layers=with_latent, key_value_heads=1, key_head_dim=width)
-        state = _delta_state_bytes(keys) * (layers - with_latent)
-        rest = LayerGroup(kind="linear_attention", layers=layers - with_latent, state_bytes=state)
-        more = ["cache of the sparse attention's indexer"] if keys.number(f"{INDEXER}.key_length") else []
-        return (mla, rest) if rest.layers else (mla,), more
+    # Files that were converted before llama.cpp cached the latent lack this key: it caches all their heads.
+    if keys.number("attention.kv_lora_rank") and keys.number("attention.key_length_mla"):
+        return _latent_groups(keys, layers)
     value_size = keys.number("attention.value_length") or size
     window = keys.number("attention.sliding_window")
     pattern = keys.raw("attention.sliding_window_pattern")
@@ -109,6 +109,9 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
     interval = keys.number("full_attention_interval") or FULL_INTERVALS.get(name, 0)
     if interval:
         heads = [0 if (layer + 1) % interval else count for layer, count in enumerate(heads)]
+    own = layers - keys.number("attention.shared_kv_layers")
+    own = OWN_CACHES.get(name, layers) if own == layers else own
+    recurrent = _is_recurrent(keys, name, layers)
     sums: dict[tuple[str, int], int] = {}
     for layer, count in enumerate(heads):
         if isinstance(pattern, tuple) and layer < len(pattern):
@@ -117,9 +120,9 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
             local = bool(every) and (layer + 1) % every != 0
         kind = (
             ("sliding" if window and local else "full")
-            if count
+            if count and layer < own
             else "mamba"
-            if keys.number("ssm.inner_size")
+            if not count and recurrent[layer]
             else "none"
         )
         sums[(kind, count)] = sums.get((kind, count), 0) + 1
@@ -147,7 +150,30 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
     )
     if keys.number("wkv.head_size"):
         odd.append("state of the RWKV layers")
+    if keys.raw("attention.cross_attention_layers") is not None:
+        odd.append("cache of the layers with cross-attention")
     return groups, odd
+
+
+def _latent_groups(keys: _Keys, layers: int) -> tuple[tuple[LayerGroup, ...], list[str]]:
+    # llama.cpp caches the latent and the rotary part as one key of one head.
+    width = keys.number("attention.kv_lora_rank") + keys.number("rope.dimension_count")
+    with_latent = sum(map(bool, keys.per_layer("attention.head_count_kv", layers))) or layers
+    mla = LayerGroup(kind="mla", layers=with_latent, key_value_heads=1, key_head_dim=width)
+    state = _delta_state_bytes(keys) * (layers - with_latent)
+    rest = LayerGroup(kind="linear_attention", layers=layers - with_latent, state_bytes=state)
+    more = ["cache of the sparse attention's indexer"] if keys.number(f"{INDEXER}.key_length") else []
+    return (mla, rest) if rest.layers else (mla,), more
+
+
+def _is_recurrent(keys: _Keys, name: str, layers: int) -> list[bool]:
+    """Whether each layer without key and value heads keeps a state. Of Nemotron-H's they are those without an
+    MLP (llama.cpp src/llama-model.cpp, recurrent_layer_arr).
+    """
+    has_state = bool(_ssm_state_bytes(keys))
+    if not name.startswith("nemotron_h"):
+        return [has_state] * layers
+    return [has_state and not wide for wide in keys.per_layer("feed_forward_length", layers)]
 
 
 def _delta_state_bytes(keys: _Keys) -> int:
@@ -160,6 +186,8 @@ def _ssm_state_bytes(keys: _Keys) -> int:
     """Bytes of convolution and SSM state per layer, in 32 bits (llama.cpp src/llama-hparams.cpp, n_embd_r and
     n_embd_s).
     """
+    if taps := keys.number("shortconv.l_cache"):
+        return (taps - 1) * keys.number("embedding_length") * 4
     named = ("inner_size", "state_size", "conv_kernel", "group_count")
     inner, state, kernel, groups = (keys.number(f"ssm.{name}") for name in named)
     return ((max(kernel, 1) - 1) * (inner + 2 * groups * state) + state * inner) * 4

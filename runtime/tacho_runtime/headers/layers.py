@@ -6,6 +6,8 @@ Shapes of recurrent states are vLLM's (model_executor/layers/mamba/mamba_utils.p
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup
@@ -22,14 +24,34 @@ LISTS_BY_LAYER = (
     "attn_type_list",
     "no_rope_layers",
     "block_configs",
+    "hybrid_layer_pattern",
+    "num_key_value_heads",
 )
-MORE_CACHES = {"index_topk": "the sparse attention's indexer", "compress_ratios": "compressed attention"}
+MORE_CACHES = {
+    "index_topk": "the sparse attention's indexer",
+    "compress_ratios": "compressed attention",
+    "cross_attention_layers": "the layers with cross-attention",
+    "layer_group_size": "the layers with linear attention",
+}
 """Settings of models with another cache, which is not counted (DeepSeek 3.2: 132 bytes a token and layer)."""
+NO_LATENT_CACHE = ("minicpm3",)
+"""Families with latent attention whose engines cache the keys and values of every head. Source: vLLM
+models/minicpm3.py."""
 DTYPE_BYTES = {"float32": 4, "float64": 8}
 
 
 def _element_bytes(shape: Architecture) -> int:
     return DTYPE_BYTES.get(shape.dtype, 2)
+
+
+def _matrix_bytes(config: dict[str, Any], shape: Architecture) -> int:
+    """Bytes of an element of a state's matrix, whose type some configurations name. Source: vLLM 0.32
+    models/config.py NemotronHForCausalLMConfig, Qwen3_5ForConditionalGenerationConfig.
+    """
+    named = text(config.get("mamba_ssm_cache_dtype")) or text(config.get("mamba_ssm_dtype"))
+    if not named and text(config.get("model_type")) == "nemotron_h":
+        named = "float32"
+    return DTYPE_BYTES.get(named, 2) if named else _element_bytes(shape)
 
 
 def mamba_state_bytes(config: dict[str, Any], shape: Architecture) -> int:
@@ -53,7 +75,7 @@ def mamba_state_bytes(config: dict[str, Any], shape: Architecture) -> int:
         return 0
     groups = first(config, "mamba_n_groups", "n_groups", "mamba_ngroups") if heads else 0
     convolution = (inner + 2 * groups * state) * (kernel - 1)
-    return (convolution + inner * state) * _element_bytes(shape)
+    return convolution * _element_bytes(shape) + inner * state * _matrix_bytes(config, shape)
 
 
 def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -> int:
@@ -71,7 +93,8 @@ def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -
     if key_heads and value_heads and key_dim and value_dim:
         kernel = first(config, "linear_conv_kernel_dim") or 4
         convolution = (2 * key_heads * key_dim + value_heads * value_dim) * (kernel - 1)
-        return (convolution + value_heads * key_dim * value_dim) * _element_bytes(shape)
+        matrix = value_heads * key_dim * value_dim * _matrix_bytes(config, shape)
+        return convolution * _element_bytes(shape) + matrix
     if sequence(config.get("attn_type_list")) or "minimax" in str(config.get("model_type", "")):
         # Lightning attention keeps a matrix of head_dim x head_dim a head, in 32 bits.
         return shape.attention_heads * shape.head_dim * shape.head_dim * 4
@@ -114,6 +137,8 @@ def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[st
     if blocks := sequence(config.get("block_configs")):  # Nemotron's search leaves attention out of some
         attention = [mapping(mapping(block).get("attention")) for block in blocks[:layers]]
         return ["none" if a.get("no_op") or a.get("replace_with_linear") else "full" for a in attention], []
+    if windows := sequence(config.get("hybrid_layer_pattern")):  # MiMo
+        return ["sliding" if window == 1 else "full" for window in windows[:layers]], []
     if pattern := text(config.get("hybrid_override_pattern")):
         return [KINDS.get(letter.lower(), "unknown") for letter in pattern[:layers]], []
     return [_kind_by_rule(config, layer) for layer in range(layers)], []
@@ -139,7 +164,7 @@ def _kind_by_rule(config: dict[str, Any], layer: int) -> str:
     if family in ("mamba", "mamba2", "falcon_mamba"):
         return "mamba"
     if integer(config.get("kv_lora_rank")) and integer(config.get("qk_rope_head_dim")):
-        return "mla"
+        return "full" if family in NO_LATENT_CACHE else "mla"
     if chunk := integer(config.get("attention_chunk_size")):
         rope = sequence(config.get("no_rope_layers"))
         with_rope = rope[layer] == 1 if layer < len(rope) else (layer + 1) % 4 != 0
@@ -164,21 +189,31 @@ def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[Lay
     A family whose layers hold attention and recurrence side by side (Falcon-H1) counts each layer in two
     groups."""
     kinds, unknown = layer_kinds(config, shape.layers)
-    counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    if text(config.get("model_type")).lower() == "falcon_h1":
-        counts = {"full": shape.layers, "mamba": shape.layers}
-    shared = integer(config.get("num_kv_shared_layers"))
-    if shared:
-        unknown.append(
-            f"the last {shared} layers share the KV cache of earlier ones; counted as if each had its own"
-        )
+    family = text(config.get("model_type")).lower()
+    if family == "longcat_flash":
+        kinds = kinds * 2  # each layer has attention twice
+    if shared := min(integer(config.get("num_kv_shared_layers")), len(kinds)):
+        kinds[len(kinds) - shared :] = ["none"] * shared  # which use the cache of earlier ones
+    counts = Counter(zip(kinds, _heads_by_layer(config, shape, len(kinds)), strict=True))
+    if family == "falcon_h1":
+        heads = shape.key_value_heads
+        counts = Counter({("full", heads): shape.layers, ("mamba", heads): shape.layers})
     unknown += [f"cache of {what}" for key, what in MORE_CACHES.items() if config.get(key)]
     groups = []
-    for kind, layers in counts.items():
-        group, missing = _group(kind, layers, config, shape)
+    for (kind, heads), layers in counts.items():
+        group, missing = _group(kind, layers, config, replace(shape, key_value_heads=heads))
         groups.append(group)
         unknown += missing
     return tuple(groups), unknown
+
+
+def _heads_by_layer(config: dict[str, Any], shape: Architecture, layers: int) -> list[int]:
+    """Number of key and value heads of each layer, where configurations give it by layer."""
+    found = [integer(heads) for heads in sequence(config.get("num_key_value_heads"))]
+    for block in sequence(config.get("block_configs")):
+        shared = first(mapping(mapping(block).get("attention")), "n_heads_in_group")
+        found.append(shape.attention_heads // shared if shared else shape.key_value_heads)
+    return (found + [shape.key_value_heads] * layers)[:layers]
 
 
 def _group(
@@ -208,20 +243,27 @@ def _missing(state_bytes: int, name: str) -> list[str]:
 
 def _attention(kind: str, layers: int, config: dict[str, Any], shape: Architecture) -> LayerGroup:
     heads, size = shape.key_value_heads, shape.head_dim
+    width, window = first(config, "v_head_dim"), 0
     if kind == "full":
         # Gemma 4 gives its global layers other heads than its windowed ones.
         heads = first(config, "num_global_key_value_heads") or heads
         size = first(config, "global_head_dim") or size
-    window = 0
     if kind == "sliding":
-        window = first(config, "sliding_window", "attention_window_size", "local_attention")
+        window = first(config, "sliding_window", "sliding_window_size", "attention_window_size",
+                       "local_attention")  # fmt: skip
+        # So does MiMo, the other way round.
+        heads = first(config, "swa_num_key_value_heads") or heads
+        size, width = first(config, "swa_head_dim") or size, first(config, "swa_v_head_dim") or width
     if kind == "chunked":
         window = first(config, "attention_chunk_size")
+    if text(config.get("model_type")) in NO_LATENT_CACHE:
+        heads, size = shape.attention_heads, first(config, "qk_nope_head_dim") + shape.qk_rope_head_dim
+        width = size  # values are padded to the keys' width
     return LayerGroup(
         kind=kind,
         layers=layers,
         key_value_heads=heads,
         key_head_dim=size,
-        value_head_dim=first(config, "v_head_dim") or size,
+        value_head_dim=width or size,
         window_tokens=window,
     )

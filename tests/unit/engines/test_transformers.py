@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planner.placements import host, placement
-from tacho_contract.model import Architecture
+from tacho_contract.model import Architecture, LayerGroup
 from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes
@@ -65,6 +65,17 @@ def test_the_cache_that_is_planned_is_the_one_that_is_asked_for(length, batch, p
     account = PLAN.account(asked, Context(length, batch))
     assert account is not None
     assert account.cache_tokens == cache_blocks(length, batch, page) * page >= length * batch
+
+
+def test_layers_that_share_a_cache_get_one_of_their_own():
+    """As Gemma 3n's: a block of the cache is for every layer of the model."""
+    asked = of()
+    shape = asked.architecture
+    (full,) = shape.layer_groups
+    shared = (dataclasses.replace(full, layers=20), LayerGroup(kind="none", layers=shape.layers - 20))
+    fewer = dataclasses.replace(asked, architecture=dataclasses.replace(shape, layer_groups=shared))
+    of_all, of_few = (PLAN.account(each, Context(1000, 2)) for each in (asked, fewer))
+    assert of_all.cache_bytes == of_few.cache_bytes
 
 
 def test_a_t4_computes_in_half_precision():

@@ -94,8 +94,8 @@ def test_layer_groups(name: str, expected: set[tuple[str, int, int, int, int, in
     [
         # Mamba: (inner * (kernel - 1) + inner * state) * 2 bytes
         ("jamba-v0.1", (8192 * 3 + 8192 * 16) * 2),
-        # Mamba-2: ((inner + 2 * groups * state) * (kernel - 1) + heads * head_dim * state) * 2 bytes
-        ("nemotron-h-8b", ((8192 + 2 * 8 * 128) * 3 + 128 * 64 * 128) * 2),
+        # Mamba-2: (inner + 2 * groups * state) * (kernel - 1) * 2 + heads * head_dim * state * 4 bytes
+        ("nemotron-h-8b", (8192 + 2 * 8 * 128) * 3 * 2 + 128 * 64 * 128 * 4),
         # Gated delta net: ((2 * keys + values) * (kernel - 1) + value heads * key dim * value dim) * 2 bytes
         ("qwen3-next-80b-a3b", ((2 * 2048 + 4096) * 3 + 32 * 128 * 128) * 2),
     ],
@@ -126,8 +126,8 @@ def test_positions(name: str, positions: int, rotary: int) -> None:
     [
         ({"type": "linear", "factor": 4.0}, 16384),
         ({"rope_type": "dynamic", "factor": 2.0}, 8192),
-        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}, 131072),
-        ({"rope_type": "yarn", "factor": 4.0}, 16384),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}, 4096),
+        ({"rope_type": "yarn", "factor": 4.0}, 4096),
         ({"type": "longrope", "short_factor": [1], "long_factor": [2]}, 4096),
         ({"rope_type": "llama3", "factor": 8.0}, 4096),
         ({"rope_type": "default", "rope_theta": 10000.0}, 4096),
@@ -218,7 +218,7 @@ FAMILIES: list[tuple[dict[str, Any], list[tuple[str, int]], int]] = [
     ({"num_hidden_layers": 2, "layer_types": ["full_attention", "quantum_attention"]}, [("full", 1), ("none", 1)], 2),
     ({"num_hidden_layers": 3, "layer_types": ["full_attention"]}, [("full", 1)], 1),
     ({"num_hidden_layers": 1, "layer_types": ["mamba"]}, [("mamba", 1)], 1),
-    ({"num_hidden_layers": 2, "num_kv_shared_layers": 1}, [("full", 2)], 1),
+    ({"num_hidden_layers": 2, "num_kv_shared_layers": 1}, [("full", 1), ("none", 1)], 0),
     ({"num_hidden_layers": 4, "linear_attn_config": KIMI, "kv_lora_rank": 512, "qk_rope_head_dim": 64},
      [("linear_attention", 3), ("mla", 1)], 0),
     ({"num_hidden_layers": 2, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "index_topk": 2048}, [("mla", 2)], 1),
@@ -245,6 +245,69 @@ def test_what_newer_families_call_otherwise() -> None:
     assert kimi.layer_groups[0].state_bytes == 3 * (3 * 32 * 128 * 3 * 2 + 32 * 128 * 128 * 4)
     nemotron, _ = read_architecture({**base, "num_key_value_heads": None, "block_configs": NEMOTRON})
     assert nemotron.layer_groups[0].key_value_heads == 2
+
+
+BASE = {
+    "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8, "vocab_size": 10,
+    "max_position_embeddings": 100, "torch_dtype": "bfloat16",
+}  # fmt: skip
+FULL, HALF = "full_attention", "sliding_attention"
+MIMO = {
+    "hybrid_layer_pattern": [0, 1, 1, 0], "sliding_window": 128, "attention_chunk_size": 128, "head_dim": 192,
+    "v_head_dim": 128, "num_key_value_heads": 4, "swa_num_key_value_heads": 8, "swa_head_dim": 192,
+    "swa_v_head_dim": 128, "model_type": "mimo_v2_flash",
+}  # fmt: skip
+LATENT = {"kv_lora_rank": 256, "qk_rope_head_dim": 32, "qk_nope_head_dim": 64, "v_head_dim": 64}
+SHARED_CACHE = {"layer_types": [HALF, FULL] * 2, "num_kv_shared_layers": 2, "sliding_window": 512}
+DECI = {"block_configs": [{"attention": {"n_heads_in_group": n}} for n in (8, 8, 4, 4)]}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"num_attention_groups": 2}, [("full", 4, 2, 32)]),  # Step 3.5
+        ({"attn_config": {"kv_n_heads": 2}}, [("full", 4, 2, 32)]),  # DBRX
+        (MIMO, [("full", 2, 4, 192), ("sliding", 2, 8, 192)]),
+        ({**LATENT, "model_type": "minicpm3"}, [("full", 4, 8, 96)]),
+        ({**LATENT, "model_type": "longcat_flash"}, [("mla", 8, 1, 288)]),
+        (SHARED_CACHE, [("sliding", 1, 8, 32), ("full", 1, 8, 32), ("none", 2, 0, 0)]),
+        ({"num_key_value_heads": [2, 2, 4, 4]}, [("full", 2, 2, 32), ("full", 2, 4, 32)]),
+        (DECI, [("full", 2, 1, 32), ("full", 2, 2, 32)]),
+    ],
+)
+def test_heads_and_caches_by_layer(config: dict[str, Any], expected: list[tuple[str, int, int, int]]) -> None:
+    shape, unknown = read_architecture({**BASE, **config})
+    found = [(g.kind, g.layers, g.key_value_heads, g.key_head_dim) for g in shape.layer_groups]
+    assert (found, unknown) == (expected, [])
+
+
+def test_a_state_has_the_type_that_its_configuration_names() -> None:
+    """Qwen 3.5: convolutions in 16 bits, the matrix in 32."""
+    delta = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+             "linear_value_head_dim": 8, "full_attention_interval": 4}  # fmt: skip
+    shape, _ = read_architecture({**BASE, **delta, "mamba_ssm_dtype": "float32"})
+    (group,) = [g for g in shape.layer_groups if g.state_bytes]
+    assert group.state_bytes == 3 * ((2 * 2 * 8 + 4 * 8) * 3 * 2 + 4 * 8 * 8 * 4)
+
+
+@pytest.mark.parametrize(
+    ("config", "positions"),
+    [
+        ({"max_position_embeddings": 8192, "model_max_length": 131072}, 131072),  # Command-R
+        ({"max_position_embeddings": 32768, "seq_length": 8192}, 8192),
+    ],
+)
+def test_the_longest_context_under_several_names(config: dict[str, int], positions: int) -> None:
+    assert read_architecture({**BASE, **config})[0].max_positions == positions
+
+
+def test_experts_of_each_layer() -> None:
+    """Hunyuan's and Ernie's configurations have a list."""
+    listed = {"num_experts": 64, "moe_topk": [8] * 4, "moe_intermediate_size": [32] * 4}
+    shape, _ = read_architecture({**BASE, **listed, "intermediate_size": 64})
+    assert (shape.experts, shape.experts_per_token, shape.moe_intermediate_size) == (64, 8, 32)
+    both, _ = read_architecture({**BASE, "moe_num_experts": [64, 64], "moe_k": 6})
+    assert (both.experts, both.experts_per_token) == (64, 6)
 
 
 def test_what_is_missing_is_said() -> None:

@@ -155,6 +155,7 @@ def test_latent_cache_and_experts() -> None:
         "deepseek2.attention.head_count": 128,
         "deepseek2.attention.head_count_kv": 1,
         "deepseek2.attention.kv_lora_rank": 512,
+        "deepseek2.attention.key_length_mla": 192,
         "deepseek2.rope.dimension_count": 64,
         "deepseek2.expert_count": 256,
         "deepseek2.expert_used_count": 8,

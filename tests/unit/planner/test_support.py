@@ -48,6 +48,23 @@ def test_mxfp4_needs_bf16():
     assert isinstance(plan("gpt-oss-20b", "A100-40GB"), ModelPlan)
 
 
+@pytest.mark.parametrize(("version", "image", "refused"), [
+    ("0.32.0", "vllm/vllm-openai:v0.32.0", True),
+    ("0.10.2", "vllm/vllm-openai:v0.10.2", False),
+    ("0.32.0", "me/vllm:v0.32.0", False),
+])  # fmt: skip
+def test_an_architecture_that_vllm_no_longer_has(version, image, refused):
+    """vLLM 0.32: "was supported in vLLM until v0.10.2, and is not supported anymore". Another's image may."""
+    base = facts("llama-3.1-8b")
+    shape = dataclasses.replace(base.architecture, name="MllamaForConditionalGeneration")
+    model = dataclasses.replace(base, architecture=shape)
+    found = planned(model, engine={"name": "vllm", "image": image}, gpu={"products": ["H100"], "count": 1})
+    assert isinstance(found, PlanFailure) is refused
+    if refused:
+        assert found.failure.failure_class == "EngineNotSupported"
+        assert "until 0.10.2; this is 0.32.0" in found.failure.message
+
+
 def stored_as(method, scheme=""):
     base = facts("qwen2.5-0.5b")
     return dataclasses.replace(
