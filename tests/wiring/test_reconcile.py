@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from tacho_contract.units import format_time
 from tacho_operator.api.crd.schema import resource_schema
-from tacho_operator.core.names import ROLE_LABEL, ROLE_PROBE
+from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION, ROLE_LABEL, ROLE_PROBE
 from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
@@ -19,6 +20,7 @@ from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import UnseenWrites
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
+from tests.unit.core.measured_world import measured_world
 from tests.wiring.reconciling import (
     KEY,
     PlansAtOnce,
@@ -143,6 +145,23 @@ async def test_a_turn_goes_on_as_soon_as_its_writes_are_seen() -> None:
     async with asyncio.timeout(5):
         await second
     assert server.observed == 2
+
+
+async def test_a_probe_pod_stays_until_status_has_what_it_measured() -> None:
+    """Else a write of status that failed lost the measurement, and a user's request counted as answered."""
+    world = measured_world()
+    world.raw["metadata"] |= {"resourceVersion": "1", "annotations": {MEASURE_AGAIN_ANNOTATION: "now"}}
+    world.settle()
+    (probe,) = world.pods("probe")
+    world.serves(probe)
+    server = Server(world)
+    with pytest.raises(ApiError):
+        await reconciler(server)(KEY)
+    assert server.deleted == []
+    server.refuses = False
+    await reconciler(server)(KEY)
+    assert server.deleted == [probe["metadata"]["name"]]
+    assert server.status["measurements"][0]["observedTime"] == format_time(world.now)
 
 
 async def test_while_the_store_is_interrupted_nothing_is_deleted() -> None:

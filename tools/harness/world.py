@@ -132,7 +132,7 @@ class World:
         assert_status_is_valid(status)
         for item in decision.apply:
             self._apply(item)
-        for reference in decision.delete:
+        for reference in (*decision.delete, *decision.delete_measured):
             found = self.objects[reference.kind, reference.name]
             assert found["metadata"]["uid"] == reference.uid
             self._remove(reference.kind, reference.name)

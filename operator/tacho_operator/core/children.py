@@ -124,7 +124,8 @@ def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Refere
     inspection = reconcile_plan.planning.inspection
     unused: list[Reference] = []
     unused += inspection.delete if inspection else references(views(observed.pods, names.ROLE_INSPECT))
-    unused += reconcile_plan.measuring.remeasure.delete
+    unwritten = set(measured_pods(observed, reconcile_plan))
+    unused += (item for item in reconcile_plan.measuring.remeasure.delete if item not in unwritten)
     unused += reconcile_plan.markers.expired
     drop = set(reconcile_plan.rollout.drop)
     unused += _references("Deployment", (item for item in observed.deployments if _name(item) in drop))
@@ -134,6 +135,15 @@ def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Refere
     readable = (item for item in observed.revisions if _name(item) in reconcile_plan.revisions)
     unused += _references("ControllerRevision", (item for item in readable if _name(item) not in kept))
     return tuple(unused)
+
+
+def measured_pods(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Reference, ...]:
+    """References to the probe pods to delete that have a measurement, while status has yet to be written."""
+    measuring = reconcile_plan.measuring
+    if list(measuring.measurements) == observed.resource.status.measurements:
+        return ()
+    measured = {uid for uid, report in observed.reports.items() if report.measurement is not None}
+    return tuple(item for item in measuring.remeasure.delete if item.uid in measured)
 
 
 def deletion_costs(observed: Observed) -> dict[str, str]:

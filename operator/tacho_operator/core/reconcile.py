@@ -18,7 +18,7 @@ from datetime import datetime
 from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import desired_replicas
-from tacho_operator.core.children import deletion_costs, to_apply, to_delete, to_try
+from tacho_operator.core.children import deletion_costs, measured_pods, to_apply, to_delete, to_try
 from tacho_operator.core.measurement.step import plan_measurement, stored_notes
 from tacho_operator.core.planner.types import PlanResult
 from tacho_operator.core.pods.avoided_nodes import NodeMarkers, mark_nodes
@@ -68,6 +68,7 @@ def decide(
         apply=to_apply(observed, config, reconcile_plan),
         trial=to_try(observed, config, reconcile_plan),
         delete=to_delete(observed, reconcile_plan),
+        delete_measured=measured_pods(observed, reconcile_plan),
         deletion_costs=deletion_costs(observed),
         status=status,
         events=(

@@ -288,6 +288,8 @@ class ReconcileDecision:
     """All children in their complete desired form, in order of creation."""
     trial: Trial | None = None
     delete: tuple[Reference, ...] = ()
+    delete_measured: tuple[Reference, ...] = ()
+    """Probe pods whose measurement only this decision's status has: deleted after it is written."""
     deletion_costs: Mapping[str, str] = field(default_factory=dict)
     """Value of the annotation pod-deletion-cost by pod name; written before the children."""
     status: LLMDeploymentStatus | None

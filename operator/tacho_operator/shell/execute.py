@@ -7,6 +7,7 @@ A child that the API server refuses is reported, and the others are still writte
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -163,6 +164,15 @@ async def _delete(
             unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
             return ExecuteResult(tuple(refusals), writes, error, unanswered)
     return ExecuteResult(tuple(refusals), writes)
+
+
+async def delete_measured(kube: Kube, observed: Observed, references: Iterable[Reference]) -> None:
+    """Deletes probe pods whose measurement status has now. What is not deleted is left to the next
+    reconcile, which the write of status causes.
+    """
+    for item in references:
+        with contextlib.suppress(ApiError):
+            await kube.delete(item.kind, observed.raw["metadata"]["namespace"], item.name, uid=item.uid)
 
 
 async def _write(

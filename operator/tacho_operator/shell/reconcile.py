@@ -38,6 +38,7 @@ from tacho_operator.shell.execute import (
     NotCollected,
     child_name,
     children,
+    delete_measured,
     execute,
     write_status,
 )
@@ -177,15 +178,18 @@ class Reconciler:
             decision = dataclasses.replace(decision, apply=(), delete=())
         if await self._is_deleted(key, observed, decision):
             return None
-        withheld = bool(decision.delete) and bool(self._store.stale(key.namespace))
+        withheld = bool(decision.delete or decision.delete_measured) and bool(
+            self._store.stale(key.namespace)
+        )
         if withheld:
-            decision = dataclasses.replace(decision, delete=())
-        kube, desired = RecordingClient(self._kube), decision.apply
+            decision = dataclasses.replace(decision, delete=(), delete_measured=())
+        kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
             outcome = await self._execute(key, kube, observed, decision)
             decision = self._with_refusals(key, observed, decision, outcome)
             self._show(key, observed, decision)
             changed = await self._write_status(key, kube, observed.raw, decision.status)
+            await delete_measured(kube, observed, measured)
             await post_events(kube, observed.raw, decision.events, decision.now)
             self._metrics.cut_requests.inc(decision.cut_requests)
         finally:
