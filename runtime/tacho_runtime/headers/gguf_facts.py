@@ -12,12 +12,17 @@ from tacho_runtime.headers.layers import LAYER_LIMIT
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.headers.tensors import StoredTensor, largest
 
-WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4}
+WINDOW_PATTERNS = {
+    "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "llama4": 4, "olmo2": 4, "exaone4": 4,
+    "exaone-moe": 4, "afmoe": 4, "smallthinker": 4,
+}  # fmt: skip
 """Period of layers with full attention by architecture; the others have a sliding window (llama.cpp
 src/llama-model.cpp, set_swa_pattern).
 """
 
 INDEXER = "attention.indexer"
+WINDOWS = {"llama4": 8192}
+"""Window in tokens where the file does not say it (llama.cpp src/models/llama4.cpp)."""
 OWN_CACHES = {"gemma3n": 20}
 """Number of first layers with a cache of their own, where the file does not say it; the others use those
 (llama.cpp src/models/gemma3n.cpp, n_layer_kv_from_start).
@@ -101,6 +106,8 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
         return _latent_groups(keys, layers)
     value_size = keys.number("attention.value_length") or size
     window = keys.number("attention.sliding_window")
+    if keys.raw("attention.sliding_window") is None:
+        window = WINDOWS.get(name, 0)
     pattern = keys.raw("attention.sliding_window_pattern")
     every = integer(pattern) or WINDOW_PATTERNS.get(name, 0)
     heads = keys.per_layer("attention.head_count_kv", layers)

@@ -98,3 +98,21 @@ def test_layers_that_are_an_mlp_keep_no_state() -> None:
 def test_layers_of_a_draft_have_no_cache() -> None:
     """GLM-4.5's files count their layer for multi-token prediction."""
     assert groups("glm4moe", attention__head_count_kv=2, nextn_predict_layers=1)[0]["full"].layers == 7
+
+
+@pytest.mark.parametrize(
+    ("family", "keys", "expected"),
+    [
+        ("llama4", {}, (6, 2, 8192)),
+        ("olmo2", {"attention__sliding_window": 4096}, (6, 2, 4096)),
+    ],
+)
+def test_windows_that_only_llama_cpp_knows(family: str, keys: dict[str, int], expected: Any) -> None:
+    found, unknown = groups(family, attention__head_count_kv=2, **keys)
+    window = found["sliding"]
+    assert (window.layers, found["full"].layers, window.window_tokens, unknown) == (*expected, [])
+
+
+def test_a_model_that_has_no_window() -> None:
+    found, unknown = groups("llama4", attention__head_count_kv=2, attention__sliding_window=0)
+    assert (list(found), unknown) == (["full"], [])
