@@ -89,6 +89,10 @@ class Architecture:
     dtype: str = ""
     """Type in which 16-bit engines compute: bfloat16, float16 or float32."""
     layer_groups: tuple[LayerGroup, ...] = field(default=(), metadata=at_most(LAYER_GROUP_LIMIT))
+    state_heads: int = 0
+    """Number of heads of recurrent layers that GPUs can share: with several groups, their greatest common
+    divisor.
+    """
     needs_remote_code: bool = False
     """Whether loading the model would run Python code from its repository (auto_map). Inspection never runs
     it.

@@ -23,6 +23,8 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int) -
     supported. Please try with pipeline parallelism.").
     """
     heads, shared = architecture.attention_heads, architecture.key_value_heads
+    if tensor > 1 and architecture.state_heads % tensor:
+        return f"{architecture.state_heads} groups of heads in recurrent layers do not divide by {tensor}"
     if tensor == 1 or not heads:
         return ""
     if facts.quantization.method == "bitsandbytes":

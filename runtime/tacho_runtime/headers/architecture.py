@@ -7,7 +7,7 @@ from typing import Any
 
 from tacho_contract.model import Architecture
 from tacho_runtime.headers.json_values import first, integer, mapping, number, sequence, text
-from tacho_runtime.headers.layers import LAYER_LIMIT, layer_groups
+from tacho_runtime.headers.layers import LAYER_LIMIT, layer_groups, state_heads
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 ATTENTION = {"full", "sliding", "chunked", "mla"}
@@ -95,7 +95,7 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
         # Mixtral-like families name the experts' width intermediate_size.
         shape = replace(shape, moe_intermediate_size=shape.intermediate_size)
     groups, unknown = layer_groups(inner, shape)
-    shape = replace(shape, layer_groups=groups)
+    shape = replace(shape, layer_groups=groups, state_heads=state_heads(inner))
     return shape, _unknown(shape) + unknown
 
 

@@ -6,6 +6,7 @@ Shapes of recurrent states are vLLM's (model_executor/layers/mamba/mamba_utils.p
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -99,6 +100,16 @@ def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -
         # Lightning attention keeps a matrix of head_dim x head_dim a head, in 32 bits.
         return shape.attention_heads * shape.head_dim * shape.head_dim * 4
     return 0
+
+
+def state_heads(config: dict[str, Any]) -> int:
+    """As in Architecture. Source: vLLM 0.32 layers/mamba/mamba_mixer2.py, layers/mamba/gdn."""
+    heads = first(config, "mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
+    if heads:
+        groups = first(config, "mamba_n_groups", "n_groups", "mamba_ngroups")
+        return heads if groups <= 1 else math.gcd(heads, groups)
+    delta = first(mapping(config.get("linear_attn_config")), "num_heads")
+    return delta or math.gcd(first(config, "linear_num_key_heads"), first(config, "linear_num_value_heads"))
 
 
 KINDS = {

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
 from tacho_contract.units import MIB
 from tacho_engines.vllm import kv_blocks
+from tacho_engines.vllm.parallel import tensor_problem
 from tacho_engines.vllm.settings import read_settings
 from tacho_runtime.headers.architecture import read_architecture
 
@@ -103,3 +105,19 @@ def test_a_second_state_is_kept_for_prefixes() -> None:
 def test_some_families_kept_a_state_of_each_block() -> None:
     """0.26's cache mode "all" is not that of 0.28."""
     assert request_bytes(FALCON_H1, version="0.26.0") > 1.8 * request_bytes(FALCON_H1, version="0.28.0")
+
+
+@pytest.mark.parametrize(
+    ("config", "tensor", "divides"),
+    [
+        ({**FALCON_H1, "mamba_n_heads": 24, "mamba_n_groups": 1}, 4, True),
+        ({**FALCON_H1, "mamba_n_heads": 24, "mamba_n_groups": 2}, 4, False),
+        ({**QWEN_NEXT, "linear_num_value_heads": 24}, 16, False),
+        (QWEN_NEXT, 16, True),
+    ],
+)
+def test_gpus_that_share_recurrent_layers(config: dict[str, Any], tensor: int, divides: bool) -> None:
+    """vLLM 0.32 mamba_mixer2.py: the size must divide the groups, or there is one."""
+    shape, _ = read_architecture(config)
+    problem = tensor_problem(shape, facts("llama-3.1-8b"), tensor)
+    assert ("recurrent layers do not divide" in problem) is not divides
