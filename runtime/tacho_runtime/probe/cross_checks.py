@@ -210,9 +210,11 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
         )
         return CounterCheck(flags=("OtherTraffic",), notes=(note,))
     if factor < 1 - AGREEMENT - step:
-        note = (
-            f"at {trace.concurrency} streams more tokens arrived than the engine counted: its count is used"
-        )
+        more = f"at {trace.concurrency} streams more tokens arrived than the engine counted"
+        if any(stream.has_total for stream in trace.streams):
+            # By the answers' own totals they did: as where /metrics is that of one of several engines.
+            return CounterCheck(notes=(f"{more}, also by what its answers say: its counter has a part",))
+        note = f"{more}: its count is used"
         return CounterCheck(factor=factor, counted_by="Engine", notes=(note,))
     # Where the ends of the window are not worth a step, the engine's count is the finer one.
     if step < FINE:

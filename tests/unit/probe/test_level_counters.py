@@ -55,6 +55,20 @@ def test_the_engines_counter_is_held_against_what_came(
     assert seconds > 1
 
 
+def test_a_counter_of_one_of_several_engines_does_not_lower_the_rate() -> None:
+    """Behind a load balancer /metrics is that of one; the answers say how many tokens they have."""
+    plain = closed_loop(16)
+    told = replace(plain, streams=tuple(replace(stream, has_total=True) for stream in plain.streams))
+    ends = reading(plain.start_ns // MS, 50), reading(plain.end_ns // MS, 50 + 0.5 * sum(plain.bins))
+    without = evaluate(plain, WORKLOAD, NO_SLO)
+    result = evaluate(replace(told, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert without is not None
+    assert result.point.counted_by == "Client"
+    assert result.point.output_tokens_per_second == without.point.output_tokens_per_second
+    assert "its counter has a part" in " ".join(result.notes)
+
+
 def holding(running: float, waiting: float, at_ms: int, *, by_step: bool) -> CounterReading:
     counters = EngineCounters(running=running, waiting=waiting, generated_tokens=0.0, by_step=by_step)
     return CounterReading(stamp_ns=at_ms * MS, counters=counters)
