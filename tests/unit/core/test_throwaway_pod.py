@@ -195,3 +195,21 @@ def test_quota_on_the_throwaway_pod_concerns_the_figures_alone() -> None:
     assert world.brief("Measured") == ("False", "CannotJudge")
     assert world.brief("Stalled")[0] == "False"
     assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_a_probe_pod_that_crashed_once_counts_once_although_it_is_not_deleted() -> None:
+    """A webhook that refuses its deletion made a first crash the second, after which none is tried."""
+    world = World()
+    world.come_up()
+    world.change(workload=NEW_WORKLOAD)
+    world.settle()
+    (probe,) = world.pods("probe")
+    container_state(probe, state={"terminated": {"exitCode": 3, "message": "out of luck"}})
+    probe["status"]["phase"] = "Failed"
+    for _ in range(4):
+        world.reconcile(1)
+        world.objects["Pod", probe["metadata"]["name"]] = probe
+    assert world.brief("Measured") == ("False", "CannotJudge")
+    del world.objects["Pod", probe["metadata"]["name"]]
+    world.reconcile(RETRY_SECONDS)
+    assert world.pods("probe")

@@ -52,6 +52,8 @@ class AttemptNote:
     tries: int = 1
     crashes: int = 0
     """Number of attempts that ended because a container of the pod crashed."""
+    uid: str = ""
+    """uid of the attempt's pod, which counts once although its deletion or a write of status fails."""
 
     def __post_init__(self) -> None:
         Reason(self.reason)
@@ -74,10 +76,15 @@ def next_note(
     message: str,
     now: datetime,
     *,
+    uid: str = "",
     request: str = "",
     crashed: bool = False,
 ) -> AttemptNote:
-    """The note after one more attempt. A first crash may be chance, so one more attempt follows it."""
+    """The note after one more attempt, by the pod ``uid``. A first crash may be chance, so one more attempt
+    follows it.
+    """
+    if before is not None and uid and before.uid == uid:
+        return before
     crashes = (before.crashes if before else 0) + crashed
     if crashed and crashes < CRASHES:
         reason, message = Reason.CANNOT_JUDGE, f"{message} It is retried once."
@@ -88,6 +95,7 @@ def next_note(
         request=request,
         tries=(before.tries if before else 0) + 1,
         crashes=crashes,
+        uid=uid,
     )
 
 

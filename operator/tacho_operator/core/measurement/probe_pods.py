@@ -302,11 +302,8 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
         return replace(kept, running=True, outcome=None, requeue_after_seconds=_time_left(case, probe))
     if ended.may_recover:
         return replace(kept, outcome=ended, requeue_after_seconds=_time_left(case, probe))
-    note = next_note(
-        case.before, ended.reason, ended.message, case.now, request=case.request, crashed=ended.crashed
-    )
     ran = ended.crashed or ended.reason != Reason.CANNOT_JUDGE
-    return replace(_end(case, why, probe, note, others), resumed=_counted(case, probe) if ran else {})
+    return replace(_end(case, why, probe, ended, others), resumed=_counted(case, probe) if ran else {})
 
 
 def _resumes(probe: PodView) -> bool:
@@ -337,15 +334,15 @@ def _measured(
             answered=answered,
             resumed=resumed,
         )
-    note = next_note(
-        case.before, Reason.MEASUREMENT_PROVISIONAL, clipped(found.message), case.now, request=case.request
-    )
-    return replace(_end(case, why, probe, note, others), resumed=resumed)
+    disturbed = ProbeFailure(reason=Reason.MEASUREMENT_PROVISIONAL, message=clipped(found.message))
+    return replace(_end(case, why, probe, disturbed, others), resumed=resumed)
 
 
 def _end(
-    case: RemeasureInput, why: Cause, probe: PodView, note: AttemptNote, others: tuple[Reference, ...]
+    case: RemeasureInput, why: Cause, probe: PodView, end: ProbeFailure, others: tuple[Reference, ...]
 ) -> RemeasurePlan:
+    about = (case.before, end.reason, end.message, case.now)
+    note = next_note(*about, uid=probe.uid, request=case.request, crashed=end.crashed)
     final = note.reason == Reason.MEASUREMENT_FAILED
     return RemeasurePlan(
         delete=(*references([probe]), *others),

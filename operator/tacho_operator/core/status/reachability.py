@@ -119,4 +119,4 @@ def _http_numbers(deployment: Manifest | None) -> Iterator[int]:
 
 def serving_message(reached: int, desired: int) -> str:
     """The clause with the number of serving and of desired replicas."""
-    return f"{min(reached, desired)} of {desired} replicas serve."
+    return f"{min(reached, desired) or reached} of {desired} replicas serve."
