@@ -57,6 +57,16 @@ CACHED = ("full", "sliding")
 """Kinds of layers for which its continuous batching has a cache. Source: transformers
 generation/continuous_batching/cache_allocators.
 """
+WITH_MORE = "ForConditionalGeneration"
+"""Ending of architectures that read more than text."""
+AS_TEXT = tuple(
+    f"{family}{WITH_MORE}"
+    for family in (
+        *("Gemma3", "Gemma3n", "Gemma4", "Gemma4Unified", "Llama4", "Mllama", "Qwen3_5", "Qwen3_5Moe"),
+    )
+)
+"""Those of which AutoModelForCausalLM loads the language model. Source: transformers 5.19
+models/auto/modeling_auto.py MODEL_FOR_CAUSAL_LM_MAPPING_NAMES."""
 PLANNED = (
     *("quantization", "double-quant", "no-double-quant", "compute-dtype", "dtype", "device", "max-model-len"),
     *("max-batch", "served-model-name", "trust-remote-code", "model", "host", "port"),
@@ -109,6 +119,17 @@ def _with_gptqmodel(placement: Placement) -> Placement:
     return replace(placement, method=loaded)
 
 
+def _class_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of a model whose language model Transformers does not load by itself; None where it does,
+    or the user's image may.
+    """
+    name = placement.architecture.name
+    if placement.options.own_image or not name.endswith(WITH_MORE) or name in AS_TEXT:
+        return None
+    message = f"Transformers does not load the language model of {name} without its other inputs"
+    return refused(FailureClass.ENGINE_NOT_SUPPORTED, message, "Set engine.name to vllm")
+
+
 def _layers_refusal(placement: Placement) -> EngineRefusal | None:
     other = sorted({g.kind for g in kv.layer_groups(placement.architecture)} - set(CACHED))
     if not other:
@@ -136,6 +157,7 @@ class TransformersPlan(PlanHalf):
             or plain_refusal(PROFILE, _with_gptqmodel(placement), dtype(placement))
             or double_quant_refusal(PROFILE, placement)
             or _compute_refusal(placement)
+            or _class_refusal(placement)
             or _layers_refusal(placement)
             or _switch_refusal(placement)
         )

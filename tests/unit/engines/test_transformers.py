@@ -78,6 +78,24 @@ def test_layers_that_share_a_cache_get_one_of_their_own():
     assert of_all.cache_bytes == of_few.cache_bytes
 
 
+@pytest.mark.parametrize(
+    ("name", "own_image", "loads"),
+    [
+        ("Qwen2_5_VLForConditionalGeneration", False, False),
+        ("Qwen2_5_VLForConditionalGeneration", True, True),
+        ("Gemma3ForConditionalGeneration", False, True),
+        ("LlamaForCausalLM", False, True),
+    ],
+)
+def test_a_model_whose_language_model_is_not_loaded_by_itself(name, own_image, loads):
+    """transformers: "Unrecognized configuration class ... for AutoModelForCausalLM"."""
+    asked = of(own_image=own_image)
+    model = dataclasses.replace(asked, architecture=dataclasses.replace(asked.architecture, name=name))
+    refusal = PLAN.refusal(model)
+    assert (refusal is None) is loads
+    assert refusal is None or refusal.failure_class == "EngineNotSupported"
+
+
 def test_a_t4_computes_in_half_precision():
     words = PLAN.arguments(of(device="T4"), Context(1024, 1))
     assert words[words.index("--dtype") + 1] == words[words.index("--compute-dtype") + 1] == "float16"
