@@ -16,6 +16,7 @@ from tacho_contract.units import GIB, MIB, gib
 from tacho_engines.base import Placement
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
+from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes
 from tacho_engines.vllm.kv_blocks import KvCapacity
@@ -227,7 +228,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         offloaded_bytes=vllm_weights.offloaded_bytes(placement, settings),
         unread_bytes=vllm_weights.unread_bytes(placement, settings),
         known_within_bytes=_known_within(placement, inside - found.weights_bytes),
-        assumption=_assumption(settings),
+        assumption="; ".join(filter(None, (_assumption(settings), _images(placement)))),
     )
 
 
@@ -243,6 +244,27 @@ def _known_within(placement: Placement, overhead_bytes: int) -> int | None:
     if not (version and version.fullmatch(placement.version) and dense and full and alone):
         return None
     return max(WITHIN_BYTES, int(WITHIN_SHARE * overhead_bytes))
+
+
+WITHOUT_IMAGES = ("language-model-only", "limit-mm-per-prompt", "skip-mm-profiling")
+"""Beginnings of switches by which a user has decided on the memory for images. Source: vLLM
+config/multimodal.py.
+"""
+
+
+def _images(placement: Placement) -> str:
+    """A clause that memory for images is not planned; "" for a model of texts, or with a switch for it.
+
+    At its start vLLM encodes the largest image and video that the model takes: some GiB with Qwen's (v1/
+    worker/gpu/model_runner.py profile_run), which no file tells.
+    """
+    given = parse_arguments(placement.options.arguments)
+    if not placement.architecture.multimodal or any(name.startswith(WITHOUT_IMAGES) for name in given):
+        return ""
+    return (
+        "the model takes images, and what vllm needs to encode the largest ones is not planned, up to some "
+        "GiB: --language-model-only in engine.extraArgs serves texts alone, and needs none"
+    )
 
 
 def _assumption(settings: VllmSettings) -> str:
