@@ -227,10 +227,11 @@ def test_too_little_is_no_point(streams: list[StreamResult]) -> None:
     assert evaluate(trace_of(streams, 0, 1000), WORKLOAD, NO_SLO) is None
 
 
-def test_requests_per_second_count_short_answers_and_whole_ones() -> None:
-    """One in four ends after 11 of 41 tokens: 33.5 on average."""
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_requests_per_second_count_short_answers_and_whole_ones(reason: str) -> None:
+    """One in four ends after 11 of 41 tokens, whatever it says of that: 33.5 on average."""
     ends = [stream(1000 * index, 41 if index % 4 else 11) for index in range(24)]
-    ends = [replace(one, finish_reason="length" if index % 4 else "stop") for index, one in enumerate(ends)]
+    ends = [replace(one, finish_reason="length" if index % 4 else reason) for index, one in enumerate(ends)]
     result = evaluate(trace_of(ends, 50, 24_050, concurrency=1), WORKLOAD, NO_SLO)
     assert result is not None
     assert result.point.requests_per_second == pytest.approx(1.0, rel=0.05)

@@ -37,6 +37,20 @@ def test_without_a_service_level_capacity_is_the_knee(
     assert saturation.output_tokens_per_second == max(rates.values())
 
 
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [({1: 70, 8: 400, 48: 500, 96: 505, 124: 503}, 48), ({1: 70, 8: 400, 48: 530, 96: 505, 124: 503}, 96)],
+)
+def test_on_a_plateau_the_fewest_streams_of_as_much_throughput_are_the_capacity(
+    rates: dict[int, float], best: int
+) -> None:
+    """Further ones only wait, however well they keep the SLO; what was faster by chance is not as much."""
+    found = levels(*(result(level, rate, slo_ratio=0.5) for level, rate in rates.items()))
+    capacity = capacity_of(findings(results=found, boundary="Plateau"), WORKLOAD, SLO)
+    assert capacity is not None
+    assert (capacity.concurrency, capacity.boundary) == (best, "Plateau")
+
+
 def test_a_knee_of_a_search_out_of_time_is_a_floor() -> None:
     found = findings(results=levels(result(1, 70), result(8, 190), result(16, 200)), out_of_time=True)
     capacity = capacity_of(found, WORKLOAD, ServiceLevel())
