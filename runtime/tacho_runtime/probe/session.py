@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import KnownLevels, Quality
+from tacho_contract.measurement import INVALIDATING, NOT_STEADY, KnownLevels, Quality
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
 from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
 from tacho_runtime.probe.latencies import SHORTEST_SHARE
 from tacho_runtime.probe.level_search import TriedLevel, pooled
-from tacho_runtime.probe.levels import LevelResult
+from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
 from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
 from tacho_runtime.probe.load.streams import StreamResult
@@ -82,6 +82,24 @@ class AnswerCounts:
         return self.same_tokens + CHANCE_TOKENS
 
 
+CONTRADICTING = 0.1
+"""Share by which two levels may differ from what one engine can have."""
+CLOSE_TIMES = 1.5
+"""Times as many streams up to which the throughput of one engine does not fall by more than that: beyond, a
+full cache may lower it.
+"""
+
+
+def contradict(one: MeasuredLevel, other: MeasuredLevel) -> bool:
+    """Whether no one engine has both rates: a few more streams bring no less, and any at most in
+    proportion.
+    """
+    low, high = sorted((one, other), key=lambda point: point.concurrency)
+    times = high.concurrency / low.concurrency
+    gain = high.output_tokens_per_second / low.output_tokens_per_second
+    return gain > (1 + CONTRADICTING) * times or (gain < 1 - CONTRADICTING and times <= CLOSE_TIMES)
+
+
 @dataclass(slots=True)
 class ProbeFindings:
     shape: RequestShape | None = None
@@ -92,6 +110,8 @@ class ProbeFindings:
     the service level was broken."""
     known: KnownLevels | None = None
     """Levels and single stream of an earlier probe that are part of the results."""
+    known_streams: set[int] = field(default_factory=set)
+    """Streams of the known levels of several streams that hold so far."""
     opened: OpenLoopResult | None = None
     """The result of the open loop."""
     boundary: str = ""
@@ -128,9 +148,30 @@ class ProbeFindings:
 
     def add_level(self, result: LevelResult) -> None:
         """Keeps the result of a level; a disturbed one does not replace an undisturbed one."""
+        self._check_known(result)
         former = self.results.get(result.point.concurrency)
         if former is None or result.clean or not former.clean:
             self.results[result.point.concurrency] = result
+
+    def _check_known(self, result: LevelResult) -> None:
+        """Drops the known levels where ``result``, measured here, contradicts one: a load shows what one
+        stream does not.
+        """
+        here, others = result.point, INVALIDATING - {NOT_STEADY}
+        if here.concurrency == 1 or not result.has_rate or others.intersection(here.flags):
+            return
+        for streams in sorted(self.known_streams):
+            there = self.results[streams].point
+            if contradict(there, here):
+                then, now = there.output_tokens_per_second, here.output_tokens_per_second
+                self.notes.append(
+                    f"the known levels were dropped: {streams} streams had {then:.0f} tokens/s then, and "
+                    f"{here.concurrency} have {now:.0f} now"
+                )
+                for dropped in self.known_streams:
+                    del self.results[dropped]
+                self.known_streams.clear()
+                return
 
     def result(self, concurrency: int) -> LevelResult | None:
         return self.results.get(concurrency)

@@ -1,6 +1,8 @@
-"""What several GPUs take before the engine measures: seen on two H200, assumed of all others."""
+"""What a plan assumes, or leaves out, and says so: buffers of several GPUs, memory for images."""
 
 from __future__ import annotations
+
+import pytest
 
 from benchmarks.planner.models import facts
 from tacho_operator.core.planner.plan import plan_model
@@ -10,7 +12,7 @@ from tools.mock.specs import CONFIG, gpu_node, spec
 ASSUMED = "as on two H200: --gpu-memory-utilization=0.92 in engine.extraArgs avoids the assumption"
 
 
-def plan(label, gpus=2, *, concurrency=4, **engine):
+def plan(label, gpus=2, *, concurrency=4, model="mistral-7b-v0.2", **engine):
     asked = spec(
         engine={"name": "vllm", "image": "vllm/vllm-openai:v0.32.0", **engine},
         quantization={"method": "none"},
@@ -18,7 +20,7 @@ def plan(label, gpus=2, *, concurrency=4, **engine):
         context={"maxModelLen": 4096, "concurrency": concurrency},
     )
     nodes = (gpu_node("node", label, gpus),)
-    return plan_model(asked, facts("mistral-7b-v0.2"), nodes=nodes, history=(), config=CONFIG)
+    return plan_model(asked, facts(model), nodes=nodes, history=(), config=CONFIG)
 
 
 def test_a_lower_utilization_of_small_gpus_is_told_as_assumed():
@@ -46,3 +48,11 @@ def test_a_users_own_utilization_is_not_refused_for_an_assumption():
     assert "assumption" not in found.message
     refused = plan("Tesla-T4", extraArgs=["--gpu-memory-utilization=0.99"])
     assert "512 MiB are needed beside it" in refused.failure.message
+
+
+@pytest.mark.parametrize("switch", ["", "--language-model-only", "--limit-mm-per-prompt.image=0"])
+def test_memory_for_images_is_not_planned_and_that_is_said(switch):
+    """vLLM encodes the largest image at its start: Qwen2.5-VL failed so on GPUs of 24 GB."""
+    found = plan("NVIDIA-L4", 1, model="gemma-3-4b", extraArgs=[switch] if switch else [])
+    assert ("needs to encode the largest ones is not planned" in found.message) is (not switch)
+    assert "images" not in plan("NVIDIA-L4", 1).message

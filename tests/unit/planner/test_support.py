@@ -48,14 +48,6 @@ def test_mxfp4_needs_bf16():
     assert isinstance(plan("gpt-oss-20b", "A100-40GB"), ModelPlan)
 
 
-@pytest.mark.parametrize(("switch", "told"), [((), True), (("--language-model-only",), False)])
-def test_memory_for_images_is_not_planned_and_that_is_said(switch, told):
-    """vLLM encodes the largest image at its start: Qwen2.5-VL failed so on GPUs of 24 GB."""
-    found = plan("gemma-3-4b", "L4", args=switch)
-    assert ("what vllm needs to encode the largest ones is not planned" in found.message) is told
-    assert "images" not in plan("llama-3.1-8b", "L4", context={"maxModelLen": 2048}).message
-
-
 @pytest.mark.parametrize(("version", "image", "refused"), [
     ("0.32.0", "vllm/vllm-openai:v0.32.0", True),
     ("0.10.2", "vllm/vllm-openai:v0.10.2", False),

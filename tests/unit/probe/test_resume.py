@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,9 @@ from tacho_runtime.probe.phases.known_levels import disagreement
 from tacho_runtime.probe.rates import DecodeRate
 from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.sequence import MeasureOptions, measure
-from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
+from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, contradict
 from tests.unit.probe.probing import ENDED, WORKLOAD
+from tests.unit.probe.reporting import result
 from tools.mock.engine_law import Law
 from tools.mock.virtual_engine import VirtualEngine
 
@@ -156,3 +158,34 @@ async def test_prompts_of_another_length_are_another_measurement() -> None:
     other = replace(known, workload=replace(known.workload, input_tokens=300))
     measured = await probed(SLOW, 1, known=other)
     assert "prompts had 300 tokens then and 512 now" in measured.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"itl_per_seq_ms": 0.9, "itl_base_ms": 37.4},
+        {"max_num_seqs": 4},
+        {"itl_per_seq_ms": 0.02, "itl_base_ms": 38.28, "ttft_per_token_ms": 0.001},
+    ],
+    ids=["slower", "fewer", "faster"],
+)
+async def test_known_levels_of_a_pod_that_differs_under_load_are_dropped(change: dict[str, Any]) -> None:
+    """One stream agrees: 707 tokens/s at 48 streams were told of a pod with 430, as its edge and without a
+    flag."""
+    first = await probed(SLOW, 1)
+    known = passed_on(first)
+    assert known is not None
+    measured = await probed(replace(SLOW, **change), 5, known=known)
+    assert "the known levels were dropped: " in measured.message
+    former = {(item.concurrency, item.output_tokens_per_second) for item in known.levels}
+    here = {(item.concurrency, item.output_tokens_per_second) for item in measured.curve}
+    assert {streams for streams, _ in former & here} == {1}
+
+
+async def test_a_throughput_that_falls_far_beyond_a_known_level_contradicts_nothing() -> None:
+    """As where a cache is full; a little beyond it does."""
+    low, near, far = (result(streams, rate).point for streams, rate in ((40, 700), (56, 600), (100, 500)))
+    assert contradict(low, near)
+    assert contradict(near, low)
+    assert not contradict(low, far)
+    assert contradict(low, result(100, 1950).point)

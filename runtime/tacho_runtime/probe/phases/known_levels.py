@@ -47,6 +47,7 @@ async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, 
     findings.known = known
     findings.single.drift_percent = drift_percent(known.single_stream, decode_of(findings.single.streams))
     findings.results.update({one.point.concurrency: one for one in results})
+    findings.known_streams = {one.point.concurrency for one in results if one.has_rate} - {1}
     findings.notes.append(
         f"{counted(len(results), 'level')} and the single stream are those of {known.observed_time}: one "
         "request alone agrees"
