@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given, strategies as st
@@ -302,6 +303,9 @@ def test_one_front_end_bounds_the_rate():
     assert free.tokens_per_second(256) > 20_000
     assert bounded.tokens_per_second(256) == 17_000
     assert bounded.tokens_per_second(8) == free.tokens_per_second(8)
+    gap = math.ceil(1e3 * free.gap(256))
+    assert free.keeps(256, ServiceLevel(tpot_milliseconds=gap, percentile=50))
+    assert not free.keeps(256, ServiceLevel(tpot_milliseconds=gap - 1, percentile=50))
     assert not bounded.keeps(256, ServiceLevel(tpot_milliseconds=13))
     assert free.keeps(256, ServiceLevel(tpot_milliseconds=13))
 

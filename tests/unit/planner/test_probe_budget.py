@@ -107,6 +107,12 @@ def test_prompts_of_many_lengths_take_no_more_than_their_share_of_the_time() -> 
     assert slower - slow == pytest.approx(formula.FIRST_PROMPTS)
 
 
+def test_a_request_beside_others_takes_as_long_as_their_rate_says() -> None:
+    times = request_times(expected(0.01, 0.03), Workload(input_tokens=500, output_tokens=200), LEVEL)
+    assert times is not None
+    assert (times.alone_seconds, times.loaded_seconds) == (pytest.approx(2.1), pytest.approx(6.0))
+
+
 @pytest.mark.parametrize("found", [Prediction(), Prediction(expected_decode_tokens_per_second=9.0)])
 def test_without_an_expected_speed_it_is_the_least_and_says_so(found: Prediction) -> None:
     assert budget(found).seconds == 45
