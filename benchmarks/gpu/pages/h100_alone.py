@@ -58,6 +58,15 @@ and the loop's clients shared 16 cores. 512 tokens in and 200 out.
 
 """
 
+SMALL_HEAD = """
+## Qwen3-0.6B
+
+On another such host, later on that day, with four front ends ([raw
+data](../../../benchmarks/gpu/h100/goals-small)). Time ended it before its searches. The probe says of itself:
+its client was late from 128 streams on, and the figures are provisional.
+
+"""
+
 
 def status() -> dict[str, Any]:
     found: dict[str, Any] = resource(GGUF)["status"]
@@ -188,4 +197,5 @@ def goals() -> str:
     levels = {level["concurrency"] for names in of.probes.values() for level in of.read(names[0])["curve"]}
     lacking = sorted(levels - loops - {1})
     note = f"No time was left for loops of {', '.join(map(str, lacking))} streams.\n\n" if lacking else ""
-    return GOALS_HEAD + note + probe.page(of)
+    levels_only, _, _ = probe.page(comparison(H100 / "goals-small")).partition("\n## ")
+    return GOALS_HEAD + note + probe.page(of) + SMALL_HEAD + levels_only

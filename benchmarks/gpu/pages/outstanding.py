@@ -59,7 +59,7 @@ These cells replace nothing: {cells}. One without a GGUF file is first made by
 `benchmarks.llamacpp.random_gguf`. `llama-8b-gguf` was tried, and its pod was [never
 Ready](README.md#with-budgets-of-120-to-180-s). On an H100 it [served](../h100/gguf.md). There `llama-8b-ct2`
 and `transformers-int8` were [measured once more](../h100/pods.md), and the planned streams hold of neither.
-`gpt-oss-20b`, `moe-bf16` and `llama-8b-bnb-int8` were measured there too: all figures are provisional.
+`moe-bf16` and `llama-8b-bnb-int8` were measured there too, complete and clean. `gpt-oss-20b` is provisional.
 vLLM 0.32 with its bitsandbytes plugin, the default image, was not run on a GPU. CTranslate2 ran with the
 host's cuBLAS 13 for 12, and has no perplexity there.
 """

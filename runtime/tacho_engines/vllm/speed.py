@@ -144,7 +144,7 @@ each product and has no CUDA graphs: its constants come from one pod
 
 Experts in 16 bits have Triton kernels. Their traffic is what four pods of Qwen3-30B-A3B on H200s give
 (benchmarks/gpu/h200). Their tile is the BLOCK_SIZE_M of steps with a prompt, by vLLM's logs. A pod on an H100
-was held back: it is within 3 % for one stream, and 16 % up to 203 (benchmarks/gpu/h100/pods-measured).
+was held back: it is within 3 % for one stream, and 13 % up to 212 (benchmarks/gpu/h100/pods-alone).
 
 GGUF's constants are those of the products of an 8B in Q4_0, by ``python -m benchmarks.planner.gguf``. With
 many tokens its CUDA kernels are slower than the Triton ones: from 104 on a step takes longer.
