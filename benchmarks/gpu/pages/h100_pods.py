@@ -187,6 +187,8 @@ def learned() -> str:
         f"{number(rate)} of {streams} (found: {number(found[streams]['outputTokensPerSecond'])})"
         for streams, rate in rates.items()
     )
+    planned = float(oss["plan"]["predicted"]["expectedCapacityTokensPerSecond"])
+    over = number(planned / float(oss["measurements"][0]["capacity"]["outputTokensPerSecond"]), 1)
     return bullets(
         f"**Levels.** Streams whose level holds: {', '.join(holds)}. `llama-8b-bnb-int8` and `moe-bf16` are "
         "complete and clean. Windows of 4.4 s leave most of their levels intervals above 10 %.",
@@ -201,11 +203,11 @@ def learned() -> str:
         f"{said['expectedDecodeTokensPerSecond'].split('.')[0]} tok/s were expected of one stream, within a "
         "factor of 2. Two requests in its window are too few to hold.",
         f"**gpt-oss-20b** is provisional: while requests ran, {log.count(LATE_KERNEL)} Triton kernels were "
-        "compiled, one for each padded number of rows above 1,024. The engine took at most "
+        "compiled, most of them for a new padded number of rows. The engine took at most "
         f"{number(max(map(float, MIXED.findall(log))))} prompt tokens a second over ten seconds. The plan's "
-        f"law says {compared}. It has no timing of MXFP4's kernels, and none of late compilation. So its "
-        f"capacity of {oss['plan']['predicted']['expectedCapacityConcurrency']} streams was not reached: the "
-        "throughput is flat from 63 on. Its made-up tokenizer has no `<|end|>`: chat completions failed.",
+        f"law says {compared}. It has no timing of MXFP4's kernels, and none of late compilation. So "
+        f"the plan expected {over} times the capacity that was found. Its made-up "
+        "tokenizer has no `<|end|>`: chat completions failed.",
         f"**{WARM}** of [an earlier host](../../../benchmarks/gpu/h100/pods-measured) had what that host's "
         f"`gpt-oss-20b` compiled: it loaded in {warm['startup']['loadSeconds']} s and captured graphs in "
         f"{warm['startup']['graphSeconds']}. It was not measured again. Its measurement took the waking of "
