@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.measurement import Capacity
+from tacho_operator.api.conditions import ConditionType, find_condition
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.api.status.plan import Plan, PlanGpu
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.core.measurement.cost import Price, cost_of, holding_of
 from tacho_operator.core.names import REVISION_LABEL
 from tacho_operator.core.pods.claims import claim_bound
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import ChildRefusal
-from tests.unit.core.measured_world import measured_world
+from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
 from tests.unit.core.test_edges import nodes, two
-from tools.harness.resources import at
+from tools.harness.resources import CONFIG, at, changed
+from tools.harness.world import MOCK_SPEC, World
 
 ONE_NODE_CLAIM = {"models": {"spec": {"accessModes": ["ReadWriteOnce"]}}}
 
@@ -50,3 +57,48 @@ def test_a_pod_that_serves_although_none_shall_is_counted() -> None:
         world.objects["Pod", pod["metadata"]["name"]] = pod
     world.reconcile(1)
     assert world.condition("Ready")["message"].startswith("1 of 0 replicas serve.")
+
+
+def test_a_cost_below_what_a_decimal_holds_is_unknown_and_not_nothing() -> None:
+    found = MeasurementEntry(
+        fingerprint="f",
+        state="Complete",
+        capacity=Capacity(concurrency=1, output_tokens_per_second=1e9, basis="SLO", boundary="Edge"),
+    )
+    assert cost_of(found, 1, Price(per_gpu_hour=0.001)) is None
+
+
+def test_a_pod_that_is_measured_uses_its_gpu_for_that() -> None:
+    """A serving pod that measures itself, and a probe pod that has not answered yet."""
+    world = measured_world()
+    (server,) = world.pods("server")
+    world.change(workload=NEW_WORKLOAD)
+    world.settle()
+    (probe,) = world.pods("probe")
+    probe["spec"]["nodeName"] = "node-1"
+    world.runs(server, "Probing")
+    gpu = PlanGpu(product="NVIDIA-L4", count=1)
+    status = LLMDeploymentStatus(plan=Plan(gpu=gpu))
+    uses = dict(holding_of(world.observed(), status, CONFIG).pods)
+    assert set(uses.values()) == {"probing"}
+    assert len(uses) == 2
+
+
+def test_a_pod_too_many_is_told_while_all_that_shall_serve_do() -> None:
+    world = measured_world(changed(MOCK_SPEC, replicas=3))
+    world.change(replicas=2)
+    for pod in world.pods("server")[2:]:
+        pod["status"]["conditions"][-1]["status"] = "False"
+    decision = world.decision()
+    assert decision.status is not None
+    found = find_condition(decision.status.conditions, ConditionType.RECONCILING)
+    assert found is not None
+    assert found.message == "spec.replicas is 2; 3 pods exist."
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_a_resource_that_is_scaled_to_zero_is_inspected_whatever_its_quota(replicas: int) -> None:
+    world = World(changed(MOCK_SPEC, replicas=replicas))
+    trial = world.decision().trial
+    assert trial is not None
+    assert trial.needs_quota == bool(replicas)
