@@ -56,7 +56,9 @@ def missing(architecture: Architecture) -> str:
         for name, value in (("layers", architecture.layers), ("hidden size", architecture.hidden_size))
         if value < 1
     ]
-    if not absent and bytes_per_token(architecture, 1.0) <= 0 and state_bytes(architecture) <= 0:
+    growing = [group for group in layer_groups(architecture) if group.kind in PER_TOKEN_KINDS]
+    empty = any(group_bytes_per_token(architecture, group, 1.0) <= 0 for group in growing)
+    if not absent and (empty or not (growing or state_bytes(architecture))):
         absent.append("attention heads and their width")
     return ", ".join(absent)
 

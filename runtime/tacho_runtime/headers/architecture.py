@@ -115,6 +115,7 @@ def _unknown(shape: Architecture) -> list[str]:
         "hidden size": shape.hidden_size,
         "number of attention heads": shape.attention_heads
         or not ATTENTION & {g.kind for g in shape.layer_groups},
+        "size of an attention head": shape.head_dim or not shape.attention_heads,
         "vocabulary size": shape.vocabulary,
         "longest context": shape.max_positions,
         "dtype": shape.dtype,

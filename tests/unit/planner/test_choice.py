@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from benchmarks.planner.models import facts
+from tacho_contract.model import LayerGroup
 from tacho_engines import registry
 from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.core.planner.plan import plan_model
@@ -227,6 +228,20 @@ def test_too_little_known_is_said_not_guessed():
     assert isinstance(found, PlanFailure)
     assert found.failure.failure_class == "ModelInvalid"
     assert "no config.json" in found.failure.message
+
+
+def test_a_model_of_which_some_layers_have_heads_without_a_width_has_no_plan():
+    """The others have one: a sum over all layers would be too small, and a page of such layers is empty."""
+    shape = facts("llama-3.1-8b").architecture
+    widthless = LayerGroup(kind="sliding", layers=16, key_value_heads=8, window_tokens=4096)
+    whole = LayerGroup(kind="full", layers=16, key_value_heads=8, key_head_dim=128, value_head_dim=128)
+    odd = dataclasses.replace(
+        facts("llama-3.1-8b"), architecture=dataclasses.replace(shape, layer_groups=(whole, widthless))
+    )
+    found = plan_model(spec(gpu={"products": ["L4"]}), odd, nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "ModelInvalid"
+    assert "attention heads and their width" in found.failure.message
 
 
 def test_what_is_not_known_of_the_model_is_in_the_message():
