@@ -83,7 +83,8 @@ class AnswerCounts:
 
 
 CONTRADICTING = 0.1
-"""Share by which two levels may differ from what one engine can have."""
+"""Share by which two levels may differ from what one engine can have; more where their intervals are wider.
+"""
 CLOSE_TIMES = 1.5
 """Times as many streams up to which the throughput of one engine does not fall by more than that: beyond, a
 full cache may lower it.
@@ -97,7 +98,8 @@ def contradict(one: MeasuredLevel, other: MeasuredLevel) -> bool:
     low, high = sorted((one, other), key=lambda point: point.concurrency)
     times = high.concurrency / low.concurrency
     gain = high.output_tokens_per_second / low.output_tokens_per_second
-    return gain > (1 + CONTRADICTING) * times or (gain < 1 - CONTRADICTING and times <= CLOSE_TIMES)
+    share = max(CONTRADICTING, math.hypot(low.ci_percent or 0.0, high.ci_percent or 0.0) / 100)
+    return gain > (1 + share) * times or (gain < 1 - share and times <= CLOSE_TIMES)
 
 
 @dataclass(slots=True)

@@ -189,3 +189,12 @@ async def test_a_throughput_that_falls_far_beyond_a_known_level_contradicts_noth
     assert contradict(near, low)
     assert not contradict(low, far)
     assert contradict(low, result(100, 1950).point)
+
+
+async def test_two_levels_whose_intervals_explain_the_difference_do_not_contradict() -> None:
+    """15 % each, as of short windows: a loop measured twice differs by 14 % in one pair of five."""
+    low, high = (
+        replace(result(streams, rate).point, ci_percent=15.0) for streams, rate in ((40, 700), (56, 600))
+    )
+    assert not contradict(low, high)
+    assert contradict(low, replace(high, output_tokens_per_second=500.0))
