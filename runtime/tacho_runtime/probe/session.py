@@ -154,6 +154,7 @@ class ProbeFindings:
         former = self.results.get(result.point.concurrency)
         if former is None or result.clean or not former.clean:
             self.results[result.point.concurrency] = result
+            self.known_streams.discard(result.point.concurrency)  # it is this pod's from now on
 
     def _check_known(self, result: LevelResult) -> None:
         """Drops the known levels where ``result``, measured here, contradicts one: a load shows what one

@@ -198,3 +198,14 @@ async def test_two_levels_whose_intervals_explain_the_difference_do_not_contradi
     )
     assert not contradict(low, high)
     assert contradict(low, replace(high, output_tokens_per_second=500.0))
+
+
+def test_a_known_level_that_was_measured_here_is_not_dropped_with_the_others() -> None:
+    """As by ``refine``: a rate of this pod is neither told as one of then, nor lost."""
+    found = ProbeFindings(results={n: result(n, rate) for n, rate in ((8, 300), (16, 500), (40, 700))})
+    found.known_streams = {8, 16, 40}
+    found.add_level(result(40, 690))
+    found.add_level(result(20, 400))
+    assert {n: one.point.output_tokens_per_second for n, one in found.results.items()} == {20: 400, 40: 690}
+    (note,) = found.notes
+    assert "16 streams had 500 tokens/s then" in note
