@@ -75,6 +75,24 @@ def test_a_pod_that_loses_its_readiness_has_the_same_time_from_then_on() -> None
     assert world.brief("Stalled") == ("True", "StartupTimeout")
 
 
+@pytest.mark.parametrize(("restarts", "stalled"), [(0, "True"), (1, "False"), (2, "False"), (3, "True")])
+def test_a_restarted_engine_has_its_time_again(restarts: int, stalled: str) -> None:
+    """As where a download outlasts the first startup budget, and goes on. Ready stays false meanwhile."""
+    world = starting()
+    (pod,) = world.pods("server")
+    world.runs(pod, "WaitingForModel")
+    conditions = pod["status"]["conditions"]
+    world.reconcile(deadline(world) - 10)
+    world.runs(pod, "WaitingForModel")
+    pod["status"]["conditions"] = conditions
+    (engine,) = pod["status"]["containerStatuses"]
+    engine["restartCount"] = restarts
+    world.reconcile(20)
+    assert world.brief("Stalled")[0] == stalled
+    world.reconcile(deadline(world))
+    assert world.brief("Stalled")[0] == "True"
+
+
 def test_a_node_whose_clock_is_behind_accuses_no_pod_that_has_just_begun() -> None:
     world = starting()
     (pod,) = world.pods("server")

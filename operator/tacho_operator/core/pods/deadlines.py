@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
+from tacho_contract.failure import RESTARTS_BEFORE_USER_ACTION
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import FINISHED, PodView
@@ -78,12 +79,15 @@ def unready_since(pod: PodView) -> datetime | None:
     """Since when a pod that has a node is not ready; None: it is ready, has no node, or ends."""
     if pod.ready or not pod.node or pod.terminating or pod.phase in FINISHED:
         return None
-    found = pod.condition("Ready")
+    found, engine = pod.condition("Ready"), pod.container(names.ENGINE_CONTAINER)
+    # A restarted runtime has its whole startup budget again, until its restarts are the problem.
+    again = engine is not None and 0 < engine.restarts < RESTARTS_BEFORE_USER_ACTION
     # The latest one: a node's clock may be behind.
     times = (
         pod.created,
         pod.condition_time("PodScheduled"),
         found.since if found.status == "False" else None,
+        engine.running_since if engine is not None and again else None,
     )
     return max((time for time in times if time is not None), default=None)
 
