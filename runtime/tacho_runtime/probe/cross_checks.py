@@ -211,9 +211,14 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
         return CounterCheck(flags=("OtherTraffic",), notes=(note,))
     if factor < 1 - AGREEMENT - step:
         more = f"at {trace.concurrency} streams more tokens arrived than the engine counted"
-        if any(stream.has_total for stream in trace.streams):
-            # By the answers' own totals they did: as where /metrics is that of one of several engines.
-            return CounterCheck(notes=(f"{more}, also by what its answers say: its counter has a part",))
+        whole = [stream for stream in trace.streams if stream.finish_reason]
+        if whole and all(stream.has_total for stream in whole):
+            # By the answers' own totals they did: /metrics is that of one of several engines.
+            note = (
+                f"{more}: its metrics count some of the requests only, as behind a load balancer; the counts "
+                "in its answers are used"
+            )
+            return CounterCheck(notes=(note,))
         note = f"{more}: its count is used"
         return CounterCheck(factor=factor, counted_by="Engine", notes=(note,))
     # Where the ends of the window are not worth a step, the engine's count is the finer one.
