@@ -109,7 +109,7 @@ def _environment() -> dict[str, str]:
 
 def survivors() -> Iterator[Survivor]:
     """The surviving mutations in mutmut's notes, each as a place and a change."""
-    from mutmut.mutation.diff_apply import get_diff_for_mutant  # type: ignore[import-not-found]
+    from mutmut.mutation.diff_apply import get_diff_for_mutant  # type: ignore[import-not-found]  # own folder
 
     for notes in sorted(MUTANTS.rglob("*.py.meta")):
         path = notes.relative_to(MUTANTS).with_suffix("")

@@ -54,7 +54,7 @@ def directory_of(name: str) -> Path:
 
 def write(state: State, **changes: object) -> State:
     """Remembers `state` with `changes`."""
-    changed = replace(state, **changes)  # type: ignore[arg-type]
+    changed = replace(state, **changes)  # type: ignore[arg-type]  # fields by name
     directory = directory_of(state.name)
     directory.mkdir(parents=True, exist_ok=True, mode=0o755)
     scratch = directory / f"{FILE}.{os.getpid()}"

@@ -83,7 +83,7 @@ class Law:
             text = name == "kv_policy"
             if not isinstance(value, str if text else int | float):
                 raise TypeError(f"{name}: a {'word' if text else 'number'} is wanted")
-        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **values)  # type: ignore[arg-type]  # checked above
 
     def itl_seconds(self, running: int) -> float:
         """The mean of a step with ``running`` sequences."""

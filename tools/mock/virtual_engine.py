@@ -216,7 +216,7 @@ class VirtualLoop:
         self._lengths = OutputLengths(workload.output_tokens, spread, engine.rng)
         self._live: set[_Request] = set()
         """The request under way of each stream."""
-        self._surplus = 0
+        self._surplus: float = 0
         """Streams that are not renewed when their request ends."""
         self._sent: list[_Request] = []
         self._opened: tuple[float, bool, CounterReading] | None = None
@@ -299,6 +299,6 @@ class VirtualLoop:
         )
 
     async def close(self) -> None:
-        self._surplus = math.inf  # type: ignore[assignment]
+        self._surplus = math.inf
         self._engine.hang_up(list(self._live))
         self._live.clear()
