@@ -9,6 +9,7 @@ import pytest
 
 from tacho_contract.units import format_time
 from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS
+from tacho_operator.core.types import NodeFacts
 from tests.unit.core.measured_world import measured_world
 from tools.harness.pod_states import container_state
 from tools.harness.world import World
@@ -91,6 +92,44 @@ def test_a_restarted_engine_has_its_time_again(restarts: int, stalled: str) -> N
     assert world.brief("Stalled")[0] == stalled
     world.reconcile(deadline(world))
     assert world.brief("Stalled")[0] == "True"
+
+
+@pytest.mark.parametrize("restarts", [0, 1, 2])
+def test_an_engine_that_waits_for_its_restart_is_not_accused_of_its_earlier_starts(restarts: int) -> None:
+    """As after liveness ended it: the runtime drains and ends with 0, and Ready stays false."""
+    world = starting()
+    (pod,) = world.pods("server")
+    world.runs(pod, "Starting")
+    world.reconcile(deadline(world) + 1)
+    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": format_time(world.now)}}
+    (engine,) = pod["status"]["containerStatuses"]
+    engine["restartCount"] = restarts
+    engine["lastState" if restarts else "state"] = ended
+    if restarts:
+        engine["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    world.reconcile(20)
+    assert world.brief("Stalled")[0] == "False"
+    world.reconcile(deadline(world))
+    assert world.brief("Stalled") == ("True", "StartupTimeout")
+
+
+@pytest.mark.parametrize("reason", ["Error", "OOMKilled"])
+def test_an_earlier_crash_does_not_hide_a_run_that_never_gets_ready(reason: str) -> None:
+    world = starting()
+    (pod,) = world.pods("server")
+    world.runs(pod, "Probing")
+    (engine,) = pod["status"]["containerStatuses"]
+    engine["restartCount"] = 1
+    engine["lastState"] = {"terminated": {"exitCode": 137, "reason": reason}}
+    world.reconcile(deadline(world) - 1)
+    assert world.brief("Stalled")[0] == "False"
+    assert world.brief("Ready")[1] in ("EngineCrashed", "HostOutOfMemory")
+    world.reconcile(2)
+    assert world.brief("Stalled") == ("True", "StartupTimeout")
+    assert "phase Probing" in world.condition("Stalled")["message"]
+    world.nodes = (NodeFacts(name="node-1", labels={}, allocatable={}, ready=False),)
+    world.reconcile(1)
+    assert world.brief("Ready") == ("False", "NodeLost")
 
 
 def test_a_node_whose_clock_is_behind_accuses_no_pod_that_has_just_begun() -> None:

@@ -79,17 +79,29 @@ def unready_since(pod: PodView) -> datetime | None:
     """Since when a pod that has a node is not ready; None: it is ready, has no node, or ends."""
     if pod.ready or not pod.node or pod.terminating or pod.phase in FINISHED:
         return None
-    found, engine = pod.condition("Ready"), pod.container(names.ENGINE_CONTAINER)
-    # A restarted runtime has its whole startup budget again, until its restarts are the problem.
-    again = engine is not None and 0 < engine.restarts < RESTARTS_BEFORE_USER_ACTION
+    found = pod.condition("Ready")
     # The latest one: a node's clock may be behind.
     times = (
         pod.created,
         pod.condition_time("PodScheduled"),
         found.since if found.status == "False" else None,
-        engine.running_since if engine is not None and again else None,
+        _restarted(pod),
     )
     return max((time for time in times if time is not None), default=None)
+
+
+def _restarted(pod: PodView) -> datetime | None:
+    """Since when a restarted engine has its whole startup budget again; None: it did not restart, or too
+    often.
+
+    While it waits to be restarted, its last end counts: Ready does not change with it.
+    """
+    engine = pod.container(names.ENGINE_CONTAINER)
+    if engine is None or engine.restarts >= RESTARTS_BEFORE_USER_ACTION:
+        return None
+    if engine.running_since is not None:
+        return engine.running_since if engine.restarts else None
+    return engine.terminated.finished if engine.terminated else None
 
 
 def start_limits(deployments: Iterable[Manifest]) -> dict[str, float]:

@@ -109,14 +109,17 @@ def revision_problem(
         # A failed pod is replaced; it counts only while it has no successor.
         for pod in (live_pods(mine) or mine)
         if (
-            problem := diagnose(
+            problem := _of_longest_start(
                 pod,
-                lost_nodes=lost,
-                schedule_overdue=overdue(pod, now, limit_seconds),
-                now=now,
-                fetch=report.fetch if (report := observed.reports.get(pod.uid)) else None,
+                diagnose(
+                    pod,
+                    lost_nodes=lost,
+                    schedule_overdue=overdue(pod, now, limit_seconds),
+                    now=now,
+                    fetch=report.fetch if (report := observed.reports.get(pod.uid)) else None,
+                ),
+                never_ready(pod, start_limit, report, now),
             )
-            or never_ready(pod, start_limit, report, now)
         )
     ]
     if not found:
@@ -126,6 +129,18 @@ def revision_problem(
         found += [stuck(pod) for pod in held]
     pressing = _with_figures(observed, revision, _with_claim(observed, most_pressing(found)))
     return _with_held(pressing, held) or _own_evictions(mine)
+
+
+def _of_longest_start(pod: PodView, found: Problem | None, unready: Problem | None) -> Problem | None:
+    """``found``, or that the pod stays ``unready``: also where ``found`` is the end of an earlier run.
+
+    A present run that neither ends nor gets ready matters more.
+    """
+    engine = pod.container(names.ENGINE_CONTAINER)
+    runs_again = engine is not None and engine.running_since is not None
+    if found is None or (runs_again and not (found.needs_user_action or found.caused_by_platform)):
+        return unready or found
+    return found
 
 
 def _with_figures(observed: Observed, revision: str, problem: Problem | None) -> Problem | None:
