@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import Architecture
+from tacho_runtime.headers.family_defaults import with_defaults
 from tacho_runtime.headers.json_values import first, integer, mapping, number, sequence, text
 from tacho_runtime.headers.layers import LAYER_LIMIT, layer_groups, state_heads
 
@@ -47,7 +48,7 @@ def text_config(config: dict[str, Any]) -> dict[str, Any]:
 def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
     """The numbers of ``config`` (a config.json's content, any values), and the names of unknown values as
     message clauses."""
-    inner = text_config(config)
+    inner = with_defaults(text_config(config))
     layers = first(inner, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
     hidden = first(inner, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
     heads = first(inner, "num_attention_heads", "n_head", "n_heads", "num_heads")

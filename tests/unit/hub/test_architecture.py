@@ -154,6 +154,36 @@ def test_rope_parameters_by_layer_type() -> None:
     assert read_architecture(config)[0].max_positions == 32768
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "inner", "expected"),
+    [
+        # google/gemma-3-4b-it and 12b-it, which leave out heads, their width, vocabulary and context
+        ("gemma3", {"hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+                    "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024}, (34, 8, 4, 256, 262208, 131072)),
+        ("gemma3", {"hidden_size": 3840, "intermediate_size": 15360, "model_type": "gemma3_text", "num_hidden_layers": 48,
+                    "num_attention_heads": 16, "num_key_value_heads": 8, "sliding_window": 1024}, (48, 16, 8, 256, 262208, 131072)),
+        # llava-hf/llava-1.5-7b-hf, and one of Mistral
+        ("llava", {"max_position_embeddings": 4096, "model_type": "llama", "vocab_size": 32064}, (32, 32, 32, 128, 32064, 4096)),
+        ("llava_next", {"max_position_embeddings": 32768, "model_type": "mistral", "sliding_window": None,
+                        "vocab_size": 32064}, (32, 32, 8, 128, 32064, 32768)),
+        # A null is no gap: transformers keeps it.
+        ("paligemma", {"hidden_size": 2048, "model_type": "gemma2", "num_attention_heads": 8, "head_dim": None},
+         (26, 8, 4, 256, 256000, 8192)),
+    ],
+)  # fmt: skip
+def test_a_language_model_inside_another_has_its_familys_defaults(
+    wrapper: str, inner: dict[str, Any], expected: tuple[int, ...]
+) -> None:
+    shape, unknown = read_architecture(
+        {"model_type": wrapper, "text_config": inner, "torch_dtype": "bfloat16"}
+    )
+    numbers = (shape.layers, shape.attention_heads, shape.key_value_heads, shape.head_dim)
+    assert (*numbers, shape.vocabulary, shape.max_positions) == expected
+    assert unknown == []
+    windows = {group.window_tokens for group in shape.layer_groups}
+    assert bool(windows - {0}) == wrapper.startswith(("gemma", "pali"))
+
+
 def test_mixture_of_experts() -> None:
     mixtral, qwen, deepseek = shape_of("mixtral-8x7b"), shape_of("qwen3-30b-a3b"), shape_of("deepseek-v3")
     assert (mixtral.experts, mixtral.experts_per_token, mixtral.moe_intermediate_size) == (8, 2, 14336)
