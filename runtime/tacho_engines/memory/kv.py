@@ -57,10 +57,16 @@ def missing(architecture: Architecture) -> str:
         if value < 1
     ]
     growing = [group for group in layer_groups(architecture) if group.kind in PER_TOKEN_KINDS]
-    empty = any(group_bytes_per_token(architecture, group, 1.0) <= 0 for group in growing)
-    if not absent and (empty or not (growing or state_bytes(architecture))):
+    known = all(_is_known(architecture, group) for group in growing)
+    if not absent and not (known and (growing or state_bytes(architecture))):
         absent.append("attention heads and their width")
     return ", ".join(absent)
+
+
+def _is_known(architecture: Architecture, group: LayerGroup) -> bool:
+    """Whether the heads of a group whose state grows, and their width, are known: no engine has one of 0."""
+    heads = group.kind == "mla" or group.key_value_heads or architecture.attention_heads
+    return bool(heads) and group_bytes_per_token(architecture, group, 1.0) > 0
 
 
 def state_bytes(architecture: Architecture) -> int:

@@ -349,6 +349,8 @@ def test_what_is_missing_is_said() -> None:
         "dtype",
     ]
     assert "number of attention heads" in read_architecture({"num_hidden_layers": 1})[1]
+    narrow = read_architecture({"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 16})[1]
+    assert "size of an attention head" in narrow
     rows = [StoredTensor("a.weight", "BF16", (2, 2), 8)]
     facts = facts_from_config_and_tensors({"num_hidden_layers": 1}, rows, listed("x", rows, ""))
     assert "dtype" not in facts.unknown

@@ -244,6 +244,21 @@ def test_a_model_of_which_some_layers_have_heads_without_a_width_has_no_plan():
     assert "attention heads and their width" in found.failure.message
 
 
+def test_a_model_whose_number_of_heads_is_not_known_has_no_plan():
+    """One head was counted: eight times as many requests as the model's eight heads leave room for."""
+    shape = dataclasses.replace(
+        facts("llama-3.1-8b").architecture,
+        attention_heads=0,
+        key_value_heads=0,
+        layer_groups=(LayerGroup(kind="full", layers=32, key_head_dim=128, value_head_dim=128),),
+    )
+    for odd in (shape, dataclasses.replace(shape, layer_groups=())):
+        headless = dataclasses.replace(facts("llama-3.1-8b"), architecture=odd)
+        found = plan_model(spec(gpu={"products": ["L4"]}), headless, nodes=None, history=(), config=CONFIG)
+        assert isinstance(found, PlanFailure)
+        assert "attention heads and their width" in found.failure.message
+
+
 def test_what_is_not_known_of_the_model_is_in_the_message():
     partly = dataclasses.replace(facts("llama-3.1-8b"), unknown=("the draft layers",))
     found = plan_model(spec(gpu={"products": ["L4"]}), partly, nodes=None, history=(), config=CONFIG)
