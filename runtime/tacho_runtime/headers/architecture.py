@@ -49,7 +49,9 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
     """The numbers of ``config`` (a config.json's content, any values), and the names of unknown values as
     message clauses."""
     inner = with_defaults(text_config(config))
-    layers = first(inner, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    layers = first(inner, "num_hidden_layers", "n_layer", "n_layers", "num_layers") or len(
+        sequence(inner.get("layers_block_type"))  # all that Transformers 5 writes of Nemotron-H
+    )
     hidden = first(inner, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
     heads = first(inner, "num_attention_heads", "n_head", "n_heads", "num_heads")
     head_dim = first(inner, "head_dim", "attention_head_dim", "kv_channels") or (

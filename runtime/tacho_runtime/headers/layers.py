@@ -28,8 +28,9 @@ LISTS_BY_LAYER = (
     "hybrid_layer_pattern",
     "num_key_value_heads",
 )
+INDEXER = "the sparse attention's indexer"
 MORE_CACHES = {
-    "index_topk": "the sparse attention's indexer",
+    "index_topk": INDEXER,
     "compress_ratios": "compressed attention",
     "cross_attention_layers": "the layers with cross-attention",
     "layer_group_size": "the layers with linear attention",
@@ -85,7 +86,7 @@ def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -
     """
     if kind == "conv":
         return shape.hidden_size * max(0, integer(config.get("conv_L_cache")) - 1) * _element_bytes(shape)
-    delta = mapping(config.get("linear_attn_config"))  # Kimi's delta attention; its matrix has 32 bits
+    delta = _kimi_delta(config)
     if heads := first(delta, "num_heads"):
         size, taps = first(delta, "head_dim"), first(delta, "short_conv_kernel_size") - 1
         return heads * size * (3 * max(0, taps) * _element_bytes(shape) + 4 * size)
@@ -102,20 +103,34 @@ def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -
     return 0
 
 
+def _kimi_delta(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of Kimi's delta attention, whose matrix has 32 bits, under the names of its repositories.
+    Transformers 5 has others.
+    """
+    if "linear_num_heads" not in config:
+        return mapping(config.get("linear_attn_config"))
+    return {
+        "num_heads": config["linear_num_heads"],
+        "head_dim": config.get("linear_head_dim"),
+        "short_conv_kernel_size": config.get("linear_conv_kernel_dim"),
+    }
+
+
 def state_heads(config: dict[str, Any]) -> int:
     """As in Architecture. Source: vLLM 0.32 layers/mamba/mamba_mixer2.py, layers/mamba/gdn."""
     heads = first(config, "mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
     if heads:
         groups = first(config, "mamba_n_groups", "n_groups", "mamba_ngroups")
         return heads if groups <= 1 else math.gcd(heads, groups)
-    delta = first(mapping(config.get("linear_attn_config")), "num_heads")
+    delta = first(_kimi_delta(config), "num_heads")
     return delta or math.gcd(first(config, "linear_num_key_heads"), first(config, "linear_num_value_heads"))
 
 
 KINDS = {
     "full_attention": "full", "attention": "full", "full": "full", "global": "full",
     "global_attention": "full",
-    "hybrid": "full", "*": "full", "sliding_attention": "sliding", "local_attention": "sliding",
+    "hybrid": "hybrid", "indexed_attention": "full", "*": "full",
+    "sliding_attention": "sliding", "local_attention": "sliding",
     "sliding": "sliding", "local": "sliding", "chunked_attention": "chunked",
     "linear_attention": "linear_attention",
     "linear": "linear_attention", "conv": "conv", "mamba": "mamba", "mamba2": "mamba", "m": "mamba",
@@ -174,8 +189,6 @@ def _kind_by_rule(config: dict[str, Any], layer: int) -> str:
         return "linear_attention"
     if family in ("mamba", "mamba2", "falcon_mamba"):
         return "mamba"
-    if integer(config.get("kv_lora_rank")) and integer(config.get("qk_rope_head_dim")):
-        return "full" if family in NO_LATENT_CACHE else "mla"
     if chunk := integer(config.get("attention_chunk_size")):
         rope = sequence(config.get("no_rope_layers"))
         with_rope = rope[layer] == 1 if layer < len(rope) else (layer + 1) % 4 != 0
@@ -197,25 +210,45 @@ def _window_kind(config: dict[str, Any], family: str, layer: int) -> str:
 def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[LayerGroup, ...], list[str]]:
     """Layers grouped by the state that they keep, and names of unknown values, for messages.
 
-    A family whose layers hold attention and recurrence side by side (Falcon-H1) counts each layer in two
-    groups."""
+    Layers that hold attention and recurrence side by side (Falcon-H1, Zamba) count in two groups."""
     kinds, unknown = layer_kinds(config, shape.layers)
     family = text(config.get("model_type")).lower()
+    if _has_latent_cache(config):
+        kinds = ["mla" if kind == "full" else kind for kind in kinds]
+    if not linear_state_bytes("linear_attention", config, shape) and mamba_state_bytes(config, shape):
+        # Transformers 5 has this one name for all recurrent layers.
+        kinds = ["mamba" if kind == "linear_attention" else kind for kind in kinds]
     if family == "longcat_flash":
         kinds = kinds * 2  # each layer has attention twice
     if shared := min(integer(config.get("num_kv_shared_layers")), len(kinds)):
         kinds[len(kinds) - shared :] = ["none"] * shared  # which use the cache of earlier ones
-    counts = Counter(zip(kinds, _heads_by_layer(config, shape, len(kinds)), strict=True))
     if family == "falcon_h1":
-        heads = shape.key_value_heads
-        counts = Counter({("full", heads): shape.layers, ("mamba", heads): shape.layers})
-    unknown += [f"cache of {what}" for key, what in MORE_CACHES.items() if config.get(key)]
+        kinds = ["hybrid"] * shape.layers
+    counts = Counter(zip(kinds, _heads_by_layer(config, shape, len(kinds)), strict=True))
+    for (kind, heads), layers in list(counts.items()):
+        if kind == "hybrid":
+            del counts[kind, heads]
+            counts["full", heads] += layers
+            counts["mamba", heads] += layers
+    more = {what for key, what in MORE_CACHES.items() if config.get(key)}
+    unknown += [f"cache of {what}" for what in sorted(more | _indexers(config))]
     groups = []
     for (kind, heads), layers in counts.items():
         group, missing = _group(kind, layers, config, replace(shape, key_value_heads=heads))
         groups.append(group)
         unknown += missing
     return tuple(groups), unknown
+
+
+def _has_latent_cache(config: dict[str, Any]) -> bool:
+    """Whether attention caches the latent of DeepSeek's MLA. Its rotary part may have no width."""
+    latent = integer(config.get("kv_lora_rank")) and config.get("qk_rope_head_dim") is not None
+    return bool(latent) and text(config.get("model_type")).lower() not in NO_LATENT_CACHE
+
+
+def _indexers(config: dict[str, Any]) -> set[str]:
+    named = "indexed_attention" in map(text, sequence(config.get("layer_types")))
+    return {INDEXER} if named else set()
 
 
 def _heads_by_layer(config: dict[str, Any], shape: Architecture, layers: int) -> list[int]:

@@ -225,6 +225,9 @@ NEMOTRON = [
     {"attention": {"no_op": True}},
     {"attention": {"replace_with_linear": True}},
 ]
+MAMBA_2 = {
+    "mamba_d_conv": 4, "mamba_d_state": 128, "mamba_n_heads": 8, "mamba_d_head": 64, "mamba_n_groups": 1,
+}  # fmt: skip
 FAMILIES: list[tuple[dict[str, Any], list[tuple[str, int]], int]] = [
     # (configuration, (kind, layers), unknown lines)
     ({"num_hidden_layers": 4, "sliding_window": 64, "use_sliding_window": False}, [("full", 4)], 0),
@@ -253,6 +256,20 @@ FAMILIES: list[tuple[dict[str, Any], list[tuple[str, int]], int]] = [
      [("linear_attention", 3), ("mla", 1)], 0),
     ({"num_hidden_layers": 2, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "index_topk": 2048}, [("mla", 2)], 1),
     ({"num_hidden_layers": 3, "block_configs": NEMOTRON}, [("full", 1), ("none", 2)], 0),
+    # As Transformers 5 writes them: Nemotron-H, Granite 4, Kimi Linear, DeepSeek 3.2 and GLM 5.
+    ({"model_type": "nemotron_h", "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"],
+      **MAMBA_2}, [("mamba", 1), ("none", 2), ("full", 1)], 0),
+    ({"num_hidden_layers": 3, "model_type": "granitemoehybrid", **MAMBA_2,
+      "layer_types": ["linear_attention", "full_attention", "linear_attention"]}, [("mamba", 2), ("full", 1)], 0),
+    ({"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"], "linear_num_heads": 32,
+      "linear_head_dim": 128, "linear_conv_kernel_dim": 4, "kv_lora_rank": 512, "qk_rope_head_dim": 64},
+     [("linear_attention", 1), ("mla", 1)], 0),
+    ({"num_hidden_layers": 2, "layer_types": ["indexed_attention"] * 2, "index_topk": 2048, "kv_lora_rank": 512,
+      "qk_rope_head_dim": 0}, [("mla", 2)], 1),
+    ({"num_hidden_layers": 1, "layer_types": ["indexed_attention"]}, [("full", 1)], 1),
+    # Zamba 2's shared attention stands beside Mamba.
+    ({"num_hidden_layers": 3, "layers_block_type": ["mamba", "mamba", "hybrid"], "model_type": "zamba2",
+      **MAMBA_2}, [("mamba", 3), ("full", 1)], 0),
 ]  # fmt: skip
 
 
