@@ -66,8 +66,8 @@ def engine_ttft_milliseconds(readings: Sequence[CounterReading]) -> float | None
         for one in readings
         if one.counters.ttft_seconds_sum is not None and one.counters.ttft_seconds_count is not None
     ]
-    if len(known) < 2 or known[-1][1] <= known[0][1]:
-        return None
+    if len(known) < 2 or known[-1][1] <= known[0][1] or known[-1][0] < known[0][0]:
+        return None  # nor where a sum falls: it is that of a restarted engine, or of another one
     return 1000 * (known[-1][0] - known[0][0]) / (known[-1][1] - known[0][1])
 
 
@@ -82,8 +82,8 @@ def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = 
     """A message that the engine's HTTP front end limits the throughput of a level; "" where it does not.
 
     By its gauges the engine had fewer requests than the client had open: the others were in the front end. ""
-    also without gauges, or where the client was late. ``near``: the engine is on this machine, so the network
-    cannot be the cause.
+    also without gauges, where the client was late, or where another engine had them. ``near``: the engine is
+    on this machine, so the network cannot be the cause.
     """
     held = [
         one.counters.running + one.counters.waiting
@@ -95,6 +95,7 @@ def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = 
         or not trace.started
         or trace.failures
         or client_lateness(trace.client, tpot_milliseconds)
+        or counts_a_part(trace)
     ):
         return ""
     missing = trace.concurrency - math.fsum(held) / len(held)
@@ -185,46 +186,69 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
     """The comparison of a window's tokens. ``alone``: by its gauges the engine had no other clients'
     requests.
     """
-    ends = [one for one in trace.readings if one.counters.generated_tokens is not None]
-    if len(ends) < 2 or not ends[0].counters.by_step:
+    compared = _compared(trace)
+    if compared is None:
         return CounterCheck()
-    first, last = ends[0], ends[-1]
-    made = (last.counters.generated_tokens or 0.0) - (first.counters.generated_tokens or 0.0)
-    seconds = (last.stamp_ns - first.stamp_ns) / NS
-    here = math.fsum(trace.bins) / (len(trace.bins) * trace.bin_nanoseconds / NS) if trace.bins else 0.0
-    if seconds < SHORTEST_SECONDS or made <= 0 or here <= 0:
-        return CounterCheck()
-    factor = made / seconds / here
-    # Both sides cut the window a step apart at either end, and a step brings each stream a token.
-    step = 2 * trace.concurrency / max(1.0, made)
+    made, here, step = compared
+    factor = made / here
     if alone and 1 + OTHERS_SHARE + step < factor <= MAX_BEHIND:
         note = (
-            f"at {trace.concurrency} streams the engine generated {made / seconds:.0f} tokens/s and "
+            f"at {trace.concurrency} streams the engine generated {made:.0f} tokens/s and "
             f"{here:.0f} arrived: its HTTP front end or the network is slow"
         )
         return CounterCheck(excess=factor - 1, notes=(note,))
     if factor > 1 + OTHERS_SHARE + step:
         note = (
-            f"at {trace.concurrency} streams the engine generated {made / seconds:.0f} tokens/s, "
+            f"at {trace.concurrency} streams the engine generated {made:.0f} tokens/s, "
             f"{here:.0f} of them for the probe: another client sends requests"
         )
         return CounterCheck(flags=("OtherTraffic",), notes=(note,))
     if factor < 1 - AGREEMENT - step:
         more = f"at {trace.concurrency} streams more tokens arrived than the engine counted"
-        whole = [stream for stream in trace.streams if stream.finish_reason]
-        if whole and all(stream.has_total for stream in whole):
-            # By the answers' own totals they did: /metrics is that of one of several engines.
+        if counts_a_part(trace):
             note = (
                 f"{more}: its metrics count some of the requests only, as behind a load balancer; the counts "
                 "in its answers are used"
             )
             return CounterCheck(notes=(note,))
+        if not made:
+            return CounterCheck()
         note = f"{more}: its count is used"
         return CounterCheck(factor=factor, counted_by="Engine", notes=(note,))
     # Where the ends of the window are not worth a step, the engine's count is the finer one.
     if step < FINE:
         return CounterCheck(factor=factor, counted_by="Engine", excess=max(0.0, factor - 1))
     return CounterCheck(excess=max(0.0, factor - 1))
+
+
+def _compared(trace: LoadTrace) -> tuple[float, float, float] | None:
+    """(tokens per second by the engine's count, those received, two steps as a share of the window's tokens).
+
+    None where its counter does not advance at every step, or the window is too short.
+    """
+    ends = [one for one in trace.readings if one.counters.generated_tokens is not None]
+    if len(ends) < 2 or not ends[0].counters.by_step:
+        return None
+    first, last = ends[0], ends[-1]
+    made = (last.counters.generated_tokens or 0.0) - (first.counters.generated_tokens or 0.0)
+    seconds = (last.stamp_ns - first.stamp_ns) / NS
+    here = math.fsum(trace.bins) / (len(trace.bins) * trace.bin_nanoseconds / NS) if trace.bins else 0.0
+    if seconds < SHORTEST_SECONDS or made < 0 or here <= 0:
+        return None
+    # Both sides cut the window a step apart at either end, and a step brings each stream a token.
+    return made / seconds, here, 2 * trace.concurrency / max(1.0, made, here * seconds)
+
+
+def counts_a_part(trace: LoadTrace) -> bool:
+    """Whether /metrics is that of one of several engines: all whole answers tell their tokens, and by these
+    more arrived than it counted.
+    """
+    compared = _compared(trace)
+    whole = [stream for stream in trace.streams if stream.finish_reason]
+    if compared is None or not whole or not all(stream.has_total for stream in whole):
+        return False
+    made, here, step = compared
+    return made / here < 1 - AGREEMENT - step
 
 
 def foreign_tokens(before: CounterReading, after: CounterReading, *, received: float) -> float | None:

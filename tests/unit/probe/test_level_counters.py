@@ -73,6 +73,49 @@ def test_a_counter_of_one_of_several_engines_does_not_lower_the_rate() -> None:
     assert partly.point.counted_by == "Engine"
 
 
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.0])
+@pytest.mark.parametrize("near", [False, True])
+def test_requests_that_another_engine_has_are_not_in_a_front_end(share: float, near: bool) -> None:
+    """By the gauges of one of several engines the others' requests are missing: no server process helps."""
+    plain = closed_loop(16)
+    told = replace(plain, streams=tuple(replace(stream, has_total=True) for stream in plain.streams))
+    ends = tuple(
+        CounterReading(
+            stamp_ns=at_ns,
+            counters=EngineCounters(generated_tokens=made, by_step=True, running=16 * share, waiting=0.0),
+        )
+        for at_ns, made in ((plain.start_ns, 50), (plain.end_ns, 50 + share * sum(plain.bins)))
+    )
+    result = evaluate(replace(told, readings=ends), WORKLOAD, NO_SLO, near=near)
+    assert result is not None
+    assert result.point.flags == ()
+    (note,) = result.notes
+    assert "behind a load balancer" in note
+
+
+def test_a_counter_that_stands_still_and_answers_without_totals_leave_the_clients_count() -> None:
+    plain = closed_loop(16)
+    ends = reading(plain.start_ns // MS, 50), reading(plain.end_ns // MS, 50)
+    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert (result.point.counted_by, result.notes) == ("Client", ())
+    assert result.point.output_tokens_per_second > 0
+
+
+def test_no_time_to_a_first_token_follows_from_a_sum_that_fell() -> None:
+    """As where the second reading is that of another engine, or of one that was restarted."""
+    plain = closed_loop(16)
+    ends = tuple(
+        CounterReading(
+            stamp_ns=at_ns, counters=EngineCounters(ttft_seconds_sum=total, ttft_seconds_count=count)
+        )
+        for at_ns, total, count in ((plain.start_ns, 90.0, 100.0), (plain.end_ns, 30.0, 150.0))
+    )
+    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert result.point.engine_ttft_milliseconds is None
+
+
 def holding(running: float, waiting: float, at_ms: int, *, by_step: bool) -> CounterReading:
     counters = EngineCounters(running=running, waiting=waiting, generated_tokens=0.0, by_step=by_step)
     return CounterReading(stamp_ns=at_ms * MS, counters=counters)
