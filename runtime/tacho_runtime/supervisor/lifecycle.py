@@ -196,6 +196,11 @@ def liveness(state: RuntimeState, *, now: float) -> Verdict:
     return Verdict(ok=True, reason=state.phase)
 
 
+def has_served(state: RuntimeState) -> bool:
+    """Whether the engine may hold clients' requests: a pod that is measured again has served before."""
+    return state.startup.total is not None
+
+
 def is_wedged(state: RuntimeState, *, now: float) -> bool:
     """Whether an engine that was healthy once has not answered for WEDGED_AFTER_SECONDS."""
     return state.phase in (SERVING, DRAINING) and _silent_seconds(state, now) > WEDGED_AFTER_SECONDS

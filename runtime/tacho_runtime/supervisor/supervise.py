@@ -288,6 +288,7 @@ class Supervisor:
     async def _leave_service(self) -> None:
         """Leaves the Service and waits for its pending requests."""
         self._enter(lifecycle.PROBING, "remeasurement requested; waiting for running requests to finish")
+        self.state = dataclasses.replace(self.state, healthy_seconds=None)
         await asyncio.sleep(LEAVE_SECONDS)
         await self._wait_until_idle()
 
@@ -371,9 +372,9 @@ class Supervisor:
     # --- the end ---------------------------------------------------------------------------------
     async def _drain(self) -> None:
         """Waits for running requests, no longer than drainSeconds. Readiness is off from the first moment."""
-        serving, child, client = self.state.phase == lifecycle.SERVING, self._child, self._client
+        child, client = self._child, self._client
         self._enter(lifecycle.DRAINING, "stop requested")
-        if not serving or child is None or client is None:
+        if not lifecycle.has_served(self.state) or child is None or client is None:
             return
         # A drain may take longer than an engine may be silent: its health is still watched.
         health = asyncio.ensure_future(self._watch_health(client, self._engine().health_path(self.config)))

@@ -12,6 +12,7 @@ import pytest
 
 from tacho_contract.failure import FailedError
 from tacho_contract.measurement import Measurement, Workload
+from tacho_contract.report import StartupSeconds
 from tacho_runtime.supervisor import draining, lifecycle, stall, supervise
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config
@@ -39,7 +40,10 @@ def serving(folder: Path, engine: _Engine, drain_seconds: int) -> Supervisor:
     supervisor = Supervisor(custom_config(folder, drain_seconds=drain_seconds))
     supervisor._child, supervisor._client = cast("Any", engine), cast("Any", engine)
     supervisor.state = dataclasses.replace(
-        supervisor.state, phase=lifecycle.SERVING, healthy_seconds=time.monotonic()
+        supervisor.state,
+        phase=lifecycle.SERVING,
+        healthy_seconds=time.monotonic(),
+        startup=StartupSeconds(total=60.0),
     )
     return supervisor
 

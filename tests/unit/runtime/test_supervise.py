@@ -330,6 +330,22 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
     assert runtime.log().count("remeasurement requested") == 1
 
 
+def test_a_pod_that_is_stopped_as_it_leaves_the_service_waits_for_its_clients(tmp_path: Path) -> None:
+    known(tmp_path)
+    count = tmp_path / "running"
+    count.write_text("1")
+    config = custom_config(tmp_path, "--running", str(count), drain_seconds=2)
+    mine = Again(request="disrupt-1", hostname=os.uname().nodename)
+    live = LiveConfig(measure_key="m", probe=ProbeSettings(budget_seconds=2, timeout_seconds=4))
+    with running(config, tmp_path, live=live, program=(sys.executable, "-c", IMPATIENT)) as runtime:
+        runtime.until_ready()
+        replace_file(Path(config.paths.live_file), codec.dumps(dataclasses.replace(live, again=mine)))
+        runtime.until(lambda: runtime.report().get("phase") == "Probing", "the leave")
+        assert runtime.stop() == 0
+    cut = codec.loads(CutRequests, Path(config.paths.termination_log).read_text())
+    assert cut == CutRequests(drain_seconds=2, cut_requests=1)
+
+
 def test_orphans_are_reaped_and_the_engine_still_counts(tmp_path: Path) -> None:
     sign = tmp_path / "die"
     config = custom_config(tmp_path, "--orphans", "5", "--die-when", str(sign))
