@@ -160,8 +160,10 @@ class ProbeFindings:
         """Drops the known levels where ``result``, measured here, contradicts one: a load shows what one
         stream does not.
         """
-        here, others = result.point, INVALIDATING - {NOT_STEADY}
-        if here.concurrency == 1 or not result.has_rate or others.intersection(here.flags):
+        here = result.point
+        of_load = set() if here.steady else {NOT_STEADY}  # what halted a steady one is not its load
+        disturbed = INVALIDATING.intersection(here.flags) - of_load
+        if here.concurrency == 1 or not result.has_rate or disturbed:
             return
         for streams in sorted(self.known_streams):
             there = self.results[streams].point

@@ -198,6 +198,16 @@ async def test_two_levels_whose_intervals_explain_the_difference_do_not_contradi
     )
     assert not contradict(low, high)
     assert contradict(low, replace(high, output_tokens_per_second=500.0))
+    for certain, uncertain in ((1.5, 20.0), (20.0, 1.5)):
+        one, other = replace(low, ci_percent=certain), replace(high, ci_percent=uncertain)
+        assert not contradict(one, replace(other, output_tokens_per_second=570.0))
+
+
+def test_one_stream_measured_again_drops_no_level_of_several() -> None:
+    """Its prompts and gaps count in its rate: ten times as much from eight streams is no contradiction."""
+    found = ProbeFindings(results={8: result(8, 700)}, known_streams={8})
+    found.add_level(result(1, 70))
+    assert set(found.results) == {1, 8}
 
 
 def test_a_known_level_that_was_measured_here_is_not_dropped_with_the_others() -> None:
@@ -209,3 +219,24 @@ def test_a_known_level_that_was_measured_here_is_not_dropped_with_the_others() -
     assert {n: one.point.output_tokens_per_second for n, one in found.results.items()} == {20: 400, 40: 690}
     (note,) = found.notes
     assert "16 streams had 500 tokens/s then" in note
+
+
+@pytest.mark.parametrize(
+    ("flags", "steady", "dropped"),
+    [
+        ((), True, True),
+        (("NotSteady",), False, True),
+        (("NotSteady",), True, False),
+        (("Contended",), True, False),
+        (("Contended", "NotSteady"), False, False),
+    ],
+)
+def test_a_level_that_something_else_slowed_down_drops_no_known_one(
+    flags: tuple[str, ...], steady: bool, dropped: bool
+) -> None:
+    """As where a kernel was compiled in its window: its second try tells what this pod has."""
+    found = ProbeFindings(results={40: result(40, 700)}, known_streams={40})
+    slow = result(44, 500, flags=flags)
+    found.add_level(replace(slow, point=replace(slow.point, steady=steady)))
+    assert (40 not in found.results) is dropped
+    assert bool(found.notes) is dropped
