@@ -168,7 +168,7 @@ class CTranslate2Backend:
             max_model_len=self._max_model_len,
             vocabulary=len(self._vocabulary),
             top_logprobs=steps.TOP_LOGPROBS,
-            scores=True,
+            scored_tokens=SCORING_BYTES // (8 * len(self._vocabulary)),
             seed=False,  # one random state for all requests
         )
 
@@ -284,11 +284,6 @@ class CTranslate2Backend:
         self._problem = failed
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
-        """Log-probabilities of the given tokens. Raises GenerationError for a text that is too long for
-        SCORING_BYTES."""
-        most = SCORING_BYTES // (8 * len(self._vocabulary))
-        if len(tokens) > most:
-            raise GenerationError(f"log-probabilities are given for at most {most} tokens of a text")
         return await self._scoring.run(partial(self._score, list(tokens), top_logprobs))
 
     def _score(self, tokens: list[int], top_logprobs: int) -> tuple[Token, ...]:

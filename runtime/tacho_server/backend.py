@@ -89,8 +89,8 @@ class Abilities:
     """Most alternatives per token for which log-probabilities are available; -1: none at all, not even the
     chosen token's.
     """
-    scores: bool = False
-    """Whether ``score`` works: log-probabilities of given tokens (``echo`` with ``logprobs``)."""
+    scored_tokens: int = 0
+    """Most tokens of a given text that ``score`` takes (``echo`` with ``logprobs``); 0: it does not work."""
     min_tokens: bool = True
     seed: bool = True
 
@@ -158,7 +158,7 @@ class Backend(Protocol):
         GenerationError."""
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
-        """Log-probabilities of given tokens; only called where ``abilities.scores``."""
+        """Log-probabilities of given tokens; at most ``abilities.scored_tokens``."""
 
     def occupancy(self) -> Occupancy: ...
 

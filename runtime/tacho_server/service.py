@@ -141,8 +141,8 @@ class Service:
         top = _top_logprobs(request)
         echo = isinstance(request, CompletionRequest) and request.echo
         abilities = self.backend.abilities
-        if echo and top is not None and not abilities.scores:
-            raise bad("this engine gives no log-probabilities of given tokens (echo with logprobs)", "echo")
+        if echo and top is not None:
+            _check_scored(max(map(len, prompts)), abilities.scored_tokens)
         samplings = [sampling_of(request, abilities, len(prompt), top) for prompt in prompts]
         if not echo and any(sampling.max_tokens == 0 for sampling in samplings):
             raise bad("nothing is left to generate: max_tokens is 0 without echo", "max_tokens")
@@ -309,6 +309,17 @@ def _json(document: dict[str, Any]) -> bytes:
 
 def _event(document: bytes) -> bytes:
     return b"data: " + document + b"\n\n"
+
+
+def _check_scored(tokens: int, most: int) -> None:
+    """Raises RequestError for a text that is longer than the memory for its log-probabilities allows."""
+    if not most:
+        raise bad("this engine gives no log-probabilities of given tokens (echo with logprobs)", "echo")
+    if tokens > most:
+        message = (
+            f"log-probabilities of a given text (echo with logprobs): at most {most} tokens, not {tokens}"
+        )
+        raise bad(message, "echo")
 
 
 def _check_logprobs(count: int, param: str) -> None:

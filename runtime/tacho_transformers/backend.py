@@ -31,8 +31,12 @@ NO_NUMBERS = "the model computed NaN or infinity, for this request or for one of
 """The attention over a batch multiplies the values of all its requests: 0 times NaN is NaN."""
 DELIVERED = Token(token=0)
 """Stands in a row for a token that its reader has."""
-SCORE_BYTES = 64 * 1024**2
-"""Maximum bytes of the logits of one pass while given tokens are scored."""
+SCORE_BYTES = 48 * 1024**2
+"""Maximum bytes of two copies in 32 bits of the logits of one pass, while given tokens are scored."""
+SCORED_CACHE_BYTES, LEAST_SCORED_TOKENS = 128 * 1024**2, 256
+"""Maximum bytes of keys and values of a text that is scored, which the plan counts, and tokens that it may
+have at least. They lie beside the batch's cache: a text of 8,000 tokens took a GiB that no plan had.
+"""
 
 
 class TransformersBackend:
@@ -82,7 +86,7 @@ class TransformersBackend:
             vocabulary=vocabulary,
             top_logprobs=TOP_LOGPROBS,
             # The paged form of eager attention refuses a pass without the batch's cache.
-            scores=attention == "sdpa",
+            scored_tokens=self._scored_tokens() if attention == "sdpa" else 0,
         )
         _say(
             f"dtype {str(self._model.dtype).removeprefix('torch.')}, attention {attention}, "
@@ -125,6 +129,12 @@ class TransformersBackend:
             f"kv cache {cache.cache_tensor.numel()} bytes, {cache.num_blocks * options.page_tokens} tokens, "
             f"mask {_mask_bytes(processor)} bytes"
         )
+
+    def _scored_tokens(self) -> int:
+        cache, most = self._processor.cache, int(self._options.max_model_len)
+        cells = cache.num_blocks * self._options.page_tokens
+        token_bytes = cache.cache_tensor.numel() * cache.cache_tensor.element_size() / cells
+        return min(most, max(LEAST_SCORED_TOKENS, int(SCORED_CACHE_BYTES / token_bytes)))
 
     # --- answering -------------------------------------------------------------------------------
     async def generate(self, generation: Generation) -> AsyncGenerator[Token, None]:

@@ -22,8 +22,8 @@ LOGIT_BYTES = 14
 """Bytes per logit of a sequence's last position: the model's own, a copy in 32 bits, and copies made by
 sampling."""
 SCORE_BYTES = 192 * MIB
-"""Bytes needed while the tokens of a given text are scored: 64 MiB of logits, their copy in 32 bits, and
-logarithms.
+"""Bytes needed while the tokens of a given text are scored: 128 MiB of keys and values, and 60 MiB of logits,
+their copy in 32 bits, and logarithms (tacho_transformers/backend.py).
 """
 PREFILL_TOKENS = 512
 PAGE_TOKENS = 64

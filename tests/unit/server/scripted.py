@@ -63,7 +63,10 @@ class Scripted:
         self.answer = answer
         self.tokenizer = Letters()
         self.abilities = Abilities(
-            max_model_len=max_model_len, vocabulary=1 << 16, top_logprobs=5 if scores else -1, scores=scores
+            max_model_len=max_model_len,
+            vocabulary=1 << 16,
+            top_logprobs=5 if scores else -1,
+            scored_tokens=max_model_len if scores else 0,
         )
         self.seen: list[Generation] = []
         self.running = 0

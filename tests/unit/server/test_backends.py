@@ -167,6 +167,20 @@ def test_the_batch_makes_a_step_between_two_parts_of_a_scored_text(monkeypatch: 
     assert len(events) == 6
 
 
+@pytest.mark.parametrize(
+    ("cell_bytes", "max_model_len", "tokens"),
+    [(128 * 1024, 8192, 1024), (128 * 1024, 512, 512), (1024 * 1024, 8192, 256), (1024 * 1024, 128, 128)],
+)
+def test_a_scored_text_takes_so_much_memory_beside_the_batchs_cache(
+    cell_bytes: int, max_model_len: int, tokens: int
+) -> None:
+    options = argparse.Namespace(max_model_len=max_model_len, page_tokens=64)
+    backend = TransformersBackend(options)
+    tensor = SimpleNamespace(numel=lambda: 10 * 64 * cell_bytes // 2, element_size=lambda: 2)
+    backend._processor = SimpleNamespace(cache=SimpleNamespace(num_blocks=10, cache_tensor=tensor))
+    assert backend._scored_tokens() == tokens
+
+
 class Generator:
     """Of CTranslate2; it scores a text only once it may."""
 
