@@ -14,7 +14,7 @@ from tacho_runtime.headers.json_values import read_json
 from tacho_runtime.headers.quantization import stored_quantization
 from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tacho_runtime.headers.source import FileEntry, ModelSource
-from tacho_runtime.headers.tensors import StoredTensor, aggregate, largest
+from tacho_runtime.headers.tensors import StoredTensor, aggregate, is_head, largest
 
 TOKENIZERS = frozenset((
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
@@ -113,5 +113,5 @@ def _with_stored_head(architecture: Architecture, tensors: list[StoredTensor]) -
     """
     if not tensors or not any("embed" in t.name or "wte" in t.name for t in tensors):
         return architecture
-    has_head = any("lm_head." in t.name or "embed_out." in t.name for t in tensors)
+    has_head = any(is_head(t.name) for t in tensors)
     return replace(architecture, tied_embeddings=architecture.tied_embeddings or not has_head)

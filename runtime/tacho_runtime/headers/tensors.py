@@ -29,11 +29,15 @@ class StoredTensor(NamedTuple):
 
 
 NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")
+NEVER_RUN = ("mtp.", "talker.", "token2wav.", "code2wav.")
+"""Beginnings of the names of parts that no engine runs to answer with text: drafts, and Qwen-Omni's voice.
+Source: vLLM 0.32 models/qwen2_5_omni_thinker.py, skip_prefixes.
+"""
 LAYER = re.compile(r"(^|\.)(layers|h|blocks|blk)\.(\d{1,6})\.")
 
 PATTERNS = {
     "vision": re.compile(
-        r"(^|\.)(vision_tower|vision_model|vision_encoder|visual|vit|image_tower|audio_tower|audio_encoder|"
+        r"(^|\.)(vision|vision_tower|vision_model|vision_backbone|visual_tokenizer|sam_model|vpm|apm|vision_encoder|visual|vit|image_tower|audio_tower|audio_encoder|"
         r"multi_modal_projector|mm_projector|embed_vision|embed_audio|patch_merger|vision_language_adapter|"
         r"pre_mm_projector_norm|image_newline|speech_encoder)(\.|$)|^(v|mm|a)\."
     ),
@@ -44,9 +48,11 @@ PATTERNS = {
     ),
     "embedding": re.compile(
         r"(^|\.)(embed_tokens|tok_embeddings|word_embeddings|wte|wpe|embed_in|embeddings|token_embd|"
-        r"embed_positions|position_embd|per_layer_token_embd|embed_tokens_per_layer|token_types)(\.(weight|qweight))?$"
+        r"embed_positions|position_embd|per_layer_token_embd|embed_tokens_per_layer|token_types)(\.(weight|qweight|embedding))?$"
     ),
-    "lm_head": re.compile(r"(^|\.)(lm_head|embed_out)(\.|$)|^output\.weight$"),
+    "lm_head": re.compile(
+        r"(^|\.)(lm_head|embed_out|output_layer)(\.|$)|^output\.weight$|^(model\.)?transformer\.ff_out\.weight$"
+    ),
     "router": re.compile(
         r"(mlp|block_sparse_moe|feed_forward|moe|mixer|ffn|layer)\.(gate|router)(\.(weight|bias|layer\.weight))?$|"
         r"\.router\.|e_score_correction_bias$|shared_expert_gate|ffn_gate_inp|exp_probs_b"
@@ -79,12 +85,17 @@ def kind_of(name: str, shape: tuple[int, ...], layers: int = 0) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _kind_of_pattern(name: str, dimensions: int) -> str:
-    if name.startswith("mtp.") or ".mtp." in name:
+    if name.startswith(NEVER_RUN) or ".mtp." in name:
         return "draft"
     for kind, pattern in PATTERNS.items():
         if pattern.search(name):
             return kind
     return "linear" if dimensions == 2 or name.endswith((".qweight", ".weight_packed", ".weight")) else OTHER
+
+
+def is_head(name: str) -> bool:
+    """Whether the tensor is part of the output head."""
+    return bool(PATTERNS["lm_head"].search(name))
 
 
 def largest(amounts: Iterable[tuple[str, int]]) -> str:

@@ -13,7 +13,7 @@ from tacho_contract.model import Architecture, ModelFacts
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.layers import LISTS_BY_LAYER
-from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.headers.tensors import StoredTensor, kind_of
 from tests.properties import examples
 from tools.mock.checkpoints import NAMES, config_and_tensors, facts_for, listed, published_parameters
 from tools.mock.published import CONFIGS
@@ -211,6 +211,39 @@ def test_draft_layers_are_counted_apart() -> None:
 def test_vision_tower_is_counted_apart() -> None:
     vision = sum(c.parameters for c in facts_for("gemma-3-27b").tensors if c.kind == "vision")
     assert vision == pytest.approx(423e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        # As in GLM-4V, DeepSeek-VL2, MiniCPM-V and Molmo: more layers than the language model's two
+        ("transformer.vision.transformer.layers.62.mlp.fc1.weight", "vision"),
+        ("vision.blocks.26.attn.qkv.weight", "vision"),
+        ("vpm.encoder.layers.26.mlp.fc1.weight", "vision"),
+        ("model.vision_backbone.image_vit.transformer.resblocks.0.feed_forward.w1.weight", "vision"),
+        ("transformer.encoder.layers.1.mlp.dense_h_to_4h.weight", "linear"),
+        ("transformer.output_layer.weight", "lm_head"),
+        ("model.transformer.ff_out.weight", "lm_head"),
+        ("model.transformer.blocks.0.ff_out.weight", "linear"),
+        ("model.transformer.wte.embedding", "embedding"),
+        ("model.layers.2.self_attn.q_proj.weight", "draft"),
+        ("talker.model.layers.0.mlp.gate_proj.weight", "draft"),
+        ("token2wav.code2wav_dit_model.transformer_blocks.0.ff.ff.0.weight", "draft"),
+    ],
+)
+def test_parts_of_other_families_by_their_names(name: str, kind: str) -> None:
+    assert kind_of(name, (8, 8), layers=2) == kind
+
+
+def test_a_head_of_any_name_is_none_that_is_tied() -> None:
+    config = {"model_type": "internlm2", "num_hidden_layers": 1}
+    rows = [
+        StoredTensor(name, "BF16", (8, 8), 128) for name in ("model.tok_embeddings.weight", "output.weight")
+    ]
+    for stored, tied in ((rows, False), (rows[:1], True)):
+        found = facts_from_config_and_tensors(config, stored, listed("x", stored, "")).architecture
+        assert found is not None
+        assert found.tied_embeddings is tied
 
 
 KIMI = {
