@@ -50,6 +50,8 @@ class Settings:
     counters: str = "step"
     """step: vLLM's metrics, which advance with each step. request: llama.cpp's, which advance when a request
     ends. none: no metrics."""
+    opening_event: bool = False
+    """Whether an event with an empty text is sent as a request is accepted, as text-generation-webui does."""
     empty_chunks: int = 0
     """Number of chunks without text before each chunk with text."""
     textless_every: int = 0
@@ -304,6 +306,9 @@ class Engine:
         middle = answer.middle(continuous=continuous)
         dropped = self._wrong("drop")
         total = 0
+        if self.settings.opening_event:
+            opening = answer.chunk("", 0, None, continuous=False, closing=False)
+            reply.events(wire.event(opening), last=False)
 
         def send(_: float, tokens: int, last: bool, sequence: Sequence) -> None:
             nonlocal total

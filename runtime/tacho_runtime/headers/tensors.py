@@ -31,7 +31,7 @@ class StoredTensor(NamedTuple):
 NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")
 NEVER_RUN = ("mtp.", "talker.", "token2wav.", "code2wav.")
 """Beginnings of the names of parts that no engine runs to answer with text: drafts, and Qwen-Omni's voice.
-Source: vLLM 0.32 models/qwen2_5_omni_thinker.py, skip_prefixes.
+Source: vLLM 0.32 models/qwen2_5_omni_thinker.py, hf_to_vllm_mapper.
 """
 LAYER = re.compile(r"(^|\.)(layers|h|blocks|blk)\.(\d{1,6})\.")
 

@@ -110,6 +110,18 @@ async def test_events_are_not_taken_for_tokens(engine: dict[str, object]) -> Non
 
 
 @pytest.mark.parametrize("silent", [{}, SILENT], ids=["counted", "silent"])
+async def test_an_event_at_the_request_is_no_first_token(silent: dict[str, object]) -> None:
+    measured = await probed(opening_event=True, **silent)
+    assert "before its first token" in measured.message
+    assert measured.single_stream is not None
+    assert measured.single_stream.ttft_milliseconds_p50 >= LAW["ttft_base_ms"]
+    for point in measured.curve:
+        assert point.ttft_milliseconds_p50 >= LAW["ttft_base_ms"], point
+        assert point.output_tokens_per_second < 1.1 * most(point.concurrency), point
+        assert point.output_tokens_per_second / point.requests_per_second == pytest.approx(OUTPUT_TOKENS)
+
+
+@pytest.mark.parametrize("silent", [{}, SILENT], ids=["counted", "silent"])
 async def test_requests_are_those_of_the_length_that_came(silent: dict[str, object]) -> None:
     """Half of what was asked for, which the engine calls all of it."""
     measured = await probed(short_share=0.5, **silent)

@@ -174,7 +174,7 @@ class LoadWorker:
                 self._counted[request] = None
             whole = False
             try:
-                request.raw = raw = await open_stream(self._requests.endpoint, TokenStream)
+                request.raw = raw = await open_stream(self._requests.endpoint, self._requests.stream)
                 raw.max_tokens = max_tokens
                 await _until(due_ns)
                 raw.send(encoded)

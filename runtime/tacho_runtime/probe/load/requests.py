@@ -27,6 +27,7 @@ from tacho_engines.shared.openai import (
 from tacho_runtime.probe.load.engine_counters import CONTROL_SECONDS
 from tacho_runtime.probe.load.retries import RetryBudget
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, StreamConnection, exchange, request_bytes
+from tacho_runtime.probe.load.token_stream import TokenStream
 from tacho_runtime.probe.statistics import least_squares
 from tacho_runtime.probe.target import ProbeTarget
 
@@ -161,6 +162,12 @@ class RequestBuilder:
     served_name: str
     request_format: RequestFormat
     text_length: TextLength = field(default_factory=TextLength)
+    opens_empty: bool = False
+    """Whether the engine begins each answer with an event without a token."""
+
+    def stream(self) -> TokenStream:
+        """A connection for one request's answer."""
+        return TokenStream(opens_empty=self.opens_empty)
 
     def body(self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool) -> dict[str, Any]:
         """The JSON of one request. ``counted``: asks for the number of tokens in each chunk, where the engine

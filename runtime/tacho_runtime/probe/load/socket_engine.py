@@ -24,7 +24,7 @@ from tacho_runtime.probe.load.load_group import LoadGroup
 from tacho_runtime.probe.load.loops import ObservedLatency
 from tacho_runtime.probe.load.requests import RequestBuilder, RequestFormat
 from tacho_runtime.probe.load.retries import RETRYABLE_STATUSES, SERVER_ERROR, RetryBudget
-from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.load.streams import StreamResult, opens_early
 from tacho_runtime.probe.load.timed_client import (
     EngineEndpoint,
     RequestFailed,
@@ -33,7 +33,6 @@ from tacho_runtime.probe.load.timed_client import (
     open_stream,
     request_bytes,
 )
-from tacho_runtime.probe.load.token_stream import TokenStream
 from tacho_runtime.probe.load.workers import WorkerPool
 from tacho_runtime.probe.target import ProbeTarget
 
@@ -135,10 +134,24 @@ class SocketEngine:
                     raise error.with_message(f"the engine is busy: {error}") from None
                 refused.append(f"{wording}: {error}")
                 continue
+            stream = await self._without_opening(stream, size, timeout_seconds)
             if not wording.token_ids:
                 await self._calibrate(timeout_seconds)
             return stream
         raise RequestFailed("the engine refused every request format: " + " | ".join(refused))
+
+    async def _without_opening(
+        self, stream: StreamResult, input_tokens: int, timeout_seconds: float
+    ) -> StreamResult:
+        """``stream``, or another answer where each begins with an event before its first token."""
+        if not opens_early(stream):
+            return stream
+        again = await self.complete(input_tokens, FIRST_OUTPUT_TOKENS, timeout_seconds)
+        if not opens_early(again):
+            return stream
+        self._requests = replace(self.requests, opens_empty=True)
+        self._notes.append("each answer begins with an event before its first token, which is left out")
+        return await self.complete(input_tokens, FIRST_OUTPUT_TOKENS, timeout_seconds)
 
     def _in(self, wording: RequestFormat) -> RequestBuilder:
         return RequestBuilder(
@@ -179,7 +192,7 @@ class SocketEngine:
         path = self.requests.request_format.path
         body = self.requests.body(self._rng, input_tokens, output_tokens, counted=True)
         raw = await exchange(
-            self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds, kind=TokenStream
+            self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds, kind=self.requests.stream
         )
         raw.max_tokens = output_tokens
         stream = raw.result(whole=True)

@@ -49,6 +49,8 @@ class StreamResult:
     """Number of events with tokens but without text: half a character, or a special token."""
     has_total: bool = False
     """Whether the engine said how many tokens the answer has."""
+    first_textless: bool = False
+    """Whether the first event that counts as a token has no text."""
     longer: bool = False
     """Whether the engine generated more tokens than requested, or counts events as tokens. Known for cut
     answers, too.
@@ -93,6 +95,8 @@ class CountedReads:
     """The last bytes of the answer."""
     whole: bool
     """Whether the answer is complete."""
+    opens_empty: bool = False
+    """Whether the engine begins each answer with an event without a token: see ``opens_early``."""
 
 
 @dataclass(slots=True)
@@ -103,6 +107,7 @@ class _Ends:
     """Number of events before the first token, e.g. the role in a chat."""
     trailing: int = 0
     """Number of events after the last token: usage and end of the stream."""
+    first_textless: bool = False
     textless_end: bool = False
     """Whether the last event with choices ends the answer and has no text; it may hold a token or not."""
     finish_reason: str = ""
@@ -130,9 +135,8 @@ def reduce_stream(
     if ends.textless_end and ends.total is not None and events > ends.total:
         events -= 1
     longer = _is_longer(ends.total, events, max_tokens)
-    counted = bool(events) and all(
-        total >= 0 for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events
-    )
+    totals = [total for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events]
+    counted = bool(events and totals) and min(totals) >= 0
     if ends.error:
         tokens: tuple[tuple[int, float], ...] = ()
     elif counted:
@@ -152,6 +156,7 @@ def reduce_stream(
         events=events,
         has_total=ends.total is not None,
         longer=longer,
+        first_textless=bool(events) and ends.first_textless,
         textless=min(events, max(0, reads.empty_texts - ends.leading - ends.textless_end)),
     )
 
@@ -219,7 +224,9 @@ def _shared_out(
 
 
 def _ends(reads: CountedReads) -> _Ends:
-    found = _Ends(leading=leading_events(reads.opening)[0])
+    leading, _ = leading_events(reads.opening, opens_empty=reads.opens_empty)
+    first = _choice(next(islice(_documents(reads.opening), leading, None), {}))
+    found = _Ends(leading=leading, first_textless=first is not None and not _has_text(first))
     behind = reads.whole
     for document in (*reversed(list(_documents(reads.closing))), *islice(_documents(reads.opening), 1)):
         if problem := document.get("error"):
@@ -235,15 +242,35 @@ def _ends(reads: CountedReads) -> _Ends:
     return found
 
 
-def leading_events(opening: bytes) -> tuple[int, bool]:
+EARLY_SHARE = 0.5
+"""Share of an engine's step before which it has no token: a prompt takes a step at least."""
+FEWEST_STEPS = 4
+
+
+def opens_early(stream: StreamResult) -> bool:
+    """Whether an answer that was alone began with an event before its first token.
+
+    text-generation-webui sends one with an empty text as it accepts a request. The first token of an answer
+    may have no text either, but it takes a step.
+    """
+    if not stream.first_textless or len(stream.tokens) < 2 + FEWEST_STEPS:
+        return False
+    (first_ns, _), (second_ns, _), *_, (last_ns, _) = stream.tokens
+    step_ns = (last_ns - second_ns) / (len(stream.tokens) - 2)
+    return first_ns - stream.sent_ns < EARLY_SHARE * step_ns
+
+
+def leading_events(opening: bytes, *, opens_empty: bool = False) -> tuple[int, bool]:
     """(number of events before the first token of an answer, whether a token follows them).
 
-    The first event of a chat only names the role; one without choices and totals is empty.
+    The first event of a chat only names the role; one without choices and totals is empty. ``opens_empty``:
+    so is the first one without a text.
     """
     leading = 0
     for document in _documents(opening):
         choice = _choice(document)
-        silent = choice is not None and "role" in _object(choice.get("delta")) and not _has_text(choice)
+        named = choice is not None and "role" in _object(choice.get("delta"))
+        silent = choice is not None and (named or (opens_empty and not leading)) and not _has_text(choice)
         has_content = choice is not None or document.get("usage") or document.get("error")
         if not silent and (has_content or not document):
             return leading, True

@@ -12,7 +12,7 @@ import functools
 import json
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -247,7 +247,7 @@ def request_bytes(endpoint: EngineEndpoint, method: str, path: str, body: Mappin
     return "\r\n".join([*lines, "", ""]).encode() + payload
 
 
-async def open_stream(endpoint: EngineEndpoint, kind: type[StreamT]) -> StreamT:
+async def open_stream(endpoint: EngineEndpoint, kind: Callable[[], StreamT]) -> StreamT:
     """A new connection to the engine, before its request is sent: the handshake is not measured."""
     loop = asyncio.get_running_loop()
     connecting = asyncio.ensure_future(
@@ -279,7 +279,7 @@ async def exchange(
     path: str,
     body: Mapping[str, Any] | None = None,
     *,
-    kind: type[StreamT],
+    kind: Callable[[], StreamT],
     timeout_seconds: float,
 ) -> StreamT:
     """Sends one request and awaits the whole answer. Raises RequestFailed for a timeout, or a status other

@@ -31,10 +31,11 @@ class TokenStream(StreamConnection):
     """
 
     limit_bytes = STREAM_LIMIT_BYTES
-    __slots__ = ("_empty_texts", "_leading", "_marks", "_opening", "max_tokens")
+    __slots__ = ("_empty_texts", "_leading", "_marks", "_opening", "_opens_empty", "max_tokens")
 
-    def __init__(self) -> None:
+    def __init__(self, *, opens_empty: bool = False) -> None:
         super().__init__()
+        self._opens_empty = opens_empty
         self._marks: list[tuple[int, int, int]] = []
         """One entry for each read, as in ``CountedReads.marks``."""
         self._empty_texts = 0
@@ -75,7 +76,7 @@ class TokenStream(StreamConnection):
     def first_token_ns(self) -> int | None:
         """Monotonic time of the first token in nanoseconds; None until it has arrived."""
         if self._leading is None and self._marks:
-            leading, is_known = leading_events(self._opening)
+            leading, is_known = leading_events(self._opening, opens_empty=self._opens_empty)
             if not is_known and len(self._opening) < _OPENING_BYTES:
                 return None
             self._leading = leading
@@ -113,6 +114,7 @@ class TokenStream(StreamConnection):
             opening=self._opening,
             closing=self._tail,
             whole=whole,
+            opens_empty=self._opens_empty,
         )
         return reduce_stream(
             self.sent_ns, reads, tokens_per_event=tokens_per_event, max_tokens=self.max_tokens
