@@ -66,6 +66,51 @@ async def test_a_window_of_few_requests_tells_a_rate(streams: int) -> None:
         assert found.point.output_tokens_per_second == pytest.approx(true, rel=0.06)
 
 
+@pytest.mark.parametrize("streams", [2, SLOTS])
+@pytest.mark.parametrize("prompt_ms", [3.3, 12.0])
+async def test_a_window_without_a_prompt_knows_that_there_are_some(streams: int, prompt_ms: float) -> None:
+    """Long answers: 119 tokens/s were said to be known within 3 %, where prompts leave 87."""
+    law, long = SLOW.changed(ttft_per_token_ms=prompt_ms), Workload(input_tokens=128, output_tokens=512)
+    true = level(law, long, streams).output_tokens_per_second
+    without = 0
+    for seed in range(12):
+        trace = await level_of(VirtualEngine(law, Random(seed), counted=False), streams, long, seconds=4.5)
+        found = evaluate(trace, long, ServiceLevel())
+        assert found is not None
+        percent, rate = found.point.ci_percent or 0.0, found.point.output_tokens_per_second
+        assert not found.point.steady or abs(true / rate - 1) <= percent / 100
+        without += sum(trace.started_bins) == streams  # those of the ramp alone
+    assert 0 < without < 12
+
+
+async def test_what_prompts_may_take_is_no_more_than_one_takes() -> None:
+    long = Workload(input_tokens=128, output_tokens=8192)
+    unseen = []
+    for prompt_ms in (0.01, 3.3):
+        law = SLOW.changed(ttft_per_token_ms=prompt_ms, kv_tokens=1_000_000)
+        trace = await level_of(VirtualEngine(law, Random(3), counted=False), SLOTS, long, seconds=4.5)
+        assert sum(trace.started_bins) == SLOTS
+        found = evaluate(trace, long, ServiceLevel())
+        assert found is not None
+        assert (found.point.ci_percent or 0) > found.unseen_percent
+        unseen.append(found.unseen_percent)
+    assert 0 < unseen[0] < 0.1
+    assert 1 < unseen[1] < 5
+
+
+@pytest.mark.parametrize(("slots", "seed"), [(2, 0), (SLOTS, 1), (SLOTS, 2)])
+async def test_a_window_goes_on_until_it_holds_a_prompt(slots: int, seed: int) -> None:
+    """118 tokens/s ± 4 % were the capacity of an engine with 87: complete, and without a flag."""
+    law = SLOW.changed(ttft_per_token_ms=12.0, max_num_seqs=slots, kv_tokens=1_000_000)
+    long = Workload(input_tokens=128, output_tokens=512)
+    engine = VirtualEngine(law, Random(seed), counted=False)
+    found = await probed(law, seed, slots=slots, workload=long, engine=engine, budget=120)
+    assert found.capacity is not None
+    assert (found.state, found.flags) == ("Complete", ()), found.message
+    true = level(law, long, found.capacity.concurrency or 0).output_tokens_per_second
+    assert found.capacity.output_tokens_per_second == pytest.approx(true, rel=0.03)
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_window_goes_on_until_its_rate_is_known(seed: int) -> None:
     """Windows of 4.5 s held four requests, told no rate, and one stream was the capacity."""

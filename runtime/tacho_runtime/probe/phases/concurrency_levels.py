@@ -263,17 +263,17 @@ class _Levels:
     async def _longer(self, terms: LevelTerms, trace: LoadTrace, before: MachineSample) -> float | None:
         """Seconds after which a continued window should close; None: it need not be continued.
 
-        That is so where the rate is known, more time would not help, or little time is left. A window with
-        few requests, each as long as the window, has no known rate. ``before``: the machine when the window
-        opened.
+        That is so where the rate is known, more time would not help, or little time is left. A window of few
+        requests or without a prompt may have no known rate. ``before``: the machine when the window opened.
         """
         bench = self.bench
         if bench.slo.ttft_milliseconds or bench.slo.tpot_milliseconds:
             return None  # its cohort already makes a window as long as its requests take
         result = evaluate(trace, bench.shape.workload, bench.slo, near=bench.near)
-        if result is None or result.has_rate or not trace.started or trace.broken:
+        if result is None or not trace.started or trace.broken:
             return None
-        if result.point.requests >= MANY_REQUESTS:
+        known = result.has_rate and result.unseen_percent <= time_plan.DESIRED_PERCENT
+        if known or result.point.requests >= MANY_REQUESTS:
             return None
         if detect_contention(before, await bench.engine.machine(calibrate=True), bench.quiet).flags:
             return None
