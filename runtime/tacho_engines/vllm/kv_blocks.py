@@ -15,8 +15,8 @@ from tacho_engines.memory.rounding import ceil_div, round_up
 from tacho_engines.vllm.settings import VllmSettings
 
 UNCOMPRESSED_HEAD_DIM = 256
-"""Size to which vLLM padded keys and values of each head of MLA models, before it cached the latent
-vector.
+"""Size to which vLLM padded keys and values of each head of MLA models, before it cached the latent vector.
+With VLLM_MLA_DISABLE later versions do not pad them: DeepSeek's have 192.
 """
 
 

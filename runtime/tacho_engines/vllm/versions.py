@@ -200,12 +200,19 @@ V0_REMOVED = "0.11"
 def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
     """The rules for ``version``; for an unknown version, the newest.
 
-    ``VLLM_USE_V1`` in ``env`` selects the engine in versions that have both.
+    ``VLLM_USE_V1`` in ``env`` selects the engine in versions that have both, and ``VLLM_MLA_DISABLE`` has
+    every head cached in full.
     """
+    rules = _rules_of_version(version, env or {})
+    whole_heads = (env or {}).get("VLLM_MLA_DISABLE", "").strip() not in ("", "0")
+    return replace(rules, latent=False) if whole_heads else rules
+
+
+def _rules_of_version(version: str, env: Mapping[str, str]) -> VllmRules:
     key = version_key(version)
     if not key:
         return VERSIONS[-1]
-    requested = (env or {}).get("VLLM_USE_V1", "")
+    requested = env.get("VLLM_USE_V1", "")
     if requested == "1" and key < version_key(V1):
         key = version_key(V1)
     elif requested == "0" and version_key(V1) <= key < version_key(V0_REMOVED):

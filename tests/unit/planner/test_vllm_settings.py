@@ -151,6 +151,16 @@ def test_the_environment_is_honoured():
     assert off.available_bytes == memory().available_bytes + memory().graph_bytes
 
 
+@pytest.mark.parametrize(("value", "latent"), [("", True), ("0", True), ("1", False)])
+def test_a_latent_cache_that_is_switched_off_is_planned_as_whole_heads(value, latent):
+    """Of DeepSeek V3 on eight GPUs it is 14 times as large."""
+    assert rules_for("0.32.0", {"VLLM_MLA_DISABLE": value}).latent is latent
+    found = {"model": "deepseek-v3", "method": "fp8", "gpu": "H200", "tensor": 8, "count": 8}
+    pool = kv.pool(facts("deepseek-v3").architecture, settings(**found, env={"VLLM_MLA_DISABLE": value}))
+    token_bytes = pool.block_bytes / pool.block_tokens
+    assert token_bytes == 2 * 61 * (576 if latent else 2 * 256 * 128 / 8)
+
+
 def test_parallel_sizes_divide_weights_and_cache():
     one, two = memory(gpu="H100"), memory(gpu="H100", tensor=2)
     assert one.weights_bytes / 2 < two.weights_bytes < one.weights_bytes * 0.51
