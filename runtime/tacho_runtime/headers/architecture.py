@@ -67,7 +67,7 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
         attention_heads=heads,
         key_value_heads=_key_value_heads(inner, heads),
         head_dim=head_dim,
-        intermediate_size=first(inner, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+        intermediate_size=_largest(inner, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
         or _wide(inner),
         vocabulary=first(inner, "vocab_size", "padded_vocab_size") or first(config, "vocab_size"),
         max_positions=_max_positions(inner),

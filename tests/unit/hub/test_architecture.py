@@ -388,6 +388,8 @@ def test_experts_of_each_layer() -> None:
     assert (shape.experts, shape.experts_per_token, shape.moe_intermediate_size) == (64, 8, 32)
     both, _ = read_architecture({**BASE, "moe_num_experts": [64, 64], "moe_k": 6})
     assert (both.experts, both.experts_per_token) == (64, 6)
+    gemma3n, _ = read_architecture({**BASE, "intermediate_size": [16384, 8192]})
+    assert gemma3n.intermediate_size == 16384
 
 
 def test_what_is_missing_is_said() -> None:
