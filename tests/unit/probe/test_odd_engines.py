@@ -114,6 +114,8 @@ async def test_an_event_at_the_request_is_no_first_token(silent: dict[str, objec
     measured = await probed(opening_event=True, **silent)
     assert "before its first token" in measured.message
     assert measured.single_stream is not None
+    assert measured.cold_first_request_milliseconds is not None
+    assert measured.cold_first_request_milliseconds >= LAW["ttft_base_ms"]
     assert measured.single_stream.ttft_milliseconds_p50 >= LAW["ttft_base_ms"]
     for point in measured.curve:
         assert point.ttft_milliseconds_p50 >= LAW["ttft_base_ms"], point

@@ -143,7 +143,9 @@ class SocketEngine:
     async def _without_opening(
         self, stream: StreamResult, input_tokens: int, timeout_seconds: float
     ) -> StreamResult:
-        """``stream``, or another answer where each begins with an event before its first token."""
+        """``stream``, the first answer, without its first event where each begins with one that has no
+        token.
+        """
         if not opens_early(stream):
             return stream
         again = await self.complete(input_tokens, FIRST_OUTPUT_TOKENS, timeout_seconds)
@@ -151,7 +153,7 @@ class SocketEngine:
             return stream
         self._requests = replace(self.requests, opens_empty=True)
         self._notes.append("each answer begins with an event before its first token, which is left out")
-        return await self.complete(input_tokens, FIRST_OUTPUT_TOKENS, timeout_seconds)
+        return replace(stream, tokens=stream.tokens[1:])
 
     def _in(self, wording: RequestFormat) -> RequestBuilder:
         return RequestBuilder(
