@@ -32,8 +32,9 @@ class TensorClass:
     """All tensors of one kind and storage type together."""
 
     kind: str
-    """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft |
-    other.
+    """embedding | lm_head | norm | linear | latent | expert | router | conv | ssm | vision | scale | bias |
+    draft | other.
+    ``latent`` is the projections to the latent of MLA, which every GPU has whole.
     ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx).
     ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless requested."""
     dtype: str

@@ -39,7 +39,7 @@ class Parts:
     embedding: float = 0.0
     head: float = 0.0
     replicated: float = 0.0
-    """Bytes of norms, routers and biases, which every GPU has."""
+    """Bytes of norms, routers, biases and projections to a latent, which every GPU has."""
 
     @property
     def total(self) -> float:
@@ -64,7 +64,7 @@ def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: b
     embedding, output head, norms, biases, router and vision tower (vLLM: these are not LinearBase, or are in
     the method's own skip list).
     """
-    quantized = ("linear", "expert") if experts_too else ("linear",)
+    quantized = ("linear", "latent", "expert") if experts_too else ("linear", "latent")
     scales = "experts" if parameters(facts, "expert") else "split"
     sums = {"split": 0.0, "experts": 0.0, "embedding": 0.0, "head": 0.0, "replicated": 0.0}
     for tensor in facts.tensors:
@@ -88,7 +88,7 @@ def _part(kind: str, scales: str) -> str:
     """
     if kind == "scale":
         return scales
-    if kind in ("norm", "router", "bias", OTHER):
+    if kind in ("norm", "router", "bias", "latent", OTHER):
         return "replicated"
     return {"embedding": "embedding", "lm_head": "head", "expert": "experts"}.get(kind, "split")
 

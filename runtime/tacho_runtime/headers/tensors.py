@@ -63,6 +63,7 @@ PATTERNS = {
         r"\.experts(\.|_)|_exps(\.|$)|block_sparse_moe\.(input|output)_linear|(^|\.)experts$|\.switch_mlp\."
     ),
     "conv": re.compile(r"(conv1d|ssm_conv1d|short_conv|\.conv\.conv)(\.|$)"),
+    "latent": re.compile(r"\.(q_a_proj|kv_a_proj_with_mqa|attn_q_a|attn_kv_a_mqa)(\.|$)"),
     # Digits in one place only: the author of a name chooses how many there are.
     "norm": re.compile(r"((norm|layernorm|layer_norm|rmsnorm)\d*|ln_[a-z0-9]+)(\.|_|$)", re.IGNORECASE),
 }

@@ -27,7 +27,7 @@ log = logging.getLogger("tacho")
 WEIGHTS_FACTOR = 1.25
 """Ratio of loaded to predicted weights above which the quantization was not applied.
 
-In the 38 starts of benchmarks/planner/data/engine_logs.json with both values it was at most 1.07
+In the 38 starts of benchmarks/planner/data/engine_logs.json with both values it was at most 1.06
 (DeepSeek-R1; the next 1.03). Without the requested 8 bits it is 1.76, without 4 bits 2.8 (Llama-3.1-8B on an
 H200).
 """

@@ -145,6 +145,17 @@ def test_the_most_loaded_of_several_gpus_has_its_share_and_what_every_gpu_has():
     assert parts.total / 2 <= staged < parts.total * 0.53
 
 
+def test_projections_to_a_latent_are_whole_on_every_gpu():
+    """Of DeepSeek V3: 7168 x (1536 + 512 + 64) of each layer, a byte each (vLLM deepseek_v2.py)."""
+    found = facts("deepseek-v3")
+    latent = 61 * 7168 * (1536 + 576)
+    whole = weights.parts(found)
+    assert sum(t.stored_bytes for t in found.tensors if t.kind == "latent") == latent
+    eight = weights.per_gpu(whole, found.architecture, tensor=8, pipeline=1)
+    split = dataclasses.replace(whole, split=whole.split + latent, replicated=whole.replicated - latent)
+    assert eight - weights.per_gpu(split, found.architecture, tensor=8, pipeline=1) == latent * 7 // 8
+
+
 def test_key_value_heads_are_replicated_once_gpus_outnumber_them():
     found = facts("qwen2.5-7b")  # 4 of 28 heads
     parts = weights.parts(found)
