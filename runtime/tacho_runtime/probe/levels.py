@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -124,7 +125,9 @@ def evaluate(
     output_tokens = _per_request(trace, workload)
     received, interval = _received(kept, trace, output_tokens)
     unseen = _unseen_percent(trace, received / max(1.0, output_tokens))
-    interval = None if interval is None else interval + unseen
+    halted = _halted_share(trace)
+    received *= 1 - halted
+    interval = None if interval is None else interval + unseen + 100 * halted
     front_end = front_end_limit(trace, median(found.tpot), near=near)
     checked = check_counters(trace, behind=bool(front_end))
     rate = received * checked.factor
@@ -245,6 +248,19 @@ def _unseen_percent(trace: LoadTrace, requests_per_second: float) -> float:
         return 0.0  # those of the first step opened the window, and their time is not in it
     busy = requests_per_second * min(prompts)
     return 100 * busy / (1 + busy)
+
+
+def _halted_share(trace: LoadTrace) -> float:
+    """Share of the window without a token at its ends, beyond the longest pause inside it.
+
+    A rate from the first step to the last one knows nothing of a halt that lasts to the window's end.
+    """
+    busy = [place for place, count in enumerate(trace.bins) if count]
+    if len(busy) < 2:
+        return 0.0
+    longest = max(after - before for before, after in itertools.pairwise(busy))
+    ends = busy[0], len(trace.bins) - 1 - busy[-1]
+    return sum(max(0, end - longest) for end in ends) / len(trace.bins)
 
 
 def rate_between_steps(bins: Sequence[float], trace: LoadTrace) -> float:

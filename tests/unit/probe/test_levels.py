@@ -248,3 +248,20 @@ def test_requests_that_wait_for_longer_than_the_limit_break_the_service_level(
     ratio, _ = slo_ratios(latencies(trace, WORKLOAD), slo)
     assert ratio is not None
     assert (ratio <= 1) is kept
+
+
+@pytest.mark.parametrize("lost", [slice(-30, None), slice(0, 30), slice(-15, None)])
+@pytest.mark.parametrize("streams", [2, 16])
+def test_a_halt_at_an_end_of_the_window_counts_as_one_inside(lost: slice, streams: int) -> None:
+    """It was no part of the rate, nor of an interval of 1 %, wherever no step followed it."""
+    plain = closed_loop(streams)
+    bins = list(plain.bins)
+    bins[lost] = [0.0] * len(bins[lost])
+    whole = evaluate(plain, WORKLOAD, NO_SLO)
+    halted = evaluate(replace(plain, bins=tuple(bins)), WORKLOAD, NO_SLO)
+    assert whole is not None
+    assert halted is not None
+    rate = sum(bins) / (len(bins) * plain.bin_nanoseconds / 1e9)
+    assert halted.point.output_tokens_per_second == pytest.approx(rate, rel=0.03)
+    apart = 100 * (whole.point.output_tokens_per_second / rate - 1)
+    assert halted.point.ci_percent is None or halted.point.ci_percent > 0.8 * apart
