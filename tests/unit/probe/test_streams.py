@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.load.streams import MOST_POINTS, StreamResult, opens_early, thinned
+from tacho_runtime.probe.load.streams import MOST_POINTS, StreamResult, thinned
 from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.load.token_stream import TokenStream
 
@@ -242,33 +242,6 @@ def test_a_token_without_text_is_a_token() -> None:
     assert (stream.ttft_milliseconds, stream.tpot_milliseconds, stream.output_tokens) == (100, 20, 4)
     assert (stream.events, stream.textless) == (4, 2)
     assert read(*events[:2], whole=False).tokens == ((100 * MS, 1), (120 * MS, 1))
-
-
-@pytest.mark.parametrize(
-    ("first_ms", "text", "early"),
-    [(1, "", True), (9, "", True), (11, "", False), (60, "", False), (1, "a", False)],
-)
-def test_an_event_before_the_prompt_was_computed_is_no_token(first_ms: int, text: str, early: bool) -> None:
-    """As text-generation-webui's, with an empty text; a first token without text takes a step."""
-    later = [completion(at, "a") for at in range(80, 200, 20)]
-    assert opens_early(read(completion(first_ms, text), *later, (200, DONE))) is early
-    assert not opens_early(read(completion(first_ms, text), *later[:4], (200, DONE))), (
-        "too few to tell a step"
-    )
-
-
-def test_the_opening_event_of_an_engine_that_has_one_is_left_out() -> None:
-    events = [completion(1, ""), completion(60, ""), completion(80, "a"), (80, DONE)]
-    reads = [(at, (b"" if place else HEAD) + in_chunks(data)) for place, (at, data) in enumerate(events)]
-    stream = received(*reads, opens_empty=True)
-    assert stream.first_token_ns == 60 * MS
-    assert stream.result(whole=True).tokens == ((60 * MS, 1), (80 * MS, 1))
-    assert received(reads[0], opens_empty=True).first_token_ns is None
-
-
-def test_a_token_that_comes_in_one_read_with_the_end_is_counted() -> None:
-    end = in_chunks(b'{"choices":[{"delta":{"content":"a"},"finish_reason":"length"}]}', DONE)
-    assert received((10, HEAD), (20, ROLE), (30, end)).result(whole=True).tokens == ((30 * MS, 1),)
 
 
 def test_a_whole_answer_without_text_has_the_times_of_its_events() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -92,6 +93,17 @@ async def test_an_echo_comes_before_the_first_token_and_is_not_counted_as_genera
     assert answer["choices"][0]["text"] == "xya"
     assert answer["choices"][0]["logprobs"]["token_logprobs"] == [None, -1.0, -0.5]
     assert answer["usage"]["completion_tokens"] == 1
+
+
+async def test_a_text_is_scored_up_to_a_length_whose_memory_is_planned() -> None:
+    backend = Scripted("answer")
+    backend.abilities = dataclasses.replace(backend.abilities, scored_tokens=4)
+    async with client_of(backend) as client:
+        for logprobs, length, status in ((0, 4, 200), (0, 5, 400), (None, 5, 200)):
+            body = {"prompt": "x" * length, "echo": True, "logprobs": logprobs, "max_tokens": 0}
+            answer = await client.post(COMPLETIONS, json=body)
+            assert answer.status_code == status
+            assert status == 200 or "at most 4 tokens, not 5" in answer.json()["error"]["message"]
 
 
 async def test_log_probabilities_of_a_chat() -> None:

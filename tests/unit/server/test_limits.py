@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -206,17 +205,6 @@ async def test_an_answer_names_so_many_log_probabilities_of_given_tokens(
         refused = await client.post(COMPLETIONS, json={**asked, "prompt": ["x" * 5, "y" * 6]})
     assert (taken.status_code, refused.status_code) == (200, 400)
     assert "33 log-probabilities" in refused.json()["error"]["message"]
-
-
-async def test_a_text_is_scored_up_to_a_length_whose_memory_is_planned() -> None:
-    backend = Scripted("answer")
-    backend.abilities = dataclasses.replace(backend.abilities, scored_tokens=4)
-    async with client_of(backend) as client:
-        for logprobs, length, status in ((0, 4, 200), (0, 5, 400), (None, 5, 200)):
-            body = {"prompt": "x" * length, "echo": True, "logprobs": logprobs, "max_tokens": 0}
-            answer = await client.post(COMPLETIONS, json=body)
-            assert answer.status_code == status
-            assert status == 200 or "at most 4 tokens, not 5" in answer.json()["error"]["message"]
 
 
 async def test_an_answer_has_so_many_echoed_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
