@@ -32,7 +32,8 @@ class SearchedEdge:
     concurrency: int
     output_tokens_per_second: float
     interval_percent: float
-    """Uncertainty of the rates in percent: by how much the rates at untried levels in between may differ."""
+    """Uncertainty of the rates in percent beyond that of the level: by how much those at untried levels in
+    between may differ."""
 
 
 def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:
@@ -51,8 +52,11 @@ def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:
     slope = abs(high.output_tokens_per_second - rate) / between
     apart = unknown * max(abs(at_edge - rate), abs(high.output_tokens_per_second - at_edge))
     apart = max(apart, NORMAL_975 * uncertain_streams(low, high) * slope)
+    # The level that misses the SLO may have had a short window: its part of the rate is as uncertain.
+    mixed = math.hypot((1 - share) * low.rate_error, share * high.rate_error)
+    more = max(0.0, mixed - low.rate_error)
     return SearchedEdge(
-        concurrency=streams, output_tokens_per_second=at_edge, interval_percent=100 * apart / at_edge
+        concurrency=streams, output_tokens_per_second=at_edge, interval_percent=100 * (apart / at_edge + more)
     )
 
 

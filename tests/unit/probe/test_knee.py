@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given, strategies as st
@@ -326,3 +327,31 @@ def test_beside_a_queue_the_next_level_is_only_as_far_as_a_plateau_needs() -> No
     assert next_level([one, eight], SearchLimits(top=256)).concurrency == 10
     quick = replace(eight, output_tokens_per_second=60.0, waiting_share=0.05)
     assert next_level([one, quick], SearchLimits(top=256)).concurrency == 48
+
+
+@pytest.mark.parametrize(("fewest", "most"), [(50, 52), (20, 22), (100, 106)])
+@pytest.mark.parametrize("percent", [3.0, 10.0, 25.0])
+def test_an_edge_is_no_more_certain_than_what_its_rate_is_drawn_from(
+    fewest: int, most: int, percent: float
+) -> None:
+    """The level above may end after a second: a third of the intervals did not hold the truth."""
+
+    def true(streams: int) -> float:
+        return 2000 * streams / (streams + 60)
+
+    rng, missed = Random(1), 0
+    for _ in range(500):
+        low, high = (
+            TriedLevel(
+                concurrency=streams,
+                output_tokens_per_second=true(streams) * (1 + rng.gauss(0, error / 196)),
+                tpot_ratio=ratio,
+                tpot_error=0.005,
+                rate_error=error / 100,
+            )
+            for streams, error, ratio in ((fewest, 3.0, 0.98), (most, percent, 1.02))
+        )
+        found = edge_of(low, high)
+        apart = abs(true(found.concurrency) / found.output_tokens_per_second - 1)
+        missed += 100 * apart > 3.0 + found.interval_percent
+    assert missed <= 25
