@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu.goals FOLDER
 
-NAME.json is the truth of the server NAME, NAME-levels.json what the probe said of the same levels, and
-NAME-tpot-20ms.json a search. Exit code 1 where a goal is missed.
+NAME.json is the truth of the server NAME, NAME-levels.json what the probe said of the same levels,
+NAME-levels-16.json of one, and NAME-tpot-20ms.json a search. Exit code 1 where a goal is missed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from benchmarks.gpu.pages.probe import Comparison, errors, missed_goals, page
 
 BOUND = re.compile(r"-(ttft|tpot)-([\d.]+)(ms|s)")
 SEARCH = re.compile(rf"({BOUND.pattern})+")
+LEVELS = re.compile(r"-levels(-\d+)?")
+"""After the name of a server."""
 MILLISECONDS = {"ms": 1.0, "s": 1000.0}
 
 
@@ -26,20 +28,26 @@ def bounds(search: str) -> dict[str, float]:
     return {match[1]: float(match[2]) * MILLISECONDS[match[3]] for match in BOUND.finditer(search)}
 
 
+def levels_of(server: str, names: set[str]) -> tuple[str, ...]:
+    """The probes of given levels, by rising streams."""
+    found = (name for name in names if LEVELS.fullmatch(name.removeprefix(server)))
+    return tuple(sorted(found, key=lambda name: (len(name), name)))
+
+
 def comparison(folder: Path) -> Comparison:
     """Of all servers in ``folder`` that have a truth and levels."""
     names = {file.stem for file in folder.glob("*.json")}
-    servers = sorted(name for name in names if f"{name}-levels" in names)
+    probes = {server: found for server in sorted(names) if (found := levels_of(server, names))}
     searches = {
         (server, name.removeprefix(f"{server}-")): found
-        for server in servers
+        for server in probes
         for name in sorted(names)
         if name.startswith(f"{server}-") and (found := bounds(name.removeprefix(server)))
     }
     return Comparison(
         raw=folder,
-        truths={server: (server,) for server in servers},
-        probes={server: (f"{server}-levels",) for server in servers},
+        truths={server: (server,) for server in probes},
+        probes=probes,
         edges=searches,
         head="",
     )

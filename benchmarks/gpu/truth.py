@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu.truth URL OUT.json --levels 16 64 128 256 [--input 512] [--output 200]
         [--seconds 60] [--requests 200] [--repeat 2] [--processes 8] [--vocabulary 32000] [--budget 540]
+        [--append]
 
 A level is a closed loop: each stream sends its next request when one ends. Streams start one after the
 other, over one request's time. The first request of each has a residual length (uniform in 1..OUTPUT), so
@@ -11,9 +12,7 @@ Requests *sent* in the window count, each followed to its end while all streams 
 count in no latency.
 
 Tokens are those of the server's usage and counter: one event may hold several. The check of a level: tokens a
-second x sum(latencies) / sum(tokens) of these requests equals the streams within 3 %.
-
-Standard library only: it runs on a bare GPU host. Load goes to a server on loopback.
+second x sum(latencies) / sum(tokens) of these requests equals the streams within 3 %. Standard library only.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from typing import Any
 
 SPREAD = 0.25
 """Lengths of answers are uniform within so much of OUTPUT to either side, as the probe's are."""
-SAMPLE_SECONDS = 0.25
+SAMPLE_SECONDS, DRAIN_SECONDS = 0.25, 60.0
 HISTOGRAMS = ("time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds")
 
 
@@ -157,7 +156,8 @@ def run_process(pipe: Connection, arguments: dict[str, Any]) -> None:
     """Child: its share of the streams, until the parent says stop; answers what it collected."""
 
     async def main() -> None:
-        client = Client(arguments["url"], arguments["model"], arguments["workload"], arguments["seed"])
+        workload = (arguments["input"], arguments["output"], arguments["vocabulary"])
+        client = Client(arguments["url"], arguments["model"], workload, arguments["seed"])
         tasks = [asyncio.create_task(client.stream(delay)) for delay in arguments["delays"]]
         loop = asyncio.get_running_loop()
         told = 0
@@ -170,7 +170,7 @@ def run_process(pipe: Connection, arguments: dict[str, Any]) -> None:
             if pipe.poll():
                 break
         client.stop.set()
-        await asyncio.wait(tasks, timeout=arguments["drain"])
+        await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
         pipe.send([asdict(answer) for answer in client.answers])
 
     asyncio.run(main())
@@ -197,6 +197,10 @@ def quantile(values: list[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
+def percentiles(values: list[float]) -> dict[str, float | None]:
+    return {"p50": quantile(values, 0.5), "p95": quantile(values, 0.95), "mean": _mean(values)}
+
+
 class Loop:
     """The closed loop of one level, in child processes."""
 
@@ -209,14 +213,7 @@ class Loop:
         context = multiprocessing.get_context("spawn")
         for index in range(workers):
             ours, theirs = context.Pipe()
-            arguments = {
-                "url": options.url,
-                "model": options.model,
-                "workload": (options.input, options.output, options.vocabulary),
-                "seed": seed * 1000 + index,
-                "delays": delays[index::workers],
-                "drain": 60.0,
-            }
+            arguments = {**vars(options), "seed": seed * 1000 + index, "delays": delays[index::workers]}
             child = context.Process(target=run_process, args=(theirs, arguments), daemon=True)
             child.start()
             self._pipes.append(ours)
@@ -294,18 +291,19 @@ def summary(
     latencies = [a.last_token - a.sent for a in sent]
     ttft = [1e3 * (a.first_token - a.sent) for a in sent]
     tpot = [1e3 * (a.last_token - a.first_token) / (a.tokens - 1) for a in sent if a.tokens > 1]
-    tokens = sum(a.tokens for a in sent)
+    tokens, events = sum(a.tokens for a in sent), max(1, sum(a.events for a in good))
     check = rate * sum(latencies) / tokens if tokens else math.nan
     met = [
         (a.first_token - a.sent) <= options.slo_ttft
         and (a.tokens < 2 or (a.last_token - a.first_token) / (a.tokens - 1) <= options.slo_tpot)
         for a in sent
     ]
-    engine = {}
-    for name in HISTOGRAMS:
-        count = after.get(f"{name}_count", 0) - before.get(f"{name}_count", 0)
-        if count:
-            engine[f"{name}_mean"] = (after[f"{name}_sum"] - before[f"{name}_sum"]) / count
+    counts = {name: after.get(f"{name}_count", 0) - before.get(f"{name}_count", 0) for name in HISTOGRAMS}
+    engine = {
+        f"{name}_mean": (after[f"{name}_sum"] - before[f"{name}_sum"]) / count
+        for name, count in counts.items()
+        if count
+    }
     return {
         "streams": streams,
         "window_seconds": round(span, 3),
@@ -314,19 +312,14 @@ def summary(
         "error_text": next((a.error for a in answers if a.error), ""),
         "output_tokens_per_second": {"server": rate, "client": arrived / span},
         "requests_per_second": len(sent) / span,
-        "ttft_ms": {"p50": quantile(ttft, 0.5), "p95": quantile(ttft, 0.95), "mean": _mean(ttft)},
-        "tpot_ms": {"p50": quantile(tpot, 0.5), "p95": quantile(tpot, 0.95), "mean": _mean(tpot)},
-        "end_to_end_ms": {
-            "p50": quantile([1e3 * value for value in latencies], 0.5),
-            "p95": quantile([1e3 * value for value in latencies], 0.95),
-        },
+        "ttft_ms": percentiles(ttft),
+        "tpot_ms": percentiles(tpot),
+        "end_to_end_ms": percentiles([1e3 * value for value in latencies]),
         "slo_attainment_percent": 100 * sum(met) / len(met) if met else None,
         "streams_by_littles_law": check,
         "steady": abs(check / streams - 1) <= 0.03,
-        "events_without_text_percent": 100
-        * sum(a.silent_events for a in good)
-        / max(1, sum(a.events for a in good)),
-        "tokens_per_event": sum(a.tokens for a in good) / max(1, sum(a.events for a in good)),
+        "events_without_text_percent": 100 * sum(a.silent_events for a in good) / events,
+        "tokens_per_event": sum(a.tokens for a in good) / events,
         "engine_seconds": engine,
         "preemptions": after.get("num_preemptions_total", 0) - before.get("num_preemptions_total", 0),
         "running_mean": _mean([running for running, _ in gauges]),
@@ -363,34 +356,41 @@ def line(level: dict[str, Any]) -> str:
     )
 
 
+def seconds_of(level: dict[str, Any]) -> float:
+    """Of one request of a level."""
+    return max(0.5, (level["end_to_end_ms"]["p50"] or 1000) / 1e3)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu.truth", description=__doc__.split("\n")[0])
     parser.add_argument("url")
     parser.add_argument("out", type=Path)
     parser.add_argument("--levels", type=int, nargs="+", required=True)
     parser.add_argument("--model", default="m")
-    parser.add_argument("--input", type=int, default=512)
-    parser.add_argument("--output", type=int, default=200)
-    parser.add_argument("--vocabulary", type=int, default=32_000)
+    counts = {"input": 512, "output": 200, "vocabulary": 32_000, "requests": 200, "repeat": 2, "processes": 8}
+    for name, count in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--budget", type=float, default=540.0, help="seconds; no level begins after them")
+    parser.add_argument("--append", action="store_true", help="keep the levels that OUT has")
     parser.add_argument("--slo-ttft", type=float, default=1.0, help="seconds")
     parser.add_argument("--slo-tpot", type=float, default=0.025, help="seconds")
     options = parser.parse_args()
     began = time.monotonic()
     done: list[dict[str, Any]] = []
-    service = options.output * 0.02
+    if options.append and options.out.exists():
+        done = json.loads(options.out.read_text())["levels"]
+    former = len(done)
+    service = seconds_of(done[-1]) if done else options.output * 0.02
     for repeat in range(options.repeat):
         for number, streams in enumerate(options.levels):
             if time.monotonic() - began + options.seconds + 3 * service > options.budget:
                 print(f"{streams} streams, run {repeat + 1}: no time left", flush=True)
                 continue
-            level = measure(options, streams, service, seed=repeat * 100 + number)
-            service = max(0.5, (level["end_to_end_ms"]["p50"] or 1000) / 1e3)
-            done.append({"run": repeat + 1, **level})
+            # A loop that repeats the prompts of one before would meet them in the prefix cache.
+            level = measure(options, streams, service, seed=1000 * former + repeat * 100 + number)
+            service = seconds_of(level)
+            done.append({"run": former + repeat + 1, **level})
             print(line(level), flush=True)
             options.out.write_text(json.dumps({"command": sys.argv[1:], "levels": done}) + "\n")
     return 0

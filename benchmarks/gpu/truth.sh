@@ -4,7 +4,9 @@
 #   truth.sh OUT NAME MODEL "LEVELS" REPEAT BUDGET [vLLM ARGUMENT ...]
 #
 # STEPS, in this order: levels (the probe measures LEVELS), truth (long loops of LEVELS), edges (the probe searches each
-# of SLOS="tpot=20ms ttft=1s,tpot=25ms"), truth-again (of AGAIN="LEVELS"), levels-again. GPU by CUDA_VISIBLE_DEVICES.
+# of SLOS="tpot=20ms ttft=1s,tpot=25ms"), truth-again (of AGAIN="LEVELS"), levels-again; or pairs (each level by the probe
+# between two loops of it: a host that changes within minutes changes both) and looped-edges (a loop of the streams that a
+# search found). Neither begins a level after BUDGET seconds. GPU by CUDA_VISIBLE_DEVICES.
 # SERVER_CORES="0-11" gives the server cores that no client has, when the script itself is under `taskset`.
 set -uo pipefail
 out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6 port=${PORT:-8001}
@@ -36,12 +38,36 @@ truth() { # FILE REPEAT LEVEL ...
   python3 "$here/truth.py" "http://127.0.0.1:$port" "$out/$file.json" --levels "$@" --repeat "$times" \
     --budget "$budget" --seconds "${SECONDS_A_LEVEL:-45}" --vocabulary 120000 --processes 8
 }
+loop() { # LEVEL
+  python3 "$here/truth.py" "http://127.0.0.1:$port" "$out/$name.json" --levels "$1" --repeat 1 --append \
+    --budget 600 --seconds "${SECONDS_A_LEVEL:-45}" --vocabulary 120000 --processes 8
+}
+in_time() {
+  [ $((SECONDS - began)) -lt "$budget" ] || { echo "$name: no time for $1"; return 1; }
+}
+found_streams() { # FILE
+  python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["capacity"]["concurrency"])' "$out/$name-$1.json"
+}
 # shellcheck disable=SC2086
 for step in ${STEPS:-truth}; do
   case $step in
     levels*) probe "$step" --levels "${levels// /,}" --budget 120s ;;
     truth) truth "$name" "$repeat" $levels ;;
     truth-again) truth "$name-again" 1 ${AGAIN:-$levels} ;;
+    pairs)
+      for level in $levels; do
+        in_time "$level streams" || break
+        loop "$level"
+        probe "levels-$level" --levels "$level" --budget "${LEVEL_BUDGET:-45s}"
+        loop "$level"
+      done ;;
+    looped-edges)
+      for slo in ${SLOS:-}; do
+        in_time "$slo" || break
+        file=${slo//[=,]/-}
+        probe "$file" --slo "$slo" --concurrency 1024 --budget "${EDGE_BUDGET:-45s}"
+        loop "$(found_streams "$file")"
+      done ;;
     edges)
       for slo in ${SLOS:-}; do
         probe "${slo//[=,]/-}" --slo "$slo" --concurrency 1024 --budget "${EDGE_BUDGET:-45s}"

@@ -1,4 +1,4 @@
-"""docs/results/h100/gguf.md and goals.md: a pod of a GGUF file, and the probe's goals by one command."""
+"""docs/results/h100/gguf.md: a pod of a GGUF file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.gpu.goals import comparison
-from benchmarks.gpu.pages import probe
 from benchmarks.gpu.pages.recorded import RAW, bullets, number, paragraph, resource, row, share
 from benchmarks.planner import gguf as planner
 from tacho_contract.units import GIB
@@ -50,22 +48,6 @@ Matrix products of a step of this 8B, in milliseconds, alone in CUDA graphs on s
 | --- | --- | --- | --- |
 """
 SHOWN_TOKENS = (1, 8, 32, 48, 104, 256, 1024)
-GOALS_HEAD = """# The probe's goals by one command, on one H100
-
-Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h100/goals), where the
-command is. One server of vLLM 0.26.0, Llama-3.1-8B in 16 bits with made-up weights, 2026-11-25. It, the probe
-and the loop's clients shared 16 cores. 512 tokens in and 200 out.
-
-"""
-
-SMALL_HEAD = """
-## Qwen3-0.6B
-
-On another such host, later on that day, with four front ends ([raw
-data](../../../benchmarks/gpu/h100/goals-small)). Time ended it before its searches. The probe says of itself:
-its client was late from 128 streams on, and the figures are provisional.
-
-"""
 
 
 def status() -> dict[str, Any]:
@@ -187,15 +169,3 @@ def memory_pairs(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 def memory(found: dict[str, Any]) -> list[str]:
     return [row(title, *pair) for title, pair in memory_pairs(found).items()]
-
-
-def goals() -> str:
-    of = comparison(H100 / "goals")
-    loops = {
-        level.streams for names in of.truths.values() for name in names for level in probe.truth(of, name)
-    }
-    levels = {level["concurrency"] for names in of.probes.values() for level in of.read(names[0])["curve"]}
-    lacking = sorted(levels - loops - {1})
-    note = f"No time was left for loops of {', '.join(map(str, lacking))} streams.\n\n" if lacking else ""
-    levels_only, _, _ = probe.page(comparison(H100 / "goals-small")).partition("\n## ")
-    return GOALS_HEAD + note + probe.page(of) + SMALL_HEAD + levels_only

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.gpu.pages import held
 from benchmarks.gpu.pages.h100_alone import H100, memory_pairs
+from benchmarks.gpu.pages.h100_warm import LATE_KERNEL, section
 from benchmarks.gpu.pages.recorded import bullets, number, resource, row
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
@@ -19,15 +20,12 @@ from tacho_engines.vllm.profile import PROFILE
 from tacho_operator.core.planner.expected_speed import Loop, timing
 from tacho_operator.core.planner.speed import DecodeStep
 
-RAW, LATER, EARLIER = (H100 / name for name in ("pods-slow", "pods-alone", "pods-measured"))
+RAW, LATER = (H100 / name for name in ("pods-slow", "pods-alone"))
 MEASURED = ("llama-8b-ct2", "transformers-int8")
 ENDED, CUT = "llama-8b-bnb-int8", "gpt-oss-20b"
 """Cells whose measurement did not end: in their time; before the host was given back."""
 AGAIN = ("gpt-oss-20b", "llama-8b-bnb-int8", "moe-bf16")
-WARM = "gpt-oss-20b-warm"
-"""Of an earlier host: its probe took the waking of idle CPUs for contention."""
 MIXED = re.compile(r"Avg prompt throughput: ([\d.]+) tokens/s")
-LATE_KERNEL = "Triton kernel JIT compilation during inference"
 ESTIMATE = re.compile(r"Estimated CUDA graph memory: ([\d.]+) GiB")
 SINCE = re.compile(r"^\[ *([\d.]+)\] .*Ready=False Measuring", re.MULTILINE)
 HEAD = """# Pods on one H100
@@ -86,7 +84,9 @@ def holding(name: str) -> list[int]:
 
 
 def page() -> str:
-    return "".join([HEAD, *tables(MEASURED), "\n", taught(), AGAIN_HEAD, *tables(AGAIN), "\n", learned()])
+    return "".join(
+        [HEAD, *tables(MEASURED), "\n", taught(), AGAIN_HEAD, *tables(AGAIN), "\n", learned(), section()]
+    )
 
 
 def tables(names: tuple[str, ...]) -> list[str]:
@@ -179,7 +179,6 @@ def learned() -> str:
     within = memory["actualKVCacheTokens"] // (512 + 200)
     said = status("llama-8b-bnb-int8")["plan"]["predicted"]
     log = (LATER / "gpt-oss-20b/engine.log").read_text()
-    warm = resource(EARLIER / WARM / "resource.yaml")["status"]
     oss = status("gpt-oss-20b")
     rates = dict(zip((1, 8, 63), expected(facts("gpt-oss-20b"), "none", 1, 8, 63), strict=True))
     found = {each["concurrency"]: each for each in oss["measurements"][0]["curve"]}
@@ -208,8 +207,4 @@ def learned() -> str:
         f"law says {compared}. It has no timing of MXFP4's kernels, and none of late compilation. So "
         f"the plan expected {over} times the capacity that was found. Its made-up "
         "tokenizer has no `<|end|>`: chat completions failed.",
-        f"**{WARM}** of [an earlier host](../../../benchmarks/gpu/h100/pods-measured) had what that host's "
-        f"`gpt-oss-20b` compiled: it loaded in {warm['startup']['loadSeconds']} s and captured graphs in "
-        f"{warm['startup']['graphSeconds']}. It was not measured again. Its measurement took the waking of "
-        "idle CPUs for contention; the probe's rule is gone since.",
     )

@@ -1,0 +1,34 @@
+"""The pages of H100s about the probe's goals and a warm start say what the raw data say."""
+
+from __future__ import annotations
+
+import re
+
+from benchmarks.gpu import goals
+from benchmarks.gpu.pages import h100_goals, h100_warm
+from benchmarks.gpu.pages.recorded import ROOT
+
+
+def test_what_the_readme_says_of_the_goals_is_on_their_page() -> None:
+    page, readme = h100_goals.page().partition("\n## Qwen3")[0], (ROOT / "README.md").read_text()
+    kept = dict(re.findall(r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)", page))
+    assert (
+        f"{kept['tok/s']} levels of an 8B are within 3 %, and {kept['Edges']} capacities within 5 %" in readme
+    )
+    assert "11 of 14 levels were within 3 %" in readme
+    assert "Within 3 %: 11 of 14 levels" in (ROOT / "docs/results/h100/README.md").read_text()
+
+
+def test_a_warm_start_is_judged_by_loops_that_hold() -> None:
+    page = h100_warm.section()
+    shares = [
+        float(line.split(" | ")[-1].strip(" |")) for line in page.splitlines() if re.match(r"\| \d", line)
+    ]
+    assert len(shares) == 4
+    assert all(abs(share - 1) <= 0.03 for share in shares)
+    assert h100_warm.late(h100_warm.COLD) > 100
+
+
+def test_levels_of_one_server_are_in_the_order_of_their_streams() -> None:
+    found = goals.comparison(h100_goals.PAIRED).probes["8b-fp8"]
+    assert found == tuple(f"8b-fp8-levels-{streams}" for streams in (16, 64, 128, 256))
