@@ -12,6 +12,8 @@ from benchmarks.gpu.pages.recorded import bullets, number, resource, row, times
 RAW = H100 / "pods-warm"
 COLD, WARM = "gpt-oss-20b", "gpt-oss-20b-warm"
 LATE_KERNEL = "Triton kernel JIT compilation during inference"
+HOLDS = 0.03
+"""How far rate x latency may be from the streams, as a share of these."""
 HEAD = """
 ## gpt-oss-20b, from nothing and from compiled code
 
@@ -32,6 +34,20 @@ def status(name: str) -> dict[str, Any]:
 def late(name: str) -> int:
     """Kernels that were compiled, or read from the cache, while the probe sent requests."""
     return (RAW / name / "engine.log").read_text().count(LATE_KERNEL)
+
+
+def server() -> str:
+    """Loops on a server by hand: (streams, tok/s) in their order, and which do not hold."""
+    levels = json.loads((RAW / "server.json").read_text())["levels"]
+    told = ", ".join(
+        f"{number(level['output_tokens_per_second']['server'])} of {level['streams']}"
+        + ("" if abs(littles_share(level) - 1) <= HOLDS else " (not steady)")
+        for level in levels
+    )
+    return (
+        "**More streams.** A server by hand on a third host had loops of 14 s and more, in this "
+        f"order: {told} streams."
+    )
 
 
 def section() -> str:
@@ -59,6 +75,7 @@ def section() -> str:
         f"**The plan** had expected {number(planned['expectedOutputTokensPerSecond'])} tok/s of 64 streams, "
         f"and {number(rate)} of {planned['expectedCapacityConcurrency']}, a factor of 2 up or down. The "
         f"latter is {over} what {most['streams']} streams brought. It has no timing of MXFP4's kernels.",
+        server(),
     )
     rows = [row(*figures(level), f"{littles_share(level):.3f}") for level in loops]
     return "".join([HEAD, *rows, "\n", said])
