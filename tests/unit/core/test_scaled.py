@@ -99,7 +99,42 @@ def test_who_is_asked() -> None:
     assert target.capacity.unverified == ""
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
     world.reconcile(1)
-    assert target_of(world.observed()).held == "a revision is being rolled out"
+    assert target_of(world.observed()).held == ""
+
+
+def scaled_up(replicas: int) -> World:
+    """A resource whose scaler has asked for that many replicas, which serve."""
+    world = world_of()
+    world.scaling = dataclasses.replace(settled(), replicas=replicas)
+    world.settle(world.serve_all)
+    return world
+
+
+def test_a_candidate_that_waits_for_a_gpu_keeps_no_replica_from_leaving() -> None:
+    world = scaled_up(4)
+    world.roll_out()
+    (active,) = [name for name, replicas in world.sizes().items() if replicas == 4]
+    target = target_of(world.observed())
+    assert (target.held, len(target.pods), world.selected()) == ("", 4, active)
+    world.scaling = dataclasses.replace(settled(), replicas=1)
+    world.reconcile(60)
+    assert set(world.sizes().values()) == {1}
+    assert world.brief("Ready")[0] == "True"
+
+
+def test_a_candidate_that_was_rolled_back_keeps_no_replica_from_leaving() -> None:
+    world = scaled_up(2)
+    world.roll_out()
+    (candidate,) = [pod for pod in world.pods("server") if "status" not in pod]
+    world.serves(candidate)
+    world.reconcile(11)
+    assert target_of(world.observed()).held == "requests are moving to another revision"
+    world.crash(candidate)
+    (ready,) = [item for item in candidate["status"]["conditions"] if item["type"] == "Ready"]
+    ready["status"] = "False"
+    world.settle(seconds=1, turns=3)
+    assert world.brief("RolloutAccepted") == ("False", "RolledBack")
+    assert target_of(world.observed()).held == ""
 
 
 def test_bounds_and_paces_are_those_of_spec_and_the_hour() -> None:

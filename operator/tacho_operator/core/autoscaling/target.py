@@ -99,7 +99,8 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
     status = status or resource.status
     servers = views(observed.pods, names.ROLE_SERVER)
     reached = [pod for pod in servers if pod.ready and serving.selected in ("", pod.revision)]
-    found = deployment_sizes(observed.deployments)
+    # While a candidate starts or waits, however long, the active revision alone has the requests.
+    moving = len(deployment_sizes(observed.deployments)) > 1 and serving.selected != serving.active
     refused = serving.active and creation_refused(observed.deployments, observed.replica_sets, serving.active)
     slo = service_level(resource.spec)
     longest = start_limits(observed.deployments).get(serving.active, math.inf)
@@ -111,7 +112,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         slo=slo,
         measured=current(status.measurements),
         replicas=desired_replicas(observed),
-        held="a revision is being rolled out" if len(found) > 1 else "",
+        held="requests are moving to another revision" if moving else "",
         claim=claim_bound_of(observed),
         # Quota still counts a terminating pod: its successor is refused for a moment only.
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
