@@ -75,7 +75,7 @@ def test_a_new_revision_cannot_start_beside_the_pod_that_holds_it(
     assert condition(api, namespace, "Ready")["status"] == "True", "the active revision serves on"
     assert sizes(api, namespace) == [1], "nothing is started that could not mount it"
 
-    api.kubectl("delete", "llmd", NAME, "-n", namespace)  # as the message says
+    api.kubectl("delete", "llmd", NAME, "-n", namespace)
     api.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--grace-period=0")
     eventually("its children are gone", lambda: sizes(api, namespace) == [] or None)
     api.apply(resource(namespace, **other))

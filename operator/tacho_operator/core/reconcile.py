@@ -100,8 +100,9 @@ def plan_reconcile(
         revisions.setdefault(planning.revision.name, planning.revision)
     serving = read_serving(observed)
     desired = desired_replicas(observed)
-    replacing = serving.active not in ("", planning.desired_revision)
-    limits = claim_limits(observed, replacing=replacing, replicas=desired)
+    limits = claim_limits(
+        observed, active=serving.active, desired=planning.desired_revision, replicas=desired
+    )
     replicas = desired if limits.max_replicas is None else min(desired, limits.max_replicas)
     servers = views(observed.pods, names.ROLE_SERVER)
     deployments = deployment_sizes(observed.deployments)

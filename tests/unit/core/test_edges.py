@@ -197,7 +197,7 @@ def test_who_may_share_a_claim(
     claims = {"models": {"spec": {"accessModes": modes}}}
     bound = claim_bound(two(replicas), claims, found)
     assert (not_shareable(bound, replicas=replicas) is None) is shareable
-    assert (one_pod_only(two(replicas), claims) is None) is (modes != ["ReadWriteOncePod"])
+    assert (one_pod_only(two(replicas), claims, {"models"}) is None) is (modes != ["ReadWriteOncePod"])
 
 
 def volumes(*claims: str) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def test_which_claims_a_spec_names(spec: dict[str, Any], found: tuple[str, ...])
 
 def test_claims_that_are_in_nobodys_way_limit_nothing() -> None:
     world = serving_world()
-    assert claim_limits(world.observed(), replacing=True, replicas=1).problems == ()
+    assert claim_limits(world.observed(), active="other", desired="", replicas=1).problems == ()
 
 
 def test_a_claim_nobody_could_look_up_is_not_missing() -> None:

@@ -19,6 +19,7 @@ from tacho_operator.core.autoscaling.target import (
     victims,
 )
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, REVISION_LABEL
+from tacho_operator.core.pods.claims import claim_bound_of
 from tacho_operator.core.types import NodeFacts
 from tests.unit.core.scaling import idle, rising, scaled, settled, told
 from tools.harness.world import World, world_of
@@ -361,7 +362,7 @@ def test_the_narrowest_of_several_claims_bounds() -> None:
     world.nodes = NODES
     world.raw["spec"]["cache"] = {"persistentVolumeClaim": {"claimName": "kept"}}
     world.claims["kept"] = {"spec": {"accessModes": ["ReadWriteOncePod"]}}
-    bound = target_of(world.observed()).claim
+    bound = claim_bound_of(world.observed())
     assert bound is not None
     assert (bound.max_replicas, bound.claim) == (1, "Claim kept is ReadWriteOncePod")
 

@@ -113,7 +113,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         measured=current(status.measurements),
         replicas=desired_replicas(observed),
         held="requests are moving to another revision" if moving else "",
-        claim=claim_bound_of(observed),
+        claim=claim_bound_of(observed, serving.active),
         # Quota still counts a terminating pod: its successor is refused for a moment only.
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
         former=resource.status.autoscaling,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -43,19 +43,36 @@ class ClaimLimits:
     """Whether a new revision cannot start while the active one runs, as only one pod may mount a claim."""
 
 
-def claim_limits(observed: Observed, *, replacing: bool, replicas: int) -> ClaimLimits:
-    """The limits by the claims of a resource. ``replacing``: whether the active revision differs from the
-    desired one.
+def claim_limits(observed: Observed, *, active: str, desired: str, replicas: int) -> ClaimLimits:
+    """The limits by the claims of a resource. ``active``: the revision that serves; ``desired``: spec's.
+
+    Claims that the active revision does not mount bound only the desired one, which waits until it is within
+    its bound: a changed spec takes no replica from what serves.
     """
     resource, claims = observed.resource, observed.claims
-    bound = claim_bound_of(observed)
-    exclusive = one_pod_only(resource, claims) if replacing else None
-    found = (missing_claim(resource, claims), not_shareable(bound, replicas=replicas), exclusive)
+    replacing = active not in ("", desired)
+    bound, spec_bound = claim_bound_of(observed, active), claim_bound_of(observed)
+    running = (item for item in observed.deployments if item["metadata"]["name"] != desired)
+    exclusive = one_pod_only(resource, claims, mounted_claims(running)) if replacing else None
+    unshared = not_shareable(spec_bound if replacing else bound, replicas=replicas)
+    found = (missing_claim(resource, claims), unshared, exclusive)
     return ClaimLimits(
         problems=tuple(problem for problem in found if problem is not None),
         max_replicas=bound.max_replicas if bound else None,
-        no_candidate=exclusive is not None,
+        no_candidate=exclusive is not None or (replacing and unshared is not None and bound != spec_bound),
     )
+
+
+def mounted_claims(deployments: Iterable[Manifest]) -> frozenset[str]:
+    """Names of the claims that the Deployments' pods mount; none of a Deployment without replicas."""
+    sizes = deployment_sizes(deployments := tuple(deployments))
+    templates = [
+        ((item.get("spec") or {}).get("template") or {}).get("spec") or {}
+        for item in deployments
+        if sizes.get(item["metadata"]["name"])
+    ]
+    volumes = [volume for found in templates for volume in found.get("volumes") or ()]
+    return frozenset(str((item.get("persistentVolumeClaim") or {}).get("claimName", "")) for item in volumes)
 
 
 def missing_claim(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:
@@ -104,11 +121,17 @@ def not_shareable(bound: ClaimBound | None, *, replicas: int) -> Problem | None:
     )
 
 
-def claim_bound_of(observed: Observed) -> ClaimBound | None:
-    """The claim of the observed resource that allows the fewest replicas; None: no claim limits them."""
-    servers = views(observed.pods, names.ROLE_SERVER)
+def claim_bound_of(observed: Observed, active: str = "") -> ClaimBound | None:
+    """The claim in spec that allows the fewest replicas; None: no claim limits them.
+
+    ``active``: only claims that this revision mounts count, if it has replicas.
+    """
+    servers, claims = views(observed.pods, names.ROLE_SERVER), observed.claims
     sizes = deployment_sizes(observed.deployments)
-    return claim_bound(observed.resource, observed.claims, observed.nodes, servers, sizes)
+    if sizes.get(active):
+        mounted = mounted_claims(item for item in observed.deployments if item["metadata"]["name"] == active)
+        claims = {name: claim for name, claim in claims.items() if name in mounted}
+    return claim_bound(observed.resource, claims, observed.nodes, servers, sizes)
 
 
 def claim_bound(
@@ -150,15 +173,17 @@ def _sharing(servers: Sequence[PodView], sizes: Mapping[str, int]) -> int:
     return max(counts.values(), default=0)
 
 
-def one_pod_only(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:
-    """The problem of a ReadWriteOncePod claim: no new revision can start while the active one runs. None:
-    spec has no such claim.
+def one_pod_only(
+    resource: LLMDeployment, claims: Mapping[str, Manifest | None], mounted: Collection[str]
+) -> Problem | None:
+    """The problem of a ReadWriteOncePod claim that another revision's pods have ``mounted``: no new revision
+    can start beside them. None: there is no such claim.
     """
     for name in claim_names(resource.spec):
-        if _access_modes(claims.get(name)) == {"ReadWriteOncePod"}:
+        if name in mounted and _access_modes(claims.get(name)) == {"ReadWriteOncePod"}:
             return Problem(
                 reason=FailureClass.CACHE_NOT_SHAREABLE,
                 what=f"Claim {name} is ReadWriteOncePod and in use by the active revision.",
-                next_step="Use a claim with ReadWriteMany, or delete and create the resource again.",
+                next_step="Use another claim, or set replicas to 0 meanwhile, without autoscaling.",
             )
     return None

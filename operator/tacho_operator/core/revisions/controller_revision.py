@@ -64,9 +64,21 @@ class _Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    claim_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Volume:
+    name: str
+    persistent_volume_claim: _Claim | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _PodSpec:
     init_containers: tuple[_Container, ...]
     containers: tuple[_Container, ...]
+    volumes: tuple[_Volume, ...] = ()
     termination_grace_period_seconds: int | None = None
 
 
