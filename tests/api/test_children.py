@@ -45,7 +45,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
         record,
         network_policy(found, CONFIG),
         service(found, Serving(active=revision.name, selected=revision.name)),
-        disruption_budget(found),
+        disruption_budget(found, revision.name, 2),
         deployment(found, planned, revision=revision.name, pod_template=revision.pod_template, replicas=2),
         probe_pod(
             found,

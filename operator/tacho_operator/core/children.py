@@ -45,7 +45,7 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
         found.append(network_policy(resource, config))
         found.append(service(resource, rollout.serving))
     if rollout.replicas and reconcile_plan.replicas >= 2:
-        found.append(disruption_budget(resource))
+        found.append(disruption_budget(resource, rollout.selected, reconcile_plan.replicas))
     for name, size in rollout.replicas.items():
         revision = reconcile_plan.revisions[name]
         found.append(

@@ -146,7 +146,7 @@ def test_small_children_are_as_reviewed() -> None:
             facts_config_map(found, {"b": "2", "a": "1"}),
             service(found, Serving(active="smol-1", selected="smol-1", switched_time="2026-11-20T12:00:00Z")),
             network_policy(found, CONFIG),
-            disruption_budget(found),
+            disruption_budget(found, "smol-1", 3),
         ],
     )
 

@@ -185,15 +185,17 @@ def deployment(
     return child(resource, "apps/v1", "Deployment", revision, role=ROLE_SERVER, revision=revision, spec=spec)
 
 
-def disruption_budget(resource: LLMDeployment) -> Manifest:
-    """The PodDisruptionBudget: one server pod at a time may be evicted.
+def disruption_budget(resource: LLMDeployment, selected: str, replicas: int) -> Manifest:
+    """The PodDisruptionBudget: of ``replicas`` pods that the Service selects, one at a time may be evicted.
 
-    Created for two and more replicas only: with one, a node could not be drained.
+    ``selected``: the revision in the Service's selector. Created for two and more replicas only: with one, a
+    node could not be drained.
     """
     spec = {
-        "maxUnavailable": 1,
+        # Not maxUnavailable: Kubernetes would count a candidate's pods as missing, and refuse every drain.
+        "minAvailable": replicas - 1,
         # A pod that does not serve must not block a node drain.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        "selector": {"matchLabels": server_selector(resource.metadata.name)},
+        "selector": {"matchLabels": server_selector(resource.metadata.name, selected)},
     }
     return child(resource, "policy/v1", "PodDisruptionBudget", resource.metadata.name, spec=spec)
