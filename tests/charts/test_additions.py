@@ -42,6 +42,43 @@ def test_helm_test_needs_the_tacho_image_alone_and_is_restricted(helm: Helm) -> 
     assert peer["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
 
 
+DIGITS = {
+    "watchNamespaces": ["1234"],
+    "monitoringNamespace": "5678",
+    "nameOverride": "12",
+    "fullnameOverride": "tacho",
+    "priorityClassName": "34",
+    "serviceAccount": {"name": "56"},
+    "replicas": 2,
+    **{name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "prometheusRule")},
+    "grafana": {"dashboards": {"enabled": True}},
+}
+WORDS = frozenset({"name", "namespace", "priorityClassName", "serviceAccountName"})
+LABELS = frozenset({"labels", "matchLabels", "annotations"})
+
+
+def unquoted(document: Any, path: str) -> Iterator[str]:
+    """Where a name or a label is no text, which the API server refuses."""
+    for key, value in document.items() if isinstance(document, dict) else ():
+        texts = value.values() if key in LABELS and value else (value,) if key in WORDS else ()
+        if not all(isinstance(text, str | dict) for text in texts):
+            yield f"{path}.{key}: {value}"
+        yield from unquoted(value, f"{path}.{key}")
+    for item in document if isinstance(document, list) else ():
+        yield from unquoted(item, path)
+
+
+def test_names_may_be_digits(helm: Helm) -> None:
+    """As are those of namespaces that a project's number names."""
+    found = helm.run(
+        "template", "789", str(CHART), "--namespace=42", stdin=json.dumps({**REQUIRED, **DIGITS})
+    )
+    manifests = [item for item in yaml.load_all(found, yaml.CSafeLoader) if item]
+    others = [item for item in manifests if item["kind"] != "CustomResourceDefinition"]
+    assert [place for item in others for place in unquoted(item, item["kind"])] == []
+    assert {item["metadata"]["namespace"] for item in kinds(others, "Role")} == {"42", "1234"}
+
+
 @pytest.fixture
 def answering() -> Iterator[str]:
     """Answers 200 on /ready, else 404."""

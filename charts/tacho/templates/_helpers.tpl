@@ -16,8 +16,8 @@
 {{- end -}}
 
 {{- define "tacho.selector" -}}
-app.kubernetes.io/name: {{ include "tacho.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "tacho.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
