@@ -25,6 +25,10 @@ UNREACHABLE = re.compile(
 """Matches kubectl's errors for an API server that cannot be reached at present."""
 NEXT_STEPS = (
     (re.compile(r"localhost:8080"), "No cluster is named: set KUBECONFIG, or use --kubeconfig FILE."),
+    (
+        re.compile(r"getting credentials"),
+        "Install the login program that the kubeconfig names, or log in again.",
+    ),
     (UNREACHABLE, "Check that the cluster runs and answers this machine; --context names another."),
     (re.compile(r"context .*(not found|does not exist)"), "kubectl config get-contexts lists the contexts."),
     (re.compile(r"have a resource type"), "Install the chart, or name another cluster with --context."),
@@ -35,6 +39,9 @@ NEXT_STEPS = (
 ARROW = "\n  -> "
 _CLIENT_LOG = re.compile(r"[EWIF]\d{4} \d\d:\d\d:\d\d")
 """Matches the beginning of log lines that kubectl's client library prints before the error itself."""
+_ERROR = re.compile(r"error\b|unable to |the connection to ", re.IGNORECASE)
+"""Matches the beginning of that error; advice of many lines may follow."""
+LINES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +96,11 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def last_lines(text: str) -> list[str]:
-    """The last lines of kubectl's error output, without its library's log."""
-    lines = [line.strip() for line in text.strip().splitlines() if not _CLIENT_LOG.match(line)]
-    return lines[-3:] or ["kubectl gave no reason"]
+    """The error in kubectl's error output, else its last lines, without its library's log."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _CLIENT_LOG.match(line)]
+    begins = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    found = lines[begins[-1] :][:LINES_SHOWN] if begins else lines[-LINES_SHOWN:]
+    return found or ["kubectl gave no reason"]
 
 
 def refused(what: str, text: str) -> CommandError:

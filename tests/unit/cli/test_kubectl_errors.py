@@ -53,3 +53,28 @@ def test_a_failure_of_another_kind_is_quoted_as_it_is(
 ) -> None:
     play_kubectl(tmp_path, monkeypatch, "echo 'something else' >&2\nexit 1\n")
     assert call(capsys, "status").err.splitlines()[1:] == ["something else"]
+
+
+LOGIN = """\
+Unable to connect to the server: getting credentials: exec: executable cloud-login not found
+
+It looks like you are trying to use a client-go credential plugin that is not installed.
+
+To learn more about this feature, consult the documentation available at:
+      https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+"""
+NESTED = """\
+E1126 02:03:15.983907   22596 memcache.go:265] "Unhandled Error" err=<
+\tcouldn't get current server API group list: getting credentials: exec: executable cloud-login not found
+ >
+"""
+
+
+def test_a_login_program_that_is_not_installed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "said").write_text(f"{NESTED}{LOGIN}")
+    play_kubectl(tmp_path, monkeypatch, f"cat {tmp_path}/said >&2\nexit 1\n")
+    _, error, *_, last = call(capsys, "status").err.splitlines()
+    assert error == LOGIN.splitlines()[0]
+    assert last == "  -> Install the login program that the kubeconfig names, or log in again."
