@@ -47,8 +47,12 @@ def test_one_that_is_over_gives_way_to_what_was_before() -> None:
 
 
 def test_what_is_not_said_is_as_usual_and_the_most_wins() -> None:
-    found = bounds_at(USUAL, (Schedule(cron="* * * * *", least=7),), at("2026-06-01T12:00:00")).bounds
-    assert (found.least, found.most) == (4, 4)
+    found = bounds_at(USUAL, (Schedule(cron="* * * * *", least=7),), at("2026-06-01T12:00:00"))
+    assert (found.bounds.least, found.bounds.most) == (4, 4)
+    assert found.problems == ("spec.autoscaling.schedules[0] has minReplicas 7, above maxReplicas 4.",)
+    night = bounds_at(Bounds(least=3, most=4), (NIGHT,), at("2026-06-01T22:00:00"))
+    assert night == bounds_at(USUAL, (NIGHT,), at("2026-06-01T22:00:00"))
+    assert not night.problems
 
 
 @pytest.mark.parametrize(

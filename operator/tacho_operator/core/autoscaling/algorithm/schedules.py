@@ -46,7 +46,9 @@ class Scheduled:
 
     bounds: Bounds
     problems: tuple[str, ...] = ()
-    """A sentence for each schedule that cannot be parsed; such a schedule is ignored."""
+    """A sentence for each schedule that cannot be parsed, which is ignored, and where the minimum exceeds the
+    maximum.
+    """
 
 
 def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Scheduled:
@@ -68,7 +70,12 @@ def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Sc
         schedule = schedules[index]
         over = schedule.duration_seconds
         if over is None or now < since + timedelta(seconds=over):
-            return Scheduled(_narrowed(usual, schedule, index), tuple(problems))
+            bounds = _narrowed(usual, schedule, index)
+            if (minimum := schedule.least or 0) > bounds.most:
+                problems.append(
+                    f"{bounds.source} has minReplicas {minimum}, above maxReplicas {bounds.most}."
+                )
+            return Scheduled(bounds, tuple(problems))
     return Scheduled(usual, tuple(problems))
 
 
