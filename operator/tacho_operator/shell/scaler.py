@@ -387,7 +387,6 @@ class Scaler:
                 last = (answer.observed_time, newest)
             if last is not None:
                 samples[pod.uid] = last
-            sample = last[1] if last else None
-            found.append(PodLoad(uid=pod.uid, name=pod.name, sample=sample, start_seconds=pod.start_seconds))
+            found.append(pod.load(last[1] if last else None))
         known.samples = samples
         return found

@@ -115,6 +115,23 @@ def test_two_pods_cannot_tell_which_of_them_is_sick() -> None:
     assert guards.slow(tracks, 1e4) == ()
 
 
+@pytest.mark.parametrize("revisions", [("new", "new"), ("old", "new")])
+def test_a_revision_of_another_speed_is_no_fault_of_a_machine(revisions: tuple[str, str]) -> None:
+    """In a rollout the Service leads to both. Half of the pods makes twice the tokens of as many requests."""
+    state, tokens = State(), [0] * 6
+    for number in range(60):
+        pods = []
+        for pod in range(6):
+            tokens[pod] += TOKENS * (1 + pod % 2)
+            sample = Sample(time_seconds=10.0 * number, running=RUNNING, generated_tokens=float(tokens[pod]))
+            name = revisions[pod % 2]
+            pods.append(PodLoad(uid=str(pod), name=f"chat-{pod}", revision=name, sample=sample))
+        at = ScalingInput(replicas=6, pods=tuple(pods), capacity=LAW, policy=POLICY)
+        done = step(at, state, 10.0 * number)
+        state = done.state
+    assert ("Pods below 70 %" in done.decision.reason) is (revisions == ("new", "new"))
+
+
 def test_a_slow_pod_may_leave() -> None:
     found = decided(0.6, leave=110)
     assert "chat-0 (+ 1)" in found[109].reason

@@ -95,7 +95,7 @@ def test_who_is_asked() -> None:
     for pod in world.pods("server"):
         pod["status"]["podIP"] = "10.0.0.7"
     target = target_of(world.observed())
-    assert [pod.address for pod in target.pods] == ["10.0.0.7"]
+    assert [(pod.address, pod.revision) for pod in target.pods] == [("10.0.0.7", world.selected())]
     assert target.held == ""
     assert target.capacity.unverified == ""
     world.change(context={"maxModelLen": 1024, "concurrency": 2})

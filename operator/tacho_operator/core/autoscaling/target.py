@@ -32,10 +32,12 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Correction,
     Mix,
     Pace,
+    PodLoad,
     Point,
     Policy,
     ReplicaCapacity,
     Rules,
+    Sample,
     State,
     Track,
 )
@@ -61,10 +63,21 @@ class TargetPod:
     uid: str
     name: str
     address: str
+    revision: str = ""
     start_seconds: float | None = None
     """Seconds from the pod's creation to its first readiness. None: unknown, or its container restarted
     since.
     """
+
+    def load(self, sample: Sample | None) -> PodLoad:
+        """The pod with its last sample; None: it has not reported its load."""
+        return PodLoad(
+            uid=self.uid,
+            name=self.name,
+            revision=self.revision,
+            sample=sample,
+            start_seconds=self.start_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +140,9 @@ def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
     if ready and begun and (ready - begun).total_seconds() > longest_start_seconds:
         first = False  # it has been ready before: no start may take so long
     took = (ready - created).total_seconds() if created and ready and first else None
-    return TargetPod(uid=pod.uid, name=pod.name, address=pod.address, start_seconds=took)
+    return TargetPod(
+        uid=pod.uid, name=pod.name, address=pod.address, revision=pod.revision, start_seconds=took
+    )
 
 
 def restored(former: AutoscalingStatus | None) -> State:

@@ -69,7 +69,7 @@ def read(
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
-        slow=guards.slow(tracks, minute(cost)),
+        slow=guards.slow(tracks, minute(cost), pods=pods),
     )
 
 

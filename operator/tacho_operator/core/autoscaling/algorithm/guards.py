@@ -51,13 +51,25 @@ def late(tracks: Mapping[str, Track], now: float) -> int:
     return sum(now - track.sample.time_seconds > LATE_SECONDS for track in tracks.values())
 
 
-def slow(tracks: Mapping[str, Track], tokens: float, share: float = tuning.SLOW) -> tuple[str, ...]:
-    """Uids of pods below ``share`` of the median speed. Only pods with at least ``tokens`` expected output
-    tokens are compared.
+def slow(
+    tracks: Mapping[str, Track],
+    tokens: float,
+    share: float = tuning.SLOW,
+    *,
+    pods: Collection[PodLoad] = (),
+) -> tuple[str, ...]:
+    """Uids of the pods below ``share`` of the median speed of their revision, as another has another speed.
+
+    Only pods with at least ``tokens`` expected output tokens are compared. ``pods``: their revisions.
     """
+    revisions = {pod.uid: pod.revision for pod in pods}
     speeds = {uid: item.output / item.expected for uid, item in tracks.items() if item.expected >= tokens > 0}
-    usual = median(speeds.values()) if len(speeds) >= MIN_PODS else 0.0
-    return tuple(sorted(uid for uid, found in speeds.items() if found < share * usual))
+    alike: dict[str, list[float]] = {}
+    for uid, speed in speeds.items():
+        alike.setdefault(revisions.get(uid, ""), []).append(speed)
+    usual = {revision: median(found) for revision, found in alike.items() if len(found) >= MIN_PODS}
+    least = {uid: share * usual.get(revisions.get(uid, ""), 0.0) for uid in speeds}
+    return tuple(sorted(uid for uid, speed in speeds.items() if speed < least[uid]))
 
 
 def rates(before: Sample, after: Sample, cost: RequestCost | None) -> tuple[float, ...]:

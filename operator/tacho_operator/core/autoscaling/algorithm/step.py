@@ -102,7 +102,7 @@ def _corrected(
     if not at.capacity.unverified:
         settled = whole(found.need) <= len(state.tracks)
         # A slow pod has a fault of its machine: its latencies say nothing about the capacity of the others.
-        below = guards.slow(former.tracks, demand.minute(cost), 1.0)
+        below = guards.slow(former.tracks, demand.minute(cost), 1.0, pods=at.pods)
         judges = [item for uid, item in seen.items() if uid not in below]
         since = attainment.recent(correction.seen, judges, tracks, at.policy, seconds)
         correction = attainment.corrected(correction, since, at.policy, settled=settled, seconds=seconds)

@@ -139,6 +139,7 @@ class PodLoad:
 
     uid: str
     name: str = ""
+    revision: str = ""
     sample: Sample | None = None
     start_seconds: float | None = None
     """Seconds from the pod's creation to its readiness; None: unknown."""
