@@ -182,7 +182,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     ),
     _F.NO_SPARE_GPU: FailureKind(
         meaning="No GPU is free for the new revision while the active one holds its own.",
-        next_step="Add or free a GPU, or delete and create the resource again to reuse its own.",
+        next_step="Add or free a GPU, or run fewer replicas, if need be 0, until it serves.",
         escalates=(Escalation.SCHEDULE_TIMEOUT,),
     ),
     _F.POD_NOT_PREPARED: FailureKind(

@@ -130,6 +130,26 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
     world.reconcile(700)
     assert world.brief("RolloutAccepted") == ("False", "NoSpareGPU")
     assert world.brief("Stalled") == ("True", "NoSpareGPU")
+    assert "run fewer replicas, if need be 0" in world.condition("Stalled")["message"]
+    world.change(replicas=0)
+    world.settle()
+    world.change(replicas=1)
+    world.settle(world.serve_all)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert old not in world.names("Deployment")
+
+
+def test_a_candidate_does_not_wait_for_a_gpu_of_an_active_revision_on_the_cpu() -> None:
+    world = World(changed(MOCK_SPEC, gpu={"count": 0}))
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(gpu={"count": 1})
+    world.reconcile(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world.reconcile(700)
+    assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
 
 
 def test_quota_on_the_inspect_pod_is_named() -> None:

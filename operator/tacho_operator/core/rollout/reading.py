@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from math import inf
 
-from tacho_contract.failure import FailureClass
+from tacho_contract.failure import FailureClass, failure_kind
 from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -197,8 +197,14 @@ def recent_disruption(pods: Iterable[PodView], revision: str, now: datetime) -> 
     return None
 
 
-def without_spare_gpu(resource: LLMDeployment, problem: Problem | None) -> Problem | None:
-    """``problem``, changed to NoSpareGPU where a candidate waits for a GPU that the active revision holds."""
-    if problem is None or gpu_resource(resource.spec) not in problem.missing_resources:
+def without_spare_gpu(
+    resource: LLMDeployment, problem: Problem | None, active_gpus: int | None
+) -> Problem | None:
+    """``problem``, changed to NoSpareGPU where a candidate waits for a GPU that the active revision holds.
+
+    ``active_gpus``: GPUs of each of that revision's pods; None: unknown.
+    """
+    if problem is None or active_gpus == 0 or gpu_resource(resource.spec) not in problem.missing_resources:
         return problem
-    return dataclasses.replace(problem, reason=FailureClass.NO_SPARE_GPU)
+    reason = FailureClass.NO_SPARE_GPU
+    return dataclasses.replace(problem, reason=reason, next_step=failure_kind(reason).next_step)

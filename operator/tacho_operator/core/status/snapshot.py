@@ -266,6 +266,7 @@ def _problems(
         size = rollout.replicas.get(revision, 0)
         return revision_problem(observed, revision, pods=servers, desired=size, lost=lost, now=now)
 
+    active = reconcile_plan.revisions.get(rollout.active)
     candidate = problem(rollout.candidate) or _refused_revision(observed, rollout.candidate)
     return ProblemSet(
         service=_service_problem(observed),
@@ -276,7 +277,7 @@ def _problems(
             *reconcile_plan.blocking,
         ),
         subject=problem(described),
-        candidate=without_spare_gpu(observed.resource, candidate),
+        candidate=without_spare_gpu(observed.resource, candidate, active.plan.gpu_count if active else None),
     )
 
 
