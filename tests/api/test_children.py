@@ -24,6 +24,7 @@ from tacho_operator.core.revisions.inspection import inspect
 from tacho_operator.core.rollout.record import Serving
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.drift import contains
+from tacho_operator.shell.kube import FIELD_MANAGER
 from tests.unit.core.test_desired import CASES
 from tools.cluster.handle import Cluster
 from tools.harness.resources import CONFIG, HUB_SPEC, NOW, changed, facts, raw_resource, resource
@@ -87,3 +88,18 @@ def test_pod_security_admits_the_pods_of_every_deployment(control_plane: Cluster
 
 def test_a_hub_model_is_among_the_cases() -> None:
     assert CASES["hub"][0] == HUB_SPEC
+
+
+def test_a_budget_of_an_earlier_version_and_of_another_selector_is_changed(
+    control_plane: Cluster, namespace: str
+) -> None:
+    """It had maxUnavailable, which excludes minAvailable, and the pods of all revisions."""
+    found = resource(HUB_SPEC, namespace=namespace, name="budget")
+    budgets = [disruption_budget(found, selected, 3) for selected in ("", "budget-1", "")]
+    earlier = {**budgets[0], "spec": {**budgets[0]["spec"], "maxUnavailable": 1}}
+    del earlier["spec"]["minAvailable"]
+    for wanted in (earlier, *budgets):
+        wanted["metadata"].pop("ownerReferences", None)
+        command = ("apply", "--server-side", f"--field-manager={FIELD_MANAGER}", "-f", "-", "-o", "json")
+        live = json.loads(control_plane.kubectl(*command, "-n", namespace, stdin=json.dumps(wanted)))
+        assert live["spec"] == wanted["spec"]
