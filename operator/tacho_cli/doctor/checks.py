@@ -12,6 +12,7 @@ from tacho_cli.doctor.findings import Facts, Finding, Result, State, UnreadError
 from tacho_cli.doctor.nodes import check_drivers, check_gpus, check_mig, check_nodes
 from tacho_operator.api.base import parse_quantity
 from tacho_operator.api.defaults import GPU_RESOURCE
+from tacho_operator.core.autoscaling.status_view import RECOMMEND
 from tacho_operator.core.pods.claims import MANY
 
 LLMDEPLOYMENTS = "llmdeployments.tacho.dev"
@@ -20,6 +21,8 @@ MONITORS = "servicemonitors.monitoring.coreos.com"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 """Annotation of a claim whose volume the scheduler has requested, for a pod that it places."""
+NEVER_USED = ("services.loadbalancers", "services.nodeports")
+"""Keys of quotas, often 0, that count no object of tacho."""
 ONE_NODE = (
     "rancher.io/local-path", "kubernetes.io/no-provisioner", "ebs.csi.aws.com", "pd.csi.storage.gke.io",
     "disk.csi.azure.com", "topolvm.io", "openebs.io/local", "cinder.csi.openstack.org",
@@ -101,7 +104,7 @@ def check_claims(facts: Facts) -> Iterator[Result]:
             elif phase != "Bound":
                 step = f"kubectl describe pvc {claim} -n {space} has the provisioner's events."
                 yield "warn", f"{text} is {phase or 'not bound'}.", step
-            elif (raw["spec"].get("replicas") or 1) > 1 and not modes & MANY:
+            elif _most_replicas(raw["spec"]) > 1 and not modes & MANY:
                 step = "Use a claim with ReadWriteMany, or keep the pods on one node."
                 yield "warn", f"{text} is {', '.join(sorted(modes))}, for several replicas.", step
             else:
@@ -121,6 +124,13 @@ def _waits_for_a_pod(facts: Facts, claim: Mapping[str, Any]) -> bool:
     return any(item.get("volumeBindingMode") == "WaitForFirstConsumer" for item in mine)
 
 
+def _most_replicas(spec: Mapping[str, Any]) -> int:
+    """The most replicas that may run: the scaler's maximum, or ``replicas`` where it does not decide."""
+    autoscaling = spec.get("autoscaling") or {}
+    enforced = autoscaling and autoscaling.get("mode") != RECOMMEND
+    return int((autoscaling.get("maxReplicas") if enforced else spec.get("replicas")) or 1)
+
+
 def _claims(spec: Mapping[str, Any]) -> list[str]:
     """Names of the PersistentVolumeClaims for the model and the cache."""
     uri = str((spec.get("model") or {}).get("uri", ""))
@@ -138,7 +148,9 @@ def check_quotas(facts: Facts) -> Iterator[Result]:
         status = item.get("status") or {}
         used, hard = status.get("used") or {}, status.get("hard") or {}
         full = [
-            f"{key} {used.get(key, 0)} of {limit}" for key, limit in hard.items() if _full(used, key, limit)
+            f"{key} {used.get(key, 0)} of {limit}"
+            for key, limit in hard.items()
+            if key not in NEVER_USED and _full(used, key, limit)
         ]
         text = f"Quota {name} of {space}"
         if full:

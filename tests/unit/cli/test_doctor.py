@@ -59,6 +59,8 @@ NFS = {"metadata": {"name": "nfs", "annotations": DEFAULT}, "provisioner": "nfs.
 CLAIM = named("models", spec={"accessModes": ["ReadWriteOnce"]}, status={"phase": "Bound"})
 MODEL = named("mistral", spec={"model": {"uri": "pvc://models/m"}})
 TWO = MODEL | {"spec": MODEL["spec"] | {"replicas": 2}}
+SCALED = MODEL | {"spec": MODEL["spec"] | {"autoscaling": {"maxReplicas": 4}}}
+ADVISED = MODEL | {"spec": MODEL["spec"] | {"autoscaling": {"maxReplicas": 4, "mode": "Recommend"}}}
 OLD = {"nvidia.com/cuda.runtime-version.major": "12"}
 FORBIDDEN = (
     'Error from server (Forbidden): nodes is forbidden: User "x" cannot list resource "nodes" in API group '
@@ -123,8 +125,11 @@ def test_a_healthy_cluster_has_no_complaint() -> None:
         ("claims", {"persistentvolumeclaims": ()}, "fail", "does not exist in ml"),
         ("claims", {"persistentvolumeclaims": (CLAIM | {"status": {}},)}, "warn", "not bound"),
         ("claims", {"models": (TWO,)}, "warn", "several replicas"),
+        ("claims", {"models": (SCALED,)}, "warn", "several replicas"),
+        ("claims", {"models": (ADVISED,)}, "ok", "is bound"),
         ("quota", {"resourcequotas": (full("requests.nvidia.com/gpu", "4", "4"),)}, "fail", "gpu 4 of 4"),
         ("quota", {"resourcequotas": (full("memory", "2048Mi", "2Gi"),)}, "warn", "memory 2048Mi of 2Gi"),
+        ("quota", {"resourcequotas": (full("services.nodeports", "0", "0"),)}, "ok", "has room"),
         ("Prometheus", {MONITORS: None}, "warn", "no Prometheus operator"),
         ("Prometheus", {MONITORS: ()}, "warn", "No ServiceMonitor selects"),
     ],
