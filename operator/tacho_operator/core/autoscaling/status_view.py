@@ -222,7 +222,7 @@ def _conditions(
     able, active, limited = decision.able, decision.active, decision.limited
     if recommendation:
         able, active = _recommending(decision, recommendation.before)
-    if problems:
+    if problems and limited.reason != Reason.TOO_MANY_REPLICAS:  # of which an alert tells
         limited = ConditionState("True", Reason.INVALID_SCHEDULE, " ".join(problems))
     return (
         _condition(ConditionType.ABLE_TO_SCALE, able),
