@@ -45,9 +45,7 @@ KNEE_CLOSE = 1.25
 """The knee is known when the next lower level that was tried has more than 1/1.25 of its streams."""
 RATIO_ERROR = 0.02
 """Relative error of a latency percentile from a cohort, by chance of single requests."""
-NO_FIGURE = (
-    "one stream has no rate: the engine counted no tokens, or all came at once, as from a buffering proxy"
-)
+NO_FIGURE = "one stream has no rate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

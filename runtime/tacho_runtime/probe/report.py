@@ -73,8 +73,8 @@ def _held_back(streams: Sequence[StreamResult]) -> str:
         return ""
     more = median([more for more, _, _ in rows])
     return (
-        f"a first token came together with {more:.0f} later ones, as from a proxy that buffers: how fast "
-        "prompts are processed is not known"
+        f"a first token came together with {more:.0f} later ones, as from a proxy that buffers or where "
+        "reasoning is hidden: how fast prompts are processed is not known"
     )
 
 
@@ -128,6 +128,19 @@ def _unknown(single: SingleStream | None) -> str:
     if interval <= NO_FIGURE_PERCENT:
         return ""
     return f"one stream's steps differ so much that its rate is known only within {interval:.0f} %"
+
+
+def _unrated(streams: Sequence[StreamResult]) -> str:
+    """A clause on why no answer of one stream tells a rate; "": one does, or there are none."""
+    if not streams or any(one.tpot_milliseconds and one.end_to_end_milliseconds for one in streams):
+        return ""
+    if not any(one.finish_reason for one in streams):
+        return "no answer said that it had ended, neither by a finish_reason nor by [DONE]"
+    if max(one.events for one in streams) <= 1:
+        return "each answer came in one event, as where it is not streamed or its reasoning is hidden"
+    if max(one.output_tokens for one in streams) <= 1:
+        return "the engine counted no tokens"
+    return "all tokens of an answer came at once, as from a proxy that buffers"
 
 
 def fit_of(results: Iterable[LevelResult]) -> Fit | None:
@@ -221,6 +234,7 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         findings.failure,
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
+        _unrated(findings.single.streams),
         findings.single.stall_note,
         f"{counted(findings.answers.longer, 'answer')} had more tokens than were asked for"
         if findings.answers.longer

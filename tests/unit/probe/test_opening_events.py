@@ -1,11 +1,11 @@
-"""What an engine sends before the first token of an answer, and a token that comes with its end."""
+"""What an engine sends before the first token of an answer, and how it ends an answer and counts it."""
 
 from __future__ import annotations
 
 import pytest
 
 from tacho_runtime.probe.load.streams import opens_early
-from tests.unit.probe.test_streams import DONE, HEAD, MS, ROLE, completion, in_chunks, read, received
+from tests.unit.probe.test_streams import DONE, HEAD, MS, ROLE, completion, in_chunks, read, received, used
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,21 @@ def test_the_opening_event_of_an_engine_that_has_one_is_left_out() -> None:
 def test_a_token_that_comes_in_one_read_with_the_end_is_counted() -> None:
     end = in_chunks(b'{"choices":[{"delta":{"content":"a"},"finish_reason":"length"}]}', DONE)
     assert received((10, HEAD), (20, ROLE), (30, end)).result(whole=True).tokens == ((30 * MS, 1),)
+
+
+@pytest.mark.parametrize(("done", "reason"), [(True, "length"), (False, "")])
+def test_an_answer_without_a_reason_has_ended_where_its_stream_says_so(done: bool, reason: str) -> None:
+    events = [completion(10 * n, "a") for n in (1, 2, 3)]
+    stream = read(*events, *([(30, DONE)] if done else []))
+    assert (stream.finish_reason, stream.output_tokens) == (reason, 3)
+    assert read(*events, (30, DONE), whole=False).finish_reason == ""
+
+
+@pytest.mark.parametrize(
+    ("total", "counts"), [(7, [1, 2, 2, 2]), (0, [1, 0, 0, 0])], ids=["at the end", "never"]
+)
+def test_running_totals_of_zero_count_no_token(total: int, counts: list[int]) -> None:
+    events = [completion(10 * n, "a", usage=used(0)) for n in (1, 2, 3)]
+    end = completion(40, "a", finish_reason="length", usage=used(total))
+    stream = read(*events, end, (50, DONE))
+    assert [count for _, count in stream.tokens] == counts

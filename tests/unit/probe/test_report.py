@@ -167,6 +167,26 @@ def test_prompts_have_no_speed_where_their_first_tokens_were_held_back(first: fl
     assert ("a first token came together with 3 later ones" in measured.message) is not known
 
 
+ONE_EVENT: dict[str, Any] = {"tokens": ((50 * MS, 10.0),)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"finish_reason": "", "events": 10}, "no answer said that it had ended"),
+        ({**ONE_EVENT, "events": 0}, "each answer came in one event, as where it is not streamed or its"),
+        ({**ONE_EVENT, "events": 1}, "each answer came in one event, as where it is not streamed or its"),
+        ({"tokens": ((50 * MS, 1.0), (60 * MS, 0.0)), "events": 10}, "the engine counted no tokens"),
+        ({**ONE_EVENT, "events": 10}, "came at once, as from a proxy that buffers"),
+    ],
+    ids=["endless", "hidden", "whole", "uncounted", "held"],
+)
+def test_a_single_stream_without_a_rate_says_what_was_seen(answer: dict[str, Any], said: str) -> None:
+    measured = report(findings(single={"streams": (stream(**answer), stream(**answer))}))
+    assert said in measured.message
+    assert said not in report(findings(single={"streams": (stream(**answer), stream())})).message
+
+
 def test_the_workload_is_what_was_sent() -> None:
     streams = (stream(prompt_tokens=97),)
     assert report(findings(single={"streams": streams})).workload == Workload(

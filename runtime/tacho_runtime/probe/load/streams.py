@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 NS_PER_MS = 1e6
+LENGTH = "length"
 COUNT_DIGITS = 9
 """Most digits of a token count; a longer number is an error of the engine and is ignored."""
 HIGHEST_MILLISECONDS = 1e9
@@ -35,7 +36,7 @@ class StreamResult:
     sent_ns: int
     tokens: tuple[tuple[int, float], ...]
     finish_reason: str = ""
-    """Why the engine ended the answer; "": it has not ended."""
+    """Why the engine ended the answer; "": it has not ended. An end without a reason counts as ``length``."""
     prompt_tokens: int | None = None
     cached_tokens: int = 0
     engine_tpot_milliseconds: float | None = None
@@ -108,6 +109,8 @@ class _Ends:
     trailing: int = 0
     """Number of events after the last token: usage and end of the stream."""
     first_textless: bool = False
+    done: bool = False
+    """Whether the stream has its final ``[DONE]``."""
     textless_end: bool = False
     """Whether the last event with choices ends the answer and has no text; it may hold a token or not."""
     finish_reason: str = ""
@@ -148,7 +151,7 @@ def reduce_stream(
     return StreamResult(
         sent_ns=sent_ns,
         tokens=_at_most(tokens, max_tokens),
-        finish_reason=ends.finish_reason,
+        finish_reason=ends.finish_reason or (LENGTH if ends.done else ""),
         prompt_tokens=ends.prompt_tokens,
         cached_tokens=ends.cached_tokens,
         engine_tpot_milliseconds=ends.engine_tpot_milliseconds,
@@ -234,6 +237,7 @@ def _ends(reads: CountedReads) -> _Ends:
         choice = _choice(document)
         if behind and choice is None:
             found.trailing += 1
+            found.done = found.done or not document
         elif behind and choice is not None:
             behind = False
             found.finish_reason = str(choice.get("finish_reason") or "")

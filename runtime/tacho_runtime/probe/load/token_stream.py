@@ -52,7 +52,7 @@ class TokenStream(StreamConnection):
         before, total = self._marks[-1][1:] if self._marks else (0, -1)
         for key in _TOTAL_KEYS:
             if (at := data.rfind(key)) >= 0 and (match := _TOTAL.match(data, at)) is not None:
-                total = int(match[1])
+                total = int(match[1]) or total  # 0 is before the first token, or not counted yet
         if new or (self._marks and total != self._marks[-1][2]):
             self._marks.append((stamp_ns, before + new, total))
             self._empty_texts += len(_EMPTY_TEXT.findall(data))
