@@ -27,6 +27,8 @@ class Law:
     tokens_per_chunk: int = 1
     """The first chunk holds the prefill's one token, later ones at least this many (vLLM's
     --stream-interval)."""
+    hidden_tokens: int = 0
+    """So many tokens of each answer have no event of their own: they come with the next one."""
     tokens_per_step: float = 1.0
     """Mean tokens that a step brings a sequence after its first (speculative decoding): 1 and a binomial
     number of accepted ones."""

@@ -239,7 +239,8 @@ class Scheduler:
             self._end(sequence, sequence.finish_reason, due)
         else:
             self._push(due + law.itl_seconds(len(self.running)), sequence)
-        if first or last or sequence.unsent >= law.tokens_per_chunk:
+        shown = sequence.generated > law.hidden_tokens
+        if last or (shown and (first or sequence.unsent >= law.tokens_per_chunk)):
             self._send(when, sequence, last)
         return last
 

@@ -18,6 +18,7 @@ from tacho_runtime.probe.statistics import (
     dependence,
     founded_percentile,
     median,
+    percentile,
     ratio_interval_percent,
     t_975,
 )
@@ -39,6 +40,7 @@ STALL_SECONDS = 0.004
 """Seconds by which a stall must exceed the usual gap; shorter delays come from the scheduler of a busy
 machine.
 """
+EARLY_PERCENT = 25
 BATCHES = 16
 FLOOR_PERCENT = 0.3
 """Narrowest interval in percent. Errors of time stamps, scheduling and rounding do not show in repeated
@@ -107,6 +109,38 @@ def decode_of(streams: Sequence[StreamResult]) -> DecodeRate | None:
         itl_milliseconds_p50=median(each) if each else None,
         itl_milliseconds_p95=founded_percentile(each, 95),
     )
+
+
+MORE_SHARE = 0.02
+"""Tokens beyond one an event, as a share of the events, from which the first event may hold several."""
+
+
+def may_hide_first(streams: Sequence[StreamResult]) -> bool:
+    """Whether the first events may hold more tokens than the one that they count for.
+
+    Where a total is divided among events, those hidden before the first would count for the later ones.
+    """
+    events = sum(one.events for one in streams)
+    more = math.fsum(one.output_tokens for one in streams) - events
+    return more > MORE_SHARE * events and all(one.shared_out for one in streams)
+
+
+def hidden_percent(streams: Sequence[StreamResult], alone: Sequence[StreamResult]) -> tuple[float, float]:
+    """(milliseconds that a first token came later than in ``alone``, answers of one token; percent by which
+    that makes the rate of ``streams`` too high).
+
+    Tokens that came together with the first one are counted with it, so their time is no delay.
+    """
+    first = [
+        (one.ttft_milliseconds or 0.0) - (one.tokens[0][1] - 1) * (one.tpot_milliseconds or 0.0)
+        for one in streams
+    ]
+    took = median([(one.tokens[-1][0] - one.tokens[0][0]) / 1e6 for one in streams])
+    # What disturbs a prompt only makes it later, so the early ones show the engine.
+    late = max(
+        0.0, median(first) - percentile([one.ttft_milliseconds or 0.0 for one in alone], EARLY_PERCENT)
+    )
+    return late, 100 * late / took if took else 0.0
 
 
 def _interval(

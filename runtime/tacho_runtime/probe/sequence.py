@@ -114,6 +114,7 @@ async def measure(
     if known is None or not await known_levels.reuse_levels(bench, known, ttft=ttft, tpot=tpot):
         progress("measuring one stream")
         await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
+    await single_stream.check_first_tokens(bench)
     if question.level:
         await concurrency_levels.measure_only(bench, [question.level])
     elif question.given:

@@ -42,9 +42,12 @@ class SingleStreamFindings:
     """Percent of the single stream's rate that other programs may have taken: too little to make it
     provisional."""
     drift_percent: float = 0.0
-    """Difference of one stream's rate between end and beginning of the probe, in percent. Set where it is
-    more than chance, but too little to make the rate provisional.
+    """Difference of one stream's rate between end and beginning of the probe, in percent, or from hidden
+    tokens. Set where it is more than chance, but too little to make the rate provisional.
     """
+    alone: tuple[StreamResult, ...] = ()
+    """Answers of one token to prompts of the same length, where the first events of ``streams`` may hold
+    more."""
     stall_note: str = ""
     """A clause on how often one stream stalled; "": rarely."""
     prompts: list[PromptTiming] = field(default_factory=list)

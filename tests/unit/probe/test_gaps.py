@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given, strategies as st
 
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.rates import decode_of, gaps_of
+from tacho_runtime.probe.rates import decode_of, gaps_of, hidden_percent, may_hide_first
 
 MS = 1_000_000
 
@@ -133,3 +134,30 @@ def test_steps_that_follow_their_neighbours_tell_less_than_as_many_that_do_not()
     assert free.ci_percent is not None
     assert free.ci_percent < 2
     assert 5 < followed.ci_percent < 7, "hardly farther than either of the two"
+
+
+def answer(first_ms: float, events: int, *, first: float = 1.0, share: float = 1.0) -> StreamResult:
+    """A closing total divided among events that are 10 ms apart."""
+    shared = stream([10.0] * (events - 1), [share] * (events - 1), first_ms)
+    tokens = ((shared.tokens[0][0], first), *shared.tokens[1:])
+    return replace(shared, tokens=tokens, events=events, shared_out=events > 1)
+
+
+@pytest.mark.parametrize(
+    ("first_ms", "first", "late_ms", "percent"),
+    [(100, 1.0, 0, 0), (300, 1.0, 200, 200 / 9.9), (300, 41.0, 100, 100 / 9.9)],
+    ids=["several a step", "hidden", "partly counted"],
+)
+def test_a_first_token_that_is_later_than_an_answer_of_one_hides_some(
+    first_ms: float, first: float, late_ms: float, percent: float
+) -> None:
+    streams = [answer(first_ms, 100, first=first, share=4.0)] * 3
+    assert may_hide_first(streams)
+    late, more = hidden_percent(streams, [answer(at, 1) for at in (100, 100, 250)])
+    assert late == pytest.approx(late_ms)
+    assert more == pytest.approx(percent)
+
+
+def test_an_event_for_each_token_or_with_its_own_count_hides_none() -> None:
+    assert not may_hide_first([answer(300, 100)] * 3)
+    assert not may_hide_first([replace(answer(300, 100, share=2.0), shared_out=False)] * 3)

@@ -48,6 +48,8 @@ class StreamResult:
     """Number of events that brought tokens."""
     textless: int = 0
     """Number of events with tokens but without text: half a character, or a special token."""
+    shared_out: bool = False
+    """Whether the closing total was divided among several events, of which none told its own count."""
     has_total: bool = False
     """Whether the engine said how many tokens the answer has."""
     first_textless: bool = False
@@ -157,6 +159,7 @@ def reduce_stream(
         engine_tpot_milliseconds=ends.engine_tpot_milliseconds,
         error=ends.error,
         events=events,
+        shared_out=not counted and events > 1 and ends.total is not None,
         has_total=ends.total is not None,
         longer=longer,
         first_textless=bool(events) and ends.first_textless,

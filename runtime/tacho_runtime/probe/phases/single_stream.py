@@ -14,11 +14,10 @@ from tacho_runtime.probe.levels import single_result
 from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import RequestFailed
-from tacho_runtime.probe.rates import decode_of
+from tacho_runtime.probe.rates import EARLY_PERCENT, decode_of, hidden_percent, may_hide_first
 from tacho_runtime.probe.session import ProbeSession, PromptTiming
 from tacho_runtime.probe.statistics import median, percentile
 
-EARLY_PERCENT = 25
 SETTLE_SECONDS, SETTLE_TURN_SECONDS = 3.0, 0.2
 MUCH_SECONDS = 10.0
 """Seconds left of the budget above which the single stream may be measured a second time."""
@@ -28,6 +27,13 @@ MANY_FAILED = 2
 """Number of failed requests from which failures are attributed to the engine. A single one may be chance, and
 is sent again.
 """
+
+FIRST_TOKENS, FIRST_TOKENS_LEFT = 3, 0.9
+"""Number of answers of one token with which first tokens are compared, and the share of the time left that
+remains for the rest of the probe."""
+LEAST_HIDDEN_PERCENT, MOST_HIDDEN_PERCENT = 1.0, 5.0
+"""Percent by which hidden tokens raise one stream's rate that are no chance, and from which it is
+provisional."""
 
 WARM_OUTPUT_TOKENS = 8
 WARM_AGREEMENT = 0.10
@@ -210,6 +216,41 @@ def add_single(bench: ProbeSession, flags: tuple[str, ...]) -> None:
         bench.findings.add_level(result)
 
 
+async def check_first_tokens(bench: ProbeSession) -> None:
+    """Compares first tokens with those of answers of one token, where events may hide tokens before them.
+
+    A chat server may hide reasoning from its events and count it in the closing usage. Those tokens would
+    make the later ones look faster, at every level.
+    """
+    findings, clock, single = bench.findings, bench.clock, bench.findings.single
+    if not single.streams or not may_hide_first(single.streams):
+        return
+    alone: list[StreamResult] = []
+    stop = FIRST_TOKENS_LEFT * clock.left()
+    while len(alone) < FIRST_TOKENS and (not alone or clock.left() > stop):
+        try:
+            alone.append(await bench.engine.complete(bench.shape.workload.input_tokens, 1, clock.patience()))
+        except RequestFailed as error:
+            if not error.answered:
+                raise
+            return
+    findings.answers.count(alone)
+    single.alone = tuple(alone)
+    late, percent = hidden_percent(single.streams, alone)
+    if percent <= LEAST_HIDDEN_PERCENT:
+        return
+    note = (
+        f"a first token came {late:.0f} ms later than in an answer of one token, as where reasoning is hidden"
+    )
+    if percent > MOST_HIDDEN_PERCENT:
+        findings.flags.add("NotSteady")
+        note += f": one stream's rate may be {percent:.0f} % too high, and times per token as much too short"
+    else:
+        single.drift_percent = max(single.drift_percent, percent)
+        note += f": all intervals are {percent:.2g} % wider"
+    findings.notes.append(note)
+
+
 async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
     """Sends prompts of several lengths for one output token each, to fit TTFT = a + b x length."""
     isl, clock = bench.shape.workload.input_tokens, bench.clock
@@ -217,7 +258,8 @@ async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
         isl, bench.max_model_len, ttft_seconds=ttft, left_seconds=clock.left()
     )
     stop = clock.left() * 0.7
-    samples: dict[int, list[StreamResult]] = {isl: list(bench.findings.single.streams)}
+    single = bench.findings.single
+    samples: dict[int, list[StreamResult]] = {isl: list(single.alone or single.streams)}
     refused: set[int] = set()
     for _ in range(repetitions):
         for size in sizes:
