@@ -143,6 +143,17 @@ def _unrated(streams: Sequence[StreamResult]) -> str:
     return "all tokens of an answer came at once, as from a proxy that buffers"
 
 
+def _reused(findings: ProbeFindings) -> str:
+    """A clause on what is an earlier probe's in the end; "": nothing is."""
+    if findings.known is None:
+        return ""
+    kept = len(findings.known_streams)
+    what = (
+        f"{counted(kept, 'level')} and the single stream are those" if kept else "the single stream is that"
+    )
+    return f"{what} of {findings.known.observed_time}: one request alone agrees"
+
+
 def fit_of(results: Iterable[LevelResult]) -> Fit | None:
     """The line fitted to the curve's times per token; None below three levels, as any two give a line."""
     points = [(float(one.point.concurrency), one.point.tpot_milliseconds_p50) for one in results]
@@ -235,6 +246,7 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
         _unrated(findings.single.streams),
+        _reused(findings),
         findings.single.stall_note,
         f"{counted(findings.answers.longer, 'answer')} had more tokens than were asked for"
         if findings.answers.longer

@@ -94,7 +94,11 @@ async def test_known_levels_are_among_those_of_the_next_probe_with_the_known_sin
     assert len(here) > len(former)
     assert second.single_stream is not None
     assert second.single_stream.requests == known.single_stream.requests
-    assert "one request alone agrees" in second.message
+    several = len(known.levels) - 1
+    said = (
+        f"{several} levels and the single stream are those of 2026-01-02T00:00:00Z: one request alone agrees"
+    )
+    assert said in second.message
 
 
 @pytest.mark.parametrize("change", [0.9, 1.1])
@@ -177,6 +181,8 @@ async def test_known_levels_of_a_pod_that_differs_under_load_are_dropped(change:
     assert known is not None
     measured = await probed(replace(SLOW, **change), 5, known=known)
     assert "the known levels were dropped: " in measured.message
+    assert "the single stream is that of 2026-01-02T00:00:00Z: one request alone agrees" in measured.message
+    assert "levels and the single stream are" not in measured.message
     former = {(item.concurrency, item.output_tokens_per_second) for item in known.levels}
     here = {(item.concurrency, item.output_tokens_per_second) for item in measured.curve}
     assert {streams for streams, _ in former & here} == {1}

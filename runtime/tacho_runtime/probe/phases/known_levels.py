@@ -10,7 +10,6 @@ import math
 from dataclasses import asdict, replace
 
 from tacho_contract.measurement import CurvePoint, KnownLevels, SingleStream
-from tacho_contract.units import counted
 from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
 from tacho_runtime.probe.phases import single_stream
 from tacho_runtime.probe.rates import DecodeRate, decode_of
@@ -48,10 +47,6 @@ async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, 
     findings.single.drift_percent = drift_percent(known.single_stream, decode_of(findings.single.streams))
     findings.results.update({one.point.concurrency: one for one in results})
     findings.known_streams = {one.point.concurrency for one in results if one.has_rate} - {1}
-    findings.notes.append(
-        f"{counted(len(results), 'level')} and the single stream are those of {known.observed_time}: one "
-        "request alone agrees"
-    )
     return True
 
 
