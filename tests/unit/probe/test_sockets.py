@@ -142,3 +142,25 @@ async def test_a_list_of_models_of_any_depth_says_nothing(monkeypatch: pytest.Mo
         engine = await SocketEngine.open(target(port), Random(1))
         assert engine.max_model_len == target(port).max_model_len
         await engine.close()
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_counters_of_another_engine_behind_the_address_are_not_compared(told: bool) -> None:
+    """A load balancer asks one engine after the other: their difference was other clients' traffic."""
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readline()).decode().split()[1]
+        other = asked.count("/metrics") % 2
+        asked.append(path)
+        body = f"vllm:generation_tokens_total {100 + 5000 * other}\n"
+        body += f"process_start_time_seconds {1.79e9 + other}\n" if told else ""
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        engine = await SocketEngine.open(target(server.sockets[0].getsockname()[1]), Random(1))
+        made = [(await engine.reading()).counters.generated_tokens for _ in range(4)]
+    assert made == ([100, None, 100, None] if told else [100, 5100, 100, 5100])
+    assert engine.notes == ((socket_engine.OTHER_ENGINES,) if told else ())

@@ -19,6 +19,7 @@ from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed,
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _BUCKET = "_bucket"
+STARTED = "process_start_time_seconds"
 _EDGE = re.compile(r'\ble="([^"]*)"')
 _LABEL = re.compile(r'\b(\w+)="([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)')
 """Matches a label, also one without an end, so that no character is looked at twice."""
@@ -54,6 +55,8 @@ class EngineCounters:
     """Whether ``generated_tokens`` grows at every step; False: only when a request ends."""
     steps: float | None = None
     """The engine's steps, where it counts them."""
+    started: float | None = None
+    """When the engine's process began, in Unix seconds, where it says so: another time is another engine."""
 
 
 class _Samples(NamedTuple):
@@ -131,6 +134,7 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         tpot=_histogram(_names(families, "output_token_seconds", _BUCKET), found.buckets),
         by_step=any(generated in names.by_step for names in families),
         steps=total("steps"),
+        started=sums.get(STARTED),
     )
 
 

@@ -18,7 +18,12 @@ from tacho_runtime.files import while_reading
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
 from tacho_runtime.probe.load import loops, requests
-from tacho_runtime.probe.load.engine_counters import CounterReading, scrape
+from tacho_runtime.probe.load.engine_counters import (
+    CONTROL_SECONDS,
+    CounterReading,
+    EngineCounters,
+    scrape,
+)
 from tacho_runtime.probe.load.job import LoadJob
 from tacho_runtime.probe.load.load_group import LoadGroup
 from tacho_runtime.probe.load.loops import ObservedLatency
@@ -44,6 +49,7 @@ REQUEST_SECONDS = 300.0
 SAMPLE_SECONDS = 10.0
 """Timeout in seconds of a sample of the machine; the first one waits for SETTLE_SECONDS."""
 CALIBRATION_WORDS = (16, 64, 16, 64)
+OTHER_ENGINES = "its metrics were those of another engine at times: only the first one's were used"
 
 MachineSampler = Callable[[bool], MachineSample]
 """Function that samples the machine now; its argument says whether to time the calibration."""
@@ -77,6 +83,8 @@ class SocketEngine:
         self._target, self._endpoint, self._rng, self._machine = target, endpoint, rng, machine
         self._cpus, self._pool, self._tries = cpus, WorkerPool(), tries
         self._requests: RequestBuilder | None = None
+        self._started: float | None = None
+        """When the engine of the first reading of the counters began."""
 
     @classmethod
     async def open(
@@ -230,7 +238,7 @@ class SocketEngine:
     @property
     def _setting(self) -> loops.LoopSetting:
         return loops.LoopSetting(
-            read=lambda patience: scrape(self._endpoint, timeout_seconds=patience),
+            read=self._read,
             pace=self.pace,
             rng=self._rng,
             cpus=self._cpus,
@@ -252,7 +260,21 @@ class SocketEngine:
         await asyncio.sleep(seconds)
 
     async def reading(self) -> CounterReading:
-        return await scrape(self._endpoint)
+        return await self._read(CONTROL_SECONDS)
+
+    async def _read(self, timeout_seconds: float) -> CounterReading:
+        """A reading of one engine's counters; an empty one where another engine answered.
+
+        Behind a load balancer the difference of two engines' counters looks like other clients' traffic.
+        """
+        found = await scrape(self._endpoint, timeout_seconds=timeout_seconds)
+        started = found.counters.started
+        self._started = self._started or started
+        if started in (None, self._started):
+            return found
+        if OTHER_ENGINES not in self._notes:
+            self._notes.append(OTHER_ENGINES)
+        return replace(found, counters=EngineCounters())
 
     async def machine(self, *, calibrate: bool) -> MachineSample:
         sample = while_reading(partial(self._machine, calibrate))
