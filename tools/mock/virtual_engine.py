@@ -256,7 +256,9 @@ class VirtualLoop:
         def full() -> bool:
             return not self._surplus and all(one.tokens for one in new)
 
-        engine.run_until(max(clock.now, begins + terms.ramp_seconds), full)
+        ends = max(clock.now, begins + terms.ramp_seconds)
+        engine.run_until(ends, full)
+        engine.run_until(min(ends, clock.now + terms.settle_seconds))
         return clock.now, full(), await engine.reading()
 
     async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:

@@ -184,6 +184,14 @@ class ProbeFindings:
     def result(self, concurrency: int) -> LevelResult | None:
         return self.results.get(concurrency)
 
+    def queue_seconds(self, concurrency: int) -> float:
+        """How much longer a request of so many streams waits for its first token than one alone."""
+        one, level = self.results.get(1), self.results.get(concurrency)
+        if one is None or level is None:
+            return 0.0
+        ttft = level.point.ttft_milliseconds_p50 or 0.0
+        return max(0.0, ttft - (one.point.ttft_milliseconds_p50 or 0.0)) / 1000
+
     @property
     def rated(self) -> dict[int, LevelResult]:
         """Levels that have a rate, by number of streams."""

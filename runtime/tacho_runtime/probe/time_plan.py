@@ -44,6 +44,10 @@ surplus ones have ended.
 """
 RAMP_SHARE = 0.6
 """Largest share of the time left for the ramp."""
+SETTLE_TIMES = 3.0
+"""Duration of the settling after more streams, as a multiple of their time in a queue: its backlog is served
+within it where fewer streams take two thirds of the rate.
+"""
 FOLLOW_REQUESTS = 1.5
 COHORT_MARGIN = 1.2
 """Factor on the time in which a cohort is expected to be sent."""
@@ -148,15 +152,18 @@ def level_terms(
     cohort: int,
     left_seconds: float,
     ending_seconds: float = 0.0,
+    waiting_seconds: float = 0.0,
 ) -> LevelTerms | None:
     """How a level is measured after one of ``running`` streams: the window for a cohort, and the time to
     await it.
 
     Shorter where little time is left; None where too little is left for a result. ``ending_seconds``: time
-    until surplus streams have ended.
+    until surplus streams have ended. ``waiting_seconds``: what a request of the former level
+    waits in a queue, whose backlog would delay those of this level.
     """
     added = max(0, streams - running)
-    ramp = added * prompt_seconds + RAMP_REQUESTS * max(request_seconds, ending_seconds)
+    settle = min(SETTLE_TIMES * waiting_seconds, request_seconds) if running > streams else 0.0
+    ramp = added * prompt_seconds + RAMP_REQUESTS * max(request_seconds, ending_seconds) + settle
     follow = FOLLOW_REQUESTS * request_seconds
     window = max(WINDOW_SECONDS, COHORT_MARGIN * cohort * request_seconds / streams)
     ramp = min(ramp, RAMP_SHARE * left_seconds)
@@ -168,6 +175,7 @@ def level_terms(
         streams=streams,
         gap_seconds=prompt_seconds,
         ramp_seconds=ramp,
+        settle_seconds=settle,
         cohort=cohort,
         window_seconds=window,
         least_seconds=min(available_seconds, max(RATE_SECONDS, follow / 4)),

@@ -47,7 +47,7 @@ def test_a_level_stays_within_the_time_and_is_worth_it(
 ) -> None:
     terms = time_plan.level_terms(
         streams=streams, running=running, prompt_seconds=prompt, request_seconds=request, cohort=59,
-        left_seconds=left,
+        left_seconds=left, waiting_seconds=prompt,
     )  # fmt: skip
     if terms is None:
         assert left < time_plan.SHORTEST_WINDOW_SECONDS / (1 - time_plan.RAMP_SHARE) + 1e-9
@@ -55,6 +55,7 @@ def test_a_level_stays_within_the_time_and_is_worth_it(
     assert terms.window_seconds >= time_plan.SHORTEST_WINDOW_SECONDS
     assert terms.ramp_seconds + terms.window_seconds + terms.follow_seconds <= left + 1e-9
     assert (terms.streams, terms.gap_seconds, terms.cohort) == (streams, prompt, 59)
+    assert terms.settle_seconds == (min(3 * prompt, request) if running > streams else 0.0)
     assert terms.least_seconds <= min(terms.window_seconds + terms.follow_seconds, max(1.5, request)) + 1e-9
 
 

@@ -169,6 +169,17 @@ async def test_streams_that_are_still_leaving_do_not_count_as_present() -> None:
     assert len(last.cohort) >= 12
 
 
+async def test_a_window_opens_once_what_waited_is_served() -> None:
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            await loop.level(terms(4), never)
+            asked_ns = time.monotonic_ns()
+            settled = await loop.level(terms(2, settle_seconds=0.6), lambda _: True)
+            late = await loop.level(terms(1, ramp_seconds=0.01, settle_seconds=60.0), lambda _: True)
+    assert settled.start_ns - asked_ns >= 0.6e9
+    assert late.start_ns - settled.end_ns < 5e9, "within the ramp"
+
+
 async def test_what_an_event_holds_is_of_this_level() -> None:
     """At a level with more streams a front end merges tokens into events, which it did not before."""
     with mock_engine(**QUICK, tokens_per_chunk=2) as port:

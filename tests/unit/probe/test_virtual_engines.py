@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tacho_contract.launch import LiveConfig
+from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
 from tacho_runtime.probe.latencies import FEW_REQUESTS
@@ -189,3 +189,16 @@ async def test_a_level_that_failures_end_is_tried_once_more(breaks: int) -> None
     else:
         assert measured.state == "Partial"
         assert [point.concurrency for point in measured.curve] == [1]
+
+
+async def test_a_level_is_not_judged_by_the_backlog_of_more_streams() -> None:
+    """A front end that is too slow for 48 streams, which are tried first, carries 36."""
+    law = Law(
+        ttft_base_ms=59, ttft_per_token_ms=0.064, itl_base_ms=11.2, itl_per_seq_ms=0.0087, frontend_us=330
+    )
+    workload = Workload(input_tokens=64, output_tokens=128)
+    slo = ServiceLevel(ttft_milliseconds=89, tpot_milliseconds=16)
+    measured = await probed(law, 37, slo, workload=workload, budget=45)
+    assert measured.capacity is not None
+    assert 33 <= measured.capacity.concurrency <= 37
+    assert measured.capacity.boundary == "Edge"

@@ -114,6 +114,7 @@ class SocketLoop:
         present = (await group.counts()).staying
         await group.turn(self._slots(terms.streams - present, terms), max(0, present - terms.streams))
         full = await self._until_full(terms.streams, until)
+        await asyncio.sleep(min(terms.settle_seconds, max(0.0, until - time.monotonic())))
         reading = await setting.read(READ_SECONDS)
         start_ns = window_edge(group.job.origin_ns, reading.stamp_ns)
         return MeasuredWindow(start_ns=start_ns, started=full, readings=(reading,))

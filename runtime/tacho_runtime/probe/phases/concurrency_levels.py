@@ -158,6 +158,7 @@ class _Levels:
             cohort=cohort_size(self.bench.slo),
             left_seconds=self.bench.clock.left(),
             ending_seconds=self._request_seconds(self.running) if self.running > streams else 0.0,
+            waiting_seconds=self.bench.findings.queue_seconds(self.running),
         )
 
     def affordable(self, streams: int) -> int:
@@ -253,12 +254,8 @@ class _Levels:
             flags.add(CLIENT_BOUND)
             findings.notes.append(f"at {streams} streams {slow}")
         interval = result.point.ci_percent
-        point = replace(
-            result.point,
-            flags=tuple(sorted(flags)),
-            ci_percent=None if interval is None else interval + around.loss_percent,
-        )
-        return replace(result, point=point)
+        wider = None if interval is None else interval + around.loss_percent
+        return replace(result, point=replace(result.point, flags=tuple(sorted(flags)), ci_percent=wider))
 
     async def _longer(self, terms: LevelTerms, trace: LoadTrace, before: MachineSample) -> float | None:
         """Seconds after which a continued window should close; None: it need not be continued.
