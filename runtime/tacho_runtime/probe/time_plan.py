@@ -143,27 +143,35 @@ def input_sizes(
     return (), 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerLevel:
+    """What runs when a level begins."""
+
+    streams: int = 0
+    request_seconds: float = 0.0
+    """Time until surplus streams have ended."""
+    queue_seconds: float = 0.0
+    """What a request waits in a queue, whose backlog would delay those of a level of fewer streams."""
+
+
 def level_terms(
     *,
     streams: int,
-    running: int,
+    former: FormerLevel,
     prompt_seconds: float,
     request_seconds: float,
     cohort: int,
     left_seconds: float,
-    ending_seconds: float = 0.0,
-    waiting_seconds: float = 0.0,
 ) -> LevelTerms | None:
-    """How a level is measured after one of ``running`` streams: the window for a cohort, and the time to
-    await it.
+    """How a level is measured after the ``former`` one: the window for a cohort, and the time to await it.
 
-    Shorter where little time is left; None where too little is left for a result. ``ending_seconds``: time
-    until surplus streams have ended. ``waiting_seconds``: what a request of the former level
-    waits in a queue, whose backlog would delay those of this level.
+    Shorter where little time is left; None where too little is left for a result.
     """
-    added = max(0, streams - running)
-    settle = min(SETTLE_TIMES * waiting_seconds, request_seconds) if running > streams else 0.0
-    ramp = added * prompt_seconds + RAMP_REQUESTS * max(request_seconds, ending_seconds) + settle
+    added = max(0, streams - former.streams)
+    fewer = former.streams > streams
+    ending = former.request_seconds if fewer else 0.0
+    settle = min(SETTLE_TIMES * former.queue_seconds, request_seconds) if fewer else 0.0
+    ramp = added * prompt_seconds + RAMP_REQUESTS * max(request_seconds, ending) + settle
     follow = FOLLOW_REQUESTS * request_seconds
     window = max(WINDOW_SECONDS, COHORT_MARGIN * cohort * request_seconds / streams)
     ramp = min(ramp, RAMP_SHARE * left_seconds)

@@ -46,8 +46,8 @@ def test_a_level_stays_within_the_time_and_is_worth_it(
     streams: int, running: int, prompt: float, request: float, left: float
 ) -> None:
     terms = time_plan.level_terms(
-        streams=streams, running=running, prompt_seconds=prompt, request_seconds=request, cohort=59,
-        left_seconds=left, waiting_seconds=prompt,
+        streams=streams, former=time_plan.FormerLevel(streams=running, queue_seconds=prompt),
+        prompt_seconds=prompt, request_seconds=request, cohort=59, left_seconds=left,
     )  # fmt: skip
     if terms is None:
         assert left < time_plan.SHORTEST_WINDOW_SECONDS / (1 - time_plan.RAMP_SHARE) + 1e-9

@@ -150,15 +150,18 @@ class _Levels:
         return self.bench.clock.left() >= needed
 
     def _terms(self, streams: int) -> LevelTerms | None:
+        former = time_plan.FormerLevel(
+            streams=self.running,
+            request_seconds=self._request_seconds(self.running) if self.running else 0.0,
+            queue_seconds=self.bench.findings.queue_seconds(self.running),
+        )
         return time_plan.level_terms(
             streams=streams,
-            running=self.running,
+            former=former,
             prompt_seconds=self.prompt_seconds,
             request_seconds=self._request_seconds(streams),
             cohort=cohort_size(self.bench.slo),
             left_seconds=self.bench.clock.left(),
-            ending_seconds=self._request_seconds(self.running) if self.running > streams else 0.0,
-            waiting_seconds=self.bench.findings.queue_seconds(self.running),
         )
 
     def affordable(self, streams: int) -> int:
