@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
-from tacho_runtime.probe.load.streams import opens_early
+from tacho_runtime.probe.load.requests import COMMON, RequestBuilder, request_formats
+from tacho_runtime.probe.load.socket_engine import SocketEngine
+from tacho_runtime.probe.load.streams import StreamResult, opens_early
+from tacho_runtime.probe.load.timed_client import EngineEndpoint
 from tests.unit.probe.test_streams import DONE, HEAD, MS, ROLE, completion, in_chunks, read, received, used
 
 
@@ -19,6 +24,47 @@ def test_an_event_before_the_prompt_was_computed_is_no_token(first_ms: int, text
     assert not opens_early(read(completion(first_ms, text), *later[:4], (200, DONE))), (
         "too few to tell a step"
     )
+
+
+class Answering:
+    """A socket engine's answers, whose first events came after so many milliseconds."""
+
+    def __init__(self, *first_ms: int) -> None:
+        self.answers = [
+            read(completion(first, ""), *(completion(at, "a") for at in range(80, 200, 20)), (200, DONE))
+            for first in first_ms
+        ]
+        self.requests = RequestBuilder(
+            endpoint=EngineEndpoint("127.0.0.1", 1, ""),
+            served_name="m",
+            request_format=request_formats(COMMON, vocabulary=0)[0],
+        )
+        self._requests, self._notes = self.requests, list[str]()
+
+    async def complete(self, *_: object) -> StreamResult:
+        return self.answers.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("first_ms", "left_out", "more_requests"),
+    [
+        ((1, 1), True, 1),
+        ((25, 1, 1), True, 2),
+        ((1, 25, 1), True, 2),
+        ((1, 25, 25), False, 2),
+        ((25, 25), False, 1),
+        ((60,), False, 0),
+    ],
+)
+async def test_a_busy_machine_shows_one_of_three_opening_events_too_late(
+    first_ms: tuple[int, ...], left_out: bool, more_requests: int
+) -> None:
+    engine = Answering(*first_ms)
+    first = engine.answers.pop(0)
+    found = await SocketEngine._without_opening(cast(SocketEngine, engine), first, 8, 5.0)
+    assert len(first.tokens) - len(found.tokens) == left_out
+    assert engine._requests.opens_empty is left_out
+    assert len(first_ms) - 1 - len(engine.answers) == more_requests
 
 
 def test_the_opening_event_of_an_engine_that_has_one_is_left_out() -> None:

@@ -252,19 +252,22 @@ def _ends(reads: CountedReads) -> _Ends:
 EARLY_SHARE = 0.5
 """Share of an engine's step before which it has no token: a prompt takes a step at least."""
 FEWEST_STEPS = 4
+BUSY_NS = 20_000_000
+"""By how much a busy machine may show an event too late."""
 
 
-def opens_early(stream: StreamResult) -> bool:
+def opens_early(stream: StreamResult, late_ns: int = 0) -> bool:
     """Whether an answer that was alone began with an event before its first token.
 
     text-generation-webui sends one with an empty text as it accepts a request. The first token of an answer
-    may have no text either, but it takes a step.
+    may have no text either, but it takes a step. ``late_ns``: whether it may have, where the event was shown
+    too late by so much.
     """
     if not stream.first_textless or len(stream.tokens) < 2 + FEWEST_STEPS:
         return False
     (first_ns, _), (second_ns, _), *_, (last_ns, _) = stream.tokens
     step_ns = (last_ns - second_ns) / (len(stream.tokens) - 2)
-    return first_ns - stream.sent_ns < EARLY_SHARE * step_ns
+    return first_ns - stream.sent_ns - late_ns < EARLY_SHARE * step_ns
 
 
 def leading_events(opening: bytes, *, opens_empty: bool = False) -> tuple[int, bool]:
