@@ -119,6 +119,8 @@ class TransformersBackend:
         generation = transformers.GenerationConfig(do_sample=False, eos_token_id=-1)
         self._manager = self._model.init_continuous_batching(generation, config)
         self._manager.warmup()
+        # What an answer that was forgotten still had is put there, with its prompt, and nothing reads it.
+        self._manager.output_router.output_queue.put = lambda _output: None
         processor = self._manager.batch_processor
         sampler = Sampler(self._torch, frozenset(self._end))
         processor.model_runner = make_runner(processor, sampler, self._rows)
