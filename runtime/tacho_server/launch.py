@@ -7,6 +7,7 @@ the file named by TACHO_ENGINE_FAILURE.
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import threading
@@ -25,6 +26,8 @@ GRACE_SECONDS = 5
 """Seconds that running answers may take after SIGTERM; the runtime drains the server before it sends
 SIGTERM."""
 WATCH_SECONDS = 1.0
+FILES = 65_536
+"""Open files for which the process asks: 1,024, a usual limit, are fewer than connections and places."""
 
 
 def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
@@ -32,6 +35,7 @@ def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
 
     It does not return while a thread of the backend could keep the process alive.
     """
+    allow_files()
     try:
         listener = _listen(settings)
     except LoadError as error:
@@ -62,6 +66,14 @@ def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
     if state.loaded:
         backend.close()
     return 0
+
+
+def allow_files() -> None:
+    """Raises the process's own limit of open files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _load(
