@@ -185,21 +185,12 @@ def test_children_whose_controller_does_not_exist() -> None:
         {"metadata": metadata("lost", "q", "now")},
         {"metadata": metadata("uncollected", "u", "gone")},
         {"metadata": metadata("bare", "b")},
-        {"metadata": metadata("refused since", "v", "refused")},
         {"metadata": metadata("ending", "r", "gone", deletionTimestamp="now")},
         {"metadata": metadata("foreign", "s", annotations={"soak/foreign": "true"})},
     ]
-    stalled = {"conditions": [{"type": "Stalled", "status": "True"}]}
-    resources = [
-        {"metadata": metadata("now", "1")},
-        {"metadata": metadata("refused", "2"), "status": stalled},
-    ]
-    succeeded, uncollected = orphans(children, resources)
+    succeeded, uncollected = orphans(children, [{"metadata": metadata("now", "1")}])
     assert [line.split(" of ")[0] for line in succeeded] == ["pods a/lost q", "pods a/bare b"]
-    assert [line.split(" of ")[0] for line in uncollected] == [
-        "pods a/uncollected u",
-        "pods a/refused since v",
-    ]
+    assert [line.split(" of ")[0] for line in uncollected] == ["pods a/uncollected u"]
 
 
 def test_endpoints_are_ready_pods_that_the_service_selects() -> None:

@@ -15,8 +15,8 @@ RECONCILE_SECONDS = 20.0
 COLLECTION_SECONDS = 60.0
 """Garbage collection's delay, where nothing impedes the API server. An operator takes over before it."""
 LONGEST_COLLECTION_SECONDS = 300.0
-"""Where no resource has the name of a child's owner, or a stalled one: no operator acts, and Kubernetes'
-collector begins anew after each restart of the API server."""
+"""Where no resource has the name of a child's owner: no operator acts, and Kubernetes' collector begins anew
+after each restart of the API server."""
 SETTLED_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 600.0
 """A later retry of a candidate than this after the events is not waited for."""
@@ -52,9 +52,9 @@ class Snapshot:
     at: float
     resources: tuple[Resource, ...]
     orphans: tuple[str, ...]
-    """Children whose controller does not exist, though a resource of its name does and is not stalled."""
+    """Children whose controller does not exist, though a resource of its name does."""
     uncollected: tuple[str, ...] = ()
-    """Children of a controller that no other such resource succeeds."""
+    """Children of a controller whose name no resource has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,22 +175,15 @@ def endpoints(item: dict[str, Any], services: list[dict[str, Any]], pods: list[d
     )
 
 
-def _is_stalled(item: dict[str, Any]) -> bool:
-    conditions = (item.get("status") or {}).get("conditions") or ()
-    return any(one["type"] == "Stalled" and one["status"] == "True" for one in conditions)
-
-
 def orphans(
     children: dict[str, list[dict[str, Any]]], resources: list[dict[str, Any]]
 ) -> tuple[list[str], list[str]]:
     """tacho's own children without the resource that controls them, foreign and terminating ones left out:
-    those whose resource has a successor of its name, and those that Kubernetes alone collects. For a stalled
-    successor, whose spec the API server refuses, the operator writes no child.
+    those whose resource has a successor of its name, and those that Kubernetes alone collects.
     A ReplicaSet or a pod of a Deployment that is gone is for the cluster's garbage collector, too, which a
     restart of the API server holds up for minutes."""
     existing = {item["metadata"]["uid"] for items in (*children.values(), resources) for item in items}
-    writing = [item for item in resources if not _is_stalled(item)]
-    names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in writing}
+    names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in resources}
     succeeded, uncollected = [], []
     for plural, items in children.items():
         for item in items:
