@@ -200,7 +200,7 @@ nightly-soak: needs-soak
 
 .PHONY: goals
 goals: $(STAMP) ## The probe on drawn laws, in virtual time and over sockets, beside its goals (20 minutes on a quiet machine)
-	.venv/bin/python -m benchmarks.probe.virtual --runs 56 --budget plan --again
+	.venv/bin/python -m benchmarks.probe.virtual --runs 56 --again
 	.venv/bin/python -m benchmarks.probe.laws --count 14 --again
 	.venv/bin/python -m benchmarks.probe.goals
 
