@@ -113,7 +113,9 @@ class LevelTerms:
     least_seconds: float = 0.0
     """Shortest window in seconds, even if all its requests ended before; a rate needs this time."""
     settle_seconds: float = 0.0
-    """Time in seconds after the surplus streams' end, for what waits behind them: within ``ramp_seconds``."""
+    """Seconds between the end of surplus streams and the window, in which the queue that they left is served.
+    They are part of ``ramp_seconds``.
+    """
     opened_ns: int = 0
     """Time (ns) at which the loop's last window opened, to continue that window; 0: a new window. All
     durations count from the opening.
