@@ -21,6 +21,7 @@ from tacho_server.backend import Backend
 from tacho_server.bodies import ENDING, BodyLimit
 from tacho_server.connections import CONNECTION
 from tacho_server.errors import RequestError, bad
+from tacho_server.fair_queue import FairQueue
 from tacho_server.metrics import ServerMetrics
 from tacho_server.options import ServerSettings
 from tacho_server.schema import ChatRequest, CompletionRequest
@@ -50,6 +51,7 @@ def make_app(backend: Backend, settings: ServerSettings, state: ServerState) -> 
         BodyLimit, max_model_len=lambda: backend.abilities.max_model_len if state.loaded else 0
     )
     _guard(app, settings.api_key)
+    app.add_middleware(FairQueue)
     service = Service(backend, settings, metrics)
     _about(app, service, settings, state, metrics)
     _openai(app, service, state)

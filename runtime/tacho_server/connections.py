@@ -77,6 +77,7 @@ class BoundedProtocol(H11Protocol):
         self.app_state = {**self.app_state, CONNECTION: self}
         self._unread_since: float | None = None
         self.has_place = False
+        self.turn: asyncio.Future[bool] | None = None
 
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -160,6 +161,8 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._arriving.pop(self, None)
         self._idle.pop(self, None)
+        if self.turn is not None and not self.turn.done():
+            self.turn.set_result(False)
         for timer in (self._head, self._unread):
             if timer is not None:
                 timer.cancel()
