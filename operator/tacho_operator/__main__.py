@@ -32,6 +32,7 @@ from tacho_operator.shell.fleet import (
     resync,
     where_in_sync,
 )
+from tacho_operator.shell.former_children import FormerChildren
 from tacho_operator.shell.handlers import KopfRunner, supervised
 from tacho_operator.shell.http_server import Answers, http_server, leader_client
 from tacho_operator.shell.kube import Kube, connect
@@ -136,9 +137,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "plans": plans.run(),
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
                 "resync": resync(store, queue, settings.resync_seconds),
+                "former children": FormerChildren(kube, store, elector.leads).run(),
             }
-            for stream in streams:
-                parts[f"watching {stream.kind} {stream.namespace}"] = stream.run()
+            parts |= {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
             for namespace in settings.watch_namespaces or ("",):
                 watch = partial(kopf_events, runner, store, namespace, router)
                 parts[f"kopf {namespace}"] = supervised(f"watch {namespace}".strip(), watch)

@@ -136,32 +136,16 @@ async def test_a_child_of_the_resource_that_was_deleted_before_is_waited_for(
                 "-p", '[{"op": "remove", "path": "/metadata/finalizers"}]')  # fmt: skip
 
 
-async def test_a_child_that_is_taken_over_has_one_owner(
-    api: Cluster, kube: Kube, namespace: str, config_map: Make
-) -> None:
-    """Its former owner is another resource here, as the collector would take a child whose owner is gone."""
-    former, wanted = config_map(ours="1", old="1"), config_map(ours="2")
-    (reference,) = wanted["metadata"]["ownerReferences"]
-    owner = api.get("llmd", "demo", "-n", namespace)
-    api.apply({key: owner[key] for key in ("apiVersion", "kind", "spec")}
-              | {"metadata": {"name": "former", "namespace": namespace}})  # fmt: skip
-    uid = api.get("llmd", "former", "-n", namespace)["metadata"]["uid"]
-    former["metadata"]["ownerReferences"] = [{**reference, "name": "former", "uid": uid}]
-    await kube.create(former)
-    taken = await read(kube, namespace)
-    await execute._take_over(kube, taken, wanted)
-    live = await read(kube, namespace)
-    assert live["metadata"]["uid"] == taken["metadata"]["uid"]
-    assert live["metadata"]["ownerReferences"] == [reference]
-    assert live["data"] == {"ours": "2"}
-
-
 async def test_deleting_is_only_of_the_very_object(kube: Kube, namespace: str, config_map: Make) -> None:
     await execute._ensure(kube, None, config_map())
     live = await read(kube, namespace)
     await kube.delete("ConfigMap", namespace, "child", uid="00000000-0000-0000-0000-00000000beef")
     assert (await read(kube, namespace))["metadata"]["uid"] == live["metadata"]["uid"]
-    await kube.delete("ConfigMap", namespace, "child", uid=live["metadata"]["uid"])
+    uid, version = live["metadata"]["uid"], live["metadata"]["resourceVersion"]
+    await kube.annotate(live, {"of": "another version"})
+    assert not await kube.delete("ConfigMap", namespace, "child", uid=uid, version=version)
+    version = (await read(kube, namespace))["metadata"]["resourceVersion"]
+    assert await kube.delete("ConfigMap", namespace, "child", uid=uid, version=version)
     assert await kube.get("ConfigMap", namespace, "child") is None
 
 

@@ -75,7 +75,7 @@ class Server:
         if manifest["kind"] == self.refuses_trial_of:
             raise self.error
 
-    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str = "") -> None:
         assert kind == "Pod", "nothing but the inspect pod has had its time"
         self.deleted.append(name)
 

@@ -11,9 +11,8 @@ from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import ExecuteResult, execute, write_status
+from tacho_operator.shell.execute import ExecuteResult, NotCollected, execute, write_status
 from tacho_operator.shell.kube import Kube
-from tests.wiring.test_former_children import child
 from tools.harness.resources import NOW, resource
 
 RAW = {
@@ -24,8 +23,14 @@ RAW = {
 REVISIONS = ("a", "b", "c")
 
 
+def child(kind: str, owner_uid: str, **metadata: Any) -> dict[str, Any]:
+    owner = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "name": "demo", "uid": owner_uid}
+    own = {"name": "child", "namespace": "team", "ownerReferences": [{**owner, "controller": True}]}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {**own, **metadata}}
+
+
 class Server:
-    """Answers the requests about an object of that name with an error; keeps all requests in order."""
+    """Answers requests of that verb, or about an object of that name, with an error; keeps all in order."""
 
     def __init__(self, **errors: ApiError) -> None:
         self._errors, self.requests = errors, list[str]()
@@ -33,8 +38,9 @@ class Server:
 
     def _ask(self, verb: str, name: str) -> None:
         self.requests.append(f"{verb} {name}")
-        if name in self._errors:
-            raise self._errors[name]
+        for error in (self._errors.get(name), self._errors.get(verb)):
+            if error is not None:
+                raise error
 
     async def annotate(self, live: dict[str, Any], annotations: dict[str, str]) -> None:
         self._ask("annotate", live["metadata"]["name"])
@@ -218,3 +224,43 @@ async def test_a_change_of_a_child_that_was_replaced_meanwhile_is_no_conflict(
     decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
     found = await execute(cast(Kube, server), observed, decision, Rewrites())
     assert bool(found.refusals) is refused
+
+
+async def collided(held: dict[str, Any], desired: dict[str, Any]) -> tuple[list[str], ExecuteResult]:
+    """Creates a child whose name is taken by ``held``."""
+    server = Server(create=Conflict(409, "already exists"))
+    server.held = held
+    found = await carried_out(server, apply=(desired,))
+    return server.requests, found
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Service", "Deployment", "Pod", "ControllerRevision"])
+async def test_a_child_of_a_deleted_resource_is_awaited_and_named(kind: str) -> None:
+    requests, found = await collided(child(kind, "former", uid="old"), child(kind, "now"))
+    assert requests == ["create child"]
+    assert isinstance(found.error, NotCollected)
+    assert found.unanswered is not None
+    assert "of a deleted resource is not garbage-collected yet" in found.unanswered.message
+
+
+async def test_another_owners_object_is_never_written_over() -> None:
+    held = child("ConfigMap", "former", uid="old")
+    held["metadata"]["ownerReferences"][0]["name"] = "other"
+    requests, found = await collided(held, child("ConfigMap", "now"))
+    assert requests == ["create child"]
+    assert [refusal.taken for refusal in found.refusals] == [True]
+
+
+async def test_an_own_child_that_a_user_hid_from_the_store_is_written_over_or_told() -> None:
+    """References to owners that were too long to be read hid a Service that led elsewhere: Ready stayed."""
+    desired = {**child("Service", "now"), "spec": {"selector": {"app": "ours"}}}
+    live = {**desired, "metadata": {**desired["metadata"], "uid": "live"}}
+    requests, done = await collided(live, desired)
+    assert (requests, done.writes) == (["create child"], 0), "the store is late"
+    requests, done = await collided({**live, "spec": {"selector": {"app": "theirs"}}}, desired)
+    assert (requests, done.writes, done.refusals) == (["create child", "apply child"], 1, ())
+    unread = {"metadata": live["metadata"], METADATA_ONLY: "it is too long"}
+    requests, done = await collided(unread, desired)
+    (refusal,) = done.refusals
+    assert (requests, refusal.kind, refusal.invalid) == (["create child"], "Service", True)
+    assert "it cannot be read: it is too long" in refusal.message

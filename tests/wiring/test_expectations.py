@@ -23,7 +23,7 @@ class Server:
 
     create = apply = annotate = write
 
-    async def delete(self, *_: Any, uid: str) -> bool:
+    async def delete(self, *_: Any, uid: str, version: str) -> bool:
         return uid == "u"
 
     async def get(self, *_: Any) -> dict[str, Any] | None:

@@ -1,136 +1,385 @@
-"""Children of a deleted resource whose name is used again: awaited for a while, then taken over."""
+"""Children of a deleted resource whose name is used again: left to the collector, and later deleted."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+import copy
+import logging
+import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from tacho_contract.units import format_time
-from tacho_operator.core.types import Observed, ReconcileDecision
-from tacho_operator.shell.api_errors import Conflict
-from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import COLLECTION_SECONDS, ExecuteResult, NotCollected, execute
-from tacho_operator.shell.kube import Kube
-from tools.harness.resources import NOW
-
-
-def child(kind: str, owner_uid: str, **metadata: Any) -> dict[str, Any]:
-    owner = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "name": "demo", "uid": owner_uid}
-    own = {"name": "child", "namespace": "team", "ownerReferences": [{**owner, "controller": True}]}
-    return {"apiVersion": "v1", "kind": kind, "metadata": {**own, **metadata}}
-
-
-def decision_of(desired: dict[str, Any]) -> ReconcileDecision:
-    return ReconcileDecision(status=None, reason="", now=NOW, apply=(desired,))
-
-
-def observed(raw: dict[str, Any]) -> Observed:
-    return Observed(raw=raw, resource=cast(Any, None))
-
-
-class Server:
-    """Holds one child; keeps what is asked of it."""
-
-    def __init__(self, held: dict[str, Any]) -> None:
-        self.held, self.requests = held, list[str]()
-
-    async def create(self, manifest: dict[str, Any]) -> None:
-        raise Conflict(409, "already exists")
-
-    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
-        return self.held
-
-    async def apply(self, manifest: dict[str, Any], *, uid: str, manager: str) -> dict[str, Any]:
-        self.requests.append(f"apply {uid}")
-        return manifest
-
-    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        self.requests.append(f"delete {uid}")
-
-
-RAW = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": None}}
-
-
-@pytest.mark.parametrize("clock_error", [timedelta(hours=-2), timedelta(0), timedelta(hours=2)])
-@pytest.mark.parametrize(
-    ("kind", "waited_seconds", "metadata", "requests"),
-    [
-        ("ConfigMap", COLLECTION_SECONDS - 1, {}, []),
-        ("ConfigMap", COLLECTION_SECONDS, {}, ["apply old"]),
-        ("Service", COLLECTION_SECONDS, {}, ["apply old"]),
-        ("Pod", COLLECTION_SECONDS, {}, ["delete old"]),
-        ("ControllerRevision", COLLECTION_SECONDS, {}, ["delete old"]),
-        ("ConfigMap", COLLECTION_SECONDS, {"deletionTimestamp": format_time(NOW)}, []),
-    ],
+from tacho_operator.shell import former_children
+from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Missing
+from tacho_operator.shell.former_children import (
+    COLLECTION_SECONDS,
+    EMPTYING_SECONDS,
+    KINDS,
+    PERIOD_SECONDS,
+    ROUND_LIMIT,
+    FormerChildren,
 )
-async def test_a_former_child_is_awaited_then_taken_over(
-    kind: str, waited_seconds: float, metadata: dict[str, Any], requests: list[str], clock_error: timedelta
+from tacho_operator.shell.kube import SIZE_MANAGER, Kube
+from tacho_operator.shell.store.objects import STRAYS_STEP
+from tacho_operator.shell.store.store import Store
+from tests.wiring.storing import told
+
+Manifest = dict[str, Any]
+
+
+def owner(uid: str, **fields: Any) -> Manifest:
+    reference = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "name": "demo", "uid": uid}
+    return {**reference, "controller": True, **fields}
+
+
+def child(kind: str, name: str = "", *owners: Manifest, namespace: str = "team", **metadata: Any) -> Manifest:
+    """A child of the former resource of uid "former", or of ``owners``."""
+    own = {"name": name or f"demo-{kind.lower()}", "namespace": namespace, "resourceVersion": "1"}
+    own |= {"labels": {"tacho.dev/deployment": "demo"}, "ownerReferences": [*owners] or [owner("former")]}
+    own |= {"uid": f"uid-{kind}-{own['name']}-{namespace}", **metadata}
+    rest = {"spec": {"replicas": 2}, "status": {"replicas": 2}} if kind == "Deployment" else {}
+    return {"kind": kind, "metadata": own, **rest}
+
+
+class Cluster:
+    """An API server with these objects, and the operator's store and loop."""
+
+    def __init__(self, *objects: Manifest, namespaces: tuple[str, ...] = ("team",), uid: str = "now") -> None:
+        self.store, _ = told()
+        self.objects: dict[tuple[str, str, str], Manifest] = {}
+        self.errors: dict[str, Exception] = {}
+        self.requests: list[str] = []
+        self.reads = 0
+        self.clock, self.leads = 100.0, True
+        for namespace in namespaces:
+            self.put({"kind": "LLMDeployment", "metadata": {
+                "name": "demo", "namespace": namespace, "uid": uid, "resourceVersion": "1"}})  # fmt: skip
+        for item in objects:
+            self.put(item)
+        self.loop = FormerChildren(cast(Kube, self), self.store, lambda: self.leads, lambda: self.clock)
+
+    def put(self, item: Manifest) -> None:
+        self.objects[item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]] = item
+        self.store.put(item["kind"], copy.deepcopy(item))
+
+    def live(self, kind: str, name: str) -> Manifest:
+        return self.objects[kind, "team", name]
+
+    def _ask(self, verb: str, kind: str, name: str) -> None:
+        if verb == "get":
+            self.reads += 1
+        else:
+            self.requests.append(f"{verb} {kind} {name}")
+        for about in (name, verb):
+            if about in self.errors:
+                raise self.errors[about]
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        self._ask("get", kind, name)
+        return copy.deepcopy(self.objects.get((kind, namespace, name)))
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str) -> bool:
+        self._ask("delete", kind, name)
+        held = self.objects.pop((kind, namespace, name))
+        assert (held["metadata"]["uid"], held["metadata"]["resourceVersion"]) == (uid, version)
+        self.store.remove(kind, namespace, name)
+        return True
+
+    async def apply(self, manifest: Manifest, *, uid: str, manager: str) -> Manifest:
+        metadata = manifest["metadata"]
+        self._ask("apply", manifest["kind"], metadata["name"])
+        held = self.objects[manifest["kind"], metadata["namespace"], metadata["name"]]
+        assert (held["metadata"]["uid"], manager) == (uid, SIZE_MANAGER)
+        assert metadata["resourceVersion"] == held["metadata"]["resourceVersion"]
+        held["spec"]["replicas"] = manifest["spec"]["replicas"]
+        return held
+
+    async def rounds(self, seconds: float) -> list[str]:
+        """Rounds at each period of these seconds, the first one at once; the writes that were sent."""
+        self.requests.clear()
+        ends = self.clock + seconds
+        await self.loop.round()
+        while self.clock + PERIOD_SECONDS <= ends:
+            self.clock += PERIOD_SECONDS
+            await self.loop.round()
+        return self.requests
+
+
+OTHERS = [kind for kind in KINDS if kind != "Deployment"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+async def test_a_former_child_is_left_to_the_collector_and_then_deleted(kind: str) -> None:
+    cluster = Cluster(child(kind))
+    assert await cluster.rounds(COLLECTION_SECONDS - PERIOD_SECONDS) == []
+    assert await cluster.rounds(PERIOD_SECONDS) == [f"delete {kind} demo-{kind.lower()}"]
+
+
+async def test_nothing_that_a_resource_of_the_name_makes_is_waited_for() -> None:
+    """Where the successor is refused, or cannot be decided about, it writes no child."""
+    cluster = Cluster(*map(child, OTHERS))
+    assert len(await cluster.rounds(COLLECTION_SECONDS)) == len(OTHERS)
+    assert set(cluster.objects) == {("LLMDeployment", "team", "demo")}
+
+
+LEFT: dict[str, Callable[[], list[Manifest]]] = {
+    "of the live resource": lambda: [child("Service", "s", owner("now"))],
+    "of another resource": lambda: [child("Service", "s", owner("former", name="other"))],
+    "of another kind": lambda: [child("Service", "s", owner("former", kind="Deployment"))],
+    "of another group": lambda: [child("Service", "s", owner("former", apiVersion="other.dev/v1"))],
+    "of a group that begins alike": lambda: [child("Service", "s", owner("f", apiVersion="tacho.devil/v1"))],
+    "without a controller": lambda: [child("Service", "s", owner("former", controller=False))],
+    "without an owner": lambda: [child("Service", "s", owner("former"), ownerReferences=[])],
+    "with another owner beside": lambda: [child("Service", "s", owner("f"), owner("now", controller=False))],
+    "being deleted": lambda: [child("Service", deletionTimestamp="2026-11-26T04:00:00Z")],
+    "without the label": lambda: [child("Service", labels={})],
+    "with the label of a resource that is not": lambda: [
+        child("Service", "s", owner("f", name="gone"), labels={"tacho.dev/deployment": "gone"})
+    ],
+    "a pod of a ReplicaSet": lambda: [
+        child("Pod", "p", owner("rs", apiVersion="apps/v1", kind="ReplicaSet"))
+    ],
+    "a ReplicaSet": lambda: [child("ReplicaSet")],
+    "in another namespace": lambda: [child("Service", namespace="elsewhere")],
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+async def test_what_is_no_former_child_is_left(left: str) -> None:
+    cluster = Cluster(*LEFT[left]())
+    assert await cluster.rounds(4 * COLLECTION_SECONDS) == []
+    assert bool(cluster.reads) is ("beside" in left), "the store has the controller alone"
+
+
+@pytest.mark.parametrize("uid", ["former", ""])
+async def test_the_live_resource_decides_where_the_store_is_late(uid: str) -> None:
+    cluster = Cluster(child("Service"))
+    if uid:
+        cluster.live("LLMDeployment", "demo")["metadata"]["uid"] = uid
+    else:
+        del cluster.objects["LLMDeployment", "team", "demo"]
+    assert await cluster.rounds(4 * COLLECTION_SECONDS) == []
+
+
+async def test_children_of_every_former_resource_go_where_it_was_made_anew_twice() -> None:
+    """The store still has the second one."""
+    cluster = Cluster(child("Service"), child("ConfigMap", "third", owner("third")), uid="second")
+    cluster.live("LLMDeployment", "demo")["metadata"]["uid"] = "third"
+    assert await cluster.rounds(COLLECTION_SECONDS) == ["delete Service demo-service"]
+    assert await cluster.rounds(4 * COLLECTION_SECONDS) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ownerReferences": [owner("now")]},
+        {"ownerReferences": [owner("former"), owner("x", kind="Job", controller=False)]},
+        {"ownerReferences": [owner("former", controller=False)]},
+        {"uid": "another"},
+        {"deletionTimestamp": "2026-11-26T04:00:00Z"},
+        {"labels": {"tacho.dev/deployment": "other"}},
+    ],
+    ids=["adopted", "owned twice", "not controlled", "replaced", "being deleted", "renamed"],
+)
+async def test_the_live_child_decides_where_the_store_is_late(
+    change: Manifest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server(child(kind, "former", uid="old", **metadata))
-    raw = {"metadata": {**RAW["metadata"], "creationTimestamp": format_time(NOW + clock_error)}}
-    decision = decision_of(child(kind, "now"))
-    clock = [5.0]
-    rewrites = Rewrites(lambda: clock[0])
-    outcome = await execute(cast(Kube, server), observed(raw), decision, rewrites)
-    assert isinstance(outcome.error, NotCollected)
-    assert server.requests == []
-    clock[0] += waited_seconds
-    outcome = await execute(cast(Kube, server), observed(raw), decision, rewrites)
-    assert server.requests == requests
-    assert (outcome.error is None) == bool(requests)
+    cluster = Cluster(child("Service"))
+    cluster.live("Service", "demo-service")["metadata"].update(change)
+    assert await cluster.rounds(4 * COLLECTION_SECONDS) == []
+    assert not caplog.records
 
 
-async def test_a_later_resource_of_the_name_waits_anew() -> None:
-    server = Server(child("ConfigMap", "former", uid="old"))
-    clock = [5.0]
-    rewrites = Rewrites(lambda: clock[0])
-    await execute(cast(Kube, server), observed(RAW), decision_of(child("ConfigMap", "now")), rewrites)
-    clock[0] += COLLECTION_SECONDS
-    later = {"metadata": {**RAW["metadata"], "uid": "later"}}
-    await execute(cast(Kube, server), observed(later), decision_of(child("ConfigMap", "later")), rewrites)
-    assert server.requests == []
+async def test_a_child_that_vanished_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster(child("Service"))
+    del cluster.objects["Service", "team", "demo-service"]
+    assert await cluster.rounds(COLLECTION_SECONDS) == []
+    assert not caplog.records
 
 
-def test_of_a_deleted_resource_no_wait_is_kept() -> None:
-    clock = [5.0]
-    rewrites = Rewrites(lambda: clock[0])
-    rewrites.uncollected_seconds(("team", "demo"), "now")
-    clock[0] += COLLECTION_SECONDS
-    assert rewrites.uncollected_seconds(("team", "demo"), "now") == COLLECTION_SECONDS
-    rewrites.forget(("team", "demo"))
-    assert rewrites.uncollected_seconds(("team", "demo"), "now") == 0.0
+@pytest.mark.parametrize("status", [{"replicas": 2}, {}], ids=["with pods", "without pods yet"])
+async def test_a_deployment_is_emptied_first_and_deleted_once_its_pods_are_gone(status: Manifest) -> None:
+    cluster = Cluster({**child("Deployment"), "status": status})
+    assert await cluster.rounds(COLLECTION_SECONDS) == ["apply Deployment demo-deployment"]
+    live = cluster.live("Deployment", "demo-deployment")
+    assert live["spec"]["replicas"] == 0
+    live["metadata"]["generation"], live["status"] = 2, {"observedGeneration": 2, "replicas": 1}
+    assert await cluster.rounds(2 * PERIOD_SECONDS) == [], "a pod is there"
+    live["status"] = {"observedGeneration": 1}
+    assert await cluster.rounds(2 * PERIOD_SECONDS) == [], "its controller has not seen that"
+    live["status"] = {"observedGeneration": 2}
+    assert await cluster.rounds(PERIOD_SECONDS) == ["delete Deployment demo-deployment"]
 
 
-async def test_another_owners_object_is_never_taken_over() -> None:
-    held = child("ConfigMap", "former", uid="old")
-    held["metadata"]["ownerReferences"][0]["name"] = "other"
-    server = Server(held)
-    raw = {"metadata": {"name": "demo", "namespace": "team", "uid": "now", "creationTimestamp": None}}
-    raw["metadata"]["creationTimestamp"] = format_time(NOW - timedelta(hours=1))
-    decision = decision_of(child("ConfigMap", "now"))
-    outcome = await execute(cast(Kube, server), observed(raw), decision, Rewrites())
-    assert server.requests == []
-    assert [refusal.taken for refusal in outcome.refusals] == [True]
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_deployment_that_does_not_become_empty_is_deleted_after_a_while(refused: bool) -> None:
+    cluster = Cluster(child("Deployment"))
+    if refused:
+        cluster.errors["apply"] = Forbidden(403, "denied")
+    await cluster.rounds(COLLECTION_SECONDS)
+    writes = await cluster.rounds(EMPTYING_SECONDS - PERIOD_SECONDS)
+    assert "delete Deployment demo-deployment" not in writes
+    assert "delete Deployment demo-deployment" in await cluster.rounds(EMPTYING_SECONDS)
 
 
-async def test_an_own_child_that_a_user_hid_from_the_store_is_written_over_or_told() -> None:
-    """References to owners that were too long to be read hid a Service that led elsewhere: Ready stayed."""
-    desired = {**child("Service", "now"), "spec": {"selector": {"app": "ours"}}}
-    live = {**desired, "metadata": {**desired["metadata"], "uid": "live"}}
+@pytest.mark.parametrize("error", [
+    Forbidden(403, "no"), Missing(404, "no"), Conflict(409, "no"), ApiError(503, "no"),
+    ApiError(0, "silence"), TimeoutError(), KeyError("uid"),
+], ids=lambda error: type(error).__name__)  # fmt: skip
+async def test_an_error_with_one_child_stops_no_other_and_is_retried(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = Cluster(child("Service", "bad"), child("ConfigMap"), child("Service", "good"))
+    cluster.errors["bad"] = error
+    await cluster.rounds(COLLECTION_SECONDS)
+    assert {name for _, _, name in cluster.objects} == {"demo", "bad"}
+    await cluster.rounds(COLLECTION_SECONDS)
+    complaints = [record for record in caplog.records if "is not deleted yet" in record.message]
+    assert len(complaints) == 1, "each try would be a line"
+    cluster.errors.clear()
+    assert await cluster.rounds(COLLECTION_SECONDS) == ["delete Service bad"]
 
-    async def carried_out(held: dict[str, Any]) -> tuple[list[str], ExecuteResult]:
-        server = Server(held)
-        done = await execute(cast(Kube, server), observed(RAW), decision_of(desired), Rewrites(lambda: 0.0))
-        return server.requests, done
 
-    requests, done = await carried_out(live)
-    assert (requests, done.writes) == ([], 0), "the store is late"
-    requests, done = await carried_out({**live, "spec": {"selector": {"app": "theirs"}}})
-    assert (requests, done.writes, done.refusals) == (["apply live"], 1, ())
-    requests, done = await carried_out({"metadata": live["metadata"], METADATA_ONLY: "it is too long"})
-    (refusal,) = done.refusals
-    assert (requests, refusal.kind, refusal.invalid) == ([], "Service", True)
-    assert "it cannot be read: it is too long" in refusal.message
+async def test_a_child_that_takes_long_is_given_up_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(child("Service", "slow"), child("Service", "quick"))
+    monkeypatch.setattr(former_children, "TRY_SECONDS", 0.01)
+    get = cluster.get
+
+    async def slow(kind: str, namespace: str, name: str) -> Manifest | None:
+        if name == "slow":
+            await asyncio.sleep(60)
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(cluster, "get", slow)
+    async with asyncio.timeout(10):
+        assert await cluster.rounds(COLLECTION_SECONDS) == ["delete Service quick"]
+
+
+async def test_a_round_of_slow_answers_ends_and_the_next_one_begins_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(*(child("Service", f"s{number}") for number in range(20)))
+    get = cluster.get
+
+    async def slow(kind: str, namespace: str, name: str) -> Manifest | None:
+        cluster.clock += 9
+        return await get(kind, namespace, name)
+
+    await cluster.rounds(COLLECTION_SECONDS - PERIOD_SECONDS)
+    monkeypatch.setattr(cluster, "get", slow)
+    assert len(await cluster.rounds(PERIOD_SECONDS)) < 5
+    found = len(cluster.objects)
+    await cluster.loop.round()
+    assert len(cluster.objects) < found
+
+
+async def test_nothing_is_deleted_where_a_watch_is_interrupted() -> None:
+    cluster = Cluster(child("Service"), child("Service", namespace="other"), namespaces=("team", "other"))
+    cluster.store.lost("Service", "team", "the stream broke")
+    assert await cluster.rounds(2 * COLLECTION_SECONDS) == ["delete Service demo-service"]
+    assert ("Service", "team", "demo-service") in cluster.objects
+    cluster.store.runs("Service", "team")
+    assert await cluster.rounds(0) == ["delete Service demo-service"]
+
+
+async def test_a_standby_waits_too_and_deletes_nothing() -> None:
+    cluster = Cluster(child("Service"))
+    cluster.leads = False
+    assert await cluster.rounds(2 * COLLECTION_SECONDS) == []
+    cluster.leads = True
+    assert await cluster.rounds(0) == ["delete Service demo-service"]
+
+
+def forged(number: int, **fields: Any) -> list[Manifest]:
+    return [child("ConfigMap", f"c{index}", owner(f"x{index}", **fields)) for index in range(number)]
+
+
+@pytest.mark.parametrize("fields", [{}, {"kind": "Job"}], ids=["of false uids", "of other kinds"])
+async def test_forged_children_hold_up_no_other_namespace(fields: Manifest) -> None:
+    forgeries = forged(20 * ROUND_LIMIT, **fields)
+    real = [child(kind, namespace="other") for kind in OTHERS]
+    cluster = Cluster(*forgeries, *real, namespaces=("team", "other"))
+    cluster.errors = {item["metadata"]["name"]: Forbidden(403, "no") for item in forgeries}
+    await cluster.rounds(COLLECTION_SECONDS)
+    assert not [place for place in cluster.objects if place[1] == "other" and place[0] != "LLMDeployment"]
+
+
+async def test_children_that_are_refused_hold_up_no_other_of_their_namespace() -> None:
+    forgeries = forged(3 * ROUND_LIMIT)
+    cluster = Cluster(*forgeries, child("Service"))
+    cluster.errors = {item["metadata"]["name"]: Forbidden(403, "no") for item in forgeries}
+    await cluster.rounds(COLLECTION_SECONDS + 60 * PERIOD_SECONDS)
+    assert ("Service", "team", "demo-service") not in cluster.objects
+
+
+async def test_thousands_cost_a_round_little_and_the_event_loop_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(*forged(5 * STRAYS_STEP, kind="Job"))
+    read: list[str] = []
+    stored = Store.read
+
+    def counted(store: Store, kind: str, name: tuple[str, str]) -> Manifest | None:
+        read.append(name[1])
+        return stored(store, kind, name)
+
+    monkeypatch.setattr(Store, "read", counted)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await cluster.loop.round()
+    task.cancel()
+    assert len(read) == ROUND_LIMIT
+    assert turns >= ROUND_LIMIT + 5, "others run between two that are unpacked, and between steps"
+    await cluster.loop.round()
+    assert len(set(read)) == 2 * ROUND_LIMIT, "each is unpacked once"
+
+
+async def test_a_round_is_bounded_over_all_namespaces() -> None:
+    teams = ("a", "b", "c")
+    crowd = [child("ConfigMap", f"c{n}", namespace=team) for n in range(60) for team in teams]
+    cluster = Cluster(*crowd, namespaces=teams)
+    await cluster.loop.round()
+    assert len(cluster.loop._seen) == ROUND_LIMIT
+    await cluster.loop.round()
+    cluster.clock += COLLECTION_SECONDS
+    await cluster.loop.round()
+    assert len(cluster.requests) == ROUND_LIMIT
+
+
+async def test_what_has_gone_is_forgotten() -> None:
+    cluster = Cluster(child("Service"))
+    await cluster.rounds(0)
+    assert len(cluster.loop._seen) == 1
+    cluster.store.remove("Service", "team", "demo-service")
+    await cluster.rounds(0)
+    assert cluster.loop._seen == {}
+
+
+async def test_a_defect_ends_neither_the_loop_nor_goes_unseen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = Cluster(child("Service"))
+    rounds = 0
+
+    async def broken() -> None:
+        nonlocal rounds
+        rounds += 1
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(former_children, "PERIOD_SECONDS", 0.001)
+    monkeypatch.setattr(cluster.loop, "round", broken)
+    task = asyncio.create_task(cluster.loop.run())
+    until = time.monotonic() + 10
+    while rounds < 3 and time.monotonic() < until:
+        await asyncio.sleep(0.001)
+    assert not task.done()
+    task.cancel()
+    assert rounds >= 3
+    assert caplog.records[0].levelno == logging.ERROR

@@ -65,9 +65,9 @@ def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytes
         store.put("Pod", pod(f"c-{number}", node="n1", metadata=named | own))
     monkeypatch.setattr(store_module, "NODE_PODS_LIMIT", 10)
     read: list[tuple[str, str]] = []
-    original = store._read
+    original = store.read
     monkeypatch.setattr(
-        store, "_read", lambda kind, name: read.append((kind, name[1])) or original(kind, name)
+        store, "read", lambda kind, name: read.append((kind, name[1])) or original(kind, name)
     )
     found = store.neighbours_on({"n1"})
     assert len(found) == 10

@@ -140,10 +140,14 @@ def api_server(layout: Layout, credentials: Credentials) -> list[str]:
 
 
 def controller_manager(
-    kubeconfig: Path, credentials: Credentials, *, node_grace_seconds: int = NODE_GRACE_SECONDS
+    kubeconfig: Path,
+    credentials: Credentials,
+    *,
+    node_grace_seconds: int = NODE_GRACE_SECONDS,
+    collects: bool = True,
 ) -> list[str]:
     """kube-controller-manager, quick to bind claims and to autoscale. ``node_grace_seconds``: without a word
-    from its kubelet a node is lost."""
+    from its kubelet a node is lost. ``collects``: with the garbage collector."""
     ca = credentials.authority.pair
     return [
         f"--kubeconfig={kubeconfig}",
@@ -157,6 +161,7 @@ def controller_manager(
         "--horizontal-pod-autoscaler-sync-period=2s",
         "--pvclaimbinder-sync-period=5s",
         f"--node-monitor-grace-period={node_grace_seconds}s",
+        f"--enable-garbage-collector={str(collects).lower()}",
     ]
 
 

@@ -40,10 +40,12 @@ class ControlPlane:
         api_port: int | None = None,
         scheduler: bool = False,
         node_grace_seconds: int = commands.NODE_GRACE_SECONDS,
+        collects: bool = True,
     ) -> None:
-        """`api_port`: a fixed one, else a free one is taken. `scheduler`: run it too."""
+        """`api_port`: a fixed one, else a free one is taken. `scheduler`: run it too. `collects`: with the
+        garbage collector."""
         self.binaries, self.with_scheduler = binaries, scheduler
-        self._node_grace_seconds = node_grace_seconds
+        self._node_grace_seconds, self._collects = node_grace_seconds, collects
         self._requested_port = api_port
         self.ready_seconds = 0.0
         self._directory: Path | None = None
@@ -98,7 +100,12 @@ class ControlPlane:
         )
         self._run(
             "kube-controller-manager",
-            commands.controller_manager(admin, credentials, node_grace_seconds=self._node_grace_seconds),
+            commands.controller_manager(
+                admin,
+                credentials,
+                node_grace_seconds=self._node_grace_seconds,
+                collects=self._collects,
+            ),
         )
         if self.with_scheduler:
             self._run("kube-scheduler", commands.scheduler(admin))

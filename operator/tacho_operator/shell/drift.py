@@ -190,10 +190,6 @@ class Rewrites:
         self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
         """(hash of the content, number of writes, time of the last one) by the key of ``_place``."""
         self._refused = Refusals(clock)
-        self._uncollected: dict[tuple[str, ...], tuple[str, float]] = {}
-        """(uid of the new resource, time of the first collision) by resource, where a deleted resource of the
-        same name still has children.
-        """
         self._undeleted: dict[str, None] = {}
         """Uids of children whose deletion was refused."""
 
@@ -208,21 +204,9 @@ class Rewrites:
 
     def forget(self, key: tuple[str, str]) -> None:
         """Removes all records about the children of a deleted resource."""
-        self._uncollected.pop(key, None)
         self._refused.forget(key)
         for place in [place for place in self._written if place[:2] == key]:
             del self._written[place]
-
-    def uncollected_seconds(self, key: tuple[str, str], uid: str) -> float:
-        """Seconds since children of a deleted resource of the same name first blocked this resource.
-
-        Measured by this process, as the API server's clock may differ.
-        """
-        known, since = self._uncollected.get(key, ("", 0.0))
-        if known != uid:
-            since = self._clock()
-            self._uncollected[key] = (uid, since)
-        return self._clock() - since
 
     def note_refused_deletion(self, child: Reference) -> None:
         """Records that the API server refused to delete the child."""

@@ -35,12 +35,6 @@ from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 logger = logging.getLogger(__name__)
 
 CONFLICT = 409
-COLLECTION_SECONDS = 30.0
-"""Seconds that a resource waits until the children of a deleted one of the same name are collected; then it
-takes them over.
-
-A garbage collector that missed the deletion, as around a restart of the API server, would keep them for ever.
-"""
 PASS_SECONDS = 60.0
 """Seconds of writes after which a pass ends, and the next one goes on with a new decision.
 
@@ -54,12 +48,13 @@ UNREADABLE = "it cannot be read: {why}. Remove what others added to it, or delet
 
 
 class NotCollected(ApiError):
-    """A child of a deleted resource has the name that is needed; Kubernetes should delete it soon."""
+    """A child of a deleted resource has the name that is needed. Kubernetes should delete it soon, or else
+    former_children.py does.
+    """
 
     def __init__(self, taken: Manifest) -> None:
         child = f"{taken['kind']} {taken['metadata']['name']}"
         super().__init__(CONFLICT, f"{child} of a deleted resource is not garbage-collected yet")
-        self.taken = taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +113,7 @@ async def execute(
             refusals.append(withheld)
             continue
         try:
-            written = await _write(kube, observed, found, desired, rewrites)
+            written = await _ensure(kube, found, desired)
         except (Conflict, Forbidden, Invalid) as error:
             logger.info("%s/%s: %s", kind, name, error.message)
             refusals.append(_refusal(desired, error))
@@ -173,24 +168,6 @@ async def delete_measured(kube: Kube, observed: Observed, references: Iterable[R
     for item in references:
         with contextlib.suppress(ApiError):
             await kube.delete(item.kind, observed.raw["metadata"]["namespace"], item.name, uid=item.uid)
-
-
-async def _write(
-    kube: Kube, observed: Observed, found: Manifest | None, desired: Manifest, rewrites: Rewrites
-) -> int:
-    """Creates or updates one child; returns the number of writes.
-
-    A child that a deleted resource of the same name left is taken over after COLLECTION_SECONDS; one that is
-    being deleted is waited for.
-    """
-    try:
-        return await _ensure(kube, found, desired)
-    except NotCollected as error:
-        metadata = observed.raw["metadata"]
-        waited = rewrites.uncollected_seconds((metadata["namespace"], metadata["name"]), metadata["uid"])
-        if waited < COLLECTION_SECONDS or error.taken["metadata"].get("deletionTimestamp"):
-            raise
-        return await _take_over(kube, error.taken, desired)
 
 
 def _is_premature(
@@ -320,22 +297,6 @@ async def _create(kube: Kube, desired: Manifest) -> int:
             raise NotCollected(taken) from error
         raise
     return 1
-
-
-async def _take_over(kube: Kube, taken: Manifest, desired: Manifest) -> int:
-    """Makes the resource the owner of a child that a deleted resource left. Kinds that cannot change are
-    deleted and created. Returns the number of writes.
-    """
-    kind, metadata = desired["kind"], taken["metadata"]
-    logger.warning(
-        "%s %s of a deleted resource was not garbage-collected: its successor adopts it",
-        kind,
-        metadata["name"],
-    )
-    if kind in UNCHANGING:
-        await kube.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
-        return 1
-    return await _ensure(kube, taken, desired)
 
 
 def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:

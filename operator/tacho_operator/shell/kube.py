@@ -87,9 +87,12 @@ where the object exists.
 """
 
 
-REPLACED = ("UID in precondition", "UID in the precondition", "the object has been modified")
-"""Texts of the API server's refusal to delete an object that is another one now (two forms, kube-apiserver
-1.36), or is being changed.
+REPLACED = (
+    *("UID in precondition", "UID in the precondition", "the object has been modified"),
+    *("ResourceVersion in precondition", "ResourceVersion in the precondition"),
+)
+"""Texts of the API server's refusal to delete an object that is another one or was changed (two forms each,
+kube-apiserver 1.36), or is being changed.
 """
 
 Event = tuple[str, Manifest]
@@ -339,15 +342,15 @@ class Kube:
         content_type = f"application/{patch_type}"
         return await self._request("patch", counted_kind, path, body, content_type=content_type, **parameters)
 
-    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> bool:
-        """Deletes the object with that uid; returns False where it was deleted or replaced. Raises Conflict
-        where a webhook refuses with that status.
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str = "") -> bool:
+        """Deletes the object with that uid and, where given, that resourceVersion; returns False where it was
+        deleted, replaced or changed. Raises Conflict where a webhook refuses with that status.
         """
         options = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
             "propagationPolicy": "Background",
-            "preconditions": {"uid": uid},
+            "preconditions": {"uid": uid, **({"resourceVersion": version} if version else {})},
         }
         try:
             await self._request("delete", kind, _path(kind, namespace, name), options)

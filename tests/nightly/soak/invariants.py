@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 RECONCILE_SECONDS = 20.0
 """Ready follows the endpoints within this time, where nothing impedes the operators."""
 COLLECTION_SECONDS = 60.0
-"""Garbage collection's delay, where nothing impedes the API server. An operator takes over before it."""
+"""Garbage collection's delay, where nothing impedes the API server. An operator deletes them before it."""
 LONGEST_COLLECTION_SECONDS = 300.0
 """Where no resource has the name of a child's owner: no operator acts, and Kubernetes' collector begins anew
 after each restart of the API server."""

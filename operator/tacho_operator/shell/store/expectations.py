@@ -92,8 +92,8 @@ class RecordingClient(Kube):
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
         return self._expect(live["kind"], await self._kube.annotate(live, annotations))
 
-    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> bool:
-        is_deleted = await self._kube.delete(kind, namespace, name, uid=uid)
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str = "") -> bool:
+        is_deleted = await self._kube.delete(kind, namespace, name, uid=uid, version=version)
         if is_deleted:  # else a webhook may keep it for ever
             self._keep(Expectation(kind, namespace, name, uid, ""))
         return is_deleted

@@ -17,7 +17,7 @@ Objects are stored as compressed JSON. The store sends no request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
@@ -38,6 +38,7 @@ from tacho_operator.shell.store.stored_object import (
     HubWaiterCounts,
     StoredObject,
     StoreState as StoreState,
+    Stray as Stray,
     is_reported as is_reported,
 )
 from tacho_operator.shell.store.trimming import (
@@ -137,7 +138,7 @@ class Store:
 
     def resource(self, key: Key) -> Manifest | None:
         """The resource as the watch last delivered it; None where it does not exist."""
-        return self._read("LLMDeployment", (key.namespace, key.name))
+        return self.read("LLMDeployment", (key.namespace, key.name))
 
     def children(self, kind: str, key: Key, owners: Collection[str] | None = None) -> list[Manifest]:
         """Every object of ``kind`` with the resource's label, sorted by name.
@@ -188,7 +189,7 @@ class Store:
             pod
             for node in sorted(set(nodes))
             for name in self._owned_on(node)
-            if (pod := self._read("Pod", name))
+            if (pod := self.read("Pod", name))
         )
         return [found for pod in pods if (found := neighbour_of(pod, owner)) is not None]
 
@@ -206,7 +207,7 @@ class Store:
 
     def claim(self, namespace: str, name: str) -> Manifest | None:
         """A PersistentVolumeClaim; None where it does not exist."""
-        return self._read("PersistentVolumeClaim", (namespace, name))
+        return self.read("PersistentVolumeClaim", (namespace, name))
 
     def known(self, kind: str, namespace: str = "") -> bool:
         """Whether the operator may read that kind; False: that an object is absent means nothing."""
@@ -219,7 +220,7 @@ class Store:
         if self._nodes is None:
             known = self._node_facts
             self._node_facts = {
-                name: known.get(name) or node_facts(self._read("Node", name) or {})
+                name: known.get(name) or node_facts(self.read("Node", name) or {})
                 for name in sorted(self._kinds["Node"].by_name)
             }
             self._nodes = tuple(self._node_facts.values())
@@ -253,7 +254,7 @@ class Store:
 
     def leaving(self, kind: str, namespace: str, name: str) -> bool:
         """Whether a stored object is being deleted."""
-        found = self._read(kind, (namespace, name))
+        found = self.read(kind, (namespace, name))
         return found is not None and bool(found["metadata"].get("deletionTimestamp"))
 
     async def in_sync(self, kind: str, namespace: str) -> None:
@@ -269,6 +270,18 @@ class Store:
             await future
         finally:
             self._waiting.discard(future)
+
+    def read(self, kind: str, name: Name) -> Manifest | None:
+        """A stored object; None where it is not stored."""
+        return self._kinds[kind].read(name)
+
+    async def strays(self, kinds: Iterable[str]) -> AsyncIterator[list[Stray]]:
+        """Strays of ``kinds``, in parts; other tasks run in between."""
+        resources = self._kinds["LLMDeployment"].by_name
+        for kind in kinds:
+            for part in self._kinds[kind].strays(resources, self._pod_owners):
+                yield part
+                await asyncio.sleep(0)
 
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest, *, listed: bool = False) -> None:
@@ -357,9 +370,6 @@ class Store:
         self._wake()
 
     # --- inside ---
-    def _read(self, kind: str, name: Name) -> Manifest | None:
-        return self._kinds[kind].read(name)
-
     def _drop(self, kind: str, name: Name) -> StoredObject | None:
         former = self._kinds[kind].drop(name)
         if former is not None and kind in POD_OWNERS:

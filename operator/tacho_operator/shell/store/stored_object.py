@@ -106,6 +106,19 @@ class StoreState:
         return HubWait(self.why, self.hub)
 
 
+class Stray(NamedTuple):
+    """A stored object whose label names a stored resource, and whose controller is not stored."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    resource: str
+    """Name of the LLMDeployment in the object's label."""
+    owner_uid: str
+    """Uid of the object's controller."""
+
+
 @dataclass(slots=True)
 class StoredObject:
     """One stored object: its identity, its owner and its compressed JSON."""

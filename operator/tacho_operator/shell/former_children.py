@@ -1,0 +1,199 @@
+"""Deletes what a deleted LLMDeployment left behind, once a new one has its name.
+
+Kubernetes' garbage collector does so too, but may be minutes late, as after restarts of the API server. Its
+former pods would hold GPUs meanwhile, and serve. Where no resource has the name, it is left to the collector.
+
+The store may be late, so each deletion rests on two live reads. The child has still that owner alone, and the
+resource of the owner's name has another uid. The child is deleted only as it was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+from typing import TypeVar
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL, GROUP
+from tacho_operator.core.pauses import doubling_seconds
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.kube import SIZE_MANAGER, Kube
+from tacho_operator.shell.observe import CHILDREN
+from tacho_operator.shell.store.store import Store, Stray
+from tacho_operator.shell.workqueue import Key
+
+logger = logging.getLogger(__name__)
+
+KINDS = tuple(kind for kind in CHILDREN if kind != "ReplicaSet")
+PERIOD_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 120.0
+"""Seconds between two rounds, and the longest pause after failures with one child."""
+COLLECTION_SECONDS = 30.0
+"""Seconds since this process first saw a former child, for which it is left to the garbage collector."""
+EMPTYING_SECONDS = 60.0
+"""Seconds that a Deployment has until its pods are gone; then it is deleted, and the collector takes them."""
+ROUND_LIMIT = 100
+"""Most objects that are unpacked, and most that are tried, in a round. Anyone can forge thousands."""
+TRY_SECONDS, ROUND_SECONDS = 10.0, 30.0
+"""Longest time for one child, and time after which no other begins in a round: a webhook may take 30 s for
+each request.
+"""
+
+T = TypeVar("T")
+
+
+def is_former(child: Manifest, stray: Stray) -> bool:
+    """Whether ``child`` still is that object, has that LLMDeployment as its only owner, and is not being
+    deleted.
+    """
+    metadata = child["metadata"]
+    owners: list[Manifest] = metadata.get("ownerReferences") or []
+    if metadata["uid"] != stray.uid or metadata.get("deletionTimestamp") or len(owners) != 1:
+        return False
+    (owner,) = owners
+    return (
+        (metadata.get("labels") or {}).get(DEPLOYMENT_LABEL) == owner.get("name") == stray.resource
+        and str(owner.get("apiVersion")).startswith(f"{GROUP}/")
+        and owner.get("kind") == "LLMDeployment"
+        and bool(owner.get("controller"))
+        and owner.get("uid") == stray.owner_uid
+    )
+
+
+def is_empty(deployment: Manifest) -> bool:
+    """Whether a Deployment has no replicas, by its spec and by its controller."""
+    status = deployment.get("status") or {}
+    is_current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    return (deployment.get("spec") or {}).get("replicas") == 0 and is_current and not status.get("replicas")
+
+
+def in_turns(lists: Iterable[list[T]]) -> list[T]:
+    """The first ROUND_LIMIT items, by turns one of each list. Which list begins is random, so that none is
+    always behind the others.
+    """
+    mixed = list(lists)
+    random.shuffle(mixed)
+    turns = chain.from_iterable(zip_longest(*mixed))
+    return list(islice((item for item in turns if item is not None), ROUND_LIMIT))
+
+
+@dataclass(slots=True)
+class _Former:
+    """What is known of a former child; times by the monotonic clock."""
+
+    due: float
+    failures: int = 0
+    """Number of tries in a row that failed, or found nothing to delete."""
+    emptied_by: float | None = None
+    """Until when its pods may end; None: it was not scaled to zero."""
+
+
+class FormerChildren:
+    """Looks for former children in the store, and deletes them where this process leads.
+
+    A standby waits too: after a hand-over the new leader acts at once.
+    """
+
+    def __init__(
+        self, kube: Kube, store: Store, leads: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._kube, self._store, self._leads, self._clock = kube, store, leads, clock
+        self._seen: dict[tuple[str, str], _Former | None] = {}
+        """By uid and controller's uid of each stray that was unpacked; None: it is no former child."""
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            try:
+                await self.round()
+            except Exception:
+                logger.exception("children of deleted resources were not looked for")
+
+    async def round(self) -> None:
+        """Looks once for former children, and tries those whose wait is over."""
+        live: dict[Key, str] = {}
+        ends = self._clock() + ROUND_SECONDS
+        for stray, former in await self._due():
+            if not self._leads() or self._clock() > ends:
+                return
+            if self._store.stale(stray.namespace):
+                continue
+            try:
+                async with asyncio.timeout(TRY_SECONDS):
+                    is_ending = await self._end(stray, former, live)
+                former.failures = 0 if is_ending else former.failures + 1
+            except Exception as error:  # whatever one child is, the others are tried
+                former.failures += 1
+                level = logging.WARNING if former.failures == 1 else logging.DEBUG
+                unexpected = not isinstance(error, ApiError | TimeoutError)
+                text = "%s %s/%s of a deleted resource is not deleted yet: %s %s"
+                what = (*stray[:3], type(error).__name__, error)
+                logger.log(level, text, *what, exc_info=unexpected)
+            pause = doubling_seconds(PERIOD_SECONDS, LONGEST_PAUSE_SECONDS, former.failures)
+            former.due = self._clock() + pause
+
+    async def _due(self) -> list[tuple[Stray, _Former]]:
+        """The former children to be tried now. New strays are unpacked, and wait."""
+        now = self._clock()
+        seen: dict[tuple[str, str], _Former | None] = {}
+        new: defaultdict[str, list[Stray]] = defaultdict(list)
+        due: defaultdict[str, list[tuple[Stray, _Former]]] = defaultdict(list)
+        async for part in self._store.strays(KINDS):
+            for stray in part:
+                identity = (stray.uid, stray.owner_uid)
+                if identity not in self._seen:
+                    if len(new[stray.namespace]) < ROUND_LIMIT:
+                        new[stray.namespace].append(stray)
+                    continue
+                former = seen[identity] = self._seen[identity]
+                if former and former.due <= now and len(due[stray.namespace]) < ROUND_LIMIT:
+                    due[stray.namespace].append((stray, former))
+        for stray in in_turns(new.values()):
+            await asyncio.sleep(0)
+            held = self._store.read(stray.kind, (stray.namespace, stray.name))
+            is_candidate = held is not None and is_former(held, stray)
+            wait = _Former(due=now + COLLECTION_SECONDS) if is_candidate else None
+            seen[stray.uid, stray.owner_uid] = wait
+        self._seen = seen
+        return in_turns(due.values())
+
+    async def _end(self, stray: Stray, former: _Former, live: dict[Key, str]) -> bool:
+        """Deletes the child if it is a former one by live reads; a Deployment once it is empty. Returns
+        whether it is a former one.
+
+        ``live``: uid of each resource that was read in this round, "" where there is none. All these reads
+        are later than those owners, so that another uid means that the owner is gone.
+        """
+        kind, namespace, name = stray[:3]
+        child = await self._kube.get(kind, namespace, name)
+        if child is None or not is_former(child, stray):
+            return False
+        key = Key(namespace, stray.resource)
+        if key not in live:
+            found = await self._kube.get("LLMDeployment", *key)
+            live[key] = found["metadata"]["uid"] if found else ""
+        if live[key] in ("", stray.owner_uid):
+            return False
+        version = child["metadata"]["resourceVersion"]
+        if kind == "Deployment" and not is_empty(child) and not self._is_over(former):
+            if (child.get("spec") or {}).get("replicas") != 0:
+                what = {"name": name, "namespace": namespace, "resourceVersion": version}
+                none = {"apiVersion": "apps/v1", "kind": kind, "metadata": what, "spec": {"replicas": 0}}
+                await self._kube.apply(none, uid=stray.uid, manager=SIZE_MANAGER)
+            return True
+        if await self._kube.delete(kind, namespace, name, uid=stray.uid, version=version):
+            text = "%s %s/%s of a deleted resource was not garbage-collected: it is deleted now"
+            logger.warning(text, kind, namespace, name)
+        return True
+
+    def _is_over(self, former: _Former) -> bool:
+        """Whether a Deployment had EMPTYING_SECONDS until its pods are gone; the first call begins them."""
+        if former.emptied_by is None:
+            former.emptied_by = self._clock() + EMPTYING_SECONDS
+        return self._clock() >= former.emptied_by
