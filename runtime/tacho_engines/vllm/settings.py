@@ -12,7 +12,14 @@ from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
-from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes, graph_bytes, graph_sizes
+from tacho_engines.vllm.graphs import (
+    CONTEXT_BYTES,
+    before_bytes,
+    graph_bytes,
+    graph_sizes,
+    largest_size,
+    whole_share,
+)
 from tacho_engines.vllm.versions import VllmRules, rules_of
 
 KV_ELEMENT_BYTES = {
@@ -68,8 +75,8 @@ class GraphSettings:
     """Number of batch sizes that are captured; 0: none."""
     inside: bool
     """Whether the graphs count against the memory budget."""
-    piecewise: bool
-    """Whether only graphs of layers are captured, and none of whole steps (-O1)."""
+    whole: float
+    """Share of the sizes, by tokens, that whole steps are captured for, not layers alone (-O1: 0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +238,7 @@ def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
         settings.graphs.sizes,
         tensor=settings.tensor,
         pipeline=settings.pipeline,
-        piecewise=settings.graphs.piecewise,
+        whole=settings.graphs.whole,
     )
 
 
@@ -251,6 +258,9 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     level = _optimization_level(arguments) if rules.graph_law == "shape" else None
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
     eager |= placement.method.method == INT8
+    largest = largest_size(rules, batch.sequences, arguments, gpu.capability)
+    # A step that checks guessed tokens has several of each request.
+    guesses = any(name.startswith("speculative") for name in arguments)
     estimated = options.env.get("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", "1") != "0"
     return VllmSettings(
         rules=rules,
@@ -268,9 +278,9 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             states=_states(arguments, rules, placement.architecture.name),
         ),
         graphs=GraphSettings(
-            sizes=0 if eager else graph_sizes(rules, batch.sequences, arguments, gpu.capability),
+            sizes=0 if eager else graph_sizes(largest),
             inside=rules.graphs == "inside" and estimated,
-            piecewise=level == 1,
+            whole=0.0 if level == 1 else whole_share(largest, largest if guesses else batch.sequences),
         ),
         expert_parallel="enable-expert-parallel" in arguments,
         offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),

@@ -13,7 +13,7 @@ from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.vllm import memory
 from tacho_engines.vllm.graphs import BEFORE_BYTES, CONTEXT_BYTES, before_bytes, graph_bytes
-from tacho_engines.vllm.settings import planned_settings
+from tacho_engines.vllm.settings import captured_bytes, planned_settings
 from tacho_engines.vllm.versions import rules_of
 
 DENSE = Architecture(name="LlamaForCausalLM")
@@ -105,7 +105,7 @@ def test_a_plan_leaves_room_for_them():
     two = placement("vllm", "llama-3.2-1b", "none", "T4", count=2, tensor=2, version="0.26.0")
     settings = planned_settings(two, context)
     total = two.device.memory_bytes or 0
-    graphs = graph_bytes(two.architecture, settings.rules, settings.graphs.sizes, tensor=2)
+    graphs = captured_bytes(two, settings)
     assert (1 - settings.utilization) * total >= CONTEXT_BYTES + BEFORE_BYTES + graphs
 
 
@@ -125,6 +125,20 @@ def test_the_first_level_captures_no_whole_steps(asked):
     assert first.activation_bytes == predict(found).activation_bytes
     older = Case({**found.row, "args": asked, "version": "0.25.0"}, found.held_out)
     assert predict(older) == predict(Case({**older.row, "args": []}, found.held_out))
+
+
+def test_whole_steps_are_captured_up_to_the_most_sequences():
+    """An 8B with --max-num-seqs=256 on an H200 and on an H100, with 512, and as it is on smaller GPUs."""
+    found = case("h200-llama31-8b-bf16")
+    few = predict(Case({**found.row, "args": ["--max-num-seqs=256"]}, found.held_out)).graph_bytes
+    assert few / GIB == pytest.approx(0.585, abs=0.01)
+    many = predict(Case({**found.row, "args": ["--max-num-seqs=512"]}, found.held_out)).graph_bytes
+    assert many == predict(found).graph_bytes
+    # Such a step has several tokens of a request.
+    guessing = ["--max-num-seqs=256", '--speculative-config={"num_speculative_tokens": 3}']
+    assert predict(Case({**found.row, "args": guessing}, found.held_out)).graph_bytes == many
+    smaller = Case({**found.row, "gpu": "NVIDIA-L40S", "totalGiB": None}, found.held_out)
+    assert predict(smaller).graph_bytes == few
 
 
 @pytest.mark.parametrize("asked", [["-O0"], ["--enforce-eager"], ["-O2", "--optimization-level=0"]])

@@ -18,7 +18,7 @@ from tacho_engines.shared.images import engine_image, image_version, lacks_plugi
 from tacho_engines.shared.switches import decimal, integer, parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, memory as vllm
 from tacho_engines.vllm.arguments import arguments
-from tacho_engines.vllm.graphs import CONTEXT_BYTES, graph_sizes
+from tacho_engines.vllm.graphs import CONTEXT_BYTES, graph_sizes, largest_size, whole_share
 from tacho_engines.vllm.settings import planned_settings, read_settings, switches
 from tacho_engines.vllm.versions import VERSIONS, rules_for
 
@@ -109,8 +109,17 @@ def test_defaults_by_gpu():
 
 def test_graph_sizes_are_what_was_captured():
     """Own measurement, H200, vLLM 0.26: 51 sizes by default."""
-    assert graph_sizes(rules_for("0.26.0"), 1024, {}) == 51
-    assert graph_sizes(rules_for("0.26.0"), 4, {}) == 4
+    assert graph_sizes(largest_size(rules_for("0.26.0"), 1024, {})) == 51
+    assert graph_sizes(largest_size(rules_for("0.26.0"), 4, {})) == 4
+
+
+@pytest.mark.parametrize("largest", [0, 1, 3, 8, 100, 256, 272, 512, 1024])
+def test_the_share_of_whole_steps_is_by_tokens(largest):
+    every = [size for size in (1, 2, 4, *range(8, 256, 8), *range(256, 2048, 16)) if size <= largest]
+    assert graph_sizes(largest) == len(every)
+    for tokens in (1, 5, 200, 256, 300, 2048):
+        share = sum(size for size in every if size <= tokens) / max(1, sum(every))
+        assert whole_share(largest, tokens) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
