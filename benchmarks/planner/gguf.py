@@ -15,11 +15,10 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 
-from benchmarks.planner.models import facts
+from benchmarks.planner.models import LLAMA_IN_Q4_0
 from benchmarks.planner.placements import placement
 from benchmarks.planner.speed import LAW, SPEED, least_squares
 from benchmarks.planner.speed_rows import ROOT
-from tacho_contract.model import ModelFacts, StoredQuantization, TensorClass
 from tacho_engines.base import Context
 from tacho_engines.profile import KernelTiming
 from tacho_engines.registry import plan_half
@@ -28,39 +27,13 @@ from tacho_operator.core.planner.speed import DecodeStep
 
 PRODUCTS = ROOT / "benchmarks/gpu/h100/gguf/products.json"
 CARD = "NVIDIA-H100-80GB-HBM3"
-BLOCK_BITS, VOCABULARY, HIDDEN = 4.5, 49152, 4096
 WAYS = {"0.26.0": ("triton", "triton"), "0.32.0": ("cuda vec", "cuda mat")}
 """By vLLM version, the kernels of one token and of several."""
 
 
-def llama_in_q4_0() -> ModelFacts:
-    """benchmarks.llamacpp.random_gguf's llama-3.1-8b: Q4_0 but for the norms, 49,152 tokens."""
-    llama = facts("llama-3.1-8b")
-    assert llama.architecture
-    linear = 32 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * 1024 + 3 * HIDDEN * 14336)
-    sizes = {"linear": linear, "embedding": VOCABULARY * HIDDEN, "lm_head": VOCABULARY * HIDDEN}
-    tensors = [
-        TensorClass(
-            kind=kind, dtype="Q4_0", tensors=1, parameters=size, stored_bytes=int(size * BLOCK_BITS / 8)
-        )
-        for kind, size in sizes.items()
-    ]
-    norms = TensorClass(
-        kind="norm", dtype="F32", tensors=65, parameters=65 * HIDDEN, stored_bytes=65 * HIDDEN * 4
-    )
-    return dataclasses.replace(
-        llama,
-        format="gguf",
-        architecture=dataclasses.replace(llama.architecture, name="llama", vocabulary=VOCABULARY),
-        quantization=StoredQuantization(method="gguf", bits=4, scheme="Q4_0"),
-        tensors=(*tensors, norms),
-        gguf_companions=True,
-    )
-
-
 def step(version: str) -> DecodeStep:
     """Of that model on the card, with 512 tokens in and 200 out."""
-    found, half = placement("vllm", llama_in_q4_0(), "gguf", CARD, version=version), plan_half("vllm")
+    found, half = placement("vllm", LLAMA_IN_Q4_0, "gguf", CARD, version=version), plan_half("vllm")
     account = half.account(found, Context(4096, 1))
     assert account is not None
     return DecodeStep(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import ModelFacts, StoredQuantization, TensorClass
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tacho_runtime.headers.tensors import StoredTensor
@@ -253,16 +254,45 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     "rho-1b": (_llama(2048, 5632, 22, 32, 4, 32000, 2048), BY_FAMILY["llama"]),
     "yi-1.5-34b": (_llama(7168, 20480, 60, 56, 8, 64000, 4096), BY_FAMILY["llama"]),
 }
+LLAMA_IN_Q4_0 = "llama-3.1-8b-q4_0"
 
 
 @cache
 def facts(name: str) -> ModelFacts:
     """What inspection would find out about the published model ``name``."""
+    if name == LLAMA_IN_Q4_0:
+        return _llama_in_q4_0()
     if name not in MORE:
         return facts_for(name)
     config, shapes = MORE[name]
     rows = [StoredTensor(n, dtype, shape, _size_bytes(dtype, shape)) for n, dtype, shape in shapes(config)]
     return facts_from_config_and_tensors(config, rows, listed(name, rows, "c" * 40))
+
+
+def _llama_in_q4_0() -> ModelFacts:
+    """benchmarks.llamacpp.random_gguf's llama-3.1-8b: Q4_0 but for the norms, 49,152 tokens."""
+    llama = facts("llama-3.1-8b")
+    assert llama.architecture
+    hidden, vocabulary, block_bits = 4096, 49152, 4.5
+    linear = 32 * (2 * hidden * hidden + 2 * hidden * 1024 + 3 * hidden * 14336)
+    sizes = {"linear": linear, "embedding": vocabulary * hidden, "lm_head": vocabulary * hidden}
+    tensors = [
+        TensorClass(
+            kind=kind, dtype="Q4_0", tensors=1, parameters=size, stored_bytes=int(size * block_bits / 8)
+        )
+        for kind, size in sizes.items()
+    ]
+    norms = TensorClass(
+        kind="norm", dtype="F32", tensors=65, parameters=65 * hidden, stored_bytes=65 * hidden * 4
+    )
+    return dataclasses.replace(
+        llama,
+        format="gguf",
+        architecture=dataclasses.replace(llama.architecture, name="llama", vocabulary=vocabulary),
+        quantization=StoredQuantization(method="gguf", bits=4, scheme="Q4_0"),
+        tensors=(*tensors, norms),
+        gguf_companions=True,
+    )
 
 
 def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:

@@ -2,8 +2,8 @@
 
 python -m benchmarks.planner.run [--check]
 
-The cases are benchmarks/planner/data/engine_logs.json; what was started on the H200 is judged start by start
-besides (starts.py). The held-out ones were chosen by hash of the case's
+The cases are benchmarks/planner/data/engine_logs.json; what was started on H200s and H100s is judged start by
+start besides (starts.py). The held-out ones were chosen by hash of the case's
 name: the first before any constant was fitted, later ones as they were added. No constant was fitted on them.
 """
 
@@ -117,7 +117,7 @@ def results() -> dict[str, Any]:
             "kvTokens": summary(filter(is_published, held), kv_error),
         },
         "calibration": {"weights": summary(kept, weights_error), "kvTokens": summary(kept, kv_error)},
-        "h200Starts": starts.results(),
+        "starts": starts.results(),
         "sideBySide": verdicts(published),
         "sideBySideHeldOut": verdicts([case for case in published if case.held_out]),
         "heldOutCases": {
@@ -204,7 +204,7 @@ def page(text: str, found: dict[str, Any]) -> str:
     """``text`` with the tables between their markers written anew."""
     for name, table in (
         ("accuracy", accuracy_table(found)),
-        ("starts", starts.table(found["h200Starts"])),
+        ("starts", starts.table(found["starts"])),
         ("verdicts", verdict_table(found)),
         ("cases", case_table()),
     ):
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str]) -> int:
     found = json.loads(wanted[RESULTS])
     print(accuracy_table(found))
     print()
-    print(starts.table(found["h200Starts"]))
+    print(starts.table(found["starts"]))
     print()
     print(verdict_table(found))
     print(f"\n{found['failedStarts']} failed starts, {found['failedStartsCalledFitting']} called fitting.")

@@ -1,20 +1,21 @@
-"""Every start of vLLM 0.26 and Transformers on the H200 that raw data is kept of, judged by part.
+"""Starts of vLLM 0.26 and Transformers on H200s and H100s that raw data is kept of, judged by part.
 
-``h200/starts.json`` has a row a start, each with the file its figures were read from. Starts of one
-configuration (``case``) are of one part: that of benchmarks/planner/cases.py, by the hash of the
-configuration's name; where a row says ``heldOut`` itself, its note says why. Starts that were planned before
-they ran, when everything was fitted already, are held back whatever their configuration.
+``h200/starts.json`` and ``h100/starts.json`` have a row a start, each with the file its figures were read
+from. Starts on an H200 of one configuration (``case``) are of one part: that of benchmarks/planner/cases.py,
+by the hash of the configuration's name; where a row says ``heldOut`` itself, its note says why. Starts that
+were planned before they ran, when everything was fitted already, are held back whatever their configuration.
+No constant of memory was fitted to a start on an H100: they are a part of their own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -28,7 +29,9 @@ from tacho_operator.core.planner.history import excess_share, history_from, stor
 from tacho_operator.core.types import PastMeasurement
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(__file__).parent / "h200" / "starts.json"
+CARDS = ("h200", "h100")
+FITTED_TO = "NVIDIA-H200"
+"""The product whose starts constants were fitted to."""
 PLANNED_BEFORE = "planned before it ran, used for no constant"
 """The note of those."""
 FIGURES = {
@@ -40,6 +43,13 @@ FIGURES = {
 }
 """What is judged, and its name in the page. The peak is that of Transformers: vLLM takes what it is given."""
 
+PARTS = {
+    "fit": "H200, fitted on: median, worst",
+    "heldBack": "H200, held back: median, worst",
+    "otherCard": "H100, nothing fitted: median, worst",
+}
+"""Parts of the starts, and their titles in the page."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -47,6 +57,13 @@ class Start:
 
     row: dict[str, Any]
     held_out: bool
+
+    @property
+    def part(self) -> Literal["fit", "heldBack", "otherCard"]:
+        """Part of the evidence; on a card that nothing was fitted to, all starts are held back."""
+        if self.row["gpu"] != FITTED_TO:
+            return "otherCard"
+        return "heldBack" if self.held_out else "fit"
 
     @property
     def name(self) -> str:
@@ -105,14 +122,19 @@ def _transformers(start: Start) -> dict[str, float]:
 def starts() -> tuple[Start, ...]:
     """All of them, in the order of the data."""
     recorded = {case.name: case.held_out for case in cases()}
+    rows = [
+        row
+        for card in CARDS
+        for row in json.loads((Path(__file__).parent / card / "starts.json").read_text(encoding="utf-8"))
+    ]
     return tuple(
         Start(row, row["heldOut"] if "heldOut" in row else recorded.get(row["case"], _by_name(row)))
-        for row in json.loads(DATA.read_text(encoding="utf-8"))
+        for row in rows
     )
 
 
 def _by_name(row: dict[str, Any]) -> bool:
-    return is_held_out({"name": row["case"]})
+    return row["gpu"] != FITTED_TO or is_held_out({"name": row["case"]})
 
 
 def refused_but_started() -> list[str]:
@@ -123,8 +145,11 @@ def refused_but_started() -> list[str]:
 
 def histories() -> Iterator[tuple[str, tuple[PastMeasurement, ...]]]:
     """Each single measurement that a planner could have learned from, by its source: every recorded status,
-    and what the log of every start of vLLM proves, as a status of today's prediction would keep it."""
-    for path in sorted(ROOT.glob("benchmarks/**/h200/**/*.yaml")):
+    and what the log of every start of vLLM proves, as a status of today's prediction would keep it.
+
+    A history is used for its own product alone: that of an H200 changes no verdict about an H100.
+    """
+    for path in sorted(path for card in CARDS for path in ROOT.glob(f"benchmarks/**/{card}/**/*.yaml")):
         if "predictedKVCacheBytes" in (text := path.read_text(encoding="utf-8")):
             for row in history_from([stored_status(yaml.safe_load(text))]):
                 yield str(path.relative_to(ROOT)), (row,)
@@ -171,27 +196,24 @@ def summary(found: Iterable[Start], figure: str) -> dict[str, Any] | None:
     }
 
 
+def of_part(part: str) -> list[Start]:
+    return [start for start in starts() if start.part == part]
+
+
 def results() -> dict[str, Any]:
     """What results.json keeps of them."""
-    parts: dict[str, Callable[[Start], bool]] = {
-        "fit": lambda start: not start.held_out,
-        "heldBack": lambda start: start.held_out,
-    }
     return {
         "starts": len(starts()),
         "refusedButStarted": refused_but_started(),
-        **{
-            part: {figure: summary(filter(belongs, starts()), figure) for figure in FIGURES}
-            for part, belongs in parts.items()
-        },
+        **{part: {figure: summary(of_part(part), figure) for figure in FIGURES} for part in PARTS},
     }
 
 
 def table(found: dict[str, Any]) -> str:
     """Of ``results()``, as docs/results/planner.md shows it."""
-    lines = ["| Figure | Fitted on: median, worst | Held back: median, worst |", "| --- | --- | --- |"]
+    lines = [f"| Figure | {' | '.join(PARTS.values())} |", "| --- | --- | --- | --- |"]
     for figure, title in FIGURES.items():
-        cells = [_cell(found[part][figure]) for part in ("fit", "heldBack")]
+        cells = [_cell(found[part][figure]) for part in PARTS]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -199,4 +221,5 @@ def table(found: dict[str, Any]) -> str:
 def _cell(part: dict[str, Any] | None) -> str:
     if part is None:
         return "not told"
-    return f"{part['medianPercent']} %, {part['worstPercent']:+} % ({part['worst']}; {part['starts']} starts)"
+    starts = f"{part['starts']} start{'s' if part['starts'] > 1 else ''}"
+    return f"{part['medianPercent']} %, {part['worstPercent']:+} % ({part['worst']}; {starts})"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from benchmarks.gpu.pages import same_seconds
 from benchmarks.gpu.pages.probe import BF16, BOTH, FP8, Comparison, page as comparison, truth
 from benchmarks.gpu.pages.recorded import RAW, bullets, number, row, share
-from benchmarks.planner.cases import Case, predict
+from benchmarks.planner.cases import predict
+from benchmarks.planner.starts import starts
 from tacho_contract.units import GIB
 
 WARM_BF16, WARM_FP8, SMALL, MOE = f"{BF16}-warm", f"{FP8}-warm", "0.6b", "moe-bf16"
@@ -86,51 +85,17 @@ No constant of the planner is from these servers. Planned from the headers / fou
 | server | weights GiB | KV-cache tokens | CUDA graphs GiB |
 | --- | --- | --- | --- |
 """
-STARTS = {
-    BF16: ("llama-3.1-8b", "none"),
-    WARM_BF16: ("llama-3.1-8b", "none"),
-    WARM_FP8: ("llama-3.1-8b", "fp8"),
-    SMALL: ("qwen3-0.6b", "none"),
-    MOE: ("qwen3-30b-a3b", "none"),
-}
-"""Model and method of a start of each; later ones found the same."""
-FOUND = {
-    "weights": r"Model loading took ([\d.]+) GiB",
-    "tokens": r"GPU KV cache size: ([\d,]+) tokens",
-    "graphs": r"Graph capturing finished in \d+ secs, took ([\d.]+) GiB",
-    "total": r"Free memory on device \([\d.]+/([\d.]+) GiB\)",
-}
-
-
-def found(server: str) -> dict[str, float]:
-    """What vLLM's log says of the server's memory; KeyError where it says nothing."""
-    log = (H100.raw / f"{server}.log").read_text()
-    matches = {name: re.search(pattern, log) for name, pattern in FOUND.items()}
-    return {name: float(match[1].replace(",", "")) for name, match in matches.items() if match}
+STARTS = (BF16, WARM_BF16, WARM_FP8, SMALL, MOE)
+"""A start of each; later ones found the same."""
 
 
 def memory_row(server: str) -> str:
-    model, method = STARTS[server]
-    told = found(server)
-    start = {
-        "name": server,
-        "engine": "vllm",
-        "version": "0.26.0",
-        "model": model,
-        "method": method,
-        "gpu": "NVIDIA-H100-80GB-HBM3",
-        "gpus": 1,
-        "tensor": 1,
-        "pipeline": 1,
-        "totalGiB": told["total"],
-        "args": [],
-        "maxModelLen": 4096,
-    }
-    planned = predict(Case(start, held_out=True))
+    start = next(start for start in starts() if start.name == f"h100/probe/{server}")
+    planned, told = predict(start.case), start.row["actual"]
     figures = (
-        (planned.weights_bytes / GIB, told["weights"], 3),
-        (planned.cache.tokens, told["tokens"], 0),
-        (planned.graph_bytes / GIB, told["graphs"], 2),
+        (planned.weights_bytes / GIB, told["weightsGiB"], 3),
+        (planned.cache.tokens, told["kvTokens"], 0),
+        (planned.graph_bytes / GIB, told["graphGiB"], 2),
     )
     cells = (f"{number(a, n)} / {number(b, n)} ({share(a, b)})" for a, b, n in figures)
     return row(server, *cells)

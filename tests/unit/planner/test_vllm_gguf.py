@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.gpu.pages.recorded import ROOT, resource
 from benchmarks.planner import gguf
-from benchmarks.planner.gguf import llama_in_q4_0
+from benchmarks.planner.models import LLAMA_IN_Q4_0, facts
 from benchmarks.planner.speed import SPEED
 from tacho_contract.model import InspectConfig, ModelFacts
 from tacho_contract.units import GIB
@@ -34,7 +34,7 @@ def plan(
 
 def test_merged_tensors_are_in_memory_twice() -> None:
     """On an H200 vLLM 0.26 loaded 6.38 GiB of this model, whose file has 3.87."""
-    model = llama_in_q4_0()
+    model = facts(LLAMA_IN_Q4_0)
     assert sum(tensors.stored_bytes for tensors in model.tensors) / GIB == pytest.approx(3.87, abs=0.005)
     found = plan(model)
     assert isinstance(found, ModelPlan)
@@ -42,7 +42,7 @@ def test_merged_tensors_are_in_memory_twice() -> None:
 
 
 def test_a_step_reads_each_tensor_once() -> None:
-    found = plan(llama_in_q4_0())
+    found = plan(facts(LLAMA_IN_Q4_0))
     assert isinstance(found, ModelPlan)
     assert gguf.step("0.26.0").step_weights_bytes(1) / GIB == pytest.approx(3.79, abs=0.01)
 
@@ -74,7 +74,7 @@ def test_the_kernels_are_those_of_the_version(version: str, kernels: str) -> Non
 
 
 def test_a_plan_says_what_it_is_based_on() -> None:
-    found = plan(llama_in_q4_0(), image="docker.io/local/tacho-vllm:v0.26.0")
+    found = plan(facts(LLAMA_IN_Q4_0), image="docker.io/local/tacho-vllm:v0.26.0")
     assert isinstance(found, ModelPlan)
     said = "an 8B in Q4_0 on an H100; NVIDIA-H200 was not measured"
     assert said in found.message
@@ -82,7 +82,7 @@ def test_a_plan_says_what_it_is_based_on() -> None:
 
 
 def test_unquantized_tensors_of_a_gguf_file_are_in_memory_once() -> None:
-    model = llama_in_q4_0()
+    model = facts(LLAMA_IN_Q4_0)
     stored = dataclasses.replace(model.quantization, bits=16, scheme="F16")
     found = plan(dataclasses.replace(model, quantization=stored))
     assert isinstance(found, ModelPlan)
