@@ -156,6 +156,12 @@ class BoundedProtocol(H11Protocol, asyncio.BufferedProtocol):
             super().send_400_response(msg)
         self.transport.close()
 
+    def shutdown(self) -> None:
+        # h11 refuses it after such an error, for as long as former answers are not read. Raised here, it
+        # would end the process, in the middle of the answers to others.
+        with contextlib.suppress(h11.LocalProtocolError):
+            super().shutdown()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._unread_since = time.monotonic()

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 
+import h11
 import pytest
 import uvicorn
 from fastapi import FastAPI, Response
@@ -300,6 +301,33 @@ async def test_a_closed_connection_whose_rest_is_not_read_ends(monkeypatch: pyte
         for client in clients:
             client.close()
     assert not BoundedProtocol._arriving
+
+
+async def test_a_connection_that_cannot_be_closed_in_order_does_not_keep_others_from_their_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A protocol error behind an unread answer ended a process that was to stop, with all streams."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
+    made: list[BoundedProtocol] = []
+    original = BoundedProtocol.connection_made
+
+    def note(self: BoundedProtocol, transport: asyncio.Transport) -> None:
+        made.append(self)
+        original(self, transport)
+
+    monkeypatch.setattr(BoundedProtocol, "connection_made", note)
+    refused = b"POST /1 HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with asyncio.timeout(30), serving(sized()) as port:
+        sizes = range(60_000, 1_200_000, 30_000)
+        clients = [deaf(port, b"GET /%d HTTP/1.1\r\nHost: m\r\n\r\n" % size + refused) for size in sizes]
+        await asyncio.sleep(0.3)
+        for client in clients:
+            client.sendall(b"no chunk\r\n")
+        while not any(one.conn.our_state is h11.ERROR for one in made):
+            await asyncio.sleep(0.01)
+    for client in clients:
+        client.close()
 
 
 async def test_unread_answers_without_a_place_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
