@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tacho_server.backend import Backend
@@ -29,8 +32,12 @@ class ServerMetrics:
         self.registry = CollectorRegistry()
         running = self._gauge("requests_running", "Sequences in the batch.")
         running.set_function(lambda: backend.occupancy().running)
-        waiting = self._gauge("requests_waiting", "Sequences that wait for a place in the batch.")
-        waiting.set_function(lambda: backend.occupancy().waiting)
+        self._before_batch = 0
+        waiting = self._gauge(
+            "requests_waiting",
+            "Sequences that wait for a place in the batch, or whose text is tokenized or scored before it.",
+        )
+        waiting.set_function(lambda: backend.occupancy().waiting + self._before_batch)
         self._backend = backend
         self._usage: Gauge | None = None
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts that were admitted.")
@@ -52,6 +59,16 @@ class ServerMetrics:
         self.duration = self._histogram(
             "request_duration_seconds", "From admission to the last token.", DURATION_SECONDS
         )
+
+    @contextlib.contextmanager
+    def before_batch(self, sequences: int) -> Iterator[None]:
+        """Counts sequences as waiting that the backend does not know yet. Else a server whose requests are
+        all tokenized or scored would look idle, and be stopped."""
+        self._before_batch += sequences
+        try:
+            yield
+        finally:
+            self._before_batch -= sequences
 
     _page = b""
     _page_seconds = -1.0

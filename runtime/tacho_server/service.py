@@ -54,6 +54,8 @@ class GenerationJob:
     prompt_tokens: int
     include_usage: bool
     continuous_usage: bool
+    begin_seconds: float
+    """Time of a monotonic clock when the request was admitted, before its text was tokenized."""
     logprobs: int = 0
     """Most log-probabilities, or echoed tokens, that are kept until the end of the answer, or of its first
     chunk."""
@@ -92,8 +94,7 @@ class Service:
             raise RequestError(404, message, param="model", code="model_not_found")
         if problem := self.problem():
             raise RequestError(503, f"The engine has failed: {problem}")
-        prompts = len(prompts_of(request.prompt)) if isinstance(request, CompletionRequest) else 1
-        count, most = prompts * request.n, self._places.most
+        count, most = _sequences(request), self._places.most
         if count > most:
             message = (
                 f"The request has {count} sequences (prompts times n); at most {most} are admitted at once."
@@ -128,14 +129,16 @@ class Service:
         ``size_bytes``: size of the request. Longer ones wait for shorter ones, which many long ones would
         otherwise hold up.
         """
+        work = partial(self._job, request, time.monotonic())
         try:
-            job = await self._tokenizing.run(partial(self._job, request), size_bytes)
+            with self._metrics.before_batch(_sequences(request)):
+                job = await self._tokenizing.run(work, size_bytes)
         except TimeoutError:
             raise bad(f"the chat template or tokenizer took longer than {TEXT_SECONDS:.0f} s") from None
         self._metrics.prompt_tokens.inc(job.prompt_tokens)
         return job
 
-    def _job(self, request: CompletionRequest | ChatRequest) -> GenerationJob:
+    def _job(self, request: CompletionRequest | ChatRequest, begin_seconds: float) -> GenerationJob:
         chat = isinstance(request, ChatRequest)
         prompts = [self._chat_prompt(request)] if isinstance(request, ChatRequest) else self._prompts(request)
         top = _top_logprobs(request)
@@ -177,6 +180,7 @@ class Service:
             prompt_tokens=sum(len(prompt) for prompt in prompts),
             include_usage=bool(stream and stream.include_usage),
             continuous_usage=bool(stream and stream.continuous_usage_stats),
+            begin_seconds=begin_seconds,
             logprobs=logprobs,
         )
 
@@ -251,7 +255,7 @@ class Service:
 
     async def _counted(self, job: GenerationJob, usage: Usage) -> AsyncGenerator[Piece, None]:
         """The pieces of the job, which are counted in ``usage`` and in the metrics."""
-        begin, outcome, last = time.monotonic(), "cancelled", None
+        outcome, last = "cancelled", None
         arrivals: dict[int, tuple[float, float, int]] = {}
         try:
             async with contextlib.aclosing(self._pieces(job)) as run:
@@ -261,18 +265,20 @@ class Service:
                         self._metrics.generated_tokens.inc()
                         now = time.monotonic()
                         if not arrivals:
-                            self._metrics.first_token.observe(now - begin)
+                            self._metrics.first_token.observe(now - job.begin_seconds)
                         first, _, count = arrivals.get(piece.index, (now, now, 0))
                         arrivals[piece.index] = first, now, count + 1
                     last = piece.finish
                     yield piece
             outcome = last or "length"
-        except GenerationError:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException:  # also a panic of a tokenizer
             outcome = "error"
             raise
         finally:
             self._metrics.requests.labels(outcome).inc()
-            self._metrics.duration.observe(time.monotonic() - begin)
+            self._metrics.duration.observe(time.monotonic() - job.begin_seconds)
             for first, latest, count in arrivals.values():
                 if count > 1:
                     self._metrics.output_token.observe((latest - first) / (count - 1))
@@ -297,10 +303,16 @@ class Service:
         generation = job.generations[index]
         scored: Sequence[Token] = ()
         if job.form.logprobs:
-            scored = await self.backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
+            with self._metrics.before_batch(1):
+                scored = await self.backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
         text = self.backend.tokenizer.decode(generation.prompt)
         finish = None if generation.sampling.max_tokens else "length"
         return Piece(index=index, text=text, scored=scored, finish=finish)
+
+
+def _sequences(request: CompletionRequest | ChatRequest) -> int:
+    prompts = len(prompts_of(request.prompt)) if isinstance(request, CompletionRequest) else 1
+    return prompts * request.n
 
 
 def _json(document: dict[str, Any]) -> bytes:

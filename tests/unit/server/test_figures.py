@@ -1,0 +1,88 @@
+"""What /metrics tells of requests before the batch, and of those that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from tacho_server.backend import Token
+from tests.unit.server.scripted import Scripted, client_of
+
+COMPLETIONS = "/v1/completions"
+
+
+async def figure(client: httpx.AsyncClient, name: str) -> float:
+    await asyncio.sleep(0.03)  # a page is given again for 20 ms
+    lines = (await client.get("/metrics")).text.splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"tacho_server_{name} ")), 0.0)
+
+
+async def test_requests_whose_text_is_tokenized_are_no_idle_server() -> None:
+    """A drain took it for idle, and ended it with the requests in it."""
+    backend = Scripted("a")
+    backend.tokenizer.open.clear()
+    async with client_of(backend) as client:
+        body = {"prompt": "x", "n": 2, "max_tokens": 1}
+        asking = asyncio.ensure_future(client.post(COMPLETIONS, json=body))
+        leaving = asyncio.ensure_future(client.post(COMPLETIONS, json={"prompt": "x"}))
+        while not backend.tokenizer.encoded:
+            await asyncio.sleep(0.01)
+        assert await figure(client, "requests_waiting") == 3
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        backend.tokenizer.open.set()
+        assert (await asking).status_code == 200
+        assert await figure(client, "requests_waiting") == 0
+
+
+async def test_texts_that_are_scored_are_no_idle_server() -> None:
+    backend, go_on = Scripted("a"), asyncio.Event()
+    original = backend.score
+
+    async def score(tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
+        await go_on.wait()
+        return await original(tokens, top_logprobs)
+
+    backend.score = score  # type: ignore[method-assign]
+    async with client_of(backend) as client:
+        body = {"prompt": ["x", "y"], "echo": True, "logprobs": 0, "max_tokens": 0}
+        asking = asyncio.ensure_future(client.post(COMPLETIONS, json=body))
+        await asyncio.sleep(0.05)
+        assert await figure(client, "requests_waiting") == 2
+        go_on.set()
+        assert (await asking).status_code == 200
+        assert await figure(client, "requests_waiting") == 0
+
+
+async def test_the_time_to_the_first_token_begins_before_the_text_is_tokenized() -> None:
+    """The text of one request may wait for those of hundreds."""
+    backend = Scripted("a")
+    backend.tokenizer.open.clear()
+    async with client_of(backend) as client:
+        asyncio.get_running_loop().call_later(0.3, backend.tokenizer.open.set)
+        assert (await client.post(COMPLETIONS, json={"prompt": "x"})).status_code == 200
+        for name in ("time_to_first_token_seconds_sum", "request_duration_seconds_sum"):
+            assert 0.25 < await figure(client, name) < 3
+
+
+class PanicError(BaseException):
+    """What Rust's panics are in Python: no Exception."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError, PanicError])
+async def test_what_fails_with_any_error_was_not_cancelled(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    backend = Scripted("a")
+
+    def fail(_tokens: Sequence[int]) -> str:
+        raise error("no text")
+
+    monkeypatch.setattr(backend.tokenizer, "decode", fail)
+    async with client_of(backend) as client:
+        with pytest.raises(error):
+            await client.post(COMPLETIONS, json={"prompt": "x"})
+        assert await figure(client, 'requests_total{outcome="error"}') == 1
