@@ -23,6 +23,8 @@ from tacho_engines.vllm.log_patterns import STARTUP
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = re.compile(r"non-default args: (\{.*\})")
+OBJECT = re.compile(r"<[^<>]*>")
+"""A value that Python does not read back, as in --compilation-config."""
 VERSION = re.compile(r"Initializing a V1 LLM engine \(v([\d.]+)\)")
 TOTAL = re.compile(r"Free memory on device \S* ?\([\d.]+/([\d.]+) GiB\)")
 REST = re.compile(r"([\d.]+) GiB for peak activation, ([\d.]+) GiB for non-torch memory")
@@ -44,7 +46,7 @@ def _of_start(log: str) -> dict[str, Any]:
     for line in log.splitlines():
         startup = STARTUP.read(startup, line)
     given, total, rest = GIVEN.search(log), TOTAL.search(log), REST.search(log)
-    arguments = ast.literal_eval(given[1]) if given else {}
+    arguments = ast.literal_eval(OBJECT.sub("None", given[1])) if given else {}
     figures = {
         "weightsGiB": _gib(startup.weights_bytes),
         "kvGiB": _gib(startup.kv_cache_bytes),
