@@ -20,6 +20,8 @@ free each, a single one 139.29 (benchmarks/gpu/h200/two).
 """
 BLACKWELL = 10
 """Major compute capability of B200 and B300; workstation GPUs have 12."""
+LARGEST_OF = {"GptOssForCausalLM": 1024}
+"""Largest captured batch size of architectures that vLLM makes an exception for."""
 GRAPH_BYTES = 20 * MIB
 EXPERT_GRAPH_BYTES = 40 * MIB
 """Bytes per captured batch size with graph law ``sizes``: 0.98 GiB for 51 sizes on an H200. With experts the
@@ -39,16 +41,23 @@ MLP's width (10.5 hidden states), and 3.5 hidden states that every GPU has in fu
 
 
 def largest_size(
-    rules: VllmRules, sequences: int, arguments: Mapping[str, str], capability: tuple[int, int] = (0, 0)
+    rules: VllmRules,
+    sequences: int,
+    arguments: Mapping[str, str],
+    capability: tuple[int, int] = (0, 0),
+    architecture: str = "",
 ) -> int:
     """Largest batch size that is captured as a CUDA graph.
 
     min(2 x max_num_seqs, 512), more on data-centre Blackwell. Before 0.8 min(max_num_seqs, 256).
-    ``--max-cudagraph-capture-size`` replaces it. Source: vLLM config/vllm.py _set_cudagraph_sizes.
+    ``--max-cudagraph-capture-size`` replaces it. Source: vLLM config/vllm.py _set_cudagraph_sizes; for some
+    architectures models/config.py (with graph law ``sizes`` the bytes of a size are a bound for 51 of them).
     """
     requested = integer(first_of(arguments, "max-cudagraph-capture-size"))
     most = rules.blackwell_graph_tokens if capability[0] == BLACKWELL else 512
     default = min(2 * sequences, most) if rules.runner != "v0" else min(sequences, 256)
+    if rules.graph_law == "shape":
+        default = LARGEST_OF.get(architecture, default)
     largest = default if requested is None else requested
     return round_up(largest, 16) if largest > 256 else largest
 

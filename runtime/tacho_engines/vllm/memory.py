@@ -73,7 +73,12 @@ class VllmMemory:
 
 
 def activation_bytes(
-    architecture: Architecture, settings: VllmSettings, *, fp8: bool = False, four_bit: bool = False
+    architecture: Architecture,
+    settings: VllmSettings,
+    *,
+    fp8: bool = False,
+    four_bit: bool = False,
+    workspace: bool = True,
 ) -> int:
     """Bytes at the peak of vLLM's profile run: forward pass over max_num_batched_tokens, sampler over
     max_num_seqs rows, or compilation with copied inputs.
@@ -81,7 +86,7 @@ def activation_bytes(
     Forward, in 16-bit elements per token: copies of the hidden state, three vectors of the gated MLP (or of
     the top-k experts), in later runners also queries, keys and values. Sampler: sorted logits with indices,
     probabilities and cumulated sums of each row; old versions sample nothing while prefilling in chunks.
-    ``four_bit``: bitsandbytes expands a matrix before it is multiplied.
+    ``four_bit``: bitsandbytes expands a matrix before it is multiplied. ``workspace``: that of experts stays.
     """
     rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
@@ -98,11 +103,11 @@ def activation_bytes(
     if rules.runner != "v0" or not settings.batch.chunked:
         sampler = int(rules.sampler_bytes * settings.batch.sequences * architecture.vocabulary)
         if rules.runner == "v1" and rules.v2_experts is not None:
-            sampler += _sampling_bytes(architecture, settings)
+            sampler += _sampling_bytes(architecture, settings, workspace=workspace)
     return max(forward, sampler, _compiling(architecture, settings, fp8=fp8))
 
 
-def _sampling_bytes(architecture: Architecture, settings: VllmSettings) -> int:
+def _sampling_bytes(architecture: Architecture, settings: VllmSettings, *, workspace: bool) -> int:
     """Bytes in use while the first runner samples (wheel 0.26.0).
 
     The experts' workspace, which is never freed (v1/worker/workspace.py, allocated by layers/fused_moe/
@@ -110,7 +115,7 @@ def _sampling_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     top-k kernel's row per multiprocessor (v1/sample/ops/topk_topp_triton.py), and the hidden states.
     """
     hidden, elements = architecture.hidden_size, architecture.hidden_size
-    if architecture.experts:
+    if architecture.experts and workspace:
         share = 1 if settings.expert_parallel else settings.tensor
         inner = (architecture.moe_intermediate_size or architecture.intermediate_size) // share
         elements += architecture.experts_per_token * (max(inner, hidden) + max(2 * inner, hidden))
@@ -175,7 +180,13 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     architecture, total = placement.architecture, placement.device.memory_bytes or 0
     loaded = vllm_weights.weights_bytes(placement, settings)
     method = placement.method.method
-    activation = activation_bytes(architecture, settings, fp8=method == "fp8", four_bit=method in FOUR_BIT)
+    activation = activation_bytes(
+        architecture,
+        settings,
+        fp8=method == "fp8",
+        four_bit=method in FOUR_BIT,
+        workspace=not vllm_weights.experts_in_one_kernel(placement, settings),
+    )
     if method == INT8:
         activation = max(activation, _int8_bytes(architecture, settings))
     collective = 0

@@ -258,7 +258,8 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     level = _optimization_level(arguments) if rules.graph_law == "shape" else None
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
     eager |= placement.method.method == INT8
-    largest = largest_size(rules, batch.sequences, arguments, gpu.capability)
+    name = placement.architecture.name
+    largest = largest_size(rules, batch.sequences, arguments, gpu.capability, name)
     # A step that checks guessed tokens has several of each request.
     guesses = any(name.startswith("speculative") for name in arguments)
     estimated = options.env.get("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", "1") != "0"
@@ -275,7 +276,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             block_tokens=integer(first_of(arguments, "block-size")) or 16,
             hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
             in_flight_steps=_in_flight(rules, pipeline, "no-async-scheduling" not in arguments),
-            states=_states(arguments, rules, placement.architecture.name),
+            states=_states(arguments, rules, name),
         ),
         graphs=GraphSettings(
             sizes=0 if eager else graph_sizes(largest),

@@ -39,6 +39,7 @@ PLAIN_MLP = (
 )
 """Architectures whose MLP is not gated. Source: vLLM model_executor/models (the first projection is a
 ColumnParallelLinear, not a MergedColumnParallelLinear)."""
+GPT_OSS = "GptOssForCausalLM"
 KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256), "oracle": (64, 1), "trtllm": (256, 256)}
 """Multiples to which the intermediate (per GPU) and hidden size of MXFP4 experts are padded, by kernel.
 
@@ -185,7 +186,7 @@ def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSetti
     """Factor by which experts grow when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as
     66.0).
     """
-    kernel = {9: settings.rules.mxfp4_hopper, 10: "trtllm"}.get(gpu.capability[0], "marlin")
+    kernel = _mxfp4_kernel(gpu, settings)
     wide, deep = KERNEL_PADDING[kernel]
     share = settings.tensor if not settings.expert_parallel else 1
     inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
@@ -198,6 +199,20 @@ def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSetti
     values = 3 * padded * deeper // 2  # bytes: a gate and a projection up, and one down
     scales = _scale_bytes(2 * padded, deeper) + _scale_bytes(deeper, padded)
     return (values + scales) / (3 * inner * hidden * (1 / 2 + 1 / GROUP))
+
+
+def _mxfp4_kernel(gpu: Device, settings: VllmSettings) -> str:
+    return {9: settings.rules.mxfp4_hopper, 10: "trtllm"}.get(gpu.capability[0], "marlin")
+
+
+def experts_in_one_kernel(placement: Placement, settings: VllmSettings) -> bool:
+    """Whether one kernel computes all of the experts' layer, and no workspace outlasts it.
+
+    Source: wheel 0.26.0, layers/fused_moe/experts/gpt_oss_triton_kernels_moe.py
+    OAITritonMxfp4ExpertsMonolithic, which the logs of gpt-oss on H200s and H100s name.
+    """
+    stored, name = placement.facts.quantization.method, placement.architecture.name
+    return stored == "mxfp4" and name == GPT_OSS and _mxfp4_kernel(placement.device, settings) == "oracle"
 
 
 def _scale_bytes(rows: int, columns: int) -> int:

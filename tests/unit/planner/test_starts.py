@@ -18,7 +18,7 @@ WORST = {"kvTokens": 0.05, "peak": 0.05}
 or found in the cache, and graphs by a third between two kernels of the same weights."""
 LOW_GIB = 0.03
 """What is predicted too low is missing when the engine starts; too high only costs cache."""
-HIGH_GIB = 0.51
+HIGH_GIB = 0.41
 """Most that it cost (gpt-oss-20b), of about 112 GiB."""
 SMALL_CACHE_GIB = 0.03
 """What is left of several GiB for a cache of less than one is known to so much."""
@@ -120,7 +120,7 @@ def test_starts_that_were_planned_before_they_ran():
     assert max(weights.pop(name) for name in [*weights] if name.endswith("qwen2-5-32b-awq")) <= 0.0055
     assert max(weights.values()) <= 0.0042
     tokens = {name: abs(errors["kvTokens"]) for name, errors in vllm.items() if "kvTokens" in errors}
-    assert max(tokens.pop(name) for name in of_oss) <= 0.0045
+    assert max(tokens.pop(name) for name in of_oss) <= 0.0037
     edges = [tokens.pop(name) for name in sorted(tokens) if name.startswith("edges/")]
     assert len(edges) == 5
     assert max(edges) <= 0.034
@@ -140,12 +140,11 @@ def test_starts_on_a_card_that_nothing_was_fitted_to():
     vllm = [start for start in found if start.row["engine"] == "vllm"]
     assert all(start.row["started"] and start.row["totalGiB"] == 79.18 for start in vllm)
     more = {start.name: predict(start.case).available_bytes / GIB - actual(start, "kvGiB") for start in vllm}
-    assert (round(max(more.values()), 2), round(-min(more.values()), 2)) == (0.03, 0.49)
+    assert (round(max(more.values()), 2), round(-min(more.values()), 2)) == (0.03, 0.4)
     as_planned = [Start({**start.row, "totalGiB": None}, True).errors["kvTokens"] for start in vllm]
     assert max(map(abs, as_planned)) == pytest.approx(0.014, abs=0.0005)
     predicted = {start.name.removeprefix("h100/"): predict(start.case) for start in vllm}
     assert predicted["pods/llama-8b-gguf"].graph_bytes / GIB == pytest.approx(0.95, abs=0.005)
-    assert predicted["pods-warm/server"].graph_bytes / GIB == pytest.approx(0.69, abs=0.005)
     assert predicted["probe/8b-fp8-warm"].activation_bytes / GIB == pytest.approx(1.16, abs=0.005)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.planner.cases import Case, cases, predict, started
 from benchmarks.planner.placements import placement
+from benchmarks.planner.starts import starts
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
@@ -15,6 +16,7 @@ from tacho_engines.vllm import memory
 from tacho_engines.vllm.graphs import BEFORE_BYTES, CONTEXT_BYTES, before_bytes, graph_bytes
 from tacho_engines.vllm.settings import captured_bytes, planned_settings
 from tacho_engines.vllm.versions import rules_of
+from tacho_engines.vllm.weights import experts_in_one_kernel
 
 DENSE = Architecture(name="LlamaForCausalLM")
 EXPERTS = Architecture(name="Qwen3MoeForCausalLM", experts=128)
@@ -139,6 +141,23 @@ def test_whole_steps_are_captured_up_to_the_most_sequences():
     assert predict(Case({**found.row, "args": guessing}, found.held_out)).graph_bytes == many
     smaller = Case({**found.row, "gpu": "NVIDIA-L40S", "totalGiB": None}, found.held_out)
     assert predict(smaller).graph_bytes == few
+
+
+def test_gpt_oss_captures_more_sizes_and_its_experts_keep_no_workspace():
+    """Logs of H200s and H100s: 83 sizes up to 1,024 in 1.03 GiB, 2.87 GiB at the sampler's peak."""
+    oss = next(start for start in starts() if start.name == "pods-longer/gpt-oss-20b").case
+    found = predict(oss)
+    assert found.graph_bytes / GIB == pytest.approx(1.03, rel=0.1)
+    assert found.activation_bytes / GIB == pytest.approx(2.87, rel=0.02)
+    fewer = Case({**oss.row, "args": ["--max-cudagraph-capture-size=512"]}, True)
+    assert predict(fewer).graph_bytes < 0.7 * found.graph_bytes
+    # Without Hopper's Triton kernels Marlin has a workspace; other laws of graphs count 51 sizes.
+    assert experts_in_one_kernel(*started(oss))
+    assert not experts_in_one_kernel(
+        *started(Case({**oss.row, "gpu": "NVIDIA-L40S", "totalGiB": None}, True))
+    )
+    _, newer = started(Case({**oss.row, "version": "0.29.0"}, True))
+    assert newer.graphs.sizes == 51
 
 
 @pytest.mark.parametrize("asked", [["-O0"], ["--enforce-eager"], ["-O2", "--optimization-level=0"]])
