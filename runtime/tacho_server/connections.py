@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import Any, ClassVar
 
 import h11
@@ -72,7 +73,7 @@ ARRIVING_LIMIT = 512
 """Most connections without a whole request, or with an unread answer that has no place.
 
 A process may have no more than 1,024 files. Beyond it the oldest one that was answered and sent nothing since
-is closed, else the oldest.
+is closed, else the oldest of the address that has most.
 """
 READ_BYTES = 16 * 1024
 """Bytes that are read of a connection before others have their turn. asyncio's 256 KiB, of each of a
@@ -114,9 +115,20 @@ class BoundedProtocol(H11Protocol, asyncio.BufferedProtocol):
         self._arriving[self] = None
         if len(self._idle) + len(self._arriving) > ARRIVING_LIMIT:
             connections = self._idle or self._arriving
-            oldest = next(iter(connections))
+            oldest = next(iter(self._idle)) if self._idle else self._oldest_of_most()
             del connections[oldest]
             oldest.transport.abort()
+
+    def _oldest_of_most(self) -> BoundedProtocol:
+        """The oldest arriving connection of the address that has most. A thousand that one client opens at
+        once would else end those of others before a byte of them is read."""
+        shares = Counter(one.address for one in self._arriving)
+        most = max(shares, key=lambda address: shares[address])
+        return next(one for one in self._arriving if one.address == most)
+
+    @property
+    def address(self) -> str:
+        return self.client[0] if self.client else ""
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         return self._received

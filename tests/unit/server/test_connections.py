@@ -102,6 +102,20 @@ async def test_connections_without_a_whole_request_are_few(
     assert not connections.BoundedProtocol._arriving
 
 
+async def test_connections_of_one_client_do_not_end_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand at once ended the health checks of others, before a byte of them was read."""
+    monkeypatch.setattr(connections, "ARRIVING_LIMIT", 3)
+    async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        for ends in crowd[:6]:
+            await _ended(ends, dribbles=False)
+        writer.write(HEALTH)
+        assert b"200" in await reader.readline()
+        for one in (writer, *(end for _, end in crowd)):
+            one.close()
+
+
 async def test_idle_connections_give_way_to_those_that_send(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool of idle connections must not end a request that arrives slowly."""
     monkeypatch.setattr(connections, "ARRIVING_LIMIT", 3)
