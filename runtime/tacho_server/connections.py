@@ -203,7 +203,7 @@ class BoundedProtocol(H11Protocol, asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._unread_since = None
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
             self._arriving.pop(self, None)
         if self._unread is not None:
             self._unread.cancel()

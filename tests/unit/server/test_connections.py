@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import h11
 import pytest
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp
 
 from tacho_server import connections
@@ -341,6 +341,29 @@ async def test_a_connection_that_cannot_be_closed_in_order_does_not_keep_others_
         while not any(one.conn.our_state is h11.ERROR for one in made):
             await asyncio.sleep(0.01)
     for client in clients:
+        client.close()
+
+
+async def test_a_request_that_arrives_behind_an_answer_is_one_of_the_arriving() -> None:
+    """Once the answer was read, nothing limited the number of such requests that never end."""
+    begun = b"POST /1 HTTP/1.1\r\nHost: m\r\nContent-Length: 9\r\n\r\n"
+    app = sized()
+
+    @app.post("/1")
+    async def take(request: Request) -> Response:
+        return Response(await request.body())
+
+    async with serving(app) as port, asyncio.timeout(30):
+        client = deaf(port, b"GET /3000000 HTTP/1.1\r\nHost: m\r\n\r\n" + begun)
+        client.setblocking(False)
+        await asyncio.sleep(0.2)
+        read = 0
+        while read < 3_000_000:
+            read += len(await asyncio.get_running_loop().sock_recv(client, 1 << 20))
+        await asyncio.sleep(0.2)
+        assert len(BoundedProtocol._arriving) == 1
+        await asyncio.get_running_loop().sock_sendall(client, b"123456789")
+        assert b"200" in await asyncio.get_running_loop().sock_recv(client, 1 << 20)
         client.close()
 
 
