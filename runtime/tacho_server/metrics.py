@@ -40,7 +40,9 @@ class ServerMetrics:
         waiting.set_function(lambda: backend.occupancy().waiting + self._before_batch)
         self._backend = backend
         self._usage: Gauge | None = None
-        self.prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts that were admitted.")
+        self.prompt_tokens = self._counter(
+            "prompt_tokens", "Tokens of prompts that were computed, counted with the request's first token."
+        )
         self.generated_tokens = self._counter("generation_tokens", "Tokens that were generated.")
         self.requests = Counter(
             "tacho_server_requests",

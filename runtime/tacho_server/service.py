@@ -132,11 +132,9 @@ class Service:
         work = partial(self._job, request, time.monotonic())
         try:
             with self._metrics.before_batch(_sequences(request)):
-                job = await self._tokenizing.run(work, size_bytes)
+                return await self._tokenizing.run(work, size_bytes)
         except TimeoutError:
             raise bad(f"the chat template or tokenizer took longer than {TEXT_SECONDS:.0f} s") from None
-        self._metrics.prompt_tokens.inc(job.prompt_tokens)
-        return job
 
     def _job(self, request: CompletionRequest | ChatRequest, begin_seconds: float) -> GenerationJob:
         chat = isinstance(request, ChatRequest)
@@ -257,9 +255,13 @@ class Service:
         """The pieces of the job, which are counted in ``usage`` and in the metrics."""
         outcome, last = "cancelled", None
         arrivals: dict[int, tuple[float, float, int]] = {}
+        computed = False
         try:
             async with contextlib.aclosing(self._pieces(job)) as run:
                 async for piece in run:
+                    if not computed and (piece.token is not None or piece.scored):
+                        computed = True
+                        self._metrics.prompt_tokens.inc(job.prompt_tokens)
                     if piece.token is not None:
                         usage.generated += 1
                         self._metrics.generated_tokens.inc()

@@ -29,7 +29,7 @@ class Progress:
         """The progress with a reading at ``now``.
 
         Judged are engines that count tokens at every step, or the steps: others count nothing until an answer
-        has ended. The tokens of prompts say nothing: tacho's own servers count them as requests arrive.
+        has ended. The tokens of prompts add nothing: tacho's own servers count them with the first token.
         """
         counts = (found.generated_tokens, found.ttft_seconds_count, found.steps)
         counted = found.by_step or found.steps is not None

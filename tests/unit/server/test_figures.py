@@ -57,6 +57,23 @@ async def test_texts_that_are_scored_are_no_idle_server() -> None:
         assert await figure(client, "requests_waiting") == 0
 
 
+async def test_a_prompt_that_was_not_computed_is_not_counted() -> None:
+    """Else clients that leave the queue make the traffic's prompts look long, and replicas too few."""
+    backend = Scripted("ab")
+    backend.gate.clear()
+    async with client_of(backend) as client:
+        leaving = asyncio.ensure_future(client.post(COMPLETIONS, json={"prompt": "x" * 9, "echo": True}))
+        while not backend.running:
+            await asyncio.sleep(0.01)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        backend.gate.set()
+        await client.post(COMPLETIONS, json={"prompt": "xy", "n": 2})
+        assert await figure(client, "prompt_tokens_total") == 2
+        await client.post(COMPLETIONS, json={"prompt": "xyz", "echo": True, "logprobs": 0, "max_tokens": 0})
+        assert await figure(client, "prompt_tokens_total") == 5
+
+
 async def test_the_time_to_the_first_token_begins_before_the_text_is_tokenized() -> None:
     """The text of one request may wait for those of hundreds."""
     backend = Scripted("a")
