@@ -7,8 +7,9 @@ passes tokens through ``threads.Mailbox``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -64,6 +65,8 @@ class Token:
     """"" (more tokens follow), stop (this is the end-of-sequence token) or length (``max_tokens``
     reached).
     """
+    made_seconds: float = field(default_factory=time.monotonic, compare=False)
+    """Time of a monotonic clock when it was made: a client may read it a minute later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,11 +265,11 @@ class Service:
                     if piece.token is not None:
                         usage.generated += 1
                         self._metrics.generated_tokens.inc()
-                        now = time.monotonic()
+                        made = piece.token.made_seconds
                         if not arrivals:
-                            self._metrics.first_token.observe(now - job.begin_seconds)
-                        first, _, count = arrivals.get(piece.index, (now, now, 0))
-                        arrivals[piece.index] = first, now, count + 1
+                            self._metrics.first_token.observe(made - job.begin_seconds)
+                        first, _, count = arrivals.get(piece.index, (made, made, 0))
+                        arrivals[piece.index] = first, made, count + 1
                     last = piece.finish
                     yield piece
             outcome = last or "length"

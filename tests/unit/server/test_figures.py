@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import httpx
 import pytest
 
-from tacho_server.backend import Token
+from tacho_server.backend import Generation, Token
 from tests.unit.server.scripted import Scripted, client_of
 
 COMPLETIONS = "/v1/completions"
@@ -83,6 +83,25 @@ async def test_the_time_to_the_first_token_begins_before_the_text_is_tokenized()
         assert (await client.post(COMPLETIONS, json={"prompt": "x"})).status_code == 200
         for name in ("time_to_first_token_seconds_sum", "request_duration_seconds_sum"):
             assert 0.25 < await figure(client, name) < 3
+
+
+async def test_tokens_that_are_read_late_were_made_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that reads slowly makes no latencies from which replicas are added."""
+
+    async def generate(generation: Generation) -> AsyncGenerator[Token, None]:
+        made = [Token(token=97, finish=finish) for finish in ("", "", "length")]
+        for token in made:
+            await asyncio.sleep(0.2)
+            yield token
+
+    backend = Scripted("a")
+    monkeypatch.setattr(backend, "generate", generate)
+    async with client_of(backend) as client:
+        await client.post(COMPLETIONS, json={"prompt": "x"})
+        assert await figure(client, "time_to_first_token_seconds_count") == 1
+        assert await figure(client, "time_to_first_token_seconds_sum") < 0.15
+        assert await figure(client, "time_per_output_token_seconds_count") == 1
+        assert await figure(client, "time_per_output_token_seconds_sum") < 0.15
 
 
 class PanicError(BaseException):
