@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.cluster_fixtures import state_of
 from tests.e2e.conftest import Installed
+from tests.e2e.resource import Llmd
 from tools import lab
 from tools.cluster.handle import Cluster
 from tools.cluster.namespaces import run_inside
@@ -20,11 +21,38 @@ RESTART_SECONDS = 180
 LOAD_PORT, ENGINE_PORT = 9400, 8010
 
 
+IN_NAMESPACE = ("-n", lab.OPERATOR_NAMESPACE)
+SCALE = ("scale", f"deployment/{lab.RELEASE}", *IN_NAMESPACE)
+
+
 def kill_operator(tacho: Installed) -> None:
     """Without a chance to write anything down; until the next one runs."""
-    in_namespace = ("-n", lab.OPERATOR_NAMESPACE)
-    tacho.cluster.kubectl("delete", "pod", *in_namespace, "-l", OPERATOR, "--grace-period=0", "--force")
-    wait = ("rollout", "status", f"deployment/{lab.RELEASE}", *in_namespace, f"--timeout={RESTART_SECONDS}s")
+    _kill(tacho)
+    _await_operator(tacho)
+
+
+def kill_operator_without_bursts(tacho: Installed, llmd: Llmd) -> None:
+    """As ``kill_operator``, and the next one finds no bursts in the resource's status."""
+    tacho.cluster.kubectl(*SCALE, "--replicas=0")
+    _kill(tacho)
+    deadline = time.monotonic() + RESTART_SECONDS
+    while True:  # its process ends a moment after its pod, and writes what it has in memory until then
+        tacho.cluster.forget_bursts(llmd.namespace, llmd.name)
+        time.sleep(2)
+        if not (llmd.status().get("autoscaling") or {}).get("bursts"):
+            break
+        assert time.monotonic() < deadline, "who writes the bursts, when no operator runs?"
+    tacho.cluster.kubectl(*SCALE, "--replicas=1")
+    _await_operator(tacho)
+
+
+def _kill(tacho: Installed) -> None:
+    kill = ("delete", "pod", *IN_NAMESPACE, "-l", OPERATOR, "--grace-period=0", "--force")
+    tacho.cluster.kubectl(*kill)
+
+
+def _await_operator(tacho: Installed) -> None:
+    wait = ("rollout", "status", f"deployment/{lab.RELEASE}", *IN_NAMESPACE, f"--timeout={RESTART_SECONDS}s")
     tacho.cluster.kubectl(*wait, timeout_seconds=RESTART_SECONDS + 10)
 
 

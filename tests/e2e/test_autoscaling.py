@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.autoscaling.bounds import Allowed, starts, violations, write
 from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS
 from tests.e2e.conftest import INSECURE_HUB, Installed
-from tests.e2e.faults import hang, kill_operator, no_loads
+from tests.e2e.faults import hang, kill_operator, kill_operator_without_bursts, no_loads
 from tests.e2e.load import Arrivals
 from tests.e2e.mocks import INPUT_TOKENS, OUTPUT_TOKENS, arrivals_at, fill_model, mock
 from tests.e2e.resource import Llmd, eventually
@@ -214,8 +214,7 @@ def gives_up_what_is_not_needed(llmd: Llmd, tacho: Installed, watch: Watch) -> N
     """One replica at a time, and the operator is killed after the first."""
     had = watch.latest.replicas
     with watch.blindness("killed"):
-        tacho.cluster.forget_bursts(llmd.namespace, llmd.name)  # which would keep replicas for 45 minutes
-        kill_operator(tacho)
+        kill_operator_without_bursts(tacho, llmd)  # which would keep replicas for 45 minutes
     eventually("the first that goes", lambda: watch.latest.replicas < had or None)
     with watch.blindness("killed"):
         kill_operator(tacho)

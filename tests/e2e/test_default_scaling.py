@@ -15,7 +15,7 @@ from benchmarks.autoscaling.replay import LEAST, MOST, compared_runs
 from tacho_operator.core.autoscaling.algorithm.tuning import RATE_SECONDS
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN
 from tests.e2e.conftest import INSECURE_HUB, Installed
-from tests.e2e.faults import hang, kill_operator, no_loads
+from tests.e2e.faults import hang, kill_operator, kill_operator_without_bursts, no_loads
 from tests.e2e.load import Arrivals
 from tests.e2e.mocks import arrivals_at, fill_model, mock
 from tests.e2e.resource import Llmd
@@ -168,7 +168,7 @@ def falls(llmd: Llmd, tacho: Installed, plan: Plan, watch: Watch) -> None:
     """To one replica, once no burst keeps more. The operator is killed first, and waits for its window."""
     plan.offer(LITTLE)
     lasts(watch, 2 * PERIOD_SECONDS)
-    tacho.cluster.forget_bursts(llmd.namespace, llmd.name)
-    killed(tacho, watch)
+    with watch.blindness("killed"):
+        kill_operator_without_bursts(tacho, llmd)
     lasts(watch, WINDOW_SECONDS)
     watch.until("one replica again", LEAST)
