@@ -287,9 +287,13 @@ class Service:
 
     async def _pieces(self, job: GenerationJob) -> AsyncGenerator[Piece, None]:
         if job.echo:
-            for piece in await asyncio.gather(
-                *(self._echo(job, index) for index in range(len(job.generations)))
-            ):
+            echoes = [asyncio.ensure_future(self._echo(job, at)) for at in range(len(job.generations))]
+            try:
+                found = await asyncio.gather(*echoes)
+            finally:
+                for echo in echoes:  # where one has failed, nobody waits for the others
+                    echo.cancel()
+            for piece in found:
                 yield piece
         sources = [
             pieces(self.backend, generation, job.stops, index)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 import httpx
 import pytest
 
-from tacho_server.backend import Generation, Token
+from tacho_server.backend import Generation, GenerationError, Token
 from tests.unit.server.scripted import Scripted, client_of
 
 COMPLETIONS = "/v1/completions"
@@ -54,6 +54,22 @@ async def test_texts_that_are_scored_are_no_idle_server() -> None:
         assert await figure(client, "requests_waiting") == 2
         go_on.set()
         assert (await asking).status_code == 200
+        assert await figure(client, "requests_waiting") == 0
+
+
+async def test_where_one_text_cannot_be_scored_the_others_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were scored for nobody, outside the places among the requests."""
+    backend = Scripted("a")
+
+    async def score(tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
+        if tokens[0] != ord("x"):
+            await asyncio.Event().wait()
+        raise GenerationError("out of memory")
+
+    monkeypatch.setattr(backend, "score", score)
+    async with client_of(backend) as client:
+        body = {"prompt": ["x", "y"], "echo": True, "logprobs": 0, "max_tokens": 0}
+        assert (await client.post(COMPLETIONS, json=body)).status_code == 500
         assert await figure(client, "requests_waiting") == 0
 
 
