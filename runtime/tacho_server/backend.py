@@ -8,6 +8,7 @@ passes tokens through ``threads.Mailbox``.
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -40,7 +41,8 @@ class Generation:
 
     identity: str
     """Id of the sequence, unique in this process."""
-    prompt: tuple[int, ...]
+    prompt: array[int]
+    """Token ids, in four bytes each: hundreds of long prompts may wait."""
     sampling: Sampling
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import time
 import uuid
+from array import array
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -182,7 +183,7 @@ class Service:
             logprobs=logprobs,
         )
 
-    def _chat_prompt(self, request: ChatRequest) -> tuple[int, ...]:
+    def _chat_prompt(self, request: ChatRequest) -> array[int]:
         tokenizer = self.backend.tokenizer
         if tokenizer.chat_problem:
             raise bad(f"This model cannot chat: {tokenizer.chat_problem}. Use /v1/completions.")
@@ -193,7 +194,7 @@ class Service:
         except ValueError as error:
             raise bad(str(error), "messages") from None
 
-    def _checked(self, tokens: Sequence[int], param: str) -> tuple[int, ...]:
+    def _checked(self, tokens: Sequence[int], param: str) -> array[int]:
         """``tokens`` as a prompt. Raises RequestError where there is none, or one that the
         model does not know.
 
@@ -203,9 +204,9 @@ class Service:
             raise bad("a prompt is empty: give at least one token", param)
         if max(tokens) >= self.backend.abilities.vocabulary:
             raise bad(f"token {max(tokens)} is not in the vocabulary", param)
-        return tuple(tokens)
+        return array("i", tokens)
 
-    def _prompts(self, request: CompletionRequest) -> list[tuple[int, ...]]:
+    def _prompts(self, request: CompletionRequest) -> list[array[int]]:
         found = []
         for prompt in prompts_of(request.prompt):
             if isinstance(prompt, str):

@@ -47,12 +47,13 @@ class Mailbox(Generic[T]):
 
     A client may read slower than its answer is made. Where all answers together have more than UNREAD_LIMIT
     unread, those with the most are given up. ``on_overflow`` is called then; the reader gets an error.
+    ``on_end`` is called, in the event loop, when no further items follow, long before they may be read.
     """
 
-    def __init__(self, on_overflow: Callable[[], None]) -> None:
+    def __init__(self, on_overflow: Callable[[], None], on_end: Callable[[], None] = lambda: None) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[tuple[T | Exception | None, int]] = asyncio.Queue()
-        self._on_overflow = on_overflow
+        self._on_overflow, self._on_end = on_overflow, on_end
         self._unread = 0
         self._given_up = False
         _MAILBOXES.add(self)
@@ -78,6 +79,8 @@ class Mailbox(Generic[T]):
             return
         self._unread += size
         self._queue.put_nowait((item, size))
+        if item is None or isinstance(item, Exception):
+            self._on_end()
         if self._unread > UNREAD_LEAST and self._is_most():
             self._given_up, self._unread, self._queue = True, 0, asyncio.Queue()
             self._queue.put_nowait((GenerationError("the client reads its answer too slowly"), 0))

@@ -65,7 +65,7 @@ async def test_every_form_of_a_prompt(prompt: object) -> None:
     backend = Scripted("a")
     async with client_of(backend) as client:
         assert (await client.post(COMPLETIONS, json={"prompt": prompt})).status_code == 200
-    assert [generation.prompt for generation in backend.seen] == [(120,)]
+    assert [list(generation.prompt) for generation in backend.seen] == [[120]]
 
 
 async def test_several_prompts_and_copies_are_choices_of_one_answer() -> None:

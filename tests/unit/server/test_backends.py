@@ -9,6 +9,7 @@ import gc
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,8 @@ from tacho_server.backend import Abilities, Generation, GenerationError, Samplin
 from tacho_transformers import backend as transformers_backend
 from tacho_transformers.backend import TransformersBackend, _end_tokens
 
-GENERATION = Generation(identity="one", prompt=(1,), sampling=Sampling(max_tokens=1))
+OPTIONS = argparse.Namespace(max_batch=2)
+GENERATION = Generation(identity="one", prompt=array("i", [1]), sampling=Sampling(max_tokens=1))
 
 
 class Manager:
@@ -48,7 +50,7 @@ class Manager:
 
 @pytest.mark.parametrize("broken", ["register", "add"])
 async def test_a_request_that_transformers_does_not_take_leaves_nothing(broken: str) -> None:
-    backend = TransformersBackend(argparse.Namespace())
+    backend = TransformersBackend(OPTIONS)
     manager = Manager(broken)
     backend._manager, backend._end = manager, ()
     backend._sampler = SimpleNamespace(row=lambda _sampling: SimpleNamespace(chosen=[]))  # type: ignore[assignment]
@@ -68,7 +70,7 @@ class OneToken(Manager):
 
 
 async def test_a_row_without_numbers_fails_and_gives_no_token() -> None:
-    backend = TransformersBackend(argparse.Namespace())
+    backend = TransformersBackend(OPTIONS)
     backend._manager, backend._end = OneToken(""), ()
     row = SimpleNamespace(chosen=[], has_failed=True)
     backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
@@ -77,7 +79,7 @@ async def test_a_row_without_numbers_fails_and_gives_no_token() -> None:
 
 
 async def test_a_row_does_not_keep_what_its_reader_has() -> None:
-    backend = TransformersBackend(argparse.Namespace())
+    backend = TransformersBackend(OPTIONS)
     backend._manager, backend._end = OneToken(""), ()
     row = SimpleNamespace(chosen=[Token(token=5, logprob=-1.0)], has_failed=False)
     backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
@@ -97,7 +99,7 @@ def test_only_tokens_of_the_vocabulary_end_an_answer(stated: object, ends: tuple
 
 async def test_texts_are_scored_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a cache of its own beside the planned one, and the batch stands while any of them runs."""
-    backend = TransformersBackend(argparse.Namespace())
+    backend = TransformersBackend(OPTIONS)
     scoring: list[int] = []
     most = 0
 
@@ -115,7 +117,7 @@ async def test_texts_are_scored_one_after_the_other(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_text_whose_client_has_gone_is_not_kept_to_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend, gate = TransformersBackend(argparse.Namespace()), threading.Event()
+    backend, gate = TransformersBackend(OPTIONS), threading.Event()
     gone: list[threading.Event] = []
 
     def score(_tokens: list[int], _top: int, left: threading.Event) -> None:
@@ -141,7 +143,7 @@ async def test_a_text_whose_client_has_gone_is_not_kept_to_be_scored(monkeypatch
 
 
 def test_the_batch_makes_a_step_between_two_parts_of_a_scored_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = TransformersBackend(argparse.Namespace())
+    backend = TransformersBackend(OPTIONS)
     events: list[object] = []
 
     @contextlib.contextmanager
@@ -174,7 +176,7 @@ def test_the_batch_makes_a_step_between_two_parts_of_a_scored_text(monkeypatch: 
 def test_a_scored_text_takes_so_much_memory_beside_the_batchs_cache(
     cell_bytes: int, max_model_len: int, tokens: int
 ) -> None:
-    options = argparse.Namespace(max_model_len=max_model_len, page_tokens=64)
+    options = argparse.Namespace(max_batch=2, max_model_len=max_model_len, page_tokens=64)
     backend = TransformersBackend(options)
     tensor = SimpleNamespace(numel=lambda: 10 * 64 * cell_bytes // 2, element_size=lambda: 2)
     backend._processor = SimpleNamespace(cache=SimpleNamespace(num_blocks=10, cache_tensor=tensor))
@@ -221,15 +223,15 @@ async def test_what_waits_for_a_worker_and_is_left_keeps_no_memory(
     backend, gate = ctranslate2_backend, threading.Event()
     monkeypatch.setattr(backend, "_run", lambda *_arguments: gate.wait(20))
     monkeypatch.setattr(backend, "_score", lambda *_arguments: gate.wait(20))
-    prompt = tuple(range(1000, 1010))
+    prompt, scored = array("i", range(1000, 1010)), tuple(range(1000, 1010))
     left = replace(GENERATION, prompt=prompt)
     busy = [asyncio.ensure_future(anext(backend.generate(GENERATION))) for _ in range(2)]
     busy += [asyncio.ensure_future(backend.score([1, 1], 0))]
     await asyncio.sleep(0)
     gc.collect()
-    before = sys.getrefcount(prompt), sys.getrefcount(prompt[0])
+    before = sys.getrefcount(prompt), sys.getrefcount(scored[0])
     waiting = [asyncio.ensure_future(anext(backend.generate(left))) for _ in range(9)]
-    waiting += [asyncio.ensure_future(backend.score(prompt, 0)) for _ in range(9)]
+    waiting += [asyncio.ensure_future(backend.score(scored, 0)) for _ in range(9)]
     while backend.occupancy().waiting < 9:
         await asyncio.sleep(0.001)
     for task in waiting:
@@ -239,7 +241,7 @@ async def test_what_waits_for_a_worker_and_is_left_keeps_no_memory(
     del task
     gc.collect()
     assert backend.occupancy().waiting == 0
-    assert (sys.getrefcount(prompt), sys.getrefcount(prompt[0])) == before
+    assert (sys.getrefcount(prompt), sys.getrefcount(scored[0])) == before
     gate.set()
     for task in busy:
         task.cancel()
