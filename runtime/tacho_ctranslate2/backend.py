@@ -190,7 +190,7 @@ class CTranslate2Backend:
         token."""
         assert self._turns is not None, "used before it was loaded"
         cancelled = threading.Event()
-        mailbox: Mailbox[Token] = Mailbox(cancelled.set)
+        mailbox: Mailbox[Token] = Mailbox(cancelled.set, on_item=generation.on_token)
         self._waiting += 1
         try:
             await self._turns.start(partial(self._run, generation, mailbox, cancelled))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,17 +35,6 @@ class Sampling:
     """Number of alternatives with log-probabilities per token; 0: only the chosen token's; None: none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """One sequence to generate. The server has checked that prompt and ``max_tokens`` fit."""
-
-    identity: str
-    """Id of the sequence, unique in this process."""
-    prompt: array[int]
-    """Token ids, in four bytes each: hundreds of long prompts may wait."""
-    sampling: Sampling
-
-
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """A token with the log-probability that the model gives it, before temperature and top-p."""
@@ -69,6 +58,19 @@ class Token:
     """
     made_seconds: float = field(default_factory=time.monotonic, compare=False)
     """Time of a monotonic clock when it was made: a client may read it a minute later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One sequence to generate. The server has checked that prompt and ``max_tokens`` fit."""
+
+    identity: str
+    """Id of the sequence, unique in this process."""
+    prompt: array[int]
+    """Token ids, in four bytes each: hundreds of long prompts may wait."""
+    sampling: Sampling
+    on_token: Callable[[Token], None] = field(default=lambda _token: None, compare=False)
+    """Called in the event loop for each token as it is made, in order, whether or not it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class ServerMetrics:
         self._backend = backend
         self._usage: Gauge | None = None
         self.prompt_tokens = self._counter(
-            "prompt_tokens", "Tokens of prompts that were computed, counted with the request's first token."
+            "prompt_tokens", "Tokens of prompts that were computed, counted with the sequence's first token."
         )
         self.generated_tokens = self._counter("generation_tokens", "Tokens that were generated.")
         self.requests = Counter(
@@ -51,7 +51,9 @@ class ServerMetrics:
             registry=self.registry,
         )
         self.first_token = self._histogram(
-            "time_to_first_token_seconds", "From admission to the first token.", LATENCY_SECONDS
+            "time_to_first_token_seconds",
+            "From admission to the first token of each sequence.",
+            LATENCY_SECONDS,
         )
         self.output_token = self._histogram(
             "time_per_output_token_seconds",

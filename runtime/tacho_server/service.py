@@ -30,6 +30,7 @@ from tacho_server.schema import (
     sampling_of,
     template_variables_of,
 )
+from tacho_server.sequences import SequenceFigures
 from tacho_server.threads import TimedThread
 
 TEXT_SECONDS = 10.0
@@ -253,24 +254,13 @@ class Service:
         yield b"data: [DONE]\n\n"
 
     async def _counted(self, job: GenerationJob, usage: Usage) -> AsyncGenerator[Piece, None]:
-        """The pieces of the job, which are counted in ``usage`` and in the metrics."""
+        """The pieces of the job, which are counted in ``usage``; its sequences are, in the metrics."""
         outcome, last = "cancelled", None
-        arrivals: dict[int, tuple[float, float, int]] = {}
-        computed = False
+        figures = [SequenceFigures(self._metrics, each, job.begin_seconds) for each in job.generations]
         try:
-            async with contextlib.aclosing(self._pieces(job)) as run:
+            async with contextlib.aclosing(self._pieces(job, figures)) as run:
                 async for piece in run:
-                    if not computed and (piece.token is not None or piece.scored):
-                        computed = True
-                        self._metrics.prompt_tokens.inc(job.prompt_tokens)
-                    if piece.token is not None:
-                        usage.generated += 1
-                        self._metrics.generated_tokens.inc()
-                        made = piece.token.made_seconds
-                        if not arrivals:
-                            self._metrics.first_token.observe(made - job.begin_seconds)
-                        first, _, count = arrivals.get(piece.index, (made, made, 0))
-                        arrivals[piece.index] = first, made, count + 1
+                    usage.generated += piece.token is not None
                     last = piece.finish
                     yield piece
             outcome = last or "length"
@@ -282,13 +272,14 @@ class Service:
         finally:
             self._metrics.requests.labels(outcome).inc()
             self._metrics.duration.observe(time.monotonic() - job.begin_seconds)
-            for first, latest, count in arrivals.values():
-                if count > 1:
-                    self._metrics.output_token.observe((latest - first) / (count - 1))
+            for each in figures:
+                each.end()
 
-    async def _pieces(self, job: GenerationJob) -> AsyncGenerator[Piece, None]:
+    async def _pieces(
+        self, job: GenerationJob, figures: Sequence[SequenceFigures]
+    ) -> AsyncGenerator[Piece, None]:
         if job.echo:
-            echoes = [asyncio.ensure_future(self._echo(job, at)) for at in range(len(job.generations))]
+            echoes = [asyncio.ensure_future(self._echo(job, at, each)) for at, each in enumerate(figures)]
             try:
                 found = await asyncio.gather(*echoes)
             finally:
@@ -297,8 +288,8 @@ class Service:
             for piece in found:
                 yield piece
         sources = [
-            pieces(self.backend, generation, job.stops, index)
-            for index, generation in enumerate(job.generations)
+            pieces(self.backend, dataclasses.replace(generation, on_token=counted.made), job.stops, index)
+            for index, (generation, counted) in enumerate(zip(job.generations, figures, strict=True))
             if generation.sampling.max_tokens
         ]
         if sources:
@@ -306,12 +297,13 @@ class Service:
                 async for piece in run:
                     yield piece
 
-    async def _echo(self, job: GenerationJob, index: int) -> Piece:
+    async def _echo(self, job: GenerationJob, index: int, counted: SequenceFigures) -> Piece:
         generation = job.generations[index]
         scored: Sequence[Token] = ()
         if job.form.logprobs:
             with self._metrics.before_batch(1):
                 scored = await self.backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
+            counted.scored()
         text = self.backend.tokenizer.decode(generation.prompt)
         finish = None if generation.sampling.max_tokens else "length"
         return Piece(index=index, text=text, scored=scored, finish=finish)

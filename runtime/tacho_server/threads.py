@@ -47,13 +47,19 @@ class Mailbox(Generic[T]):
 
     A client may read slower than its answer is made. Where all answers together have more than UNREAD_LIMIT
     unread, those with the most are given up. ``on_overflow`` is called then; the reader gets an error.
-    ``on_end`` is called, in the event loop, when no further items follow, long before they may be read.
+    In the event loop, ``on_item`` is called for each item as it arrives, and ``on_end`` when none follows,
+    long before they may be read.
     """
 
-    def __init__(self, on_overflow: Callable[[], None], on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        on_overflow: Callable[[], None],
+        on_end: Callable[[], None] = lambda: None,
+        on_item: Callable[[T], None] = lambda _item: None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[tuple[T | Exception | None, int]] = asyncio.Queue()
-        self._on_overflow, self._on_end = on_overflow, on_end
+        self._on_overflow, self._on_end, self._on_item = on_overflow, on_end, on_item
         self._unread = 0
         self._given_up = False
         _MAILBOXES.add(self)
@@ -75,11 +81,14 @@ class Mailbox(Generic[T]):
             self._loop.call_soon_threadsafe(self._receive, item, size)
 
     def _receive(self, item: T | Exception | None, size: int) -> None:
+        ends = item is None or isinstance(item, Exception)
+        if not ends:
+            self._on_item(item)  # type: ignore[arg-type]  # an item of the stream
         if self._given_up:
             return
         self._unread += size
         self._queue.put_nowait((item, size))
-        if item is None or isinstance(item, Exception):
+        if ends:
             self._on_end()
         if self._unread > UNREAD_LEAST and self._is_most():
             self._given_up, self._unread, self._queue = True, 0, asyncio.Queue()

@@ -168,7 +168,7 @@ class TransformersBackend:
             self._manager.cancel_request(identity)
             leave()
 
-        mailbox: Mailbox[Token] = Mailbox(give_up, leave)
+        mailbox: Mailbox[Token] = Mailbox(give_up, leave, generation.on_token)
         row = self._sampler.row(sampling)
         given = 0
 

@@ -91,7 +91,9 @@ class Scripted:
                 if at == self.break_after:
                     raise GenerationError("a kernel failed")
                 finish = "stop" if token == END else "length" if at + 1 == limit else ""
-                yield Token(token=token, logprob=-0.5, top=(TokenLogprob(token, -0.5),), finish=finish)
+                made = Token(token=token, logprob=-0.5, top=(TokenLogprob(token, -0.5),), finish=finish)
+                generation.on_token(made)
+                yield made
         finally:
             self.running -= 1
 

@@ -263,13 +263,17 @@ async def test_figures() -> None:
     assert END == 0
 
 
-async def test_each_sequence_of_several_tokens_has_a_time_per_output_token() -> None:
+async def test_each_sequence_is_counted_as_in_the_gauges() -> None:
+    """The engine computes each copy by itself. One request of 16 sequences had the lengths of 16, and each of
+    its 16 running sequences was expected to take as long as all.
+    """
     async with client_of(Scripted("abc")) as client:
         await client.post(COMPLETIONS, json={"prompt": "xy", "n": 3})
         await client.post(COMPLETIONS, json={"prompt": "xy", "max_tokens": 1})
         lines = (await client.get("/metrics")).text.splitlines()
-    assert "tacho_server_time_to_first_token_seconds_count 2.0" in lines
+    assert "tacho_server_time_to_first_token_seconds_count 4.0" in lines
     assert "tacho_server_time_per_output_token_seconds_count 3.0" in lines
+    assert "tacho_server_prompt_tokens_total 8.0" in lines
 
 
 def test_latencies_are_counted_at_the_edges_that_the_runtime_knows() -> None:

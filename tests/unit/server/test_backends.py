@@ -78,6 +78,15 @@ async def test_a_row_without_numbers_fails_and_gives_no_token() -> None:
         await anext(backend.generate(GENERATION))
 
 
+class Telling(Manager):
+    """Answers each request with two tokens at once."""
+
+    def add_request(self, _prompt: list[int], **_options: Any) -> str:
+        told = SimpleNamespace(error=None, generated_tokens=[0, 0], is_finished=lambda: True)
+        self.output_router.result_handlers["one"](told)
+        return "one"
+
+
 async def test_a_row_does_not_keep_what_its_reader_has() -> None:
     backend = TransformersBackend(OPTIONS)
     backend._manager, backend._end = OneToken(""), ()
@@ -85,6 +94,18 @@ async def test_a_row_does_not_keep_what_its_reader_has() -> None:
     backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
     assert [token.token async for token in backend.generate(GENERATION)] == [5]
     assert row.chosen == [transformers_backend.DELIVERED]
+
+
+async def test_tokens_of_transformers_are_counted_before_they_are_read() -> None:
+    backend, manager, made = TransformersBackend(OPTIONS), Telling(""), list[int]()
+    backend._manager, backend._end = manager, ()
+    row = SimpleNamespace(chosen=[Token(token=5), Token(token=6)], has_failed=False)
+    backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
+    generation = replace(GENERATION, on_token=lambda token: made.append(token.token))
+    answer = backend.generate(generation)
+    assert (await anext(answer)).token == 5
+    assert made == [5, 6]
+    await answer.aclose()
 
 
 @pytest.mark.parametrize(
@@ -352,3 +373,12 @@ async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generat
         (Token(token=1, logprob=None), Token(token=1, logprob=-1.0)) for _ in texts
     ]
     assert backend._generator.most == 1, "one text at a time: what the memory is for"
+
+
+async def test_tokens_of_ctranslate2_are_counted_as_they_are_made(
+    ctranslate2_backend: CTranslate2Backend,
+) -> None:
+    made: list[int] = []
+    generation = replace(GENERATION, on_token=lambda token: made.append(token.token))
+    tokens = [token.token async for token in ctranslate2_backend.generate(generation)]
+    assert made == tokens == [1]

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tacho_server.backend import Generation, GenerationError, Token
+from tacho_server.threads import Mailbox
 from tests.unit.server.scripted import Scripted, client_of
 
 COMPLETIONS = "/v1/completions"
@@ -85,9 +86,52 @@ async def test_a_prompt_that_was_not_computed_is_not_counted() -> None:
         await asyncio.gather(leaving, return_exceptions=True)
         backend.gate.set()
         await client.post(COMPLETIONS, json={"prompt": "xy", "n": 2})
-        assert await figure(client, "prompt_tokens_total") == 2
+        assert await figure(client, "prompt_tokens_total") == 4
         await client.post(COMPLETIONS, json={"prompt": "xyz", "echo": True, "logprobs": 0, "max_tokens": 0})
-        assert await figure(client, "prompt_tokens_total") == 5
+        assert await figure(client, "prompt_tokens_total") == 7
+
+
+async def test_a_text_that_is_scored_alone_is_a_request() -> None:
+    """An hour of such texts made the traffic's mean prompt millions of tokens long, and replicas many."""
+    async with client_of(Scripted("a")) as client:
+        body = {"prompt": ["xyz", "xy"], "echo": True, "logprobs": 0, "max_tokens": 0}
+        await client.post(COMPLETIONS, json=body)
+        assert await figure(client, "time_to_first_token_seconds_count") == 2
+        await client.post(COMPLETIONS, json={**body, "max_tokens": 1})
+        assert await figure(client, "time_to_first_token_seconds_count") == 4
+        await client.post(
+            COMPLETIONS, json={"prompt": "x", "echo": True, "max_tokens": 0}
+        )  # nothing is computed
+        assert await figure(client, "time_to_first_token_seconds_count") == 4
+
+
+async def test_tokens_are_counted_as_they_are_made_not_as_they_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that reads nothing made its pod look as if it hung, and slower than it is."""
+
+    async def generate(generation: Generation) -> AsyncGenerator[Token, None]:
+        mailbox: Mailbox[Token] = Mailbox(lambda: None, on_item=generation.on_token)
+        for finish in ("", "", "length"):
+            mailbox.put(Token(token=97, finish=finish))
+        await asyncio.Event().wait()
+        yield Token(token=97)
+
+    backend = Scripted("a")
+    monkeypatch.setattr(backend, "generate", generate)
+    async with client_of(backend) as client:
+        leaving = asyncio.ensure_future(client.post(COMPLETIONS, json={"prompt": "xyz"}))
+        await asyncio.sleep(0.2)
+        for name, count in (
+            ("generation_tokens_total", 3),
+            ("prompt_tokens_total", 3),
+            ("time_to_first_token_seconds_count", 1),
+            ("time_per_output_token_seconds_count", 1),
+        ):
+            assert await figure(client, name) == count
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert await figure(client, "time_per_output_token_seconds_count") == 1
 
 
 async def test_the_time_to_the_first_token_begins_before_the_text_is_tokenized() -> None:
@@ -108,6 +152,7 @@ async def test_tokens_that_are_read_late_were_made_in_time(monkeypatch: pytest.M
         made = [Token(token=97, finish=finish) for finish in ("", "", "length")]
         for token in made:
             await asyncio.sleep(0.2)
+            generation.on_token(token)
             yield token
 
     backend = Scripted("a")
