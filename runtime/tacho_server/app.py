@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tacho_server.backend import Backend
 from tacho_server.bodies import ENDING, BodyLimit
@@ -52,10 +52,27 @@ def make_app(backend: Backend, settings: ServerSettings, state: ServerState) -> 
     )
     _guard(app, settings.api_key)
     app.add_middleware(FairQueue)
+    app.add_middleware(_Unfinished, metrics=metrics)
     service = Service(backend, settings, metrics)
     _about(app, service, settings, state, metrics)
     _openai(app, service, state)
     return app
+
+
+class _Unfinished:
+    """An ASGI application before ``app`` that counts requests for answers in each of their phases.
+
+    A body may arrive for a minute, and an answer be read for minutes after it was computed. A server with
+    such requests was taken for idle, and ended with them in it.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_counted = scope["type"] == "http" and scope["method"] == "POST"
+        with self._metrics.unfinished.track_inprogress() if is_counted else contextlib.nullcontext():
+            await self._app(scope, receive, send)
 
 
 def _require_loaded(state: ServerState) -> None:

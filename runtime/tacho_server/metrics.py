@@ -38,6 +38,10 @@ class ServerMetrics:
             "Sequences that wait for a place in the batch, or whose text is tokenized or scored before it.",
         )
         waiting.set_function(lambda: backend.occupancy().waiting + self._before_batch)
+        self.unfinished = self._gauge(
+            "requests_unfinished",
+            "Requests from their head on, until the last byte of the answer is sent or the client has gone.",
+        )
         self._backend = backend
         self._usage: Gauge | None = None
         self.prompt_tokens = self._counter(

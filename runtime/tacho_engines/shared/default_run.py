@@ -53,6 +53,7 @@ class DefaultRun(RunHalf):
 TACHO_SERVER_METRICS = MetricNames(
     running=("tacho_server_requests_running",),
     waiting=("tacho_server_requests_waiting",),
+    unfinished=("tacho_server_requests_unfinished",),
     generated_tokens=("tacho_server_generation_tokens_total",),
     prompt_tokens=("tacho_server_prompt_tokens_total",),
     by_step=frozenset({"tacho_server_generation_tokens_total"}),

@@ -13,6 +13,9 @@ class MetricNames:
     running: tuple[str, ...] = ()
     """Metrics of the number of requests that are being processed."""
     waiting: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    """Metrics of the requests in any phase: those that still arrive and those whose answer is not yet sent,
+    too."""
     generated_tokens: tuple[str, ...] = ()
     by_step: frozenset[str] = frozenset()
     """The metrics of ``generated_tokens`` that advance at every step; the others advance when a request

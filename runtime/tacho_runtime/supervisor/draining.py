@@ -8,9 +8,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from tacho_contract.report import CutRequests, Load
+from tacho_contract.report import CutRequests
 from tacho_contract.units import counted
 from tacho_runtime.machine import processes
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.supervisor.lifecycle import Verdict
 
 IDLE_READINGS = 2
@@ -43,28 +44,30 @@ log = logging.getLogger("tacho")
 POLL_SECONDS = 1.0
 
 
-ReadLoad = Callable[[], Awaitable[Load]]
-"""Function that reads the engine's load."""
+ReadCounters = Callable[[], Awaitable[EngineCounters]]
+"""Function that reads the engine's own counters."""
 
 
 async def _requests_left(
-    read_load: ReadLoad, engine_port: int, limit_seconds: float
+    read_counters: ReadCounters, engine_port: int, limit_seconds: float
 ) -> tuple[int | None, bool]:
     """(number of requests in the engine, whether it is the number of connections).
 
     For an engine that does not count requests, the connections are an upper bound. None: unknown.
     """
     try:
-        load = await asyncio.wait_for(read_load(), max(POLL_SECONDS, limit_seconds))
+        found = await asyncio.wait_for(read_counters(), max(POLL_SECONDS, limit_seconds))
     except (asyncio.TimeoutError, TimeoutError):
         return None, False  # the time to stop the engine in is not this answer's to spend
-    if load.running is None:
+    if found.unfinished is not None:
+        return int(found.unfinished), False
+    if found.running is None:
         return processes.connections(engine_port), True
-    return load.running + (load.waiting or 0), False
+    return int(found.running) + int(found.waiting or 0), False
 
 
 async def wait_until_idle(
-    read_load: ReadLoad,
+    read_counters: ReadCounters,
     engine_port: int,
     *,
     seconds: int,
@@ -84,7 +87,7 @@ async def wait_until_idle(
         count, connections = None, False
         if not silent:
             left_seconds = deadline_seconds - time.monotonic()
-            count, connections = await _requests_left(read_load, engine_port, left_seconds)
+            count, connections = await _requests_left(read_counters, engine_port, left_seconds)
         left_seconds = deadline_seconds - time.monotonic()
         idle, verdict = drain_step(idle, running=count, wedged=silent, left_seconds=left_seconds)
         say(verdict.reason)

@@ -395,4 +395,4 @@ class Supervisor:
     async def _wait_until_idle(self, **until: Any) -> CutRequests | None:
         seconds, port = self.config.drain_seconds, self.config.engine_port
         say = self._set_message
-        return await wait_until_idle(self._read_load, port, seconds=seconds, say=say, **until)
+        return await wait_until_idle(self._read_counters, port, seconds=seconds, say=say, **until)

@@ -39,6 +39,21 @@ async def test_requests_whose_text_is_tokenized_are_no_idle_server() -> None:
         assert await figure(client, "requests_waiting") == 0
 
 
+async def test_a_request_is_unfinished_until_its_answer_is_sent() -> None:
+    backend = Scripted("a")
+    async with client_of(backend) as client:
+        for stream in (False, True):
+            backend.gate.clear()
+            asking = asyncio.ensure_future(client.post(COMPLETIONS, json={"prompt": "x", "stream": stream}))
+            await asyncio.sleep(0.05)
+            assert await figure(client, "requests_unfinished") == 1
+            backend.gate.set()
+            assert (await asking).status_code == 200
+            assert await figure(client, "requests_unfinished") == 0
+        await client.post(COMPLETIONS, content=b"{")
+        assert await figure(client, "requests_unfinished") == 0
+
+
 async def test_texts_that_are_scored_are_no_idle_server() -> None:
     backend, go_on = Scripted("a"), asyncio.Event()
     original = backend.score

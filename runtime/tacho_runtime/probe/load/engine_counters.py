@@ -46,6 +46,8 @@ class EngineCounters:
     running: float | None = None
     """Number of requests that the engine is processing."""
     waiting: float | None = None
+    unfinished: float | None = None
+    """Number of requests in any phase, from the first byte to the end of the answer."""
     ttft_seconds_sum: float | None = None
     ttft_seconds_count: float | None = None
     ttft: LatencyHistogram | None = None
@@ -128,6 +130,7 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         preemptions=total("preemptions"),
         running=total("running"),
         waiting=total("waiting"),
+        unfinished=total("unfinished"),
         ttft_seconds_sum=total("first_token_seconds", "_sum"),
         ttft_seconds_count=total("first_token_seconds", "_count"),
         ttft=_histogram(_names(families, "first_token_seconds", _BUCKET), found.buckets),
