@@ -23,6 +23,7 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL, GROUP
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.bounded_reading import METADATA_ONLY, TOO_LONG
 from tacho_operator.shell.kube import SIZE_MANAGER, Kube
 from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.store.store import Store, Stray
@@ -49,8 +50,10 @@ T = TypeVar("T")
 
 def is_former(child: Manifest, stray: Stray) -> bool:
     """Whether ``child`` still is that object, has that LLMDeployment as its only owner, and is not being
-    deleted.
+    deleted. False for one that was cut, perhaps among its owners: the collector reads the rest.
     """
+    if child.get(METADATA_ONLY) == TOO_LONG:
+        return False
     metadata = child["metadata"]
     owners: list[Manifest] = metadata.get("ownerReferences") or []
     if metadata["uid"] != stray.uid or metadata.get("deletionTimestamp") or len(owners) != 1:
@@ -66,7 +69,11 @@ def is_former(child: Manifest, stray: Stray) -> bool:
 
 
 def is_empty(deployment: Manifest) -> bool:
-    """Whether a Deployment has no replicas, by its spec and by its controller."""
+    """Whether a Deployment has no replicas, by its spec and by its controller. False where only its metadata
+    can be read.
+    """
+    if METADATA_ONLY in deployment:  # its numbers are texts
+        return False
     status = deployment.get("status") or {}
     is_current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     return (deployment.get("spec") or {}).get("replicas") == 0 and is_current and not status.get("replicas")
