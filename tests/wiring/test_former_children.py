@@ -193,6 +193,44 @@ async def test_a_child_that_takes_long_is_given_up_for_now(monkeypatch: pytest.M
         assert await cluster.rounds(COLLECTION_SECONDS) == ["delete Service quick"]
 
 
+async def test_a_deletion_that_takes_longer_than_a_first_try_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dead webhook that is to be ignored is waited for, 10 s by default."""
+    cluster = Cluster(child("Service", "slow"))
+    monkeypatch.setattr(former_children, "TRY_SECONDS", 0.05)
+    delete = cluster.delete
+
+    async def slow(*place: str, uid: str, version: str) -> bool:
+        await asyncio.sleep(0.12)
+        return await delete(*place, uid=uid, version=version)
+
+    monkeypatch.setattr(cluster, "delete", slow)
+    assert await cluster.rounds(2 * COLLECTION_SECONDS) == ["delete Service slow"]
+
+
+async def test_what_failed_is_tried_after_what_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try may take longer than a round has."""
+    teams = tuple(f"t{number}" for number in range(9))
+    cluster = Cluster(*(child("Service", team, namespace=team) for team in teams), namespaces=teams)
+    cluster.errors = {team: ApiError(0, "silence") for team in teams}
+    await cluster.rounds(COLLECTION_SECONDS)
+    tried: list[str] = []
+    get = cluster.get
+
+    async def noted(kind: str, namespace: str, name: str) -> Manifest | None:
+        tried.append(name)
+        return await get(kind, namespace, name)
+
+    cluster.put(child("Service", "y", namespace=teams[1]))
+    await cluster.loop.round()
+    cluster.clock += 5 * COLLECTION_SECONDS
+    monkeypatch.setattr(cluster, "get", noted)
+    await cluster.loop.round()
+    assert sorted(tried) == sorted([*teams, "y", "demo"])
+    assert tried[0] == "y"
+
+
 async def test_a_round_of_slow_answers_ends_and_the_next_one_begins_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -41,8 +41,12 @@ EMPTYING_SECONDS = 60.0
 ROUND_LIMIT = 100
 """Most objects that are unpacked, and most that are tried, in a round. Anyone can forge thousands."""
 TRY_SECONDS, ROUND_SECONDS = 10.0, 30.0
-"""Longest time for one child, and time after which no other begins in a round: a webhook may take 30 s for
-each request.
+"""Longest time for the first try of one child, and time after which no other begins in a round: a webhook may
+take 30 s for each request.
+"""
+LONGEST_TRY_SECONDS = 40.0
+"""Longest time for a later try, which doubles with each failure. The API server gives up a deletion whose
+client has gone, so that a webhook of 10 s would keep the child.
 """
 
 T = TypeVar("T")
@@ -132,7 +136,8 @@ class FormerChildren:
             if self._store.stale(stray.namespace):
                 continue
             try:
-                async with asyncio.timeout(TRY_SECONDS):
+                longest = doubling_seconds(TRY_SECONDS, LONGEST_TRY_SECONDS, former.failures + 1)
+                async with asyncio.timeout(longest):
                     is_ending = await self._end(stray, former, live)
                 former.failures = 0 if is_ending else former.failures + 1
             except Exception as error:  # whatever one child is, the others are tried
@@ -146,7 +151,9 @@ class FormerChildren:
             former.due = self._clock() + pause
 
     async def _due(self) -> list[tuple[Stray, _Former]]:
-        """The former children to be tried now. New strays are unpacked, and wait."""
+        """The former children to be tried now, and last those that failed most. New strays are unpacked, and
+        wait.
+        """
         now = self._clock()
         seen: dict[tuple[str, str], _Former | None] = {}
         new: defaultdict[str, list[Stray]] = defaultdict(list)
@@ -168,7 +175,7 @@ class FormerChildren:
             wait = _Former(due=now + COLLECTION_SECONDS) if is_candidate else None
             seen[stray.uid, stray.owner_uid] = wait
         self._seen = seen
-        return in_turns(due.values())
+        return sorted(in_turns(due.values()), key=lambda item: item[1].failures)
 
     async def _end(self, stray: Stray, former: _Former, live: dict[Key, str]) -> bool:
         """Deletes the child if it is a former one by live reads; a Deployment once it is empty. Returns
