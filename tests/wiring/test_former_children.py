@@ -16,6 +16,7 @@ from tacho_operator.shell.former_children import (
     COLLECTION_SECONDS,
     EMPTYING_SECONDS,
     KINDS,
+    LONGEST_PAUSE_SECONDS,
     PERIOD_SECONDS,
     ROUND_LIMIT,
 )
@@ -286,6 +287,29 @@ async def test_children_that_are_refused_hold_up_no_other_of_their_namespace() -
     cluster.errors = {item["metadata"]["name"]: Forbidden(403, "no") for item in forgeries}
     await cluster.rounds(COLLECTION_SECONDS + 60 * PERIOD_SECONDS)
     assert ("Service", "team", "demo-service") not in cluster.objects
+
+
+async def test_thousands_that_are_refused_hold_up_no_other_of_their_namespace() -> None:
+    """More than are tried within the longest pause, and read before the other."""
+    forgeries = forged(int(1.5 * ROUND_LIMIT * LONGEST_PAUSE_SECONDS / PERIOD_SECONDS))
+    cluster = Cluster(*forgeries, child("NetworkPolicy"))
+    cluster.errors = {item["metadata"]["name"]: Forbidden(403, "no") for item in forgeries}
+    await cluster.rounds(COLLECTION_SECONDS + 200 * PERIOD_SECONDS)
+    assert ("NetworkPolicy", "team", "demo-networkpolicy") not in cluster.objects
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"labels": {"tacho.dev/deployment": "other"}}, {"ownerReferences": [owner("former", kind="Job")]}],
+    ids=["label", "owner"],
+)
+async def test_what_becomes_a_former_child_again_is_deleted(fields: Manifest) -> None:
+    cluster = Cluster(child("Service", **fields))
+    cluster.put({"kind": "LLMDeployment", "metadata": {
+        "name": "other", "namespace": "team", "uid": "other", "resourceVersion": "1"}})  # fmt: skip
+    await cluster.rounds(COLLECTION_SECONDS)
+    cluster.put(child("Service", resourceVersion="2"))
+    assert await cluster.rounds(COLLECTION_SECONDS) == ["delete Service demo-service"]
 
 
 async def test_thousands_cost_a_round_little_and_the_event_loop_less(monkeypatch: pytest.MonkeyPatch) -> None:

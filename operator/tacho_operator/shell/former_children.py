@@ -16,7 +16,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from heapq import heappush, heappushpop
+from itertools import chain, count, islice, zip_longest
 from typing import TypeVar
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL, GROUP
@@ -104,6 +105,18 @@ class _Former:
     """Until when its pods may end; None: it was not scaled to zero."""
 
 
+_Due = tuple[float, int, Stray, _Former]
+"""(when it is due, negative; a number that no other has; the child; what is known of it)."""
+
+
+def keep_due(heap: list[_Due], item: _Due) -> None:
+    """Adds ``item`` to those that have been due for longest, of which ROUND_LIMIT are kept."""
+    if len(heap) < ROUND_LIMIT:
+        heappush(heap, item)
+    else:
+        heappushpop(heap, item)
+
+
 class FormerChildren:
     """Looks for former children in the store, and deletes them where this process leads.
 
@@ -114,8 +127,10 @@ class FormerChildren:
         self, kube: Kube, store: Store, leads: Callable[[], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._kube, self._store, self._leads, self._clock = kube, store, leads, clock
-        self._seen: dict[tuple[str, str], _Former | None] = {}
-        """By uid and controller's uid of each stray that was unpacked; None: it is no former child."""
+        self._seen: dict[tuple[str, str], _Former | str] = {}
+        """By uid and controller's uid of each stray that was unpacked; a text: the version that is no former
+        child.
+        """
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -155,27 +170,32 @@ class FormerChildren:
         wait.
         """
         now = self._clock()
-        seen: dict[tuple[str, str], _Former | None] = {}
+        seen: dict[tuple[str, str], _Former | str] = {}
         new: defaultdict[str, list[Stray]] = defaultdict(list)
-        due: defaultdict[str, list[tuple[Stray, _Former]]] = defaultdict(list)
+        changed: defaultdict[str, list[Stray]] = defaultdict(list)
+        due: defaultdict[str, list[_Due]] = defaultdict(list)
+        order = count()
         async for part in self._store.strays(KINDS):
             for stray in part:
-                identity = (stray.uid, stray.owner_uid)
-                if identity not in self._seen:
-                    if len(new[stray.namespace]) < ROUND_LIMIT:
-                        new[stray.namespace].append(stray)
-                    continue
-                former = seen[identity] = self._seen[identity]
-                if former and former.due <= now and len(due[stray.namespace]) < ROUND_LIMIT:
-                    due[stray.namespace].append((stray, former))
-        for stray in in_turns(new.values()):
+                former = self._seen.get((stray.uid, stray.owner_uid))
+                if former is not None:
+                    seen[stray.uid, stray.owner_uid] = former
+                if isinstance(former, _Former):
+                    if former.due <= now:
+                        keep_due(due[stray.namespace], (-former.due, next(order), stray, former))
+                elif former != stray.version:
+                    unread = new if former is None else changed
+                    if len(unread[stray.namespace]) < ROUND_LIMIT:
+                        unread[stray.namespace].append(stray)
+        for stray in in_turns([*new[namespace], *changed[namespace]] for namespace in {**new, **changed}):
             await asyncio.sleep(0)
             held = self._store.read(stray.kind, (stray.namespace, stray.name))
             is_candidate = held is not None and is_former(held, stray)
-            wait = _Former(due=now + COLLECTION_SECONDS) if is_candidate else None
+            wait = _Former(due=now + COLLECTION_SECONDS) if is_candidate else stray.version
             seen[stray.uid, stray.owner_uid] = wait
         self._seen = seen
-        return sorted(in_turns(due.values()), key=lambda item: item[1].failures)
+        found = in_turns(sorted(waiting, reverse=True) for waiting in due.values())
+        return sorted(((stray, former) for *_, stray, former in found), key=lambda item: item[1].failures)
 
     async def _end(self, stray: Stray, former: _Former, live: dict[Key, str]) -> bool:
         """Deletes the child if it is a former one by live reads; a Deployment once it is empty. Returns

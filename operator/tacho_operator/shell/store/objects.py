@@ -133,7 +133,7 @@ class StoredObjects:
         names = list(self.by_name)
         for start in range(0, len(names), STRAYS_STEP):
             yield [
-                Stray(self._kind, *name, entry.uid, entry.owner, entry.owner_uid)
+                Stray(self._kind, *name, entry.uid, entry.owner, entry.owner_uid, entry.version)
                 for name in names[start : start + STRAYS_STEP]
                 if (entry := self.by_name.get(name)) is not None
                 and entry.owner_uid

@@ -117,6 +117,7 @@ class Stray(NamedTuple):
     """Name of the LLMDeployment in the object's label."""
     owner_uid: str
     """Uid of the object's controller."""
+    version: str
 
 
 @dataclass(slots=True)
