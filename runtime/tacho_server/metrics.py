@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -77,6 +78,11 @@ class ServerMetrics:
             yield
         finally:
             self._before_batch -= sequences
+
+    def ended(self, outcome: str, begin_seconds: float) -> None:
+        """Counts a request that was admitted, at its end."""
+        self.requests.labels(outcome).inc()
+        self.duration.observe(time.monotonic() - begin_seconds)
 
     _page = b""
     _page_seconds = -1.0

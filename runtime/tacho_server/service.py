@@ -131,10 +131,14 @@ class Service:
         ``size_bytes``: size of the request. Longer ones wait for shorter ones, which many long ones would
         otherwise hold up.
         """
-        work = partial(self._job, request, time.monotonic())
+        begin_seconds = time.monotonic()
+        work = partial(self._job, request, begin_seconds)
         try:
             with self._metrics.before_batch(_sequences(request)):
                 return await self._tokenizing.run(work, size_bytes)
+        except asyncio.CancelledError:
+            self._metrics.ended("cancelled", begin_seconds)
+            raise
         except TimeoutError:
             raise bad(f"the chat template or tokenizer took longer than {TEXT_SECONDS:.0f} s") from None
 
@@ -270,8 +274,7 @@ class Service:
             outcome = "error"
             raise
         finally:
-            self._metrics.requests.labels(outcome).inc()
-            self._metrics.duration.observe(time.monotonic() - job.begin_seconds)
+            self._metrics.ended(outcome, job.begin_seconds)
             for each in figures:
                 each.end()
 

@@ -34,6 +34,8 @@ async def test_requests_whose_text_is_tokenized_are_no_idle_server() -> None:
         assert await figure(client, "requests_waiting") == 3
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
+        assert await figure(client, 'requests_total{outcome="cancelled"}') == 1
+        assert await figure(client, "request_duration_seconds_count") == 1
         backend.tokenizer.open.set()
         assert (await asking).status_code == 200
         assert await figure(client, "requests_waiting") == 0
