@@ -131,7 +131,11 @@ def make_runner(processor: Any, sampler: Sampler, rows: dict[str, Row]) -> Any:
             ]
             if not states:
                 return
-            # A request that was just cancelled has no row; its token is dropped.
+            # A request that was just cancelled has no row; its token is dropped. The library reads requests
+            # before cancellations: of one that came in between, it forgot the cancellation.
+            for state in states:
+                if state.request_id not in rows:
+                    processor.scheduler.set_request_cancellation(state.request_id)
             tokens = sampler.choose([rows.get(state.request_id) for state in states], scores[: len(states)])
             output_ids[0, : len(tokens)] = output_ids.new_tensor(tokens)
 
