@@ -19,6 +19,7 @@ from tools.harness.operator_process import ACCOUNT, NAMESPACE, POD, Operator, ev
 
 STANDBY_POD = "tacho-1"
 RESOURCES = 60
+SERIES = "tacho_llmdeployment_replicas{"
 POD_NAME = "authentication.kubernetes.io/pod-name"
 
 
@@ -86,10 +87,14 @@ def test_a_paused_leader_is_refused_and_its_work_is_done_once(
     assert len(names(api, namespace)) < RESOURCES, "all was done: nothing is proved"
     assert standby.reconciles() == 0
     assert scaling_status(standby) == 503, "it asks the leader, which is paused"
+    assert SERIES not in standby.read("tacho_llmdeployment_replicas"), (
+        "the leader alone has those of resources"
+    )
     eventually("the second leads", lambda: standby.leads() or None)
     assert time.monotonic() - stopped < 20
     taken = time.time()
     eventually("all of it is done", lambda: len(names(api, namespace)) == RESOURCES or None)
+    assert SERIES in standby.read("tacho_llmdeployment_replicas")
     leader.send(signal.SIGCONT)
     assert leader.ended() == 1
     late = of_pod(writes(api, namespace, taken), POD)
