@@ -36,7 +36,10 @@ HEAD_LINES = 128
 
 
 class FewLines(ReceiveBuffer):
-    """What a connection received. It refuses a head of many lines before they are parsed."""
+    """What a connection received. It refuses a head of many lines before they are parsed.
+
+    h11 has no public limit for lines; its version is locked.
+    """
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
         *lines, _rest = bytes(self._data[:HEAD_LIMIT_BYTES]).split(b"\n", HEAD_LINES + 1)

@@ -42,7 +42,7 @@ class SequenceFigures:
             self.end()
 
     def end(self) -> None:
-        """No further token belongs to the answer, as the last one was made or nobody wants more."""
+        """Records the TPOT: the last token was made, a stop string ended the answer, or its client left."""
         if not self._has_ended and self._made > 1:
             mean_seconds = (self._last_seconds - self._first_seconds) / (self._made - 1)
             self._metrics.output_token.observe(mean_seconds)

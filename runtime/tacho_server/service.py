@@ -286,7 +286,7 @@ class Service:
             try:
                 found = await asyncio.gather(*echoes)
             finally:
-                for echo in echoes:  # where one has failed, nobody waits for the others
+                for echo in echoes:  # if one failed, the others' results are not used
                     echo.cancel()
             for piece in found:
                 yield piece
