@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import subprocess
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,15 +15,20 @@ from typing import Any
 import pytest
 
 from tacho_operator.core.types import ResourceEvent
-from tacho_operator.shell.api_errors import Forbidden
+from tacho_operator.shell.api_errors import Fenced, Forbidden
 from tacho_operator.shell.events import post_events
 from tacho_operator.shell.kube import connect
+from tacho_operator.shell.lease import trial
+from tools.cluster import binaries
 from tools.cluster.handle import Cluster
+from tools.harness.helm import Helm, kinds
 from tools.harness.operating import resource
-from tools.harness.operator_process import ACCOUNT, NAMESPACE, POD, eventually
+from tools.harness.operator_process import ACCOUNT, NAMESPACE, PATIENCE_SECONDS, POD, eventually
 
 CHILD = "an LLMDeployment controls"
 COST = "controller.kubernetes.io/pod-deletion-cost"
+LABEL = "example.com/served"
+NO_LABEL = f"this namespace has no label {LABEL}"
 
 
 @pytest.fixture
@@ -59,6 +66,81 @@ def owned_by(owner: dict[str, Any], name: str, namespace: str, **fields: Any) ->
 APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
 
 
+@pytest.fixture
+def opted_in(api: Cluster, operator_account: Cluster) -> Iterator[None]:
+    """Namespaces need the label; afterwards none does."""
+    owner = {**resource(NAMESPACE), "metadata": {"name": "none", "uid": str(uuid.UUID(int=0))}}
+    probe = owned_by(owner, "probe", NAMESPACE)
+
+    def needed(label: str) -> None:
+        manifests = Helm(binaries.helm(print)).template({"admissionPolicy": {"namespaceLabel": label}})
+        names = {item["metadata"]["name"]: item for item in kinds(manifests, "ValidatingAdmissionPolicy")}
+        api.apply(names[f"tacho-children.{NAMESPACE}"])
+
+        def in_force() -> bool:
+            said = refusal(operator_account, *APPLY, "--dry-run=server", document=probe)
+            return (NO_LABEL in said) == bool(label)
+
+        eventually("the policy is in force", lambda: in_force() or None)
+
+    needed(LABEL)
+    yield
+    needed("")
+
+
+@pytest.mark.usefixtures("opted_in")
+async def test_nothing_is_written_in_a_namespace_without_the_label(
+    api: Cluster, operator_account: Cluster, namespace: str
+) -> None:
+    api.apply(resource(namespace))
+    owner = api.get("llmd", resource(namespace)["metadata"]["name"], "-n", namespace)
+    own = owned_by(owner, "own", namespace)
+    event = [ResourceEvent(type="Normal", reason="SuccessfulRescale", message="New size: 2")]
+    now = datetime.now(timezone.utc)
+    async with connect(str(operator_account.kubeconfig)) as kube:
+        assert NO_LABEL in refusal(operator_account, *APPLY, document=own)
+        await post_events(kube, owner, event, now)  # which logs a refusal
+        assert events_about(api, owner) == []
+        api.kubectl("label", "namespace", namespace, f"{LABEL}=")
+        assert refusal(operator_account, *APPLY, document=own) == ""
+        await post_events(kube, owner, event, now)
+        assert [item["note"] for item in events_about(api, owner)] == ["New size: 2"]
+        api.kubectl("label", "namespace", namespace, f"{LABEL}-")
+        assert NO_LABEL in refusal(operator_account, "delete", "configmap", "own", "-n", namespace)
+
+
+@pytest.mark.usefixtures("opted_in")
+async def test_the_label_does_not_hide_from_a_new_leader_that_another_leads(
+    api: Cluster, operator_account: Cluster
+) -> None:
+    def holds(pod: str) -> None:
+        lease = {"spec": {"holderIdentity": pod}}
+        api.kubectl("patch", "lease", ACCOUNT, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(lease))
+
+    async with connect(str(operator_account.kubeconfig)) as kube:
+
+        async def admitted() -> bool:
+            try:
+                await kube.try_create(trial(NAMESPACE))
+            except Fenced:
+                return False
+            return True
+
+        for pod, expected in ((POD, True), ("another", False), (POD, True)):
+            holds(pod)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await admitted() != expected:
+                    await asyncio.sleep(0.1)
+    real = trial(NAMESPACE)
+    assert NO_LABEL in refusal(operator_account, *APPLY, document=real), "it would be written"
+
+
+def events_about(api: Cluster, owner: dict[str, Any]) -> list[dict[str, Any]]:
+    namespace = owner["metadata"]["namespace"]
+    listed = json.loads(api.raw(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"))["items"]
+    return [item for item in listed if item["regarding"]["kind"] == owner["kind"]]
+
+
 def test_only_what_an_llmdeployment_controls_is_written(
     api: Cluster, operator_account: Cluster, namespace: str
 ) -> None:
@@ -94,8 +176,7 @@ async def test_a_repeated_event_is_one_object_with_a_series(
             )  # longer than the API server takes
             event = ResourceEvent(type="Normal", reason="SuccessfulRescale", message=message)
             await post_events(kube, owner, [event], datetime.now(timezone.utc))
-    listed = api.raw(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
-    (found,) = [item for item in json.loads(listed)["items"] if item["regarding"]["kind"] == owner["kind"]]
+    (found,) = events_about(api, owner)
     assert (found["reason"], found["note"]) == ("SuccessfulRescale", "New size: 4")
     assert found["series"]["count"] == found["deprecatedCount"] == 3
     assert found["series"]["lastObservedTime"] > found["eventTime"]

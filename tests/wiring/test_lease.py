@@ -35,6 +35,8 @@ class LeaseServer:
     """Which write is accepted without an answer."""
     trials: list[ApiError] = field(default_factory=list)
     """What the next trials meet, the first one first."""
+    trial_hangs: bool = False
+    """As with a webhook that does not answer."""
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         assert (kind, namespace, name) == ("Lease", PLACE.namespace, PLACE.name)
@@ -56,6 +58,8 @@ class LeaseServer:
         assert DEPLOYMENT_LABEL in metadata["labels"], "else the policy does not match it"
         assert [item["kind"] for item in metadata["ownerReferences"]] == ["LLMDeployment"]
         await self._answer()
+        if self.trial_hangs:
+            await asyncio.Event().wait()
         if self.trials:
             raise self.trials.pop(0)
 
@@ -273,6 +277,47 @@ async def test_it_leads_not_before_a_trial_was_answered() -> None:
         assert server.trials == []
 
     await running(one, leads)
+
+
+@without_waiting
+async def test_a_refusal_that_is_not_the_fences_holds_nobody_up_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = elector(LeaseServer(trials=[Forbidden(403, "another policy")]), "a")
+    caplog.set_level("INFO", module.__name__)
+
+    async def leads(task: asyncio.Task[None]) -> None:
+        async with asyncio.timeout(1):
+            await one.led()
+        (line,) = caplog.messages
+        assert line.startswith("a leads; whether its writes are accepted is not known: ")
+        assert "another policy" in line
+        caplog.clear()
+        await asyncio.sleep(module.TRIAL_AGAIN_SECONDS + 5)
+        assert caplog.messages == ["a leads"]
+
+    await running(one, leads, 100)
+
+
+@pytest.mark.parametrize("error", [429, 500, 0, None])
+@without_waiting
+async def test_a_trial_without_a_verdict_holds_nobody_up_for_ever(error: int | None) -> None:
+    """The 500 and the silence are what a webhook of ConfigMaps without a server makes of it."""
+    server = LeaseServer(trial_hangs=error is None)
+    server.trials = [] if error is None else [ApiError(error, "failed calling webhook")] * 10_000
+    one = elector(server, "a")
+    began = module.monotonic()
+
+    async def leads(task: asyncio.Task[None]) -> None:
+        await one.led()
+        passed = module.monotonic() - began
+        assert RENEW_DEADLINE_SECONDS <= passed < 2 * RENEW_DEADLINE_SECONDS
+        until_next = module.monotonic() + 3 * module.TRIAL_AGAIN_SECONDS
+        while module.monotonic() < until_next:
+            await asyncio.sleep(0.1)
+            assert one.leads(), "the Lease is renewed meanwhile"
+
+    await running(one, leads, 300)
 
 
 @without_waiting

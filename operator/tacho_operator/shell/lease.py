@@ -27,7 +27,7 @@ from tacho_operator.core.election import (
 )
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.api_errors import ApiError, Fenced
+from tacho_operator.shell.api_errors import ApiError, Conflict, Fenced, Forbidden, Invalid, Missing
 from tacho_operator.shell.kube import KINDS, Kube
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,15 @@ REQUESTS_SECONDS = 5.0
 expires.
 """
 RELEASE_SECONDS = 2.0
+TRIAL_NAME = "tacho-leader-trial"
+"""The chart's policy of children leaves the dry run of this name out: its refusal would hide the other's."""
 TRIAL_PERIOD_SECONDS = 0.1
 TRIAL_AGAIN_SECONDS = 60.0
-"""Seconds from an accepted trial to the next: a policy that is changed later could refuse every write, and a
-process that leads so would only log it.
+"""Seconds from a trial that is over to the next: a policy that is changed later could refuse every write, and
+a process that leads so would only log it.
 """
+LASTING = (Forbidden, Invalid, Missing, Conflict)
+"""Refusals of a trial that do not pass by themselves: of a webhook, a quota, another policy."""
 
 
 class LeaseLost(RuntimeError):
@@ -60,6 +64,26 @@ class LeasePlace:
     """A namespace where the operator may create ConfigMaps; a new leader sends one as a dry run."""
 
 
+def trial(namespace: str) -> Manifest:
+    """What a new leader sends as a dry run."""
+    metadata = {
+        "name": TRIAL_NAME,
+        "namespace": namespace,
+        # The chart's policies are of objects with this label and owner.
+        "labels": {DEPLOYMENT_LABEL: "trial"},
+        "ownerReferences": [
+            {
+                "apiVersion": KINDS["LLMDeployment"][0],
+                "kind": "LLMDeployment",
+                "name": "trial",
+                "uid": str(uuid.UUID(int=0)),
+                "controller": True,
+            }
+        ],
+    }
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
 class Elector:
     """This process as a candidate in the leader election."""
 
@@ -70,11 +94,16 @@ class Elector:
         self._lease: Manifest | None = None
         self._held_since: float | None = None
         """When this process first held the Lease, by the monotonic clock; None: it does not hold it."""
-        self._admitted = False
-        """Whether the API server has accepted a write of this process since it became the holder."""
+        self._tried = False
+        """Whether the trial is over since this process became the holder: accepted, or without a verdict."""
+        self._doubt: Exception | None = None
+        """Why it is not known whether the API server accepts writes of this process; None: it is known."""
         self._next_trial = float("-inf")
-        self._refused_since: float | None = None
-        """When the first of the last trials was refused; None: the last one was accepted."""
+        self._fenced_since: float | None = None
+        self._unknown_since: float | None = None
+        """When the first of the last trials was refused by the fence, or had no verdict; None: the last one
+        had another result.
+        """
         self._renewed = asyncio.Event()
         self._last_line = ""
 
@@ -84,7 +113,7 @@ class Elector:
         False, too, when the API server has not answered for too long; True again once it answers and no other
         process has led in between.
         """
-        return self._admitted and self._candidate.leads(monotonic())
+        return self._tried and self._candidate.leads(monotonic())
 
     async def led(self) -> None:
         """Waits until this process is the leader."""
@@ -113,14 +142,14 @@ class Elector:
         try:
             async with asyncio.timeout(min(REQUESTS_SECONDS, left) if left > 0 else REQUESTS_SECONDS):
                 wait_seconds = await self._read_and_write()
-                if self._candidate.leads(monotonic()):
-                    await self._try_fence()
-                    self._lead()
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - a Lease of other fields, too, must not end the process
             self._say(f"the Lease was not read or written: {type(error).__name__} {error}", logging.WARNING)
             return RETRY_SECONDS
+        if self._candidate.leads(monotonic()):
+            await self._try_fence()
+            self._lead()
         return wait_seconds
 
     async def _read_and_write(self) -> float:
@@ -144,51 +173,57 @@ class Elector:
         now and then.
 
         Its admission policy sees the changed Lease a moment later. Raises LeaseLost if it refuses for
-        RENEW_DEADLINE_SECONDS.
+        RENEW_DEADLINE_SECONDS. A trial without a verdict holds nobody up for longer than that: the policy
+        judges each write anyway, and a webhook may refuse this object for ever.
         """
         began = monotonic()
-        if self._admitted and began < self._next_trial:
+        if self._tried and began < self._next_trial:
             return
-        self._next_trial = began + TRIAL_AGAIN_SECONDS
-        while monotonic() < began + RETRY_SECONDS:
-            try:
-                await self._kube.try_create(self._trial())
-            except Fenced as error:
-                self._next_trial = began
-                self._refused_since = began if self._refused_since is None else self._refused_since
-                if monotonic() - self._refused_since > RENEW_DEADLINE_SECONDS:
-                    raise LeaseLost(f"this process holds the Lease, and yet {error.message}") from None
-                await asyncio.sleep(TRIAL_PERIOD_SECONDS)
-                continue
-            except ApiError as error:
-                if error.status not in range(400, 500):
-                    raise
-                # refused for another reason than the Lease
-            self._admitted, self._refused_since = True, None
+        error = await self._trial_error()
+        if isinstance(error, Fenced):
+            self._doubt = self._unknown_since = None
+            self._fenced_since = began if self._fenced_since is None else self._fenced_since
+            if monotonic() - self._fenced_since > RENEW_DEADLINE_SECONDS:
+                raise LeaseLost(f"this process holds the Lease, and yet {error.message}")
             return
+        self._doubt, self._fenced_since = error, None
+        if error is None or isinstance(error, LASTING):
+            self._unknown_since = None
+        else:
+            self._unknown_since = began if self._unknown_since is None else self._unknown_since
+            if began - self._unknown_since < RENEW_DEADLINE_SECONDS:
+                return
+        self._tried, self._next_trial = True, began + TRIAL_AGAIN_SECONDS
+
+    async def _trial_error(self) -> Exception | None:
+        """Why the API server accepted no trial for RETRY_SECONDS, or another reason than the Lease; None: it
+        accepted one. Short, as the Lease has to be renewed meanwhile.
+        """
+        fenced: Fenced | None = None
+        try:
+            async with asyncio.timeout(RETRY_SECONDS):
+                while True:
+                    try:
+                        await self._kube.try_create(trial(self._place.trial_namespace))
+                    except Fenced as error:
+                        fenced = error
+                        await asyncio.sleep(TRIAL_PERIOD_SECONDS)
+                    else:
+                        return None
+        except TimeoutError as late:
+            return fenced or late
+        except Exception as error:  # noqa: BLE001 - it must not end the process
+            return error
 
     def _lead(self) -> None:
-        if self._admitted:
-            self._say(f"{self._candidate.identity} leads")
+        leading = f"{self._candidate.identity} leads" if self._tried else "this process does not lead yet"
+        if self._doubt is not None:
+            why = f"{type(self._doubt).__name__} {self._doubt}"
+            self._say(f"{leading}; whether its writes are accepted is not known: {why}", logging.WARNING)
+        elif self._tried:
+            self._say(leading)
+        if self._tried:
             self._renewed.set()
-
-    def _trial(self) -> Manifest:
-        metadata = {
-            "name": "tacho-leader-trial",
-            "namespace": self._place.trial_namespace,
-            # The chart's policies are of objects with this label and owner.
-            "labels": {DEPLOYMENT_LABEL: "trial"},
-            "ownerReferences": [
-                {
-                    "apiVersion": KINDS["LLMDeployment"][0],
-                    "kind": "LLMDeployment",
-                    "name": "trial",
-                    "uid": str(uuid.UUID(int=0)),
-                    "controller": True,
-                }
-            ],
-        }
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
     async def _release(self) -> None:
         """Releases the Lease so that another process can lead at once; if that fails, the other leads after
@@ -196,7 +231,7 @@ class Elector:
 
         The Lease is read first: a write without an answer may have been accepted.
         """
-        self._admitted, place = False, self._place
+        self._tried, place = False, self._place
         if self._lease is None:
             return
         try:
