@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,11 +11,18 @@ from hypothesis.strategies import SearchStrategy
 Drawn = SearchStrategy[Any]
 
 
+IS_RIGHT = st.integers(0, 19).map(lambda chance: chance != 11)
+"""Mostly true. Neither end of the range decides: Hypothesis draws the ends often, and shrinks towards one."""
+
+
 def mostly(right: list[Any], *wrong: Any) -> Drawn:
     """Mostly one of ``right``."""
-    return st.integers(0, 39).flatmap(
-        lambda chance: st.sampled_from(list(wrong) if not chance and wrong else right)
-    )
+    return IS_RIGHT.flatmap(lambda is_right: st.sampled_from(right if is_right or not wrong else list(wrong)))
+
+
+def mostly_without(has_fault: Callable[[Any], bool], drawn: Drawn) -> Drawn:
+    """Mostly one of ``drawn`` that is not refused for how its parts go together."""
+    return IS_RIGHT.flatmap(lambda is_right: drawn.filter(lambda one: not (is_right and has_fault(one))))
 
 
 def fields(required: dict[str, Drawn], **optional: Drawn) -> Drawn:
@@ -72,6 +80,15 @@ POD_TERMS = fields(
 )
 
 
+def has_repeated(*names: str) -> Callable[[list[dict[str, Any]]], bool]:
+    """Whether two objects of a list have the same values in these fields."""
+
+    def has(drawn: list[dict[str, Any]]) -> bool:
+        return len({tuple(one[name] for name in names) for one in drawn}) < len(drawn)
+
+    return has
+
+
 def _terms(term: Drawn, weighted: str) -> dict[str, Drawn]:
     weights = st.fixed_dictionaries({"weight": mostly([1, 100], 0), weighted: term})
     return {"preferredDuringSchedulingIgnoredDuringExecution": st.lists(weights, max_size=1)}
@@ -94,23 +111,32 @@ AFFINITY = fields(
     podAffinity=NEAR,
     podAntiAffinity=NEAR,
 )
-TOLERATIONS = fields(
-    {"key": KEYS, "operator": st.sampled_from(["Exists", "Equal"])},
-    value=mostly(["", "true"], "a b"),
-    effect=st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
-    tolerationSeconds=st.sampled_from([0, 30]),
+TOLERATIONS = mostly_without(
+    lambda drawn: (
+        (drawn["operator"] == "Exists" and drawn.get("value"))
+        or ("tolerationSeconds" in drawn and drawn.get("effect") != "NoExecute")
+    ),
+    fields(
+        {"key": KEYS, "operator": st.sampled_from(["Exists", "Equal"])},
+        value=mostly(["", "true"], "a b"),
+        effect=st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+        tolerationSeconds=st.sampled_from([0, 30]),
+    ),
 )
-SPREAD = fields(
-    {
-        "maxSkew": COUNTS,
-        "topologyKey": mostly(["zone", "kubernetes.io/hostname"], "a b"),
-        "whenUnsatisfiable": st.sampled_from(["DoNotSchedule", "ScheduleAnyway"]),
-    },
-    labelSelector=SELECTORS,
-    minDomains=COUNTS,
-    nodeAffinityPolicy=st.sampled_from(["Honor", "Ignore"]),
-    nodeTaintsPolicy=st.sampled_from(["Honor", "Ignore"]),
-    matchLabelKeys=st.lists(mostly(["pod-template-hash"], "a b"), max_size=2),
+SPREAD = mostly_without(
+    lambda drawn: "minDomains" in drawn and drawn["whenUnsatisfiable"] != "DoNotSchedule",
+    fields(
+        {
+            "maxSkew": COUNTS,
+            "topologyKey": mostly(["zone", "kubernetes.io/hostname"], "a b"),
+            "whenUnsatisfiable": st.sampled_from(["DoNotSchedule", "ScheduleAnyway"]),
+        },
+        labelSelector=SELECTORS,
+        minDomains=COUNTS,
+        nodeAffinityPolicy=st.sampled_from(["Honor", "Ignore"]),
+        nodeTaintsPolicy=st.sampled_from(["Honor", "Ignore"]),
+        matchLabelKeys=st.lists(mostly(["pod-template-hash"], "a b"), max_size=2),
+    ),
 )
 PATHS = mostly(["a", "a/b", "..a"], "../a", "/a", "a/../b", "a:b")
 ITEMS = st.lists(
@@ -147,10 +173,15 @@ MOUNT_PATHS = mostly(
     "/models/",
     "/a:b",
 )
-CLAIMS = st.lists(
-    fields({"name": mostly(["gpu", "nic"], "A")}, resourceClaimName=mostly(["one"], "A"))
-    | st.just({"name": "gpu", "resourceClaimTemplateName": "two"}),
-    max_size=2,
+CLAIMS = mostly_without(
+    has_repeated("name"),
+    st.lists(
+        st.fixed_dictionaries(
+            {"name": mostly(["gpu", "nic"], "A"), "resourceClaimName": mostly(["one"], "A")}
+        )
+        | mostly([{"name": "gpu", "resourceClaimTemplateName": "two"}], {"name": "gpu"}),
+        max_size=2,
+    ),
 )
 AMOUNTS = mostly(["1", "2", "500m", "1Gi", "0"], "-1", "1.5", "1Zi")
 RESOURCES = st.dictionaries(
@@ -163,10 +194,14 @@ POD_SPECS = fields(
     nodeSelector=LABELS,
     tolerations=st.lists(TOLERATIONS, max_size=2),
     affinity=AFFINITY,
-    topologySpreadConstraints=st.lists(SPREAD, max_size=2),
-    imagePullSecrets=st.lists(st.fixed_dictionaries({"name": NAMES}), max_size=2),
+    topologySpreadConstraints=mostly_without(
+        has_repeated("topologyKey", "whenUnsatisfiable"), st.lists(SPREAD, max_size=2)
+    ),
+    imagePullSecrets=mostly_without(
+        has_repeated("name"), st.lists(st.fixed_dictionaries({"name": NAMES}), max_size=2)
+    ),
     schedulerName=NAMES,
-    terminationGracePeriodSeconds=mostly([1, 300], 0),
+    terminationGracePeriodSeconds=mostly([30, 300], 0, 1),
 )
 
 
@@ -174,10 +209,12 @@ POD_SPECS = fields(
 def specs(draw: st.DrawFn) -> dict[str, Any]:
     """The fields of spec that reach the pod as they are."""
     volumes, pod = draw(VOLUMES), draw(POD_SPECS)
+    unique, taken = draw(IS_RIGHT), set[str]()
     mounts = [
         {"name": name, "mountPath": path, **({"subPath": draw(PATHS)} if draw(st.booleans()) else {})}
         for name in volumes
         for path in draw(st.lists(MOUNT_PATHS, max_size=2))
+        if not (unique and (path in taken or taken.add(path)))
     ]
     claims = draw(CLAIMS)
     used = [{"name": claim["name"]} for claim in claims if draw(st.booleans())]

@@ -340,6 +340,8 @@ POD_TEMPLATE = (
              podTemplate__spec__nodeSelector={"x" * 64: "a"}),
     _refused("a taint that is no key", "toleration-form",
              podTemplate__spec__tolerations=[{"key": "a b", "operator": "Exists"}]),
+    _malformed("a value of a taint that is no label's", "spec.podTemplate.spec.tolerations[0].value",
+               podTemplate__spec__tolerations=[{"key": "k", "value": "a b"}]),
     _refused("seconds until no eviction", "toleration-seconds", podTemplate__spec__tolerations=[
         {"key": "k", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 30}]),
     _refused("seconds beyond 68 years", "toleration-seconds-bounded", podTemplate__spec__tolerations=[

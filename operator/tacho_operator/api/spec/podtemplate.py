@@ -32,7 +32,7 @@ class Toleration(ApiModel):
     """Key of the taint. Absent, with operator Exists: every taint. Example: nvidia.com/gpu."""
     operator: Literal["Exists", "Equal"] | None = None
     """Exists matches the key, Equal the value too. Absent: Equal."""
-    value: Annotated[str, Field(max_length=63)] | None = None
+    value: LabelValue | None = None
     """Value of the taint, with operator Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint. Absent: every effect."""
