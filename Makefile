@@ -153,7 +153,8 @@ e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real m
 	$(PYTEST) $(TRIO) -m 'not nightly' tests/e2e
 
 # What a part needs is built before its minutes begin.
-needs-properties needs-probe: $(STAMP)
+needs-probe: $(STAMP)
+needs-properties: cluster-build
 needs-engines needs-autoscaling needs-e2e needs-scalers needs-release needs-install needs-soak: cluster-build images engines-env
 needs-alerts: cluster-build $(DASHBOARDS)/.installed
 needs-release: $(SITE)/.installed
@@ -165,8 +166,10 @@ needs-release needs-install:
 	@$(PY) -m tools.cluster build cosign syft
 
 # The parts of `make nightly`.
+# SEED=…: the examples of another night, which printed it.
+nightly-properties: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 nightly-properties: needs-properties
-	$(PYTEST) $(SPREAD) --hypothesis-profile=nightly --timeout=2000 -m hypothesis tests/unit tests/wiring
+	$(PYTEST) $(SPREAD) --hypothesis-profile=nightly --hypothesis-seed=$(SEED) --timeout=2000 -m hypothesis tests/unit tests/wiring tests/api
 
 nightly-probe: needs-probe
 	$(PYTEST) -m nightly tests/unit

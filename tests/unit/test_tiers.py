@@ -198,3 +198,13 @@ def test_what_ci_leaves_out_runs_nightly() -> None:
     marked = [path for path in files if "mark.nightly" in path.read_text()]
     lost = [path for path in marked if not any(path.is_relative_to(place) for place in chosen)]
     assert lost == []
+
+
+def test_every_property_is_drawn_nightly_from_a_seed_that_is_printed() -> None:
+    recipe = planned("nightly-properties")[-1]
+    places = [tiers.ROOT / word for word in recipe.split() if word.startswith("tests/")]
+    drawn = [path for path in (tiers.ROOT / "tests").rglob("test_*.py") if "\n@given(" in path.read_text()]
+    assert [path for path in drawn if not any(path.is_relative_to(place) for place in places)] == []
+    (seed,) = re.findall(r"--hypothesis-seed=(\d+)\b", recipe)
+    assert seed not in planned("nightly-properties")[-1], "the next night draws others"
+    assert "--hypothesis-seed=7 " in planned("nightly-properties", "SEED=7")[-1]
