@@ -20,7 +20,7 @@ from heapq import heappush, heappushpop
 from itertools import chain, count, islice, zip_longest
 from typing import TypeVar
 
-from tacho_operator.core.names import DEPLOYMENT_LABEL, GROUP
+from tacho_operator.core.former_children import is_empty, is_former
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.api_errors import ApiError
@@ -53,35 +53,15 @@ client has gone, so that a webhook of 10 s would keep the child.
 T = TypeVar("T")
 
 
-def is_former(child: Manifest, stray: Stray) -> bool:
-    """Whether ``child`` still is that object, has that LLMDeployment as its only owner, and is not being
-    deleted. False for one that was cut, perhaps among its owners: the collector reads the rest.
-    """
-    if child.get(METADATA_ONLY) == TOO_LONG:
-        return False
-    metadata = child["metadata"]
-    owners: list[Manifest] = metadata.get("ownerReferences") or []
-    if metadata["uid"] != stray.uid or metadata.get("deletionTimestamp") or len(owners) != 1:
-        return False
-    (owner,) = owners
-    return (
-        (metadata.get("labels") or {}).get(DEPLOYMENT_LABEL) == owner.get("name") == stray.resource
-        and str(owner.get("apiVersion")).startswith(f"{GROUP}/")
-        and owner.get("kind") == "LLMDeployment"
-        and bool(owner.get("controller"))
-        and owner.get("uid") == stray.owner_uid
-    )
+def _is_former(child: Manifest, stray: Stray) -> bool:
+    """False for a child that was cut, perhaps among its owners: the collector reads the rest."""
+    is_cut = child.get(METADATA_ONLY) == TOO_LONG
+    return not is_cut and is_former(child, uid=stray.uid, resource=stray.resource, owner_uid=stray.owner_uid)
 
 
-def is_empty(deployment: Manifest) -> bool:
-    """Whether a Deployment has no replicas, by its spec and by its controller. False where only its metadata
-    can be read.
-    """
-    if METADATA_ONLY in deployment:  # its numbers are texts
-        return False
-    status = deployment.get("status") or {}
-    is_current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-    return (deployment.get("spec") or {}).get("replicas") == 0 and is_current and not status.get("replicas")
+def _is_empty(deployment: Manifest) -> bool:
+    """False where only the metadata can be read: its numbers are texts."""
+    return METADATA_ONLY not in deployment and is_empty(deployment)
 
 
 def in_turns(lists: Iterable[list[T]]) -> list[T]:
@@ -190,7 +170,7 @@ class FormerChildren:
         for stray in in_turns([*new[namespace], *changed[namespace]] for namespace in {**new, **changed}):
             await asyncio.sleep(0)
             held = self._store.read(stray.kind, (stray.namespace, stray.name))
-            is_candidate = held is not None and is_former(held, stray)
+            is_candidate = held is not None and _is_former(held, stray)
             wait = _Former(due=now + COLLECTION_SECONDS) if is_candidate else stray.version
             seen[stray.uid, stray.owner_uid] = wait
         self._seen = seen
@@ -206,7 +186,7 @@ class FormerChildren:
         """
         kind, namespace, name = stray[:3]
         child = await self._kube.get(kind, namespace, name)
-        if child is None or not is_former(child, stray):
+        if child is None or not _is_former(child, stray):
             return False
         key = Key(namespace, stray.resource)
         if key not in live:
@@ -215,7 +195,7 @@ class FormerChildren:
         if live[key] in ("", stray.owner_uid):
             return False
         version = child["metadata"]["resourceVersion"]
-        if kind == "Deployment" and not is_empty(child) and not self._is_over(former):
+        if kind == "Deployment" and not _is_empty(child) and not self._is_over(former):
             if (child.get("spec") or {}).get("replicas") != 0:
                 what = {"name": name, "namespace": namespace, "resourceVersion": version}
                 none = {"apiVersion": "apps/v1", "kind": kind, "metadata": what, "spec": {"replicas": 0}}
