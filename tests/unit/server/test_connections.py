@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
-from collections.abc import AsyncIterator
 
 import h11
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request, Response
-from starlette.types import ASGIApp
 
 from tacho_server import connections
 from tacho_server.connections import BoundedProtocol
+from tests.unit.server.connecting import HEALTH, called, completion, serving
 from tests.unit.server.scripted import Scripted, app_of
 
-HEALTH = b"GET /health HTTP/1.1\r\nHost: m\r\n\r\n"
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@contextlib.asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[int]:
-    """The port of ``app`` behind the protocol."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        config = uvicorn.Config(app, log_level="warning", lifespan="off", http=BoundedProtocol, ws="none")
-        server = uvicorn.Server(config)
-        task = asyncio.ensure_future(server.serve(sockets=[listener]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        await task
-
-
-def completion(**fields: object) -> bytes:
-    body = json.dumps({"prompt": "x", **fields}).encode()
-    lines = ("POST /v1/completions HTTP/1.1", "Host: m", "Content-Type: application/json")
-    return "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode() + body
 
 
 async def _ended(ends: Ends, *, dribbles: bool) -> None:
@@ -291,23 +266,10 @@ def deaf(port: int, asked: bytes) -> socket.socket:
     return made
 
 
-def losses(monkeypatch: pytest.MonkeyPatch) -> list[BoundedProtocol]:
-    """The connections that have ended."""
-    lost: list[BoundedProtocol] = []
-    original = BoundedProtocol.connection_lost
-
-    def note(self: BoundedProtocol, error: Exception | None) -> None:
-        lost.append(self)
-        original(self, error)
-
-    monkeypatch.setattr(BoundedProtocol, "connection_lost", note)
-    return lost
-
-
 async def test_a_closed_connection_whose_rest_is_not_read_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing waits for the rest to be read, for ever: each took one of the process's 1,024 files."""
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.3)
-    lost, sizes = losses(monkeypatch), range(60_000, 1_200_000, 30_000)
+    lost, sizes = called(monkeypatch, "connection_lost"), range(60_000, 1_200_000, 30_000)
     async with serving(sized()) as port, asyncio.timeout(30):
         clients = [deaf(port, b"GET /%d HTTP/1.0\r\nHost: m\r\n\r\n" % size) for size in sizes]
         while len(lost) < len(clients):
@@ -323,14 +285,7 @@ async def test_a_connection_that_cannot_be_closed_in_order_does_not_keep_others_
     """A protocol error behind an unread answer ended a process that was to stop, with all streams."""
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
     monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
-    made: list[BoundedProtocol] = []
-    original = BoundedProtocol.connection_made
-
-    def note(self: BoundedProtocol, transport: asyncio.Transport) -> None:
-        made.append(self)
-        original(self, transport)
-
-    monkeypatch.setattr(BoundedProtocol, "connection_made", note)
+    made = called(monkeypatch, "connection_made")
     refused = b"POST /1 HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with asyncio.timeout(30), serving(sized()) as port:
         sizes = range(60_000, 1_200_000, 30_000)
@@ -338,7 +293,7 @@ async def test_a_connection_that_cannot_be_closed_in_order_does_not_keep_others_
         await asyncio.sleep(0.3)
         for client in clients:
             client.sendall(b"no chunk\r\n")
-        while not any(one.conn.our_state is h11.ERROR for one in made):
+        while not any(one.conn.our_state is h11.ERROR for one, _ in made):
             await asyncio.sleep(0.01)
     for client in clients:
         client.close()
@@ -370,7 +325,7 @@ async def test_a_request_that_arrives_behind_an_answer_is_one_of_the_arriving() 
 async def test_unread_answers_without_a_place_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as refusals and /metrics: 1,024 of them were all files that a process may have."""
     monkeypatch.setattr(connections, "ARRIVING_LIMIT", 3)
-    lost = losses(monkeypatch)
+    lost = called(monkeypatch, "connection_lost")
     async with serving(sized()) as port, asyncio.timeout(30):
         clients = []
         for _ in range(6):

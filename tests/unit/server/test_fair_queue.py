@@ -13,8 +13,8 @@ from tacho_server import fair_queue
 from tacho_server.connections import CONNECTION
 from tacho_server.fair_queue import BEGUN_AT_ONCE, FairQueue
 from tacho_server.metrics import ServerMetrics
+from tests.unit.server.connecting import HEALTH, serving
 from tests.unit.server.scripted import Scripted, app_of
-from tests.unit.server.test_connections import HEALTH, serving
 
 
 class Connection:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tacho_server.connections import HEAD_LINES, READ_BYTES, BoundedProtocol
+from tacho_server.connections import HEAD_LINES, READ_BYTES
+from tests.unit.server.connecting import HEALTH, called, completion, serving
 from tests.unit.server.scripted import Scripted, app_of
-from tests.unit.server.test_connections import HEALTH, completion, serving
 
 
 async def status(port: int, asked: bytes) -> bytes:
@@ -41,29 +41,16 @@ async def test_little_is_read_of_a_connection_before_others_have_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """256 KiB of pieces of each of a thousand connections stopped the others for seconds."""
-    sizes: list[int] = []
-    original = BoundedProtocol.data_received
-
-    def note(self: BoundedProtocol, data: bytes) -> None:
-        sizes.append(len(data))
-        original(self, data)
-
-    monkeypatch.setattr(BoundedProtocol, "data_received", note)
+    received = called(monkeypatch, "data_received")
     async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(20):
         assert await status(port, completion(user="x" * 300_000)) == b"400"
+        sizes = [len(data) for _, data in received]
         assert max(sizes) <= READ_BYTES < sum(sizes)
 
 
 async def test_little_is_read_of_the_requests_after_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """256 KiB of further requests, once and again, filled the memory: no limit counted them."""
-    servers: list[BoundedProtocol] = []
-    original = BoundedProtocol.connection_made
-
-    def note(self: BoundedProtocol, transport: asyncio.Transport) -> None:
-        servers.append(self)
-        original(self, transport)
-
-    monkeypatch.setattr(BoundedProtocol, "connection_made", note)
+    made = called(monkeypatch, "connection_made")
     backend = Scripted("a")
     backend.gate.clear()
     async with serving(app_of(backend)) as port, asyncio.timeout(20):
@@ -72,6 +59,6 @@ async def test_little_is_read_of_the_requests_after_one_that_waits(monkeypatch: 
         while not backend.running:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
-        assert 0 < len(servers[0].conn.trailing_data[0]) <= 6 * READ_BYTES
+        assert 0 < len(made[0][0].conn.trailing_data[0]) <= 6 * READ_BYTES
         writer.transport.abort()
         backend.gate.set()

@@ -10,8 +10,8 @@ import pytest
 
 from tacho_server import places
 from tacho_server.places import Places
+from tests.unit.server.connecting import completion, serving
 from tests.unit.server.scripted import Scripted, app_of
-from tests.unit.server.test_connections import completion, serving
 
 
 class Wire:
