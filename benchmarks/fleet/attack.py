@@ -25,7 +25,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.fleet.applying import fleet, session_of
-from benchmarks.fleet.hostile import SPACE, create, first_status, hostile
+from benchmarks.fleet.hostile import SPACE, create, first_status, hostile, path_of
 from benchmarks.fleet.lab import cpu_seconds, memory_mib, pid_of, record_run
 from benchmarks.fleet.run import RESULTS
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
@@ -119,12 +119,6 @@ ATTACKS = {
 }
 
 
-def _path(manifest: dict[str, Any]) -> str:
-    version, plural = KINDS[manifest["kind"]]
-    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    return f"{group}/namespaces/{SPACE}/{plural}"
-
-
 def _body(manifest: dict[str, Any]) -> bytes:
     nested = '{"a":' * NESTED + "{}" + "}" * NESTED
     return json.dumps(manifest).replace(json.dumps(HOLE), nested).encode()
@@ -150,9 +144,9 @@ class Tenant:
         paths = []
         for number in range(objects):
             manifest = attack.manifest(number, owner)
-            if await self._sent("POST", _path(manifest), _body(manifest), "application/json") >= 400:
+            if await self._sent("POST", path_of(manifest), _body(manifest), "application/json") >= 400:
                 raise RuntimeError(f"{manifest['kind']} {manifest['metadata']['name']} was refused")
-            paths.append(f"{_path(manifest)}/{manifest['metadata']['name']}")
+            paths.append(f"{path_of(manifest)}/{manifest['metadata']['name']}")
         return paths
 
     async def change(self, name: str, paths: list[str]) -> None:
@@ -188,7 +182,7 @@ async def measure(kubeconfig: Path, operator: Operator, resources: int, scale: f
         alone = [await first_status(kube, honest.pop()) for _ in range(resources)]
         owner = resource(SPACE)
         owner["metadata"]["name"] = OWNER
-        await create(kube, owner, "llmdeployments")
+        await create(kube, owner)
         uid = (await kube.get("LLMDeployment", SPACE, OWNER) or {})["metadata"]["uid"]
         tenant = Tenant(host, session)
         paths = {

@@ -1,19 +1,27 @@
 """What hostile objects cost: memory, and the delay of honest resources.
 
     python -m benchmarks.fleet.hostile [--gigabytes 2] [--resources 200]
+    python -m benchmarks.fleet.hostile --owned [--megabytes 500] [--resources 200]
 
 Starts etcd, an API server and a controller manager, fills them with ConfigMaps of one megabyte of ``<`` (six
 bytes each as JSON) under the label of tacho's children, and starts the operator. Then it creates honest
-resources, one by one, while ConfigMaps change. Prints, and writes results/hostile.json: the peak of the
+resources, one by one, while hostile objects change. Prints, and writes results/hostile.json: the peak of the
 operator's memory, the seconds until its store was complete, and each resource's seconds to its first status.
+
+With ``--owned``, the hostile objects are LLMDeployments of half a megabyte of random text, and 8 MB of random
+text that each controls. It writes results/hostile-owned.json, and fails above PEAK_MIB or DELAY_SECONDS.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import random
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -23,7 +31,9 @@ from benchmarks.fleet.applying import fleet
 from benchmarks.fleet.lab import memory_mib, pid_of, record_run
 from benchmarks.fleet.run import RESULTS
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.shell.kube import Kube, connect
+from tacho_operator.shell.api_errors import Missing
+from tacho_operator.shell.kube import KINDS, Kube, connect
+from tools.harness.operating import resource
 from tools.harness.operator_process import Operator
 
 SPACE = "hostile"
@@ -32,6 +42,10 @@ STORED_BYTES = 1_040_000
 """A ConfigMap's data have 1 MiB at most."""
 CHANGES_PER_SECOND = 2.0
 LIMIT_SECONDS = 300.0
+PEAK_MIB, DELAY_SECONDS = 300, 5.0
+"""Bounds of the operator's memory, and of the longest time to the first status of an honest resource."""
+ANNOTATION_BYTES, VARIABLES, VARIABLE_BYTES = 250_000, 64, 4_096
+"""The longest annotations that Kubernetes accepts, and variables of the engine that the schema accepts."""
 
 
 def hostile(number: int) -> dict[str, Any]:
@@ -39,25 +53,86 @@ def hostile(number: int) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "<" * STORED_BYTES}}
 
 
-async def create(kube: Kube, manifest: dict[str, Any], plural: str) -> None:
-    group = "/apis/tacho.dev/v1alpha1" if plural == "llmdeployments" else "/api/v1"
-    path = f"{group}/namespaces/{manifest['metadata']['namespace']}/{plural}"
-    await kube._request("create", manifest["kind"], path, manifest)
+def random_text(length: int, seed: str) -> str:
+    """What takes three quarters of its length compressed, and no less."""
+    return base64.b64encode(random.Random(seed).randbytes(length)).decode()[:length]
 
 
-async def change(kube: Kube, objects: int) -> None:
-    """Goes on until it is cancelled."""
+def owner(number: int) -> dict[str, Any]:
+    """An LLMDeployment that is as long as its status can still be written."""
+    item, name = resource(SPACE), f"o{number:04}"
+    item["metadata"] |= {"name": name, "annotations": {"a": random_text(ANNOTATION_BYTES, name)}}
+    item["spec"]["engine"]["env"] = [
+        {"name": f"V{index}", "value": random_text(VARIABLE_BYTES, f"{name}{index}")}
+        for index in range(VARIABLES)
+    ]
+    return item
+
+
+def _child(owner: dict[str, Any], kind: str, name: str, **content: Any) -> dict[str, Any]:
+    named = owner["metadata"]["name"]
+    reference = {key: owner[key] for key in ("apiVersion", "kind")} | {"controller": True}
+    reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
+    metadata = {"name": f"{named}-{name}", "namespace": SPACE, "labels": {DEPLOYMENT_LABEL: named}}
+    annotations = content.pop("annotations", {})
+    metadata |= {"ownerReferences": [reference], "annotations": annotations}
+    return {"apiVersion": KINDS[kind][0], "kind": kind, "metadata": metadata, **content}
+
+
+def owned(owner: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """8 MB of children: ConfigMaps with and without a name of the operator's, Deployments and Services."""
+    seed = owner["metadata"]["name"]
+    for name in ("live", "facts", "c1", "c2"):
+        yield _child(owner, "ConfigMap", name, data={"a": random_text(STORED_BYTES, f"{seed}{name}")})
+    for number in range(3):
+        value = random_text(STORED_BYTES, f"{seed}d{number}")
+        container = {"name": "a", "image": "none", "env": [{"name": "A", "value": value}]}
+        template = {"metadata": {"labels": {"a": seed}}, "spec": {"containers": [container]}}
+        spec = {"paused": True, "replicas": 0, "selector": {"matchLabels": {"a": seed}}, "template": template}
+        yield _child(owner, "Deployment", f"d{number}", spec=spec)
+    for number in range(4):
+        notes = {"a": random_text(ANNOTATION_BYTES, f"{seed}s{number}")}
+        spec = {"clusterIP": "None", "selector": {"a": seed}, "ports": [{"port": 8000}]}
+        yield _child(owner, "Service", f"s{number}", annotations=notes, spec=spec)
+
+
+def path_of(manifest: dict[str, Any]) -> str:
+    version, plural = KINDS[manifest["kind"]]
+    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    return f"{group}/namespaces/{manifest['metadata']['namespace']}/{plural}"
+
+
+async def create(kube: Kube, manifest: dict[str, Any]) -> dict[str, Any]:
+    return await kube._request("create", manifest["kind"], path_of(manifest), manifest)
+
+
+async def fill(kube: Kube, stored_bytes: int) -> list[str]:
+    """Creates LLMDeployments and what they control; the paths of all objects."""
+    paths = list[str]()
+    each = ANNOTATION_BYTES + VARIABLES * VARIABLE_BYTES + 7 * STORED_BYTES + 4 * ANNOTATION_BYTES
+    for number in range(max(1, round(stored_bytes / each))):
+        made = await create(kube, owner(number))
+        children = list(owned(made))
+        for child in children:
+            await create(kube, child)
+        paths += [f"{path_of(item)}/{item['metadata']['name']}" for item in (made, *children)]
+    return paths
+
+
+async def change(kube: Kube, paths: list[str]) -> None:
+    """Goes on until it is cancelled. An object that the operator has deleted is left alone."""
     for number in count():
-        path = f"/api/v1/namespaces/{SPACE}/configmaps/c{number % objects:04}"
         body = {"metadata": {"annotations": {"round": str(number)}}}
-        await kube._request("patch", "ConfigMap", path, body, content_type="application/merge-patch+json")
+        with suppress(Missing):
+            path = paths[number % len(paths)]
+            await kube._request("patch", "hostile", path, body, content_type="application/merge-patch+json")
         await asyncio.sleep(1.0 / CHANGES_PER_SECOND)
 
 
 async def first_status(kube: Kube, manifest: dict[str, Any]) -> float:
     """Seconds from its creation to its first status."""
     metadata = manifest["metadata"]
-    await create(kube, manifest, "llmdeployments")
+    await create(kube, manifest)
     started = time.monotonic()
     while time.monotonic() - started < LIMIT_SECONDS:
         found = await kube.get("LLMDeployment", metadata["namespace"], metadata["name"]) or {}
@@ -67,23 +142,32 @@ async def first_status(kube: Kube, manifest: dict[str, Any]) -> float:
     raise RuntimeError(f"{metadata['name']} has no status after {LIMIT_SECONDS:.0f} s")
 
 
-async def measure(kubeconfig: Path, operator: Operator, objects: int, resources: int) -> dict[str, Any]:
+async def measure(
+    kubeconfig: Path, operator: Operator, stored_bytes: int, resources: int, *, are_owned: bool
+) -> dict[str, Any]:
     async with connect(str(kubeconfig)) as kube:
-        for number in range(objects):
-            await create(kube, hostile(number), "configmaps")
+        if are_owned:
+            paths = await fill(kube, stored_bytes)
+        else:
+            made = [hostile(number) for number in range(round(stored_bytes / STORED_BYTES))]
+            for item in made:
+                await create(kube, item)
+            paths = [f"{path_of(item)}/{item['metadata']['name']}" for item in made]
         operator.start()
         started = time.monotonic()
         honest = fleet(resources + 1, 1)
         await first_status(kube, honest.pop())
         synced = time.monotonic() - started
-        changing = asyncio.create_task(change(kube, objects))
+        changing = asyncio.create_task(change(kube, paths))
         delays = [await first_status(kube, item) for item in honest]
+        if changing.done():
+            changing.result()  # an attack that ended proves nothing
         changing.cancel()
     now_mib, peak_mib = memory_mib(pid_of(operator))
     return {
-        "hostileObjects": objects,
-        "storedMegabytes": round(objects * STORED_BYTES / 1e6),
-        "jsonMegabytes": round(objects * STORED_BYTES * ESCAPED_BYTES / 1e6),
+        "hostileObjects": len(paths),
+        "storedMegabytes": round(stored_bytes / 1e6),
+        "jsonMegabytes": round(stored_bytes * (1 if are_owned else ESCAPED_BYTES) / 1e6),
         "secondsToFirstStatusAfterStart": round(synced, 1),
         "resources": resources,
         "delaySeconds": {
@@ -97,11 +181,17 @@ async def measure(kubeconfig: Path, operator: Operator, objects: int, resources:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--gigabytes", type=float, default=2.0, help="of hostile objects, as JSON")
+    options.add_argument("--owned", action="store_true", help="random text that LLMDeployments control")
+    options.add_argument("--megabytes", type=float, default=500.0, help="with --owned: of hostile objects")
     options.add_argument("--resources", type=int, default=200)
     chosen = options.parse_args()
-    objects = round(chosen.gigabytes * 1e9 / ESCAPED_BYTES / STORED_BYTES)
-    run = partial(measure, objects=objects, resources=chosen.resources)
-    record_run((SPACE, "fleet-000"), "hostile", run, RESULTS / "hostile.json")
+    stored = chosen.megabytes * 1e6 if chosen.owned else chosen.gigabytes * 1e9 / ESCAPED_BYTES
+    run = partial(measure, stored_bytes=round(stored), resources=chosen.resources, are_owned=chosen.owned)
+    name = "hostile-owned" if chosen.owned else "hostile"
+    found = record_run((SPACE, "fleet-000"), name, run, RESULTS / f"{name}.json")
+    peak_mib, delay = found["memoryMiB"]["peak"], found["delaySeconds"]["maximum"]
+    if chosen.owned and (peak_mib > PEAK_MIB or delay > DELAY_SECONDS):
+        raise SystemExit(f"above the bounds of {PEAK_MIB} MiB and {DELAY_SECONDS} s")
 
 
 if __name__ == "__main__":

@@ -73,10 +73,10 @@ def record_run(
     log: str,
     measure: Callable[[Path, Operator], Awaitable[dict[str, Any]]],
     result: Path,
-) -> None:
+) -> dict[str, Any]:
     """Gives ``measure`` the kubeconfig of a control plane with ``spaces``, and an operator to start.
 
-    Prints what it found, and writes it to ``result``.
+    Prints what it found, writes it to ``result``, and returns it.
     """
     with QuickControlPlane(binaries.find(print)) as cluster:
         install_definition(cluster)
@@ -90,6 +90,7 @@ def record_run(
             operator.kill()
     print(json.dumps(found, indent=2))
     result.write_text(json.dumps(found, indent=2) + "\n")
+    return found
 
 
 def pid_of(operator: Operator) -> int:

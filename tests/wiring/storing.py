@@ -36,4 +36,4 @@ def owned_by(kind: str, name: str, uid: str = "") -> dict[str, Any]:
 
 def own_config_map(version: str = "1", *, uid: str = "", **rest: Any) -> dict[str, Any]:
     metadata = {**owned_by("LLMDeployment", "smol"), **rest.pop("metadata", {})}
-    return thing("live", version, uid=uid, metadata=metadata, **rest)
+    return thing("smol-live", version, uid=uid, metadata=metadata, **rest)

@@ -337,6 +337,7 @@ def test_what_is_held_of_anothers_objects_is_whose_they_are() -> None:
     owner = {"kind": "LLMDeployment", "name": "smol", "uid": "u-smol", "controller": True}
     metadata: dict[str, Any] = {
         **METADATA,
+        "name": "smol-live",
         "labels": {"tacho.dev/deployment": "smol", "mine": "x" * 63},
         "annotations": {"note": "x" * 200_000},
         "managedFields": [{"manager": "me"}],

@@ -50,7 +50,7 @@ def test_a_resource_is_heavy_with_all_its_children_and_where_their_length_is_unk
     assert not store.is_heavy(KEY)
     assert not store.is_heavy(Key("ml", "unknown"))
     half = {"data": {"a": "x" * (HEAVY_BYTES // 2)}}
-    store.put("ConfigMap", child(1, **half))
+    store.put("ControllerRevision", child(1, **half))
     assert not store.is_heavy(KEY)
     store.put("Service", child(1, spec=half))
     assert store.is_heavy(KEY)
@@ -73,12 +73,12 @@ def test_the_bytes_of_all_kinds_of_children_count_together() -> None:
     """Each kind had a limit of its own: in memory they were five times as much."""
     store = held()
     third = {"a": "x" * (objects.BYTES_LIMIT // 3)}
-    for kind in ("ConfigMap", "Service", "Deployment"):
+    for kind in ("PodDisruptionBudget", "Service", "Deployment"):
         assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is None
         store.put(kind, child(1, spec=third))
     assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is objects.Crowd.LONG
     assert store.crowd("Pod", "ml", {"uid-smol"}) is None
-    assert store.crowd("ConfigMap", "ml", {"uid-other"}) is None
+    assert store.crowd("ControllerRevision", "ml", {"uid-other"}) is None
 
 
 def test_what_takes_much_memory_as_objects_counts_more() -> None:
@@ -86,11 +86,11 @@ def test_what_takes_much_memory_as_objects_counts_more() -> None:
     store = held()
     empty = [{} for _ in range(objects.BYTES_LIMIT // 100)]
     for number in range(5):
-        assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is None
-        store.put("NetworkPolicy", child(number, spec={"ingress": empty}))
-    assert store._kinds["NetworkPolicy"].controlled_bytes("ml", {"uid-smol"}) < 2 * objects.BYTES_LIMIT
-    store.put("NetworkPolicy", child(5, spec={"ingress": empty}))
-    assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is objects.Crowd.LONG
+        assert store.crowd("PodDisruptionBudget", "ml", {"uid-smol"}) is None
+        store.put("PodDisruptionBudget", child(number, spec={"ingress": empty}))
+    assert store._kinds["PodDisruptionBudget"].controlled_bytes("ml", {"uid-smol"}) < 2 * objects.BYTES_LIMIT
+    store.put("PodDisruptionBudget", child(5, spec={"ingress": empty}))
+    assert store.crowd("PodDisruptionBudget", "ml", {"uid-smol"}) is objects.Crowd.LONG
 
 
 async def test_long_children_are_read_until_they_are_too_long_together() -> None:
@@ -103,13 +103,13 @@ async def test_long_children_are_read_until_they_are_too_long_together() -> None
             return child(int(name.rpartition("-")[2]), data={"a": "x" * (1 << 20)})
 
     for number in range(90):
-        store.put("ConfigMap", child(number) | {METADATA_ONLY: ""})
+        store.put("ControllerRevision", child(number) | {METADATA_ONLY: ""})
     observer = Observer(cast(Kube, Long()), store, Reports(late=lambda key: None))
     for _ in range(3):
         with pytest.raises(UndecidedResource, match="more than 8 MiB of objects") as raised:
             await observer.observe(KEY)
         assert not raised.value.found.is_whole
-    assert asked == {"ConfigMap": 8}
+    assert asked == {"ControllerRevision": 8}
 
 
 async def test_long_pods_are_read_until_they_are_too_long_together() -> None:

@@ -255,34 +255,36 @@ async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_r
     uid = raw["metadata"]["uid"]
     monkeypatch.setattr(objects_module, "POD_LIMIT", 2000)
     for number in range(3000):
-        store.put("ConfigMap", owned_by(uid, f"c{number}", data={"a": "x" * 1000}))
+        store.put("ControllerRevision", owned_by(uid, f"c{number}", data={"a": "x" * 1000}))
         store.put("Pod", owned_by(uid, f"p{number}"))
     unpacked: list[bytes] = []
     original = Packing.unpacked
     monkeypatch.setattr(Packing, "unpacked", lambda self, text: unpacked.append(text) or original(self, text))
     with pytest.raises(UndecidedResource) as raised:
         await observe(store, cluster)
-    assert "the controller of more than 100 objects of kind ConfigMap" in raised.value.problem.message
+    assert (
+        "the controller of more than 100 objects of kind ControllerRevision" in raised.value.problem.message
+    )
     assert not raised.value.found.is_whole, "Ready stays as it was"
     assert len(unpacked) == 1, "the resource"
     assert cluster.asked == []
-    config_maps = store._kinds["ConfigMap"]
-    assert sum(METADATA_ONLY in (config_maps.read(name) or {}) for name in config_maps.by_name) > 2800
+    revisions = store._kinds["ControllerRevision"]
+    assert sum(METADATA_ONLY in (revisions.read(name) or {}) for name in revisions.by_name) > 2800
     for number in range(3000):
         store.remove("Pod", "ml", f"p{number}")
-        store.remove("ConfigMap", "ml", f"c{number}")
-    assert (await observe(store, cluster)).config_maps == ()
+        store.remove("ControllerRevision", "ml", f"c{number}")
+    assert (await observe(store, cluster)).revisions == ()
 
 
 async def test_few_very_long_objects_are_a_crowd_too() -> None:
     store, cluster, raw = held()
     uid = raw["metadata"]["uid"]
     for number in range(10):
-        store.put("ConfigMap", owned_by(uid, f"c{number}", data={"a": "x" * (1 << 20)}))
+        store.put("ControllerRevision", owned_by(uid, f"c{number}", data={"a": "x" * (1 << 20)}))
     for version in ("6", "7"):
         changed = owned_by(uid, "c1", data={"a": version * (1 << 20)})
         changed["metadata"]["resourceVersion"] = version
-        store.put("ConfigMap", changed)
+        store.put("ControllerRevision", changed)
         with pytest.raises(
             UndecidedResource,
             match=r"8 MiB of objects, .* Delete the longest; the operator",
@@ -290,9 +292,9 @@ async def test_few_very_long_objects_are_a_crowd_too() -> None:
             await observe(store, cluster)
     assert cluster.asked == []
     for number in range(10):
-        store.remove("ConfigMap", "ml", f"c{number}")
-    assert (await observe(store, cluster)).config_maps == ()
-    assert not store._kinds["ConfigMap"]._controlled_bytes
+        store.remove("ControllerRevision", "ml", f"c{number}")
+    assert (await observe(store, cluster)).revisions == ()
+    assert not store._kinds["ControllerRevision"]._controlled_bytes
 
 
 class OneByOne(LiveCluster):

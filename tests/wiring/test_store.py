@@ -54,27 +54,33 @@ def test_a_crowd_is_by_the_count_and_the_bytes_of_all_owners_together(
     for number in range(objects.CHILD_LIMIT + 1):
         store.put("Pod", pod(f"p-{number}", metadata=owned_by("LLMDeployment", "smol")))
         name = "ab"[number % 2]
-        store.put("ConfigMap", thing(f"c-{number}", metadata=owned_by("LLMDeployment", "x", name)))
+        store.put("ControllerRevision", thing(f"c-{number}", metadata=owned_by("LLMDeployment", "x", name)))
     assert not store.crowd("Pod", "ml", {"uid-smol"}), "a rollout has thousands"
-    assert [store.crowd("ConfigMap", "ml", owners) for owners in ({"a"}, {"b"}, {"a", "b"})] == [
+    assert [store.crowd("ControllerRevision", "ml", owners) for owners in ({"a"}, {"b"}, {"a", "b"})] == [
         None,
         None,
         objects.Crowd.MANY,
     ]
-    assert len(store.children("ConfigMap", KEY)) == objects.CHILD_LIMIT
+    assert len(store.children("ControllerRevision", KEY)) == objects.CHILD_LIMIT
     monkeypatch.setattr(objects, "BYTES_LIMIT", 8000)
-    store.put("ConfigMap", thing("facts", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 2000}))
-    store.put("ConfigMap", own_config_map("1", data={"a": "x" * 4000}))
-    store.put("ConfigMap", own_config_map("2", data={"a": "x"}))
-    store.put("ConfigMap", thing("more", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 4000}))
-    assert not store.crowd("ConfigMap", "ml", {"uid-smol"}), "what an object had counts no longer"
-    store.put("ConfigMap", own_config_map("4", data={"a": "x" * 5000}))
-    assert store.crowd("ConfigMap", "ml", {"uid-smol"}) is objects.Crowd.LONG
-    store.put("ConfigMap", own_config_map("5", data={"a": "x" * 5001}))
-    store.put("ConfigMap", {**own_config_map("6"), METADATA_ONLY: ""})
-    assert store.crowd("ConfigMap", "ml", {"uid-smol"}), "reduced to its metadata it is no shorter"
-    store.put("ConfigMap", own_config_map("7", data={"a": "x"}))
-    assert not store.crowd("ConfigMap", "ml", {"uid-smol"}), "what shrinks counts as it is"
+    store.put(
+        "ControllerRevision",
+        thing("facts", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 2000}),
+    )
+    store.put("ControllerRevision", own_config_map("1", data={"a": "x" * 4000}))
+    store.put("ControllerRevision", own_config_map("2", data={"a": "x"}))
+    store.put(
+        "ControllerRevision",
+        thing("more", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 4000}),
+    )
+    assert not store.crowd("ControllerRevision", "ml", {"uid-smol"}), "what an object had counts no longer"
+    store.put("ControllerRevision", own_config_map("4", data={"a": "x" * 5000}))
+    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}) is objects.Crowd.LONG
+    store.put("ControllerRevision", own_config_map("5", data={"a": "x" * 5001}))
+    store.put("ControllerRevision", {**own_config_map("6"), METADATA_ONLY: ""})
+    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}), "reduced to its metadata it is no shorter"
+    store.put("ControllerRevision", own_config_map("7", data={"a": "x"}))
+    assert not store.crowd("ControllerRevision", "ml", {"uid-smol"}), "what shrinks counts as it is"
 
 
 def test_bytes_are_counted_as_the_api_server_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,11 +88,11 @@ def test_bytes_are_counted_as_the_api_server_sends_them(monkeypatch: pytest.Monk
     store, _ = told()
     store.put("LLMDeployment", thing("smol", owner=""))
     monkeypatch.setattr(objects, "BYTES_LIMIT", 4000)
-    store.put("ConfigMap", own_config_map("1", data={"a": "語" * 1000, "b": "\ud800"}))
-    assert store.crowd("ConfigMap", "ml", {"uid-smol"}) is None
-    assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "語" * 1000, "b": "\ud800"}
-    store.put("ConfigMap", own_config_map("2", data={"a": "語" * 1333}))
-    assert store.crowd("ConfigMap", "ml", {"uid-smol"}) is objects.Crowd.LONG
+    store.put("ControllerRevision", own_config_map("1", data={"a": "語" * 1000, "b": "\ud800"}))
+    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}) is None
+    assert store.children("ControllerRevision", KEY)[0]["data"] == {"a": "語" * 1000, "b": "\ud800"}
+    store.put("ControllerRevision", own_config_map("2", data={"a": "語" * 1333}))
+    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}) is objects.Crowd.LONG
 
 
 def test_an_object_that_changes_hands_concerns_both() -> None:
@@ -123,8 +129,8 @@ def test_each_version_of_an_own_object_known_in_part_is_told() -> None:
     store.put("ConfigMap", {**own_config_map("3"), METADATA_ONLY: ""})
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "2"}
     changes.clear()
-    store.put("ConfigMap", {**thing("bare", "2"), METADATA_ONLY: ""})
-    store.put("ConfigMap", {**thing("bare", "3"), METADATA_ONLY: ""})
+    store.put("Service", {**thing("bare", "2"), METADATA_ONLY: ""})
+    store.put("Service", {**thing("bare", "3"), METADATA_ONLY: ""})
     assert len(changes) == 1, "of a stranger's, nothing is read"
 
 

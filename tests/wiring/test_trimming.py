@@ -93,7 +93,7 @@ def test_an_own_pod_is_kept_with_all_that_it_says() -> None:
 def own_with_fields(fields: dict[str, Any]) -> dict[str, Any]:
     owner = {"kind": "LLMDeployment", "name": "smol", "uid": "u", "controller": True}
     entry = {"manager": "tacho-operator", "operation": "Apply", "fieldsV1": fields}
-    metadata = {"name": "x", "namespace": "ml", "uid": "c", "ownerReferences": [owner]}
+    metadata = {"name": "smol-live", "namespace": "ml", "uid": "c", "ownerReferences": [owner]}
     return {"metadata": {**metadata, "managedFields": [{"manager": "kubectl"}, entry]}, "data": {}}
 
 

@@ -96,6 +96,16 @@ def facts_config_name(name: str) -> str:
     return f"{name}-facts"
 
 
+def is_read(kind: str, name: str, resource: str) -> bool:
+    """Whether decisions about ``resource`` read an object of that kind and name.
+
+    ConfigMaps and NetworkPolicies are found by their names alone; of other kinds all children are read.
+    """
+    if kind == "ConfigMap":
+        return name in (live_config_name(resource), facts_config_name(resource))
+    return kind != "NetworkPolicy" or name == resource
+
+
 def inspect_pod_name(name: str, request_hash: str, attempt: int) -> str:
     """Name of an inspect pod. It includes the attempt number, so that a new pod can start while the failed
     one still exists.

@@ -224,7 +224,9 @@ class Observer:
         if found is None or found["metadata"]["uid"] != metadata["uid"]:
             return None
         kept = _readable(kind, found)
-        if METADATA_ONLY in found or METADATA_ONLY not in kept:
+        held = self._store.find(kind, metadata["namespace"], metadata["name"])
+        is_held = held is not None and held[0] == metadata["uid"]  # else its deletion came before this answer
+        if is_held and (METADATA_ONLY in found or METADATA_ONLY not in kept):
             self._store.put(kind, kept)
         return kept
 

@@ -9,14 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from sys import intern
 
-from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.names import DEPLOYMENT_LABEL, is_read
 from tacho_operator.core.planner.history import history_from, stored_status
 from tacho_operator.core.pods.view import owner_uid
 from tacho_operator.core.types import Manifest, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.store.stored_object import StoredObject, StoreState, Stray, state_of
-from tacho_operator.shell.store.trimming import Packing, owner_part, weight
+from tacho_operator.shell.store.stored_object import Kept, StoredObject, StoreState, Stray, state_of
+from tacho_operator.shell.store.trimming import Packing, least_part, owner_part, weight
 
 Name = tuple[str, str]
 """(namespace, name) of an object; the namespace is "" for cluster-scoped objects."""
@@ -31,6 +31,13 @@ BYTES_LIMIT = 8 << 20
 """Highest ``trimming.weight`` of all pods, and of all other children together, that a resource may control.
 
 Five revisions have less than 1 MiB. As Python objects they take eight times as much.
+"""
+NAMESPACE_BYTES = 32 << 20
+"""Most compressed bytes of a namespace's objects that are stored. What is beyond is read from the API server
+when a decision needs it.
+
+A resource takes 3 KB with its children, 11 KB where they have nothing in common: 2,000 in one namespace stay
+below. Random text is as long compressed, and may be 16 times this before etcd is full.
 """
 HEAVY_BYTES = 512 << 10
 """Weight of a resource and its children from which it is heavy: of these, one in a namespace is
@@ -62,11 +69,13 @@ class StoredObjects:
         self._packing = Packing()
         self.by_name: dict[Name, StoredObject] = {}
         self._labelled: dict[Name, dict[Name, None]] = {}
-        """Names of objects by namespace and by the resource in their label."""
+        """Names of the objects that decisions read, by namespace and by the resource in their label."""
         self._controlled: Counter[Name] = Counter()
-        """Number of objects by namespace and uid of their controller."""
+        """Number of the objects that decisions read, by namespace and uid of their controller."""
         self._controlled_bytes: Counter[Name] = Counter()
         self._on_node: dict[str, set[Name]] = defaultdict(set)
+        self.content_bytes: Counter[str] = Counter()
+        """Compressed bytes of the objects whose content is stored, by namespace."""
 
     def read(self, name: Name) -> Manifest | None:
         """A copy of the object, marked METADATA_ONLY where its content is not that of its version."""
@@ -141,52 +150,76 @@ class StoredObjects:
                 and (name[0], entry.owner) in resources
             ]
 
-    def packed(self, name: Name, kept: Manifest) -> bytes:
-        """The compressed form of ``kept``; the already stored bytes if it has not changed."""
-        former = self.by_name.get(name)
-        return self._packing.packed(kept, former.text if former else b"")
+    def kept(self, name: Name, whole: Manifest, free_bytes: int, known_size: int | None) -> Kept:
+        """What to store of ``whole``: the least part where it is longer than ``free_bytes``, compressed.
 
-    def add(self, name: Name, kept: Manifest, version: str, text: bytes, least_size: int) -> StoredObject:
-        """Stores the object ``kept``, whose compressed form is ``text``.
-
-        ``least_size``: its size before it was reduced to its metadata, as far as known. Otherwise the
-        reduction would make the objects small enough to be read again.
+        ``known_size``: its weight, where all of it was delivered and only its metadata is to be stored. None:
+        what it had before. Otherwise the reduction would make objects small enough to be read again.
         """
-        metadata, is_resource = kept["metadata"], self._kind == "LLMDeployment"
+        former = self.by_name.get(name)
+        before = former.text if former else b""
+        text = self._packing.packed(whole, before)
+        if METADATA_ONLY in whole:
+            known = former.size if former and known_size is None else known_size or 0
+            return Kept(whole, whole, text, max(known, weight(self._packing.json(text))))
+        if former is not None and text is before:
+            return Kept(whole, whole, text, former.size)
         size = weight(self._packing.json(text))
+        if len(text) <= free_bytes + (former.content_bytes if former else 0):
+            return Kept(whole, whole, text, size)
+        least = least_part(self._kind, whole)
+        return Kept(whole, least, self._packing.packed(least, before), size, len(text))
+
+    def add(self, name: Name, kept: Kept, version: str) -> StoredObject:
+        """Stores an object."""
+        stored, is_resource = kept.stored, self._kind == "LLMDeployment"
+        metadata, is_reduced = stored["metadata"], stored is not kept.whole
         entry = StoredObject(
             uid=metadata["uid"],
             version=version,
             owner=intern((metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")),
-            owner_uid=intern(owner_uid(kept) or ""),
-            node=intern((kept.get("spec") or {}).get("nodeName", "")) if self._kind == "Pod" else "",
-            text=text,
-            size=max(size, least_size) if METADATA_ONLY in kept else size,
-            is_part=METADATA_ONLY in kept,
-            state=state_of(kept) if is_resource else StoreState(),
-            history=None if (kept.get("status") or {}).get("measurements") else (),
+            owner_uid=intern(owner_uid(stored) or ""),
+            node=intern((stored.get("spec") or {}).get("nodeName", "")) if self._kind == "Pod" else "",
+            text=kept.text,
+            size=kept.size,
+            is_part=METADATA_ONLY in stored,
+            left_out_bytes=kept.left_out_bytes,
+            state=state_of(kept.whole) if is_resource else StoreState(),
+            history=None if (stored.get("status") or {}).get("measurements") else (),
         )
+        if is_resource and is_reduced:
+            entry.history = history_from([stored_status(kept.whole)])
         self.by_name[name] = entry
-        if entry.owner_uid:
+        if entry.content_bytes:
+            self.content_bytes[name[0]] += entry.content_bytes
+        if entry.owner_uid and self.is_read(name, entry):
             self._controlled[name[0], entry.owner_uid] += 1
             self._controlled_bytes[name[0], entry.owner_uid] += entry.size
-        if entry.owner:
+        if entry.owner and self.is_read(name, entry):
             self._labelled.setdefault((name[0], entry.owner), {})[name] = None
         if entry.node:
             self._on_node[entry.node].add(name)
         return entry
 
+    def is_read(self, name: Name, entry: StoredObject) -> bool:
+        """Whether decisions about the resource in the object's label read it."""
+        return is_read(self._kind, name[1], entry.owner)
+
     def drop(self, name: Name) -> StoredObject | None:
         former = self.by_name.pop(name, None)
         if former is None:
             return None
-        if former.owner_uid:
+        if former.content_bytes:
+            self.content_bytes[name[0]] -= former.content_bytes
+            if not self.content_bytes[name[0]]:
+                del self.content_bytes[name[0]]
+        if former.owner_uid and self.is_read(name, former):
             controller = (name[0], former.owner_uid)
             self._controlled[controller] -= 1
             self._controlled_bytes[controller] -= former.size
             if not self._controlled[controller]:
                 del self._controlled[controller], self._controlled_bytes[controller]
-        if former.owner:
+        if former.owner and self.is_read(name, former):
             owner = (name[0], former.owner)
             del self._labelled[owner][name]
             if not self._labelled[owner]:

@@ -17,8 +17,8 @@ Objects are stored as compressed JSON. The store sends no request.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from itertools import groupby, islice
@@ -36,6 +36,7 @@ from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
     HubWait,
     HubWaiterCounts,
+    StoreChange as StoreChange,
     StoredObject,
     StoreState as StoreState,
     Stray as Stray,
@@ -67,21 +68,6 @@ A decision reads the present one of an LLMDeployment. The access modes of a clai
 
 def utc_now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreChange:
-    """An event that changed a field that decisions read; all other events are dropped."""
-
-    kind: str
-    namespace: str
-    name: str
-    owner: str
-    """The resource named by the object's label, now or before its deletion."""
-    freed: HubWait | None = None
-    """What the resource waited for until now, if that wait ended; others that wait for the same may continue,
-    too.
-    """
 
 
 def later(version: str, than: str) -> bool:
@@ -292,7 +278,9 @@ class Store:
         """
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
         is_crowd = bool(self.crowd(kind, *controller))
-        kept = kept_part(kind, manifest, no_owner if is_crowd else self.find)
+        kept, size = kept_part(kind, manifest, no_owner if is_crowd else self.find), None
+        if is_crowd and METADATA_ONLY not in manifest:  # a crowd whose objects shrink is none any more
+            size = weight(json_bytes(readable_part(kind, manifest)))
         metadata = kept["metadata"]
         version = str(metadata.pop("resourceVersion", ""))
         # Children repeat their resource's names: each is kept once.
@@ -304,26 +292,29 @@ class Store:
         # What a cache in between repeats may be older, and of an object that has gone since.
         if former is not None and not listed and not later(version, former.version):
             return
-        if former is not None and METADATA_ONLY in kept and version == former.version:
-            return  # the held one may be whole
+        free_bytes = self._free_bytes(name[0])
+        if (
+            former is not None
+            and version == former.version
+            and (METADATA_ONLY in kept or former.left_out_bytes > free_bytes)
+        ):
+            return  # the stored one may be whole, or was too long: compressing it takes 24 ms a megabyte
         is_long = kind in KEPT_CONTENT and METADATA_ONLY in kept
         if is_long and former is not None and former.uid == metadata["uid"]:
             # Priority, history and hub stay those of the last content until a decision has read the present.
             former.version, former.outdated = version, str(kept[METADATA_ONLY])
+            former.left_out_bytes = 0
             self._notify(kind, name, former, former)
             self._wake()
             return
-        text = held.packed(name, kept)
-        if former is not None and former.text is text and not is_crowd:
-            former.version, former.outdated = version, None
+        new = held.kept(name, kept, free_bytes, size)
+        if former is not None and former.text is new.text and former.size == new.size and new.stored is kept:
+            former.version, former.outdated, former.left_out_bytes = version, None, 0
             if METADATA_ONLY in kept and former.owner_uid:  # what it contains may have changed
                 self._notify(kind, name, former, former)
         else:
             self._drop(kind, name)
-            least_size = former.size if former else 0
-            if is_crowd and METADATA_ONLY not in manifest:  # a crowd whose objects shrink is none any more
-                least_size = weight(json_bytes(readable_part(kind, manifest)))
-            entry = held.add(name, kept, version, text, least_size)
+            entry = held.add(name, new, version)
             if kind in POD_OWNERS:
                 self._pod_owners.add(entry.uid)
             if kind == "LLMDeployment":
@@ -370,6 +361,13 @@ class Store:
         self._wake()
 
     # --- inside ---
+    def _free_bytes(self, namespace: str) -> int:
+        """Compressed bytes of content that may still be stored of a namespace; nodes have no limit, as users
+        do not write them.
+        """
+        used = sum(held.content_bytes[namespace] for held in self._kinds.values())
+        return objects.NAMESPACE_BYTES - used if namespace else sys.maxsize
+
     def _drop(self, kind: str, name: Name) -> StoredObject | None:
         former = self._kinds[kind].drop(name)
         if former is not None and kind in POD_OWNERS:
@@ -389,7 +387,8 @@ class Store:
         if kind == "Node":
             self._nodes = None
             self._node_facts.pop(name, None)
-        for owner in sorted({item.owner for item in (former, entry) if item}):
+        held = self._kinds[kind]
+        for owner in sorted({item.owner for item in (former, entry) if item and held.is_read(name, item)}):
             self._on_change(StoreChange(kind, name[0], name[1], owner, freed))
 
     def _wake(self) -> None:

@@ -106,6 +106,21 @@ class StoreState:
         return HubWait(self.why, self.hub)
 
 
+@dataclass(frozen=True, slots=True)
+class StoreChange:
+    """An event that changed a field that decisions read; all other events are dropped."""
+
+    kind: str
+    namespace: str
+    name: str
+    owner: str
+    """The resource named by the object's label, now or before its deletion."""
+    freed: HubWait | None = None
+    """What the resource waited for until now, if that wait ended; others that wait for the same may continue,
+    too.
+    """
+
+
 class Stray(NamedTuple):
     """A stored object whose label names a stored resource, and whose controller is not stored."""
 
@@ -118,6 +133,21 @@ class Stray(NamedTuple):
     owner_uid: str
     """Uid of the object's controller."""
     version: str
+
+
+class Kept(NamedTuple):
+    """What is stored of one version of an object."""
+
+    whole: Manifest
+    """What decisions read of it, as far as it was delivered."""
+    stored: Manifest
+    """``whole``, or the least part of it where the rest takes more memory than is left."""
+    text: bytes
+    """``stored``, compressed."""
+    size: int
+    """Weight (``trimming.weight``) of the whole object, as far as known."""
+    left_out_bytes: int = 0
+    """Compressed length of ``whole``, if it was too long; else 0."""
 
 
 @dataclass(slots=True)
@@ -137,11 +167,18 @@ class StoredObject:
     is_part: bool
     """Whether only its metadata is stored, so that a decision reads it from the API server."""
     state: StoreState = StoreState()
+    left_out_bytes: int = 0
+    """Compressed length of the content of this version, if there was no place for it; else 0."""
     outdated: str | None = None
     """Why the content is that of an older version, with METADATA_ONLY's meaning; None: it is not."""
     history: tuple[PastMeasurement, ...] | None = None
     owner_part: Manifest | None = None
     """What is read of it as the owner of a pod beside a measured one; None: it was not read yet."""
+
+    @property
+    def content_bytes(self) -> int:
+        """Compressed bytes of its content; 0 where only its metadata is stored."""
+        return 0 if self.is_part else len(self.text)
 
 
 def is_reported(resource: Manifest) -> bool:

@@ -16,10 +16,12 @@ from tacho_operator.core.names import (
     ATTEMPT_ANNOTATION,
     DELETION_COST_ANNOTATION,
     DEPLOYMENT_LABEL,
+    ENGINE_CONTAINER,
     MEASURE_KEY_ANNOTATION,
     RESUMES_ANNOTATION,
     REVISION_LABEL,
     ROLE_LABEL,
+    is_read,
 )
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.view import controller
@@ -33,6 +35,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 CONTAINER_STATUS = ("name", "image", "imageID", "ready", "restartCount", "state", "lastState")
 CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
+DEADLINE = ("progressDeadlineSeconds",)
 POD_STATUS = ("phase", "reason", "message", "podIP")
 
 
@@ -54,6 +57,8 @@ LONGEST_WRITTEN = 4 << 10
 """Most of these bytes that are not the status, which only a kubelet or a controller writes. A user may create
 tens of thousands of pods with a node selector that does not compress.
 """
+LONGEST_START = 1024
+"""Longest start of a pod, in bytes of JSON, that is stored without the rest. Usual are 500."""
 ITEM_BYTES = 8
 """Bytes by which each member and item of an object counts more than its JSON, in ``weight``."""
 FIELDS_LIMIT = 20_000
@@ -88,11 +93,12 @@ def no_owner(*_: str) -> None:
 def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
     """The fields of an object that decisions read.
 
-    Only the metadata of an unreadable object, or of one that no stored LLMDeployment owns. If its owner is
-    stored later, that owner's first decision reads the object from the API server.
+    Only the metadata of an unreadable object, of one that no decision reads, or of one that no stored
+    LLMDeployment owns. If its owner is stored later, that owner's first decision reads the object from the
+    API server.
     """
     why = manifest.get(METADATA_ONLY)
-    if why is None and kind in CONTROLLED and not _has_held_owner(manifest, find):
+    if why is None and kind in CONTROLLED and not _is_content_read(kind, manifest, find):
         why = ""
     if why is not None:
         return _reduced(manifest, why)
@@ -100,7 +106,7 @@ def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
     if METADATA_ONLY not in kept and kind in UNOWNED:
         size, status = len(json_bytes(kept)), len(json_bytes(kept["status"]))
         if size > LONGEST_UNOWNED or size - status > LONGEST_WRITTEN:
-            return _reduced(manifest, "")
+            return least_part(kind, kept)
     return kept
 
 
@@ -117,9 +123,43 @@ def _reduced(manifest: Manifest, why: str) -> Manifest:
     return {"metadata": _identity(manifest["metadata"]), METADATA_ONLY: why}
 
 
+def least_part(kind: str, kept: Manifest) -> Manifest:
+    """What is stored of a readable object whose content takes too much memory: its metadata, and what the
+    measurements of others depend on. Those are the start of a pod, and the deadline of its Deployment.
+    """
+    found = _reduced(kept, "")
+    if kind == "Deployment":
+        return {**found, "spec": _some(kept.get("spec"), DEADLINE)}
+    if kind != "Pod":
+        return found
+    status = kept["status"]
+    engine = [item for item in status["containerStatuses"] if item.get("name") == ENGINE_CONTAINER][:1]
+    times = [item for item in status["conditions"] if item.get("type") in ("PodScheduled", "Ready")]
+    began: Manifest = {
+        "spec": _some(kept["spec"], ("nodeName",)),
+        "status": {
+            **_some(status, ("phase",)),
+            "conditions": [_some(item, ("type", "status", "lastTransitionTime")) for item in times],
+            "containerStatuses": [
+                {
+                    **_some(item, ("name", "restartCount")),
+                    **{key: _times(item[key]) for key in ("state", "lastState") if item.get(key)},
+                }
+                for item in engine
+            ],
+        },
+    }
+    return {**found, **began} if len(json_bytes(began)) <= LONGEST_START else found
+
+
+def _times(state: Manifest) -> Manifest:
+    """The state of a container without what the container wrote."""
+    return {key: _some(value, ("startedAt", "finishedAt")) for key, value in state.items()}
+
+
 def owner_part(manifest: Manifest) -> Manifest:
     """What is read of an owner of a pod that may disturb a measurement."""
-    spec = _some(manifest.get("spec"), ("progressDeadlineSeconds",))
+    spec = _some(manifest.get("spec"), DEADLINE)
     return {"metadata": _identity(manifest["metadata"]), "spec": spec}
 
 
@@ -136,10 +176,12 @@ def weight(text: bytes) -> int:
     return len(text) + ITEM_BYTES * sum(map(text.count, (b",", b"{", b"[")))
 
 
-def _has_held_owner(manifest: Manifest, find: Find) -> bool:
-    owner = controller(manifest) or {}
-    found = find("LLMDeployment", manifest["metadata"].get("namespace", ""), str(owner.get("name")))
-    return found is not None and found[0] == owner.get("uid")
+def _is_content_read(kind: str, manifest: Manifest, find: Find) -> bool:
+    """Whether a stored LLMDeployment controls the object, and its decisions read one of that name."""
+    metadata, owner = manifest["metadata"], controller(manifest) or {}
+    found = find("LLMDeployment", metadata.get("namespace", ""), str(owner.get("name")))
+    is_owned = found is not None and found[0] == owner.get("uid")
+    return is_owned and is_read(kind, metadata["name"], str(owner["name"]))
 
 
 def trimmed(kind: str, manifest: Manifest) -> Manifest:
@@ -324,7 +366,7 @@ class Packing:
         return packer.compress(text) + packer.flush()
 
     def _first(self, text: bytes) -> bytes:
-        self._learned.append(text)
+        self._learned.append(text[-COMMON_BYTES:])
         if len(self._learned) == LEARNED_FROM:
             self._common = b"".join(self._learned)[-COMMON_BYTES:]
             self._learned.clear()
