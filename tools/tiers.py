@@ -52,12 +52,12 @@ NIGHTLY_MINUTES = {
     "properties": 30,
     "probe": 5,
     "engines": 20,
-    "autoscaling": 23,
+    "autoscaling": 25,
     "e2e": 13,
     "scalers": 18,
     "alerts": 6,
     "release": 6,
-    "install": 9,
+    "install": 7,
     "soak": 20,
 }
 """Parts of the nightly run, and minutes after which each is ended: 150 minutes in all. What the parts need is
