@@ -56,8 +56,8 @@ NIGHTLY_MINUTES = {
     "e2e": 13,
     "scalers": 18,
     "alerts": 6,
-    "release": 6,
-    "install": 7,
+    "release": 4,
+    "install": 9,
     "soak": 20,
 }
 """Parts of the nightly run, and minutes after which each is ended: 150 minutes in all. What the parts need is
