@@ -17,7 +17,7 @@ import zlib
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
@@ -27,6 +27,7 @@ from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.log_context import about
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.plan_process import LENGTH_BYTES, READY, framed, planning_failed
+from tacho_operator.shell.waiting_plans import Question, WaitingPlans
 from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
 
 logger = logging.getLogger(__name__)
@@ -179,14 +180,6 @@ class PlanCache:
         return former
 
 
-class _Question(NamedTuple):
-    """A plan to be made: its inputs and their hash."""
-
-    hash: str
-    inputs: bytes
-    """The inputs, packed."""
-
-
 class Plans:
     """The cache of recent plans, and the queue of plans to be made."""
 
@@ -200,7 +193,7 @@ class Plans:
         """Each resource's last failure, packed, with the hash of its subject."""
         self._deadlines: dict[Key, int] = {}
         """Number of deadlines that each resource's plans have missed in a row."""
-        self._questions: dict[Key, _Question] = {}
+        self._waiting = WaitingPlans()
         self._lines: PriorityLines[Key] = PriorityLines()
         self._making: tuple[Key, str] | None = None
         self._changed = asyncio.Event()
@@ -218,11 +211,12 @@ class Plans:
         digest = inputs_hash(inputs, subject)
         made = self._made.get(digest)
         if made is None:
-            if key not in self._questions or self._questions[key].hash != digest:
-                self._enqueue(key, _Question(digest, packed(inputs)))
+            waiting = self._waiting.get(key)
+            if waiting is None or waiting.hash != digest:
+                self._enqueue(key, Question(digest, packed(inputs)))
             failed_subject, failure = self._failed.get(key, ("", b""))
             return unpacked(failure) if failed_subject == subject else None
-        self._questions.pop(key, None)
+        self._waiting.forget(key)
         self._failed.pop(key, None)
         found: PlanResult = unpacked(made)
         if isinstance(found, PlanFailure):
@@ -231,17 +225,18 @@ class Plans:
 
     def forget(self, key: Key) -> None:
         """Drops the waiting inputs and the failures of a deleted resource."""
-        self._questions.pop(key, None)
+        self._waiting.forget(key)
         self._failed.pop(key, None)
         self._deadlines.pop(key, None)
 
-    def _enqueue(self, key: Key, question: _Question) -> None:
-        """Puts the inputs in the queue. A resource has at most one entry, the latest."""
-        if self._making == (key, question.hash):
-            return
-        self._questions[key] = question
-        self._lines.add(key, key.namespace, Priority.WAITS)
-        self._changed.set()
+    def _enqueue(self, key: Key, question: Question) -> None:
+        """Puts the inputs in the queue. A resource has at most one entry, the latest.
+
+        Where its namespace has no place for them, the resource is reconciled again when a plan is made.
+        """
+        if self._making != (key, question.hash) and self._waiting.put(key, question):
+            self._lines.add(key, key.namespace, Priority.WAITS)
+            self._changed.set()
 
     async def run(self) -> None:
         """Makes the waiting plans until cancelled."""
@@ -250,7 +245,7 @@ class Plans:
                 key = self._lines.take(self._is_within_share) or self._lines.take()
                 if key is None:
                     await self._wait()
-                elif (question := self._questions.pop(key, None)) is not None:
+                elif (question := self._waiting.pop(key)) is not None:
                     await self._make(key, question)
         finally:
             await self._process.stop()
@@ -262,13 +257,18 @@ class Plans:
     async def _wait(self) -> None:
         """Waits for the next request for a plan. After IDLE_SECONDS the process is stopped."""
         self._changed.clear()
+        retried = self._waiting.all_retried()
+        for key in retried:
+            self._late(key)
+        idle = IDLE_SECONDS if self._process.runs else None
         try:
-            async with asyncio.timeout(IDLE_SECONDS if self._process.runs else None):
+            async with asyncio.timeout(RETRY_SECONDS if retried else idle):
                 await self._changed.wait()
         except TimeoutError:
-            await self._process.stop()
+            if not retried:
+                await self._process.stop()
 
-    async def _make(self, key: Key, question: _Question) -> None:
+    async def _make(self, key: Key, question: Question) -> None:
         if question.hash not in self._made:
             self._making = (key, question.hash)
             try:
@@ -280,7 +280,7 @@ class Plans:
                 logger.warning("plans wait %.0f s: their process does not start: %s", RETRY_SECONDS, error)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._making = None
-                self._enqueue(key, self._questions.get(key, question))
+                self._enqueue(key, self._waiting.get(key) or question)
                 return
             except Exception as error:  # one plan must not end the process
                 logger.exception("%s/%s: the plan failed", *key, extra=about(key))
@@ -288,9 +288,10 @@ class Plans:
             finally:
                 self._making = None
             self._made.put(question.hash, packed(found))
-        self._late(key)
+        for other in (key, *self._waiting.retried(key.namespace)):
+            self._late(other)
 
-    async def _planned(self, namespace: str, question: _Question) -> PlanResult:
+    async def _planned(self, namespace: str, question: Question) -> PlanResult:
         """The plan. What it takes is charged to the namespace."""
         began = self._budget.cpu_clock()
         try:
