@@ -39,6 +39,10 @@ when a decision needs it.
 A resource takes 3 KB with its children, 11 KB where they have nothing in common: 2,000 in one namespace stay
 below. Random text is as long compressed, and may be 16 times this before etcd is full.
 """
+NOT_COUNTED = frozenset({"Node", "PersistentVolumeClaim"})
+"""Kinds that are always stored, as no decision reads them from the API server. Users do not write nodes; of a
+claim only its access modes are stored.
+"""
 HEAVY_BYTES = 512 << 10
 """Weight of a resource and its children from which it is heavy: of these, one in a namespace is
 reconciled at a time.
@@ -165,7 +169,7 @@ class StoredObjects:
         if former is not None and text is before:
             return Kept(whole, whole, text, former.size)
         size = weight(self._packing.json(text))
-        if len(text) <= free_bytes + (former.content_bytes if former else 0):
+        if self._kind in NOT_COUNTED or len(text) <= free_bytes + (former.content_bytes if former else 0):
             return Kept(whole, whole, text, size)
         least = least_part(self._kind, whole)
         return Kept(whole, least, self._packing.packed(least, before), size, len(text))
@@ -183,6 +187,7 @@ class StoredObjects:
             text=kept.text,
             size=kept.size,
             is_part=METADATA_ONLY in stored,
+            content_bytes=0 if METADATA_ONLY in stored or self._kind in NOT_COUNTED else len(kept.text),
             left_out_bytes=kept.left_out_bytes,
             state=state_of(kept.whole) if is_resource else StoreState(),
             history=None if (stored.get("status") or {}).get("measurements") else (),

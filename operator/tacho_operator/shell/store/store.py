@@ -17,7 +17,6 @@ Objects are stored as compressed JSON. The store sends no request.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from functools import cache
@@ -362,11 +361,9 @@ class Store:
 
     # --- inside ---
     def _free_bytes(self, namespace: str) -> int:
-        """Compressed bytes of content that may still be stored of a namespace; nodes have no limit, as users
-        do not write them.
-        """
+        """Compressed bytes of content that may still be stored of a namespace."""
         used = sum(held.content_bytes[namespace] for held in self._kinds.values())
-        return objects.NAMESPACE_BYTES - used if namespace else sys.maxsize
+        return objects.NAMESPACE_BYTES - used
 
     def _drop(self, kind: str, name: Name) -> StoredObject | None:
         former = self._kinds[kind].drop(name)

@@ -167,6 +167,8 @@ class StoredObject:
     is_part: bool
     """Whether only its metadata is stored, so that a decision reads it from the API server."""
     state: StoreState = StoreState()
+    content_bytes: int = 0
+    """Compressed bytes of its content, as they count; 0 where only its metadata is stored."""
     left_out_bytes: int = 0
     """Compressed length of the content of this version, if there was no place for it; else 0."""
     outdated: str | None = None
@@ -174,11 +176,6 @@ class StoredObject:
     history: tuple[PastMeasurement, ...] | None = None
     owner_part: Manifest | None = None
     """What is read of it as the owner of a pod beside a measured one; None: it was not read yet."""
-
-    @property
-    def content_bytes(self) -> int:
-        """Compressed bytes of its content; 0 where only its metadata is stored."""
-        return 0 if self.is_part else len(self.text)
 
 
 def is_reported(resource: Manifest) -> bool:
