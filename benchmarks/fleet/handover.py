@@ -16,8 +16,6 @@ import os
 import tempfile
 import textwrap
 import time
-from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -31,12 +29,12 @@ from tacho_operator.shell.kube import connect
 from tools.cluster import binaries
 from tools.cluster.handle import Cluster
 from tools.harness.definition import install_definition
+from tools.harness.done_twice import POD_NAME, done_twice
 from tools.harness.operating import MUTATING
 from tools.harness.operator_process import ACCOUNT, Operator, eventually, install_rights, pod_kubeconfig
 
 NAMESPACES = 20
 STANDBY = "tacho-1"
-POD_NAME = "authentication.kubernetes.io/pod-name"
 LIMIT_SECONDS = 1500.0
 PAGE = Path(__file__).parents[2] / "docs/results/handover.md"
 
@@ -79,16 +77,6 @@ def writes(cluster: Cluster) -> list[dict[str, Any]]:
     ]
 
 
-def created_twice(found: Iterable[dict[str, Any]]) -> list[str]:
-    """Objects that were created more than once, events apart."""
-    created = Counter(
-        "/".join(event["objectRef"][part] for part in ("resource", "namespace", "name"))
-        for event in found
-        if event["responseStatus"]["code"] == 201 and event["objectRef"]["resource"] != "events"
-    )
-    return sorted(name for name, count in created.items() if count > 1)
-
-
 def pods_of(cluster: Cluster) -> int:
     listed = cluster.kubectl("get", "pods", "-A", "-l", DEPLOYMENT_LABEL, "-o", "name")
     return len(listed.splitlines())
@@ -117,7 +105,7 @@ async def measure(
         "workSeconds": work_seconds,
         "podsThen": pods_of(cluster),
         "writes": {"leader": len(found) - len(after), "standby": len(after)},
-        "createdTwice": created_twice(found),
+        "doneTwice": done_twice(found),
         "standbyMiB": memory_mib(pid_of(standby)),
     }
 
@@ -138,7 +126,7 @@ Times are those of the audit log. Raw: `benchmarks/fleet/results/handover.json`.
 | from the kill to the first write of the standby | {found["standbyActsAfterSeconds"]} s |
 | pods {found["workSeconds"]:.0f} s after the kill | {found["podsThen"]:,} |
 | writes of the leader, and of the standby until then | {writes_of["leader"]:,} and {writes_of["standby"]:,} |
-| objects that were created twice | {len(found["createdTwice"])} |
+| creations, deletions and patches that were made twice | {len(found["doneTwice"])} |
 | the standby's memory at the end, and its peak | {" and ".join(map(str, found["standbyMiB"]))} MiB |
 | load of the machine at the end (1, 5, 15 minutes) | {", ".join(map(str, found["load"]))} |
 """

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tacho_operator.shell.api_errors import FENCED
 from tools.cluster.handle import Cluster
-from tools.harness.operating import MUTATING, NAME, requests_of_operator, resource
-from tools.harness.operator_process import ACCOUNT, NAMESPACE, POD, Operator, eventually, pod_kubeconfig
+from tools.harness.done_twice import POD_NAME, done_twice
+from tools.harness.holding_proxy import HoldingProxy, Request
+from tools.harness.operating import (
+    FACTS,
+    MUTATING,
+    NAME,
+    await_condition,
+    condition,
+    requests_of_operator,
+    resource,
+)
+from tools.harness.operator_process import (
+    ACCOUNT,
+    NAMESPACE,
+    POD,
+    Kubelet,
+    Operator,
+    eventually,
+    pod_kubeconfig,
+)
 
 STANDBY_POD = "tacho-1"
-RESOURCES = 60
+RESOURCES = 12
+PAUSE_SECONDS = 30.0
 SERIES = "tacho_llmdeployment_replicas{"
-POD_NAME = "authentication.kubernetes.io/pod-name"
 
 
 @pytest.fixture
-def pair(api: Cluster, account: Path, tmp_path: Path) -> Iterator[tuple[Operator, Operator]]:
-    """One that leads, and one that waits."""
-    leader = Operator(account, tmp_path / "leader.log", TACHO_POD_ADDRESS="127.0.0.1")
+def proxy(api: Cluster) -> Iterator[HoldingProxy]:
+    assert api.api is not None
+    with HoldingProxy(api.api).running() as running:
+        yield running
+
+
+@pytest.fixture
+def pair(
+    api: Cluster, account: Path, tmp_path: Path, proxy: HoldingProxy
+) -> Iterator[tuple[Operator, Operator]]:
+    """One that leads, behind the proxy, and one that waits."""
+    leader = Operator(proxy.kubeconfig(account), tmp_path / "leader.log", TACHO_POD_ADDRESS="127.0.0.1")
     standby = Operator(
         pod_kubeconfig(api, STANDBY_POD),
         tmp_path / "standby.log",
@@ -69,22 +97,30 @@ def scaling_status(one: Operator) -> int:
         return refused.code
 
 
+def is_write(request: Request) -> bool:
+    return request.method != "GET" and "dryRun" not in request.path
+
+
+def named(namespace: str, name: str) -> dict[str, Any]:
+    one = resource(namespace)
+    return {**one, "metadata": {**one["metadata"], "name": name}}
+
+
 @pytest.mark.usefixtures("claim")
-def test_a_paused_leader_is_refused_and_its_work_is_done_once(
-    api: Cluster, namespace: str, pair: tuple[Operator, Operator]
+def test_what_a_leader_wrote_before_a_pause_is_refused_after_it(
+    api: Cluster, namespace: str, pair: tuple[Operator, Operator], proxy: HoldingProxy, kubelet: Kubelet
 ) -> None:
     leader, standby = pair
     since = time.time()
-    many = [resource(namespace) for _ in range(RESOURCES)]
-    for number, one in enumerate(many):
-        one["metadata"] = {**one["metadata"], "name": f"{NAME}-{number}"}
-    leader.send(signal.SIGSTOP)  # for a moment, so that it meets all of them at once
-    api.apply(*many)
-    leader.send(signal.SIGCONT)
-    eventually("a part is done", lambda: len(names(api, namespace)) >= 5 or None)
+    status, pods = f"/namespaces/{namespace}/llmdeployments/{NAME}/status", f"/namespaces/{namespace}/pods?"
+    proxy.holds = lambda request: (
+        is_write(request)
+        and (status in request.path or (pods in request.path and b'"other"' in request.body))
+    )
+    api.apply(resource(namespace), named(namespace, "other"))
+    eventually("a status and a pod are on their way", lambda: len(proxy.held) == 2 or None)
     leader.send(signal.SIGSTOP)
     stopped = time.monotonic()
-    assert len(names(api, namespace)) < RESOURCES, "all was done: nothing is proved"
     assert standby.reconciles() == 0
     assert scaling_status(standby) == 503, "it asks the leader, which is paused"
     assert SERIES not in standby.read("tacho_llmdeployment_replicas"), (
@@ -93,20 +129,59 @@ def test_a_paused_leader_is_refused_and_its_work_is_done_once(
     eventually("the second leads", lambda: standby.leads() or None)
     assert time.monotonic() - stopped < 20
     taken = time.time()
-    eventually("all of it is done", lambda: len(names(api, namespace)) == RESOURCES or None)
+    for _ in range(2):
+        kubelet.finish_inspection(FACTS)
+    await_condition(api, namespace, "Planned", "True")
     assert SERIES in standby.read("tacho_llmdeployment_replicas")
+    time.sleep(max(0.0, stopped + PAUSE_SECONDS - time.monotonic()))
+
+    held = proxy.release()
+    assert [(one.status, FENCED in one.answer) for one in held] == [(403, True)] * 2
+    assert condition(api, namespace, "Planned")["status"] == "True"
     leader.send(signal.SIGCONT)
     assert leader.ended() == 1
     late = of_pod(writes(api, namespace, taken), POD)
     fenced = [item for item in late if item["objectRef"]["resource"] != "events"]
+    assert len(fenced) >= len(held)
     assert {item["responseStatus"]["code"] for item in fenced} == {403}
-    created = Counter(
-        (item["objectRef"]["resource"], item["objectRef"]["name"])
-        for item in writes(api, namespace, since)
-        if item["responseStatus"]["code"] == 201 and item["objectRef"]["resource"] != "events"
+    found = writes(api, namespace, since)
+    assert done_twice(found) == []
+    statuses = [
+        item for item in found if status in item["requestURI"] and item["responseStatus"]["code"] == 200
+    ]
+    assert statuses == of_pod(statuses, STANDBY_POD)
+
+
+@pytest.mark.usefixtures("claim")
+def test_what_a_killed_leader_began_is_refused_and_nothing_is_done_twice(
+    api: Cluster, namespace: str, pair: tuple[Operator, Operator], proxy: HoldingProxy, kubelet: Kubelet
+) -> None:
+    leader, standby = pair
+    since = time.time()
+    started = itertools.count(1)
+    deployments = f"/namespaces/{namespace}/deployments/"
+    proxy.holds = lambda request: (
+        is_write(request) and deployments in request.path and next(started) > RESOURCES // 3
     )
-    assert len(created) >= RESOURCES
-    assert set(created.values()) == {1}
+    api.apply(*(named(namespace, f"{NAME}-{number}") for number in range(RESOURCES)))
+    for _ in range(RESOURCES // 2):
+        kubelet.finish_inspection(FACTS)
+    eventually("a part is done, and more is on its way", lambda: proxy.held or None)
+    leader.kill()
+    eventually("the second leads", lambda: standby.leads() or None)
+    refused = {one.status for one in proxy.release()}
+    assert refused <= {403, 409}, "by the fence, or because the second has made the object"
+    for _ in range(RESOURCES - RESOURCES // 2):
+        kubelet.finish_inspection(FACTS)
+    eventually(
+        "all of it is done",
+        lambda: len(api.get("deployments", "-n", namespace)["items"]) == RESOURCES or None,
+    )
+    found = writes(api, namespace, since)
+    for one in (POD, STANDBY_POD):
+        done = {(item["verb"], item["objectRef"]["resource"]) for item in of_pod(found, one)}
+        assert done >= {("create", "controllerrevisions"), ("delete", "pods"), ("patch", "deployments")}
+    assert done_twice(found) == []
 
 
 @pytest.mark.usefixtures("claim")
