@@ -75,7 +75,7 @@ def a_resource(version: str = "1", **more: Any) -> tuple[str, Manifest]:
 
 
 def test_what_a_namespace_stores_beyond_its_bytes_is_metadata_and_no_other_namespace_has_less(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """8 MiB of random text for each LLMDeployment, and a megabyte in each, filled the operator's memory."""
     monkeypatch.setattr(objects, "NAMESPACE_BYTES", 100_000)
@@ -86,6 +86,7 @@ def test_what_a_namespace_stores_beyond_its_bytes_is_metadata_and_no_other_names
         store.put(
             "LLMDeployment", thing(f"long-{number}", owner="", spec={"a": random_text(15_000 + number)})
         )
+    assert caplog.text.count("its namespace has more than") == 1, "it is logged once"
     assert 90_000 < stored_bytes(store, "ml") <= 100_000
     assert len(store.children("Deployment", KEY)) == 20
     assert store.crowd("Deployment", "ml", {"uid-smol"}) is None

@@ -37,11 +37,20 @@ NAMESPACE_BYTES = 32 << 20
 when a decision needs it.
 
 A resource takes 3 KB with its children, 11 KB where they have nothing in common: 2,000 in one namespace stay
-below. Random text is as long compressed, and may be 16 times this before etcd is full.
+below. Random text is hardly shorter compressed: 500 MB of it would fill the memory.
 """
 NOT_COUNTED = frozenset({"Node", "PersistentVolumeClaim"})
 """Kinds that are always stored, as no decision reads them from the API server. Users do not write nodes; of a
 claim only its access modes are stored.
+"""
+FULL = (
+    "%s %s/%s: its namespace has more than %d MiB, compressed; of what is beyond the metadata is stored, "
+    "and each decision reads the rest"
+)
+KEPT_CONTENT = ("LLMDeployment", "PersistentVolumeClaim")
+"""Kinds whose last content stays after an event that leaves metadata alone.
+
+A decision reads the present one of an LLMDeployment. The access modes of a claim never change.
 """
 HEAVY_BYTES = 512 << 10
 """Weight of a resource and its children from which it is heavy: of these, one in a namespace is

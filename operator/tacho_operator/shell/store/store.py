@@ -17,6 +17,7 @@ Objects are stored as compressed JSON. The store sends no request.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from functools import cache
@@ -51,6 +52,8 @@ from tacho_operator.shell.store.trimming import (
 )
 from tacho_operator.shell.workqueue import Key
 
+logger = logging.getLogger(__name__)
+
 NODE_PODS_LIMIT = 500
 """Most pods of a namespace that are read as neighbours on one node.
 
@@ -58,11 +61,6 @@ A node runs 110 pods by default. But users can bind any number of pods to it: th
 they stay in the API.
 """
 POD_OWNERS = ("LLMDeployment", "ReplicaSet")
-KEPT_CONTENT = ("LLMDeployment", "PersistentVolumeClaim")
-"""Kinds whose last content stays after an event that leaves metadata alone.
-
-A decision reads the present one of an LLMDeployment. The access modes of a claim never change.
-"""
 
 
 def utc_now() -> datetime:
@@ -99,6 +97,8 @@ class Store:
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._node_facts: dict[Name, NodeFacts] = {}
         """Facts of the nodes that have not changed: a kubelet may change its own many times a second."""
+        self._full: set[str] = set()
+        """Namespaces of which it was logged that not all their objects are stored."""
         self._waiting: set[asyncio.Future[None]] = set()
         self._unknown: set[tuple[str, str]] = set()
         """(kind, namespace) that the operator may not read; namespace "": all."""
@@ -298,7 +298,7 @@ class Store:
             and (METADATA_ONLY in kept or former.left_out_bytes > free_bytes)
         ):
             return  # the stored one may be whole, or was too long: compressing it takes 24 ms a megabyte
-        is_long = kind in KEPT_CONTENT and METADATA_ONLY in kept
+        is_long = kind in objects.KEPT_CONTENT and METADATA_ONLY in kept
         if is_long and former is not None and former.uid == metadata["uid"]:
             # Priority, history and hub stay those of the last content until a decision has read the present.
             former.version, former.outdated = version, str(kept[METADATA_ONLY])
@@ -307,6 +307,9 @@ class Store:
             self._wake()
             return
         new = held.kept(name, kept, free_bytes, size)
+        if new.left_out_bytes and name[0] not in self._full:
+            self._full.add(name[0])
+            logger.warning(objects.FULL, kind, *name, objects.NAMESPACE_BYTES >> 20)
         if former is not None and former.text is new.text and former.size == new.size and new.stored is kept:
             former.version, former.outdated, former.left_out_bytes = version, None, 0
             if METADATA_ONLY in kept and former.owner_uid:  # what it contains may have changed
