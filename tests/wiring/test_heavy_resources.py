@@ -93,9 +93,13 @@ def test_what_takes_much_memory_as_objects_counts_more() -> None:
     assert store.crowd("PodDisruptionBudget", "ml", {"uid-smol"}) is objects.Crowd.LONG
 
 
-async def test_long_children_are_read_until_they_are_too_long_together() -> None:
+@pytest.mark.parametrize("namespace_bytes", [objects.NAMESPACE_BYTES, 0])
+async def test_long_children_are_read_until_they_are_too_long_together(
+    namespace_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred of a megabyte that changed meanwhile were all read: 2 GB."""
     store, asked = held(), Counter[str]()
+    monkeypatch.setattr(objects, "NAMESPACE_BYTES", namespace_bytes)
 
     class Long:
         async def get(self, kind: str, _namespace: str, name: str) -> dict[str, Any]:

@@ -366,7 +366,7 @@ class Store:
     def _free_bytes(self, namespace: str) -> int:
         """Compressed bytes of content that may still be stored of a namespace."""
         used = sum(held.content_bytes[namespace] for held in self._kinds.values())
-        return objects.NAMESPACE_BYTES - used
+        return max(0, objects.NAMESPACE_BYTES - used)
 
     def _drop(self, kind: str, name: Name) -> StoredObject | None:
         former = self._kinds[kind].drop(name)
