@@ -19,7 +19,8 @@ FULL = 1e-6
 class ConcurrentPrefill(Replica):
     """A replica that computes prompts concurrently with its steps.
 
-    Each request counts its steps from its own first token, so steps are not whole numbers here.
+    Each request counts its steps from its own first token, so steps are not whole numbers here. A replica
+    that hangs makes no steps, and still computes the prompts of requests for which it has a place.
     """
 
     def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
@@ -44,7 +45,7 @@ class ConcurrentPrefill(Replica):
                 when = incoming[0][0]
             if firsts and firsts[0][0] < when:
                 when = firsts[0][0]
-            if answered:
+            if answered and not self.hung:
                 when = self._pass(when, answered)
             elif when == math.inf:
                 return

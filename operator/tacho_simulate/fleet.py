@@ -22,7 +22,6 @@ class SimulatedPod:
     timed: Timed
     replica: Replica
     ready: bool = False
-    hung: bool = False
     ready_seconds: float | None = None
     deleted_seconds: float = math.inf
     """When the pod is deleted and releases its GPU, in simulated seconds; infinity: not yet."""
@@ -109,8 +108,7 @@ class Fleet:
         """Index of the ready pod with the fewest requests; of equals, the next from ``first`` on."""
         size, held = len(self._serving), []
         for pod in self._serving:
-            if not pod.hung:
-                pod.replica.advance(now)
+            pod.replica.advance(now)
             held.append(pod.replica.held)
         return min(range(size), key=lambda at: (held[at], (at - first) % size))
 
@@ -133,20 +131,9 @@ class Fleet:
 
     def crash(self, pod: SimulatedPod, now: float) -> None:
         """Crashes a pod: its requests fail. The pod may become ready again."""
-        if not pod.hung:
-            pod.replica.advance(now)
-        self._forget(pod)
-        pod.hung = False
-        pod.replica = replica_of(pod.timed, self._ledger, now)
-
-    def hang(self, pod: SimulatedPod, now: float) -> None:
         pod.replica.advance(now)
-        pod.hung = True
-
-    def resume(self, pod: SimulatedPod, now: float) -> None:
-        """Lets a pod that hung continue its requests."""
-        pod.replica.now = now
-        pod.hung = False
+        self._forget(pod)
+        pod.replica = replica_of(pod.timed, self._ledger, now)
 
     def remove(self, fewer: int, victims: Sequence[str], now: float) -> None:
         """Deletes ``fewer`` pods: the pods drain their requests within the grace period."""
@@ -168,7 +155,7 @@ class Fleet:
         """The state of all pods as a policy sees them; ``blind``: without metrics."""
         found = []
         for pod in self.pods:
-            if pod.ready and not pod.hung:
+            if pod.ready:
                 pod.replica.advance(now)
             known = pod.ready and not blind
             found.append(
@@ -186,13 +173,12 @@ class Fleet:
     def settle(self, until: float) -> None:
         """Advances all ready pods to one time."""
         for pod in self._serving:
-            if not pod.hung:
-                pod.replica.advance(until)
+            pod.replica.advance(until)
 
     def _drain(self, pod: SimulatedPod, now: float) -> None:
         """Simulates a draining pod to its end at once, as it receives no more requests."""
         replica, limit = pod.replica, now + GRACE_SECONDS
-        if pod.hung:
+        if replica.hung:
             pod.deleted_seconds = limit if replica.held else now
         else:
             replica.advance(now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from tacho_contract.report import LatencyHistogram
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
@@ -103,6 +103,13 @@ class SimulatedPolicy(Protocol):
         ...
 
     def decide(self, view: PolicyView) -> PolicyDecision: ...
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """A policy of which something outlives its process. Any other is made anew."""
+
+    def restarted(self, now: float) -> SimulatedPolicy: ...
 
 
 Routing = Literal["random", "least-loaded"]

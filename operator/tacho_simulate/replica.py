@@ -76,6 +76,9 @@ class Replica:
     Steps without a prompt are simulated many at a time, as are the steps of a single long prompt.
     """
 
+    computed_share = 1.0
+    """Share of a prompt's tokens that is computed and counted; the rest is known from earlier prompts."""
+
     def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
         self._model, self._ledger = timed.model, ledger
         self._step_seconds, self._late_seconds = timed.step_seconds, timed.late_seconds
@@ -83,6 +86,8 @@ class Replica:
         """Simulated time up to which all events have happened."""
         self.incoming: deque[tuple[float, int]] = deque()
         """(arrival time at the engine, request), sorted; whoever sends a request appends to it."""
+        self.hung = False
+        """Whether no request makes progress."""
         self.after: Callable[[int, float], None] | None = None
         """Callback for each completed request."""
         self._front: list[tuple[float, int]] = []
@@ -135,8 +140,19 @@ class Replica:
             tpot=_histogram(self._tpot),
         )
 
+    def hang(self, now: float) -> None:
+        self.advance(now)
+        self.hung = True
+
+    def resume(self, now: float) -> None:
+        """Lets a replica that hung continue its requests."""
+        self.advance(now)
+        self.now, self.hung = now, False
+
     def advance(self, until: float) -> None:
         """Simulates all events up to ``until``."""
+        if self.hung:
+            return
         incoming, running = self.incoming, self._running
         late = self._late_seconds
         while True:
@@ -206,7 +222,7 @@ class Replica:
             waited = when - ledger.arrived[request]
             self._ttft[bisect_left(LATENCY_EDGES_SECONDS, waited)] += 1
             self._first_tokens += 1
-            self._prompt_tokens += ledger.input_tokens[request]
+            self._prompt_tokens += self.computed_share * ledger.input_tokens[request]
         self._generated += 1
         self._kv_tokens += 1
         left = ledger.output_tokens[request] - had - 1

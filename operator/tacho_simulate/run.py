@@ -15,7 +15,7 @@ from functools import partial
 from random import Random
 
 from tacho_simulate.fleet import Fleet, SimulatedPod
-from tacho_simulate.policy import Arrived, Factory, PolicyView, Setting, SimulatedPolicy
+from tacho_simulate.policy import Arrived, Factory, PolicyView, Restarts, Setting, SimulatedPolicy
 from tacho_simulate.replica import NOT_YET, Ledger
 from tacho_simulate.result import Moment, ReplicaChange, Result, quantile, quantiles
 from tacho_simulate.trace import Trace
@@ -33,7 +33,8 @@ class Faults:
     unanswered_seconds: float = 0.0
     """Time of a decision during a metrics outage, if longer than the policy's period."""
     scaler_outages: tuple[tuple[float, float], ...] = ()
-    """(from, to) in seconds: the scaler is down and restarts without state."""
+    """(from, to) in seconds: the scaler is down. It restarts with what outlives it, and decides after one
+    period."""
     hanging: tuple[tuple[float, int | None], ...] = ()
     """(time, pod): the pod stays ready, reports constant metrics and makes no progress. None: the oldest
     ready pod."""
@@ -88,6 +89,8 @@ class Simulation:
     ) -> None:
         self._trace, self._setting, self._factory = trace, setting, factory
         self._policy: SimulatedPolicy = factory(setting)
+        self._scaler_ends = 0
+        """How often the scaler has ended so far. A decision that was due before is not made after it."""
         self._seed, self._faults = seed, faults
         self._ledger = Ledger(trace.time_seconds, trace.input_tokens, trace.output_tokens)
         self._fleet = Fleet(
@@ -111,7 +114,10 @@ class Simulation:
             fleet.become_ready(fleet.create(-self._setting.initial_start_seconds), 0.0)
         self._note(0.0)
         first = self._setting.first_decision_seconds
-        self._at(self._policy.period_seconds if first is None else first, self._decide)
+        self._at(self._policy.period_seconds if first is None else first, partial(self._decide, 0))
+        for begins, ends in self._faults.scaler_outages:
+            self._at(begins, self._stop_scaler)
+            self._at(ends, self._restart_scaler)
         for when, whom in self._faults.failing:
             self._at(when, partial(self._fail, whom))
         for when, whom in self._faults.hanging:
@@ -142,12 +148,19 @@ class Simulation:
             self._trajectory.append(Moment(now, self._desired, self._fleet.ready))
 
     # --- events -------------------------------------------------------------------------------------
-    def _decide(self, now: float) -> None:
-        fleet, setting = self._fleet, self._setting
-        if any(begins <= now < ends for begins, ends in self._faults.scaler_outages):
-            self._policy = self._factory(setting)
-            self._at(now + self._policy.period_seconds, self._decide)
+    def _stop_scaler(self, now: float) -> None:
+        del now
+        self._scaler_ends += 1
+
+    def _restart_scaler(self, now: float) -> None:
+        former = self._policy
+        self._policy = former.restarted(now) if isinstance(former, Restarts) else self._factory(self._setting)
+        self._at(now + self._policy.period_seconds, partial(self._decide, self._scaler_ends))
+
+    def _decide(self, ends: int, now: float) -> None:
+        if ends != self._scaler_ends:
             return
+        fleet, setting = self._fleet, self._setting
         blind = any(begins <= now < ends for begins, ends in self._faults.metrics_outages)
         arrivals, prompts, answers = self._counted()
         view = PolicyView(
@@ -169,7 +182,7 @@ class Simulation:
             self._start(fleet.create(now), now)
         fleet.remove(len(fleet.pods) - desired, choice.victims, now)
         waited = self._faults.unanswered_seconds if blind else 0.0
-        self._at(now + max(self._policy.period_seconds, waited), self._decide)
+        self._at(now + max(self._policy.period_seconds, waited), partial(self._decide, ends))
 
     def _start(self, pod: SimulatedPod, now: float) -> None:
         known = self._faults.cold_start_seconds
@@ -197,12 +210,12 @@ class Simulation:
         if pod is None:
             self._missed.append(("hang", now))
             return
-        self._fleet.hang(pod, now)
+        pod.replica.hang(now)
 
         def restart(when: float) -> None:
-            if pod.deleted_seconds == math.inf and pod.hung:
+            if pod.deleted_seconds == math.inf and pod.replica.hung:
                 if self._faults.hang_resumes:
-                    self._fleet.resume(pod, when)
+                    pod.replica.resume(when)
                     return
                 self._fleet.crash(pod, when)
                 self._start(pod, when)
@@ -212,7 +225,7 @@ class Simulation:
     def _serving(self, number: int | None) -> SimulatedPod | None:
         """The ready pod with that number, or the oldest ready pod; hung pods excluded. None: no such pod."""
         found = (pod for pod in self._fleet.pods if number is None or pod.number == number)
-        return next((pod for pod in found if pod.ready and not pod.hung), None)
+        return next((pod for pod in found if pod.ready and not pod.replica.hung), None)
 
     def _counted(self) -> tuple[int, int, int]:
         counted, prompts, answers = self._totals

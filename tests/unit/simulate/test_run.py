@@ -272,8 +272,41 @@ def test_who_was_killed_decides_nothing_and_remembers_nothing() -> None:
     simulate(poisson(1.0, 200.0), setting_of(), make, seed=0, faults=faults)
     looks = [[view.now_seconds for view in policy.views] for policy in made if policy.views]
     assert [(times[0], times[-1]) for times in looks[:1]] == [(10.0, 40.0)]
-    assert looks[1][0] == 80.0
+    assert looks[1][0] == 90.0
     assert len(looks) == 2
+
+
+def test_who_was_killed_between_two_decisions_begins_anew_with_what_outlives_it() -> None:
+    class Lasting(Follows):
+        def restarted(self, now: float) -> Lasting:
+            begun.append(now)
+            return Lasting(lambda _: 2)
+
+    begun: list[float] = []
+    faults = Faults(scaler_outages=((51.0, 54.0),))
+    found = simulate(poisson(1.0, 200.0), setting_of(), lambda _: Lasting(lambda _: 1), seed=0, faults=faults)
+    assert begun == [54.0]
+    assert [(item.time_seconds, item.after) for item in found.decisions] == [(64.0, 2)]
+
+
+@pytest.mark.parametrize(("replica", "first_tokens"), [(None, 1), (ConcurrentPrefill, 3)])
+def test_a_replica_that_computes_prompts_beside_its_steps_does_so_while_it_hangs(
+    replica: type[ConcurrentPrefill] | None, first_tokens: int
+) -> None:
+    """For as many requests as it has places: none of them goes on."""
+    model = dataclasses.replace(MODEL, replica=replica, max_num_seqs=3)
+    trace = Trace("five", (9.5, 11.0, 12.0, 13.0, 14.0), (10,) * 5, (1000,) * 5)
+    policy = Follows(lambda _: 1)
+    faults = Faults(hanging=((10.0, 0),), hang_seconds=60.0, hang_resumes=True)
+    found = simulate(trace, setting_of(model=model), lambda _: policy, seed=0, faults=faults)
+    seen = {view.now_seconds: view.pods[0].metrics for view in policy.views}
+    before, after = seen[20.0], seen[60.0]
+    assert before
+    assert after
+    assert before.first_tokens_total == after.first_tokens_total == first_tokens
+    assert before.generation_tokens_total == after.generation_tokens_total
+    assert (after.running, after.waiting) == (first_tokens, 5 - first_tokens)
+    assert found.unfinished == 0
 
 
 def test_stragglers_and_starts_that_were_measured() -> None:
