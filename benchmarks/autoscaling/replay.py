@@ -4,26 +4,25 @@
         [--by-chance] [--unverified]
 
 TRAJECTORY.json is what tests/e2e/test_autoscaling.py leaves in build/trajectories: each request with its
-time, and what replicas there were; recorded/ has three whole ones and two beginnings. The engines' model,
-the behavior and the client are that test's, the starts are those that the trajectory shows. Requests go to
-the pods that answered them, where that was recorded and those serve; elsewhere, and ``--by-chance``, each
-seed sends them to others, as a Service does. When in its period the operator looked is not recorded: each
-seed looks at another time of it. ``--followed``: replicas are those that the cluster asked for, whatever
-today's law of scaling would. ``--unverified``: the operator had no clean measurement, as on a busy machine,
-and counted requests at once; a recording that has its measurements says so itself. ``--until`` so many
-seconds: only what was seen by then. Prints how many of the looks have as many replicas asked for as the
+time, and what replicas there were; recorded/ has whole ones and beginnings. The engines' model, the behavior
+and the client are that test's, the starts are those that the trajectory shows. Requests go to the pods that
+answered them, where that was recorded and those serve; elsewhere, and ``--by-chance``, each seed sends them
+to others, as a Service does. When in its period the operator looked is not recorded, nor when its next
+process began: each seed takes other times. ``--followed``: replicas are those that the cluster asked for,
+whatever today's law of scaling would. ``--unverified``: the operator had no clean measurement, as on a busy
+machine, and counted requests at once; a recording that has its measurements says so itself. ``--until`` so
+many seconds: only what was seen by then. Prints how many of the looks have as many replicas asked for as the
 simulator, give or take one, and how many first tokens came in time.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import heapq
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
@@ -32,9 +31,11 @@ from typing import Any, NamedTuple
 from benchmarks.autoscaling import bounds
 from benchmarks.autoscaling.capacity import capacity_at
 from benchmarks.autoscaling.concurrent_prefill import ReservingPrefill
+from benchmarks.autoscaling.recorded_policies import AsTheyWent, Followed, lasts
 from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
+from tacho_operator.api.status.status import AutoscalingStatus
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
@@ -46,10 +47,17 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 from tacho_operator.shell.loads import TIMEOUT_SECONDS
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import tacho
-from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPodView, SimulatedPolicy
+from tacho_simulate.policy import Setting, SimulatedPolicy
 from tacho_simulate.result import Result
 from tacho_simulate.run import Faults, simulate
 from tacho_simulate.trace import Trace
+
+
+class KnownPrefill(ReservingPrefill):
+    """All prompts are the same: 7 of their 8 blocks are known."""
+
+    computed_share = 1 / 8
+
 
 MODEL = PerformanceModel(
     steps=((1, 0.061), (3, 0.063)),
@@ -57,9 +65,9 @@ MODEL = PerformanceModel(
     max_num_seqs=3,
     kv_cache_tokens=100_000,
     ttft_fixed_seconds=0.020,
-    replica=ReservingPrefill,
+    replica=KnownPrefill,
 )
-"""Prompts are computed at 20,000 tokens a second, and all are the same: 7 of its 8 blocks are known."""
+"""Prompts are computed at 20,000 tokens a second, of which an eighth is left to compute."""
 LEAST, MOST = 1, 6
 UP = Rules(window_seconds=0, paces=(Pace(kind="Pods", value=3, period_seconds=4),))
 DOWN = Rules(window_seconds=10, paces=(Pace(kind="Pods", value=1, period_seconds=4),))
@@ -68,8 +76,10 @@ BLIND = ("killed", "cut", "killed", "killed", "hanging")
 HANG_SECONDS = 60.0
 LEAST_WHILE_HANGING, LASTING_SECONDS = 2, 12.0
 """The test's minReplicas from the hanging's begin on, and for how long before its end they are 1 again."""
-SPREAD = (math.sqrt(5) - 1) / 2
-"""Multiples of it fall evenly into a period, however many there are."""
+FORGOTTEN = "killed, bursts forgotten"
+"""What went wrong where the operator was killed, and its bursts were removed from the resource's status."""
+SPREADS = ((math.sqrt(5) - 1) / 2, *(math.sqrt(prime) for prime in (2, 3, 7, 11, 13)))
+"""Multiples of each fall evenly into a period, however many there are, and independently of the others."""
 CLIENTS = 200
 """Requests that the test has on their way at a time. One that comes when there are as many waits until one of
 them is answered, and its time to the first token begins when it is sent."""
@@ -114,74 +124,34 @@ def _first_token(item: dict[str, Any]) -> float:
     return math.inf if item["ttft_s"] is None else item["sent_s"] + item["ttft_s"]
 
 
-class AsTheyWent:
-    """Of the pods that have as little to finish, the law takes the first by name, and names are chance: here
-    it is the one whose recorded one was sent its last request first. ``followed``: whatever they have."""
-
-    def __init__(self, policy: SimulatedPolicy, lasts: Sequence[float], *, followed: bool) -> None:
-        self.name, self.period_seconds = policy.name, policy.period_seconds
-        self._policy, self._followed = policy, followed
-        self._lasts = dict(enumerate(lasts))
-        self._held: dict[str, int] = {}
-
-    def decide(self, view: PolicyView) -> PolicyDecision:
-        choice = self._policy.decide(view)
-        for pod in view.pods:
-            if pod.metrics is not None:
-                self._held[pod.uid] = pod.metrics.running + pod.metrics.waiting
-        if not self._lasts:
-            return choice
-
-        def first(pod: SimulatedPodView) -> tuple[int, float]:
-            held = 0 if self._followed else self._held.get(pod.uid, 0)
-            return held, self._lasts.get(pod.begun, math.inf)
-
-        ranked = sorted((pod for pod in view.pods if pod.ready), key=first)
-        return dataclasses.replace(choice, victims=tuple(pod.uid for pod in ranked))
-
-
-class Followed:
-    """A policy that asks for what the cluster asked for at the same time: what a look sees came about between
-    it and the one before, on the mean in the middle."""
-
-    name, source = "recorded", "the recording"
-    period_seconds = 0.25
-
-    def __init__(self, moments: Sequence[dict[str, Any]]) -> None:
-        looks = [moment["time_s"] for moment in moments]
-        self._times = [(before + after) / 2 for before, after in zip([0.0, *looks], looks, strict=False)]
-        self._replicas = [moment["replicas"] for moment in moments]
-
-    def decide(self, view: PolicyView) -> PolicyDecision:
-        look = max(0, bisect_right(self._times, view.now_seconds) - 1)
-        return PolicyDecision(replicas=self._replicas[look], reason="as it was recorded")
-
-
-def lasts(requests: Sequence[dict[str, Any]], pods: Sequence[int]) -> list[float]:
-    """When each pod was sent its last request."""
-    found: dict[int, float] = {}
-    for item, pod in zip(requests, pods, strict=False):
-        found[pod] = max(item["sent_s"], found.get(pod, 0.0))
-    return [found[pod] for pod in sorted(found)]
-
-
-def carried(recorded: dict[str, Any], trace: Trace, *, unverified: bool) -> ReplicaCapacity:
-    """What the operator took a replica to carry: of its measurement where that was recorded, else as the law
-    has it."""
+def carried(
+    recorded: dict[str, Any], trace: Trace, *, unverified: bool
+) -> tuple[tuple[float, ReplicaCapacity], ...]:
+    """What the operator took a replica to carry, each with since when: of its measurements where those were
+    recorded, else as the law has it. Probe pods measure on while the first pod serves."""
     prompt, answer = round(mean(trace.input_tokens)), round(mean(trace.output_tokens))
     if recorded.get("measurements"):
-        measured = [MeasurementEntry.model_validate(item) for item in recorded["measurements"]]
         plan = Plan.model_validate(recorded["plan"]) if recorded.get("plan") else None
-        return capacity_of(measured, plan, Workload(input_tokens=prompt, output_tokens=answer))
+        shape = Workload(input_tokens=prompt, output_tokens=answer)
+        first = {"time_s": 0.0, "measurements": recorded["measurements"]}
+        return tuple(
+            (
+                item["time_s"],
+                capacity_of(map(MeasurementEntry.model_validate, item["measurements"]), plan, shape),
+            )
+            for item in (first, *recorded.get("measured_later", ()))
+        )
     if unverified:
-        return ReplicaCapacity(
+        unknown = ReplicaCapacity(
             concurrency=MODEL.max_num_seqs,
             kv_cache_tokens=MODEL.kv_cache_tokens,
             input_tokens=prompt,
             output_tokens=answer,
             unverified="the measurement is provisional",
         )
-    return capacity_at(MODEL, input_tokens=prompt, output_tokens=answer, ttft_seconds=None, tpot_seconds=None)
+        return ((0.0, unknown),)
+    lengths = {"input_tokens": prompt, "output_tokens": answer}
+    return ((0.0, capacity_at(MODEL, **lengths, ttft_seconds=None, tpot_seconds=None)),)
 
 
 def run(
@@ -192,7 +162,10 @@ def run(
     unverified: bool,
     followed: bool = False,
     by_chance: bool = False,
+    phases: Sequence[float] = (),
 ) -> tuple[Result, Trace]:
+    """``phases``: when each process of the operator began to look, 0 to 1 of the time in which it must have;
+    by the seed for those that are not given."""
     requests = sent(recorded["requests"])
     trace = Trace(
         name="recorded",
@@ -201,32 +174,40 @@ def run(
         output_tokens=tuple(item["output_tokens"] for item in requests),
     )
     pods = () if by_chance else dealt(requests)
-    capacity = carried(recorded, trace, unverified=unverified)
+    capacities = carried(recorded, trace, unverified=unverified)
     found = starts(recorded["moments"])
     usual = median(found) if found else recorded["cold_start_s"]
     # What the operator knew of starts is told at the end: longer than all that followed was the first pod's.
     first = recorded["cold_start_s"] if recorded["cold_start_s"] > max(found, default=math.inf) else 0.0
+
+    def phase_of(process: int) -> float:
+        return phases[process] if process < len(phases) else seed * SPREADS[process % len(SPREADS)] % 1
+
     setting = Setting(
         min_replicas=LEAST,
         max_replicas=MOST,
-        capacity=capacity,
+        capacity=capacities[0][1],
         slo_ttft_seconds=ttft_seconds,
         slo_tpot_seconds=None,
         cold_start_seconds=max(first, usual),
         model=MODEL,
         initial_replicas=recorded["moments"][0]["replicas"],
         initial_start_seconds=first,
-        first_decision_seconds=None if followed else recorded["period_s"] * (1 + seed * SPREAD % 1),
+        first_decision_seconds=None if followed else recorded["period_s"] * (1 + phase_of(0)),
     )
-    times = lasts(requests, pods)
+    times, since = lasts(requests, pods), [begins for begins, _ in capacities]
 
     def factory(setting: Setting) -> SimulatedPolicy:
         if followed:
             return AsTheyWent(Followed(recorded["moments"]), times, followed=True)
-        model = tacho.Tacho(
-            setting, partial(_policy_at, recorded, ttft_seconds), period_seconds=recorded["period_s"]
+        policy = tacho.Tacho(
+            setting,
+            partial(_policy_at, recorded, ttft_seconds),
+            period_seconds=recorded["period_s"],
+            capacity_at=lambda now: capacities[bisect_right(since, now) - 1][1],
+            stored_at=partial(_stored_at, recorded),
         )
-        return AsTheyWent(model, times, followed=False)
+        return AsTheyWent(policy, times, followed=False)
 
     hung = None
     if pods and recorded.get("hung"):
@@ -235,7 +216,7 @@ def run(
             (p for item, p in zip(requests, pods, strict=True) if item["pod"] == recorded["hung"]), None
         )
     faults = Faults(
-        scaler_outages=() if followed else tuple(_spans(recorded, "killed")),
+        scaler_outages=() if followed else tuple(_outages(recorded, phase_of)),
         metrics_outages=tuple(_spans(recorded, "cut")),
         hanging=tuple((begins, hung) for begins, _ in _spans(recorded, "hanging")),
         unanswered_seconds=0.0 if followed else TIMEOUT_SECONDS,
@@ -253,6 +234,22 @@ def _spans(recorded: dict[str, Any], kind: str) -> list[bounds.Span]:
     return [
         (span[0], span[1]) for span, of in zip(recorded.get("blind", ()), kinds, strict=False) if of == kind
     ]
+
+
+def _kills(recorded: dict[str, Any]) -> list[bounds.Span]:
+    return sorted(_spans(recorded, "killed") + _spans(recorded, FORGOTTEN))
+
+
+def _outages(recorded: dict[str, Any], phase_of: Callable[[int], float]) -> Iterator[bounds.Span]:
+    """When no operator ran. The next one begins before it is ready, which is the recorded end."""
+    for process, (begins, ends) in enumerate(_kills(recorded), start=1):
+        yield begins, ends - (ends - begins) * phase_of(process)
+
+
+def _stored_at(recorded: dict[str, Any], now: float, stored: AutoscalingStatus) -> AutoscalingStatus:
+    """Without bursts where the test removed those while no operator ran."""
+    forgotten = any(begins <= now <= ends for begins, ends in _spans(recorded, FORGOTTEN))
+    return stored.model_copy(update={"bursts": []}) if forgotten else stored
 
 
 def _policy_at(recorded: dict[str, Any], ttft_seconds: float, now: float) -> ScalingPolicy:
@@ -274,21 +271,49 @@ class Attained(NamedTuple):
     """Replicas that were requested, times seconds."""
 
 
-def compared_runs(recorded: dict[str, Any], ttft_seconds: float, seeds: int) -> tuple[Attained, Attained]:
-    """The recorded run, and of the simulated ones that whose replicas are the nearest at the recorded looks:
-    when in its period the operator looked is not known otherwise."""
-    requests, moments = recorded["requests"], recorded["moments"]
+def compared_runs(recorded: dict[str, Any], ttft_seconds: float, tries: int) -> tuple[Attained, Attained]:
+    """The recorded run, and a simulated one. Of each process of the operator, ``tries`` times are tried at
+    which it may have begun to look: that counts with which replicas are the nearest until its end."""
+    requests = recorded["requests"]
     kept = sum(item["ttft_s"] is not None and item["ttft_s"] <= ttft_seconds for item in requests)
-    last = max(item["time_s"] for item in requests)
-    ends = [min(last, moment["time_s"]) for moment in (*moments[1:], {"time_s": last})]
-    spent = sum(
-        moment["replicas"] * max(0.0, end - moment["time_s"])
-        for moment, end in zip(moments, ends, strict=True)
+    cluster = Attained(100 * kept / len(requests), recorded_gpu_seconds(recorded))
+    ends = [*(begins for begins, _ in _kills(recorded)), math.inf]
+    phases: list[float] = []
+    begins, result = 0.0, None
+    for process, end in enumerate(ends):
+        tried = [[*phases, number / tries] for number in range(tries)]
+        rest = [0.5] * (len(ends) - process - 1)
+        found = [run(recorded, ttft_seconds, 0, unverified=False, phases=[*each, *rest])[0] for each in tried]
+        off = [_off(recorded, result, begins, end) for result in found]
+        nearest = off.index(min(off))
+        phases, result, begins = tried[nearest], found[nearest], end
+    assert result is not None
+    return cluster, Attained(100 * result.slo_attainment, gpu_seconds(result))
+
+
+def recorded_gpu_seconds(recorded: dict[str, Any]) -> float:
+    steps = [(moment["time_s"], moment["replicas"]) for moment in recorded["moments"]]
+    return _area(steps, max(item["time_s"] for item in recorded["requests"]))
+
+
+def gpu_seconds(result: Result) -> float:
+    return _area([(item.time_seconds, item.desired) for item in result.trajectory], result.duration_seconds)
+
+
+def _area(steps: Sequence[tuple[float, int]], last: float) -> float:
+    """Replicas that were requested until ``last``, times seconds."""
+    ends = [min(last, begins) for begins, _ in (*steps[1:], (last, 0))]
+    return sum(count * max(0.0, end - begins) for (begins, count), end in zip(steps, ends, strict=True))
+
+
+def _off(recorded: dict[str, Any], result: Result, begins: float, ends: float) -> int:
+    """Replicas by which the looks of that time differ, in all."""
+    times = [item.time_seconds for item in result.trajectory]
+    return sum(
+        abs(result.trajectory[max(0, bisect_right(times, look["time_s"]) - 1)].desired - look["replicas"])
+        for look in recorded["moments"]
+        if begins <= look["time_s"] < ends
     )
-    found = [run(recorded, ttft_seconds, seed, unverified=False)[0] for seed in range(seeds)]
-    nearest = min(found, key=lambda result: compared(recorded, result)["meanOff"])
-    simulated = Attained(100 * nearest.slo_attainment, 3600 * nearest.gpu_hours)
-    return Attained(100 * kept / len(requests), spent), simulated
 
 
 def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
@@ -333,7 +358,7 @@ def main() -> None:
     recorded = json.loads(given.trajectory.read_text())
     if given.until is not None:
         recorded = upto(recorded, given.until)
-    found = []
+    found, spent = [], []
     for seed in range(given.seeds):
         asked = {
             "unverified": given.unverified,
@@ -342,6 +367,7 @@ def main() -> None:
         }
         result, trace = run(recorded, given.ttft, seed, **asked)
         found.append(compared(recorded, result))
+        spent.append(gpu_seconds(result))
     requests = recorded["requests"]
     kept = sum(item["ttft_s"] is not None and item["ttft_s"] <= given.ttft for item in requests)
     shares = sorted(item["keptPercent"] for item in found)
@@ -357,6 +383,9 @@ def main() -> None:
         "keptPercentSimulated": round(median(shares), 1),
         "keptPercentRange": [round(shares[0], 1), round(shares[-1], 1)],
         "seedsWithinTwoPoints": f"{sum(item <= 2 for item in apart)} of {len(apart)}",
+        "gpuSecondsRecorded": round(recorded_gpu_seconds(recorded)),
+        "gpuSecondsSimulated": round(median(spent)),
+        "gpuSecondsRange": [round(min(spent)), round(max(spent))],
     }
     print(json.dumps(told, indent=1))
 

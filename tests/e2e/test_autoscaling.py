@@ -125,7 +125,7 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
 ) -> None:
     plan = Plan(arrivals, replica_requests_per_second(), FULL)
     watch = Watch(scaled, arrivals)
-    carried = {name: scaled.status().get(name) for name in ("measurements", "plan")}
+    plan_of_model = scaled.status().get("plan")
     try:
         with watch.running():
             grows_with_the_load(scaled, plan, watch)
@@ -137,13 +137,12 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
         tell(scaled, watch)
         cold_start_seconds = float(scaling(scaled).get("coldStartSeconds") or 0)
         about = {
-            **carried,
+            **watch.about,
+            "plan": plan_of_model,
+            "decisions": scaling(scaled).get("decisions"),
             "replica_requests_per_second": replica_requests_per_second(),
             "cold_start_s": cold_start_seconds,
             "period_s": PERIOD_SECONDS,
-            "blind": watch.blind,
-            "blind_kinds": watch.blind_kinds,
-            "hung": watch.hung,
         }
         place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
         write(place, watch.moments, arrivals.requests, about)

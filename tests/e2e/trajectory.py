@@ -59,6 +59,9 @@ class Watch:
         """What went wrong in each of them: killed, cut or hanging."""
         self.hung: str | None = None
         """The pod that was made to hang."""
+        self.measured: list[dict[str, Any]] = []
+        """The resource's measurements, whenever they were others: probe pods go on while the first pod
+        serves."""
         self._llmd, self._arrivals = llmd, arrivals
         self._sent = 0
         self._stop = threading.Event()
@@ -68,6 +71,18 @@ class Watch:
     def latest(self) -> Moment:
         return self.moments[-1]
 
+    @property
+    def about(self) -> dict[str, object]:
+        """What a replay has to know beside looks and requests."""
+        first, *later = self.measured
+        return {
+            "measurements": first["measurements"],
+            "measured_later": later,
+            "blind": self.blind,
+            "blind_kinds": self.blind_kinds,
+            "hung": self.hung,
+        }
+
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             self._look()
@@ -76,6 +91,7 @@ class Watch:
         selector = f"tacho.dev/deployment={self._llmd.name}"
         command = ("deployments", "-n", self._llmd.namespace, "-l", selector)
         found: list[dict[str, Any]] = self._llmd.cluster.get(*command)["items"]
+        self._note(self._llmd.status().get("measurements") or [])
         before, self._sent = self._sent, self._arrivals.sent
         self.moments.append(
             Moment(
@@ -86,6 +102,11 @@ class Watch:
                 in_flight=self._sent - len(self._arrivals.requests),
             )
         )
+
+    def _note(self, measurements: list[dict[str, Any]]) -> None:
+        plain = [{name: item[name] for name in item if name != "history"} for item in measurements]
+        if not self.measured or self.measured[-1]["measurements"] != plain:
+            self.measured.append({"time_s": round(self._arrivals.seconds, 2), "measurements": plain})
 
     def until(self, what: str, replicas: int, *, ready: bool = True) -> None:
         """So many are wanted, and ready."""
