@@ -36,7 +36,8 @@ truth() { # FILE REPEAT LEVEL ...
   local file=$1 times=$2
   shift 2
   python3 "$here/truth.py" "http://127.0.0.1:$port" "$out/$file.json" --levels "$@" --repeat "$times" \
-    --budget "$budget" --seconds "${SECONDS_A_LEVEL:-45}" --vocabulary 120000 --processes 8
+    --budget "$budget" --seconds "${SECONDS_A_LEVEL:-45}" --requests "${REQUESTS_A_LEVEL:-200}" --vocabulary "${VOCABULARY:-120000}" \
+    --processes 8
 }
 loop() { # LEVEL
   python3 "$here/truth.py" "http://127.0.0.1:$port" "$out/$name.json" --levels "$1" --repeat 1 --append \

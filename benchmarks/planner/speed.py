@@ -4,9 +4,8 @@
 
 Writes the tables in docs/results/planner.md and prints the constants that all rows give. Every row is judged
 held back: the constants of 16 bits are fitted without any row of its model, whatever the checkpoint; those of
-a quantization's kernel then without any row of its checkpoint, on the others of the same kernel (AWQ, GPTQ
-and W4A16 run on Machete, FP8 and W8A8 on the GPU's units of 8 bits). NF4's ran with one checkpoint: held
-back, nothing is known of it but the usual efficiency.
+a quantization's kernel then too, on other models of the same kernel (AWQ, GPTQ and W4A16 run on Machete, FP8
+and W8A8 on the GPU's units of 8 bits).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from functools import cache
 from statistics import median
 from typing import Any
 
-from benchmarks.planner.speed_rows import ROOT, Row, checkpoint, rows
+from benchmarks.planner.speed_rows import ROOT, Row, rows
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.profile import KernelTiming, StepLaw
 from tacho_engines.registry import engine_profile
@@ -34,6 +33,11 @@ SPEED = engine_profile("vllm").speed
 assert SPEED.law is not None
 LAW: StepLaw = SPEED.law
 PLAIN = "none"
+FITTED = (
+    *("unpacking", "batch_unpacking", "layer_microseconds", "batch_layer_microseconds"),
+    *("prompt_layer_microseconds", "arithmetic"),
+)
+"""Constants of a kernel."""
 WEIGHTS = {"one stream": 3.0, "load": 1.0, "prompt": 0.5, "edge": 0.0}
 """Of a row in the fit. Edges follow from loads."""
 ODD = "phi-2"
@@ -41,6 +45,7 @@ ODD = "phi-2"
 ONE_SLOTS = 1024
 GOALS = {"one stream": (3, 8), "load": (8, 20), "edge": (10, 25)}
 """Percent: median and worst."""
+H100 = "on an H100"
 TIMED = (PLAIN, "8 bits", "awq", "bnb-nf4")
 TITLES = {
     "one stream": "One stream",
@@ -59,7 +64,7 @@ def kind_of(row: Row) -> str:
 
 def predicted(row: Row, law: StepLaw, kernel: KernelTiming) -> float:
     """What the law says of the row."""
-    loop = Loop(step=row.step, law=law, kernel=kernel, ceiling=math.inf)
+    loop = Loop(step=row.step, law=law, kernel=kernel, ceiling=LAW.front_end_tokens_per_second)
     if row.figure == "one stream":
         return 1 / loop.gap(1)
     if row.figure == "prompt":
@@ -103,8 +108,10 @@ def _law(values: dict[str, float]) -> StepLaw:
 
 
 def _fits(row: Row) -> bool:
-    """Whether its figure is the device's: a client's cores bound the loads of the 0.6B, its prompts are
-    shorter than what a step costs anyway."""
+    """Whether its figure is the device's, an H200: a client's cores bound the loads of the 0.6B, its prompts
+    are shorter than what a step costs anyway."""
+    if "gpu" in row.cell:
+        return False
     return WEIGHTS[row.figure] > 0 and (row.figure == "one stream" or row.model != "qwen3-0.6b")
 
 
@@ -128,30 +135,46 @@ def fitted_law(without: str = "") -> StepLaw:
     return _law(least_squares(start, loss))
 
 
-def fitted_kernel(judged: Sequence[Row], law: StepLaw, start: KernelTiming) -> KernelTiming:
-    """Of a quantization, on ``judged``. What ``start`` has once is one constant, what it lacks stays away."""
-    names = [name for name in ("unpacking", "batch_unpacking", "arithmetic") if getattr(start, name)]
-    if start.unpacking == start.batch_unpacking:
-        names.remove("batch_unpacking")
+class FittedKernels:
+    """Constants of all kernels of one kind: what they have alike in the table is one constant, fitted once. A
+    share of the arithmetic rate like that of 16 bits is that one."""
 
-    def kernel(found: dict[str, float]) -> KernelTiming:
-        shared = {} if "batch_unpacking" in found else {"batch_unpacking": found["unpacking"]}
-        return replace(start, **found, **shared)
+    def __init__(self, judged: Sequence[Row], law: StepLaw) -> None:
+        self._law = law
+        self._plain = LAW.kernels[0].arithmetic
+        starts = {timing(SPEED, row.step.placement)[1] for row in judged}
+        found = {
+            self._name(start, name): getattr(start, name) for start in starts for name in self._own(start)
+        }
+        self._values = least_squares(found, lambda values: self._loss(judged, values))
 
-    values = {name: getattr(start, name) for name in names}
-    return kernel(least_squares(values, lambda found: _loss(judged, law, kernel(found))))
+    def _own(self, start: KernelTiming) -> list[str]:
+        return [name for name in FITTED if getattr(start, name) not in (0.0, self._plain)]
+
+    def _name(self, start: KernelTiming, name: str) -> str:
+        """Of a constant. Where one stream's and a batch's are alike they are one."""
+        return f"{name.removeprefix('batch_')} {getattr(start, name)}"
+
+    def _kernel(self, start: KernelTiming, values: dict[str, float]) -> KernelTiming:
+        own = {name: values[self._name(start, name)] for name in self._own(start)}
+        return replace(start, **{"arithmetic": self._law.kernels[0].arithmetic, **own})
+
+    def _loss(self, judged: Sequence[Row], values: dict[str, float]) -> float:
+        return sum(
+            _loss((row,), self._law, self._kernel(timing(SPEED, row.step.placement)[1], values))
+            for row in judged
+        )
+
+    def kernel(self, start: KernelTiming) -> KernelTiming:
+        return self._kernel(start, self._values)
 
 
 @cache
-def _held_back(model: str, name: str, kind: str) -> tuple[StepLaw, KernelTiming]:
-    """Law and kernel for a checkpoint, fitted without it."""
+def _held_back(model: str, kind: str) -> tuple[StepLaw, FittedKernels | None]:
+    """Law and kernels for a model, fitted without any row of it."""
     law = fitted_law(model)
-    if kind == PLAIN:
-        return law, law.kernels[0]
-    others = [row for row in rows() if kind_of(row) == kind and checkpoint(row.cell) != name and _fits(row)]
-    if not others:
-        return replace(law, traffic=1 / SPEED.efficiency), law.kernels[0]
-    return law, fitted_kernel(others, law, timing(SPEED, others[0].step.placement)[1])
+    others = [row for row in rows() if kind_of(row) == kind and row.model != model and _fits(row)]
+    return law, FittedKernels(others, law) if kind != PLAIN else None
 
 
 @dataclass(frozen=True)
@@ -185,8 +208,13 @@ def judged() -> tuple[Judged, ...]:
             if kind == "untimed":
                 law, kernel, _ = timing(replace(SPEED, law=fitted_law(row.model)), row.step.placement)
             else:
-                law, kernel = _held_back(row.model, checkpoint(row.cell), kind)
-            found.append(Judged(row, kind, predicted(row, law, kernel)))
+                law, kernels = _held_back(row.model, kind)
+                kernel = (
+                    law.kernels[0]
+                    if kernels is None
+                    else kernels.kernel(timing(SPEED, row.step.placement)[1])
+                )
+            found.append(Judged(row, H100 if "gpu" in row.cell else kind, predicted(row, law, kernel)))
     return tuple(found)
 
 
@@ -217,12 +245,12 @@ def _cell(found: dict[str, Any] | None) -> str:
 def summary_table() -> str:
     """By figure, as docs/results/planner.md shows it."""
     lines = [
-        "| Figure | Goal | All timed | 16 bits | 8 bits | 4 bits on Machete | NF4 | Not timed |",
-        f"|{' --- |' * 8}",
+        "| Figure | Goal | All timed | 16 bits | 8 bits | 4 bits on Machete | NF4 | On an H100 | Not timed |",
+        f"|{' --- |' * 9}",
     ]
     for figure, title in TITLES.items():
         of = [item for item in judged() if item.row.figure == figure]
-        groups = (TIMED, *((kind,) for kind in TIMED), ("untimed",))
+        groups = (TIMED, *((kind,) for kind in TIMED), (H100,), ("untimed",))
         cells = [_cell(summary(item for item in of if item.kind in group)) for group in groups]
         middle, worst = GOALS[figure]
         lines.append(f"| {title} | {middle}, {worst} % | {' | '.join(cells)} |")
@@ -253,13 +281,20 @@ def page(text: str) -> str:
     return text
 
 
+@cache
+def _all(kind: str) -> FittedKernels:
+    """Fitted on every row."""
+    return FittedKernels([row for row in rows() if kind_of(row) == kind and _fits(row)], fitted_law())
+
+
 def constants() -> tuple[StepLaw, tuple[KernelTiming, ...]]:
     """What all rows give."""
     law = fitted_law()
     kernels = [law.kernels[0]]
     for start in LAW.kernels[1:]:
-        of = [row for row in rows() if timing(SPEED, row.step.placement)[1:] == (start, True) and _fits(row)]
-        kernels.append(fitted_kernel(of, law, start))
+        kinds = {kind_of(row) for row in rows() if timing(SPEED, row.step.placement)[1:] == (start, True)}
+        kernels.extend(_all(kind).kernel(start) for kind in kinds)
+        kernels.extend([start] if not kinds else [])
     return law, tuple(kernels)
 
 
@@ -281,7 +316,7 @@ def main(arguments: Sequence[str]) -> int:
     print(f"head, x {law.odd_head:.2f}")
     print(f"traffic {law.traffic:.3f}")
     for kernel in kernels:
-        print(f"{kernel.ran}: {kernel.unpacking:.1f} {kernel.batch_unpacking:.1f} {kernel.arithmetic:.3f}")
+        print(f"{kernel.ran}: {', '.join(f'{name}={getattr(kernel, name):.4g}' for name in FITTED)}")
     return 0
 
 

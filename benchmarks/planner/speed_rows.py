@@ -1,10 +1,13 @@
-"""What vLLM 0.26 was measured to give on an H200: one stream, several streams, and the edge of a TPOT.
+"""What vLLM 0.26 was measured to give on an H200: one stream, several streams, and the edge of a TPOT. Two
+servers on an H100 judge, and nothing is fitted to them.
 
 ``h200/decode.json`` names each configuration, the file of its figures and its rate of one stream. Under load
 count, by configuration:
 
-- ``truth``: long steady loops with the server's own counter. Where a configuration has them, no level of a
-  probe of it is used.
+- ``truth``: long steady loops with the server's own counter. Where a checkpoint has them or the next,
+  no other loads of it are used, but those of a probe with longer prompts.
+- ``loop``: loops of 8 s by ``benchmarks/gpu/speed.sh``, where they are steady and 99 of 100 tokens are
+  text. The rate of one stream is by its TPOT.
 - ``probe``: levels of an earlier probe whose interval is at most 6 %, over at least 1.5 s, that was steady.
 - ``by hand``: two waves of requests, begun together.
 
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
@@ -26,17 +30,28 @@ import yaml
 from benchmarks.planner.placements import placement
 from tacho_engines.base import Context
 from tacho_engines.registry import engine_profile, plan_half
+from tacho_operator.core.planner.expected_speed import timing
 from tacho_operator.core.planner.speed import DecodeStep
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "h200" / "decode.json"
 H200 = "benchmarks/gpu/h200"
+LOOPS = ROOT / H200 / "speed"
+H100 = ROOT / "benchmarks/gpu/h100/goals-paired"
+H100_SERVERS = {"8b-bf16": "none", "8b-fp8": "fp8"}
+"""Of an 8B: the method of each."""
+STORED = {"awq": "awq", "gptq": "gptq", "w8a8": "compressed-tensors"}
+"""Form of a quantized checkpoint, by the end of its name, and the method of its plan."""
+NAMED = {"mistral-7b": "mistral-7b-49k"}
+"""Models whose facts have another name."""
 TRUTH = {
     "8b-bf16": "matrix/llama-8b-bf16-cold",
     "8b-bf16-again": "matrix/llama-8b-bf16-cold",
     "8b-fp8": "matrix/llama-8b-fp8",
 }
 """Long loops, and the configuration of each."""
+USUAL_TOKENS = 512
+"""Of the prompts of loops."""
 TPOTS_MILLISECONDS = (10, 12, 15, 20, 25)
 WIDEST_PERCENT, SHORTEST_SECONDS = 6.2, 1.5
 
@@ -84,7 +99,10 @@ def checkpoint(cell: dict[str, Any]) -> str:
     return f"{cell['model']} {cell['method']}"
 
 
-SHAPES = ("llama-3.1-8b", "llama-2-7b", "mistral-7b", "phi-2", "qwen3-0.6b", "qwen3-moe")
+SHAPES = (
+    *("llama-3.1-8b", "llama-2-7b", "mistral-7b", "phi-2"),
+    *("qwen2.5-3b", "qwen2.5-7b", "qwen3-0.6b", "qwen3-moe"),
+)
 
 
 @cache
@@ -95,7 +113,7 @@ def _step(text: str, input_tokens: int, output_tokens: int) -> DecodeStep:
         "vllm",
         cell["model"],
         cell["method"],
-        "H200",
+        cell.get("gpu", "NVIDIA-H200"),
         version=cell["version"],
         count=gpus,
         tensor=gpus,
@@ -128,7 +146,19 @@ def cells() -> dict[str, dict[str, Any]]:
 @cache
 def rows() -> tuple[Row, ...]:
     """All of them, one stream first."""
-    return (*_one_stream(), *_truth(), *_edges(), *_probed(), *_by_hand())
+    looped = (*_truth(), *_loops())
+    covered = {checkpoint(row.cell) for row in looped if row.figure == "load"}
+    others = (
+        row for row in (*_probed(), *_by_hand()) if row.figure != "load" or not _measured_better(row, covered)
+    )
+    return (*_one_stream(), *looped, *_edges(), *others, *_another_gpu())
+
+
+def _measured_better(row: Row, looped: set[str]) -> bool:
+    """Whether a long loop has the same load. Waves of requests are none at other lengths either. A loop says
+    nothing of a server with other switches."""
+    alike = checkpoint(row.cell) in looped and timing(engine_profile("vllm").speed, row.step.placement)[2]
+    return alike and (row.kind == "by hand" or row.input_tokens == USUAL_TOKENS)
 
 
 def _one_stream() -> Iterator[Row]:
@@ -160,8 +190,65 @@ def _truth() -> Iterator[Row]:
                 cell=cells()[cell],
                 measured=level["output_tokens_per_second"]["server"],
                 streams=level["streams"],
-                input_tokens=512,
+                input_tokens=USUAL_TOKENS,
                 output_tokens=200,
+            )
+
+
+def _loops() -> Iterator[Row]:
+    for file in sorted(LOOPS.glob("*.json")):
+        model, _, method = file.stem.rpartition("-" if "-bnb-" not in file.stem else "-bnb-")
+        method = STORED[model.rpartition("-")[2]] if method == "stored" else method
+        cell = {
+            "model": NAMED.get(model, model),
+            "method": "bnb-nf4" if method == "nf4" else method,
+            "version": "0.26.0",
+            "args": [],
+            "maxModelLen": 4096,
+        }
+        for level in json.loads(file.read_text(encoding="utf-8"))["levels"]:
+            alone = level["streams"] == 1
+            if alone or (level["steady"] and level["events_without_text_percent"] < 1):
+                yield Row(
+                    name=f"speed/{file.stem}" + ("" if alone else f"@{level['streams']}"),
+                    figure="one stream" if alone else "load",
+                    kind="loop",
+                    cell=cell,
+                    measured=1e3 / level["tpot_ms"]["p50"]
+                    if alone
+                    else level["output_tokens_per_second"]["server"],
+                    streams=level["streams"],
+                    input_tokens=USUAL_TOKENS,
+                    output_tokens=200,
+                )
+
+
+def _another_gpu() -> Iterator[Row]:
+    """Long loops on an H100, two of most levels, and the median of what the probe told of one stream."""
+    for name, method in H100_SERVERS.items():
+        cell = {
+            "model": "llama-3.1-8b",
+            "method": method,
+            "version": "0.26.0",
+            "args": [],
+            "maxModelLen": 4096,
+        }
+        shared: dict[str, Any] = {
+            "cell": {**cell, "gpu": "NVIDIA-H100-80GB-HBM3"},
+            "input_tokens": USUAL_TOKENS,
+            "output_tokens": 200,
+        }
+        told = [json.loads(file.read_text(encoding="utf-8")) for file in H100.glob(f"{name}-*.json")]
+        alone = median(float(one["singleStream"]["decodeTokensPerSecond"]) for one in told)
+        yield Row(name=f"h100/{name}", figure="one stream", kind="probe", measured=alone, **shared)
+        for level in json.loads((H100 / f"{name}.json").read_text(encoding="utf-8"))["levels"]:
+            yield Row(
+                name=f"h100/{name}@{level['streams']}, {level['run']}",
+                figure="load",
+                kind="truth",
+                measured=level["output_tokens_per_second"]["server"],
+                streams=level["streams"],
+                **shared,
             )
 
 
@@ -186,7 +273,7 @@ def _edges() -> Iterator[Row]:
                         cell=cells()[cell],
                         measured=streams / (gaps[0] + part * (gaps[1] - gaps[0])),
                         streams=round(streams),
-                        input_tokens=512,
+                        input_tokens=USUAL_TOKENS,
                         output_tokens=200,
                         tpot_milliseconds=bound,
                     )
@@ -194,7 +281,6 @@ def _edges() -> Iterator[Row]:
 
 def _probed() -> Iterator[Row]:
     """Levels and prompts of the earlier probe. Prompts of 8,192 tokens are in pieces among steps."""
-    with_truth = {checkpoint(cells()[name]) for name in TRUTH.values()}
     for name, cell in cells().items():
         if not cell["source"].endswith(".yaml"):
             continue
@@ -207,8 +293,7 @@ def _probed() -> Iterator[Row]:
         rate = found["singleStream"].get("prefillTokensPerSecond")
         if rate and lengths["input_tokens"] <= 2048:
             yield Row(name=name, figure="prompt", kind="probe", cell=cell, measured=float(rate), **lengths)
-        usual = lengths["input_tokens"] == 512
-        if cell["model"] == "qwen3-0.6b" or (usual and checkpoint(cell) in with_truth):
+        if cell["model"] == "qwen3-0.6b":
             continue
         for level in found.get("curve") or ():
             steady = "NotSteady" not in (level.get("flags") or ())

@@ -104,7 +104,13 @@ class KernelTiming:
     batch_unpacking: float = 0.0
     """The same as ``unpacking`` for several streams, for which engines use other kernels."""
     layer_microseconds: float = 0.0
-    """Microseconds that each layer takes in addition to those of the ``StepLaw``."""
+    """Microseconds that each layer takes in addition to those of the ``StepLaw``, for one stream."""
+    batch_layer_microseconds: float = 0.0
+    """The same for several streams."""
+    prompt_layer_microseconds: float = 0.0
+    """Microseconds that each layer takes in addition in a step that computes a prompt too: such a step runs
+    without a whole CUDA graph.
+    """
     arithmetic: float
     """Speed of large matrix products, as a multiple of the GPU's dense 16-bit rate."""
     decode_within: float

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from tacho_contract.model import Architecture, ModelFacts, TensorClass
 from tacho_contract.units import MIB
@@ -248,6 +249,17 @@ def allocator_bytes(
     ]
     ends = [size / tensor for size in (parts.embedding, parts.head) if size]
     return layers * sum(map(_left, sizes)) + sum(map(_left, ends if pipeline == 1 else ends[:1]))
+
+
+def larger_blocks(architecture: Architecture) -> bool:
+    """Whether a matrix in 8 bits may take the place of a larger one, which the allocator gives away whole.
+
+    It does where that has less than 20 MiB more. A Llama-2-7B in FP8 used 5 MiB more in each layer: its
+    matrices have 43 and 48 MiB (vLLM 0.26 on an H200).
+    """
+    gated = architecture.name not in PLAIN_MLP
+    sizes = sorted(size for size in _linear(architecture, gated=gated) if size >= WHOLE_BYTES)
+    return any(low < high < low + WHOLE_BYTES for low, high in pairwise(sizes))
 
 
 def _known(architecture: Architecture) -> bool:

@@ -109,7 +109,7 @@ def test_what_is_known_is_known_of_dense_models_on_a_gpu_of_their_own() -> None:
 
 
 def test_of_a_large_overhead_a_share_stays_free() -> None:
-    asked = placement("vllm", "llama-3.1-70b-w8a8", "none", named("NVIDIA-H200"), version="0.26.0")
+    asked = placement("vllm", "llama-3.1-70b", "none", named("NVIDIA-H200"), version="0.26.0")
     account = plan_half("vllm").account(asked, Context(2048, 1))
     assert account is not None
     assert account.known_within_bytes == account.overhead_bytes // 64 > WITHIN_BYTES

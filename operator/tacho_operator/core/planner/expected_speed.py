@@ -69,7 +69,13 @@ class Loop:
         prompts of other streams that are computed in between.
         """
         steps, together = (1, streams) if self.batching else (streams, 1)
-        return steps * self.step.seconds(together, self.law, self.kernel) + self._prompts(streams - 1)
+        step = self.step.seconds(together, self.law, self.kernel) + self._mixed(streams - 1)
+        return steps * step + self._prompts(streams - 1)
+
+    def _mixed(self, streams: int) -> float:
+        """Mean of the seconds by which a prompt of ``streams`` prolongs a step in which it is computed."""
+        share = -math.expm1(-streams / self.step.output_tokens)
+        return share * self.step.prompt_layers_seconds(self.kernel)
 
     def _prompts(self, streams: int) -> float:
         """Seconds per step that the prompts of ``streams`` streams take."""

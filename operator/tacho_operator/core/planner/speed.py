@@ -2,14 +2,15 @@
 
 One decoding step of ``B`` streams with contexts of ``L`` tokens, and one prompt of ``I`` tokens, take
 
-    t(B) = layers l + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
+    t(B) = layers (l + b) + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
     p(I) = (2 P I + 2 layers width I^2 c) / (F f)
     memory = (W m + X (x - m)) / BW + Q u / F,  compute(B) = 2 P B / (F f)
 
 with W the weights that it reads, X those of experts, Q those that are quantized, k the KV cache of a token, P
-the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, m, x, u, f, a, c the
-constants of a ``StepLaw``. Experts' P of a prompt fill up whole tiles. Streams that follow one another with
-``O`` output tokens give ``B / (t(B) + B p(I) / O)`` tokens per second.
+the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, b, m, x, u, f, a, c, h
+the constants of a ``StepLaw``. Experts' P of a prompt fill up whole tiles. Prompts of streams with ``O``
+output tokens come independently, so that ``M = 1 - exp(-(B - 1) / O)`` of all steps compute any. Such streams
+give ``B / (t(B) + M layers h + B p(I) / O)`` tokens per second.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """
@@ -143,8 +144,9 @@ class DecodeStep:
         compute = 2 * active_parameters(architecture) * streams / (rate * kernel.arithmetic)
         heads = architecture.layers * architecture.key_value_heads / self.gpus
         odd = law.odd_head if architecture.head_dim % COMMON_HEAD else 1.0
+        more = kernel.layer_microseconds if streams == 1 else kernel.batch_layer_microseconds
         return (
-            architecture.layers * (law.layer_microseconds + kernel.layer_microseconds) / 1e6
+            architecture.layers * (law.layer_microseconds + more) / 1e6
             + math.hypot(memory, compute)
             + law.traffic * self.cache_bytes(streams) / self.bandwidth
             + streams * heads * odd * law.attention_nanoseconds / 1e9
@@ -159,6 +161,10 @@ class DecodeStep:
         attention = law.prompt_attention * architecture.layers * width * tokens**2
         products = prompt_parameters(architecture) * tokens + padding(architecture, tokens, law.expert_tile)
         return 2 * (products + attention) / (self._rate * kernel.arithmetic)
+
+    def prompt_layers_seconds(self, kernel: KernelTiming) -> float:
+        """Seconds that a step takes longer by computing any prompt, however many."""
+        return self.placement.architecture.layers * kernel.prompt_layer_microseconds / 1e6
 
     @property
     def _rate(self) -> float:
