@@ -78,7 +78,7 @@ def _crowded(kind: str, crowd: Crowd) -> CrowdedChildren:
 
 
 def _too_many_long(kind: str) -> CrowdedChildren:
-    text = f"more than {MOST_READ} long objects of kind {kind}"
+    text = f"more than {MOST_READ} objects of kind {kind} that are long, or whose namespace stores too much"
     return CrowdedChildren(crowded_children(text, "Delete those that the operator did not make."))
 
 
