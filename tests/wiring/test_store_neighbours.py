@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from tacho_contract.launch import BASE_STARTUP_SECONDS
 from tacho_contract.units import parse_time
+from tacho_operator.core.measurement.noisy_neighbours import noisy_neighbour
 from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Neighbour
 from tacho_operator.shell.store import store as store_module
 from tests.wiring.storing import owned_by, pod, thing, told
@@ -70,13 +73,31 @@ def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytes
         store, "read", lambda kind, name: read.append((kind, name[1])) or original(kind, name)
     )
     found = store.neighbours_on({"n1"})
-    assert len(found) == 10
+    assert len(found) == 11, "one stands for those that are not read"
     assert {item.name[0] for item in found} == {"c"}
     assert len(read) == 10, "the pods, and not their resource, which may be a megabyte long"
     store.remove("LLMDeployment", "ml", "smol")
     read.clear()
     assert store.neighbours_on({"n1"}) == []
     assert read == []
+
+
+def test_no_pod_hides_behind_others_of_its_namespace_on_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """500 pods that had ended, with names before its own, hid a busy one: the figure of another tenant was
+    wrong, and not flagged.
+    """
+    store, _ = told()
+    monkeypatch.setattr(store_module, "NODE_PODS_LIMIT", 5)
+    store.put("LLMDeployment", thing("smol", owner=""))
+    own = CREATED | owned_by("LLMDeployment", "smol")
+    for number in range(5):
+        store.put("Pod", pod(f"a-{number}", node="n1", metadata=own))
+    measured = PodView(pod("measured", node="n1", metadata={"namespace": "other"}))
+    begin, end = datetime(2026, 1, 1, tzinfo=timezone.utc), datetime(2026, 1, 1, 0, 5, tzinfo=timezone.utc)
+    assert noisy_neighbour(measured, begin, end, {"n1": store.neighbours_on({"n1"})}) == ""
+    store.put("Pod", pod("busy", node="n1", metadata=own | {"labels": PROBE}))
+    found = {"n1": store.neighbours_on({"n1"})}
+    assert noisy_neighbour(measured, begin, end, found) == "a pod of another namespace"
 
 
 def test_of_a_neighbour_is_held_when_it_started_and_nothing_long() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 from tacho_contract.launch import BASE_STARTUP_SECONDS
 from tacho_operator.core import names
@@ -67,4 +69,21 @@ def neighbour(pod: PodView, limit_seconds: float) -> Neighbour | None:
         since=since,
         until=until,
         limit_seconds=limit_seconds,
+    )
+
+
+def unread_neighbour(namespace: str, name: str, node: str) -> Neighbour:
+    """Stands for pods of a namespace that are too many to read: any of them may be active at any time.
+
+    Otherwise a user could hide a busy pod behind hundreds that have ended.
+    """
+    since = datetime.min.replace(tzinfo=timezone.utc)
+    return Neighbour(
+        name=name,
+        namespace=namespace,
+        uid="",
+        node=node,
+        since=since,
+        until=None,
+        limit_seconds=math.inf,
     )

@@ -21,11 +21,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from functools import cache
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from sys import intern
 
-from tacho_operator.core.pods.neighbours import neighbour_of
+from tacho_operator.core.pods.neighbours import neighbour_of, unread_neighbour
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.pods.view import owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
@@ -168,27 +168,29 @@ class Store:
 
     def neighbours_on(self, nodes: Iterable[str]) -> list[Neighbour]:
         """Pods on these nodes that a stored LLMDeployment controls, directly or through its owners. Others
-        stay compressed."""
-        owner = cache(self._owner)
-        pods = (
-            pod
-            for node in sorted(set(nodes))
-            for name in self._owned_on(node)
-            if (pod := self.read("Pod", name))
-        )
-        return [found for pod in pods if (found := neighbour_of(pod, owner)) is not None]
+        stay compressed. Of a namespace with more pods on a node than are read, one counts as always active.
+        """
+        owner, found = cache(self._owner), list[Neighbour | None]()
+        for node in sorted(set(nodes)):
+            for names in self._owned_on(node):
+                read = (self.read("Pod", name) for name in names[:NODE_PODS_LIMIT])
+                found += [neighbour_of(pod, owner) for pod in read if pod is not None]
+                if len(names) > NODE_PODS_LIMIT:
+                    found.append(unread_neighbour(*names[NODE_PODS_LIMIT], node))
+        return [item for item in found if item is not None]
 
     def _owner(self, kind: str, name: Name) -> Manifest | None:
         """What ``neighbour_of`` reads of a pod's owner, which may be a megabyte long."""
         return self._kinds[kind].owner(name)
 
-    def _owned_on(self, node: str) -> Iterator[Name]:
+    def _owned_on(self, node: str) -> Iterator[list[Name]]:
+        """Names of the pods on a node that a stored object may own, in a list for each namespace."""
         pods = self._kinds["Pod"]
         owned = sorted(
             name for name in pods.on_node(node) if pods.by_name[name].owner_uid in self._pod_owners
         )
         for _, names in groupby(owned, itemgetter(0)):
-            yield from islice(names, NODE_PODS_LIMIT)
+            yield list(names)
 
     def claim(self, namespace: str, name: str) -> Manifest | None:
         """A PersistentVolumeClaim; None where it does not exist."""
