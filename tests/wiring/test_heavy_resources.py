@@ -206,3 +206,29 @@ async def test_of_heavy_resources_of_a_namespace_one_is_reconciled_at_a_time(
     assert most == together
     await asyncio.gather(*map(reconcile, [*keys, Key("elsewhere", "a")]))
     assert most == together + 1, "another namespace waits for none of them"
+
+
+async def test_of_heavy_resources_of_all_namespaces_two_are_reconciled_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tenant with ten namespaces had ten in memory, of 128 MiB each."""
+    store, world = held(), World(resourceVersion="1")
+    monkeypatch.setattr(store, "is_heavy", lambda key: key.name == "heavy")
+    running, most, ended = list[Key](), list[Key](), list[Key]()
+
+    class Slow(Server):
+        async def observe(self, key: Key) -> None:
+            nonlocal most
+            running.append(key)
+            most = max(most, [item for item in running if item.name == "heavy"], key=len)
+            for _ in range(5 if key.name == "heavy" else 1):
+                await asyncio.sleep(0)
+            running.remove(key)
+            ended.append(key)
+
+    reconcile = reconciler(Slow(world), store)
+    heavy = [Key(f"n{number}", "heavy") for number in range(10) for _ in range(2)]
+    await asyncio.gather(*map(reconcile, [*heavy, Key("n0", "light"), Key("n11", "light")]))
+    assert len(most) == len({key.namespace for key in most}) == 2
+    assert {key.name for key in ended[:2]} == {"light"}, "they wait for no heavy one"
+    assert len(ended) == 22

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from weakref import WeakValueDictionary
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
@@ -42,6 +40,7 @@ from tacho_operator.shell.execute import (
     execute,
     write_status,
 )
+from tacho_operator.shell.heavy import HeavyTurns
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.log_context import begin_reconcile, found_uid
 from tacho_operator.shell.metrics import Metrics
@@ -123,8 +122,7 @@ class Reconciler:
         """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
         self._rewrites = Rewrites()
-        self._heavy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """A lock for each namespace while one of its heavy resources is reconciled."""
+        self._heavy = HeavyTurns()
         self._waiting = 0
         """Number of reconciles that wait for the operator's own writes."""
         self._unanswered: dict[Key, int] = {}
@@ -135,14 +133,9 @@ class Reconciler:
         change.
         """
         begin_reconcile(key)
-        async with self._memory(key):
+        is_heavy = self._store.is_heavy(key)
+        async with self._heavy.turn(key.namespace) if is_heavy else nullcontext():
             return await self._counted(key)
-
-    def _memory(self, key: Key) -> AbstractAsyncContextManager[object]:
-        """Lets one heavy resource of a namespace be in memory at a time: a dozen would fill it."""
-        if not self._store.is_heavy(key):
-            return nullcontext()
-        return self._heavy.setdefault(key.namespace, asyncio.Lock())
 
     async def _counted(self, key: Key) -> float | None:
         with self._metrics.reconcile():
