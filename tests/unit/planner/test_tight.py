@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
+from tacho_contract.model import ModelFacts, StoredQuantization
 from tacho_engines.base import Context
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import named_gpu
@@ -87,8 +88,13 @@ def test_where_nothing_was_measured_the_whole_margin_stays() -> None:
     assert isinstance(plan(0.0525, version="0.27.0"), ModelPlan)
 
 
-def known(model: str = "llama-3.1-8b", gpu: Device | None = None, count: int = 1) -> int | None:
-    asked = placement("vllm", model, "none", gpu or named("NVIDIA-H200"), count=count, version="0.26.0")
+def known(
+    model: str | ModelFacts = "llama-3.1-8b",
+    gpu: Device | None = None,
+    count: int = 1,
+    method: str = "none",
+) -> int | None:
+    asked = placement("vllm", model, method, gpu or named("NVIDIA-H200"), count=count, version="0.26.0")
     account = plan_half("vllm").account(asked, Context(2048, 1))
     assert account is not None
     return account.known_within_bytes
@@ -106,6 +112,35 @@ def test_what_is_known_is_known_of_dense_models_on_a_gpu_of_their_own() -> None:
     assert known(gpu=named("H100")) is None
     assert known(gpu=replace(named("NVIDIA-H200"), sharers=2)) is None
     assert known(count=2) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "stored", "scheme", "started"),
+    [
+        ("fp8", "", "", True),
+        ("bnb-nf4", "", "", True),
+        ("awq", "awq", "W4A16", True),
+        ("compressed-tensors", "compressed-tensors", "W4A16", True),
+        ("compressed-tensors", "compressed-tensors", "W8A8-int", False),
+        ("compressed-tensors", "compressed-tensors", "W8A8-float", False),
+        ("compressed-tensors", "compressed-tensors", "W8A16", False),
+        ("compressed-tensors", "compressed-tensors", "W4A16+W8A8-float", False),
+        ("compressed-tensors", "compressed-tensors", "", False),
+        ("fp8", "fp8", "", False),
+        ("bnb-nf4", "bitsandbytes", "nf4", False),
+        ("bnb-fp4", "", "", False),
+        ("bnb-int8", "bitsandbytes", "int8", False),
+    ],
+)
+def test_what_is_known_is_known_of_weights_that_started(method, stored, scheme, started) -> None:
+    form = StoredQuantization(method=stored, scheme=scheme, bits=8 if stored else 0)
+    found = known(replace(facts("llama-3.1-8b"), quantization=form), method=method)
+    assert (found is not None) == started
+
+
+def test_fp8_is_not_known_where_a_matrix_takes_the_memory_of_a_larger_one() -> None:
+    assert known("llama-2-7b", method="fp8") is None
+    assert known("llama-2-7b") == WITHIN_BYTES
 
 
 def test_of_a_large_overhead_a_share_stays_free() -> None:
