@@ -121,6 +121,15 @@ def test_an_h100_was_timed_in_16_bits_and_fp8_alone():
     assert nf4.ran.endswith("NVIDIA-H100-80GB-HBM3 was not measured")
 
 
+def test_8_bits_are_as_fast_as_the_units_that_a_gpu_has_for_them():
+    """An A100 has units for INT8, twice as fast as those for 16 bits, and none for FP8: then the weights
+    alone are in 8 bits, and nothing else is quantized."""
+    plain, fp8 = (expect(device="A100-80GB", method=method, streams=256) for method in ("none", "fp8"))
+    int8 = expect("llama-3.1-8b-w8a8", "compressed-tensors", "A100-80GB", streams=256)
+    assert int8.output_tokens_per_second > 1.4 * plain.output_tokens_per_second
+    assert fp8.output_tokens_per_second > plain.output_tokens_per_second
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -13,7 +13,7 @@ from tacho_engines.hardware.gpus import guessed_rates, is_slice
 from tacho_engines.profile import EngineSpeed, KernelTiming, StepLaw
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import parse_arguments
-from tacho_operator.core.planner.speed import DecodeStep
+from tacho_operator.core.planner.speed import DecodeStep, special_rate
 
 UNTIMED_WITHIN = 1.0
 """Expected error of a speed where no step was timed on such hardware: 9 of 10 measurements lie within a
@@ -168,8 +168,8 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
     kernel = next((row for row in law.kernels if _covers(row, placement)), None)
     if kernel is None:
         return replace(law, traffic=1 / speed.efficiency, expert_traffic=0.0, expert_tile=1), plain, False
-    if kernel.arithmetic > plain.arithmetic and not placement.device.fp8_flops:
-        kernel = replace(kernel, arithmetic=plain.arithmetic)
+    if kernel.arithmetic > plain.arithmetic and not special_rate(placement):
+        kernel = _weights_only(kernel, plain)
     untimed = _untimed(law, kernel, placement)
     if len(untimed) == 1:
         kernel = replace(
@@ -179,6 +179,19 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
             ran=f"{kernel.ran}; {untimed[0]} was not measured",
         )
     return law, kernel, speed.law is not None and len(untimed) <= 1 and _is_alike(law, placement)
+
+
+def _weights_only(kernel: KernelTiming, plain: KernelTiming) -> KernelTiming:
+    """``kernel`` on a GPU without units of 8 bits: products run in 16 bits, and no activation is
+    quantized.
+    """
+    return replace(
+        kernel,
+        arithmetic=plain.arithmetic,
+        layer_microseconds=0.0,
+        batch_layer_microseconds=0.0,
+        prompt_layer_microseconds=0.0,
+    )
 
 
 def _halfway(within: float) -> float:

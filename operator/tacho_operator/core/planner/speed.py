@@ -122,10 +122,8 @@ class DecodeStep:
         read = self.step_weights_bytes(1) + self.cache_bytes(1)
         if not self.bandwidth or not read:
             return None
-        device, architecture = self.placement.device, self.placement.architecture
-        special = {"fp8": device.fp8_flops, "fp4": device.fp4_flops, "int8": device.int8_ops}
-        rate = special.get(arithmetic(self.placement), 0.0) or device.fp16_flops
-        prompt = prompt_parameters(architecture)
+        rate = special_rate(self.placement) or self.placement.device.fp16_flops
+        prompt = prompt_parameters(self.placement.architecture)
         return SpeedBound(
             decode_tokens_per_second=self.bandwidth / read,
             step_weights_bytes=round(self.step_weights_bytes(1)),
@@ -170,6 +168,15 @@ class DecodeStep:
     def _rate(self) -> float:
         """Arithmetic rate of all parallel GPUs, in 16-bit operations per second."""
         return (self.placement.device.fp16_flops or math.inf) * self.gpus
+
+
+def special_rate(placement: Placement) -> float:
+    """Operations per second of the GPU's units for the placement's number format; 0: it has none, or needs
+    none.
+    """
+    device = placement.device
+    rates = {"fp8": device.fp8_flops, "fp4": device.fp4_flops, "int8": device.int8_ops}
+    return rates.get(arithmetic(placement), 0.0)
 
 
 def padding(architecture: Architecture, tokens: int, tile: int) -> float:
