@@ -121,6 +121,13 @@ def test_an_h100_was_timed_in_16_bits_and_fp8_alone():
     assert nf4.ran.endswith("NVIDIA-H100-80GB-HBM3 was not measured")
 
 
+def test_a_first_token_comes_after_two_steps_and_its_prompt():
+    found = loop()
+    first = 1e3 * (2 * found.gap(32) + found.step.prompt_seconds(LAW, LAW.kernels[0]))
+    assert found.keeps(32, ServiceLevel(ttft_milliseconds=math.ceil(first)))
+    assert not found.keeps(32, ServiceLevel(ttft_milliseconds=math.floor(first)))
+
+
 def test_8_bits_are_as_fast_as_the_units_that_a_gpu_has_for_them():
     """An A100 has units for INT8, twice as fast as those for 16 bits, and none for FP8: then the weights
     alone are in 8 bits, and nothing else is quantized."""

@@ -83,6 +83,34 @@ def test_the_constants_are_what_all_rows_give():
             assert getattr(constant, name) == pytest.approx(getattr(found, name), rel=0.01)
 
 
+def test_the_design_page_has_these_constants_and_bands():
+    plain, fp8, w8a8, machete, nf4, *_ = LAW.kernels
+    bands = [
+        f"{kernel.decode_within:.0%} and {kernel.output_within:.0%}".replace("%", "", 1).replace("%", " %")
+        for kernel in (plain, fp8, machete, nf4)
+    ]
+    page = " ".join((ROOT / "docs/design/planner.md").read_text(encoding="utf-8").split())
+    for told in (
+        f"| `m` | {LAW.traffic:.3f} |",
+        f"| `l` | {LAW.layer_microseconds:.1f} us |",
+        f"| `b` | one stream: W8A8 {w8a8.layer_microseconds:.1f} us, NF4 {nf4.layer_microseconds:.1f}; "
+        f"several: FP8 and W8A8 {fp8.batch_layer_microseconds:.1f}, NF4 {nf4.batch_layer_microseconds:.0f} |",
+        f"| `h` | FP8 and W8A8 {fp8.prompt_layer_microseconds:.0f} us, "
+        f"NF4 {nf4.prompt_layer_microseconds:.0f} |",
+        f"| `a` | {LAW.attention_nanoseconds:.1f} ns, {LAW.odd_head:.2f} times that for heads",
+        f"| `c` | {LAW.prompt_attention:.1f} |",
+        f"| `f` | {plain.arithmetic:.3f}, NF4 too; FP8 and W8A8 {fp8.arithmetic:.2f}, "
+        f"Machete {machete.arithmetic:.3f} |",
+        f"| `u` | Machete {machete.unpacking:.0f}, NF4 {nf4.unpacking:.0f} "
+        f"({nf4.batch_unpacking:,.0f} for several",
+        f"several: {bands[0]} in 16 bits, {bands[1]} in 8, {bands[2]} on Machete, {bands[3]} in NF4.",
+    ):
+        assert told in page
+    assert nf4.arithmetic == plain.arithmetic
+    for name in ("batch_layer_microseconds", "prompt_layer_microseconds", "arithmetic", "output_within"):
+        assert getattr(w8a8, name) == getattr(fp8, name)
+
+
 def test_what_is_held_back_was_not_fitted_on():
     """A law that never saw a model differs from the one that did."""
     for model in ("llama-3.1-8b", "phi-2", "llama-2-7b", "qwen3-0.6b"):
