@@ -95,13 +95,13 @@ class Elector:
         self._held_since: float | None = None
         """When this process first held the Lease, by the monotonic clock; None: it does not hold it."""
         self._tried = False
-        """Whether the trial is over since this process became the holder: accepted, or without a verdict."""
+        """Whether the trial is over since this process became the holder: accepted, or without an answer."""
         self._doubt: Exception | None = None
         """Why it is not known whether the API server accepts writes of this process; None: it is known."""
         self._next_trial = float("-inf")
         self._fenced_since: float | None = None
         self._unknown_since: float | None = None
-        """When the first of the last trials was refused by the fence, or had no verdict; None: the last one
+        """When the first of the last trials was refused by the fence, or had no answer; None: the last one
         had another result.
         """
         self._renewed = asyncio.Event()
@@ -173,7 +173,7 @@ class Elector:
         now and then.
 
         Its admission policy sees the changed Lease a moment later. Raises LeaseLost if it refuses for
-        RENEW_DEADLINE_SECONDS. A trial without a verdict holds nobody up for longer than that: the policy
+        RENEW_DEADLINE_SECONDS. A trial without an answer holds nobody up for longer than that: the policy
         judges each write anyway, and a webhook may refuse this object for ever.
         """
         began = monotonic()
