@@ -94,7 +94,8 @@ def write_hollow(folder: Path, name: str) -> None:
     try:
         write_checkpoint(folder, name)
     except KeyError:
-        write_checkpoint_of(folder, SHAPES[name])
+        shape, form = (name, "") if name in SHAPES else name.rsplit("-", 1)
+        write_checkpoint_of(folder, SHAPES[shape], form)
     config_file = folder / "config.json"
     config = {**json.loads(config_file.read_text()), "bos_token_id": 0, "eos_token_id": 1}
     family = "".join(part.capitalize() for part in config["model_type"].split("_"))

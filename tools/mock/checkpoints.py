@@ -43,7 +43,11 @@ def published_parameters(name: str) -> int:
 def config_and_tensors(name: str) -> tuple[dict[str, Any], list[Tensor]]:
     """config.json's content, and every tensor."""
     base, quantizer = _split(name)
-    config = dict(SMALL if base == "small" else CONFIGS[base][0])
+    return _quantized(SMALL if base == "small" else CONFIGS[base][0], quantizer)
+
+
+def _quantized(config: dict[str, Any], quantizer: str) -> tuple[dict[str, Any], list[Tensor]]:
+    config = dict(config)
     rows: Iterable[Row] = SIZED_FAMILIES[config["model_type"]](config)
     if quantizer:
         settings, transform = QUANTIZERS[quantizer]
@@ -113,10 +117,11 @@ def write_checkpoint(folder: Path | str, name: str, *, shard_bytes: int = SHARD_
     return folder
 
 
-def write_checkpoint_of(folder: Path, config: dict[str, Any]) -> Path:
-    """A model of one file, of any ``config`` of a published family; no tokenizer."""
+def write_checkpoint_of(folder: Path, config: dict[str, Any], quantizer: str = "") -> Path:
+    """A model of one file, of any ``config`` of a published family; no tokenizer. ``quantizer``: a suffix."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / "model.safetensors", tensors_of(config))
+    config, tensors = _quantized(config, quantizer)
+    write_safetensors(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder
 
