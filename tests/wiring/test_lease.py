@@ -320,6 +320,28 @@ async def test_a_trial_without_a_verdict_holds_nobody_up_for_ever(error: int | N
     await running(one, leads, 300)
 
 
+@pytest.mark.parametrize("error", [Fenced(403, "not yet"), ApiError(503, "overloaded")])
+@without_waiting
+async def test_what_a_trial_met_before_a_time_without_leading_counts_no_longer(error: ApiError) -> None:
+    """The time counted: a leader ended at the first refusal, and led at the first trial without an answer."""
+    server = LeaseServer(trials=[error] * 10_000)
+    one = elector(server, "a")
+
+    async def leads(task: asyncio.Task[None]) -> None:
+        await asyncio.sleep(RENEW_DEADLINE_SECONDS / 2)
+        server.silent = True
+        await asyncio.sleep(3 * RENEW_DEADLINE_SECONDS)
+        server.silent, server.trials = False, [error] * 10_000
+        await until(lambda: len(server.trials) < 10_000)
+        await asyncio.sleep(RENEW_DEADLINE_SECONDS / 2)
+        assert not task.done()
+        assert not one.leads()
+        server.trials = []
+        await one.led()
+
+    await running(one, leads)
+
+
 @without_waiting
 async def test_a_slow_answer_makes_no_lead_longer() -> None:
     """Another process counts from the renewal, which the API server may have stored at once."""

@@ -139,6 +139,8 @@ class Elector:
     async def _turn(self) -> float:
         """Reads the Lease once and writes it if needed; returns the seconds until the next reading."""
         left = self._candidate.leads_until - monotonic()
+        if left <= 0:  # what trials met before says nothing of those after a time without leading
+            self._fenced_since = self._unknown_since = None
         try:
             async with asyncio.timeout(min(REQUESTS_SECONDS, left) if left > 0 else REQUESTS_SECONDS):
                 wait_seconds = await self._read_and_write()
