@@ -167,14 +167,20 @@ _FACTOR: dict[str, Fraction] = {
 }
 
 
+LONGEST_QUANTITY = 64
+"""Longest text of a quantity in characters that is read. Spec accepts 32, the API server a megabyte, and a
+kubelet's message anything: of a longer one the value may exceed every float.
+"""
+
+
 @functools.lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Fraction:
     """The value of a Kubernetes quantity such as ``500m``, ``8Gi``, ``-1.5`` or ``1e3``.
 
-    It accepts more than spec does: every form that the API server stores. Source: apimachinery
-    ``resource.Quantity``. Raises ValueError naming the text.
+    It accepts more than spec does: every form that the API server stores, up to LONGEST_QUANTITY. Source:
+    apimachinery ``resource.Quantity``. Raises ValueError naming the text.
     """
-    match = _QUANTITY.fullmatch(text.strip())
+    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= LONGEST_QUANTITY else None
     if match is None:
         raise ValueError(f"not a Kubernetes quantity: {text[:40]!r}")
     number, exponent, suffix = match.groups()

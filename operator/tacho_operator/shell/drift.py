@@ -66,10 +66,6 @@ def _is_quantity(path: Path) -> bool:
     return path[-2:] == ("emptyDir", "sizeLimit")
 
 
-LONGEST_QUANTITY = 64
-"""Longest text of a quantity in characters that is compared; spec accepts 32, the API server a megabyte."""
-
-
 def _same_quantity(live: Any, desired: Any) -> bool:
     if not all(isinstance(item, str | int | float) for item in (live, desired)):
         return False
@@ -84,8 +80,6 @@ def _stored_quantity(text: str) -> Fraction:
 
     Source: apimachinery ``resource.ParseQuantity``. Raises ValueError.
     """
-    if len(text) > LONGEST_QUANTITY:
-        raise ValueError("too long to be compared")
     value = parse_quantity(text)
     size = Fraction(math.ceil(abs(value) * 10**9), 10**9)
     if text.strip().endswith("i"):

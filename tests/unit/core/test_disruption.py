@@ -122,6 +122,14 @@ def test_a_pod_evicted_for_using_more_than_it_asked_for_brought_it_about(
     assert all(word in found.message for word in words), found.message
 
 
+def test_a_kubelets_figures_may_have_any_length() -> None:
+    message = USING.format("engine", "9" * 400 + "Ki", "4Gi", "memory")
+    found = disruption(pod(phase="Failed", reason="Evicted", message=message))
+    assert found is not None
+    assert found.reason == "Evicted"
+    assert "requested 4.00 GiB" in found.message
+
+
 @pytest.mark.parametrize(
     "message",
     [
