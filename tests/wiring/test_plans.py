@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,6 +68,22 @@ async def test_the_process_plans_as_the_planner_does(process: PlanProcess) -> No
     assert isinstance(plan_of(fits), ModelPlan)
     assert isinstance(plan_of(does_not), PlanFailure)
     assert [await process.plan(item) for item in (fits, does_not)] == [plan_of(fits), plan_of(does_not)]
+
+
+async def test_a_process_that_ends_is_not_killed_before_its_status_is_known(
+    process: PlanProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To kill it asks for its status first, which is then known to nobody else: its plan was made again."""
+
+    def kill(_self: object) -> None:
+        raise AssertionError("its status is lost")
+
+    monkeypatch.setattr(asyncio.subprocess.Process, "kill", kill)
+    for _ in range(3):
+        found = await process.plan(cast(PlanInputs, Calls(signal.raise_signal, signal.SIGXCPU)))
+        assert isinstance(found, PlanFailure)
+        assert "longer than its CPU time" in found.failure.message
+    monkeypatch.undo()
 
 
 async def test_a_plan_past_its_deadline_is_killed_and_the_next_one_is_made() -> None:

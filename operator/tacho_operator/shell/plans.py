@@ -17,6 +17,7 @@ import zlib
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tacho_operator.core.pauses import doubling_seconds
@@ -42,6 +43,8 @@ START_SECONDS = 60.0
 """Seconds for the start of the process, counted apart from the plan."""
 IDLE_SECONDS = 60.0
 """Seconds without a plan to make after which the process ends, to free its memory."""
+END_SECONDS = 1.0
+"""Seconds for the end of a process that has closed its output; then it is killed."""
 RETRY_SECONDS = 5.0
 LATE_RETRY_SECONDS = 120.0
 """Seconds until a plan whose deadline passed is tried again; it doubles each time. The node was probably
@@ -98,7 +101,13 @@ class PlanProcess:
         except TimeoutError:
             await self.stop()
             raise DeadlinePassed(f"The planner took longer than {self._deadline_seconds:.0f} s.") from None
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+        except (asyncio.IncompleteReadError, ConnectionError):
+            # A process that ends keeps its status only where it is waited for before it is killed.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await process.wait()
+            await self.stop()
+        except ValueError:
             await self.stop()
         except asyncio.CancelledError:
             await self.stop()
