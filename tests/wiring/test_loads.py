@@ -27,6 +27,7 @@ from tacho_operator.shell.loads import (
     request_bytes,
     sample_of,
 )
+from tacho_operator.shell.waiting_pods import WaitingPods
 
 LIMIT = 100
 LIMITS = ReadLimits(at_once=2, each_seconds=3.0, all_seconds=5.0, limit_bytes=LIMIT)
@@ -233,6 +234,20 @@ async def test_pods_that_hang_are_known_though_another_look_asked_for_others(
     assert [line.partition(" ")[0] for line in asked] == [OTHER, "127.0.1.1"]
 
 
+async def test_hundreds_that_hang_in_one_namespace_put_off_no_pod_of_another_that_hung_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of pods that did not answer each look asks a few: in the order of their last turn it took minutes."""
+    monkeypatch.setattr(loads_module, "AT_ONCE", 4)
+    monkeypatch.setattr(loads_module, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(loads_module, "SAMPLE_SECONDS", 0.5)
+    hanging = [f"127.0.1.{number}" for number in range(1, 41)]
+    namespaces = {**dict.fromkeys(hanging, "noisy"), OTHER: "victim"}
+    async with pods_saying(None) as loads:
+        loads._silent = dict.fromkeys([*hanging, OTHER])
+        assert OTHER in await loads.read([*hanging, OTHER], namespaces)
+
+
 def test_figures_that_no_engine_has_are_unknown() -> None:
     wild = Load(
         running=-1,
@@ -284,7 +299,7 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up() -> None:
     port_of, ends = socket.socketpair()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + b" " * 4000
     for size, whole in ((len(answer), True), (200, True), (1, False)):
-        waiting = loads_module.WaitingPods(["a"], {}, 1)
+        waiting = WaitingPods(["a"], {}, 1)
         with loads_module._OpenConnections(LOAD_LIMIT_BYTES, waiting, lambda *_: None) as connections:
             parts = [answer[at : at + size] for at in range(0, len(answer), size)]
             one = SimpleNamespace(

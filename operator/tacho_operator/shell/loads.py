@@ -17,7 +17,6 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -25,59 +24,7 @@ from tacho_contract.codec import DocumentError, loads
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import LOAD_LIMIT_BYTES, Load
 from tacho_operator.core.autoscaling.algorithm.types import Sample
-
-SILENT_PODS = "silent pods"
-"""Key under which all silent pods wait together, beside the namespaces; no namespace can have this name."""
-NAMESPACE_SHARE = 4
-"""Share of the connections that one namespace may use while others wait (1/4): all its pods may be slow."""
-
-
-class WaitingPods:
-    """Addresses of the pods that are still to be read, by namespace."""
-
-    def __init__(self, addresses: Iterable[str], namespaces: Mapping[str, str], at_once: int) -> None:
-        self._namespaces, self._at_once = namespaces, at_once
-        self.left: dict[str, deque[str]] = {}
-        """Waiting addresses by namespace; the namespace that has waited longest for its turn comes first."""
-        self._taken: Counter[str] = Counter()
-        self._unread: Counter[str] = Counter()
-        """Number of pods by namespace that were not read yet."""
-        for address in addresses:
-            namespace = namespaces.get(address, "")
-            self.left.setdefault(namespace, deque()).append(address)
-            self._unread[namespace] += 1
-
-    def take(self) -> str | None:
-        """The address of the next pod to read; None while no namespace may use another connection."""
-        others, share = len(self.left) - (SILENT_PODS in self.left), max(1, self._at_once // NAMESPACE_SHARE)
-        most = share if others > 1 else self._at_once
-        free = (name for name in self.left if name != SILENT_PODS and self._taken[name] < most)
-        namespace = next(free, None)
-        if (
-            namespace is None
-            and SILENT_PODS in self.left
-            and self._taken[SILENT_PODS] < (share if others else most)
-        ):
-            namespace = SILENT_PODS
-        if namespace is None:
-            return None
-        addresses = self.left.pop(namespace)
-        address = addresses.popleft()
-        if addresses:
-            self.left[namespace] = addresses
-        self._taken[namespace] += 1
-        return address
-
-    def give_back(self, address: str) -> str | None:
-        """Notes that the connection to ``address`` has ended, so that its namespace may have another one.
-
-        Returns the namespace if this was its last pod; None: others are still to be read.
-        """
-        namespace = self._namespaces.get(address, "")
-        self._taken[namespace] -= 1
-        self._unread[namespace] -= 1
-        return None if self._unread[namespace] else namespace
-
+from tacho_operator.shell.waiting_pods import SILENT_PODS, WaitingPods, alternating
 
 HEAD_LIMIT_BYTES = 8192
 FREE_READS, MEAN_BYTES = 64, 128
@@ -296,18 +243,20 @@ class Loads:
         """The load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
 
         Pods that did not answer the last time are read last and share few connections, so that they do not
-        use up the time of healthy ones. ``namespaces``: the pods' namespaces, by address. ``is_read`` is
+        use up the time of healthy ones. Among them, too, namespaces alternate: a sample reads some thirty,
+        and one namespace may have thousands. ``namespaces``: the pods' namespaces, by address. ``is_read`` is
         called in the event loop with each namespace whose pods are all read, but for those read last, and
         with their loads.
         """
         requested = dict.fromkeys(addresses)
         # A sample is of some pods: silent ones of other samples stay remembered.
         self._silent = dict.fromkeys(list(self._silent)[-MAX_SILENT:])
+        namespaces = namespaces or {}
         ordered = [
             *(address for address in requested if address not in self._silent),
-            *(address for address in self._silent if address in requested),
+            *alternating((address for address in self._silent if address in requested), namespaces),
         ]
-        shares = {**(namespaces or {}), **dict.fromkeys(self._silent, SILENT_PODS)}
+        shares = {**namespaces, **dict.fromkeys(self._silent, SILENT_PODS)}
         found = await self._read_in_thread(ordered, shares, is_read) if ordered else {}
         answers = {address: load for address, load in found.items() if load is not None}
         for address in found:
