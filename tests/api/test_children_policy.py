@@ -16,7 +16,7 @@ import pytest
 
 from tacho_operator.core.types import ResourceEvent
 from tacho_operator.shell.api_errors import Fenced, Forbidden
-from tacho_operator.shell.events import post_events
+from tacho_operator.shell.events import event_manifests, post_events
 from tacho_operator.shell.kube import connect
 from tacho_operator.shell.lease import trial
 from tools.cluster import binaries
@@ -99,11 +99,11 @@ async def test_nothing_is_written_in_a_namespace_without_the_label(
     now = datetime.now(timezone.utc)
     async with connect(str(operator_account.kubeconfig)) as kube:
         assert NO_LABEL in refusal(operator_account, *APPLY, document=own)
-        await post_events(kube, owner, event, now)  # which logs a refusal
+        await post_events(kube, event_manifests(owner, event, now))  # which logs a refusal
         assert events_about(api, owner) == []
         api.kubectl("label", "namespace", namespace, f"{LABEL}=")
         assert refusal(operator_account, *APPLY, document=own) == ""
-        await post_events(kube, owner, event, now)
+        await post_events(kube, event_manifests(owner, event, now))
         assert [item["note"] for item in events_about(api, owner)] == ["New size: 2"]
         api.kubectl("label", "namespace", namespace, f"{LABEL}-")
         assert NO_LABEL in refusal(operator_account, "delete", "configmap", "own", "-n", namespace)
@@ -175,7 +175,7 @@ async def test_a_repeated_event_is_one_object_with_a_series(
                 700 if size == 2 else 0
             )  # longer than the API server takes
             event = ResourceEvent(type="Normal", reason="SuccessfulRescale", message=message)
-            await post_events(kube, owner, [event], datetime.now(timezone.utc))
+            await post_events(kube, event_manifests(owner, [event], datetime.now(timezone.utc)))
     (found,) = events_about(api, owner)
     assert (found["reason"], found["note"]) == ("SuccessfulRescale", "New size: 4")
     assert found["series"]["count"] == found["deprecatedCount"] == 3

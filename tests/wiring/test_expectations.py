@@ -53,12 +53,6 @@ async def test_what_is_written_is_awaited_in_its_last_state() -> None:
     assert kube.written == {}, "it may stay for ever, and its resource would never be reconciled again"
 
 
-async def test_events_are_written_and_never_seen() -> None:
-    kube, _ = noting()
-    await kube.create({"kind": "Event", "metadata": {"name": "e", "namespace": "ml"}})
-    assert kube.written == {}
-
-
 async def test_what_was_read_live_is_awaited_where_a_watch_will_show_it() -> None:
     kube, server = noting()
     metadata = {"name": "live", "namespace": "ml", "uid": "u", "resourceVersion": "8"}

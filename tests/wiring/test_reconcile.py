@@ -14,7 +14,7 @@ from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION, ROLE_LABEL, ROLE
 from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
-from tacho_operator.shell.events import post_events
+from tacho_operator.shell.events import event_manifests, post_events
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import UnseenWrites
@@ -232,10 +232,10 @@ async def test_an_event_hides_no_character() -> None:
             posted.append(manifest)
 
     event = ResourceEvent(type="Warning", reason="Failed", message="a\n\x1b[31m\x9b\u202e\u200b")
-    await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (event,), NOW)
+    await post_events(cast(Kube, Posting()), event_manifests(World(resourceVersion="1").raw, (event,), NOW))
     assert posted[0]["message"] == "a \ufffd[31m\ufffd\ufffd\ufffd"
     long = ResourceEvent(type="Warning", reason="Failed", message="a" + "\x00" * 600)
-    await post_events(cast(Kube, Posting()), World(resourceVersion="1").raw, (long,), NOW)
+    await post_events(cast(Kube, Posting()), event_manifests(World(resourceVersion="1").raw, (long,), NOW))
     assert posted[1]["message"] == "a" + "\ufffd" * 341, "1,024 bytes"
 
 
@@ -278,11 +278,11 @@ async def test_a_repeated_event_is_counted_and_not_made_anew() -> None:
     for size in (2, 3, 4):
         rescaled = ResourceEvent(type="Normal", reason="SuccessfulRescale", message=f"New size: {size}")
         warnings = (ResourceEvent(type="Warning", reason="PlanWarning", message=text) for text in "ab")
-        await post_events(cast(Kube, Events()), raw, (rescaled, *warnings), NOW)
+        await post_events(cast(Kube, Events()), event_manifests(raw, (rescaled, *warnings), NOW))
     found = [(item["message"], item["count"], item["series"]["count"]) for item in stored.values()]
     assert found == [("New size: 4", 3, 3), ("a", 3, 3), ("b", 3, 3)]
     again = {**raw, "metadata": {**raw["metadata"], "uid": "another"}}
-    await post_events(cast(Kube, Events()), again, (rescaled,), NOW)
+    await post_events(cast(Kube, Events()), event_manifests(again, (rescaled,), NOW))
     assert len(stored) == 4, "a resource made anew begins its own series"
 
 
@@ -296,7 +296,7 @@ async def test_an_event_that_is_refused_holds_up_no_other() -> None:
             posted.append(manifest["reason"])
 
     events = [ResourceEvent(type="Normal", reason=reason, message="") for reason in ("First", "Second")]
-    await post_events(cast(Kube, Events()), World(resourceVersion="1").raw, events, NOW)
+    await post_events(cast(Kube, Events()), event_manifests(World(resourceVersion="1").raw, events, NOW))
     assert posted == ["Second"]
 
 

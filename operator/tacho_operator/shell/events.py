@@ -6,13 +6,16 @@ show the same objects.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tacho_contract.text import visible
 from tacho_contract.units import format_time
@@ -23,23 +26,82 @@ from tacho_operator.shell.kube import FIELD_MANAGER, Kube
 logger = logging.getLogger(__name__)
 
 ACTION = "Reconcile"
+PATIENCE_SECONDS = 1.0
+"""Seconds that a reconcile waits for its events."""
+NAMESPACE_AT_ONCE = 4
+"""Most postings of a namespace under way at the same time, as its webhooks may hang."""
+MOST_WAITING = 100
+"""Most postings of a namespace that have not ended; later events are left out, and logged."""
 LONGEST_NOTE_BYTES = 1024
 """Longest note of an event in bytes of UTF-8; the API server refuses a longer one."""
 
 
-async def post_events(kube: Kube, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
-    """Posts events. A refused event is logged and delays no other work.
-
-    Several events of one reason in the same pass get one object each.
-    """
+def event_manifests(raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> list[Manifest]:
+    """The events as objects. Several of one reason in the same pass are one object each."""
     counts: Counter[str] = Counter()
+    found = []
     for event in events:
-        manifest = _manifest(raw, event, now, ordinal=counts[event.reason])
+        found.append(_manifest(raw, event, now, ordinal=counts[event.reason]))
         counts[event.reason] += 1
+    return found
+
+
+async def post_events(kube: Kube, manifests: Iterable[Manifest]) -> None:
+    """Posts events one after the other. A refused one is logged and delays no other work."""
+    for manifest in manifests:
         try:
             await _post(kube, manifest)
         except ApiError as error:
-            logger.warning("event %s: %s", event.reason, error)
+            logger.warning("event %s: %s", manifest["reason"], error)
+
+
+class EventPosts:
+    """Posts the events of all resources; those of one resource in their order.
+
+    A reconcile waits for its own only a moment. A webhook that takes seconds for each of their requests kept
+    ``Ready`` as it was for a minute.
+    """
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._last: dict[str, asyncio.Task[None]] = {}
+        """The newest posting of each resource that has one, by uid."""
+        self._waiting: Counter[str] = Counter()
+        """Number of postings that have not ended, by namespace."""
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def post(self, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
+        """Posts the events; those that take longer than PATIENCE_SECONDS, later."""
+        manifests = event_manifests(raw, events, now)
+        namespace, uid = raw["metadata"]["namespace"], raw["metadata"]["uid"]
+        if not manifests:
+            return
+        if self._waiting[namespace] >= MOST_WAITING:
+            what = ", ".join(item["reason"] for item in manifests)
+            logger.warning("event %s: left out, as %d others of %s wait", what, MOST_WAITING, namespace)
+            return
+        posting = asyncio.create_task(self._post(namespace, manifests, self._last.get(uid)))
+        self._last[uid] = posting
+        self._waiting[namespace] += 1
+        posting.add_done_callback(partial(self._ended, namespace, uid))
+        await asyncio.wait([posting], timeout=PATIENCE_SECONDS)
+
+    async def _post(
+        self, namespace: str, manifests: list[Manifest], former: asyncio.Task[None] | None
+    ) -> None:
+        if former is not None:
+            await asyncio.wait([former])
+        async with self._shares.setdefault(namespace, asyncio.Semaphore(NAMESPACE_AT_ONCE)):
+            await post_events(self._kube, manifests)
+
+    def _ended(self, namespace: str, uid: str, posting: asyncio.Task[None]) -> None:
+        self._waiting[namespace] -= 1
+        if not self._waiting[namespace]:
+            del self._waiting[namespace]
+        if self._last.get(uid) is posting:
+            del self._last[uid]
+        if not posting.cancelled() and (error := posting.exception()) is not None:
+            logger.error("events were not posted", exc_info=error)
 
 
 async def _post(kube: Kube, manifest: Manifest) -> None:

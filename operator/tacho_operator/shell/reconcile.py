@@ -30,7 +30,7 @@ from tacho_operator.core.types import (
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.dry_run import Trials
-from tacho_operator.shell.events import post_events
+from tacho_operator.shell.events import EventPosts
 from tacho_operator.shell.execute import (
     ExecuteResult,
     NotCollected,
@@ -121,6 +121,7 @@ class Reconciler:
         self._children: dict[Key, tuple[str, ...]] = {}
         """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
+        self._events = EventPosts(kube)
         self._rewrites = Rewrites()
         self._heavy = HeavyTurns()
         self._waiting = 0
@@ -183,7 +184,7 @@ class Reconciler:
             self._show(key, observed, decision)
             changed = await self._write_status(key, kube, observed.raw, decision.status)
             await delete_measured(kube, observed, measured)
-            await post_events(kube, observed.raw, decision.events, decision.now)
+            await self._events.post(observed.raw, decision.events, decision.now)
             self._metrics.cut_requests.inc(decision.cut_requests)
         finally:
             self._expect(key, kube)
@@ -333,7 +334,7 @@ class Reconciler:
         try:
             if await self._write_status(key, kube, found.raw, status):
                 logger.error("%s/%s: %s", *key, undecided, exc_info=undecided.__cause__)
-                await post_events(kube, found.raw, transition_events(stored_status(found.raw), status), now)
+                await self._events.post(found.raw, transition_events(stored_status(found.raw), status), now)
         finally:
             self._expect(key, kube)
 
@@ -358,7 +359,7 @@ class Reconciler:
         self._logged_reasons[key] = line
         logger.error("%s/%s: %s", *key, problem.message)
         event = ResourceEvent(type="Warning", reason=problem.reason, message=problem.message)
-        await post_events(self._kube, raw, [event], self._clock())
+        await self._events.post(raw, [event], self._clock())
 
     def _expect(self, key: Key, kube: RecordingClient) -> None:
         """Remembers the writes that the watch has not delivered yet."""

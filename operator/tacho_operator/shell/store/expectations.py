@@ -15,9 +15,6 @@ from tacho_operator.core.types import Manifest
 from tacho_operator.shell.kube import FIELD_MANAGER, Kube
 from tacho_operator.shell.store.store import Store, later
 
-KEPT_OUT = frozenset({"Event"})
-"""Kinds that are written but never read, so that no watch delivers them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
@@ -76,7 +73,7 @@ class RecordingClient(Kube):
     async def create(self, manifest: Manifest) -> Manifest:
         made = await self._kube.create(manifest)
         self.applied.append(manifest)
-        return made if manifest["kind"] in KEPT_OUT else self._expect(manifest["kind"], made)
+        return self._expect(manifest["kind"], made)
 
     async def apply(
         self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
@@ -87,7 +84,7 @@ class RecordingClient(Kube):
 
     async def merge(self, target: Manifest, body: dict[str, Any], subresource: str = "") -> Manifest:
         made = await self._kube.merge(target, body, subresource)
-        return made if target["kind"] in KEPT_OUT else self._expect(target["kind"], made)
+        return self._expect(target["kind"], made)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
         return self._expect(live["kind"], await self._kube.annotate(live, annotations))

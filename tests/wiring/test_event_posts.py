@@ -1,0 +1,118 @@
+"""Events are posted beside the reconciles: a webhook that is late for them keeps no status as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from tacho_operator.core.types import ResourceEvent
+from tacho_operator.shell import events as module
+from tacho_operator.shell.api_errors import Conflict
+from tacho_operator.shell.events import EventPosts
+from tacho_operator.shell.kube import Kube
+from tests.wiring.reconciling import KEY, Server, reconciler
+from tools.harness.resources import NOW
+from tools.harness.world import World
+
+RAW = World(resourceVersion="1").raw
+
+
+def another(uid: str, namespace: str = "ml") -> dict[str, Any]:
+    return {**RAW, "metadata": {**RAW["metadata"], "uid": uid, "namespace": namespace}}
+
+
+def event(message: str) -> list[ResourceEvent]:
+    return [ResourceEvent(type="Normal", reason="Serving", message=message)]
+
+
+class LateEvents:
+    """An API server whose webhook answers for no event of ``ml`` until it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.asked: list[str] = []
+        self.posted: list[str] = []
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(manifest["message"])
+        if manifest["metadata"]["namespace"] == "ml":
+            await self.answers.wait()
+        self.posted.append(manifest["message"])
+        return manifest
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
+
+
+async def test_a_reconcile_ends_before_an_event_that_hangs() -> None:
+    """With 28 s for an event, Ready was True for 28 s beside a pod that was not."""
+    world = World(resourceVersion="1")
+    world.claims = {"models": None}
+    server, hanging = Server(world), asyncio.Event()
+    server.refuses = False
+
+    async def create(manifest: dict[str, Any]) -> None:
+        server.created.append(manifest["kind"])
+        await hanging.wait()
+
+    server.create = create  # type: ignore[assignment, method-assign]
+    async with asyncio.timeout(5):
+        await reconciler(server)(KEY)
+    assert server.created == ["Event"]
+    assert server.status["conditions"]
+
+
+async def test_late_events_are_posted_in_their_order_and_delay_no_other_namespace() -> None:
+    server = LateEvents()
+    posts = EventPosts(cast(Kube, server))
+    async with asyncio.timeout(5):
+        for number in range(3):
+            await posts.post(RAW, event(str(number)), NOW)
+        await posts.post(another("u2"), event("another"), NOW)
+        await posts.post(another("u3", "honest"), event("elsewhere"), NOW)
+    assert server.posted == ["elsewhere"]
+    assert server.asked == ["0", "another", "elsewhere"], "of a resource one after the other"
+    server.answers.set()
+    await asyncio.sleep(0.05)
+    assert [message for message in server.posted if message.isdigit()] == ["0", "1", "2"]
+    assert (posts._last, posts._waiting) == ({}, {})
+
+
+async def test_events_that_hang_take_few_requests_and_bounded_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    server = LateEvents()
+    posts = EventPosts(cast(Kube, server))
+    for number in range(module.MOST_WAITING + 5):
+        await posts.post(another(f"u{number}"), event(str(number)), NOW)
+    await asyncio.sleep(0.01)
+    assert len(server.asked) == module.NAMESPACE_AT_ONCE
+    assert caplog.text.count("left out") == 5
+    server.answers.set()
+    await asyncio.sleep(0.05)
+    assert len(server.posted) == module.MOST_WAITING
+
+
+async def test_an_answer_of_other_types_is_logged_and_ends_no_later_posting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Odd(LateEvents):
+        async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+            raise Conflict(409, "already exists")
+
+        async def merge(self, _target: object, _body: object) -> dict[str, Any]:
+            self.posted.append("merged")
+            return {"count": "x"}
+
+    server = Odd()
+    posts = EventPosts(cast(Kube, server))
+    for _ in range(2):
+        await posts.post(RAW, event("a"), NOW)
+        await asyncio.sleep(0)
+    assert caplog.text.count("events were not posted") == 2
+    assert server.posted == ["merged", "merged"]
