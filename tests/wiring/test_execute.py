@@ -11,7 +11,7 @@ from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import ExecuteResult, NotCollected, execute, write_status
+from tacho_operator.shell.execute import ExecuteResult, NotCollected, delete_measured, execute, write_status
 from tacho_operator.shell.kube import Kube
 from tools.harness.resources import NOW, resource
 
@@ -105,6 +105,16 @@ async def test_a_long_pass_ends_and_the_next_one_goes_on(monkeypatch: pytest.Mon
     server.requests.clear()
     assert (await carried_out(server, apply=children)).is_unfinished
     assert server.requests == ["create child"] * 2
+
+
+async def test_measured_probe_pods_are_deleted_for_a_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone may make thousands, and a webhook may take seconds for each: the reconcile did not end."""
+    seconds = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("tacho_operator.shell.execute.time.monotonic", lambda: next(seconds))
+    server = Server()
+    unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
+    await delete_measured(cast(Kube, server), Observed(raw=RAW, resource=resource()), unused)
+    assert server.requests == ["delete a", "delete b"]
 
 
 async def test_slow_refusals_keep_a_pass_from_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,10 +162,13 @@ async def _delete(
 
 
 async def delete_measured(kube: Kube, observed: Observed, references: Iterable[Reference]) -> None:
-    """Deletes probe pods whose measurement status has now. What is not deleted is left to the next
-    reconcile, which the write of status causes.
+    """Deletes probe pods whose measurement status has now, for PASS_SECONDS at most. What is not deleted is
+    left to the next reconcile, which the write of status causes.
     """
+    ends = time.monotonic() + PASS_SECONDS
     for item in references:
+        if time.monotonic() > ends:
+            return
         with contextlib.suppress(ApiError):
             await kube.delete(item.kind, observed.raw["metadata"]["namespace"], item.name, uid=item.uid)
 
