@@ -8,10 +8,9 @@ import gzip
 import json
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import httpx
 import pytest
 from aiohttp import web
@@ -25,45 +24,11 @@ from tacho_operator.shell.http_server import Answers, http_server
 from tacho_operator.shell.series import ResourceSeries
 from tacho_operator.shell.workqueue import Key
 from tests.unit.autoscaling.fleet import CAPACITY, Fleet
+from tests.wiring.http_serving import EMPTY, Served, ended
 
 HOSTILE = 'a"b\\c\nd'
 SERIES = [(("ml", "x"), 1.0), (("ml", "y"), 0.0), (("ml", "z"), 1234567.25), (("ml", HOSTILE), -0.5)]
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-EMPTY = Answers(
-    registry=CollectorRegistry(),
-    latest=lambda key: None,
-    scraped=lambda: None,
-    hanging=lambda: "",
-    stale=lambda: (),
-    leader_address=lambda: "",
-    client=httpx.AsyncClient(),
-)
-
-
-@dataclass
-class Served:
-    """A server, and what was asked of it."""
-
-    port: int = 0
-    scrapes: list[str] = field(default_factory=list)
-    hanging: str = ""
-    stale: list[str] = field(default_factory=list)
-    leader_address: str = ""
-
-    async def read(self, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
-        url = f"http://127.0.0.1:{self.port}{path}"
-        async with (
-            aiohttp.ClientSession(auto_decompress=False) as session,
-            session.get(url, headers={"Accept-Encoding": "identity", **headers}) as answer,
-        ):
-            return answer.status, await answer.read(), dict(answer.headers)
-
-    async def text(self, path: str) -> str:
-        status, body, _ = await self.read(path)
-        assert status == 200
-        return body.decode()
 
 
 @pytest.fixture(scope="module")
@@ -223,12 +188,6 @@ async def test_readiness_names_what_hangs_and_what_is_interrupted(served: Served
     assert (await served.read("/readyz"))[:2] == (503, b"the workers hang\nPod: reconnecting\n")
 
 
-async def ended(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-
-
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"], ids=["silent", "half a request"]
 )
@@ -243,36 +202,6 @@ async def test_a_silent_connection_stops_nothing_and_is_ended(
     async with asyncio.timeout(5):
         assert await reader.read() == b""
     await ended(writer)
-
-
-@pytest.mark.parametrize("limit", ["CONNECTIONS_LIMIT", "CONNECTIONS_PER_ADDRESS"])
-async def test_connections_are_bounded_and_another_port_stays_free(
-    limit: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, limit, 3)
-    monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.5)
-    async with http_server(EMPTY, (0, 0)) as (port, other):
-        flooded, readiness = Served(port=port), Served(port=other)
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        with pytest.raises(aiohttp.ClientError):
-            await flooded.text("/readyz")
-        assert await readiness.text("/readyz") == "ok\n", "the kubelet's"
-        await asyncio.sleep(0.6)
-        assert await flooded.text("/readyz") == "ok\n"
-        for _, writer in silent:
-            await ended(writer)
-
-
-async def test_one_clients_connections_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECTIONS_PER_ADDRESS", 3)
-    async with http_server(EMPTY, (0,)) as (port,):
-        silent = [
-            await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0)) for _ in range(5)
-        ]
-        assert await Served(port=port).text("/readyz") == "ok\n"
-        for _, writer in silent:
-            await ended(writer)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,8 +40,8 @@ SCRAPE_SECONDS = 15.0
 """Seconds within which a scrape is rendered and sent, or aborted."""
 CHUNK_BYTES = 65536
 CONNECTIONS_LIMIT, CONNECTIONS_PER_ADDRESS = 256, 32
-"""Most open connections of a port, in all and per client address, so that one pod cannot shut out Prometheus
-or the kubelet.
+"""Most open connections of a port, in all and per client address, so that pods cannot shut out Prometheus or
+the kubelet.
 """
 CONNECTION_SECONDS = 30.0
 """Seconds after which a connection is closed. Each connection serves one request."""
@@ -72,7 +73,8 @@ class Answers:
 
 
 class _Entrance(asyncio.Protocol):
-    """Accepts a connection for aiohttp, or closes it at once where there are too many."""
+    """Accepts a connection for aiohttp. Where there are too many, it ends this one or one of a client with
+    more."""
 
     def __init__(self, handlers: web.Server) -> None:
         self._handlers = handlers
@@ -80,15 +82,24 @@ class _Entrance(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         port, address = _ends(transport)
-        opened = [_ends(item.transport) for item in self._handlers.connections if item.transport is not None]
-        addresses = [other for to, other in opened if to == port]
-        if len(addresses) >= CONNECTIONS_LIMIT or addresses.count(address) >= CONNECTIONS_PER_ADDRESS:
+        found = (item.transport for item in self._handlers.connections if item.transport is not None)
+        opened = [item for item in found if not item.is_closing() and _ends(item)[0] == port]
+        counts = Counter(_ends(item)[1] for item in opened)
+        if counts[address] >= CONNECTIONS_PER_ADDRESS:
             transport.abort()
             return
+        if len(opened) >= CONNECTIONS_LIMIT:
+            most = max(counts.values())
+            if most <= counts[address]:
+                transport.abort()
+                return
+            # The oldest one of whoever has most: a few pods could else shut out Prometheus and the kubelet.
+            next(item for item in opened if counts[_ends(item)[1]] == most).abort()
         connection = self._handlers()
         transport.set_protocol(connection)
         connection.connection_made(transport)
-        asyncio.get_running_loop().call_later(CONNECTION_SECONDS, connection.force_close)
+        # Not the connection's own close: that waits until the client has read, which may be never.
+        asyncio.get_running_loop().call_later(CONNECTION_SECONDS, transport.abort)
 
 
 def _ends(transport: asyncio.BaseTransport) -> tuple[int, str]:

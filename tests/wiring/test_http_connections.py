@@ -1,0 +1,86 @@
+"""Connections to the operator's HTTP server: nobody shuts out others, and nothing is kept for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+
+import aiohttp
+import pytest
+
+from tacho_operator.shell import http_server as module
+from tacho_operator.shell.http_server import http_server
+from tests.wiring.http_serving import EMPTY, Served, ended
+
+
+@pytest.mark.parametrize("limit", ["CONNECTIONS_LIMIT", "CONNECTIONS_PER_ADDRESS"])
+async def test_connections_are_bounded_and_another_port_stays_free(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, limit, 3)
+    monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.5)
+    async with http_server(EMPTY, (0, 0)) as (port, other):
+        flooded, readiness = Served(port=port), Served(port=other)
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(aiohttp.ClientError):
+            await flooded.text("/readyz")
+        assert await readiness.text("/readyz") == "ok\n", "the kubelet's"
+        await asyncio.sleep(0.6)
+        assert await flooded.text("/readyz") == "ok\n"
+        for _, writer in silent:
+            await ended(writer)
+
+
+async def test_one_clients_connections_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS_PER_ADDRESS", 3)
+    async with http_server(EMPTY, (0,)) as (port,):
+        silent = [
+            await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0)) for _ in range(5)
+        ]
+        assert await Served(port=port).text("/readyz") == "ok\n"
+        for _, writer in silent:
+            await ended(writer)
+
+
+async def test_clients_with_many_connections_shut_out_none_with_fewer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS_LIMIT", 4)
+    async with http_server(EMPTY, (0,)) as (port,):
+        silent = [
+            await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{2 + number % 2}", 0))
+            for number in range(4)
+        ]
+        await asyncio.sleep(0.05)
+        assert await Served(port=port).text("/readyz") == "ok\n"
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert await silent[0][0].read() == b"", "the oldest one of a client with most gave way"
+        for _, writer in silent:
+            await ended(writer)
+
+
+async def test_a_client_that_never_reads_holds_no_connection_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was written to it would wait for it, though aiohttp had closed the connection."""
+    monkeypatch.setattr(module, "SCRAPE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "CONNECTION_SECONDS", 1.0)
+    monkeypatch.setattr(module, "choose_encoder", lambda _: (lambda _: b"x" * (16 << 20), "text/plain"))
+    async with http_server(EMPTY, (0,)) as (port,):
+        loop, before = asyncio.get_running_loop(), len(os.listdir("/proc/self/fd"))
+        silent = []
+        for _ in range(3):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            silent.append(client)
+        await asyncio.sleep(2.0)
+        assert len(os.listdir("/proc/self/fd")) - before == len(silent), "the clients' own ends alone"
+    for client in silent:
+        client.close()
