@@ -56,6 +56,21 @@ async def test_a_cut_connection_is_an_api_error(error: Exception) -> None:
         await listed(Kube(Broken(error)), "LLMDeployment")
 
 
+async def test_a_write_is_waited_for_as_long_as_the_api_server_may_take() -> None:
+    """Two webhooks of 16 s each kept a status as it was for ever, as the client had gone by then."""
+    waited: list[float] = []
+
+    class Late:
+        async def request(self, *_: Any, _request_timeout: float, **__: Any) -> None:
+            waited.append(_request_timeout)
+            raise TimeoutError
+
+    manifest = {"kind": "LLMDeployment", "metadata": {"name": "a", "namespace": "ml"}}
+    with pytest.raises(ApiError):
+        await Kube(Late()).apply(manifest, uid="u", subresource="status")
+    assert waited[0] > 34
+
+
 async def listed(kube: Kube, kind: str) -> list[dict[str, Any]]:
     return [item async for page in kube.pages(kind) for item in page.items]
 

@@ -49,7 +49,10 @@ from tacho_operator.shell.budget import NamespaceBudget
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
 """Field manager that owns only the replica count of Deployments."""
-REQUEST_TIMEOUT_SECONDS = 30
+REQUEST_TIMEOUT_SECONDS = 36
+"""Seconds for an answer. An API server ends a write after 34 s, and says which webhook was late (its
+requestTimeoutUpperBound). Where the client has gone before, it writes nothing: the status would never change.
+"""
 WATCH_SILENCE_SECONDS = 150
 """Seconds without any event after which a watch is restarted. The API server sends a bookmark about every
 minute.
