@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_operator.api.conditions import ConditionType
+from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
@@ -338,6 +338,21 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
         whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
         await kube.merge(body, {"metadata": {"uid": metadata["uid"]}, "status": whole}, subresource="status")
     return True
+
+
+async def with_lost_ready(kube: Kube, observed: Observed, status: LLMDeploymentStatus | None) -> Manifest:
+    """Writes the status before the children where Ready is True no longer, as their writes may take a minute.
+    Returns the resource as it is then. What is refused is written again, and told, after the children.
+    """
+    was = find_condition(observed.resource.status.conditions, ConditionType.READY)
+    now = find_condition(status.conditions, ConditionType.READY) if status is not None else None
+    if status is None or was is None or was.status != "True" or now is None or now.status == "True":
+        return observed.raw
+    try:
+        await write_status(kube, observed.raw, status)
+    except ApiError:
+        return observed.raw
+    return {**observed.raw, "status": status.to_wire()}
 
 
 def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:

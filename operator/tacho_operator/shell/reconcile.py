@@ -38,6 +38,7 @@ from tacho_operator.shell.execute import (
     children,
     delete_measured,
     execute,
+    with_lost_ready,
     write_status,
 )
 from tacho_operator.shell.heavy import HeavyTurns
@@ -179,10 +180,11 @@ class Reconciler:
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
         kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
+            raw = await with_lost_ready(kube, observed, decision.status)
             outcome = await self._execute(key, kube, observed, decision)
             decision = self._with_refusals(key, observed, decision, outcome)
             self._show(key, observed, decision)
-            changed = await self._write_status(key, kube, observed.raw, decision.status)
+            changed = await self._write_status(key, kube, raw, decision.status) or raw is not observed.raw
             await delete_measured(kube, observed, measured)
             await self._events.post(observed.raw, decision.events, decision.now)
             self._metrics.cut_requests.inc(decision.cut_requests)
