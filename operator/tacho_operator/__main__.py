@@ -118,20 +118,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))
         streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
         metrics.registry.register(Sizes(store, queue, streams))
-        hangs = partial(hanging, elector, store, queue, settings.watch_namespaces)
         answers = Answers(
             registry=metrics.registry,
             latest=scaler.latest,
             scraped=scaler.scraped,
-            hanging=hangs,
+            hanging=partial(hanging, elector, store, queue, settings.watch_namespaces),
             stale=store.stale,
             leader_address=elector.leader_address,
             client=client,
         )
-        async with http_server(answers, (settings.metrics_port, settings.readiness_port)):
+        ports = (settings.metrics_port, settings.readiness_port, settings.health_port)
+        async with http_server(answers, ports):
             parts = {
                 "leader election": elector.run(),
-                "liveness": supervised("liveness", lambda: runner.liveness(settings.health_port, hangs)),
                 "workers": queue.run(),
                 "scaler": scaler.run(),
                 "plans": plans.run(),

@@ -40,7 +40,7 @@ class Settings:
     """Maximum number of probe pods in the cluster."""
     metrics_port: int
     health_port: int
-    """Port of kopf's liveness endpoint (/healthz)."""
+    """Port of the liveness endpoint (/healthz)."""
     readiness_port: int
     log_level: str
     log_json: bool

@@ -188,6 +188,13 @@ async def test_readiness_names_what_hangs_and_what_is_interrupted(served: Served
     assert (await served.read("/readyz"))[:2] == (503, b"the workers hang\nPod: reconnecting\n")
 
 
+async def test_liveness_fails_for_what_a_restart_may_end_alone(served: Served) -> None:
+    served.stale = ["Pod: reconnecting"]
+    assert await served.text("/healthz") == '{"workers": "ok"}'
+    served.hanging = "the workers hang"
+    assert (await served.read("/healthz"))[:2] == (500, b"the workers hang\n")
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"], ids=["silent", "half a request"]
 )

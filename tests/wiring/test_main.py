@@ -25,6 +25,21 @@ def live(port: int) -> bool:
         return False
 
 
+FLOOD = 150
+
+
+async def descriptors_after_flood(pid: int, port: int) -> int:
+    """How many descriptors the process has while a client holds connections without a request."""
+    opened = [
+        await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0)) for _ in range(FLOOD)
+    ]
+    await asyncio.sleep(0.3)
+    found = len(os.listdir(f"/proc/{pid}/fd"))
+    for _, writer in opened:
+        writer.close()
+    return found
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_process_after_kopf_has_started(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -49,6 +64,8 @@ async def test_a_signal_ends_the_process_after_kopf_has_started(
                 while not double.watches or not await asyncio.to_thread(live, health):
                     assert process.returncode is None
                     await asyncio.sleep(0.05)
+            assert await descriptors_after_flood(process.pid, health) < FLOOD
+            assert await asyncio.to_thread(live, health)
             process.send_signal(number)
             async with asyncio.timeout(20):
                 _, logs = await process.communicate()

@@ -1,8 +1,9 @@
-"""Runs kopf: its login, events of LLMDeployments, and the liveness endpoint. It decides and writes nothing.
+"""Runs kopf: its login and its events of LLMDeployments. It decides and writes nothing.
 
 An event from kopf only adds a name to the work queue. Nothing depends on it, as the operator's own reflectors
-fill store and queue. The process runs one kopf operator for liveness, and one for each watched namespace or
-for the whole cluster. A failure of kopf ends its operator, which is then restarted, but not the process.
+fill store and queue. The process runs one kopf operator for each watched namespace or for the whole cluster.
+A failure of kopf ends its operator, which is then restarted, but not the process. kopf's own liveness
+endpoint is not used: it takes connections without limit.
 
 kopf reads lines of any length and parses them without limits. It keeps records in annotations and finalizers,
 which every user may change, and then delivers no events of that object. So it gets names and versions alone.
@@ -14,7 +15,6 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
-import itertools
 import json
 import logging
 import os
@@ -58,8 +58,6 @@ WATCH_BACKOFFS_SECONDS = (1.0, 5.0, 30.0)
 """Pauses in seconds between retries of a request; after the last one kopf's operator fails and is
 restarted.
 """
-LIVENESS_BACKOFFS_SECONDS = itertools.repeat(10.0)
-"""Pauses in seconds between retries of the liveness operator, without end, as it needs no API server."""
 LASTING_SECONDS = 600.0
 """Seconds after which a kopf operator counts as healthy: its next failure is logged, and begins with a short
 pause.
@@ -141,20 +139,6 @@ def watch_registry(kubeconfig: str, on_event: OnEvent) -> kopf.OperatorRegistry:
     return found
 
 
-def liveness_registry(kubeconfig: str, hanging: Callable[[], str]) -> kopf.OperatorRegistry:
-    """kopf's registry for an operator that answers /healthz. ``hanging`` returns why the operator should be
-    restarted; "": it should not."""
-    found = _base_registry(kubeconfig, LIVENESS_BACKOFFS_SECONDS)
-
-    @kopf.on.probe(id="workers", registry=found)
-    async def workers_move(**_: Any) -> str:
-        if why := hanging():
-            raise kopf.PermanentError(why)
-        return "ok"
-
-    return found
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class KopfRunner:
     """Runs kopf operators within the process's own event loop."""
@@ -168,12 +152,7 @@ class KopfRunner:
         raises."""
         await self._run(watch_registry(self.kubeconfig, on_event), namespace)
 
-    async def liveness(self, port: int, hanging: Callable[[], str]) -> None:
-        """Answers /healthz, with 500 while the operator hangs. Ends only with an error, which it raises."""
-        endpoint = f"http://0.0.0.0:{port}/healthz"
-        await self._run(liveness_registry(self.kubeconfig, hanging), "", endpoint)
-
-    async def _run(self, registry: kopf.OperatorRegistry, namespace: str, endpoint: str = "") -> None:
+    async def _run(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
         # Not kopf.operator(): in the end that cancels every task of the event loop that began after it.
         settings = kopf.OperatorSettings()
         settings.process.ultimate_exiting_timeout = None  # else kopf kills the process 10 minutes later
@@ -184,7 +163,6 @@ class KopfRunner:
             identity=_identity(),
             clusterwide=not namespace,
             namespaces=[namespace] if namespace else [],
-            liveness_endpoint=endpoint or None,
         )
         self.take_signals()
         try:

@@ -1,4 +1,4 @@
-"""The operator's HTTP server: /metrics for Prometheus, /scaling for JSON scalers, /readyz for the kubelet.
+"""The operator's HTTP server: /metrics for Prometheus, /scaling for JSON scalers, /readyz and /healthz.
 
 GET /scaling/NAMESPACE/NAME {"desiredReplicas": 3, "demandReplicas": 2.4, …}
 
@@ -193,6 +193,11 @@ def _application(answers: Answers) -> web.Application:
         why = "\n".join([*filter(None, [answers.hanging()]), *answers.stale()])
         return web.Response(status=503 if why else 200, text=f"{why or 'ok'}\n")
 
+    async def live(_: web.Request) -> web.Response:
+        if why := answers.hanging():
+            return web.Response(status=500, text=f"{why}\n")
+        return web.json_response({"workers": "ok"})
+
     @web.middleware
     async def one_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
@@ -205,6 +210,7 @@ def _application(answers: Answers) -> web.Application:
             web.get("/metrics", _Scrapes(answers.registry, answers.scraped).answer),
             web.get("/scaling/{namespace}/{name}", scaling),
             web.get("/readyz", ready),
+            web.get("/healthz", live),
         ]
     )
     return application
