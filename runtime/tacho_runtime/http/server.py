@@ -84,6 +84,8 @@ class HttpServer:
         finally:
             self._open.pop(task, None)
             writer.close()
+            # It waits until the client has read, which may be never.
+            asyncio.get_running_loop().call_later(REQUEST_SECONDS, writer.transport.abort)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 
 import httpx
@@ -44,6 +45,27 @@ async def exchange(port: int, sent: bytes) -> bytes:
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_client_that_never_reads_holds_no_connection_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
+
+    async def long() -> HttpAnswer:
+        return HttpAnswer(body=bytes(16 << 20))
+
+    running = HttpServer({"/long": long})
+    await running.start("127.0.0.1", 0)
+    before = len(os.listdir("/proc/self/fd"))
+    opened = [await asyncio.open_connection("127.0.0.1", running.port, limit=1024) for _ in range(3)]
+    for _, writer in opened:
+        writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(1.0)
+    assert len(os.listdir("/proc/self/fd")) - before == len(opened), "the clients' own ends alone"
+    for _, writer in opened:
+        writer.close()
+    await running.close()
 
 
 async def test_answers_an_ordinary_client() -> None:
