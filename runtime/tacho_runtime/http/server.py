@@ -84,8 +84,8 @@ class HttpServer:
         finally:
             self._open.pop(task, None)
             writer.close()
-            # It waits until the client has read, which may be never.
-            asyncio.get_running_loop().call_later(REQUEST_SECONDS, writer.transport.abort)
+            if _is_unsent(writer):  # until the client has read it, which may be never
+                asyncio.get_running_loop().call_later(REQUEST_SECONDS, _give_up, writer)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
@@ -131,6 +131,15 @@ class HttpServer:
             # Such as a version of the engine's that no text can hold.
             log.exception("%s cannot be answered", path)
             return HttpAnswer(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=b"see the runtime's log\n")
+
+
+def _is_unsent(writer: asyncio.StreamWriter) -> bool:
+    return bool(writer.transport.get_write_buffer_size())
+
+
+def _give_up(writer: asyncio.StreamWriter) -> None:
+    if _is_unsent(writer):  # asyncio's abort fails where a closed connection has sent its rest
+        writer.transport.abort()
 
 
 async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:

@@ -12,6 +12,7 @@ import pytest
 
 from tacho_runtime.http import server
 from tacho_runtime.http.server import JSON, HttpAnswer, HttpServer
+from tools.harness.slow_reading import kernel_bytes, read_late
 
 
 @contextlib.asynccontextmanager
@@ -66,6 +67,25 @@ async def test_a_client_that_never_reads_holds_no_connection_for_ever(
     for _, writer in opened:
         writer.close()
     await running.close()
+
+
+async def test_a_client_that_reads_late_causes_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio fails to abort a connection that was closed before its last bytes were sent."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
+    at_once, late = kernel_bytes(), 0
+
+    async def long() -> HttpAnswer:
+        return HttpAnswer(body=bytes(at_once + late))
+
+    running = HttpServer({"/long": long})
+    await running.start("127.0.0.1", 0)
+    for late in range(0, 1 << 17, 1 << 14):  # noqa: B007
+        await read_late(running.port, b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.4)
+    await running.close()
+    assert caplog.text == ""
 
 
 async def test_answers_an_ordinary_client() -> None:
