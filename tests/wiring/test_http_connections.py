@@ -5,32 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 
-import aiohttp
 import pytest
 
 from tacho_operator.shell import http_server as module
 from tacho_operator.shell.http_server import http_server
 from tests.wiring.http_serving import EMPTY, Served, ended
+from tools.harness.slow_reading import kernel_bytes, read_late, slow_client
+
+
+def is_open(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bool:
+    reader, _ = connection
+    return not reader.at_eof() and reader.exception() is None
 
 
 @pytest.mark.parametrize("limit", ["CONNECTIONS_LIMIT", "CONNECTIONS_PER_ADDRESS"])
 async def test_connections_are_bounded_and_another_port_stays_free(
     limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The newest is answered: a pod in a node's network has the address of its kubelet."""
     monkeypatch.setattr(module, limit, 3)
     monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.5)
     async with http_server(EMPTY, (0, 0)) as (port, other):
-        flooded, readiness = Served(port=port), Served(port=other)
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        elsewhere = await asyncio.open_connection("127.0.0.1", other)
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
         await asyncio.sleep(0.05)
-        with pytest.raises(aiohttp.ClientError):
-            await flooded.text("/readyz")
-        assert await readiness.text("/readyz") == "ok\n", "the kubelet's"
+        assert list(map(is_open, [elsewhere, *silent])) == [True, False, False, True, True, True]
+        assert await Served(port=port).text("/healthz") == '{"workers": "ok"}', "the kubelet's"
+        assert list(map(is_open, [elsewhere, *silent])) == [True, False, False, False, True, True]
         await asyncio.sleep(0.6)
-        assert await flooded.text("/readyz") == "ok\n"
-        for _, writer in silent:
+        assert not any(map(is_open, [elsewhere, *silent]))
+        for _, writer in [elsewhere, *silent]:
             await ended(writer)
 
 
@@ -74,9 +79,7 @@ async def test_a_client_that_never_reads_holds_no_connection_for_ever(
         loop, before = asyncio.get_running_loop(), len(os.listdir("/proc/self/fd"))
         silent = []
         for _ in range(3):
-            client = socket.socket()
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.setblocking(False)
+            client = slow_client()
             await loop.sock_connect(client, ("127.0.0.1", port))
             await loop.sock_sendall(client, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             silent.append(client)
@@ -84,3 +87,18 @@ async def test_a_client_that_never_reads_holds_no_connection_for_ever(
         assert len(os.listdir("/proc/self/fd")) - before == len(silent), "the clients' own ends alone"
     for client in silent:
         client.close()
+
+
+async def test_a_client_that_reads_late_causes_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio fails to abort a connection that was closed before its last bytes were sent."""
+    monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.5)
+    at_once = kernel_bytes()
+    async with http_server(EMPTY, (0,)) as (port,):
+        for late in range(0, 1 << 17, 1 << 14):
+            body = bytes(at_once + late)
+            monkeypatch.setattr(module, "choose_encoder", lambda _, body=body: (lambda _: body, "text/plain"))
+            await read_late(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.6)
+    assert caplog.text == ""

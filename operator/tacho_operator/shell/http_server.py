@@ -72,40 +72,56 @@ class Answers:
     """Sends the requests to the leader."""
 
 
-class _Entrance(asyncio.Protocol):
-    """Accepts a connection for aiohttp. Where there are too many, it ends this one or one of a client with
-    more."""
+Opened = dict[asyncio.Transport, asyncio.TimerHandle]
+"""Open connections of a port, oldest first, each with the timer that ends it."""
 
-    def __init__(self, handlers: web.Server) -> None:
-        self._handlers = handlers
+
+class _Entrance(asyncio.Protocol):
+    """Accepts a connection for aiohttp. Where there are too many, it ends the oldest of a client with most.
+
+    Not the new one: silent connections from a node's address would else shut out its kubelet.
+    """
+
+    def __init__(self, handlers: web.Server, opened: Opened) -> None:
+        self._handlers, self._opened = handlers, opened
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        port, address = _ends(transport)
-        found = (item.transport for item in self._handlers.connections if item.transport is not None)
-        opened = [item for item in found if not item.is_closing() and _ends(item)[0] == port]
-        counts = Counter(_ends(item)[1] for item in opened)
+        for closed in [item for item in self._opened if not _is_open(item)]:
+            self._opened.pop(closed).cancel()
+        counts, address = Counter(map(_client, self._opened)), _client(transport)
         if counts[address] >= CONNECTIONS_PER_ADDRESS:
-            transport.abort()
-            return
-        if len(opened) >= CONNECTIONS_LIMIT:
-            most = max(counts.values())
-            if most <= counts[address]:
-                transport.abort()
-                return
-            # The oldest one of whoever has most: a few pods could else shut out Prometheus and the kubelet.
-            next(item for item in opened if counts[_ends(item)[1]] == most).abort()
+            self._end_oldest(address)
+        elif len(self._opened) >= CONNECTIONS_LIMIT:
+            self._end_oldest(counts.most_common(1)[0][0])
         connection = self._handlers()
         transport.set_protocol(connection)
         connection.connection_made(transport)
-        # Not the connection's own close: that waits until the client has read, which may be never.
-        asyncio.get_running_loop().call_later(CONNECTION_SECONDS, transport.abort)
+        loop = asyncio.get_running_loop()
+        self._opened[transport] = loop.call_later(CONNECTION_SECONDS, _end, transport)
+
+    def _end_oldest(self, address: str) -> None:
+        oldest = next(item for item in self._opened if _client(item) == address)
+        self._opened.pop(oldest).cancel()
+        oldest.abort()
 
 
-def _ends(transport: asyncio.BaseTransport) -> tuple[int, str]:
-    """The server's port and the client's address."""
-    server, client = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-    return (server[1] if server else 0), (client[0] if client else "")
+def _is_open(transport: asyncio.Transport) -> bool:
+    """Whether the connection is open. One that was closed still is until the client has read what was
+    written, which may be never.
+    """
+    return not transport.is_closing() or transport.get_write_buffer_size() > 0
+
+
+def _end(transport: asyncio.Transport) -> None:
+    if _is_open(transport):  # asyncio's abort fails where a closed one has sent its rest
+        transport.abort()
+
+
+def _client(transport: asyncio.BaseTransport) -> str:
+    """The client's address."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +136,7 @@ async def http_server(answers: Answers, ports: Sequence[int]) -> AsyncIterator[l
         stack.push_async_callback(runner.cleanup)
         found = []
         for port in ports:
-            server = await loop.create_server(partial(_Entrance, handlers), port=port)
+            server = await loop.create_server(partial(_Entrance, handlers, {}), port=port)
             stack.callback(server.close)
             ipv4_first = sorted(server.sockets, key=lambda item: item.family)
             found.append(ipv4_first[0].getsockname()[1])
