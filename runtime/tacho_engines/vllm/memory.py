@@ -57,9 +57,10 @@ IN_FLIGHT = ("none", "fp8", "bnb-nf4")
 STORED, STORED_SCHEME = ("awq", "gptq", "compressed-tensors"), "W4A16"
 """Weights of the starts of MEASURED: methods on a checkpoint in 16 bits, and forms of one that is quantized.
 
-Left out: W8A8, as a Qwen2.5-7B took 98 MiB more for activations than predicted, and LLM.int8(), of which one
-model started, 29 MiB above the prediction.
+Left out: W8A8, whose copies in 8 bits were planned only after two starts had taken 63 and 98 MiB more, and
+LLM.int8(), of which one model started, 29 MiB above the prediction.
 """
+INT8_SCHEME = "W8A8-int"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,7 @@ def activation_bytes(
     *,
     fp8: bool = False,
     four_bit: bool = False,
+    int8: bool = False,
     workspace: bool = True,
 ) -> int:
     """Bytes at the peak of vLLM's profile run: forward pass over max_num_batched_tokens, sampler over
@@ -94,7 +96,8 @@ def activation_bytes(
     Forward, in 16-bit elements per token: copies of the hidden state, three vectors of the gated MLP (or of
     the top-k experts), in later runners also queries, keys and values. Sampler: sorted logits with indices,
     probabilities and cumulated sums of each row; old versions sample nothing while prefilling in chunks.
-    ``four_bit``: bitsandbytes expands a matrix before it is multiplied. ``workspace``: that of experts stays.
+    ``four_bit``: bitsandbytes expands a matrix before it is multiplied. ``int8``: dense products of W8A8.
+    ``workspace``: that of experts stays.
     """
     rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
@@ -107,6 +110,8 @@ def activation_bytes(
         forward += TIMING_BYTES
     if four_bit:
         forward += _written_out_bytes(architecture, settings)
+    if int8 and rules.runner == "v2" and not architecture.experts:
+        forward += settings.batch.tokens * _wide(architecture) // tensor
     sampler = 0
     if rules.runner != "v0" or not settings.batch.chunked:
         sampler = int(rules.sampler_bytes * settings.batch.sequences * architecture.vocabulary)
@@ -154,10 +159,21 @@ def _written_out_bytes(architecture: Architecture, settings: VllmSettings) -> in
     none), and vllm 0.26.0, quantization/bitsandbytes.py _apply_bnb_4bit (each matrix of a merged one
     separately) and _apply_4bit_dequnt (experts). It left a 7B on an H200 0.10 GiB less for its cache.
     """
-    hidden, wide = architecture.hidden_size, architecture.intermediate_size or 4 * architecture.hidden_size
+    hidden, wide = architecture.hidden_size, _wide(architecture)
     if architecture.experts:
         wide = 3 * architecture.experts * (architecture.moe_intermediate_size or wide)
     return 2 * hidden * wide // settings.tensor
+
+
+def _wide(architecture: Architecture) -> int:
+    """Width of the MLP: elements of one token's vector, also bytes of its copy in 8 bits.
+
+    W8A8 copies each vector before it is multiplied. PyTorch 2.13 compiles an MLP so that the copy has its
+    memory before the activation is computed, beside all three vectors. Source: wheel 0.26.0, _custom_ops.py
+    scaled_int8_quant, an operator that fills an empty tensor. FP8 is computed in the kernel before, and
+    needs none (layers/quantization/input_quant_fp8.py).
+    """
+    return architecture.intermediate_size or 4 * architecture.hidden_size
 
 
 def _int8_bytes(architecture: Architecture, settings: VllmSettings) -> int:
@@ -169,7 +185,7 @@ def _int8_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     0.03 GiB less for its cache than predicted so.
     """
     plain = architecture.name in vllm_weights.PLAIN_MLP
-    wide = (architecture.intermediate_size or 4 * architecture.hidden_size) // settings.tensor
+    wide = _wide(architecture) // settings.tensor
     return settings.batch.tokens * ((2 * (1 if plain else 2) + 8) * wide + 9 * architecture.hidden_size)
 
 
@@ -180,7 +196,7 @@ def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
         return architecture.experts_per_token * (wide + architecture.hidden_size)
     plain = architecture.name in vllm_weights.PLAIN_MLP
     vectors = PLAIN_VECTORS[settings.rules.runner] if plain else GATED_VECTORS
-    return vectors * (architecture.intermediate_size or 4 * architecture.hidden_size) // tensor
+    return vectors * _wide(architecture) // tensor
 
 
 def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
@@ -193,6 +209,7 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
         settings,
         fp8=method == "fp8",
         four_bit=method in FOUR_BIT,
+        int8=INT8_SCHEME in placement.facts.quantization.schemes,
         workspace=not vllm_weights.experts_in_one_kernel(placement, settings),
     )
     if method == INT8:

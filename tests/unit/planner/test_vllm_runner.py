@@ -83,7 +83,10 @@ def test_a_forward_pass_has_the_vectors_of_the_mlp_and_four_hidden_states():
     assert memory.activation_bytes(shape, settings) == memory.activation_bytes(shape, eager) + 60 * 2**20
     written = memory.activation_bytes(shape, eager, four_bit=True) - memory.activation_bytes(shape, eager)
     assert written == 2 * 3840 * 10240, "bitsandbytes writes out a matrix of four bits"
+    copied = memory.activation_bytes(shape, eager, int8=True) - memory.activation_bytes(shape, eager)
+    assert copied == 8192 * 10240, "W8A8 copies a vector before it is multiplied"
     experts = replace(shape, experts=128, experts_per_token=1, moe_intermediate_size=768)
+    assert memory.activation_bytes(experts, eager, int8=True) == memory.activation_bytes(experts, eager)
     plain, quantized = (memory.activation_bytes(experts, eager, four_bit=four) for four in (False, True))
     assert quantized - plain == 2 * 3 * 128 * 768 * 3840, "and all experts of a layer"
     beside = replace(shape, name="PhiForCausalLM", key_value_heads=32)
