@@ -202,10 +202,6 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     ),
     "deepseek-coder-6.7b": (_llama(4096, 11008, 32, 32, 32, 32256, 16384), BY_FAMILY["llama"]),
     "llama-3.2-1b": (LLAMA_3_2_1B, BY_FAMILY["llama"]),
-    "llama-3.2-1b-w4a16": (
-        {**LLAMA_3_2_1B, "quantization_config": QUANTIZERS["w4a16"][0]},
-        lambda c: QUANTIZERS["w4a16"][1](BY_FAMILY["llama"](c)),
-    ),
     "qwen3-0.6b": (
         _like(
             "qwen3-8b",
@@ -259,14 +255,24 @@ LLAMA_IN_Q4_0 = "llama-3.1-8b-q4_0"
 
 @cache
 def facts(name: str) -> ModelFacts:
-    """What inspection would find out about the published model ``name``."""
+    """What inspection would find out about the published model ``name``; a suffix quantizes it, as in
+    tools/mock/checkpoints.py.
+    """
     if name == LLAMA_IN_Q4_0:
         return _llama_in_q4_0()
-    if name not in MORE:
+    base = name if name in MORE else name.rpartition("-")[0]
+    if base not in MORE:
         return facts_for(name)
-    config, shapes = MORE[name]
+    config, shapes = MORE[base]
+    if base != name:
+        settings, stored = QUANTIZERS[name.rpartition("-")[2]]
+        config, shapes = {**config, "quantization_config": settings}, _stored(stored, shapes)
     rows = [StoredTensor(n, dtype, shape, _size_bytes(dtype, shape)) for n, dtype, shape in shapes(config)]
     return facts_from_config_and_tensors(config, rows, listed(name, rows, "c" * 40))
+
+
+def _stored(quantizer: Callable[..., Iterable[Row]], shapes: Callable[[Config], Iterable[Row]]) -> Any:
+    return lambda config: quantizer(shapes(config))
 
 
 def _llama_in_q4_0() -> ModelFacts:

@@ -4,7 +4,9 @@ A tensor of 10 MiB or more gets memory in steps of 2 MiB. The rest of the last s
 if it exceeds 1 MiB. While loading, vLLM switches that off for tensors of 20 MiB and more (max_split_size_mb),
 so that each keeps its last step. Source: c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp
 should_split. On an H200, Qwen2.5-1.5B uses 95 MiB more than its tensors (3.5 of these in small tensors, not
-predicted), phi-2 16 MiB; models whose tensors are multiples of 2 MiB (Llama 8B) none.
+predicted), phi-2 16 MiB; models whose tensors are multiples of 2 MiB (Llama 8B) none. A smaller tensor, too,
+keeps a rest of at most 1 MiB. Which do depends on the order of allocations and is not predicted: 17 MiB of a
+Qwen2.5-1.5B in GPTQ, whose matrices Machete lays out anew.
 """
 
 from __future__ import annotations
