@@ -25,10 +25,8 @@ from tests.wiring.reconciling import (
     KEY,
     PlansAtOnce,
     Server,
-    conditions,
     reconciler,
     store_at,
-    written,
 )
 from tools.harness.resources import NOW, facts
 from tools.harness.world import MOCK_SPEC, World, changed
@@ -224,36 +222,6 @@ async def test_a_refused_child_has_not_vanished_at_the_next_reconcile(
         for place in [place for place in world.objects if place[0] in absent]:
             del world.objects[place]
     assert server.gets == 0
-
-
-@pytest.mark.parametrize("refused", [False, True])
-async def test_a_ready_that_is_lost_is_told_before_children_are_written(refused: bool) -> None:
-    """With a webhook of 29 s for each trial or child it was told after a minute."""
-    world = World(resourceVersion="1")
-    world.come_up()
-    world.settle()
-    (pod,) = world.pods("server")
-    world.runs(pod, "Running", ready=False)
-    (service,) = world.names("Service")
-    world._remove("Service", service)
-    server, order = Server(world), list[str]()
-    server.refuses = refused
-
-    async def late(manifest: dict[str, Any]) -> dict[str, Any]:
-        order.extend([*server.applied, manifest["kind"]])
-        return written(manifest)
-
-    server.create = late  # type: ignore[method-assign]
-    reconcile = reconciler(server)
-    if refused:
-        with pytest.raises(ApiError):
-            await reconcile(KEY)
-        assert order == ["Service"], "it is made all the same"
-        return
-    await reconcile(KEY)
-    assert order[:2] == ["LLMDeployment", "Service"]
-    assert server.applied == ["LLMDeployment"], "nothing is written twice"
-    assert conditions(server)["Ready"][0] == "False"
 
 
 async def test_an_event_hides_no_character() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_operator.api.conditions import ConditionType, find_condition
+from tacho_operator.api.conditions import ConditionType, find_condition, set_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
@@ -340,19 +340,37 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
     return True
 
 
-async def with_lost_ready(kube: Kube, observed: Observed, status: LLMDeploymentStatus | None) -> Manifest:
-    """Writes the status before the children where Ready is True no longer, as their writes may take a minute.
-    Returns the resource as it is then. What is refused is written again, and told, after the children.
+async def with_lost_ready(kube: Kube, observed: Observed, decision: ReconcileDecision) -> Manifest:
+    """Writes that Ready is lost before the children are written, which may take a minute. Returns the
+    resource as it is then. What is refused is written again, and told, after the children.
+
+    Of the new status it writes what was observed. The rest tells of writes that may be refused: a new
+    revision, a size, that nothing is stalled.
     """
-    was = find_condition(observed.resource.status.conditions, ConditionType.READY)
+    stored, status = observed.resource.status, decision.status
+    was = find_condition(stored.conditions, ConditionType.READY)
     now = find_condition(status.conditions, ConditionType.READY) if status is not None else None
     if status is None or was is None or was.status != "True" or now is None or now.status == "True":
         return observed.raw
+    if not _has_writes(observed, decision):
+        return observed.raw
+    conditions, counts = set_condition(stored.conditions, now), {"replicas", "ready_replicas"}
+    counted = {name: getattr(status, name) for name in counts}
+    early = stored.model_copy(update={"conditions": conditions, **counted})
     try:
-        await write_status(kube, observed.raw, status)
+        await write_status(kube, observed.raw, early)
     except ApiError:
         return observed.raw
-    return {**observed.raw, "status": status.to_wire()}
+    return {**observed.raw, "status": early.to_wire()}
+
+
+def _has_writes(observed: Observed, decision: ReconcileDecision) -> bool:
+    """Whether anything is to be written before the status."""
+    live = {child_name(child): child for child in children(observed)}
+    found = ((live.get(child_name(desired)), desired) for desired in decision.apply)
+    return bool(decision.trial or decision.deletion_costs or decision.delete) or any(
+        child is None or _needs_write(child, desired) for child, desired in found
+    )
 
 
 def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:

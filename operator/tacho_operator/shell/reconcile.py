@@ -164,7 +164,7 @@ class Reconciler:
         with _deciding(observed):
             scaler, turns = self._sources.scaler, self._sources.probe_turns
             observed = turns.observed(key, scaler.observed(key, observed))
-            decision = self._decide(key, observed)
+            decision = self._decide(key, observed, self._clock())
             scaler.follow(key, observed, decision.status)
             turns.follow(key, observed, decision)
         if not is_reported(observed.raw) and decision.status is not None:
@@ -180,7 +180,7 @@ class Reconciler:
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
         kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
-            raw = await with_lost_ready(kube, observed, decision.status)
+            raw = await with_lost_ready(kube, observed, decision)
             outcome = await self._execute(key, kube, observed, decision)
             decision = self._with_refusals(key, observed, decision, outcome)
             self._show(key, observed, decision)
@@ -294,7 +294,10 @@ class Reconciler:
     def _with_refusals(
         self, key: Key, observed: Observed, decision: ReconcileDecision, outcome: ExecuteResult
     ) -> ReconcileDecision:
-        """The decision made again with the refused children as input; only its status and events are used."""
+        """The decision made again with the refused children as input; only its status and events are used.
+
+        Its time is that of the first: when Ready was lost may be written already.
+        """
         tries = self._unanswered.pop(key, 0) + 1
         if outcome.error is not None:
             self._unanswered[key] = tries
@@ -304,13 +307,13 @@ class Reconciler:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
         with _deciding(knowing):
-            again = self._decide(key, knowing)
+            again = self._decide(key, knowing, decision.now)
         self._sources.probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
         return again
 
-    def _decide(self, key: Key, observed: Observed) -> ReconcileDecision:
+    def _decide(self, key: Key, observed: Observed, now: datetime) -> ReconcileDecision:
         """The decision, made a second time if it requested a plan that is available."""
-        now, began = self._clock(), time.perf_counter()
+        began = time.perf_counter()
         try:
             decision = decide(observed, self._config, now)
             planned = (

@@ -1,0 +1,101 @@
+"""A Ready that is lost is told before the children are written, and nothing else before it is known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tacho_contract.units import format_time
+from tacho_operator.shell.api_errors import ApiError
+from tests.wiring.reconciling import KEY, Server, conditions, reconciler
+from tools.harness.resources import NOW
+from tools.harness.world import World
+
+
+class Ordered(Server):
+    """Keeps each status that was written, and all writes in their order."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.refuses = False
+        self.order: list[str] = []
+        self.statuses: list[dict[str, Any]] = []
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.order.append(manifest["kind"])
+        return await super().create(manifest)
+
+    async def apply(self, manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
+        self.order.append(manifest["kind"])
+        found = await super().apply(manifest, **options)
+        self.statuses.append(self.status)
+        return found
+
+    def of(self, type_: str) -> list[tuple[str, str]]:
+        """What each status said of a condition, and since when."""
+        found = (item for status in self.statuses for item in status["conditions"] if item["type"] == type_)
+        return [(item["status"], item["lastTransitionTime"]) for item in found]
+
+
+def lost(*, service: bool) -> World:
+    """A resource whose only pod is no longer ready, with its Service or without."""
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.settle()
+    (pod,) = world.pods("server")
+    world.runs(pod, "Running", ready=False)
+    if not service:
+        (name,) = world.names("Service")
+        world._remove("Service", name)
+    return world
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_it_is_told_before_children_are_written(refused: bool) -> None:
+    """With a webhook of 29 s for each trial or child it was told after a minute."""
+    server = Ordered(lost(service=False))
+    server.refuses = refused
+    reconcile = reconciler(server)
+    if refused:
+        with pytest.raises(ApiError):
+            await reconcile(KEY)
+        assert server.created == ["Service"], "it is made all the same"
+        return
+    await reconcile(KEY)
+    assert server.order[:2] == ["LLMDeployment", "Service"]
+    assert conditions(server)["Ready"][0] == "False"
+    assert {status["readyReplicas"] for status in server.statuses} == {0}
+
+
+async def test_it_takes_no_write_of_its_own_where_no_child_is_written() -> None:
+    server = Ordered(lost(service=True))
+    await reconciler(server)(KEY)
+    assert [kind for kind in server.order if kind != "Event"] == ["LLMDeployment"]
+
+
+async def test_what_no_write_has_shown_yet_is_not_told_beside_it() -> None:
+    """For a minute a resource that is refused each time was not Stalled."""
+    world = lost(service=False)
+    stored = world.raw["status"]
+    server = Ordered(world)
+    server.forbids = "Service"
+    await reconciler(server)(KEY)
+    early = server.statuses[0]
+    changed = {name for name in early | stored if early.get(name) != stored.get(name)}
+    assert changed == {"conditions", "readyReplicas"}
+    former = {item["type"]: item for item in stored["conditions"]}
+    assert [item["type"] for item in early["conditions"] if former[item["type"]] != item] == ["Ready"]
+
+
+async def test_when_it_was_lost_does_not_change_with_what_is_refused() -> None:
+    server = Ordered(lost(service=False))
+    server.forbids = "Service"
+    reconcile = reconciler(server)
+    looks = iter(NOW + timedelta(seconds=30 * number) for number in range(1, 100))
+    reconcile._clock = lambda: next(looks)
+    await reconcile(KEY)
+    first = format_time(NOW + timedelta(seconds=30))
+    assert server.of("Ready") == [("False", first)] * 2
+    assert server.of("Stalled")[1] == ("True", first)
