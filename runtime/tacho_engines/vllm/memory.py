@@ -168,10 +168,11 @@ def _written_out_bytes(architecture: Architecture, settings: VllmSettings) -> in
 def _wide(architecture: Architecture) -> int:
     """Width of the MLP: elements of one token's vector, also bytes of its copy in 8 bits.
 
-    W8A8 copies each vector before it is multiplied. PyTorch 2.13 compiles an MLP so that the copy has its
-    memory before the activation is computed, beside all three vectors. Source: wheel 0.26.0, _custom_ops.py
-    scaled_int8_quant, an operator that fills an empty tensor. FP8 is computed in the kernel before, and
-    needs none (layers/quantization/input_quant_fp8.py).
+    W8A8 copies each vector before it is multiplied. PyTorch 2.11, which vLLM 0.26 pins, compiles an MLP so
+    that the copy has its memory before the activation is computed, beside all three vectors: so it did on a
+    CPU with operators of the same signatures. Source: wheel 0.26.0, _custom_ops.py scaled_int8_quant, an
+    operator that fills an empty tensor. FP8 is computed in the kernel before, and needs none (layers/
+    quantization/input_quant_fp8.py).
     """
     return architecture.intermediate_size or 4 * architecture.hidden_size
 
