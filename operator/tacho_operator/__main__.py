@@ -132,6 +132,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             parts = {
                 "leader election": elector.run(),
                 "workers": queue.run(),
+                "events": reconciler.events.run(),
                 "scaler": scaler.run(),
                 "plans": plans.run(),
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),

@@ -98,6 +98,44 @@ async def test_events_that_hang_take_few_requests_and_bounded_memory(
     assert len(server.posted) == module.MOST_WAITING
 
 
+async def test_events_that_hang_in_many_namespaces_take_a_bounded_number_of_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A webhook of the whole cluster may hang for events: four a namespace were thousands of connections."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    server, hanging = LateEvents(), asyncio.Event()
+
+    async def create(manifest: dict[str, Any]) -> None:
+        server.asked.append(manifest["message"])
+        await hanging.wait()
+
+    server.create = create  # type: ignore[assignment, method-assign]
+    posts = EventPosts(cast(Kube, server))
+    for number in range(3 * module.AT_ONCE):
+        await posts.post(another(f"u{number}", f"ns-{number}"), event(str(number)), NOW)
+    await asyncio.sleep(0.01)
+    assert len(server.asked) == module.AT_ONCE
+    hanging.set()
+    await asyncio.sleep(0.05)
+    assert len(server.asked) == 3 * module.AT_ONCE
+
+
+async def test_the_end_of_the_process_leaves_out_what_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """The client is closed next: each of a hundred events would log an error of its own."""
+    server = LateEvents()
+    posts = EventPosts(cast(Kube, server))
+    running = asyncio.create_task(posts.run())
+    for number in range(2 * module.NAMESPACE_AT_ONCE):
+        await posts.post(RAW if number % 2 else another(f"u{number}"), event(str(number)), NOW)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    server.answers.set()
+    await asyncio.sleep(0.01)
+    assert (server.posted, posts._postings, posts._last, posts._waiting) == ([], set(), {}, {})
+    assert caplog.text == ""
+
+
 async def test_an_answer_of_other_types_is_logged_and_ends_no_later_posting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

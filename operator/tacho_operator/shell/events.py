@@ -30,6 +30,8 @@ PATIENCE_SECONDS = 1.0
 """Seconds that a reconcile waits for its events."""
 NAMESPACE_AT_ONCE = 4
 """Most postings of a namespace under way at the same time, as its webhooks may hang."""
+AT_ONCE = 32
+"""Most postings under way in all: each has a connection, and a webhook may hang in hundreds of namespaces."""
 MOST_WAITING = 100
 """Most postings of a namespace that have not ended; later events are left out, and logged."""
 LONGEST_NOTE_BYTES = 1024
@@ -69,6 +71,18 @@ class EventPosts:
         self._waiting: Counter[str] = Counter()
         """Number of postings that have not ended, by namespace."""
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._all = asyncio.Semaphore(AT_ONCE)
+        self._postings: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Runs until cancelled. Then events that wait are left out, as their connections are closed next."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            postings = tuple(self._postings)
+            for posting in postings:
+                posting.cancel()
+            await asyncio.gather(*postings, return_exceptions=True)
 
     async def post(self, raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> None:
         """Posts the events; those that take longer than PATIENCE_SECONDS, later."""
@@ -82,6 +96,7 @@ class EventPosts:
             return
         posting = asyncio.create_task(self._post(namespace, manifests, self._last.get(uid)))
         self._last[uid] = posting
+        self._postings.add(posting)
         self._waiting[namespace] += 1
         posting.add_done_callback(partial(self._ended, namespace, uid))
         await asyncio.wait([posting], timeout=PATIENCE_SECONDS)
@@ -91,10 +106,11 @@ class EventPosts:
     ) -> None:
         if former is not None:
             await asyncio.wait([former])
-        async with self._shares.setdefault(namespace, asyncio.Semaphore(NAMESPACE_AT_ONCE)):
+        async with self._shares.setdefault(namespace, asyncio.Semaphore(NAMESPACE_AT_ONCE)), self._all:
             await post_events(self._kube, manifests)
 
     def _ended(self, namespace: str, uid: str, posting: asyncio.Task[None]) -> None:
+        self._postings.discard(posting)
         self._waiting[namespace] -= 1
         if not self._waiting[namespace]:
             del self._waiting[namespace]

@@ -380,7 +380,7 @@ async def connect(
 ) -> AsyncIterator[Kube]:
     """A client of the API server: by the kubeconfig file, or without one by the pod's service account."""
     configuration = aio.Configuration()
-    configuration.connection_pool_maxsize = 0  # every watch holds a connection; the workers bound the others
+    configuration.connection_pool_maxsize = 0  # every watch has one; workers and events bound the others
     if kubeconfig:
         await aio_config.load_kube_config(
             kubeconfig, client_configuration=configuration, persist_config=False

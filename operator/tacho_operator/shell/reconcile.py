@@ -122,7 +122,7 @@ class Reconciler:
         self._children: dict[Key, tuple[str, ...]] = {}
         """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
-        self._events = EventPosts(kube)
+        self.events = EventPosts(kube)
         self._rewrites = Rewrites()
         self._heavy = HeavyTurns()
         self._waiting = 0
@@ -186,7 +186,7 @@ class Reconciler:
             self._show(key, observed, decision)
             changed = await self._write_status(key, kube, raw, decision.status) or raw is not observed.raw
             await delete_measured(kube, observed, measured)
-            await self._events.post(observed.raw, decision.events, decision.now)
+            await self.events.post(observed.raw, decision.events, decision.now)
             self._metrics.cut_requests.inc(decision.cut_requests)
         finally:
             self._expect(key, kube)
@@ -339,7 +339,7 @@ class Reconciler:
         try:
             if await self._write_status(key, kube, found.raw, status):
                 logger.error("%s/%s: %s", *key, undecided, exc_info=undecided.__cause__)
-                await self._events.post(found.raw, transition_events(stored_status(found.raw), status), now)
+                await self.events.post(found.raw, transition_events(stored_status(found.raw), status), now)
         finally:
             self._expect(key, kube)
 
@@ -364,7 +364,7 @@ class Reconciler:
         self._logged_reasons[key] = line
         logger.error("%s/%s: %s", *key, problem.message)
         event = ResourceEvent(type="Warning", reason=problem.reason, message=problem.message)
-        await self._events.post(raw, [event], self._clock())
+        await self.events.post(raw, [event], self._clock())
 
     def _expect(self, key: Key, kube: RecordingClient) -> None:
         """Remembers the writes that the watch has not delivered yet."""
