@@ -35,9 +35,11 @@ LAW: StepLaw = SPEED.law
 PLAIN = "none"
 FITTED = (
     *("unpacking", "batch_unpacking", "layer_microseconds", "batch_layer_microseconds"),
-    *("prompt_layer_microseconds", "arithmetic"),
+    *("launch_microseconds", "arithmetic"),
 )
 """Constants of a kernel."""
+STEPS = ("launch_microseconds",)
+"""Those of weights in 16 bits, with the arithmetic rate."""
 WEIGHTS = {"one stream": 3.0, "load": 1.0, "prompt": 0.5, "edge": 0.0}
 """Of a row in the fit. Edges follow from loads."""
 ODD = "phi-2"
@@ -96,7 +98,7 @@ def _loss(judged: Sequence[Row], law: StepLaw, kernel: KernelTiming) -> float:
 
 
 def _law(values: dict[str, float]) -> StepLaw:
-    first = replace(LAW.kernels[0], arithmetic=values["arithmetic"])
+    first = replace(LAW.kernels[0], **{name: values[name] for name in ("arithmetic", *STEPS)})
     return replace(
         LAW,
         traffic=values["traffic"],
@@ -124,6 +126,7 @@ def fitted_law(without: str = "") -> StepLaw:
         "arithmetic": LAW.kernels[0].arithmetic,
         "layer_microseconds": LAW.layer_microseconds,
         "attention_nanoseconds": LAW.attention_nanoseconds,
+        **{name: getattr(LAW.kernels[0], name) for name in STEPS},
     }
     if without != ODD:
         start["odd_head"] = LAW.odd_head
@@ -141,7 +144,6 @@ class FittedKernels:
 
     def __init__(self, judged: Sequence[Row], law: StepLaw) -> None:
         self._law = law
-        self._plain = LAW.kernels[0].arithmetic
         starts = {timing(SPEED, row.step.placement)[1] for row in judged}
         found = {
             self._name(start, name): getattr(start, name) for start in starts for name in self._own(start)
@@ -149,7 +151,7 @@ class FittedKernels:
         self._values = least_squares(found, lambda values: self._loss(judged, values))
 
     def _own(self, start: KernelTiming) -> list[str]:
-        return [name for name in FITTED if getattr(start, name) not in (0.0, self._plain)]
+        return [name for name in FITTED if getattr(start, name) not in (0.0, getattr(LAW.kernels[0], name))]
 
     def _name(self, start: KernelTiming, name: str) -> str:
         """Of a constant. Where one stream's and a batch's are alike they are one."""
@@ -157,7 +159,13 @@ class FittedKernels:
 
     def _kernel(self, start: KernelTiming, values: dict[str, float]) -> KernelTiming:
         own = {name: values[self._name(start, name)] for name in self._own(start)}
-        return replace(start, **{"arithmetic": self._law.kernels[0].arithmetic, **own})
+        plain = self._law.kernels[0]
+        alike = {
+            name: getattr(plain, name)
+            for name in FITTED
+            if getattr(start, name) == getattr(LAW.kernels[0], name)
+        }
+        return replace(start, **alike, **own)
 
     def _loss(self, judged: Sequence[Row], values: dict[str, float]) -> float:
         return sum(

@@ -36,14 +36,20 @@ from tacho_operator.core.planner.speed import DecodeStep
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "h200" / "decode.json"
 H200 = "benchmarks/gpu/h200"
-LOOPS = ROOT / H200 / "speed"
+LOOPS = (ROOT / H200 / "speed", ROOT / H200 / "speed-four")
 H100 = ROOT / "benchmarks/gpu/h100/goals-paired"
 H100_SERVERS = {"8b-bf16": "none", "8b-fp8": "fp8"}
 """Of an 8B: the method of each."""
-STORED = {"awq": "awq", "gptq": "gptq", "w8a8": "compressed-tensors"}
+STORED = {
+    "awq": "awq",
+    "gptq": "gptq",
+    "w8a8": "compressed-tensors",
+    "w4a16": "compressed-tensors",
+    "20b": "none",
+}
 """Form of a quantized checkpoint, by the end of its name, and the method of its plan."""
-NAMED = {"mistral-7b": "mistral-7b-49k"}
-"""Models whose facts have another name."""
+NAMED = ("mistral-7b", "danube3-4b", "phi-3-mini-as-llama")
+"""Models that a loop served with a vocabulary of 49,152 tokens."""
 TRUTH = {
     "8b-bf16": "matrix/llama-8b-bf16-cold",
     "8b-bf16-again": "matrix/llama-8b-bf16-cold",
@@ -101,7 +107,8 @@ def checkpoint(cell: dict[str, Any]) -> str:
 
 SHAPES = (
     *("llama-3.1-8b", "llama-2-7b", "mistral-7b", "phi-2"),
-    *("qwen2.5-3b", "qwen2.5-7b", "qwen3-0.6b", "qwen3-moe"),
+    *("qwen2.5-1.5b", "qwen2.5-32b", "qwen2.5-3b", "qwen2.5-7b", "qwen3-0.6b"),
+    *("qwen3-30b-a3b", "qwen3-8b", "qwen3-moe", "llama-3.2-1b", "danube3-4b", "phi-3-mini", "gpt-oss-20b"),
 )
 
 
@@ -196,21 +203,23 @@ def _truth() -> Iterator[Row]:
 
 
 def _loops() -> Iterator[Row]:
-    for file in sorted(LOOPS.glob("*.json")):
+    for file in (file for folder in LOOPS for file in sorted(folder.glob("*.json"))):
         model, _, method = file.stem.rpartition("-" if "-bnb-" not in file.stem else "-bnb-")
         method = STORED[model.rpartition("-")[2]] if method == "stored" else method
         cell = {
-            "model": NAMED.get(model, model),
+            "model": next(
+                (model.replace(name, f"{name}-49k") for name in NAMED if model.startswith(name)), model
+            ),
             "method": "bnb-nf4" if method == "nf4" else method,
             "version": "0.26.0",
             "args": [],
-            "maxModelLen": 4096,
+            "maxModelLen": 2048 if model == "phi-2" else 4096,
         }
         for level in json.loads(file.read_text(encoding="utf-8"))["levels"]:
             alone = level["streams"] == 1
             if alone or (level["steady"] and level["events_without_text_percent"] < 1):
                 yield Row(
-                    name=f"speed/{file.stem}" + ("" if alone else f"@{level['streams']}"),
+                    name=f"{file.parent.name}/{file.stem}" + ("" if alone else f"@{level['streams']}"),
                     figure="one stream" if alone else "load",
                     kind="loop",
                     cell=cell,

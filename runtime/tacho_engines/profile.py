@@ -107,9 +107,13 @@ class KernelTiming:
     """Microseconds that each layer takes in addition to those of the ``StepLaw``, for one stream."""
     batch_layer_microseconds: float = 0.0
     """The same for several streams."""
-    prompt_layer_microseconds: float = 0.0
-    """Microseconds that each layer takes in addition in a step that computes a prompt too: such a step runs
-    without a whole CUDA graph.
+    launch_microseconds: float = 0.0
+    """Microseconds for which the host launches the kernels of each layer, in a step that computes a prompt
+    too: such a step has no whole CUDA graph. 0: unknown, and no more than the GPU takes.
+    """
+    overlap: float = 3.0
+    """Exponent of the mean of what the GPU computes and the host launches meanwhile. 1: their sum; the more,
+    the nearer to the longer of both.
     """
     arithmetic: float
     """Speed of large matrix products, as a multiple of the GPU's dense 16-bit rate."""

@@ -87,7 +87,7 @@ def test_a_stored_checkpoint_in_int8_is_as_slow_as_one_that_bitsandbytes_made():
 def test_what_was_timed_is_expected_of_later_releases_of_that_version():
     first = expect()
     assert round(first.decode_tokens_per_second) == 204
-    assert (first.decode_within, first.output_within) == (0.07, 0.2)
+    assert (first.decode_within, first.output_within) == (0.09, 0.2)
     assert expect(version="0.26.3") == first
     assert expect(arguments=("--max-num-seqs=8", "--kv-cache-dtype=fp8")).ran == first.ran
     assert expect(arguments=("--max_num_seqs=64",), env={"VLLM_LOGGING_LEVEL": "DEBUG"}) == first
@@ -113,7 +113,7 @@ def test_another_version_or_gpu_of_the_generation_has_a_wider_band_and_is_named(
 
 
 def test_an_h100_was_timed_in_16_bits_and_fp8_alone():
-    for method, within in (("none", 0.07), ("fp8", 0.08)):
+    for method, within in (("none", 0.09), ("fp8", 0.08)):
         found = expect(device="NVIDIA-H100-80GB-HBM3", method=method)
         assert found.decode_within == within
         assert found.ran.endswith("and an 8B on an H100")
@@ -123,9 +123,13 @@ def test_an_h100_was_timed_in_16_bits_and_fp8_alone():
 
 def test_a_first_token_comes_after_two_steps_and_its_prompt():
     found = loop()
-    first = 1e3 * (2 * found.gap(32) + found.step.prompt_seconds(LAW, LAW.kernels[0]))
+    first = 1e3 * found.first_token(32)
+    computed = 2 * found.gap(32) + found.step.prompt_seconds(LAW, LAW.kernels[0])
+    assert 1e3 * computed < first < 1e3 * (computed + found.step.launch_seconds(LAW.kernels[0]))
     assert found.keeps(32, ServiceLevel(ttft_milliseconds=math.ceil(first)))
     assert not found.keeps(32, ServiceLevel(ttft_milliseconds=math.floor(first)))
+    alone = found.step.seconds(1, LAW, LAW.kernels[0]) + found.step.prompt_seconds(LAW, LAW.kernels[0])
+    assert alone < found.first_token(1) < alone + found.step.launch_seconds(LAW.kernels[0])
 
 
 def test_8_bits_are_as_fast_as_the_units_that_a_gpu_has_for_them():
@@ -225,10 +229,10 @@ def test_the_plan_says_all_three_rates_their_bands_and_from_what():
     assert told.expected_output_tokens_per_second == pytest.approx(2560, rel=0.05)
     assert told.expected_capacity_tokens_per_second == pytest.approx(8400, rel=0.05)
     assert told.expected_capacity_concurrency == pytest.approx(210, rel=0.1)
-    assert (told.decode_within_percent, told.output_within_percent) == (46, 55)
-    assert "Expected 204 tok/s for one stream (within 46 %; at best 317), " in found.message
+    assert (told.decode_within_percent, told.output_within_percent) == (48, 55)
+    assert "Expected 204 tok/s for one stream (within 48 %; at best 317), " in found.message
     ran = (
-        "as vLLM 0.26 ran models of 0.6B to 8B on an H200 and an 8B on an H100; "
+        "as vLLM 0.26 ran models of 0.6B to 32B on an H200 and an 8B on an H100; "
         "version 0.32.0 was not measured."
     )
     assert f" at capacity (within 55 %), {ran}" in found.message
@@ -367,7 +371,7 @@ def test_an_alternative_says_by_which_figure_it_was_ranked():
             dataclasses.replace(attempt("fp8"), expected=None),
         )
     )
-    assert known.message.startswith("Expected 290 tok/s for one stream, as vLLM 0.26 ran")
+    assert known.message.startswith("Expected 291 tok/s for one stream, as vLLM 0.26 ran")
     assert guessed.message.endswith("its steps were not measured on such a GPU.")
     assert unknown.message == "Would fit; its speed is not known."
 

@@ -13,10 +13,10 @@ from tacho_engines.registry import engine_profile
 SPEED = engine_profile("vllm").speed
 assert SPEED.law is not None
 LAW = SPEED.law
-NEAR = {"one stream": 0.08, "load": 0.2, "edge": 0.1}
+NEAR = {"one stream": 0.09, "load": 0.2, "edge": 0.14}
 """Of 16 and 8 bits held back, as docs/results/planner.md says; Phi-2's odd heads are further off."""
-FAR = {"awq": {"one stream": 0.07, "load": 0.25}, "bnb-nf4": {"one stream": 0.08, "load": 0.6}}
-"""Of methods that learn from one other size of model."""
+FAR = {"awq": {"one stream": 0.071, "load": 0.18}, "bnb-nf4": {"one stream": 0.06, "load": 0.19}}
+"""Of methods of 4 bits."""
 
 
 def of(figure: str, *kinds: str) -> list[held_back.Judged]:
@@ -52,17 +52,20 @@ def test_an_h100_to_which_nothing_was_fitted_is_as_near_as_the_goal(figure):
     assert found["held"] == found["rows"]
 
 
-def test_layers_and_prompts_of_8_bits_earn_their_constants():
-    """Without them a 3B under load is expected a fifth too fast."""
-    small = [item for item in of("load", "8 bits") if item.row.model == "qwen2.5-3b"]
+@pytest.mark.parametrize("kind", held_back.TIMED)
+def test_launching_a_step_with_a_prompt_earns_its_constant(kind):
+    """Without it, small models under load are expected a fifth too fast; others are as near as before."""
     law, kernels = held_back.constants()
-    fp8 = next(kernel for kernel in kernels if kernel.methods == ("fp8",))
-    without = dataclasses.replace(fp8, batch_layer_microseconds=0.0, prompt_layer_microseconds=0.0)
-    assert len(small) == 3
-    for item in small:
-        assert abs(item.error) < 0.05
-        if item.row.streams < 256:  # then one front end is the bound
-            assert held_back.predicted(item.row, law, without) > 1.15 * item.row.measured
+    small, others = [], []
+    for item in of("load", kind):
+        start = held_back.timing(SPEED, item.row.step.placement)[1]
+        kernel = kernels[LAW.kernels.index(start)]
+        without = dataclasses.replace(kernel, launch_microseconds=0.0)
+        error = held_back.predicted(item.row, law, without) / item.row.measured - 1
+        is_small = item.row.model in {"qwen2.5-1.5b", "qwen2.5-3b"} and item.row.streams == 64
+        (small if is_small else others).append(error)
+    assert min(small) > 0.18
+    assert others
 
 
 @pytest.mark.parametrize("kind", [*held_back.TIMED, held_back.H100])
@@ -93,21 +96,23 @@ def test_the_design_page_has_these_constants_and_bands():
     for told in (
         f"| `m` | {LAW.traffic:.3f} |",
         f"| `l` | {LAW.layer_microseconds:.1f} us |",
-        f"| `b` | one stream: W8A8 {w8a8.layer_microseconds:.1f} us, NF4 {nf4.layer_microseconds:.1f}; "
-        f"several: FP8 and W8A8 {fp8.batch_layer_microseconds:.1f}, NF4 {nf4.batch_layer_microseconds:.0f} |",
-        f"| `h` | FP8 and W8A8 {fp8.prompt_layer_microseconds:.0f} us, "
-        f"NF4 {nf4.prompt_layer_microseconds:.0f} |",
+        f"| `b` | one stream: W8A8 {w8a8.layer_microseconds:.1f} us, Machete "
+        f"{machete.layer_microseconds:.1f}, NF4 {nf4.layer_microseconds:.1f}; several: FP8 and W8A8 "
+        f"{fp8.batch_layer_microseconds:.1f}, Machete {machete.batch_layer_microseconds:.1f}, NF4 "
+        f"{nf4.batch_layer_microseconds:.1f} |",
+        f"| `h` | {plain.launch_microseconds:.0f} us, NF4 {nf4.launch_microseconds:.0f} |",
+        f"| `o` | {plain.overlap:.0f}, NF4 {nf4.overlap:.0f} |",
         f"| `a` | {LAW.attention_nanoseconds:.1f} ns, {LAW.odd_head:.2f} times that for heads",
         f"| `c` | {LAW.prompt_attention:.1f} |",
-        f"| `f` | {plain.arithmetic:.3f}, NF4 too; FP8 and W8A8 {fp8.arithmetic:.2f}, "
-        f"Machete {machete.arithmetic:.3f} |",
-        f"| `u` | Machete {machete.unpacking:.0f}, NF4 {nf4.unpacking:.0f} "
-        f"({nf4.batch_unpacking:,.0f} for several",
+        f"| `f` | {plain.arithmetic:.3f}, Machete and NF4 too; FP8 and W8A8 {fp8.arithmetic:.2f} |",
+        f"| `u` | one stream: Machete {machete.unpacking:.0f}, NF4 {nf4.unpacking:.0f}; several: NF4 "
+        f"{nf4.batch_unpacking:,.0f} |",
         f"several: {bands[0]} in 16 bits, {bands[1]} in 8, {bands[2]} on Machete, {bands[3]} in NF4.",
     ):
         assert told in page
-    assert nf4.arithmetic == plain.arithmetic
-    for name in ("batch_layer_microseconds", "prompt_layer_microseconds", "arithmetic", "output_within"):
+    assert nf4.arithmetic == machete.arithmetic == plain.arithmetic
+    assert {plain.launch_microseconds} == {kernel.launch_microseconds for kernel in (fp8, w8a8, machete)}
+    for name in ("batch_layer_microseconds", "arithmetic", "output_within"):
         assert getattr(w8a8, name) == getattr(fp8, name)
 
 

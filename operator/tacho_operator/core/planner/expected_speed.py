@@ -65,17 +65,30 @@ class Loop:
     """Whether one step computes a token of every stream; False: each stream has steps of its own."""
 
     def gap(self, streams: int) -> float:
-        """Seconds between two tokens of a stream: one step, or one for each stream without batching, and the
-        prompts of other streams that are computed in between.
+        """Seconds between two tokens of a stream: one step, or one for each stream without batching. Some of
+        the steps compute prompts of other streams too.
         """
-        steps, together = (1, streams) if self.batching else (streams, 1)
-        step = self.step.seconds(together, self.law, self.kernel) + self._mixed(streams - 1)
-        return steps * step + self._prompts(streams - 1)
+        if not self.batching:
+            return streams * self._step(1) + self._prompts(streams - 1)
+        others = (streams - 1) / self.step.output_tokens
+        mixed, step = -math.expm1(-others), self._step(streams)
+        return step + mixed * (self._with_prompts(step, others / mixed) - step) if mixed else step
 
-    def _mixed(self, streams: int) -> float:
-        """Mean of the seconds by which a prompt of ``streams`` prolongs a step in which it is computed."""
-        share = -math.expm1(-streams / self.step.output_tokens)
-        return share * self.step.prompt_layers_seconds(self.kernel)
+    def first_token(self, streams: int) -> float:
+        """Seconds until the first token of a request: its prompt waits for the step in progress."""
+        waiting = self.gap(streams) if self.batching and streams > 1 else 0.0
+        return waiting + self._with_prompts(self._step(streams if self.batching else 1), 1)
+
+    def _step(self, streams: int) -> float:
+        return self.step.seconds(streams, self.law, self.kernel)
+
+    def _with_prompts(self, step: float, prompts: float) -> float:
+        """Seconds of a step that computes ``prompts`` prompts too: its host launches its kernels one by one
+        while the GPU computes.
+        """
+        computed = step + prompts * self.step.prompt_seconds(self.law, self.kernel)
+        launching, overlap = self.step.launch_seconds(self.kernel), self.kernel.overlap
+        return float((computed**overlap + launching**overlap) ** (1 / overlap))
 
     def _prompts(self, streams: int) -> float:
         """Seconds per step that the prompts of ``streams`` streams take."""
@@ -85,7 +98,9 @@ class Loop:
         """Output tokens per second of ``streams`` streams together; the time for their prompts is
         included.
         """
-        return min(self.ceiling, streams / (self.gap(streams) + self._prompts(1)))
+        tokens = self.step.output_tokens
+        request = self.first_token(streams) + (tokens - 1) * self.gap(streams)
+        return min(self.ceiling, streams * tokens / request)
 
     def keeps(self, streams: int, level: ServiceLevel) -> bool:
         """Whether ``streams`` streams are expected to meet the SLO at its percentile.
@@ -96,7 +111,7 @@ class Loop:
         """
         gap = max(self.gap(streams), streams / self.ceiling)
         late = NormalDist().inv_cdf(level.percentile / 100) * self._prompts(streams) / streams**0.5
-        first = 2 * gap + self.step.prompt_seconds(self.law, self.kernel)
+        first = max(self.first_token(streams), 2 * streams / self.ceiling)
         return (not level.tpot_milliseconds or 1e3 * (gap + late) <= level.tpot_milliseconds) and (
             not level.ttft_milliseconds or 1e3 * first <= level.ttft_milliseconds
         )
@@ -190,7 +205,7 @@ def _weights_only(kernel: KernelTiming, plain: KernelTiming) -> KernelTiming:
         arithmetic=plain.arithmetic,
         layer_microseconds=0.0,
         batch_layer_microseconds=0.0,
-        prompt_layer_microseconds=0.0,
+        launch_microseconds=plain.launch_microseconds,
     )
 
 

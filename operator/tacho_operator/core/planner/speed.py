@@ -1,16 +1,20 @@
 """The time of a step, by the bytes it reads, the operations it computes and what its engine adds.
 
-One decoding step of ``B`` streams with contexts of ``L`` tokens, and one prompt of ``I`` tokens, take
+One decoding step of ``B`` streams with contexts of ``L`` tokens, one prompt of ``I`` tokens, and a step
+with ``n`` prompts take
 
     t(B) = layers (l + b) + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
     p(I) = (2 P I + 2 layers width I^2 c) / (F f)
     memory = (W m + X (x - m)) / BW + Q u / F,  compute(B) = 2 P B / (F f)
+    s(B, n) = ((t(B) + n p(I))^o + (layers h)^o)^(1/o)
 
-with W the weights that it reads, X those of experts, Q those that are quantized, k the KV cache of a token, P
-the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, b, m, x, u, f, a, c, h
-the constants of a ``StepLaw``. Experts' P of a prompt fill up whole tiles. Prompts of streams with ``O``
-output tokens come independently, so that ``M = 1 - exp(-(B - 1) / O)`` of all steps compute any. Such streams
-give ``B / (t(B) + M layers h + B p(I) / O)`` tokens per second.
+with W the weights that it reads, X those of experts, Q those that are quantized, k the KV cache of a token,
+P the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, b, m, x, u, f, a,
+c, h, o the constants of a ``StepLaw``. Experts' P of a prompt fill up whole tiles. Prompts of streams with
+``O`` output tokens come independently, so that ``M = 1 - exp(-(B - 1) / O)`` of all steps compute any, ``n
+= (B - 1) / O / M`` of them each, and take ``s``. The other steps have one CUDA graph each. The gap between
+two tokens is ``g = (1 - M) t(B) + M s(B, n)``. A request waits for one (alone for none), and its prompt is
+in the next step. So streams give ``B O / (O g + s(B, 1))`` tokens per second.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """
@@ -160,9 +164,9 @@ class DecodeStep:
         products = prompt_parameters(architecture) * tokens + padding(architecture, tokens, law.expert_tile)
         return 2 * (products + attention) / (self._rate * kernel.arithmetic)
 
-    def prompt_layers_seconds(self, kernel: KernelTiming) -> float:
-        """Seconds that a step takes longer by computing any prompt, however many."""
-        return self.placement.architecture.layers * kernel.prompt_layer_microseconds / 1e6
+    def launch_seconds(self, kernel: KernelTiming) -> float:
+        """Seconds that the host takes to launch the kernels of a step that computes any prompt."""
+        return self.placement.architecture.layers * kernel.launch_microseconds / 1e6
 
     @property
     def _rate(self) -> float:
