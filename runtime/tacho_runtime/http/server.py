@@ -77,6 +77,8 @@ class HttpServer:
             oldest.cancel()
         try:
             await self._exchange(reader, writer)
+            writer.close()
+            await asyncio.wait_for(writer.wait_closed(), REQUEST_SECONDS)  # until the client has read
         except (ConnectionError, asyncio.TimeoutError, TimeoutError):
             pass  # the client went away or never finished: nothing to answer
         except asyncio.CancelledError:
@@ -84,8 +86,8 @@ class HttpServer:
         finally:
             self._open.pop(task, None)
             writer.close()
-            if _is_unsent(writer):  # until the client has read it, which may be never
-                asyncio.get_running_loop().call_later(REQUEST_SECONDS, _give_up, writer)
+            if writer.transport.get_write_buffer_size():  # of a client that never reads
+                writer.transport.abort()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
@@ -131,15 +133,6 @@ class HttpServer:
             # Such as a version of the engine's that no text can hold.
             log.exception("%s cannot be answered", path)
             return HttpAnswer(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=b"see the runtime's log\n")
-
-
-def _is_unsent(writer: asyncio.StreamWriter) -> bool:
-    return bool(writer.transport.get_write_buffer_size())
-
-
-def _give_up(writer: asyncio.StreamWriter) -> None:
-    if _is_unsent(writer):  # asyncio's abort fails where a closed connection has sent its rest
-        writer.transport.abort()
 
 
 async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:

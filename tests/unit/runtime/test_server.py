@@ -12,7 +12,7 @@ import pytest
 
 from tacho_runtime.http import server
 from tacho_runtime.http.server import JSON, HttpAnswer, HttpServer
-from tools.harness.slow_reading import kernel_bytes, read_late
+from tools.harness.slow_reading import kernel_bytes, read_late, slow_client
 
 
 @contextlib.asynccontextmanager
@@ -67,6 +67,32 @@ async def test_a_client_that_never_reads_holds_no_connection_for_ever(
     for _, writer in opened:
         writer.close()
     await running.close()
+
+
+async def test_connections_of_clients_that_never_read_count_among_the_open_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What asyncio holds itself, up to 64 KiB, is no longer waited for: the answer counted as sent."""
+    monkeypatch.setattr(server, "CONNECTION_LIMIT", 3)
+    body = bytes(kernel_bytes() + (40 << 10))
+
+    async def long() -> HttpAnswer:
+        return HttpAnswer(body=body)
+
+    running = HttpServer({"/long": long})
+    await running.start("127.0.0.1", 0)
+    loop, before = asyncio.get_running_loop(), len(os.listdir("/proc/self/fd"))
+    silent = [slow_client() for _ in range(8)]
+    for client in silent:
+        await loop.sock_connect(client, ("127.0.0.1", running.port))
+        await loop.sock_sendall(client, b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+    assert len(os.listdir("/proc/self/fd")) - before - len(silent) == 3
+    await running.close()
+    await asyncio.sleep(0.05)
+    for client in silent:
+        client.close()
+    assert len(os.listdir("/proc/self/fd")) < before
 
 
 async def test_a_client_that_reads_late_causes_no_error(
