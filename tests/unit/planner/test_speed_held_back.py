@@ -127,3 +127,12 @@ def test_each_configuration_names_the_file_it_was_read_from():
     assert all((ROOT / cell["source"].split()[0]).exists() for cell in cells().values())
     names = [(row.name, row.figure) for row in rows()]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("figure", "near"), [("one stream", 0.08), ("load", 0.16)])
+def test_experts_in_16_bits_are_read_as_slowly_as_loops_showed(figure, near):
+    """Its loops came after the law was fitted to four pods of the same model."""
+    found = [item for item in of(figure, "untimed") if item.row.cell["model"].startswith("qwen3-")]
+    sixteen = [item for item in found if item.row.cell["method"] == "none"]
+    assert len(sixteen) >= 2
+    assert max(abs(item.error) for item in sixteen) < near
