@@ -6,7 +6,7 @@ count, by configuration:
 
 - ``truth``: long steady loops with the server's own counter. Where a checkpoint has them or the next,
   no other loads of it are used, but those of a probe with longer prompts.
-- ``loop``: loops of 8 s by ``benchmarks/gpu/speed.sh``, where they are steady and 99 of 100 tokens are
+- ``loop``: loops of 8 or 12 s by ``benchmarks/gpu/speed.sh``, where they are steady and 99 of 100 tokens are
   text. The rate of one stream is by its TPOT.
 - ``probe``: levels of an earlier probe whose interval is at most 6 %, over at least 1.5 s, that was steady.
 - ``by hand``: two waves of requests, begun together.

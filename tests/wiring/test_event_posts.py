@@ -48,7 +48,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
 
 
-async def test_a_reconcile_ends_before_an_event_that_hangs() -> None:
+async def test_a_reconcile_ends_before_an_event_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 28 s for an event, Ready was True for 28 s beside a pod that was not."""
     world = World(resourceVersion="1")
     world.claims = {"models": None}
@@ -59,7 +59,7 @@ async def test_a_reconcile_ends_before_an_event_that_hangs() -> None:
         server.created.append(manifest["kind"])
         await hanging.wait()
 
-    server.create = create  # type: ignore[assignment, method-assign]
+    monkeypatch.setattr(server, "create", create)
     async with asyncio.timeout(5):
         await reconciler(server)(KEY)
     assert server.created == ["Event"]
@@ -109,7 +109,7 @@ async def test_events_that_hang_in_many_namespaces_take_a_bounded_number_of_conn
         server.asked.append(manifest["message"])
         await hanging.wait()
 
-    server.create = create  # type: ignore[assignment, method-assign]
+    monkeypatch.setattr(server, "create", create)
     posts = EventPosts(cast(Kube, server))
     for number in range(3 * module.AT_ONCE):
         await posts.post(another(f"u{number}", f"ns-{number}"), event(str(number)), NOW)

@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_operator.api.conditions import ConditionType, find_condition, set_condition
+from tacho_operator.api.conditions import ConditionType
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
+from tacho_operator.core.status.lost_ready import lost_ready
 from tacho_operator.core.status.reachability import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import (
@@ -341,22 +342,12 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
 
 
 async def with_lost_ready(kube: Kube, observed: Observed, decision: ReconcileDecision) -> Manifest:
-    """Writes that Ready is lost before the children are written, which may take a minute. Returns the
-    resource as it is then. What is refused is written again, and told, after the children.
-
-    Of the new status it writes what was observed. The rest tells of writes that may be refused: a new
-    revision, a size, that nothing is stalled.
+    """Writes that Ready is lost before the children are written. Returns the resource as it is then. What is
+    refused is written again, and told, after the children.
     """
-    stored, status = observed.resource.status, decision.status
-    was = find_condition(stored.conditions, ConditionType.READY)
-    now = find_condition(status.conditions, ConditionType.READY) if status is not None else None
-    if status is None or was is None or was.status != "True" or now is None or now.status == "True":
+    early = lost_ready(observed.resource.status, decision.status)
+    if early is None or not _has_writes(observed, decision):
         return observed.raw
-    if not _has_writes(observed, decision):
-        return observed.raw
-    conditions, counts = set_condition(stored.conditions, now), {"replicas", "ready_replicas"}
-    counted = {name: getattr(status, name) for name in counts}
-    early = stored.model_copy(update={"conditions": conditions, **counted})
     try:
         await write_status(kube, observed.raw, early)
     except ApiError:

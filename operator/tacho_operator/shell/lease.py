@@ -175,8 +175,8 @@ class Elector:
         now and then.
 
         Its admission policy sees the changed Lease a moment later. Raises LeaseLost if it refuses for
-        RENEW_DEADLINE_SECONDS. A trial without an answer holds nobody up for longer than that: the policy
-        judges each write anyway, and a webhook may refuse this object for ever.
+        RENEW_DEADLINE_SECONDS. After as long without an answer this process leads anyway: the policy checks
+        each write, and a webhook may refuse this object for ever.
         """
         began = monotonic()
         if self._tried and began < self._next_trial:

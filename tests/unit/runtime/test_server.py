@@ -100,14 +100,15 @@ async def test_a_client_that_reads_late_causes_no_error(
 ) -> None:
     """asyncio fails to abort a connection that was closed before its last bytes were sent."""
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
-    at_once, late = kernel_bytes(), 0
+    sizes = [kernel_bytes() + late for late in range(0, 1 << 17, 1 << 14)]
+    left = iter(sizes)
 
     async def long() -> HttpAnswer:
-        return HttpAnswer(body=bytes(at_once + late))
+        return HttpAnswer(body=bytes(next(left)))
 
     running = HttpServer({"/long": long})
     await running.start("127.0.0.1", 0)
-    for late in range(0, 1 << 17, 1 << 14):  # noqa: B007
+    for _ in sizes:
         await read_late(running.port, b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
     await asyncio.sleep(0.4)
     await running.close()
