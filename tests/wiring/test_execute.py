@@ -87,9 +87,7 @@ async def test_a_refused_deletion_is_told_and_holds_up_no_other(error: ApiError)
 
 
 async def test_a_long_pass_ends_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten workers that each deleted 5,000 pods of a user ended no reconcile for 300 s: the process counted as
-    hung.
-    """
+    """Ten workers that each deleted 5,000 pods of a user ended no reconcile for 300 s."""
     seconds = iter(range(0, 10_000, 25))
     monkeypatch.setattr("tacho_operator.shell.execute.time.monotonic", lambda: next(seconds))
     server = Server()

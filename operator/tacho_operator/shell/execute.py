@@ -39,8 +39,8 @@ CONFLICT = 409
 PASS_SECONDS = 60.0
 """Seconds of writes after which a pass ends, and the next one goes on with a new decision.
 
-A user may make 5,000 pods to be deleted, and a webhook may take seconds for each. Workers that end no
-reconcile for 300 s count as hung, and the process is restarted.
+A user may make 5,000 pods to be deleted, and a webhook may take seconds for each. Without an end a worker
+would be held for hours, and what was decided would no longer be so.
 """
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 """Kinds whose content never changes; a different content gets a different name."""

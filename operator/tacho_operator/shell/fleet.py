@@ -25,8 +25,8 @@ STALE_RETRY_SECONDS = 2.0
 namespaces are watched.
 """
 STUCK_SECONDS = 300.0
-"""Seconds during which keys were due but no reconcile began or ended, after which the work queue counts as
-hung.
+"""Seconds during which keys were due but no reconcile began, went on or ended, after which the work queue
+counts as hung. A reconcile waits for 36 s at most, the time for an answer of the API server.
 """
 
 
@@ -104,7 +104,7 @@ def hanging(leadership: Elector, store: Store, queue: WorkQueue, namespaces: tup
     """
     stuck = queue.stuck_seconds()
     if stuck > STUCK_SECONDS and leadership.leads() and not blocked(store, namespaces):
-        return f"resources are due, and no reconcile began or ended for {stuck:.0f} s: the workers hang"
+        return f"resources are due, and no reconcile went on for {stuck:.0f} s: the workers hang"
     return ""
 
 
@@ -153,7 +153,7 @@ class Sizes(Collector):
         )
         yield GaugeMetricFamily(
             "tacho_operator_queue_stuck_seconds",
-            "How long a resource has been due while no reconcile began or ended. In a standby it grows.",
+            "How long a resource has been due while no reconcile went on. In a standby it grows.",
             value=self._queue.stuck_seconds(),
         )
 

@@ -48,9 +48,7 @@ CHILDREN = (
 
 
 MOST_READ = 1000
-"""Most long pods of a resource that are read from the API server for each decision. 5,000 take minutes; where
-no reconcile ends for five, the process counts as hung.
-"""
+"""Most long pods of a resource that are read from the API server for each decision; 5,000 take minutes."""
 
 TOO_LONG_TOGETHER = f"such long pods have more than {BYTES_LIMIT >> 20} MiB together"
 

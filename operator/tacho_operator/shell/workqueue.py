@@ -16,8 +16,8 @@ import math
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.shell.budget import LONGEST_WAIT_SECONDS, NamespaceBudget
@@ -163,6 +163,30 @@ def backoff_seconds(failures: int, jitter: float) -> float:
     return delay * (0.5 + 0.5 * jitter)
 
 
+class _NotedSteps(Coroutine[Any, Any, float | None]):
+    """A reconcile that calls ``note`` at each of its steps.
+
+    Of slow writes one reconcile may make many: it goes on for minutes without being hung.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, float | None], note: Callable[[], None]) -> None:
+        self._work, self._note = work, note
+
+    def send(self, value: Any) -> Any:
+        self._note()
+        return self._work.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        self._note()
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, float | None]:
+        return self._work.__await__()
+
+
 class WorkQueue:
     """Calls ``process(key)`` for every key added; its return value is a delay after which to come back.
 
@@ -199,7 +223,7 @@ class WorkQueue:
         self._running: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._moved = 0.0
-        """When a reconcile last began or ended, in seconds of the monotonic clock."""
+        """When a reconcile last began, went on or ended, in seconds of the monotonic clock."""
         self._held: dict[Key, float] = {}
         self._paced: dict[Key, float] = {}
         """For each key, the time until which its past reconciles would last at one per PACE_SECONDS."""
@@ -212,9 +236,11 @@ class WorkQueue:
         return dict(found)
 
     def stuck_seconds(self) -> float:
-        """Seconds for which a key has been due while no reconcile began or ended; 0 when no key is due.
+        """Seconds for which a key has been due while no reconcile began, went on or ended; 0 when no key is
+        due.
 
-        A long queue that moves is not stuck: after an hour without an API server every key is overdue.
+        A long queue that moves is not stuck: after an hour without an API server every key is overdue. Nor
+        are workers whose requests are slow: each of these has an end.
         """
         return min(self.oldest_seconds(), max(0.0, time.monotonic() - self._moved))
 
@@ -262,7 +288,7 @@ class WorkQueue:
                     self._running.add(key)
                     self._over_since.pop(key.namespace, None)
                     self._pace(key)
-                    self._moved = asyncio.get_running_loop().time()
+                    self._note_move()
                     group.create_task(self._work(key))
                 if any_over and self._is_free():
                     delay = min(delay or OVER_SECONDS, OVER_SECONDS)
@@ -323,9 +349,13 @@ class WorkQueue:
     async def _processed(self, key: Key) -> float | None:
         return await self._process(key)
 
+    def _note_move(self) -> None:
+        self._moved = asyncio.get_running_loop().time()
+
     async def _work(self, key: Key) -> None:
         try:
-            delay = await self._budget.charged(key.namespace, self._processed(key))
+            steps = _NotedSteps(self._processed(key), self._note_move)
+            delay = await self._budget.charged(key.namespace, steps)
             self._failures.pop(key, None)
             self._held.pop(key, None)
         except Exception as error:
@@ -346,7 +376,7 @@ class WorkQueue:
             )
         finally:
             self._running.discard(key)
-            self._moved = asyncio.get_running_loop().time()
+            self._note_move()
             self._changed.set()
         if delay is not None:
             late = JITTER * self._random.random() if delay > LONG_SECONDS else 0.0
