@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.__main__ import SWITCH_SECONDS, _run_together, main
+from tacho_operator.__main__ import SWITCH_SECONDS, _run_together, main, serve
+from tacho_operator.config import load_settings
+from tacho_operator.shell.events import EventPosts
 from tests.wiring.api_double import ApiDouble, deployment, serving
 from tools.cluster.ports import free_ports
 
@@ -74,6 +77,28 @@ async def test_a_signal_ends_the_process_after_kopf_has_started(
                 process.kill()
     assert process.returncode == 0
     assert b"Traceback" not in logs
+
+
+async def test_late_events_end_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that waited at the end of the process would meet a closed client, and log a traceback."""
+    seen: list[str] = []
+    stop = asyncio.Event()
+
+    async def run(_: EventPosts) -> None:
+        seen.append("runs")
+        stop.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("ended")
+
+    monkeypatch.setattr(EventPosts, "run", run)
+    async with serving(ApiDouble(), tmp_path, monkeypatch) as (_, kubeconfig):
+        settings = load_settings({"TACHO_IMAGE": "example/tacho:1", "KUBECONFIG": kubeconfig})
+        anywhere = dataclasses.replace(settings, metrics_port=0, health_port=0, readiness_port=0)
+        async with asyncio.timeout(20):
+            await serve(anywhere, stop)
+    assert seen == ["runs", "ended"]
 
 
 async def test_the_lease_is_released_before_slow_parts_have_ended() -> None:
