@@ -176,6 +176,27 @@ async def test_an_answer_without_end_is_none_of_a_leader(
             await left.wait()
 
 
+async def test_what_is_forwarded_ends_with_its_client(standby: Served) -> None:
+    """A client that hung up at once held a connection to the leader for 5 s, and could hold any number."""
+    began, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        began.set()
+        await reader.read()
+        left.set()
+        await ended(writer)
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as leader:
+        standby.leader_address = f"127.0.0.1:{leader.sockets[0].getsockname()[1]}"
+        async with asyncio.timeout(module.LEADER_SECONDS - 1):
+            _, writer = await asyncio.open_connection("127.0.0.1", standby.port)
+            writer.write(b"GET /scaling/ml/busy HTTP/1.1\r\nHost: x\r\n\r\n")
+            await began.wait()
+            await ended(writer)
+            await left.wait()
+
+
 async def test_what_was_forwarded_is_not_forwarded_again(standby: Served) -> None:
     """Two that take each other for the leader, as the Lease changes hands."""
     standby.leader_address = f"127.0.0.1:{standby.port}"
@@ -305,9 +326,11 @@ async def test_a_client_that_hangs_up_before_its_answer_is_no_error(
 
     async def sent_to_nobody(request: web.Request, *answer: Any) -> web.StreamResponse:
         rendered.set()
-        while request.transport is not None:
-            await asyncio.sleep(0)
-        monkeypatch.setattr(module, "_sent", sent)
+        try:
+            while request.transport is not None:
+                await asyncio.sleep(0)
+        finally:
+            monkeypatch.setattr(module, "_sent", sent)
         return await sent(request, *answer)
 
     monkeypatch.setattr(module, "_sent", sent_to_nobody)

@@ -126,8 +126,14 @@ def _client(transport: asyncio.BaseTransport) -> str:
 
 @contextlib.asynccontextmanager
 async def http_server(answers: Answers, ports: Sequence[int]) -> AsyncIterator[list[int]]:
-    """Serves every path on each of ``ports`` within the ``async with`` block; yields the ports in use."""
-    runner = web.AppRunner(_application(answers), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    """Serves every path on each of ``ports`` within the ``async with`` block; yields the ports in use.
+
+    What is made for a client ends with its connection, so that the limit of connections bounds it too.
+    """
+    application = _application(answers)
+    runner = web.AppRunner(
+        application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handler_cancellation=True
+    )
     await runner.setup()
     assert runner.server is not None
     handlers, loop = runner.server, asyncio.get_running_loop()
