@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
+from typing import Any
 
 import pytest
 
+from tacho_contract import codec
+from tacho_contract.report import CutRequests
 from tacho_operator.shell import execute, reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import REWRITE_SECONDS, REWRITES, Rewrites
@@ -17,6 +21,8 @@ from tests.wiring.reconciling import (
     inspected_world,
     reconciler,
 )
+from tools.harness.pod_states import container_state
+from tools.harness.resources import at
 from tools.harness.world import World
 
 
@@ -257,3 +263,38 @@ async def test_a_pass_that_was_too_long_goes_on_in_a_second(monkeypatch: pytest.
     reconcile = reconciler(server)
     assert await reconcile(KEY) == module.STALE_RETRY_SECONDS
     assert not server.created
+
+
+class NotedEvents(Server):
+    """Keeps the reasons of events."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.posted: list[str] = []
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        if manifest["kind"] == "Event":
+            self.posted.append(manifest["reason"])
+        return await super().create(manifest)
+
+
+async def test_what_a_refused_note_should_keep_is_told_once_it_is_kept() -> None:
+    """A tenant's webhook refused the note: each reconcile counted the same cut requests for the cluster."""
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.settle()
+    (pod,) = world.pods("server")
+    cut = codec.dumps(CutRequests(drain_seconds=5, cut_requests=7))
+    container_state(pod, state={"terminated": {"exitCode": 0, "message": cut, "finishedAt": at(0)}})
+    server = NotedEvents(world)
+    server.refuses, server.forbids, server.forbids_changes = False, "ConfigMap", True
+    reconcile = reconciler(server)
+    for _ in range(3):
+        await reconcile(KEY)
+        world.raw["status"] = server.status
+    counted = partial(reconcile._metrics.registry.get_sample_value, "tacho_operator_cut_requests_total")
+    assert (server.posted.count("RequestsCut"), counted()) == (0, 0.0)
+    assert "smol-live" in conditions(server)["Stalled"][2]
+    server.forbids = ""
+    await reconcile(KEY)
+    assert (server.posted.count("RequestsCut"), counted()) == (1, 7.0)

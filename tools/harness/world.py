@@ -138,7 +138,7 @@ class World:
             self._remove(reference.kind, reference.name)
         if self.raw.get("status", {}) != status:
             self.raw["status"] = status
-        self.events += [(event.type, event.reason) for event in decision.events]
+        self.events += [(event.type, event.reason) for event in (*decision.events, *decision.noted_events)]
         return decision
 
     def decision(self) -> ReconcileDecision:

@@ -74,10 +74,9 @@ def decide(
         events=(
             *transition_events(snapshot.former, status),
             *revision_events(observed, reconcile_plan.planning),
-            *reconcile_plan.measuring.events,
-            *reconcile_plan.cut.events,
             *reconcile_plan.markers.events,
         ),
+        noted_events=(*reconcile_plan.measuring.events, *reconcile_plan.cut.events),
         cut_requests=reconcile_plan.cut.requests,
         gpu_fault_nodes=len(reconcile_plan.markers.faulty),
         requeue_after_seconds=requeue_after_seconds(snapshot, now),

@@ -12,6 +12,7 @@ from datetime import datetime
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.measurement.cost import holding_of
+from tacho_operator.core.names import live_config_name
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.problems import Problem, refusal_problem
@@ -168,8 +169,7 @@ class Reconciler:
             scaler.follow(key, observed, decision.status)
             turns.follow(key, observed, decision)
         if not is_reported(observed.raw) and decision.status is not None:
-            # Of thousands applied at once each has its first status soon. That status's event wakes it for
-            # the rest, with the priority of those that have a status.
+            # Of thousands each has its first status soon. Its event wakes it for the rest, less urgently.
             decision = dataclasses.replace(decision, apply=(), delete=())
         if await self._is_deleted(key, observed, decision):
             return None
@@ -186,8 +186,10 @@ class Reconciler:
             self._show(key, observed, decision)
             changed = await self._write_status(key, kube, raw, decision.status) or raw is not observed.raw
             await delete_measured(kube, observed, measured)
-            await self.events.post(observed.raw, decision.events, decision.now)
-            self._metrics.cut_requests.inc(decision.cut_requests)
+            is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
+            noted = decision.noted_events if is_noted else ()
+            await self.events.post(observed.raw, (*decision.events, *noted), decision.now)
+            self._metrics.cut_requests.inc(decision.cut_requests if is_noted else 0)
         finally:
             self._expect(key, kube)
             self._children[key] = _existing(observed, desired, kube.applied)

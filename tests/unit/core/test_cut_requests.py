@@ -48,7 +48,7 @@ def test_what_a_drain_has_cut_is_one_event_with_number_pod_and_remedy() -> None:
     (pod,) = world.pods("server")
     end(pod, cut())
     decision = world.reconcile(1)
-    (event,) = [item for item in decision.events if item.reason == "RequestsCut"]
+    (event,) = [item for item in decision.noted_events if item.reason == "RequestsCut"]
     assert event.type == "Warning"
     assert f"Pod {pod['metadata']['name']} ended with 3 requests unfinished, 100 s after" in event.message
     assert "terminationGracePeriodSeconds above 120." in event.message

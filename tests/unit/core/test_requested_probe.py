@@ -78,7 +78,7 @@ def asked_to_disrupt() -> tuple[World, dict[str, Any]]:
 
 def given_up(decision: ReconcileDecision) -> str:
     """Why the request has ended without an answer."""
-    return next((event.message for event in decision.events if event.reason == EVENT), "")
+    return next((event.message for event in decision.noted_events if event.reason == EVENT), "")
 
 
 def test_a_pod_whose_runtime_does_not_know_the_request_is_not_waited_for_for_ever() -> None:
