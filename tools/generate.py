@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.simulator import page as simulator
 from tacho_engines.registry import engine_profiles
 from tools import air_gapped, chart_readme, cli_page, troubleshooting
 
@@ -28,6 +29,7 @@ PAGES = {
     troubleshooting.PAGE: troubleshooting.page,
     air_gapped.PAGE: air_gapped.page,
     cli_page.PAGE: cli_page.page,
+    simulator.PAGE: simulator.text,
 }
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"

@@ -1,7 +1,4 @@
-"""Writes docs/results/simulator.md from the results.
-
-python -m benchmarks.simulator.page
-"""
+"""docs/results/simulator.md from the results; `make generate` writes it."""
 
 from __future__ import annotations
 
@@ -72,7 +69,3 @@ def text() -> str:
         document = json.loads(path.read_text())
         parts.append("\n".join(lines(path.stem, document)) + "\n")
     return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(text())

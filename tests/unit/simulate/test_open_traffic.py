@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.simulator.arrivals import KINDS, Kind, drawn
 from benchmarks.simulator.comparison import GOALS, alone_seconds, compared, figures, simulated
-from benchmarks.simulator.page import PAGE, RESULTS, lines, text
+from benchmarks.simulator.page import lines
 from benchmarks.simulator.traffic import ALONE, run
 from tacho_contract.measurement import Workload
 from tacho_simulate.measured_model import from_measurement
@@ -131,9 +131,3 @@ def test_single_requests_after_a_run_are_those_before_the_next() -> None:
         found = run(f"http://127.0.0.1:{port}", arrivals, shape, seed=0, cpus=1, alone_seconds=known)
     assert found.alone_seconds[:ALONE] == known
     assert len(found.alone_seconds) == 2 * ALONE
-
-
-def test_the_page_is_that_of_the_results() -> None:
-    """Neither is there without the other."""
-    assert PAGE.exists() == any(RESULTS.glob("*.json"))
-    assert not PAGE.exists() or PAGE.read_text() == text()
