@@ -10,11 +10,12 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks.simulator import page as simulator
 from tacho_engines.registry import engine_profiles
-from tools import air_gapped, chart_readme, cli_page, troubleshooting
+from tools import air_gapped, chart_readme, cli_page, shown, troubleshooting
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
@@ -30,6 +31,7 @@ PAGES = {
     air_gapped.PAGE: air_gapped.page,
     cli_page.PAGE: cli_page.page,
     simulator.PAGE: simulator.text,
+    **{path: partial(shown.page, path) for path in shown.PAGES},
 }
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"

@@ -1,9 +1,8 @@
-"""docs/how-to/simulate.md and the README: each command runs and prints what stands below it."""
+"""What docs/how-to/simulate.md and the README say of simulations."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,41 +10,56 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.cli.commands import call
+from tools import shown
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "examples" / "simulate"
-SHOWN = [
-    (page, block)
-    for page in ("docs/how-to/simulate.md", "README.md")
-    for block in re.findall(r"^```\n\$ (tacho simulate .*?)^```", (ROOT / page).read_text(), re.M | re.S)
-]
+README, HOW_TO = shown.PAGES
+FIGURE = re.compile(r"\d+\.\d\d\b")
+
+
+def told(page: Path) -> str:
+    """What the page's simulations print; that they do is checked by `tools.generate --check`."""
+    return "".join(block["shown"] for block in shown.BLOCK.finditer(page.read_text()))
 
 
 def test_there_is_something_to_try() -> None:
-    assert [page for page, _ in SHOWN].count("docs/how-to/simulate.md") == 3
-    assert "README.md" in {page for page, _ in SHOWN}
+    assert len(shown.BLOCK.findall(HOW_TO.read_text())) == 3
+    assert told(README)
 
 
-@pytest.mark.parametrize(("page", "block"), SHOWN)
-def test_a_command_prints_what_the_page_shows(
-    page: str, block: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But for the figures: they follow the law of scaling, which is not to be held still by a page."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    found = re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*\n)(.*)", block, re.S)
-    assert found
-    told = call(capsys, *shlex.split(found[1].replace("\\\n", ""))[1:])
-    assert told.code == 0, told.err
-    assert table(told.out) == table(found[2]), page
+def test_what_stands_below_a_command_is_written_anew(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Before.\n```\n$ tacho simulate --help \\\n    --trace x\nold\n\n```\nAfter.\n```\nother\n```\n"
+    )
+    found = shown.page(page)
+    assert found.startswith("Before.\n```\n$ tacho simulate --help \\\n    --trace x\n")
+    assert "--cold-start" in found
+    assert "old" not in found.split()
+    assert found.endswith("\n```\nAfter.\n```\nother\n```\n")
 
 
-def table(text: str) -> list[list[str]]:
-    """What the trace is, the columns, and whose rows there are."""
-    head, columns, *lines = text.split("\n\n")[0].splitlines()
-    named = columns.split().index("SLO")
-    return [[head], columns.split(), *(line.split()[:named] for line in lines)]
+def test_a_command_that_fails_writes_nothing() -> None:
+    with pytest.raises(ValueError, match="exited with"):
+        shown.printed("tacho simulate --trace nowhere.csv --measurement nowhere.json\n")
+
+
+def test_figures_in_prose_are_those_that_a_command_prints() -> None:
+    prose = shown.BLOCK.sub("", HOW_TO.read_text()).partition("The example's hour")[2]
+    summary = "".join(re.findall(r".*GPU[ -]hours.*", shown.BLOCK.sub("", README.read_text())))
+    for page, text in ((HOW_TO, prose.partition("## ")[0]), (README, summary)):
+        figures = FIGURE.findall(text)
+        assert figures
+        assert set(figures) <= set(told(page).split()), page
+    (target,) = re.findall(r"scales at\s+(\d+) %", prose)
+    assert f"over 0.{target} x" in told(HOW_TO)
+
+
+def test_the_readmes_static_replicas_cost_what_it_says() -> None:
+    hours = {row.split()[0]: row.split()[2] for row in told(README).splitlines()[2:]}
+    for more in re.findall(r"Three static replicas cost (\d+) % more", README.read_text()):
+        assert round(100 * (float(hours["static-3"]) / float(hours["tacho"]) - 1)) == int(more)
 
 
 @pytest.mark.parametrize("name", ["vllm-bf16", "vllm-fp8"])
