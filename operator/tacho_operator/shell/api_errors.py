@@ -11,8 +11,7 @@ import aiohttp
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
-EXPIRED = 410
-UNPROCESSABLE = 422
+FORBIDDEN, EXPIRED, UNPROCESSABLE, SERVER_ERROR = 403, 410, 422, 500
 LONGEST_RETRY_AFTER_SECONDS = 120.0
 """Longest Retry-After in seconds that is respected, equal to the operator's own longest back-off. A proxy
 could ask for a day.
@@ -39,7 +38,7 @@ class Conflict(ApiError):
 
 
 class Forbidden(ApiError):
-    """Authorization, quota or admission control refused the request (HTTP 403)."""
+    """Authorization, quota or admission control refused the request (HTTP 403, or a webhook's choice)."""
 
 
 class Invalid(ApiError):
@@ -61,7 +60,8 @@ class Expired(ApiError):
 
 
 ERRORS: dict[int, type[ApiError]] = {
-    400: Invalid, 403: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired, 413: Invalid, 422: Invalid,
+    400: Invalid, FORBIDDEN: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired, 413: Invalid,
+    UNPROCESSABLE: Invalid,
 }  # fmt: skip
 """The exception class by HTTP status; other statuses raise ApiError itself."""
 NOT_TYPED = "failed to create typed patch object"
@@ -73,7 +73,11 @@ TOO_LARGE = ("etcdserver: request is too large", "trying to send message larger 
 1.36). A dry run does not find this.
 """
 FENCED = "this operator does not hold the Lease"
-"""Text in refusals by the chart's admission policy."""
+"""Text in refusals by the chart's admission policy (HTTP 403)."""
+WEBHOOK = 'admission webhook "'
+"""First words of a webhook's refusal. Its status and all other words are the webhook's own: it could say that
+the object is gone, or that another process leads.
+"""
 LONGEST_MESSAGE_CHARS = 4096
 ERROR_BYTES = 1 << 20
 """Most bytes that are read of an error's body. It has a webhook's words, which are of any length, and is held
@@ -124,10 +128,13 @@ def _message(error: DynamicApiError) -> str:
 def api_error(error: DynamicApiError) -> ApiError:
     message = _message(error)
     status = int(error.status or 0)
-    by_words = {NOT_TYPED: Invalid, **dict.fromkeys(TOO_LARGE, Invalid), FENCED: Fenced}
-    # A 422 quotes the object, in which anyone may have written these words.
-    found = (kind for words, kind in by_words.items() if words in message and status != UNPROCESSABLE)
-    kind = next(found, ERRORS.get(status, ApiError))
+    kind = ERRORS.get(status, ApiError)
+    if message.startswith(WEBHOOK):
+        kind = kind if kind in (ApiError, Invalid) else Forbidden
+    elif status == FORBIDDEN and FENCED in message:
+        kind = Fenced
+    elif status >= SERVER_ERROR and any(words in message for words in (NOT_TYPED, *TOO_LARGE)):
+        kind = Invalid
     return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
 
 

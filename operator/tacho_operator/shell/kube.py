@@ -347,7 +347,7 @@ class Kube:
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str = "") -> bool:
         """Deletes the object with that uid and, where given, that resourceVersion; returns False where it was
-        deleted, replaced or changed. Raises Conflict where a webhook refuses with that status.
+        deleted, replaced or changed.
         """
         options = {
             "kind": "DeleteOptions",
