@@ -16,7 +16,6 @@ from benchmarks.gpu.pages import (
     charts,
     checked,
     h100,
-    h100_pods,
     held,
     later_pods,
     loops,
@@ -29,7 +28,6 @@ from benchmarks.gpu.pages import (
     switches,
 )
 from benchmarks.gpu.pages.recorded import RAW
-from benchmarks.planner.models import facts
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -180,40 +178,6 @@ def test_a_pod_that_was_never_ready_is_told_with_its_reason_and_measured_by_no_c
     assert "(budgets/gguf-without-config) | InvalidConfig, 35 s" in page
     assert "(budgets/llama-8b-gguf) | QuantizationNotApplied, 94 s" in page
     assert "llama-8b-gguf" in outstanding.new_cells()
-
-
-def test_levels_of_slow_engines_hold_or_say_why_not() -> None:
-    assert {name: h100_pods.holding(name) for name in h100_pods.MEASURED} == {
-        "llama-8b-ct2": [1],
-        "transformers-int8": [1, 14],
-    }
-    assert "Streams whose level holds: 1 of `llama-8b-ct2`, 1 and 14 of" in " ".join(h100_pods.page().split())
-
-
-def test_of_pods_of_vllm_alone_on_an_h100_two_are_clean() -> None:
-    found = {name: h100_pods.status(name)["measurements"][0] for name in h100_pods.AGAIN}
-    assert {name: (each["state"], each["confidence"]) for name, each in found.items()} == {
-        "gpt-oss-20b": ("Partial", "Provisional"),
-        "llama-8b-bnb-int8": ("Complete", "Clean"),
-        "moe-bf16": ("Complete", "Clean"),
-    }
-    assert {name: h100_pods.holding(name) for name in h100_pods.AGAIN} == {
-        "gpt-oss-20b": [1],
-        "llama-8b-bnb-int8": [256],
-        "moe-bf16": [1],
-    }
-
-
-def test_experts_held_back_are_as_near_as_the_goals() -> None:
-    """Their constants are fitted on H200s alone. At 256 streams the pod's cache preempted."""
-    levels = {
-        each["concurrency"]: float(each["outputTokensPerSecond"])
-        for each in h100_pods.status("moe-bf16")["measurements"][0]["curve"]
-        if each["concurrency"] < 256
-    }
-    found = h100_pods.expected(facts("qwen3-30b-a3b"), "none", *levels)
-    assert found[0] == pytest.approx(levels.pop(1), rel=0.08)
-    assert found[1:] == pytest.approx(list(levels.values()), rel=0.2)
 
 
 def test_figures_of_the_probe_are_judged_by_their_goals() -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.gpu.pages import held
 from benchmarks.gpu.pages.recorded import RAW, bullets, number, paragraph, resource, row, share
 from benchmarks.planner import gguf as planner
 from tacho_contract.units import GIB
@@ -29,8 +30,8 @@ MEMORY = """
 LEVELS = """
 ## The measurement
 
-| streams | tok/s | TTFT p50 ms | TPOT p50 ms | requests | window s |
-| --- | --- | --- | --- | --- | --- |
+| streams | tok/s | TTFT p50 ms | TPOT p50 ms | requests | window s | holds |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 EXPECTED = """
 | | expected then | found | expected now |
@@ -65,6 +66,10 @@ def gguf() -> str:
         f"{start['graphSeconds']} s, and was measured for {start['probeSeconds']} s. The measurement is "
         f"{found['state']} ({', '.join(found['flags'])})."
     )
+    doubts = {
+        level["concurrency"]: ", ".join(held.doubts(found, level, began_mixed=True))
+        for level in found["curve"]
+    }
     levels = (
         row(
             str(level["concurrency"]),
@@ -73,9 +78,11 @@ def gguf() -> str:
             number(level["tpotMillisecondsP50"], 1),
             str(level["requests"]),
             str(level["windowSeconds"]),
+            doubts[level["concurrency"]] or "yes",
         )
         for level in found["curve"]
     )
+    holding = [str(streams) for streams, doubt in doubts.items() if not doubt]
     expected, capacity = plan["predicted"], found["capacity"]
     alone = found["singleStream"]["decodeTokensPerSecond"]
     streams, version = capacity["concurrency"], plan["engine"]["version"]
@@ -90,11 +97,13 @@ def gguf() -> str:
             "capacity, streams and tok/s",
             f"{expected['expectedCapacityConcurrency']}, "
             f"{number(expected['expectedCapacityTokensPerSecond'])}",
-            f"{streams}, {number(capacity['outputTokensPerSecond'])}",
+            f"{streams}, {number(capacity['outputTokensPerSecond'])} ± {capacity['ciPercent']} %",
             f"{streams}, {number(planner.loop(version).tokens_per_second(streams))}",
         ),
     )
     notes = bullets(
+        f"**Levels.** {len(holding)} of {len(doubts)} hold: that of {' and '.join(holding)} streams. The "
+        f"others are withdrawn, that of one stream too: it had {found['singleStream']['requests']} requests.",
         "**Not run.** The session's time for the pod ended in the second in which it served. So it answered "
         "no chat completion, and no long loop ran beside the probe.",
     )
