@@ -50,7 +50,7 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
   tacho's percentile is 99, as the goals'; in the run of a2958bf5a44f it was 95, the default.
 - **Other policies** follow their published [code](../../../operator/tacho_simulate/policies). Their
   parameters were tuned on a training trace: the fewest GPU-hours with 99 % SLO attainment, else the highest
-  attainment. Static counts from 1 to 16 are candidates, too.
+  attainment. Static counts that ran are candidates, too: {statics}.
 - **Greedy reference**: sees requests as they arrive, knows what replicas carry, decides every second, and
   waits for nothing but cold starts. Others can beat it.
 - **Clairvoyant bound**: GPU-hours without which no policy keeps 99 %, even if it knows the future.
@@ -173,6 +173,24 @@ def static(found: Mapping[str, Score]) -> str:
     return f"{name.removeprefix(STATIC)}: {cell(enough[name])}"
 
 
+def statics(scores: Mapping[str, Mapping[str, Score]]) -> str:
+    """Which counts ran in some scenario, as spans; and how many of them in each."""
+    counts = [sorted(_count(name) for name in found if _is_static(name)) for found in scores.values()]
+    spans: list[list[int]] = []
+    for count in sorted(set().union(*counts)):
+        if spans and count == spans[-1][1] + 1:
+            spans[-1][1] = count
+        else:
+            spans.append([count, count])
+    told = " and ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in spans)
+    least, most = min(map(len, counts)), max(map(len, counts))
+    return f"{told}; in a scenario {least} to {most} of them"
+
+
+def _count(policy: str) -> int:
+    return int(policy.removeprefix(STATIC))
+
+
 def parameters(rows: Iterable[Row]) -> Iterator[str]:
     chosen = {row.policy: row.parameters for row in rows}
     for name in filter(chosen.__contains__, TRIED):
@@ -271,6 +289,7 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
         since=AGAIN.format(present=present, names=_judged_again(latest)) if former else "",
         scenarios=f"{len(scores)} of {len(ALL)}"
         + (f"; cut off before {', '.join(missing)}" if missing else ""),
+        statics=statics(scores),
         passed=sum(goal.passed for goal in found),
         goals=len(found),
     )

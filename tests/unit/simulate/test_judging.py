@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from benchmarks.autoscaling.ablation import table
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
 from benchmarks.autoscaling.first_burst import begin_of, kept, reachable
 from benchmarks.autoscaling.goals import AFTER_COLD_STARTS, AT_ONCE, Goal, Score, goals
-from benchmarks.autoscaling.page import pages
+from benchmarks.autoscaling.page import FOLDER, ROOT, pages, statics
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS
 from benchmarks.autoscaling.traces import PUBLIC, SHAPES, public
@@ -211,6 +212,22 @@ def test_the_page_shows_the_latest_run_and_counts_those_before() -> None:
     assert "| aaa | 2 | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |" in text
     assert "| wva | up=0.5 |" in text
     assert "7: 99.1 · 14.0" in text
+
+
+def test_static_counts_are_those_that_ran() -> None:
+    scores = {
+        name: {f"static-{count}": Score(1.0, count) for count in counts}
+        for name, counts in {"one": (3, 4, 5), "other": (5, 9)}.items()
+    }
+    assert statics(scores) == "3 to 5 and 9; in a scenario 2 to 3 of them"
+
+
+def test_other_pages_count_goals_as_the_results_do() -> None:
+    scenarios, kept = re.findall(
+        r"Scenarios\*\*: (\d+) of|(\d+ of \d+) are kept", (FOLDER / "README.md").read_text()
+    )[:2]
+    assert f"on {scenarios[0]} kinds of load, it met {kept[1]} goals" in (ROOT / "README.md").read_text()
+    assert f"{kept[1]} are kept" in (ROOT / "docs/design/scaling.md").read_text()
 
 
 def test_a_run_on_former_seeds_keeps_the_rows_of_other_policies() -> None:
