@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.simulator import page as simulator
 from tacho_engines.registry import engine_profiles
-from tools import air_gapped, chart_readme, cli_page, shown, troubleshooting
+from tools import air_gapped, chart_readme, cli_page, scaling_page, shown, troubleshooting
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
@@ -30,6 +30,7 @@ PAGES = {
     troubleshooting.PAGE: troubleshooting.page,
     air_gapped.PAGE: air_gapped.page,
     cli_page.PAGE: cli_page.page,
+    scaling_page.PAGE: scaling_page.page,
     simulator.PAGE: simulator.text,
     **{path: partial(shown.page, path) for path in shown.PAGES},
 }

@@ -37,6 +37,7 @@ from benchmarks.autoscaling.scenarios import SCENARIOS
 from tacho_operator.core.autoscaling.algorithm import (
     attainment,
     bursts,
+    capacity as measured_capacity,
     demand,
     guards,
     need,
@@ -107,7 +108,7 @@ RECURS, WORTHWHILE = step._recurs, step._worthwhile
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     NOTHING: (),
     "trend": ((demand, "slope", lambda _: 0.0),),
-    "a step is no trend": ((demand, "TREND_PARTS", 2),),
+    "a step is no trend": ((tuning, "TREND_PARTS", 2),),
     "short windows": ((demand, "level", _mean),),
     "work in the pods": ((demand, "in_progress", lambda *_: 0.0),),
     "speed in service": ((tuning, "MIN_R2", math.inf),),
@@ -116,7 +117,7 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "KV cache": ((tuning, "TARGET_KV_CACHE", math.inf),),
     "prompts in a queue": ((need, "_queue", lambda *_: math.inf),),
     "correction": ((attainment, "corrected", _uncorrected),),
-    "unverified rate": ((tuning, "UNVERIFIED_RATE", 1.0),),
+    "unverified rate": ((measured_capacity, "_missed", lambda *_: False),),
     "slow pods": ((guards, "slow", lambda *_: ()),),
     "headroom by concurrency": ((need.ReplicaNeed, "target", FIXED_TARGET),),
     "even routing": ((demand, "imbalance", lambda former, *_: former),),

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from tacho_operator.core.autoscaling.algorithm.behavior import EARLY_SECONDS, limit, with_high, with_low
+from tacho_operator.core.autoscaling.algorithm import tuning
+from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
 from tacho_operator.core.autoscaling.algorithm.types import SCALE_DOWN, SCALE_UP, Change, Point, Rules
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting
 
@@ -111,8 +112,8 @@ class Autoscaler:
         highest of the scale-down window.
         """
         point = Point(now, desired)
-        self._lows = with_low(self._lows, point, self._up.window_seconds - EARLY_SECONDS)
-        self._highs = with_high(self._highs, point, self._down.window_seconds - EARLY_SECONDS)
+        self._lows = with_low(self._lows, point, self._up.window_seconds - tuning.EARLY_SECONDS)
+        self._highs = with_high(self._highs, point, self._down.window_seconds - tuning.EARLY_SECONDS)
         return min(max(have, int(self._lows[0].value)), int(self._highs[0].value))
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import io
 import itertools
 import re
-import tokenize
 from pathlib import Path
 
 import pytest
@@ -28,15 +25,10 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Track,
 )
 from tests.unit.autoscaling.fleet import CAPACITY, OUTPUT_TOKENS, POLICY
+from tools import scaling_page
 
-PAGE = Path(__file__).parents[3] / "docs/design/scaling.md"
+PAGE = scaling_page.PAGE
 NOW = 1000.0
-MAX_CONSTANTS = 15
-ESTIMATOR_AND_STEP = ("attainment", "bursts", "demand", "need", "request_cost", "step")
-MAX_LINES = 450
-"""Lines of code of these files: without blank lines, comments and docstrings. Guards, limits, a
-HorizontalPodAutoscaler's rules, messages, schedules and types have files of their own.
-"""
 
 
 def rows(title: str) -> list[list[str]]:
@@ -122,50 +114,44 @@ def test_explain_and_the_page_show_the_defaults_of_the_code() -> None:
     assert f"maximum need of {down.window_seconds:.0f} s" in page
 
 
-def constants() -> list[tuple[str, str, str]]:
-    """Name, value and reason of each constant in tuning.py, up to the guards' limits."""
-    source = Path(tuning.__file__).read_text(encoding="utf-8").partition("# Limits of the guards")[0]
-    body = ast.parse(source).body
-    found = []
-    for assigned, reason in itertools.pairwise(body):
-        if isinstance(assigned, ast.Assign) and isinstance(reason, ast.Expr):
-            assert isinstance(assigned.targets[0], ast.Name)
-            assert isinstance(reason.value, ast.Constant)
-            found.append(
-                (
-                    assigned.targets[0].id,
-                    ast.unparse(assigned.value),
-                    " ".join(str(reason.value.value).split()),
-                )
-            )
-    return found
+def test_the_page_has_the_tables_of_the_code() -> None:
+    assert scaling_page.page() == PAGE.read_text(encoding="utf-8"), "run make generate"
 
 
-def test_the_page_has_the_table_of_constants() -> None:
-    assert [tuple(cells) for cells in rows("Constants")] == constants()
-    assert len(constants()) <= MAX_CONSTANTS
+def test_the_algorithm_stays_small() -> None:
+    """Guards, limits, a HorizontalPodAutoscaler's rules, messages, schedules and types have files of their
+    own."""
+    files = scaling_page.PARTS["Estimator and step"]
+    assert sum(map(scaling_page.lines_of_code, files)) <= scaling_page.MAX_LINES
+    assert len(scaling_page.constants()) <= scaling_page.MAX_CONSTANTS
+    every = {path.stem for path in scaling_page.ALGORITHM.glob("*.py")} - {"__init__"}
+    assert sorted(itertools.chain(*scaling_page.PARTS.values())) == sorted(every)
 
 
-def lines_of_code(module: str) -> int:
-    """Lines with tokens, apart from comments and docstrings."""
-    text = (Path(tuning.__file__).parent / f"{module}.py").read_text(encoding="utf-8")
-    docstrings = [
-        node
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    ]
-    left_out = {line for node in docstrings for line in range(node.lineno, (node.end_lineno or 0) + 1)}
-    blank = (
-        tokenize.COMMENT,
-        tokenize.NL,
-        tokenize.NEWLINE,
-        tokenize.INDENT,
-        tokenize.DEDENT,
-        tokenize.ENDMARKER,
-    )
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return len({token.start[0] for token in tokens if token.type not in blank} - left_out)
+def test_every_number_is_in_a_table() -> None:
+    assert scaling_page.stray() == []
+    assert scaling_page.inline() == []
+    for module, names in scaling_page.APART.items():
+        assert set(names) <= set(scaling_page.named_numbers(scaling_page.PACKAGE / f"{module}.py")), module
 
 
-def test_the_estimator_and_the_step_stay_small() -> None:
-    assert sum(map(lines_of_code, ESTIMATOR_AND_STEP)) <= MAX_LINES
+def test_each_constant_has_a_reason() -> None:
+    rows = (*scaling_page.constants(), *scaling_page.limits())
+    assert sorted(name for name, _, _ in rows) == sorted(name for name in vars(tuning) if name.isupper())
+    assert all(reason for _, _, reason in rows)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("WINDOW_SECONDS = 3 * RATE_SECONDS", ["WINDOW_SECONDS"]),
+        ("SHARE: float = 0.9", ["SHARE"]),
+        ("class Rules:\n    window_seconds: float = 300.0", ["Rules.window_seconds"]),
+        ("RATES = {'slow': 0.5}", ["RATES"]),
+        ("NOTHING = (0.0, 0.0)\nFIXED = True\nNAMES = ('a',)", []),
+    ],
+)
+def test_a_stray_number_is_seen(source: str, found: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    assert scaling_page.named_numbers(path) == found

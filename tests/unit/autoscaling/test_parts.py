@@ -13,10 +13,14 @@ from hypothesis import given, strategies as st
 from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
-from tacho_operator.core.autoscaling.algorithm.bursts import BURSTS_KEPT, ended, soon_over, with_bursts
+from tacho_operator.core.autoscaling.algorithm.bursts import ended, soon_over, with_bursts
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
-from tacho_operator.core.autoscaling.algorithm.tuning import MEMORY_SECONDS, UNKNOWN_START_SECONDS
+from tacho_operator.core.autoscaling.algorithm.tuning import (
+    BURSTS_KEPT,
+    MEMORY_SECONDS,
+    UNKNOWN_START_SECONDS,
+)
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     Bounds,

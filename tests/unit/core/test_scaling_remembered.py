@@ -10,11 +10,10 @@ from hypothesis import given, settings, strategies as st
 
 from tacho_contract.units import format_time
 from tacho_operator.api.status.status import AutoscalingStatus, ScalingBurst
-from tacho_operator.core.autoscaling.algorithm.tuning import MIN_CORRECTION, MIX_REQUESTS
+from tacho_operator.core.autoscaling.algorithm.tuning import MAX_TOKENS, MIN_CORRECTION, MIX_REQUESTS
 from tacho_operator.core.autoscaling.algorithm.types import Correction, Mix, Point, State
 from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.autoscaling.target import (
-    TOKENS_LIMIT,
     UNBOUNDED,
     restored,
 )
@@ -43,7 +42,7 @@ def test_what_no_scaler_writes_is_bounded_or_left_out() -> None:
     found = restored(AutoscalingStatus.model_validate({"bursts": bursts, **lengths}))
     assert [item.load for item in found.bursts] == [1, UNBOUNDED.most]
     assert found.mix is not None
-    assert found.mix.prompt_tokens == found.mix.output_tokens == found.mix.requests * TOKENS_LIMIT
+    assert found.mix.prompt_tokens == found.mix.output_tokens == found.mix.requests * MAX_TOKENS
 
 
 def test_a_refusal_and_the_correction_outlive_a_process() -> None:

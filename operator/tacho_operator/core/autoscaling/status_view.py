@@ -22,7 +22,7 @@ from tacho_operator.api.status.status import (
     SLOAttainment,
 )
 from tacho_operator.core.autoscaling.algorithm import tuning
-from tacho_operator.core.autoscaling.algorithm.behavior import CHANGES_KEPT, whole
+from tacho_operator.core.autoscaling.algorithm.behavior import whole
 from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Bounds,
@@ -154,7 +154,7 @@ def _status(
 ) -> AutoscalingStatus:
     figures, mix = decision.figures, state.mix
     latest = next(iter(state.changes), None)
-    changes = [(item, None) for item in state.changes[:CHANGES_KEPT]]
+    changes = [(item, None) for item in state.changes[: tuning.CHANGES_KEPT]]
     made = [(item, RECOMMEND) for item in recommendation.made] if recommendation else []
     listed = sorted([*made, *changes], key=lambda item: -item[0].time_seconds)
     # A restart restores the changes: recommendations leave their half of the list to them.
@@ -185,7 +185,7 @@ def _status(
         refused_time=None if state.refused is None else _time(state.refused.time_seconds),
         reason=clipped(decision.reason, REASON_LIMIT_CHARS),
         last_scale_time=_time(latest.time_seconds) if latest else None,
-        decisions=[_listed(item, mode) for item, mode in listed[:CHANGES_KEPT]],
+        decisions=[_listed(item, mode) for item, mode in listed[: tuning.CHANGES_KEPT]],
     )
 
 

@@ -19,6 +19,7 @@ from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
 from tacho_operator.core.autoscaling.algorithm.tuning import (
+    MAX_TOKENS,
     MIN_CORRECTION,
     MIX_REQUESTS,
     UNKNOWN_START_SECONDS,
@@ -52,8 +53,6 @@ from tacho_operator.core.types import Observed
 
 UNBOUNDED = Bounds(least=0, most=10**6)
 """Replica bounds for a resource without autoscaling, for which only the load is computed."""
-TOKENS_LIMIT = 1e7
-"""Largest number of tokens in a prompt or an answer that is believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +171,7 @@ def _mix(former: AutoscalingStatus) -> Mix | None:
     prompt, output = former.input_tokens, former.output_tokens
     if prompt is None or not output:
         return None
-    return Mix(MIX_REQUESTS, *(MIX_REQUESTS * min(TOKENS_LIMIT, length) for length in (prompt, output)))
+    return Mix(MIX_REQUESTS, *(MIX_REQUESTS * min(MAX_TOKENS, length) for length in (prompt, output)))
 
 
 def _bursts(former: AutoscalingStatus) -> tuple[Burst, ...]:

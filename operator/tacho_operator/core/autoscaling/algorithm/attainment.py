@@ -103,8 +103,8 @@ def corrected(
     requests, (lower, upper) = seen.requests, seen.bounds
     enough, deviation = requests >= tuning.MIX_REQUESTS, math.sqrt(upper * (1 - upper) / max(1.0, requests))
     if enough and upper + deviation < policy.percentile and elapsed >= tuning.RATE_SECONDS:
-        return Correction(max(tuning.MIN_CORRECTION, tuning.CORRECTION_STEP * former.factor))
+        return Correction(max(tuning.MIN_CORRECTION, (1 - tuning.DOUBT) * former.factor))
     met = enough and lower >= policy.percentile and elapsed >= tuning.MIX_SECONDS
     if former.factor < 1 and (met or elapsed >= tuning.MEMORY_SECONDS):
-        return Correction(min(1.0, former.factor / tuning.CORRECTION_STEP))
+        return Correction(min(1.0, former.factor / (1 - tuning.DOUBT)))
     return Correction(former.factor, elapsed, seen)

@@ -16,11 +16,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     State,
 )
 
-EARLY_SECONDS = 0.25
-"""Seconds by which a decision may come early: after two decisions a period of two counts as over."""
 UNLIMITED = 10**6
-CHANGES_KEPT = 10
-"""Most replica changes in status. ``State`` keeps those of the longest period of a scaling policy."""
 
 
 def whole(amount: float) -> int:
@@ -32,7 +28,7 @@ def limit(rules: Rules, replicas: int, changes: Sequence[Change], now: float, *,
     """The highest (``upwards``) or lowest number of replicas that the scaling policies allow now."""
     limits = []
     for pace in rules.paces:
-        within = pace.period_seconds - EARLY_SECONDS
+        within = pace.period_seconds - tuning.EARLY_SECONDS
         moved = sum(item.after - item.before for item in changes if now - item.time_seconds < within)
         start = replicas - moved
         sign = 1 if upwards else -1
@@ -123,4 +119,4 @@ def recorded(before: int, state: State, outcome: Outcome, reason: str, now: floa
         time_seconds=now, before=before, after=outcome.replicas, reason=reason, cause=outcome.cause
     )
     young = sum(now - item.time_seconds < tuning.MEMORY_SECONDS for item in state.changes)
-    return (change, *state.changes[: max(young, CHANGES_KEPT - 1)])
+    return (change, *state.changes[: max(young, tuning.CHANGES_KEPT - 1)])

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.types import Burst
 
-BURSTS_KEPT = 8
-
 
 def with_bursts(
     bursts: tuple[Burst, ...], low: float | None, now: float, load: float, seen: float
@@ -31,7 +29,7 @@ def with_bursts(
     low = seen if low is None else min(low, seen)
     if load <= 1 or load < tuning.BURST * low:
         return bursts, low
-    return (Burst(now, now, load), *bursts[: BURSTS_KEPT - 1]), None
+    return (Burst(now, now, load), *bursts[: tuning.BURSTS_KEPT - 1]), None
 
 
 def ended(bursts: Sequence[Burst], low: float | None, now: float, memory_seconds: float) -> tuple[Burst, ...]:

@@ -35,9 +35,9 @@ def capacity_of(
     speed = measured.output_tokens_per_second if measured else None
     out = (shape.output_tokens if shape else None) or workload.output_tokens
     interval = measured.ci_percent if measured else None
-    trust = 1 - (tuning.UNKNOWN_INTERVAL if interval is None else min(interval / 100, 0.5))
+    trust = max(tuning.MIN_CORRECTION, 1 - (tuning.DOUBT if interval is None else interval / 100))
     if measured is not None and _missed(found, measured, slo):
-        trust *= tuning.UNVERIFIED_RATE
+        trust *= 1 - tuning.DOUBT
     streams = measured.concurrency if measured else None
     alpha = found.fit.alpha_milliseconds if found.fit else None
     beta = found.fit.beta_microseconds if found.fit else None

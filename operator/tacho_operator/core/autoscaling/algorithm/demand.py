@@ -12,13 +12,6 @@ from tacho_operator.core.autoscaling.algorithm import guards, tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
 from tacho_operator.core.autoscaling.algorithm.types import Interval, Mix, PodLoad, Sample, Track
 
-START_QUANTILE = 0.9
-"""Share of pods that start at least as fast as is expected of a new one."""
-TREND_SECONDS = 3 * tuning.RATE_SECONDS
-"""Shortest window of the trend in seconds; a shorter one would follow noise."""
-TREND_PARTS = 4
-"""Parts of that window: the load must grow from each to the next. A step grows in two at most."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -98,8 +91,8 @@ def cold_start(observed: Iterable[float | None], former: float) -> float:
     """Expected cold start in seconds: nine in ten of those ``observed`` took no longer. The ``former`` one,
     where none is known.
     """
-    known = sorted(min(each, guards.LONGEST_START_SECONDS) for each in observed if each is not None)
-    return known[int(START_QUANTILE * len(known))] if known else former
+    known = sorted(min(each, tuning.LONGEST_START_SECONDS) for each in observed if each is not None)
+    return known[int(tuning.START_QUANTILE * len(known))] if known else former
 
 
 def minute(cost: RequestCost | None) -> float:
@@ -160,7 +153,7 @@ def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:
 def kept(offered: Sequence[Interval], cold_start_seconds: float, now: float) -> tuple[Interval, ...]:
     """The intervals of offered load that are still recent enough for the level and the trend; older ones are
     dropped."""
-    longest = max(TREND_SECONDS, cold_start_seconds)
+    longest = max(tuning.TREND_SECONDS, cold_start_seconds)
     return tuple(item for item in offered if 0 <= now - item.end_seconds < longest)
 
 
@@ -172,7 +165,7 @@ def level(offered: Sequence[Interval], request_seconds: float) -> float:
     """
     found = seconds = work = 0.0
     for item in offered:
-        if seconds and seconds + item.seconds > tuning.RATE_SECONDS + guards.LATE_SECONDS:
+        if seconds and seconds + item.seconds > tuning.RATE_SECONDS + tuning.LATE_SECONDS:
             break
         seconds += item.seconds
         work += item.seconds * item.offered
@@ -190,10 +183,10 @@ def slope(offered: Sequence[Interval]) -> float:
     """Trend of the offered load in replicas per second: the least growth from one quarter of its window to
     the next, at least 0. A finished step is no trend: it grows in two of three at most.
     """
-    size = len(offered) // TREND_PARTS
+    size = len(offered) // tuning.TREND_PARTS
     if size < 2:
         return 0.0
-    quarters = [offered[at * size : (at + 1) * size] for at in range(TREND_PARTS)]
+    quarters = [offered[at * size : (at + 1) * size] for at in range(tuning.TREND_PARTS)]
     loads = [fmean(item.offered for item in quarter) for quarter in quarters]
     seconds = math.fsum(item.seconds for item in quarters[0])
     return max(0.0, min(new - old for new, old in pairwise(loads))) / seconds

@@ -22,13 +22,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Track,
 )
 
-LONGEST_START_SECONDS = 3600.0
-"""A start that takes longer counts as an hour: offered load is kept for as long as a start takes."""
-LATE_SECONDS = 1.0
-"""Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
-MIN_PODS = 3
-"""Fewest pods among which a slow one can be identified."""
-
 
 def answered(pods: Collection[PodLoad], now: float) -> Iterator[tuple[str, Sample]]:
     """(uid, sample) of each pod whose load is known."""
@@ -48,7 +41,7 @@ def silent(pods: Collection[PodLoad], tracks: Mapping[str, Track], now: float) -
 
 def late(tracks: Mapping[str, Track], now: float) -> int:
     """Number of pods whose last sample is from an earlier sampling."""
-    return sum(now - track.sample.time_seconds > LATE_SECONDS for track in tracks.values())
+    return sum(now - track.sample.time_seconds > tuning.LATE_SECONDS for track in tracks.values())
 
 
 def slow(
@@ -67,7 +60,7 @@ def slow(
     alike: dict[str, list[float]] = {}
     for uid, speed in speeds.items():
         alike.setdefault(revisions.get(uid, ""), []).append(speed)
-    usual = {revision: median(found) for revision, found in alike.items() if len(found) >= MIN_PODS}
+    usual = {revision: median(found) for revision, found in alike.items() if len(found) >= tuning.MIN_PODS}
     least = {uid: share * usual.get(revisions.get(uid, ""), 0.0) for uid in speeds}
     return tuple(sorted(uid for uid, speed in speeds.items() if speed < least[uid]))
 

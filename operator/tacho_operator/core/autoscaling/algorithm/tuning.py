@@ -1,4 +1,5 @@
-"""The algorithm's tuning constants, in one table; docs/design/scaling.md shows the same table.
+"""The algorithm's tuning constants and the limits of its guards; docs/design/scaling.md shows the same two
+tables.
 
 A HorizontalPodAutoscaler's defaults are in types.py.
 """
@@ -11,6 +12,12 @@ TARGET_KV_CACHE = 0.85
 """Target usage of the KV cache; a full one preempts requests."""
 RATE_SECONDS = 60.0
 """Window of the offered load in seconds. A shorter one follows noise, a longer one delays scaling up."""
+TREND_SECONDS = 180.0
+"""Shortest window of the trend in seconds; a shorter one would follow noise."""
+TREND_PARTS = 4
+"""Parts of that window: the load must grow from each to the next. A step grows in two at most."""
+START_QUANTILE = 0.9
+"""Share of pods that start at least as fast as is expected of a new one."""
 DEVIATIONS = 2.0
 """Standard deviations of random arrivals that are attributed to chance, in short windows and bursts."""
 MAX_BURST_SECONDS = 900.0
@@ -21,28 +28,32 @@ MIX_SECONDS = 300.0
 """Time constant in seconds of what changes slower than rates: lengths, attainment, speed, evenness."""
 MIX_REQUESTS = 30.0
 """Weight of the measured request lengths, in requests, until traffic shows its own."""
-UNKNOWN_INTERVAL = 0.10
-"""Confidence interval assumed for a measurement without one, as a share of its throughput."""
-UNVERIFIED_RATE = 0.9
-"""Share of the measured rate that is used, if random arrivals missed the SLO in the measurement."""
+DOUBT = 0.1
+"""Share of the capacity that each doubt costs: no interval in the measurement, random arrivals that missed
+the SLO in it, a missed SLO in service. Larger steps overshoot before the attainment shows them.
+"""
 LEFT = 0.5
 """Mean share of a running request's answer that is still missing."""
-CORRECTION_STEP = 0.90
-"""Factor of one step of the capacity correction; larger steps overshoot before the attainment shows them."""
 MIN_CORRECTION = 0.5
-"""Lowest capacity correction, and inverse of the highest speed and of the highest concurrency for long
-answers. Beyond it a new measurement is needed.
+"""Lowest share of the capacity that is left by a correction or an interval, and inverse of the highest speed
+and of the highest concurrency for long answers. Beyond it a new measurement is needed.
 """
 MEMORY_SECONDS = 2700.0
 """Seconds for which a burst keeps replicas, and for which a lowered capacity lasts without evidence."""
 
-# Limits of the guards against missing and wrong data.
+# Limits of the guards: beyond them data is wrong, missing, or too much.
 SLOW = 0.7
-"""Share of the pods' median speed below which a pod counts as slow."""
+"""Share of the pods' median speed below which a pod counts as slow. Faster ones carry most of their share."""
+MIN_PODS = 3
+"""Fewest pods among which a slow one can be identified."""
 MIN_R2 = 0.95
-"""R2 of the fitted gap (alpha + beta x streams) from which the pods' present speed is used."""
+"""R2 of the fitted gap (alpha + beta x streams) from which the pods' present speed is used: beside a law that
+does not fit, no speed is known.
+"""
 UNKNOWN_START_SECONDS = 60.0
-"""Cold start in seconds that is assumed before one was observed."""
+"""Cold start in seconds that is assumed until the first one was observed."""
+LONGEST_START_SECONDS = 3600.0
+"""A start that takes longer counts as this: offered load is kept for as long as a start takes."""
 UNKNOWN_STREAMS = 20.0
 """Concurrency that is assumed for a replica with unknown concurrency; it gives a target utilization of
 0.8.
@@ -51,7 +62,21 @@ MAX_AGE_SECONDS = 35.0
 """Age in seconds from which a sample is ignored, and time without a token after which a pod counts as hung:
 three periods.
 """
+LATE_SECONDS = 1.0
+"""Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
+EARLY_SECONDS = 0.25
+"""Seconds by which a decision may come early: after two decisions a period of two counts as over."""
 MAX_POD_RATE = 3.0
-"""Highest load of one pod, in replicas, that is believed; above it a counter is wrong."""
+"""Highest load of one pod, in replicas, that is believed. Speeds count up to twice the measured one; above
+three times a counter is wrong.
+"""
 RETRY_SECONDS = 600.0
-"""Seconds until replicas that quota or admission refused are requested again."""
+"""Seconds until replicas that quota or admission refused are requested again: each try costs an event."""
+MAX_TOKENS = 1e7
+"""Largest number of tokens in a prompt or an answer that is believed, as status says it, which people may
+write.
+"""
+BURSTS_KEPT = 8
+"""Most bursts that are remembered, as status lists them."""
+CHANGES_KEPT = 10
+"""Most replica changes in status; the state keeps those of the longest period of a scaling policy."""
