@@ -350,7 +350,7 @@ async def test_a_deletion_that_did_not_happen_is_told_apart(
     """A webhook may answer 409 for ever: who waited for the end of its object would wait as long."""
 
     async def answer(_request: web.Request) -> web.Response:
-        return web.json_response({"message": message}, status=status)
+        return web.json_response({"metadata": {}, "message": message}, status=status)
 
     application = web.Application()
     application.router.add_route("DELETE", "/{path:.*}", answer)

@@ -182,24 +182,23 @@ class Kube:
         self, verb: str, kind: str, path: str, body: Any = None, **parameters: Any
     ) -> Manifest:
         """The API server's answer, parsed. If it is too long or too deep to parse, only its metadata, marked
-        METADATA_ONLY.
+        METADATA_ONLY. Raises ApiError where it is none, as of a proxy: else a deletion would seem done.
         """
         text = await self._text(verb, kind, path, body, **parameters)
         try:
-            document: Manifest = parsed(text)
+            document: Any = parsed(text)
         except Unreadable as error:
             try:
                 return metadata_only(await metadata_part(text, until=IN_OBJECT), str(error))
             except Unreadable as unknown:
                 raise ApiError(0, f"{kind}: {unknown}") from None
+        if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
+            raise ApiError(0, f"{kind}: an answer that is no object")
         return document
 
     async def _text(self, verb: str, kind: str, path: str, sent: Any = None, **parameters: Any) -> Text:
         async with self._answer(verb, kind, path, sent, REQUEST_TIMEOUT_SECONDS, **parameters) as response:
-            text = await body(response.content)
-            if text.is_cut:
-                response.close()
-        return text
+            return await body(response.content)
 
     @asynccontextmanager
     async def _answer(
@@ -211,7 +210,10 @@ class Kube:
                 _METHODS[verb], path, body=body, serialize=False, _request_timeout=timeout, **parameters
             )
             self._counted(verb, kind, response.status)
-            yield response
+            try:
+                yield response
+            finally:
+                response.close()  # a connection whose answer was not read to its end serves no other request
         except DynamicApiError as error:
             self._counted(verb, kind, int(error.status or 0))
             raise api_error(error) from None
@@ -276,11 +278,8 @@ class Kube:
             watch="true",
             query_params=[("allowWatchBookmarks", "true")],
         ) as response:
-            try:
-                longest = LONGEST_BYTES if kind in READ_WHOLE else EVENT_BYTES
-                yield _events(response, longest, self._budget)
-            finally:
-                response.close()
+            longest = LONGEST_BYTES if kind in READ_WHOLE else EVENT_BYTES
+            yield _events(response, longest, self._budget)
 
     async def try_create(self, manifest: Manifest) -> None:
         """Sends ``create`` as a server-side dry run: same errors, but nothing is created."""
