@@ -1,0 +1,53 @@
+"""Goals of recorded data, and the exit code that tells whether all are met."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import goals as every
+from benchmarks.planner import goals, speed
+from benchmarks.planner.goals import Goal
+
+
+def item(kind: str, figure: str, error: float, *, held: bool = True) -> SimpleNamespace:
+    return SimpleNamespace(
+        kind=kind, row=SimpleNamespace(figure=figure, name=f"at {error}"), error=error, held=held
+    )
+
+
+def test_a_goal_is_the_most_or_the_least_that_is_allowed() -> None:
+    assert [Goal("", 3, found).met for found in (2.9, 3, 3.1)] == [True, True, False]
+    assert [Goal("", 0.9, found, least=True).met for found in (0.89, 0.9, 1.0)] == [False, True, True]
+
+
+def test_each_kind_and_figure_of_speed_has_goals(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [item("none", "one stream", error) for error in (0.01, -0.02, -0.09)]
+    items += [item("untimed", "load", 9.0), item("awq", "load", 0.05, held=False)]
+    monkeypatch.setattr(speed, "judged", lambda: tuple(items))
+    assert [(goal.title, round(goal.found, 3), goal.met, goal.where) for goal in goals.of_speed()] == [
+        ("16 bits: One stream, % off, median", 2.0, True, ""),
+        ("16 bits: One stream, % off, worst", 9.0, False, "at -0.09"),
+        ("16 bits: One stream, share in the band", 1.0, True, ""),
+        ("4 bits on Machete: Planned concurrency, % off, median", 5.0, True, ""),
+        ("4 bits on Machete: Planned concurrency, % off, worst", 5.0, True, "at 0.05"),
+        ("4 bits on Machete: Planned concurrency, share in the band", 0.0, False, ""),
+    ]
+
+
+@pytest.mark.parametrize(("found", "code"), [(1.0, 0), (2.0, 1)])
+def test_the_exit_code_tells_of_a_missed_goal(
+    found: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(goals, "memory", lambda: [Goal("weights", 1.0, found, "a start")])
+    monkeypatch.setattr(goals, "of_speed", list)
+    assert every.main(["planner"]) == code
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"planner, memory: {1 - code} of 1 goals met"
+    assert told[2].split() == ["weights", "1", f"{found:.0f}", "NO" if code else "yes", "a", "start"]
+
+
+def test_all_goals_are_judged_although_the_first_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every, "PARTS", {"one": lambda: 1, "other": lambda: 0})
+    assert every.main([]) == 1
