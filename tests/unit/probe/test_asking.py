@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
+from tacho_contract.report import LatencyHistogram
 from tacho_engines.run_parts import dialects, metric_names
 from tacho_engines.shared.openai import (
     BARE,
@@ -208,9 +209,43 @@ def test_a_sum_without_one_of_its_ranks_is_unknown(value: str) -> None:
         for edge in ("0.1", "+Inf")
         for rank, figure in enumerate((1, value))
     ]
-    whole = "vllm:num_requests_waiting 3\nvllm:num_requests_waiting 4\n"
+    whole = 'vllm:num_requests_waiting{engine="0"} 3\nvllm:num_requests_waiting{engine="1"} 4\n'
     found = engine_counters.parse_counters(whole + "\n".join(lines), metric_names())
     assert found == engine_counters.EngineCounters(waiting=7, by_step=found.by_step)
+
+
+def test_the_value_of_an_exemplar_is_no_count() -> None:
+    """500 tokens with the exemplar of a trace were 0.3, and a histogram had its latencies as counts."""
+    page = """vllm:generation_tokens_total{model="a}",x="\\"}"} 500 # {trace="x"} 0.3 1520879607.789
+vllm:num_requests_running 3 1520879607
+vllm:time_to_first_token_seconds_bucket{le="0.1"} 5 # {trace="x"} 0.09
+vllm:time_to_first_token_seconds_bucket{le="+Inf"} 9 # {trace="y"} 7.5
+"""
+    found = engine_counters.parse_counters(page, metric_names())
+    assert (found.generated_tokens, found.running) == (500, 3)
+    assert found.ttft == LatencyHistogram(edges_seconds=(0.1,), counts=(5,), total=9)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        'vllm:num_requests_running{engine="0"} 2',
+        'vllm:num_requests_running{engine="1" 2',
+        'vllm:num_requests_running{engine="' + "1" * engine_counters.LINE_LIMIT + '"} 2',
+    ],
+    ids=["twice", "broken", "long"],
+)
+def test_a_sum_is_unknown_where_a_line_of_it_is_none(other: str) -> None:
+    page = f'vllm:num_requests_running{{engine="0"}} 2\nvllm:num_requests_waiting 1\n{other}\n'
+    found = engine_counters.parse_counters(page, metric_names())
+    assert (found.running, found.waiting) == (None, 1)
+
+
+def test_a_name_of_a_model_makes_no_summary() -> None:
+    page = (
+        'vllm:num_requests_running{engine="0"} 2\nvllm:num_requests_running{name="quantile=",engine="1"} 2\n'
+    )
+    assert engine_counters.parse_counters(page, metric_names()).running == 4
 
 
 @pytest.mark.timeout(60)

@@ -17,10 +17,15 @@ from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_toke
 from tacho_engines.shared.openai import METRICS
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
-_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
+_NAME = re.compile(r"[a-zA-Z_:][\w:]*")
+_REST = re.compile(r'(?:\{([^"}]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"}]*)*)\})?\s+(\S+)')
+"""Matches labels and value after a name. A label's value may hold braces, and an exemplar may follow, whose
+value is no count.
+"""
 _BUCKET = "_bucket"
 STARTED = "process_start_time_seconds"
-_EDGE = re.compile(r'\ble="([^"]*)"')
+_PARTED = re.compile(r"\b(?:le|quantile)=")
+"""Matches where the labels may part a histogram or a summary."""
 _LABEL = re.compile(r'\b(\w+)="([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)')
 """Matches a label, also one without an end, so that no character is looked at twice."""
 LINE_LIMIT = 64 * 1024
@@ -62,7 +67,9 @@ class EngineCounters:
 
 
 class _Samples(NamedTuple):
-    """The samples of a /metrics text, without those of metrics that have one that is no number."""
+    """The samples of a /metrics text, without those of metrics that have one that is no number, or that comes
+    twice.
+    """
 
     values: Mapping[str, Sequence[float]]
     """Values of every label set, by name."""
@@ -77,24 +84,34 @@ def _samples(text: str, cache_configs: Collection[str]) -> _Samples:
     buckets: dict[str, dict[float, float]] = {}
     cache_tokens: int | None = None
     dropped: set[str] = set()
+    seen: set[int] = set()
     for line in text.split("\n"):  # a label may hold the other characters at which splitlines() cuts
-        match = _SAMPLE.match(line) if len(line) <= LINE_LIMIT else None
-        if match is None:
+        named = _NAME.match(line)
+        if named is None:
             continue
-        name, labels, value = match[1], match[2] or "", match[3]
+        name = named[0]
+        match = _REST.match(line, named.end()) if len(line) <= LINE_LIMIT else None
+        if match is None:
+            dropped.add(name)
+            continue
+        labels, value = match[1] or "", match[2]
+        parted = dict(_LABEL.findall(labels)) if name in cache_configs or _PARTED.search(labels) else {}
         if name in cache_configs:
-            cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels)))
-        if "quantile=" in labels:
+            cache_tokens = kv_cache_tokens(parted)
+        if "quantile" in parted:
             continue  # an idle summary's are NaN, and none is read
-        number, edge = _number(value), _EDGE.search(labels)
-        le = _number(edge[1]) if edge else None
-        if number is None or not 0 <= number <= NUMBER_LIMIT or (edge and le is None):
+        number, edge = _number(value), parted.get("le")
+        le = _number(edge) if edge is not None else None
+        is_count = number is not None and 0 <= number <= NUMBER_LIMIT and (edge is None) == (le is None)
+        series = hash((name, labels))
+        if number is None or not is_count or series in seen:
             dropped.add(name)
         elif le is not None:
             counts = buckets.setdefault(name, {})
             counts[le] = counts.get(le, 0.0) + number
         elif not name.endswith(_BUCKET):
             values.setdefault(name, []).append(number)
+        seen.add(series)
     for name in dropped:
         values.pop(name, None)
         buckets.pop(name, None)
