@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from benchmarks.planner import pods
 from benchmarks.simulator import page as simulator
 from tacho_engines.registry import engine_profiles
 from tools import air_gapped, chart_readme, cli_page, scaling_page, shown, troubleshooting
@@ -32,6 +33,7 @@ PAGES = {
     cli_page.PAGE: cli_page.page,
     scaling_page.PAGE: scaling_page.page,
     simulator.PAGE: simulator.text,
+    pods.PAGE: pods.page,
     **{path: partial(shown.page, path) for path in shown.PAGES},
 }
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
