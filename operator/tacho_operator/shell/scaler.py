@@ -18,7 +18,7 @@ from tacho_contract.report import Load
 from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.autoscaling.algorithm.guards import unread
+from tacho_operator.core.autoscaling.algorithm.guards import continued, unread
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Change,
@@ -383,6 +383,7 @@ class Scaler:
             if answer is not None and (last is None or last[0] != answer.observed_time):
                 newest = sample_of(answer, now)
                 if last is not None:
+                    newest = continued(last[1], newest)
                     self._sink.served(key, last[1], newest)
                 last = (answer.observed_time, newest)
             if last is not None:

@@ -94,6 +94,21 @@ def grown(before: float | None, after: float | None) -> float:
     return after - before if after >= before else after
 
 
+def continued(before: Sample, after: Sample) -> Sample:
+    """``after``, with no fewer computed prompt tokens than ``before`` while the engine has not restarted.
+
+    vLLM counts what its cache provides when a prompt begins, and the prompt when its first token is there.
+    Meanwhile the difference falls, and all tokens since the engine's start would count anew.
+    """
+    counters = (
+        (getattr(one, name) for one in (before, after)) for name in ("generated_tokens", "first_tokens")
+    )
+    restarted = any(was is not None and now is not None and now < was for was, now in counters)
+    was, now = before.computed_prompt_tokens, after.computed_prompt_tokens
+    falls = was is not None and now is not None and now < was
+    return replace(after, computed_prompt_tokens=was) if falls and not restarted else after
+
+
 def held_while_late(at: ScalingInput, late_pods: int, pods: int) -> ScalingInput:
     """``at``, in which no replica is removed while some of the ``pods`` have no new load metrics.
 
