@@ -53,7 +53,8 @@ def pod(
     status = {"phase": phase, **({"podIP": address} if address else {})}
     status["conditions"] = [{"type": "Ready", "status": "True"}]
     status["containerStatuses"] = [{"name": "engine", "restartCount": restarts}]
-    return {"metadata": {"uid": uid, "namespace": "ns", "name": uid}, "status": status}
+    labels = {"tacho.dev/revision": "demo-1"}
+    return {"metadata": {"uid": uid, "namespace": "ns", "name": uid, "labels": labels}, "status": status}
 
 
 @contextlib.asynccontextmanager
@@ -105,6 +106,7 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
+        ok(GOOD.replace(b"demo-1", b"other-1")),
         ok(b"x" * (REPORT_LIMIT_BYTES + 1)),
         ok(GOOD[:-1] + b',"fallbacks":["' + b'","'.join([b"ab"] * 2000) + b'"]}'),
         ok(GOOD[:-1] + b',"fallbacks":["' + ("\U0001f600" + "x" * 30_000).encode() + b'"]}'),
@@ -116,6 +118,7 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         b"",
     ],
     ids=[
+        "another pod",
         "too big",
         "too many items",
         "too large in memory",

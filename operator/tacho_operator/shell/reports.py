@@ -65,20 +65,25 @@ def uncounted(_result: str) -> None:
     """Counter callback that does nothing."""
 
 
-def _read(address: str, most_bytes: int, is_needed: Callable[[], bool]) -> tuple[Report, int]:
-    """Reads and parses one pod's report: (the report, its bytes of memory). Raises DocumentError."""
+def _read(pod: PodView, most_bytes: int, is_needed: Callable[[], bool]) -> tuple[Report, int]:
+    """Reads and parses one pod's report: (the report, its bytes of memory). Raises DocumentError, also where
+    another pod has the address by now.
+    """
     limits = ReadLimits(
         at_once=1,
         each_seconds=TIMEOUT_SECONDS,
         all_seconds=TIMEOUT_SECONDS,
         limit_bytes=REPORT_LIMIT_BYTES,
     )
-    found = read_many([address], RUNTIME_PORT, "/report", limits=limits, is_needed=is_needed).get(address)
+    answers = read_many([pod.address], RUNTIME_PORT, "/report", limits=limits, is_needed=is_needed)
+    found = answers.get(pod.address)
     if found is None:
         raise DocumentError(f"no answer of at most {REPORT_LIMIT_BYTES} bytes")
     if found.count(b",") > MOST_ITEMS:
         raise DocumentError(f"a report of more than {MOST_ITEMS} items")
     report = codec.loads(Report, found)
+    if report.revision != pod.revision:
+        raise DocumentError(f"a report of revision {report.revision}, not of {pod.revision}")
     if (size := memory_bytes(report)) > most_bytes:
         raise DocumentError(f"a report that takes {size} bytes of memory, more than {most_bytes}")
     return report, size
@@ -202,7 +207,7 @@ class Reports:
         threads, at_once = (self._silent_threads, SILENT_AT_ONCE) if is_silent else (self._threads, AT_ONCE)
         share = asyncio.Semaphore(max(1, at_once // NAMESPACE_SHARE))
         share = self._shares.setdefault((key.namespace, is_silent), share)
-        reading = functools.partial(_read, pod.address, most_bytes, lambda: not leaving.is_set())
+        reading = functools.partial(_read, pod, most_bytes, lambda: not leaving.is_set())
         self._silent.pop(pod.uid, None)
         try:
             async with share:
