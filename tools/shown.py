@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from unittest import mock
 
 from tacho_cli.main import main
 
@@ -31,9 +32,13 @@ def page(path: Path) -> str:
 
 def printed(command: str) -> str:
     """Standard output of the command, called in the repository's root."""
-    os.environ["COLUMNS"] = COLUMNS
     out, told = io.StringIO(), io.StringIO()
-    with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+    with (
+        contextlib.chdir(ROOT),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(told),
+        mock.patch.dict(os.environ, COLUMNS=COLUMNS),
+    ):
         code = main(shlex.split(command.replace("\\\n", ""))[1:])
     if code:
         raise ValueError(f"{command} exited with {code}: {told.getvalue()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -28,12 +29,14 @@ def test_there_is_something_to_try() -> None:
     assert told(README)
 
 
-def test_what_stands_below_a_command_is_written_anew(tmp_path: Path) -> None:
+def test_what_stands_below_a_command_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     page = tmp_path / "page.md"
     page.write_text(
         "Before.\n```\n$ tacho simulate --help \\\n    --trace x\nold\n\n```\nAfter.\n```\nother\n```\n"
     )
     found = shown.page(page)
+    assert os.environ["COLUMNS"] == "40"
     assert found.startswith("Before.\n```\n$ tacho simulate --help \\\n    --trace x\n")
     assert "--cold-start" in found
     assert "old" not in found.split()
