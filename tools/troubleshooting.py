@@ -30,6 +30,7 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
         F.QUOTA_EXCEEDED,
         F.ADMISSION_DENIED,
         F.NAMESPACE_TERMINATING,
+        F.NAMESPACE_FULL,
         F.NAME_CONFLICT,
         F.DELETION_BLOCKED,
         F.UNREADABLE_SPEC,

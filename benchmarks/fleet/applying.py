@@ -40,6 +40,12 @@ def fleet(count: int, namespaces: int) -> list[dict[str, Any]]:
     return found
 
 
+def path_of(manifest: dict[str, Any]) -> str:
+    version, plural = KINDS[manifest["kind"]]
+    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    return f"{group}/namespaces/{manifest['metadata']['namespace']}/{plural}"
+
+
 @contextlib.asynccontextmanager
 async def session_of(
     kubeconfig: str, connections: int = 100
@@ -55,11 +61,10 @@ async def session_of(
 
 async def apply_all(kubeconfig: str, items: list[dict[str, Any]]) -> float:
     """Seconds that it took."""
-    version, plural = KINDS["LLMDeployment"]
     async with session_of(kubeconfig, connections=HANDS) as (host, session):
         remaining = [
             (
-                f"{host}/apis/{version}/namespaces/{item['metadata']['namespace']}/{plural}",
+                f"{host}{path_of(item)}",
                 json.dumps(item).encode(),
             )
             for item in reversed(items)
@@ -75,14 +80,14 @@ async def _hand(session: aiohttp.ClientSession, remaining: list[tuple[str, bytes
         try:
             async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
                 status = answer.status
-                await answer.read()
+                text = await answer.text()
         except (aiohttp.ClientError, TimeoutError):
-            status = 503
+            status, text = 503, ""
         if status in AGAIN:
             remaining.append((url, body))
             await asyncio.sleep(AGAIN_SECONDS)
         elif status not in (201, TAKEN):
-            raise RuntimeError(f"HTTP {status}")
+            raise RuntimeError(f"HTTP {status}: {text:.500}")
 
 
 def main() -> None:

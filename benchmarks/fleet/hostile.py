@@ -2,6 +2,7 @@
 
     python -m benchmarks.fleet.hostile [--gigabytes 2] [--resources 200]
     python -m benchmarks.fleet.hostile --owned [--megabytes 500] [--resources 200]
+    python -m benchmarks.fleet.hostile --tiny 20000 200000 40000 [--resources 200]
 
 Starts etcd, an API server and a controller manager, fills them with ConfigMaps of one megabyte of ``<`` (six
 bytes each as JSON) under the label of tacho's children, and starts the operator. Then it creates honest
@@ -10,6 +11,10 @@ operator's memory, the seconds until its store was complete, and each resource's
 
 With ``--owned``, the hostile objects are LLMDeployments of half a megabyte of random text, and 8 MB of random
 text that each controls. It writes results/hostile-owned.json, and fails above PEAK_MIB or DELAY_SECONDS.
+
+With ``--tiny``, they are very many: LLMDeployments, ConfigMaps with long names that nobody owns, and pods
+that the first LLMDeployments control. They are made while the operator runs, which is killed and started
+again then. It writes results/hostile-tiny.json, and fails likewise.
 """
 
 from __future__ import annotations
@@ -27,10 +32,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fleet.applying import fleet
+from benchmarks.fleet.applying import apply_all, fleet, path_of
 from benchmarks.fleet.lab import memory_mib, pid_of, record_run
 from benchmarks.fleet.run import RESULTS
-from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.names import DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL
+from tacho_operator.core.places import reports_full
 from tacho_operator.shell.api_errors import Missing
 from tacho_operator.shell.kube import KINDS, Kube, connect
 from tools.harness.operating import resource
@@ -44,6 +50,8 @@ CHANGES_PER_SECOND = 2.0
 LIMIT_SECONDS = 300.0
 PEAK_MIB, DELAY_SECONDS = 300, 5.0
 """Bounds of the operator's memory, and of the longest time to the first status of an honest resource."""
+PART, PODS_EACH = 10_000, 2_000
+"""Objects that are made at once, and pods of one LLMDeployment; 5,000 are read of one."""
 ANNOTATION_BYTES, VARIABLES, VARIABLE_BYTES = 250_000, 64, 4_096
 """The longest annotations that Kubernetes accepts, and variables of the engine that the schema accepts."""
 
@@ -96,10 +104,40 @@ def owned(owner: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _child(owner, "Service", f"s{number}", annotations=notes, spec=spec)
 
 
-def path_of(manifest: dict[str, Any]) -> str:
-    version, plural = KINDS[manifest["kind"]]
-    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    return f"{group}/namespaces/{manifest['metadata']['namespace']}/{plural}"
+def tiny(number: int, kind: str, owner: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An object with as little as possible, and names as long as possible."""
+    seed = random.Random(f"{kind}{number}").randbytes(500).hex()
+    label = owner["metadata"]["name"] if owner else seed[:63]
+    metadata: dict[str, Any] = {"namespace": SPACE, "labels": {DEPLOYMENT_LABEL: label}}
+    if owner is None:
+        metadata["labels"] |= {label: seed[63:126] for label in (REVISION_LABEL, ROLE_LABEL)}
+        return {"apiVersion": "v1", "kind": kind, "metadata": {**metadata, "name": seed[:253]}}
+    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    spec = {
+        "schedulerName": "none",
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "a", "image": "none", "securityContext": confined}],
+    }
+    return {**_child(owner, kind, seed[:100]), "spec": spec}
+
+
+async def fill_tiny(kube: Kube, kubeconfig: str, counts: list[int]) -> list[str]:
+    """Creates LLMDeployments, ConfigMaps, and pods that the first LLMDeployments control, in parts."""
+    resources, unowned, owned = counts
+    made = [resource(SPACE) for _ in range(resources)]
+    for number, item in enumerate(made):
+        item["metadata"]["name"] = f"t{number:06}"
+    await apply_all(kubeconfig, made)
+    for start in range(0, unowned, PART):
+        part = range(start, min(unowned, start + PART))
+        await apply_all(kubeconfig, [tiny(number, "ConfigMap") for number in part])
+    for start in range(0, owned, PODS_EACH):
+        owner = await kube.get("LLMDeployment", SPACE, f"t{start // PODS_EACH:06}")
+        assert owner is not None
+        part = range(start, min(owned, start + PODS_EACH))
+        await apply_all(kubeconfig, [tiny(number, "Pod", owner) for number in part])
+    items = [*made[:100], *(tiny(number, "ConfigMap") for number in range(min(100, unowned)))]
+    return [f"{path_of(item)}/{item['metadata']['name']}" for item in items]
 
 
 async def create(kube: Kube, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -170,12 +208,63 @@ async def measure(
         "jsonMegabytes": round(stored_bytes * (1 if are_owned else ESCAPED_BYTES) / 1e6),
         "secondsToFirstStatusAfterStart": round(synced, 1),
         "resources": resources,
-        "delaySeconds": {
-            "median": round(statistics.median(delays), 2),
-            "maximum": round(max(delays), 2),
-        },
+        "delaySeconds": _spread(delays),
         "memoryMiB": {"after": now_mib, "peak": peak_mib},
     }
+
+
+async def measure_tiny(
+    kubeconfig: Path, operator: Operator, counts: list[int], resources: int
+) -> dict[str, Any]:
+    async with connect(str(kubeconfig)) as kube:
+        operator.start()
+        honest = fleet(2 * resources + 2, 1)
+        await first_status(kube, honest.pop())
+        began = time.monotonic()
+        filling = asyncio.create_task(fill_tiny(kube, str(kubeconfig), counts))
+        beside = list[float]()
+        while not filling.done():
+            if len(honest) > resources + 1:
+                beside.append(await first_status(kube, honest.pop()))
+            await asyncio.sleep(1.0)
+        paths, seconds = filling.result(), time.monotonic() - began
+        found = {"secondsOfFilling": round(seconds), "delaySecondsWhileFilling": _spread(beside)}
+        peaks = [memory_mib(pid_of(operator))[1]]
+        changing = asyncio.create_task(change(kube, paths))
+        delays = [await first_status(kube, honest.pop()) for _ in range(resources // 2)]
+        peaks.append(memory_mib(pid_of(operator))[1])
+        operator.kill()
+        operator.start()
+        started = time.monotonic()
+        await first_status(kube, honest.pop())
+        synced = time.monotonic() - started
+        delays += [await first_status(kube, item) for item in honest]
+        if changing.done():
+            changing.result()
+        changing.cancel()
+        told = await _reporting(kube)
+    peaks.append(memory_mib(pid_of(operator))[1])
+    return {
+        "hostileObjects": dict(zip(("LLMDeployments", "ConfigMaps", "pods"), counts, strict=True)),
+        **found,
+        "secondsToFirstStatusAfterRestart": round(synced, 1),
+        "resources": resources,
+        "delaySeconds": _spread(delays),
+        "toldNamespaceFull": told,
+        "memoryMiB": {"filled": peaks[0], "peakBeforeRestart": peaks[1], "peakAfterRestart": peaks[2]},
+    }
+
+
+async def _reporting(kube: Kube) -> int:
+    """How many resources say that they are not held."""
+    count = 0
+    async for page in kube.pages("LLMDeployment", SPACE):
+        count += sum(map(reports_full, page.items))
+    return count
+
+
+def _spread(delays: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(delays), 2), "maximum": round(max(delays), 2)}
 
 
 def main() -> None:
@@ -183,14 +272,19 @@ def main() -> None:
     options.add_argument("--gigabytes", type=float, default=2.0, help="of hostile objects, as JSON")
     options.add_argument("--owned", action="store_true", help="random text that LLMDeployments control")
     options.add_argument("--megabytes", type=float, default=500.0, help="with --owned: of hostile objects")
+    options.add_argument(
+        "--tiny", type=int, nargs=3, metavar=("RESOURCES", "CONFIGMAPS", "PODS"), help="very many objects"
+    )
     options.add_argument("--resources", type=int, default=200)
     chosen = options.parse_args()
     stored = chosen.megabytes * 1e6 if chosen.owned else chosen.gigabytes * 1e9 / ESCAPED_BYTES
     run = partial(measure, stored_bytes=round(stored), resources=chosen.resources, are_owned=chosen.owned)
     name = "hostile-owned" if chosen.owned else "hostile"
+    if chosen.tiny:
+        name, run = "hostile-tiny", partial(measure_tiny, counts=chosen.tiny, resources=chosen.resources)
     found = record_run((SPACE, "fleet-000"), name, run, RESULTS / f"{name}.json")
-    peak_mib, delay = found["memoryMiB"]["peak"], found["delaySeconds"]["maximum"]
-    if chosen.owned and (peak_mib > PEAK_MIB or delay > DELAY_SECONDS):
+    peak_mib, delay = max(found["memoryMiB"].values()), found["delaySeconds"]["maximum"]
+    if (chosen.owned or chosen.tiny) and (peak_mib > PEAK_MIB or delay > DELAY_SECONDS):
         raise SystemExit(f"above the bounds of {PEAK_MIB} MiB and {DELAY_SECONDS} s")
 
 

@@ -33,6 +33,7 @@ from tacho_operator.shell.fleet import (
     where_in_sync,
 )
 from tacho_operator.shell.former_children import FormerChildren
+from tacho_operator.shell.full_namespaces import FullNamespaces
 from tacho_operator.shell.handlers import KopfRunner, supervised
 from tacho_operator.shell.http_server import Answers, http_server, leader_client
 from tacho_operator.shell.kube import Kube, connect
@@ -88,12 +89,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
     metrics = Metrics(CollectorRegistry())
     router = ChangeRouter()
-    store = Store(router, on_unreadable=metrics.unreadable)
+    store = Store(router, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
     budget = NamespaceBudget()
-    async with (
-        connect(settings.kubeconfig, metrics.request, budget) as kube,
-        leader_client() as client,
-    ):
+    async with connect(settings.kubeconfig, metrics.request, budget) as kube, leader_client() as client:
         sources = decision_sources(settings, kube, store, metrics, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
@@ -138,6 +136,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
                 "resync": resync(store, queue, settings.resync_seconds),
                 "former children": FormerChildren(kube, store, elector.leads).run(),
+                "full namespaces": FullNamespaces(kube, store, elector.leads).run(),
             }
             parts |= {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
             for namespace in settings.watch_namespaces or ("",):
@@ -169,7 +168,7 @@ def decision_sources(
 async def kopf_events(runner: KopfRunner, store: Store, namespace: str, router: ChangeRouter) -> None:
     """Runs kopf's watch of a namespace, or of all (""), once the API server is known to have the kind."""
     await store.in_sync("LLMDeployment", namespace)
-    await runner.watch(namespace, router.noticed)
+    await runner.watch(namespace, router.noticed, partial(store.holds, "LLMDeployment"))
 
 
 def lease_elector(settings: Settings, kube: Kube) -> Elector:

@@ -43,6 +43,7 @@ class FailureClass(str, Enum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
+    NAMESPACE_FULL = "NamespaceFull"
     NAME_CONFLICT = "NameConflict"
     DELETION_BLOCKED = "DeletionBlocked"
     CACHE_NOT_FOUND = "CacheNotFound"
@@ -200,6 +201,11 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.NAMESPACE_TERMINATING: FailureKind(
         meaning="The namespace is being deleted and takes no new object.",
         next_step="Wait for its end, then create it again.",
+        by_platform=True,
+    ),
+    _F.NAMESPACE_FULL: FailureKind(
+        meaning="The namespace has more LLMDeployments than the operator acts on (maxResourcesPerNamespace).",
+        next_step="Delete others of this namespace: then it is taken in within minutes.",
         by_platform=True,
     ),
     _F.NAME_CONFLICT: FailureKind(

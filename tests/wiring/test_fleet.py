@@ -9,7 +9,9 @@ from typing import Any, cast
 import pytest
 
 from tacho_operator.shell import fleet
+from tacho_operator.shell.fleet import reflectors
 from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
@@ -48,6 +50,15 @@ async def test_a_namespace_that_may_not_be_read_any_longer_holds_up_no_other(
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def test_owners_are_listed_before_what_they_own() -> None:
+    """Of objects without a stored owner few are stored."""
+    store = Store(lambda change: None)
+    streams = reflectors(cast(Kube, None), store, (), lambda kind, why: None)
+    after = {stream.kind: stream._after for stream in streams}
+    assert (after["Pod"], after["ReplicaSet"], after["LLMDeployment"]) == ("ReplicaSet", "Deployment", "")
+    assert {after[kind] for kind in CHILDREN if kind not in ("Pod", "ReplicaSet")} == {"LLMDeployment"}
 
 
 def test_an_interrupted_stream_of_everything_concerns_every_namespace() -> None:

@@ -20,6 +20,7 @@ from tacho_operator.shell.former_children import (
     PERIOD_SECONDS,
     ROUND_LIMIT,
 )
+from tacho_operator.shell.store import objects
 from tacho_operator.shell.store.objects import STRAYS_STEP
 from tacho_operator.shell.store.store import Store
 from tests.wiring.uncollected import Cluster, Manifest, child, owner, unreadable
@@ -313,6 +314,7 @@ async def test_what_becomes_a_former_child_again_is_deleted(fields: Manifest) ->
 
 
 async def test_thousands_cost_a_round_little_and_the_event_loop_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "UNOWNED", 5 * STRAYS_STEP)
     cluster = Cluster(*forged(5 * STRAYS_STEP, kind="Job"))
     read: list[str] = []
     stored = Store.read

@@ -11,7 +11,7 @@ import pytest
 
 from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing
 from tacho_operator.shell.kube import Event, Kube, Page
-from tacho_operator.shell.store import reflector as module
+from tacho_operator.shell.store import objects, reflector as module
 from tacho_operator.shell.store.reflector import EtcdRestored, Reflector, WatchScope
 from tacho_operator.shell.store.store import Store
 from tests.wiring.storing import thing
@@ -145,6 +145,27 @@ async def test_every_page_of_the_list_is_held_and_the_watch_goes_on_from_it() ->
         await until(lambda: not store.stale())
         assert names(store) == {"a", "b"}
         assert server.since == ["10"]
+
+
+async def test_of_a_list_of_very_many_the_names_of_those_that_are_stored_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objects, "UNOWNED", 5)
+    largest = 0
+    server = Server()
+    server.held = [[thing(f"n{page}-{number}") for number in range(50)] for page in range(20)]
+
+    class Names(set[Any]):
+        def add(self, name: Any) -> None:
+            nonlocal largest
+            super().add(name)
+            largest = max(largest, len(self))
+
+    async with reflecting(server) as (store, _):
+        monkeypatch.setattr(module, "set", Names, raising=False)
+        await until(lambda: not store.stale())
+        assert names(store) == {f"n19-{number}" for number in range(45, 50)}
+    assert 0 < largest <= 2 * (module.PAGE + 10)
 
 
 async def test_a_watch_that_ends_goes_on_from_its_last_event_without_a_list() -> None:

@@ -20,6 +20,8 @@ from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 Process = Callable[[Key], Awaitable[float | None]]
 
 LISTS_AT_ONCE = 2
+OWNER_KINDS = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}
+"""Kind of the owners of a kind of children, where it is not LLMDeployment."""
 STALE_RETRY_SECONDS = 2.0
 """Seconds until a reconcile is tried again because a watch that it needs is interrupted, if several
 namespaces are watched.
@@ -47,7 +49,7 @@ def reflectors(
                 namespace,
                 selector=DEPLOYMENT_LABEL if kind in CHILDREN else "",
                 optional=kind == "PersistentVolumeClaim",
-                after="LLMDeployment" if kind in CHILDREN else "",
+                after=OWNER_KINDS.get(kind, "LLMDeployment") if kind in CHILDREN else "",
             ),
             lists=lists,
             on_reconnect=on_reconnect,
@@ -125,13 +127,21 @@ class Sizes(Collector):
         )
         ages: dict[str, float] = {}
         for stream in self._streams:
-            if not self._store.known(stream.kind, stream.namespace):
+            if not self._store.may_read(stream.kind, stream.namespace):
                 continue  # it is not watched, so its silence means nothing
             ages[stream.kind] = max(ages.get(stream.kind, 0.0), stream.silent_seconds())
         for kind, seconds in ages.items():
             objects.add_metric([kind], self._store.size(kind))
             age.add_metric([kind], seconds)
         yield objects
+        unheld = GaugeMetricFamily(
+            "tacho_operator_unheld_resources",
+            "LLMDeployments that are not acted on, as their namespace has too many older ones.",
+            labels=["namespace"],
+        )
+        for namespace, count in self._store.bounds.places.unheld.items():
+            unheld.add_metric([namespace], count)
+        yield unheld
         yield age
         yield GaugeMetricFamily(
             "tacho_operator_store_stale_streams",
@@ -207,13 +217,13 @@ class ChangeRouter:
             self._queue.add(Key(change.namespace, change.owner), TOGETHER_SECONDS)
 
     def noticed(self, namespace: str, name: str, version: str) -> None:
-        """Adds the LLMDeployment of an event from kopf, unless the operator's own reflector has already
-        delivered that version.
+        """Adds the LLMDeployment of an event from kopf, if it is held, and the operator's own reflector has
+        not delivered that version yet.
         """
         assert self._store is not None
         assert self._queue is not None
         held = self._store.find("LLMDeployment", namespace, name)
-        if held is None or not later(held[1], version):
+        if held is not None and not later(held[1], version):
             self._queue.add(Key(namespace, name), TOGETHER_SECONDS)
 
     def _spaced(self, place: Place) -> None:

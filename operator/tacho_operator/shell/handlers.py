@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import functools
 import json
 import logging
 import os
@@ -66,6 +67,8 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 
 OnEvent = Callable[[str, str, str], None]
 """Callback with namespace, name and resourceVersion of a created, changed or deleted LLMDeployment."""
+IsHeld = Callable[[str, str], bool]
+"""Whether the operator holds the LLMDeployment of that namespace and name."""
 
 
 def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) -> None:
@@ -125,9 +128,10 @@ def _session(
     )
 
 
-def watch_registry(kubeconfig: str, on_event: OnEvent) -> kopf.OperatorRegistry:
+def watch_registry(kubeconfig: str, on_event: OnEvent, is_held: IsHeld) -> kopf.OperatorRegistry:
     """kopf's registry for an operator that watches LLMDeployments."""
-    found = _base_registry(kubeconfig, WATCH_BACKOFFS_SECONDS, (names_only,))
+    middleware = functools.partial(names_only, is_held=is_held)
+    found = _base_registry(kubeconfig, WATCH_BACKOFFS_SECONDS, (middleware,))
     api_version, plural = KINDS["LLMDeployment"]
     group, version = api_version.split("/")
 
@@ -147,10 +151,10 @@ class KopfRunner:
     take_signals: Callable[[], None]
     """Installs the process's signal handlers, which kopf replaces with its own at each start."""
 
-    async def watch(self, namespace: str, on_event: OnEvent) -> None:
+    async def watch(self, namespace: str, on_event: OnEvent, is_held: IsHeld = lambda *_: True) -> None:
         """Watches the LLMDeployments of a namespace, or of all (""). Ends only with an error, which it
         raises."""
-        await self._run(watch_registry(self.kubeconfig, on_event), namespace)
+        await self._run(watch_registry(self.kubeconfig, on_event, is_held), namespace)
 
     async def _run(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
         # Not kopf.operator(): in the end that cancels every task of the event loop that began after it.
@@ -220,10 +224,13 @@ READ = ("namespace", "name", "uid", "resourceVersion")
 
 
 async def names_only(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    request: aiohttp.ClientRequest,
+    handler: aiohttp.ClientHandlerType,
+    *,
+    is_held: IsHeld = lambda *_: True,
 ) -> aiohttp.ClientResponse:
     """Middleware of kopf's HTTP client: requests only the metadata of LLMDeployments, and passes on names and
-    versions.
+    versions of those that are held, as kopf keeps a record of each.
     """
     if not request.url.path.endswith(f"/{KINDS['LLMDeployment'][1]}"):
         return await handler(request)
@@ -233,7 +240,7 @@ async def names_only(
         await asyncio.sleep(WATCH_PAUSE_SECONDS)
     response = await handler(request)
     if response.status == OK:
-        content: Any = NamesOnly(response.content)
+        content: Any = NamesOnly(response.content, is_held)
         response.content = content
     return response
 
@@ -241,8 +248,8 @@ async def names_only(
 class NamesOnly:
     """Replaces the content of a response to kopf by names and versions."""
 
-    def __init__(self, content: Any) -> None:
-        self._content = content
+    def __init__(self, content: Any, is_held: IsHeld = lambda *_: True) -> None:
+        self._content, self._is_held = content, is_held
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
@@ -260,5 +267,8 @@ class NamesOnly:
                 event = await readable_event(line, EVENT_BYTES)
                 found = event["object"]
                 metadata = {key: found["metadata"][key] for key in READ if key in found["metadata"]}
+                name = (metadata.get("namespace", ""), metadata.get("name", ""))
+                if event["type"] in ("ADDED", "MODIFIED") and not self._is_held(*name):
+                    continue
                 kept = {"code": found.get("code"), "metadata": metadata}
                 yield json.dumps({"type": event["type"], "object": kept}).encode() + b"\n"

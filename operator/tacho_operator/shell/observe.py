@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.measurement.step import live_text
-from tacho_operator.core.names import ROLE_PROBE, ROLE_SERVER
+from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.view import UNKNOWN_PHASE, PodView, owner_uid
@@ -21,6 +22,7 @@ from tacho_operator.core.status.undecided import (
     StoredResource,
     crowded_children,
     internal_error,
+    unheld_children,
     unreadable_child,
     unreadable_spec,
 )
@@ -29,7 +31,7 @@ from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
+from tacho_operator.shell.store.objects import BYTES_LIMIT, NAMESPACE_CHILDREN, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import CONTROLLED, json_bytes, readable_part, weight
 from tacho_operator.shell.workqueue import Key
@@ -134,6 +136,8 @@ class Observer:
             self._reports.forget(key)
             return None
         unread: list[UnreadableObject] = []
+        if self._store.bounds.declined[key]:
+            await self._put_children(key, raw["metadata"]["uid"])
         mine = self._children(key, raw["metadata"]["uid"], unread)
         try:
             if METADATA_ONLY in raw:
@@ -174,7 +178,30 @@ class Observer:
             if crowd is not None:
                 unread.append(_crowded(kind, crowd))
             found[kind] = () if crowd else tuple(self._store.children(kind, key, owners))
+        if self._store.bounds.declined[key]:
+            unread.append(CrowdedChildren(unheld_children(NAMESPACE_CHILDREN)))
+            return dict.fromkeys(CHILDREN, ())
         return found
+
+    async def _put_children(self, key: Key, uid: str) -> None:
+        """Reads the children of a resource of which some are not stored. Where there is still no place for
+        all, the resource stays incomplete.
+        """
+        declined = self._store.bounds.declined[key]
+        if any(self._store.crowd(kind, key.namespace, {uid}) for kind in CHILDREN):
+            return
+        for kind in CHILDREN:
+            count = 0
+            async for page in self._kube.pages(kind, key.namespace, f"{DEPLOYMENT_LABEL}={key.name}"):
+                if self._store.stale(key.namespace):  # a list that began meanwhile would remove them
+                    return
+                for item in page.items:
+                    self._store.put(kind, item, live=True)
+                count += len(page.items)
+                if count > 2 * child_limit(kind) or self._store.bounds.declined[key] > declined:
+                    return
+                await asyncio.sleep(0)
+        self._store.bounds.complete(key)
 
     async def _all_whole(
         self, kind: str, items: Iterable[Manifest], unread: list[UnreadableObject]

@@ -24,7 +24,7 @@ from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, deletion_blocked, from_failure, parse_failure, refused_child
 from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.reading import without_spare_gpu
-from tacho_operator.core.status.undecided import internal_error, unreadable_spec
+from tacho_operator.core.status.undecided import internal_error, namespace_full, unreadable_spec
 from tacho_operator.core.types import ChildRefusal, NodeFacts, RuntimeImage
 from tacho_operator.shell.plan_process import planning_failed
 from tacho_runtime.headers.source import changed as changed_files
@@ -230,6 +230,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.QUOTA_EXCEEDED: refused(message="exceeded quota: q"),
     F.ADMISSION_DENIED: refused(message="denied by policy"),
     F.NAMESPACE_TERMINATING: refused(message="no new content in it because it is being terminated"),
+    F.NAMESPACE_FULL: lambda: namespace_full(1000).reason,
     F.NAME_CONFLICT: refused(taken=True),
     F.DELETION_BLOCKED: lambda: (
         deletion_blocked(

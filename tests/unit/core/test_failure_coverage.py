@@ -77,6 +77,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "api/test_operator_platform.py::test_a_policy_that_refuses_pods_is_named_and_its_end_noticed",
     ),
     F.NAMESPACE_TERMINATING: ("unit/core/test_problems.py::test_who_refused",),
+    F.NAMESPACE_FULL: ("api/test_operator_full.py::test_of_a_namespace_the_oldest_are_acted_on",),
     F.NAME_CONFLICT: ("e2e/test_bad_input.py::test_somebody_elses_service",),
     F.DELETION_BLOCKED: (
         "unit/core/test_blocked_deletions.py::test_a_finalizer_that_keeps_a_child_is_named",

@@ -62,6 +62,26 @@ def unreadable_child(text: str) -> Problem:
     )
 
 
+def namespace_full(limit: int) -> Problem:
+    """The problem of a resource that is not held, as its namespace has ``limit`` older ones."""
+    return Problem(
+        reason=FailureClass.NAMESPACE_FULL,
+        what=f"The operator acts on the {limit} oldest LLMDeployments of a namespace, and this one is later.",
+        next_step="Delete others of this namespace: then it is taken in within minutes. The limit is "
+        "maxResourcesPerNamespace of the operator's chart.",
+    )
+
+
+def unheld_children(limit: int) -> Problem:
+    """The problem of a resource with children that are not held. ``limit``: those held of a namespace."""
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        what=f"The resource controls too many objects, or those of its namespace more than {limit}, so that "
+        "not all its children are known, and none is changed.",
+        next_step="Delete those with the label tacho.dev/deployment that the operator did not make.",
+    )
+
+
 def crowded_children(text: str, next_step: str) -> Problem:
     """The problem of a resource with more children than the operator reads. ``text``: their number or size,
     and kind."""

@@ -57,6 +57,18 @@ HEAVY_BYTES = 512 << 10
 reconciled at a time.
 """
 
+NAMESPACE_CHILDREN = 30_000
+"""Most owned children of a namespace that are stored. 1,000 resources have some 20,000.
+
+What is beyond is not stored, and decisions about its resource wait until there is place.
+"""
+UNOWNED = 1000
+"""Most children of a kind and namespace that are stored although their owner is not; the latest ones.
+
+The event of a child may come before that of its owner, and of a former resource the children are deleted.
+"""
+CLAIMS = 10_000
+"""Most claims of a namespace that are stored. Where there are more, they count as unknown."""
 STRAYS_STEP = 1000
 """Objects in which strays are looked for before other tasks may run: under 2 ms."""
 STEP_SECONDS = 0.01
@@ -87,6 +99,9 @@ class StoredObjects:
         """Number of the objects that decisions read, by namespace and uid of their controller."""
         self._controlled_bytes: Counter[Name] = Counter()
         self._on_node: dict[str, set[Name]] = defaultdict(set)
+        self.owned: Counter[str] = Counter()
+        """Number of the objects that are not unowned, by namespace."""
+        self._unowned: defaultdict[str, dict[Name, None]] = defaultdict(dict)
         self.content_bytes: Counter[str] = Counter()
         """Compressed bytes of the objects whose content is stored, by namespace."""
 
@@ -183,7 +198,26 @@ class StoredObjects:
         least = least_part(self._kind, whole)
         return Kept(whole, least, self._packing.packed(least, before), size, len(text))
 
-    def add(self, name: Name, kept: Kept, version: str) -> StoredObject:
+    def is_over(self, namespace: str, owner_uid: str) -> bool:
+        """Whether no more objects of that controller are stored: it has twice what is read of it."""
+        return self._controlled[namespace, owner_uid] >= 2 * child_limit(self._kind)
+
+    def adopt(self, namespace: str, uid: str) -> list[StoredObject]:
+        """The objects whose controller, of that uid, was not stored until now."""
+        unowned = self._unowned.get(namespace, {})
+        found = [name for name in unowned if self.by_name[name].owner_uid == uid]
+        for name in found:
+            del unowned[name]
+            self.by_name[name].is_owned = True
+            self.owned[namespace] += 1
+        return [self.by_name[name] for name in found]
+
+    def surplus(self, namespace: str) -> Name | None:
+        """The unowned object to be dropped, which came first; None: there are few."""
+        unowned = self._unowned.get(namespace, {})
+        return next(iter(unowned)) if len(unowned) > UNOWNED else None
+
+    def add(self, name: Name, kept: Kept, version: str, *, is_owned: bool = True) -> StoredObject:
         """Stores an object."""
         stored, is_resource = kept.stored, self._kind == "LLMDeployment"
         metadata, is_reduced = stored["metadata"], stored is not kept.whole
@@ -198,12 +232,17 @@ class StoredObjects:
             is_part=METADATA_ONLY in stored,
             content_bytes=0 if METADATA_ONLY in stored or self._kind in NOT_COUNTED else len(kept.text),
             left_out_bytes=kept.left_out_bytes,
+            is_owned=is_owned,
             state=state_of(kept.whole) if is_resource else StoreState(),
             history=None if (stored.get("status") or {}).get("measurements") else (),
         )
         if is_resource and is_reduced:
             entry.history = history_from([stored_status(kept.whole)])
         self.by_name[name] = entry
+        if is_owned:
+            self.owned[name[0]] += 1
+        else:
+            self._unowned[name[0]][name] = None
         if entry.content_bytes:
             self.content_bytes[name[0]] += entry.content_bytes
         if entry.owner_uid and self.is_read(name, entry):
@@ -223,6 +262,7 @@ class StoredObjects:
         former = self.by_name.pop(name, None)
         if former is None:
             return None
+        self._uncount(name, is_owned=former.is_owned)
         if former.content_bytes:
             self.content_bytes[name[0]] -= former.content_bytes
             if not self.content_bytes[name[0]]:
@@ -243,6 +283,16 @@ class StoredObjects:
             if not self._on_node[former.node]:
                 del self._on_node[former.node]
         return former
+
+    def _uncount(self, name: Name, *, is_owned: bool) -> None:
+        if is_owned:
+            self.owned[name[0]] -= 1
+            if not self.owned[name[0]]:
+                del self.owned[name[0]]
+        else:
+            del self._unowned[name[0]][name]
+            if not self._unowned[name[0]]:
+                del self._unowned[name[0]]
 
     async def history(self, namespace: str) -> tuple[PastMeasurement, ...]:
         """The measurements in the status of a namespace's resources. Other tasks run meanwhile: after a start

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing, requested_pause_seconds
+from tacho_operator.shell.bounded_reading import PAGE
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.store.objects import Name
 from tacho_operator.shell.store.store import Store
@@ -191,6 +192,8 @@ class Reflector:
                     if self._put(manifest, listed=True):
                         metadata = manifest["metadata"]
                         names.add((metadata.get("namespace", ""), metadata["name"]))
+                if len(names) > 2 * self._store.size(self.kind) + PAGE:  # most are not stored
+                    names = {name for name in names if self._store.holds(self.kind, *name)}
                 await asyncio.sleep(0)
         self._store.keep_only(self.kind, self.namespace, names)
         self._version = version

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from functools import cache
@@ -32,16 +33,19 @@ from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store import objects
+from tacho_operator.shell.store.bounds import CHILDREN, OWNERS, StoreBounds, label_of
 from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
     HubWait,
     HubWaiterCounts,
+    Kept,
     StoreChange as StoreChange,
     StoredObject,
     StoreState as StoreState,
     Stray as Stray,
     is_reported as is_reported,
 )
+from tacho_operator.shell.store.streams import WatchStreams
 from tacho_operator.shell.store.trimming import (
     CONTROLLED,
     json_bytes,
@@ -78,7 +82,7 @@ def later(version: str, than: str) -> bool:
     return version == than
 
 
-class Store:
+class Store(WatchStreams):
     """The stored objects. Reflectors fill it; it calls ``on_change`` for every change of a field that
     decisions read.
     """
@@ -88,24 +92,23 @@ class Store:
         on_change: Callable[[StoreChange], None],
         clock: Callable[[], datetime] = utc_now,
         on_unreadable: Callable[[str, str, str, str], None] = lambda *_: None,
+        *,
+        max_resources: int = sys.maxsize,
     ) -> None:
-        """``on_unreadable`` is called with kind, namespace, name and the reason."""
+        """``on_unreadable`` is called with kind, namespace, name and the reason. ``max_resources``: of a
+        namespace."""
+        super().__init__()
         self._on_change, self._on_unreadable = on_change, on_unreadable
         self._kinds = {kind: StoredObjects(kind) for kind in KINDS}
         self._pod_owners: set[str] = set()
         """Uids of the stored objects that may own pods (kinds in POD_OWNERS)."""
+        self.bounds = StoreBounds(self._kinds, max_resources)
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._node_facts: dict[Name, NodeFacts] = {}
         """Facts of the nodes that have not changed: a kubelet may change its own many times a second."""
         self._full: set[str] = set()
         """Namespaces of which it was logged that not all their objects are stored."""
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._unknown: set[tuple[str, str]] = set()
-        """(kind, namespace) that the operator may not read; namespace "": all."""
         self._hub_waiters = HubWaiterCounts(clock)
-        self.streams: dict[tuple[str, str], str] = {}
-        """Latest resourceVersion that the watch of a (kind, namespace) has delivered; namespace "": all."""
-        self._stale: dict[tuple[str, str], str] = {}
 
     # --- for decisions ---
     def resources(self, namespace: str = "") -> Iterator[Key]:
@@ -177,6 +180,8 @@ class Store:
                 found += [neighbour_of(pod, owner) for pod in read if pod is not None]
                 if len(names) > NODE_PODS_LIMIT:
                     found.append(unread_neighbour(*names[NODE_PODS_LIMIT], node))
+            incomplete = sorted(self.bounds.incomplete_on(node))
+            found += [unread_neighbour(*resource, node) for resource in incomplete]
         return [item for item in found if item is not None]
 
     def _owner(self, kind: str, name: Name) -> Manifest | None:
@@ -197,8 +202,9 @@ class Store:
         return self.read("PersistentVolumeClaim", (namespace, name))
 
     def known(self, kind: str, namespace: str = "") -> bool:
-        """Whether the operator may read that kind; False: that an object is absent means nothing."""
-        return self._unknown.isdisjoint({(kind, ""), (kind, namespace)})
+        """Whether every object of that kind is known; False: that one is absent means nothing."""
+        is_cut = kind == "PersistentVolumeClaim" and namespace in self.bounds.without_claims
+        return not is_cut and self.may_read(kind, namespace)
 
     def nodes(self) -> tuple[NodeFacts, ...] | None:
         """Every node; None without permission to read nodes."""
@@ -222,14 +228,6 @@ class Store:
         found = self._kinds["LLMDeployment"].by_name.items()
         return [Key(*name) for name, entry in found if name[0] == namespace and claim in entry.state.claims]
 
-    def stale(self, namespace: str | None = None) -> tuple[str, ...]:
-        """Watches that are interrupted, so that stored objects may be old: one line per watch; empty when all
-        are in sync."""
-        found = (
-            stream for stream in sorted(self._stale) if namespace is None or stream[1] in ("", namespace)
-        )
-        return tuple(self._stale[stream] for stream in found)
-
     def size(self, kind: str) -> int:
         """The number of stored objects of ``kind``."""
         return len(self._kinds[kind].by_name)
@@ -239,24 +237,13 @@ class Store:
         entry = self._kinds[kind].by_name.get((namespace, name))
         return (entry.uid, entry.version) if entry else None
 
+    def holds(self, kind: str, namespace: str, name: str) -> bool:
+        return (namespace, name) in self._kinds[kind].by_name
+
     def leaving(self, kind: str, namespace: str, name: str) -> bool:
         """Whether a stored object is being deleted."""
         found = self.read(kind, (namespace, name))
         return found is not None and bool(found["metadata"].get("deletionTimestamp"))
-
-    async def in_sync(self, kind: str, namespace: str) -> None:
-        """Waits until the watch of ``kind`` in that namespace is up to date."""
-        while (kind, namespace) in self._stale:
-            await self.changed()
-
-    async def changed(self) -> None:
-        """Waits for the next event of any watch."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            await future
-        finally:
-            self._waiting.discard(future)
 
     def read(self, kind: str, name: Name) -> Manifest | None:
         """A stored object; None where it is not stored."""
@@ -271,12 +258,14 @@ class Store:
                 await asyncio.sleep(0)
 
     # --- for watches ---
-    def put(self, kind: str, manifest: Manifest, *, listed: bool = False) -> None:
-        """Stores ``manifest`` in place of its former version.
+    def put(self, kind: str, manifest: Manifest, *, listed: bool = False, live: bool = False) -> None:
+        """Stores ``manifest`` in place of its former version, where there is place for it.
 
         ``listed``: whether it comes from a complete list, which replaces even a newer stored version, as etcd
-        may have been restored.
+        may have been restored. ``live``: whether from another read, during which it may have been removed.
         """
+        if live and self.bounds.was_removed(manifest["metadata"]["uid"]):
+            return
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
         is_crowd = bool(self.crowd(kind, *controller))
         kept, size = kept_part(kind, manifest, no_owner if is_crowd else self.find), None
@@ -308,6 +297,12 @@ class Store:
             self._notify(kind, name, former, former)
             self._wake()
             return
+        is_owned = kind not in CHILDREN or self.bounds.is_owned(kind, name, kept)
+        loser = self.bounds.take(kind, name, kept, former, is_owned=is_owned)
+        if loser is not None:
+            self._give_up(kind, loser, label_of(kept))
+            if loser == name:
+                return
         new = held.kept(name, kept, free_bytes, size)
         if new.left_out_bytes and name[0] not in self._full:
             self._full.add(name[0])
@@ -317,12 +312,7 @@ class Store:
             if METADATA_ONLY in kept and former.owner_uid:  # what it contains may have changed
                 self._notify(kind, name, former, former)
         else:
-            self._drop(kind, name)
-            entry = held.add(name, new, version)
-            if kind in POD_OWNERS:
-                self._pod_owners.add(entry.uid)
-            if kind == "LLMDeployment":
-                self._hub_waiters.add(name[0], entry.state.wait)
+            entry = self._add(kind, name, new, version, is_owned=is_owned)
             was = (former.state if former else StoreState()).wait
             self._notify(kind, name, former, entry, self._hub_waiters.ended(was, entry.state.why))
         self._wake()
@@ -332,6 +322,8 @@ class Store:
         name."""
         held = self.find(kind, namespace, name)
         is_successor = bool(uid and held and held[0] != uid)
+        if not is_successor:
+            self.bounds.removed(kind, (namespace, name), uid)
         if not is_successor and (former := self._drop(kind, (namespace, name))) is not None:
             self._notify(kind, (namespace, name), former, None)
         self._wake()
@@ -341,28 +333,7 @@ class Store:
         held = [name for name in self._kinds[kind].by_name if namespace in ("", name[0])]
         for name in held:
             if name not in names:
-                self.remove(kind, *name)
-
-    def at(self, kind: str, namespace: str, version: str) -> None:
-        """Notes that the watch has delivered everything up to the resourceVersion ``version``."""
-        self.streams[kind, namespace] = version
-        self._wake()
-
-    def runs(self, kind: str, namespace: str) -> None:
-        """Notes that the watch is up to date."""
-        self._unknown.discard((kind, namespace))
-        self._stale.pop((kind, namespace), None)
-        self._wake()
-
-    def lost(self, kind: str, namespace: str, why: str) -> None:
-        """Notes that the watch is interrupted or has not begun, and ``why``."""
-        self._stale[kind, namespace] = why
-
-    def forbidden(self, kind: str, namespace: str) -> None:
-        """Notes that the operator has no right to read ``kind``, and does without it."""
-        self._unknown.add((kind, namespace))
-        self._stale.pop((kind, namespace), None)
-        self._wake()
+                self.remove(kind, *name, uid=self._kinds[kind].by_name[name].uid)
 
     # --- inside ---
     def _free_bytes(self, namespace: str) -> int:
@@ -370,8 +341,34 @@ class Store:
         used = sum(held.content_bytes[namespace] for held in self._kinds.values())
         return max(0, objects.NAMESPACE_BYTES - used)
 
+    def _add(self, kind: str, name: Name, new: Kept, version: str, *, is_owned: bool) -> StoredObject:
+        """Stores an object in place of its former version."""
+        held = self._kinds[kind]
+        former = held.by_name.get(name)
+        was_owner = former is not None and self.bounds.is_owner(former.uid)
+        self._drop(kind, name)
+        entry = held.add(name, new, version, is_owned=is_owned)
+        if kind in POD_OWNERS:
+            self._pod_owners.add(entry.uid)
+        if kind in OWNERS and is_owned:
+            self.bounds.adopt(name[0], entry.uid, is_known=was_owner)
+        if not is_owned and (surplus := held.surplus(name[0])) is not None:
+            self._drop(kind, surplus)
+        if kind == "LLMDeployment":
+            self._hub_waiters.add(name[0], entry.state.wait)
+        return entry
+
+    def _give_up(self, kind: str, name: Name, label: str) -> None:
+        """Removes an object that has no place. ``label``: the resource whose decisions have to know."""
+        former = self._drop(kind, name)
+        if former is not None or kind in CHILDREN:
+            self._on_change(StoreChange(kind, *name, label))
+        self._wake()
+
     def _drop(self, kind: str, name: Name) -> StoredObject | None:
         former = self._kinds[kind].drop(name)
+        if former is not None:
+            self.bounds.dropped(kind, former.uid)
         if former is not None and kind in POD_OWNERS:
             self._pod_owners.discard(former.uid)
         if former is not None and kind == "LLMDeployment":
@@ -392,9 +389,3 @@ class Store:
         held = self._kinds[kind]
         for owner in sorted({item.owner for item in (former, entry) if item and held.is_read(name, item)}):
             self._on_change(StoreChange(kind, name[0], name[1], owner, freed))
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, set()
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)

@@ -167,6 +167,8 @@ class StoredObject:
     is_part: bool
     """Whether only its metadata is stored, so that a decision reads it from the API server."""
     state: StoreState = StoreState()
+    is_owned: bool = True
+    """False: a child whose resource or controller is not stored, so that no decision reads it."""
     content_bytes: int = 0
     """Compressed bytes of its content, as they count; 0 where only its metadata is stored."""
     left_out_bytes: int = 0

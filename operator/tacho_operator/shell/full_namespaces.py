@@ -1,0 +1,118 @@
+"""LLMDeployments beyond those that are held of a namespace: told so once, and taken in where there is place.
+
+Of these nothing is kept but their number. So a namespace that has more is listed where it has changed: a held
+resource was deleted, or another was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from tacho_operator.core.places import ResourceOrder, rank, reports_full
+from tacho_operator.core.status.undecided import StoredResource, namespace_full, undecided_status
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.execute import write_status
+from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.store.store import Store, utc_now
+
+logger = logging.getLogger(__name__)
+
+KIND = "LLMDeployment"
+PERIOD_SECONDS = 10.0
+"""Seconds between two rounds."""
+REPORTED_LIMIT, REPORTED_PER_SECOND = 1000, 25.0
+"""Most resources of a namespace whose status is written in a round, and in a second."""
+PAGE_PAUSE_SECONDS = 0.05
+"""Seconds between two pages of a list, of which one takes about 10 ms of the event loop."""
+ROUND_SECONDS = 600.0
+"""Longest time for one namespace in a round."""
+
+
+class FullNamespaces:
+    """Looks after the namespaces that have more LLMDeployments than are held."""
+
+    def __init__(
+        self, kube: Kube, store: Store, leads: Callable[[], bool], clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._kube, self._store, self._leads, self._clock = kube, store, leads, clock
+        self._led = False
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            await self.round()
+
+    async def round(self) -> None:
+        """Looks once at each namespace that has changed; a new leader at all."""
+        places = self._store.bounds.places
+        was_leader, self._led = self._led, self._leads()
+        if self._led and not was_leader:
+            places.uncounted.update(places.unheld)
+        for namespace in sorted(places.uncounted):
+            if self._store.stale(namespace):
+                continue
+            places.uncounted.discard(namespace)
+            try:
+                async with asyncio.timeout(ROUND_SECONDS):
+                    is_done = await self._check(namespace)
+            except Exception as error:  # whatever one namespace is, the others are looked at
+                unexpected = not isinstance(error, ApiError | OSError | TimeoutError)
+                text = "namespace %s has more LLMDeployments than are held, and is looked at again: %s"
+                logger.warning(text, namespace, error, exc_info=unexpected)
+                is_done = False
+            if not is_done:
+                places.uncounted.add(namespace)
+
+    async def _check(self, namespace: str) -> bool:
+        """Takes in what should be held; the leader writes the status of the others. Returns whether nothing
+        is left to be done.
+        """
+        places, unreported, count = self._store.bounds.places, list[str](), 0
+        first = ResourceOrder(places.limit)
+        async for page in self._kube.pages(KIND, namespace):
+            for item in page.items:
+                name = item["metadata"]["name"]
+                first.take(name, rank(item))
+                count += 1
+                if (
+                    METADATA_ONLY not in item
+                    and not reports_full(item)
+                    and len(unreported) <= REPORTED_LIMIT + len(first)
+                ):
+                    unreported.append(name)
+            await asyncio.sleep(PAGE_PAUSE_SECONDS)
+        for name in first:
+            if not self._store.holds(KIND, namespace, name):
+                found = await self._kube.get(KIND, namespace, name)
+                if self._store.stale(namespace):  # a list that began meanwhile would remove it
+                    return False
+                if found is not None:
+                    self._store.put(KIND, found, live=True)
+        places.counted(namespace, max(0, count - len(first)))
+        unreported = [name for name in unreported if not self._store.holds(KIND, namespace, name)]
+        for name in unreported[:REPORTED_LIMIT]:
+            if not self._led or not self._leads():
+                return True
+            await self._report(namespace, name)
+            await asyncio.sleep(1.0 / REPORTED_PER_SECOND)
+        return len(unreported) <= REPORTED_LIMIT
+
+    async def _report(self, namespace: str, name: str) -> None:
+        raw: Manifest | None = await self._kube.get(KIND, namespace, name)
+        is_held = self._store.holds(KIND, namespace, name)
+        if raw is None or is_held or METADATA_ONLY in raw or reports_full(raw):
+            return
+        problem = namespace_full(self._store.bounds.places.limit)
+        status = undecided_status(StoredResource(raw=raw), problem, self._clock())
+        try:
+            await write_status(self._kube, raw, status)
+        except ApiError as error:
+            if not error.status or error.status >= 500 or error.status == 429:
+                raise
+            logger.info("%s/%s cannot be told that it is not held: %s", namespace, name, error)

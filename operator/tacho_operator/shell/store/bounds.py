@@ -1,0 +1,155 @@
+"""Which objects of a namespace have a place in the store, where there are more than it holds of one."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from sys import intern
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL, is_read
+from tacho_operator.core.places import ResourceOrder, rank, reports_full
+from tacho_operator.core.pods.view import owner_uid
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.store import objects
+from tacho_operator.shell.store.objects import Name, StoredObjects
+from tacho_operator.shell.store.stored_object import StoredObject
+from tacho_operator.shell.store.trimming import CONTROLLED, UNOWNED
+
+CHILDREN = CONTROLLED | UNOWNED
+OWNERS = ("LLMDeployment", "Deployment", "ReplicaSet")
+NODES = 1000
+"""Most nodes of a resource that are remembered, beside those that exist: anyone may name others."""
+REMOVED = 10_000
+"""Most removed objects that are remembered."""
+
+
+def label_of(manifest: Manifest) -> str:
+    """Name of the resource in the object's label."""
+    return str((manifest["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL, ""))
+
+
+class NamespacePlaces:
+    """Which LLMDeployments are stored, and the namespaces that have more."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._orders: defaultdict[str, ResourceOrder] = defaultdict(lambda: ResourceOrder(limit))
+        self.unheld: dict[str, int] = {}
+        """Number of LLMDeployments that are not stored, as last counted, by namespace with any."""
+        self.uncounted: set[str] = set()
+        """Namespaces of ``unheld`` to be checked: one lacks its status, or there may be a place."""
+
+    def take(self, name: Name, resource: Manifest) -> Name | None:
+        """Gives the resource a place; the name of the one that has none then, perhaps ``name`` itself."""
+        namespace = name[0]
+        loser = self._orders[namespace].take(name[1], rank(resource))
+        if loser is None:
+            return None
+        if loser != name[1] or namespace not in self.unheld or not reports_full(resource):
+            self.unheld.setdefault(namespace, 1)
+            self.uncounted.add(namespace)
+        return namespace, loser
+
+    def leave(self, name: Name) -> None:
+        """Notes that a resource was deleted."""
+        namespace = name[0]
+        if namespace in self._orders:
+            self._orders[namespace].leave(name[1])
+            if not self._orders[namespace]:
+                del self._orders[namespace]
+        if namespace in self.unheld:
+            self.uncounted.add(namespace)
+
+    def counted(self, namespace: str, unheld: int) -> None:
+        """Notes how many resources of the namespace are not stored."""
+        if unheld:
+            self.unheld[namespace] = unheld
+        else:
+            self.unheld.pop(namespace, None)
+
+
+class StoreBounds:
+    """The places of all kinds, and what is known of objects without one."""
+
+    def __init__(self, kinds: Mapping[str, StoredObjects], max_resources: int) -> None:
+        self._kinds = kinds
+        self.places = NamespacePlaces(max_resources)
+        self._owners: set[str] = set()
+        """Uids of the stored resources, and of their Deployments and ReplicaSets."""
+        self.declined: Counter[Name] = Counter()
+        """How often a child of a resource had no place, since all had one."""
+        self._nodes: defaultdict[Name, set[str]] = defaultdict(set)
+        """Nodes of pods that have no place, by resource."""
+        self.without_claims: set[str] = set()
+        """Namespaces of which not all claims are stored."""
+        self._removed: dict[str, None] = {}
+
+    def is_owned(self, kind: str, name: Name, kept: Manifest) -> bool:
+        """Whether a stored resource of the label's name controls the child, directly or through others."""
+        label = label_of(kept)
+        is_known = (name[0], label) in self._kinds["LLMDeployment"].by_name
+        return is_known and owner_uid(kept) in self._owners and is_read(kind, name[1], label)
+
+    def is_owner(self, uid: str) -> bool:
+        return uid in self._owners
+
+    def adopt(self, namespace: str, uid: str, *, is_known: bool = False) -> None:
+        """Notes an owner. Of its children some may have come before it."""
+        self._owners.add(uid)
+        for kind in () if is_known else CHILDREN:
+            for child in self._kinds[kind].adopt(namespace, uid):
+                if kind in OWNERS:
+                    self.adopt(namespace, child.uid)
+
+    def take(
+        self, kind: str, name: Name, kept: Manifest, former: StoredObject | None, *, is_owned: bool
+    ) -> Name | None:
+        """Gives an object a place; the name of the one that has none then, perhaps ``name`` itself."""
+        held = self._kinds[kind]
+        if kind == "LLMDeployment":
+            return self.places.take(name, kept)
+        if kind == "PersistentVolumeClaim" and former is None and held.owned[name[0]] >= objects.CLAIMS:
+            self.without_claims.add(name[0])
+            return name
+        if kind not in CHILDREN or not is_owned or (former is not None and former.is_owned):
+            return None
+        count = sum(self._kinds[child].owned[name[0]] for child in CHILDREN)
+        if count < objects.NAMESPACE_CHILDREN and not held.is_over(name[0], owner_uid(kept) or ""):
+            return None
+        resource = (name[0], label_of(kept))
+        self.declined[resource] += 1
+        node = (kept.get("spec") or {}).get("nodeName", "") if kind == "Pod" else ""
+        nodes = self._nodes[resource]
+        if node and (("", node) in self._kinds["Node"].by_name or len(nodes) < NODES):
+            nodes.add(intern(node))
+        return name
+
+    def incomplete_on(self, node: str) -> set[Name]:
+        """Resources that have a pod on the node, and children without a place."""
+        pods = self._kinds["Pod"]
+        labelled = {(name[0], pods.by_name[name].owner) for name in pods.on_node(node)}
+        found = {resource for resource, nodes in self._nodes.items() if node in nodes}
+        return found | (labelled & self.declined.keys())
+
+    def complete(self, resource: Name) -> None:
+        """Notes that all children of the resource have a place."""
+        self.declined.pop(resource, None)
+        self._nodes.pop(resource, None)
+
+    def dropped(self, kind: str, uid: str) -> None:
+        """Notes that an object is not stored any more."""
+        if kind in OWNERS:
+            self._owners.discard(uid)
+
+    def removed(self, kind: str, name: Name, uid: str) -> None:
+        """Notes that an object was deleted, so that a read that began before does not bring it back."""
+        if uid:
+            self._removed[uid] = None
+            if len(self._removed) > REMOVED:
+                del self._removed[next(iter(self._removed))]
+        if kind == "LLMDeployment":
+            self.places.leave(name)
+            self.complete(name)
+
+    def was_removed(self, uid: str) -> bool:
+        return uid in self._removed

@@ -1,0 +1,182 @@
+"""Of each namespace a bounded number of children is stored, and what is beyond makes no decision wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.kube import Kube, Page
+from tacho_operator.shell.observe import CHILDREN, Observer, UndecidedResource
+from tacho_operator.shell.reports import Reports
+from tacho_operator.shell.store import objects
+from tacho_operator.shell.store.store import Store
+from tests.wiring.storing import KEY, own_config_map, owned_by, pod, thing, told
+from tools.harness.resources import CLAIM_SPEC, raw_resource
+
+SMOL = raw_resource(CLAIM_SPEC, uid="uid-smol", resourceVersion="1")
+
+
+def own(kind: str, name: str, **content: Any) -> tuple[str, Manifest]:
+    return kind, thing(name, metadata=owned_by("LLMDeployment", "smol"), **content)
+
+
+def chain() -> list[tuple[str, Manifest]]:
+    return [
+        ("LLMDeployment", SMOL),
+        own("Deployment", "smol-1", spec={"replicas": 1}),
+        ("ReplicaSet", thing("smol-1-a", metadata=owned_by("Deployment", "smol-1"))),
+        ("Pod", pod("smol-1-a-x", node="n1", metadata=owned_by("ReplicaSet", "smol-1-a"))),
+        own("Service", "smol"),
+        ("ConfigMap", own_config_map()),
+    ]
+
+
+class Live:
+    """An API server that lists these objects."""
+
+    def __init__(self, *found: tuple[str, Manifest]) -> None:
+        self.found, self.lists, self.error = list(found), 0, cast(ApiError | None, None)
+
+    async def get(self, *_: str) -> Manifest | None:
+        return None
+
+    async def pages(self, kind: str, namespace: str, selector: str) -> AsyncIterator[Page]:
+        assert (namespace, selector) == ("ml", "tacho.dev/deployment=smol")
+        self.lists += 1
+        if self.error is not None and kind == "Pod":
+            raise self.error
+        yield Page([item for other, item in self.found if other == kind], "9")
+
+
+def observer(store: Store, live: Live) -> Observer:
+    return Observer(cast(Kube, live), store, Reports(late=lambda key: None))
+
+
+def stored(store: Store) -> int:
+    return sum(store.size(kind) for kind in CHILDREN)
+
+
+def test_of_children_that_nobody_owns_the_latest_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200,000 with long names filled the operator's memory."""
+    monkeypatch.setattr(objects, "UNOWNED", 10)
+    store, _ = told()
+    for kind, item in chain():
+        store.put(kind, item)
+    own_count = stored(store)
+    for number in range(50):
+        for kind in ("ConfigMap", "Pod"):
+            store.put(kind, thing(f"x{number}", metadata=owned_by("LLMDeployment", "smol", "forged")))
+    store.put("ConfigMap", thing("smol-other", metadata=owned_by("LLMDeployment", "smol")))
+    assert stored(store) == own_count + 20
+    assert store.holds("Pod", "ml", "x49")
+    assert not store.holds("Pod", "ml", "x39")
+    elsewhere = thing("y")
+    elsewhere["metadata"]["namespace"] = "honest"
+    store.put("Pod", elsewhere)
+    assert stored(store) == own_count + 21, "another namespace has its own"
+    assert {kind: len(store.children(kind, KEY, {"uid-smol"})) for kind in ("Service", "ConfigMap")} == {
+        "Service": 1,
+        "ConfigMap": 1,
+    }
+    for number in range(50):
+        store.remove("Pod", "ml", f"x{number}", uid=f"uid-x{number}")
+    assert not store._kinds["Pod"]._unowned.get("ml")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_children_whose_events_come_before_their_owners_are_found(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "UNOWNED", 5)
+    store, _ = told()
+    found = chain()
+    random.Random(seed).shuffle(found)
+    for kind, item in found:
+        store.put(kind, item)
+    for number in range(20):
+        for kind in CHILDREN:
+            store.put(kind, thing(f"x{number}"))
+    for kind, item in chain():
+        assert store.holds(kind, "ml", item["metadata"]["name"]), kind
+        store.put(kind, {**item, "metadata": {**item["metadata"], "resourceVersion": "2"}})
+    assert store._kinds["Pod"].owned["ml"] == 1
+    for kind, item in found:
+        store.remove(kind, "ml", item["metadata"]["name"])
+    assert all("ml" not in store._kinds[kind].owned for kind in CHILDREN)
+
+
+async def test_beyond_the_children_of_a_namespace_nothing_is_decided_until_all_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 20)
+    store, changes = told()
+    store.put("Node", {"metadata": {"name": "n1", "uid": "n1", "resourceVersion": "1"}})
+    store.put(*chain()[0])
+    for number in range(30):
+        store.put(*own("PodDisruptionBudget", f"p{number}"))
+    assert stored(store) == 20
+    live = Live(*chain()[1:], *(own("PodDisruptionBudget", f"p{number}") for number in range(3)))
+    for kind, item in chain()[1:]:
+        store.put(kind, item)
+    assert changes[-1].owner == "smol", "it is decided again"
+    with pytest.raises(UndecidedResource, match="controls too many objects") as undecided:
+        await observer(store, live).observe(KEY)
+    assert not undecided.value.found.is_whole, "Ready is Unknown"
+    assert stored(store) == 22, "two whose owner is not stored"
+    for number in range(30):
+        store.remove("PodDisruptionBudget", "ml", f"p{number}", uid=f"uid-p{number}")
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "error", ApiError(503, "busy"))
+        with pytest.raises(ApiError):
+            await observer(store, live).observe(KEY)
+    observed = await observer(store, live).observe(KEY)
+    assert observed is not None
+    assert (len(observed.pods), len(observed.services), len(observed.disruption_budgets)) == (1, 1, 0)
+    lists = live.lists
+    await observer(store, live).observe(KEY)
+    assert live.lists == lists, "it is read once"
+
+
+def test_a_pod_that_is_not_stored_is_a_neighbour_that_is_always_active(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a namespace could hide what it measures or starts behind forged children."""
+    store, _ = told()
+    for kind, item in chain()[:3]:
+        store.put(kind, item)
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 0)
+    pods = [chain()[3][1], pod("orphan", node="n2", metadata=owned_by("ReplicaSet", "declined"))]
+    for item in pods:
+        store.put("Pod", item)
+    for node in ("n1", "n2"):
+        (found,) = store.neighbours_on({node})
+        assert (found.namespace, found.until) == ("ml", None)
+    assert store.neighbours_on({"n3"}) == []
+    store.remove("LLMDeployment", "ml", "smol")
+    assert store.neighbours_on({"n1", "n2"}) == []
+
+
+def test_one_controller_has_no_more_than_twice_what_is_read_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "CHILD_LIMIT", 10)
+    store, _ = told()
+    store.put(*chain()[0])
+    for number in range(50):
+        store.put(*own("Service", f"s{number}"))
+    assert store.size("Service") == 20
+    assert store.crowd("Service", "ml", {"uid-smol"}) is objects.Crowd.MANY
+
+
+def test_claims_of_a_namespace_with_very_many_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "CLAIMS", 10)
+    store, _ = told()
+    for number in range(20):
+        for version in "12":
+            store.put("PersistentVolumeClaim", thing(f"c{number}", version, owner=""))
+    assert store.size("PersistentVolumeClaim") == 10
+    assert not store.known("PersistentVolumeClaim", "ml")
+    assert store.known("PersistentVolumeClaim", "honest")
