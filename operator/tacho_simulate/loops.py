@@ -155,11 +155,17 @@ def answered(
 
 
 def open_loop(
-    model: PerformanceModel, rate: float, *, input_tokens: int, output_tokens: int, requests: int
+    model: PerformanceModel,
+    rate: float,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    requests: int,
+    seed: int = 0,
 ) -> OpenLatency:
     """Median latencies of ``requests`` Poisson arrivals, ``rate`` per second; answer lengths vary by
     SPREAD."""
-    rng = Random(0)  # noqa: S311  # a game, not a secret
+    rng = Random(seed)  # noqa: S311  # a game, not a secret
     arrived = [rng.expovariate(rate)]
     while len(arrived) < requests:
         arrived.append(arrived[-1] + rng.expovariate(rate))

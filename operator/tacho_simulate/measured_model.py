@@ -8,7 +8,7 @@ from functools import partial
 
 from tacho_contract.measurement import CurvePoint, Fit, Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_simulate.loops import closed_loop, open_loop
+from tacho_simulate.loops import FILLING, closed_loop, open_loop
 from tacho_simulate.performance_model import (
     DEFAULT_MAX_NUM_SEQS,
     MIN_STEP_SECONDS,
@@ -31,6 +31,10 @@ OPEN_REQUESTS, FILLED, CROWDED = 400, 8, 4
 """Simulated open-loop requests: fewest in all, fewest per concurrent request, and the limit of concurrency as
 a multiple of its mean.
 """
+DRAWS = 20
+"""Simulated draws of the open arrivals. Chance explains what lies among them: near saturation, half or twice
+the TPOT.
+"""
 MIN_R2 = 0.95
 """R2 of the line of all levels from which a level is drawn to it."""
 MIN_ROUNDS, REQUESTS = 2, 200
@@ -43,7 +47,9 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
 
     TPOT at each level of the curve includes prefill of other requests: with C streams, C - 1 prompts are
     computed per answer. This share is subtracted, as step times exclude prefill. The exact share and the
-    additional TTFT are fitted by simulating the level. Open arrivals are a level of their mean concurrency.
+    additional TTFT are fitted by simulating the level. Open arrivals are a level of their mean concurrency,
+    unless chance explains their TPOT. Of the TTFT alone, a step belongs to the engine: beside other requests
+    it is theirs as well.
     A level's TPOT is as near to the straight line of all levels as its interval allows.
     ``max_num_seqs``: what the engine was planned for.
     """
@@ -64,6 +70,10 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
         if point.steady and point.tpot_milliseconds_p50 is not None
     }
     came = _open_arrivals(entry, levels)
+    if came and (levels or (alone and alone.tpot_milliseconds_p50)):
+        without = from_measurement(entry.model_copy(update={"latency": None}), max_num_seqs=max_num_seqs)
+        if _by_chance(without, shape, *came.values()):
+            return without
     levels |= came
     gaps = {}
     if alone and (gap := alone.tpot_milliseconds_p50):
@@ -75,24 +85,20 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
     if not gaps:
         raise PerformanceModelError("the measurement has no level with a time per token")
     kv_tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
+    idle = _idle(entry, shape.input_tokens / prefill)
+    step = min(idle, gaps.get(1, 0.0))
     model = PerformanceModel(
         steps=tuple(sorted(gaps.items())),
         prefill_tokens_per_second=prefill,
         kv_cache_tokens=kv_tokens or UNKNOWN_KV_TOKENS,
         max_num_seqs=max(max_num_seqs or DEFAULT_MAX_NUM_SEQS, *map(_generating, levels.values()), 1),
-        ttft_fixed_seconds=_fixed(entry, shape.input_tokens / prefill),
+        prompt_step_seconds=step,
+        ttft_fixed_seconds=idle - step,
     )
     for concurrency in sorted(levels):
         point = levels[concurrency]
-        first, gap = point.ttft_milliseconds_p50, point.tpot_milliseconds_p50
-        if first is None or gap is None or not 1 < concurrency <= model.max_num_seqs:
-            continue
         simulate = partial(_open if concurrency in came else _level, shape=shape, point=point)
-        model = _late(model, simulate, concurrency, first / 1000)
-        exact = _stepped(model, simulate, concurrency, gap / 1000)
-        if exact != model:
-            late = dataclasses.replace(exact, ttft_late=exact.ttft_late[:-1])
-            model = _late(late, simulate, concurrency, first / 1000)
+        model = _fitted(model, simulate, point)
     return model
 
 
@@ -126,11 +132,19 @@ def _open_arrivals(entry: MeasurementEntry, levels: Mapping[int, CurvePoint]) ->
         return {}
     point = CurvePoint(
         concurrency=running,
+        requests=found.requests,
         requests_per_second=rate,
         ttft_milliseconds_p50=found.ttft_milliseconds_p50,
         tpot_milliseconds_p50=found.tpot_milliseconds_p50,
     )
     return {running: point}
+
+
+def _by_chance(model: PerformanceModel, shape: Workload, point: CurvePoint) -> bool:
+    """Whether as few arrivals may have had their TPOT at a replica of ``model``, which does not know them."""
+    requests = round((point.requests or 0) * FILLING / (FILLING - 1))
+    drawn = [_open(model, shape=shape, point=point, requests=requests, seed=seed)[1] for seed in range(DRAWS)]
+    return min(drawn) <= (point.tpot_milliseconds_p50 or 0.0) / 1000 <= max(drawn)
 
 
 def _generating(point: CurvePoint) -> int:
@@ -141,8 +155,8 @@ def _generating(point: CurvePoint) -> int:
     return min(point.concurrency, round(rate * gap / 1000)) if rate and gap else 0
 
 
-def _fixed(entry: MeasurementEntry, prompt_seconds: float) -> float:
-    """TTFT of an idle replica without the prompt, in seconds."""
+def _idle(entry: MeasurementEntry, prompt_seconds: float) -> float:
+    """TTFT of an idle replica without the time of the prompt's tokens, in seconds."""
     alone = entry.single_stream
     overhead = (alone.ttft_overhead_milliseconds if alone else None) or 0.0
     first = alone.ttft_milliseconds_p50 if alone else None
@@ -151,6 +165,19 @@ def _fixed(entry: MeasurementEntry, prompt_seconds: float) -> float:
 
 Simulate = Callable[[PerformanceModel], tuple[float, float]]
 """Function that simulates a level with a model: (median TTFT, median TPOT) in seconds."""
+
+
+def _fitted(model: PerformanceModel, simulate: Simulate, point: CurvePoint) -> PerformanceModel:
+    """The model with the step time and the additional TTFT that reproduce the medians of a level."""
+    first, gap, concurrency = point.ttft_milliseconds_p50, point.tpot_milliseconds_p50, point.concurrency
+    if first is None or gap is None or not 1 < concurrency <= model.max_num_seqs:
+        return model
+    model = _late(model, simulate, concurrency, first / 1000)
+    exact = _stepped(model, simulate, concurrency, gap / 1000)
+    if exact == model:
+        return model
+    late = dataclasses.replace(exact, ttft_late=exact.ttft_late[:-1])
+    return _late(late, simulate, concurrency, first / 1000)
 
 
 def _stepped(
@@ -181,13 +208,17 @@ def _level(model: PerformanceModel, *, shape: Workload, point: CurvePoint) -> tu
     return found.ttft_seconds.p50, found.tpot_seconds.p50
 
 
-def _open(model: PerformanceModel, *, shape: Workload, point: CurvePoint) -> tuple[float, float]:
+def _open(
+    model: PerformanceModel, *, shape: Workload, point: CurvePoint, requests: int = 0, seed: int = 0
+) -> tuple[float, float]:
+    """``requests``: 0 for as many as a median needs."""
     found = open_loop(
         dataclasses.replace(model, max_num_seqs=min(model.max_num_seqs, CROWDED * point.concurrency)),
         point.requests_per_second or 0.0,
         input_tokens=shape.input_tokens,
         output_tokens=shape.output_tokens,
-        requests=max(OPEN_REQUESTS, FILLED * point.concurrency),
+        requests=requests or max(OPEN_REQUESTS, FILLED * point.concurrency),
+        seed=seed,
     )
     return found.ttft, found.tpot
 

@@ -38,6 +38,8 @@ class PerformanceModel:
     kv_cache_tokens: int = UNKNOWN_KV_TOKENS
     """A request is admitted if its prompt fits. A full cache preempts the youngest request, which is
     recomputed first."""
+    prompt_step_seconds: float = 0.0
+    """Seconds of a step that completes prompts alone, beyond those of its prompt tokens."""
     ttft_fixed_seconds: float = 0.0
     """Constant part of TTFT, outside the engine steps."""
     ttft_late: tuple[tuple[int, float], ...] = ()

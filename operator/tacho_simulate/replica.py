@@ -51,7 +51,7 @@ class Timed:
 
     model: PerformanceModel
     step_seconds: tuple[float, ...]
-    """Step time by number of requests in the batch."""
+    """Step time by number of generating requests; 0: what the last step of prompts alone adds."""
     late_seconds: tuple[float, ...]
     """Delay of a first token, by number of other running requests; () for none."""
 
@@ -62,12 +62,14 @@ class Timed:
             model,
             steps=tuple((batch, factor * seconds) for batch, seconds in model.steps),
             prefill_tokens_per_second=model.prefill_tokens_per_second / factor,
+            prompt_step_seconds=model.prompt_step_seconds * factor,
             ttft_fixed_seconds=model.ttft_fixed_seconds * factor,
             ttft_late=tuple((others, factor * seconds) for others, seconds in model.ttft_late),
         )
-        batches = range(model.max_num_seqs + 1)
-        late = tuple(map(slowed.late_seconds, batches))
-        return cls(slowed, tuple(map(slowed.step_seconds, batches)), late if any(late) else ())
+        batches = range(1, model.max_num_seqs + 1)
+        steps = slowed.prompt_step_seconds, *map(slowed.step_seconds, batches)
+        late = tuple(map(slowed.late_seconds, (0, *batches)))
+        return cls(slowed, steps, late if any(late) else ())
 
 
 class Replica:
@@ -294,7 +296,7 @@ class Replica:
             whole += 1
         part = left if whole < len(prompts) else 0
         seconds = (budget - left + part) / model.prefill_tokens_per_second
-        if answered:
+        if answered or whole:  # the speed of prompts has the further steps of a long one
             seconds += self._step_seconds[answered]
         end = self.now + seconds
         if end > until:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from statistics import median
 
 import pytest
 from hypothesis import given, strategies as st
 
 from benchmarks.autoscaling.capacity import capacity_at
 from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry
-from tacho_simulate.loops import closed_loop, open_loop
+from tacho_simulate.loops import OpenLatency, answered, closed_loop, open_loop
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
 from tacho_simulate.policies.greedy import knee, open_rate
@@ -32,7 +33,9 @@ def entry_of(model: PerformanceModel, levels: tuple[int, ...]) -> MeasurementEnt
             "workload": {"inputTokens": 400, "outputTokens": 150},
             "singleStream": {
                 "prefillTokensPerSecond": str(model.prefill_tokens_per_second),
-                "ttftOverheadMilliseconds": str(1000 * model.ttft_fixed_seconds),
+                "ttftOverheadMilliseconds": str(
+                    1000 * (model.ttft_fixed_seconds + model.prompt_step_seconds)
+                ),
                 "tpotMillisecondsP50": "10.000",
             },
             "curve": [
@@ -93,7 +96,7 @@ def test_gaps_are_those_measured_however_slow_the_prompts_are(prompts: float) ->
 
 def test_first_tokens_are_as_late_as_they_were_measured_at_each_level() -> None:
     late = ((3, 0.004), (15, 0.030), (63, 0.050))
-    busy = dataclasses.replace(MODEL, ttft_fixed_seconds=0.005, ttft_late=late)
+    busy = dataclasses.replace(MODEL, prompt_step_seconds=0.010, ttft_fixed_seconds=0.005, ttft_late=late)
     entry = entry_of(busy, (4, 16, 64))
     found = from_measurement(entry)
     asked = {"input_tokens": 400, "output_tokens": 150}
@@ -105,6 +108,23 @@ def test_first_tokens_are_as_late_as_they_were_measured_at_each_level() -> None:
             float(point.ttft_milliseconds_p50 or 0) / 1000, rel=0.05
         )
     assert [others for others, _ in found.ttft_late] == [3, 15, 63]
+
+
+@pytest.mark.parametrize(("first", "step", "fixed"), [("32", 0.010, 0.002), ("25", 0.005, 0.0)])
+def test_a_first_token_beside_others_shares_their_step(first: str, step: float, fixed: float) -> None:
+    """Alone, it takes a step of its own: a prompt of 20 ms, at most a step of 10 ms, and what is outside."""
+    entry = entry_of(MODEL, (16,)).model_dump(mode="json", by_alias=True, exclude_none=True)
+    entry["singleStream"]["ttftMillisecondsP50"] = first
+    model = from_measurement(MeasurementEntry.model_validate(entry))
+    assert (model.prompt_step_seconds, model.ttft_fixed_seconds) == pytest.approx((step, fixed))
+    shared = dataclasses.replace(model, ttft_late=())
+    came = 0.2035  # in one of the first request's steps of 10 ms
+    ledger = answered(shared, [0.0, came], [400, 400], [150, 150])
+    assert ledger.first[0] == pytest.approx(float(first) / 1000)
+    waits = -(came + fixed - ledger.first[0]) % 0.010
+    assert ledger.first[1] - came == pytest.approx(fixed + waits + 0.020 + 0.010)
+    long = answered(shared, [0.0], [10_000], [2])  # of five steps, as the speed of prompts is measured
+    assert long.first[0] == pytest.approx(fixed + step + 0.500)
 
 
 def test_of_a_level_that_is_there_twice_the_last_counts() -> None:
@@ -145,24 +165,29 @@ def test_a_level_of_few_requests_lies_near_the_line_of_all(
     assert 1000 * found.tpot_seconds.p50 == pytest.approx(gap, rel=0.01)
 
 
+def opened(came: OpenLatency, rate: float, requests: int) -> dict[str, object]:
+    """What a probe says of open arrivals, with answers of 150 tokens."""
+    return {
+        "openLoop": True,
+        "offeredRequestsPerSecond": f"{rate:.3f}",
+        "requests": requests,
+        "ttftMillisecondsP50": f"{1000 * came.ttft:.3f}",
+        "tpotMillisecondsP50": f"{1000 * came.tpot:.3f}",
+        "endToEndMillisecondsP50": f"{1000 * (came.ttft + 149 * came.tpot):.3f}",
+    }
+
+
 def test_open_arrivals_are_a_level_where_no_other_is_near() -> None:
     """Batches that cost nothing up to a knee: a straight line from 1 to 64 streams is too slow at 13."""
     knee = dataclasses.replace(MODEL, steps=((1, 0.010), (24, 0.011), (64, 0.040)))
     asked = {"input_tokens": 400, "output_tokens": 150}
     rate = 7.0
     came = open_loop(knee, rate, requests=800, **asked)
-    opened = {
-        "openLoop": True,
-        "offeredRequestsPerSecond": f"{rate:.3f}",
-        "requests": 100,
-        "ttftMillisecondsP50": f"{1000 * came.ttft:.3f}",
-        "tpotMillisecondsP50": f"{1000 * came.tpot:.3f}",
-        "endToEndMillisecondsP50": f"{1000 * (came.ttft + 149 * came.tpot):.3f}",
-    }
+    latency = opened(came, rate, 100)
 
     def measured(levels: tuple[int, ...], **more: object) -> MeasurementEntry:
         plain = entry_of(knee, levels).model_dump(mode="json", by_alias=True, exclude_none=True)
-        return MeasurementEntry.model_validate(plain | {"latency": opened | more})
+        return MeasurementEntry.model_validate(plain | {"latency": latency | more})
 
     for other_rate in (4.0, 7.0):
         truth = open_loop(knee, other_rate, requests=800, **asked)
@@ -172,6 +197,23 @@ def test_open_arrivals_are_a_level_where_no_other_is_near() -> None:
     assert open_loop(unknown, rate, requests=800, **asked).tpot > 2 * came.tpot
     assert from_measurement(measured((64,), requests=19)) == unknown
     assert [batch for batch, _ in from_measurement(measured((16, 64))).steps] == [1, 16, 64]
+
+
+def test_open_arrivals_that_chance_explains_are_no_level() -> None:
+    """Batches that gain nothing, near saturation: some draws of 80 arrivals have twice the TPOT."""
+    flat = dataclasses.replace(MODEL, steps=((1, 0.010), (16, 0.160)))
+    rate, requests, asked = 0.45, 80, {"input_tokens": 400, "output_tokens": 150}
+    draws = [open_loop(flat, rate, requests=requests, seed=seed, **asked) for seed in range(100, 110)]
+    slow = max(draws, key=lambda came: came.tpot)
+    assert slow.tpot > 2 * median(came.tpot for came in draws)
+    entry = entry_of(flat, (16,)).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def with_open(came: OpenLatency) -> PerformanceModel:
+        latency = opened(came, rate, requests)
+        return from_measurement(MeasurementEntry.model_validate(entry | {"latency": latency}))
+
+    assert with_open(slow) == from_measurement(MeasurementEntry.model_validate(entry))
+    assert [batch for batch, _ in with_open(slow._replace(tpot=3 * slow.tpot)).steps] == [1, 9, 16]
 
 
 def test_an_engine_runs_what_it_was_seen_to_run_whatever_it_was_planned_for() -> None:
