@@ -14,6 +14,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.loops import answered
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.replica import Timed
 
 GOALS = {"tokens/s": 5.0, "TPOT": 5.0, "TTFT": 15.0, "end to end": 15.0}
 """Percent by which a simulated figure may differ from the measured one."""
@@ -31,14 +32,21 @@ class Compared:
     """Arrival rate as a share of the highest measured one."""
     runs: int
     disturbed: int
+    longer_percent: float
+    """By how much single requests around the runs took longer than at the measurement."""
     measured: Mapping[str, float]
     """Medians over the runs: tokens per second, and milliseconds."""
     simulated: Mapping[str, float]
+    as_fast: Mapping[str, float]
+    """Simulated by a replica that is as fast as single requests around the runs were."""
     spread_percent: Mapping[str, float]
     """Half the range of the runs, in percent of their median."""
 
     def off_percent(self, name: str) -> float:
         return 100 * (self.simulated[name] / self.measured[name] - 1)
+
+    def as_fast_percent(self, name: str) -> float:
+        return 100 * (self.as_fast[name] / self.measured[name] - 1)
 
     def kept(self, name: str) -> bool:
         """Whether the difference, without the runs' own spread, is within the goal."""
@@ -89,13 +97,15 @@ def compared(document: Mapping[str, Any]) -> Iterator[Compared]:
     """Each setting of a file of results, with the undisturbed runs where there are any."""
     entry = MeasurementEntry.model_validate(document["measurement"])
     assert entry.workload is not None
-    model = from_measurement(entry, max_num_seqs=document["slots"])
+    model, prompt = from_measurement(entry, max_num_seqs=document["slots"]), entry.workload.input_tokens or 1
     runs_of_all = sorted(document["runs"], key=_setting)
     for (order, share), rows in groupby(runs_of_all, key=_setting):
         kind = KINDS[order]
         runs = list(rows)
         quiet = [run for run in runs if not disturbed(run, alone_seconds(entry))]
-        found = [figures([Answered(*row) for row in run["requests"]]) for run in quiet or runs]
+        used = quiet or runs
+        found = [figures([Answered(*row) for row in run["requests"]]) for run in used]
+        slower = median(median(run["aloneSeconds"]) for run in used) / alone_seconds(entry)
         first = runs[0]
         arrivals = drawn(
             kind,
@@ -110,8 +120,10 @@ def compared(document: Mapping[str, Any]) -> Iterator[Compared]:
             share=share,
             runs=len(found),
             disturbed=len(runs) - len(quiet),
+            longer_percent=100 * (slower - 1),
             measured=middle,
-            simulated=figures(simulated(model, arrivals, entry.workload.input_tokens or 1)),
+            simulated=figures(simulated(model, arrivals, prompt)),
+            as_fast=figures(simulated(Timed.of(model, slower).model, arrivals, prompt)),
             spread_percent={
                 name: 50 * (max(one[name] for one in found) - min(one[name] for one in found)) / middle[name]
                 for name in GOALS

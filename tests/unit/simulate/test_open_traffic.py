@@ -67,7 +67,7 @@ def test_arrivals_have_their_rate_and_their_variance(kind: Kind, variance: float
 def test_what_is_as_simulated_is_not_off() -> None:
     (row,) = compared(runs((1.0, 1.0), (1.0, 1.0)))
     assert {name: row.off_percent(name) for name in GOALS} == pytest.approx(dict.fromkeys(GOALS, 0.0))
-    assert (row.runs, row.disturbed) == (2, 0)
+    assert (row.runs, row.disturbed, row.longer_percent) == pytest.approx((2, 0, 0.0))
 
 
 def test_a_difference_beyond_the_spread_of_the_runs_is_bold() -> None:
@@ -105,7 +105,8 @@ def test_disturbed_runs_count_only_alone() -> None:
     assert (row.runs, row.disturbed) == (1, 2)
     assert row.off_percent("TTFT") == pytest.approx(0.0)
     (alone,) = compared(runs((2.0, 1.2)))
-    assert (alone.runs, alone.disturbed) == (1, 1)
+    assert (alone.runs, alone.disturbed, alone.longer_percent) == pytest.approx((1, 1, 20.0))
+    assert alone.as_fast["TPOT"] == pytest.approx(1.2 * alone.simulated["TPOT"], rel=0.1)
     waiting = runs((1.0, 1.0))
     waiting["runs"][0]["othersPercent"] = 5.1
     assert next(compared(waiting)).disturbed == 1
