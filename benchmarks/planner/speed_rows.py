@@ -36,8 +36,13 @@ from tacho_operator.core.planner.speed import DecodeStep
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "h200" / "decode.json"
 H200 = "benchmarks/gpu/h200"
-LOOPS = (ROOT / H200 / "speed", ROOT / H200 / "speed-four")
-H100 = ROOT / "benchmarks/gpu/h100/goals-paired"
+H100 = "benchmarks/gpu/h100"
+ON_H100 = {"gpu": "NVIDIA-H100-80GB-HBM3"}
+LOOPS: dict[Path, dict[str, Any]] = {
+    ROOT / H200 / "speed": {},
+    ROOT / H200 / "speed-four": {},
+    ROOT / H100 / "speed": ON_H100,
+}
 H100_SERVERS = {"8b-bf16": "none", "8b-fp8": "fp8"}
 """Of an 8B: the method of each."""
 STORED = {
@@ -60,6 +65,8 @@ USUAL_TOKENS = 512
 """Of the prompts of loops."""
 TPOTS_MILLISECONDS = (10, 12, 15, 20, 25)
 WIDEST_PERCENT, SHORTEST_SECONDS = 6.2, 1.5
+MOST_DRIFT = 0.10
+"""Of a loop's TPOT while it ran, where its percentile counts: others' work on the host changes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,27 +209,52 @@ def _truth() -> Iterator[Row]:
             )
 
 
+def _loop_files() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for folder, gpu in LOOPS.items():
+        yield from ((file, gpu) for file in sorted(folder.glob("*.json")))
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    """Levels of a loop, by rising streams. Of repeated ones the last: engines compile in the first."""
+    levels = json.loads(file.read_text(encoding="utf-8"))["levels"]
+    return [level for _, level in sorted({int(level["streams"]): level for level in levels}.items())]
+
+
+def _counts(level: dict[str, Any]) -> bool:
+    return bool(level["steady"] and level["events_without_text_percent"] < 1)
+
+
+def _loop_name(file: Path) -> str:
+    """On an H200 with its folder's name, on others with the card's too."""
+    card, folder = file.parts[-3:-1]
+    return f"{folder}/{file.stem}" if card == Path(H200).name else f"{card}/{folder}/{file.stem}"
+
+
+def _loop_cell(file: Path, gpu: dict[str, Any]) -> dict[str, Any]:
+    model, _, method = file.stem.rpartition("-" if "-bnb-" not in file.stem else "-bnb-")
+    method = STORED[model.rpartition("-")[2]] if method == "stored" else method
+    return {
+        "model": next(
+            (model.replace(name, f"{name}-49k") for name in NAMED if model.startswith(name)), model
+        ),
+        "method": "bnb-nf4" if method == "nf4" else method,
+        "version": "0.26.0",
+        "args": [],
+        "maxModelLen": 2048 if model == "phi-2" else 4096,
+        **gpu,
+    }
+
+
 def _loops() -> Iterator[Row]:
-    for file in (file for folder in LOOPS for file in sorted(folder.glob("*.json"))):
-        model, _, method = file.stem.rpartition("-" if "-bnb-" not in file.stem else "-bnb-")
-        method = STORED[model.rpartition("-")[2]] if method == "stored" else method
-        cell = {
-            "model": next(
-                (model.replace(name, f"{name}-49k") for name in NAMED if model.startswith(name)), model
-            ),
-            "method": "bnb-nf4" if method == "nf4" else method,
-            "version": "0.26.0",
-            "args": [],
-            "maxModelLen": 2048 if model == "phi-2" else 4096,
-        }
-        for level in json.loads(file.read_text(encoding="utf-8"))["levels"]:
+    for file, gpu in _loop_files():
+        for level in _read(file):
             alone = level["streams"] == 1
-            if alone or (level["steady"] and level["events_without_text_percent"] < 1):
+            if alone or _counts(level):
                 yield Row(
-                    name=f"{file.parent.name}/{file.stem}" + ("" if alone else f"@{level['streams']}"),
+                    name=_loop_name(file) + ("" if alone else f"@{level['streams']}"),
                     figure="one stream" if alone else "load",
                     kind="loop",
-                    cell=cell,
+                    cell=_loop_cell(file, gpu),
                     measured=1e3 / level["tpot_ms"]["p50"]
                     if alone
                     else level["output_tokens_per_second"]["server"],
@@ -234,6 +266,7 @@ def _loops() -> Iterator[Row]:
 
 def _another_gpu() -> Iterator[Row]:
     """Long loops on an H100, two of most levels, and the median of what the probe told of one stream."""
+    folder = ROOT / H100 / "goals-paired"
     for name, method in H100_SERVERS.items():
         cell = {
             "model": "llama-3.1-8b",
@@ -243,14 +276,14 @@ def _another_gpu() -> Iterator[Row]:
             "maxModelLen": 4096,
         }
         shared: dict[str, Any] = {
-            "cell": {**cell, "gpu": "NVIDIA-H100-80GB-HBM3"},
+            "cell": {**cell, **ON_H100},
             "input_tokens": USUAL_TOKENS,
             "output_tokens": 200,
         }
-        told = [json.loads(file.read_text(encoding="utf-8")) for file in H100.glob(f"{name}-*.json")]
+        told = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob(f"{name}-*.json")]
         alone = median(float(one["singleStream"]["decodeTokensPerSecond"]) for one in told)
         yield Row(name=f"h100/{name}", figure="one stream", kind="probe", measured=alone, **shared)
-        for level in json.loads((H100 / f"{name}.json").read_text(encoding="utf-8"))["levels"]:
+        for level in json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["levels"]:
             yield Row(
                 name=f"h100/{name}@{level['streams']}, {level['run']}",
                 figure="load",
@@ -262,30 +295,47 @@ def _another_gpu() -> Iterator[Row]:
 
 
 def _edges() -> Iterator[Row]:
-    """The rate at which a long loop's 95th percentile of TPOT reaches a bound, between two levels."""
+    """The rate at which a loop's 95th percentile of TPOT reaches a bound, between two levels."""
     for name, cell in TRUTH.items():
-        levels = _levels(name)
-        for bound in TPOTS_MILLISECONDS:
-            for low, high in pairwise(levels):
-                before, after = low["tpot_ms"]["p95"], high["tpot_ms"]["p95"]
-                if before <= bound < after:
-                    part = (bound - before) / (after - before)
-                    streams = low["streams"] + part * (high["streams"] - low["streams"])
-                    gaps = [
-                        level["streams"] / level["output_tokens_per_second"]["server"]
-                        for level in (low, high)
-                    ]
-                    yield Row(
-                        name=f"truth/{name}, TPOT {bound} ms",
-                        figure="edge",
-                        kind="truth",
-                        cell=cells()[cell],
-                        measured=streams / (gaps[0] + part * (gaps[1] - gaps[0])),
-                        streams=round(streams),
-                        input_tokens=USUAL_TOKENS,
-                        output_tokens=200,
-                        tpot_milliseconds=bound,
-                    )
+        yield from _edges_of(f"truth/{name}", "truth", cells()[cell], _levels(name))
+    for file, gpu in _loop_files():
+        levels = [level for level in _read(file) if level["streams"] > 1 and _counts(level)]
+        yield from _edges_of(_loop_name(file), "loop", _loop_cell(file, gpu), levels)
+
+
+def _edges_of(name: str, kind: str, cell: dict[str, Any], levels: list[dict[str, Any]]) -> Iterator[Row]:
+    """Of levels by rising streams."""
+    for bound in TPOTS_MILLISECONDS:
+        for low, high in pairwise(levels):
+            before, after = low["tpot_ms"]["p95"], high["tpot_ms"]["p95"]
+            if before <= bound < after and max(drift(low), drift(high)) < MOST_DRIFT:
+                part = (bound - before) / (after - before)
+                streams = low["streams"] + part * (high["streams"] - low["streams"])
+                gaps = [
+                    level["streams"] / level["output_tokens_per_second"]["server"] for level in (low, high)
+                ]
+                yield Row(
+                    name=f"{name}, TPOT {bound} ms",
+                    figure="edge",
+                    kind=kind,
+                    cell=cell,
+                    measured=streams / (gaps[0] + part * (gaps[1] - gaps[0])),
+                    streams=round(streams),
+                    input_tokens=USUAL_TOKENS,
+                    output_tokens=200,
+                    tpot_milliseconds=bound,
+                )
+
+
+def drift(level: dict[str, Any]) -> float:
+    """By how much the median TPOT of one third of a loop's requests is above another third's."""
+    columns = {name: index for index, name in enumerate(level["raw"]["columns"])}
+    sent, first, whole, tokens = (columns[name] for name in ("sent_s", "ttft_ms", "end_to_end_ms", "tokens"))
+    requests = sorted(level["raw"]["rows"], key=lambda row: float(row[sent]))
+    gaps = [(row[whole] - row[first]) / (row[tokens] - 1) for row in requests if row[tokens] > 1]
+    size = len(gaps) // 3
+    thirds = [median(gaps[part * size : (part + 1) * size]) for part in range(3)] if size else [1.0]
+    return float(max(thirds) / min(thirds) - 1)
 
 
 def _probed() -> Iterator[Row]:

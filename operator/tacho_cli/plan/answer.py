@@ -154,15 +154,15 @@ def _speed(plan: ModelPlan) -> dict[str, str]:
     found, best = plan.predicted, _rate(plan.predicted.decode_tokens_per_second)
     if found.expected_decode_tokens_per_second is None:
         return {}
-    one, several = (
-        within((percent or 0) / 100) for percent in (found.decode_within_percent, found.output_within_percent)
-    )
+    capacity = found.capacity_within_percent or found.output_within_percent  # former plans have one for both
+    bands = (found.decode_within_percent, found.output_within_percent, capacity)
+    one, several, most = (within((percent or 0) / 100) for percent in bands)
     rates = {
         "one stream": (found.expected_decode_tokens_per_second, one + (f"; {best} at best" if best else "")),
         f"{plan.concurrency} streams": (found.expected_output_tokens_per_second, several),
         "capacity": (
             found.expected_capacity_tokens_per_second,
-            f"with {found.expected_capacity_concurrency} streams, {several}",
+            f"with {found.expected_capacity_concurrency} streams, {most}",
         ),
     }
     rows = {name: f"{_rate(rate)} tok/s expected, {text}" for name, (rate, text) in rates.items()}

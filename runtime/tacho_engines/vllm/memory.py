@@ -290,9 +290,7 @@ def _started(placement: Placement) -> bool:
     stored, method = placement.facts.quantization, placement.method.method
     if is_quantized(placement.facts):
         return stored.method in STORED and stored.scheme == STORED_SCHEME
-    return method in IN_FLIGHT and not (
-        method == "fp8" and vllm_weights.larger_blocks(placement.architecture)
-    )
+    return method in IN_FLIGHT
 
 
 WITHOUT_IMAGES = ("language-model-only", "limit-mm-per-prompt", "skip-mm-profiling")

@@ -72,7 +72,7 @@ LAW = StepLaw(
             arithmetic=IN_16_BITS,
             decode_within=0.09,
             output_within=0.20,
-            ran="as vLLM 0.26 ran models of 0.6B to 32B on an H200 and an 8B on an H100",
+            ran="as vLLM 0.26 ran models of 0.6B to 32B on an H200 and of 0.6B to 8B on an H100",
         ),
         KernelTiming(
             methods=("fp8",),
@@ -82,7 +82,7 @@ LAW = StepLaw(
             arithmetic=1.079,
             decode_within=0.08,
             output_within=0.20,
-            ran="as vLLM 0.26 ran models of 2.7B to 8B in FP8 on an H200 and an 8B on an H100",
+            ran="as vLLM 0.26 ran models of 2.7B to 8B in FP8 on an H200 and of 3B to 32B on an H100",
         ),
         KernelTiming(
             methods=("compressed-tensors",),
@@ -98,6 +98,7 @@ LAW = StepLaw(
         KernelTiming(
             methods=("awq", "gptq", "compressed-tensors"),
             schemes=("W4A16",),
+            products=HELD_ON,
             unpacking=94.9,
             layer_microseconds=27.1,
             batch_layer_microseconds=40.9,
@@ -105,7 +106,7 @@ LAW = StepLaw(
             arithmetic=IN_16_BITS,
             decode_within=0.08,
             output_within=0.20,
-            ran="as vLLM 0.26 ran models of 1.5B to 8B in AWQ, GPTQ and W4A16 on an H200",
+            ran="as vLLM 0.26 ran models of 1.5B to 8B in 4 bits on an H200 and of 8B and 32B on an H100",
         ),
         KernelTiming(
             methods=("bnb-nf4",),

@@ -1,29 +1,19 @@
-"""Memory of a model's weights in vLLM: the tensors, and what PyTorch's allocator keeps in addition.
-
-A tensor of 10 MiB or more gets memory in steps of 2 MiB. The rest of the last step is used for another tensor
-if it exceeds 1 MiB. While loading, vLLM switches that off for tensors of 20 MiB and more (max_split_size_mb),
-so that each keeps its last step. Source: c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp
-should_split. On an H200, Qwen2.5-1.5B uses 95 MiB more than its tensors (3.5 of these in small tensors, not
-predicted), phi-2 16 MiB; models whose tensors are multiples of 2 MiB (Llama 8B) none. A smaller tensor, too,
-keeps a rest of at most 1 MiB. Which do depends on the order of allocations and is not predicted: 17 MiB of a
-Qwen2.5-1.5B in GPTQ, whose matrices Machete lays out anew.
-"""
+"""Memory of a model's weights in vLLM: the tensors, and what PyTorch's allocator keeps in addition."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 from tacho_contract.model import Architecture, ModelFacts, TensorClass
-from tacho_contract.units import MIB
 from tacho_engines.base import Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.memory import weights
 from tacho_engines.memory.rounding import ceil_div, round_up
 from tacho_engines.memory.weights import FP8_BITS, INT8_BITS
 from tacho_engines.shared.images import version_key
+from tacho_engines.vllm import allocator
 from tacho_engines.vllm.settings import VllmSettings
 from tacho_engines.vllm.speed import GGUF_BY_PLUGIN
 
@@ -65,12 +55,10 @@ per group.
 Starts of an 8B were 0.05 GiB above the prediction, others of that shape 0.01 to 0.02: the packed ones are
 kept, too.
 """
-STEP_BYTES = 2 * MIB
-LARGE_BYTES, WHOLE_BYTES = 10 * MIB, 20 * MIB
 UNQUANTIZED_BYTES, UNQUANTIZED_BITS = 2.0, 16
-LEFT_BYTES = MIB
-"""Rest of an allocation in bytes below which the allocator does not reuse it."""
 
+PACKED_4_BITS = "W4A16"
+"""Scheme of AWQ, GPTQ and compressed-tensors whose weights a kernel lays out anew."""
 PACKED_DTYPE = "U8"
 """Storage type of two weights of 4 bits by bitsandbytes."""
 ATTENTION = ("full", "sliding", "chunked")
@@ -118,7 +106,8 @@ def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
     if not settings.rules.whole_blocks:
         return 0
     spread = {"tensor": settings.tensor, "pipeline": settings.pipeline}
-    return allocator_bytes(placement.architecture, _parts(placement, settings), gated=gated, **spread)
+    parts, anew = _parts(placement, settings), _made_anew(placement)
+    return allocator_bytes(placement.architecture, parts, gated=gated, anew=anew, **spread)
 
 
 def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
@@ -230,7 +219,13 @@ def offloaded_bytes(placement: Placement, settings: VllmSettings) -> int:
 
 # --- the allocator ---------------------------------------------------------------------------------
 def allocator_bytes(
-    architecture: Architecture, parts: weights.Parts, *, gated: bool, tensor: int, pipeline: int
+    architecture: Architecture,
+    parts: weights.Parts,
+    *,
+    gated: bool,
+    tensor: int,
+    pipeline: int,
+    anew: allocator.Anew = "",
 ) -> int:
     """Bytes that PyTorch's allocator keeps in addition to the tensors on the most loaded GPU; 0 where the
     shapes are unknown.
@@ -241,7 +236,6 @@ def allocator_bytes(
     elements, experts = sum(linear), list(_experts(architecture))
     if not elements or not _known(architecture):
         return 0
-    layers = ceil_div(architecture.layers, pipeline)
     per_element = _stored(parts.split / architecture.layers / elements)
     per_expert = _stored(parts.experts / architecture.layers / sum(experts)) if sum(experts) else 0.0
     if per_expert < UNQUANTIZED_BYTES:
@@ -250,18 +244,20 @@ def allocator_bytes(
         per_expert * each / tensor for each in experts
     ]
     ends = [size / tensor for size in (parts.embedding, parts.head) if size]
-    return layers * sum(map(_left, sizes)) + sum(map(_left, ends if pipeline == 1 else ends[:1]))
+    return allocator.kept_bytes(
+        [*map(round, ends if pipeline == 1 else ends[:1])],
+        [*map(round, sizes)],
+        layers=ceil_div(architecture.layers, pipeline),
+        anew=anew,
+    )
 
 
-def larger_blocks(architecture: Architecture) -> bool:
-    """Whether a matrix in 8 bits may take the place of a larger one, which the allocator gives away whole.
-
-    It does where that has less than 20 MiB more. A Llama-2-7B in FP8 used 5 MiB more in each layer: its
-    matrices have 43 and 48 MiB (vLLM 0.26 on an H200).
-    """
-    gated = architecture.name not in PLAIN_MLP
-    sizes = sorted(size for size in _linear(architecture, gated=gated) if size >= WHOLE_BYTES)
-    return any(low < high < low + WHOLE_BYTES for low, high in pairwise(sizes))
+def _made_anew(placement: Placement) -> allocator.Anew:
+    stored = placement.facts.quantization
+    if not weights.quantized_in_checkpoint(placement.facts):
+        return "each" if placement.method.method == "fp8" else ""
+    dense = not placement.architecture.experts  # packed experts' sizes are not known here
+    return "afterwards" if stored.scheme == PACKED_4_BITS and dense else ""
 
 
 def _known(architecture: Architecture) -> bool:
@@ -283,7 +279,8 @@ def _gguf_allocator_bytes(placement: Placement, settings: VllmSettings, *, gated
     up = linear[2] / 2 if gated else linear[2]
     stored = [queries, keys, keys, linear[1], *([up, up] if gated else [up]), linear[3]]
     sizes = [per_element * each for each in (*stored, *_merged(linear, architecture))]
-    return ceil_div(architecture.layers, settings.pipeline) * sum(map(_left, sizes))
+    layers = ceil_div(architecture.layers, settings.pipeline)
+    return allocator.kept_bytes([], [*map(round, sizes)], layers=layers)
 
 
 def _stored(bytes_each: float) -> float:
@@ -291,15 +288,6 @@ def _stored(bytes_each: float) -> float:
     own.
     """
     return 2.0 ** math.floor(math.log2(bytes_each)) if bytes_each else 0.0
-
-
-def _left(size_bytes: float) -> int:
-    """Unused bytes in the last step of a tensor's allocation."""
-    size = round(size_bytes)
-    left = round_up(size, STEP_BYTES) - size
-    if size < LARGE_BYTES or (size < WHOLE_BYTES and left > LEFT_BYTES):
-        return 0
-    return left
 
 
 def _linear(architecture: Architecture, *, gated: bool) -> Iterator[float]:

@@ -7,20 +7,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planner import goals, starts
-from benchmarks.planner.cases import account, kv_error, predict, weights_error
+from benchmarks.planner.cases import kv_error, predict, weights_error
 from benchmarks.planner.starts import Start
 from tacho_contract.units import GIB
 
 ROOT = Path(__file__).resolve().parents[3]
 HIGH_GIB = 0.41
 """Most that it cost (gpt-oss-20b), of about 112 GiB."""
-FAR_WEIGHTS = {"speed/llama-2-7b-fp8": 0.024, "speed-four/qwen2.5-1.5b-gptq-stored": 0.015}
-"""What the allocator keeps. 5 MiB a layer: 43 MiB of a matrix in 8 bits take the place of a larger one.
-17 MiB: matrices of 1 to 7 MiB have blocks with a rest of at most 1 MiB, much of 1.12 GiB in all.
-"""
-FAR_GIB = {"speed/llama-2-7b-fp8": 0.07}
-"""Starts that were held back and found more than goals.LOW_GIB less than predicted, of 121 GiB."""
-FURTHEST = {"H200, held back: Weights, % off, worst", "GiB less for the cache than predicted"}
+FAR_WEIGHTS = {"speed-four/qwen2.5-1.5b-gptq-stored": 0.015, "h100/speed/qwen3-30b-a3b-gptq-stored": 0.011}
+"""16 MiB more of 1.12 GiB; 0.16 GiB of experts in GPTQ less."""
+FURTHEST = {f"{part}: Weights, % off, worst" for part in ("H200, held back", "H100, nothing fitted")}
 """Goals that these miss."""
 
 
@@ -50,13 +46,7 @@ def test_weights_of_every_start(start):
 @pytest.mark.parametrize("start", starts.starts(), ids=lambda start: start.name)
 def test_no_start_finds_much_less_for_its_cache_than_predicted(start):
     short = goals.cache_shortfall_gib(start)
-    assert short is None or -HIGH_GIB <= short <= FAR_GIB.get(start.name, goals.LOW_GIB)
-
-
-@pytest.mark.parametrize("name", FAR_GIB)
-def test_where_less_was_found_no_plan_uses_the_margin(name):
-    start = next(one for one in starts.starts() if one.name == name)
-    assert account(start.case).known_within_bytes is None
+    assert short is None or -HIGH_GIB <= short <= goals.LOW_GIB
 
 
 def test_starts_that_failed_are_judged_too():
@@ -151,7 +141,7 @@ def test_each_row_names_the_file_it_was_read_from():
 
 def test_names_are_unique():
     names = [start.name for start in starts.starts()]
-    assert len(set(names)) == len(names) == 253
+    assert len(set(names)) == len(names) == 265
 
 
 def test_a_figure_that_nobody_told_has_no_error():

@@ -138,12 +138,6 @@ def test_what_is_known_is_known_of_weights_that_started(method, stored, scheme, 
     assert (found is not None) == started
 
 
-def test_fp8_is_not_known_where_a_matrix_takes_the_memory_of_a_larger_one() -> None:
-    assert known("llama-2-7b", method="fp8") is None
-    assert known("llama-2-7b") == WITHIN_BYTES
-    assert known("phi-2", method="fp8") == WITHIN_BYTES, "one of the same size wastes nothing"
-
-
 def test_of_a_large_overhead_a_share_stays_free() -> None:
     asked = placement("vllm", "llama-3.1-70b", "none", named("NVIDIA-H200"), version="0.26.0")
     account = plan_half("vllm").account(asked, Context(2048, 1))

@@ -113,6 +113,10 @@ class Predicted:
     output_within_percent: float | None = None
     """Error of expectedOutputTokensPerSecond that nine of ten measurements stay within, in percent up or
     down."""
+    capacity_within_percent: float | None = None
+    """Error of expectedCapacityTokensPerSecond that nine of ten measurements stay within, in percent up or
+    down. Larger than outputWithinPercent where the service level's number of streams depends much on the
+    step time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

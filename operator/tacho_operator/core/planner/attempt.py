@@ -137,6 +137,7 @@ class Attempt:
             expected_capacity_concurrency=expected.capacity_concurrency if expected else None,
             decode_within_percent=round(100 * expected.decode_within) if expected else None,
             output_within_percent=round(100 * expected.output_within) if expected else None,
+            capacity_within_percent=round(100 * expected.capacity_within) if expected else None,
             step_weights_bytes=self.speed.step_weights_bytes if self.speed else None,
             prefill_tokens_per_second=self.speed.prefill_tokens_per_second if self.speed else None,
         )

@@ -46,6 +46,10 @@ class ExpectedSpeed:
     capacity_tokens_per_second: float
     decode_within: float
     output_within: float
+    capacity_within: float
+    """Expected error of ``capacity_tokens_per_second``: more than ``output_within`` where the SLO's number of
+    streams depends much on the step time.
+    """
     ran: str
     """The measurement that the prediction is based on, as a clause; "": none, so the error may be a factor of
     two.
@@ -102,8 +106,9 @@ class Loop:
         request = self.first_token(streams) + (tokens - 1) * self.gap(streams)
         return min(self.ceiling, streams * tokens / request)
 
-    def keeps(self, streams: int, level: ServiceLevel) -> bool:
-        """Whether ``streams`` streams are expected to meet the SLO at its percentile.
+    def keeps(self, streams: int, level: ServiceLevel, slower: float = 1.0) -> bool:
+        """Whether ``streams`` streams are expected to meet the SLO at its percentile, if everything takes
+        ``slower`` times as long.
 
         The prompts that delay a request are Poisson distributed, ``streams`` on average. Its own prompt waits
         for one step and is computed in the next. The delay in the engine's HTTP front ends is unknown and
@@ -112,12 +117,14 @@ class Loop:
         gap = max(self.gap(streams), streams / self.ceiling)
         late = NormalDist().inv_cdf(level.percentile / 100) * self._prompts(streams) / streams**0.5
         first = max(self.first_token(streams), 2 * streams / self.ceiling)
-        return (not level.tpot_milliseconds or 1e3 * (gap + late) <= level.tpot_milliseconds) and (
-            not level.ttft_milliseconds or 1e3 * first <= level.ttft_milliseconds
+        milliseconds = 1e3 * slower
+        return (not level.tpot_milliseconds or milliseconds * (gap + late) <= level.tpot_milliseconds) and (
+            not level.ttft_milliseconds or milliseconds * first <= level.ttft_milliseconds
         )
 
-    def capacity(self, slots: int, level: ServiceLevel) -> int:
-        """The most concurrent streams, up to ``slots``, that meet the SLO; 0 where one misses it.
+    def capacity(self, slots: int, level: ServiceLevel, slower: float = 1.0) -> int:
+        """The most concurrent streams, up to ``slots``, that meet the SLO; 0 where one misses it. ``slower``
+        as for ``keeps``.
 
         Without an SLO, the knee: MORE_STREAMS times as many streams would give less than MORE_TOKENS times
         the tokens.
@@ -125,7 +132,7 @@ class Loop:
         bounded = level.tpot_milliseconds or level.ttft_milliseconds
         streams, kept = min(slots, FEW_STREAMS) if self.batching and not bounded else 1, 0
         while streams <= slots:
-            if bounded and not self.keeps(streams, level):
+            if bounded and not self.keeps(streams, level, slower):
                 break
             kept = streams
             more = self.tokens_per_second(round(MORE_STREAMS * streams))
@@ -133,6 +140,18 @@ class Loop:
                 break
             streams = max(streams + 1, min(slots, int(SEARCH_STEP * streams)))
         return kept
+
+    def capacity_within(self, slots: int, level: ServiceLevel, within: float) -> float:
+        """Expected error of the throughput at the capacity, where that of all times is ``within``.
+
+        Slower steps allow fewer streams within the SLO: many fewer where a step takes hardly longer for more
+        streams.
+        """
+        slow, expected, fast = (
+            self.tokens_per_second(max(1, self.capacity(slots, level, slower))) / slower
+            for slower in (1 + within, 1.0, 1 / (1 + within))
+        )
+        return max(fast / expected, expected / slow) - 1
 
 
 def expected_speed(
@@ -162,13 +181,15 @@ def expected_speed(
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
     loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling, batching=speed.batching)
     capacity = loop.capacity(slots, level)
+    output_within = kernel.output_within if timed else guessed
     return ExpectedSpeed(
         decode_tokens_per_second=1 / loop.gap(1),
         output_tokens_per_second=loop.tokens_per_second(concurrency),
         capacity_concurrency=capacity,
         capacity_tokens_per_second=loop.tokens_per_second(capacity) if capacity else 0.0,
         decode_within=kernel.decode_within if timed else guessed,
-        output_within=kernel.output_within if timed else guessed,
+        output_within=output_within,
+        capacity_within=loop.capacity_within(slots, level, output_within),
         ran=kernel.ran if timed else "",
     )
 

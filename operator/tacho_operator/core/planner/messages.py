@@ -183,7 +183,8 @@ def _speed(attempt: Attempt) -> str:
         return ""
     best = f"; at best {attempt.speed.decode_tokens_per_second:.0f}" if attempt.speed else ""
     capacity = (
-        f"{found.capacity_tokens_per_second:.0f} with {found.capacity_concurrency} streams at capacity"
+        f"{found.capacity_tokens_per_second:.0f} with {found.capacity_concurrency} streams at capacity "
+        f"({within(found.capacity_within)})"
         if found.capacity_concurrency
         else "not even one stream within the service level"
     )
@@ -191,7 +192,7 @@ def _speed(attempt: Attempt) -> str:
     return (
         f" Expected {found.decode_tokens_per_second:.0f} tok/s for one stream "
         f"({within(found.decode_within)}{best}), {found.output_tokens_per_second:.0f} for "
-        f"{requests(context)}, {capacity} ({within(found.output_within)}){timed}."
+        f"{requests(context)} ({within(found.output_within)}), {capacity}{timed}."
     )
 
 
