@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tacho_contract.units import format_time
+from tacho_operator.shell import ready_pods
 from tacho_operator.shell.api_errors import ApiError
-from tests.wiring.reconciling import KEY, Server, conditions, reconciler
+from tacho_operator.shell.store.store import Store
+from tests.wiring.reconciling import KEY, Server, conditions, reconciler, store_at
 from tools.harness.resources import NOW
 from tools.harness.world import World
 
@@ -99,3 +101,50 @@ async def test_when_it_was_lost_does_not_change_with_what_is_refused() -> None:
     first = format_time(NOW + timedelta(seconds=30))
     assert server.of("Ready") == [("False", first)] * 2
     assert server.of("Stalled")[1] == ("True", first)
+
+
+class LosesReady(Ordered):
+    """Its pods stop being ready while the first child is written, as the watch has shown then."""
+
+    def __init__(self, world: World, store: Store) -> None:
+        super().__init__(world)
+        self.store = store
+        self.show("5")
+
+    def show(self, version: str) -> None:
+        for pod in self._world.pods("server"):
+            pod["metadata"] |= {"resourceVersion": version, "namespace": KEY.namespace}
+            self.store.put("Pod", pod)
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        made = await super().create(manifest)
+        self._world.objects[manifest["kind"], manifest["metadata"]["name"]] = manifest
+        for pod in self._world.pods("server"):
+            self._world.runs(pod, "Running", ready=False)
+        self.show("6")
+        return made
+
+
+@pytest.mark.parametrize("check_seconds", [0.0, 1000.0], ids=["slow", "fast"])
+async def test_one_that_is_lost_while_children_are_written_is_told_before_the_next_one(
+    check_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With webhooks of 34 s for each write it was told after 306 s."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", check_seconds)
+    world = World(resourceVersion="1")
+    world.raw["spec"]["replicas"] = 2
+    world.come_up()
+    world.settle()
+    for kind in ("NetworkPolicy", "PodDisruptionBudget"):
+        (name,) = world.names(kind)
+        world._remove(kind, name)
+    server = LosesReady(world, store_at("7"))
+    reconcile = reconciler(server, server.store)
+    delay = await reconcile(KEY)
+    if check_seconds:
+        assert server.order == ["NetworkPolicy", "PodDisruptionBudget"], "usual writes take no check"
+        return
+    assert (server.order, delay) == (["NetworkPolicy"], 0.0)
+    await reconcile(KEY)
+    assert server.order[1:3] == ["LLMDeployment", "PodDisruptionBudget"]
+    assert conditions(server)["Ready"][0] == "False"

@@ -8,9 +8,10 @@ A child that the API server refuses is reported, and the others are still writte
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,8 @@ class ExecuteResult:
     """The child whose write got that error, or did not begin in time; None: the pass was completed."""
     is_unfinished: bool = False
     """Whether the pass ended after PASS_SECONDS."""
+    is_outdated: bool = False
+    """Whether the pass ended because what it rests on has changed."""
 
 
 def children(observed: Observed) -> tuple[Manifest, ...]:
@@ -92,10 +95,14 @@ def child_name(child: Manifest) -> str:
 
 
 async def execute(
-    kube: Kube, observed: Observed, decision: ReconcileDecision, rewrites: Rewrites
+    kube: Kube,
+    observed: Observed,
+    decision: ReconcileDecision,
+    rewrites: Rewrites,
+    is_outdated: Callable[[], bool] = lambda: False,
 ) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
-    the pass."""
+    the pass. ``is_outdated``: whether what the decision rests on has changed, which ends it too."""
     refusals: list[ChildRefusal] = []
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     ends = time.monotonic() + PASS_SECONDS
@@ -106,6 +113,8 @@ async def execute(
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
         needs_write = found is None or _needs_write(found, desired)
+        if needs_write and is_outdated():
+            return ExecuteResult(tuple(refusals), writes, is_outdated=True)
         if needs_write and time.monotonic() > ends:
             return _unfinished(refusals, writes, kind, name)
         if kind == "Deployment" and _is_premature(observed, name, found, refusals):
@@ -126,7 +135,8 @@ async def execute(
             if written:
                 rewrites.note(desired)
     references = rewrites.refused_last(decision.delete)
-    return await _delete(kube, observed, references, rewrites, ends, ExecuteResult(tuple(refusals), writes))
+    applied = ExecuteResult(tuple(refusals), writes)
+    return await _delete(kube, observed, references, rewrites, ends, applied, is_outdated)
 
 
 def _unfinished(refusals: Iterable[ChildRefusal], writes: int, kind: str, name: str) -> ExecuteResult:
@@ -143,11 +153,14 @@ async def _delete(
     rewrites: Rewrites,
     ends: float,
     applied: ExecuteResult,
+    is_outdated: Callable[[], bool],
 ) -> ExecuteResult:
     """Deletes until ``ends``, by the monotonic clock. ``applied``: the result so far."""
     refusals, writes = list(applied.refusals), applied.writes
     namespace = observed.raw["metadata"]["namespace"]
     for reference in references:
+        if is_outdated():
+            return dataclasses.replace(applied, refusals=tuple(refusals), writes=writes, is_outdated=True)
         if time.monotonic() > ends:
             return _unfinished(refusals, writes, reference.kind, reference.name)
         try:

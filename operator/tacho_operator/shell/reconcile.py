@@ -49,6 +49,7 @@ from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
+from tacho_operator.shell.ready_pods import ReadyPods
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
@@ -173,15 +174,15 @@ class Reconciler:
             decision = dataclasses.replace(decision, apply=(), delete=())
         if await self._is_deleted(key, observed, decision):
             return None
-        withheld = bool(decision.delete or decision.delete_measured) and bool(
-            self._store.stale(key.namespace)
-        )
-        if withheld:
+        deletes = bool(decision.delete or decision.delete_measured)
+        if withheld := deletes and bool(self._store.stale(key.namespace)):
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
         kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
             raw = await with_lost_ready(kube, observed, decision)
             outcome = await self._execute(key, kube, observed, decision)
+            if outcome.is_outdated:
+                return 0.0  # a new decision says first whether Ready is lost
             decision = self._with_refusals(key, observed, decision, outcome)
             self._show(key, observed, decision)
             changed = await self._write_status(key, kube, raw, decision.status) or raw is not observed.raw
@@ -260,31 +261,25 @@ class Reconciler:
         return True
 
     async def _execute(
-        self, key: Key, kube: Kube, observed: Observed, decision: ReconcileDecision
+        self, key: Key, kube: RecordingClient, observed: Observed, decision: ReconcileDecision
     ) -> ExecuteResult:
         """Executes the decision, without the children that a refused trial withholds."""
-        trial = decision.trial
+        trial, is_outdated = decision.trial, ReadyPods(self._store, observed, kube).changed
         if trial is None or not decision.apply:
-            return await execute(kube, observed, decision, self._rewrites)
+            return await execute(kube, observed, decision, self._rewrites, is_outdated)
         refusal, error = None, None
         try:
             refusal = await self._trials(key, trial)
         except ApiError as failed:
             error = failed
         if refusal is None and error is None:
-            return await execute(kube, observed, decision, self._rewrites)
-        without = dataclasses.replace(
-            decision,
-            apply=tuple(
-                item
-                for item in decision.apply
-                if (item["kind"], item["metadata"]["name"]) not in trial.withheld
-            ),
-            delete=tuple(
-                item for item in decision.delete if not (trial.replaces and item.kind == "Deployment")
-            ),
-        )
-        outcome = await execute(kube, observed, without, self._rewrites)
+            return await execute(kube, observed, decision, self._rewrites, is_outdated)
+        apply = [
+            item for item in decision.apply if (item["kind"], item["metadata"]["name"]) not in trial.withheld
+        ]
+        delete = [item for item in decision.delete if not (trial.replaces and item.kind == "Deployment")]
+        without = dataclasses.replace(decision, apply=tuple(apply), delete=tuple(delete))
+        outcome = await execute(kube, observed, without, self._rewrites, is_outdated)
         if refusal is not None:
             return dataclasses.replace(outcome, refusals=(refusal, *outcome.refusals))
         if outcome.error is not None or error is None:
