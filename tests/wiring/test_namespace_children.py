@@ -128,6 +128,7 @@ async def test_beyond_the_children_of_a_namespace_nothing_is_decided_until_all_a
         await observer(store, live).observe(KEY)
     assert not undecided.value.found.is_whole, "Ready is Unknown"
     assert stored(store) == 22, "two whose owner is not stored"
+    assert live.lists == 0, "while others fill the namespace its children are not read"
     for number in range(30):
         store.remove("PodDisruptionBudget", "ml", f"p{number}", uid=f"uid-p{number}")
     with monkeypatch.context() as patch:

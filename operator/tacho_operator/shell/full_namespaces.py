@@ -27,6 +27,7 @@ PERIOD_SECONDS = 10.0
 """Seconds between two rounds."""
 REPORTED_LIMIT, REPORTED_PER_SECOND = 1000, 25.0
 """Most resources of a namespace whose status is written in a round, and in a second."""
+REPORTED_AT_ONCE = 5
 PAGE_PAUSE_SECONDS = 0.05
 """Seconds between two pages of a list, of which one takes about 10 ms of the event loop."""
 ROUND_SECONDS = 600.0
@@ -96,11 +97,12 @@ class FullNamespaces:
                     self._store.put(KIND, found, live=True)
         places.counted(namespace, max(0, count - len(first)))
         unreported = [name for name in unreported if not self._store.holds(KIND, namespace, name)]
-        for name in unreported[:REPORTED_LIMIT]:
+        for start in range(0, min(len(unreported), REPORTED_LIMIT), REPORTED_AT_ONCE):
             if not self._led or not self._leads():
                 return True
-            await self._report(namespace, name)
-            await asyncio.sleep(1.0 / REPORTED_PER_SECOND)
+            part = unreported[start : start + REPORTED_AT_ONCE]
+            await asyncio.gather(*(self._report(namespace, name) for name in part))
+            await asyncio.sleep(REPORTED_AT_ONCE / REPORTED_PER_SECOND)
         return len(unreported) <= REPORTED_LIMIT
 
     async def _report(self, namespace: str, name: str) -> None:

@@ -136,9 +136,15 @@ class Observer:
             self._reports.forget(key)
             return None
         unread: list[UnreadableObject] = []
-        if self._store.bounds.declined[key]:
-            await self._put_children(key, raw["metadata"]["uid"])
         mine = self._children(key, raw["metadata"]["uid"], unread)
+        if self._store.bounds.declined[key]:
+            # While others fill the namespace, or its own are a crowd, it stays as it is: lists cost much.
+            if not unread and not self._store.bounds.is_full(key.namespace):
+                await self._put_children(key)
+                mine = self._children(key, raw["metadata"]["uid"], unread)
+            if self._store.bounds.declined[key]:
+                unread.append(CrowdedChildren(unheld_children(NAMESPACE_CHILDREN)))
+                mine = dict.fromkeys(CHILDREN, ())
         try:
             if METADATA_ONLY in raw:
                 whole = await self._whole("LLMDeployment", raw)
@@ -178,18 +184,13 @@ class Observer:
             if crowd is not None:
                 unread.append(_crowded(kind, crowd))
             found[kind] = () if crowd else tuple(self._store.children(kind, key, owners))
-        if self._store.bounds.declined[key]:
-            unread.append(CrowdedChildren(unheld_children(NAMESPACE_CHILDREN)))
-            return dict.fromkeys(CHILDREN, ())
         return found
 
-    async def _put_children(self, key: Key, uid: str) -> None:
+    async def _put_children(self, key: Key) -> None:
         """Reads the children of a resource of which some are not stored. Where there is still no place for
         all, the resource stays incomplete.
         """
         declined = self._store.bounds.declined[key]
-        if any(self._store.crowd(kind, key.namespace, {uid}) for kind in CHILDREN):
-            return
         for kind in CHILDREN:
             count = 0
             async for page in self._kube.pages(kind, key.namespace, f"{DEPLOYMENT_LABEL}={key.name}"):

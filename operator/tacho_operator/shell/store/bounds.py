@@ -113,8 +113,7 @@ class StoreBounds:
             return name
         if kind not in CHILDREN or not is_owned or (former is not None and former.is_owned):
             return None
-        count = sum(self._kinds[child].owned[name[0]] for child in CHILDREN)
-        if count < objects.NAMESPACE_CHILDREN and not held.is_over(name[0], owner_uid(kept) or ""):
+        if not self.is_full(name[0]) and not held.is_over(name[0], owner_uid(kept) or ""):
             return None
         resource = (name[0], label_of(kept))
         self.declined[resource] += 1
@@ -123,6 +122,10 @@ class StoreBounds:
         if node and (("", node) in self._kinds["Node"].by_name or len(nodes) < NODES):
             nodes.add(intern(node))
         return name
+
+    def is_full(self, namespace: str) -> bool:
+        """Whether there is no place for another child of a resource."""
+        return sum(self._kinds[kind].owned[namespace] for kind in CHILDREN) >= objects.NAMESPACE_CHILDREN
 
     def incomplete_on(self, node: str) -> set[Name]:
         """Resources that have a pod on the node, and children without a place."""
