@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.autoscaling import ablation_page, records
+from benchmarks.autoscaling import ablation_page, example, records
 from benchmarks.autoscaling.__main__ import JUDGING_SEEDS, judging_seeds
 from benchmarks.autoscaling.drawing import picture
 from benchmarks.autoscaling.first_burst import WITH_BURSTS, reachable
@@ -312,6 +312,7 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
 def main(arguments: Sequence[str]) -> int:
     judging, ablation = records.read(records.JUDGING), FOLDER / "ablation.md"
     written = {FOLDER / name: text for name, text in pages(judging).items()}
+    written[FOLDER / "README.md"] += "".join(example.section(records.read(example.PATH)))
     written[ablation] = ablation_page.page(ablation.read_text(), records.read(records.ABLATION), judging)
     drifted = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:

@@ -25,7 +25,7 @@ def told(page: Path) -> str:
 
 
 def test_there_is_something_to_try() -> None:
-    assert len(shown.BLOCK.findall(HOW_TO.read_text())) == 3
+    assert len(shown.BLOCK.findall(HOW_TO.read_text())) == 5
     assert told(README)
 
 
@@ -51,7 +51,7 @@ def test_a_command_that_fails_writes_nothing() -> None:
 def test_figures_in_prose_are_those_that_a_command_prints() -> None:
     prose = shown.BLOCK.sub("", HOW_TO.read_text()).partition("The example's hour")[2]
     summary = "".join(re.findall(r".*GPU[ -]hours.*", shown.BLOCK.sub("", README.read_text())))
-    for page, text in ((HOW_TO, prose.partition("## ")[0]), (README, summary)):
+    for page, text in ((HOW_TO, prose.partition("## What is simulated")[0]), (README, summary)):
         figures = FIGURE.findall(text)
         assert figures
         assert set(figures) <= set(told(page).split()), page
@@ -61,18 +61,27 @@ def test_figures_in_prose_are_those_that_a_command_prints() -> None:
 
 def test_the_readmes_static_replicas_cost_what_it_says() -> None:
     hours = {row.split()[0]: row.split()[2] for row in told(README).splitlines()[2:]}
-    for more in re.findall(r"Three static replicas cost (\d+) % more", README.read_text()):
-        assert round(100 * (float(hours["static-3"]) / float(hours["tacho"]) - 1)) == int(more)
+    (more,) = re.findall(r"Seven static replicas cost\s+(\d+) % more", README.read_text())
+    assert round(100 * (float(hours["static-7"]) / float(hours["tacho"]) - 1)) == int(more)
 
 
-@pytest.mark.parametrize("name", ["vllm-bf16", "vllm-fp8"])
+def test_tacho_alone_keeps_the_slo_of_the_readmes_example_and_is_cheaper_than_static_replicas() -> None:
+    rows = {row.split()[0]: row.split()[1:3] for row in told(README).splitlines()[3:]}
+    kept = {name: float(hours) for name, (slo, hours) in rows.items() if float(slo) >= 95}
+    assert kept.keys() == {"tacho", "static-7"}
+    assert kept["tacho"] < 0.75 * kept["static-7"]
+
+
+@pytest.mark.parametrize("name", ["vllm-bf16", "vllm-fp8", "vllm-bnb-nf4"])
 def test_the_examples_replicas_are_those_that_were_measured(name: str) -> None:
     measured = yaml.safe_load((ROOT / "benchmarks" / "engines" / "h200" / f"{name}.yaml").read_text())
     assert [yaml.safe_load((EXAMPLES / f"{name}.json").read_text())] == measured["status"]["measurements"]
 
 
-def test_the_examples_trace_is_what_its_program_writes() -> None:
+@pytest.mark.parametrize("name", ["trace", "next-day"])
+def test_the_examples_traces_are_what_their_program_writes(name: str) -> None:
+    options = () if name == "trace" else ("20261122",)
     made = subprocess.run(
-        [sys.executable, EXAMPLES / "make_trace.py"], capture_output=True, text=True, check=True
+        [sys.executable, EXAMPLES / "make_trace.py", *options], capture_output=True, text=True, check=True
     )
-    assert made.stdout == (EXAMPLES / "trace.csv").read_text()
+    assert made.stdout == (EXAMPLES / f"{name}.csv").read_text()
