@@ -3,7 +3,8 @@
     python -m benchmarks.autoscaling.ablation [--scenarios spikes,diurnal] [--without trend] [--seeds 11]
     python -m benchmarks.autoscaling.ablation --seeds judging --jobs 2
 
-Prints a table of means over the seeds. --sick 6: one pod is six times slower, and there are no other faults.
+Prints a table of means over the seeds. Guards exist for what no scenario has: each has a family of its own
+(a slow pod, a small KV cache, a capacity that was measured too high), and counts there.
 judging: the seeds of the last judging run, whose algorithm must be the present one. Appends to ablation.csv,
 and goes on after an interruption. `python -m benchmarks.autoscaling.page` writes the tables from it.
 """
@@ -14,7 +15,8 @@ import argparse
 import dataclasses
 import math
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 from unittest import mock
@@ -49,8 +51,9 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Burst,
     Correction,
     Interval,
+    PodLoad,
     ReplicaCapacity,
-    State,
+    Track,
 )
 from tacho_simulate.run import Faults
 
@@ -59,6 +62,7 @@ Replacement = tuple[object, str, Any]
 Found = Mapping[str, tuple[float, float]]
 """SLO attainment in percent and GPU-hours, by scenario."""
 NOTHING = "nothing"
+EVERY_FAMILY = "families"
 JUDGING = "judging"
 Task = tuple[str, str, tuple[int, ...]]
 """Mechanism, scenario, seeds."""
@@ -97,12 +101,22 @@ def _never_a_new_level(
         return bursts.with_bursts(known, low, now, load, seen)
 
 
-def _larger_ones_need(state: State, found: need.ReplicaNeed, earlier: Sequence[Burst]) -> int:
-    """Only bursts that fill no more than earlier ones are not worth a start."""
-    return WORTHWHILE(state, found, earlier) if RECURS(state, found, earlier) else step.whole(found.need)
+SLOW = guards.slow
 
 
-RECURS, WORTHWHILE = step._recurs, step._worthwhile
+def _none_is_slow(*_: object, **__: object) -> tuple[str, ...]:
+    return ()
+
+
+def _all_judge(
+    tracks: Mapping[str, Track],
+    tokens: float,
+    share: float = tuning.SLOW,
+    *,
+    pods: Collection[PodLoad] = (),
+) -> tuple[str, ...]:
+    """Latencies of all pods correct the capacity, also of those slower than the median."""
+    return () if share >= 1 else SLOW(tracks, tokens, share, pods=pods)
 
 
 MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
@@ -118,22 +132,79 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "prompts in a queue": ((need, "_queue", lambda *_: math.inf),),
     "correction": ((attainment, "corrected", _uncorrected),),
     "unverified rate": ((measured_capacity, "_missed", lambda *_: False),),
-    "slow pods": ((guards, "slow", lambda *_: ()),),
+    "slow pods": ((guards, "slow", _none_is_slow),),
+    "correction by the faster half": ((guards, "slow", _all_judge),),
     "headroom by concurrency": ((need.ReplicaNeed, "target", FIXED_TARGET),),
     "even routing": ((demand, "imbalance", lambda former, *_: former),),
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
     "bursts: worth a start": ((step, "soon_over", lambda *_: False),),
-    "bursts: larger ones": ((step, "_worthwhile", _larger_ones_need),),
     "bursts: no trend": ((step, "_recurs", lambda *_: False),),
     "bursts: a new level": ((step, "with_bursts", _never_a_new_level),),
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What some guards exist for and no scenario has."""
+
+    name: str
+    of: tuple[str, ...]
+    """Scenarios that have it in addition."""
+    guards: tuple[str, ...]
+    """Names of the mechanisms."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Of the scenario."""
+    replaced: tuple[Replacement, ...] = ()
+
+    @property
+    def scenarios(self) -> dict[str, worlds.Scenario]:
+        names = {item: f"{item} with {self.name}" for item in self.of}
+        return {
+            name: dataclasses.replace(SCENARIOS[item], name=name, **self.fields)
+            for item, name in names.items()
+        }
+
+
+def _sick(factor: float) -> Mapping[str, Any]:
+    """One pod is slower by the ``factor``, and there are no other faults."""
+    return {"faults": Faults(stragglers=((1, factor),))}
+
+
+UNEVEN_PODS = ("diurnal", "ramp", "diurnal least-loaded")
+SMALL_KV_CACHE = dataclasses.replace(worlds.MODEL, kv_cache_tokens=24_000)
+FAMILIES = (
+    Family(name="a pod 6 times slower", of=UNEVEN_PODS, guards=("slow pods",), fields=_sick(6.0)),
+    Family(
+        name="a pod 2 times slower",
+        of=UNEVEN_PODS,
+        guards=("correction by the faster half",),
+        fields=_sick(2.0),
+    ),
+    Family(
+        name="24,000 tokens of KV cache",
+        of=("longer answers", "step x8", "long prompts"),
+        guards=("KV cache",),
+        replaced=((worlds, "MODEL", SMALL_KV_CACHE),),
+    ),
+    Family(
+        name="+30 % and no law",
+        of=("diurnal", "ramp", "longer prompts"),
+        guards=("correction",),
+        fields={"bias": 1.3},
+        replaced=((tuning, "MIN_R2", math.inf),),
+    ),
+)
+FAMILY_OF = {name: family for family in FAMILIES for name in family.scenarios}
+
+
 def without(task: Task) -> list[Values]:
     """By seed, without the mechanism, in one scenario."""
     name, scenario, seeds = task
-    for module, attribute, replacement in MECHANISMS[name]:
+    if family := FAMILY_OF.get(scenario):
+        SCENARIOS.update(family.scenarios)
+        worlds.measured.cache_clear()
+    for module, attribute, replacement in (*(family.replaced if family else ()), *MECHANISMS[name]):
         setattr(module, attribute, replacement)
     return [values(scenario, OWN, seed) for seed in seeds]
 
@@ -175,30 +246,43 @@ def main() -> None:
     parser.add_argument("--without", default="all")
     parser.add_argument("--seeds", default=",".join(map(str, DEVELOPMENT_SEEDS)))
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--sick", type=float, default=1.0)
-    parser.add_argument("--kv-cache-tokens", type=int, default=worlds.MODEL.kv_cache_tokens)
     given = parser.parse_args()
-    worlds.MODEL = dataclasses.replace(worlds.MODEL, kv_cache_tokens=given.kv_cache_tokens)
-    if given.sick > 1:
-        faults = Faults(stragglers=((1, given.sick),))
-        SCENARIOS.update({name: dataclasses.replace(SCENARIOS[name], faults=faults) for name in SCENARIOS})
-    scenarios = listed(given.scenarios, SCENARIOS)
-    mechanisms = listed(given.without, MECHANISMS)
+    every = (*SCENARIOS, *FAMILY_OF)
+    scenarios = tuple(FAMILY_OF) if given.scenarios == EVERY_FAMILY else listed(given.scenarios, every)
+    mechanisms = tuple(dict.fromkeys((NOTHING, *listed(given.without, MECHANISMS))))
     if given.seeds == JUDGING:
-        judge(scenarios, [name for name in mechanisms if name != NOTHING], given.jobs)
+        judge(scenarios, mechanisms, given.jobs)
         return
     seeds = tuple(map(int, given.seeds.split(",")))
-    mechanisms = tuple(dict.fromkeys((NOTHING, *mechanisms)))
-    tasks = [(name, scenario, seeds) for name in mechanisms for scenario in scenarios]
+    tasks = [(name, item, seeds) for name in mechanisms for item in scenarios if applies(name, item)]
     results = {(name, scenario): means(found) for (name, scenario, _), found in run(tasks, given.jobs)}
-    found = {name: {item: results[name, item] for item in scenarios} for name in mechanisms}
-    print("\n".join(table(found)))
+    print("\n\n".join("\n".join(table(found)) for found in tables(results, scenarios, mechanisms)))
+
+
+def tables(
+    results: Mapping[tuple[str, str], tuple[float, float]],
+    scenarios: Iterable[str],
+    mechanisms: Sequence[str],
+) -> Iterator[dict[str, Found]]:
+    """What ``table`` shows: of the scenarios, and of each family."""
+    groups: dict[str, list[str]] = {}
+    for item in scenarios:
+        groups.setdefault(FAMILY_OF[item].name if item in FAMILY_OF else "", []).append(item)
+    for items in groups.values():
+        names = [name for name in mechanisms if all((name, item) in results for item in items)]
+        yield {name: {item: results[name, item] for item in items} for name in names}
+
+
+def applies(name: str, scenario: str) -> bool:
+    """Whether the mechanism is left out there: of what scenarios have in addition, the guards for it."""
+    return name == NOTHING or scenario not in FAMILY_OF or name in FAMILY_OF[scenario].guards
 
 
 def run(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, list[Values]]]:
     """Each task with its results, as they come."""
     for _, scenario, seeds in tasks:
-        SCENARIOS[scenario].setting(drawn(scenario, seeds[0]))  # measured once, before the processes fork
+        if scenario in SCENARIOS:
+            SCENARIOS[scenario].setting(drawn(scenario, seeds[0]))  # measured once, before the fork
     # A process for each: a mechanism that was replaced stays so.
     with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
         yield from zip(tasks, pool.imap(without, tasks, chunksize=1), strict=True)
@@ -207,11 +291,18 @@ def run(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, list[Values]]]
 def judge(scenarios: Sequence[str], mechanisms: Sequence[str], jobs: int) -> None:
     """On the seeds of the last judging run, whose rows have tacho with all mechanisms."""
     commit = records.latest(records.read(records.JUDGING))[-1].commit
-    if records.ON in commit or not unchanged(commit, (*PLAYED, ALGORITHM)):
+    present, _, former = commit.partition(records.ON)
+    if not unchanged(present, (*PLAYED, ALGORITHM)):
         raise SystemExit(f"{commit} was judged last, and the algorithm is another one now: judge it first")
     done = {(row.policy, row.scenario) for row in records.read(records.ABLATION) if row.commit == commit}
-    seeds = judging_seeds(commit)
-    tasks = [(name, item, seeds) for name in mechanisms for item in scenarios if (name, item) not in done]
+    done |= {(NOTHING, item) for item in SCENARIOS}  # these rows are in judging.csv
+    seeds = judging_seeds(former or present)
+    tasks = [
+        (name, item, seeds)
+        for name in mechanisms
+        for item in scenarios
+        if applies(name, item) and (name, item) not in done
+    ]
     for (name, scenario, _), found in run(tasks, jobs):
         slo, hours, waits = map(rounded, zip(*found, strict=True))
         records.append(records.ABLATION, [records.Row(commit, scenario, name, "", slo, hours, waits)])

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from benchmarks.autoscaling import ablation_page, first_burst, records
+from benchmarks.autoscaling import first_burst, records
 from benchmarks.autoscaling.__main__ import PLAYED, POLICIES, git, is_current, judging_seeds, run, unchanged
-from benchmarks.autoscaling.ablation import table
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
 from benchmarks.autoscaling.first_burst import begin_of, kept, reachable
 from benchmarks.autoscaling.goals import AFTER_COLD_STARTS, AT_ONCE, Goal, Score, goals
@@ -261,17 +260,6 @@ def test_a_run_without_all_policies_hides_no_whole_one() -> None:
     assert "| bbb | 23 | 26 of 26 beside 2 of 11 policies |" in text
 
 
-def test_an_ablation_shows_each_scenario() -> None:
-    whole = {"spikes": (90.0, 10.0), "ramp": (99.0, 5.0)}
-    other = {"spikes": (92.0, 10.0), "ramp": (97.0, 5.0)}
-    lines = list(table({"nothing": whole, "trend": other, "none": whole}))
-    assert lines[2:] == [
-        "| spikes | 90.00 % · 10.00 | +2.00 · +0.0 % |  |",
-        "| ramp | 99.00 % · 5.00 | -2.00 · +0.0 % |  |",
-        "| **mean** | 94.50 % · 7.50 |  |  |",
-    ]
-
-
 def test_the_first_burst_begins_where_its_rate_does() -> None:
     assert begin_of("spikes", 7) == 12 * 60
     begins = [begin_of("pulses of 6 min", seed) / 60 for seed in range(5)]
@@ -311,26 +299,3 @@ def test_the_goal_is_reached_by_what_keeps_it_and_no_less_than_tacho(
     assert near is not None
     assert near.below_gpu_hours == pytest.approx(10.0)
     assert reachable("b", "spikes", found) is None
-
-
-def test_a_mechanism_earns_its_place_by_a_point_or_by_five_percent() -> None:
-    assert not ablation_page.earns([(-0.99, -20.0), (2.0, 4.9)])
-    assert ablation_page.earns([(0.0, 0.0), (-1.0, -20.0)])
-    assert ablation_page.earns([(0.5, 5.0)])
-
-
-def test_the_ablation_page_has_each_mechanism_that_ran_in_all_scenarios() -> None:
-    own = [Row("a", name, "tacho", "", (90.0, 92.0), (10.0, 10.0), ()) for name in ("spikes", "ramp")]
-    ran = [Row("a", name, "trend", "", (90.0, 90.0), (10.0, 10.0), ()) for name in ("spikes", "ramp")]
-    other = [Row("b", "ramp", "trend", "", (0.0, 0.0), (1.0, 1.0), ())]
-    cut = [Row("a", "ramp", "bursts", "", (90.0, 92.0), (11.0, 11.0), ())]
-    text = ablation_page.page(
-        f"x\n{ablation_page.BEGIN}\nold\n{ablation_page.END}\ny\n", [*other, *ran, *cut], [*own, *other]
-    )
-    assert text.startswith("x\n")
-    assert text.endswith("\ny\n")
-    assert "old" not in text
-    assert "Of 1 mechanisms, in 2 scenarios on the 2 judging seeds of `a`" in text
-    assert "| trend | -1.00 · +0.0 % | ramp: -1.00 · +0.0 % | none | yes |" in text
-    assert "| spikes | 91.00 % · 10.00 | -1.00 · +0.0 % |" in text
-    assert "bursts" not in text
