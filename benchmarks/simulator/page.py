@@ -45,7 +45,7 @@ OFF = """## What is off, and why
   it has no CUDA graph ([planner](../design/planner.md)). The model has that time in its decoding steps. One
   with all of an idle replica's TTFT in each step with prompts keeps every goal from the levels here. It is
   not used: over 95 measurements on an H200, levels that are left out are off by 6.2 instead of 5.9 % in
-  TPOT, and one test's level by 19 %.
+  TPOT, and one test's level by 20 %.
 - Its budget of 8,192 tokens a step, where 2,048 are simulated, moves no cell by more than 4 points. Its
   scheduler plans a step ahead, so a first token waits for one step more beside others; the levels' TTFT
   have that.
