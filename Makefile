@@ -102,7 +102,7 @@ $(AUDIT)/.installed: requirements/audit.txt $(STAMP)
 
 .PHONY: demo
 demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat (ENGINE=vllm, transformers)
-	@$(PY) -m tools.demo --cluster $(CLUSTER) --engine $(ENGINE)
+	@$(PY) -m tools.demo --cluster $(CLUSTER) --engine $(ENGINE) $(if $(TRANSCRIPT),--transcript $(TRANSCRIPT))
 
 .PHONY: engines-env
 engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them, into the cache (6 GB)

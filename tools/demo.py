@@ -1,6 +1,6 @@
 """``make demo``: from nothing to a measured model that answers, on a cluster started here.
 
-    python -m tools.demo [--cluster NAME] [--engine vllm]
+    python -m tools.demo [--cluster NAME] [--engine vllm] [--transcript FILE]
     TACHO_KUBECONFIG=… REGISTRY=… python -m tools.demo
 
 Where this machine cannot run a node it says why and runs the same example through ``tacho run``.
@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.probe.results import header
 from tools import engines, lab
 from tools.cluster import binaries, named, node, preflight
 from tools.cluster.errors import ClusterError
@@ -52,8 +53,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--cluster", default="tacho")
     parser.add_argument("--engine", default="llamacpp", choices=EXAMPLES)
+    parser.add_argument("--transcript", type=Path, help="a file that keeps what is printed")
     arguments = parser.parse_args()
     name, engine = arguments.cluster, arguments.engine
+    if arguments.transcript:
+        return kept(arguments.transcript, [f"--cluster={name}", f"--engine={engine}"])
     started = time.monotonic()
     try:
         if os.environ.get(named.VARIABLE):
@@ -70,6 +74,27 @@ def main() -> int:
     except (ClusterError, StepError) as error:
         say(f"\ndemo: {error}")
         return 1
+
+
+def kept(path: Path, arguments: Sequence[str]) -> int:
+    """The demo in a process of its own. What it prints is shown, and kept below what it ran on."""
+    ran_on = header()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("w") as file,
+        subprocess.Popen(
+            [sys.executable, "-u", "-m", "tools.demo", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        told = ", ".join(f"{name} {ran_on[name]}" for name in ("began", "commit", "cpus", "loadavg"))
+        file.write(f"# {told}\n")
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            file.write(line.replace(str(Path.home()), "~"))
+    return process.returncode
 
 
 def with_cluster(name: str, engine: str, started: float) -> int:
