@@ -96,6 +96,18 @@ def test_a_sample_of_4000_pods() -> None:
 
 def test_hostile_tenants() -> None:
     escaped, owned, attack = raw("hostile"), raw("hostile-owned"), raw("attack")
+    tiny = raw("hostile-tiny")
+    counts, memory = tiny["hostileObjects"], tiny["memoryMiB"]
+    peak_mib = max(memory["filled"], memory["peakBeforeRestart"])
+    assert not untold(
+        f"## {sum(counts.values()):,} tiny objects",
+        f"--tiny {' '.join(map(str, counts.values()))} --resources {tiny['resources']}`",
+        f"| {peak_mib} MiB; after the restart {memory['peakAfterRestart']} MiB |",
+        f"made | {spread(tiny['delaySecondsWhileFilling'])} |",
+        f"later, {tiny['resources']} resources | {spread(tiny['delaySeconds'])} |",
+        f"| {tiny['secondsToFirstStatusAfterRestart']} s |",
+        f"of {counts['LLMDeployments'] - 1000:,} | {tiny['toldNamespaceFull']:,} |",
+    )
     status = attack["secondsToFirstStatus"]
     assert not untold(
         *(f"| {name} | {one['objects']} | {one['changes']} |" for name, one in attack["attacks"].items()),
