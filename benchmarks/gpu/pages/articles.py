@@ -32,7 +32,7 @@ process that had held another model. The articles' GPUs are others: ratios are c
 | --- | --- | --- | --- | --- |
 """
 PICTURES = """
-All three pictures are of runs by hand.
+Of the pictures, vLLM is of levels of pods that hold, and Transformers of runs by hand.
 
 ![Tokens a second over streams](throughput.svg)
 
@@ -54,6 +54,10 @@ Not measured on a GPU here, so without a row: CTranslate2, TensorRT-LLM, MLC, TG
 these engines; MMLU of GPTQ and AWQ; memory of a ten-fold prompt without FlashAttention; Transformers
 beyond a batch of 32.
 """
+
+
+POD = "[pods](../h200/README.md#the-8b-on-a-second-host)"
+"""Levels of `tacho run` that hold."""
 
 
 class Claim(NamedTuple):
@@ -99,9 +103,14 @@ def weights(place: str) -> float:
     return float(measured(place)["memory"]["actualWeightsBytes"]) / 2**30
 
 
-def ratios(run: str, streams: tuple[int, ...]) -> str:
-    """Of a server by hand to the one in 16 bits."""
-    return ", ".join(times(rate(run, count), rate("8b-bf16", count)) for count in streams)
+def gains(name: str) -> dict[int, float]:
+    """Of a pod to the one in 16 bits, by streams."""
+    plain = pod_rates("llama-8b-bf16-cold")
+    return {count: found / plain[count] for count, found in pod_rates(name).items() if count in plain}
+
+
+def by_streams(name: str) -> str:
+    return ", ".join(f"{ratio:.2f}x at {count}" for count, ratio in gains(name).items())
 
 
 def speed_claims() -> Iterator[Claim]:
@@ -135,7 +144,7 @@ def speed_claims() -> Iterator[Claim]:
         "Batching raises throughput",
         f"8B in 16 bits: {', '.join(f'{each:.0f} tok/s at {streams}' for streams, each in held.items())} "
         f"({times(held[most], held[1])})",
-        "[pod](../h200/README.md#the-8b-on-a-second-host)",
+        POD,
         "yes",
         "a step reads the weights once for all of them",
         "llama-8b-bf16-cold",
@@ -154,18 +163,13 @@ def speed_claims() -> Iterator[Claim]:
 
 
 def quantization_claims() -> Iterator[Claim]:
-    base = single(BASE)
-    one = ", ".join(
-        f"{name} {times(single(f'more/llama-8b-{form}'), base)}"
-        for name, form in (("AWQ", "awq"), ("GPTQ", "gptq"), ("W4A16", "w4a16"))
-    )
     step = float(measured(BASE)["curve"][0]["tpotMillisecondsP50"])
     reading = 1000 * weights(BASE) * 2**30 / H200_BYTES_PER_SECOND
     yield Claim(
         "4-bit AWQ and GPTQ give about 3x of 16 bits at batch 1, less with batch (L40, TensorRT-LLM)",
-        f"vLLM, 8B, one stream: {one}; at 32 and 256 streams: AWQ {ratios('8b-awq', (32, 256))}; GPTQ "
-        f"{ratios('8b-gptq', (32, 256))}; W4A16 by Marlin {ratios('8b-w4a16-marlin', (32, 256))}",
-        "one stream `tacho run`, others by hand",
+        f"vLLM, 8B, by streams: AWQ {by_streams('llama-8b-awq')}; GPTQ {by_streams('llama-8b-gptq')}; W4A16 "
+        f"{by_streams('llama-8b-w4a16')}",
+        POD,
         "that it shrinks: yes; 3x: no",
         f"at 4.8 TB/s reading 16-bit weights is {reading:.1f} of a step's {step:.1f} ms, the rest stays; an "
         "L40 has 0.86 TB/s",
@@ -201,12 +205,11 @@ def quantization_claims() -> Iterator[Claim]:
     )
     yield Claim(
         "bitsandbytes is slower than 16 bits, NF4 no faster",
-        f"vLLM NF4, one stream: {times(single('matrix/llama-8b-nf4'), base)}; at 32 and 256: "
-        f"{ratios('8b-bnb-nf4', (32, 256))}; Transformers, 8B, batch 1: NF4 "
+        f"vLLM NF4, by streams: {by_streams('llama-8b-bnb-nf4')}; Transformers, 8B, batch 1: NF4 "
         f"{times(rate('hf-8b-nf4', 1), rate('hf-8b-bf16', 1))}, int8 "
         f"{times(rate('hf-8b-int8', 1), rate('hf-8b-bf16', 1))}, batch 32: NF4 "
         f"{times(rate('hf-8b-nf4', 32), rate('hf-8b-bf16', 32))}",
-        "one stream of vLLM `tacho run`, others by hand",
+        f"vLLM {POD}, Transformers by hand",
         "yes",
         "weights are expanded to 16 bits in each step; int8 casts activations too",
         "llama-8b-bf16-cold, llama-8b-bnb-nf4, transformers-bf16, transformers-nf4, transformers-int8",
@@ -222,8 +225,7 @@ def outstanding() -> Iterator[tuple[str, str]]:
     for each in claims():
         if "by hand" in each.source:
             yield each.claim.partition(" (")[0], each.cells
-    speeds = "llama-8b-fp8, llama-8b-awq, llama-8b-gptq, llama-8b-w4a16, llama-8b-bnb-nf4"
-    yield "throughput.svg, gain.svg", f"llama-8b-bf16-cold, {speeds}, transformers-bf16, transformers-nf4"
+    yield "throughput.svg, Transformers", "transformers-bf16, transformers-nf4"
     yield "memory.svg", "transformers-bf16, transformers-int8, transformers-nf4, transformers-nf4-double"
 
 
@@ -236,19 +238,22 @@ def page() -> str:
 def pictures() -> dict[str, str]:
     hf = {"Transformers, 16 bits": "hf-8b-bf16", "Transformers, NF4": "hf-8b-nf4"}
     vllm = {
-        "vLLM, 16 bits": "8b-bf16-curve",
-        "vLLM, FP8": "8b-fp8",
-        "vLLM, AWQ": "8b-awq",
-        "vLLM, NF4": "8b-bnb-nf4",
+        "vLLM, 16 bits": "llama-8b-bf16-cold",
+        "vLLM, FP8": "llama-8b-fp8",
+        "vLLM, AWQ": "llama-8b-awq",
+        "vLLM, NF4": "llama-8b-bnb-nf4",
     }
-    found = {name: by_hand(run) for name, run in {**vllm, **hf}.items()}
+    found = {
+        name: [(float(count), each) for count, each in pod_rates(pod).items()] for name, pod in vllm.items()
+    }
+    found |= {name: by_hand(run) for name, run in hf.items()}
     gain = {
-        name: [(float(count), rate(run, count) / rate("8b-bf16", count)) for count in (1, 32, 256)]
-        for name, run in (
-            ("AWQ (Machete)", "8b-awq"),
-            ("GPTQ (Machete)", "8b-gptq"),
-            ("W4A16 (Marlin)", "8b-w4a16-marlin"),
-            ("bitsandbytes NF4", "8b-bnb-nf4"),
+        name: [(float(count), ratio) for count, ratio in gains(pod).items()]
+        for name, pod in (
+            ("AWQ", "llama-8b-awq"),
+            ("GPTQ", "llama-8b-gptq"),
+            ("W4A16", "llama-8b-w4a16"),
+            ("bitsandbytes NF4", "llama-8b-bnb-nf4"),
         )
     }
     memory: list[tuple[str, float, str]] = [
@@ -264,7 +269,7 @@ def pictures() -> dict[str, str]:
     ]
     streams = "streams (Transformers: batch)"
     return {
-        "throughput.svg": curves("8B on one H200, by hand: output tokens a second", streams, found),
-        "gain.svg": curves("vLLM, 8B, by hand: 4 bits to 16 bits, tokens a second", "streams", gain),
+        "throughput.svg": curves("8B on one H200: output tokens a second", streams, found),
+        "gain.svg": curves("vLLM, 8B: 4 bits to 16 bits, tokens a second", "streams", gain),
         "memory.svg": bars("Transformers, batch 1, by hand: peak memory, GiB", memory),
     }
