@@ -31,11 +31,13 @@ OFF = """## What is off, and why
 - **vLLM on a CPU**: the engine was 1 to 4 % faster in the runs. A replica as fast keeps every goal.
 - **llama.cpp, bursty**: eight streams were measured for 5 s, with 21 requests: a TPOT of 112 ms at 66.5
   tokens/s. In a window of 26 s it was 100 ms at 71.4, of a server whose single requests took 3 % less. The
-  model's step of eight falls from 67 to 49 ms. By the gaps of running streams it takes 47 ms (two 19, four
-  31, six 46), and prompts add 122 to 130 ms each, however many come at once.
-- The rest may be its batches. With a KV cache for each slot, llama.cpp computes only slots with consecutive
-  numbers in one pass (`split_equal` in `llama-batch.cpp`), so scattered streams cost a pass each. Those
-  gaps fit 4 ms a pass and 5.3 ms a stream. Which slots are busy is no part of a measurement.
+  model's step of eight falls from 67 to 49 ms. By the gaps of running streams it takes 47 to 52 ms, and
+  prompts add 122 to 130 ms each, however many come at once.
+- The rest is the shape of its steps, of which the model knows levels and straight lines. With one KV cache
+  for all slots, steps of one, two, three, four, six and eight streams take 7, 18, 28, 30, 41 and 48 ms.
+  With one for each, as here, they take 7, 19, 28, 34, 49 and 52 ms: then only slots with consecutive
+  numbers share a pass (`split_equal` in `llama-batch.cpp`). Which slots are busy is no part of a
+  measurement.
 - Its batches gain nothing, so near saturation small differences grow: a replica that is 4 % faster has 38
   points less TPOT at 70 % of the load. Of 78 open arrivals as the probe's, one draw in ten has a median
   TPOT below 39 ms and one above 85, by chance alone; 60 were measured. So they are no level of the model.
