@@ -151,6 +151,20 @@ async def test_one_that_is_deleted_while_it_is_read_is_not_brought_back() -> Non
     assert world.held() == {"b"}
 
 
+async def test_nothing_is_taken_in_while_the_reflector_lists_anew() -> None:
+    """At its end the list would remove what it did not store, for good."""
+    world = World(1, made("a", 0), made("b", 1))
+    await world.loop.round()
+    world.delete("a")
+    world.meanwhile = lambda: world.store.lost(KIND, "", "it is listed")
+    await world.loop.round()
+    assert world.held() == set()
+    world.meanwhile = lambda: None
+    world.store.runs(KIND, "")
+    await world.loop.round()
+    assert world.held() == {"b"}
+
+
 async def test_a_standby_writes_nothing_and_tells_once_it_leads() -> None:
     world = World(1, made("a", 0), made("b", 1), made("c", 2))
     world.leads = False

@@ -143,6 +143,23 @@ async def test_beyond_the_children_of_a_namespace_nothing_is_decided_until_all_a
     assert live.lists == lists, "it is read once"
 
 
+async def test_children_are_not_put_while_the_reflector_lists_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = told()
+    store.put(*chain()[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "NAMESPACE_CHILDREN", 0)
+        store.put(*own("Service", "smol"))
+    store.lost("Service", "", "it is listed")
+    for is_lost in (True, False):
+        if is_lost:
+            with pytest.raises(UndecidedResource):
+                await observer(store, Live(*chain())).observe(KEY)
+            store.runs("Service", "")
+        else:
+            assert await observer(store, Live(*chain())).observe(KEY) is not None
+        assert store.holds("Service", "ml", "smol") != is_lost
+
+
 def test_a_pod_that_is_not_stored_is_a_neighbour_that_is_always_active(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
