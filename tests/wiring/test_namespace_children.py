@@ -114,6 +114,7 @@ async def test_beyond_the_children_of_a_namespace_nothing_is_decided_until_all_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 20)
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
     store, changes = told()
     store.put("Node", {"metadata": {"name": "n1", "uid": "n1", "resourceVersion": "1"}})
     store.put(*chain()[0])
@@ -148,6 +149,7 @@ async def test_children_are_not_put_while_the_reflector_lists_anew(monkeypatch: 
     store.put(*chain()[0])
     with monkeypatch.context() as patch:
         patch.setattr(objects, "NAMESPACE_CHILDREN", 0)
+        patch.setattr(objects, "RESOURCE_CHILDREN", 0)
         store.put(*own("Service", "smol"))
     store.lost("Service", "", "it is listed")
     for is_lost in (True, False):
@@ -160,6 +162,32 @@ async def test_children_are_not_put_while_the_reflector_lists_anew(monkeypatch: 
         assert store.holds("Service", "ml", "smol") != is_lost
 
 
+def test_many_resources_that_serve_have_place_for_all_their_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What has a revision is held beyond the limit of resources, as after an upgrade: so are its children."""
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 20)
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 4)
+    store = Store(lambda _: None, max_resources=5)
+    names = [f"m{number}" for number in range(8)]
+    for name in names:
+        status = {"revisions": [{"name": f"{name}-1"}]}
+        store.put(
+            "LLMDeployment", raw_resource(CLAIM_SPEC, name=name, uid=f"uid-{name}") | {"status": status}
+        )
+    for number in range(4):
+        for name in names:
+            metadata = owned_by("LLMDeployment", name)
+            store.put("Deployment", thing(f"{name}-{number}", owner=name, metadata=metadata))
+    assert store.size("Deployment") == 32
+    assert not store.bounds.declined
+    store.put("Deployment", thing("m0-4", owner="m0", metadata=owned_by("LLMDeployment", "m0")))
+    assert set(store.bounds.declined) == {("ml", "m0")}
+    for name in names:
+        store.remove("LLMDeployment", "ml", name, uid=f"uid-{name}")
+    assert store.bounds.most_children("ml") == 20
+
+
 def test_a_pod_that_is_not_stored_is_a_neighbour_that_is_always_active(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -168,6 +196,7 @@ def test_a_pod_that_is_not_stored_is_a_neighbour_that_is_always_active(
     for kind, item in chain()[:3]:
         store.put(kind, item)
     monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 0)
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
     pods = [chain()[3][1], pod("orphan", node="n2", metadata=owned_by("ReplicaSet", "declined"))]
     for item in pods:
         store.put("Pod", item)

@@ -31,7 +31,7 @@ from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store.objects import BYTES_LIMIT, NAMESPACE_CHILDREN, Crowd, child_limit
+from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import CONTROLLED, json_bytes, readable_part, weight
 from tacho_operator.shell.workqueue import Key
@@ -143,7 +143,8 @@ class Observer:
                 await self._put_children(key)
                 mine = self._children(key, raw["metadata"]["uid"], unread)
             if self._store.bounds.declined[key]:
-                unread.append(CrowdedChildren(unheld_children(NAMESPACE_CHILDREN)))
+                most = self._store.bounds.most_children(key.namespace)
+                unread.append(CrowdedChildren(unheld_children(most)))
                 mine = dict.fromkeys(CHILDREN, ())
         try:
             if METADATA_ONLY in raw:

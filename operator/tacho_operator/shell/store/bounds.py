@@ -50,6 +50,10 @@ class NamespacePlaces:
             self.uncounted.add(namespace)
         return namespace, loser
 
+    def held(self, namespace: str) -> int:
+        """Number of LLMDeployments of the namespace that are stored."""
+        return len(self._orders[namespace]) if namespace in self._orders else 0
+
     def leave(self, name: Name) -> None:
         """Notes that a resource was deleted."""
         namespace = name[0]
@@ -90,6 +94,10 @@ class StoreBounds:
         is_known = (name[0], label) in self._kinds["LLMDeployment"].by_name
         return is_known and owner_uid(kept) in self._owners and is_read(kind, name[1], label)
 
+    def most_children(self, namespace: str) -> int:
+        """Most owned children of the namespace that are stored."""
+        return max(objects.NAMESPACE_CHILDREN, objects.RESOURCE_CHILDREN * self.places.held(namespace))
+
     def is_owner(self, uid: str) -> bool:
         return uid in self._owners
 
@@ -125,7 +133,7 @@ class StoreBounds:
 
     def is_full(self, namespace: str) -> bool:
         """Whether there is no place for another child of a resource."""
-        return sum(self._kinds[kind].owned[namespace] for kind in CHILDREN) >= objects.NAMESPACE_CHILDREN
+        return sum(self._kinds[kind].owned[namespace] for kind in CHILDREN) >= self.most_children(namespace)
 
     def incomplete_on(self, node: str) -> set[Name]:
         """Resources that have a pod on the node, and children without a place."""

@@ -58,9 +58,14 @@ reconciled at a time.
 """
 
 NAMESPACE_CHILDREN = 30_000
-"""Most owned children of a namespace that are stored. 1,000 resources have some 20,000.
+"""Most owned children of a namespace that are stored, where RESOURCE_CHILDREN are not more. 1,000 resources
+have some 20,000.
 
 What is beyond is not stored, and decisions about its resource wait until there is place.
+"""
+RESOURCE_CHILDREN = 30
+"""Children of a namespace for each of its held resources: what serves is held beyond the limit of resources,
+and that limit may be 10,000.
 """
 UNOWNED = 1000
 """Most children of a kind and namespace that are stored although their owner is not; the latest ones.
