@@ -45,15 +45,22 @@ class Case:
     replica: str = SIXTEEN_BITS
     lengths: Mapping[str, float] = field(default_factory=dict)
     """What changes on the next day."""
+    slo: str = "ttft=1s,tpot=20ms"
 
 
+SHIFTED = {"prompts": 3.0, "answers": 1 / 3}
 CASES = {
     case.name: case
     for case in (
         Case(name="NF4 instead of 16 bits", replica=FOUR_BITS),
         Case(name="NF4, tuned again", replica=FOUR_BITS, tuned=FOUR_BITS),
         Case(name="nothing changes"),
-        Case(name="prompts thrice as long, answers a third", lengths={"prompts": 3.0, "answers": 1 / 3}),
+        Case(name="prompts thrice as long, answers a third", lengths=SHIFTED),
+        Case(
+            name="the same, within 500 ms and 10 ms a token",
+            lengths=SHIFTED,
+            slo="ttft=500ms,tpot=10ms",
+        ),
     )
 }
 """The first is README's example."""
@@ -83,12 +90,12 @@ def drawn(seed: int, case: Case) -> str:
 
 
 def simulated(
-    trace: Path, replica: str, policies: Iterable[str], *more: str
+    trace: Path, case: Case, replica: str, policies: Iterable[str], *more: str
 ) -> dict[str, tuple[float, float]]:
     """SLO attainment in percent and GPU-hours, by policy with its parameters."""
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="utf-8")
-    options = ("--slo", "ttft=1s,tpot=20ms", "--cold-start", "130", "--max-replicas", "10", "-o", "csv")
+    options = ("--slo", case.slo, "--cold-start", "130", "--max-replicas", "10", "-o", "csv")
     given = ("--trace", str(trace), "--measurement", f"{EXAMPLES}/{replica}.json")
     with contextlib.redirect_stdout(out):
         code = tacho(["simulate", *given, *options, *more, "--policy", ",".join(policies)])
@@ -102,13 +109,13 @@ def simulated(
 
 
 def rows(commit: str, case: Case) -> Iterator[Row]:
-    texts = (*OTHERS, *simulated(TRAINING, case.tuned, TRIED, "--tune", str(TRAINING)))
+    texts = (*OTHERS, *simulated(TRAINING, case, case.tuned, TRIED, "--tune", str(TRAINING)))
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in judging_seeds(commit):
             trace = Path(folder) / f"{seed}.csv"
             trace.write_text(drawn(seed, case))
-            found.append(simulated(trace, case.replica, texts))
+            found.append(simulated(trace, case, case.replica, texts))
     for text in texts:
         policy, _, parameters = text.partition(":")
         slo, hours = map(rounded, zip(*(each[text] for each in found), strict=True))
