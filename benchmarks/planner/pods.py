@@ -80,10 +80,10 @@ def _pod(path: Path) -> Pod | None:
         share, before = float(scored[f"{figure}Percent"]) / 100, plan["predicted"]
         expected = float(before[f"expected{figure.capitalize()}TokensPerSecond"])
         after = getattr(planned.predicted, f"expected_{figure}_tokens_per_second")
-        within = "decode" if figure == "decode" else "output"
-        then[figure] = Speed(share, float(before[f"{within}WithinPercent"]) / 100)
+        former = "decode" if figure == "decode" else "output"  # of several streams and the capacity alike
+        then[figure] = Speed(share, float(before[f"{former}WithinPercent"]) / 100)
         now[figure] = Speed(
-            share * expected / after, getattr(planned.predicted, f"{within}_within_percent") / 100
+            share * expected / after, getattr(planned.predicted, f"{figure}_within_percent") / 100
         )
     gpus = f"{plan['gpu']['count']} x " if plan["gpu"]["count"] > 1 else ""
     model, card = _model(resource["spec"]), plan["gpu"]["product"].split("-")[1]

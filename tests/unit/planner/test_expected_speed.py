@@ -247,7 +247,7 @@ def test_a_capacity_is_known_less_well_where_a_step_takes_hardly_longer_for_more
     assert far.capacity_within_percent < 40
     assert near.capacity_within_percent > 100
     free = plan("NVIDIA-H200", **timed).predicted
-    assert free.capacity_within_percent == free.output_within_percent
+    assert (free.output_within_percent, free.capacity_within_percent) == (20, 65)
 
 
 def test_where_nothing_was_timed_the_plan_says_so():

@@ -25,6 +25,10 @@ MORE_STREAMS, MORE_TOKENS = 1.25, 1.02
 """Defines the knee, the capacity without an SLO: from there, 1.25 times the streams give less than 1.02 times
 the throughput.
 """
+KNEE_WITHIN = 0.65
+"""Expected error of the throughput at the knee: measured curves flatten earlier than expected ones. Of 26
+undisturbed pods with timed steps, 25 found 61 to 123 % of it (docs/results/planner.md).
+"""
 FEW_STREAMS = 8
 """Fewest streams for which the speed is predicted from timings. With fewer, fixed costs dominate, and one
 stream may use a faster kernel.
@@ -147,6 +151,8 @@ class Loop:
         Slower steps allow fewer streams within the SLO: many fewer where a step takes hardly longer for more
         streams.
         """
+        if not (level.tpot_milliseconds or level.ttft_milliseconds):
+            return max(within, KNEE_WITHIN)
         slow, expected, fast = (
             self.tokens_per_second(max(1, self.capacity(slots, level, slower))) / slower
             for slower in (1 + within, 1.0, 1 / (1 + within))
