@@ -144,6 +144,34 @@ async def test_beyond_the_children_of_a_namespace_nothing_is_decided_until_all_a
     assert live.lists == lists, "it is read once"
 
 
+async def test_a_child_that_has_no_place_while_the_others_are_read_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, _ = told()
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 0)
+    store.put(*chain()[0])
+    store.put(*own("Service", "smol"))
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 5)
+    live = Live(*chain())
+    pages = live.pages
+
+    async def and_another(kind: str, namespace: str, selector: str) -> AsyncIterator[Page]:
+        async for page in pages(kind, namespace, selector):
+            yield page
+        if kind == "Pod":  # the last kind
+            store.put("Pod", pod("other", metadata=owned_by("ReplicaSet", "smol-1-a")))
+
+    monkeypatch.setattr(live, "pages", and_another)
+    with pytest.raises(UndecidedResource, match="not all its children are known"):
+        await observer(store, live).observe(KEY)
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 6)
+    live.found.append(("Pod", pod("other", metadata=owned_by("ReplicaSet", "smol-1-a"))))
+    observed = await observer(store, live).observe(KEY)
+    assert observed is not None
+    assert len(observed.pods) == 2
+
+
 async def test_children_are_not_put_while_the_reflector_lists_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = told()
     store.put(*chain()[0])

@@ -203,7 +203,8 @@ class Observer:
                 if count > 2 * child_limit(kind) or self._store.bounds.declined[key] > declined:
                     return
                 await asyncio.sleep(0)
-        self._store.bounds.complete(key)
+        if self._store.bounds.declined[key] == declined:  # else an event meanwhile had no place
+            self._store.bounds.complete(key)
 
     async def _all_whole(
         self, kind: str, items: Iterable[Manifest], unread: list[UnreadableObject]
