@@ -19,7 +19,7 @@ from tacho_operator.shell.full_namespaces import FullNamespaces
 from tacho_operator.shell.kube import Kube, Page
 from tacho_operator.shell.store.store import Store, StoreChange
 from tacho_operator.shell.workqueue import WorkQueue
-from tests.wiring.storing import thing
+from tests.wiring.storing import owned_by, thing
 from tools.harness.resources import NOW
 
 KIND = "LLMDeployment"
@@ -208,6 +208,48 @@ async def test_what_serves_and_cannot_be_read_any_more_stays_and_the_other_is_to
     for _ in range(3):
         await world.loop.round()
     assert (world.held(), world.told(), world.lists) == ({"z"}, {"a"}, 2)
+
+
+def listed_otherwise(world: World, monkeypatch: pytest.MonkeyPatch, mark: Manifest) -> None:
+    """Lists have no status, and ``mark``, while a read of one resource has it."""
+    whole = world.pages
+
+    async def pages(kind: str, namespace: str) -> AsyncIterator[Page]:
+        async for page in whole(kind, namespace):
+            items = [{key: item[key] for key in item if key != "status"} | mark for item in page.items]
+            yield page._replace(items=items)
+
+    monkeypatch.setattr(world, "pages", pages)
+
+
+@pytest.mark.parametrize("has_child", [True, False])
+async def test_what_serves_in_a_namespace_of_which_metadata_is_listed_is_held_after_a_start(
+    *, has_child: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few very long ones the rest of a namespace is listed as metadata, without revisions."""
+    mark: Manifest = {METADATA_ONLY: ""}
+    world = World(1, made("a", 1), made("z", 9) | mark)
+    assert world.held() == {"a"}
+    world.objects["z"] = made("z", 9, status={"revisions": [{"name": "z-1"}]})
+    child = thing("z-1", owner="z", metadata=owned_by(KIND, "z"))
+    world.store.put("Deployment" if has_child else "Pod", child)
+    listed_otherwise(world, monkeypatch, mark)
+    await world.loop.round()
+    assert world.held() == ({"z"} if has_child else {"a"}), "each is not read"
+    assert world.told() == set()
+
+
+async def test_what_another_leader_gave_a_revision_is_not_told_that_it_is_not_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(1, made("a", 0), made("b", 1), made("c", 2))
+    served = made("b", 1, "50", status={"revisions": [{"name": "b-1"}]})
+    world.objects["b"] = served
+    listed_otherwise(world, monkeypatch, {})
+    await world.loop.round()
+    assert world.told() == {"c"}
+    world.put(served)
+    assert world.held() == {"b"}
 
 
 async def test_a_flood_is_told_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

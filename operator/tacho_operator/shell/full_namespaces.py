@@ -74,20 +74,7 @@ class FullNamespaces:
         """Takes in what should be held; the leader writes the status of the others. Returns whether nothing
         is left to be done.
         """
-        places, unreported, count = self._store.bounds.places, list[str](), 0
-        first = ResourceOrder(places.limit)
-        async for page in self._kube.pages(KIND, namespace):
-            for item in page.items:
-                name = item["metadata"]["name"]
-                first.take(name, rank(item))
-                count += 1
-                if (
-                    METADATA_ONLY not in item
-                    and not reports_full(item)
-                    and len(unreported) <= REPORTED_LIMIT + len(first)
-                ):
-                    unreported.append(name)
-            await asyncio.sleep(PAGE_PAUSE_SECONDS)
+        first, unreported, count = await self._listed(namespace)
         for name in first:
             if not self._store.holds(KIND, namespace, name):
                 found = await self._kube.get(KIND, namespace, name)
@@ -95,7 +82,7 @@ class FullNamespaces:
                     return False
                 if found is not None:
                     self._store.put(KIND, found, live=True)
-        places.counted(namespace, max(0, count - len(first)))
+        self._store.bounds.places.counted(namespace, max(0, count - len(first)))
         unreported = [name for name in unreported if not self._store.holds(KIND, namespace, name)]
         for start in range(0, min(len(unreported), REPORTED_LIMIT), REPORTED_AT_ONCE):
             if not self._led or not self._leads():
@@ -105,10 +92,35 @@ class FullNamespaces:
             await asyncio.sleep(REPORTED_AT_ONCE / REPORTED_PER_SECOND)
         return len(unreported) <= REPORTED_LIMIT
 
+    async def _listed(self, namespace: str) -> tuple[ResourceOrder, list[str], int]:
+        """Of the namespace's resources those that should be held, names of those whose status does not say
+        that they are not, and the number of all.
+        """
+        first, unreported, unread, count = ResourceOrder(self._store.bounds.places.limit), list[str](), [], 0
+        async for page in self._kube.pages(KIND, namespace):
+            for item in page.items:
+                name = item["metadata"]["name"]
+                first.take(name, rank(item))
+                count += 1
+                if METADATA_ONLY in item:
+                    if self._store.controls(namespace, item["metadata"]["uid"]):
+                        unread.append(name)
+                elif not reports_full(item) and len(unreported) <= REPORTED_LIMIT + len(first):
+                    unreported.append(name)
+            await asyncio.sleep(PAGE_PAUSE_SECONDS)
+        for name in unread:  # its metadata does not say whether it has a revision
+            if not self._store.holds(KIND, namespace, name):
+                found = await self._kube.get(KIND, namespace, name)
+                if found is not None:
+                    first.take(name, rank(found))
+        return first, unreported, count
+
     async def _report(self, namespace: str, name: str) -> None:
         raw: Manifest | None = await self._kube.get(KIND, namespace, name)
         is_held = self._store.holds(KIND, namespace, name)
         if raw is None or is_held or METADATA_ONLY in raw or reports_full(raw):
+            return
+        if not rank(raw).is_new:  # another leader has decided: the watch has not delivered that yet
             return
         problem = namespace_full(self._store.bounds.places.limit)
         status = undecided_status(StoredResource(raw=raw), problem, self._clock())

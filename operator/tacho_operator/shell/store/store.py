@@ -240,6 +240,10 @@ class Store(WatchStreams):
     def holds(self, kind: str, namespace: str, name: str) -> bool:
         return (namespace, name) in self._kinds[kind].by_name
 
+    def controls(self, namespace: str, uid: str) -> bool:
+        """Whether a stored child of the namespace has the controller of that uid."""
+        return any(self._kinds[kind].controlled_bytes(namespace, (uid,)) for kind in CONTROLLED)
+
     def leaving(self, kind: str, namespace: str, name: str) -> bool:
         """Whether a stored object is being deleted."""
         found = self.read(kind, (namespace, name))
