@@ -179,7 +179,9 @@ async def test_a_standby_writes_nothing_and_tells_once_it_leads() -> None:
     assert world.told() == {"c"}
 
 
-@pytest.mark.parametrize("error", [ApiError(503, "busy"), ApiError(0, "no answer"), Invalid(422, "full")])
+@pytest.mark.parametrize(
+    "error", [ApiError(503, "busy"), ApiError(429, "slow"), ApiError(0, "none"), Invalid(422, "full")]
+)
 async def test_what_is_refused_stops_nothing_and_is_tried_again_where_that_helps(error: ApiError) -> None:
     world = World(1, made("a", 0), made("b", 1))
     world.error = error
@@ -250,6 +252,74 @@ async def test_what_another_leader_gave_a_revision_is_not_told_that_it_is_not_he
     assert world.told() == {"c"}
     world.put(served)
     assert world.held() == {"b"}
+
+
+async def test_after_a_start_where_all_were_told_a_place_is_still_given() -> None:
+    before = World(1, made("a", 0), made("b", 1))
+    await before.loop.round()
+    world = World(1, *before.objects.values())
+    await world.loop.round()
+    assert world.store.bounds.places.unheld == {"ml": 1}
+    world.delete("a")
+    await world.loop.round()
+    assert world.held() == {"b"}
+
+
+async def test_one_that_loses_its_place_to_another_is_told() -> None:
+    """As where the clocks of API servers differ."""
+    world = World(1, made("a", 5), made("b", 6))
+    await world.loop.round()
+    older = made("c", 1)
+    older["status"] = world.objects["b"]["status"]  # it says so, of a place that it gets now
+    world.put(older)
+    assert world.held() == {"c"}
+    await world.loop.round()
+    assert world.told() >= {"a", "b"}
+
+
+async def test_a_late_deletion_leaves_the_successor_of_that_name_its_place() -> None:
+    world = World(1, made("a", 0), made("b", 1))
+    new = made("a", 0, "7")
+    new["metadata"]["uid"] = "new"
+    world.put(new)
+    world.store.remove(KIND, "ml", "a", uid="uid-a")
+    world.put(made("b", 1, "8"))
+    assert world.held() == {"a"}
+
+
+async def test_while_a_watch_is_interrupted_nothing_is_looked_at() -> None:
+    world = World(1, made("a", 0), made("b", 1))
+    world.store.lost("Pod", "", "it is listed")
+    await world.loop.round()
+    assert world.lists == 0
+    world.store.runs("Pod", "")
+    await world.loop.round()
+    assert (world.lists, world.told()) == (1, {"b"})
+
+
+async def test_one_that_is_held_by_now_is_not_told() -> None:
+    world = World(1, made("a", 0), made("b", 1))
+
+    def place() -> None:
+        if "a" in world.objects:
+            world.delete("a")
+            world.store.put(KIND, copy.deepcopy(world.objects["b"]))
+
+    world.meanwhile = place
+    await world.loop.round()
+    assert (world.held(), world.told()) == ({"b"}, set())
+
+
+async def test_a_leader_that_leads_no_more_tells_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full_namespaces, "REPORTED_AT_ONCE", 1)
+    world = World(1, *(made(name, minute) for minute, name in enumerate("abcd")))
+    world.meanwhile = lambda: setattr(world, "leads", False)
+    await world.loop.round()
+    assert len(world.told()) == 1
+    world.leads, world.meanwhile = True, lambda: None
+    world.loop._led = False
+    await world.loop.round()
+    assert world.told() == {"b", "c", "d"}
 
 
 async def test_a_flood_is_told_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,27 @@ async def test_children_are_not_put_while_the_reflector_lists_anew(monkeypatch: 
         assert store.holds("Service", "ml", "smol") != is_lost
 
 
+def test_what_has_no_place_is_decided_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 0)
+    store, changes = told()
+    store.put(*chain()[0])
+    changes.clear()
+    store.put(*own("Service", "smol"))
+    assert [(change.kind, change.owner) for change in changes] == [("Service", "smol")]
+
+
+def test_children_of_a_deleted_resource_are_held_as_those_that_nobody_owns() -> None:
+    store, _ = told()
+    store.put(*chain()[0])
+    store.put(*own("Service", "smol"))
+    store.remove("LLMDeployment", "ml", "smol", uid="uid-smol")
+    store.put("LLMDeployment", raw_resource(CLAIM_SPEC, uid="uid-new"))
+    kind, late = own("Service", "smol")
+    store.put(kind, {**late, "spec": {"x": 1}, "metadata": {**late["metadata"], "resourceVersion": "2"}})
+    assert store._kinds["Service"].owned["ml"] == 0
+
+
 def test_many_resources_that_serve_have_place_for_all_their_children(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
