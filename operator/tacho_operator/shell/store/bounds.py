@@ -18,7 +18,7 @@ from tacho_operator.shell.store.trimming import CONTROLLED, UNOWNED
 CHILDREN = CONTROLLED | UNOWNED
 OWNERS = ("LLMDeployment", "Deployment", "ReplicaSet")
 NODES = 1000
-"""Most nodes of a resource that are remembered, beside those that exist: anyone may name others."""
+"""Most nodes of a namespace that are remembered, beside those that exist: anyone may name others."""
 REMOVED = 10_000
 """Most removed objects that are remembered."""
 
@@ -84,6 +84,8 @@ class StoreBounds:
         """How often a child of a resource had no place, since all had one."""
         self._nodes: defaultdict[Name, set[str]] = defaultdict(set)
         """Nodes of pods that have no place, by resource."""
+        self._node_counts: Counter[str] = Counter()
+        """Number of these, by namespace."""
         self.without_claims: set[str] = set()
         """Namespaces of which not all claims are stored."""
         self._removed: dict[str, None] = {}
@@ -126,9 +128,10 @@ class StoreBounds:
         resource = (name[0], label_of(kept))
         self.declined[resource] += 1
         node = (kept.get("spec") or {}).get("nodeName", "") if kind == "Pod" else ""
-        nodes = self._nodes[resource]
-        if node and (("", node) in self._kinds["Node"].by_name or len(nodes) < NODES):
-            nodes.add(intern(node))
+        is_known = ("", node) in self._kinds["Node"].by_name
+        if node and node not in self._nodes[resource] and (is_known or self._node_counts[name[0]] < NODES):
+            self._nodes[resource].add(intern(node))
+            self._node_counts[name[0]] += 1
         return name
 
     def is_full(self, namespace: str) -> bool:
@@ -145,7 +148,9 @@ class StoreBounds:
     def complete(self, resource: Name) -> None:
         """Notes that all children of the resource have a place."""
         self.declined.pop(resource, None)
-        self._nodes.pop(resource, None)
+        self._node_counts[resource[0]] -= len(self._nodes.pop(resource, ()))
+        if not self._node_counts[resource[0]]:
+            del self._node_counts[resource[0]]
 
     def dropped(self, kind: str, uid: str) -> None:
         """Notes that an object is not stored any more."""
