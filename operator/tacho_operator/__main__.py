@@ -91,7 +91,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     router = ChangeRouter()
     store = Store(router, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
     budget = NamespaceBudget()
-    async with connect(settings.kubeconfig, metrics.request, budget) as kube, leader_client() as client:
+    async with (
+        connect(settings.kubeconfig, metrics.request, budget) as kube,
+        # Of its own: where the network drops connections silently, each idle one costs the next request its
+        # whole timeout, and the elector would meet several of the common pool one after the other.
+        connect(settings.kubeconfig, metrics.request) as lease_kube,
+        leader_client() as client,
+    ):
         sources = decision_sources(settings, kube, store, metrics, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
@@ -102,7 +108,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             clock=lambda: datetime.now(timezone.utc),
         )
-        elector = lease_elector(settings, kube)
+        elector = lease_elector(settings, lease_kube)
         metrics.leader.set_function(elector.leads)
         queue = WorkQueue(
             where_in_sync(store, reconciler),

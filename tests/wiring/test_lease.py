@@ -37,6 +37,10 @@ class LeaseServer:
     """What the next trials meet, the first one first."""
     trial_hangs: bool = False
     """As with a webhook that does not answer."""
+    drops: bool = False
+    """Whether the next request meets a connection that the network has dropped silently."""
+    seconds: float = 0.0
+    """How long each answer takes."""
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         assert (kind, namespace, name) == ("Lease", PLACE.namespace, PLACE.name)
@@ -73,7 +77,9 @@ class LeaseServer:
         return copy.deepcopy(self.lease)
 
     async def _answer(self) -> None:
-        if self.silent:
+        dropped, self.drops = self.drops, False
+        await asyncio.sleep(self.seconds)
+        if self.silent or dropped:
             await asyncio.Event().wait()
         if self.fails is not None:
             raise self.fails
@@ -218,6 +224,23 @@ async def test_a_leader_without_an_api_server_begins_nothing_and_leads_on_when_n
         await one.led()
 
     await running(one, leads)
+
+
+@without_waiting
+async def test_a_dropped_connection_leaves_a_slow_api_server_time_for_the_next_try() -> None:
+    server = LeaseServer()
+    one = elector(server, "a")
+
+    async def then(task: asyncio.Task[None]) -> None:
+        await one.led()
+        server.drops, server.seconds = True, 1.2
+        until_seconds = asyncio.get_running_loop().time() + RENEW_DEADLINE_SECONDS + 2
+        while asyncio.get_running_loop().time() < until_seconds:
+            assert one.leads()
+            assert not task.done()
+            await asyncio.sleep(0.1)
+
+    await running(one, then)
 
 
 @without_waiting

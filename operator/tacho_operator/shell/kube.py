@@ -45,6 +45,7 @@ from tacho_operator.shell.bounded_reading import (
     readable_pages,
 )
 from tacho_operator.shell.budget import NamespaceBudget
+from tacho_operator.shell.probed_socket import probed_connector
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
@@ -379,7 +380,6 @@ async def connect(
 ) -> AsyncIterator[Kube]:
     """A client of the API server: by the kubeconfig file, or without one by the pod's service account."""
     configuration = aio.Configuration()
-    configuration.connection_pool_maxsize = 0  # every watch has one; workers and events bound the others
     if kubeconfig:
         await aio_config.load_kube_config(
             kubeconfig, client_configuration=configuration, persist_config=False
@@ -390,6 +390,10 @@ async def connect(
     # every request, each in a thread of its own.
     configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False, "middlewares": (short_errors,)}
-    async with aio.ApiClient(configuration) as api:
+    async with (
+        aio.ApiClient(configuration) as api,
+        probed_connector(api.rest_client.ssl_context) as connector,
+    ):
+        configuration.client_session_kwargs["connector"] = connector
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted, budget)

@@ -138,7 +138,8 @@ class Elector:
 
     async def _turn(self) -> float:
         """Reads the Lease once and writes it if needed; returns the seconds until the next reading."""
-        left = self._candidate.leads_until - monotonic()
+        began = monotonic()
+        left = self._candidate.leads_until - began
         if left <= 0:  # what trials met before says nothing of those after a time without leading
             self._fenced_since = self._unknown_since = None
         try:
@@ -148,7 +149,7 @@ class Elector:
             raise
         except Exception as error:  # noqa: BLE001 - a Lease of other fields, too, must not end the process
             self._say(f"the Lease was not read or written: {type(error).__name__} {error}", logging.WARNING)
-            return RETRY_SECONDS
+            return max(0.0, began + RETRY_SECONDS - monotonic())
         if self._candidate.leads(monotonic()):
             await self._try_fence()
             self._lead()

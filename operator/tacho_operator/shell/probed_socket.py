@@ -1,0 +1,34 @@
+"""TCP sockets that notice a connection which the network has dropped silently."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import aiohttp
+
+UNACKNOWLEDGED_SECONDS = 30
+"""Seconds after which a connection whose other side acknowledges nothing is given up, with or without a
+request under way. Else a watch that a firewall forgot would be silent for its own timeout.
+"""
+KEEPALIVE_SECONDS = 10
+"""Seconds between two TCP keepalive probes of a silent connection."""
+
+
+def probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A TCP socket that notices a silently dropped connection after UNACKNOWLEDGED_SECONDS."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS),
+        (socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS),
+        (socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_SECONDS * 1000),
+    ):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
+def probed_connector(tls: ssl.SSLContext) -> aiohttp.TCPConnector:
+    """Connections by such sockets. No limit: every watch has one, and workers and events bound the others."""
+    return aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=probed_socket)
