@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.fleet import (
     ChangeRouter,
     Sizes,
+    begin_anew,
     hanging,
     led_and_in_sync,
     priority,
@@ -91,13 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     router = ChangeRouter()
     store = Store(router, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
     budget = NamespaceBudget()
-    async with (
-        connect(settings.kubeconfig, metrics.request, budget) as kube,
-        # Of its own: where the network drops connections silently, each idle one costs the next request its
-        # whole timeout, and the elector would meet several of the common pool one after the other.
-        connect(settings.kubeconfig, metrics.request) as lease_kube,
-        leader_client() as client,
-    ):
+    async with clients(settings, metrics, budget) as (kube, lease_kube), leader_client() as client:
         sources = decision_sources(settings, kube, store, metrics, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
@@ -108,7 +104,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             clock=lambda: datetime.now(timezone.utc),
         )
-        elector = lease_elector(settings, lease_kube)
+        streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
+        elector = lease_elector(settings, lease_kube, partial(begin_anew, streams))
         metrics.leader.set_function(elector.leads)
         queue = WorkQueue(
             where_in_sync(store, reconciler),
@@ -120,7 +117,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         router.connect(store, queue)
         runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))
-        streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
         metrics.registry.register(Sizes(store, queue, streams))
         answers = Answers(
             registry=metrics.registry,
@@ -151,6 +147,22 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await _run_together(parts, stop)
 
 
+@asynccontextmanager
+async def clients(
+    settings: Settings, metrics: Metrics, budget: NamespaceBudget
+) -> AsyncIterator[tuple[Kube, Kube]]:
+    """The common client of the API server, and the elector's.
+
+    Where the network drops connections silently, each idle one costs the next request its whole timeout. Of
+    a common pool the elector would meet several, one after the other.
+    """
+    async with (
+        connect(settings.kubeconfig, metrics.request, budget) as kube,
+        connect(settings.kubeconfig, metrics.request) as lease_kube,
+    ):
+        yield kube, lease_kube
+
+
 def decision_sources(
     settings: Settings, kube: Kube, store: Store, metrics: Metrics, late: Callable[[Key], None]
 ) -> DecisionSources:
@@ -177,7 +189,7 @@ async def kopf_events(runner: KopfRunner, store: Store, namespace: str, router: 
     await runner.watch(namespace, router.noticed, partial(store.holds, "LLMDeployment"))
 
 
-def lease_elector(settings: Settings, kube: Kube) -> Elector:
+def lease_elector(settings: Settings, kube: Kube, on_answer_again: Callable[[float], object]) -> Elector:
     """The leader election of this process. Outside a pod the process has a new random identity at each
     start.
     """
@@ -195,6 +207,7 @@ def lease_elector(settings: Settings, kube: Kube) -> Elector:
             trial_namespace=(*settings.watch_namespaces, namespace)[0],
         ),
         clock=lambda: datetime.now(timezone.utc),
+        on_answer_again=on_answer_again,
     )
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from tools.cluster.handle import Cluster
 from tools.harness.dropping_proxy import DroppingProxy
-from tools.harness.operating import NAME, resource
+from tools.harness.operating import NAME, bring_up, condition, resource
 from tools.harness.operator_process import Kubelet, Operator, eventually
 
 LEASE_SECONDS = 16.0
 """Longer than a Lease lasts without renewal."""
+BLIND_SECONDS = 30.0
+"""A fifth of the time after which a silent watch is given up by itself."""
 IDLE = 8
 """Resources that are decided at the same time, each with a connection that is then idle."""
 
@@ -52,3 +54,21 @@ def test_many_forgotten_connections_cost_no_lead(
     while time.monotonic() < until:
         assert leader.leads(), "it lost the lead, although the API server answers new connections"
         time.sleep(0.3)
+
+
+@pytest.mark.usefixtures("claim")
+def test_no_ready_stays_when_the_watches_are_forgotten(
+    api: Cluster, namespace: str, kubelet: Kubelet, leader: Operator, proxy: DroppingProxy
+) -> None:
+    """The proxy acknowledges what it gets: no kernel notices, as where an API server hangs."""
+    bring_up(api, kubelet, namespace)
+    eventually("it is Ready", lambda: condition(api, namespace, "Ready")["status"] == "True" or None)
+    proxy.drop()
+    (pod,) = kubelet.pods("server")
+    unready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    api.patch_status("Pod", namespace, pod["metadata"]["name"], {"conditions": [unready]})
+    eventually(
+        "Ready is lost",
+        lambda: condition(api, namespace, "Ready")["status"] != "True" or None,
+        seconds=BLIND_SECONDS,
+    )

@@ -244,6 +244,26 @@ async def test_a_dropped_connection_leaves_a_slow_api_server_time_for_the_next_t
 
 
 @without_waiting
+async def test_an_answer_after_none_is_told_once_as_watches_may_be_dead_too() -> None:
+    server, told = LeaseServer(), list[float]()
+    candidate = Candidate(identity="a")
+    one = Elector(cast(Kube, server), candidate, PLACE, now, on_answer_again=told.append)
+
+    async def then(_: asyncio.Task[None]) -> None:
+        await one.led()
+        assert not told
+        server.silent = True
+        await asyncio.sleep(20)
+        assert not told
+        server.silent = False
+        await asyncio.sleep(20)
+        (seconds,) = told
+        assert 15 < seconds < 25
+
+    await running(one, then)
+
+
+@without_waiting
 async def test_a_leader_that_reads_of_another_ends_and_leaves_the_lease_alone() -> None:
     server = LeaseServer()
     one = elector(server, "a")

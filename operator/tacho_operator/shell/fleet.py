@@ -282,6 +282,12 @@ def priority(store: Store, key: Key) -> Priority:
     return Priority.WAITS if state.status_is_current else Priority.CHANGED
 
 
+def begin_anew(streams: Iterable[Reflector], silent_seconds: float) -> None:
+    """Ends the watches that have been silent for so long; each goes on where it was."""
+    for stream in streams:
+        stream.begin_anew(silent_seconds)
+
+
 async def resync(store: Store, queue: WorkQueue, seconds: float) -> None:
     """Adds every resource to the queue once in ``seconds``, spread over that time; runs until cancelled."""
     while True:

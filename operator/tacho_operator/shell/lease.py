@@ -88,9 +88,20 @@ class Elector:
     """This process as a candidate in the leader election."""
 
     def __init__(
-        self, kube: Kube, candidate: Candidate, place: LeasePlace, clock: Callable[[], datetime]
+        self,
+        kube: Kube,
+        candidate: Candidate,
+        place: LeasePlace,
+        clock: Callable[[], datetime],
+        *,
+        on_answer_again: Callable[[float], object] = lambda _seconds: None,
     ) -> None:
+        """``on_answer_again`` is called when the API server answers after requests without an answer, with
+        the seconds since the first of them: other connections may be dead, too.
+        """
         self._kube, self._candidate, self._place, self._clock = kube, candidate, place, clock
+        self._on_answer_again = on_answer_again
+        self._unanswered_since: float | None = None
         self._lease: Manifest | None = None
         self._held_since: float | None = None
         """When this process first held the Lease, by the monotonic clock; None: it does not hold it."""
@@ -147,9 +158,16 @@ class Elector:
                 wait_seconds = await self._read_and_write()
         except LeaseLost:
             raise
+        except TimeoutError:
+            self._unanswered_since = began if self._unanswered_since is None else self._unanswered_since
+            self._say("the Lease was not read or written: no answer", logging.WARNING)
+            return max(0.0, began + RETRY_SECONDS - monotonic())
         except Exception as error:  # noqa: BLE001 - a Lease of other fields, too, must not end the process
             self._say(f"the Lease was not read or written: {type(error).__name__} {error}", logging.WARNING)
             return max(0.0, began + RETRY_SECONDS - monotonic())
+        if self._unanswered_since is not None:
+            silent_seconds, self._unanswered_since = monotonic() - self._unanswered_since, None
+            self._on_answer_again(silent_seconds)
         if self._candidate.leads(monotonic()):
             await self._try_fence()
             self._lead()

@@ -13,6 +13,10 @@ request under way. Else a watch that a firewall forgot would be silent for its o
 """
 KEEPALIVE_SECONDS = 10
 """Seconds between two TCP keepalive probes of a silent connection."""
+IDLE_SECONDS = 4.0
+"""Seconds after which an idle connection serves no other request. Shorter than the election's timeout: once
+that has passed without an answer, no idle connection of the time before is used.
+"""
 
 
 def probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
@@ -31,4 +35,6 @@ def probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 def probed_connector(tls: ssl.SSLContext) -> aiohttp.TCPConnector:
     """Connections by such sockets. No limit: every watch has one, and workers and events bound the others."""
-    return aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=probed_socket)
+    return aiohttp.TCPConnector(
+        limit=0, ssl=tls, socket_factory=probed_socket, keepalive_timeout=IDLE_SECONDS
+    )

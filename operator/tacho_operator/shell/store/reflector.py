@@ -104,6 +104,8 @@ class Reflector:
         self._on_reconnect = on_reconnect
         self._version = ""
         self._last_event = time.monotonic()
+        self._watching: asyncio.Timeout | None = None
+        """The present watch, which ``begin_anew`` ends."""
         self._began = 0.0
         """When the last watch began, by the monotonic clock."""
         self._failures = 0
@@ -114,6 +116,12 @@ class Reflector:
     def silent_seconds(self) -> float:
         """Seconds since the stream last delivered anything: an event, a bookmark, a list."""
         return time.monotonic() - self._last_event
+
+    def begin_anew(self, silent_seconds: float) -> None:
+        """Ends a watch that has been silent for that long: its connection may have been dropped. The next one
+        goes on where it was."""
+        if self._watching is not None and self.silent_seconds() >= silent_seconds:
+            self._watching.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Lists and watches until cancelled. Raises EtcdRestored: then no object in the store is valid."""
@@ -213,10 +221,14 @@ class Reflector:
             settled = asyncio.get_running_loop().call_later(wait, self._runs)
             lasting = asyncio.get_running_loop().call_later(LASTING_SECONDS, self._delivers)
             try:
-                async for what, manifest in events:
-                    self._take(what, manifest)
-                    changes += what != "BOOKMARK"
+                async with asyncio.timeout(None) as self._watching:
+                    async for what, manifest in events:
+                        self._take(what, manifest)
+                        changes += what != "BOOKMARK"
+            except TimeoutError:
+                raise ApiError(0, "silent, and other requests of the time had no answer") from None
             finally:
+                self._watching = None
                 settled.cancel()
                 lasting.cancel()
         self._store.lost(self.kind, self.namespace, f"{self.kind}: the watch ended and begins anew")
