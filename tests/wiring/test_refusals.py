@@ -292,8 +292,11 @@ async def test_what_a_refused_note_should_keep_is_told_once_it_is_kept() -> None
     for _ in range(3):
         await reconcile(KEY)
         world.raw["status"] = server.status
-    counted = partial(reconcile._metrics.registry.get_sample_value, "tacho_operator_cut_requests_total")
-    assert (server.posted.count("RequestsCut"), counted()) == (0, 0.0)
+    labels = {"namespace": KEY.namespace}
+    counted = partial(
+        reconcile._metrics.registry.get_sample_value, "tacho_operator_cut_requests_total", labels
+    )
+    assert (server.posted.count("RequestsCut"), counted()) == (0, None)
     assert "smol-live" in conditions(server)["Stalled"][2]
     server.forbids = ""
     await reconcile(KEY)

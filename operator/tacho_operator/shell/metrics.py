@@ -97,10 +97,6 @@ class Metrics:
             "Requests to the API server; code 0: no answer came.",
             ["verb", "kind", "code"],
         )
-        self.cut_requests = counter(
-            "tacho_operator_cut_requests_total",
-            "Requests that were unfinished when the time to drain their pod was over.",
-        )
         self.reports = counter(
             "tacho_operator_reports_total",
             "Reports of pods by result: answered; silent: no answer; held: not read again, as it is final.",
@@ -117,14 +113,20 @@ class Metrics:
             ["kind"],
         )
         self._logged: dict[tuple[str, str, str], None] = {}
-        self._register_status_gauges(registry)
+        self._register_resource_series(registry)
         self.measured, self.gpu_time = MeasuredMetrics(registry), GpuTime(registry)
 
-    def _register_status_gauges(self, registry: CollectorRegistry) -> None:
+    def _register_resource_series(self, registry: CollectorRegistry) -> None:
         faults = (
             "gpu_fault_nodes",
             "Nodes on which a GPU fault ended an engine of the resource in the last 30 minutes.",
             lambda item: item.gpu_fault_nodes or None,
+        )
+        self.cut_requests = Counter(
+            "tacho_operator_cut_requests_total",
+            "Requests that were unfinished when the time to drain their pod was over.",
+            ["namespace"],
+            registry=registry,
         )
         self._shown: KnownFigures[ShownStatus] = KnownFigures(registry, SCALING_PREFIX, [faults])
         ResourceSeries(
@@ -164,6 +166,11 @@ class Metrics:
     def request(self, verb: str, kind: str, code: int) -> None:
         """Counts one request to the API server."""
         self.requests.labels(verb, kind, str(code)).inc()
+
+    def cut(self, key: Key, requests: int) -> None:
+        """Counts requests that pods of the resource say were cut. By namespace: a tenant may forge pods."""
+        if requests:
+            self.cut_requests.labels(key.namespace).inc(requests)
 
     def report(self, result: str) -> None:
         """Counts one attempt to read a pod's report, by its result."""

@@ -190,7 +190,7 @@ class Reconciler:
             is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
             noted = decision.noted_events if is_noted else ()
             await self.events.post(observed.raw, (*decision.events, *noted), decision.now)
-            self._metrics.cut_requests.inc(decision.cut_requests if is_noted else 0)
+            self._metrics.cut(key, decision.cut_requests if is_noted else 0)
         finally:
             self._expect(key, kube)
             self._children[key] = _existing(observed, desired, kube.applied)
