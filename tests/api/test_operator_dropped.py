@@ -17,6 +17,8 @@ LEASE_SECONDS = 16.0
 """Longer than a Lease lasts without renewal."""
 BLIND_SECONDS = 30.0
 """A fifth of the time after which a silent watch is given up by itself."""
+SETTLED_SECONDS = 5.0
+"""Time for what follows a status that is written: the operator's own change is reconciled once more."""
 IDLE = 8
 """Resources that are decided at the same time, each with a connection that is then idle."""
 
@@ -60,9 +62,11 @@ def test_many_forgotten_connections_cost_no_lead(
 def test_no_ready_stays_when_the_watches_are_forgotten(
     api: Cluster, namespace: str, kubelet: Kubelet, leader: Operator, proxy: DroppingProxy
 ) -> None:
-    """The proxy acknowledges what it gets: no kernel notices, as where an API server hangs."""
+    """The proxy acknowledges what it gets: no kernel notices, as where an API server hangs. A request that is
+    under way has a timeout of its own, longer than BLIND_SECONDS, so none is."""
     bring_up(api, kubelet, namespace)
     eventually("it is Ready", lambda: condition(api, namespace, "Ready")["status"] == "True" or None)
+    time.sleep(SETTLED_SECONDS)
     proxy.drop()
     (pod,) = kubelet.pods("server")
     unready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}

@@ -284,31 +284,6 @@ def remembers(store: Store, node: str) -> bool:
     return bool(store.bounds.incomplete_on(node))
 
 
-@pytest.mark.parametrize("late", ["ReplicaSet", "Deployment", "LLMDeployment"])
-async def test_pods_that_were_dropped_before_their_owner_came_are_read(
-    late: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thousand pods may come while the watch of their ReplicaSet is interrupted."""
-    monkeypatch.setattr(objects, "UNOWNED", 5)
-    monkeypatch.setattr(bounds, "DROPPED_OWNERS", 2)
-    store, _ = told()
-    owners = dict(chain()[:3])
-    for kind in owners:
-        if kind != late:
-            store.put(kind, owners[kind])
-    pods = [pod(f"p{number}", metadata=owned_by("ReplicaSet", "smol-1-a")) for number in range(12)]
-    for item in (pod("x", metadata=owned_by("ReplicaSet", "x")), *pods):
-        store.put("Pod", item)
-    store.put(late, owners[late])
-    live = Live(*owners.items(), *(("Pod", item) for item in pods))
-    observed = await observer(store, live).observe(KEY)
-    assert observed is not None
-    assert len(observed.pods) == 12
-    lists = live.lists
-    await observer(store, live).observe(KEY)
-    assert live.lists == lists, "once"
-
-
 def test_one_controller_has_no_more_than_twice_what_is_read_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "CHILD_LIMIT", 10)
     store, _ = told()

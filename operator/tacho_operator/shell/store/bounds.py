@@ -19,8 +19,6 @@ CHILDREN = CONTROLLED | UNOWNED
 OWNERS = ("LLMDeployment", "Deployment", "ReplicaSet")
 NODES = 1000
 """Most nodes of a namespace that are remembered, beside those that exist: anyone may name others."""
-DROPPED_OWNERS = 1000
-"""Most controllers of a namespace that are remembered, of which a child was dropped before they came."""
 REMOVED = 10_000
 """Most removed objects that are remembered."""
 
@@ -91,8 +89,6 @@ class StoreBounds:
         self.without_claims: set[str] = set()
         """Namespaces of which not all claims are stored."""
         self._removed: dict[str, None] = {}
-        self._dropped_owners: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        """Controllers that were not stored when a child of them was dropped, by namespace."""
 
     def is_owned(self, kind: str, name: Name, kept: Manifest) -> bool:
         """Whether a stored resource of the label's name controls the child, directly or through others."""
@@ -107,24 +103,13 @@ class StoreBounds:
     def is_owner(self, uid: str) -> bool:
         return uid in self._owners
 
-    def adopt(self, namespace: str, uid: str, label: str, *, is_known: bool = False) -> None:
-        """Notes an owner of the resource ``label``. Of its children some may have come before it."""
+    def adopt(self, namespace: str, uid: str, *, is_known: bool = False) -> None:
+        """Notes an owner. Of its children some may have come before it."""
         self._owners.add(uid)
-        if uid in self._dropped_owners.get(namespace, ()):
-            del self._dropped_owners[namespace][uid]
-            self.declined[namespace, label] += 1
         for kind in () if is_known else CHILDREN:
             for child in self._kinds[kind].adopt(namespace, uid):
                 if kind in OWNERS:
-                    self.adopt(namespace, child.uid, child.owner)
-
-    def dropped_unowned(self, namespace: str, owner_uid: str) -> None:
-        """Notes that a child whose controller is not stored was dropped, so that it is read if that comes."""
-        if owner_uid:
-            found = self._dropped_owners[namespace]
-            found[owner_uid] = None
-            if len(found) > DROPPED_OWNERS:
-                del found[next(iter(found))]
+                    self.adopt(namespace, child.uid)
 
     def take(
         self, kind: str, name: Name, kept: Manifest, former: StoredObject | None, *, is_owned: bool
