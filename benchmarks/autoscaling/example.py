@@ -73,8 +73,8 @@ SLO attainment by seed; {asked:.0f} % is asked for.
 [Why](../../how-to/simulate.md#why-tacho-wins-and-where-not).
 """
 CASE = """
-**{name}**: on {won} of {seeds} seeds tacho keeps the SLO, and nobody does so for less, static counts
-included.
+**{name}**: on {won} of {seeds} seeds tacho keeps the SLO, and no other policy does so at a lower cost.
+Static counts are included.
 
 | policy | by seed | mean | GPU-hours |
 |---|---|---|---|

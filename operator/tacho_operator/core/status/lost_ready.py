@@ -1,4 +1,4 @@
-"""What is told at once where Ready is lost, before children are written, which may take a minute."""
+"""The status that is written at once where Ready is lost, before children, which may take a minute."""
 
 from __future__ import annotations
 
