@@ -80,6 +80,8 @@ def test_no_more_is_asked_for_than_is_allowed(api: Cluster, bounded: str) -> Non
         (mock("registry.example/mock:1", gpu={"count": 1}), ""),
         (mock("registry.example/mock:1", gpu={"count": 2}), gpus),
         (mock("registry.example/mock:1", gpu=None), "set spec.gpu.count"),
+        # Without a number in it, the plan chooses as many as fit.
+        (mock("registry.example/mock:1", gpu=None, parallelism={}), "set spec.gpu.count"),
         ({"quantization": None, "engine": {"name": "vllm"}, "gpu": None, "parallelism": {"tensor": 2}}, gpus),
         (mock("elsewhere.example/mock:1"), prefix),
     ):
@@ -129,8 +131,9 @@ def test_a_plan_without_a_count_of_gpus_may_stay(api: Cluster, namespace: str) -
     api.apply(document(namespace, **above))
     with bounds(api, namespace):
         assert refusal(api, namespace, "replace", **above, replicas=2) == ""
-        longer = {**above, "context": {"maxModelLen": 64}}
-        assert "set spec.gpu.count" in refusal(api, namespace, "replace", **longer)
+        cache = {"persistentVolumeClaim": {"claimName": "cache"}}
+        for change in ({"context": {"maxModelLen": 64}}, {"cache": cache}):
+            assert "set spec.gpu.count" in refusal(api, namespace, "replace", **{**above, **change})
         for annotation, refused in (("tacho.dev/replan=again", True), ("team=search", False)):
             answer = attempt(api, "annotate", "llmd", NAME, "-n", namespace, "--dry-run=server", annotation)
             assert ("set spec.gpu.count" in answer) is refused, annotation
