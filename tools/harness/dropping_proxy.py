@@ -77,8 +77,9 @@ class DroppingProxy:
             ready.register(server, selectors.EVENT_READ, (server, client))
             with contextlib.suppress(OSError):  # one of the two has gone, and the other has to see it
                 while not self._ending.is_set() and not dropped.is_set():
-                    if not all(_passed(*key.data) for key, _ in ready.select(LOOK_SECONDS)):
-                        return
+                    for key, _ in ready.select(LOOK_SECONDS):
+                        if not dropped.is_set() and not _passed(*key.data):
+                            return
             if dropped.is_set():
                 self._ending.wait()  # closing it would tell the client
 
