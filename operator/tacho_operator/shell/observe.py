@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.measurement.step import live_text
-from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_PROBE, ROLE_SERVER
+from tacho_operator.core.names import ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.view import UNKNOWN_PHASE, PodView, owner_uid
@@ -29,25 +28,13 @@ from tacho_operator.core.status.undecided import (
 from tacho_operator.core.types import Manifest, Observed
 from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.child_reads import CHILDREN as CHILDREN, ChildReads
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import CONTROLLED, json_bytes, readable_part, weight
 from tacho_operator.shell.workqueue import Key
-
-CHILDREN = (
-    "ControllerRevision",
-    "Deployment",
-    "ReplicaSet",
-    "Service",
-    "ConfigMap",
-    "NetworkPolicy",
-    "PodDisruptionBudget",
-    "Pod",
-)
-"""Kinds of children, which carry the resource's label."""
-
 
 MOST_READ = 1000
 """Most long pods of a resource that are read from the API server for each decision; 5,000 take minutes."""
@@ -126,6 +113,7 @@ class Observer:
 
     def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
         self._kube, self._store, self._reports = kube, store, reports
+        self._child_reads = ChildReads(kube, store)
 
     async def observe(self, key: Key) -> Observed | None:
         """The resource and everything that its decision depends on; None when it was deleted. Raises
@@ -134,13 +122,15 @@ class Observer:
         raw = self._store.resource(key)
         if raw is None:
             self._reports.forget(key)
+            self._child_reads.forget(key)
             return None
         unread: list[UnreadableObject] = []
         mine = self._children(key, raw["metadata"]["uid"], unread)
         if self._store.bounds.declined[key]:
             # While others fill the namespace, or its own are a crowd, it stays as it is: lists cost much.
-            if not unread and not self._store.bounds.is_full(key.namespace):
-                await self._put_children(key)
+            may_read = not unread and not self._store.bounds.is_full(key.namespace)
+            if may_read and self._child_reads.is_due(key):
+                await self._child_reads.read(key)
                 mine = self._children(key, raw["metadata"]["uid"], unread)
             if self._store.bounds.declined[key]:
                 most = self._store.bounds.most_children(key.namespace)
@@ -186,25 +176,6 @@ class Observer:
                 unread.append(_crowded(kind, crowd))
             found[kind] = () if crowd else tuple(self._store.children(kind, key, owners))
         return found
-
-    async def _put_children(self, key: Key) -> None:
-        """Reads the children of a resource of which some are not stored. Where there is still no place for
-        all, the resource stays incomplete.
-        """
-        declined = self._store.bounds.declined[key]
-        for kind in CHILDREN:
-            count = 0
-            async for page in self._kube.pages(kind, key.namespace, f"{DEPLOYMENT_LABEL}={key.name}"):
-                if self._store.stale(key.namespace):  # a list that began meanwhile would remove them
-                    return
-                for item in page.items:
-                    self._store.put(kind, item, live=True)
-                count += len(page.items)
-                if count > 2 * child_limit(kind) or self._store.bounds.declined[key] > declined:
-                    return
-                await asyncio.sleep(0)
-        if self._store.bounds.declined[key] == declined:  # else an event meanwhile had no place
-            self._store.bounds.complete(key)
 
     async def _all_whole(
         self, kind: str, items: Iterable[Manifest], unread: list[UnreadableObject]

@@ -19,6 +19,10 @@ CHILDREN = CONTROLLED | UNOWNED
 OWNERS = ("LLMDeployment", "Deployment", "ReplicaSet")
 NODES = 1000
 """Most nodes of a namespace that are remembered, beside those that exist: anyone may name others."""
+DROPPED_OWNERS = 1000
+"""Most controllers of a namespace that are remembered, of which a child was dropped before they came."""
+ANY = ""
+"""Instead of the uids of more than DROPPED_OWNERS."""
 REMOVED = 10_000
 """Most removed objects that are remembered."""
 
@@ -72,6 +76,31 @@ class NamespacePlaces:
             self.unheld.pop(namespace, None)
 
 
+class DroppedOwners:
+    """Controllers that were not stored when a child of theirs was dropped, as of such few are stored."""
+
+    def __init__(self) -> None:
+        self._uids: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, namespace: str, uid: str) -> None:
+        found = self._uids[namespace]
+        found.add(uid)
+        if len(found) > DROPPED_OWNERS:
+            self._uids[namespace] = {ANY}
+
+    def take(self, namespace: str, uid: str) -> bool:
+        """Whether a child of that controller, which is stored from now on, may have been dropped."""
+        found = self._uids.get(namespace, set())
+        if uid in found:
+            found.remove(uid)
+            return True
+        return ANY in found
+
+    def forget(self, namespace: str) -> None:
+        """Notes that nothing of the namespace is stored any more."""
+        self._uids.pop(namespace, None)
+
+
 class StoreBounds:
     """The places of all kinds, and what is known of objects without one."""
 
@@ -89,6 +118,7 @@ class StoreBounds:
         self.without_claims: set[str] = set()
         """Namespaces of which not all claims are stored."""
         self._removed: dict[str, None] = {}
+        self._dropped_owners = DroppedOwners()
 
     def is_owned(self, kind: str, name: Name, kept: Manifest) -> bool:
         """Whether a stored resource of the label's name controls the child, directly or through others."""
@@ -103,13 +133,26 @@ class StoreBounds:
     def is_owner(self, uid: str) -> bool:
         return uid in self._owners
 
-    def adopt(self, namespace: str, uid: str, *, is_known: bool = False) -> None:
-        """Notes an owner. Of its children some may have come before it."""
+    def adopt(self, namespace: str, uid: str, label: str, *, is_known: bool = False) -> None:
+        """Notes an owner, of the resource ``label``. Some of its children may have come before it.
+
+        ``is_known``: whether it was an owner already.
+        """
         self._owners.add(uid)
-        for kind in () if is_known else CHILDREN:
+        if is_known:
+            return
+        is_resource = (namespace, label) in self._kinds["LLMDeployment"].by_name
+        if self._dropped_owners.take(namespace, uid) and is_resource:
+            self.declined[namespace, label] += 1
+        for kind in CHILDREN:
             for child in self._kinds[kind].adopt(namespace, uid):
                 if kind in OWNERS:
-                    self.adopt(namespace, child.uid)
+                    self.adopt(namespace, child.uid, child.owner)
+
+    def dropped_unowned(self, namespace: str, owner_uid: str) -> None:
+        """Notes that a child whose controller is not stored was dropped, so that it is read if that comes."""
+        if owner_uid:
+            self._dropped_owners.add(namespace, owner_uid)
 
     def take(
         self, kind: str, name: Name, kept: Manifest, former: StoredObject | None, *, is_owned: bool
@@ -166,6 +209,11 @@ class StoreBounds:
         if kind == "LLMDeployment":
             self.places.leave(name)
             self.complete(name)
+
+    def left(self, namespace: str) -> None:
+        """Forgets what was dropped of a namespace of which nothing is stored any more."""
+        if all(held.is_empty(namespace) for held in self._kinds.values()):
+            self._dropped_owners.forget(namespace)
 
     def was_removed(self, uid: str) -> bool:
         return uid in self._removed

@@ -212,10 +212,14 @@ class StoredObjects:
         unowned = self._unowned.get(namespace, {})
         found = [name for name in unowned if self.by_name[name].owner_uid == uid]
         for name in found:
-            del unowned[name]
+            self._uncount(name, is_owned=False)
             self.by_name[name].is_owned = True
             self.owned[namespace] += 1
         return [self.by_name[name] for name in found]
+
+    def is_empty(self, namespace: str) -> bool:
+        """Whether nothing of the namespace is stored."""
+        return namespace not in self.owned and namespace not in self._unowned
 
     def surplus(self, namespace: str) -> Name | None:
         """The unowned object to be dropped, which came first; None: there are few."""

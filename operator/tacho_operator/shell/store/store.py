@@ -330,6 +330,7 @@ class Store(WatchStreams):
             self.bounds.removed(kind, (namespace, name), uid)
         if not is_successor and (former := self._drop(kind, (namespace, name))) is not None:
             self._notify(kind, (namespace, name), former, None)
+            self.bounds.left(namespace)
         self._wake()
 
     def keep_only(self, kind: str, namespace: str, names: Collection[Name]) -> None:
@@ -355,8 +356,10 @@ class Store(WatchStreams):
         if kind in POD_OWNERS:
             self._pod_owners.add(entry.uid)
         if kind in OWNERS and is_owned:
-            self.bounds.adopt(name[0], entry.uid, is_known=was_owner)
+            label = name[1] if kind == "LLMDeployment" else entry.owner
+            self.bounds.adopt(name[0], entry.uid, label, is_known=was_owner)
         if not is_owned and (surplus := held.surplus(name[0])) is not None:
+            self.bounds.dropped_unowned(name[0], held.by_name[surplus].owner_uid)
             self._drop(kind, surplus)
         if kind == "LLMDeployment":
             self._hub_waiters.add(name[0], entry.state.wait)
