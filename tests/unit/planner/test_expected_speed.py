@@ -285,14 +285,20 @@ def test_the_capacity_keeps_the_service_level_and_a_little_more_breaks_it(tpot, 
         assert not found.keeps(max(streams + 1, min(slots, int(1.04 * streams))), level)
 
 
+def test_the_capacity_of_a_loose_service_level_is_found_by_few_looks(monkeypatch):
+    looks, keeps = [], Loop.keeps
+    monkeypatch.setattr(Loop, "keeps", lambda *asked: looks.append(1) or keeps(*asked))
+    assert loop().capacity(4096, ServiceLevel(ttft_milliseconds=1_800_000)) == 4096
+    assert len(looks) <= 10, "one by one they took a plan more than the 10 s that it has"
+
+
 def test_without_a_service_level_the_capacity_is_where_more_streams_add_little():
     found = loop()
     streams = found.capacity(1024, ServiceLevel())
     assert found.tokens_per_second(round(1.25 * streams)) < 1.02 * found.tokens_per_second(streams)
     assert found.capacity(8, ServiceLevel()) == 8
-    assert loop(method="bnb-nf4").capacity(1024, ServiceLevel()) > 100, (
-        "several streams begin slower than one"
-    )
+    nf4 = loop(method="bnb-nf4")
+    assert nf4.capacity(1024, ServiceLevel()) > 100, "several streams begin slower than one"
 
 
 def test_one_front_end_bounds_the_rate():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -35,6 +37,14 @@ stream may use a faster kernel.
 """
 SEARCH_STEP = 1.03
 """Factor between the numbers of streams that are tried; 3 % is finer than the error of the prediction."""
+
+
+def _tried(first: int, slots: int) -> Iterator[int]:
+    """The numbers of streams that are tried as the capacity, from ``first`` to ``slots``."""
+    streams = first
+    while streams <= slots:
+        yield streams
+        streams = max(streams + 1, min(slots, int(SEARCH_STEP * streams)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,17 +143,17 @@ class Loop:
         Without an SLO, the knee: MORE_STREAMS times as many streams would give less than MORE_TOKENS times
         the tokens.
         """
-        bounded = level.tpot_milliseconds or level.ttft_milliseconds
-        streams, kept = min(slots, FEW_STREAMS) if self.batching and not bounded else 1, 0
-        while streams <= slots:
-            if bounded and not self.keeps(streams, level, slower):
+        if level.tpot_milliseconds or level.ttft_milliseconds:
+            # By halves, as each further stream makes all wait longer: plans have a time limit.
+            tried = tuple(_tried(1, slots))
+            kept = bisect_left(tried, True, key=lambda streams: not self.keeps(streams, level, slower))
+            return tried[kept - 1] if kept else 0
+        last = 0
+        for last in _tried(min(slots, FEW_STREAMS) if self.batching else 1, slots):
+            more = self.tokens_per_second(round(MORE_STREAMS * last))
+            if more < MORE_TOKENS * self.tokens_per_second(last):
                 break
-            kept = streams
-            more = self.tokens_per_second(round(MORE_STREAMS * streams))
-            if not bounded and more < MORE_TOKENS * self.tokens_per_second(streams):
-                break
-            streams = max(streams + 1, min(slots, int(SEARCH_STEP * streams)))
-        return kept
+        return last
 
     def capacity_within(self, slots: int, level: ServiceLevel, within: float) -> float:
         """Expected error of the throughput at the capacity, where that of all times is ``within``.
