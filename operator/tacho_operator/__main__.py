@@ -23,6 +23,7 @@ from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.core.election import Candidate
 from tacho_operator.shell.api_errors import requested_pause_seconds
 from tacho_operator.shell.budget import NamespaceBudget
+from tacho_operator.shell.claim_reads import ClaimReads
 from tacho_operator.shell.fleet import (
     ChangeRouter,
     Sizes,
@@ -139,6 +140,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "resync": resync(store, queue, settings.resync_seconds),
                 "former children": FormerChildren(kube, store, elector.leads).run(),
                 "full namespaces": FullNamespaces(kube, store, elector.leads).run(),
+                "claims": ClaimReads(kube, store).run(),
             }
             parts |= {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
             for namespace in settings.watch_namespaces or ("",):

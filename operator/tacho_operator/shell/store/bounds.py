@@ -115,8 +115,8 @@ class StoreBounds:
         """Nodes of pods that have no place, by resource."""
         self._node_counts: Counter[str] = Counter()
         """Number of these, by namespace."""
-        self.without_claims: set[str] = set()
-        """Namespaces of which not all claims are stored."""
+        self.without_claims: Counter[str] = Counter()
+        """How often a claim had no place, by namespace of which not all claims are stored."""
         self._removed: dict[str, None] = {}
         self._dropped_owners = DroppedOwners()
 
@@ -162,7 +162,7 @@ class StoreBounds:
         if kind == "LLMDeployment":
             return self.places.take(name, kept)
         if kind == "PersistentVolumeClaim" and former is None and held.owned[name[0]] >= objects.CLAIMS:
-            self.without_claims.add(name[0])
+            self.without_claims[name[0]] += 1
             return name
         if kind not in CHILDREN or not is_owned or (former is not None and former.is_owned):
             return None
@@ -176,6 +176,13 @@ class StoreBounds:
             self._nodes[resource].add(intern(node))
             self._node_counts[name[0]] += 1
         return name
+
+    def claims_due(self) -> list[str]:
+        """Namespaces of which not all claims are stored, although half of the places are free. Where it were
+        one, who makes and deletes a claim would cause a list of all each time.
+        """
+        owned = self._kinds["PersistentVolumeClaim"].owned
+        return sorted(name for name in self.without_claims if owned[name] <= objects.CLAIMS // 2)
 
     def is_full(self, namespace: str) -> bool:
         """Whether there is no place for another child of a resource."""
