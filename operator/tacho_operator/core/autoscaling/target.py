@@ -270,8 +270,8 @@ def _rules(spec: ScalingRules | None, default: Rules) -> Rules:
 def desired_replicas(observed: Observed) -> int:
     """The desired replicas: ``spec.replicas``, or the scaler's decision where autoscaling is enforced.
 
-    Before the scaler's first decision, also after a restart of the operator, the existing replicas: the
-    Deployment may be newer than status.
+    Before the scaler's first decision, also after a restart of the operator, the existing replicas within
+    maxReplicas: the Deployment may be newer than status, or somebody's.
     """
     spec = observed.resource.spec
     if spec.autoscaling is None or scaling_mode(spec) == "Recommend":
@@ -280,11 +280,13 @@ def desired_replicas(observed: Observed) -> int:
         return observed.scaling.replicas
     found = deployment_sizes(observed.deployments)
     active = read_serving(observed).active
+    limits = (item.max_replicas or 0 for item in spec.autoscaling.schedules or ())
+    most = max([spec.autoscaling.max_replicas, *limits])
     if active and set(found) == {active}:
-        return max(1, found[active])
+        return min(most, max(1, found[active]))
     former = observed.resource.status.autoscaling
     requested = former.desired_replicas if former and former.mode is None else None
-    return max(requested or spec.autoscaling.min_replicas or 1, *found.values(), 1)
+    return min(most, max(requested or spec.autoscaling.min_replicas or 1, *found.values(), 1))
 
 
 def victims(pods: Sequence[TargetPod], tracks: Mapping[str, Track], fewer: int) -> tuple[str, ...]:
