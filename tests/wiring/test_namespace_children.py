@@ -284,6 +284,25 @@ def remembers(store: Store, node: str) -> bool:
     return bool(store.bounds.incomplete_on(node))
 
 
+def test_a_label_of_no_resource_makes_none_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each such name would be remembered for ever."""
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 0)
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
+    store, _ = told()
+    store.put(*chain()[0])
+    store.put("Service", thing("a", owner="ghost", metadata=owned_by("LLMDeployment", "smol")))
+    assert not store.bounds.declined
+    assert store.holds("Service", "ml", "a"), "as one that nobody owns"
+
+
+def test_of_removed_objects_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "REMOVED", 3)
+    store, _ = told()
+    for number in range(9):
+        store.remove("Pod", "ml", f"p{number}", uid=f"uid-p{number}")
+    assert [number for number in range(9) if store.bounds.was_removed(f"uid-p{number}")] == [6, 7, 8]
+
+
 def test_one_controller_has_no_more_than_twice_what_is_read_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "CHILD_LIMIT", 10)
     store, _ = told()

@@ -66,12 +66,14 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def reflecting(server: Server, *, optional: bool = False) -> AsyncIterator[tuple[Store, list[str]]]:
+async def reflecting(
+    server: Server, *, optional: bool = False, after: str = ""
+) -> AsyncIterator[tuple[Store, list[str]]]:
     store, ends = Store(lambda change: None), list[str]()
     stream = Reflector(
         cast(Kube, server),
         store,
-        WatchScope("Service", optional=optional),
+        WatchScope("Service", optional=optional, after=after),
         lists=asyncio.Semaphore(1),
         on_reconnect=lambda kind, why: ends.append(why),
     )
@@ -97,6 +99,17 @@ async def until(true: Callable[[], object]) -> None:
 
 def names(store: Store) -> set[str]:
     return {name for _, name in store._kinds["Service"].by_name}
+
+
+async def test_objects_are_listed_after_their_owners() -> None:
+    """Of children whose owner is not stored yet the latest 1,000 stay, without their content."""
+    server = Server()
+    async with reflecting(server, after="LLMDeployment") as (store, _):
+        store.lost("LLMDeployment", "", "not listed yet")
+        await asyncio.sleep(0.01)
+        assert server.lists == 0
+        store.runs("LLMDeployment", "")
+        await until(lambda: server.lists == 1)
 
 
 ILL_TYPED: list[dict[str, Any]] = [

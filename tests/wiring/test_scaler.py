@@ -59,20 +59,6 @@ async def test_served_tokens_are_counted_across_a_restart_of_the_engine(looking:
     assert looking.scaler.idle(KEY) == {}
 
 
-async def test_what_a_cache_provides_counts_no_prompt_twice(looking: Looking) -> None:
-    """vLLM counts it when a prompt begins. The fall was taken for a restart: 2,003,000 tokens of 2,000."""
-    prompts, outputs = (
-        (1_000_000.0, 992_000.0, 1_001_000.0, 993_000.0, 1_002_000.0),
-        iter(range(100_000, 100_009)),
-    )
-    for total in prompts:
-        figures = {"prompt_tokens_total": total, "generation_tokens_total": float(next(outputs))}
-        await looking.look(running=1, waiting=0, **figures)
-    assert looking.sample("prompt_tokens_total") == 2000
-    await looking.look(running=1, waiting=0, prompt_tokens_total=40.0, generation_tokens_total=5.0)
-    assert looking.sample("prompt_tokens_total") == 2040, "the engine restarted"
-
-
 async def test_missed_histograms_of_a_pod_lower_its_capacity() -> None:
     world = World(changed(MOCK_SPEC, slo={"tpotMilliseconds": 30}, autoscaling=AUTOSCALING))
     world.come_up()

@@ -316,6 +316,32 @@ async def test_workers_whose_reconciles_go_on_are_not_stuck() -> None:
         assert queue.stuck_seconds() < stuck <= queue.oldest_seconds()
 
 
+async def test_workers_whose_requests_time_out_one_after_the_other_are_not_stuck() -> None:
+    """Each ends by a cancellation, and the next one begins in the same step."""
+    asked, timeouts = 0, list[asyncio.Timeout]()
+
+    async def process(key: Key) -> None:
+        nonlocal asked
+        while True:
+            asked += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None) as timeout:
+                    timeouts.append(timeout)
+                    await asyncio.Event().wait()
+
+    async with running(process, workers=1) as queue:
+        queue.add(A)
+        queue.add(B)
+        await settle()
+        await asyncio.sleep(0.05)
+        stuck = queue.stuck_seconds()
+        assert stuck >= 0.05, "A waits for its first answer"
+        timeouts[0].reschedule(asyncio.get_running_loop().time())
+        await settle()
+        assert asked == 2
+        assert queue.stuck_seconds() < stuck <= queue.oldest_seconds()
+
+
 async def test_what_cancels_a_reconcile_reaches_it() -> None:
     ended: list[str] = []
 

@@ -11,7 +11,7 @@ import aiohttp
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
-FORBIDDEN, EXPIRED, UNPROCESSABLE, SERVER_ERROR = 403, 410, 422, 500
+FORBIDDEN, EXPIRED, UNPROCESSABLE = 403, 410, 422
 LONGEST_RETRY_AFTER_SECONDS = 120.0
 """Longest Retry-After in seconds that is respected, equal to the operator's own longest back-off. A proxy
 could ask for a day.
@@ -133,7 +133,7 @@ def api_error(error: DynamicApiError) -> ApiError:
         kind = kind if kind in (ApiError, Invalid) else Forbidden
     elif status == FORBIDDEN and FENCED in message:
         kind = Fenced
-    elif status >= SERVER_ERROR and any(words in message for words in (NOT_TYPED, *TOO_LARGE)):
+    elif any(words in message for words in (NOT_TYPED, *TOO_LARGE)):
         kind = Invalid
     return kind(status, message[:LONGEST_MESSAGE_CHARS], retry_after_seconds=_wait_seconds(error))
 
