@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from tacho_contract.codec import WHOLE_NUMBER_LIMIT
 from tacho_engines.profile import DeniedOptions
 
 SHORTEST_ABBREVIATION = 3
@@ -61,7 +63,8 @@ def first_of(found: Mapping[str, str], *names: str) -> str | None:
 
 
 def integer(text: str | None) -> int | None:
-    """A whole number as engines accept it (``8192``, ``8k`` = 8000, ``8K`` = 8192); None: no such number.
+    """A whole number as engines accept it (``8192``, ``8k`` = 8000, ``8K`` = 8192); None: no such number, or
+    one of more than 63 bits.
 
     Source: vLLM ``engine/arg_utils.py`` human_readable_int.
     """
@@ -69,12 +72,14 @@ def integer(text: str | None) -> int | None:
     if match is None:
         return None
     factor = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
-    return int(float(match[1]) * factor)
+    number = float(match[1]) * factor
+    return int(number) if abs(number) < WHOLE_NUMBER_LIMIT else None
 
 
 def decimal(text: str | None) -> float | None:
-    """``text`` as a finite number; None: it is none."""
-    return float(text) if text and _NUMBER.fullmatch(text.strip()) else None
+    """``text`` as a number; None: it is none, or one of more than 63 bits, whose bytes may be infinite."""
+    number = float(text) if text and _NUMBER.fullmatch(text.strip()) else math.inf
+    return number if abs(number) < WHOLE_NUMBER_LIMIT else None
 
 
 # --- what a user may not set ------------------------------------------------------------------------

@@ -262,6 +262,8 @@ def test_switches_are_read_as_the_engines_would():
     assert found == {"a": "3", "b-c": "2", "flag": "", "neg": "-1"}
     assert [integer(t) for t in ("8k", "8K", "1.5k", "x", None, "")] == [8000, 8192, 1500, None, None, None]
     assert [decimal(t) for t in ("0.9", "nan", "1e9", None)] == [0.9, None, None, None]
+    assert [integer("-9" + "9" * 17), integer("9" * 20), integer("9" * 400)] == [-(10**18), None, None]
+    assert [decimal("9" * 20), decimal("9" * 400)] == [None, None], "bytes beyond 63 bits"
 
 
 @pytest.mark.parametrize(

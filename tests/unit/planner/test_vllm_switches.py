@@ -238,3 +238,13 @@ def test_abbreviations_are_read_as_the_engine_reads_them():
         "tp": "2",
         "seed": "1",
     }
+
+
+@pytest.mark.parametrize(
+    "switch", ["max-num-seqs", "max-num-batched-tokens", "cpu-offload-gb", "kv-offloading-size"]
+)
+def test_a_number_beyond_every_float_is_refused_by_its_switch(switch):
+    found = refusal(f"--{switch}={'9' * 400}", model="qwen2.5-0.5b")
+    assert found.failure_class == "InvalidConfig"
+    assert f"--{switch}" in found.message
+    assert len(found.message) < 500
