@@ -213,6 +213,7 @@ def test_a_monitor_finds_the_ports_of_server_pods(
     (monitor,) = kinds(helm.template(asked), "PodMonitor")
     spec = monitor["spec"]
     assert spec["namespaceSelector"] == namespaces
+    assert (spec["sampleLimit"], spec["bodySizeLimit"]) == (10_000, "8MB"), "anybody may label a pod"
     assert [endpoint["port"] for endpoint in spec["podMetricsEndpoints"]] == ports
     pod = pod_template(resource(), plan(), revision="smol-1", plan_key="key", config=CONFIG)
     assert spec["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
