@@ -156,6 +156,15 @@ def test_pods_pass_pod_security_restricted(case: str) -> None:
     assert violations(template(case)["spec"]) == []
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_count_of_gpus_none_is_reached(case: str) -> None:
+    pod = template(case)["spec"]
+    named = environment(containers(pod)["engine"]).get("NVIDIA_VISIBLE_DEVICES")
+    assert named == (
+        None if CASES[case][1].gpu_count else {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}
+    )
+
+
 def test_the_evaluator_of_pod_security_can_refuse() -> None:
     spec = template("claim")["spec"]
     spec["securityContext"]["seccompProfile"] = {"type": "Unconfined"}

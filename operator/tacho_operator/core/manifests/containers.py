@@ -254,6 +254,7 @@ def engine(resource: LLMDeployment, plan: ModelPlan, config: RuntimeConfig, pull
             spec.env if spec else (),
             hub_model=isinstance(source, HubUri),
             requests_cpu=bool(spec and spec.resources and "cpu" in spec.resources.requests),
+            gpus=plan.gpu_count > 0,
         ),
         "ports": [
             {"name": "http", "containerPort": config.engine_port, "protocol": "TCP"},

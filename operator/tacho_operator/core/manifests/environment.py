@@ -48,12 +48,13 @@ CPU_REQUEST: Manifest = {
 
 
 def engine_variables(
-    runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool, requests_cpu: bool
+    runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool, requests_cpu: bool, gpus: bool
 ) -> list[Manifest]:
     """Environment variables of the engine container: no token, and cache folders that any user id may write.
 
     ``requests_cpu``: whether spec has a CPU request, which then sets the number of threads. tacho's own
-    request is only a minimum for scheduling.
+    request is only a minimum for scheduling. ``gpus``: whether the pod has GPUs, which their device plugin
+    names.
     """
     own = [
         variable("TACHO_RUNTIME_CONFIG", literal(runtime_config)),
@@ -62,6 +63,9 @@ def engine_variables(
         variable("XDG_CACHE_HOME", f"{HOME_DIR}/.cache"),
         variable("PYTHONDONTWRITEBYTECODE", "1"),
     ]
+    if not gpus:
+        # Images built on CUDA's say "all", for which NVIDIA's container runtime opens every GPU of the node.
+        own.append(variable("NVIDIA_VISIBLE_DEVICES", "void"))
     if requests_cpu:
         own.append(CPU_REQUEST)
     if hub_model:
