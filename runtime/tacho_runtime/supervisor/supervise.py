@@ -37,7 +37,6 @@ from tacho_engines.registry import run_half
 from tacho_runtime.files import while_reading, write_termination
 from tacho_runtime.machine import environment as machine
 from tacho_runtime.machine.cpu_limits import cpu_count, thread_variables
-from tacho_runtime.probe.load.engine_counters import EngineCounters, counters_of
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import lifecycle, model_files, observed_machine, preflight, state_files
 from tacho_runtime.supervisor.draining import wait_until_idle
@@ -46,6 +45,7 @@ from tacho_runtime.supervisor.engine_client import EngineClient
 from tacho_runtime.supervisor.engine_memory import MemoryWatch, quantization_failure
 from tacho_runtime.supervisor.machine_check import ObservedMachine, switches
 from tacho_runtime.supervisor.measuring import pending_request, this_pod
+from tacho_runtime.supervisor.one_process import OneProcess
 from tacho_runtime.supervisor.process import EngineProcess, Reaper, ended_during, exit_of
 from tacho_runtime.supervisor.stall import Progress
 
@@ -80,6 +80,7 @@ class Supervisor:
         self._machine = ObservedMachine()
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
+        self._read_counters = OneProcess(self._metrics)
         self._load_lock = asyncio.Lock()
         self._load: tuple[float, Load] | None = None
         self._environment = {key: value for key, value in os.environ.items() if key not in _OWN_VARIABLES}
@@ -100,9 +101,8 @@ class Supervisor:
     async def _read_load(self) -> Load:
         return make_load(await self._read_counters(), observed_time=now_text())
 
-    async def _read_counters(self) -> EngineCounters:
-        text = await self._client.metrics() if self._client else None
-        return await counters_of(text or "")
+    async def _metrics(self) -> str | None:
+        return await self._client.metrics() if self._client else None
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
