@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -69,6 +70,9 @@ def test_pods_on_a_node_hold_the_gpus_of_the_plan() -> None:
     found = holding_of(world.observed(), status, CONFIG)
     assert (found.gpus_per_pod, found.product) == (4, "NVIDIA-H200")
     assert found.price == Price(per_gpu_hour=2, currency="EUR")
+    priced = dataclasses.replace(CONFIG, gpu_prices={"NVIDIA-H200": "3.50"})
+    ours = holding_of(world.observed(), status, priced).price
+    assert ours == Price(per_gpu_hour=3.5, currency="USD"), "a tenant sets no price of its own"
     assert [use for _, use in found.pods] == ["serving", "serving"]
     second["status"]["phase"] = "Failed"
     del first["spec"]["nodeName"]

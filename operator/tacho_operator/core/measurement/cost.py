@@ -123,7 +123,7 @@ def holding_of(observed: Observed, status: LLMDeploymentStatus, config: Config) 
     """The pods of a resource that hold GPUs, each as many as the plan in ``status`` says.
 
     Pods of another revision are counted with the same number. During a rollout that changes the number, the
-    sum is wrong.
+    sum is wrong. The operator's price comes first: nobody chooses what the own namespace is charged.
     """
     gpu = status.plan.gpu if status.plan else None
     if gpu is None or not gpu.count:
@@ -133,7 +133,8 @@ def holding_of(observed: Observed, status: LLMDeploymentStatus, config: Config) 
     return GpuHolding(
         gpus_per_pod=gpu.count,
         product=product,
-        price=price_of(observed.resource.spec.cost, product, config.gpu_prices, config.currency),
+        price=price_of(None, product, config.gpu_prices, config.currency)
+        or price_of(observed.resource.spec.cost, product, {}),
         pods=tuple((pod.uid, _use(pod, observed)) for pod in pods if pod.node and pod.phase not in FINISHED),
     )
 
