@@ -10,7 +10,7 @@ from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Trial
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
-from tacho_operator.shell.drift import LONGEST_REFUSED_SECONDS, REFUSED_SECONDS
+from tacho_operator.shell.drift import LONGEST_REFUSED_SECONDS, REFUSED_SECONDS, Rewrites
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.kube import Kube
 from tests.wiring.reconciling import KEY, Server, conditions, inspected_world, reconciler
@@ -106,6 +106,44 @@ async def test_a_refused_revision_is_not_made(kind: str, error: ApiError, reason
     assert error.message[-20:] in conditions(server)["Ready"][2]
     assert delay is not None
     assert delay <= module.REFUSED_RETRY_SECONDS
+
+
+async def test_a_reconcile_meanwhile_puts_no_trial_off() -> None:
+    """The refusal of a LimitRange that was gone stayed for 60 s."""
+    server = Server(inspected_world())
+    server.refuses, server.refuses_trial_of, server.error = False, "Pod", TOO_LARGE
+    reconcile, now = reconciler(server), 100.0
+    reconcile._trials = Trials(cast(Kube, server), clock=lambda: now)
+    for passed in (0.0, 20.0, 9.0):
+        now += passed
+        delay = await reconcile(KEY)
+        assert delay == pytest.approx(130.0 - now)
+    assert server.tried.count("Pod") == 1
+    server.refuses_trial_of = ""
+    now += 1.0
+    await reconcile(KEY)
+    assert server.tried.count("Pod") == 2
+    assert "Deployment" in server.created
+
+
+async def test_a_reconcile_meanwhile_puts_no_refused_child_off() -> None:
+    server = Server(inspected_world())
+    server.refuses, server.forbids, server.error = False, "Service", WRONG
+    reconcile, now = reconciler(server), 100.0
+    reconcile._rewrites = Rewrites(clock=lambda: now)
+    for passed in (0.0, 20.0, 9.0):
+        now += passed
+        assert await reconcile(KEY) == pytest.approx(130.0 - now)
+    assert server.refused == 1
+
+
+async def test_a_trial_that_is_over_causes_no_reconcile_at_once() -> None:
+    server = TrialServer(TOO_LARGE)
+    found = trials(server)
+    assert found.left_seconds(KEY) == REFUSED_SECONDS
+    await found(KEY, revision("r-1"))
+    server.now += REFUSED_SECONDS
+    assert found.left_seconds(KEY) == REFUSED_SECONDS
 
 
 async def test_a_revision_is_tried_once() -> None:

@@ -166,6 +166,12 @@ class Refusals:
             return None
         return former.refusal
 
+    def left_seconds(self, place: tuple[str, ...]) -> float:
+        """Seconds until the refused content of ``place`` is sent again; REFUSED_SECONDS where none waits."""
+        former = self._refused.get(place)
+        left = former.due - self._clock() if former is not None else 0.0
+        return left if left > 0 else REFUSED_SECONDS
+
     def forget(self, place: tuple[str, ...]) -> None:
         """Removes the records of ``place`` and of all places that begin with it."""
         for known in [known for known in self._refused if known[: len(place)] == place]:
@@ -233,6 +239,10 @@ class Rewrites:
         if self.is_contested(desired):
             return ChildRefusal(kind=desired["kind"], name=desired["metadata"]["name"], contested=True)
         return self._refused.present(_place(desired), _refused_content(found, desired))
+
+    def left_seconds(self, resource: tuple[str, str], refusal: ChildRefusal) -> float:
+        """Seconds until the child of ``resource`` is written again; REFUSED_SECONDS without a pause."""
+        return self._refused.left_seconds((*resource, refusal.kind, refusal.name))
 
     def _count(self, desired: Manifest) -> int:
         """Number of writes of the same content, each within REWRITE_SECONDS of the previous one."""

@@ -58,6 +58,10 @@ class Trials:
         logger.info("%s/%s: %s is refused: %s", *key, trial.name, refusal.message)
         return refusal
 
+    def left_seconds(self, key: Key) -> float:
+        """Seconds until a refused trial is repeated; REFUSED_SECONDS where none is."""
+        return self._refused.left_seconds(key)
+
     def forget(self, key: Key) -> None:
         """Drops the remembered trial of a deleted resource."""
         self._refused.forget(key)

@@ -204,7 +204,10 @@ class Reconciler:
             raise outcome.error  # the queue tries again, after the pause that the API server requests
         delay = decision.requeue_after_seconds
         if outcome.refusals:
-            delay = min(delay or REFUSED_RETRY_SECONDS, REFUSED_RETRY_SECONDS)
+            # A whole pause from each reconcile would put off what waits for its own, by as much again.
+            left = (self._rewrites.left_seconds(key, item) for item in outcome.refusals)
+            pause = min(REFUSED_RETRY_SECONDS, self._trials.left_seconds(key), *left)
+            delay = min(delay or pause, pause)
         if withheld or outcome.is_unfinished:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
