@@ -12,7 +12,7 @@ an H100 so (1,074 by this module), a Llama-2-7B 194 on an H200 (192), a Llama 8B
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,8 +72,9 @@ class Allocator:
         self.free.append(block)
 
 
-def kept_bytes(ends: Sequence[int], sizes: Sequence[int], *, layers: int, anew: Anew = "") -> int:
-    """Bytes of blocks beyond the tensors in them.
+@functools.lru_cache(1024)
+def kept_bytes(ends: tuple[int, ...], sizes: tuple[int, ...], *, layers: int, anew: Anew = "") -> int:
+    """Bytes of blocks beyond the tensors in them. A plan asks for the same ones for each context.
 
     ``ends``: tensors outside the layers. ``sizes``: of each layer, in the order of loading.
     """

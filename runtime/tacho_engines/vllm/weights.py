@@ -245,8 +245,8 @@ def allocator_bytes(
     ]
     ends = [size / tensor for size in (parts.embedding, parts.head) if size]
     return allocator.kept_bytes(
-        [*map(round, ends if pipeline == 1 else ends[:1])],
-        [*map(round, sizes)],
+        tuple(map(round, ends if pipeline == 1 else ends[:1])),
+        tuple(map(round, sizes)),
         layers=ceil_div(architecture.layers, pipeline),
         anew=anew,
     )
@@ -280,7 +280,7 @@ def _gguf_allocator_bytes(placement: Placement, settings: VllmSettings, *, gated
     stored = [queries, keys, keys, linear[1], *([up, up] if gated else [up]), linear[3]]
     sizes = [per_element * each for each in (*stored, *_merged(linear, architecture))]
     layers = ceil_div(architecture.layers, settings.pipeline)
-    return allocator.kept_bytes([], [*map(round, sizes)], layers=layers)
+    return allocator.kept_bytes((), tuple(map(round, sizes)), layers=layers)
 
 
 def _stored(bytes_each: float) -> float:

@@ -12,7 +12,7 @@ SIZES = st.lists(st.integers(2 * MIB, 300 * MIB), min_size=1, max_size=6)
 
 
 def mebibytes(*sizes: float, layers: int, anew: str = "") -> float:
-    return kept_bytes([], [round(size * MIB) for size in sizes], layers=layers, anew=anew) / MIB
+    return kept_bytes((), tuple(round(size * MIB) for size in sizes), layers=layers, anew=anew) / MIB
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_free_neighbours_become_one_block():
 
 @given(SIZES, st.integers(1, MOST_LAYERS // 4), st.sampled_from(["", "each", "afterwards"]))
 def test_never_less_than_nothing_nor_more_than_a_block_a_tensor(sizes, layers, anew):
-    kept = kept_bytes([], sizes, layers=layers, anew=anew)
+    kept = kept_bytes((), tuple(sizes), layers=layers, anew=anew)
     assert 0 <= kept <= layers * len(sizes) * WHOLE_BYTES
 
 
 @given(SIZES)
 def test_more_layers_than_are_simulated_keep_as_much_each(sizes):
-    whole = kept_bytes([], sizes, layers=MOST_LAYERS)
-    assert kept_bytes([], sizes, layers=3 * MOST_LAYERS) == pytest.approx(3 * whole, abs=2)
-    assert kept_bytes([5 * MIB], sizes, layers=0) == 0
+    whole = kept_bytes((), tuple(sizes), layers=MOST_LAYERS)
+    assert kept_bytes((), tuple(sizes), layers=3 * MOST_LAYERS) == pytest.approx(3 * whole, abs=2)
+    assert kept_bytes((5 * MIB,), tuple(sizes), layers=0) == 0

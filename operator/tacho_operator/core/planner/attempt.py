@@ -231,7 +231,9 @@ class PlanInput:
             sized_context=sized,
             account=account,
             speed=step.bound() if step else None,
-            expected=self._expected(found.engine, step, sized, account, tuning.front_ends),
+            expected=free
+            if tuning.front_ends is None
+            else self._expected(found.engine, step, sized, account, tuning.front_ends),
             arguments=half.arguments(placement, sized) + tuning.arguments,
             tuning=tuning,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 from tacho_contract.launch import ServiceLevel
@@ -81,6 +81,8 @@ class Loop:
     """Highest throughput of the engine's HTTP front ends, in tokens per second."""
     batching: bool = True
     """Whether one step computes a token of every stream; False: each stream has steps of its own."""
+    _steps: dict[int, float] = field(default_factory=dict, compare=False, repr=False)
+    """Seconds of a step by the number of streams: a search asks for each several times."""
 
     def gap(self, streams: int) -> float:
         """Seconds between two tokens of a stream: one step, or one for each stream without batching. Some of
@@ -98,7 +100,9 @@ class Loop:
         return waiting + self._with_prompts(self._step(streams if self.batching else 1), 1)
 
     def _step(self, streams: int) -> float:
-        return self.step.seconds(streams, self.law, self.kernel)
+        if streams not in self._steps:
+            self._steps[streams] = self.step.seconds(streams, self.law, self.kernel)
+        return self._steps[streams]
 
     def _with_prompts(self, step: float, prompts: float) -> float:
         """Seconds of a step that computes ``prompts`` prompts too: its host launches its kernels one by one
