@@ -12,10 +12,10 @@ import pytest
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.inspection import request_hash
-from tacho_operator.core.types import Neighbour, Observed
+from tacho_operator.core.types import Neighbour, NodeFacts, Observed
 from tests.unit.core.measured_world import SPEC, measured_world
-from tools.harness.resources import CONFIG, NOW, at
-from tools.harness.world import copied
+from tools.harness.resources import CONFIG, HUB_SPEC, NOW, at
+from tools.harness.world import World, copied
 
 SERVED = measured_world(SPEC).observed()
 SERVER = next(pod for pod in SERVED.pods if pod["metadata"]["labels"].get(names.ROLE_LABEL) == "server")
@@ -120,3 +120,14 @@ def test_twice_as_many_take_about_twice_as_long(made: Callable[[int], Observed])
     """100 Services that were being deleted and 5,000 pods took 8 s, in which nothing else ran."""
     few, usual, many = (calls(made(number)) for number in (1, 100, 200))
     assert many - few < 2.5 * (usual - few)
+
+
+def test_a_model_s_inspection_reads_each_of_thousands_of_nodes_briefly() -> None:
+    """Of each node the GPU was looked up, in 0.07 ms: 0.3 s of every decision in a cluster of 5,000."""
+    world = World(HUB_SPEC)
+    world.reconcile()
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.memory": "23034"}
+    allocatable = {"nvidia.com/gpu": "8", "memory": "64Gi"}
+    node = NodeFacts(name="n", labels=labels, allocatable=allocatable)
+    nodes = tuple(dataclasses.replace(node, name=f"n{at}") for at in range(5000))
+    assert calls(dataclasses.replace(world.observed(), nodes=nodes)) < 50 * len(nodes)

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.planner.inputs import inputs_hash, plan_inputs, subject_hash
-from tacho_operator.core.planner.plan import plan_model, plan_of
+from tacho_operator.core.planner.inputs import inputs_hash, nodes_read, plan_inputs, subject_hash
+from tacho_operator.core.planner.plan import fails_for_any_model, plan_model, plan_of
 from tacho_operator.core.types import NodeFacts, Observed
 from tests.properties import examples
 from tests.unit.planner.choosing import spec
@@ -85,3 +85,13 @@ def test_the_hash_changes_with_what_a_plan_reads_and_with_nothing_else() -> None
     assert hashed(gpu_node("a", zone="x")) == hashed(gpu_node("a", zone="y"))
     assert hashed(gpu_node("a")) != hashed(gpu_node("a", product="NVIDIA-H100-80GB-HBM3"))
     assert hashed(gpu_node("a")) != hashed()
+
+
+@examples(3)
+@given(NODES, st.sampled_from(ASKS))
+def test_what_no_model_avoids_is_as_it_is_of_all_nodes(
+    nodes: tuple[NodeFacts, ...], asked: dict[str, Any]
+) -> None:
+    asks = spec(**asked)
+    read = nodes_read(asks, nodes, CONFIG)
+    assert fails_for_any_model(asks, read, CONFIG) == fails_for_any_model(asks, nodes, CONFIG)

@@ -23,15 +23,21 @@ HASH_LENGTH = 64
 
 def plan_inputs(spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, config: Config) -> PlanInputs:
     """The inputs of a plan for ``spec``, which may differ from the spec of the observed resource."""
-    nodes = observed.nodes
     return PlanInputs(
         spec=spec,
         facts=facts,
-        nodes=None if nodes is None else _read(nodes, request_of(spec, in_pods=config.in_pods)),
+        nodes=nodes_read(spec, observed.nodes, config),
         history=observed.history,
         config=config,
         replan=observed.resource.metadata.annotations.get(names.REPLAN_ANNOTATION, ""),
     )
+
+
+def nodes_read(
+    spec: LLMDeploymentSpec, nodes: Iterable[NodeFacts] | None, config: Config
+) -> tuple[NodeFacts, ...] | None:
+    """The nodes of a cluster of thousands that a plan for ``spec`` reads; None: nodes are not known."""
+    return None if nodes is None else _read(nodes, request_of(spec, in_pods=config.in_pods))
 
 
 def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, ...]:

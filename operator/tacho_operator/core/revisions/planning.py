@@ -14,7 +14,7 @@ from tacho_contract.uri import FileUri
 from tacho_operator.api.rules.deny_list import refused_arguments, refused_hub_variables, refused_variables
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import problems as problem
-from tacho_operator.core.planner.inputs import plan_inputs
+from tacho_operator.core.planner.inputs import nodes_read, plan_inputs
 from tacho_operator.core.planner.plan import fails_for_any_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.pods.claims import missing_claim
@@ -111,7 +111,8 @@ def plan_step(
         return Planning(problem=refused)
     inspection = inspect(observed, config, now)
     if inspection.facts is None:
-        if (early := fails_for_any_model(resource.spec, observed.nodes, config)) is not None:
+        nodes = nodes_read(resource.spec, observed.nodes, config)
+        if (early := fails_for_any_model(resource.spec, nodes, config)) is not None:
             return Planning(failure=early, problem=problem.from_failure(early.failure))
         return Planning(inspection=inspection)
     if planned is None:
